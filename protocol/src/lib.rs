@@ -1,0 +1,36 @@
+//! What crosses Bowline's wires and disks: identities, JSON-RPC 2.0, the hello and welcome of the
+//! handshake, methods and events, close reasons, pairing offers and the sealing of messages.
+//!
+//! This crate does no I/O, owns no clock and draws no randomness: bytes and random values come in as
+//! arguments. Bytes are parsed once, here, into types that cannot hold an invalid value.
+//! The contract itself is `docs/protocol.md`.
+
+pub mod error;
+pub mod handshake;
+pub mod identity;
+pub mod limits;
+pub mod methods;
+pub mod model;
+pub mod offer;
+pub mod reason;
+//R pub mod rpc;
+//R pub mod seal;
+pub mod session_event;
+
+pub use error::RpcReason;
+pub use handshake::{Hello, Purpose, Refusal, Resume, SessionState, Welcome};
+pub use identity::{
+    AgentId, ClientSessionKey, DaemonIdentity, DeviceId, DeviceKey, Epoch, ExternalSessionKey,
+    IdentityError, IntentId, ItemId, PermissionId, PublicKey, RouteKey, ServerId, TransportKey,
+};
+pub use model::{AgentStatus, AgentSummary, ItemKind, Permission, ProviderInfo, TimelineItem};
+pub use offer::Offer;
+pub use reason::{Advice, Reason, Retry};
+pub use session_event::SessionEvent;
+
+/// The only protocol version this library speaks (`hello.protocol`).
+pub const PROTOCOL_VERSION: u32 = 1;
+/// WebSocket subprotocol of a session socket, direct or relayed.
+pub const SUBPROTOCOL: &str = "bowline.v1";
+/// HTTP path of the direct session socket.
+pub const SESSION_PATH: &str = "/v1/session";

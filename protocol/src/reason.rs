@@ -1,0 +1,205 @@
+//! The closed list of reasons for which a connection ends or cannot be made.
+//!
+//! One enum serves the wire (close codes), the machines, logs, metrics and the bindings. Each reason says
+//! whether the library retries by itself and what the host app should do, so that apps never parse text.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Whether a failed connection is tried again without anyone asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retry {
+    /// Trying again cannot help: the client or its identity must change.
+    Never,
+    /// Only something the user does (pairing, for instance) can help.
+    AfterUserAction,
+    /// Try again with growing pauses.
+    Backoff,
+    /// Try again at once: the peer said that it will be back.
+    Soon,
+}
+
+/// What the host app should do about a [`Reason`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Advice {
+    /// Nothing: the runtime is already trying again.
+    Wait,
+    /// Ask the user to pair this device again.
+    PairAgain,
+    /// Ask the user to update the app or the daemon.
+    Update,
+    /// Report a defect: the library or its caller broke the protocol or an identity is missing.
+    Report,
+    /// Nothing at all: the end was asked for.
+    Nothing,
+}
+
+macro_rules! reasons {
+    ($( $(#[$doc:meta])* $variant:ident $name:literal $code:expr, $retry:ident, $advice:ident; )*) => {
+        /// Why a connection ended, was refused, or could not be made.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Reason { $( $(#[$doc])* $variant, )* }
+
+        impl Reason {
+            /// Every reason, in the order of the table in `docs/protocol.md`.
+            pub const ALL: &'static [Reason] = &[ $( Reason::$variant, )* ];
+
+            /// The name used on the wire, in logs and in the bindings.
+            pub const fn as_str(self) -> &'static str {
+                match self { $( Reason::$variant => $name, )* }
+            }
+
+            /// WebSocket close code, or `None` for what only one side can observe.
+            pub const fn close_code(self) -> Option<u16> {
+                match self { $( Reason::$variant => $code, )* }
+            }
+
+            /// Whether the library tries again by itself.
+            pub const fn retry(self) -> Retry {
+                match self { $( Reason::$variant => Retry::$retry, )* }
+            }
+
+            /// What the host app should do.
+            pub const fn advice(self) -> Advice {
+                match self { $( Reason::$variant => Advice::$advice, )* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Malformed hello, or messages in the wrong order.
+    BadRequest "bad_request" Some(4400), Never, Report;
+    /// The daemon has not paired with this device.
+    DeviceUnknown "device_unknown" Some(4401), AfterUserAction, PairAgain;
+    /// The daemon's owner revoked this device.
+    DeviceRevoked "device_revoked" Some(4402), AfterUserAction, PairAgain;
+    /// The pairing token was used, has expired or never existed.
+    PairingTokenInvalid "pairing_token_invalid" Some(4403), AfterUserAction, PairAgain;
+    /// The relay knows no daemon of that `serverId` at the moment.
+    DaemonOffline "daemon_offline" Some(4404), Backoff, Wait;
+    /// The peer speaks no protocol version that this one speaks.
+    ProtocolUnsupported "protocol_unsupported" Some(4406), Never, Update;
+    /// A required identity is absent or malformed (INV-9).
+    IdentityMissing "identity_missing" Some(4407), Never, Report;
+    /// The peer did not finish its part of the handshake in time.
+    HandshakeTimeout "handshake_timeout" Some(4408), Backoff, Wait;
+    /// The session key belongs to another device.
+    SessionKeyConflict "session_key_conflict" Some(4409), Never, Report;
+    /// Nothing was exchanged for the idle time.
+    IdleTimeout "idle_timeout" Some(4410), Backoff, Wait;
+    /// The peer stopped answering liveness checks.
+    HeartbeatTimeout "heartbeat_timeout" Some(4411), Backoff, Wait;
+    /// A message was over `limits.maxMessageBytes`.
+    MessageTooLarge "message_too_large" Some(4413), Backoff, Wait;
+    /// This side read too slowly and its bounded queue filled.
+    SlowConsumer "slow_consumer" Some(4420), Backoff, Wait;
+    /// The session has its most connections; this one gave way.
+    SessionCapacity "session_capacity" Some(4421), Backoff, Wait;
+    /// Too many attempts; a retry-after says when.
+    RateLimited "rate_limited" Some(4429), Backoff, Wait;
+    /// A newer registration of the same daemon took over (control socket only).
+    Replaced "replaced" Some(4430), Never, Nothing;
+    /// A message did not decrypt.
+    CryptoFailed "crypto_failed" Some(4440), Backoff, Wait;
+    /// The server is about to be back.
+    ServerRestarting "server_restarting" Some(4450), Soon, Wait;
+    /// The server is going away.
+    ShuttingDown "shutting_down" Some(4451), Soon, Wait;
+
+    /// The whole connect (socket, Noise, welcome) took longer than its deadline.
+    ConnectTimeout "connect_timeout" None, Backoff, Wait;
+    /// No socket could be opened: refused, no route, name not found.
+    Unreachable "unreachable" None, Backoff, Wait;
+    /// The TLS layer under the WebSocket failed.
+    TlsFailed "tls_failed" None, Backoff, Wait;
+    /// The address answered, but not as a Bowline endpoint.
+    NotBowline "not_bowline" None, Backoff, Wait;
+    /// The socket ended without a close reason.
+    ConnectionLost "connection_lost" None, Backoff, Wait;
+    /// Another daemon proved its identity where this one was expected.
+    ServerIdentityMismatch "server_identity_mismatch" None, Never, PairAgain;
+    /// This side closed the connection on purpose.
+    ClosedLocally "closed_locally" None, Never, Nothing;
+}
+
+impl Reason {
+    /// The reason for a close code received from a peer; an unknown code or none is
+    /// [`Reason::ConnectionLost`], which is retried.
+    pub fn from_close_code(code: Option<u16>) -> Self {
+        code.and_then(|code| {
+            Self::ALL
+                .iter()
+                .copied()
+                .find(|reason| reason.close_code() == Some(code))
+        })
+        .unwrap_or(Self::ConnectionLost)
+    }
+
+    /// Whether the library keeps trying by itself after this reason.
+    pub const fn is_recoverable(self) -> bool {
+        matches!(self.retry(), Retry::Backoff | Retry::Soon)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn close_codes_are_unique_and_map_back() {
+        for reason in Reason::ALL {
+            if let Some(code) = reason.close_code() {
+                assert_eq!(Reason::from_close_code(Some(code)), *reason);
+            }
+        }
+        assert_eq!(
+            Reason::from_close_code(Some(1006)),
+            Reason::ConnectionLost,
+            "an unknown code is recoverable"
+        );
+    }
+
+    #[test]
+    fn names_are_the_serialised_form() {
+        for reason in Reason::ALL {
+            let json = serde_json::to_string(reason).unwrap();
+            assert_eq!(json, format!("\"{}\"", reason.as_str()));
+        }
+    }
+
+    /// Lesson 12: only authentication and version errors are terminal.
+    #[test]
+    fn only_identity_version_and_deliberate_ends_are_final() {
+        let terminal: Vec<_> = Reason::ALL
+            .iter()
+            .filter(|reason| !reason.is_recoverable())
+            .map(|reason| reason.as_str())
+            .collect();
+        assert_eq!(
+            terminal,
+            [
+                "bad_request",
+                "device_unknown",
+                "device_revoked",
+                "pairing_token_invalid",
+                "protocol_unsupported",
+                "identity_missing",
+                "session_key_conflict",
+                "replaced",
+                "server_identity_mismatch",
+                "closed_locally"
+            ]
+        );
+    }
+}
