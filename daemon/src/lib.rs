@@ -1,1 +1,4 @@
-//! daemon
+//! The Bowline daemon as a library: listeners, connections, sessions, services, agents, store.
+//!
+//! `bowline-daemon` is a thin binary around it. An app's author adds methods by implementing one
+//! service trait and linking this library into a binary of their own.

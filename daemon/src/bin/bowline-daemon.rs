@@ -1,0 +1,3 @@
+//! The `bowline-daemon` binary.
+
+fn main() {}
