@@ -13,8 +13,8 @@ pub mod methods;
 pub mod model;
 pub mod offer;
 pub mod reason;
-//R pub mod rpc;
-//R pub mod seal;
+pub mod rpc;
+pub mod seal;
 pub mod session_event;
 
 pub use error::RpcReason;

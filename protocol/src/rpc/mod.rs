@@ -1,0 +1,62 @@
+//! JSON-RPC 2.0: parsing of texts into borrowed messages, and writing of texts into caller-owned buffers.
+//!
+//! Parameters and results stay unparsed ([`serde_json::value::RawValue`]) until a handler wants them, so that
+//! a message is scanned once and copied never.
+
+mod parse;
+mod write;
+
+pub use parse::{Incoming, Notification, Request, Response, Text, parse};
+pub use write::{
+    append_batch_item, begin_batch, end_batch, write_error, write_notification, write_request,
+    write_response,
+};
+
+use std::{borrow::Cow, fmt};
+
+use serde_json::value::RawValue;
+
+/// A request id: the JSON text of a string, a number or `null`, echoed to the letter.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Id<'a>(Cow<'a, str>);
+
+impl Id<'_> {
+    /// `null`: the id of answers to what could not be read.
+    pub const NULL: Id<'static> = Id(Cow::Borrowed("null"));
+
+    /// The id of that number.
+    pub fn number(number: u64) -> Id<'static> {
+        Id(Cow::Owned(number.to_string()))
+    }
+
+    /// The JSON text.
+    pub fn as_json(&self) -> &str {
+        &self.0
+    }
+
+    /// The number, if this is a plain non-negative integer (as our own client's ids are).
+    pub fn as_u64(&self) -> Option<u64> {
+        self.0.parse().ok()
+    }
+
+    /// An id that outlives the text it was read from.
+    pub fn into_owned(self) -> Id<'static> {
+        Id(Cow::Owned(self.0.into_owned()))
+    }
+}
+
+impl fmt::Debug for Id<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Id({})", self.0)
+    }
+}
+
+impl<'a> Id<'a> {
+    /// An id must be a string, a number or `null`.
+    fn from_raw(raw: &'a RawValue) -> Option<Self> {
+        match raw.get().as_bytes().first() {
+            Some(b'"' | b'-' | b'0'..=b'9' | b'n') => Some(Self(Cow::Borrowed(raw.get()))),
+            _ => None,
+        }
+    }
+}

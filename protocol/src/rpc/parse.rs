@@ -1,0 +1,335 @@
+//! From bytes to messages, with the errors JSON-RPC 2.0 asks for.
+
+use std::{borrow::Cow, fmt};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, SeqAccess, Visitor},
+};
+use serde_json::{error::Category, value::RawValue};
+
+use super::Id;
+use crate::{error::RpcError, limits::MAX_BATCH};
+
+/// One JSON-RPC text.
+#[derive(Debug)]
+pub enum Text<'a> {
+    /// One message.
+    Single(Incoming<'a>),
+    /// A batch of at least one and at most [`MAX_BATCH`] messages.
+    Batch(Vec<Incoming<'a>>),
+}
+
+/// One message.
+#[derive(Debug)]
+pub enum Incoming<'a> {
+    /// Wants an answer.
+    Request(Request<'a>),
+    /// Wants none.
+    Notification(Notification<'a>),
+    /// Answers a request of ours.
+    Response(Response<'a>),
+    /// JSON, but no message: to be answered with this error.
+    Invalid {
+        /// The id, where one could be read; else null.
+        id: Id<'a>,
+        /// −32600.
+        error: RpcError,
+    },
+}
+
+/// A request.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// To be echoed.
+    pub id: Id<'a>,
+    /// Method name.
+    pub method: Cow<'a, str>,
+    /// An array or object, unparsed.
+    pub params: Option<&'a RawValue>,
+}
+
+/// A notification.
+#[derive(Debug)]
+pub struct Notification<'a> {
+    /// Method name.
+    pub method: Cow<'a, str>,
+    /// An array or object, unparsed.
+    pub params: Option<&'a RawValue>,
+}
+
+/// A response.
+#[derive(Debug)]
+pub struct Response<'a> {
+    /// Which request it answers.
+    pub id: Id<'a>,
+    /// The result, unparsed, or the error.
+    pub outcome: Result<&'a RawValue, RpcError>,
+}
+
+/// Every member a message can have, unparsed; `Some` whenever present, `null` included.
+#[derive(Deserialize)]
+struct Members<'a> {
+    #[serde(borrow, default, deserialize_with = "present")]
+    jsonrpc: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    method: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    error: Option<&'a RawValue>,
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// Parses one JSON-RPC text.
+///
+/// # Errors
+/// −32700 when it is no JSON; −32600 when it is an empty or over-long batch or neither object nor array. Both
+/// are answered with id `null`. Everything else comes back as [`Incoming::Invalid`] in its place.
+pub fn parse(bytes: &[u8]) -> Result<Text<'_>, RpcError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| RpcError::parse("the text is not UTF-8"))?;
+    match text.bytes().find(|b| !b.is_ascii_whitespace()) {
+        Some(b'{') => match serde_json::from_str::<Members<'_>>(text) {
+            Ok(members) => Ok(Text::Single(classify(members))),
+            Err(error) if error.classify() == Category::Data => {
+                Ok(Text::Single(invalid(Id::NULL, &error.to_string())))
+            }
+            Err(error) => Err(RpcError::parse(error.to_string())),
+        },
+        Some(b'[') => {
+            let Batch(elements) = serde_json::from_str(text).map_err(|error| {
+                if error.classify() == Category::Data {
+                    RpcError::invalid_request(error.to_string())
+                } else {
+                    RpcError::parse(error.to_string())
+                }
+            })?;
+            if elements.is_empty() {
+                return Err(RpcError::invalid_request("an empty batch"));
+            }
+            Ok(Text::Batch(
+                elements.into_iter().map(parse_element).collect(),
+            ))
+        }
+        Some(_) => Err(match serde_json::from_str::<de::IgnoredAny>(text) {
+            Ok(_) => RpcError::invalid_request("neither an object nor an array"),
+            Err(error) => RpcError::parse(error.to_string()),
+        }),
+        None => Err(RpcError::parse("an empty text")),
+    }
+}
+
+fn parse_element(raw: &RawValue) -> Incoming<'_> {
+    match serde_json::from_str::<Members<'_>>(raw.get()) {
+        Ok(members) => classify(members),
+        Err(error) => invalid(Id::NULL, &error.to_string()),
+    }
+}
+
+fn invalid<'a>(id: Id<'a>, problem: &str) -> Incoming<'a> {
+    Incoming::Invalid {
+        id,
+        error: RpcError::invalid_request(problem),
+    }
+}
+
+fn classify(members: Members<'_>) -> Incoming<'_> {
+    let id = match members.id.map(Id::from_raw) {
+        None => None,
+        Some(Some(id)) => Some(id),
+        Some(None) => return invalid(Id::NULL, "`id` must be a string, a number or null"),
+    };
+    let problem = |text: &str| invalid(id.clone().unwrap_or(Id::NULL), text);
+    if members.jsonrpc.map(RawValue::get) != Some("\"2.0\"") {
+        return problem("`jsonrpc` must be \"2.0\"");
+    }
+    if let Some(params) = members.params
+        && !matches!(params.get().as_bytes().first(), Some(b'{' | b'['))
+    {
+        return problem("`params` must be an object or an array");
+    }
+    match (members.method, members.result, members.error) {
+        (Some(method), None, None) => {
+            let Some(method) = string(method) else {
+                return problem("`method` must be a string");
+            };
+            match id {
+                Some(id) => Incoming::Request(Request {
+                    id,
+                    method,
+                    params: members.params,
+                }),
+                None => Incoming::Notification(Notification {
+                    method,
+                    params: members.params,
+                }),
+            }
+        }
+        (None, Some(result), None) => match id {
+            Some(id) => Incoming::Response(Response {
+                id,
+                outcome: Ok(result),
+            }),
+            None => problem("a response without `id`"),
+        },
+        (None, None, Some(error)) => match (id, serde_json::from_str::<RpcError>(error.get())) {
+            (Some(id), Ok(error)) => Incoming::Response(Response {
+                id,
+                outcome: Err(error),
+            }),
+            (id, _) => invalid(id.unwrap_or(Id::NULL), "a malformed error response"),
+        },
+        _ => problem("it must have one of `method`, `result` and `error`"),
+    }
+}
+
+/// The string a raw value is, borrowed where nothing in it is escaped.
+fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        serde_json::from_str(raw.get()).ok().map(Cow::Owned)
+    } else {
+        Some(Cow::Borrowed(inner))
+    }
+}
+
+/// The elements of a batch; reading stops at the bound, so that a hostile text costs no memory.
+struct Batch<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Batch<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Elements;
+        impl<'de> Visitor<'de> for Elements {
+            type Value = Vec<&'de RawValue>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a batch")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut elements = Vec::new();
+                while let Some(element) = seq.next_element()? {
+                    if elements.len() == MAX_BATCH {
+                        return Err(de::Error::custom(format_args!(
+                            "a batch of more than {MAX_BATCH} messages"
+                        )));
+                    }
+                    elements.push(element);
+                }
+                Ok(elements)
+            }
+        }
+        deserializer.deserialize_seq(Elements).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn single(text: &str) -> Incoming<'_> {
+        match parse(text.as_bytes()).unwrap() {
+            Text::Single(incoming) => incoming,
+            Text::Batch(_) => panic!("a batch"),
+        }
+    }
+
+    #[test]
+    fn the_four_kinds_are_told_apart() {
+        assert!(matches!(
+            single(r#"{"jsonrpc":"2.0","id":7,"method":"system.ping","params":{}}"#),
+            Incoming::Request(Request { id, method, params: Some(_) })
+                if id.as_u64() == Some(7) && method == "system.ping"
+        ));
+        assert!(matches!(
+            single(r#"{"jsonrpc":"2.0","method":"session.ready"}"#),
+            Incoming::Notification(Notification { params: None, .. })
+        ));
+        assert!(matches!(
+            single(r#"{"jsonrpc":"2.0","id":"a","result":null}"#),
+            Incoming::Response(Response { id, outcome: Ok(result) })
+                if id.as_json() == "\"a\"" && result.get() == "null"
+        ));
+        assert!(matches!(
+            single(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"x"}}"#),
+            Incoming::Response(Response { id, outcome: Err(_) }) if id == Id::NULL
+        ));
+    }
+
+    #[test]
+    fn an_id_of_null_is_an_id() {
+        assert!(matches!(
+            single(r#"{"jsonrpc":"2.0","id":null,"method":"m"}"#),
+            Incoming::Request(Request { id, .. }) if id == Id::NULL
+        ));
+    }
+
+    #[test]
+    fn what_is_no_message_is_answered_with_its_id() {
+        for (text, id) in [
+            (r#"{"jsonrpc":"2.0","id":5,"method":1}"#, "5"),
+            (r#"{"jsonrpc":"1.0","id":5,"method":"m"}"#, "5"),
+            (
+                r#"{"jsonrpc":"2.0","id":5,"method":"m","params":"bar"}"#,
+                "5",
+            ),
+            (r#"{"jsonrpc":"2.0","id":5}"#, "5"),
+            (r#"{"jsonrpc":"2.0","id":{},"method":"m"}"#, "null"),
+            (r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"m"}"#, "null"),
+        ] {
+            match single(text) {
+                Incoming::Invalid { id: got, error } => {
+                    assert_eq!(got.as_json(), id, "{text}");
+                    assert_eq!(error.code, crate::error::code::INVALID_REQUEST);
+                }
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn broken_json_and_bad_batches_are_errors_of_the_whole_text() {
+        let code = |text: &str| parse(text.as_bytes()).unwrap_err().code;
+        assert_eq!(
+            code(r#"{"jsonrpc":"2.0","method":"m""#),
+            crate::error::code::PARSE_ERROR
+        );
+        assert_eq!(code(""), crate::error::code::PARSE_ERROR);
+        assert_eq!(code("[]"), crate::error::code::INVALID_REQUEST);
+        assert_eq!(code("7"), crate::error::code::INVALID_REQUEST);
+        assert_eq!(code("[1"), crate::error::code::PARSE_ERROR);
+        let long = format!("[{}1]", "1,".repeat(MAX_BATCH));
+        assert_eq!(code(&long), crate::error::code::INVALID_REQUEST);
+        assert!(parse(b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn a_batch_keeps_its_good_and_bad_parts_apart() {
+        let text = br#"[1, {"jsonrpc":"2.0","id":1,"method":"m"}, {"jsonrpc":"2.0","method":"n"}]"#;
+        match parse(text).unwrap() {
+            Text::Batch(parts) => assert!(matches!(
+                parts.as_slice(),
+                [
+                    Incoming::Invalid { .. },
+                    Incoming::Request(_),
+                    Incoming::Notification(_)
+                ]
+            )),
+            Text::Single(_) => panic!("not a batch"),
+        }
+    }
+
+    #[test]
+    fn deep_nesting_costs_no_stack() {
+        let deep = "[".repeat(10_000) + &"]".repeat(10_000);
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{deep}}}"#);
+        assert!(matches!(single(&text), Incoming::Request(_)));
+    }
+}
