@@ -1,0 +1,141 @@
+//! Breadth-first exploration of a machine over every input, to a bounded depth.
+//!
+//! A [`Model`] wraps a machine together with what its invariants must remember. Nodes with equal keys
+//! are explored once; breadth first means that a failure is reported with a shortest trail of steps.
+
+use std::{collections::HashSet, fmt::Debug, hash::Hash, time::Instant};
+
+/// A machine, its inputs and its invariants.
+pub(crate) trait Model {
+    /// The machine (and clock) at one point.
+    type Node: Clone;
+    /// One input, or the passing of time.
+    type Step: Clone + Debug;
+    /// What makes two nodes the same. Leave out absolute time and counters that only grow.
+    type Key: Hash + Eq;
+
+    /// Where exploration starts.
+    fn start(&self) -> Vec<Self::Node>;
+    /// Every step possible from here.
+    fn steps(&self, node: &Self::Node) -> Vec<Self::Step>;
+    /// Takes the step and checks every invariant. The error starts with the invariant's name.
+    fn apply(&self, node: &mut Self::Node, step: &Self::Step) -> Result<(), String>;
+    /// The key under which the node is remembered.
+    fn key(&self, node: &Self::Node) -> Self::Key;
+}
+
+/// What an exploration covered.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// Different nodes seen.
+    pub(crate) nodes: usize,
+    /// Steps taken.
+    pub(crate) steps: usize,
+    /// Depth at which the last new node appeared.
+    pub(crate) depth: usize,
+    /// True if every reachable node was seen before the depth bound.
+    pub(crate) complete: bool,
+}
+
+/// Explores `model` to `depth` steps. Fails with the shortest trail to a broken invariant.
+pub(crate) fn explore<M: Model>(model: &M, depth: usize) -> Report {
+    let began = Instant::now();
+    let mut seen = HashSet::new();
+    // Where each node came from: (index of its parent, step taken). The trail is read back from this.
+    let mut parents: Vec<Option<(usize, M::Step)>> = Vec::new();
+    let mut frontier = Vec::new();
+    for node in model.start() {
+        if seen.insert(model.key(&node)) {
+            frontier.push((parents.len(), node));
+            parents.push(None);
+        }
+    }
+    let (mut steps_taken, mut deepest) = (0, 0);
+    for level in 1..=depth {
+        let mut next = Vec::new();
+        for (index, node) in &frontier {
+            for step in model.steps(node) {
+                let mut after = node.clone();
+                let outcome = model.apply(&mut after, &step);
+                steps_taken += 1;
+                if let Err(broken) = &outcome {
+                    let trail = trail(&parents, *index, &step);
+                    assert!(outcome.is_ok(), "{broken}\nafter {level} steps:\n{trail}");
+                }
+                if seen.insert(model.key(&after)) {
+                    next.push((parents.len(), after));
+                    parents.push(Some((*index, step)));
+                    deepest = level;
+                }
+            }
+        }
+        frontier = next;
+        if frontier.is_empty() {
+            break;
+        }
+    }
+    let report = Report {
+        nodes: seen.len(),
+        steps: steps_taken,
+        depth: deepest,
+        complete: frontier.is_empty(),
+    };
+    println!("{report:?} in {:?}", began.elapsed());
+    report
+}
+
+fn trail<S: Debug>(parents: &[Option<(usize, S)>], mut index: usize, last: &S) -> String {
+    let mut lines = vec![format!("  {last:?}")];
+    while let Some(Some((parent, step))) = parents.get(index) {
+        lines.push(format!("  {step:?}"));
+        index = *parent;
+    }
+    lines.reverse();
+    lines.join("\n")
+}
+
+mod tests {
+    use super::{Model, explore};
+
+    /// Counts up to nine; `broken_at` names a number that breaks its invariant.
+    struct Counter {
+        broken_at: Option<u8>,
+    }
+
+    impl Model for Counter {
+        type Node = u8;
+        type Step = u8;
+        type Key = u8;
+
+        fn start(&self) -> Vec<u8> {
+            vec![0]
+        }
+        fn steps(&self, _: &u8) -> Vec<u8> {
+            vec![1, 2]
+        }
+        fn apply(&self, node: &mut u8, step: &u8) -> Result<(), String> {
+            *node = (*node + step).min(9);
+            match self.broken_at {
+                Some(number) if number == *node => Err(format!("broken at {number}")),
+                Some(_) | None => Ok(()),
+            }
+        }
+        fn key(&self, node: &u8) -> u8 {
+            *node
+        }
+    }
+
+    #[test]
+    fn explores_every_node_once() {
+        let report = explore(&Counter { broken_at: None }, 20);
+        assert!(report.complete, "{report:?}");
+        assert_eq!((report.nodes, report.steps, report.depth), (10, 20, 5));
+        assert!(!explore(&Counter { broken_at: None }, 3).complete);
+    }
+
+    #[test]
+    #[should_panic(expected = "broken at 7\nafter 4 steps:\n  1\n  2\n  2\n  2")]
+    fn reports_a_shortest_trail() {
+        explore(&Counter { broken_at: Some(7) }, 20);
+    }
+}

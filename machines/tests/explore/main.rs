@@ -1,0 +1,3 @@
+//! Exhaustive exploration of the machines (BX-7): one module per machine, one explorer for all.
+
+mod explorer;
