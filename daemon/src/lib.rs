@@ -2,3 +2,5 @@
 //!
 //! `bowline-daemon` is a thin binary around it. An app's author adds methods by implementing one
 //! service trait and linking this library into a binary of their own.
+
+pub mod config;

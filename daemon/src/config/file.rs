@@ -1,0 +1,173 @@
+//! The shape of the TOML file. Unknown keys are errors that name the key and its line.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{AdvertisedAddress, ConfigError, Lapse, LogFormat, ProviderSettings, RelayUrl};
+
+/// Largest file that is read; a longer one is an error.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// A configuration file as written: what is absent is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "each key is documented where it is used: `Settings`"
+)]
+pub struct FileConfig {
+    pub name: Option<String>,
+    pub listen: Option<Vec<SocketAddr>>,
+    pub socket: Option<PathBuf>,
+    pub relay: Option<Vec<RelayUrl>>,
+    pub advertise: Option<Vec<AdvertisedAddress>>,
+    pub state_dir: Option<PathBuf>,
+    pub log: Option<String>,
+    pub log_format: Option<LogFormat>,
+    #[serde(default)]
+    pub limits: FileLimits,
+    #[serde(default)]
+    pub provider: Vec<ProviderSettings>,
+}
+
+/// `[limits]` as written.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(
+    missing_docs,
+    reason = "each key is documented where it is used: `Limits`"
+)]
+pub struct FileLimits {
+    pub max_message_bytes: Option<u32>,
+    pub max_in_flight: Option<u32>,
+    pub max_connections: Option<u32>,
+    pub idle_timeout: Option<Lapse>,
+    pub request_timeout: Option<Lapse>,
+    pub session_grace: Option<Lapse>,
+    pub replay_bytes: Option<usize>,
+    pub replay_events: Option<usize>,
+    pub handshake_timeout: Option<Lapse>,
+    pub heartbeat_timeout: Option<Lapse>,
+}
+
+impl FileConfig {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Unreadable`], or [`ConfigError::File`] with line and key.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |error| ConfigError::Unreadable {
+            path: path.to_owned(),
+            error,
+        };
+        let size = std::fs::metadata(path).map_err(unreadable)?.len();
+        if size > MAX_FILE_BYTES {
+            return Err(unreadable(std::io::Error::other("it is over 1 MiB")));
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        Self::parse(&text, path)
+    }
+
+    /// Parses the text of a file; `path` is for errors only.
+    ///
+    /// # Errors
+    /// [`ConfigError::File`] with line and key.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let span = error.span().unwrap_or(0..0);
+            let before = text.get(..span.start).unwrap_or(text);
+            let line = before.matches('\n').count() + 1;
+            let message = error.message().to_owned();
+            // An unknown or missing key is named by the message itself; a wrong value only by its line.
+            let key = text
+                .lines()
+                .nth(line - 1)
+                .and_then(|content| content.split_once('='))
+                .map(|(key, _)| key.trim())
+                .filter(|key| !key.is_empty() && !message.contains(&format!("`{key}`")));
+            ConfigError::File {
+                path: path.to_owned(),
+                line,
+                problem: match key {
+                    Some(key) => format!("`{key}`: {message}"),
+                    None => message,
+                },
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        FileConfig::parse(text, Path::new("bowline.toml"))
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let text = error("name = \"x\"\n\n[limits]\nmax_massage_bytes = 5\n");
+        assert!(text.starts_with("bowline.toml:4: "), "{text}");
+        assert!(text.contains("`max_massage_bytes`"), "{text}");
+        let text = error("listne = []\n");
+        assert!(
+            text.starts_with("bowline.toml:1: ") && text.contains("`listne`"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_line() {
+        let text = error("# hello\nlisten = [\"127.0.0.1\"]\n");
+        assert!(text.starts_with("bowline.toml:2: `listen`"), "{text}");
+        let text = error("[limits]\nidle_timeout = \"5 minutes\"\n");
+        assert!(text.starts_with("bowline.toml:2: `idle_timeout`"), "{text}");
+        assert!(
+            text.contains("\"300s\""),
+            "it says what would be right: {text}"
+        );
+        let text = error("[[provider]]\nname = \"x\"\nkind = \"magic\"\ncommand = [\"x\"]\n");
+        assert!(
+            text.starts_with("bowline.toml:3: ") && text.contains("magic"),
+            "{text}"
+        );
+        let text = error("listen = [\n");
+        assert!(text.starts_with("bowline.toml:"), "{text}");
+    }
+
+    #[test]
+    fn every_key_of_the_contract_is_read() {
+        let text = r#"
+            name = "laptop"
+            listen = ["127.0.0.1:4717", "[::1]:0"]
+            socket = "/run/bowline.sock"
+            relay = ["wss://relay.example.org"]
+            advertise = ["laptop.local:4717"]
+            [limits]
+            max_message_bytes = 1048576
+            max_in_flight = 256
+            max_connections = 100
+            idle_timeout = "300s"
+            request_timeout = "60s"
+            session_grace = "24h"
+            replay_bytes = 4194304
+            replay_events = 4096
+            [[provider]]
+            name = "tests"
+            kind = "command"
+            command = ["make", "test"]
+            title = "Tests"
+        "#;
+        let file = FileConfig::parse(text, Path::new("x")).unwrap();
+        assert_eq!(file.limits.idle_timeout.unwrap().to_string(), "5m");
+        assert_eq!(file.provider[0].command, ["make", "test"]);
+        assert_eq!(file.listen.unwrap().len(), 2);
+    }
+}

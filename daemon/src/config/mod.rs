@@ -1,0 +1,50 @@
+//! What the daemon is told: flags over `BOWLINE_…` variables over the file over defaults.
+//!
+//! [`file`] is the shape of the TOML file, [`values`] the small types its values parse into, [`resolve`]
+//! the one place where the four sources meet. Everything else of the daemon sees [`Settings`] alone.
+
+mod file;
+mod places;
+mod resolve;
+mod settings;
+mod values;
+
+pub use file::FileConfig;
+pub use places::{default_config_file, default_state_dir};
+pub use resolve::{Overrides, load, resolve};
+pub use settings::{Limits, LogFormat, ProviderKind, ProviderSettings, Settings};
+pub use values::{AdvertisedAddress, Lapse, RelayUrl};
+
+use std::path::PathBuf;
+
+/// Port of the default listener.
+pub const DEFAULT_PORT: u16 = 4717;
+
+/// Why the configuration cannot be used. Each text says where, what, and what would be right.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file named cannot be read.
+    #[error("cannot read the configuration {}: {error}", path.display())]
+    Unreadable {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Something in the file is not understood.
+    #[error("{}:{line}: {problem}", path.display())]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong, naming the key.
+        problem: String,
+    },
+    /// Values that are right one by one do not go together.
+    #[error("{0}")]
+    Conflict(String),
+    /// No state directory was given and none can be derived.
+    #[error("no home directory is known; name a state directory with --state-dir")]
+    NoHome,
+}

@@ -1,0 +1,320 @@
+//! Where flags, variables, file and defaults meet.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bowline_protocol::limits::MAX_CHUNK;
+
+use super::{
+    AdvertisedAddress, ConfigError, DEFAULT_PORT, FileConfig, Lapse, Limits, LogFormat,
+    ProviderSettings, RelayUrl, Settings,
+    file::FileLimits,
+    places::{default_config_file, default_socket, default_state_dir},
+};
+
+/// Longest daemon name in bytes: it travels in every welcome and every QR code.
+const MAX_NAME_BYTES: usize = 128;
+
+/// What flags and `BOWLINE_…` variables say; `None` or empty where they say nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `--config`, `BOWLINE_CONFIG`.
+    pub config: Option<PathBuf>,
+    /// `--state-dir`, `BOWLINE_STATE_DIR`.
+    pub state_dir: Option<PathBuf>,
+    /// `--log`, `BOWLINE_LOG`.
+    pub log: Option<String>,
+    /// `--log-format`, `BOWLINE_LOG_FORMAT`.
+    pub log_format: Option<LogFormat>,
+    /// `--listen`, `BOWLINE_LISTEN`.
+    pub listen: Vec<SocketAddr>,
+    /// `--socket`, `BOWLINE_SOCKET`.
+    pub socket: Option<PathBuf>,
+    /// `--relay`, `BOWLINE_RELAY`.
+    pub relay: Vec<RelayUrl>,
+    /// `--name`, `BOWLINE_NAME`.
+    pub name: Option<String>,
+    /// `--advertise`, `BOWLINE_ADVERTISE`.
+    pub advertise: Vec<AdvertisedAddress>,
+}
+
+/// Reads the file that the overrides name, or the default one if there is one, and resolves.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn load(overrides: Overrides) -> Result<Settings, ConfigError> {
+    let file = match overrides.config.clone().or_else(default_config_file) {
+        Some(path) => FileConfig::read(&path)?,
+        None => FileConfig::default(),
+    };
+    resolve(overrides, file)
+}
+
+/// The settings in force.
+///
+/// # Errors
+/// [`ConfigError::Conflict`] for values that do not go together, [`ConfigError::NoHome`].
+pub fn resolve(overrides: Overrides, file: FileConfig) -> Result<Settings, ConfigError> {
+    let state_dir = overrides
+        .state_dir
+        .or(file.state_dir)
+        .or_else(default_state_dir)
+        .ok_or(ConfigError::NoHome)?;
+    let name = overrides.name.or(file.name).unwrap_or_else(machine_name);
+    if name.trim().is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
+        return Err(ConfigError::Conflict(format!(
+            "`name` must be 1 to {MAX_NAME_BYTES} bytes of printable text"
+        )));
+    }
+    let default_listen = || vec![SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT))];
+    let listen = first_said(overrides.listen, file.listen).unwrap_or_else(default_listen);
+    Ok(Settings {
+        name,
+        listen,
+        socket: overrides
+            .socket
+            .or(file.socket)
+            .unwrap_or_else(|| default_socket(&state_dir)),
+        relay: first_said(overrides.relay, file.relay).unwrap_or_default(),
+        advertise: first_said(overrides.advertise, file.advertise).unwrap_or_default(),
+        state_dir,
+        log: overrides
+            .log
+            .or(file.log)
+            .unwrap_or_else(|| "info".to_owned()),
+        log_format: overrides.log_format.or(file.log_format).unwrap_or_default(),
+        limits: limits(&file.limits)?,
+        providers: providers(file.provider)?,
+    })
+}
+
+fn first_said<T>(flags: Vec<T>, file: Option<Vec<T>>) -> Option<Vec<T>> {
+    if flags.is_empty() { file } else { Some(flags) }
+}
+
+fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
+    let default = Limits::default();
+    let lapse = |said: Option<Lapse>, default: Option<Duration>| said.map_or(default, Lapse::get);
+    let limits = Limits {
+        max_message_bytes: file.max_message_bytes.unwrap_or(default.max_message_bytes),
+        max_in_flight: file.max_in_flight.unwrap_or(default.max_in_flight),
+        max_connections: file.max_connections.unwrap_or(default.max_connections),
+        idle_timeout: lapse(file.idle_timeout, default.idle_timeout),
+        request_timeout: lapse(file.request_timeout, default.request_timeout),
+        session_grace: lapse(file.session_grace, default.session_grace),
+        replay_bytes: file.replay_bytes.unwrap_or(default.replay_bytes),
+        replay_events: file.replay_events.unwrap_or(default.replay_events),
+        handshake_timeout: match file.handshake_timeout.map(Lapse::get) {
+            None => default.handshake_timeout,
+            Some(Some(said)) => said,
+            Some(None) => {
+                return Err(ConfigError::Conflict(
+                    "`limits.handshake_timeout` cannot be never: a silent socket would stay for good"
+                        .to_owned(),
+                ));
+            }
+        },
+        heartbeat_timeout: lapse(file.heartbeat_timeout, default.heartbeat_timeout),
+    };
+    let conflict = |text: String| Err(ConfigError::Conflict(text));
+    // One chunk must fit, or the smallest answers could not be given; the upper end bounds memory.
+    if !(4_096..=64 << 20).contains(&limits.max_message_bytes) {
+        return conflict("`limits.max_message_bytes` must be from 4096 to 67108864".to_owned());
+    }
+    if limits.max_in_flight == 0 || limits.max_in_flight > 65_536 {
+        return conflict("`limits.max_in_flight` must be from 1 to 65536".to_owned());
+    }
+    if limits.max_connections == 0 {
+        return conflict("`limits.max_connections` must be at least 1".to_owned());
+    }
+    if limits.replay_bytes < MAX_CHUNK || limits.replay_events == 0 {
+        return conflict(format!(
+            "`limits.replay_bytes` must be at least {MAX_CHUNK} and `limits.replay_events` at least 1"
+        ));
+    }
+    Ok(limits)
+}
+
+/// Configured providers, after the shell that is always there; a provider named `shell` replaces it.
+fn providers(configured: Vec<ProviderSettings>) -> Result<Vec<ProviderSettings>, ConfigError> {
+    let mut all: Vec<ProviderSettings> = Vec::with_capacity(configured.len() + 1);
+    for provider in configured {
+        let valid = !provider.name.is_empty()
+            && provider.name.len() <= 64
+            && provider
+                .name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+        if !valid {
+            return Err(ConfigError::Conflict(format!(
+                "`provider.name`: `{}` must be 1 to 64 letters, digits, `-`, `_` or `.`",
+                provider.name
+            )));
+        }
+        if provider.command.first().is_none_or(String::is_empty) {
+            return Err(ConfigError::Conflict(format!(
+                "provider `{}`: `command` must name a program",
+                provider.name
+            )));
+        }
+        if all.iter().any(|other| other.name == provider.name) {
+            return Err(ConfigError::Conflict(format!(
+                "provider `{}` is configured twice",
+                provider.name
+            )));
+        }
+        all.push(provider);
+    }
+    if all.iter().all(|provider| provider.name != "shell") {
+        all.insert(0, ProviderSettings::shell());
+    }
+    Ok(all)
+}
+
+/// The machine's host name, as far as it can be known without asking the network.
+fn machine_name() -> String {
+    let from_kernel = || {
+        #[cfg(unix)]
+        {
+            let name = rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned();
+            Some(name)
+        }
+        #[cfg(not(unix))]
+        {
+            std::env::var("COMPUTERNAME").ok()
+        }
+    };
+    from_kernel()
+        .map(|name| {
+            name.chars()
+                .filter(|c| !c.is_control())
+                .take(64)
+                .collect::<String>()
+        })
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "bowline".to_owned())
+}
+
+impl Settings {
+    /// Settings for a state directory, all else default: for tests and for daemons built on this library.
+    pub fn for_state_dir(state_dir: &Path) -> Self {
+        Self {
+            name: machine_name(),
+            listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+            socket: default_socket(state_dir),
+            relay: Vec::new(),
+            advertise: Vec::new(),
+            state_dir: state_dir.to_owned(),
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+            limits: Limits::default(),
+            providers: vec![ProviderSettings::shell()],
+        }
+    }
+
+    /// These settings as a configuration file that would bring them about.
+    pub fn to_file(&self) -> FileConfig {
+        let lapse = |duration: Option<Duration>| Some(Lapse::of(duration.unwrap_or_default()));
+        FileConfig {
+            name: Some(self.name.clone()),
+            listen: Some(self.listen.clone()),
+            socket: Some(self.socket.clone()),
+            relay: Some(self.relay.clone()),
+            advertise: Some(self.advertise.clone()),
+            state_dir: Some(self.state_dir.clone()),
+            log: Some(self.log.clone()),
+            log_format: Some(self.log_format),
+            limits: FileLimits {
+                max_message_bytes: Some(self.limits.max_message_bytes),
+                max_in_flight: Some(self.limits.max_in_flight),
+                max_connections: Some(self.limits.max_connections),
+                idle_timeout: lapse(self.limits.idle_timeout),
+                request_timeout: lapse(self.limits.request_timeout),
+                session_grace: lapse(self.limits.session_grace),
+                replay_bytes: Some(self.limits.replay_bytes),
+                replay_events: Some(self.limits.replay_events),
+                handshake_timeout: lapse(Some(self.limits.handshake_timeout)),
+                heartbeat_timeout: lapse(self.limits.heartbeat_timeout),
+            },
+            provider: self.providers.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> FileConfig {
+        FileConfig::parse(text, Path::new("test.toml")).unwrap()
+    }
+
+    fn with_state() -> Overrides {
+        Overrides {
+            state_dir: Some(PathBuf::from("/state")),
+            ..Overrides::default()
+        }
+    }
+
+    #[test]
+    fn flags_go_over_the_file_and_the_file_over_defaults() {
+        let text =
+            "name = \"from-file\"\nlisten = [\"127.0.0.1:1\"]\n[limits]\nidle_timeout = \"0s\"";
+        let settings = resolve(with_state(), file(text)).unwrap();
+        assert_eq!(settings.name, "from-file");
+        assert_eq!(settings.listen, ["127.0.0.1:1".parse().unwrap()]);
+        assert_eq!(settings.limits.idle_timeout, None, "0s is never");
+        assert_eq!(settings.limits.max_in_flight, 256);
+        let overrides = Overrides {
+            name: Some("from-flag".to_owned()),
+            listen: vec!["127.0.0.1:2".parse().unwrap()],
+            ..with_state()
+        };
+        let settings = resolve(overrides, file(text)).unwrap();
+        assert_eq!(settings.name, "from-flag");
+        assert_eq!(settings.listen, ["127.0.0.1:2".parse().unwrap()]);
+    }
+
+    #[test]
+    fn without_a_word_it_listens_on_loopback_and_offers_the_shell() {
+        let settings = resolve(with_state(), FileConfig::default()).unwrap();
+        assert_eq!(settings.listen, ["127.0.0.1:4717".parse().unwrap()]);
+        assert_eq!(settings.providers.len(), 1);
+        assert_eq!(settings.providers[0].name, "shell");
+        #[cfg(unix)]
+        assert_eq!(settings.socket, Path::new("/state/daemon.sock"));
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_said() {
+        let error = |text: &str| resolve(with_state(), file(text)).unwrap_err().to_string();
+        assert!(error("name = \"\"").contains("`name`"));
+        assert!(error("[limits]\nmax_message_bytes = 1").contains("max_message_bytes"));
+        assert!(error("[limits]\nmax_in_flight = 0").contains("max_in_flight"));
+        assert!(error("[limits]\nhandshake_timeout = \"0s\"").contains("handshake_timeout"));
+        let provider = "[[provider]]\nname = \"a\"\nkind = \"command\"\ncommand = [\"x\"]\n";
+        assert!(error(&format!("{provider}{provider}")).contains("configured twice"));
+        assert!(
+            error("[[provider]]\nname = \"a\"\nkind = \"command\"\ncommand = []")
+                .contains("must name a program")
+        );
+    }
+
+    #[test]
+    fn settings_in_force_read_back_as_a_file() {
+        let settings = resolve(
+            with_state(),
+            file("name = \"x\"\nrelay = [\"wss://r.example\"]"),
+        )
+        .unwrap();
+        let text = toml::to_string(&settings.to_file()).unwrap();
+        let again = resolve(Overrides::default(), file(&text)).unwrap();
+        assert_eq!(again.to_file(), settings.to_file());
+    }
+}

@@ -1,0 +1,227 @@
+//! Value types of the configuration: each parses once, with an error that says what would be right.
+
+use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A duration setting: `"300s"`, `"10m"`, `"24h"`, `"500ms"`, `"7d"`; `"0s"` means never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lapse(Option<Duration>);
+
+impl Lapse {
+    /// The setting for a duration; zero is never.
+    pub const fn of(duration: Duration) -> Self {
+        if duration.is_zero() {
+            Self(None)
+        } else {
+            Self(Some(duration))
+        }
+    }
+
+    /// The duration, or `None` for never.
+    pub const fn get(self) -> Option<Duration> {
+        self.0
+    }
+}
+
+impl FromStr for Lapse {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is no duration; write for example \"300s\", \"10m\" or \"24h\" (\"0s\" = never)"
+            )
+        };
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at_checked(digits).ok_or_else(wrong)?;
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            "d" => 86_400_000,
+            _ => return Err(wrong()),
+        };
+        let millis = number.checked_mul(millis).ok_or_else(wrong)?;
+        Ok(Self::of(Duration::from_millis(millis)))
+    }
+}
+
+impl fmt::Display for Lapse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.map_or(0, |duration| duration.as_millis());
+        let (number, unit) = match millis {
+            0 => (0, "s"),
+            n if n % 3_600_000 == 0 => (n / 3_600_000, "h"),
+            n if n % 60_000 == 0 => (n / 60_000, "m"),
+            n if n % 1_000 == 0 => (n / 1_000, "s"),
+            n => (n, "ms"),
+        };
+        write!(f, "{number}{unit}")
+    }
+}
+
+/// `host:port` as an offer lists it; IPv6 hosts stand in brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdvertisedAddress(String);
+
+impl AdvertisedAddress {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for AdvertisedAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let valid = text.rsplit_once(':').is_some_and(|(host, port)| {
+            let host_ok = match host.strip_prefix('[') {
+                Some(rest) => rest
+                    .strip_suffix(']')
+                    .is_some_and(|v6| v6.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6())),
+                None => {
+                    !host.is_empty()
+                        && host
+                            .bytes()
+                            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+                }
+            };
+            host_ok && port.parse::<u16>().is_ok_and(|port| port != 0)
+        });
+        if valid {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!(
+                "`{text}` is no address to advertise; write HOST:PORT, for example laptop.local:4717 or [fd00::1]:4717"
+            ))
+        }
+    }
+}
+
+/// Base URL of a relay: `wss://…` or `https://…`, or the unencrypted forms for tests and own networks
+/// (what is carried is end-to-end encrypted either way).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RelayUrl(String);
+
+impl RelayUrl {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RelayUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let rest = ["wss://", "https://", "ws://", "http://"]
+            .iter()
+            .find_map(|scheme| text.strip_prefix(scheme));
+        match rest {
+            Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(Self(text.to_owned())),
+            _ => Err(format!(
+                "`{text}` is no relay URL; write for example wss://relay.example.org"
+            )),
+        }
+    }
+}
+
+macro_rules! text_setting {
+    ($name:ident) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = String::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+macro_rules! text_display {
+    ($name:ident) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_setting!(Lapse);
+text_setting!(AdvertisedAddress);
+text_setting!(RelayUrl);
+text_display!(AdvertisedAddress);
+text_display!(RelayUrl);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_read_as_people_write_them() {
+        for (text, seconds) in [
+            ("300s", 300),
+            ("10m", 600),
+            ("24h", 86_400),
+            ("7d", 604_800),
+        ] {
+            let lapse: Lapse = text.parse().unwrap();
+            assert_eq!(lapse.get(), Some(Duration::from_secs(seconds)));
+        }
+        assert_eq!(
+            "250ms".parse::<Lapse>().unwrap().get(),
+            Some(Duration::from_millis(250))
+        );
+        assert_eq!("0s".parse::<Lapse>().unwrap().get(), None, "0s means never");
+        for wrong in [
+            "",
+            "s",
+            "10",
+            "10 s",
+            "-1s",
+            "1y",
+            "99999999999999999999s",
+            "1.5h",
+        ] {
+            assert!(wrong.parse::<Lapse>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn durations_print_as_they_are_read() {
+        for text in ["0s", "300ms", "90s", "10m", "24h"] {
+            assert_eq!(text.parse::<Lapse>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn addresses_and_relays_are_checked() {
+        for right in ["laptop.local:4717", "192.168.1.2:1", "[fd00::1]:4717"] {
+            assert!(right.parse::<AdvertisedAddress>().is_ok(), "{right}");
+        }
+        for wrong in [
+            "laptop",
+            ":4717",
+            "laptop:0",
+            "fd00::1:4717",
+            "[nonsense]:1",
+            "a b:1",
+        ] {
+            assert!(wrong.parse::<AdvertisedAddress>().is_err(), "{wrong}");
+        }
+        assert!("wss://relay.example.org/base".parse::<RelayUrl>().is_ok());
+        for wrong in ["relay.example.org", "wss://", "ftp://x"] {
+            assert!(wrong.parse::<RelayUrl>().is_err(), "{wrong}");
+        }
+    }
+}
