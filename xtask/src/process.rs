@@ -1,0 +1,58 @@
+//! Running other programs: the cargo that runs us, in the workspace root.
+
+use std::{env, ffi::OsString, process::Command};
+
+use crate::tree;
+
+/// What a task fails with: a sentence for people.
+pub(crate) type Outcome = Result<(), String>;
+
+/// `cargo`, in the workspace root. It is the cargo that runs us, so that the toolchain is the same.
+pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
+    let program = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(tree::root());
+    // Set for us by the cargo that runs us; a cargo of our own must not inherit them.
+    for variable in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Runs a command to its end, with our own input and output.
+///
+/// # Errors
+/// When it cannot be started or does not end well.
+pub(crate) fn run(command: &mut Command) -> Outcome {
+    let shown = show(command);
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("`{shown}` ended with {status}")),
+        Err(error) => Err(format!("`{shown}` could not be started: {error}")),
+    }
+}
+
+/// A command as one would type it.
+pub(crate) fn show(command: &Command) -> String {
+    let name = std::path::Path::new(command.get_program())
+        .file_name()
+        .unwrap_or(command.get_program());
+    let mut text = name.to_string_lossy().into_owned();
+    for argument in command.get_args() {
+        text.push(' ');
+        text.push_str(&argument.to_string_lossy());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failing_program_is_named_in_the_error() {
+        let error = run(cargo(["no-such-subcommand-of-cargo"]).stderr(std::process::Stdio::null()))
+            .unwrap_err();
+        assert!(error.contains("no-such-subcommand-of-cargo"), "{error}");
+    }
+}

@@ -1,0 +1,278 @@
+//! `docs/protocol.md` and the code name the same methods, events, reasons, codes and limits.
+//!
+//! A table of the page that is checked stands under a comment `<!-- check: name -->`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bowline_protocol::{
+    Reason, RpcReason, SessionEvent, limits,
+    methods::name::{self, ALL as METHODS},
+};
+
+use super::Violation;
+use crate::tree::Tree;
+
+const PAGE: &str = "docs/protocol.md";
+
+/// Methods that stand in the table of the local socket.
+const LOCAL: &[&str] = &[
+    name::DAEMON_STATUS,
+    name::CONNECTIONS_LIST,
+    name::SESSIONS_LIST,
+    name::DEVICES_LIST,
+    name::DEVICES_REVOKE,
+    name::PAIRING_CREATE,
+    name::CONNECTION_CLOSING,
+];
+
+pub(super) fn check(tree: &Tree) -> Vec<Violation> {
+    match tree.text(PAGE) {
+        Some(page) => compare(page, &expected()),
+        None => vec![Violation::new(PAGE, 0, "is missing")],
+    }
+}
+
+/// What the code says: for each table its rows, each the cells that are compared.
+type Tables = BTreeMap<&'static str, BTreeSet<Vec<String>>>;
+
+fn expected() -> Tables {
+    let row = |cells: &[&str]| {
+        cells
+            .iter()
+            .map(|cell| (*cell).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let names = |list: &mut dyn Iterator<Item = &'static str>| list.map(|n| row(&[n])).collect();
+    let reason = |reason: &Reason| {
+        let code = reason
+            .close_code()
+            .map_or("–".to_owned(), |c| c.to_string());
+        let (retry, advice) = (word(reason.retry()), word(reason.advice()));
+        row(&[&code, reason.as_str(), &retry, &advice])
+    };
+    let methods = METHODS.iter().copied();
+    Tables::from([
+        (
+            "methods",
+            names(&mut methods.clone().filter(|m| !LOCAL.contains(m))),
+        ),
+        (
+            "local-methods",
+            names(&mut methods.filter(|m| LOCAL.contains(m))),
+        ),
+        ("events", names(&mut SessionEvent::TYPES.iter().copied())),
+        ("reasons", Reason::ALL.iter().map(reason).collect()),
+        (
+            "rpc-reasons",
+            RpcReason::ALL
+                .iter()
+                .map(|r| row(&[r.as_str(), &r.code().to_string()]))
+                .collect(),
+        ),
+        (
+            "limits",
+            LIMITS
+                .iter()
+                .map(|(name, value)| row(&[name, &value.to_string()]))
+                .collect(),
+        ),
+    ])
+}
+
+/// The word serde writes for an enum value.
+fn word(value: impl serde::Serialize) -> String {
+    let json = serde_json::to_string(&value).unwrap_or_default();
+    json.trim_matches('"').to_owned()
+}
+
+/// The limits, in bytes, counts or milliseconds, by the first cell of their row.
+const LIMITS: &[(&str, u128)] = &[
+    ("Noise message", limits::MAX_NOISE_MESSAGE as u128),
+    ("chunk of a message", limits::MAX_CHUNK as u128),
+    ("hello or welcome", limits::MAX_HELLO_BYTES as u128),
+    ("limits.maxMessageBytes", limits::MAX_MESSAGE_BYTES as u128),
+    ("limits.maxInFlight", limits::MAX_IN_FLIGHT as u128),
+    ("batch", limits::MAX_BATCH as u128),
+    ("heartbeatMs", limits::HEARTBEAT.as_millis()),
+    (
+        "accepted socket to session.ready",
+        limits::HANDSHAKE_DEADLINE.as_millis(),
+    ),
+    (
+        "whole connect, seen by the client",
+        limits::CONNECT_DEADLINE.as_millis(),
+    ),
+    ("events without acknowledgement", limits::ACK_EVENTS as u128),
+    (
+        "time without acknowledgement",
+        limits::ACK_INTERVAL.as_millis(),
+    ),
+    ("session grace", limits::SESSION_GRACE.as_millis()),
+    (
+        "replay log, bytes of one session",
+        limits::REPLAY_BYTES as u128,
+    ),
+    (
+        "replay log, events of one session",
+        limits::REPLAY_EVENTS as u128,
+    ),
+    (
+        "connections of one session",
+        limits::CONNECTIONS_PER_SESSION as u128,
+    ),
+    (
+        "memory of an intent's outcome",
+        limits::INTENT_MEMORY.as_millis(),
+    ),
+    ("life of a pairing token", limits::PAIRING_TTL.as_millis()),
+];
+
+fn compare(page: &str, expected: &Tables) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (table, in_code) in expected {
+        let width = in_code.first().map_or(0, Vec::len);
+        let Some(rows) = rows(page, table) else {
+            found.push(Violation::new(PAGE, 0, format!("has no table `{table}`")));
+            continue;
+        };
+        let mut on_page = BTreeSet::new();
+        for (line, cells) in rows {
+            let mut cells: Vec<_> = cells.into_iter().take(width).collect();
+            if *table == "limits" {
+                cells = cells
+                    .iter()
+                    .map(|cell| cell.trim_end_matches(" ⚙").to_owned())
+                    .collect();
+                if let Some(value) = cells.get_mut(1) {
+                    value.retain(|c| c.is_ascii_digit());
+                }
+            }
+            if !in_code.contains(&cells) {
+                let what = format!("{table}: the code knows no `{}`", cells.join(" | "));
+                found.push(Violation::new(PAGE, line, what));
+            } else if !on_page.insert(cells.clone()) {
+                let what = format!("{table}: `{}` stands twice", cells.join(" | "));
+                found.push(Violation::new(PAGE, line, what));
+            }
+        }
+        for missing in in_code.difference(&on_page) {
+            let what = format!("{table}: `{}` of the code is missing", missing.join(" | "));
+            found.push(Violation::new(PAGE, 0, what));
+        }
+    }
+    found.extend(strangers(page));
+    found
+}
+
+/// The rows of a checked table: line number and cells, without backticks, minus signs as hyphens.
+fn rows(page: &str, table: &str) -> Option<Vec<(usize, Vec<String>)>> {
+    let mark = format!("<!-- check: {table} -->");
+    let mut lines = page
+        .lines()
+        .enumerate()
+        .skip_while(|(_, line)| line.trim() != mark);
+    lines.next()?;
+    let rows = lines.take_while(|(_, line)| line.starts_with('|')).skip(2);
+    Some(rows.map(|(n, line)| (n + 1, cells(line))).collect())
+}
+
+fn cells(line: &str) -> Vec<String> {
+    let inner = line.trim().trim_matches('|');
+    let clean = |cell: &str| cell.trim().replace('`', "").replace('−', "-");
+    inner.split('|').map(clean).collect()
+}
+
+/// Names in the prose that look like methods or events, and are none.
+fn strangers(page: &str) -> Vec<Violation> {
+    let known: BTreeSet<_> = METHODS.iter().chain(SessionEvent::TYPES).copied().collect();
+    let domains: BTreeSet<_> = known
+        .iter()
+        .filter_map(|name| name.split('.').next())
+        .collect();
+    let mut found = Vec::new();
+    for (n, line) in page.lines().enumerate() {
+        for code in line.split('`').skip(1).step_by(2) {
+            let name: &str = code.split([' ', '{', ':']).next().unwrap_or_default();
+            let Some((domain, rest)) = name.split_once('.') else {
+                continue;
+            };
+            let like_ours = domains.contains(domain)
+                && !rest.is_empty()
+                && rest.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            // `session.state` is a member of the welcome.
+            if like_ours && !known.contains(name) && name != "session.state" {
+                let what = format!("`{name}` is no method or event of the code");
+                found.push(Violation::new(PAGE, n + 1, what));
+            }
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REASONS: &str = "<!-- check: r -->\n| code | reason |\n|---|---|\n| 4400 | `bad` |\n\
+                           | – | `lost` |\n\ntext\n";
+
+    fn code(rows: &[&[&str]]) -> Tables {
+        let row = |cells: &&[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect();
+        Tables::from([("r", rows.iter().map(row).collect())])
+    }
+
+    #[test]
+    fn the_page_as_it_is_agrees_with_the_code() {
+        assert_eq!(check(&Tree::read().unwrap()), []);
+    }
+
+    #[test]
+    fn agreement_is_silent() {
+        assert_eq!(
+            compare(REASONS, &code(&[&["4400", "bad"], &["–", "lost"]])),
+            []
+        );
+    }
+
+    #[test]
+    fn what_only_the_code_names_is_found() {
+        let found = compare(
+            REASONS,
+            &code(&[&["4400", "bad"], &["–", "lost"], &["4401", "new"]]),
+        );
+        assert_eq!(found.len(), 1);
+        assert!(
+            found[0]
+                .what
+                .contains("`4401 | new` of the code is missing")
+        );
+    }
+
+    #[test]
+    fn what_only_the_page_names_is_found_with_its_line() {
+        let found = compare(REASONS, &code(&[&["4400", "bad"]]));
+        assert_eq!((found.len(), found[0].line), (1, 5));
+    }
+
+    #[test]
+    fn a_wrong_code_is_found_from_both_sides() {
+        let found = compare(REASONS, &code(&[&["4499", "bad"], &["–", "lost"]]));
+        assert_eq!(found.len(), 2);
+    }
+
+    #[test]
+    fn a_table_that_went_away_is_found() {
+        assert!(
+            compare("text", &code(&[&["4400", "bad"]]))[0]
+                .what
+                .contains("no table")
+        );
+    }
+
+    #[test]
+    fn a_method_in_the_prose_that_does_not_exist_is_found() {
+        let found = strangers("see `agents.list` and `agents.listen {}` and `limits.x`\n");
+        assert_eq!(found.len(), 1);
+        assert!(found[0].what.contains("agents.listen"));
+    }
+}
