@@ -4,3 +4,5 @@
 //! service trait and linking this library into a binary of their own.
 
 pub mod config;
+pub mod identity;
+pub mod state_dir;

@@ -12,7 +12,7 @@ mod values;
 pub use file::FileConfig;
 pub use places::{default_config_file, default_state_dir};
 pub use resolve::{Overrides, load, resolve};
-pub use settings::{Limits, LogFormat, ProviderKind, ProviderSettings, Settings};
+pub use settings::{Limits, LogFormat, PromptVia, ProviderKind, ProviderSettings, Settings};
 pub use values::{AdvertisedAddress, Lapse, RelayUrl};
 
 use std::path::PathBuf;

@@ -106,6 +106,17 @@ impl ProviderKind {
     }
 }
 
+/// How a `command` provider's program gets the prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptVia {
+    /// As one more argument, the last.
+    #[default]
+    Argument,
+    /// On standard input, which then ends.
+    Stdin,
+}
+
 /// One `[[provider]]`. Remote clients choose it by name and never see or set its command line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,19 +125,21 @@ pub struct ProviderSettings {
     pub name: String,
     /// How it is spoken to.
     pub kind: ProviderKind,
-    /// Program and arguments. `{prompt}` as the last argument stands for the prompt, which otherwise
-    /// comes on standard input.
+    /// Program and arguments.
     pub command: Vec<String>,
+    /// How the program gets the prompt; only for `command`.
+    #[serde(default)]
+    pub prompt: PromptVia,
     /// For people; the name when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
 }
 
 impl ProviderSettings {
-    /// The provider there always is: the user's shell, reading the prompt as a script.
+    /// The provider there always is: the user's shell, which runs the prompt as a command line.
     pub fn shell() -> Self {
         let command = if cfg!(windows) {
-            vec!["cmd.exe".to_owned(), "/C".to_owned(), "{prompt}".to_owned()]
+            vec!["cmd.exe".to_owned(), "/C".to_owned()]
         } else {
             let shell = std::env::var("SHELL")
                 .ok()
@@ -134,13 +147,13 @@ impl ProviderSettings {
             vec![
                 shell.unwrap_or_else(|| "/bin/sh".to_owned()),
                 "-c".to_owned(),
-                "{prompt}".to_owned(),
             ]
         };
         Self {
             name: "shell".to_owned(),
             kind: ProviderKind::Command,
             command,
+            prompt: PromptVia::Argument,
             title: Some("Shell".to_owned()),
         }
     }
