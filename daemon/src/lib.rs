@@ -3,6 +3,13 @@
 //! `bowline-daemon` is a thin binary around it. An app's author adds methods by implementing one
 //! service trait and linking this library into a binary of their own.
 
+pub mod agents;
+pub mod clock;
 pub mod config;
 pub mod identity;
+pub mod ledger;
+pub mod observe;
+pub mod outbound;
+pub mod service;
 pub mod state_dir;
+pub mod store;

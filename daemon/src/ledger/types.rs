@@ -1,0 +1,194 @@
+//! What goes in and out of the ledger.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use bowline_protocol::{
+    AgentId, DeviceId, Epoch, ExternalSessionKey, Hello, PublicKey, ServerId,
+    handshake::SessionWelcome, limits, model::UnixMillis,
+};
+use serde::Serialize;
+
+use crate::{clock::Clock, outbound::Frame};
+
+/// Settings of the ledger, each with its default.
+#[derive(Clone, Debug)]
+pub struct LedgerOptions {
+    /// The database file; its directory must exist.
+    pub path: PathBuf,
+    /// Whose ledger it is, for the log.
+    pub server_id: ServerId,
+    /// Clock.
+    pub clock: Clock,
+    /// A session detached longer than this expires; zero = never.
+    pub session_grace: Duration,
+    /// Bytes of one session's replay log; older events leave it.
+    pub replay_bytes: usize,
+    /// Events of one session's replay log; older events leave it.
+    pub replay_events: usize,
+    /// Connections of one session; over it the oldest idle one is closed with `session_capacity`.
+    pub connections_per_session: usize,
+    /// Sessions kept; over it the one detached longest is forgotten, and if none is detached a new one
+    /// is refused with `session_capacity`.
+    pub max_sessions: usize,
+    /// Jobs waiting; a job over it is answered with `overloaded`.
+    pub queue: usize,
+    /// Intent outcomes remembered; a new intent over it is answered with `overloaded`.
+    pub max_intents: u64,
+    /// How long an outcome is remembered.
+    pub intent_memory: Duration,
+    /// Largest size of the database in pages of 4 KiB; over it writes fail as on a full disk.
+    pub max_pages: Option<u32>,
+}
+
+impl LedgerOptions {
+    /// The defaults.
+    pub fn new(path: PathBuf, server_id: ServerId) -> Self {
+        Self {
+            path,
+            server_id,
+            clock: Clock::system(),
+            session_grace: limits::SESSION_GRACE,
+            replay_bytes: limits::REPLAY_BYTES,
+            replay_events: limits::REPLAY_EVENTS,
+            connections_per_session: limits::CONNECTIONS_PER_SESSION,
+            max_sessions: 10_000,
+            queue: 8_192,
+            max_intents: 2_000_000,
+            intent_memory: limits::INTENT_MEMORY,
+            max_pages: None,
+        }
+    }
+}
+
+/// Names a session inside the daemon. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SessionRef {
+    pub(crate) id: i64,
+    /// `session:csk_…`, or `local` for a connection of the local socket; what intents are kept by.
+    pub(crate) key: Arc<str>,
+}
+
+impl SessionRef {
+    /// Short hash for logs (OB).
+    pub fn log_hash(&self) -> String {
+        bowline_protocol::identity::short_hash(&self.key)
+    }
+}
+
+/// What a hello was promised.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    pub(crate) device: PublicKey,
+    pub(crate) hello: Hello,
+    pub(crate) session: Option<SessionWelcome>,
+}
+
+impl Admission {
+    /// `welcome.session`; absent for a probe.
+    pub fn session(&self) -> Option<&SessionWelcome> {
+        self.session.as_ref()
+    }
+
+    /// Whether it is a probe's.
+    pub fn is_probe(&self) -> bool {
+        self.session.is_none()
+    }
+
+    /// The device's name in listings.
+    pub fn device_id(&self) -> DeviceId {
+        DeviceId::of_public_key(&self.device)
+    }
+}
+
+/// A connection that is attached.
+#[derive(Debug)]
+pub struct Attached {
+    /// Detaches when dropped; absent for a probe.
+    pub attachment: Option<Attachment>,
+    /// The events after the client's cursor, in order; to be sent before anything from the connection's
+    /// queue.
+    pub replay: Vec<Frame>,
+}
+
+/// Keeps a connection attached to its session; dropping it detaches (INV-4).
+#[derive(Debug)]
+pub struct Attachment {
+    pub(crate) session: SessionRef,
+    pub(crate) connection: u64,
+}
+
+impl Attachment {
+    /// The session, for requests.
+    pub fn session(&self) -> &SessionRef {
+        &self.session
+    }
+
+    /// The connection attached.
+    pub fn connection(&self) -> u64 {
+        self.connection
+    }
+}
+
+/// Who is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Audience<'a> {
+    /// Every session; on the local socket those subscribed to this agent.
+    Everyone(&'a AgentId),
+    /// The sessions subscribed to this agent.
+    Subscribers(&'a AgentId),
+}
+
+/// A one-time pairing token.
+#[derive(Clone, Debug)]
+pub struct PairingToken {
+    /// What the offer carries; only its hash is stored.
+    pub token: String,
+    /// When it stops working.
+    pub expires_at: UnixMillis,
+}
+
+/// One row of `devices.list`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DeviceInfo {
+    /// For `devices.revoke`.
+    pub device_id: DeviceId,
+    /// Name of the client program that paired.
+    pub name: String,
+    /// Its platform.
+    pub platform: String,
+    /// When it paired.
+    pub paired_at: UnixMillis,
+    /// When it last attached.
+    pub last_seen_at: UnixMillis,
+    /// Whether it was revoked.
+    pub revoked: bool,
+}
+
+/// One row of `sessions.list` (SV-5).
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionInfo {
+    /// `session:csk_…` (INV-1).
+    pub external_session_key: ExternalSessionKey,
+    /// Whose session.
+    pub device_id: DeviceId,
+    /// `attached` or `detached`.
+    pub state: &'static str,
+    /// The numbering in force.
+    pub epoch: Epoch,
+    /// Number of the next event.
+    pub next_seq: u64,
+    /// Numbers of its connections.
+    pub connections: Vec<u64>,
+    /// Agents it subscribes to.
+    pub subscriptions: usize,
+    /// Events in its replay log.
+    pub replay_events: usize,
+    /// Bytes in its replay log.
+    pub replay_bytes: usize,
+    /// When it began.
+    pub created_at: UnixMillis,
+    /// When a connection last came or went.
+    pub last_seen_at: UnixMillis,
+}
