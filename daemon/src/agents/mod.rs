@@ -5,48 +5,16 @@ use std::sync::Arc;
 use bowline_protocol::error::RpcError;
 
 use crate::{
+    config::ProviderSettings,
     ledger::Ledger,
     service::{AnswerFuture, Request, Service},
 };
-
-/// One configured provider.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProviderConfig {
-    /// What clients choose it by.
-    pub name: String,
-    /// `command` (or, once it exists, `acp`).
-    pub kind: String,
-    /// The program and its arguments.
-    pub command: Vec<String>,
-    /// For people; the name when absent.
-    pub title: Option<String>,
-    /// How a `command` gets its prompt.
-    pub prompt: PromptVia,
-}
-
-impl ProviderConfig {
-    /// The provider of a daemon without configuration: the user's shell, the prompt being its script.
-    pub fn shell() -> Self {
-        todo!()
-    }
-}
-
-/// How a `command` provider gets its prompt.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PromptVia {
-    /// As the last argument.
-    #[default]
-    Argument,
-    /// On standard input, which is then closed.
-    Stdin,
-}
 
 /// Settings of the agents service.
 #[derive(Clone, Debug)]
 pub struct AgentsOptions {
     /// In the order clients see them. An unknown kind or a duplicate name is an error at start.
-    pub providers: Vec<ProviderConfig>,
+    pub providers: Vec<ProviderSettings>,
     /// Output kept of one turn, in bytes; the rest is read and dropped, and the timeline says so.
     pub max_output_bytes: usize,
     /// Turns running at once; further ones wait.
