@@ -12,6 +12,7 @@
 //! Call order: `handle…`, then `poll_effect` until empty, then `poll_transition` until empty, then `poll_timeout`.
 
 pub mod backoff;
+pub mod client;
 pub mod prng;
 pub mod time;
 pub mod transition;
