@@ -1,1 +1,12 @@
-//! sim
+//! Development only: a network between a client and a daemon that tests can break on purpose.
+//!
+//! [`Proxy`] stands in front of an address and cuts, freezes, delays or loses what passes. [`Chaos`] does so
+//! on a schedule that a seed decides, so that a run can be played again.
+
+pub mod chaos;
+mod link;
+pub mod proxy;
+pub mod random;
+
+pub use chaos::{Chaos, ChaosReport, Fault, Plan, Schedule};
+pub use proxy::{Counters, Proxy};
