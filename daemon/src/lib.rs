@@ -6,8 +6,10 @@
 pub mod agents;
 pub mod clock;
 pub mod config;
+pub mod connection;
 pub mod identity;
 pub mod ledger;
+pub mod listener;
 pub mod observe;
 pub mod outbound;
 pub mod service;

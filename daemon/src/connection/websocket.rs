@@ -1,0 +1,197 @@
+//! The WebSocket as a [`MessageSocket`], with buffers sized for thousands of quiet connections.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bowline_protocol::{Reason, limits::MAX_NOISE_MESSAGE};
+use bytes::Bytes;
+use futures_util::{Sink, SinkExt, Stream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error, Message,
+        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
+    },
+};
+
+use super::{Gone, MessageSocket, Received};
+
+/// Kept by every connection for as long as it lives, so it is small; larger messages grow it for a while.
+const READ_BUFFER: usize = 2 * 1024;
+/// Answers gather here until it is full or the turn ends: then one write to the socket.
+const WRITE_BUFFER: usize = 16 * 1024;
+/// Room for one more message beside a full buffer.
+const MAX_WRITE_BUFFER: usize = WRITE_BUFFER + MAX_NOISE_MESSAGE + 64;
+/// What a peer still sends after our close frame is read and dropped up to here, in bytes: closing a socket with
+/// unread data would reset it, and the peer would never see the reason.
+const MAX_DRAIN: usize = 1 << 20;
+
+/// The server's end of a WebSocket.
+#[derive(Debug)]
+pub struct WebSocket<S> {
+    inner: WebSocketStream<S>,
+}
+
+impl<S> WebSocket<S>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    /// Takes over a stream after the HTTP upgrade; `read` is what was read beyond it.
+    pub async fn accepted(stream: S, read: &[u8]) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(WRITE_BUFFER)
+            .max_write_buffer_size(MAX_WRITE_BUFFER)
+            .max_message_size(Some(MAX_NOISE_MESSAGE))
+            .max_frame_size(Some(MAX_NOISE_MESSAGE));
+        let inner =
+            WebSocketStream::from_partially_read(stream, read.to_vec(), Role::Server, Some(config));
+        Self { inner: inner.await }
+    }
+}
+
+/// What to tell a peer that broke the WebSocket's rules; `None` when there is nobody left to tell.
+fn violation(error: &Error) -> Option<Reason> {
+    match error {
+        // A frame longer than any Noise message cannot be one (`docs/protocol.md` §7).
+        Error::Capacity(_) => Some(Reason::CryptoFailed),
+        Error::Protocol(
+            tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+        ) => None,
+        Error::Protocol(_) | Error::Utf8(_) => Some(Reason::BadRequest),
+        _ => None,
+    }
+}
+
+impl<S> MessageSocket for WebSocket<S>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
+        Poll::Ready(match ready!(Pin::new(&mut self.inner).poll_next(cx)) {
+            Some(Ok(Message::Binary(message))) => Received::Message(message),
+            Some(Ok(Message::Text(_))) => Received::Broken(Reason::BadRequest),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Received::Alive,
+            Some(Ok(Message::Close(_) | Message::Frame(_))) | None => Received::Gone,
+            Some(Err(error)) => violation(&error).map_or(Received::Gone, Received::Broken),
+        })
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        Pin::new(&mut self.inner).poll_ready(cx).map_err(|_| Gone)
+    }
+
+    fn feed(&mut self, message: Vec<u8>) -> Result<(), Gone> {
+        let message = Message::Binary(Bytes::from(message));
+        Pin::new(&mut self.inner)
+            .start_send(message)
+            .map_err(|_| Gone)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        Pin::new(&mut self.inner).poll_flush(cx).map_err(|_| Gone)
+    }
+
+    async fn close(mut self, reason: Reason) {
+        if let Some(code) = reason.close_code() {
+            let frame = CloseFrame {
+                code: CloseCode::from(code),
+                reason: reason.as_str().into(),
+            };
+            let _ = self.inner.send(Message::Close(Some(frame))).await;
+        }
+        let mut stream = self.inner.into_inner();
+        let _ = stream.shutdown().await;
+        let (mut scratch, mut drained) = ([0; 1024], 0);
+        while drained < MAX_DRAIN {
+            match stream.read(&mut scratch).await {
+                Ok(0) | Err(_) => break,
+                Ok(read) => drained += read,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::StreamExt;
+    use tokio::io::DuplexStream;
+
+    use super::*;
+
+    async fn pair() -> (WebSocketStream<DuplexStream>, WebSocket<DuplexStream>) {
+        let (client, server) = tokio::io::duplex(1 << 20);
+        let client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        (client, WebSocket::accepted(server, b"").await)
+    }
+
+    async fn received(socket: &mut WebSocket<DuplexStream>) -> Received {
+        poll_fn(|cx| socket.poll_recv(cx)).await
+    }
+
+    #[tokio::test]
+    async fn binary_messages_pass_and_everything_else_is_named() {
+        let (mut client, mut server) = pair().await;
+        client
+            .send(Message::Binary(Bytes::from_static(b"x")))
+            .await
+            .unwrap();
+        client.send(Message::Ping(Bytes::new())).await.unwrap();
+        assert_eq!(
+            received(&mut server).await,
+            Received::Message(Bytes::from_static(b"x"))
+        );
+        assert_eq!(received(&mut server).await, Received::Alive);
+        client.send(Message::Text("x".into())).await.unwrap();
+        assert_eq!(
+            received(&mut server).await,
+            Received::Broken(Reason::BadRequest)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_frame_longer_than_any_noise_message_is_refused_before_it_is_read() {
+        let (mut client, mut server) = pair().await;
+        client
+            .send(Message::Binary(vec![0; MAX_NOISE_MESSAGE].into()))
+            .await
+            .unwrap();
+        assert!(matches!(received(&mut server).await, Received::Message(_)));
+        client
+            .send(Message::Binary(vec![0; MAX_NOISE_MESSAGE + 1].into()))
+            .await
+            .unwrap();
+        assert_eq!(
+            received(&mut server).await,
+            Received::Broken(Reason::CryptoFailed)
+        );
+        let close = tokio::spawn(server.close(Reason::CryptoFailed));
+        let Message::Close(Some(frame)) = client.next().await.unwrap().unwrap() else {
+            panic!("no close frame");
+        };
+        assert_eq!(
+            (u16::from(frame.code), frame.reason.as_str()),
+            (4440, "crypto_failed")
+        );
+        drop(client);
+        close.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_write_buffer_is_bounded_and_says_so() {
+        let (client, server) = tokio::io::duplex(64);
+        let mut server = WebSocket::accepted(server, b"").await;
+        let mut fed = 0;
+        while poll_fn(|cx| Poll::Ready(server.poll_ready(cx).is_ready())).await {
+            server.feed(vec![0; 1024]).unwrap();
+            fed += 1;
+            assert!(fed * 1024 <= 2 * WRITE_BUFFER, "it must stop");
+        }
+        drop(client);
+    }
+}
