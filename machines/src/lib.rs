@@ -13,7 +13,12 @@
 
 pub mod backoff;
 pub mod client;
+pub mod connection;
+pub mod load;
+mod outbox;
 pub mod prng;
+pub mod screen;
+pub mod session;
 pub mod time;
 pub mod transition;
 

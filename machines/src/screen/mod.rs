@@ -1,0 +1,163 @@
+//! What an agent's screen shows: a pure function of what the runtime knows (UX-1 … UX-4, INV-7).
+//!
+//! It has no state of its own, so nothing can be left over from an earlier situation. Every combination of
+//! its inputs is tested. An overlay excludes toast and placeholder.
+
+#[cfg(test)]
+mod tests;
+
+use serde::Serialize;
+
+use crate::load::LoadError;
+
+/// How this agent came to be on the screen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Creation {
+    /// It was there before.
+    #[default]
+    None,
+    /// Its creation was sent and is shown in advance (UX-3).
+    Pending,
+    /// It was created from here and the daemon confirmed it: its whole history is known from the start.
+    Confirmed,
+    /// The daemon refused to create it: it is rolled back.
+    Failed,
+}
+
+/// How the host stands, as far as a screen cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Connectivity {
+    /// Connected.
+    Online,
+    /// Being (re)connected, or degraded.
+    Connecting,
+    /// Nothing is being tried until someone does something.
+    Offline,
+}
+
+/// What the screen depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ScreenInput {
+    /// The history was loaded at least once in this session of the app.
+    pub loaded: bool,
+    /// A load is running.
+    pub loading: bool,
+    /// Whether it was created from here.
+    pub creation: Creation,
+    /// Why the last load failed, unless one succeeded since.
+    pub last_error: Option<LoadError>,
+    /// How the host stands.
+    pub connectivity: Connectivity,
+    /// There is something to show, items shown in advance included.
+    pub has_items: bool,
+}
+
+/// A small sign over the content that something is going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Toast {
+    /// The content is being brought up to date.
+    Refreshing,
+    /// The connection is being restored.
+    Reconnecting,
+}
+
+/// An error to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "error")]
+pub enum ErrorIndicator {
+    /// The agent could not be created; offer to try again.
+    CreationFailed,
+    /// The first load failed: shown inside the overlay, with a way to try again.
+    LoadFailed(LoadError),
+    /// A refresh failed: beside the content, in nobody's way (UX-4).
+    RefreshFailed(LoadError),
+    /// The host is offline and nothing is being tried.
+    Offline,
+}
+
+/// What to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Screen {
+    /// The whole content is covered (UX-1).
+    pub overlay: bool,
+    /// At most one toast.
+    pub toast: Option<Toast>,
+    /// "Start chatting".
+    pub placeholder: bool,
+    /// At most one error.
+    pub error_indicator: Option<ErrorIndicator>,
+    /// Prompts can be typed and sent. Offline too: an intent waits for the next connection (BX-1).
+    pub composer_enabled: bool,
+}
+
+impl Screen {
+    /// What to show for that input.
+    pub const fn of(input: &ScreenInput) -> Self {
+        match input.creation {
+            Creation::None if !input.loaded => Self::first_open(input),
+            Creation::None => Self::content(input, true),
+            Creation::Pending => Self::content(input, false),
+            Creation::Confirmed => Self::content(input, true),
+            Creation::Failed => Self::rolled_back(),
+        }
+    }
+
+    /// UX-1: everything is covered until the history is there, whatever arrives in the meantime.
+    const fn first_open(input: &ScreenInput) -> Self {
+        let error_indicator = match (input.last_error, input.connectivity) {
+            // A repetition is running: the overlay shows progress again.
+            (Some(_), _) if input.loading => None,
+            (Some(error), _) => Some(ErrorIndicator::LoadFailed(error)),
+            (None, Connectivity::Offline) => Some(ErrorIndicator::Offline),
+            (None, Connectivity::Online | Connectivity::Connecting) => None,
+        };
+        Self {
+            overlay: true,
+            toast: None,
+            placeholder: false,
+            error_indicator,
+            composer_enabled: false,
+        }
+    }
+
+    /// UX-2, UX-3, UX-4: the content stays, with a sign of what is going on.
+    const fn content(input: &ScreenInput, exists: bool) -> Self {
+        let toast = match input.connectivity {
+            Connectivity::Connecting => Some(Toast::Reconnecting),
+            Connectivity::Online if input.loading && input.loaded => Some(Toast::Refreshing),
+            // Offline nothing is going on: that is an error, below. The quiet first load of an agent created here needs
+            // no sign, since its content is already shown.
+            Connectivity::Online | Connectivity::Offline => None,
+        };
+        let error_indicator = match (input.last_error, input.connectivity) {
+            (_, Connectivity::Offline) => Some(ErrorIndicator::Offline),
+            (Some(error), Connectivity::Online | Connectivity::Connecting) if !input.loading => {
+                Some(ErrorIndicator::RefreshFailed(error))
+            }
+            (Some(_) | None, Connectivity::Online | Connectivity::Connecting) => None,
+        };
+        Self {
+            overlay: false,
+            toast,
+            placeholder: !input.has_items,
+            error_indicator,
+            // Before the daemon has named the agent there is nobody to send a prompt to.
+            composer_enabled: exists,
+        }
+    }
+
+    /// UX-3: the creation failed; nothing of the agent is left but the error.
+    const fn rolled_back() -> Self {
+        Self {
+            overlay: false,
+            toast: None,
+            placeholder: false,
+            error_indicator: Some(ErrorIndicator::CreationFailed),
+            composer_enabled: false,
+        }
+    }
+}
