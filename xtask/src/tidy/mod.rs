@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: checks that the compiler does not make, so that the map of the house stays true.
 
+mod code_map;
 mod decisions;
 mod dependencies;
 mod headers;
@@ -50,6 +51,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("every source file says what it is", headers::check),
     ("files are of a readable size", sizes::check),
     ("links lead somewhere", links::check),
+    ("the code map is true", code_map::check),
     ("the protocol page and the code agree", protocol_doc::check),
     ("dependencies point downward", dependencies::check),
     ("decisions are numbered without gaps", decisions::check),
