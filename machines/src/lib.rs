@@ -14,6 +14,7 @@
 pub mod backoff;
 pub mod client;
 pub mod connection;
+pub mod directory;
 pub mod load;
 mod outbox;
 pub mod prng;
