@@ -21,6 +21,7 @@ pub mod prng;
 pub mod screen;
 pub mod session;
 pub mod time;
+pub mod timeline;
 pub mod transition;
 
 pub use time::{Generation, Moment};

@@ -1,0 +1,423 @@
+//! One agent's timeline on the client: loads and events become one exact, growing sequence (BX-2, INV-10).
+//!
+//! ```text
+//!  Idle ──open──► CatchingUp ──loaded──► Live ◄──loaded/failed── LoadingOlder
+//!    ▲              │ ▲  ▲                │ └──────load_older────────▲
+//!    │ close  failed▼ │  └──reset, gap────┘
+//!    └──────────── Failed  (retry, attached, open)
+//! ```
+//!
+//! **What a consumer gets** are [`Update`]s. Concatenated they are exactly the durable timeline: each item once, each byte of
+//! its text once, in order, whatever happened to connections, sessions and the client in between.
+//!
+//! **How.** Indices have no gaps and events are numbered, so every item of the window carries the number of the event it is as of;
+//! a page says as of which event its items are. An event applies to an item if it is newer than the item. A page applies to
+//! a known item if it is newer, and then what its text has more is passed on as growth, since texts only ever grow.
+//!
+//! **Catching up.** After a reset nothing is known of what happened while nobody was looking. What is complete (everything up to the
+//! last end of a turn, and what users said) stays as it is; from the first item that may have grown on the timeline is
+//! fetched again, without taking anything away that is shown. Meanwhile events of items not yet fetched are kept,
+//! bounded; a page that is asked for later contains them, so a new load starts with nothing kept.
+//!
+//! **Bounds.** The window holds the newest [`TimelineConfig::max_items`] items and [`TimelineConfig::max_bytes`] of text. What
+//! leaves it stays with the consumer and still grows by live events; only growth that was missed before a reset of the session
+//! is not fetched for items that have left the window.
+//!
+//! The driver subscribes to the agent before it loads, see [`Effect::Load`]; otherwise an event could fall in between.
+
+mod reconcile;
+mod transitions;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bowline_protocol::{
+    AgentId, ItemId, Reason, SessionState, TimelineItem,
+    methods::{History, HistoryPage},
+};
+
+use crate::{Generation, Moment, Transition, load::LoadError, outbox::Outbox};
+use window::Window;
+
+/// Bounds of a timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimelineConfig {
+    /// Most items held; older ones leave the window.
+    pub max_items: usize,
+    /// Most bytes of text held, the newest item apart; older items leave the window.
+    pub max_bytes: usize,
+    /// Most events kept while a load runs; over it the load is given up and repeated.
+    pub max_kept: usize,
+    /// Most bytes of text in the events kept.
+    pub max_kept_bytes: usize,
+    /// Items asked for in one page.
+    pub page: u32,
+}
+
+impl Default for TimelineConfig {
+    fn default() -> Self {
+        Self {
+            max_items: 2_000,
+            max_bytes: 8 << 20,
+            max_kept: 4_096,
+            max_kept_bytes: 4 << 20,
+            page: 100,
+        }
+    }
+}
+
+/// Which part of the timeline a load asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// The newest page.
+    Newest,
+    /// Items from this index on.
+    From(u64),
+    /// Items just before this index.
+    Before(u64),
+}
+
+impl Request {
+    /// The parameters of `agents.history`.
+    pub fn history(self, agent_id: AgentId, page: u32) -> History {
+        let (before, after, limit) = match self {
+            Self::Newest => (None, None, page),
+            // "After" cannot name what comes before index 0, but "before 1" is exactly item 0.
+            Self::From(0) => (Some(1), None, 1),
+            Self::From(index) => (None, Some(index.saturating_sub(1)), page),
+            Self::Before(index) => (Some(index), None, page),
+        };
+        History {
+            agent_id,
+            before,
+            after,
+            limit: Some(limit),
+        }
+    }
+}
+
+/// Where a timeline stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Nobody looks at it. What was loaded is kept.
+    Idle,
+    /// It is being brought up to date.
+    CatchingUp {
+        /// Which load.
+        load: Generation,
+        /// What is asked for.
+        request: Request,
+        /// Until when the page must come.
+        deadline: Moment,
+    },
+    /// It is exact, and events keep it so.
+    Live {
+        /// Why the last load of older items failed, until the next one.
+        older_error: Option<LoadError>,
+    },
+    /// Like `Live`, while older items are fetched.
+    LoadingOlder {
+        /// Which load.
+        load: Generation,
+        /// Items before this index are asked for.
+        before: u64,
+        /// Until when the page must come.
+        deadline: Moment,
+    },
+    /// Bringing it up to date failed; what is shown stays.
+    Failed {
+        /// Why.
+        error: LoadError,
+        /// When it is tried again; `None`: on the next attach or open.
+        retry_at: Option<Moment>,
+    },
+}
+
+impl State {
+    /// The name in logs and snapshots.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::CatchingUp { .. } => "catching_up",
+            Self::Live { .. } => "live",
+            Self::LoadingOlder { .. } => "loading_older",
+            Self::Failed { .. } => "failed",
+        }
+    }
+}
+
+/// What happened to a timeline, by an event of the session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happened {
+    /// `timeline.appended`.
+    Appended(TimelineItem),
+    /// `timeline.delta`.
+    Delta {
+        /// Which item.
+        item_id: ItemId,
+        /// Its position.
+        index: u64,
+        /// What its text has more.
+        text: String,
+    },
+}
+
+impl Happened {
+    const fn index(&self) -> u64 {
+        match self {
+            Self::Appended(item) => item.index,
+            Self::Delta { index, .. } => *index,
+        }
+    }
+
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::Appended(item) => item.text.len(),
+            Self::Delta { text, .. } => text.len(),
+        }
+    }
+}
+
+/// What can happen to the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Someone looks at it (a screen opened, or asks to try again).
+    Open,
+    /// Nobody looks at it any more; its events are no longer wanted.
+    Close,
+    /// The host's active client attached to the session.
+    Attached {
+        /// What became of the session.
+        session: SessionState,
+    },
+    /// The connection ended.
+    Disconnected {
+        /// Why.
+        reason: Reason,
+    },
+    /// Someone scrolled to the oldest item.
+    LoadOlder,
+    /// A page came.
+    Loaded {
+        /// The load it was asked under.
+        generation: Generation,
+        /// The page.
+        page: HistoryPage,
+    },
+    /// A page could not be had.
+    LoadFailed {
+        /// The load it was asked under.
+        generation: Generation,
+        /// Why.
+        error: LoadError,
+    },
+    /// An event of this agent's timeline.
+    Event {
+        /// Its number.
+        seq: u64,
+        /// What happened.
+        happened: Happened,
+    },
+}
+
+/// What the driver must do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// If `subscribe`, send `agents.subscribe` and await its answer; then ask `agents.history` for
+    /// [`Request::history`], and report [`Input::Loaded`] or [`Input::LoadFailed`]. Without a connection the latter at once,
+    /// with [`LoadError::Lost`].
+    Load {
+        /// To be reported back.
+        generation: Generation,
+        /// What to ask for.
+        request: Request,
+        /// Whether to subscribe first. Subscribing twice does no harm.
+        subscribe: bool,
+    },
+    /// Send `agents.unsubscribe`, if there is a connection.
+    Unsubscribe,
+}
+
+/// What a consumer applies, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// Items that come before everything so far, in order of index.
+    Prepended(Vec<Arc<TimelineItem>>),
+    /// The next item.
+    Appended(Arc<TimelineItem>),
+    /// The text of an item grew.
+    Grown {
+        /// Which item.
+        index: u64,
+        /// Its id.
+        item_id: ItemId,
+        /// What to append to its text.
+        text: String,
+    },
+    /// The daemon has another timeline under this name than the one shown (its store was replaced): forget everything so
+    /// far. Never happens with a daemon that keeps what it has told.
+    Cleared,
+}
+
+/// An event that waits for the page with its item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Kept {
+    seq: u64,
+    happened: Happened,
+}
+
+/// The timeline machine.
+#[derive(Clone, Debug)]
+pub struct Timeline {
+    config: TimelineConfig,
+    state: State,
+    generation: Generation,
+    failures: u32,
+    loaded: bool,
+    window: Window,
+    /// Newest event seen in this epoch; events come in order, so an older one came before.
+    seen: u64,
+    kept: VecDeque<Kept>,
+    kept_bytes: usize,
+    stale: u32,
+    refused: u32,
+    anomalies: u32,
+    effects: Outbox<Effect>,
+    transitions: Outbox<Transition>,
+    updates: Outbox<Update>,
+}
+
+impl Timeline {
+    /// A timeline that nobody has looked at.
+    pub fn new(config: TimelineConfig) -> Self {
+        Self {
+            config,
+            state: State::Idle,
+            generation: Generation::ZERO,
+            failures: 0,
+            loaded: false,
+            window: Window::default(),
+            seen: 0,
+            kept: VecDeque::new(),
+            kept_bytes: 0,
+            stale: 0,
+            refused: 0,
+            anomalies: 0,
+            effects: Outbox::default(),
+            transitions: Outbox::default(),
+            updates: Outbox::default(),
+        }
+    }
+
+    /// Feeds one input.
+    pub fn handle(&mut self, now: Moment, input: Input) {
+        if self.is_stale(&input) {
+            self.stale = self.stale.saturating_add(1);
+            return;
+        }
+        self.transition(now, input);
+    }
+
+    /// To be called when [`Timeline::poll_timeout`] has passed. Calling it early does no harm.
+    pub fn handle_timeout(&mut self, now: Moment) {
+        self.expire(now);
+    }
+
+    /// When [`Timeline::handle_timeout`] wants to be called.
+    pub const fn poll_timeout(&self) -> Option<Moment> {
+        match self.state {
+            State::CatchingUp { deadline, .. } | State::LoadingOlder { deadline, .. } => {
+                Some(deadline)
+            }
+            State::Failed { retry_at, .. } => retry_at,
+            // Nothing is awaited.
+            State::Idle | State::Live { .. } => None,
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop()
+    }
+
+    /// The next update for the consumer. To be drained after every input.
+    pub fn poll_update(&mut self) -> Option<Update> {
+        self.updates.pop()
+    }
+
+    /// The next record for the log.
+    pub fn poll_transition(&mut self) -> Option<Transition> {
+        self.transitions.pop()
+    }
+
+    /// Where the timeline stands.
+    pub const fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The items of the window, for a consumer that begins now; from here on the updates go on from them. Older items that
+    /// have left the window are loaded again when it asks ([`Input::LoadOlder`]). Costs a copy of the window.
+    pub fn restart_consumer(&mut self) -> Vec<Arc<TimelineItem>> {
+        while self.updates.pop().is_some() {}
+        self.window.restart_consumer()
+    }
+
+    /// Whether a load ever succeeded (UX-1).
+    pub const fn has_loaded(&self) -> bool {
+        self.loaded
+    }
+
+    /// Whether it is being brought up to date (UX-2). Loading older items is not that.
+    pub const fn is_catching_up(&self) -> bool {
+        matches!(self.state, State::CatchingUp { .. })
+    }
+
+    /// Why it is not up to date (UX-4).
+    pub const fn error(&self) -> Option<LoadError> {
+        match self.state {
+            State::Failed { error, .. } => Some(error),
+            State::Idle
+            | State::CatchingUp { .. }
+            | State::Live { .. }
+            | State::LoadingOlder { .. } => None,
+        }
+    }
+
+    /// Whether there is anything to show.
+    pub fn has_items(&self) -> bool {
+        !self.window.is_empty()
+    }
+
+    /// Whether there are items before those that the consumer has.
+    pub const fn has_older(&self) -> bool {
+        self.window.has_older()
+    }
+
+    /// Index that the next item will have.
+    pub fn end(&self) -> u64 {
+        self.window.end()
+    }
+
+    /// An item of the window.
+    pub fn item(&self, index: u64) -> Option<&TimelineItem> {
+        self.window.item(index)
+    }
+
+    /// How many results came for a load that is over; they changed nothing (INV-10).
+    pub const fn stale(&self) -> u32 {
+        self.stale
+    }
+
+    /// How many events and pages contradicted what was known: a defect of the peer if not zero.
+    pub const fn anomalies(&self) -> u32 {
+        self.anomalies
+    }
+
+    /// How many changes of state were not in the table and did not happen: a defect if not zero.
+    pub const fn refused(&self) -> u32 {
+        self.refused
+    }
+}
