@@ -15,6 +15,7 @@ pub mod backoff;
 pub mod client;
 pub mod connection;
 pub mod directory;
+pub mod host;
 pub mod load;
 mod outbox;
 pub mod prng;

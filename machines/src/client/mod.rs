@@ -46,6 +46,8 @@ pub struct DaemonClient {
     backoff: Backoff,
     /// What the platform said last; it only slows retries down.
     background: bool,
+    /// From the configuration, until a promotion turns it on.
+    auto_retry: bool,
     effects: VecDeque<Effect>,
     transitions: VecDeque<Transition>,
     stale_dropped: u64,
@@ -62,6 +64,7 @@ impl DaemonClient {
             liveness: Liveness::opened(Moment::default(), Duration::ZERO, &config),
             backoff: Backoff::new(config.backoff, config.jitter_seed),
             background: false,
+            auto_retry: config.auto_retry,
             effects: VecDeque::new(),
             transitions: VecDeque::new(),
             stale_dropped: 0,
@@ -223,7 +226,7 @@ impl DaemonClient {
         reason: Reason,
         not_before: Option<Moment>,
     ) -> Option<Moment> {
-        if !self.config.auto_retry {
+        if !self.auto_retry {
             return None;
         }
         let pace = match reason.retry() {
@@ -247,6 +250,28 @@ impl DaemonClient {
             && not_before.is_none_or(|moment| moment <= now)
         {
             self.connect(now, attempt, event);
+        }
+    }
+
+    /// A candidate was promoted after its connection had ended again: it retries after all.
+    fn promoted_late(&mut self, now: Moment, event: &'static str) {
+        self.auto_retry = true;
+        if let State::Disconnected {
+            reason,
+            attempt,
+            retry_at: None,
+            not_before,
+        } = self.state
+            && let Some(at) = self.retry_at(now, reason, not_before)
+        {
+            let retry_at = Some(at);
+            let disconnected = State::Disconnected {
+                reason,
+                attempt,
+                retry_at,
+                not_before,
+            };
+            self.set_state(disconnected, event, Some(reason));
         }
     }
 
@@ -274,7 +299,13 @@ impl DaemonClient {
     /// Hashes what decides the future, relative to `now` and without jitter, for exploration.
     #[doc(hidden)]
     pub fn fingerprint<H: Hasher>(&self, now: Moment, hasher: &mut H) {
-        (self.state.name(), self.state.reason(), self.background).hash(hasher);
+        (
+            self.state.name(),
+            self.state.reason(),
+            self.background,
+            self.auto_retry,
+        )
+            .hash(hasher);
         match self.state {
             State::Connecting { deadline, .. } => deadline.since(now).hash(hasher),
             State::Connected { .. } => self.liveness.fingerprint(now, hasher),

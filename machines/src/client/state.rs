@@ -15,7 +15,8 @@ pub struct ClientConfig {
     pub connect_deadline: Duration,
     /// Pauses between attempts.
     pub backoff: BackoffConfig,
-    /// Whether a lost or failed connection is tried again by itself. A candidate or a probe is not.
+    /// Whether a lost or failed connection is tried again by itself. A probe is not, and a candidate
+    /// only from its promotion on.
     pub auto_retry: bool,
     /// Silence before a liveness check, where the daemon's welcome names none (zero).
     pub heartbeat: Duration,
@@ -116,7 +117,11 @@ impl State {
                 )
             }
             Self::Connected { .. } => matches!(to, Self::Disconnected { .. } | Self::Disposed),
-            Self::Disconnected { .. } => matches!(to, Self::Connecting { .. } | Self::Disposed),
+            // To itself when a promotion arms the retry that a candidate did not have.
+            Self::Disconnected { .. } => matches!(
+                to,
+                Self::Connecting { .. } | Self::Disconnected { .. } | Self::Disposed
+            ),
             Self::Disposed => false,
         }
     }
@@ -150,6 +155,8 @@ pub enum Input {
     },
     /// The network changed or someone doubts the connection: ping now, or retry now.
     CheckLiveness,
+    /// The host promoted this client: it retries by itself from now on, whatever its configuration said.
+    Promoted,
     /// The app went to the background: retries slow down to the slowest step.
     Background,
     /// The app came to the foreground: ping now, retry now.
@@ -167,6 +174,7 @@ impl Input {
             Self::TransportClosed { .. } => "transport_close",
             Self::Received { .. } => "received",
             Self::CheckLiveness => "check_liveness",
+            Self::Promoted => "promoted",
             Self::Background => "background",
             Self::Foreground => "foreground",
             Self::Dispose => "dispose",
@@ -181,6 +189,7 @@ impl Input {
             | Self::Received { generation } => Some(*generation),
             Self::ConnectRequest
             | Self::CheckLiveness
+            | Self::Promoted
             | Self::Background
             | Self::Foreground
             | Self::Dispose => None,

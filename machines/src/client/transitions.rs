@@ -20,6 +20,12 @@ impl DaemonClient {
             // Nobody asked for a connection, so there is none to doubt and none to retry.
             (State::Idle, Input::CheckLiveness) => {}
 
+            // ---- promotion, from anywhere but the end ----
+            (State::Idle | State::Connecting { .. } | State::Connected { .. }, Input::Promoted) => {
+                self.auto_retry = true
+            }
+            (State::Disconnected { .. }, Input::Promoted) => self.promoted_late(now, event),
+
             // ---- connecting: one transport is opening ----
             (State::Connecting { .. }, Input::TransportOpen { heartbeat, .. }) => {
                 self.opened(now, heartbeat, event);
@@ -100,6 +106,7 @@ impl DaemonClient {
                 State::Disposed,
                 Input::ConnectRequest
                 | Input::CheckLiveness
+                | Input::Promoted
                 | Input::Background
                 | Input::Foreground
                 | Input::Dispose,

@@ -1,0 +1,439 @@
+//! The transition tables of the host: every state with every input, every client status and every timer.
+//!
+//! Results of older cycles and of clients that are neither active nor candidate never get here:
+//! `HostRuntimeManager::admit` drops them at the entrance.
+
+use bowline_protocol::Reason;
+
+use super::{ClientStatus, HostRuntimeManager, Input, Role, State, Timer};
+use crate::{Generation, Moment};
+
+impl HostRuntimeManager {
+    /// One cell of the table of inputs.
+    pub(super) fn apply(&mut self, now: Moment, input: Input) {
+        let event = input.name();
+        match (self.state, input) {
+            // ---- booting: nothing but a start (or a stop) counts ----
+            (State::Booting, Input::Start { connections }) => {
+                self.set_connections(connections);
+                self.reselect(now, event, None);
+            }
+            (State::Booting, Input::Background) => self.background = true,
+            (State::Booting, Input::Foreground) => self.background = false,
+            // The start brings the paths, and begins by connecting; a choice needs paths to choose from.
+            (
+                State::Booting,
+                Input::ConnectionsChanged(_)
+                | Input::UserSelect(_)
+                | Input::ReconnectNow
+                | Input::IntentQueued
+                | Input::NetworkChanged,
+            ) => {}
+
+            // ---- a second start in any state: already started ----
+            (
+                State::NoConnections
+                | State::SelectingActiveConnection { .. }
+                | State::ConnectingActive { .. }
+                | State::Online { .. }
+                | State::Degraded { .. }
+                | State::Error { .. },
+                Input::Start { .. },
+            ) => {}
+
+            // ---- no connections: only a path helps ----
+            (
+                State::NoConnections
+                | State::SelectingActiveConnection { .. }
+                | State::Error { .. },
+                Input::ConnectionsChanged(connections),
+            ) => {
+                if self.set_connections(connections) {
+                    self.reselect(now, event, None);
+                }
+            }
+            (State::NoConnections | State::Error { .. }, Input::Background) => {
+                self.background = true;
+            }
+            (State::NoConnections | State::Error { .. }, Input::Foreground) => {
+                self.background = false;
+            }
+            (
+                State::NoConnections,
+                Input::UserSelect(_)
+                | Input::ReconnectNow
+                | Input::IntentQueued
+                | Input::NetworkChanged,
+            ) => {}
+
+            // ---- selecting: a round is running, or the next one is waited for ----
+            (
+                State::SelectingActiveConnection { .. },
+                Input::ProbeFinished {
+                    connection,
+                    outcome,
+                    ..
+                },
+            ) => {
+                self.record(now, connection, outcome);
+                self.advance_race(now, event);
+            }
+            (State::SelectingActiveConnection { .. }, Input::UserSelect(choice)) => {
+                if self.choose(now, choice) {
+                    self.reselect(now, event, None);
+                }
+            }
+            (State::SelectingActiveConnection { .. }, Input::ReconnectNow) => {
+                self.activity(now);
+                self.retry_selection_now(now, event);
+            }
+            // Intents wait for the connection; hurrying for each would undo the pauses.
+            (State::SelectingActiveConnection { .. }, Input::IntentQueued) => self.activity(now),
+            (State::SelectingActiveConnection { .. }, Input::Foreground) => {
+                self.foreground(now);
+                self.retry_selection_now(now, event);
+            }
+            // Rounds go on, at the slowest step (lesson 4).
+            (State::SelectingActiveConnection { .. }, Input::Background) => self.background = true,
+            (State::SelectingActiveConnection { .. }, Input::NetworkChanged) => {
+                self.network_changed(now);
+                if self.is_unsettled(now) {
+                    return;
+                }
+                self.reselect(now, event, None);
+            }
+
+            // ---- connecting active: the client of the chosen path is on its way ----
+            // Measured, shown, and of use should the chosen path fail.
+            (
+                State::ConnectingActive { .. },
+                Input::ProbeFinished {
+                    connection,
+                    outcome,
+                    ..
+                },
+            ) => {
+                if self.record(now, connection, outcome) {
+                    self.probes.finish();
+                }
+            }
+            (State::ConnectingActive { connection, .. }, Input::UserSelect(choice)) => {
+                if self.choose(now, choice) && choice.is_some_and(|choice| choice != connection) {
+                    self.reselect(now, event, None);
+                }
+            }
+            // Already connecting, with a deadline.
+            (State::ConnectingActive { .. }, Input::ReconnectNow | Input::IntentQueued) => {
+                self.activity(now);
+            }
+            (State::ConnectingActive { .. }, Input::Foreground) => self.foreground(now),
+            (State::ConnectingActive { .. } | State::Degraded { .. }, Input::Background) => {
+                self.set_background(true)
+            }
+            // The dial under way may be on a network that is gone.
+            (State::ConnectingActive { since, .. }, Input::NetworkChanged) => {
+                self.network_changed(now);
+                if now.since(since) >= self.config.settle {
+                    self.reselect(now, event, None);
+                }
+            }
+
+            // ---- online ----
+            (
+                State::Online { .. },
+                Input::ProbeFinished {
+                    connection,
+                    outcome,
+                    ..
+                },
+            ) => {
+                if self.record(now, connection, outcome) {
+                    self.measured(now, event);
+                }
+            }
+            (State::Online { .. }, Input::UserSelect(choice)) => {
+                if self.choose(now, choice) {
+                    self.follow_choice(now, event);
+                }
+            }
+            (State::Online { generation, .. }, Input::ReconnectNow) => {
+                self.activity(now);
+                self.check_liveness(generation);
+                self.begin_measuring(now);
+            }
+            (State::Online { .. }, Input::IntentQueued) => self.activity(now),
+            (State::Online { generation, .. }, Input::Foreground) => {
+                self.foreground(now);
+                self.check_liveness(generation);
+                self.begin_measuring(now);
+            }
+            // The socket stays; only probes stop.
+            (State::Online { .. }, Input::Background) => {
+                self.set_background(true);
+                self.cancel_probes();
+            }
+            (State::Online { generation, .. }, Input::NetworkChanged) => {
+                self.network_changed(now);
+                self.check_liveness(generation);
+                self.begin_measuring(now);
+            }
+
+            // ---- degraded: the old client retries, other paths race it ----
+            (
+                State::Degraded { .. },
+                Input::ProbeFinished {
+                    connection,
+                    outcome,
+                    ..
+                },
+            ) => {
+                self.record(now, connection, outcome);
+                if outcome.is_ok() {
+                    self.reconnect_if_active(connection);
+                }
+                self.advance_race(now, event);
+            }
+            (State::Degraded { .. }, Input::UserSelect(choice)) => {
+                if self.choose(now, choice) {
+                    self.follow_choice(now, event);
+                }
+            }
+            (State::Degraded { generation, .. }, Input::ReconnectNow) => {
+                self.activity(now);
+                self.reconnect(generation);
+                self.recover_now(now);
+            }
+            // Intents wait for the connection; both ways back are being tried.
+            (State::Degraded { .. }, Input::IntentQueued) => self.activity(now),
+            (State::Degraded { generation, .. }, Input::Foreground) => {
+                self.foreground(now);
+                self.check_liveness(generation);
+                self.recover_now(now);
+            }
+            (State::Degraded { generation, .. }, Input::NetworkChanged) => {
+                self.network_changed(now);
+                self.check_liveness(generation);
+                self.recover_now(now);
+            }
+
+            // ---- error: an intent, the user or other paths leave it; the platform does not ----
+            (State::Error { .. }, Input::IntentQueued | Input::ReconnectNow) => {
+                self.activity(now);
+                self.reselect(now, event, None);
+            }
+            (State::Error { .. }, Input::UserSelect(choice)) => {
+                if self.choose(now, choice) {
+                    self.reselect(now, event, None);
+                }
+            }
+            (State::Error { .. }, Input::NetworkChanged) => {}
+
+            // ---- states with an active client ----
+            (
+                State::ConnectingActive { .. } | State::Online { .. } | State::Degraded { .. },
+                Input::ConnectionsChanged(connections),
+            ) => {
+                if self.set_connections(connections) {
+                    self.follow_connections(now, event);
+                }
+            }
+            (
+                State::ConnectingActive { .. } | State::Online { .. } | State::Degraded { .. },
+                Input::ClientState { generation, state },
+            ) => self.apply_client_state(now, generation, state, event),
+
+            // ---- no client lives in these states, so `admit` lets none of these through ----
+            (
+                State::Booting
+                | State::NoConnections
+                | State::SelectingActiveConnection { .. }
+                | State::Error { .. }
+                | State::Stopped,
+                Input::ClientState { .. },
+            ) => {}
+            // ---- and no cycle runs in these ----
+            (
+                State::Booting | State::NoConnections | State::Error { .. } | State::Stopped,
+                Input::ProbeFinished { .. },
+            ) => {}
+
+            // ---- stop, from anywhere (INV-12) ----
+            (
+                State::Booting
+                | State::NoConnections
+                | State::SelectingActiveConnection { .. }
+                | State::ConnectingActive { .. }
+                | State::Online { .. }
+                | State::Degraded { .. }
+                | State::Error { .. },
+                Input::Stop,
+            ) => self.end(State::Stopped, event, Some(Reason::ClosedLocally)),
+            // Stopped is terminal.
+            (
+                State::Stopped,
+                Input::Start { .. }
+                | Input::ConnectionsChanged(_)
+                | Input::UserSelect(_)
+                | Input::ReconnectNow
+                | Input::IntentQueued
+                | Input::Foreground
+                | Input::Background
+                | Input::NetworkChanged
+                | Input::Stop,
+            ) => {}
+        }
+    }
+
+    /// One cell of the table of client states: which state, whose client, what it says.
+    fn apply_client_state(
+        &mut self,
+        now: Moment,
+        generation: Generation,
+        status: ClientStatus,
+        event: &'static str,
+    ) {
+        let Some(role) = self.role(generation) else {
+            return;
+        };
+        match (self.state, role, status) {
+            // ---- connecting active ----
+            (State::ConnectingActive { .. }, Role::Active, ClientStatus::Connected) => {
+                self.online(now, event);
+            }
+            (
+                State::ConnectingActive { .. },
+                Role::Active,
+                ClientStatus::Disconnected { reason, .. },
+            ) => self.connecting_failed(now, reason, event),
+            (State::ConnectingActive { .. }, Role::Active, ClientStatus::Disposed) => {
+                self.connecting_failed(now, Reason::ClosedLocally, event);
+            }
+            // What it was created for.
+            (State::ConnectingActive { .. }, Role::Active, ClientStatus::Connecting) => {}
+
+            // ---- online ----
+            (State::Online { .. }, Role::Active, ClientStatus::Disconnected { reason, .. }) => {
+                self.lost(now, reason, event)
+            }
+            // It reconnects already: its loss was overtaken by the newer state.
+            (State::Online { .. }, Role::Active, ClientStatus::Connecting) => {
+                self.lost(now, Reason::ConnectionLost, event);
+            }
+            // It lost and regained its connection between two looks.
+            (State::Online { .. }, Role::Active, ClientStatus::Connected) => {}
+
+            // ---- degraded ----
+            (State::Degraded { .. }, Role::Active, ClientStatus::Connected) => {
+                self.recovered(now, event);
+            }
+            (State::Degraded { .. }, Role::Active, ClientStatus::Disconnected { reason, .. }) => {
+                self.lost(now, reason, event)
+            }
+            // The retry that degraded waits for.
+            (State::Degraded { .. }, Role::Active, ClientStatus::Connecting) => {}
+
+            // ---- a client that is gone for good cannot come back: begin again ----
+            (
+                State::Online { .. } | State::Degraded { .. },
+                Role::Active,
+                ClientStatus::Disposed,
+            ) => {
+                self.reselect(now, event, Some(Reason::ClosedLocally));
+            }
+
+            // ---- the candidate ----
+            (
+                State::Online { .. } | State::Degraded { .. },
+                Role::Candidate,
+                ClientStatus::Connected,
+            ) => self.promote(now, event),
+            (
+                State::Online { .. } | State::Degraded { .. },
+                Role::Candidate,
+                ClientStatus::Disconnected { reason, .. },
+            ) => self.candidate_failed(now, reason, event),
+            (
+                State::Online { .. } | State::Degraded { .. },
+                Role::Candidate,
+                ClientStatus::Disposed,
+            ) => self.candidate_failed(now, Reason::ClosedLocally, event),
+            // What it was created for.
+            (
+                State::Online { .. } | State::Degraded { .. },
+                Role::Candidate,
+                ClientStatus::Connecting,
+            ) => {}
+
+            // ---- `role` finds no such client in these states ----
+            (
+                State::ConnectingActive { .. },
+                Role::Candidate,
+                ClientStatus::Connecting
+                | ClientStatus::Connected
+                | ClientStatus::Disconnected { .. }
+                | ClientStatus::Disposed,
+            )
+            | (
+                State::Booting
+                | State::NoConnections
+                | State::SelectingActiveConnection { .. }
+                | State::Error { .. }
+                | State::Stopped,
+                Role::Active | Role::Candidate,
+                ClientStatus::Connecting
+                | ClientStatus::Connected
+                | ClientStatus::Disconnected { .. }
+                | ClientStatus::Disposed,
+            ) => {}
+        }
+    }
+
+    /// One cell of the table of timers. A timer lives in the state or the cycle it belongs to, so none can
+    /// be stale.
+    pub(super) fn apply_timer(&mut self, now: Moment, timer: Timer) {
+        match (self.state, timer) {
+            (State::SelectingActiveConnection { .. }, Timer::Retry) => {
+                self.reselect(now, "retry_timer", None);
+            }
+            (State::ConnectingActive { .. }, Timer::Connect) => {
+                self.connecting_failed(now, Reason::ConnectTimeout, "connect_timeout");
+            }
+            (State::Online { .. } | State::Degraded { .. }, Timer::Candidate) => {
+                self.candidate_failed(now, Reason::ConnectTimeout, "candidate_timeout");
+            }
+            (State::SelectingActiveConnection { .. } | State::Degraded { .. }, Timer::Hold) => {
+                self.advance_race(now, "hold_timer");
+            }
+            (
+                State::SelectingActiveConnection { .. }
+                | State::ConnectingActive { .. }
+                | State::Online { .. }
+                | State::Degraded { .. },
+                Timer::Cycle,
+            ) => self.cycle_expired(now, "probe_deadline"),
+            (State::Online { .. }, Timer::NextCycle) => self.begin_measuring(now),
+            (State::Degraded { .. }, Timer::NextCycle) => self.begin_recovering(now),
+
+            // ---- these states do not have these timers; `due` finds none ----
+            (
+                State::SelectingActiveConnection { .. },
+                Timer::Connect | Timer::Candidate | Timer::NextCycle,
+            )
+            | (
+                State::ConnectingActive { .. },
+                Timer::Retry | Timer::Candidate | Timer::Hold | Timer::NextCycle,
+            )
+            | (State::Online { .. }, Timer::Retry | Timer::Connect | Timer::Hold)
+            | (State::Degraded { .. }, Timer::Retry | Timer::Connect)
+            | (
+                State::Booting | State::NoConnections | State::Error { .. } | State::Stopped,
+                Timer::Retry
+                | Timer::Connect
+                | Timer::Candidate
+                | Timer::Hold
+                | Timer::Cycle
+                | Timer::NextCycle,
+            ) => {}
+        }
+    }
+}
