@@ -1,3 +1,4 @@
 //! Exhaustive exploration of the machines (BX-7): one module per machine, one explorer for all.
 
+mod client;
 mod explorer;
