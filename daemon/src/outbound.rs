@@ -7,11 +7,14 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Poll, Waker},
 };
 
-use bowline_machines::Path;
+use bowline_machines::{Moment, Path};
 use bowline_protocol::Reason;
 use bytes::Bytes;
 
@@ -31,6 +34,8 @@ pub struct Outbound(Arc<Inner>);
 struct Inner {
     max_bytes: u32,
     max_frames: u32,
+    /// Milliseconds of the daemon's clock.
+    active_at: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -54,6 +59,7 @@ impl Outbound {
         Self(Arc::new(Inner {
             max_bytes: clamp(max_bytes),
             max_frames: clamp(max_frames),
+            active_at: AtomicU64::new(0),
             state: Mutex::default(),
         }))
     }
@@ -94,6 +100,19 @@ impl Outbound {
     /// Why the connection is to be closed, once it is.
     pub fn close_reason(&self) -> Option<Reason> {
         self.lock().closed
+    }
+
+    /// Notes that the client was heard of. Over the cap of a session's connections the one idle for longest
+    /// gives way.
+    pub fn touch(&self, now: Moment) {
+        self.0
+            .active_at
+            .fetch_max(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// When the client was last heard of.
+    pub fn last_active(&self) -> Moment {
+        Moment::from_millis(self.0.active_at.load(Ordering::Relaxed))
     }
 
     /// Bytes waiting.

@@ -4,52 +4,127 @@
 //! of it; after the commit, in the order of the jobs, events are published and replies sent. Nothing is
 //! said before it is on disk, and there is no second writer to race with.
 
+mod admission;
+mod core;
+mod counters;
+mod intent;
+mod live;
+mod queue;
+mod replay;
+mod restore;
+mod tx;
 mod types;
+mod upkeep;
 
-pub use types::{
-    Admission, Attached, Attachment, Audience, DeviceInfo, LedgerOptions, PairingToken,
-    SessionInfo, SessionRef,
-};
-
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, thread, time::Duration};
 
 use bowline_protocol::{
-    DeviceId, Hello, IntentId, PublicKey, Refusal, SessionEvent, error::RpcError,
+    DeviceId, Hello, IntentId, PublicKey, Refusal, RpcReason, error::RpcError,
+    identity::random_bytes, offer::PairingToken,
+};
+use tokio::sync::oneshot;
+
+use self::{
+    admission::refused,
+    core::{Core, Writing, guarded},
+    counters::Counters,
+    intent::IntentKey,
+    live::LiveSession,
+    queue::{Job, PushError, Queue},
+};
+pub use self::{
+    counters::LedgerCounters,
+    tx::{Reader, Tx},
+    types::{
+        Admission, Attached, Attachment, Audience, DeviceInfo, LedgerOptions, NewPairing,
+        SessionInfo, SessionRef,
+    },
+};
+pub use crate::store::StoreError;
+use crate::{
+    clock::Clock,
+    outbound::ConnectionHandle,
+    service::Answer,
+    store::{self, fault},
 };
 
-pub use crate::store::StoreError;
-use crate::{clock::Clock, outbound::ConnectionHandle, service::Answer};
+/// Bytes a service should keep one page of a listing under, so that it fits any message limit.
+pub const PAGE_BYTES: usize = 256 * 1024;
 
-/// A handle to the ledger; clones are cheap and all mean the same one.
-#[derive(Clone, Debug)]
-pub struct Ledger(Arc<()>);
+/// A handle to the ledger; clones are cheap and all mean the same one. When the last one goes, the thread
+/// ends after what is waiting is done.
+#[derive(Clone)]
+pub struct Ledger(Arc<Handle>);
 
-/// What a reading job sees: the state as committed.
-pub struct Reader<'a>(std::marker::PhantomData<&'a ()>);
+struct Handle {
+    queue: Arc<Queue>,
+    counters: Arc<Counters>,
+    clock: Clock,
+    max_intents: u64,
+}
 
-/// What a writing job may do; all of it happens, durably, or none.
-pub struct Tx<'a>(std::marker::PhantomData<&'a ()>);
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
 
 impl Ledger {
     /// Opens the store, restores every session and starts the ledger's thread.
     ///
     /// # Errors
     /// [`StoreError`] names the file and says what to do; a corrupt store is never replaced.
-    pub fn open(_options: LedgerOptions) -> Result<Self, StoreError> {
-        todo!()
+    pub fn open(options: LedgerOptions) -> Result<Self, StoreError> {
+        let path = options.path.clone();
+        let conn = store::open(&options.path, options.max_pages)?;
+        let live = restore::restore(&conn, &options)?;
+        let queue = Arc::new(Queue::new(options.queue));
+        let counters = Arc::new(Counters::default());
+        let handle = Handle {
+            queue: Arc::clone(&queue),
+            counters: Arc::clone(&counters),
+            clock: options.clock.clone(),
+            max_intents: options.max_intents,
+        };
+        let core = Core {
+            conn,
+            live,
+            sweep_at: options.clock.now(),
+            options,
+            counters,
+            queue,
+            lazy_at: None,
+            stopping: Vec::new(),
+        };
+        thread::Builder::new()
+            .name("ledger".to_owned())
+            .spawn(move || core.run())
+            .map_err(|error| StoreError::Unavailable {
+                path,
+                detail: format!("no thread for it: {error}"),
+            })?;
+        Ok(Self(Arc::new(handle)))
     }
 
     /// The clock everything here goes by.
     pub fn clock(&self) -> &Clock {
-        todo!()
+        &self.0.clock
+    }
+
+    /// What has been done so far.
+    pub fn counters(&self) -> LedgerCounters {
+        self.0.counters.snapshot()
     }
 
     /// Looks at a hello and says what its attach would do. Changes nothing.
     ///
     /// # Errors
     /// The refusal to answer the hello with.
-    pub async fn admit(&self, _device: PublicKey, _hello: &Hello) -> Result<Admission, Refusal> {
-        todo!()
+    pub async fn admit(&self, device: PublicKey, hello: &Hello) -> Result<Admission, Refusal> {
+        let hello = hello.clone();
+        self.now(move |core| Ok(core.admit(device, hello)))
+            .await
+            .unwrap_or_else(|error| Err(refused(&error)))
     }
 
     /// Does what was promised by [`Ledger::admit`], on the client's `session.ready`: consumes the
@@ -60,10 +135,27 @@ impl Ledger {
     /// The reason to close the connection with.
     pub async fn attach(
         &self,
-        _admission: Admission,
-        _connection: ConnectionHandle,
+        admission: Admission,
+        connection: ConnectionHandle,
     ) -> Result<Attached, Refusal> {
-        todo!()
+        if admission.is_probe() {
+            return Ok(Attached {
+                attachment: None,
+                replay: Vec::new(),
+            });
+        }
+        self.solo(move |core| {
+            Ok(core.attach(&admission, &connection).map(|joined| Attached {
+                attachment: Some(Attachment {
+                    session: joined.session,
+                    connection: connection.id,
+                    queue: Arc::clone(&core.queue),
+                }),
+                replay: joined.replay,
+            }))
+        })
+        .await
+        .unwrap_or_else(|error| Err(refused(&error)))
     }
 
     /// Gives a connection of the local socket a session of its own that ends with it and is not stored.
@@ -71,28 +163,36 @@ impl Ledger {
     /// memory under the name `local`.
     ///
     /// # Errors
-    /// When the ledger is too busy or stopped.
-    pub async fn attach_local(
-        &self,
-        _connection: ConnectionHandle,
-    ) -> Result<Attachment, RpcError> {
-        todo!()
-    }
-
-    /// Notes that the client has applied every event up to `seq`.
-    pub fn ack(&self, _session: &SessionRef, _seq: u64) {
-        todo!()
+    /// When the ledger is too busy or has stopped.
+    pub async fn attach_local(&self, connection: ConnectionHandle) -> Result<Attachment, RpcError> {
+        self.now(move |core| {
+            let session = SessionRef::new(core.live.local_id(), "local");
+            let id = connection.id;
+            core.live.insert(LiveSession {
+                reference: session.clone(),
+                durable: None,
+                next_seq: 1,
+                links: vec![connection],
+                subscriptions: HashSet::new(),
+            });
+            Ok(Attachment {
+                session,
+                connection: id,
+                queue: Arc::clone(&core.queue),
+            })
+        })
+        .await
     }
 
     /// Runs a reading job on a consistent snapshot.
     ///
     /// # Errors
-    /// `overloaded` when too many jobs wait; internal once the ledger has stopped.
+    /// What the job says; `overloaded` when too many jobs wait or the ledger has stopped.
     pub async fn read<R: Send + 'static>(
         &self,
-        _job: impl FnOnce(&Reader<'_>) -> Result<R, RpcError> + Send + 'static,
+        job: impl FnOnce(&Reader<'_>) -> Result<R, RpcError> + Send + 'static,
     ) -> Result<R, RpcError> {
-        todo!()
+        self.now(move |core| job(&core.reader())).await
     }
 
     /// Runs a writing job; returns after its commit.
@@ -102,32 +202,53 @@ impl Ledger {
     /// the job has happened.
     pub async fn write<R: Send + 'static>(
         &self,
-        _job: impl FnOnce(&mut Tx<'_>) -> Result<R, RpcError> + Send + 'static,
+        job: impl FnOnce(&mut Tx<'_>) -> Result<R, RpcError> + Send + 'static,
     ) -> Result<R, RpcError> {
-        todo!()
+        let (reply, result) = oneshot::channel();
+        self.push(Job::Write(Box::new(Writing {
+            work: Some(job),
+            result: None,
+            reply,
+        })))?;
+        result.await.map_err(|_| stopped())?
     }
 
-    /// Runs `effect` exactly once for this intent (BX-1).
+    /// Runs `effect` exactly once for this intent (BX-1), in one transaction with its outcome.
     ///
     /// # Errors
     /// See [`crate::service::Request::intent`].
     pub async fn intent(
         &self,
-        _session: &SessionRef,
-        _intent_id: IntentId,
-        _method: &str,
-        _params: &str,
-        _effect: impl FnOnce(&mut Tx<'_>) -> Answer + Send + 'static,
+        session: &SessionRef,
+        intent_id: IntentId,
+        method: &str,
+        params: &str,
+        effect: impl FnOnce(&mut Tx<'_>) -> Answer + Send + 'static,
     ) -> Answer {
-        todo!()
+        let key = IntentKey::new(session, intent_id, method, params)?;
+        let max_intents = self.0.max_intents;
+        self.write(move |tx| tx.intent(&key, max_intents, effect))
+            .await?
     }
 
     /// Makes a one-time pairing token.
     ///
     /// # Errors
     /// As [`Ledger::write`].
-    pub async fn create_pairing(&self, _ttl: Duration) -> Result<PairingToken, RpcError> {
-        todo!()
+    pub async fn create_pairing(&self, ttl: Duration) -> Result<NewPairing, RpcError> {
+        let bytes = random_bytes().map_err(|error| RpcError::internal(error.to_string()))?;
+        let token = PairingToken::from_bytes(bytes);
+        let digest = token.digest();
+        let expires_at = self
+            .write(move |tx| {
+                let ttl = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+                let expires_at = tx.now().saturating_add(ttl);
+                store::devices::add_pairing(tx.conn(), &digest, expires_at, tx.now())
+                    .map_err(fault)?;
+                Ok(expires_at)
+            })
+            .await?;
+        Ok(NewPairing { token, expires_at })
     }
 
     /// Every device ever paired, revoked ones included.
@@ -135,50 +256,105 @@ impl Ledger {
     /// # Errors
     /// As [`Ledger::read`].
     pub async fn devices(&self) -> Result<Vec<DeviceInfo>, RpcError> {
-        todo!()
+        self.read(|reader| store::devices::list(reader.conn()).map_err(fault))
+            .await
     }
 
     /// Revokes a device, ends its sessions and cuts its live connections with `device_revoked`.
     ///
     /// # Errors
     /// `not_found`; as [`Ledger::write`].
-    pub async fn revoke(&self, _device: DeviceId) -> Result<(), RpcError> {
-        todo!()
+    pub async fn revoke(&self, device: DeviceId) -> Result<(), RpcError> {
+        self.solo(move |core| core.revoke(&device)).await
     }
 
-    /// Every session (SV-5).
+    /// Every session (SV-5), oldest first.
     ///
     /// # Errors
     /// As [`Ledger::read`].
     pub async fn sessions(&self) -> Result<Vec<SessionInfo>, RpcError> {
-        todo!()
+        self.now(|core| {
+            let mut sessions: Vec<_> = core.live.sessions.iter().collect();
+            sessions.sort_unstable_by_key(|(id, _)| **id);
+            Ok(sessions
+                .into_iter()
+                .filter_map(|(_, session)| session.info())
+                .collect())
+        })
+        .await
     }
 
     /// Ends the thread after what is waiting is done, and checkpoints the store. Later jobs fail.
     pub async fn shutdown(&self) {
-        todo!()
+        let (done, wait) = oneshot::channel();
+        let job = Job::Solo(Box::new(move |core| core.stopping.push(done)));
+        if self.0.queue.push_always(job).is_ok() {
+            // An error means that the thread has ended already.
+            let _ = wait.await;
+        }
+    }
+
+    /// Runs a job that only reads or changes memory.
+    async fn now<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Core) -> Result<R, RpcError> + Send + 'static,
+    ) -> Result<R, RpcError> {
+        let (reply, result) = oneshot::channel();
+        self.push(Job::Now(Box::new(move |core| {
+            let _ = reply.send(guarded(|| work(core)));
+        })))?;
+        result.await.map_err(|_| stopped())?
+    }
+
+    /// Runs a job that does its own transaction.
+    async fn solo<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Core) -> Result<R, RpcError> + Send + 'static,
+    ) -> Result<R, RpcError> {
+        let (reply, result) = oneshot::channel();
+        self.push(Job::Solo(Box::new(move |core| {
+            let _ = reply.send(guarded(|| work(core)));
+        })))?;
+        result.await.map_err(|_| stopped())?
+    }
+
+    fn push(&self, job: Job) -> Result<(), RpcError> {
+        self.0.queue.push(job).map_err(|error| match error {
+            PushError::Full => RpcError::new(
+                RpcReason::Overloaded,
+                "the daemon has too much to do; send it again later",
+            ),
+            PushError::Stopped => stopped(),
+        })
     }
 }
 
-impl Reader<'_> {
-    /// The last event number of a session: the state read here is as of it.
-    pub fn seq(&self, _session: Option<&SessionRef>) -> u64 {
-        todo!()
+/// Nothing has happened, and the same request may succeed once the daemon is back.
+fn stopped() -> RpcError {
+    RpcError::new(RpcReason::Overloaded, "the daemon is shutting down")
+}
+
+impl LiveSession {
+    fn info(&self) -> Option<SessionInfo> {
+        let durable = self.durable.as_ref()?;
+        Some(SessionInfo {
+            external_session_key: durable.key.clone(),
+            device_id: DeviceId::of_public_key(&durable.device),
+            state: durable.machine.state().name(),
+            epoch: durable.epoch.clone(),
+            next_seq: self.next_seq,
+            connections: self.links.iter().map(|link| link.id).collect(),
+            subscriptions: self.subscriptions.len(),
+            replay_events: durable.log.len(),
+            replay_bytes: durable.log.bytes(),
+            created_at: durable.created_at,
+            last_seen_at: durable.last_seen_at,
+        })
     }
 }
 
-impl Tx<'_> {
-    /// Tells sessions something, once this job is committed.
-    ///
-    /// # Errors
-    /// When the event cannot be stored; pass it on.
-    pub fn emit(&mut self, _audience: Audience<'_>, _event: &SessionEvent) -> Result<(), RpcError> {
-        todo!()
-    }
-
-    /// Runs `action` on the ledger's thread after the commit; it must be short. Not run for an intent
-    /// whose outcome was already stored.
-    pub fn after_commit(&mut self, _action: impl FnOnce() + Send + 'static) {
-        todo!()
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Ledger").field(&self.counters()).finish()
     }
 }

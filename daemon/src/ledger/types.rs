@@ -1,13 +1,15 @@
 //! What goes in and out of the ledger.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+use bowline_machines::session::{AttachPlan, ReplayWindow};
 use bowline_protocol::{
     AgentId, DeviceId, Epoch, ExternalSessionKey, Hello, PublicKey, ServerId,
-    handshake::SessionWelcome, limits, model::UnixMillis,
+    handshake::SessionWelcome, limits, model::UnixMillis, offer::PairingToken,
 };
 use serde::Serialize;
 
+use super::queue::{Job, Queue};
 use crate::{clock::Clock, outbound::Frame};
 
 /// Settings of the ledger, each with its default.
@@ -61,11 +63,13 @@ impl LedgerOptions {
 }
 
 /// Names a session inside the daemon. Cheap to clone.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SessionRef {
     pub(crate) id: i64,
     /// `session:csk_…`, or `local` for a connection of the local socket; what intents are kept by.
     pub(crate) key: Arc<str>,
+    /// Half the hash of `key`, the first half of the names of its intents.
+    pub(crate) label: [u8; 16],
 }
 
 impl SessionRef {
@@ -75,23 +79,53 @@ impl SessionRef {
     }
 }
 
+impl fmt::Debug for SessionRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SessionRef({}, #{})", self.id, self.log_hash())
+    }
+}
+
 /// What a hello was promised.
 #[derive(Clone, Debug)]
 pub struct Admission {
     pub(crate) device: PublicKey,
     pub(crate) hello: Hello,
-    pub(crate) session: Option<SessionWelcome>,
+    pub(crate) welcome: Option<SessionWelcome>,
+    pub(crate) promise: Promise,
+}
+
+/// What an attach is to do.
+#[derive(Clone, Debug)]
+pub(crate) enum Promise {
+    /// Nothing.
+    Probe,
+    /// Begin a session with that epoch.
+    New {
+        /// Made for it.
+        epoch: Epoch,
+    },
+    /// Go on with a session.
+    Known {
+        /// Which.
+        id: i64,
+        /// How.
+        plan: AttachPlan,
+        /// What could be replayed when it was planned.
+        window: ReplayWindow,
+        /// The epoch of a new numbering, if the plan needs one.
+        epoch: Epoch,
+    },
 }
 
 impl Admission {
     /// `welcome.session`; absent for a probe.
     pub fn session(&self) -> Option<&SessionWelcome> {
-        self.session.as_ref()
+        self.welcome.as_ref()
     }
 
     /// Whether it is a probe's.
     pub fn is_probe(&self) -> bool {
-        self.session.is_none()
+        matches!(self.promise, Promise::Probe)
     }
 
     /// The device's name in listings.
@@ -111,10 +145,10 @@ pub struct Attached {
 }
 
 /// Keeps a connection attached to its session; dropping it detaches (INV-4).
-#[derive(Debug)]
 pub struct Attachment {
-    pub(crate) session: SessionRef,
-    pub(crate) connection: u64,
+    pub(super) session: SessionRef,
+    pub(super) connection: u64,
+    pub(super) queue: Arc<Queue>,
 }
 
 impl Attachment {
@@ -127,6 +161,29 @@ impl Attachment {
     pub fn connection(&self) -> u64 {
         self.connection
     }
+
+    /// The client has applied every event up to `seq`. Never waits; at a full queue it is forgotten, as the
+    /// next one says the same and more.
+    pub fn ack(&self, seq: u64) {
+        let session = self.session.id;
+        let job = Job::Now(Box::new(move |core| core.acknowledge(session, seq)));
+        let _ = self.queue.push(job);
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        let (session, connection) = (self.session.id, self.connection);
+        let job = Job::Now(Box::new(move |core| core.detach(session, connection)));
+        // A ledger that has stopped has no connections.
+        let _ = self.queue.push_always(job);
+    }
+}
+
+impl fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Attachment({:?}, {})", self.session, self.connection)
+    }
 }
 
 /// Who is told.
@@ -138,11 +195,11 @@ pub enum Audience<'a> {
     Subscribers(&'a AgentId),
 }
 
-/// A one-time pairing token.
+/// A new pairing token.
 #[derive(Clone, Debug)]
-pub struct PairingToken {
+pub struct NewPairing {
     /// What the offer carries; only its hash is stored.
-    pub token: String,
+    pub token: PairingToken,
     /// When it stops working.
     pub expires_at: UnixMillis,
 }

@@ -1,6 +1,18 @@
 //! The SQLite store: opening, migrations, queries. Only the ledger's thread uses it.
 
+pub(crate) mod agents;
+pub(crate) mod devices;
+pub(crate) mod events;
+pub(crate) mod intents;
+mod open;
+pub(crate) mod sessions;
+pub(crate) mod turns;
+
 use std::path::PathBuf;
+
+use bowline_protocol::{RpcReason, error::RpcError};
+
+pub(crate) use open::{checkpoint, open};
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -31,4 +43,31 @@ pub enum StoreError {
         /// What the system says.
         detail: String,
     },
+}
+
+/// What a request is told when the store failed under it. A full or busy disk is `overloaded`: nothing
+/// has happened, and the same request may succeed later. Anything else is a defect.
+pub(crate) fn fault(error: rusqlite::Error) -> RpcError {
+    use rusqlite::ErrorCode as Code;
+    match error.sqlite_error_code() {
+        Some(Code::DiskFull) => {
+            tracing::warn!(%error, "the store is full");
+            RpcError::new(RpcReason::Overloaded, "the daemon's disk is full")
+        }
+        Some(
+            Code::SystemIoFailure
+            | Code::DatabaseBusy
+            | Code::DatabaseLocked
+            | Code::OutOfMemory
+            | Code::ReadOnly
+            | Code::OperationAborted,
+        ) => {
+            tracing::warn!(%error, "the store cannot write");
+            RpcError::new(RpcReason::Overloaded, "the daemon cannot write to its disk")
+        }
+        _ => {
+            tracing::error!(%error, "the store failed");
+            RpcError::internal("the daemon's store failed; its log says why")
+        }
+    }
 }

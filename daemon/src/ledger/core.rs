@@ -1,0 +1,261 @@
+//! The ledger's thread: turns of jobs, commits, publication.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering},
+};
+
+use bowline_machines::Moment;
+use bowline_protocol::{RpcReason, error::RpcError};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::{
+    counters::{Counters, count},
+    live::Live,
+    queue::{Job, Queue},
+    replay::frame,
+    tx::{Publication, Reader, Staged, Tx, run},
+    types::LedgerOptions,
+};
+use crate::store::{self, fault};
+
+/// Jobs of one turn. More wait for the next, so that no caller waits for an endless transaction.
+const TURN: usize = 256;
+
+/// Everything the ledger owns.
+pub(super) struct Core {
+    pub(super) conn: Connection,
+    pub(super) live: Live,
+    pub(super) options: LedgerOptions,
+    pub(super) counters: Arc<Counters>,
+    pub(super) queue: Arc<Queue>,
+    /// When what was put off is to be written.
+    pub(super) lazy_at: Option<Moment>,
+    /// When old intents are to be forgotten.
+    pub(super) sweep_at: Moment,
+    /// Who waits for the end.
+    pub(super) stopping: Vec<oneshot::Sender<()>>,
+}
+
+/// A job that changes something; the change is committed between its two halves.
+pub(super) trait WriteJob: Send {
+    /// Does it; tells whether its changes are to be kept.
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
+    /// Replies. An error says that the commit failed and nothing happened.
+    fn finish(self: Box<Self>, committed: Result<(), RpcError>);
+}
+
+/// The usual writing job: a closure and where its result goes.
+pub(super) struct Writing<F, R> {
+    pub(super) work: Option<F>,
+    pub(super) result: Option<Result<R, RpcError>>,
+    pub(super) reply: oneshot::Sender<Result<R, RpcError>>,
+}
+
+impl<F, R> WriteJob for Writing<F, R>
+where
+    F: FnOnce(&mut Tx<'_>) -> Result<R, RpcError> + Send,
+    R: Send,
+{
+    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+        let result = match self.work.take() {
+            Some(work) => guarded(|| work(tx)),
+            None => Err(RpcError::internal("a job ran twice")),
+        };
+        let keep = result.is_ok();
+        self.result = Some(result);
+        keep
+    }
+
+    fn finish(self: Box<Self>, committed: Result<(), RpcError>) {
+        let result = match (self.result, committed) {
+            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
+            (Some(Ok(result)), Ok(())) => Ok(result),
+            (None, Ok(())) => Err(RpcError::internal("a job did not run")),
+        };
+        // A caller that has gone away loses its reply, nothing else.
+        let _ = self.reply.send(result);
+    }
+}
+
+/// Runs a job's own code. A panic in an app's service is that request's failure, not the daemon's.
+pub(super) fn guarded<R>(work: impl FnOnce() -> Result<R, RpcError>) -> Result<R, RpcError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        tracing::error!("a job panicked");
+        Err(RpcError::internal("the request's code panicked"))
+    })
+}
+
+impl Core {
+    /// The thread's whole life.
+    pub(super) fn run(mut self) {
+        let queue = Arc::clone(&self.queue);
+        let mut jobs = Vec::with_capacity(TURN);
+        while queue.drain(&mut jobs, TURN, self.next_wait()) {
+            self.turn(&mut jobs);
+            if !self.stopping.is_empty() {
+                break;
+            }
+            self.upkeep();
+        }
+        // From here on callers are told at once that the ledger has stopped.
+        queue.close_and_clear();
+        self.write_lazily();
+        if let Err(error) = store::checkpoint(&self.conn) {
+            tracing::warn!(%error, "no checkpoint at the end; the next start does it");
+        }
+        let stopping = std::mem::take(&mut self.stopping);
+        drop(self);
+        for waiting in stopping {
+            let _ = waiting.send(());
+        }
+    }
+
+    /// One turn: first what only reads, then the writing jobs in their order.
+    fn turn(&mut self, jobs: &mut Vec<Job>) {
+        let mut writes = Vec::with_capacity(jobs.len());
+        for job in jobs.drain(..) {
+            match job {
+                Job::Now(work) => work(self),
+                other => writes.push(other),
+            }
+        }
+        let mut group = Vec::with_capacity(writes.len());
+        for job in writes {
+            match job {
+                Job::Write(job) => group.push(job),
+                Job::Solo(work) | Job::Now(work) => {
+                    self.commit_group(&mut group);
+                    work(self);
+                }
+            }
+        }
+        self.commit_group(&mut group);
+    }
+
+    /// Runs jobs in one transaction, commits, publishes, replies.
+    fn commit_group(&mut self, group: &mut Vec<Box<dyn WriteJob>>) {
+        if group.is_empty() {
+            return;
+        }
+        let mut staged = Staged::default();
+        let start = self.live.mark();
+        let outcome = self.run_group(group, &mut staged);
+        match &outcome {
+            Ok(()) => {
+                count(&self.counters.commits);
+                let jobs = u64::try_from(group.len()).unwrap_or(u64::MAX);
+                self.counters.writes.fetch_add(jobs, Ordering::Relaxed);
+                self.live.settle();
+                for publication in staged.publications {
+                    self.publish(publication);
+                }
+                for action in staged.actions {
+                    action();
+                }
+                if !self.live.dead_events.is_empty() {
+                    self.put_off();
+                }
+            }
+            Err(error) => {
+                count(&self.counters.failed_commits);
+                tracing::warn!(jobs = group.len(), %error, "a turn was undone");
+                self.live.roll_back(start);
+            }
+        }
+        for job in group.drain(..) {
+            job.finish(outcome.clone());
+        }
+    }
+
+    fn run_group(
+        &mut self,
+        group: &mut [Box<dyn WriteJob>],
+        staged: &mut Staged,
+    ) -> Result<(), RpcError> {
+        let now = self.options.clock.unix_millis();
+        run(&self.conn, "BEGIN IMMEDIATE").map_err(fault)?;
+        let mut tx = Tx {
+            conn: &self.conn,
+            live: &mut self.live,
+            staged,
+            counters: &self.counters,
+            now,
+        };
+        for job in group {
+            // The job keeps its own error; here it only matters that its changes are undone.
+            let _ = tx.nested(|tx| {
+                if job.run(tx) {
+                    Ok(())
+                } else {
+                    Err(RpcError::internal("undone"))
+                }
+            });
+            if self.conn.is_autocommit() {
+                return Err(RpcError::new(
+                    RpcReason::Overloaded,
+                    "the daemon cannot write to its disk",
+                ));
+            }
+        }
+        if let Err(error) = run(&self.conn, "COMMIT") {
+            if !self.conn.is_autocommit() {
+                let _ = run(&self.conn, "ROLLBACK");
+            }
+            return Err(fault(error));
+        }
+        Ok(())
+    }
+
+    /// A transaction of its own, for a solo job; what it does in memory comes after.
+    pub(super) fn transact<R>(
+        &mut self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<R>,
+    ) -> Result<R, RpcError> {
+        let outcome = run(&self.conn, "BEGIN IMMEDIATE").and_then(|()| {
+            let result = work(&self.conn)?;
+            run(&self.conn, "COMMIT")?;
+            Ok(result)
+        });
+        if !self.conn.is_autocommit() {
+            let _ = run(&self.conn, "ROLLBACK");
+        }
+        outcome.map_err(fault)
+    }
+
+    pub(super) fn reader(&self) -> Reader<'_> {
+        Reader {
+            conn: &self.conn,
+            live: &self.live,
+        }
+    }
+
+    /// Hands a committed event to its sessions: to the replay log and to every connection.
+    fn publish(&mut self, publication: Publication) {
+        let Publication { body, to } = publication;
+        for (id, seq) in to {
+            let Some(session) = self.live.sessions.get_mut(&id) else {
+                continue;
+            };
+            if let Some(durable) = &mut session.durable {
+                durable.log.push(Arc::clone(&body));
+                durable.untrimmed |= durable.log.trim_to(
+                    self.options.replay_bytes,
+                    self.options.replay_events,
+                    &mut self.live.dead_events,
+                );
+            }
+            if session.links.is_empty() {
+                continue;
+            }
+            let frame = frame(seq, &body.json);
+            for link in &session.links {
+                // A queue that overflows closes itself; its connection's task then detaches.
+                if link.outbound.push(frame.clone()) {
+                    count(&self.counters.frames_pushed);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Every session in memory, and the journal that takes back what a failed transaction did.
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use bowline_machines::{
+    Moment,
+    session::{Effect, Session, SessionConfig},
+};
+use bowline_protocol::{
+    AgentId, Epoch, ExternalSessionKey, PublicKey, ServerId, model::UnixMillis,
+};
+
+use super::{
+    replay::ReplayLog,
+    types::{Audience, SessionRef},
+};
+use crate::{observe, outbound::ConnectionHandle};
+
+/// One session.
+pub(super) struct LiveSession {
+    pub(super) reference: SessionRef,
+    /// Absent for a session of the local socket, which is not stored.
+    pub(super) durable: Option<Durable>,
+    /// Number of the next event, those of the open transaction included.
+    pub(super) next_seq: u64,
+    pub(super) links: Vec<ConnectionHandle>,
+    pub(super) subscriptions: HashSet<AgentId>,
+}
+
+/// What only a stored session has.
+pub(super) struct Durable {
+    pub(super) key: ExternalSessionKey,
+    pub(super) device: PublicKey,
+    pub(super) epoch: Epoch,
+    pub(super) machine: Session,
+    pub(super) log: ReplayLog,
+    pub(super) created_at: UnixMillis,
+    pub(super) last_seen_at: UnixMillis,
+    pub(super) detached_at: Option<UnixMillis>,
+    /// Whether `last_seen_at` and `detached_at` are newer than in the store.
+    pub(super) unsaved: bool,
+    /// Whether the log has lost entries that the store still has.
+    pub(super) untrimmed: bool,
+}
+
+/// One step back.
+enum Undo {
+    NextSeq(i64, u64),
+    Subscribe(i64, AgentId),
+    Unsubscribe(i64, AgentId),
+    Intent,
+}
+
+/// A place in the journal.
+#[derive(Clone, Copy)]
+pub(super) struct UndoMark(usize);
+
+/// All sessions.
+pub(super) struct Live {
+    pub(super) sessions: HashMap<i64, LiveSession>,
+    by_key: HashMap<ExternalSessionKey, i64>,
+    subscribers: HashMap<AgentId, BTreeSet<i64>>,
+    next_local: i64,
+    next_event: i64,
+    /// Remembered intents, those of the open transaction included.
+    pub(super) intents: u64,
+    /// Stored bodies that no log holds any more.
+    pub(super) dead_events: Vec<i64>,
+    /// When a session's grace is to be looked at next.
+    pub(super) deadline: Option<Moment>,
+    pub(super) config: SessionConfig,
+    pub(super) server_id: ServerId,
+    undo: Vec<Undo>,
+}
+
+impl Live {
+    pub(super) fn new(
+        config: SessionConfig,
+        server_id: ServerId,
+        next_event: i64,
+        intents: u64,
+    ) -> Self {
+        Self {
+            sessions: HashMap::new(),
+            by_key: HashMap::new(),
+            subscribers: HashMap::new(),
+            next_local: -1,
+            next_event,
+            intents,
+            dead_events: Vec::new(),
+            deadline: None,
+            config,
+            server_id,
+            undo: Vec::new(),
+        }
+    }
+
+    pub(super) fn by_key(&self, key: &ExternalSessionKey) -> Option<(i64, &LiveSession, &Durable)> {
+        let id = *self.by_key.get(key)?;
+        let session = self.sessions.get(&id)?;
+        Some((id, session, session.durable.as_ref()?))
+    }
+
+    pub(super) fn insert(&mut self, session: LiveSession) {
+        let id = session.reference.id;
+        if let Some(durable) = &session.durable {
+            self.by_key.insert(durable.key.clone(), id);
+            let timeout = durable.machine.poll_timeout();
+            self.wake_at(timeout);
+        }
+        for agent in &session.subscriptions {
+            self.subscribers
+                .entry(agent.clone())
+                .or_default()
+                .insert(id);
+        }
+        self.sessions.insert(id, session);
+    }
+
+    /// Forgets a session. Its stored rows are the caller's business, its connections as well.
+    pub(super) fn remove(&mut self, id: i64) -> Option<LiveSession> {
+        let mut session = self.sessions.remove(&id)?;
+        if let Some(durable) = &mut session.durable {
+            self.by_key.remove(&durable.key);
+            durable.log.clear(&mut self.dead_events);
+        }
+        for agent in &session.subscriptions {
+            remove_subscriber(&mut self.subscribers, agent, id);
+        }
+        Some(session)
+    }
+
+    /// An id for a session that is not stored.
+    pub(super) fn local_id(&mut self) -> i64 {
+        let id = self.next_local;
+        self.next_local = id.saturating_sub(1);
+        id
+    }
+
+    /// An id for an event; one that is not used in the end is skipped.
+    pub(super) fn event_id(&mut self) -> i64 {
+        let id = self.next_event;
+        self.next_event = id.saturating_add(1);
+        id
+    }
+
+    pub(super) fn wake_at(&mut self, moment: Option<Moment>) {
+        if let Some(moment) = moment {
+            self.deadline = Some(self.deadline.map_or(moment, |at| at.min(moment)));
+        }
+    }
+
+    /// The sessions an event goes to.
+    pub(super) fn audience(&self, audience: Audience<'_>) -> Vec<i64> {
+        match audience {
+            Audience::Subscribers(agent) => self
+                .subscribers
+                .get(agent)
+                .map(|ids| ids.iter().copied().collect())
+                .unwrap_or_default(),
+            Audience::Everyone(agent) => {
+                let mut ids: Vec<i64> = self
+                    .sessions
+                    .iter()
+                    .filter(|(_, s)| s.durable.is_some() || s.subscriptions.contains(agent))
+                    .map(|(id, _)| *id)
+                    .collect();
+                ids.sort_unstable();
+                ids
+            }
+        }
+    }
+
+    /// Takes the next number of a session; tells also whether the session is stored.
+    pub(super) fn take_seq(&mut self, id: i64) -> Option<(u64, bool)> {
+        let session = self.sessions.get_mut(&id)?;
+        let seq = session.next_seq;
+        session.next_seq = seq.saturating_add(1);
+        self.undo.push(Undo::NextSeq(id, seq));
+        Some((seq, session.durable.is_some()))
+    }
+
+    /// Notes a subscription; tells whether it is new.
+    pub(super) fn subscribe(&mut self, id: i64, agent: &AgentId) -> bool {
+        let new = self.link(id, agent);
+        if new {
+            self.undo.push(Undo::Subscribe(id, agent.clone()));
+        }
+        new
+    }
+
+    /// Notes the end of a subscription; tells whether there was one.
+    pub(super) fn unsubscribe(&mut self, id: i64, agent: &AgentId) -> bool {
+        let was = self.unlink(id, agent);
+        if was {
+            self.undo.push(Undo::Unsubscribe(id, agent.clone()));
+        }
+        was
+    }
+
+    /// Counts one more remembered intent.
+    pub(super) fn add_intent(&mut self) {
+        self.intents = self.intents.saturating_add(1);
+        self.undo.push(Undo::Intent);
+    }
+
+    fn link(&mut self, id: i64, agent: &AgentId) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return false;
+        };
+        let new = session.subscriptions.insert(agent.clone());
+        if new {
+            self.subscribers
+                .entry(agent.clone())
+                .or_default()
+                .insert(id);
+        }
+        new
+    }
+
+    fn unlink(&mut self, id: i64, agent: &AgentId) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return false;
+        };
+        let was = session.subscriptions.remove(agent);
+        if was {
+            remove_subscriber(&mut self.subscribers, agent, id);
+        }
+        was
+    }
+
+    pub(super) fn mark(&self) -> UndoMark {
+        UndoMark(self.undo.len())
+    }
+
+    /// Takes everything back that was done after the mark.
+    pub(super) fn roll_back(&mut self, mark: UndoMark) {
+        while self.undo.len() > mark.0 {
+            match self.undo.pop() {
+                Some(Undo::NextSeq(id, seq)) => {
+                    if let Some(session) = self.sessions.get_mut(&id) {
+                        session.next_seq = seq;
+                    }
+                }
+                Some(Undo::Subscribe(id, agent)) => {
+                    self.unlink(id, &agent);
+                }
+                Some(Undo::Unsubscribe(id, agent)) => {
+                    self.link(id, &agent);
+                }
+                Some(Undo::Intent) => self.intents = self.intents.saturating_sub(1),
+                None => break,
+            }
+        }
+    }
+
+    /// Makes everything done so far final.
+    pub(super) fn settle(&mut self) {
+        self.undo.clear();
+    }
+
+    /// Feeds a session's machine and does what it asks, except forgetting the session: whether that is to
+    /// be done is the answer.
+    pub(super) fn drive(&mut self, id: i64, feed: impl FnOnce(&mut Session)) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return false;
+        };
+        let Some(durable) = &mut session.durable else {
+            return false;
+        };
+        feed(&mut durable.machine);
+        let mut expired = false;
+        while let Some(effect) = durable.machine.poll_effect() {
+            match effect {
+                Effect::Close { connection, reason } => {
+                    session.links.retain(|link| {
+                        let stays = link.id != connection.0;
+                        if !stays {
+                            link.outbound.close(reason);
+                        }
+                        stays
+                    });
+                }
+                Effect::Expire => expired = true,
+            }
+        }
+        if let Some(first) = durable.machine.poll_transition() {
+            let hash = session.reference.log_hash();
+            observe::transition(&self.server_id, &hash, &first);
+            while let Some(next) = durable.machine.poll_transition() {
+                observe::transition(&self.server_id, &hash, &next);
+            }
+        }
+        let timeout = durable.machine.poll_timeout();
+        self.wake_at(timeout);
+        expired
+    }
+}
+
+fn remove_subscriber(
+    subscribers: &mut HashMap<AgentId, BTreeSet<i64>>,
+    agent: &AgentId,
+    session: i64,
+) {
+    if let Some(ids) = subscribers.get_mut(agent) {
+        ids.remove(&session);
+        if ids.is_empty() {
+            subscribers.remove(agent);
+        }
+    }
+}
+
+impl SessionRef {
+    pub(super) fn new(id: i64, key: &str) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
+        let mut label = [0; 16];
+        for (to, from) in label.iter_mut().zip(digest.as_ref()) {
+            *to = *from;
+        }
+        Self {
+            id,
+            key: Arc::from(key),
+            label,
+        }
+    }
+}

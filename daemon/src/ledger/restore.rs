@@ -1,0 +1,111 @@
+//! Bringing the sessions back from the store at the start (INV-2, BX-4).
+
+use std::{collections::HashMap, fmt::Display, path::Path, sync::Arc, time::Duration};
+
+use bowline_machines::session::{Session, SessionConfig};
+use bowline_protocol::{Epoch, ExternalSessionKey};
+use rusqlite::Connection;
+
+use super::{
+    live::{Durable, Live, LiveSession},
+    replay::{Body, ReplayLog},
+    types::{LedgerOptions, SessionRef},
+};
+use crate::store::{self, StoreError, sessions::SessionRow};
+
+/// Reads every session with its log and subscriptions.
+pub(super) fn restore(conn: &Connection, options: &LedgerOptions) -> Result<Live, StoreError> {
+    let failed = |error: rusqlite::Error| damaged(&options.path, &error);
+    store::events::delete_orphans(conn).map_err(failed)?;
+    let next_event = store::events::next_id(conn).map_err(failed)?;
+    let intents = store::intents::count(conn).map_err(failed)?;
+    let config = SessionConfig {
+        grace: options.session_grace,
+        max_connections: u16::try_from(options.connections_per_session).unwrap_or(u16::MAX),
+    };
+    let mut live = Live::new(config, options.server_id.clone(), next_event, intents);
+    let mut logs = logs(conn).map_err(failed)?;
+    let mut subscriptions: HashMap<i64, Vec<String>> = HashMap::new();
+    for (session, agent) in store::sessions::subscriptions(conn).map_err(failed)? {
+        subscriptions.entry(session).or_default().push(agent);
+    }
+    for row in store::sessions::all(conn).map_err(failed)? {
+        let log = logs.remove(&row.id);
+        let agents = subscriptions.remove(&row.id).unwrap_or_default();
+        let session = session(row, log, agents, &config, options, &mut live.dead_events)?;
+        live.insert(session);
+    }
+    Ok(live)
+}
+
+fn session(
+    row: SessionRow,
+    log: Option<ReplayLog>,
+    agents: Vec<String>,
+    config: &SessionConfig,
+    options: &LedgerOptions,
+    dead: &mut Vec<i64>,
+) -> Result<LiveSession, StoreError> {
+    let key: ExternalSessionKey = row.key.parse().map_err(|e| damaged(&options.path, &e))?;
+    let epoch: Epoch = row.epoch.parse().map_err(|e| damaged(&options.path, &e))?;
+    let subscriptions = agents
+        .iter()
+        .map(|agent| agent.parse().map_err(|e| damaged(&options.path, &e)))
+        .collect::<Result<_, _>>()?;
+    let mut log = log.unwrap_or_else(|| ReplayLog::starting_at(1));
+    let untrimmed = log.trim_to(options.replay_bytes, options.replay_events, dead);
+    let wall = options.clock.unix_millis();
+    let detached_for = row.detached_at.map_or(Duration::ZERO, |at| {
+        Duration::from_millis(u64::try_from(wall.saturating_sub(at)).unwrap_or(0))
+    });
+    Ok(LiveSession {
+        reference: SessionRef::new(row.id, key.as_str()),
+        next_seq: log.next_seq(),
+        links: Vec::new(),
+        subscriptions,
+        durable: Some(Durable {
+            key,
+            device: row.device,
+            epoch,
+            machine: Session::restored(*config, options.clock.now(), detached_for),
+            log,
+            created_at: row.created_at,
+            last_seen_at: row.last_seen_at,
+            detached_at: Some(row.detached_at.unwrap_or(wall)),
+            unsaved: row.detached_at.is_none(),
+            untrimmed,
+        }),
+    })
+}
+
+/// Every stored log; bodies are shared again.
+fn logs(conn: &Connection) -> rusqlite::Result<HashMap<i64, ReplayLog>> {
+    let mut logs: HashMap<i64, ReplayLog> = HashMap::new();
+    let mut bodies: HashMap<i64, Arc<Body>> = HashMap::new();
+    store::events::load(conn, |row| {
+        let log = logs
+            .entry(row.session)
+            .or_insert_with(|| ReplayLog::starting_at(row.seq));
+        match row.body {
+            Some(json) if log.next_seq() == row.seq => {
+                let body = bodies.entry(row.event).or_insert_with(|| {
+                    Arc::new(Body {
+                        event: row.event,
+                        json: json.into(),
+                    })
+                });
+                log.push(Arc::clone(body));
+            }
+            // Only the numbering was kept, or there is a gap: nothing up to here can be replayed.
+            Some(_) | None => *log = ReplayLog::starting_at(row.seq.saturating_add(1)),
+        }
+    })?;
+    Ok(logs)
+}
+
+fn damaged(path: &Path, error: &dyn Display) -> StoreError {
+    StoreError::Corrupt {
+        path: path.to_owned(),
+        detail: error.to_string(),
+    }
+}

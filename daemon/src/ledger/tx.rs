@@ -1,0 +1,208 @@
+//! What jobs get to work with: [`Reader`] for a snapshot, [`Tx`] for one atomic change.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bowline_protocol::{AgentId, RpcReason, SessionEvent, error::RpcError, model::UnixMillis};
+use rusqlite::Connection;
+
+use super::{
+    counters::Counters,
+    live::{Live, UndoMark},
+    replay::Body,
+    types::{Audience, SessionRef},
+};
+use crate::store::{self, fault};
+
+/// Agents one session may subscribe to; one more is answered with `overloaded`.
+const MAX_SUBSCRIPTIONS: usize = 1_024;
+
+/// What a reading job sees: the state as committed.
+pub struct Reader<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) live: &'a Live,
+}
+
+impl Reader<'_> {
+    /// The last event number of a session: the state read here is as of it. Zero without a session.
+    pub fn seq(&self, session: Option<&SessionRef>) -> u64 {
+        session
+            .and_then(|session| self.live.sessions.get(&session.id))
+            .map_or(0, |session| session.next_seq.saturating_sub(1))
+    }
+
+    pub(crate) fn conn(&self) -> &Connection {
+        self.conn
+    }
+}
+
+/// An event on its way to its sessions.
+pub(super) struct Publication {
+    pub(super) body: Arc<Body>,
+    pub(super) to: Vec<(i64, u64)>,
+}
+
+/// What happens after the commit.
+#[derive(Default)]
+pub(super) struct Staged {
+    pub(super) publications: Vec<Publication>,
+    pub(super) actions: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+/// A place to go back to.
+#[derive(Clone, Copy)]
+pub(super) struct Mark {
+    undo: UndoMark,
+    publications: usize,
+    actions: usize,
+}
+
+/// What a writing job may do; all of it happens, durably, or none.
+pub struct Tx<'a> {
+    pub(super) conn: &'a Connection,
+    pub(super) live: &'a mut Live,
+    pub(super) staged: &'a mut Staged,
+    pub(super) counters: &'a Counters,
+    pub(super) now: UnixMillis,
+}
+
+impl Tx<'_> {
+    /// The time of this turn, for people and the wire.
+    pub fn now(&self) -> UnixMillis {
+        self.now
+    }
+
+    pub(crate) fn conn(&self) -> &Connection {
+        self.conn
+    }
+
+    /// Tells sessions something, once this job is committed.
+    ///
+    /// # Errors
+    /// When the event cannot be stored; pass it on, so that the whole job is undone.
+    pub fn emit(&mut self, audience: Audience<'_>, event: &SessionEvent) -> Result<(), RpcError> {
+        let sessions = self.live.audience(audience);
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        let json =
+            serde_json::to_string(event).map_err(|error| RpcError::internal(error.to_string()))?;
+        self.counters
+            .events_serialised
+            .fetch_add(1, Ordering::Relaxed);
+        let mut event = 0;
+        let mut to = Vec::with_capacity(sessions.len());
+        for session in sessions {
+            let Some((seq, durable)) = self.live.take_seq(session) else {
+                continue;
+            };
+            if durable {
+                if event == 0 {
+                    event = self.live.event_id();
+                    store::events::insert(self.conn, event, &json).map_err(fault)?;
+                }
+                store::events::append(self.conn, session, seq, event).map_err(fault)?;
+            }
+            to.push((session, seq));
+        }
+        self.staged.publications.push(Publication {
+            body: Arc::new(Body {
+                event,
+                json: json.into(),
+            }),
+            to,
+        });
+        Ok(())
+    }
+
+    /// Subscribes a session to an agent's timeline; a second time changes nothing.
+    ///
+    /// # Errors
+    /// `not_found` if the session has ended; `overloaded` at the bound of subscriptions.
+    pub fn subscribe(&mut self, session: &SessionRef, agent: &AgentId) -> Result<(), RpcError> {
+        let Some(live) = self.live.sessions.get(&session.id) else {
+            return Err(RpcError::new(RpcReason::NotFound, "the session has ended"));
+        };
+        if live.subscriptions.contains(agent) {
+            return Ok(());
+        }
+        if live.subscriptions.len() >= MAX_SUBSCRIPTIONS {
+            return Err(RpcError::new(
+                RpcReason::Overloaded,
+                format!("a session subscribes to at most {MAX_SUBSCRIPTIONS} agents"),
+            ));
+        }
+        let durable = live.durable.is_some();
+        self.live.subscribe(session.id, agent);
+        if durable {
+            store::sessions::subscribe(self.conn, session.id, agent.as_str()).map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    /// Ends a subscription; without one nothing changes.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn unsubscribe(&mut self, session: &SessionRef, agent: &AgentId) -> Result<(), RpcError> {
+        let durable = self
+            .live
+            .sessions
+            .get(&session.id)
+            .is_some_and(|live| live.durable.is_some());
+        if self.live.unsubscribe(session.id, agent) && durable {
+            store::sessions::unsubscribe(self.conn, session.id, agent.as_str()).map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    /// Runs `action` on the ledger's thread after the commit; it must be short. Not run for an intent
+    /// whose outcome was already stored.
+    pub fn after_commit(&mut self, action: impl FnOnce() + Send + 'static) {
+        self.staged.actions.push(Box::new(action));
+    }
+
+    /// Runs a part of the job that is undone by itself when it fails.
+    pub(super) fn nested<R>(
+        &mut self,
+        part: impl FnOnce(&mut Self) -> Result<R, RpcError>,
+    ) -> Result<R, RpcError> {
+        let mark = self.mark();
+        run(self.conn, "SAVEPOINT part").map_err(fault)?;
+        let outcome = part(self);
+        match &outcome {
+            Ok(_) => run(self.conn, "RELEASE part").map_err(fault)?,
+            Err(_) => {
+                self.roll_back(mark);
+                // A store fault may have ended the whole transaction. The turn notices that, and it also has
+                // to end if the part cannot be undone by itself.
+                if !self.conn.is_autocommit()
+                    && run(self.conn, "ROLLBACK TO part")
+                        .and_then(|()| run(self.conn, "RELEASE part"))
+                        .is_err()
+                {
+                    let _ = run(self.conn, "ROLLBACK");
+                }
+            }
+        }
+        outcome
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            undo: self.live.mark(),
+            publications: self.staged.publications.len(),
+            actions: self.staged.actions.len(),
+        }
+    }
+
+    fn roll_back(&mut self, mark: Mark) {
+        self.live.roll_back(mark.undo);
+        self.staged.publications.truncate(mark.publications);
+        self.staged.actions.truncate(mark.actions);
+    }
+}
+
+/// Runs a statement without parameters or rows.
+pub(super) fn run(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
+    conn.prepare_cached(sql)?.execute([]).map(|_| ())
+}

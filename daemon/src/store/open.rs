@@ -1,0 +1,204 @@
+//! Opening and migrating the database file. A file that is not sound is never replaced.
+
+use std::{path::Path, time::Duration};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::StoreError;
+
+/// "BwLn": marks the file as ours.
+const APPLICATION_ID: i64 = 0x4277_4c6e;
+
+/// One script a version; a new version adds one and changes none.
+const MIGRATIONS: &[&str] = &[include_str!("migrations/001.sql")];
+
+/// Up to this size the whole file is checked at every start.
+const CHECKED_BYTES: u64 = 64 << 20;
+
+/// Opens the database and brings it to the newest version. `max_pages` bounds its size.
+pub(crate) fn open(path: &Path, max_pages: Option<u32>) -> Result<Connection, StoreError> {
+    let said = |error: rusqlite::Error| classify(path, &error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let size = std::fs::metadata(path).map_or(0, |meta| meta.len());
+    let mut conn = Connection::open_with_flags(path, flags).map_err(said)?;
+    conn.busy_timeout(Duration::from_secs(5)).map_err(said)?;
+    identify(&conn, path)?;
+    if size > 0 && size <= CHECKED_BYTES {
+        let verdict: String = conn
+            .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+            .map_err(said)?;
+        if verdict != "ok" {
+            return Err(corrupt(path, verdict));
+        }
+    }
+    conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
+        .map_err(said)?;
+    conn.set_prepared_statement_cache_capacity(96);
+    migrate(&mut conn, path)?;
+    if let Some(pages) = max_pages {
+        conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+            .map_err(said)?;
+    }
+    Ok(conn)
+}
+
+/// Moves everything to the main file, so that a copy of it alone is whole.
+pub(crate) fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// Refuses a database that is someone else's, before anything is written to it.
+fn identify(conn: &Connection, path: &Path) -> Result<(), StoreError> {
+    let said = |error: rusqlite::Error| classify(path, &error);
+    let id: i64 = pragma(conn, "application_id").map_err(said)?;
+    let tables: i64 = conn
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(said)?;
+    if id == APPLICATION_ID || (id == 0 && tables == 0) {
+        Ok(())
+    } else {
+        Err(corrupt(path, "it is another program's database".to_owned()))
+    }
+}
+
+fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let said = |error: rusqlite::Error| classify(path, &error);
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let found: i64 = pragma(conn, "user_version").map_err(said)?;
+    if found > known {
+        return Err(StoreError::TooNew {
+            path: path.to_owned(),
+            found,
+            known,
+        });
+    }
+    let done = usize::try_from(found)
+        .map_err(|_| corrupt(path, format!("it claims to be of version {found}")))?;
+    for (n, script) in MIGRATIONS.iter().enumerate().skip(done) {
+        let version = n + 1;
+        let tx = conn.transaction().map_err(said)?;
+        tx.execute_batch(script).map_err(said)?;
+        tx.execute_batch(&format!(
+            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version};"
+        ))
+        .map_err(said)?;
+        tx.commit().map_err(said)?;
+    }
+    Ok(())
+}
+
+fn pragma(conn: &Connection, name: &str) -> rusqlite::Result<i64> {
+    conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0))
+}
+
+fn corrupt(path: &Path, detail: String) -> StoreError {
+    StoreError::Corrupt {
+        path: path.to_owned(),
+        detail,
+    }
+}
+
+fn classify(path: &Path, error: &rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            corrupt(path, error.to_string())
+        }
+        _ => StoreError::Unavailable {
+            path: path.to_owned(),
+            detail: error.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_store_is_made_and_opens_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bowline.db");
+        drop(open(&path, None).unwrap());
+        let conn = open(&path, None).unwrap();
+        assert_eq!(pragma(&conn, "user_version").unwrap(), 1);
+        assert_eq!(pragma(&conn, "synchronous").unwrap(), 2, "FULL");
+        let mode: String = conn
+            .query_row("PRAGMA journal_mode", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(mode, "wal");
+    }
+
+    #[test]
+    fn inv_9_a_damaged_store_is_an_explicit_error_and_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bowline.db");
+        let garbage = vec![0x5a_u8; 8_192];
+        std::fs::write(&path, &garbage).unwrap();
+        let error = open(&path, None).unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        assert!(error.to_string().contains("bowline.db"), "{error}");
+        assert!(error.to_string().contains("backup"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), garbage);
+    }
+
+    #[test]
+    fn a_damaged_page_in_the_middle_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bowline.db");
+        let conn = open(&path, None).unwrap();
+        checkpoint(&conn).unwrap();
+        drop(conn);
+        let mut bytes = std::fs::read(&path).unwrap();
+        assert!(bytes.len() > 3 * 4_096);
+        bytes[2 * 4_096..3 * 4_096].fill(0xff);
+        std::fs::write(&path, &bytes).unwrap();
+        let error = open(&path, None).unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    }
+
+    #[test]
+    fn another_programs_database_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bowline.db");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("CREATE TABLE theirs (a)")
+            .unwrap();
+        let error = open(&path, None).unwrap_err();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bowline.db");
+        let conn = open(&path, None).unwrap();
+        conn.execute_batch("PRAGMA user_version = 99").unwrap();
+        drop(conn);
+        let error = open(&path, None).unwrap_err();
+        assert!(
+            matches!(error, StoreError::TooNew { found: 99, .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_missing_directory_is_unavailable() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = open(&dir.path().join("none/bowline.db"), None).unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+    }
+
+    /// A stored format is frozen: whoever changes it adds a migration and this figure.
+    #[test]
+    fn the_first_version_of_the_schema_is_frozen() {
+        let digest = ring::digest::digest(&ring::digest::SHA256, MIGRATIONS[0].as_bytes());
+        let hex: String = digest.as_ref()[..8]
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        assert_eq!(hex, "7ec76ecf9139b87b");
+    }
+}
