@@ -1,0 +1,105 @@
+//! Errors of the runtime's calls, typed to the edge.
+
+use bowline_protocol::{IdentityError, Reason, ServerId, error::RpcError};
+
+use crate::storage::StorageError;
+
+/// The runtime could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Stored state cannot be read or written.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// An identity could not be made.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// A defect.
+    #[error("internal error: {0}")]
+    Internal(String),
+}
+
+/// One connection could not be made, or ended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// The closed reason.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+    /// Not before this time, in milliseconds, if the server said so.
+    pub retry_after_ms: Option<u64>,
+}
+
+impl Failure {
+    /// A failure whose message is more than the reason's name.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), retry_after_ms: None }
+    }
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self::new(reason, reason.as_str())
+    }
+}
+
+/// A request got no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The daemon answered with an error.
+    #[error(transparent)]
+    Rpc(#[from] RpcError),
+    /// The connection ended before the answer came (INV-13). Whether the request had an effect is unknown;
+    /// an intent is offered again by the runtime.
+    #[error("the connection ended: {0}")]
+    Disconnected(Reason),
+    /// No answer within the request's deadline.
+    #[error("no answer in time")]
+    Timeout,
+    /// The host is not connected right now.
+    #[error("not connected")]
+    NotConnected,
+    /// The answer is not of the form the protocol gives it.
+    #[error("malformed answer: {0}")]
+    Malformed(String),
+}
+
+/// A host could not be added.
+#[derive(Debug, thiserror::Error)]
+pub enum PairError {
+    /// No address of the offer answered.
+    #[error("no address of the offer answered: {0}")]
+    Unreachable(Failure),
+    /// The daemon answered and refused.
+    #[error("the daemon refused: {0}")]
+    Refused(Failure),
+    /// The paths that may be used leave none of the offer's.
+    #[error("the offer has no path of a kind that is allowed here")]
+    NoPath,
+    /// The host is proved but could not be stored.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The runtime is closed.
+    #[error("the runtime is closed")]
+    Closed,
+}
+
+/// An intent was not accepted; nothing was stored or sent.
+#[derive(Debug, thiserror::Error)]
+pub enum IntentError {
+    /// No such host.
+    #[error("no host {0} is known here")]
+    UnknownHost(ServerId),
+    /// The outbox has its most intents.
+    #[error("{0} intents wait already; try again when the host is back")]
+    OutboxFull(usize),
+    /// The parameters do not serialise to a JSON object, or are over the message limit.
+    #[error("invalid intent: {0}")]
+    Invalid(String),
+    /// The intent could not be kept, so it is not promised.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The runtime is closed.
+    #[error("the runtime is closed")]
+    Closed,
+}

@@ -1,0 +1,61 @@
+//! Every bound of the runtime in one table, with what happens at it (architecture rule 5).
+
+use std::time::Duration;
+
+use bowline_machines::Path;
+
+/// Requests waiting for one client's driver; over it callers wait.
+pub(crate) const REQUEST_QUEUE: usize = 256;
+/// Commands waiting for one host's driver; over it callers wait.
+pub(crate) const HOST_QUEUE: usize = 1_024;
+/// Messages that a driver takes from its socket before it looks at anything else.
+pub(crate) const MESSAGES_PER_TURN: usize = 256;
+/// Events a client holds for its host; at the bound it stops reading its socket.
+pub(crate) const EVENTS_PER_TURN: usize = 512;
+/// A request without an answer ends with [`crate::CallError::Timeout`].
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Closing a socket politely; then it is dropped.
+pub(crate) const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+/// Intents kept for one host; over it [`crate::IntentError::OutboxFull`].
+pub(crate) const OUTBOX_INTENTS: usize = 8_192;
+/// Intents offered to the daemon at once; the rest wait their turn.
+pub(crate) const INTENT_WINDOW: usize = 64;
+/// Outcomes shown in a host's snapshot; older ones leave it.
+pub(crate) const RECENT_OUTCOMES: usize = 64;
+/// Pause before an intent the daemon could not take (`overloaded`) is offered again.
+pub(crate) const INTENT_RETRY: Duration = Duration::from_millis(500);
+/// Timelines open at once on one host; over it the call is refused.
+pub(crate) const OPEN_TIMELINES: usize = 64;
+/// Agents asked for in one page of the directory.
+pub(crate) const DIRECTORY_PAGE: u32 = 500;
+/// Agents of one directory; the rest is left out (and logged).
+pub(crate) const DIRECTORY_AGENTS: usize = 10_000;
+/// Items asked for in one page of a timeline.
+pub(crate) const HISTORY_PAGE: u32 = 200;
+/// Largest WebSocket frame that is read: one Noise message.
+pub(crate) const MAX_FRAME: usize = bowline_protocol::limits::MAX_NOISE_MESSAGE;
+/// Read buffer of a socket, in bytes: small, because phones hold few sockets and short messages.
+pub(crate) const READ_BUFFER: usize = 16 * 1024;
+/// Write buffer of a socket, in bytes, before it is handed to the system.
+pub(crate) const WRITE_BUFFER: usize = 16 * 1024;
+/// Unwritten bytes of a socket; at the bound requests wait.
+pub(crate) const MAX_WRITE_BUFFER: usize = 4 << 20;
+
+/// How a runtime behaves.
+#[derive(Clone, Debug)]
+pub struct RuntimeSettings {
+    /// Program name, told to daemons.
+    pub app_name: String,
+    /// Program version, told to daemons.
+    pub app_version: String,
+    /// Kinds of path that may be used; `None` allows all.
+    pub only: Option<Path>,
+    /// Seed of the jitter in retries; `None` draws one. A fixed seed makes a run reproducible.
+    pub seed: Option<u64>,
+    /// Times of the host machine.
+    pub host: bowline_machines::host::HostConfig,
+    /// Times of the client machine.
+    pub client: bowline_machines::client::ClientConfig,
+    /// PEM certificates trusted for `wss` besides the public ones.
+    pub extra_roots: Vec<Vec<u8>>,
+}

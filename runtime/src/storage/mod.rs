@@ -1,0 +1,74 @@
+//! Where the runtime keeps what must outlive the process: profile, hosts, outbox.
+
+mod files;
+
+pub use files::FileStorage;
+
+use std::{io, path::PathBuf};
+
+/// What went wrong with stored state. The text names the file and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The system refused.
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    Io {
+        /// What was tried: `read`, `write`, …
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// The content is not what was written. It is left as it is: an identity is never replaced (INV-9).
+    #[error(
+        "{path} is corrupt ({problem}); it was left as it is. Restore it from a backup, or move it away to start anew",
+        path = path.display()
+    )]
+    Corrupt {
+        /// Which file.
+        path: PathBuf,
+        /// What does not read.
+        problem: String,
+    },
+}
+
+/// A place for named values and journals. The default is [`FileStorage`]; apps with a key store of their own
+/// implement it.
+pub trait Storage: Send + Sync + 'static {
+    /// The value of that name, or `None` if none was ever written.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError>;
+
+    /// Replaces the value of that name, whole or not at all.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`]; the old value is then intact.
+    fn write(&self, name: &str, value: &[u8]) -> Result<(), StorageError>;
+
+    /// Opens a journal of its own for this process and hands over what journals of that name hold whose
+    /// processes are gone.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    fn journal(&self, name: &str) -> Result<(Box<dyn Journal>, Vec<Vec<u8>>), StorageError>;
+
+    /// How messages name the value.
+    fn location(&self, name: &str) -> PathBuf;
+}
+
+/// An append-only list of lines that belongs to one process.
+pub trait Journal: Send {
+    /// Appends one line, without its end. A crash in the middle loses this line only.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`]: the disk is full, for instance. Nothing earlier is lost.
+    fn append(&mut self, line: &[u8]) -> Result<(), StorageError>;
+
+    /// Replaces all lines, whole or not at all.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`]; the old lines are then intact.
+    fn rewrite(&mut self, lines: &[Vec<u8>]) -> Result<(), StorageError>;
+}

@@ -1,0 +1,139 @@
+//! A link: a transport with the Noise channel of one handshake, speaking whole JSON-RPC texts.
+
+use std::task::{Context, Poll, ready};
+
+use bowline_protocol::{
+    DeviceKey, Hello, PublicKey, Reason, Welcome,
+    handshake::Accepted,
+    limits::MAX_MESSAGE_BYTES,
+    seal::{Channel, Initiator, SealError},
+};
+
+use super::{Closed, Connector, Target, Transport};
+use crate::error::Failure;
+
+/// Whom to expect behind a target, and as whom to come.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// This device.
+    pub device_key: DeviceKey,
+    /// The daemon's pinned transport key.
+    pub transport_key: PublicKey,
+}
+
+/// A sealed connection to a daemon that has proved its identity.
+pub struct Link {
+    transport: Box<dyn Transport>,
+    channel: Channel,
+    /// Working space for sealing, reused.
+    scratch: Vec<u8>,
+    max_message: usize,
+}
+
+/// Opens a connection and shakes hands. The caller bounds the wait.
+///
+/// # Errors
+/// [`Failure`] with the closed reason: not reachable, refused, or another daemon answered.
+pub async fn open(
+    connector: &dyn Connector,
+    target: &Target,
+    credentials: &Credentials,
+    hello: &Hello,
+) -> Result<(Link, Accepted), Failure> {
+    let sealing = |error: SealError| Failure::new(error.reason(), error.to_string());
+    let mut initiator = Initiator::new(
+        &credentials.device_key,
+        &credentials.transport_key,
+        &target.server_id,
+    )
+    .map_err(sealing)?;
+    let first = initiator.write_hello(hello).map_err(sealing)?;
+    let mut transport = connector.connect(target).await?;
+    let ended = |closed: Closed| Failure {
+        retry_after_ms: closed
+            .retry_after
+            .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+        ..Failure::new(closed.reason, format!("{} ended the handshake: {}", target.address, closed.reason))
+    };
+    transport.queue(first).map_err(ended)?;
+    std::future::poll_fn(|cx| transport.poll_flush(cx)).await.map_err(ended)?;
+    let second = std::future::poll_fn(|cx| transport.poll_recv(cx)).await.map_err(ended)?;
+    let (welcome, mut channel) =
+        initiator.read_welcome(&second, MAX_MESSAGE_BYTES as usize).map_err(sealing)?;
+    match welcome {
+        Welcome::Refused(refusal) => Err(Failure {
+            reason: refusal.reason,
+            message: refusal.message,
+            retry_after_ms: refusal.retry_after_ms,
+        }),
+        Welcome::Accepted(accepted) if accepted.server_id != target.server_id => {
+            Err(Failure::new(
+                Reason::ServerIdentityMismatch,
+                format!("{} is {}, not {}", target.address, accepted.server_id, target.server_id),
+            ))
+        }
+        Welcome::Accepted(accepted) => {
+            let max_message = accepted.limits.max_message_bytes as usize;
+            channel.set_max_message(max_message);
+            Ok((Link { transport, channel, scratch: Vec::new(), max_message }, accepted))
+        }
+    }
+}
+
+impl Link {
+    /// Receives one text into `buffer`; pending when none is there yet.
+    pub fn poll_recv<'b>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &'b mut Vec<u8>,
+    ) -> Poll<Result<&'b [u8], Closed>> {
+        let length = loop {
+            let message = ready!(self.transport.poll_recv(cx))?;
+            match self.channel.open(&message, buffer) {
+                Ok(Some(text)) => break text.len(),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Err(error.reason().into())),
+            }
+        };
+        // The text is the end of the buffer: a flag byte may stand before it.
+        let start = buffer.len() - length;
+        Poll::Ready(buffer.get(start..).ok_or_else(|| Reason::CryptoFailed.into()))
+    }
+
+    /// Whether another text may be queued.
+    pub fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        self.transport.poll_ready(cx)
+    }
+
+    /// Seals and queues one text.
+    ///
+    /// # Errors
+    /// [`Closed`] when the transport is over.
+    pub fn queue(&mut self, text: &[u8]) -> Result<(), Closed> {
+        let Self { transport, channel, scratch, .. } = self;
+        let mut queued = Ok(());
+        channel
+            .seal(text, scratch, |message| {
+                if queued.is_ok() {
+                    queued = transport.queue(message);
+                }
+            })
+            .map_err(|error| Closed::from(error.reason()))?;
+        queued
+    }
+
+    /// Sends what is queued.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        self.transport.poll_flush(cx)
+    }
+
+    /// Largest text the daemon takes, in bytes.
+    pub const fn max_message(&self) -> usize {
+        self.max_message
+    }
+
+    /// Ends the connection, with a bounded wait.
+    pub async fn close(self, reason: Reason) {
+        let _ = tokio::time::timeout(crate::settings::CLOSE_DEADLINE, self.transport.close(reason)).await;
+    }
+}

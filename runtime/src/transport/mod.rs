@@ -1,0 +1,97 @@
+//! Transports: each owns exactly one connection (INV-4) and carries whole binary messages.
+//!
+//! A transport reports open (by existing), message, error and close, the latter two with a typed reason. What the
+//! messages mean is sealed by [`link`], the same over every kind of transport.
+
+mod connector;
+pub mod link;
+mod tls;
+mod websocket;
+
+pub use connector::WebSocketConnector;
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bowline_machines::Path;
+use bowline_protocol::{Reason, RouteKey, ServerId};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Failure;
+
+/// Why a transport ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// The closed reason.
+    pub reason: Reason,
+    /// Not before this time, if the server said so.
+    pub retry_after: Option<Duration>,
+}
+
+impl From<Reason> for Closed {
+    fn from(reason: Reason) -> Self {
+        Self { reason, retry_after: None }
+    }
+}
+
+/// One open connection.
+pub trait Transport: Send + Unpin {
+    /// The next message. After an error the transport is over.
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Closed>>;
+
+    /// Whether another message may be queued; pending means that the peer reads too slowly.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>>;
+
+    /// Queues a message; nothing is promised to be sent before [`Transport::poll_flush`].
+    ///
+    /// # Errors
+    /// [`Closed`] when the transport is over.
+    fn queue(&mut self, message: Vec<u8>) -> Result<(), Closed>;
+
+    /// Sends what is queued.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>>;
+
+    /// Says the reason to the peer and ends the connection. The caller bounds the wait.
+    fn close(self: Box<Self>, reason: Reason) -> BoxFuture<()>;
+}
+
+/// A boxed future.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Opens transports. The default is [`WebSocketConnector`]; simulations bring their own network.
+pub trait Connector: Send + Sync + 'static {
+    /// Opens one connection to that address.
+    fn connect(&self, target: &Target) -> BoxFuture<Result<Box<dyn Transport>, Failure>>;
+}
+
+/// One configured way to a host, as stored and shown.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Address {
+    /// The kind of path.
+    pub path: Path,
+    /// `host:port` for a direct path, the base URL for a relay.
+    pub address: String,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address)
+    }
+}
+
+/// An address with what its URL is made of.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where to.
+    pub address: Address,
+    /// The daemon to be reached.
+    pub server_id: ServerId,
+    /// What a relay routes by.
+    pub route_key: RouteKey,
+}
