@@ -48,6 +48,9 @@ pub enum SessionEvent {
         /// What.
         permission: Permission,
     },
+    /// An event of a later daemon. It counts in the sequence and means nothing here.
+    #[serde(other, rename = "unknown")]
+    Unknown,
 }
 
 impl SessionEvent {

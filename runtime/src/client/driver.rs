@@ -11,7 +11,7 @@ use std::{
 
 use bowline_machines::{
     Generation, Moment,
-    client::{Client, ClientConfig, Effect, Input, State},
+    client::{ClientConfig, DaemonClient as Machine, Effect, Input, State},
 };
 use bowline_protocol::{
     Purpose, Reason,
@@ -41,7 +41,7 @@ pub(super) struct Driver<O: ClientOwner> {
     dialer: Dialer,
     owner: O,
     label: Generation,
-    machine: Client,
+    machine: Machine,
     clock: Clock,
     alarm: Alarm,
     calls: mpsc::Receiver<Call>,
@@ -77,7 +77,7 @@ impl<O: ClientOwner> Driver<O> {
             dialer,
             owner,
             label,
-            machine: Client::new(config),
+            machine: Machine::new(config),
             clock: Clock::start(),
             alarm: Alarm::default(),
             calls,
@@ -220,12 +220,10 @@ impl<O: ClientOwner> Driver<O> {
             }
             Incoming::Notification(notification) if notification.method == name::SESSION_EVENT => {
                 let params = notification.params.map_or("null", |params| params.get());
-                // An event this version does not know still counts in the sequence: losing its number would
-                // make every later one a gap.
                 match serde_json::from_str::<Sequenced>(params) {
                     Ok(event) => self.events.push(event),
                     Err(error) => {
-                        tracing::warn!(%error, "an event that this version does not understand");
+                        tracing::warn!(%error, "a malformed event");
                         return Err(Reason::BadRequest.into());
                     }
                 }
@@ -389,7 +387,7 @@ impl<O: ClientOwner> Driver<O> {
     }
 
     fn report_state(&mut self, accepted: Option<Arc<Accepted>>) {
-        let state = self.machine.state().clone();
+        let state = *self.machine.state();
         let failure = self.failure.clone();
         self.reports.push_back(ClientEvent::State { state, accepted, failure });
     }

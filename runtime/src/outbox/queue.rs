@@ -1,0 +1,259 @@
+//! The driver's queue of open intents: pure, in order, with a window of what is offered at once.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bowline_machines::{Generation, Moment};
+use bowline_protocol::{IntentId, RpcReason, error::RpcError, limits::INTENT_MEMORY};
+
+use super::Record;
+use crate::{
+    error::CallError,
+    intent::Outcome,
+    settings::{INTENT_RETRY, INTENT_WINDOW},
+};
+
+/// An intent to be sent now.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
+    pub(crate) id: IntentId,
+    pub(crate) record: Record,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Not before that moment.
+    Waiting(Moment),
+    /// Sent by that client; its answer decides.
+    Offered(Generation),
+}
+
+#[derive(Debug)]
+struct Entry {
+    record: Record,
+    state: State,
+}
+
+/// Open intents in the order they were made.
+#[derive(Debug, Default)]
+pub(crate) struct Queue {
+    entries: BTreeMap<u64, Entry>,
+    places: HashMap<IntentId, u64>,
+    next_place: u64,
+    offered: usize,
+}
+
+impl Queue {
+    pub(crate) fn push(&mut self, record: Record) {
+        if self.places.contains_key(&record.id) {
+            return;
+        }
+        self.places.insert(record.id, self.next_place);
+        let entry = Entry { record, state: State::Waiting(Moment::default()) };
+        self.entries.insert(self.next_place, entry);
+        self.next_place += 1;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn records(&self) -> Vec<Record> {
+        self.entries.values().map(|entry| entry.record.clone()).collect()
+    }
+
+    /// The ids, oldest first, at most `most`.
+    pub(crate) fn ids(&self, most: usize) -> Vec<IntentId> {
+        self.entries.values().take(most).map(|entry| entry.record.id).collect()
+    }
+
+    /// The next intent to send through that client. Intents go out in order; one that the daemon put off
+    /// does not hold up later ones.
+    pub(crate) fn offer(&mut self, now: Moment, client: Generation) -> Option<Offer> {
+        if self.offered >= INTENT_WINDOW {
+            return None;
+        }
+        let entry = self
+            .entries
+            .values_mut()
+            .find(|entry| matches!(entry.state, State::Waiting(from) if from <= now))?;
+        entry.state = State::Offered(client);
+        self.offered += 1;
+        Some(Offer { id: entry.record.id, record: entry.record.clone() })
+    }
+
+    /// Takes an offer back that could not be sent.
+    pub(crate) fn unoffer(&mut self, id: IntentId, from: Moment) {
+        if let Some(entry) = self.places.get(&id).and_then(|place| self.entries.get_mut(place))
+            && matches!(entry.state, State::Offered(_))
+        {
+            entry.state = State::Waiting(from);
+            self.offered -= 1;
+        }
+    }
+
+    /// What the answer means: an outcome, or that the intent stays open. An answer from another client
+    /// than the one that offered it last is as good: the daemon ran it once.
+    pub(crate) fn answered(
+        &mut self,
+        now: Moment,
+        id: IntentId,
+        answer: Result<String, CallError>,
+    ) -> Option<Outcome> {
+        let outcome = match answer {
+            Ok(result) => Outcome::Done { result },
+            Err(CallError::Rpc(error)) if is_final(&error) => Outcome::Refused { error },
+            Err(CallError::Malformed(message)) => {
+                Outcome::Refused { error: RpcError::invalid_params(message) }
+            }
+            // The daemon is there and could not take it now.
+            Err(CallError::Rpc(_) | CallError::Timeout) => {
+                self.unoffer(id, now + INTENT_RETRY);
+                return None;
+            }
+            // The path died: offered again, under the same id, on the next connection.
+            Err(CallError::Disconnected(_) | CallError::NotConnected) => {
+                self.unoffer(id, now);
+                return None;
+            }
+        };
+        self.remove(id)?;
+        Some(outcome)
+    }
+
+    /// Intents too old to be offered: past the daemon's memory the same id could run twice.
+    pub(crate) fn expire(&mut self, unix_now: i64) -> Vec<IntentId> {
+        let memory = i64::try_from(INTENT_MEMORY.as_millis()).unwrap_or(i64::MAX);
+        // An hour less, for clocks that disagree.
+        let oldest = unix_now.saturating_sub(memory - 3_600_000);
+        let old: Vec<IntentId> = self
+            .entries
+            .values()
+            .filter(|entry| entry.record.at < oldest && matches!(entry.state, State::Waiting(_)))
+            .map(|entry| entry.record.id)
+            .collect();
+        old.into_iter().filter(|id| self.remove(*id).is_some()).collect()
+    }
+
+    /// When an intent that was put off may be offered again.
+    pub(crate) fn next_retry(&self, now: Moment) -> Option<Moment> {
+        self.entries
+            .values()
+            .filter_map(|entry| match entry.state {
+                State::Waiting(from) if from > now => Some(from),
+                State::Waiting(_) | State::Offered(_) => None,
+            })
+            .min()
+    }
+
+    fn remove(&mut self, id: IntentId) -> Option<Record> {
+        let entry = self.entries.remove(&self.places.remove(&id)?)?;
+        if matches!(entry.state, State::Offered(_)) {
+            self.offered -= 1;
+        }
+        Some(entry.record)
+    }
+}
+
+/// Whether an error is the intent's outcome, rather than a passing trouble of the daemon.
+fn is_final(error: &RpcError) -> bool {
+    match error.reason() {
+        Some(RpcReason::Overloaded | RpcReason::Timeout) => false,
+        Some(
+            RpcReason::NotFound
+            | RpcReason::IntentConflict
+            | RpcReason::ResponseTooLarge
+            | RpcReason::Unsupported
+            | RpcReason::Cancelled
+            | RpcReason::ProviderFailed
+            | RpcReason::Forbidden,
+        ) => true,
+        None => error.code != bowline_protocol::error::code::INTERNAL_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_protocol::Reason;
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    const NOW: Moment = Moment::from_millis(1_000);
+    const CLIENT: Generation = Generation::new(1);
+
+    fn id(n: u8) -> IntentId {
+        IntentId::from_uuid(uuid::Uuid::from_bytes([n; 16]))
+    }
+
+    fn queue(count: u8) -> Queue {
+        let mut queue = Queue::default();
+        for n in 0..count {
+            queue.push(Record {
+                id: id(n),
+                method: "m".into(),
+                params: RawValue::from_string("{}".into()).unwrap(),
+                at: i64::from(n),
+            });
+        }
+        queue
+    }
+
+    #[test]
+    fn bx_1_an_intent_in_flight_on_a_dying_path_is_offered_again_in_order() {
+        let mut queue = queue(3);
+        for n in 0..3 {
+            assert_eq!(queue.offer(NOW, CLIENT).unwrap().id, id(n));
+        }
+        assert!(queue.offer(NOW, CLIENT).is_none());
+        let done = queue.answered(NOW, id(1), Ok("{}".into()));
+        assert_eq!(done, Some(Outcome::Done { result: "{}".into() }));
+        for n in [2, 0] {
+            let lost = Err(CallError::Disconnected(Reason::ConnectionLost));
+            assert_eq!(queue.answered(NOW, id(n), lost), None);
+        }
+        assert_eq!(queue.offer(NOW, CLIENT.next()).unwrap().id, id(0));
+        assert_eq!(queue.offer(NOW, CLIENT.next()).unwrap().id, id(2));
+        assert_eq!(queue.len(), 2);
+    }
+
+    #[test]
+    fn bx_1_a_late_answer_counts_once() {
+        let mut queue = queue(1);
+        queue.offer(NOW, CLIENT);
+        queue.answered(NOW, id(0), Err(CallError::NotConnected));
+        assert!(queue.answered(NOW, id(0), Ok("1".into())).is_some());
+        assert!(queue.answered(NOW, id(0), Ok("1".into())).is_none());
+    }
+
+    #[test]
+    fn an_overloaded_daemon_is_asked_again_later_and_a_refusal_is_final() {
+        let mut queue = queue(2);
+        queue.offer(NOW, CLIENT);
+        let overloaded = RpcError::new(RpcReason::Overloaded, "later");
+        assert_eq!(queue.answered(NOW, id(0), Err(overloaded.into())), None);
+        assert_eq!(queue.next_retry(NOW), Some(NOW + INTENT_RETRY));
+        assert_eq!(queue.offer(NOW, CLIENT).unwrap().id, id(1), "it holds up nobody");
+        let error = RpcError::new(RpcReason::NotFound, "no agent");
+        assert_eq!(
+            queue.answered(NOW, id(1), Err(error.clone().into())),
+            Some(Outcome::Refused { error })
+        );
+        assert_eq!(queue.offer(NOW + INTENT_RETRY, CLIENT).unwrap().id, id(0));
+    }
+
+    #[test]
+    fn the_window_bounds_what_is_offered_at_once() {
+        let mut queue = queue(200);
+        let offered = std::iter::from_fn(|| queue.offer(NOW, CLIENT)).count();
+        assert_eq!(offered, INTENT_WINDOW);
+    }
+
+    #[test]
+    fn bx_1_an_intent_older_than_the_daemons_memory_is_not_offered_again() {
+        let mut queue = queue(2);
+        let day = 24 * 3_600_000;
+        assert_eq!(queue.expire(day - 3_600_000), []);
+        assert_eq!(queue.expire(day - 3_600_000 + 1), [id(0)]);
+        assert_eq!(queue.len(), 1);
+    }
+}

@@ -1,0 +1,126 @@
+//! The hosts this client knows: added only after the daemon proved its identity (lesson 10).
+
+use bowline_machines::Path;
+use bowline_protocol::{Offer, PublicKey, ServerId};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    storage::{Storage, StorageError},
+    transport::Address,
+};
+
+const FILE: &str = "hosts.json";
+
+/// One known host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct HostRecord {
+    /// Stable identity of the daemon.
+    pub server_id: ServerId,
+    /// Its name, for people.
+    pub name: String,
+    /// Its pinned transport key.
+    pub transport_key: PublicKey,
+    /// Every way to it.
+    pub addresses: Vec<Address>,
+}
+
+impl HostRecord {
+    /// The host an offer is for, with every address of the offer.
+    pub fn from_offer(offer: &Offer) -> Self {
+        let direct = offer.direct.iter().map(|address| (Path::Direct, address));
+        let relays = offer.relays.iter().map(|address| (Path::Relay, address));
+        Self {
+            server_id: offer.server_id.clone(),
+            name: offer.name.clone(),
+            transport_key: offer.transport_key,
+            addresses: direct
+                .chain(relays)
+                .map(|(path, address)| Address { path, address: address.clone() })
+                .collect(),
+        }
+    }
+}
+
+/// What is stored. A frozen format: a change needs a new `version`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    version: u32,
+    hosts: Vec<HostRecord>,
+}
+
+/// Reads the hosts.
+///
+/// # Errors
+/// [`StorageError::Corrupt`] names the file; it is left as it is.
+pub(crate) fn load(storage: &dyn Storage) -> Result<Vec<HostRecord>, StorageError> {
+    let Some(bytes) = storage.read(FILE)? else { return Ok(Vec::new()) };
+    let corrupt = |problem: String| StorageError::Corrupt { path: storage.location(FILE), problem };
+    let stored: Stored =
+        serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
+    if stored.version != 1 {
+        return Err(corrupt(format!("version {} is not known to this version", stored.version)));
+    }
+    Ok(stored.hosts)
+}
+
+/// Adds or replaces a host in what is stored now, which another process may have changed.
+pub(crate) fn add(storage: &dyn Storage, host: &HostRecord) -> Result<(), StorageError> {
+    let mut hosts = load(storage)?;
+    hosts.retain(|known| known.server_id != host.server_id);
+    hosts.push(host.clone());
+    store(storage, hosts)
+}
+
+/// Removes a host from what is stored now.
+pub(crate) fn remove(storage: &dyn Storage, server_id: &ServerId) -> Result<(), StorageError> {
+    let mut hosts = load(storage)?;
+    hosts.retain(|known| known.server_id != *server_id);
+    store(storage, hosts)
+}
+
+fn store(storage: &dyn Storage, hosts: Vec<HostRecord>) -> Result<(), StorageError> {
+    let json = serde_json::to_vec_pretty(&Stored { version: 1, hosts }).map_err(|error| {
+        StorageError::Corrupt { path: storage.location(FILE), problem: error.to_string() }
+    })?;
+    storage.write(FILE, &json)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::FileStorage;
+
+    fn host(n: u8) -> HostRecord {
+        HostRecord {
+            server_id: ServerId::of_public_key(&[n; 32]),
+            name: format!("host {n}"),
+            transport_key: PublicKey::from_bytes([n; 32]),
+            addresses: vec![Address { path: Path::Direct, address: "127.0.0.1:4717".into() }],
+        }
+    }
+
+    #[test]
+    fn hosts_are_added_replaced_and_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(folder.path()).unwrap();
+        add(&storage, &host(1)).unwrap();
+        add(&storage, &host(2)).unwrap();
+        let renamed = HostRecord { name: "new".into(), ..host(1) };
+        add(&storage, &renamed).unwrap();
+        assert_eq!(load(&storage).unwrap(), [host(2), renamed]);
+        remove(&storage, &host(2).server_id).unwrap();
+        assert_eq!(load(&storage).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_corrupt_registry_is_an_error_and_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(folder.path()).unwrap();
+        storage.write(FILE, b"[]").unwrap();
+        let error = add(&storage, &host(1)).unwrap_err().to_string();
+        assert!(error.contains("hosts.json"), "{error}");
+        assert_eq!(storage.read(FILE).unwrap().unwrap(), b"[]");
+    }
+}
