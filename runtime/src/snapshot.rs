@@ -1,0 +1,166 @@
+//! Snapshots: immutable values a UI renders. They change only through machine transitions (INV-14).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use bowline_machines::Path;
+use bowline_protocol::{Advice, AgentSummary, IntentId, Reason, ServerId};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::{error::Failure, intent::Outcome};
+
+/// Everything a UI shows, as of one revision.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Snapshot {
+    /// Grows with every change; a smaller one is older.
+    pub rev: u64,
+    /// Every known host, in order of `serverId`.
+    pub hosts: Vec<Arc<HostSnapshot>>,
+}
+
+/// One host.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HostSnapshot {
+    /// Stable identity of the daemon.
+    pub server_id: ServerId,
+    /// Its name, for people.
+    pub name: String,
+    /// State of the host machine, in snake_case (INV-6: there is no other connection state).
+    pub state: &'static str,
+    /// Kind of the active path.
+    pub path: Option<Path>,
+    /// Address of the active path.
+    pub address: Option<String>,
+    /// Grows with every client made for this host.
+    pub generation: u64,
+    /// What went wrong last, until the host is online.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<ErrorView>,
+    /// What is known of each path.
+    pub probes: Vec<ProbeView>,
+    /// The host's agents.
+    pub directory: DirectoryView,
+    /// Intents of this app.
+    pub intents: IntentsView,
+    /// For measuring and tests.
+    #[serde(skip)]
+    pub counters: Counters,
+}
+
+/// An error with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ErrorView {
+    /// The closed reason.
+    pub reason: Reason,
+    /// For people.
+    pub message: String,
+    /// What the host app should do.
+    pub advice: Advice,
+}
+
+impl From<Failure> for ErrorView {
+    fn from(failure: Failure) -> Self {
+        Self { reason: failure.reason, advice: failure.reason.advice(), message: failure.message }
+    }
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProbeView {
+    /// Kind of path.
+    pub path: Path,
+    /// Its address.
+    pub address: String,
+    /// Round trip in milliseconds, if it was proved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<f64>,
+    /// Why it was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Reason>,
+}
+
+/// The agents of one host.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DirectoryView {
+    /// State of the directory machine, in snake_case (DS: skeletons derive from this alone).
+    pub state: &'static str,
+    /// Oldest first.
+    pub agents: Arc<[Arc<AgentSummary>]>,
+}
+
+/// The intents of one host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct IntentsView {
+    /// How many have no outcome yet.
+    pub pending: usize,
+    /// The latest outcomes, oldest first; bounded.
+    pub recent: Arc<[(IntentId, Outcome)]>,
+}
+
+/// What one host's driver counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Events applied, each once and in order.
+    pub events_applied: u64,
+    /// Events received again (from a second connection, or replayed) and not applied again.
+    pub events_repeated: u64,
+    /// Events that came with a hole before them. Anything but zero is a defect.
+    pub event_gaps: u64,
+    /// Attaches of a session that went on where it was.
+    pub resumed: u64,
+    /// Attaches after which everything shown was fetched again.
+    pub reset: u64,
+    /// Times another client became the active one.
+    pub switches: u64,
+    /// Candidates that failed before they could become active.
+    pub switches_failed: u64,
+    /// Stale results dropped by the machines.
+    pub stale_dropped: u64,
+    /// Last event applied.
+    pub last_seq: u64,
+}
+
+/// Where host drivers publish and UIs subscribe. Publishing happens under one lock, so that revisions reach
+/// subscribers in order.
+pub(crate) struct SnapshotHub {
+    hosts: Mutex<BTreeMap<ServerId, Arc<HostSnapshot>>>,
+    current: watch::Sender<Arc<Snapshot>>,
+}
+
+impl SnapshotHub {
+    pub(crate) fn new() -> Self {
+        Self { hosts: Mutex::default(), current: watch::channel(Arc::default()).0 }
+    }
+
+    pub(crate) fn publish(&self, host: HostSnapshot) {
+        self.change(|hosts| {
+            if hosts.get(&host.server_id).is_some_and(|known| **known == host) {
+                return false;
+            }
+            hosts.insert(host.server_id.clone(), Arc::new(host));
+            true
+        });
+    }
+
+    pub(crate) fn remove(&self, server_id: &ServerId) {
+        self.change(|hosts| hosts.remove(server_id).is_some());
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<ServerId, Arc<HostSnapshot>>) -> bool) {
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if change(&mut hosts) {
+            let rev = self.current.borrow().rev + 1;
+            let hosts = hosts.values().cloned().collect();
+            self.current.send_replace(Arc::new(Snapshot { rev, hosts }));
+        }
+    }
+
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.current.subscribe()
+    }
+}
