@@ -1,1 +1,38 @@
-//! runtime
+//! The embeddable Bowline client.
+//!
+//! A [`Runtime`] keeps an app attached to its hosts: it owns the client's identity, the registry of hosts, one
+//! driver per host, and an outbox of intents that outlives the process. A UI subscribes to [`Snapshot`]s and
+//! sends [`Intent`]s; it has no connect and no disconnect (INV-7).
+//!
+//! The drivers here decide nothing: they feed the machines of `bowline-machines` and do what those say.
+
+pub mod client;
+mod clock;
+mod error;
+mod host;
+mod intent;
+mod observe;
+mod outbox;
+mod pairing;
+mod profile;
+mod registry;
+mod runtime;
+mod settings;
+mod snapshot;
+pub mod storage;
+mod timeline;
+pub mod transport;
+
+pub use bowline_machines as machines;
+pub use bowline_protocol as protocol;
+
+pub use error::{CallError, Failure, IntentError, OpenError, PairError};
+pub use intent::{Intent, Outcome};
+pub use profile::Profile;
+pub use registry::HostRecord;
+pub use runtime::{Runtime, Submitted};
+pub use settings::RuntimeSettings;
+pub use snapshot::{
+    Counters, DirectoryView, ErrorView, HostSnapshot, IntentsView, ProbeView, Snapshot,
+};
+pub use timeline::{TimelineError, TimelineStream, TimelineUpdate, TimelineView};

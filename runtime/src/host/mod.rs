@@ -1,0 +1,149 @@
+//! One host: its driver task and the handle to it (HR). The driver is the only source of truth for the host's
+//! connectivity (INV-6); one host's trouble never delays another's.
+
+mod clients;
+mod driver;
+mod loads;
+mod probe;
+mod session;
+mod timelines;
+
+use std::sync::Arc;
+
+use bowline_protocol::{AgentId, handshake::ClientInfo};
+use serde_json::value::RawValue;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+
+use crate::{
+    error::{CallError, IntentError, OpenError},
+    intent::Outcome,
+    outbox::{Outbox, Record},
+    profile::Profile,
+    registry::HostRecord,
+    settings::{HOST_QUEUE, REQUEST_TIMEOUT, RuntimeSettings},
+    snapshot::SnapshotHub,
+    storage::Storage,
+    timeline::{TimelineError, TimelineStream},
+    transport::{Address, Connector},
+};
+
+/// What all hosts of a runtime share.
+#[derive(Clone)]
+pub(crate) struct HostContext {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) profile: Arc<Profile>,
+    pub(crate) client: ClientInfo,
+    pub(crate) settings: Arc<RuntimeSettings>,
+    pub(crate) seed: u64,
+    pub(crate) hub: Arc<SnapshotHub>,
+}
+
+/// What a host's driver can be told.
+pub(crate) enum HostCommand {
+    /// The registry has other addresses or another name for it.
+    Changed(HostRecord),
+    /// Fetch the directory again.
+    Refresh,
+    /// The user wants that path.
+    Select(Option<Address>),
+    Foreground,
+    Background,
+    NetworkChanged,
+    /// Ask the daemon something that changes nothing.
+    Query {
+        method: &'static str,
+        params: Box<RawValue>,
+        reply: oneshot::Sender<Result<Box<RawValue>, CallError>>,
+    },
+    /// Follow an agent's timeline.
+    OpenTimeline {
+        agent_id: AgentId,
+        reply: oneshot::Sender<Result<TimelineStream, TimelineError>>,
+    },
+}
+
+/// Handle of one host.
+#[derive(Clone)]
+pub(crate) struct Host {
+    commands: mpsc::Sender<HostCommand>,
+    outbox: Arc<Outbox>,
+    /// `Some(forget)` ends the driver.
+    stop: Arc<watch::Sender<Option<bool>>>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Host {
+    /// Starts the driver of a known host.
+    pub(crate) fn start(context: &HostContext, record: HostRecord) -> Result<Self, OpenError> {
+        let name = format!("outbox-{}", record.server_id);
+        let (outbox, kept) = Outbox::open(context.storage.as_ref(), &name)?;
+        let outbox = Arc::new(outbox);
+        let (commands, commands_in) = mpsc::channel(HOST_QUEUE);
+        let (stop, stop_in) = watch::channel(None);
+        let (stopped_out, stopped) = watch::channel(false);
+        let driver = driver::Driver::new(
+            context.clone(),
+            record,
+            Arc::clone(&outbox),
+            kept,
+            commands_in,
+            stop_in,
+        );
+        tokio::spawn(async move {
+            driver.run().await;
+            stopped_out.send_replace(true);
+        });
+        Ok(Self { commands, outbox, stop: Arc::new(stop), stopped })
+    }
+
+    /// Tells the driver something. At the bound the command is dropped: all of these are repeated by their
+    /// senders or replaced by later ones.
+    pub(crate) fn command(&self, command: HostCommand) {
+        if self.commands.try_send(command).is_err() {
+            tracing::warn!("a host's command queue is full");
+        }
+    }
+
+    /// Keeps an intent and queues it.
+    pub(crate) fn submit(&self, record: Record) -> Result<oneshot::Receiver<Outcome>, IntentError> {
+        self.outbox.submit(record)
+    }
+
+    pub(crate) async fn query(
+        &self,
+        method: &'static str,
+        params: Box<RawValue>,
+    ) -> Result<Box<RawValue>, CallError> {
+        let (reply, answer) = oneshot::channel();
+        let command = HostCommand::Query { method, params, reply };
+        self.commands.send(command).await.map_err(|_| CallError::NotConnected)?;
+        match timeout(REQUEST_TIMEOUT, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(CallError::NotConnected),
+            Err(_) => Err(CallError::Timeout),
+        }
+    }
+
+    pub(crate) async fn timeline(&self, agent_id: AgentId) -> Result<TimelineStream, TimelineError> {
+        let (reply, answer) = oneshot::channel();
+        let command = HostCommand::OpenTimeline { agent_id, reply };
+        self.commands.send(command).await.map_err(|_| TimelineError::UnknownHost)?;
+        answer.await.map_err(|_| TimelineError::UnknownHost)?
+    }
+
+    /// Ends the driver; with `forget` its intents are dropped as well.
+    pub(crate) fn stop(&self, forget: bool) {
+        self.outbox.close(forget);
+        self.stop.send_replace(Some(forget));
+    }
+
+    /// Waits until the driver has ended.
+    pub(crate) async fn stopped(mut self) {
+        // The driver's end is bounded by its own deadlines.
+        let _ = self.stopped.wait_for(|stopped| *stopped).await;
+    }
+}

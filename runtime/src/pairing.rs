@@ -1,0 +1,85 @@
+//! Pairing: the host of an offer is kept only after its daemon proved its identity (BX-3, lesson 10).
+
+use bowline_protocol::{Purpose, Reason, limits::CONNECT_DEADLINE, methods::{Empty, SystemInfo, name}, rpc::{self, Incoming, Text}};
+use std::{future::poll_fn, task::Poll};
+use tokio::{task::JoinSet, time::timeout};
+
+use crate::{
+    client::Dialer,
+    error::{Failure, PairError},
+    transport::{Address, link::Link},
+};
+
+/// Tries every address at once; the first that proves the daemon and takes the token wins. The daemon's
+/// name comes back.
+///
+/// The token is used up by the first attach. An address that comes second is then refused for the token
+/// or accepted as the device that just paired: either way the pairing stands.
+pub(crate) async fn pair(dialers: Vec<(Address, Dialer)>) -> Result<String, PairError> {
+    if dialers.is_empty() {
+        return Err(PairError::NoPath);
+    }
+    let mut attempts = JoinSet::new();
+    for (_, dialer) in dialers {
+        attempts.spawn(async move {
+            timeout(CONNECT_DEADLINE, attach(dialer)).await.unwrap_or_else(|_| {
+                Err(Failure::new(Reason::ConnectTimeout, "no answer in time"))
+            })
+        });
+    }
+    let mut refused = None;
+    let mut unreachable = None;
+    while let Some(attempt) = attempts.join_next().await {
+        match attempt {
+            Ok(Ok(name)) => return Ok(name),
+            // An answer from the daemon itself says more than a dead address.
+            Ok(Err(failure)) if !failure.reason.is_recoverable() => refused = Some(failure),
+            Ok(Err(failure)) => unreachable = Some(failure),
+            Err(_) => {}
+        }
+    }
+    Err(match (refused, unreachable) {
+        (Some(failure), _) => PairError::Refused(failure),
+        (None, failure) => PairError::Unreachable(failure.unwrap_or(Reason::Unreachable.into())),
+    })
+}
+
+/// Attaches with the token and asks who answers: the reply proves that the attach is done.
+async fn attach(dialer: Dialer) -> Result<String, Failure> {
+    let (mut link, accepted) = dialer.dial(Purpose::Session).await?;
+    let mut text = Vec::new();
+    let lost = || Failure::from(Reason::ConnectionLost);
+    rpc::write_notification(&mut text, name::SESSION_READY, &Empty {}).map_err(|_| lost())?;
+    link.queue(&text).map_err(|closed| closed.reason)?;
+    text.clear();
+    rpc::write_request(&mut text, 1, name::SYSTEM_INFO, &Empty {}).map_err(|_| lost())?;
+    link.queue(&text).map_err(|closed| closed.reason)?;
+    poll_fn(|cx| link.poll_flush(cx)).await.map_err(|closed| closed.reason)?;
+    let info = receive_info(&mut link).await?;
+    tokio::spawn(link.close(Reason::ClosedLocally));
+    Ok(info.map_or(accepted.server_name, |info| info.name))
+}
+
+/// Waits for the answer to request 1; events may come before it.
+async fn receive_info(link: &mut Link) -> Result<Option<SystemInfo>, Failure> {
+    let mut buffer = Vec::new();
+    poll_fn(|cx| {
+        loop {
+            match link.poll_recv(cx, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(closed)) => return Poll::Ready(Err(closed.reason.into())),
+                Poll::Ready(Ok(text)) => {
+                    if let Ok(Text::Single(Incoming::Response(response))) = rpc::parse(text)
+                        && response.id.as_u64() == Some(1)
+                    {
+                        let info = response.outcome.ok();
+                        return Poll::Ready(Ok(
+                            info.and_then(|raw| serde_json::from_str(raw.get()).ok())
+                        ));
+                    }
+                }
+            }
+        }
+    })
+    .await
+}

@@ -1,0 +1,317 @@
+//! The façade that apps hold.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bowline_protocol::{
+    AgentId, IntentId, Offer, Reason, ServerId, handshake::ClientInfo, identity::random_bytes,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    client::{Cursor, Dialer, to_raw},
+    clock::unix_millis,
+    error::{CallError, Failure, IntentError, OpenError, PairError},
+    host::{Host, HostCommand, HostContext},
+    intent::{Intent, Outcome},
+    outbox::Record,
+    pairing,
+    profile::Profile,
+    registry::{self, HostRecord},
+    settings::RuntimeSettings,
+    snapshot::{Snapshot, SnapshotHub},
+    storage::{FileStorage, Storage},
+    timeline::{TimelineError, TimelineStream},
+    transport::{Address, Connector, Target, WebSocketConnector, link::Credentials},
+};
+
+/// Keeps an app attached to its hosts. Cheap to clone; the last clone ends every connection.
+#[derive(Clone)]
+pub struct Runtime {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    context: HostContext,
+    hosts: Mutex<BTreeMap<ServerId, Host>>,
+}
+
+/// An intent on its way.
+#[derive(Debug)]
+pub struct Submitted {
+    /// Its name for ever.
+    pub id: IntentId,
+    outcome: oneshot::Receiver<Outcome>,
+}
+
+impl Submitted {
+    /// Waits until the intent has an outcome, across disconnects. `None` when the runtime was closed before:
+    /// the intent is kept and offered again by the next runtime on the same storage.
+    pub async fn outcome(self) -> Option<Outcome> {
+        self.outcome.await.ok()
+    }
+}
+
+impl Runtime {
+    /// Opens a runtime with its state in `folder`. Must be called within a tokio runtime, on which the drivers
+    /// then run.
+    ///
+    /// # Errors
+    /// [`OpenError`] names the file and says what to do; a corrupt identity is never replaced (INV-9).
+    pub fn open(
+        folder: impl Into<std::path::PathBuf>,
+        settings: RuntimeSettings,
+    ) -> Result<Self, OpenError> {
+        let storage = Arc::new(FileStorage::open(folder)?);
+        let connector = WebSocketConnector::new(&settings.extra_roots)
+            .map_err(|failure| OpenError::Internal(failure.message))?;
+        Self::with(storage, Arc::new(connector), settings)
+    }
+
+    /// [`Runtime::open`] on another storage or network.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn with(
+        storage: Arc<dyn Storage>,
+        connector: Arc<dyn Connector>,
+        settings: RuntimeSettings,
+    ) -> Result<Self, OpenError> {
+        let profile = Profile::load_or_create(storage.as_ref())?;
+        let seed = match settings.seed {
+            Some(seed) => seed,
+            None => u64::from_le_bytes(random_bytes()?),
+        };
+        let client = ClientInfo {
+            name: settings.app_name.clone(),
+            version: settings.app_version.clone(),
+            platform: std::env::consts::OS.to_owned(),
+        };
+        let known = registry::load(storage.as_ref())?;
+        let context = HostContext {
+            storage,
+            connector,
+            profile: Arc::new(profile),
+            client,
+            settings: Arc::new(settings),
+            seed,
+            hub: Arc::new(SnapshotHub::new()),
+        };
+        let mut hosts = BTreeMap::new();
+        for record in known {
+            hosts.insert(record.server_id.clone(), Host::start(&context, record)?);
+        }
+        Ok(Self { inner: Arc::new(Inner { context, hosts: Mutex::new(hosts) }) })
+    }
+
+    fn hosts(&self) -> MutexGuard<'_, BTreeMap<ServerId, Host>> {
+        self.inner.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn host(&self, server_id: &ServerId) -> Option<Host> {
+        self.hosts().get(server_id).cloned()
+    }
+
+    /// Who this install is.
+    pub fn profile(&self) -> &Profile {
+        &self.inner.context.profile
+    }
+
+    /// Snapshots of everything, the newest only: a slow reader gets fewer of them.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.inner.context.hub.subscribe()
+    }
+
+    /// Pairs with the daemon of an offer and adds it as a host, with every address of the offer. Returns once
+    /// the daemon has proved its identity and taken this device.
+    ///
+    /// # Errors
+    /// [`PairError`]; nothing is stored then.
+    pub async fn pair(&self, offer: &Offer) -> Result<HostRecord, PairError> {
+        let context = &self.inner.context;
+        let mut record = HostRecord::from_offer(offer);
+        let dialers = record
+            .addresses
+            .iter()
+            .filter(|address| context.allows(address))
+            .map(|address| {
+                let mut dialer = context.dialer(&record, address, Cursor::default());
+                dialer.pairing_token = Some(offer.token.to_string());
+                (address.clone(), dialer)
+            })
+            .collect();
+        let name = pairing::pair(dialers).await?;
+        if !name.is_empty() {
+            record.name = name;
+        }
+        self.keep(&record)?;
+        Ok(record)
+    }
+
+    /// Stores a proved host and starts its driver.
+    fn keep(&self, record: &HostRecord) -> Result<(), PairError> {
+        registry::add(self.inner.context.storage.as_ref(), record)?;
+        let mut hosts = self.hosts();
+        match hosts.get(&record.server_id) {
+            Some(host) => host.command(HostCommand::Changed(record.clone())),
+            None => {
+                let host = Host::start(&self.inner.context, record.clone())?;
+                hosts.insert(record.server_id.clone(), host);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets a host: its key, its addresses and the intents that wait for it. True if it was known.
+    ///
+    /// # Errors
+    /// When the registry cannot be written; the host is then still known.
+    pub fn forget(&self, server_id: &ServerId) -> Result<bool, crate::storage::StorageError> {
+        registry::remove(self.inner.context.storage.as_ref(), server_id)?;
+        let removed = self.hosts().remove(server_id);
+        if let Some(host) = &removed {
+            host.stop(true);
+        }
+        Ok(removed.is_some())
+    }
+
+    /// Sends an intent: checks it, keeps it, queues it, and returns. It is offered to the daemon under the same
+    /// id until its outcome is known, across disconnects and restarts of this process (BX-1).
+    ///
+    /// # Errors
+    /// [`IntentError`]; nothing is kept then.
+    pub fn send(&self, server_id: &ServerId, intent: Intent) -> Result<Submitted, IntentError> {
+        let host =
+            self.host(server_id).ok_or_else(|| IntentError::UnknownHost(server_id.clone()))?;
+        let id = IntentId::from_uuid(uuid::Uuid::now_v7());
+        let (method, params) = intent.into_request(id)?;
+        let outcome = host.submit(Record { id, method, params, at: unix_millis() })?;
+        Ok(Submitted { id, outcome })
+    }
+
+    /// Asks the host something that changes nothing. Waits for the host to be online, at most the request
+    /// deadline.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn query<P: Serialize + ?Sized, R: DeserializeOwned>(
+        &self,
+        server_id: &ServerId,
+        method: &'static str,
+        params: &P,
+    ) -> Result<R, CallError> {
+        let host = self.host(server_id).ok_or(CallError::NotConnected)?;
+        let result = host.query(method, to_raw(params)?).await?;
+        serde_json::from_str(result.get()).map_err(|error| CallError::Malformed(error.to_string()))
+    }
+
+    /// Opens the timeline of an agent: its newest page, then everything as it happens.
+    ///
+    /// # Errors
+    /// [`TimelineError`] when the host is not known or has its most timelines open.
+    pub async fn timeline(
+        &self,
+        server_id: &ServerId,
+        agent_id: &AgentId,
+    ) -> Result<TimelineStream, TimelineError> {
+        let host = self.host(server_id).ok_or(TimelineError::UnknownHost)?;
+        host.timeline(agent_id.clone()).await
+    }
+
+    /// Fetches the directories of all hosts again: the one refresh path of every surface (DS).
+    pub fn refresh(&self) {
+        self.tell_all(|| HostCommand::Refresh);
+    }
+
+    /// The user wants that path, or the best one with `None`.
+    pub fn select_path(&self, server_id: &ServerId, address: Option<Address>) {
+        if let Some(host) = self.host(server_id) {
+            host.command(HostCommand::Select(address));
+        }
+    }
+
+    /// Platform event: the app came to the foreground (INV-7: sent by the binding layer, not by views).
+    pub fn foreground(&self) {
+        self.tell_all(|| HostCommand::Foreground);
+    }
+
+    /// Platform event: the app went to the background.
+    pub fn background(&self) {
+        self.tell_all(|| HostCommand::Background);
+    }
+
+    /// Platform event: the network changed.
+    pub fn network_changed(&self) {
+        self.tell_all(|| HostCommand::NetworkChanged);
+    }
+
+    fn tell_all(&self, command: impl Fn() -> HostCommand) {
+        for host in self.hosts().values() {
+            host.command(command());
+        }
+    }
+
+    /// Ends every connection and waits until the drivers are done, a few seconds at most. Intents without an
+    /// outcome stay kept.
+    pub async fn close(&self) {
+        let hosts: Vec<Host> = std::mem::take(&mut *self.hosts()).into_values().collect();
+        for host in &hosts {
+            host.stop(false);
+        }
+        for host in hosts {
+            host.stopped().await;
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        for host in self.hosts.get_mut().unwrap_or_else(PoisonError::into_inner).values() {
+            host.stop(false);
+        }
+    }
+}
+
+impl HostContext {
+    /// Whether the settings allow this kind of path.
+    pub(crate) fn allows(&self, address: &Address) -> bool {
+        self.settings.only.is_none_or(|only| only == address.path)
+    }
+
+    /// What dials that address of that host.
+    pub(crate) fn dialer(&self, record: &HostRecord, address: &Address, cursor: Cursor) -> Dialer {
+        Dialer {
+            connector: Arc::clone(&self.connector),
+            target: Target {
+                address: address.clone(),
+                server_id: record.server_id.clone(),
+                route_key: self.profile.client_session_key.route_key(&record.server_id),
+            },
+            credentials: Credentials {
+                device_key: self.profile.device_key.clone(),
+                transport_key: record.transport_key,
+            },
+            client_session_key: self.profile.client_session_key.clone(),
+            client: self.client.clone(),
+            cursor,
+            pairing_token: None,
+        }
+    }
+}
+
+impl From<OpenError> for PairError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Storage(error) => Self::Storage(error),
+            OpenError::Identity(error) => {
+                Self::Refused(Failure::new(Reason::IdentityMissing, error.to_string()))
+            }
+            OpenError::Internal(message) => {
+                Self::Refused(Failure::new(Reason::BadRequest, message))
+            }
+        }
+    }
+}
