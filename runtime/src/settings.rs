@@ -24,12 +24,12 @@ pub(crate) const INTENT_WINDOW: usize = 64;
 pub(crate) const RECENT_OUTCOMES: usize = 64;
 /// Pause before an intent the daemon could not take (`overloaded`) is offered again.
 pub(crate) const INTENT_RETRY: Duration = Duration::from_millis(500);
+/// Queries that wait for a host to be online; over it they are answered with `NotConnected`.
+pub(crate) const WAITING_QUERIES: usize = 256;
 /// Timelines open at once on one host; over it the call is refused.
 pub(crate) const OPEN_TIMELINES: usize = 64;
 /// Agents asked for in one page of the directory.
 pub(crate) const DIRECTORY_PAGE: u32 = 500;
-/// Agents of one directory; the rest is left out (and logged).
-pub(crate) const DIRECTORY_AGENTS: usize = 10_000;
 /// Items asked for in one page of a timeline.
 pub(crate) const HISTORY_PAGE: u32 = 200;
 /// Largest WebSocket frame that is read: one Noise message.
@@ -58,4 +58,19 @@ pub struct RuntimeSettings {
     pub client: bowline_machines::client::ClientConfig,
     /// PEM certificates trusted for `wss` besides the public ones.
     pub extra_roots: Vec<Vec<u8>>,
+}
+
+impl RuntimeSettings {
+    /// The settings of the design, for an app of that name and version.
+    pub fn new(app_name: impl Into<String>, app_version: impl Into<String>) -> Self {
+        Self {
+            app_name: app_name.into(),
+            app_version: app_version.into(),
+            only: None,
+            seed: None,
+            host: bowline_machines::host::HostConfig::new(0),
+            client: bowline_machines::client::ClientConfig::new(Path::Direct, 0),
+            extra_roots: Vec::new(),
+        }
+    }
 }

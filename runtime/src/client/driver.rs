@@ -133,6 +133,7 @@ impl<O: ClientOwner> Driver<O> {
             match control {
                 Some(Control::Connect) => self.machine.handle(now, Input::ConnectRequest),
                 Some(Control::CheckLiveness) => self.machine.handle(now, Input::CheckLiveness),
+                Some(Control::Promoted) => self.machine.handle(now, Input::Promoted),
                 Some(Control::Background(true)) => self.machine.handle(now, Input::Background),
                 Some(Control::Background(false)) => self.machine.handle(now, Input::Foreground),
                 Some(Control::Ack(seq)) => self.notify(name::SESSION_ACK, &Ack { seq }),

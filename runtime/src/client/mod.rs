@@ -82,6 +82,7 @@ pub(crate) struct Call {
 pub(crate) enum Control {
     Connect,
     CheckLiveness,
+    Promoted,
     Background(bool),
     Ack(u64),
     Dispose { drain: Duration },
@@ -114,6 +115,11 @@ impl DaemonClient {
     /// Checks the connection now, with a deadline of seconds (lesson 3).
     pub fn check_liveness(&self) {
         self.tell(Control::CheckLiveness);
+    }
+
+    /// Tells that this client is the active one now: from here on it retries by itself.
+    pub fn promoted(&self) {
+        self.tell(Control::Promoted);
     }
 
     /// Tells whether the app is in the background.

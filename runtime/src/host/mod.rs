@@ -3,8 +3,11 @@
 
 mod clients;
 mod driver;
+mod effects;
+mod intents;
 mod loads;
 mod probe;
+mod publish;
 mod session;
 mod timelines;
 
@@ -26,7 +29,7 @@ use crate::{
     settings::{HOST_QUEUE, REQUEST_TIMEOUT, RuntimeSettings},
     snapshot::SnapshotHub,
     storage::Storage,
-    timeline::{TimelineError, TimelineStream},
+    timeline::{TimelineError, TimelineStream, TimelineView},
     transport::{Address, Connector},
 };
 
@@ -62,7 +65,7 @@ pub(crate) enum HostCommand {
     /// Follow an agent's timeline.
     OpenTimeline {
         agent_id: AgentId,
-        reply: oneshot::Sender<Result<TimelineStream, TimelineError>>,
+        reply: oneshot::Sender<Result<watch::Receiver<Arc<TimelineView>>, TimelineError>>,
     },
 }
 
@@ -130,9 +133,10 @@ impl Host {
 
     pub(crate) async fn timeline(&self, agent_id: AgentId) -> Result<TimelineStream, TimelineError> {
         let (reply, answer) = oneshot::channel();
-        let command = HostCommand::OpenTimeline { agent_id, reply };
+        let command = HostCommand::OpenTimeline { agent_id: agent_id.clone(), reply };
         self.commands.send(command).await.map_err(|_| TimelineError::UnknownHost)?;
-        answer.await.map_err(|_| TimelineError::UnknownHost)?
+        let view = answer.await.map_err(|_| TimelineError::UnknownHost)??;
+        Ok(TimelineStream::new(self.clone(), agent_id, view))
     }
 
     /// Ends the driver; with `forget` its intents are dropped as well.

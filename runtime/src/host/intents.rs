@@ -1,0 +1,87 @@
+//! Intents of a host: offered through the active client until their outcome is known (BX-1).
+
+use bowline_machines::Moment;
+use bowline_protocol::IntentId;
+
+use super::driver::{Driver, HostEvent};
+use crate::{
+    clock::unix_millis,
+    error::CallError,
+    intent::Outcome,
+    outbox::Submission,
+    settings::RECENT_OUTCOMES,
+};
+
+impl Driver {
+    pub(super) fn on_submitted(&mut self, now: Moment) {
+        for Submission { record, outcome } in self.outbox.take() {
+            self.outcomes.insert(record.id, outcome);
+            self.queue.push(record);
+        }
+        self.machine.handle(now, bowline_machines::host::Input::IntentQueued);
+    }
+
+    /// Offers what may be offered through the active client, in order.
+    pub(super) fn offer_intents(&mut self, now: Moment) {
+        let Some(client) = self.online() else { return };
+        while let Some(offer) = self.queue.offer(now, self.machine.generation()) {
+            let id = offer.id;
+            let Some(answer) = client.try_request(offer.record.method, offer.record.params) else {
+                // The client's queue is full; an answer or the next attach brings us back here.
+                self.queue.unoffer(id, now);
+                return;
+            };
+            let inbox = self.inbox_sender.clone();
+            tokio::spawn(async move {
+                let answer = answer.await.unwrap_or(Err(CallError::NotConnected));
+                let answer = answer.map(|result| result.get().to_owned());
+                let _ = inbox.send(HostEvent::Answered { id, answer }).await;
+            });
+        }
+    }
+
+    pub(super) fn on_answer(&mut self, now: Moment, id: IntentId, answer: Result<String, CallError>) {
+        if let Some(outcome) = self.queue.answered(now, id, answer) {
+            self.conclude(id, outcome);
+        }
+    }
+
+    pub(super) fn expire_intents(&mut self) {
+        for id in self.queue.expire(unix_millis()) {
+            self.conclude(id, Outcome::Expired);
+        }
+    }
+
+    /// An intent has its outcome: it is forgotten on disk, told to its sender, and shown.
+    fn conclude(&mut self, id: IntentId, outcome: Outcome) {
+        self.outbox.done(id, || self.queue.records());
+        let skip = (self.recent.len() + 1).saturating_sub(RECENT_OUTCOMES);
+        let kept = self.recent.iter().skip(skip).cloned();
+        self.recent = kept.chain([(id, outcome.clone())]).collect();
+        if let Some(sender) = self.outcomes.remove(&id) {
+            // The sender of the intent may have stopped waiting.
+            let _ = sender.send(outcome);
+        }
+    }
+
+    /// Ends the waits of this process. With `forget` the intents themselves are over.
+    pub(super) fn abandon(&mut self, forget: bool) {
+        for (_, sender) in self.outcomes.drain() {
+            if forget {
+                let _ = sender.send(Outcome::Abandoned);
+            }
+        }
+    }
+
+    /// Sends the queries that waited for the host to be online.
+    pub(super) fn send_queries(&mut self) {
+        let Some(client) = self.online() else { return };
+        for query in self.queries.drain(..) {
+            let client = client.clone();
+            tokio::spawn(async move {
+                let answer = client.request(query.method, query.params).await;
+                let _ = query.reply.send(answer);
+            });
+        }
+    }
+}

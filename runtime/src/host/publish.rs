@@ -1,0 +1,67 @@
+//! What a host looks like from outside: one snapshot a turn, made of the machines' state alone (INV-14).
+
+use bowline_protocol::Reason;
+
+use super::driver::Driver;
+use crate::{
+    error::Failure,
+    snapshot::{Counters, DirectoryView, ErrorView, HostSnapshot, IntentsView, ProbeView},
+};
+
+impl Driver {
+    pub(super) fn publish(&mut self) {
+        self.timelines.publish();
+        let active = self.machine.active();
+        let address = active
+            .and_then(|(connection, _, _)| self.address(connection))
+            .map(|address| address.address.clone());
+        let probes = self
+            .machine
+            .probes()
+            .iter()
+            .filter_map(|(connection, result)| {
+                let address = self.address(*connection)?;
+                Some(ProbeView {
+                    path: address.path,
+                    address: address.address.clone(),
+                    rtt_ms: result.rtt().map(|rtt| rtt.as_secs_f64() * 1_000.0),
+                    error: result.error(),
+                })
+            })
+            .collect();
+        let last_error = self.machine.last_error().map(|reason| self.describe(reason));
+        let counters = Counters {
+            last_seq: self.session.last_seq(),
+            switches_failed: self.machine.switches_failed(),
+            stale_dropped: self.counters.stale_dropped
+                + self.machine.stale_dropped()
+                + u64::from(self.directory.stale())
+                + self.timelines.stale(),
+            ..self.counters
+        };
+        let directory = DirectoryView {
+            state: self.directory.state().name(),
+            agents: self.directory.snapshot().agents,
+        };
+        self.context.hub.publish(HostSnapshot {
+            server_id: self.record.server_id.clone(),
+            name: self.record.name.clone(),
+            state: self.machine.state().name(),
+            path: active.map(|(_, path, _)| path),
+            address,
+            generation: self.machine.generation().get(),
+            last_error,
+            probes,
+            directory,
+            intents: IntentsView { pending: self.queue.len(), recent: self.recent.clone() },
+            counters,
+        });
+    }
+
+    /// The machine's reason, with the words of the failure that it came from where those are known.
+    fn describe(&self, reason: Reason) -> ErrorView {
+        let words = self.last_failure.as_ref().filter(|failure| failure.reason == reason);
+        words.cloned().unwrap_or_else(|| Failure::from(reason)).into()
+    }
+}
+
