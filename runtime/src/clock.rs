@@ -1,11 +1,6 @@
 //! The runtime's monotonic clock and one lazily armed alarm per driver.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    task::Context,
-    time::Duration,
-};
+use std::{future::Future, pin::Pin, task::Context, time::Duration};
 
 use bowline_machines::Moment;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -18,7 +13,9 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self { zero: Instant::now() }
+        Self {
+            zero: Instant::now(),
+        }
     }
 
     pub(crate) fn now(&self) -> Moment {
@@ -78,5 +75,7 @@ impl Alarm {
 pub(crate) fn unix_millis() -> i64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+        .map_or(0, |since| {
+            i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        })
 }

@@ -33,7 +33,11 @@ pub struct Failure {
 impl Failure {
     /// A failure whose message is more than the reason's name.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), retry_after_ms: None }
+        Self {
+            reason,
+            message: message.into(),
+            retry_after_ms: None,
+        }
     }
 }
 

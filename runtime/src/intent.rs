@@ -62,28 +62,65 @@ pub enum Intent {
 
 impl Intent {
     /// Method and parameters on the wire.
-    pub(crate) fn into_request(self, intent_id: IntentId) -> Result<(String, Box<RawValue>), IntentError> {
+    pub(crate) fn into_request(
+        self,
+        intent_id: IntentId,
+    ) -> Result<(String, Box<RawValue>), IntentError> {
         let (method, params) = match self {
-            Self::CreateAgent { provider, cwd, title, prompt } => (
+            Self::CreateAgent {
+                provider,
+                cwd,
+                title,
+                prompt,
+            } => (
                 name::AGENTS_CREATE,
-                to_raw_value(&CreateAgent { intent_id, provider, cwd, title, prompt }),
+                to_raw_value(&CreateAgent {
+                    intent_id,
+                    provider,
+                    cwd,
+                    title,
+                    prompt,
+                }),
             ),
-            Self::SendPrompt { agent_id, text } => {
-                (name::AGENTS_SEND, to_raw_value(&SendPrompt { intent_id, agent_id, text }))
-            }
-            Self::Cancel { agent_id } => {
-                (name::AGENTS_CANCEL, to_raw_value(&AgentIntent { intent_id, agent_id }))
-            }
-            Self::Archive { agent_id } => {
-                (name::AGENTS_ARCHIVE, to_raw_value(&AgentIntent { intent_id, agent_id }))
-            }
-            Self::Respond { agent_id, permission_id, option_id } => (
+            Self::SendPrompt { agent_id, text } => (
+                name::AGENTS_SEND,
+                to_raw_value(&SendPrompt {
+                    intent_id,
+                    agent_id,
+                    text,
+                }),
+            ),
+            Self::Cancel { agent_id } => (
+                name::AGENTS_CANCEL,
+                to_raw_value(&AgentIntent {
+                    intent_id,
+                    agent_id,
+                }),
+            ),
+            Self::Archive { agent_id } => (
+                name::AGENTS_ARCHIVE,
+                to_raw_value(&AgentIntent {
+                    intent_id,
+                    agent_id,
+                }),
+            ),
+            Self::Respond {
+                agent_id,
+                permission_id,
+                option_id,
+            } => (
                 name::AGENTS_RESPOND,
-                to_raw_value(&Respond { intent_id, agent_id, permission_id, option_id }),
+                to_raw_value(&Respond {
+                    intent_id,
+                    agent_id,
+                    permission_id,
+                    option_id,
+                }),
             ),
             Self::Custom { method, mut params } => {
                 params.insert("intentId".into(), intent_id.to_string().into());
-                let params = to_raw_value(&params).map_err(|error| IntentError::Invalid(error.to_string()))?;
+                let params = to_raw_value(&params)
+                    .map_err(|error| IntentError::Invalid(error.to_string()))?;
                 return Ok((method, params));
             }
         };

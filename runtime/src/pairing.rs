@@ -1,6 +1,11 @@
 //! Pairing: the host of an offer is kept only after its daemon proved its identity (BX-3, lesson 10).
 
-use bowline_protocol::{Purpose, Reason, limits::CONNECT_DEADLINE, methods::{Empty, SystemInfo, name}, rpc::{self, Incoming, Text}};
+use bowline_protocol::{
+    Purpose, Reason,
+    limits::CONNECT_DEADLINE,
+    methods::{Empty, SystemInfo, name},
+    rpc::{self, Incoming, Text},
+};
 use std::{future::poll_fn, task::Poll};
 use tokio::{task::JoinSet, time::timeout};
 
@@ -22,9 +27,9 @@ pub(crate) async fn pair(dialers: Vec<(Address, Dialer)>) -> Result<String, Pair
     let mut attempts = JoinSet::new();
     for (_, dialer) in dialers {
         attempts.spawn(async move {
-            timeout(CONNECT_DEADLINE, attach(dialer)).await.unwrap_or_else(|_| {
-                Err(Failure::new(Reason::ConnectTimeout, "no answer in time"))
-            })
+            timeout(CONNECT_DEADLINE, attach(dialer))
+                .await
+                .unwrap_or_else(|_| Err(Failure::new(Reason::ConnectTimeout, "no answer in time")))
         });
     }
     let mut refused = None;
@@ -54,7 +59,9 @@ async fn attach(dialer: Dialer) -> Result<String, Failure> {
     text.clear();
     rpc::write_request(&mut text, 1, name::SYSTEM_INFO, &Empty {}).map_err(|_| lost())?;
     link.queue(&text).map_err(|closed| closed.reason)?;
-    poll_fn(|cx| link.poll_flush(cx)).await.map_err(|closed| closed.reason)?;
+    poll_fn(|cx| link.poll_flush(cx))
+        .await
+        .map_err(|closed| closed.reason)?;
     let info = receive_info(&mut link).await?;
     tokio::spawn(link.close(Reason::ClosedLocally));
     Ok(info.map_or(accepted.server_name, |info| info.name))

@@ -35,10 +35,12 @@ impl Profile {
     /// [`StorageError::Corrupt`] when the file does not read: it is never replaced by a new identity.
     pub fn load_or_create(storage: &dyn Storage) -> Result<Self, OpenError> {
         match storage.read(FILE)? {
-            Some(bytes) => Ok(Self::parse(&bytes).map_err(|problem| StorageError::Corrupt {
-                path: storage.location(FILE),
-                problem,
-            })?),
+            Some(bytes) => Ok(
+                Self::parse(&bytes).map_err(|problem| StorageError::Corrupt {
+                    path: storage.location(FILE),
+                    problem,
+                })?,
+            ),
             None => {
                 let profile = Self {
                     client_session_key: ClientSessionKey::from_random(random_bytes()?),
@@ -53,11 +55,17 @@ impl Profile {
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let stored: Stored = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if stored.version != 1 {
-            return Err(format!("version {} is not known to this version", stored.version));
+            return Err(format!(
+                "version {} is not known to this version",
+                stored.version
+            ));
         }
         let device_key =
             DeviceKey::from_base64(&stored.device_key).map_err(|error| error.to_string())?;
-        Ok(Self { client_session_key: stored.client_session_key, device_key })
+        Ok(Self {
+            client_session_key: stored.client_session_key,
+            device_key,
+        })
     }
 
     fn to_json(&self) -> Result<Vec<u8>, OpenError> {
@@ -89,10 +97,18 @@ mod tests {
     fn inv_9_a_corrupt_profile_is_an_error_that_names_it_and_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let storage = FileStorage::open(folder.path()).unwrap();
-        for content in [&b""[..], b"{}", b"{\"version\":1", b"{\"version\":1,\"clientSessionKey\":\"csk_\",\"deviceKey\":\"\"}"] {
+        for content in [
+            &b""[..],
+            b"{}",
+            b"{\"version\":1",
+            b"{\"version\":1,\"clientSessionKey\":\"csk_\",\"deviceKey\":\"\"}",
+        ] {
             storage.write(FILE, content).unwrap();
             let error = Profile::load_or_create(&storage).unwrap_err().to_string();
-            assert!(error.contains("profile.json") && error.contains("corrupt"), "{error}");
+            assert!(
+                error.contains("profile.json") && error.contains("corrupt"),
+                "{error}"
+            );
             assert_eq!(storage.read(FILE).unwrap().unwrap(), content);
         }
     }

@@ -36,7 +36,10 @@ impl HostRecord {
             transport_key: offer.transport_key,
             addresses: direct
                 .chain(relays)
-                .map(|(path, address)| Address { path, address: address.clone() })
+                .map(|(path, address)| Address {
+                    path,
+                    address: address.clone(),
+                })
                 .collect(),
         }
     }
@@ -55,12 +58,20 @@ struct Stored {
 /// # Errors
 /// [`StorageError::Corrupt`] names the file; it is left as it is.
 pub(crate) fn load(storage: &dyn Storage) -> Result<Vec<HostRecord>, StorageError> {
-    let Some(bytes) = storage.read(FILE)? else { return Ok(Vec::new()) };
-    let corrupt = |problem: String| StorageError::Corrupt { path: storage.location(FILE), problem };
+    let Some(bytes) = storage.read(FILE)? else {
+        return Ok(Vec::new());
+    };
+    let corrupt = |problem: String| StorageError::Corrupt {
+        path: storage.location(FILE),
+        problem,
+    };
     let stored: Stored =
         serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
     if stored.version != 1 {
-        return Err(corrupt(format!("version {} is not known to this version", stored.version)));
+        return Err(corrupt(format!(
+            "version {} is not known to this version",
+            stored.version
+        )));
     }
     Ok(stored.hosts)
 }
@@ -82,7 +93,10 @@ pub(crate) fn remove(storage: &dyn Storage, server_id: &ServerId) -> Result<(), 
 
 fn store(storage: &dyn Storage, hosts: Vec<HostRecord>) -> Result<(), StorageError> {
     let json = serde_json::to_vec_pretty(&Stored { version: 1, hosts }).map_err(|error| {
-        StorageError::Corrupt { path: storage.location(FILE), problem: error.to_string() }
+        StorageError::Corrupt {
+            path: storage.location(FILE),
+            problem: error.to_string(),
+        }
     })?;
     storage.write(FILE, &json)
 }
@@ -97,7 +111,10 @@ mod tests {
             server_id: ServerId::of_public_key(&[n; 32]),
             name: format!("host {n}"),
             transport_key: PublicKey::from_bytes([n; 32]),
-            addresses: vec![Address { path: Path::Direct, address: "127.0.0.1:4717".into() }],
+            addresses: vec![Address {
+                path: Path::Direct,
+                address: "127.0.0.1:4717".into(),
+            }],
         }
     }
 
@@ -107,7 +124,10 @@ mod tests {
         let storage = FileStorage::open(folder.path()).unwrap();
         add(&storage, &host(1)).unwrap();
         add(&storage, &host(2)).unwrap();
-        let renamed = HostRecord { name: "new".into(), ..host(1) };
+        let renamed = HostRecord {
+            name: "new".into(),
+            ..host(1)
+        };
         add(&storage, &renamed).unwrap();
         assert_eq!(load(&storage).unwrap(), [host(2), renamed]);
         remove(&storage, &host(2).server_id).unwrap();

@@ -104,11 +104,19 @@ impl Runtime {
         for record in known {
             hosts.insert(record.server_id.clone(), Host::start(&context, record)?);
         }
-        Ok(Self { inner: Arc::new(Inner { context, hosts: Mutex::new(hosts) }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                context,
+                hosts: Mutex::new(hosts),
+            }),
+        })
     }
 
     fn hosts(&self) -> MutexGuard<'_, BTreeMap<ServerId, Host>> {
-        self.inner.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .hosts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn host(&self, server_id: &ServerId) -> Option<Host> {
@@ -184,11 +192,17 @@ impl Runtime {
     /// # Errors
     /// [`IntentError`]; nothing is kept then.
     pub fn send(&self, server_id: &ServerId, intent: Intent) -> Result<Submitted, IntentError> {
-        let host =
-            self.host(server_id).ok_or_else(|| IntentError::UnknownHost(server_id.clone()))?;
+        let host = self
+            .host(server_id)
+            .ok_or_else(|| IntentError::UnknownHost(server_id.clone()))?;
         let id = IntentId::from_uuid(uuid::Uuid::now_v7());
         let (method, params) = intent.into_request(id)?;
-        let outcome = host.submit(Record { id, method, params, at: unix_millis() })?;
+        let outcome = host.submit(Record {
+            id,
+            method,
+            params,
+            at: unix_millis(),
+        })?;
         Ok(Submitted { id, outcome })
     }
 
@@ -269,7 +283,12 @@ impl Runtime {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for host in self.hosts.get_mut().unwrap_or_else(PoisonError::into_inner).values() {
+        for host in self
+            .hosts
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+        {
             host.stop(false);
         }
     }

@@ -64,7 +64,11 @@ pub struct ErrorView {
 
 impl From<Failure> for ErrorView {
     fn from(failure: Failure) -> Self {
-        Self { reason: failure.reason, advice: failure.reason.advice(), message: failure.message }
+        Self {
+            reason: failure.reason,
+            advice: failure.reason.advice(),
+            message: failure.message,
+        }
     }
 }
 
@@ -134,12 +138,18 @@ pub(crate) struct SnapshotHub {
 
 impl SnapshotHub {
     pub(crate) fn new() -> Self {
-        Self { hosts: Mutex::default(), current: watch::channel(Arc::default()).0 }
+        Self {
+            hosts: Mutex::default(),
+            current: watch::channel(Arc::default()).0,
+        }
     }
 
     pub(crate) fn publish(&self, host: HostSnapshot) {
         self.change(|hosts| {
-            if hosts.get(&host.server_id).is_some_and(|known| **known == host) {
+            if hosts
+                .get(&host.server_id)
+                .is_some_and(|known| **known == host)
+            {
                 return false;
             }
             hosts.insert(host.server_id.clone(), Arc::new(host));

@@ -10,12 +10,7 @@ use bowline_protocol::{
 };
 use tokio::sync::watch;
 
-use crate::{
-    client::to_raw,
-    error::CallError,
-    host::Host,
-    settings::HISTORY_PAGE,
-};
+use crate::{client::to_raw, error::CallError, host::Host, settings::HISTORY_PAGE};
 
 /// What is known of a timeline, as of one moment. The newest one replaces all before it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -83,7 +78,14 @@ impl TimelineStream {
         agent_id: AgentId,
         view: watch::Receiver<Arc<TimelineView>>,
     ) -> Self {
-        Self { host, agent_id, view, next_index: None, given: 0, ready: VecDeque::new() }
+        Self {
+            host,
+            agent_id,
+            view,
+            next_index: None,
+            given: 0,
+            ready: VecDeque::new(),
+        }
     }
 
     /// Begins at that item, rather than with the newest page.
@@ -147,7 +149,10 @@ impl TimelineStream {
             after: from.checked_sub(1),
             limit: Some(HISTORY_PAGE),
         };
-        let result = self.host.query(name::AGENTS_HISTORY, to_raw(&history)?).await?;
+        let result = self
+            .host
+            .query(name::AGENTS_HISTORY, to_raw(&history)?)
+            .await?;
         let page: HistoryPage = serde_json::from_str(result.get())
             .map_err(|error| CallError::Malformed(error.to_string()))?;
         // What the view has is newer there.

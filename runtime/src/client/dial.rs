@@ -3,12 +3,16 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bowline_protocol::{
-    ClientSessionKey, Hello, PROTOCOL_VERSION, Purpose, Resume, handshake::{Accepted, ClientInfo},
+    ClientSessionKey, Hello, PROTOCOL_VERSION, Purpose, Resume,
+    handshake::{Accepted, ClientInfo},
 };
 
 use crate::{
     error::Failure,
-    transport::{Connector, Target, link::{self, Credentials, Link}},
+    transport::{
+        Connector, Target,
+        link::{self, Credentials, Link},
+    },
 };
 
 /// The last applied event of a session, shared by the clients of its host. The host's driver writes it; a
@@ -19,7 +23,10 @@ pub struct Cursor(Arc<Mutex<Option<Resume>>>);
 impl Cursor {
     /// Where to go on, if anywhere.
     pub fn get(&self) -> Option<Resume> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     pub(crate) fn set(&self, resume: Option<Resume>) {
@@ -27,7 +34,12 @@ impl Cursor {
     }
 
     pub(crate) fn advance(&self, seq: u64) {
-        if let Some(resume) = self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(resume) = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_mut()
+        {
             resume.last_seq = seq;
         }
     }
@@ -70,6 +82,12 @@ impl Dialer {
                 Purpose::Probe => None,
             },
         };
-        link::open(self.connector.as_ref(), &self.target, &self.credentials, &hello).await
+        link::open(
+            self.connector.as_ref(),
+            &self.target,
+            &self.credentials,
+            &hello,
+        )
+        .await
     }
 }

@@ -120,7 +120,11 @@ impl<O: ClientOwner> Driver<O> {
         progress |= self.poll_flush(cx, now);
         progress |= self.poll_timers(cx, now);
         self.execute(now);
-        if progress { Poll::Ready(()) } else { Poll::Pending }
+        if progress {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     fn poll_control(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
@@ -146,9 +150,13 @@ impl<O: ClientOwner> Driver<O> {
     }
 
     fn poll_dialing(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
-        let Some((generation, future)) = &mut self.dialing else { return false };
+        let Some((generation, future)) = &mut self.dialing else {
+            return false;
+        };
         let generation = *generation;
-        let Poll::Ready(dialed) = future.as_mut().poll(cx) else { return false };
+        let Poll::Ready(dialed) = future.as_mut().poll(cx) else {
+            return false;
+        };
         self.dialing = None;
         match dialed {
             Ok((link, accepted)) => {
@@ -158,14 +166,27 @@ impl<O: ClientOwner> Driver<O> {
                 // Only with this does anything change on the daemon, so it goes out before all else.
                 self.notify(name::SESSION_READY, &Empty {});
                 let heartbeat = Duration::from_millis(u64::from(accepted.heartbeat_ms));
-                self.machine.handle(now, Input::TransportOpen { generation, heartbeat });
+                self.machine.handle(
+                    now,
+                    Input::TransportOpen {
+                        generation,
+                        heartbeat,
+                    },
+                );
                 self.report_state(Some(Arc::new(accepted)));
             }
             Err(failure) => {
                 let retry_after = failure.retry_after_ms.map(Duration::from_millis);
                 let reason = failure.reason;
                 self.failure = Some(failure);
-                self.machine.handle(now, Input::TransportClosed { generation, reason, retry_after });
+                self.machine.handle(
+                    now,
+                    Input::TransportClosed {
+                        generation,
+                        reason,
+                        retry_after,
+                    },
+                );
             }
         }
         self.execute(now);
@@ -176,9 +197,13 @@ impl<O: ClientOwner> Driver<O> {
         let mut progress = false;
         let mut buffer = std::mem::take(&mut self.buffer);
         for _ in 0..MESSAGES_PER_TURN {
-            let Some((generation, link)) = &mut self.link else { break };
+            let Some((generation, link)) = &mut self.link else {
+                break;
+            };
             let generation = *generation;
-            let Poll::Ready(received) = link.poll_recv(cx, &mut buffer) else { break };
+            let Poll::Ready(received) = link.poll_recv(cx, &mut buffer) else {
+                break;
+            };
             progress = true;
             let outcome = match received {
                 Ok(text) => {
@@ -215,7 +240,10 @@ impl<O: ClientOwner> Driver<O> {
         match incoming {
             Incoming::Response(response) => {
                 if let Some(id) = response.id.as_u64() {
-                    let outcome = response.outcome.map(ToOwned::to_owned).map_err(CallError::Rpc);
+                    let outcome = response
+                        .outcome
+                        .map(ToOwned::to_owned)
+                        .map_err(CallError::Rpc);
                     self.waiters.answer(id, outcome);
                 }
             }
@@ -250,7 +278,9 @@ impl<O: ClientOwner> Driver<O> {
             } else if self.can_still_connect() {
                 return progress;
             }
-            let Poll::Ready(Some(call)) = self.calls.poll_recv(cx) else { return progress };
+            let Poll::Ready(Some(call)) = self.calls.poll_recv(cx) else {
+                return progress;
+            };
             progress = true;
             self.send(now, call);
         }
@@ -268,7 +298,8 @@ impl<O: ClientOwner> Driver<O> {
         };
         let generation = *generation;
         if call.params.get().len() + call.method.len() + 64 > link.max_message() {
-            let error = CallError::Malformed("the request is over the daemon's message limit".into());
+            let error =
+                CallError::Malformed("the request is over the daemon's message limit".into());
             let _ = call.reply.send(Err(error));
             return;
         }
@@ -284,7 +315,9 @@ impl<O: ClientOwner> Driver<O> {
     }
 
     fn notify<P: serde::Serialize>(&mut self, method: &str, params: &P) {
-        let Some((_, link)) = &mut self.link else { return };
+        let Some((_, link)) = &mut self.link else {
+            return;
+        };
         self.text.clear();
         // A failure to queue shows itself when the link is read next.
         if rpc::write_notification(&mut self.text, method, params).is_ok() {
@@ -294,7 +327,9 @@ impl<O: ClientOwner> Driver<O> {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
-        let Some((generation, link)) = &mut self.link else { return false };
+        let Some((generation, link)) = &mut self.link else {
+            return false;
+        };
         if !self.unflushed {
             return false;
         }
@@ -320,15 +355,23 @@ impl<O: ClientOwner> Driver<O> {
             self.machine.handle(now, Input::Dispose);
             return true;
         }
-        let next = [self.machine.poll_timeout(), self.waiters.deadline(), self.drain_until]
-            .into_iter()
-            .flatten()
-            .min();
+        let next = [
+            self.machine.poll_timeout(),
+            self.waiters.deadline(),
+            self.drain_until,
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         if !self.alarm.poll(cx, &self.clock, next) {
             return false;
         }
         self.waiters.expire(now);
-        if self.machine.poll_timeout().is_some_and(|deadline| deadline <= now) {
+        if self
+            .machine
+            .poll_timeout()
+            .is_some_and(|deadline| deadline <= now)
+        {
             self.machine.handle_timeout(now);
         }
         true
@@ -339,8 +382,18 @@ impl<O: ClientOwner> Driver<O> {
         self.link = None;
         self.unflushed = false;
         self.failure = Some(closed.reason.into());
-        let Closed { reason, retry_after } = closed;
-        self.machine.handle(now, Input::TransportClosed { generation, reason, retry_after });
+        let Closed {
+            reason,
+            retry_after,
+        } = closed;
+        self.machine.handle(
+            now,
+            Input::TransportClosed {
+                generation,
+                reason,
+                retry_after,
+            },
+        );
         self.execute(now);
     }
 
@@ -390,17 +443,23 @@ impl<O: ClientOwner> Driver<O> {
     fn report_state(&mut self, accepted: Option<Arc<Accepted>>) {
         let state = *self.machine.state();
         let failure = self.failure.clone();
-        self.reports.push_back(ClientEvent::State { state, accepted, failure });
+        self.reports.push_back(ClientEvent::State {
+            state,
+            accepted,
+            failure,
+        });
     }
 
     /// Hands reports to the owner as far as its inbox has room.
     fn poll_reports(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
         while !self.reports.is_empty() {
-            let room = self.room.get_or_insert_with(|| {
-                Box::pin(self.owner.inbox().clone().reserve_owned())
-            });
-            let Poll::Ready(permit) = Pin::new(room).poll(cx) else { break };
+            let room = self
+                .room
+                .get_or_insert_with(|| Box::pin(self.owner.inbox().clone().reserve_owned()));
+            let Poll::Ready(permit) = Pin::new(room).poll(cx) else {
+                break;
+            };
             self.room = None;
             progress = true;
             match (permit, self.reports.pop_front()) {

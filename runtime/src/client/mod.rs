@@ -6,7 +6,7 @@ mod dial;
 mod driver;
 mod waiters;
 
-pub use dial::Dialer;
+pub use dial::{Cursor, Dialer};
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
@@ -150,7 +150,11 @@ impl DaemonClient {
         params: Box<RawValue>,
     ) -> Option<Answer> {
         let (reply, answer) = oneshot::channel();
-        let call = Call { method: method.into(), params, reply };
+        let call = Call {
+            method: method.into(),
+            params,
+            reply,
+        };
         self.calls.try_send(call).ok().map(|()| answer)
     }
 
@@ -164,8 +168,15 @@ impl DaemonClient {
         params: Box<RawValue>,
     ) -> Result<Box<RawValue>, CallError> {
         let (reply, answer) = oneshot::channel();
-        let call = Call { method: method.into(), params, reply };
-        self.calls.send(call).await.map_err(|_| CallError::NotConnected)?;
+        let call = Call {
+            method: method.into(),
+            params,
+            reply,
+        };
+        self.calls
+            .send(call)
+            .await
+            .map_err(|_| CallError::NotConnected)?;
         answer.await.map_err(|_| CallError::NotConnected)?
     }
 

@@ -30,7 +30,8 @@ impl Waiters {
     pub(super) fn add(&mut self, now: Moment, waiter: Waiter) -> u64 {
         self.next_id += 1;
         self.waiting.insert(self.next_id, waiter);
-        self.deadlines.push_back((now + REQUEST_TIMEOUT, self.next_id));
+        self.deadlines
+            .push_back((now + REQUEST_TIMEOUT, self.next_id));
         self.next_id
     }
 
@@ -109,7 +110,10 @@ mod tests {
         assert_eq!(receive[0].try_recv().unwrap().unwrap().get(), "1");
         assert_eq!(waiters.deadline(), Some(start + REQUEST_TIMEOUT));
         waiters.expire(start + REQUEST_TIMEOUT);
-        assert_eq!(receive[1].try_recv().unwrap().unwrap_err(), CallError::Timeout);
+        assert_eq!(
+            receive[1].try_recv().unwrap().unwrap_err(),
+            CallError::Timeout
+        );
         let (reply, mut answer) = oneshot::channel();
         waiters.add(start, Waiter::Caller(reply));
         waiters.end(Reason::HeartbeatTimeout);

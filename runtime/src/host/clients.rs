@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bowline_machines::{Generation, client, host::ConnectionId};
+use bowline_machines::{Generation, client};
 use bowline_protocol::{Epoch, handshake::Accepted};
 use tokio::sync::mpsc;
 
@@ -12,7 +12,6 @@ use crate::client::{ClientEvent, ClientOwner, DaemonClient};
 /// One client as its host sees it.
 pub(super) struct Slot {
     pub(super) client: DaemonClient,
-    pub(super) connection: ConnectionId,
     /// The welcome of its current connection.
     pub(super) accepted: Option<Arc<Accepted>>,
 }
@@ -20,7 +19,11 @@ pub(super) struct Slot {
 impl Slot {
     /// The numbering that its events belong to.
     pub(super) fn epoch(&self) -> Option<&Epoch> {
-        self.accepted.as_ref()?.session.as_ref().map(|session| &session.epoch)
+        self.accepted
+            .as_ref()?
+            .session
+            .as_ref()
+            .map(|session| &session.epoch)
     }
 }
 
@@ -73,6 +76,9 @@ impl ClientOwner for Tag {
     }
 
     fn item(&self, event: ClientEvent) -> HostEvent {
-        HostEvent::Client { generation: self.generation, event }
+        HostEvent::Client {
+            generation: self.generation,
+            event,
+        }
     }
 }

@@ -45,11 +45,28 @@ const SWEEP: Duration = Duration::from_secs(5);
 
 /// What reaches the driver from the tasks it started.
 pub(super) enum HostEvent {
-    Client { generation: Generation, event: ClientEvent },
-    Probed { cycle: u64, connection: ConnectionId, outcome: Result<Duration, Failure> },
-    Directory { load: Generation, result: Result<AgentsPage, LoadError> },
-    History { agent_id: AgentId, load: Generation, result: Result<HistoryPage, LoadError> },
-    Answered { id: IntentId, answer: Result<String, CallError> },
+    Client {
+        generation: Generation,
+        event: ClientEvent,
+    },
+    Probed {
+        cycle: u64,
+        connection: ConnectionId,
+        outcome: Result<Duration, Failure>,
+    },
+    Directory {
+        load: Generation,
+        result: Result<AgentsPage, LoadError>,
+    },
+    History {
+        agent_id: AgentId,
+        load: Generation,
+        result: Result<HistoryPage, LoadError>,
+    },
+    Answered {
+        id: IntentId,
+        answer: Result<String, CallError>,
+    },
 }
 
 /// One input.
@@ -108,7 +125,10 @@ impl Driver {
         let (inbox_sender, inbox) = mpsc::channel(HOST_QUEUE);
         let mut queue = Queue::default();
         kept.into_iter().for_each(|record| queue.push(record));
-        let config = host::HostConfig { jitter_seed: context.seed, ..context.settings.host };
+        let config = host::HostConfig {
+            jitter_seed: context.seed,
+            ..context.settings.host
+        };
         Self {
             context,
             record,
@@ -154,7 +174,9 @@ impl Driver {
             }
             // What else is waiting belongs to the same snapshot.
             for _ in 0..HOST_QUEUE {
-                let Ok(event) = self.inbox.try_recv() else { break };
+                let Ok(event) = self.inbox.try_recv() else {
+                    break;
+                };
                 self.on_event(now, event);
             }
             self.settle(now);
@@ -175,7 +197,15 @@ impl Driver {
         .into_iter()
         .flatten()
         .min();
-        let Self { stop, inbox, commands, outbox, alarm, clock, .. } = self;
+        let Self {
+            stop,
+            inbox,
+            commands,
+            outbox,
+            alarm,
+            clock,
+            ..
+        } = self;
         tokio::select! {
             biased;
             // An error means that every handle is gone, which is the same as a stop.
@@ -192,22 +222,40 @@ impl Driver {
     fn on_event(&mut self, now: Moment, event: HostEvent) {
         match event {
             HostEvent::Client { generation, event } => self.on_client(now, generation, event),
-            HostEvent::Probed { cycle, connection, outcome } => {
+            HostEvent::Probed {
+                cycle,
+                connection,
+                outcome,
+            } => {
                 let outcome = outcome.map_err(|failure| {
                     let reason = failure.reason;
                     self.last_failure = Some(failure);
                     reason
                 });
-                self.machine.handle(now, host::Input::ProbeFinished { cycle, connection, outcome });
+                self.machine.handle(
+                    now,
+                    host::Input::ProbeFinished {
+                        cycle,
+                        connection,
+                        outcome,
+                    },
+                );
             }
-            HostEvent::Directory { load: generation, result } => {
+            HostEvent::Directory {
+                load: generation,
+                result,
+            } => {
                 let input = match result {
                     Ok(page) => directory::Input::Loaded { generation, page },
                     Err(error) => directory::Input::LoadFailed { generation, error },
                 };
                 self.directory.handle(now, input);
             }
-            HostEvent::History { agent_id, load: generation, result } => {
+            HostEvent::History {
+                agent_id,
+                load: generation,
+                result,
+            } => {
                 let input = match result {
                     Ok(page) => timeline::Input::Loaded { generation, page },
                     Err(error) => timeline::Input::LoadFailed { generation, error },
@@ -222,16 +270,30 @@ impl Driver {
     fn on_client(&mut self, now: Moment, generation: Generation, event: ClientEvent) {
         match event {
             ClientEvent::Events(events) => self.on_session_events(now, generation, events),
-            ClientEvent::State { state, accepted, failure } => {
+            ClientEvent::State {
+                state,
+                accepted,
+                failure,
+            } => {
                 self.clients.note(generation, state, accepted);
                 if let Some(failure) = failure {
                     self.last_failure = Some(failure);
                 }
                 let was = self.machine.state().active();
                 let status = ClientStatus::from(&state);
-                self.machine.handle(now, host::Input::ClientState { generation, state: status });
+                self.machine.handle(
+                    now,
+                    host::Input::ClientState {
+                        generation,
+                        state: status,
+                    },
+                );
                 self.execute();
-                let active = self.machine.state().active().map(|(_, generation)| generation);
+                let active = self
+                    .machine
+                    .state()
+                    .active()
+                    .map(|(_, generation)| generation);
                 if active != Some(generation) {
                     return;
                 }
@@ -270,19 +332,27 @@ impl Driver {
             SessionState::New | SessionState::Reset => self.counters.reset += 1,
         }
         self.cursor.set(self.session.cursor());
-        self.directory.handle(now, directory::Input::Attached { session });
-        self.timelines.handle_all(now, &timeline::Input::Attached { session });
+        self.directory
+            .handle(now, directory::Input::Attached { session });
+        self.timelines
+            .handle_all(now, &timeline::Input::Attached { session });
         self.offer_intents(now);
         self.send_queries();
     }
 
     fn on_lost(&mut self, now: Moment, reason: Reason) {
-        self.directory.handle(now, directory::Input::Disconnected { reason });
-        self.timelines.handle_all(now, &timeline::Input::Disconnected { reason });
+        self.directory
+            .handle(now, directory::Input::Disconnected { reason });
+        self.timelines
+            .handle_all(now, &timeline::Input::Disconnected { reason });
     }
 
     fn on_session_events(&mut self, now: Moment, generation: Generation, events: Vec<Sequenced>) {
-        let epoch = self.clients.get(generation).and_then(|slot| slot.epoch()).cloned();
+        let epoch = self
+            .clients
+            .get(generation)
+            .and_then(|slot| slot.epoch())
+            .cloned();
         for Sequenced { seq, event } in events {
             match self.session.receive(now, epoch.as_ref(), seq) {
                 Verdict::Apply => self.counters.events_applied += 1,
@@ -307,18 +377,31 @@ impl Driver {
     fn apply(&mut self, now: Moment, seq: u64, event: SessionEvent) {
         match event {
             SessionEvent::AgentUpdated { agent } => {
-                self.directory.handle(now, directory::Input::AgentUpdated { seq, agent });
+                self.directory
+                    .handle(now, directory::Input::AgentUpdated { seq, agent });
             }
             SessionEvent::AgentRemoved { agent_id } => {
-                self.directory.handle(now, directory::Input::AgentRemoved { seq, agent_id });
+                self.directory
+                    .handle(now, directory::Input::AgentRemoved { seq, agent_id });
             }
             SessionEvent::TimelineAppended { agent_id, item } => {
                 let happened = Happened::Appended(item);
-                self.timelines.handle(now, &agent_id, timeline::Input::Event { seq, happened });
+                self.timelines
+                    .handle(now, &agent_id, timeline::Input::Event { seq, happened });
             }
-            SessionEvent::TimelineDelta { agent_id, item_id, index, text } => {
-                let happened = Happened::Delta { item_id, index, text };
-                self.timelines.handle(now, &agent_id, timeline::Input::Event { seq, happened });
+            SessionEvent::TimelineDelta {
+                agent_id,
+                item_id,
+                index,
+                text,
+            } => {
+                let happened = Happened::Delta {
+                    item_id,
+                    index,
+                    text,
+                };
+                self.timelines
+                    .handle(now, &agent_id, timeline::Input::Event { seq, happened });
             }
             // The question itself is an item of the timeline; the directory's row says that one waits.
             SessionEvent::PermissionRequested { .. } | SessionEvent::Unknown => {}
@@ -330,20 +413,29 @@ impl Driver {
             HostCommand::Changed(record) => {
                 self.record = record;
                 let connections = self.connections();
-                self.machine.handle(now, host::Input::ConnectionsChanged(connections));
+                self.machine
+                    .handle(now, host::Input::ConnectionsChanged(connections));
             }
             HostCommand::Refresh => self.directory.handle(now, directory::Input::Refresh),
             HostCommand::Select(address) => {
-                let place = address.and_then(|address| {
-                    self.addresses.iter().position(|known| *known == address)
-                });
-                self.machine.handle(now, host::Input::UserSelect(place.map(connection_id)));
+                let place = address
+                    .and_then(|address| self.addresses.iter().position(|known| *known == address));
+                self.machine
+                    .handle(now, host::Input::UserSelect(place.map(connection_id)));
             }
             HostCommand::Foreground => self.machine.handle(now, host::Input::Foreground),
             HostCommand::Background => self.machine.handle(now, host::Input::Background),
             HostCommand::NetworkChanged => self.machine.handle(now, host::Input::NetworkChanged),
-            HostCommand::Query { method, params, reply } => {
-                let query = Query { method, params, reply };
+            HostCommand::Query {
+                method,
+                params,
+                reply,
+            } => {
+                let query = Query {
+                    method,
+                    params,
+                    reply,
+                };
                 if matches!(self.machine.state(), host::State::Error { .. })
                     || self.queries.len() >= WAITING_QUERIES
                 {
@@ -360,10 +452,18 @@ impl Driver {
     }
 
     fn on_timer(&mut self, now: Moment) {
-        if self.machine.poll_timeout().is_some_and(|deadline| deadline <= now) {
+        if self
+            .machine
+            .poll_timeout()
+            .is_some_and(|deadline| deadline <= now)
+        {
             self.machine.handle_timeout(now);
         }
-        if self.directory.poll_timeout().is_some_and(|deadline| deadline <= now) {
+        if self
+            .directory
+            .poll_timeout()
+            .is_some_and(|deadline| deadline <= now)
+        {
             self.directory.handle_timeout(now);
         }
         self.timelines.handle_timeout(now);
@@ -390,9 +490,10 @@ impl Driver {
     /// The active client, if it is connected.
     pub(super) fn online(&self) -> Option<DaemonClient> {
         match self.machine.state() {
-            host::State::Online { generation, .. } => {
-                self.clients.get(*generation).map(|slot| slot.client.clone())
-            }
+            host::State::Online { generation, .. } => self
+                .clients
+                .get(*generation)
+                .map(|slot| slot.client.clone()),
             _ => None,
         }
     }
@@ -428,7 +529,10 @@ impl Driver {
                 match self.inbox.recv().await {
                     Some(HostEvent::Client {
                         generation,
-                        event: ClientEvent::State { state, accepted, .. },
+                        event:
+                            ClientEvent::State {
+                                state, accepted, ..
+                            },
                     }) => self.clients.note(generation, state, accepted),
                     Some(_) => {}
                     None => break,

@@ -32,12 +32,19 @@ impl Driver {
         while let Some(effect) = self.machine.poll_effect() {
             self.host_effect(effect);
         }
-        while let Some(directory::Effect::Load { generation, cursor }) = self.directory.poll_effect() {
+        while let Some(directory::Effect::Load { generation, cursor }) =
+            self.directory.poll_effect()
+        {
             let (client, inbox) = (self.online(), self.inbox_sender.clone());
             tokio::spawn(async move {
                 let result = loads::directory(client, cursor).await;
                 // The host is gone: nobody wants the answer.
-                let _ = inbox.send(HostEvent::Directory { load: generation, result }).await;
+                let _ = inbox
+                    .send(HostEvent::Directory {
+                        load: generation,
+                        result,
+                    })
+                    .await;
             });
         }
         while let Some((agent_id, effect)) = self.timelines.poll_effect() {
@@ -48,7 +55,11 @@ impl Driver {
 
     fn host_effect(&mut self, effect: Effect) {
         match effect {
-            Effect::StartProbe { cycle, connection, delay } => {
+            Effect::StartProbe {
+                cycle,
+                connection,
+                delay,
+            } => {
                 self.start_probe(cycle, connection, delay);
             }
             Effect::CancelProbes { cycle } => self.probes.retain(|(of, probe)| {
@@ -57,7 +68,11 @@ impl Driver {
                 }
                 *of != cycle
             }),
-            Effect::CreateClient { generation, connection, candidate } => {
+            Effect::CreateClient {
+                generation,
+                connection,
+                candidate,
+            } => {
                 self.create_client(generation, connection, candidate);
             }
             Effect::Promote { generation } => self.tell(generation, DaemonClient::promoted),
@@ -70,7 +85,10 @@ impl Driver {
             Effect::Reconnect { generation } => {
                 self.tell(generation, DaemonClient::ensure_connected);
             }
-            Effect::SetBackground { generation, background } => {
+            Effect::SetBackground {
+                generation,
+                background,
+            } => {
                 self.tell(generation, |client| client.set_background(background));
             }
             // Every turn ends with a snapshot; the hub drops those that say nothing new.
@@ -89,21 +107,35 @@ impl Driver {
     }
 
     fn start_probe(&mut self, cycle: u64, connection: ConnectionId, delay: Duration) {
-        let Some(address) = self.address(connection) else { return };
-        let dialer = self.context.dialer(&self.record, address, self.cursor.clone());
+        let Some(address) = self.address(connection) else {
+            return;
+        };
+        let dialer = self
+            .context
+            .dialer(&self.record, address, self.cursor.clone());
         let inbox = self.inbox_sender.clone();
         let task = tokio::spawn(async move {
             tokio::time::sleep(delay).await;
             let outcome = probe(dialer).await;
-            let _ = inbox.send(HostEvent::Probed { cycle, connection, outcome }).await;
+            let _ = inbox
+                .send(HostEvent::Probed {
+                    cycle,
+                    connection,
+                    outcome,
+                })
+                .await;
         });
         self.probes.retain(|(_, probe)| !probe.is_finished());
         self.probes.push((cycle, task.abort_handle()));
     }
 
     fn create_client(&mut self, generation: Generation, connection: ConnectionId, candidate: bool) {
-        let Some(address) = self.address(connection) else { return };
-        let dialer = self.context.dialer(&self.record, address, self.cursor.clone());
+        let Some(address) = self.address(connection) else {
+            return;
+        };
+        let dialer = self
+            .context
+            .dialer(&self.record, address, self.cursor.clone());
         let config = ClientConfig {
             path: address.path,
             auto_retry: !candidate,
@@ -111,21 +143,40 @@ impl Driver {
             jitter_seed: self.context.seed ^ generation.get(),
             ..self.context.settings.client
         };
-        let owner = Tag { generation, inbox: self.inbox_sender.clone() };
+        let owner = Tag {
+            generation,
+            inbox: self.inbox_sender.clone(),
+        };
         let client = DaemonClient::spawn(dialer, config, generation, owner);
         client.ensure_connected();
-        self.clients.insert(generation, Slot { client, connection, accepted: None });
+        self.clients.insert(
+            generation,
+            Slot {
+                client,
+                accepted: None,
+            },
+        );
     }
 
     fn timeline_effect(&mut self, agent_id: AgentId, effect: timeline::Effect) {
         match effect {
-            timeline::Effect::Load { generation, request, subscribe } => {
+            timeline::Effect::Load {
+                generation,
+                request,
+                subscribe,
+            } => {
                 let (client, inbox) = (self.online(), self.inbox_sender.clone());
                 let page = timeline::TimelineConfig::default().page;
                 let params = request.history(agent_id.clone(), page);
                 tokio::spawn(async move {
                     let result = loads::history(client, agent_id.clone(), subscribe, params).await;
-                    let _ = inbox.send(HostEvent::History { agent_id, load: generation, result }).await;
+                    let _ = inbox
+                        .send(HostEvent::History {
+                            agent_id,
+                            load: generation,
+                            result,
+                        })
+                        .await;
                 });
             }
             timeline::Effect::Unsubscribe => {
@@ -147,7 +198,12 @@ impl Driver {
             .or_else(|| self.timelines.poll_transition())
         {
             let key = &self.context.profile.client_session_key;
-            observe::transition(&self.record.server_id, key, self.machine.generation(), &transition);
+            observe::transition(
+                &self.record.server_id,
+                key,
+                self.machine.generation(),
+                &transition,
+            );
         }
     }
 }

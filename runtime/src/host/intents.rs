@@ -5,10 +5,7 @@ use bowline_protocol::IntentId;
 
 use super::driver::{Driver, HostEvent};
 use crate::{
-    clock::unix_millis,
-    error::CallError,
-    intent::Outcome,
-    outbox::Submission,
+    clock::unix_millis, error::CallError, intent::Outcome, outbox::Submission,
     settings::RECENT_OUTCOMES,
 };
 
@@ -18,13 +15,14 @@ impl Driver {
             self.outcomes.insert(record.id, outcome);
             self.queue.push(record);
         }
-        self.machine.handle(now, bowline_machines::host::Input::IntentQueued);
+        self.machine
+            .handle(now, bowline_machines::host::Input::IntentQueued);
     }
 
     /// Offers what may be offered through the active client, in order.
     pub(super) fn offer_intents(&mut self, now: Moment) {
         let Some(client) = self.online() else { return };
-        while let Some(offer) = self.queue.offer(now, self.machine.generation()) {
+        while let Some(offer) = self.queue.offer(now) {
             let id = offer.id;
             let Some(answer) = client.try_request(offer.record.method, offer.record.params) else {
                 // The client's queue is full; an answer or the next attach brings us back here.
@@ -40,7 +38,12 @@ impl Driver {
         }
     }
 
-    pub(super) fn on_answer(&mut self, now: Moment, id: IntentId, answer: Result<String, CallError>) {
+    pub(super) fn on_answer(
+        &mut self,
+        now: Moment,
+        id: IntentId,
+        answer: Result<String, CallError>,
+    ) {
         if let Some(outcome) = self.queue.answered(now, id, answer) {
             self.conclude(id, outcome);
         }

@@ -7,18 +7,22 @@ use bowline_protocol::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{
-    client::DaemonClient,
-    error::CallError,
-    settings::DIRECTORY_PAGE,
-};
+use crate::{client::DaemonClient, error::CallError, settings::DIRECTORY_PAGE};
 
 /// One page of the directory.
 pub(super) async fn directory(
     client: Option<DaemonClient>,
     cursor: Option<String>,
 ) -> Result<AgentsPage, LoadError> {
-    call(client.as_ref(), name::AGENTS_LIST, &ListAgents { cursor, limit: Some(DIRECTORY_PAGE) }).await
+    call(
+        client.as_ref(),
+        name::AGENTS_LIST,
+        &ListAgents {
+            cursor,
+            limit: Some(DIRECTORY_PAGE),
+        },
+    )
+    .await
 }
 
 /// One page of a timeline, after subscribing to it if that is asked for.
@@ -29,8 +33,12 @@ pub(super) async fn history(
     params: bowline_protocol::methods::History,
 ) -> Result<HistoryPage, LoadError> {
     if subscribe {
-        let _: serde::de::IgnoredAny =
-            call(client.as_ref(), name::AGENTS_SUBSCRIBE, &AgentRef { agent_id }).await?;
+        let _: serde::de::IgnoredAny = call(
+            client.as_ref(),
+            name::AGENTS_SUBSCRIBE,
+            &AgentRef { agent_id },
+        )
+        .await?;
     }
     call(client.as_ref(), name::AGENTS_HISTORY, &params).await
 }
@@ -40,12 +48,19 @@ async fn call<P: Serialize, R: DeserializeOwned>(
     method: &'static str,
     params: &P,
 ) -> Result<R, LoadError> {
-    let Some(client) = client else { return Err(LoadError::Lost(Reason::ConnectionLost)) };
-    client.call(method, params).await.map_err(|error| match error {
-        CallError::Rpc(error) => LoadError::Rejected(error.reason().unwrap_or(RpcReason::Unsupported)),
-        CallError::Disconnected(reason) => LoadError::Lost(reason),
-        CallError::NotConnected => LoadError::Lost(Reason::ConnectionLost),
-        CallError::Timeout => LoadError::TimedOut,
-        CallError::Malformed(_) => LoadError::Malformed,
-    })
+    let Some(client) = client else {
+        return Err(LoadError::Lost(Reason::ConnectionLost));
+    };
+    client
+        .call(method, params)
+        .await
+        .map_err(|error| match error {
+            CallError::Rpc(error) => {
+                LoadError::Rejected(error.reason().unwrap_or(RpcReason::Unsupported))
+            }
+            CallError::Disconnected(reason) => LoadError::Lost(reason),
+            CallError::NotConnected => LoadError::Lost(Reason::ConnectionLost),
+            CallError::Timeout => LoadError::TimedOut,
+            CallError::Malformed(_) => LoadError::Malformed,
+        })
 }

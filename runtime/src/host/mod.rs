@@ -100,7 +100,12 @@ impl Host {
             driver.run().await;
             stopped_out.send_replace(true);
         });
-        Ok(Self { commands, outbox, stop: Arc::new(stop), stopped })
+        Ok(Self {
+            commands,
+            outbox,
+            stop: Arc::new(stop),
+            stopped,
+        })
     }
 
     /// Tells the driver something. At the bound the command is dropped: all of these are repeated by their
@@ -122,8 +127,15 @@ impl Host {
         params: Box<RawValue>,
     ) -> Result<Box<RawValue>, CallError> {
         let (reply, answer) = oneshot::channel();
-        let command = HostCommand::Query { method, params, reply };
-        self.commands.send(command).await.map_err(|_| CallError::NotConnected)?;
+        let command = HostCommand::Query {
+            method,
+            params,
+            reply,
+        };
+        self.commands
+            .send(command)
+            .await
+            .map_err(|_| CallError::NotConnected)?;
         match timeout(REQUEST_TIMEOUT, answer).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(CallError::NotConnected),
@@ -131,10 +143,19 @@ impl Host {
         }
     }
 
-    pub(crate) async fn timeline(&self, agent_id: AgentId) -> Result<TimelineStream, TimelineError> {
+    pub(crate) async fn timeline(
+        &self,
+        agent_id: AgentId,
+    ) -> Result<TimelineStream, TimelineError> {
         let (reply, answer) = oneshot::channel();
-        let command = HostCommand::OpenTimeline { agent_id: agent_id.clone(), reply };
-        self.commands.send(command).await.map_err(|_| TimelineError::UnknownHost)?;
+        let command = HostCommand::OpenTimeline {
+            agent_id: agent_id.clone(),
+            reply,
+        };
+        self.commands
+            .send(command)
+            .await
+            .map_err(|_| TimelineError::UnknownHost)?;
         let view = answer.await.map_err(|_| TimelineError::UnknownHost)??;
         Ok(TimelineStream::new(self.clone(), agent_id, view))
     }

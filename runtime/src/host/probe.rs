@@ -20,7 +20,12 @@ use crate::{client::Dialer, error::Failure};
 pub(super) async fn probe(dialer: Dialer) -> Result<Duration, Failure> {
     timeout(CONNECT_DEADLINE, measure(dialer))
         .await
-        .unwrap_or_else(|_| Err(Failure::new(Reason::ConnectTimeout, "the probe took too long")))
+        .unwrap_or_else(|_| {
+            Err(Failure::new(
+                Reason::ConnectTimeout,
+                "the probe took too long",
+            ))
+        })
 }
 
 async fn measure(dialer: Dialer) -> Result<Duration, Failure> {
@@ -34,7 +39,9 @@ async fn measure(dialer: Dialer) -> Result<Duration, Failure> {
         return Err(Reason::ConnectionLost.into());
     }
     let start = Instant::now();
-    poll_fn(|cx| link.poll_flush(cx)).await.map_err(|closed| closed.reason)?;
+    poll_fn(|cx| link.poll_flush(cx))
+        .await
+        .map_err(|closed| closed.reason)?;
     let mut buffer = Vec::new();
     loop {
         let answer = poll_fn(|cx| match link.poll_recv(cx, &mut buffer) {

@@ -24,12 +24,15 @@ impl Driver {
                 Some(ProbeView {
                     path: address.path,
                     address: address.address.clone(),
-                    rtt_ms: result.rtt().map(|rtt| rtt.as_secs_f64() * 1_000.0),
-                    error: result.error(),
+                    rtt_ms: result.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
+                    error: result.error,
                 })
             })
             .collect();
-        let last_error = self.machine.last_error().map(|reason| self.describe(reason));
+        let last_error = self
+            .machine
+            .last_error()
+            .map(|reason| self.describe(reason));
         let counters = Counters {
             last_seq: self.session.last_seq(),
             switches_failed: self.machine.switches_failed(),
@@ -53,15 +56,23 @@ impl Driver {
             last_error,
             probes,
             directory,
-            intents: IntentsView { pending: self.queue.len(), recent: self.recent.clone() },
+            intents: IntentsView {
+                pending: self.queue.len(),
+                recent: self.recent.clone(),
+            },
             counters,
         });
     }
 
     /// The machine's reason, with the words of the failure that it came from where those are known.
     fn describe(&self, reason: Reason) -> ErrorView {
-        let words = self.last_failure.as_ref().filter(|failure| failure.reason == reason);
-        words.cloned().unwrap_or_else(|| Failure::from(reason)).into()
+        let words = self
+            .last_failure
+            .as_ref()
+            .filter(|failure| failure.reason == reason);
+        words
+            .cloned()
+            .unwrap_or_else(|| Failure::from(reason))
+            .into()
     }
 }
-

@@ -72,7 +72,10 @@ impl SessionMirror {
 
     /// Where the next connection goes on.
     pub(crate) fn cursor(&self) -> Option<Resume> {
-        self.epoch.clone().map(|epoch| Resume { epoch, last_seq: self.last_seq })
+        self.epoch.clone().map(|epoch| Resume {
+            epoch,
+            last_seq: self.last_seq,
+        })
     }
 
     /// Last event applied.
@@ -108,17 +111,27 @@ mod tests {
     }
 
     fn welcome(state: SessionState, n: u8, next_seq: u64) -> SessionWelcome {
-        SessionWelcome { state, epoch: epoch(n), next_seq }
+        SessionWelcome {
+            state,
+            epoch: epoch(n),
+            next_seq,
+        }
     }
 
     #[test]
     fn bx_2_each_event_is_applied_once_and_in_order_whatever_connection_brings_it() {
         let mut session = SessionMirror::default();
-        assert_eq!(session.attached(&welcome(SessionState::New, 1, 1)), Attached::Fresh);
+        assert_eq!(
+            session.attached(&welcome(SessionState::New, 1, 1)),
+            Attached::Fresh
+        );
         let one = epoch(1);
         assert_eq!(session.receive(NOW, Some(&one), 1), Verdict::Apply);
         assert_eq!(session.receive(NOW, Some(&one), 2), Verdict::Apply);
-        assert_eq!(session.attached(&welcome(SessionState::Resumed, 1, 4)), Attached::Resumed);
+        assert_eq!(
+            session.attached(&welcome(SessionState::Resumed, 1, 4)),
+            Attached::Resumed
+        );
         assert_eq!(session.receive(NOW, Some(&one), 2), Verdict::Repeated);
         assert_eq!(session.receive(NOW, Some(&one), 3), Verdict::Apply);
         assert_eq!(session.receive(NOW, Some(&epoch(2)), 4), Verdict::Stale);
@@ -132,7 +145,13 @@ mod tests {
         let mut session = SessionMirror::default();
         assert!(session.cursor().is_none());
         session.attached(&welcome(SessionState::Reset, 3, 41));
-        assert_eq!(session.cursor(), Some(Resume { epoch: epoch(3), last_seq: 40 }));
+        assert_eq!(
+            session.cursor(),
+            Some(Resume {
+                epoch: epoch(3),
+                last_seq: 40
+            })
+        );
     }
 
     #[test]

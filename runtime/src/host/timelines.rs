@@ -9,7 +9,10 @@ use bowline_machines::{
 use bowline_protocol::AgentId;
 use tokio::sync::watch;
 
-use crate::{settings::OPEN_TIMELINES, timeline::{TimelineError, TimelineView}};
+use crate::{
+    settings::OPEN_TIMELINES,
+    timeline::{TimelineError, TimelineView},
+};
 
 struct Open {
     machine: Timeline,
@@ -63,7 +66,11 @@ impl Timelines {
 
     pub(super) fn handle_timeout(&mut self, now: Moment) {
         for open in self.open.values_mut() {
-            if open.machine.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            if open
+                .machine
+                .poll_timeout()
+                .is_some_and(|deadline| deadline <= now)
+            {
                 open.machine.handle_timeout(now);
                 open.changed = true;
             }
@@ -71,36 +78,53 @@ impl Timelines {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Moment> {
-        self.open.values().filter_map(|open| open.machine.poll_timeout()).min()
+        self.open
+            .values()
+            .filter_map(|open| open.machine.poll_timeout())
+            .min()
     }
 
     /// Closes what nobody follows any more.
     pub(super) fn sweep(&mut self, now: Moment) {
-        for open in self.open.values_mut().filter(|open| open.view.receiver_count() == 0) {
+        for open in self
+            .open
+            .values_mut()
+            .filter(|open| open.view.receiver_count() == 0)
+        {
             open.machine.handle(now, Input::Close);
         }
     }
 
     /// The next thing that any of them wants done.
     pub(super) fn poll_effect(&mut self) -> Option<(AgentId, Effect)> {
-        self.open
-            .iter_mut()
-            .find_map(|(id, open)| open.machine.poll_effect().map(|effect| (id.clone(), effect)))
+        self.open.iter_mut().find_map(|(id, open)| {
+            open.machine
+                .poll_effect()
+                .map(|effect| (id.clone(), effect))
+        })
     }
 
     /// The next change of state that any of them made.
     pub(super) fn poll_transition(&mut self) -> Option<bowline_machines::Transition> {
-        self.open.values_mut().find_map(|open| open.machine.poll_transition())
+        self.open
+            .values_mut()
+            .find_map(|open| open.machine.poll_transition())
     }
 
     /// Results of loads that were over.
     pub(super) fn stale(&self) -> u64 {
-        self.open.values().map(|open| u64::from(open.machine.stale())).sum()
+        self.open
+            .values()
+            .map(|open| u64::from(open.machine.stale()))
+            .sum()
     }
 
     /// Hands the newest views to the followers.
     pub(super) fn publish(&mut self) {
-        for open in self.open.values_mut().filter(|open| std::mem::take(&mut open.changed)) {
+        for open in self.open.values_mut() {
+            if !std::mem::take(&mut open.changed) {
+                continue;
+            }
             // Followers compare views with what they have; the machine's own updates are for consumers
             // that take each one.
             let view = TimelineView {

@@ -6,7 +6,7 @@
 
 mod queue;
 
-pub(crate) use queue::{Offer, Queue};
+pub(crate) use queue::Queue;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -35,10 +35,10 @@ pub(crate) struct Record {
 
 /// One line of the journal.
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", untagged)]
+#[serde(rename_all = "camelCase")]
 enum Line {
     Kept(Record),
-    Done { done: IntentId },
+    Done(IntentId),
 }
 
 /// A new intent on its way to the host's driver.
@@ -65,7 +65,10 @@ struct Inner {
 
 impl Outbox {
     /// Opens the outbox of that name with what earlier processes left in it, oldest first.
-    pub(crate) fn open(storage: &dyn Storage, name: &str) -> Result<(Self, Vec<Record>), StorageError> {
+    pub(crate) fn open(
+        storage: &dyn Storage,
+        name: &str,
+    ) -> Result<(Self, Vec<Record>), StorageError> {
         let (journal, lines) = storage.journal(name)?;
         let mut kept: Vec<Record> = Vec::new();
         for line in lines {
@@ -75,7 +78,7 @@ impl Outbox {
                         kept.push(record);
                     }
                 }
-                Ok(Line::Done { done }) => kept.retain(|record| record.id != done),
+                Ok(Line::Done(done)) => kept.retain(|record| record.id != done),
                 Err(error) => {
                     return Err(StorageError::Corrupt {
                         path: storage.location(name),
@@ -92,7 +95,13 @@ impl Outbox {
             dead_lines: 0,
             closed: false,
         };
-        Ok((Self { inner: Mutex::new(inner), arrived: Notify::new() }, kept))
+        Ok((
+            Self {
+                inner: Mutex::new(inner),
+                arrived: Notify::new(),
+            },
+            kept,
+        ))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -138,7 +147,10 @@ impl Outbox {
         inner.dead_lines += 2;
         let written = if inner.dead_lines > 2_048.max(4 * inner.open) {
             // What was submitted and not taken yet is open as well.
-            let waiting = inner.submitted.iter().map(|submission| submission.record.clone());
+            let waiting = inner
+                .submitted
+                .iter()
+                .map(|submission| submission.record.clone());
             let records: Vec<Record> = pending().into_iter().chain(waiting).collect();
             inner.dead_lines = 0;
             let lines: Vec<Vec<u8>> = records
@@ -147,7 +159,7 @@ impl Outbox {
                 .collect();
             inner.journal.rewrite(&lines)
         } else {
-            match line(&Line::Done { done: id }) {
+            match line(&Line::Done(id)) {
                 Ok(line) => inner.journal.append(&line),
                 Err(_) => Ok(()),
             }
@@ -199,7 +211,11 @@ mod tests {
         let (_outbox, kept) = Outbox::open(&storage, "outbox").unwrap();
         let ids: Vec<_> = kept.iter().map(|record| record.id).collect();
         assert_eq!(ids, [record(1).id, record(3).id]);
-        assert_eq!(kept[1].params.get(), r#"{"n":3}"#, "sent again to the letter");
+        assert_eq!(
+            kept[1].params.get(),
+            r#"{"n":3}"#,
+            "sent again to the letter"
+        );
     }
 
     #[test]
@@ -208,7 +224,10 @@ mod tests {
         let storage = FileStorage::open(folder.path()).unwrap();
         let (outbox, _) = Outbox::open(&storage, "outbox").unwrap();
         outbox.lock().open = OUTBOX_INTENTS;
-        assert!(matches!(outbox.submit(record(1)), Err(IntentError::OutboxFull(_))));
+        assert!(matches!(
+            outbox.submit(record(1)),
+            Err(IntentError::OutboxFull(_))
+        ));
         outbox.lock().open = 0;
         outbox.submit(record(1)).unwrap();
     }
@@ -226,7 +245,9 @@ mod tests {
             outbox.take();
             outbox.done(record(1).id, || vec![open.clone()]);
         }
-        let size = std::fs::metadata(folder.path().join("outbox.0.jsonl")).unwrap().len();
+        let size = std::fs::metadata(folder.path().join("outbox.0.jsonl"))
+            .unwrap()
+            .len();
         assert!(size < 512 * 1024, "{size}");
         drop(outbox);
         let (_outbox, kept) = Outbox::open(&storage, "outbox").unwrap();

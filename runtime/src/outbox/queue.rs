@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bowline_machines::{Generation, Moment};
+use bowline_machines::Moment;
 use bowline_protocol::{IntentId, RpcReason, error::RpcError, limits::INTENT_MEMORY};
 
 use super::Record;
@@ -23,8 +23,8 @@ pub(crate) struct Offer {
 enum State {
     /// Not before that moment.
     Waiting(Moment),
-    /// Sent by that client; its answer decides.
-    Offered(Generation),
+    /// Sent; the answer decides.
+    Offered,
 }
 
 #[derive(Debug)]
@@ -48,7 +48,10 @@ impl Queue {
             return;
         }
         self.places.insert(record.id, self.next_place);
-        let entry = Entry { record, state: State::Waiting(Moment::default()) };
+        let entry = Entry {
+            record,
+            state: State::Waiting(Moment::default()),
+        };
         self.entries.insert(self.next_place, entry);
         self.next_place += 1;
     }
@@ -58,17 +61,15 @@ impl Queue {
     }
 
     pub(crate) fn records(&self) -> Vec<Record> {
-        self.entries.values().map(|entry| entry.record.clone()).collect()
+        self.entries
+            .values()
+            .map(|entry| entry.record.clone())
+            .collect()
     }
 
-    /// The ids, oldest first, at most `most`.
-    pub(crate) fn ids(&self, most: usize) -> Vec<IntentId> {
-        self.entries.values().take(most).map(|entry| entry.record.id).collect()
-    }
-
-    /// The next intent to send through that client. Intents go out in order; one that the daemon put off
+    /// The next intent to send through the active client. Intents go out in order; one that the daemon put off
     /// does not hold up later ones.
-    pub(crate) fn offer(&mut self, now: Moment, client: Generation) -> Option<Offer> {
+    pub(crate) fn offer(&mut self, now: Moment) -> Option<Offer> {
         if self.offered >= INTENT_WINDOW {
             return None;
         }
@@ -76,15 +77,21 @@ impl Queue {
             .entries
             .values_mut()
             .find(|entry| matches!(entry.state, State::Waiting(from) if from <= now))?;
-        entry.state = State::Offered(client);
+        entry.state = State::Offered;
         self.offered += 1;
-        Some(Offer { id: entry.record.id, record: entry.record.clone() })
+        Some(Offer {
+            id: entry.record.id,
+            record: entry.record.clone(),
+        })
     }
 
     /// Takes an offer back that could not be sent.
     pub(crate) fn unoffer(&mut self, id: IntentId, from: Moment) {
-        if let Some(entry) = self.places.get(&id).and_then(|place| self.entries.get_mut(place))
-            && matches!(entry.state, State::Offered(_))
+        if let Some(entry) = self
+            .places
+            .get(&id)
+            .and_then(|place| self.entries.get_mut(place))
+            && matches!(entry.state, State::Offered)
         {
             entry.state = State::Waiting(from);
             self.offered -= 1;
@@ -102,9 +109,9 @@ impl Queue {
         let outcome = match answer {
             Ok(result) => Outcome::Done { result },
             Err(CallError::Rpc(error)) if is_final(&error) => Outcome::Refused { error },
-            Err(CallError::Malformed(message)) => {
-                Outcome::Refused { error: RpcError::invalid_params(message) }
-            }
+            Err(CallError::Malformed(message)) => Outcome::Refused {
+                error: RpcError::invalid_params(message),
+            },
             // The daemon is there and could not take it now.
             Err(CallError::Rpc(_) | CallError::Timeout) => {
                 self.unoffer(id, now + INTENT_RETRY);
@@ -131,7 +138,9 @@ impl Queue {
             .filter(|entry| entry.record.at < oldest && matches!(entry.state, State::Waiting(_)))
             .map(|entry| entry.record.id)
             .collect();
-        old.into_iter().filter(|id| self.remove(*id).is_some()).collect()
+        old.into_iter()
+            .filter(|id| self.remove(*id).is_some())
+            .collect()
     }
 
     /// When an intent that was put off may be offered again.
@@ -140,14 +149,14 @@ impl Queue {
             .values()
             .filter_map(|entry| match entry.state {
                 State::Waiting(from) if from > now => Some(from),
-                State::Waiting(_) | State::Offered(_) => None,
+                State::Waiting(_) | State::Offered => None,
             })
             .min()
     }
 
     fn remove(&mut self, id: IntentId) -> Option<Record> {
         let entry = self.entries.remove(&self.places.remove(&id)?)?;
-        if matches!(entry.state, State::Offered(_)) {
+        if matches!(entry.state, State::Offered) {
             self.offered -= 1;
         }
         Some(entry.record)
@@ -179,7 +188,6 @@ mod tests {
     use super::*;
 
     const NOW: Moment = Moment::from_millis(1_000);
-    const CLIENT: Generation = Generation::new(1);
 
     fn id(n: u8) -> IntentId {
         IntentId::from_uuid(uuid::Uuid::from_bytes([n; 16]))
@@ -202,24 +210,29 @@ mod tests {
     fn bx_1_an_intent_in_flight_on_a_dying_path_is_offered_again_in_order() {
         let mut queue = queue(3);
         for n in 0..3 {
-            assert_eq!(queue.offer(NOW, CLIENT).unwrap().id, id(n));
+            assert_eq!(queue.offer(NOW).unwrap().id, id(n));
         }
-        assert!(queue.offer(NOW, CLIENT).is_none());
+        assert!(queue.offer(NOW).is_none());
         let done = queue.answered(NOW, id(1), Ok("{}".into()));
-        assert_eq!(done, Some(Outcome::Done { result: "{}".into() }));
+        assert_eq!(
+            done,
+            Some(Outcome::Done {
+                result: "{}".into()
+            })
+        );
         for n in [2, 0] {
             let lost = Err(CallError::Disconnected(Reason::ConnectionLost));
             assert_eq!(queue.answered(NOW, id(n), lost), None);
         }
-        assert_eq!(queue.offer(NOW, CLIENT.next()).unwrap().id, id(0));
-        assert_eq!(queue.offer(NOW, CLIENT.next()).unwrap().id, id(2));
+        assert_eq!(queue.offer(NOW).unwrap().id, id(0));
+        assert_eq!(queue.offer(NOW).unwrap().id, id(2));
         assert_eq!(queue.len(), 2);
     }
 
     #[test]
     fn bx_1_a_late_answer_counts_once() {
         let mut queue = queue(1);
-        queue.offer(NOW, CLIENT);
+        queue.offer(NOW);
         queue.answered(NOW, id(0), Err(CallError::NotConnected));
         assert!(queue.answered(NOW, id(0), Ok("1".into())).is_some());
         assert!(queue.answered(NOW, id(0), Ok("1".into())).is_none());
@@ -228,23 +241,23 @@ mod tests {
     #[test]
     fn an_overloaded_daemon_is_asked_again_later_and_a_refusal_is_final() {
         let mut queue = queue(2);
-        queue.offer(NOW, CLIENT);
+        queue.offer(NOW);
         let overloaded = RpcError::new(RpcReason::Overloaded, "later");
         assert_eq!(queue.answered(NOW, id(0), Err(overloaded.into())), None);
         assert_eq!(queue.next_retry(NOW), Some(NOW + INTENT_RETRY));
-        assert_eq!(queue.offer(NOW, CLIENT).unwrap().id, id(1), "it holds up nobody");
+        assert_eq!(queue.offer(NOW).unwrap().id, id(1), "it holds up nobody");
         let error = RpcError::new(RpcReason::NotFound, "no agent");
         assert_eq!(
             queue.answered(NOW, id(1), Err(error.clone().into())),
             Some(Outcome::Refused { error })
         );
-        assert_eq!(queue.offer(NOW + INTENT_RETRY, CLIENT).unwrap().id, id(0));
+        assert_eq!(queue.offer(NOW + INTENT_RETRY).unwrap().id, id(0));
     }
 
     #[test]
     fn the_window_bounds_what_is_offered_at_once() {
         let mut queue = queue(200);
-        let offered = std::iter::from_fn(|| queue.offer(NOW, CLIENT)).count();
+        let offered = std::iter::from_fn(|| queue.offer(NOW)).count();
         assert_eq!(offered, INTENT_WINDOW);
     }
 

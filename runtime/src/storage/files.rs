@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Journal, Storage, StorageError};
+use super::{Journal, OpenJournal, Storage, StorageError};
 
 /// Most bytes read of one file; a larger one is corrupt, not loaded.
 const MAX_FILE: u64 = 16 << 20;
@@ -21,7 +21,11 @@ pub struct FileStorage {
 
 fn error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StorageError {
     let path = path.to_owned();
-    move |source| StorageError::Io { action, path, source }
+    move |source| StorageError::Io {
+        action,
+        path,
+        source,
+    }
 }
 
 impl FileStorage {
@@ -49,7 +53,9 @@ fn private(options: &mut OpenOptions) -> &mut OpenOptions {
 
 fn read_bounded(file: &File, path: &Path) -> Result<Vec<u8>, StorageError> {
     let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(error("read", path))?;
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(error("read", path))?;
     if bytes.len() as u64 > MAX_FILE {
         return Err(StorageError::Corrupt {
             path: path.to_owned(),
@@ -72,7 +78,9 @@ impl Storage for FileStorage {
     fn write(&self, name: &str, value: &[u8]) -> Result<(), StorageError> {
         let path = self.location(name);
         // Unique per process, so that two writers never share a half-written file.
-        let draft = self.folder.join(format!(".{name}.{}.draft", std::process::id()));
+        let draft = self
+            .folder
+            .join(format!(".{name}.{}.draft", std::process::id()));
         let written = private(OpenOptions::new().write(true).create(true).truncate(true))
             .open(&draft)
             .and_then(|mut file| file.write_all(value).and_then(|()| file.sync_all()))
@@ -83,7 +91,7 @@ impl Storage for FileStorage {
         })
     }
 
-    fn journal(&self, name: &str) -> Result<(Box<dyn Journal>, Vec<Vec<u8>>), StorageError> {
+    fn journal(&self, name: &str) -> Result<OpenJournal, StorageError> {
         let mut own = None;
         let mut adopted = Vec::new();
         let mut orphans = Vec::new();
@@ -109,7 +117,11 @@ impl Storage for FileStorage {
             let source = io::Error::new(io::ErrorKind::ResourceBusy, busy);
             return Err(error("open", &self.location(name))(source));
         };
-        let mut journal = FileJournal { file: None, slot, _lock: lock };
+        let mut journal = FileJournal {
+            file: None,
+            slot,
+            _lock: lock,
+        };
         journal.rewrite(&adopted)?;
         // Only now is what the orphans held safe with us.
         for (orphan, _lock) in orphans {
@@ -206,7 +218,10 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = fs::metadata(storage.location("profile.json")).unwrap().permissions().mode();
+            let mode = fs::metadata(storage.location("profile.json"))
+                .unwrap()
+                .permissions()
+                .mode();
             assert_eq!(mode & 0o777, 0o600);
         }
     }
@@ -218,7 +233,10 @@ mod tests {
         let (mut first, _) = storage.journal("outbox").unwrap();
         first.append(b"a").unwrap();
         let (mut second, adopted) = storage.journal("outbox").unwrap();
-        assert!(adopted.is_empty(), "the first is alive: its lines are its own");
+        assert!(
+            adopted.is_empty(),
+            "the first is alive: its lines are its own"
+        );
         second.append(b"b").unwrap();
         drop(first);
         drop(second);

@@ -52,11 +52,14 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StorageError::Io`].
-    fn journal(&self, name: &str) -> Result<(Box<dyn Journal>, Vec<Vec<u8>>), StorageError>;
+    fn journal(&self, name: &str) -> Result<OpenJournal, StorageError>;
 
     /// How messages name the value.
     fn location(&self, name: &str) -> PathBuf;
 }
+
+/// A journal of one's own, and the lines of those whose processes are gone.
+pub type OpenJournal = (Box<dyn Journal>, Vec<Vec<u8>>);
 
 /// An append-only list of lines that belongs to one process.
 pub trait Journal: Send {

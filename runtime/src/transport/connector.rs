@@ -29,7 +29,9 @@ impl WebSocketConnector {
     /// # Errors
     /// When an extra root does not read.
     pub fn new(extra_roots: &[Vec<u8>]) -> Result<Self, Failure> {
-        Ok(Self { tls: Tls::new(extra_roots)? })
+        Ok(Self {
+            tls: Tls::new(extra_roots)?,
+        })
     }
 }
 
@@ -39,14 +41,26 @@ impl Connector for WebSocketConnector {
         let tls = self.tls.clone();
         Box::pin(async move {
             let url: Uri = url.parse().map_err(|_| {
-                Failure::new(Reason::Unreachable, format!("`{url}` is not a usable address"))
+                Failure::new(
+                    Reason::Unreachable,
+                    format!("`{url}` is not a usable address"),
+                )
             })?;
             let secure = url.scheme_str() == Some("wss");
-            let host = url.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+            let host = url
+                .host()
+                .unwrap_or_default()
+                .trim_matches(['[', ']'])
+                .to_owned();
             let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
-            let stream = TcpStream::connect((host.as_str(), port)).await.map_err(|error| {
-                Failure::new(Reason::Unreachable, format!("not reachable at {host}:{port}: {error}"))
-            })?;
+            let stream = TcpStream::connect((host.as_str(), port))
+                .await
+                .map_err(|error| {
+                    Failure::new(
+                        Reason::Unreachable,
+                        format!("not reachable at {host}:{port}: {error}"),
+                    )
+                })?;
             // Messages are small and answered at once: waiting to fill a segment only adds latency.
             let _ = stream.set_nodelay(true);
             if secure {
@@ -95,11 +109,15 @@ where
                 502..=504 => Reason::ServerRestarting,
                 _ => Reason::NotBowline,
             };
-            Err(Failure::new(reason, format!("{where_to} answered {status}, not a session socket")))
+            Err(Failure::new(
+                reason,
+                format!("{where_to} answered {status}, not a session socket"),
+            ))
         }
-        Err(tungstenite::Error::Io(error)) => {
-            Err(Failure::new(Reason::ConnectionLost, format!("{where_to} hung up: {error}")))
-        }
+        Err(tungstenite::Error::Io(error)) => Err(Failure::new(
+            Reason::ConnectionLost,
+            format!("{where_to} hung up: {error}"),
+        )),
         Err(error) => Err(Failure::new(
             Reason::NotBowline,
             format!("{where_to} does not speak the session protocol: {error}"),

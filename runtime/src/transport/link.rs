@@ -53,29 +53,46 @@ pub async fn open(
         retry_after_ms: closed
             .retry_after
             .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
-        ..Failure::new(closed.reason, format!("{} ended the handshake: {}", target.address, closed.reason))
+        ..Failure::new(
+            closed.reason,
+            format!("{} ended the handshake: {}", target.address, closed.reason),
+        )
     };
     transport.queue(first).map_err(ended)?;
-    std::future::poll_fn(|cx| transport.poll_flush(cx)).await.map_err(ended)?;
-    let second = std::future::poll_fn(|cx| transport.poll_recv(cx)).await.map_err(ended)?;
-    let (welcome, mut channel) =
-        initiator.read_welcome(&second, MAX_MESSAGE_BYTES as usize).map_err(sealing)?;
+    std::future::poll_fn(|cx| transport.poll_flush(cx))
+        .await
+        .map_err(ended)?;
+    let second = std::future::poll_fn(|cx| transport.poll_recv(cx))
+        .await
+        .map_err(ended)?;
+    let (welcome, mut channel) = initiator
+        .read_welcome(&second, MAX_MESSAGE_BYTES as usize)
+        .map_err(sealing)?;
     match welcome {
         Welcome::Refused(refusal) => Err(Failure {
             reason: refusal.reason,
             message: refusal.message,
             retry_after_ms: refusal.retry_after_ms,
         }),
-        Welcome::Accepted(accepted) if accepted.server_id != target.server_id => {
-            Err(Failure::new(
-                Reason::ServerIdentityMismatch,
-                format!("{} is {}, not {}", target.address, accepted.server_id, target.server_id),
-            ))
-        }
+        Welcome::Accepted(accepted) if accepted.server_id != target.server_id => Err(Failure::new(
+            Reason::ServerIdentityMismatch,
+            format!(
+                "{} is {}, not {}",
+                target.address, accepted.server_id, target.server_id
+            ),
+        )),
         Welcome::Accepted(accepted) => {
             let max_message = accepted.limits.max_message_bytes as usize;
             channel.set_max_message(max_message);
-            Ok((Link { transport, channel, scratch: Vec::new(), max_message }, accepted))
+            Ok((
+                Link {
+                    transport,
+                    channel,
+                    scratch: Vec::new(),
+                    max_message,
+                },
+                accepted,
+            ))
         }
     }
 }
@@ -97,7 +114,11 @@ impl Link {
         };
         // The text is the end of the buffer: a flag byte may stand before it.
         let start = buffer.len() - length;
-        Poll::Ready(buffer.get(start..).ok_or_else(|| Reason::CryptoFailed.into()))
+        Poll::Ready(
+            buffer
+                .get(start..)
+                .ok_or_else(|| Reason::CryptoFailed.into()),
+        )
     }
 
     /// Whether another text may be queued.
@@ -110,7 +131,12 @@ impl Link {
     /// # Errors
     /// [`Closed`] when the transport is over.
     pub fn queue(&mut self, text: &[u8]) -> Result<(), Closed> {
-        let Self { transport, channel, scratch, .. } = self;
+        let Self {
+            transport,
+            channel,
+            scratch,
+            ..
+        } = self;
         let mut queued = Ok(());
         channel
             .seal(text, scratch, |message| {
@@ -134,6 +160,10 @@ impl Link {
 
     /// Ends the connection, with a bounded wait.
     pub async fn close(self, reason: Reason) {
-        let _ = tokio::time::timeout(crate::settings::CLOSE_DEADLINE, self.transport.close(reason)).await;
+        let _ = tokio::time::timeout(
+            crate::settings::CLOSE_DEADLINE,
+            self.transport.close(reason),
+        )
+        .await;
     }
 }

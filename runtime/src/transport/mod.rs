@@ -36,7 +36,10 @@ pub struct Closed {
 
 impl From<Reason> for Closed {
     fn from(reason: Reason) -> Self {
-        Self { reason, retry_after: None }
+        Self {
+            reason,
+            retry_after: None,
+        }
     }
 }
 

@@ -27,7 +27,9 @@ fn failure(message: impl Into<String>) -> Failure {
 
 impl Tls {
     pub(super) fn new(extra_roots: &[Vec<u8>]) -> Result<Self, Failure> {
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let mut roots = RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
         for pem in extra_roots {
             for certificate in CertificateDer::pem_slice_iter(pem) {
                 let certificate =

@@ -57,7 +57,9 @@ where
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        Pin::new(&mut self.socket).poll_ready(cx).map_err(|error| closed(&error))
+        Pin::new(&mut self.socket)
+            .poll_ready(cx)
+            .map_err(|error| closed(&error))
     }
 
     fn queue(&mut self, message: Vec<u8>) -> Result<(), Closed> {
@@ -67,14 +69,19 @@ where
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
-        Pin::new(&mut self.socket).poll_flush(cx).map_err(|error| closed(&error))
+        Pin::new(&mut self.socket)
+            .poll_flush(cx)
+            .map_err(|error| closed(&error))
     }
 
     fn close(mut self: Box<Self>, reason: Reason) -> BoxFuture<()> {
         Box::pin(async move {
             // 1000 is the WebSocket's own code for an end without a fault.
             let code = reason.close_code().unwrap_or(1000);
-            let frame = CloseFrame { code: code.into(), reason: reason.as_str().into() };
+            let frame = CloseFrame {
+                code: code.into(),
+                reason: reason.as_str().into(),
+            };
             let _ = self.socket.close(Some(frame)).await;
         })
     }
