@@ -1,0 +1,242 @@
+//! Strategies for every type of the protocol.
+
+use bowline_protocol::{
+    AgentId, AgentStatus, AgentSummary, ClientSessionKey, DeviceId, Epoch, Hello, IntentId, ItemId,
+    ItemKind, Offer, Permission, PermissionId, PublicKey, Purpose, Reason, Refusal, Resume,
+    RpcReason, ServerId, SessionEvent, SessionState, TimelineItem, Welcome,
+    error::RpcError,
+    handshake::{Accepted, ClientInfo, SessionWelcome, WelcomeLimits},
+    model::{OutputStream, PermissionOption, TurnStatus},
+    offer::PairingToken,
+    session_event::Sequenced,
+};
+use proptest::{collection::vec, option, prelude::*, sample::select};
+use uuid::Uuid;
+
+/// Any text, control characters and astral planes included.
+pub(crate) fn text() -> impl Strategy<Value = String> {
+    prop_oneof![".*", vec(any::<char>(), 0..20).prop_map(String::from_iter)]
+}
+
+fn uuid() -> impl Strategy<Value = Uuid> {
+    any::<u128>().prop_map(Uuid::from_u128)
+}
+
+pub(crate) fn session_key() -> impl Strategy<Value = ClientSessionKey> {
+    any::<[u8; 16]>().prop_map(ClientSessionKey::from_random)
+}
+
+pub(crate) fn server_id() -> impl Strategy<Value = ServerId> {
+    any::<[u8; 32]>().prop_map(|key| ServerId::of_public_key(&key))
+}
+
+pub(crate) fn public_key() -> impl Strategy<Value = PublicKey> {
+    any::<[u8; 32]>().prop_map(PublicKey::from_bytes)
+}
+
+pub(crate) fn device_id() -> impl Strategy<Value = DeviceId> {
+    public_key().prop_map(|key| DeviceId::of_public_key(&key))
+}
+
+pub(crate) fn intent_id() -> impl Strategy<Value = IntentId> {
+    uuid().prop_map(IntentId::from_uuid)
+}
+
+pub(crate) fn agent_id() -> impl Strategy<Value = AgentId> {
+    uuid().prop_map(AgentId::from_uuid)
+}
+
+pub(crate) fn item_id() -> impl Strategy<Value = ItemId> {
+    uuid().prop_map(ItemId::from_uuid)
+}
+
+pub(crate) fn permission_id() -> impl Strategy<Value = PermissionId> {
+    uuid().prop_map(PermissionId::from_uuid)
+}
+
+pub(crate) fn epoch() -> impl Strategy<Value = Epoch> {
+    uuid().prop_map(Epoch::from_uuid)
+}
+
+pub(crate) fn agent() -> impl Strategy<Value = AgentSummary> {
+    use AgentStatus::{Archived, Failed, Idle, Running, Starting, Waiting};
+    let status = select(vec![Starting, Idle, Running, Waiting, Failed, Archived]);
+    let times = (any::<i64>(), any::<i64>());
+    let texts = (text(), text(), text(), option::of(text()));
+    (agent_id(), texts, status, times).prop_map(
+        |(id, (title, provider, cwd, attention), status, (created_at, updated_at))| AgentSummary {
+            id,
+            title,
+            provider,
+            cwd,
+            status,
+            created_at,
+            updated_at,
+            attention,
+        },
+    )
+}
+
+pub(crate) fn item() -> impl Strategy<Value = TimelineItem> {
+    use ItemKind::{Error, Message, Output, Permission, Plan, Thought, Tool, TurnEnd, User};
+    use TurnStatus::{Cancelled, Completed, Failed, Interrupted};
+    let kind = select(vec![
+        User, Message, Thought, Tool, Output, Plan, Permission, Error, TurnEnd,
+    ]);
+    let stream = option::of(select(vec![OutputStream::Stdout, OutputStream::Stderr]));
+    let end = (
+        option::of(select(vec![Completed, Failed, Cancelled, Interrupted])),
+        option::of(any::<i32>()),
+    );
+    let place = (item_id(), any::<u64>(), any::<i64>());
+    (place, kind, text(), stream, end, option::of(intent_id())).prop_map(
+        |((id, index, at), kind, text, stream, (status, exit_code), intent_id)| TimelineItem {
+            id,
+            index,
+            kind,
+            at,
+            text,
+            stream,
+            status,
+            exit_code,
+            intent_id,
+        },
+    )
+}
+
+pub(crate) fn permission() -> impl Strategy<Value = Permission> {
+    let option = (text(), text()).prop_map(|(id, title)| PermissionOption { id, title });
+    (permission_id(), text(), vec(option, 0..4)).prop_map(|(id, title, options)| Permission {
+        id,
+        title,
+        options,
+    })
+}
+
+pub(crate) fn event() -> impl Strategy<Value = Sequenced> {
+    let event = prop_oneof![
+        agent().prop_map(|agent| SessionEvent::AgentUpdated { agent }),
+        agent_id().prop_map(|agent_id| SessionEvent::AgentRemoved { agent_id }),
+        (agent_id(), item())
+            .prop_map(|(agent_id, item)| SessionEvent::TimelineAppended { agent_id, item }),
+        (agent_id(), item_id(), any::<u64>(), text()).prop_map(
+            |(agent_id, item_id, index, text)| SessionEvent::TimelineDelta {
+                agent_id,
+                item_id,
+                index,
+                text,
+            }
+        ),
+        (agent_id(), permission()).prop_map(|(agent_id, permission)| {
+            SessionEvent::PermissionRequested {
+                agent_id,
+                permission,
+            }
+        }),
+    ];
+    (any::<u64>(), event).prop_map(|(seq, event)| Sequenced { seq, event })
+}
+
+pub(crate) fn hello() -> impl Strategy<Value = Hello> {
+    let client = (text(), text(), text()).prop_map(|(name, version, platform)| ClientInfo {
+        name,
+        version,
+        platform,
+    });
+    let resume = (epoch(), any::<u64>()).prop_map(|(epoch, last_seq)| Resume { epoch, last_seq });
+    (
+        select(vec![Purpose::Session, Purpose::Probe]),
+        session_key(),
+        client,
+        vec(text(), 0..4),
+        option::of(text()),
+        option::of(resume),
+    )
+        .prop_map(
+            |(purpose, client_session_key, client, capabilities, pairing_token, resume)| Hello {
+                protocol: bowline_protocol::PROTOCOL_VERSION,
+                purpose,
+                client_session_key,
+                client,
+                capabilities,
+                pairing_token,
+                resume,
+            },
+        )
+}
+
+pub(crate) fn welcome() -> impl Strategy<Value = Welcome> {
+    use SessionState::{New, Reset, Resumed};
+    let session = (select(vec![New, Resumed, Reset]), epoch(), any::<u64>()).prop_map(
+        |(state, epoch, next_seq)| SessionWelcome {
+            state,
+            epoch,
+            next_seq,
+        },
+    );
+    let numbers = (any::<u32>(), any::<u32>(), any::<u32>());
+    let accepted = (
+        server_id(),
+        (text(), text()),
+        option::of(session),
+        numbers,
+        vec(text(), 0..4),
+    )
+        .prop_map(
+            |(server_id, (server_name, version), session, n, capabilities)| Accepted {
+                server_id,
+                server_name,
+                version,
+                session,
+                heartbeat_ms: n.0,
+                limits: WelcomeLimits {
+                    max_message_bytes: n.1,
+                    max_in_flight: n.2,
+                },
+                capabilities,
+            },
+        );
+    let refused = (select(Reason::ALL), text(), option::of(any::<u64>())).prop_map(
+        |(reason, message, retry_after_ms)| Refusal {
+            retry_after_ms,
+            ..Refusal::new(reason, message)
+        },
+    );
+    prop_oneof![
+        accepted.prop_map(Welcome::Accepted),
+        refused.prop_map(Welcome::Refused)
+    ]
+}
+
+pub(crate) fn rpc_error() -> impl Strategy<Value = RpcError> {
+    prop_oneof![
+        (select(RpcReason::ALL), text()).prop_map(|(reason, text)| RpcError::new(reason, text)),
+        (any::<i32>(), text()).prop_map(|(code, message)| RpcError {
+            code,
+            message,
+            data: None,
+        }),
+    ]
+}
+
+pub(crate) fn offer() -> impl Strategy<Value = Offer> {
+    let host = prop_oneof!["[a-z0-9.-]{1,30}", r"\[[0-9a-f:]{2,20}\]"];
+    let direct = (host, 1..=u16::MAX).prop_map(|(host, port)| format!("{host}:{port}"));
+    let relay = ("(wss|ws|https|http)", "[^ ]{1,20}").prop_map(|(s, rest)| format!("{s}://{rest}"));
+    let token = any::<[u8; 16]>().prop_map(PairingToken::from_bytes);
+    (
+        (server_id(), public_key(), token, text()),
+        vec(direct, 1..4),
+        vec(relay, 0..3),
+    )
+        .prop_map(
+            |((server_id, transport_key, token, name), direct, relays)| Offer {
+                server_id,
+                transport_key,
+                token,
+                name,
+                direct,
+                relays,
+            },
+        )
+}

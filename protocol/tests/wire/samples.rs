@@ -1,0 +1,114 @@
+//! Fixed values that the golden files are made of.
+
+use bowline_protocol::{
+    AgentId, AgentStatus, AgentSummary, ClientSessionKey, DaemonIdentity, DeviceKey, Epoch,
+    IntentId, ItemId, ItemKind, Permission, PermissionId, ServerId, TimelineItem, TransportKey,
+    model::{OutputStream, PermissionOption, TurnStatus},
+};
+use uuid::Uuid;
+
+pub(crate) const AT: i64 = 1_767_225_600_123;
+
+pub(crate) fn identity() -> DaemonIdentity {
+    DaemonIdentity::from_seed([0x11; 32]).unwrap()
+}
+
+pub(crate) fn server() -> ServerId {
+    identity().server_id().clone()
+}
+
+pub(crate) fn transport_key() -> TransportKey {
+    TransportKey::from_private([0x22; 32])
+}
+
+pub(crate) fn device_key() -> DeviceKey {
+    DeviceKey::from_private([0x33; 32])
+}
+
+pub(crate) fn session_key() -> ClientSessionKey {
+    ClientSessionKey::from_random([0x44; 16])
+}
+
+const UUID: Uuid = Uuid::from_u128(0x0198_0000_1111_7222_8333_4444_5555_6666);
+
+pub(crate) fn intent() -> IntentId {
+    IntentId::from_uuid(UUID)
+}
+
+pub(crate) fn agent_id() -> AgentId {
+    AgentId::from_uuid(UUID)
+}
+
+pub(crate) fn item_id() -> ItemId {
+    ItemId::from_uuid(UUID)
+}
+
+pub(crate) fn permission_id() -> PermissionId {
+    PermissionId::from_uuid(UUID)
+}
+
+pub(crate) fn epoch() -> Epoch {
+    Epoch::from_uuid(UUID)
+}
+
+pub(crate) fn agent() -> AgentSummary {
+    AgentSummary {
+        id: agent_id(),
+        title: "Räum auf \u{1f9f9}".into(),
+        provider: "shell".into(),
+        cwd: "/home/me/my \"project\"".into(),
+        status: AgentStatus::Running,
+        created_at: AT,
+        updated_at: AT + 1,
+        attention: None,
+    }
+}
+
+pub(crate) fn agent_wanting_attention() -> AgentSummary {
+    AgentSummary {
+        status: AgentStatus::Waiting,
+        attention: Some("permission".into()),
+        ..agent()
+    }
+}
+
+pub(crate) fn user_item() -> TimelineItem {
+    TimelineItem {
+        text: "list the files".into(),
+        intent_id: Some(intent()),
+        ..TimelineItem::new(item_id(), 0, ItemKind::User, AT)
+    }
+}
+
+pub(crate) fn output_item() -> TimelineItem {
+    TimelineItem {
+        text: "a\tb\n\u{1b}[1mc\u{0}\u{2028}".into(),
+        stream: Some(OutputStream::Stderr),
+        ..TimelineItem::new(item_id(), 1, ItemKind::Output, AT)
+    }
+}
+
+pub(crate) fn turn_end_item() -> TimelineItem {
+    TimelineItem {
+        status: Some(TurnStatus::Failed),
+        exit_code: Some(-1),
+        ..TimelineItem::new(item_id(), 2, ItemKind::TurnEnd, AT)
+    }
+}
+
+pub(crate) fn permission() -> Permission {
+    Permission {
+        id: permission_id(),
+        title: "Delete build/?".into(),
+        options: vec![
+            PermissionOption {
+                id: "allow".into(),
+                title: "Allow".into(),
+            },
+            PermissionOption {
+                id: "deny".into(),
+                title: "Deny".into(),
+            },
+        ],
+    }
+}
