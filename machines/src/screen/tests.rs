@@ -1,1 +1,157 @@
-//! Tests of the screen function.
+//! Tests of the screen function, over every combination of its inputs.
+
+use bowline_protocol::{Reason, RpcReason};
+
+use super::*;
+
+const CREATIONS: [Creation; 4] = [
+    Creation::None,
+    Creation::Pending,
+    Creation::Confirmed,
+    Creation::Failed,
+];
+const CONNECTIVITIES: [Connectivity; 3] = [
+    Connectivity::Online,
+    Connectivity::Connecting,
+    Connectivity::Offline,
+];
+const ERROR: LoadError = LoadError::Rejected(RpcReason::Overloaded);
+
+/// Every input there is (errors stand for one another), with its screen.
+fn every_combination() -> Vec<(ScreenInput, Screen)> {
+    let mut all = Vec::new();
+    for bits in 0..8 {
+        for creation in CREATIONS {
+            for connectivity in CONNECTIVITIES {
+                for last_error in [
+                    None,
+                    Some(ERROR),
+                    Some(LoadError::Lost(Reason::ConnectionLost)),
+                ] {
+                    let input = ScreenInput {
+                        loaded: bits & 1 != 0,
+                        loading: bits & 2 != 0,
+                        has_items: bits & 4 != 0,
+                        creation,
+                        last_error,
+                        connectivity,
+                    };
+                    all.push((input, Screen::of(&input)));
+                }
+            }
+        }
+    }
+    assert_eq!(all.len(), 288);
+    all
+}
+
+fn check(invariant: &str, holds: impl Fn(&ScreenInput, &Screen) -> bool) {
+    for (input, screen) in every_combination() {
+        assert!(
+            holds(&input, &screen),
+            "{invariant}: {input:?} shows {screen:?}"
+        );
+    }
+}
+
+#[test]
+fn overlay_excludes_toast_and_placeholder() {
+    check("overlay_excludes_toast_and_placeholder", |_, screen| {
+        !screen.overlay || (screen.toast.is_none() && !screen.placeholder)
+    });
+}
+
+#[test]
+fn ux_1_first_open_is_an_overlay_and_nothing_else() {
+    check("ux_1", |input, screen| {
+        let first_open = input.creation == Creation::None && !input.loaded;
+        screen.overlay == first_open
+            && (!first_open
+                || (screen.toast.is_none() && !screen.placeholder && !screen.composer_enabled))
+    });
+}
+
+#[test]
+fn ux_1_an_overlay_that_waits_for_nothing_says_why() {
+    check("ux_1 error", |input, screen| {
+        let stuck = !input.loading
+            && (input.last_error.is_some() || input.connectivity == Connectivity::Offline);
+        !(screen.overlay && stuck) || screen.error_indicator.is_some()
+    });
+}
+
+#[test]
+fn ux_2_reopening_shows_content_and_a_toast_never_the_overlay() {
+    check("ux_2", |input, screen| !(input.loaded && screen.overlay));
+    check("ux_2 toast", |input, screen| {
+        let refreshing = input.loaded
+            && input.loading
+            && input.connectivity == Connectivity::Online
+            && input.creation != Creation::Failed;
+        (screen.toast == Some(Toast::Refreshing)) == refreshing
+    });
+}
+
+#[test]
+fn ux_2_a_lost_connection_is_a_toast_over_the_content() {
+    check("reconnecting", |input, screen| {
+        let reconnecting = input.connectivity == Connectivity::Connecting
+            && !screen.overlay
+            && input.creation != Creation::Failed;
+        (screen.toast == Some(Toast::Reconnecting)) == reconnecting
+    });
+}
+
+#[test]
+fn ux_3_an_agent_created_here_shows_at_once() {
+    check("ux_3", |input, screen| {
+        input.creation == Creation::None || !screen.overlay
+    });
+    check("ux_3 composer", |input, screen| {
+        // There is nobody to send a prompt to before the daemon has named the agent, or after it refused.
+        !matches!(input.creation, Creation::Pending | Creation::Failed) || !screen.composer_enabled
+    });
+}
+
+#[test]
+fn ux_3_a_failed_creation_is_rolled_back_with_an_error() {
+    check("ux_3 rollback", |input, screen| {
+        let failed = input.creation == Creation::Failed;
+        (screen.error_indicator == Some(ErrorIndicator::CreationFailed)) == failed
+            && (!failed || (!screen.placeholder && screen.toast.is_none()))
+    });
+}
+
+#[test]
+fn ux_4_a_failed_refresh_is_an_indicator_in_nobodys_way() {
+    check("ux_4", |input, screen| {
+        let content =
+            input.loaded && matches!(input.creation, Creation::None | Creation::Confirmed);
+        !content || (!screen.overlay && screen.composer_enabled)
+    });
+    check("ux_4 indicator", |input, screen| {
+        let failed = input.loaded
+            && !input.loading
+            && matches!(input.creation, Creation::None)
+            && input.connectivity != Connectivity::Offline;
+        !failed || screen.error_indicator == input.last_error.map(ErrorIndicator::RefreshFailed)
+    });
+}
+
+#[test]
+fn placeholder_only_where_nothing_is() {
+    check("placeholder", |input, screen| {
+        !screen.placeholder || !input.has_items
+    });
+}
+
+#[test]
+fn a_repetition_hides_the_error_before_it() {
+    check("repetition", |input, screen| {
+        !input.loading
+            || !matches!(
+                screen.error_indicator,
+                Some(ErrorIndicator::LoadFailed(_) | ErrorIndicator::RefreshFailed(_))
+            )
+    });
+}
