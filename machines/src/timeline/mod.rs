@@ -19,9 +19,8 @@
 //! fetched again, without taking anything away that is shown. Meanwhile events of items not yet fetched are kept,
 //! bounded; a page that is asked for later contains them, so a new load starts with nothing kept.
 //!
-//! **Bounds.** The window holds the newest [`TimelineConfig::max_items`] items and [`TimelineConfig::max_bytes`] of text. What
-//! leaves it stays with the consumer and still grows by live events; only growth that was missed before a reset of the session
-//! is not fetched for items that have left the window.
+//! **Bounds.** The window holds the newest [`TimelineConfig::max_items`] items and [`TimelineConfig::max_bytes`] of text. Of an
+//! item that leaves it while its turn goes on only the length is remembered, so that it still grows exactly.
 //!
 //! The driver subscribes to the agent before it loads, see [`Effect::Load`]; otherwise an event could fall in between.
 
@@ -110,6 +109,8 @@ pub enum State {
         load: Generation,
         /// What is asked for.
         request: Request,
+        /// Pages that came before this one.
+        pages: u32,
         /// Until when the page must come.
         deadline: Moment,
     },

@@ -6,7 +6,7 @@ use bowline_protocol::{ItemId, TimelineItem, methods::HistoryPage};
 
 use super::{
     Effect, Happened, Kept, Request, State, Timeline, Update,
-    window::{Growth, Merge},
+    window::{Growth, Merge, ends_turn},
 };
 use crate::{
     Moment,
@@ -84,12 +84,18 @@ impl Timeline {
         let index = happened.index();
         match happened {
             Happened::Appended(_) if index > self.window.end() => Fit::Gap,
-            Happened::Appended(item) if index == self.window.end() => {
-                self.append(item, seq);
+            Happened::Appended(item) => {
+                let ends_turn = ends_turn(&item);
+                // Otherwise a page brought it.
+                if index == self.window.end() {
+                    self.append(item, seq);
+                }
+                if ends_turn {
+                    // Events come in order: nothing that happened before is still to come.
+                    self.window.turn_ended(index);
+                }
                 Fit::Done
             }
-            // A page brought it.
-            Happened::Appended(_) => Fit::Done,
             Happened::Delta { .. } if index >= self.window.end() => Fit::Gap,
             Happened::Delta { item_id, text, .. } => {
                 self.grow(index, item_id, text, seq);
@@ -117,7 +123,16 @@ impl Timeline {
     }
 
     /// A page of the load that brings the timeline up to date.
-    pub(super) fn take_newer(&mut self, now: Moment, request: Request, page: HistoryPage) {
+    ///
+    /// Only the first page of a load tells which turns are over for everything that may have grown: what came with it
+    /// may have grown again before the next one was read, and the events that say so may still be on their way.
+    pub(super) fn take_newer(
+        &mut self,
+        now: Moment,
+        request: Request,
+        pages: u32,
+        page: HistoryPage,
+    ) {
         let from = match request {
             Request::From(index) => Some(index),
             Request::Newest | Request::Before(_) => None,
@@ -132,18 +147,22 @@ impl Timeline {
         }
         for item in page.items {
             let (index, item_id) = (item.index, item.id.clone());
+            let settles = pages == 0 && ends_turn(&item);
             if index >= self.window.end() {
                 self.append(item, page.seq);
-                continue;
+            } else {
+                match self.window.merge(item, page.seq) {
+                    Merge::Suffix(text) => self.updates.push(Update::Grown {
+                        index,
+                        item_id,
+                        text,
+                    }),
+                    Merge::Same => {}
+                    Merge::Diverged => return self.diverged(now),
+                }
             }
-            match self.window.merge(item, page.seq) {
-                Merge::Suffix(text) => self.updates.push(Update::Grown {
-                    index,
-                    item_id,
-                    text,
-                }),
-                Merge::Same => {}
-                Merge::Diverged => return self.diverged(now),
+            if settles {
+                self.window.turn_ended(index);
             }
         }
         // The page before item 1 says nothing of what follows, the newest page nothing of what is older.
@@ -155,7 +174,7 @@ impl Timeline {
         };
         match next.or(from) {
             Some(next) if more && last.is_some() => {
-                self.load_next(now, next);
+                self.load_next(now, next, pages.saturating_add(1));
                 self.drain_kept(now);
             }
             // Everything held was known before the page was asked for, so the daemon must have it.
@@ -170,7 +189,7 @@ impl Timeline {
     }
 
     /// Asks for the page that follows.
-    fn load_next(&mut self, now: Moment, next: u64) {
+    fn load_next(&mut self, now: Moment, next: u64, pages: u32) {
         self.generation = self.generation.next();
         let request = Request::From(next);
         self.effects.push(Effect::Load {
@@ -181,6 +200,7 @@ impl Timeline {
         self.amend(State::CatchingUp {
             load: self.generation,
             request,
+            pages,
             deadline: now + LOAD_DEADLINE,
         });
     }

@@ -82,12 +82,10 @@ impl Timeline {
             ) => {}
             // Nobody looks at it; opening it fetches what it lacks.
             (State::Idle, Input::Attached { .. }) => {}
-            (State::CatchingUp { .. }, Input::Disconnected { reason }) => {
-                self.fail(now, LoadError::Lost(reason), "disconnected");
-            }
-            (State::LoadingOlder { .. }, Input::Disconnected { reason }) => {
-                self.fail(now, LoadError::Lost(reason), "disconnected");
-            }
+            (
+                State::CatchingUp { .. } | State::LoadingOlder { .. },
+                Input::Disconnected { reason },
+            ) => self.fail(now, LoadError::Lost(reason), "disconnected"),
             (State::Failed { error, .. }, Input::Disconnected { .. }) => {
                 // Without a connection only an attach can help.
                 self.amend(State::Failed {
@@ -110,8 +108,8 @@ impl Timeline {
                 | State::Failed { .. },
                 Input::LoadOlder,
             ) => {}
-            (State::CatchingUp { request, .. }, Input::Loaded { page, .. }) => {
-                self.take_newer(now, request, page);
+            (State::CatchingUp { request, pages, .. }, Input::Loaded { page, .. }) => {
+                self.take_newer(now, request, pages, page);
             }
             (State::LoadingOlder { before, .. }, Input::Loaded { page, .. }) => {
                 self.take_older(now, before, page);
@@ -137,7 +135,6 @@ impl Timeline {
     /// Starts to fetch what is lacking, taking nothing away.
     pub(super) fn catch_up(&mut self, now: Moment, event: &'static str) {
         self.forget_kept();
-        self.window.forget_left();
         self.generation = self.generation.next();
         let request = if self.window.is_empty() {
             Request::Newest
@@ -152,6 +149,7 @@ impl Timeline {
         let to = State::CatchingUp {
             load: self.generation,
             request,
+            pages: 0,
             deadline: now + LOAD_DEADLINE,
         };
         self.set(to, event, None);

@@ -9,7 +9,7 @@ use bowline_protocol::{ItemId, ItemKind, TimelineItem};
 
 use super::TimelineConfig;
 
-/// Most items remembered that have left the window and may still grow; growth of further ones is not passed on.
+/// Most items remembered that have left the window and may still grow; the oldest of more stay as they are.
 const MAX_LEFT: usize = 1_024;
 
 /// One item. Not shared with consumers: its text grows in place, at a cost that does not depend on its length (BX-6).
@@ -51,11 +51,19 @@ pub(super) struct Window {
     oldest: u64,
     /// The daemon said that nothing comes before `oldest`.
     at_start: bool,
-    /// Everything before this index is complete: a turn has ended after it.
+    /// Everything before this index is complete.
     complete_to: u64,
     bytes: usize,
-    /// Items that the consumer has, that are not held, and that may grow: index and as of which event they are.
-    left: BTreeMap<u64, u64>,
+    /// Items that the consumer has, that are not held, and that may grow.
+    left: BTreeMap<u64, Left>,
+}
+
+/// What must be known of an item that has left the window, so that it still grows exactly.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    as_of: u64,
+    /// Bytes of text that the consumer has.
+    len: usize,
 }
 
 /// Whether an item of that kind is complete from the start.
@@ -70,6 +78,11 @@ const fn never_grows(kind: ItemKind) -> bool {
         | ItemKind::Permission
         | ItemKind::Error => false,
     }
+}
+
+/// Whether nothing before it grows any more.
+pub(super) fn ends_turn(item: &TimelineItem) -> bool {
+    item.kind == ItemKind::TurnEnd
 }
 
 impl Window {
@@ -113,6 +126,9 @@ impl Window {
 
     /// The first item that may have grown while nobody was told.
     pub(super) fn first_incomplete(&self) -> u64 {
+        if let Some((index, _)) = self.left.first_key_value() {
+            return *index;
+        }
         let mut index = self.complete_to.max(self.first);
         while self.item(index).is_some_and(|item| never_grows(item.kind)) {
             index = index.saturating_add(1);
@@ -122,17 +138,15 @@ impl Window {
 
     /// Adds the next item; its index must be [`Window::end`].
     pub(super) fn push(&mut self, item: TimelineItem, as_of: u64, config: &TimelineConfig) {
-        self.note_end_of_turn(&item);
         self.bytes = self.bytes.saturating_add(item.text.len());
         self.items.push_back(Entry { item, as_of });
         self.trim(config);
     }
 
-    fn note_end_of_turn(&mut self, item: &TimelineItem) {
-        if item.kind == ItemKind::TurnEnd {
-            self.complete_to = self.complete_to.max(item.index.saturating_add(1));
-            self.left = self.left.split_off(&self.complete_to);
-        }
+    /// A turn has ended with that item, and everything before it is known as of that end or later: it is complete.
+    pub(super) fn turn_ended(&mut self, index: u64) {
+        self.complete_to = self.complete_to.max(index.saturating_add(1));
+        self.left = self.left.split_off(&self.complete_to);
     }
 
     fn trim(&mut self, config: &TimelineConfig) {
@@ -150,7 +164,8 @@ impl Window {
 
     fn leave(&mut self, item: &TimelineItem, as_of: u64) {
         if item.index >= self.complete_to && !never_grows(item.kind) {
-            self.left.insert(item.index, as_of);
+            let len = item.text.len();
+            self.left.insert(item.index, Left { as_of, len });
             if self.left.len() > MAX_LEFT {
                 self.left.pop_first();
             }
@@ -168,8 +183,9 @@ impl Window {
     ) -> Growth {
         if index < self.first {
             return match self.left.get_mut(&index) {
-                Some(as_of) if *as_of < seq => {
-                    *as_of = seq;
+                Some(left) if left.as_of < seq => {
+                    left.as_of = seq;
+                    left.len = left.len.saturating_add(text.len());
                     Growth::Grown
                 }
                 Some(_) | None => Growth::Contained,
@@ -191,8 +207,22 @@ impl Window {
         Growth::Grown
     }
 
-    /// Takes over what a page knows of an item that is held.
+    /// Takes over what a page knows of an item that the consumer has.
     pub(super) fn merge(&mut self, item: TimelineItem, seq: u64) -> Merge {
+        if let Some(left) = self.left.get_mut(&item.index) {
+            if seq < left.as_of {
+                return Merge::Same;
+            }
+            left.as_of = seq;
+            return match item.text.get(left.len..) {
+                None => Merge::Diverged,
+                Some("") => Merge::Same,
+                Some(suffix) => {
+                    left.len = item.text.len();
+                    Merge::Suffix(suffix.to_owned())
+                }
+            };
+        }
         let Some(entry) = self.entry_mut(item.index) else {
             return Merge::Same;
         };
@@ -227,8 +257,9 @@ impl Window {
         config: &TimelineConfig,
     ) -> Vec<Arc<TimelineItem>> {
         let shown: Vec<_> = items.iter().cloned().map(Arc::new).collect();
-        for item in &items {
-            self.note_end_of_turn(item);
+        let last_end = items.iter().rev().find(|item| ends_turn(item));
+        if let Some(index) = last_end.map(|item| item.index) {
+            self.turn_ended(index);
         }
         for item in items.into_iter().rev() {
             let fits = self.first == self.oldest
@@ -246,17 +277,14 @@ impl Window {
         shown
     }
 
-    /// Another numbering begins: every event and page of it is newer than what is held.
+    /// Another numbering begins: every event and page of it is newer than what is known.
     pub(super) fn renumber(&mut self) {
         for entry in &mut self.items {
             entry.as_of = 0;
         }
-        self.forget_left();
-    }
-
-    /// Events may have been missed: what is not held must not grow any more, or its text would have a hole.
-    pub(super) fn forget_left(&mut self) {
-        self.left.clear();
+        for left in self.left.values_mut() {
+            left.as_of = 0;
+        }
     }
 
     pub(super) fn restart_consumer(&mut self) -> Vec<Arc<TimelineItem>> {

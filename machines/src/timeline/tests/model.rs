@@ -1,0 +1,390 @@
+//! Against a model daemon: whatever is interleaved with whatever, what a consumer puts together is the timeline (BX-2).
+
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// One thing that happens.
+#[derive(Clone, Debug)]
+enum Step {
+    /// The daemon appends an item of one of a few kinds.
+    Append(u8),
+    /// The daemon makes an item of the running turn grow.
+    Grow(usize),
+    /// The daemon reads the page that was asked for.
+    Read,
+    /// The page arrives.
+    Answer,
+    /// The request fails.
+    Fail,
+    /// So many events arrive.
+    Deliver(usize),
+    /// The newest event that arrived comes once more.
+    Repeat,
+    LoadOlder,
+    /// The connection is replaced without a disconnect.
+    Switch,
+    Reconnect,
+    /// The session is reset: events on their way are lost and numbers begin again.
+    Reset,
+    CloseAndOpen,
+    RestartConsumer,
+    Timeout,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0_u8..8).prop_map(Step::Append),
+        8 => (0_usize..6).prop_map(Step::Grow),
+        6 => Just(Step::Read),
+        6 => Just(Step::Answer),
+        1 => Just(Step::Fail),
+        8 => (1_usize..5).prop_map(Step::Deliver),
+        1 => Just(Step::Repeat),
+        2 => Just(Step::LoadOlder),
+        1 => Just(Step::Switch),
+        1 => Just(Step::Reconnect),
+        1 => Just(Step::Reset),
+        1 => Just(Step::CloseAndOpen),
+        1 => Just(Step::RestartConsumer),
+        1 => Just(Step::Timeout),
+    ]
+}
+
+/// The daemon, the network and the consumer.
+struct World {
+    it: Timeline,
+    now: u64,
+    // The daemon.
+    items: Vec<TimelineItem>,
+    seq: u64,
+    subscribed: bool,
+    page: usize,
+    // On the way.
+    events: VecDeque<(u64, Happened)>,
+    asked: Option<(Generation, Request)>,
+    read: Option<(Generation, HistoryPage)>,
+    repeat: Option<(u64, Happened)>,
+    // What the consumer has put together.
+    consumer: VecDeque<(u64, String)>,
+}
+
+impl World {
+    fn new(config: TimelineConfig, items: usize) -> Self {
+        let mut world = Self {
+            it: Timeline::new(config),
+            now: 0,
+            items: Vec::new(),
+            seq: 0,
+            subscribed: false,
+            page: usize::try_from(config.page).unwrap(),
+            events: VecDeque::new(),
+            asked: None,
+            read: None,
+            repeat: None,
+            consumer: VecDeque::new(),
+        };
+        for number in 0..items {
+            world.append(u8::try_from(number % 5).unwrap());
+        }
+        world.feed(Input::Open);
+        world
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.it.handle(at(self.now), input);
+        self.drain();
+    }
+
+    /// Does what the driver does after every input.
+    fn drain(&mut self) {
+        while let Some(effect) = self.it.poll_effect() {
+            match effect {
+                Effect::Load {
+                    generation,
+                    request,
+                    subscribe,
+                } => {
+                    self.subscribed |= subscribe;
+                    self.asked = Some((generation, request));
+                }
+                Effect::Unsubscribe => {
+                    self.subscribed = false;
+                    self.events.clear();
+                }
+            }
+        }
+        while let Some(update) = self.it.poll_update() {
+            self.consume(update);
+        }
+        while self.it.poll_transition().is_some() {}
+    }
+
+    fn consume(&mut self, update: Update) {
+        match update {
+            Update::Appended(item) => self.consumer.push_back((item.index, item.text.clone())),
+            Update::Prepended(items) => {
+                for item in items.iter().rev() {
+                    self.consumer.push_front((item.index, item.text.clone()));
+                }
+            }
+            Update::Grown {
+                index,
+                text,
+                item_id,
+            } => {
+                assert_eq!(item_id.as_str(), format!("itm_{index}"));
+                let entry = self.consumer.iter_mut().find(|(at, _)| *at == index);
+                entry
+                    .expect("only what the consumer has grows")
+                    .1
+                    .push_str(&text);
+            }
+            Update::Cleared => panic!("the daemon never took anything back"),
+        }
+    }
+
+    fn emit(&mut self, happened: Happened) {
+        self.seq += 1;
+        if self.subscribed {
+            self.events.push_back((self.seq, happened));
+        }
+    }
+
+    fn append(&mut self, kind: u8) {
+        let kind = match kind {
+            0 => ItemKind::User,
+            1 => ItemKind::TurnEnd,
+            2..=4 => ItemKind::Output,
+            _ => ItemKind::Message,
+        };
+        let index = u64::try_from(self.items.len()).unwrap();
+        let item = item(index, kind, &format!("[{index}]"));
+        self.items.push(item.clone());
+        self.emit(Happened::Appended(item));
+    }
+
+    /// Only items of the running turn grow, and none that is complete from the start.
+    fn grow(&mut self, back: usize) {
+        let turn = self
+            .items
+            .iter()
+            .rposition(|item| item.kind == ItemKind::TurnEnd);
+        let from = turn.map_or(0, |end| end + 1);
+        let growable: Vec<usize> = (from..self.items.len())
+            .filter(|place| self.items[*place].kind != ItemKind::User)
+            .collect();
+        if growable.is_empty() {
+            return;
+        }
+        let place = growable[growable.len() - 1 - back % growable.len()];
+        let text = format!("~{}", self.seq);
+        self.items[place].text.push_str(&text);
+        let (item_id, index) = (self.items[place].id.clone(), self.items[place].index);
+        self.emit(Happened::Delta {
+            item_id,
+            index,
+            text,
+        });
+    }
+
+    fn read(&mut self) {
+        let Some((generation, request)) = self.asked.take() else {
+            return;
+        };
+        let asked = request.history("agt_1".parse().unwrap(), u32::try_from(self.page).unwrap());
+        let limit = usize::try_from(asked.limit.unwrap()).unwrap();
+        let (items, has_more) = match asked.after {
+            Some(after) => {
+                let from = usize::try_from(after + 1).unwrap().min(self.items.len());
+                let to = (from + limit).min(self.items.len());
+                (&self.items[from..to], to < self.items.len())
+            }
+            None => {
+                let end = self.items.len();
+                let to = asked
+                    .before
+                    .map_or(end, |before| usize::try_from(before).unwrap().min(end));
+                let from = to.saturating_sub(limit);
+                (&self.items[from..to], from > 0)
+            }
+        };
+        let page = HistoryPage {
+            items: items.to_vec(),
+            has_more,
+            seq: self.seq,
+        };
+        self.read = Some((generation, page));
+    }
+
+    fn lose_requests(&mut self) {
+        self.asked = None;
+        self.read = None;
+    }
+
+    fn take(&mut self, step: Step) {
+        self.now += 10;
+        match step {
+            Step::Append(kind) => self.append(kind),
+            Step::Grow(back) => self.grow(back),
+            Step::Read => self.read(),
+            Step::Answer => {
+                if let Some((generation, page)) = self.read.take() {
+                    self.feed(Input::Loaded { generation, page });
+                }
+            }
+            Step::Fail => {
+                if let Some((generation, _)) = self.asked.take() {
+                    self.feed(Input::LoadFailed {
+                        generation,
+                        error: REJECTED,
+                    });
+                }
+            }
+            Step::Deliver(count) => {
+                for _ in 0..count {
+                    if let Some((seq, happened)) = self.events.pop_front() {
+                        self.repeat = Some((seq, happened.clone()));
+                        self.feed(Input::Event { seq, happened });
+                    }
+                }
+            }
+            Step::Repeat => {
+                if let Some((seq, happened)) = self.repeat.clone() {
+                    self.feed(Input::Event { seq, happened });
+                }
+            }
+            Step::LoadOlder => self.feed(Input::LoadOlder),
+            Step::Switch => self.feed(attached(SessionState::Resumed)),
+            Step::Reconnect => {
+                self.lose_requests();
+                self.feed(disconnected());
+                self.feed(attached(SessionState::Resumed));
+            }
+            Step::Reset => {
+                self.lose_requests();
+                self.feed(disconnected());
+                self.events.clear();
+                self.repeat = None;
+                self.seq = 0;
+                // Growth that nobody is told of.
+                self.grow(0);
+                self.append(7);
+                self.events.clear();
+                self.seq = 0;
+                self.feed(attached(SessionState::Reset));
+            }
+            Step::CloseAndOpen => {
+                self.feed(Input::Close);
+                self.grow(1);
+                self.append(5);
+                self.feed(Input::Open);
+            }
+            Step::RestartConsumer => {
+                let items = self.it.restart_consumer();
+                self.consumer = items
+                    .iter()
+                    .map(|item| (item.index, item.text.clone()))
+                    .collect();
+            }
+            Step::Timeout => {
+                if let Some(due) = self.it.poll_timeout() {
+                    self.now = self.now.max(due.as_millis());
+                    self.it.handle_timeout(due);
+                    self.drain();
+                }
+            }
+        }
+    }
+
+    /// At every moment the consumer has a run of the timeline, each text a beginning of the daemon's.
+    fn check(&self) {
+        let mut expected = self.consumer.front().map_or(0, |(index, _)| *index);
+        for (index, text) in &self.consumer {
+            assert_eq!(*index, expected, "items in order, without gaps");
+            let whole = &self.items[usize::try_from(*index).unwrap()].text;
+            assert!(whole.starts_with(text), "{index}: {text} of {whole}");
+            expected += 1;
+        }
+        assert_eq!((self.it.refused(), self.it.anomalies()), (0, 0));
+    }
+
+    /// The network is well and nothing more happens.
+    fn settle(&mut self) {
+        for round in 0..1_000 {
+            if matches!(self.it.state(), State::Live { .. }) && self.events.is_empty() {
+                return;
+            }
+            if matches!(self.it.state(), State::Failed { .. }) {
+                self.take(Step::Timeout);
+            }
+            self.take(Step::Deliver(10));
+            self.take(Step::Read);
+            self.take(Step::Answer);
+            if round % 20 == 19 {
+                // Whatever was lost on the way is made good by deadline.
+                self.take(Step::Timeout);
+            }
+        }
+        panic!("stuck in {:?}", self.it.state());
+    }
+
+    fn assert_whole(&self) {
+        let first = self
+            .consumer
+            .front()
+            .map_or(self.items.len(), |(index, _)| {
+                usize::try_from(*index).unwrap()
+            });
+        let expected: Vec<_> = self.items[first..]
+            .iter()
+            .map(|item| (item.index, item.text.clone()))
+            .collect();
+        assert_eq!(Vec::from(self.consumer.clone()), expected);
+    }
+}
+
+fn run(config: TimelineConfig, items: usize, steps: Vec<Step>) {
+    let mut world = World::new(config, items);
+    for step in steps {
+        world.take(step);
+        world.check();
+    }
+    world.settle();
+    world.assert_whole();
+    // Scrolled to its beginning, it is the whole timeline.
+    for _ in 0..1_000 {
+        if !world.it.has_older() {
+            break;
+        }
+        world.take(Step::LoadOlder);
+        world.settle();
+        world.check();
+    }
+    world.assert_whole();
+    assert!(world.consumer.front().is_none_or(|(index, _)| *index == 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn bx_2_and_inv_10_the_consumer_has_exactly_the_timeline(
+        items in 0_usize..30,
+        steps in prop::collection::vec(step(), 0..120),
+    ) {
+        let config = TimelineConfig { page: 4, ..TimelineConfig::default() };
+        run(config, items, steps);
+    }
+
+    #[test]
+    fn bx_2_and_inv_10_hold_for_a_small_window(
+        items in 0_usize..30,
+        steps in prop::collection::vec(step(), 0..120),
+    ) {
+        let config = TimelineConfig { max_items: 3, page: 4, max_kept: 6, ..TimelineConfig::default() };
+        run(config, items, steps);
+    }
+}
