@@ -388,6 +388,23 @@ fn bx_2_a_long_absence_is_fetched_page_by_page() {
 }
 
 #[test]
+fn bx_2_the_end_of_a_turn_on_a_later_page_does_not_vouch_for_an_earlier_one() {
+    let mut it = live();
+    it.handle(at(0), attached(SessionState::Reset));
+    it.handle(at(0), loaded(&it, page(1, 2, &["a", "b"], true)));
+    // Event 2, not delivered yet, makes item 3 grow; then the turn ends and the next page is read.
+    let end = HistoryPage {
+        items: vec![item(4, ItemKind::TurnEnd, "")],
+        has_more: false,
+        seq: 3,
+    };
+    it.handle(at(0), loaded(&it, end));
+    requests(&mut it);
+    it.handle(at(0), attached(SessionState::Reset));
+    assert_eq!(requests(&mut it), [Request::From(2)]);
+}
+
+#[test]
 fn item_0_can_be_asked_for() {
     let mut it = catching_up();
     it.handle(at(0), loaded(&it, page(1, 0, &["a", "b"], false)));
