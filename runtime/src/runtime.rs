@@ -164,7 +164,7 @@ impl Runtime {
         registry::add(self.inner.context.storage.as_ref(), record)?;
         let mut hosts = self.hosts();
         match hosts.get(&record.server_id) {
-            Some(host) => host.command(HostCommand::Changed(record.clone())),
+            Some(host) => host.command(HostCommand::Paired(record.clone())),
             None => {
                 let host = Host::start(&self.inner.context, record.clone())?;
                 hosts.insert(record.server_id.clone(), host);

@@ -1,12 +1,15 @@
 //! Following one agent's timeline: each item and each byte of its text once and in order, whatever happens to
 //! connections in between (BX-2).
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
 
-use bowline_machines::load::LoadError;
+use bowline_machines::{load::LoadError, timeline::Request};
 use bowline_protocol::{
     AgentId, ItemId, TimelineItem,
-    methods::{History, HistoryPage, name},
+    methods::{HistoryPage, name},
 };
 use tokio::sync::watch;
 
@@ -32,7 +35,7 @@ pub struct TimelineView {
 pub enum TimelineUpdate {
     /// The next item, with its text so far.
     Item(Arc<TimelineItem>),
-    /// The text of the newest item grew.
+    /// The text of an item grew.
     Delta {
         /// Which item.
         item_id: ItemId,
@@ -65,10 +68,7 @@ pub struct TimelineStream {
     host: Host,
     agent_id: AgentId,
     view: watch::Receiver<Arc<TimelineView>>,
-    /// Index of the next item to give out; `None` until the first view says where it begins.
-    next_index: Option<u64>,
-    /// Bytes of the text of the item before it that were given out.
-    given: usize,
+    position: Position,
     ready: VecDeque<TimelineUpdate>,
 }
 
@@ -82,8 +82,7 @@ impl TimelineStream {
             host,
             agent_id,
             view,
-            next_index: None,
-            given: 0,
+            position: Position::default(),
             ready: VecDeque::new(),
         }
     }
@@ -91,8 +90,10 @@ impl TimelineStream {
     /// Begins at that item, rather than with the newest page.
     #[must_use]
     pub fn from_index(mut self, index: u64) -> Self {
-        self.next_index = Some(index);
-        self.given = 0;
+        self.position = Position {
+            next: Some(index),
+            ..Position::default()
+        };
         self
     }
 
@@ -122,7 +123,7 @@ impl TimelineStream {
                 return Err(TimelineError::Refused(reason));
             }
             if view.loaded && !self.fill_gap(&view).await? {
-                self.take(&view.items);
+                self.position.take(&view.items, &mut self.ready);
                 if !self.ready.is_empty() {
                     continue;
                 }
@@ -135,20 +136,13 @@ impl TimelineStream {
 
     /// Fetches what comes before the view and was not given out yet: one page a call. True if there was any.
     async fn fill_gap(&mut self, view: &TimelineView) -> Result<bool, TimelineError> {
-        let (Some(next), Some(first)) = (self.next_index, view.items.first()) else {
+        let (Some(next), Some(first)) = (self.position.next, view.items.first()) else {
             return Ok(false);
         };
-        // The item before `next` may have grown after it was given out, so it must be seen again.
-        let from = if self.given > 0 { next - 1 } else { next };
-        if from >= first.index {
+        if next >= first.index {
             return Ok(false);
         }
-        let history = History {
-            agent_id: self.agent_id.clone(),
-            before: if from == 0 { Some(1) } else { None },
-            after: from.checked_sub(1),
-            limit: Some(HISTORY_PAGE),
-        };
+        let history = Request::From(next).history(self.agent_id.clone(), HISTORY_PAGE);
         let result = self
             .host
             .query(name::AGENTS_HISTORY, to_raw(&history)?)
@@ -156,34 +150,119 @@ impl TimelineStream {
         let page: HistoryPage = serde_json::from_str(result.get())
             .map_err(|error| CallError::Malformed(error.to_string()))?;
         // What the view has is newer there.
-        let before: Vec<_> = page
+        let items = page
             .items
             .into_iter()
             .filter(|item| item.index < first.index)
-            .map(Arc::new)
-            .collect();
-        self.take(&before);
+            .map(Arc::new);
+        self.position
+            .take(&items.collect::<Vec<_>>(), &mut self.ready);
+        if self.position.next == Some(next) {
+            return Err(CallError::Malformed(format!("no item {next} in its page")).into());
+        }
         Ok(true)
     }
+}
 
-    /// Gives out what these items have that was not given out yet.
-    fn take(&mut self, items: &[Arc<TimelineItem>]) {
+/// How much of a timeline was given out.
+#[derive(Debug, Default)]
+struct Position {
+    /// Index of the next item; `None` until the first view says where it begins.
+    next: Option<u64>,
+    /// Bytes given out of the text of each item that may still grow.
+    given: BTreeMap<u64, usize>,
+}
+
+impl Position {
+    /// Gives out what these items, in order of index, have that was not given out yet.
+    fn take(&mut self, items: &[Arc<TimelineItem>], ready: &mut VecDeque<TimelineUpdate>) {
         for item in items {
-            let next = *self.next_index.get_or_insert(item.index);
-            if item.index + 1 == next {
-                if let Some(grown) = item.text.get(self.given..).filter(|text| !text.is_empty()) {
-                    self.ready.push_back(TimelineUpdate::Delta {
-                        item_id: item.id.clone(),
-                        index: item.index,
-                        text: grown.to_owned(),
-                    });
-                }
-                self.given = item.text.len();
-            } else if item.index == next {
-                self.ready.push_back(TimelineUpdate::Item(Arc::clone(item)));
-                self.next_index = Some(next + 1);
-                self.given = item.text.len();
+            let next = *self.next.get_or_insert(item.index);
+            if item.index == next {
+                ready.push_back(TimelineUpdate::Item(Arc::clone(item)));
+                self.next = Some(next + 1);
+                self.given.insert(item.index, item.text.len());
+            } else if let Some(given) = self.given.get_mut(&item.index)
+                && let Some(grown) = item.text.get(*given..).filter(|text| !text.is_empty())
+            {
+                ready.push_back(TimelineUpdate::Delta {
+                    item_id: item.id.clone(),
+                    index: item.index,
+                    text: grown.to_owned(),
+                });
+                *given = item.text.len();
             }
         }
+        // What has left the window does not come back.
+        if let Some(first) = items.first() {
+            self.given = self.given.split_off(&first.index);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_protocol::ItemKind;
+
+    use super::*;
+
+    fn item(index: u64, text: &str) -> Arc<TimelineItem> {
+        let id = ItemId::from_uuid(uuid::Uuid::from_u64_pair(0, index));
+        let mut item = TimelineItem::new(id, index, ItemKind::Output, 0);
+        item.text = text.to_owned();
+        Arc::new(item)
+    }
+
+    /// What a follower that was shown these views has in the end.
+    fn follow(position: &mut Position, views: &[&[Arc<TimelineItem>]]) -> BTreeMap<u64, String> {
+        let mut shown = BTreeMap::<u64, String>::new();
+        let mut ready = VecDeque::new();
+        for view in views {
+            position.take(view, &mut ready);
+            for update in ready.drain(..) {
+                match update {
+                    TimelineUpdate::Item(item) => {
+                        assert!(shown.insert(item.index, item.text.clone()).is_none());
+                    }
+                    TimelineUpdate::Delta { index, text, .. } => {
+                        shown.get_mut(&index).unwrap().push_str(&text);
+                    }
+                }
+            }
+        }
+        shown
+    }
+
+    #[test]
+    fn bx_2_a_follower_gets_each_byte_once_whichever_views_it_sees() {
+        let views: [&[_]; 4] = [
+            &[item(3, "a")],
+            &[item(3, "abc"), item(4, "x")],
+            &[item(3, "abcd"), item(4, "x"), item(5, "")],
+            &[item(4, "xyz"), item(5, "!")],
+        ];
+        let all = follow(&mut Position::default(), &views);
+        let last = follow(&mut Position::default(), &[views[2], views[3]]);
+        let expected: BTreeMap<_, _> = [(3, "abcd"), (4, "xyz"), (5, "!")]
+            .map(|(n, text)| (n, text.to_owned()))
+            .into();
+        assert_eq!(all, expected);
+        assert_eq!(last, expected);
+    }
+
+    #[test]
+    fn a_follower_that_begins_later_is_given_nothing_earlier() {
+        let mut position = Position {
+            next: Some(4),
+            ..Position::default()
+        };
+        let shown = follow(
+            &mut position,
+            &[
+                &[item(3, "a"), item(4, "x")],
+                &[item(3, "ab"), item(4, "x")],
+            ],
+        );
+        assert_eq!(shown, [(4, "x".to_owned())].into());
     }
 }

@@ -47,8 +47,8 @@ pub(crate) struct HostContext {
 
 /// What a host's driver can be told.
 pub(crate) enum HostCommand {
-    /// The registry has other addresses or another name for it.
-    Changed(HostRecord),
+    /// It was paired again, with these addresses, this name and this key.
+    Paired(HostRecord),
     /// Fetch the directory again.
     Refresh,
     /// The user wants that path.
