@@ -410,11 +410,13 @@ impl Driver {
 
     fn on_command(&mut self, now: Moment, command: HostCommand) {
         match command {
-            HostCommand::Changed(record) => {
+            HostCommand::Paired(record) => {
                 self.record = record;
                 let connections = self.connections();
                 self.machine
                     .handle(now, host::Input::ConnectionsChanged(connections));
+                // Whatever the daemon refused this device for is over.
+                self.machine.handle(now, host::Input::ReconnectNow);
             }
             HostCommand::Refresh => self.directory.handle(now, directory::Input::Refresh),
             HostCommand::Select(address) => {
