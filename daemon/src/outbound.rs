@@ -11,7 +11,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use bowline_machines::{Moment, Path};
@@ -140,13 +140,23 @@ impl Outbound {
             if !state.frames.is_empty() || state.closed.is_some() {
                 return Poll::Ready(());
             }
-            match &mut state.waker {
-                Some(waker) => waker.clone_from(context.waker()),
-                none => *none = Some(context.waker().clone()),
-            }
+            remember(&mut state.waker, context);
             Poll::Pending
         })
         .await;
+    }
+
+    /// The close reason, once there is one; also wakes for frames. For the one consumer while it has no
+    /// room to drain into.
+    pub fn poll_closed(&self, context: &Context<'_>) -> Poll<Reason> {
+        let mut state = self.lock();
+        match state.closed {
+            Some(reason) => Poll::Ready(reason),
+            None => {
+                remember(&mut state.waker, context);
+                Poll::Pending
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -169,6 +179,13 @@ impl std::fmt::Debug for Outbound {
             .field("bytes", &state.bytes)
             .field("closed", &state.closed)
             .finish()
+    }
+}
+
+fn remember(place: &mut Option<Waker>, context: &Context<'_>) {
+    match place {
+        Some(waker) => waker.clone_from(context.waker()),
+        none => *none = Some(context.waker().clone()),
     }
 }
 

@@ -1,7 +1,28 @@
-//! Connections: one socket each, from handshake to close.
+//! Connections: one socket each, from handshake to close (SV-4).
+//!
+//! * [`socket`] is what is needed of a socket; [`websocket`] is the one there is so far
+//! * [`handshake`] brings a socket to the point where it is attached to its session
+//! * [`link`] makes JSON-RPC texts of messages (or, for the local socket, of lines)
+//! * [`driver`] runs an open connection; [`requests`] and [`answers`] are its two ends
+//! * [`registry`] lists them all
 
+mod access;
+mod answers;
+mod driver;
+mod environment;
+mod handshake;
+mod link;
+mod registry;
+mod requests;
 mod socket;
 mod websocket;
 
+pub use environment::{Environment, WRITE_STALL};
+pub use handshake::{list, serve};
+pub use registry::{ConnectionInfo, Entry, Kind, Listed, Registry, Who};
 pub use socket::{Gone, MessageSocket, Received};
 pub use websocket::WebSocket;
+
+pub(crate) use access::LOCAL_METHODS;
+pub(crate) use handshake::serve_local;
+pub(crate) use link::{Heard, Link};

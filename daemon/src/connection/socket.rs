@@ -45,5 +45,5 @@ pub trait MessageSocket: Send + Unpin + 'static {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>>;
 
     /// Says why, and ends the socket such that the peer can read it. The caller bounds the time.
-    fn close(self, reason: Reason) -> impl Future<Output = ()> + Send;
+    fn close(&mut self, reason: Reason) -> impl Future<Output = ()> + Send;
 }

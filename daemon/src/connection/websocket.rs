@@ -95,7 +95,7 @@ where
         Pin::new(&mut self.inner).poll_flush(cx).map_err(|_| Gone)
     }
 
-    async fn close(mut self, reason: Reason) {
+    async fn close(&mut self, reason: Reason) {
         if let Some(code) = reason.close_code() {
             let frame = CloseFrame {
                 code: CloseCode::from(code),
@@ -103,7 +103,7 @@ where
             };
             let _ = self.inner.send(Message::Close(Some(frame))).await;
         }
-        let mut stream = self.inner.into_inner();
+        let stream = self.inner.get_mut();
         let _ = stream.shutdown().await;
         let (mut scratch, mut drained) = ([0; 1024], 0);
         while drained < MAX_DRAIN {
@@ -170,7 +170,7 @@ mod tests {
             received(&mut server).await,
             Received::Broken(Reason::CryptoFailed)
         );
-        let close = tokio::spawn(server.close(Reason::CryptoFailed));
+        let close = tokio::spawn(async move { server.close(Reason::CryptoFailed).await });
         let Message::Close(Some(frame)) = client.next().await.unwrap().unwrap() else {
             panic!("no close frame");
         };

@@ -1,0 +1,190 @@
+//! Answers on their way out: encoded, bounded, and put together again where they belong to a batch.
+
+use bowline_protocol::{
+    RpcReason,
+    error::RpcError,
+    rpc::{Id, append_batch_item, begin_batch, end_batch, write_error, write_response},
+};
+
+use crate::service::Answer;
+
+/// Bytes of a response around its result and id.
+const FRAMING: usize = 48;
+
+/// Finished texts, in order. One buffer serves all connections of a thread.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Answers {
+    /// Adds a text that `write` appends to the buffer; nothing appended is no text.
+    pub(super) fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        if self.bytes.len() > start {
+            self.ends.push(self.bytes.len());
+        }
+    }
+
+    /// The texts.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.ends.iter().filter_map(move |end| {
+            let text = self.bytes.get(start..*end);
+            start = *end;
+            text
+        })
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Forgets the texts; gives memory beyond `keep` bytes back.
+    pub(super) fn clear(&mut self, keep: usize) {
+        self.bytes.clear();
+        self.bytes.shrink_to(keep);
+        self.ends.clear();
+        self.ends.shrink_to(keep / 16);
+    }
+}
+
+/// Appends the response to one request. A result over the limit is an error of that request alone (lesson 1).
+pub(super) fn encode(out: &mut Vec<u8>, id: &Id<'_>, answer: &Answer, max: usize) {
+    match answer {
+        Ok(result) if result.get().len() + id.as_json().len() + FRAMING <= max => {
+            write_response(out, id, result.get());
+        }
+        Ok(result) => write_error(out, id, &too_large(result.get().len(), max)),
+        Err(error) => write_error(out, id, error),
+    }
+}
+
+fn too_large(bytes: usize, max: usize) -> RpcError {
+    RpcError::new(
+        RpcReason::ResponseTooLarge,
+        format!("the result has {bytes} bytes, the limit is {max}; ask for a smaller page"),
+    )
+}
+
+/// A batch whose requests are not all answered.
+#[derive(Debug)]
+pub(super) struct Batch {
+    waiting: usize,
+    text: Vec<u8>,
+    overflowed: bool,
+}
+
+impl Batch {
+    /// A batch; the caller's own hold on it counts as one answer awaited.
+    pub(super) fn new() -> Self {
+        let mut text = Vec::new();
+        begin_batch(&mut text);
+        Self {
+            waiting: 1,
+            text,
+            overflowed: false,
+        }
+    }
+
+    /// One more answer is awaited.
+    pub(super) const fn expect(&mut self) {
+        self.waiting += 1;
+    }
+
+    /// Adds one answer.
+    pub(super) fn add(&mut self, id: &Id<'_>, answer: &Answer, max: usize) {
+        let mut item = Vec::new();
+        encode(&mut item, id, answer, max);
+        // The whole batch is one text and has one text's limit.
+        if self.text.len() + item.len() + 2 > max {
+            let error = too_large(self.text.len() + item.len(), max);
+            item.clear();
+            write_error(&mut item, id, &error);
+        }
+        if self.text.len() + item.len() + 2 > max {
+            self.overflowed = true;
+        } else {
+            append_batch_item(&mut self.text, &item);
+        }
+    }
+
+    /// One awaited answer is there; whether it was the last.
+    pub(super) const fn release(&mut self) -> bool {
+        self.waiting = self.waiting.saturating_sub(1);
+        self.waiting == 0
+    }
+
+    /// Appends the finished text; a batch of notifications has none.
+    pub(super) fn finish(mut self, out: &mut Vec<u8>, max: usize) {
+        if self.overflowed {
+            // Not even the errors fit. One error says so for all.
+            write_error(out, &Id::NULL, &too_large(self.text.len(), max));
+        } else if self.text.len() > 1 {
+            end_batch(&mut self.text);
+            out.append(&mut self.text);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::answer;
+
+    fn text(bytes: &[u8]) -> String {
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn lesson_1_an_oversize_result_is_an_error_of_that_request() {
+        let mut out = Vec::new();
+        encode(&mut out, &Id::number(7), &answer(&"x".repeat(5_000)), 4_096);
+        let out = text(&out);
+        assert!(
+            out.contains("response_too_large") && out.contains("\"id\":7"),
+            "{out}"
+        );
+        assert!(out.len() < 4_096);
+    }
+
+    #[test]
+    fn a_batch_is_answered_as_one_text_within_the_limit() {
+        let mut batch = Batch::new();
+        for id in 0..3 {
+            batch.expect();
+            batch.add(&Id::number(id), &answer(&"x".repeat(1_800)), 4_096);
+            assert!(!batch.release());
+        }
+        assert!(batch.release());
+        let mut out = Vec::new();
+        batch.finish(&mut out, 4_096);
+        assert!(out.len() <= 4_096);
+        let items: Vec<serde_json::Value> = serde_json::from_slice(&out).unwrap();
+        assert_eq!(items.len(), 3);
+        assert!(items[1].get("result").is_some());
+        assert_eq!(items[2]["error"]["data"]["reason"], "response_too_large");
+    }
+
+    #[test]
+    fn a_batch_of_notifications_has_no_answer() {
+        let mut batch = Batch::new();
+        assert!(batch.release());
+        let mut answers = Answers::default();
+        answers.add(|out| batch.finish(out, 4_096));
+        assert!(answers.is_empty());
+    }
+
+    #[test]
+    fn texts_come_out_as_they_went_in() {
+        let mut answers = Answers::default();
+        answers.add(|out| out.extend_from_slice(b"one"));
+        answers.add(|_| {});
+        answers.add(|out| out.extend_from_slice(b"two"));
+        assert_eq!(answers.texts().collect::<Vec<_>>(), [b"one", b"two"]);
+        answers.clear(1_024);
+        assert_eq!(answers.texts().count(), 0);
+    }
+}

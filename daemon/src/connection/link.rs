@@ -1,0 +1,136 @@
+//! JSON-RPC texts over a socket: sealed in Noise messages, or (local socket) one a line. The driver is the same.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    task::{Context, Poll, ready},
+};
+
+use bowline_protocol::{Reason, seal::Channel};
+
+use super::{Gone, MessageSocket, Received};
+
+/// What a link brought.
+#[derive(Debug)]
+pub(crate) enum Heard<'b> {
+    /// A whole text.
+    Text(&'b [u8]),
+    /// Part of one, or proof of life.
+    More,
+    /// The peer sends no more, but may still read what it asked for.
+    HalfClosed,
+    /// The socket ended.
+    Gone,
+    /// The peer broke the rules; nothing more is read.
+    Broken(Reason),
+}
+
+/// Texts both ways.
+pub(crate) trait Link: Send + Unpin + 'static {
+    /// The next thing heard, with the bytes it took on the wire. `buffer` is working space that holds the text.
+    fn poll_text<'b>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &'b mut Vec<u8>,
+    ) -> Poll<(Heard<'b>, usize)>;
+
+    /// Whether one more text may be fed.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>>;
+
+    /// Takes one text, after [`Link::poll_ready`]; gives its bytes on the wire.
+    fn feed(&mut self, text: &[u8], scratch: &mut Vec<u8>) -> Result<usize, Gone>;
+
+    /// Writes out everything fed.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>>;
+
+    /// Says why, and ends the socket such that the peer can read it. The caller bounds the time.
+    fn close(&mut self, reason: Reason) -> impl Future<Output = ()> + Send;
+}
+
+/// A message socket behind an established channel (BX-3).
+pub(crate) struct Sealed<S> {
+    socket: S,
+    channel: Channel,
+    /// Chunks of a long text that the socket had no room for yet.
+    waiting: VecDeque<Vec<u8>>,
+}
+
+impl<S: MessageSocket> Sealed<S> {
+    pub(crate) const fn new(socket: S, channel: Channel) -> Self {
+        Self {
+            socket,
+            channel,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        if self.waiting.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        while !self.waiting.is_empty() {
+            ready!(self.socket.poll_ready(cx))?;
+            if let Some(message) = self.waiting.pop_front() {
+                self.socket.feed(message)?;
+            }
+        }
+        self.waiting = VecDeque::new();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: MessageSocket> Link for Sealed<S> {
+    fn poll_text<'b>(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &'b mut Vec<u8>,
+    ) -> Poll<(Heard<'b>, usize)> {
+        let message = match ready!(self.socket.poll_recv(cx)) {
+            Received::Message(message) => message,
+            Received::Alive => return Poll::Ready((Heard::More, 0)),
+            Received::Gone => return Poll::Ready((Heard::Gone, 0)),
+            Received::Broken(reason) => return Poll::Ready((Heard::Broken(reason), 0)),
+        };
+        let heard = match self.channel.open(&message, buffer) {
+            Ok(Some(text)) => Heard::Text(text),
+            Ok(None) => Heard::More,
+            Err(error) => Heard::Broken(error.reason()),
+        };
+        Poll::Ready((heard, message.len()))
+    }
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        ready!(self.poll_waiting(cx))?;
+        self.socket.poll_ready(cx)
+    }
+
+    fn feed(&mut self, text: &[u8], scratch: &mut Vec<u8>) -> Result<usize, Gone> {
+        let Self {
+            socket,
+            channel,
+            waiting,
+        } = self;
+        let (mut wire, mut fed) = (0, Ok(()));
+        let mut first = true;
+        let sealed = channel.seal(text, scratch, |message| {
+            wire += message.len();
+            if std::mem::take(&mut first) {
+                fed = socket.feed(message);
+            } else {
+                waiting.push_back(message);
+            }
+        });
+        fed?;
+        // A channel that cannot seal is used up; the peer can be told nothing through it.
+        sealed.map(|()| wire).map_err(|_| Gone)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        ready!(self.poll_waiting(cx))?;
+        self.socket.poll_flush(cx)
+    }
+
+    async fn close(&mut self, reason: Reason) {
+        self.socket.close(reason).await;
+    }
+}

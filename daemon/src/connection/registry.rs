@@ -1,0 +1,372 @@
+//! Every open connection, for listings (SV-5), shutdown and the sweep for silent peers.
+//!
+//! A connection's task writes a few relaxed atomics as it goes; nobody waits for anybody.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bowline_machines::{Moment, Path, connection::State};
+use bowline_protocol::{DeviceId, Reason};
+use serde::Serialize;
+
+use crate::outbound::{ConnectionHandle, Outbound};
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A device's, attached to its session.
+    Session,
+    /// Measures the path only (INV-8).
+    Probe,
+    /// On the local socket.
+    Local,
+}
+
+/// Who is at the other end, known once the handshake is done.
+#[derive(Clone, Debug)]
+pub struct Who {
+    /// What the connection is for.
+    pub kind: Kind,
+    /// Short hash of the session key; absent where there is no session.
+    pub session: Option<String>,
+    /// The paired device.
+    pub device: Option<DeviceId>,
+    /// Name and version of the client program, as it says.
+    pub client: Option<String>,
+}
+
+/// One connection, as its task and everybody else see it.
+#[derive(Debug)]
+pub struct Entry {
+    handle: ConnectionHandle,
+    peer: Option<SocketAddr>,
+    opened_at: Moment,
+    who: OnceLock<Box<Who>>,
+    state: AtomicU8,
+    /// Since when the socket takes no more bytes; 0 while it does.
+    blocked_since: AtomicU64,
+    served: AtomicU64,
+    pending: AtomicU32,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+}
+
+/// Names of the machine's states, by the number stored.
+const STATES: [&str; 6] = ["new", "active", "processing", "idle", "closing", "closed"];
+
+impl Entry {
+    /// Number and queue, for the ledger.
+    pub const fn handle(&self) -> &ConnectionHandle {
+        &self.handle
+    }
+
+    /// The outbound queue.
+    pub const fn outbound(&self) -> &Outbound {
+        &self.handle.outbound
+    }
+
+    /// Who is at the other end, once known.
+    pub fn who(&self) -> Option<&Who> {
+        self.who.get().map(Box::as_ref)
+    }
+
+    /// Notes who it is; the first word stands.
+    pub fn identify(&self, who: Who) {
+        let _ = self.who.set(Box::new(who));
+    }
+
+    /// Notes bytes received.
+    pub fn heard(&self, now: Moment, bytes: usize) {
+        self.handle.outbound.touch(now);
+        self.bytes_in.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Notes bytes handed to the socket.
+    pub fn sent(&self, bytes: usize) {
+        self.bytes_out.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Notes whether the socket takes bytes.
+    pub fn blocked(&self, now: Moment, blocked: bool) {
+        let since = self.blocked_since.load(Relaxed);
+        if blocked && since == 0 {
+            self.blocked_since.store(now.as_millis().max(1), Relaxed);
+        } else if !blocked && since != 0 {
+            self.blocked_since.store(0, Relaxed);
+        }
+    }
+
+    /// Notes where the machine stands.
+    pub fn note(&self, state: &State, served: u64, pending: u32) {
+        let number = match state {
+            State::New { .. } => 0,
+            State::Active => 1,
+            State::Processing { .. } => 2,
+            State::Idle { .. } => 3,
+            State::Closing { .. } => 4,
+            State::Closed { .. } => 5,
+        };
+        self.state.store(number, Relaxed);
+        self.served.store(served, Relaxed);
+        self.pending.store(pending, Relaxed);
+    }
+
+    fn row(&self, now: Moment) -> ConnectionInfo {
+        let who = self.who();
+        let since = |moment: u64| {
+            let elapsed = now.since(Moment::from_millis(moment)).as_millis();
+            u64::try_from(elapsed).unwrap_or(u64::MAX)
+        };
+        ConnectionInfo {
+            id: self.handle.id,
+            kind: who.map(|who| who.kind),
+            state: STATES
+                .get(usize::from(self.state.load(Relaxed)))
+                .copied()
+                .unwrap_or("closed"),
+            path: self.handle.path,
+            peer: self.peer,
+            session: who.and_then(|who| who.session.clone()),
+            device_id: who.and_then(|who| who.device.clone()),
+            client: who.and_then(|who| who.client.clone()),
+            age_ms: since(self.opened_at.as_millis()),
+            silent_ms: since(self.handle.outbound.last_active().as_millis()),
+            served: self.served.load(Relaxed),
+            pending: self.pending.load(Relaxed),
+            bytes_in: self.bytes_in.load(Relaxed),
+            bytes_out: self.bytes_out.load(Relaxed),
+            queued_bytes: self.handle.outbound.queued_bytes(),
+        }
+    }
+}
+
+/// One row of `connections.list`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConnectionInfo {
+    /// Number of the connection in this process; never on a session's wire (INV-4).
+    pub id: u64,
+    /// What it is for; absent during the handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// Where its machine stands.
+    pub state: &'static str,
+    /// Which way it came.
+    pub path: Path,
+    /// Address of the other end, for a direct one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<SocketAddr>,
+    /// Short hash of the session key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// The paired device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<DeviceId>,
+    /// The client program, as it says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Milliseconds since it was accepted.
+    pub age_ms: u64,
+    /// Milliseconds since anything was received.
+    pub silent_ms: u64,
+    /// Requests taken so far.
+    pub served: u64,
+    /// Requests being worked on.
+    pub pending: u32,
+    /// Bytes received, sealed as they are.
+    pub bytes_in: u64,
+    /// Bytes sent, sealed as they are.
+    pub bytes_out: u64,
+    /// Bytes waiting to be sent.
+    pub queued_bytes: usize,
+}
+
+/// All open connections.
+#[derive(Debug, Default)]
+pub struct Registry {
+    next: AtomicU64,
+    entries: Mutex<BTreeMap<u64, Arc<Entry>>>,
+}
+
+/// Keeps a connection listed; dropping it ends that.
+#[derive(Debug)]
+pub struct Listed {
+    registry: Arc<Registry>,
+    entry: Arc<Entry>,
+}
+
+impl Listed {
+    /// The entry.
+    pub const fn entry(&self) -> &Arc<Entry> {
+        &self.entry
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.registry.lock().remove(&self.entry.handle.id);
+    }
+}
+
+impl Registry {
+    /// Lists a new connection.
+    pub fn open(self: &Arc<Self>, path: Path, peer: Option<SocketAddr>, now: Moment) -> Listed {
+        let entry = Arc::new(Entry {
+            handle: ConnectionHandle {
+                id: self.next.fetch_add(1, Relaxed) + 1,
+                path,
+                outbound: Outbound::new(),
+            },
+            peer,
+            opened_at: now,
+            who: OnceLock::new(),
+            state: AtomicU8::new(0),
+            blocked_since: AtomicU64::new(0),
+            served: AtomicU64::new(0),
+            pending: AtomicU32::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+        });
+        entry.outbound().touch(now);
+        self.lock().insert(entry.handle.id, Arc::clone(&entry));
+        Listed {
+            registry: Arc::clone(self),
+            entry,
+        }
+    }
+
+    /// Every connection, oldest first.
+    pub fn list(&self, now: Moment) -> Vec<ConnectionInfo> {
+        let entries: Vec<_> = self.lock().values().cloned().collect();
+        entries.iter().map(|entry| entry.row(now)).collect()
+    }
+
+    /// How many there are, and how many there ever were.
+    pub fn counts(&self) -> (usize, u64) {
+        (self.lock().len(), self.next.load(Relaxed))
+    }
+
+    /// Asks every connection to close.
+    pub fn close_all(&self, reason: Reason) {
+        let entries: Vec<_> = self.lock().values().cloned().collect();
+        for entry in entries {
+            entry.outbound().close(reason);
+        }
+    }
+
+    /// Closes remote connections that have been silent for `silence`, and all that have taken no bytes for
+    /// `stall` (lessons 2, 6, 19).
+    pub fn sweep(&self, now: Moment, silence: Option<Duration>, stall: Duration) {
+        let entries: Vec<_> = self.lock().values().cloned().collect();
+        for entry in entries {
+            let heard = entry.outbound().last_active();
+            let blocked = entry.blocked_since.load(Relaxed);
+            if blocked != 0 && now.since(Moment::from_millis(blocked)) > stall {
+                entry.outbound().close(Reason::SlowConsumer);
+            } else if entry.handle.path != Path::Local
+                && silence.is_some_and(|silence| now.since(heard) > silence)
+            {
+                entry.outbound().close(Reason::HeartbeatTimeout);
+            }
+        }
+    }
+
+    /// Gives every connection its full time again: this machine slept, and nobody is to blame (lesson 5).
+    pub fn forgive(&self, now: Moment) {
+        for entry in self.lock().values() {
+            entry.outbound().touch(now);
+            entry.blocked_since.store(0, Relaxed);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Entry>>> {
+        // Nothing panics while the lock is held; a poisoned one still holds a valid map.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn at(seconds: u64) -> Moment {
+        Moment::from_millis(seconds * 1_000)
+    }
+
+    #[test]
+    fn sv_5_a_connection_is_listed_while_it_lives() {
+        let registry = Arc::new(Registry::default());
+        let first = registry.open(Path::Direct, None, at(1));
+        let second = registry.open(Path::Local, None, at(2));
+        first.entry().heard(at(3), 10);
+        let rows = registry.list(at(5));
+        assert_eq!(rows.len(), 2);
+        assert_eq!(
+            (rows[0].age_ms, rows[0].silent_ms, rows[0].bytes_in),
+            (4_000, 2_000, 10)
+        );
+        drop(first);
+        assert_eq!(registry.list(at(5)).len(), 1);
+        drop(second);
+        assert_eq!(registry.counts(), (0, 2));
+    }
+
+    #[test]
+    fn lessons_2_and_6_a_silent_remote_peer_is_closed_and_a_local_one_is_not() {
+        let registry = Arc::new(Registry::default());
+        let remote = registry.open(Path::Direct, None, at(0));
+        let local = registry.open(Path::Local, None, at(0));
+        registry.sweep(at(60), Some(60 * SECOND), 10 * SECOND);
+        assert_eq!(remote.entry().outbound().close_reason(), None);
+        registry.sweep(at(61), None, 10 * SECOND);
+        assert_eq!(
+            remote.entry().outbound().close_reason(),
+            None,
+            "0s is never"
+        );
+        registry.sweep(at(61), Some(60 * SECOND), 10 * SECOND);
+        assert_eq!(
+            remote.entry().outbound().close_reason(),
+            Some(Reason::HeartbeatTimeout)
+        );
+        assert_eq!(local.entry().outbound().close_reason(), None);
+    }
+
+    #[test]
+    fn lesson_19_a_peer_that_takes_no_bytes_is_closed() {
+        let registry = Arc::new(Registry::default());
+        let slow = registry.open(Path::Local, None, at(0));
+        slow.entry().blocked(at(5), true);
+        slow.entry().blocked(at(9), true);
+        registry.sweep(at(15), None, 10 * SECOND);
+        assert_eq!(slow.entry().outbound().close_reason(), None);
+        slow.entry().blocked(at(15), false);
+        registry.sweep(at(16), None, 10 * SECOND);
+        assert_eq!(slow.entry().outbound().close_reason(), None, "it caught up");
+        slow.entry().blocked(at(16), true);
+        registry.sweep(at(27), None, 10 * SECOND);
+        assert_eq!(
+            slow.entry().outbound().close_reason(),
+            Some(Reason::SlowConsumer)
+        );
+    }
+
+    #[test]
+    fn lesson_5_nobody_expires_for_the_time_this_machine_slept() {
+        let registry = Arc::new(Registry::default());
+        let remote = registry.open(Path::Direct, None, at(0));
+        registry.forgive(at(10_000));
+        registry.sweep(at(10_001), Some(60 * SECOND), 10 * SECOND);
+        assert_eq!(remote.entry().outbound().close_reason(), None);
+    }
+}
