@@ -5,8 +5,11 @@
 
 pub mod agents;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod connection;
+pub mod control;
+pub mod daemon;
 pub mod identity;
 pub mod ledger;
 pub mod listener;
@@ -15,3 +18,7 @@ pub mod outbound;
 pub mod service;
 pub mod state_dir;
 pub mod store;
+pub mod system;
+
+/// Version of the daemon, as the welcome says it.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,3 +1,7 @@
-//! The `bowline-daemon` binary.
+//! The `bowline-daemon` binary: everything is in the library, for app authors who build their own.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bowline_daemon::commands::main()
+}

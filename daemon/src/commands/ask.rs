@@ -1,0 +1,184 @@
+//! The commands that ask a running daemon and print what it says.
+
+use std::{
+    path::Path,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use bowline_protocol::{
+    DeviceId,
+    methods::{Empty, name},
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    Failure,
+    table::{span, table},
+};
+use crate::control::client::call;
+
+/// Parameters of `devices.revoke`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Revoke {
+    device_id: DeviceId,
+}
+
+/// Rows of a listing, as JSON: this program may be older or newer than the daemon it asks.
+#[derive(Deserialize)]
+struct Rows {
+    #[serde(alias = "sessions", alias = "connections", alias = "devices")]
+    rows: Vec<Value>,
+}
+
+pub(super) fn status(socket: &Path, json: bool) -> Result<(), Failure> {
+    let status: Value = call(socket, name::DAEMON_STATUS, &Empty {})?;
+    if json {
+        println!("{status}");
+        return Ok(());
+    }
+    let listen = status.get("listen").and_then(Value::as_array);
+    let listen: Vec<_> = listen
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    println!(
+        "{} ({}), version {}",
+        text(&status, "name"),
+        text(&status, "serverId"),
+        text(&status, "version")
+    );
+    println!(
+        "process      {}, up {}",
+        text(&status, "pid"),
+        span(number(&status, "uptimeMs"))
+    );
+    println!("listening    {}", listen.join(", "));
+    println!("state        {}", text(&status, "stateDir"));
+    println!("devices      {}", text(&status, "devices"));
+    println!("sessions     {}", text(&status, "sessions"));
+    println!(
+        "connections  {} ({} so far)",
+        text(&status, "connections"),
+        text(&status, "connectionsTotal")
+    );
+    Ok(())
+}
+
+pub(super) fn sessions(socket: &Path, json: bool) -> Result<(), Failure> {
+    let head = [
+        "SESSION",
+        "DEVICE",
+        "STATE",
+        "NEXT",
+        "CONNECTIONS",
+        "REPLAY",
+        "LAST SEEN",
+    ];
+    list(socket, name::SESSIONS_LIST, json, &head, |row| {
+        let key = text(row, "externalSessionKey");
+        vec![
+            bowline_protocol::identity::short_hash(&key),
+            text(row, "deviceId"),
+            text(row, "state"),
+            text(row, "nextSeq"),
+            row.get("connections")
+                .and_then(Value::as_array)
+                .map_or(0, Vec::len)
+                .to_string(),
+            text(row, "replayEvents"),
+            ago(row, "lastSeenAt"),
+        ]
+    })
+}
+
+pub(super) fn connections(socket: &Path, json: bool) -> Result<(), Failure> {
+    let head = [
+        "ID", "KIND", "STATE", "PATH", "PEER", "SESSION", "AGE", "SILENT", "SERVED", "PENDING",
+        "IN", "OUT",
+    ];
+    list(socket, name::CONNECTIONS_LIST, json, &head, |row| {
+        vec![
+            text(row, "id"),
+            text(row, "kind"),
+            text(row, "state"),
+            text(row, "path"),
+            text(row, "peer"),
+            text(row, "session"),
+            span(number(row, "ageMs")),
+            span(number(row, "silentMs")),
+            text(row, "served"),
+            text(row, "pending"),
+            text(row, "bytesIn"),
+            text(row, "bytesOut"),
+        ]
+    })
+}
+
+pub(super) fn devices(socket: &Path, json: bool) -> Result<(), Failure> {
+    let head = ["DEVICE", "NAME", "PLATFORM", "PAIRED", "LAST SEEN", ""];
+    list(socket, name::DEVICES_LIST, json, &head, |row| {
+        let revoked = row.get("revoked").and_then(Value::as_bool) == Some(true);
+        vec![
+            text(row, "deviceId"),
+            text(row, "name"),
+            text(row, "platform"),
+            ago(row, "pairedAt"),
+            ago(row, "lastSeenAt"),
+            if revoked {
+                "revoked".to_owned()
+            } else {
+                String::new()
+            },
+        ]
+    })
+}
+
+pub(super) fn revoke(socket: &Path, device_id: DeviceId) -> Result<(), Failure> {
+    let params = Revoke {
+        device_id: device_id.clone(),
+    };
+    let Empty {} = call(socket, name::DEVICES_REVOKE, &params)?;
+    println!("{device_id} is revoked; its connections are cut.");
+    Ok(())
+}
+
+fn list(
+    socket: &Path,
+    method: &str,
+    json: bool,
+    head: &[&str],
+    cells: impl Fn(&Value) -> Vec<String>,
+) -> Result<(), Failure> {
+    if json {
+        let whole: Value = call(socket, method, &Empty {})?;
+        println!("{whole}");
+        return Ok(());
+    }
+    let listing: Rows = call(socket, method, &Empty {})?;
+    let rows: Vec<_> = listing.rows.iter().map(cells).collect();
+    print!("{}", table(head, &rows));
+    Ok(())
+}
+
+fn text(row: &Value, key: &str) -> String {
+    match row.get(key) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => "-".to_owned(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn number(row: &Value, key: &str) -> u64 {
+    row.get(key).and_then(Value::as_u64).unwrap_or_default()
+}
+
+fn ago(row: &Value, key: &str) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    });
+    format!("{} ago", span(now.saturating_sub(number(row, key))))
+}

@@ -1,0 +1,352 @@
+//! The command line of `bowline-daemon` (`docs/commands.md`).
+
+mod ask;
+mod pair;
+mod run;
+mod table;
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
+
+use crate::{
+    config::{
+        self, AdvertisedAddress, ConfigError, Lapse, LogFormat, Overrides, RelayUrl, Settings,
+    },
+    control::client::CallError,
+};
+
+/// What the process ends with (`docs/commands.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Done = 0,
+    Failed = 1,
+    Usage = 2,
+    NotReachable = 3,
+    Refused = 4,
+}
+
+/// A message for people, and the exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(exit: Exit, message: impl ToString) -> Self {
+        Self {
+            exit,
+            message: message.to_string(),
+        }
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self::new(Exit::Failed, error)
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        let exit = match &error {
+            CallError::NotReachable { .. } => Exit::NotReachable,
+            CallError::Broken { .. } => Exit::Failed,
+            CallError::Refused(error) => match error.reason() {
+                Some(bowline_protocol::RpcReason::Forbidden) => Exit::Refused,
+                _ => Exit::Failed,
+            },
+        };
+        Self::new(exit, error)
+    }
+}
+
+/// Bowline's daemon: keeps the sessions of your apps with this machine.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bowline-daemon",
+    version,
+    about,
+    after_help = "Without a command it runs: `bowline-daemon --listen 0.0.0.0:4717` is `bowline-daemon run --listen …`.\n\
+        Exit codes: 0 done, 1 failed, 2 usage, 3 no daemon reachable, 4 refused."
+)]
+struct Cli {
+    #[command(flatten)]
+    shared: Shared,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Args)]
+struct Shared {
+    /// Configuration file (TOML)
+    #[arg(long, global = true, value_name = "FILE", env = "BOWLINE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Directory of identity and database
+    #[arg(long, global = true, value_name = "DIR", env = "BOWLINE_STATE_DIR")]
+    state_dir: Option<PathBuf>,
+    /// Local control socket [default: daemon.sock in the state directory]
+    #[arg(long, global = true, value_name = "PATH", env = "BOWLINE_SOCKET")]
+    socket: Option<PathBuf>,
+    /// Log filter, for example `info` or `bowline_daemon=debug` [default: info]
+    #[arg(long, global = true, value_name = "FILTER", env = "BOWLINE_LOG")]
+    log: Option<String>,
+    /// Form of log lines on standard error [default: text]
+    #[arg(long, global = true, value_name = "FORM", env = "BOWLINE_LOG_FORMAT")]
+    log_format: Option<LogForm>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogForm {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon (what happens without a command)
+    Run(RunFlags),
+    /// Offer a device one chance to pair: prints a link and a QR code
+    Pair {
+        /// How long the offer is good for, for example 10m
+        #[arg(long, default_value = "10m", value_name = "DURATION")]
+        ttl: Lapse,
+        /// Print {"offer","expiresAt"} instead
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how the daemon is
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List sessions
+    Sessions {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List open connections
+    Connections {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List paired devices, or revoke one
+    Devices {
+        #[command(subcommand)]
+        command: Option<DevicesCommand>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look at the configuration
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DevicesCommand {
+    /// List paired devices (what happens without a command)
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Withdraw a device's pairing and cut its connections
+    Revoke {
+        /// As `devices list` shows it: dev_…
+        id: bowline_protocol::DeviceId,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check the configuration and print what is in force
+    Check(RunFlags),
+}
+
+/// Flags of `run`.
+#[derive(Clone, Debug, Default, Args)]
+struct RunFlags {
+    /// Where to listen; repeatable; port 0 picks a free one [default: 127.0.0.1:4717]
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        env = "BOWLINE_LISTEN",
+        value_delimiter = ','
+    )]
+    listen: Vec<SocketAddr>,
+    /// A relay to register with; repeatable
+    #[arg(long, value_name = "URL", env = "BOWLINE_RELAY", value_delimiter = ',')]
+    relay: Vec<RelayUrl>,
+    /// The daemon's name, for people [default: the machine's name]
+    #[arg(long, value_name = "NAME", env = "BOWLINE_NAME")]
+    name: Option<String>,
+    /// What offers list instead of the addresses bound; repeatable
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        env = "BOWLINE_ADVERTISE",
+        value_delimiter = ','
+    )]
+    advertise: Vec<AdvertisedAddress>,
+}
+
+impl Shared {
+    fn settings(self, run: RunFlags) -> Result<Settings, Failure> {
+        Ok(config::load(Overrides {
+            config: self.config,
+            state_dir: self.state_dir,
+            log: self.log,
+            log_format: self.log_format.map(|form| match form {
+                LogForm::Text => LogFormat::Text,
+                LogForm::Json => LogFormat::Json,
+            }),
+            listen: run.listen,
+            socket: self.socket,
+            relay: run.relay,
+            name: run.name,
+            advertise: run.advertise,
+        })?)
+    }
+}
+
+/// Parses a command line. Flags of `run` alone mean `run`.
+fn parse(args: Vec<std::ffi::OsString>) -> Result<Cli, clap::Error> {
+    match Cli::try_parse_from(&args) {
+        Ok(cli) if cli.command.is_some() => Ok(cli),
+        // `run` must be said once, so that its flags and variables are read.
+        Ok(_) => Cli::try_parse_from(with_run(args)),
+        Err(error) if error.kind() == ErrorKind::UnknownArgument => {
+            Cli::try_parse_from(with_run(args)).map_err(|second| {
+                // Without `run` the first error is the one that fits what was written.
+                if second.kind() == ErrorKind::UnknownArgument {
+                    error
+                } else {
+                    second
+                }
+            })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn with_run(mut args: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
+    args.insert(args.len().min(1), "run".into());
+    args
+}
+
+/// The whole program: parses the command line, does what it says, says what went wrong.
+pub fn main() -> ExitCode {
+    let cli = match parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let exit = if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            };
+            return ExitCode::from(exit as u8);
+        }
+    };
+    match dispatch(cli) {
+        Ok(()) => ExitCode::from(Exit::Done as u8),
+        Err(failure) => {
+            eprintln!("bowline-daemon: {}", failure.message);
+            ExitCode::from(failure.exit as u8)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let Cli { shared, command } = cli;
+    let socket = |shared: Shared| -> Result<PathBuf, Failure> {
+        Ok(shared.settings(RunFlags::default())?.socket)
+    };
+    match command.unwrap_or_else(|| Command::Run(RunFlags::default())) {
+        Command::Run(flags) => run::run(shared.settings(flags)?),
+        Command::Config {
+            command: ConfigCommand::Check(flags),
+        } => check(&shared.settings(flags)?),
+        Command::Pair { ttl, json } => pair::pair(&socket(shared)?, ttl, json),
+        Command::Status { json } => ask::status(&socket(shared)?, json),
+        Command::Sessions { json } => ask::sessions(&socket(shared)?, json),
+        Command::Connections { json } => ask::connections(&socket(shared)?, json),
+        Command::Devices { command, json } => match command {
+            None => ask::devices(&socket(shared)?, json),
+            Some(DevicesCommand::List { json: also }) => {
+                ask::devices(&socket(shared)?, json || also)
+            }
+            Some(DevicesCommand::Revoke { id }) => ask::revoke(&socket(shared)?, id),
+        },
+    }
+}
+
+fn check(settings: &Settings) -> Result<(), Failure> {
+    run::log_filter(&settings.log)?;
+    let text =
+        toml::to_string(&settings.to_file()).map_err(|error| Failure::new(Exit::Failed, error))?;
+    print!("{text}");
+    Ok(())
+}
+
+/// The command line's definition, for documentation.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Cli {
+        parse(line.split(' ').map(Into::into).collect()).unwrap()
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_it_runs() {
+        let cli = parsed("bowline-daemon --listen 127.0.0.1:0 --name x --state-dir /s");
+        let Some(Command::Run(flags)) = cli.command else {
+            panic!("not run");
+        };
+        assert_eq!(flags.listen, ["127.0.0.1:0".parse().unwrap()]);
+        assert_eq!(cli.shared.state_dir, Some(PathBuf::from("/s")));
+        assert!(matches!(
+            parsed("bowline-daemon").command,
+            Some(Command::Run(_))
+        ));
+        assert!(matches!(
+            parsed("bowline-daemon status --json --state-dir /s").command,
+            Some(Command::Status { json: true })
+        ));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let error = |line: &str| {
+            parse(line.split(' ').map(Into::into).collect())
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(error("bowline-daemon --listen nowhere").contains("nowhere"));
+        assert!(error("bowline-daemon --lisen 127.0.0.1:0").contains("--lisen"));
+        assert!(error("bowline-daemon pair --ttl soon").contains("\"10m\""));
+        assert!(error("bowline-daemon devices revoke x").contains("dev_"));
+        assert!(
+            error("bowline-daemon stats").contains("status"),
+            "a suggestion"
+        );
+    }
+}

@@ -1,0 +1,292 @@
+//! The daemon as a whole: what is started in which order, and how it ends.
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use bowline_machines::Path;
+use bowline_protocol::{Reason, ServerId};
+use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
+use tracing::{info, warn};
+
+use crate::{
+    agents::{Agents, AgentsError, AgentsOptions},
+    clock::Clock,
+    config::Settings,
+    connection::{Environment, Registry, WRITE_STALL, list, serve},
+    control::{About, ControlError, ControlService, ControlSocket, OfferMaker},
+    identity::{Identity, IdentityFileError},
+    ledger::{Ledger, LedgerOptions, StoreError},
+    listener::{Accepted, BindError, Listener},
+    service::{DuplicateMethod, Router, Service},
+    state_dir::{StateDir, StateDirError},
+    system::System,
+};
+
+/// How long a shutdown may take before what is left is dropped.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+/// Longest pause between two sweeps for silent connections.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// Output kept of one turn of an agent, in bytes; the rest is dropped, and the timeline says so.
+const MAX_OUTPUT: usize = 4 << 20;
+/// Turns running at once; further ones wait.
+const MAX_RUNS: usize = 32;
+/// Agents kept; a new one over it is answered with `overloaded`.
+const MAX_AGENTS: u64 = 100_000;
+
+/// Why a daemon did not start. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant is the error it wraps")]
+pub enum StartError {
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    #[error(transparent)]
+    Identity(#[from] IdentityFileError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error(transparent)]
+    Agents(#[from] AgentsError),
+    #[error(transparent)]
+    Methods(#[from] DuplicateMethod),
+}
+
+/// A running daemon.
+pub struct Daemon {
+    environment: Arc<Environment>,
+    agents: Agents,
+    sessions: Vec<SocketAddr>,
+    socket: PathBuf,
+    places: Arc<Semaphore>,
+    tasks: Vec<JoinHandle<()>>,
+    _state_dir: StateDir,
+}
+
+impl Daemon {
+    /// Starts a daemon; it accepts when this returns. `services` are an app author's own methods. Runs on the
+    /// current tokio runtime, of either kind.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn start(
+        settings: Settings,
+        services: Vec<Arc<dyn Service>>,
+    ) -> Result<Self, StartError> {
+        Self::start_with_clock(settings, services, Clock::system()).await
+    }
+
+    /// As [`Daemon::start`], by another clock.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start_with_clock(
+        settings: Settings,
+        services: Vec<Arc<dyn Service>>,
+        clock: Clock,
+    ) -> Result<Self, StartError> {
+        let state_dir = StateDir::open(&settings.state_dir)?;
+        let mut listeners = Vec::with_capacity(settings.listen.len());
+        for address in &settings.listen {
+            listeners.push(Listener::bind(*address).await?);
+        }
+        let sessions: Vec<_> = listeners.iter().map(Listener::address).collect();
+        let identity = Identity::load_or_create(state_dir.path())?;
+        let ledger = Ledger::open(ledger_options(&settings, &identity, clock.clone()))?;
+        let control = ControlSocket::bind(&settings.socket)?;
+        let agents = Agents::start(ledger.clone(), agents_options(&settings)).await?;
+
+        let registry = Arc::new(Registry::default());
+        let mut router = Router::new();
+        router.add(Arc::new(System::new(
+            identity.server_id().clone(),
+            settings.name.clone(),
+            clock.clone(),
+        )))?;
+        router.add(Arc::new(agents.clone()))?;
+        let about = about(&settings, &identity, &sessions);
+        let offers = offers(&settings, &identity, &sessions);
+        let service = ControlService::new(about, offers, Arc::clone(&registry), clock);
+        router.add(Arc::new(Arc::new(service)))?;
+        for service in services {
+            router.add(service)?;
+        }
+        if !settings.relay.is_empty() {
+            warn!("relays are configured, but this version does not register with any yet");
+        }
+
+        let places = Arc::new(Semaphore::new(settings.limits.max_connections as usize));
+        let socket = control.path().to_owned();
+        let environment = Arc::new(Environment::new(
+            identity,
+            settings.name,
+            ledger,
+            router,
+            settings.limits,
+            registry,
+        ));
+        let mut tasks = vec![
+            tokio::spawn(control.serve(Arc::clone(&environment))),
+            tokio::spawn(sweep(Arc::clone(&environment))),
+        ];
+        for listener in listeners {
+            tasks.push(listen(listener, &environment, &places));
+        }
+        info!(
+            server_id = environment.identity.server_id().as_str(),
+            "started"
+        );
+        Ok(Self {
+            environment,
+            agents,
+            sessions,
+            socket,
+            places,
+            tasks,
+            _state_dir: state_dir,
+        })
+    }
+
+    /// Addresses of the session listeners, as bound.
+    pub fn sessions(&self) -> &[SocketAddr] {
+        &self.sessions
+    }
+
+    /// The local socket.
+    pub fn socket(&self) -> &std::path::Path {
+        &self.socket
+    }
+
+    /// Who it is.
+    pub fn server_id(&self) -> &ServerId {
+        self.environment.identity.server_id()
+    }
+
+    /// What its connections share: the way in for other sources of sockets, with [`crate::connection::serve`].
+    pub const fn environment(&self) -> &Arc<Environment> {
+        &self.environment
+    }
+
+    /// Ends the daemon within a few seconds: no more sockets, every connection closed with `reason`, running
+    /// programs ended, everything on disk.
+    pub async fn shutdown(mut self, reason: Reason) {
+        for task in self.tasks.drain(..) {
+            task.abort();
+            // A task that is gone has dropped its listener, so the port is free when this returns.
+            let _ = task.await;
+        }
+        self.environment.registry.close_all(reason);
+        let everyone = self.environment.limits.max_connections;
+        let connections = async {
+            // Every connection holds a place until its socket has ended.
+            let _ = self.places.acquire_many(everyone).await;
+        };
+        let ended = timeout(SHUTDOWN, async {
+            tokio::join!(connections, self.agents.shutdown());
+        });
+        if ended.await.is_err() {
+            warn!("not everything ended in time");
+        }
+        if timeout(SHUTDOWN, self.environment.ledger.shutdown())
+            .await
+            .is_err()
+        {
+            warn!("the store did not close in time; it is consistent all the same");
+        }
+        info!("stopped");
+    }
+}
+
+impl std::fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Daemon({})", self.server_id())
+    }
+}
+
+fn listen(
+    listener: Listener,
+    environment: &Arc<Environment>,
+    places: &Arc<Semaphore>,
+) -> JoinHandle<()> {
+    let deadline = environment.limits.handshake_timeout;
+    let environment = Arc::clone(environment);
+    tokio::spawn(
+        listener.serve(Arc::clone(places), deadline, move |accepted| {
+            let Accepted {
+                socket,
+                peer,
+                permit,
+            } = accepted;
+            let environment = Arc::clone(&environment);
+            let listed = list(&environment, Path::Direct, Some(peer));
+            let now = environment.clock.now();
+            // A task of its own, so that what the upgrade needed is gone.
+            tokio::spawn(async move {
+                serve(environment, socket, listed, now).await;
+                drop(permit);
+            });
+        }),
+    )
+}
+
+/// Looks for silent and stuck connections; one timer for all of them.
+async fn sweep(environment: Arc<Environment>) {
+    let silence = environment.limits.heartbeat_timeout;
+    let pause = silence.map_or(SWEEP, |silence| {
+        (silence / 4).clamp(Duration::from_millis(50), SWEEP)
+    });
+    let mut last = environment.clock.now();
+    loop {
+        tokio::time::sleep(pause).await;
+        let now = environment.clock.now();
+        // Much later than asked for: this machine slept, or the process stood still (lesson 5).
+        if now.since(last) > pause * 2 + SWEEP {
+            environment.registry.forgive(now);
+        }
+        last = now;
+        environment.registry.sweep(now, silence, WRITE_STALL);
+    }
+}
+
+fn ledger_options(settings: &Settings, identity: &Identity, clock: Clock) -> LedgerOptions {
+    let path = settings.state_dir.join("bowline.db");
+    LedgerOptions {
+        clock,
+        session_grace: settings.limits.session_grace.unwrap_or_default(),
+        replay_bytes: settings.limits.replay_bytes,
+        replay_events: settings.limits.replay_events,
+        ..LedgerOptions::new(path, identity.server_id().clone())
+    }
+}
+
+fn agents_options(settings: &Settings) -> AgentsOptions {
+    AgentsOptions {
+        providers: settings.providers.clone(),
+        max_output_bytes: MAX_OUTPUT,
+        max_runs: MAX_RUNS,
+        max_agents: MAX_AGENTS,
+    }
+}
+
+fn about(settings: &Settings, identity: &Identity, listen: &[SocketAddr]) -> About {
+    About {
+        server_id: identity.server_id().clone(),
+        name: settings.name.clone(),
+        version: crate::VERSION,
+        pid: std::process::id(),
+        state_dir: settings.state_dir.clone(),
+        listen: listen.to_vec(),
+        socket: settings.socket.clone(),
+    }
+}
+
+fn offers(settings: &Settings, identity: &Identity, bound: &[SocketAddr]) -> OfferMaker {
+    OfferMaker {
+        server_id: identity.server_id().clone(),
+        transport_key: identity.transport.public(),
+        name: settings.name.clone(),
+        advertise: settings.advertise.clone(),
+        bound: bound.to_vec(),
+    }
+}
