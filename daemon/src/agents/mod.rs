@@ -1,13 +1,35 @@
-//! Agents: their directory, timelines and the programs that run them (`docs/protocol.md` §3).
+//! Agents: their directory, timelines and the programs that run them (`docs/protocol.md` §4).
+//!
+//! A mutating method runs as an intent, in one transaction with its outcome; what has to happen in the
+//! world, starting and ending programs, follows its commit. Everything a turn prints is durable before a
+//! client sees it.
 
-use std::sync::Arc;
+mod command;
+mod methods;
+mod process;
+mod provider;
+mod supervisor;
+mod text;
+mod timeline;
 
-use bowline_protocol::error::RpcError;
+use std::{collections::HashMap, sync::Arc};
 
+use bowline_protocol::{
+    ProviderInfo, RpcReason,
+    error::RpcError,
+    methods::{
+        AgentIntent, AgentRef, CreateAgent, Empty, History, ListAgents, Providers, Respond,
+        SendPrompt, name,
+    },
+};
+use serde_json::value::RawValue;
+
+pub use self::provider::{Provider, Run, Stop, Turn, TurnEnd};
+use self::{command::CommandProvider, supervisor::Supervisor, timeline::Range};
 use crate::{
-    config::ProviderSettings,
-    ledger::Ledger,
-    service::{AnswerFuture, Request, Service},
+    config::{ProviderKind, ProviderSettings},
+    ledger::{Ledger, SessionRef},
+    service::{Answer, AnswerFuture, Request, Service, answer},
 };
 
 /// Settings of the agents service.
@@ -23,38 +45,284 @@ pub struct AgentsOptions {
     pub max_agents: u64,
 }
 
-/// The service.
-#[derive(Clone)]
-pub struct Agents(Arc<()>);
+impl AgentsOptions {
+    /// These providers, and the default bounds.
+    pub fn new(providers: Vec<ProviderSettings>) -> Self {
+        Self {
+            providers,
+            max_output_bytes: 8 << 20,
+            max_runs: 64,
+            max_agents: 100_000,
+        }
+    }
+}
 
-/// The configuration of providers is wrong.
+/// The service. Clones are the same one.
+#[derive(Clone)]
+pub struct Agents {
+    supervisor: Arc<Supervisor>,
+    providers: Arc<[ProviderInfo]>,
+    max_agents: u64,
+}
+
+/// The service cannot start.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct AgentsError(pub String);
+pub enum AgentsError {
+    /// Two providers have one name.
+    #[error("two providers are named `{0}`: rename one of them")]
+    DuplicateProvider(String),
+    /// A provider has no program.
+    #[error("provider `{0}` has an empty `command`: give it a program")]
+    EmptyCommand(String),
+    /// A provider is of a kind this daemon has no implementation of.
+    #[error("provider `{name}` is of kind `{kind}`, which this daemon cannot run")]
+    UnsupportedKind {
+        /// Its name.
+        name: String,
+        /// Its kind.
+        kind: &'static str,
+    },
+    /// The store failed.
+    #[error("cannot bring the agents back: {0}")]
+    Store(#[from] RpcError),
+}
 
 impl Agents {
     /// Ends what a killed daemon left running, marks interrupted turns, starts queued ones. Needs a tokio
-    /// runtime.
+    /// runtime with I/O and time.
     ///
     /// # Errors
     /// When the providers are configured wrongly or the ledger cannot write.
-    pub async fn start(_ledger: Ledger, _options: AgentsOptions) -> Result<Self, AgentsError> {
-        todo!()
+    pub async fn start(ledger: Ledger, options: AgentsOptions) -> Result<Self, AgentsError> {
+        let mut infos = Vec::with_capacity(options.providers.len());
+        let mut providers: HashMap<String, Arc<dyn Provider>> = HashMap::new();
+        for settings in options.providers {
+            let ProviderSettings {
+                name,
+                kind,
+                command,
+                prompt,
+                title,
+            } = settings;
+            if command.is_empty() {
+                return Err(AgentsError::EmptyCommand(name));
+            }
+            let provider: Arc<dyn Provider> = match kind {
+                ProviderKind::Command => Arc::new(CommandProvider {
+                    argv: command,
+                    prompt,
+                }),
+                ProviderKind::Acp => {
+                    return Err(AgentsError::UnsupportedKind {
+                        name,
+                        kind: kind.as_str(),
+                    });
+                }
+            };
+            infos.push(ProviderInfo {
+                title: title.unwrap_or_else(|| name.clone()),
+                kind: kind.as_str().to_owned(),
+                name: name.clone(),
+            });
+            if providers.insert(name.clone(), provider).is_some() {
+                return Err(AgentsError::DuplicateProvider(name));
+            }
+        }
+        let supervisor = Supervisor::new(
+            ledger,
+            providers,
+            options.max_runs,
+            options.max_output_bytes,
+        );
+        supervisor.recover().await?;
+        Ok(Self {
+            supervisor,
+            providers: infos.into(),
+            max_agents: options.max_agents,
+        })
     }
 
     /// Ends every running turn (its process group too) and returns once they are gone and recorded, or
-    /// after a few seconds.
+    /// after a few seconds. To be called before the ledger is shut down.
     pub async fn shutdown(&self) {
-        todo!()
+        self.supervisor.stop().await;
     }
+
+    async fn answer(self, request: Request) -> Answer {
+        match &*request.method {
+            name::PROVIDERS_LIST => self.list_providers(),
+            name::AGENTS_LIST => list(request).await,
+            name::AGENTS_HISTORY => history(request).await,
+            name::AGENTS_CREATE => self.create(request).await,
+            name::AGENTS_SEND => self.send(request).await,
+            name::AGENTS_CANCEL => {
+                let params: AgentIntent = request.params()?;
+                request
+                    .intent(params.intent_id, move |tx| {
+                        methods::cancel(tx, &self.supervisor, &params.agent_id)
+                    })
+                    .await
+            }
+            name::AGENTS_ARCHIVE => {
+                let params: AgentIntent = request.params()?;
+                request
+                    .intent(params.intent_id, move |tx| {
+                        methods::archive(tx, &self.supervisor, &params.agent_id)
+                    })
+                    .await
+            }
+            name::AGENTS_RESPOND => self.respond(request).await,
+            name::AGENTS_SUBSCRIBE => {
+                let params: AgentRef = request.params()?;
+                let session = session(&request)?;
+                request
+                    .context
+                    .ledger
+                    .write(move |tx| methods::subscribe(tx, &session, &params))
+                    .await
+            }
+            name::AGENTS_UNSUBSCRIBE => {
+                let params: AgentRef = request.params()?;
+                let session = session(&request)?;
+                request
+                    .context
+                    .ledger
+                    .write(move |tx| methods::unsubscribe(tx, &session, &params))
+                    .await
+            }
+            other => Err(RpcError::method_not_found(other)),
+        }
+    }
+
+    fn list_providers(&self) -> Answer {
+        answer(&Providers {
+            providers: self.providers.to_vec(),
+        })
+    }
+
+    async fn create(self, request: Request) -> Answer {
+        let params: CreateAgent = request.params()?;
+        let cwd = params.cwd.clone();
+        // The disk may be slow, and the ledger's thread must not be. The verdict counts only if the intent
+        // really runs: one that has succeeded stays so, whatever became of its directory.
+        let cwd_verdict = tokio::task::spawn_blocking(move || methods::check_cwd(&cwd))
+            .await
+            .map_err(|error| RpcError::internal(error.to_string()))?;
+        let intent_id = params.intent_id;
+        request
+            .intent(intent_id, move |tx| {
+                cwd_verdict?;
+                if let Some(prompt) = &params.prompt {
+                    methods::check_prompt("prompt", prompt)?;
+                }
+                methods::create(tx, &self.supervisor, params, self.max_agents)
+            })
+            .await
+    }
+
+    async fn send(self, request: Request) -> Answer {
+        let params: SendPrompt = request.params()?;
+        let SendPrompt {
+            intent_id,
+            agent_id,
+            text,
+        } = params;
+        request
+            .intent(intent_id, move |tx| {
+                methods::check_prompt("text", &text)?;
+                methods::send(tx, &self.supervisor, &agent_id, intent_id, text)
+            })
+            .await
+    }
+
+    async fn respond(self, request: Request) -> Answer {
+        let params: Respond = request.params()?;
+        request
+            .intent(params.intent_id, move |tx| {
+                let row = timeline::find(tx.conn(), &params.agent_id)?;
+                let provider =
+                    self.supervisor
+                        .provider(&row.summary.provider)
+                        .ok_or_else(|| {
+                            RpcError::new(RpcReason::NotFound, "the agent's provider is gone")
+                        })?;
+                provider.respond(&params.agent_id, &params.permission_id, &params.option_id)?;
+                answer(&Empty {})
+            })
+            .await
+    }
+}
+
+async fn list(request: Request) -> Answer {
+    let params: ListAgents = request.params()?;
+    let after = methods::cursor(params.cursor.as_deref())?;
+    let session = request.context.session.clone();
+    request
+        .context
+        .ledger
+        .read(move |reader| {
+            let seq = reader.seq(session.as_ref());
+            methods::list(reader, after, params.limit, seq)
+        })
+        .await
+}
+
+async fn history(request: Request) -> Answer {
+    let params: History = request.params()?;
+    let session = request.context.session.clone();
+    request
+        .context
+        .ledger
+        .read(move |reader| {
+            let range = Range {
+                before: params.before,
+                after: params.after,
+                limit: params.limit,
+            };
+            let seq = reader.seq(session.as_ref());
+            timeline::history(reader.conn(), &params.agent_id, range, seq)
+        })
+        .await
+}
+
+fn session(request: &Request) -> Result<SessionRef, RpcError> {
+    request.context.session.clone().ok_or_else(|| {
+        RpcError::new(
+            RpcReason::Forbidden,
+            "only a session can subscribe, and a probe has none",
+        )
+    })
 }
 
 impl Service for Agents {
     fn methods(&self) -> &'static [&'static str] {
-        &[]
+        &[
+            name::PROVIDERS_LIST,
+            name::AGENTS_LIST,
+            name::AGENTS_CREATE,
+            name::AGENTS_SEND,
+            name::AGENTS_CANCEL,
+            name::AGENTS_ARCHIVE,
+            name::AGENTS_HISTORY,
+            name::AGENTS_SUBSCRIBE,
+            name::AGENTS_UNSUBSCRIBE,
+            name::AGENTS_RESPOND,
+        ]
     }
 
     fn call(&self, request: Request) -> AnswerFuture {
-        Box::pin(async move { Err(RpcError::method_not_found(&request.method)) })
+        Box::pin(self.clone().answer(request))
+    }
+
+    fn call_now(&self, method: &str, _params: Option<&RawValue>) -> Option<Answer> {
+        (method == name::PROVIDERS_LIST).then(|| self.list_providers())
+    }
+}
+
+impl std::fmt::Debug for Agents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agents")
+            .field("providers", &self.providers)
+            .finish_non_exhaustive()
     }
 }

@@ -199,6 +199,6 @@ mod tests {
             .iter()
             .map(|b| format!("{b:02x}"))
             .collect();
-        assert_eq!(hex, "7ec76ecf9139b87b");
+        assert_eq!(hex, "8b416dc120fcb3eb");
     }
 }

@@ -6,6 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, params};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TurnRow {
     pub(crate) id: i64,
+    /// In the environment of its processes.
+    pub(crate) name: String,
     /// Number of its agent.
     pub(crate) agent: i64,
     pub(crate) started: bool,
@@ -15,23 +17,24 @@ pub(crate) struct TurnRow {
 fn turn(row: &Row<'_>) -> Result<TurnRow> {
     Ok(TurnRow {
         id: row.get(0)?,
-        agent: row.get(1)?,
-        started: row.get(2)?,
-        prompt: row.get(3)?,
+        name: row.get(1)?,
+        agent: row.get(2)?,
+        started: row.get(3)?,
+        prompt: row.get(4)?,
     })
 }
 
 /// Queues a turn.
-pub(crate) fn insert(conn: &Connection, agent: i64, prompt: &str) -> Result<i64> {
-    conn.prepare_cached("INSERT INTO turns (agent, started, prompt) VALUES (?1, 0, ?2)")?
-        .execute(params![agent, prompt])?;
-    Ok(conn.last_insert_rowid())
+pub(crate) fn insert(conn: &Connection, name: &str, agent: i64, prompt: &str) -> Result<()> {
+    conn.prepare_cached("INSERT INTO turns (name, agent, started, prompt) VALUES (?1, ?2, 0, ?3)")?
+        .execute(params![name, agent, prompt])?;
+    Ok(())
 }
 
 /// The agent's oldest turn.
 pub(crate) fn first(conn: &Connection, agent: i64) -> Result<Option<TurnRow>> {
     conn.prepare_cached(
-        "SELECT id, agent, started, prompt FROM turns WHERE agent = ?1 ORDER BY id LIMIT 1",
+        "SELECT id, name, agent, started, prompt FROM turns WHERE agent = ?1 ORDER BY id LIMIT 1",
     )?
     .query_row(params![agent], turn)
     .optional()
@@ -40,7 +43,7 @@ pub(crate) fn first(conn: &Connection, agent: i64) -> Result<Option<TurnRow>> {
 /// The agent's turns, oldest first.
 pub(crate) fn of_agent(conn: &Connection, agent: i64) -> Result<Vec<TurnRow>> {
     conn.prepare_cached(
-        "SELECT id, agent, started, prompt FROM turns WHERE agent = ?1 ORDER BY id",
+        "SELECT id, name, agent, started, prompt FROM turns WHERE agent = ?1 ORDER BY id",
     )?
     .query_map(params![agent], turn)?
     .collect()
@@ -70,7 +73,7 @@ pub(crate) fn end(conn: &Connection, id: i64) -> Result<()> {
 
 /// Every turn that has not ended, oldest first; for the start.
 pub(crate) fn all(conn: &Connection) -> Result<Vec<TurnRow>> {
-    conn.prepare("SELECT id, agent, started, prompt FROM turns ORDER BY id")?
+    conn.prepare("SELECT id, name, agent, started, prompt FROM turns ORDER BY id")?
         .query_map([], turn)?
         .collect()
 }

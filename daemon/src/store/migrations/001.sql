@@ -86,9 +86,11 @@ CREATE TABLE items (
   intent    BLOB
 ) STRICT;
 
--- Turns that have not ended, in the order they were asked for.
+-- Turns that have not ended, in the order they were asked for. `name` is in the environment of the
+-- turn's processes, which proves them ours after a crash.
 CREATE TABLE turns (
   id      INTEGER PRIMARY KEY AUTOINCREMENT,
+  name    TEXT NOT NULL,
   agent   INTEGER NOT NULL,
   started INTEGER NOT NULL,
   prompt  TEXT NOT NULL

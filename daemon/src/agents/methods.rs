@@ -1,0 +1,339 @@
+//! The methods of the agents service, inside their transactions.
+
+use std::{path::Path, sync::Arc};
+
+use bowline_protocol::{
+    AgentId, AgentStatus, AgentSummary, IntentId, ItemKind, RpcReason, SessionEvent,
+    error::RpcError,
+    methods::{AgentCreated, AgentRef, CreateAgent, Empty, PromptSent},
+    model::TurnStatus,
+};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::{
+    supervisor::{self, Supervisor},
+    timeline::{self, Bounded},
+};
+use crate::{
+    ledger::{Audience, Reader, SessionRef, Tx},
+    service::{Answer, answer},
+    store::{self, agents::AgentRow, fault},
+};
+
+/// Largest prompt in bytes. Small enough for one argument of a process and for one page of history.
+const MAX_PROMPT: usize = 64 * 1024;
+/// Longest title in characters; a longer one is cut.
+const MAX_TITLE: usize = 120;
+/// Longest working directory in bytes.
+const MAX_CWD: usize = 4_096;
+/// Prompts an agent holds, the running one included; one more is answered with `overloaded`.
+const MAX_QUEUED: u64 = 64;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AgentsPage {
+    agents: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
+    seq: u64,
+}
+
+/// `agents.list`
+pub(super) fn list(reader: &Reader<'_>, after: i64, limit: Option<u32>, seq: u64) -> Answer {
+    let limit = timeline::page_limit(limit);
+    // One more than the page tells whether there is another.
+    let wanted = u32::try_from(limit.saturating_add(1)).unwrap_or(u32::MAX);
+    let rows = store::agents::page(reader.conn(), after, wanted).map_err(fault)?;
+    let mut page = Bounded::new(limit);
+    let mut last = after;
+    let mut more = false;
+    for row in &rows {
+        if !page.add(&row.summary) {
+            more = true;
+            break;
+        }
+        last = row.n;
+    }
+    answer(&AgentsPage {
+        agents: page.finish()?,
+        next_cursor: more.then(|| last.to_string()),
+        seq,
+    })
+}
+
+/// Reads the cursor of `agents.list`.
+pub(super) fn cursor(text: Option<&str>) -> Result<i64, RpcError> {
+    match text {
+        None => Ok(0),
+        Some(text) => text
+            .parse()
+            .map_err(|_| RpcError::invalid_params("`cursor` is not one this daemon has given")),
+    }
+}
+
+/// Whether an agent can work there. Touches the disk: not for the ledger's thread.
+pub(super) fn check_cwd(cwd: &str) -> Result<(), RpcError> {
+    if cwd.len() > MAX_CWD {
+        return Err(RpcError::invalid_params(format!(
+            "`cwd` is longer than {MAX_CWD} bytes"
+        )));
+    }
+    let path = Path::new(cwd);
+    if !path.is_absolute() {
+        return Err(RpcError::invalid_params(format!(
+            "`cwd` must be an absolute path on the daemon's machine; `{cwd}` is not"
+        )));
+    }
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(_) => Err(RpcError::invalid_params(format!(
+            "`cwd` must be a directory; `{cwd}` is not"
+        ))),
+        Err(error) => Err(RpcError::invalid_params(format!(
+            "`cwd` cannot be used: `{cwd}`: {error}"
+        ))),
+    }
+}
+
+/// Whether a prompt can be given to a program.
+pub(super) fn check_prompt(member: &str, text: &str) -> Result<(), RpcError> {
+    if text.trim().is_empty() {
+        return Err(RpcError::invalid_params(format!("`{member}` is empty")));
+    }
+    if text.len() > MAX_PROMPT {
+        return Err(RpcError::invalid_params(format!(
+            "`{member}` has {} bytes; at most {MAX_PROMPT} can be sent",
+            text.len()
+        )));
+    }
+    if text.contains('\0') {
+        return Err(RpcError::invalid_params(format!(
+            "`{member}` contains a NUL character, which no program takes"
+        )));
+    }
+    Ok(())
+}
+
+/// A title for people: the one given, else the first line of the prompt, else the directory's name.
+pub(super) fn title(params: &CreateAgent) -> String {
+    let clean = |text: &str| -> String {
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+        line.unwrap_or_default()
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(MAX_TITLE)
+            .collect()
+    };
+    let name = Path::new(&params.cwd)
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    [params.title.clone(), params.prompt.clone(), name]
+        .into_iter()
+        .flatten()
+        .map(|text| clean(&text))
+        .find(|title| !title.is_empty())
+        .unwrap_or_else(|| params.provider.clone())
+}
+
+/// `agents.create`, its parameters checked.
+pub(super) fn create(
+    tx: &mut Tx<'_>,
+    supervisor: &Arc<Supervisor>,
+    params: CreateAgent,
+    max_agents: u64,
+) -> Answer {
+    if supervisor.provider(&params.provider).is_none() {
+        return Err(RpcError::new(
+            RpcReason::NotFound,
+            format!(
+                "no provider `{}`; `providers.list` names those there are",
+                params.provider
+            ),
+        ));
+    }
+    if store::agents::count(tx.conn()).map_err(fault)? >= max_agents {
+        return Err(RpcError::new(
+            RpcReason::Overloaded,
+            format!("the daemon keeps at most {max_agents} agents"),
+        ));
+    }
+    let summary = AgentSummary {
+        id: AgentId::from_uuid(Uuid::now_v7()),
+        title: title(&params),
+        provider: params.provider,
+        cwd: params.cwd,
+        status: if params.prompt.is_some() {
+            AgentStatus::Starting
+        } else {
+            AgentStatus::Idle
+        },
+        created_at: tx.now(),
+        updated_at: tx.now(),
+        attention: None,
+    };
+    let n = store::agents::insert(tx.conn(), &summary).map_err(fault)?;
+    let event = SessionEvent::AgentUpdated {
+        agent: summary.clone(),
+    };
+    tx.emit(Audience::Everyone(&summary.id), &event)?;
+    let mut row = AgentRow {
+        n,
+        summary,
+        next_index: 0,
+    };
+    if let Some(prompt) = params.prompt {
+        queue(tx, supervisor, &mut row, params.intent_id, prompt)?;
+    }
+    answer(&AgentCreated { agent: row.summary })
+}
+
+/// `agents.send`, its text checked.
+pub(super) fn send(
+    tx: &mut Tx<'_>,
+    supervisor: &Arc<Supervisor>,
+    agent: &AgentId,
+    intent: IntentId,
+    text: String,
+) -> Answer {
+    let mut row = timeline::find(tx.conn(), agent)?;
+    if row.summary.status == AgentStatus::Archived {
+        return Err(RpcError::new(
+            RpcReason::Unsupported,
+            "the agent is archived and takes no more prompts",
+        ));
+    }
+    if store::turns::count(tx.conn(), row.n).map_err(fault)? >= MAX_QUEUED {
+        return Err(RpcError::new(
+            RpcReason::Overloaded,
+            format!("the agent has {MAX_QUEUED} prompts to work on; send it again later"),
+        ));
+    }
+    if matches!(row.summary.status, AgentStatus::Idle | AgentStatus::Failed) {
+        timeline::set_standing(tx, &mut row, AgentStatus::Starting, None)?;
+    }
+    let item_id = queue(tx, supervisor, &mut row, intent, text)?;
+    answer(&PromptSent { item_id })
+}
+
+/// Puts a prompt into the timeline and into the agent's queue.
+fn queue(
+    tx: &mut Tx<'_>,
+    supervisor: &Arc<Supervisor>,
+    row: &mut AgentRow,
+    intent: IntentId,
+    prompt: String,
+) -> Result<bowline_protocol::ItemId, RpcError> {
+    let name = Uuid::now_v7().simple().to_string();
+    store::turns::insert(tx.conn(), &name, row.n, &prompt).map_err(fault)?;
+    let item = timeline::append(tx, row, ItemKind::User, |item| {
+        item.text = prompt;
+        item.intent_id = Some(intent);
+    })?;
+    let (supervisor, agent) = (Arc::clone(supervisor), row.n);
+    tx.after_commit(move || supervisor.kick(agent));
+    Ok(item.id)
+}
+
+/// `agents.cancel`: ends the running turn; without one, the one that would run next; else nothing.
+pub(super) fn cancel(tx: &mut Tx<'_>, supervisor: &Arc<Supervisor>, agent: &AgentId) -> Answer {
+    let mut row = timeline::find(tx.conn(), agent)?;
+    match store::turns::first(tx.conn(), row.n).map_err(fault)? {
+        Some(turn) if turn.started => {
+            let (supervisor, agent) = (Arc::clone(supervisor), row.n);
+            tx.after_commit(move || supervisor.cancel(agent, turn.id));
+        }
+        Some(turn) => {
+            store::turns::end(tx.conn(), turn.id).map_err(fault)?;
+            timeline::append_turn_end(tx, &mut row, TurnStatus::Cancelled, None)?;
+            supervisor::settle(tx, &mut row, TurnStatus::Cancelled, false)?;
+        }
+        None => {}
+    }
+    answer(&Empty {})
+}
+
+/// `agents.archive`: ends the running turn, drops the queued ones, takes no more.
+pub(super) fn archive(tx: &mut Tx<'_>, supervisor: &Arc<Supervisor>, agent: &AgentId) -> Answer {
+    let mut row = timeline::find(tx.conn(), agent)?;
+    for turn in store::turns::of_agent(tx.conn(), row.n).map_err(fault)? {
+        if turn.started {
+            let (supervisor, agent) = (Arc::clone(supervisor), row.n);
+            tx.after_commit(move || supervisor.cancel(agent, turn.id));
+        } else {
+            store::turns::end(tx.conn(), turn.id).map_err(fault)?;
+            timeline::append_turn_end(tx, &mut row, TurnStatus::Cancelled, None)?;
+        }
+    }
+    timeline::set_standing(tx, &mut row, AgentStatus::Archived, None)?;
+    answer(&Empty {})
+}
+
+/// `agents.subscribe`
+pub(super) fn subscribe(tx: &mut Tx<'_>, session: &SessionRef, params: &AgentRef) -> Answer {
+    timeline::find(tx.conn(), &params.agent_id)?;
+    tx.subscribe(session, &params.agent_id)?;
+    answer(&Empty {})
+}
+
+/// `agents.unsubscribe`
+pub(super) fn unsubscribe(tx: &mut Tx<'_>, session: &SessionRef, params: &AgentRef) -> Answer {
+    tx.unsubscribe(session, &params.agent_id)?;
+    answer(&Empty {})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(title: Option<&str>, prompt: Option<&str>, cwd: &str) -> CreateAgent {
+        CreateAgent {
+            intent_id: IntentId::from_uuid(Uuid::nil()),
+            provider: "shell".to_owned(),
+            cwd: cwd.to_owned(),
+            title: title.map(str::to_owned),
+            prompt: prompt.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn a_title_comes_from_what_is_there() {
+        assert_eq!(title(&params(Some(" Mine "), Some("p"), "/x")), "Mine");
+        assert_eq!(
+            title(&params(None, Some("\n  first\nsecond"), "/x")),
+            "first"
+        );
+        assert_eq!(title(&params(Some("  "), None, "/home/me/code")), "code");
+        assert_eq!(title(&params(None, None, "/")), "shell");
+        let long = title(&params(Some(&"é".repeat(500)), None, "/"));
+        assert_eq!(long.chars().count(), MAX_TITLE);
+    }
+
+    #[test]
+    fn a_working_directory_must_be_absolute_and_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(check_cwd(dir.path().to_str().unwrap()).is_ok());
+        for (cwd, says) in [
+            ("relative/dir", "absolute"),
+            ("", "absolute"),
+            (file.to_str().unwrap(), "directory"),
+            (dir.path().join("none").to_str().unwrap(), "cannot be used"),
+        ] {
+            let error = check_cwd(cwd).unwrap_err();
+            assert_eq!(error.code, bowline_protocol::error::code::INVALID_PARAMS);
+            assert!(error.message.contains(says), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn prompts_are_bounded_and_fit_for_a_program() {
+        assert!(check_prompt("text", "echo hi").is_ok());
+        assert!(check_prompt("text", " \n").is_err());
+        assert!(check_prompt("text", "a\0b").is_err());
+        assert!(check_prompt("text", &"x".repeat(MAX_PROMPT)).is_ok());
+        assert!(check_prompt("text", &"x".repeat(MAX_PROMPT + 1)).is_err());
+    }
+}

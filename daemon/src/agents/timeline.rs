@@ -1,0 +1,283 @@
+//! Timelines inside transactions: appending items and text, and pages of history.
+
+use bowline_protocol::{
+    AgentId, AgentStatus, ItemId, ItemKind, RpcReason, SessionEvent, TimelineItem,
+    error::RpcError,
+    model::{OutputStream, TurnStatus},
+};
+use rusqlite::Connection;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::{
+    ledger::{Audience, PAGE_BYTES, Tx},
+    service::{Answer, answer},
+    store::{self, agents::AgentRow, fault},
+};
+
+/// Largest text of one item that grows; more goes into a new item.
+const ITEM_BYTES: usize = 16 * 1024;
+/// Largest text of one delta.
+const PIECE_BYTES: usize = 8 * 1024;
+/// Items of a page when the client does not say.
+const DEFAULT_PAGE: u32 = 100;
+/// Most items of a page.
+const MAX_PAGE: u32 = 1_000;
+
+/// The agent of that name.
+pub(super) fn find(conn: &Connection, id: &AgentId) -> Result<AgentRow, RpcError> {
+    store::agents::by_id(conn, id)
+        .map_err(fault)?
+        .ok_or_else(|| RpcError::new(RpcReason::NotFound, format!("no agent `{id}`")))
+}
+
+/// The agent of that number; a turn's agent is always there.
+pub(super) fn numbered(conn: &Connection, n: i64) -> Result<AgentRow, RpcError> {
+    store::agents::by_number(conn, n)
+        .map_err(fault)?
+        .ok_or_else(|| RpcError::internal(format!("agent number {n} is missing")))
+}
+
+/// Appends an item, filled in by `fill`, and tells the subscribers.
+pub(super) fn append(
+    tx: &mut Tx<'_>,
+    row: &mut AgentRow,
+    kind: ItemKind,
+    fill: impl FnOnce(&mut TimelineItem),
+) -> Result<TimelineItem, RpcError> {
+    let id = ItemId::from_uuid(Uuid::now_v7());
+    let mut item = TimelineItem::new(id, row.next_index, kind, tx.now());
+    fill(&mut item);
+    store::agents::append_item(tx.conn(), row.n, &item).map_err(fault)?;
+    row.next_index = row.next_index.saturating_add(1);
+    let event = SessionEvent::TimelineAppended {
+        agent_id: row.summary.id.clone(),
+        item: item.clone(),
+    };
+    tx.emit(Audience::Subscribers(&row.summary.id), &event)?;
+    Ok(item)
+}
+
+/// Appends the end of a turn.
+pub(super) fn append_turn_end(
+    tx: &mut Tx<'_>,
+    row: &mut AgentRow,
+    status: TurnStatus,
+    exit_code: Option<i32>,
+) -> Result<(), RpcError> {
+    append(tx, row, ItemKind::TurnEnd, |item| {
+        item.status = Some(status);
+        item.exit_code = exit_code;
+    })
+    .map(|_| ())
+}
+
+/// Stores an agent's new standing and tells every session.
+pub(super) fn set_standing(
+    tx: &mut Tx<'_>,
+    row: &mut AgentRow,
+    status: AgentStatus,
+    attention: Option<&str>,
+) -> Result<(), RpcError> {
+    if row.summary.status == status && row.summary.attention.as_deref() == attention {
+        return Ok(());
+    }
+    row.summary.status = status;
+    row.summary.attention = attention.map(str::to_owned);
+    row.summary.updated_at = tx.now();
+    store::agents::update(tx.conn(), row).map_err(fault)?;
+    let event = SessionEvent::AgentUpdated {
+        agent: row.summary.clone(),
+    };
+    tx.emit(Audience::Everyone(&row.summary.id), &event)
+}
+
+/// The item that text is being appended to.
+#[derive(Clone, Debug)]
+pub(super) struct Tail {
+    item: TimelineItem,
+}
+
+/// Appends text of one kind: to the tail as long as that is the timeline's last item, of the same kind
+/// and not full, else to a new item. Returns the new tail.
+pub(super) fn append_text(
+    tx: &mut Tx<'_>,
+    agent: i64,
+    tail: Option<Tail>,
+    kind: ItemKind,
+    stream: Option<OutputStream>,
+    text: &str,
+) -> Result<Option<Tail>, RpcError> {
+    let mut row = numbered(tx.conn(), agent)?;
+    let mut tail = tail.filter(|tail| {
+        tail.item.kind == kind
+            && tail.item.stream == stream
+            && tail.item.index.saturating_add(1) == row.next_index
+    });
+    for piece in pieces(text) {
+        match &mut tail {
+            Some(tail) if tail.item.text.len() + piece.len() <= ITEM_BYTES => {
+                tail.item.text.push_str(piece);
+                store::agents::set_text(tx.conn(), agent, tail.item.index, &tail.item.text)
+                    .map_err(fault)?;
+                let event = SessionEvent::TimelineDelta {
+                    agent_id: row.summary.id.clone(),
+                    item_id: tail.item.id.clone(),
+                    index: tail.item.index,
+                    text: piece.to_owned(),
+                };
+                tx.emit(Audience::Subscribers(&row.summary.id), &event)?;
+            }
+            Some(_) | None => {
+                let item = append(tx, &mut row, kind, |item| {
+                    item.stream = stream;
+                    item.text = piece.to_owned();
+                })?;
+                tail = Some(Tail { item });
+            }
+        }
+    }
+    Ok(tail)
+}
+
+/// Cuts a text into pieces of bounded size, never inside a character.
+fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        if text.is_empty() {
+            return None;
+        }
+        let (piece, rest) = text
+            .split_at_checked(text.floor_char_boundary(PIECE_BYTES))
+            .unwrap_or((text, ""));
+        text = rest;
+        Some(piece)
+    })
+}
+
+/// What part of a timeline is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Range {
+    pub(super) before: Option<u64>,
+    pub(super) after: Option<u64>,
+    pub(super) limit: Option<u32>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    items: Vec<Box<RawValue>>,
+    has_more: bool,
+    seq: u64,
+}
+
+/// A page of an agent's timeline, bounded in items and bytes (lesson 1).
+pub(super) fn history(conn: &Connection, agent: &AgentId, range: Range, seq: u64) -> Answer {
+    let row = find(conn, agent)?;
+    let from = range.after.map_or(0, |after| after.saturating_add(1));
+    let to = range.before.unwrap_or(u64::MAX).min(row.next_index);
+    let descending = range.after.is_none();
+    let limit = page_limit(range.limit);
+    let mut page = Bounded::new(limit);
+    let mut last = None;
+    store::agents::items(conn, row.n, from, to, descending, |item| {
+        let taken = page.add(&item);
+        if taken {
+            last = Some(item.index);
+        }
+        taken
+    })
+    .map_err(fault)?;
+    let has_more = match last {
+        Some(index) if descending => index > from,
+        Some(index) => index.saturating_add(1) < to,
+        None => false,
+    };
+    let mut items = page.finish()?;
+    if descending {
+        items.reverse();
+    }
+    answer(&Page {
+        items,
+        has_more,
+        seq,
+    })
+}
+
+/// How many rows a page may have.
+pub(super) fn page_limit(asked: Option<u32>) -> usize {
+    let limit = asked.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+/// The rows of a page as JSON, bounded in number and bytes; the first always fits.
+pub(super) struct Bounded {
+    rows: Vec<Box<RawValue>>,
+    limit: usize,
+    bytes: usize,
+    failed: Option<RpcError>,
+}
+
+impl Bounded {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            rows: Vec::new(),
+            limit,
+            bytes: 0,
+            failed: None,
+        }
+    }
+
+    /// Adds a row if there is room; tells whether it was added.
+    pub(super) fn add(&mut self, row: &impl Serialize) -> bool {
+        if self.rows.len() >= self.limit {
+            return false;
+        }
+        match answer(row) {
+            Ok(json) => {
+                let bytes = self.bytes.saturating_add(json.get().len());
+                if bytes > PAGE_BYTES && !self.rows.is_empty() {
+                    return false;
+                }
+                self.bytes = bytes;
+                self.rows.push(json);
+                true
+            }
+            Err(error) => {
+                self.failed = Some(error);
+                false
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<Vec<Box<RawValue>>, RpcError> {
+        match self.failed {
+            Some(error) => Err(error),
+            None => Ok(self.rows),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_bounded_and_join_to_the_whole() {
+        let text = "aé€😀".repeat(3_000);
+        let cut: Vec<&str> = pieces(&text).collect();
+        assert!(cut.len() > 2);
+        assert!(cut.iter().all(|piece| piece.len() <= PIECE_BYTES));
+        assert_eq!(cut.concat(), text);
+        assert_eq!(pieces("").count(), 0);
+    }
+
+    #[test]
+    fn lesson_1_a_page_is_bounded_in_bytes_and_never_empty() {
+        let mut page = Bounded::new(10);
+        let big = "x".repeat(PAGE_BYTES);
+        assert!(page.add(&big), "the first row always fits");
+        assert!(!page.add(&"y"));
+        assert_eq!(page.finish().unwrap().len(), 1);
+    }
+}
