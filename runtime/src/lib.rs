@@ -35,4 +35,4 @@ pub use settings::RuntimeSettings;
 pub use snapshot::{
     Counters, DirectoryView, ErrorView, HostSnapshot, IntentsView, ProbeView, Snapshot,
 };
-pub use timeline::{TimelineError, TimelineStream, TimelineUpdate, TimelineView};
+pub use timeline::{TimelineError, TimelinePosition, TimelineStream, TimelineUpdate, TimelineView};

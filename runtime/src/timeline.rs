@@ -11,6 +11,7 @@ use bowline_protocol::{
     AgentId, ItemId, TimelineItem,
     methods::{HistoryPage, name},
 };
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{client::to_raw, error::CallError, host::Host, settings::HISTORY_PAGE};
@@ -68,7 +69,7 @@ pub struct TimelineStream {
     host: Host,
     agent_id: AgentId,
     view: watch::Receiver<Arc<TimelineView>>,
-    position: Position,
+    position: TimelinePosition,
     ready: VecDeque<TimelineUpdate>,
 }
 
@@ -82,7 +83,7 @@ impl TimelineStream {
             host,
             agent_id,
             view,
-            position: Position::default(),
+            position: TimelinePosition::default(),
             ready: VecDeque::new(),
         }
     }
@@ -90,10 +91,17 @@ impl TimelineStream {
     /// Begins at that item, rather than with the newest page.
     #[must_use]
     pub fn from_index(mut self, index: u64) -> Self {
-        self.position = Position {
+        self.position = TimelinePosition {
             next: Some(index),
-            ..Position::default()
+            ..TimelinePosition::default()
         };
+        self
+    }
+
+    /// Goes on where another follower stopped, in an earlier process perhaps.
+    #[must_use]
+    pub fn from_position(mut self, position: TimelinePosition) -> Self {
+        self.position = position;
         self
     }
 
@@ -164,16 +172,16 @@ impl TimelineStream {
     }
 }
 
-/// How much of a timeline was given out.
-#[derive(Debug, Default)]
-struct Position {
+/// How much of a timeline a follower was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelinePosition {
     /// Index of the next item; `None` until the first view says where it begins.
-    next: Option<u64>,
-    /// Bytes given out of the text of each item that may still grow.
-    given: BTreeMap<u64, usize>,
+    pub next: Option<u64>,
+    /// Bytes given out of the text of each item that may still grow, by index.
+    pub given: BTreeMap<u64, usize>,
 }
 
-impl Position {
+impl TimelinePosition {
     /// Gives out what these items, in order of index, have that was not given out yet.
     fn take(&mut self, items: &[Arc<TimelineItem>], ready: &mut VecDeque<TimelineUpdate>) {
         for item in items {
@@ -214,7 +222,10 @@ mod tests {
     }
 
     /// What a follower that was shown these views has in the end.
-    fn follow(position: &mut Position, views: &[&[Arc<TimelineItem>]]) -> BTreeMap<u64, String> {
+    fn follow(
+        position: &mut TimelinePosition,
+        views: &[&[Arc<TimelineItem>]],
+    ) -> BTreeMap<u64, String> {
         let mut shown = BTreeMap::<u64, String>::new();
         let mut ready = VecDeque::new();
         for view in views {
@@ -241,8 +252,8 @@ mod tests {
             &[item(3, "abcd"), item(4, "x"), item(5, "")],
             &[item(4, "xyz"), item(5, "!")],
         ];
-        let all = follow(&mut Position::default(), &views);
-        let last = follow(&mut Position::default(), &[views[2], views[3]]);
+        let all = follow(&mut TimelinePosition::default(), &views);
+        let last = follow(&mut TimelinePosition::default(), &[views[2], views[3]]);
         let expected: BTreeMap<_, _> = [(3, "abcd"), (4, "xyz"), (5, "!")]
             .map(|(n, text)| (n, text.to_owned()))
             .into();
@@ -252,9 +263,9 @@ mod tests {
 
     #[test]
     fn a_follower_that_begins_later_is_given_nothing_earlier() {
-        let mut position = Position {
+        let mut position = TimelinePosition {
             next: Some(4),
-            ..Position::default()
+            ..TimelinePosition::default()
         };
         let shown = follow(
             &mut position,

@@ -1,0 +1,244 @@
+//! A real `bowline-daemon` process that can be killed and started again on the same port and state.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use serde::Deserialize;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, ChildStdout, Command},
+    time::{Instant, timeout},
+};
+
+use super::{WorldError, program};
+
+/// How long a daemon may take to listen, however slow the machine.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a daemon may take to end after it was asked to.
+const STOP_DEADLINE: Duration = Duration::from_secs(15);
+
+/// How to start a daemon.
+#[derive(Clone, Debug)]
+pub struct DaemonOptions {
+    /// Its state folder, which outlives it.
+    pub state_dir: PathBuf,
+    /// Addresses to listen on; port 0 picks a free one, which later starts keep.
+    pub listen: Vec<SocketAddr>,
+    /// What its offers list instead of those.
+    pub advertise: Vec<String>,
+    /// A configuration file.
+    pub config: Option<PathBuf>,
+    /// Log filter.
+    pub log: String,
+    /// More arguments.
+    pub args: Vec<String>,
+}
+
+impl DaemonOptions {
+    /// A daemon on one free port of loopback.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            state_dir: state_dir.into(),
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            advertise: Vec::new(),
+            config: None,
+            log: "warn".to_owned(),
+            args: Vec::new(),
+        }
+    }
+}
+
+/// A running daemon. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct DaemonProcess {
+    options: DaemonOptions,
+    child: Child,
+    /// Kept open: a daemon whose standard output is gone could not tell anything more.
+    _stdout: BufReader<ChildStdout>,
+    ready_after: Duration,
+}
+
+#[derive(Deserialize)]
+struct Listening {
+    event: String,
+    kind: String,
+    address: String,
+}
+
+impl DaemonProcess {
+    /// Starts a daemon and waits until it listens.
+    ///
+    /// # Errors
+    /// [`WorldError`] when it does not.
+    pub async fn start(mut options: DaemonOptions) -> Result<Self, WorldError> {
+        let began = Instant::now();
+        let mut child = command(&options)?
+            .spawn()
+            .map_err(WorldError::io("starting bowline-daemon"))?;
+        let stdout = child.stdout.take();
+        let mut stdout = BufReader::new(
+            stdout.ok_or_else(|| WorldError::Unexpected("a daemon without stdout".into()))?,
+        );
+        let listening = listening(&mut stdout, options.listen.len());
+        let addresses = timeout(START_DEADLINE, listening)
+            .await
+            .map_err(|_| WorldError::Unexpected("the daemon did not listen in time".into()))??;
+        options.listen = addresses;
+        Ok(Self {
+            options,
+            child,
+            _stdout: stdout,
+            ready_after: began.elapsed(),
+        })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.options.listen
+    }
+
+    /// The first address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.options
+            .listen
+            .first()
+            .copied()
+            .unwrap_or_else(|| SocketAddr::from(([0; 4], 0)))
+    }
+
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// From the start of its process to its accepting connections.
+    pub const fn ready_after(&self) -> Duration {
+        self.ready_after
+    }
+
+    /// Its state folder.
+    pub fn state_dir(&self) -> &Path {
+        &self.options.state_dir
+    }
+
+    /// Kills it without warning, as a power cut would.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub async fn kill(mut self) -> Result<DaemonOptions, WorldError> {
+        self.child
+            .kill()
+            .await
+            .map_err(WorldError::io("killing the daemon"))?;
+        Ok(self.options.clone())
+    }
+
+    /// Asks it to end (SIGTERM) and waits for it; elsewhere than on Unix it is killed.
+    ///
+    /// # Errors
+    /// When it does not end by itself.
+    pub async fn stop(mut self) -> Result<DaemonOptions, WorldError> {
+        #[cfg(unix)]
+        if let Some(pid) = self.child.id() {
+            let asked = Command::new("kill").arg(pid.to_string()).status().await;
+            asked.map_err(WorldError::io("asking the daemon to end"))?;
+        }
+        #[cfg(not(unix))]
+        self.child
+            .start_kill()
+            .map_err(WorldError::io("ending the daemon"))?;
+        match timeout(STOP_DEADLINE, self.child.wait()).await {
+            Ok(Ok(_)) => Ok(self.options.clone()),
+            Ok(Err(source)) => Err(WorldError::Io {
+                what: "the daemon's end".into(),
+                source,
+            }),
+            Err(_) => Err(WorldError::Unexpected(
+                "the daemon did not end when asked to".into(),
+            )),
+        }
+    }
+
+    /// A new pairing offer, as its link.
+    ///
+    /// # Errors
+    /// When the daemon does not make one.
+    pub async fn offer(&self) -> Result<String, WorldError> {
+        #[derive(Deserialize)]
+        struct Made {
+            offer: String,
+        }
+        let output = Command::new(program("bowline-daemon")?)
+            .args(["pair", "--json", "--state-dir"])
+            .arg(&self.options.state_dir)
+            .output()
+            .await
+            .map_err(WorldError::io("bowline-daemon pair"))?;
+        let made: Made = serde_json::from_slice(&output.stdout).map_err(|error| {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            WorldError::Unexpected(format!("bowline-daemon pair: {error}: {stderr}"))
+        })?;
+        Ok(made.offer)
+    }
+}
+
+fn command(options: &DaemonOptions) -> Result<Command, WorldError> {
+    let mut command = Command::new(program("bowline-daemon")?);
+    command
+        .arg("run")
+        .arg("--state-dir")
+        .arg(&options.state_dir)
+        .args(["--log", &options.log]);
+    for address in &options.listen {
+        command.arg("--listen").arg(address.to_string());
+    }
+    for address in &options.advertise {
+        command.arg("--advertise").arg(address);
+    }
+    if let Some(config) = &options.config {
+        command.arg("--config").arg(config);
+    }
+    command
+        .args(&options.args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    Ok(command)
+}
+
+/// Reads the `listening` lines until every session listener and the local socket are there.
+async fn listening(
+    stdout: &mut BufReader<ChildStdout>,
+    sessions: usize,
+) -> Result<Vec<SocketAddr>, WorldError> {
+    let mut addresses = Vec::new();
+    let mut local = false;
+    let mut line = String::new();
+    while addresses.len() < sessions || !local {
+        line.clear();
+        let read = stdout
+            .read_line(&mut line)
+            .await
+            .map_err(WorldError::io("the daemon's stdout"))?;
+        if read == 0 {
+            return Err(WorldError::Unexpected(
+                "the daemon ended before it listened".into(),
+            ));
+        }
+        let Ok(event) = serde_json::from_str::<Listening>(&line) else {
+            continue;
+        };
+        match (event.event.as_str(), event.kind.as_str()) {
+            ("listening", "session") => addresses.push(event.address.parse().map_err(|_| {
+                WorldError::Unexpected(format!("`{}` is no address", event.address))
+            })?),
+            ("listening", "local") => local = true,
+            _ => {}
+        }
+    }
+    Ok(addresses)
+}
