@@ -86,7 +86,7 @@ pub struct HostRuntimeManager {
     backoff: Backoff,
     /// What the platform said last.
     background: bool,
-    /// When the user or the network last did something.
+    /// When the user, the network or the active client last did something.
     active_at: Moment,
     last_error: Option<Reason>,
     switches_failed: u64,
@@ -368,9 +368,12 @@ impl HostRuntimeManager {
         self.set_background(false);
     }
 
-    /// What failed before may work on the new network.
+    /// What failed before may work on the new network, and dials on the old one may never end.
     fn network_changed(&mut self, now: Moment) {
         self.activity(now);
+        if !self.is_unsettled(now) {
+            self.cancel_probes();
+        }
         self.backoff.reset();
         self.avoid = None;
     }

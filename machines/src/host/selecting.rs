@@ -44,9 +44,14 @@ impl HostRuntimeManager {
     }
 
     /// Ends whatever is under way and looks for a path from the beginning. With a single path there is
-    /// nothing to choose, and connecting is the best probe.
+    /// nothing to choose, and connecting is the best probe. `reason` is that of the active client's end,
+    /// if it ended.
     pub(super) fn reselect(&mut self, now: Moment, event: &'static str, reason: Option<Reason>) {
-        self.drop_clients();
+        self.drop_clients(if reason.is_some() {
+            Duration::ZERO
+        } else {
+            self.drain()
+        });
         self.cancel_probes();
         let mut allowed = self.allowed();
         let (first, second) = (allowed.next(), allowed.next());
@@ -202,20 +207,21 @@ impl HostRuntimeManager {
     /// Nothing more is tried until the user has done something.
     pub(super) fn fail(&mut self, reason: Reason, event: &'static str) {
         self.last_error = Some(reason);
-        self.end(State::Error { reason }, event, Some(reason));
-    }
-
-    /// Drops clients and probes and rests in a stable state.
-    pub(super) fn end(&mut self, state: State, event: &'static str, reason: Option<Reason>) {
-        self.drop_clients();
+        self.drop_clients(Duration::ZERO);
         self.cancel_probes();
-        self.set_state(state, event, reason);
+        self.set_state(State::Error { reason }, event, Some(reason));
     }
 
-    /// Disposes of the active client (which may finish what it has in flight if it is connected) and of
-    /// the candidate. The state must be left at once.
-    pub(super) fn drop_clients(&mut self) {
-        let drain = match self.state {
+    /// The end.
+    pub(super) fn stop(&mut self, event: &'static str) {
+        self.drop_clients(self.drain());
+        self.cancel_probes();
+        self.set_state(State::Stopped, event, Some(Reason::ClosedLocally));
+    }
+
+    /// Time for the active client to finish what it has in flight; none if it is not connected.
+    pub(super) const fn drain(&self) -> Duration {
+        match self.state {
             State::Online { .. } => self.config.drain,
             State::Booting
             | State::NoConnections
@@ -224,7 +230,11 @@ impl HostRuntimeManager {
             | State::Degraded { .. }
             | State::Error { .. }
             | State::Stopped => Duration::ZERO,
-        };
+        }
+    }
+
+    /// Disposes of the active client and the candidate. The state must be left at once.
+    fn drop_clients(&mut self, drain: Duration) {
         if let Some((_, generation)) = self.state.active() {
             self.dispose(generation, drain);
         }

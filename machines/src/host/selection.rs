@@ -137,13 +137,15 @@ impl Hysteresis {
             };
             let streak = self.streaks.entry(*connection).or_default();
             streak.better = if *path < active.1 && !is_slower(rtt, measured.or(known), config) {
-                streak.better.saturating_add(1)
+                streak.better.saturating_add(1).min(config.better_cycles)
             } else {
                 0
             };
             streak.faster = match measured {
                 None => streak.faster,
-                Some(active) if rtt + config.faster_by <= active => streak.faster.saturating_add(1),
+                Some(active) if rtt + config.faster_by <= active => {
+                    streak.faster.saturating_add(1).min(config.faster_cycles)
+                }
                 Some(_) => 0,
             };
             let earned =

@@ -47,16 +47,7 @@ impl HostRuntimeManager {
         else {
             return;
         };
-        let drain = match self.state {
-            State::Online { .. } => self.config.drain,
-            State::Booting
-            | State::NoConnections
-            | State::SelectingActiveConnection { .. }
-            | State::ConnectingActive { .. }
-            | State::Degraded { .. }
-            | State::Error { .. }
-            | State::Stopped => Duration::ZERO,
-        };
+        let drain = self.drain();
         let generation = candidate.generation;
         self.generation = generation;
         self.effects
@@ -72,6 +63,7 @@ impl HostRuntimeManager {
         candidate: Option<Candidate>,
         event: &'static str,
     ) {
+        self.activity(now);
         self.hysteresis.reset();
         self.avoid = None;
         self.last_error = None;
@@ -197,8 +189,11 @@ impl HostRuntimeManager {
         };
         let is_degraded = matches!(self.state, State::Degraded { .. });
         match self.choice {
-            // The choice is the host's again: its next cycles decide.
-            None if is_degraded => self.recover_now(now),
+            // What the running cycle has proven may be taken now.
+            None if is_degraded => {
+                self.recover_now(now);
+                self.advance_race(now, event);
+            }
             None => {}
             Some(choice) if choice != connection => self.start_candidate(now, choice, event),
             Some(_) => {
@@ -242,18 +237,18 @@ impl HostRuntimeManager {
         }
     }
 
-    /// Begins a cycle while online, unless a young one is running or the app is in the background.
+    /// Begins a cycle while online, unless one is running or the app is in the background.
     pub(super) fn begin_measuring(&mut self, now: Moment) {
         if self.background {
             self.cancel_probes();
-        } else if !self.is_unsettled(now) {
+        } else if self.probes.running().is_none() {
             self.begin_cycle(now, Duration::ZERO);
         }
     }
 
-    /// Begins a cycle while degraded, unless a young one is running.
+    /// Begins a cycle while degraded, unless one is running.
     pub(super) fn begin_recovering(&mut self, now: Moment) {
-        if !self.is_unsettled(now) {
+        if self.probes.running().is_none() {
             self.begin_cycle(now, self.config.relay_handicap);
         }
     }

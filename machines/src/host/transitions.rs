@@ -78,8 +78,9 @@ impl HostRuntimeManager {
                 self.record(now, connection, outcome);
                 self.advance_race(now, event);
             }
-            (State::SelectingActiveConnection { .. }, Input::UserSelect(choice)) => {
-                if self.choose(now, choice) {
+            (State::SelectingActiveConnection { retry_at, .. }, Input::UserSelect(choice)) => {
+                let is_other = self.choice != choice;
+                if self.choose(now, choice) && (is_other || retry_at.is_some()) {
                     self.reselect(now, event, None);
                 }
             }
@@ -97,10 +98,10 @@ impl HostRuntimeManager {
             (State::SelectingActiveConnection { .. }, Input::Background) => self.background = true,
             (State::SelectingActiveConnection { .. }, Input::NetworkChanged) => {
                 self.network_changed(now);
-                if self.is_unsettled(now) {
-                    return;
+                // A cycle that is still running has just begun, on the new network.
+                if self.probes.running().is_none() {
+                    self.reselect(now, event, None);
                 }
-                self.reselect(now, event, None);
             }
 
             // ---- connecting active: the client of the chosen path is on its way ----
@@ -267,7 +268,7 @@ impl HostRuntimeManager {
                 | State::Degraded { .. }
                 | State::Error { .. },
                 Input::Stop,
-            ) => self.end(State::Stopped, event, Some(Reason::ClosedLocally)),
+            ) => self.stop(event),
             // Stopped is terminal.
             (
                 State::Stopped,

@@ -1,0 +1,391 @@
+//! Finding a path and losing it: selection, recovery, errors, the platform.
+
+use bowline_protocol::Reason;
+
+use super::bench::{Bench, DIRECT, DIRECT_B, LOCAL, RELAY, list, lost, ms};
+use crate::{
+    Generation, Path,
+    host::{ClientStatus, ConnectionId, Input},
+};
+
+#[test]
+fn hr_a_single_path_is_connected_without_a_probe() {
+    let mut bench = Bench::new();
+    let effects = bench.feed(Input::Start {
+        connections: list(&[RELAY]),
+    });
+    assert_eq!(effects, ["client1(relay)", "publish"]);
+    assert_eq!(bench.state(), "connecting_active");
+    assert_eq!(
+        bench.host.active(),
+        Some((RELAY, Path::Relay, Generation::new(1)))
+    );
+}
+
+#[test]
+fn hr_dials_are_staggered_and_the_first_proof_is_taken() {
+    let mut bench = Bench::new();
+    let effects = bench.feed(Input::Start {
+        connections: list(&[RELAY, DIRECT, LOCAL]),
+    });
+    let probes = [
+        "probe(local)",
+        "probe(direct)",
+        "probe(relay+150)",
+        "publish",
+    ];
+    assert_eq!(effects, probes);
+    let effects = bench.prove(DIRECT, 900);
+    assert_eq!(
+        effects,
+        ["client1(direct)", "publish"],
+        "and no probe is cancelled"
+    );
+    bench.prove(LOCAL, 1);
+    assert_eq!(
+        bench.active_path(),
+        Some(DIRECT),
+        "later proofs are only shown"
+    );
+    assert_eq!(bench.host.probes().get(&LOCAL).unwrap().rtt, Some(ms(1)));
+}
+
+#[test]
+fn hr_a_relay_waits_150_ms_for_a_better_path() {
+    let mut bench = Bench::started(&[RELAY, DIRECT]);
+    bench.prove(RELAY, 20);
+    assert_eq!(bench.state(), "selecting_active_connection");
+    bench.advance(ms(149));
+    bench.prove(DIRECT, 140);
+    assert_eq!(bench.active_path(), Some(DIRECT));
+
+    let mut bench = Bench::started(&[RELAY, DIRECT]);
+    bench.prove(RELAY, 20);
+    bench.wait();
+    assert_eq!(bench.active_path(), Some(RELAY), "and no longer");
+
+    let mut bench = Bench::started(&[RELAY, DIRECT]);
+    bench.prove(RELAY, 20);
+    bench.disprove(DIRECT, Reason::Unreachable);
+    assert_eq!(
+        bench.active_path(),
+        Some(RELAY),
+        "nor when there is nothing to wait for"
+    );
+}
+
+#[test]
+fn lesson_9_a_slow_relay_is_reached() {
+    let mut bench = Bench::started(&[RELAY, DIRECT]);
+    for _ in 0..40 {
+        bench.advance(ms(200));
+    }
+    bench.prove(RELAY, 7_800);
+    bench.wait();
+    assert_eq!(bench.active_path(), Some(RELAY));
+}
+
+#[test]
+fn inv_12_a_cycle_without_outcomes_ends_and_is_run_again() {
+    let mut bench = Bench::started(&[RELAY, DIRECT]);
+    for _ in 0..20 {
+        bench.wait();
+        assert_eq!(bench.host.last_error(), Some(Reason::ConnectTimeout));
+        assert!(bench.pause().unwrap() <= ms(30_000));
+        bench.wait();
+        assert_eq!(bench.pause(), None, "the next round runs");
+    }
+    assert!(bench.host.stale_dropped() == 0);
+}
+
+#[test]
+fn lesson_5_a_cycle_that_slept_blames_no_path() {
+    let mut bench = Bench::started(&[RELAY, DIRECT]);
+    bench.advance(ms(3_600_000));
+    assert_eq!(bench.pause(), None);
+    assert!(bench.host.probes().is_empty() && bench.host.last_error().is_none());
+
+    let mut bench = Bench::online(&[RELAY, DIRECT]);
+    bench.wait();
+    let before = bench.host.probes().clone();
+    let effects = bench.advance(ms(3_600_000));
+    assert_eq!(effects[..1], ["cancel"], "{effects:?}");
+    assert_eq!(*bench.host.probes(), before);
+}
+
+#[test]
+fn hr_a_path_that_proves_itself_but_does_not_connect_is_the_last_resort() {
+    let mut bench = Bench::started(&[RELAY, DIRECT]);
+    bench.prove(DIRECT, 1);
+    bench.client(lost(Reason::CryptoFailed));
+    assert_eq!(
+        bench.state(),
+        "selecting_active_connection",
+        "the same cycle goes on"
+    );
+    assert_eq!(bench.host.last_error(), Some(Reason::CryptoFailed));
+    bench.prove(RELAY, 300);
+    assert_eq!(bench.active_path(), Some(RELAY));
+
+    bench.client(lost(Reason::SlowConsumer));
+    assert!(bench.pause().is_some());
+    bench.wait();
+    bench.prove(RELAY, 300);
+    bench.disprove(DIRECT, Reason::Unreachable);
+    assert_eq!(
+        bench.active_path(),
+        Some(RELAY),
+        "when nothing else works it is tried again"
+    );
+}
+
+#[test]
+fn inv_12_a_chosen_path_that_says_nothing_is_given_up() {
+    let mut bench = Bench::started(&[DIRECT]);
+    for round in 1..5 {
+        assert_eq!(bench.state(), "connecting_active");
+        assert_eq!(bench.host.generation(), Generation::new(round));
+        let effects = bench.wait();
+        assert_eq!(
+            effects,
+            [format!("dispose{round}(now)"), "publish".to_owned()]
+        );
+        assert_eq!(bench.host.last_error(), Some(Reason::ConnectTimeout));
+        bench.wait();
+    }
+}
+
+#[test]
+fn lesson_12_only_what_the_daemon_says_of_this_device_is_an_error() {
+    for reason in Reason::ALL {
+        let is_terminal = !reason.is_recoverable() && *reason != Reason::ClosedLocally;
+        let mut bench = Bench::online(&[DIRECT]);
+        bench.client(lost(*reason));
+        let expected = if is_terminal { "error" } else { "degraded" };
+        assert_eq!(bench.state(), expected, "{reason}");
+        assert_eq!(bench.host.last_error(), Some(*reason));
+
+        let mut bench = Bench::started(&[DIRECT, RELAY]);
+        bench.disprove(DIRECT, Reason::Unreachable);
+        bench.disprove(RELAY, *reason);
+        let is_error = is_terminal && *reason != Reason::ServerIdentityMismatch;
+        assert_eq!(
+            bench.state() == "error",
+            is_error,
+            "a cycle that says {reason}"
+        );
+    }
+}
+
+#[test]
+fn lesson_11_another_daemon_behind_one_address_does_not_stop_the_host() {
+    let mut bench = Bench::started(&[DIRECT, RELAY]);
+    bench.disprove(DIRECT, Reason::ServerIdentityMismatch);
+    bench.prove(RELAY, 50);
+    bench.client(ClientStatus::Connected);
+    assert_eq!(bench.active_path(), Some(RELAY));
+
+    let mut bench = Bench::started(&[DIRECT, DIRECT_B]);
+    bench.disprove(DIRECT, Reason::ServerIdentityMismatch);
+    bench.disprove(DIRECT_B, Reason::ServerIdentityMismatch);
+    assert_eq!(
+        bench.state(),
+        "error",
+        "unless every address has another daemon"
+    );
+}
+
+#[test]
+fn hr_an_error_is_left_by_intents_choices_and_other_paths_only() {
+    let leave = [
+        Input::IntentQueued,
+        Input::ReconnectNow,
+        Input::UserSelect(None),
+        Input::UserSelect(Some(DIRECT)),
+        Input::ConnectionsChanged(list(&[DIRECT, LOCAL])),
+    ];
+    let stay = [
+        Input::Foreground,
+        Input::Background,
+        Input::NetworkChanged,
+        Input::UserSelect(Some(ConnectionId(77))),
+        Input::ConnectionsChanged(list(&[DIRECT])),
+    ];
+    for (inputs, leaves) in [(leave, true), (stay, false)] {
+        for input in inputs {
+            let mut bench = Bench::online(&[DIRECT]);
+            bench.client(lost(Reason::DeviceUnknown));
+            bench.advance(ms(86_400_000));
+            assert_eq!(bench.state(), "error");
+            let name = format!("{input:?}");
+            bench.feed(input);
+            assert_eq!(bench.state() != "error", leaves, "{name}");
+        }
+    }
+}
+
+#[test]
+fn hr_losing_the_active_client_probes_at_once_and_its_reconnect_can_win() {
+    let mut bench = Bench::online(&[DIRECT, RELAY]);
+    let effects = bench.client(lost(Reason::ConnectionLost));
+    assert_eq!(effects, ["probe(direct)", "probe(relay+150)", "publish"]);
+    assert_eq!(bench.state(), "degraded");
+    bench.prove(RELAY, 50);
+    assert_eq!(bench.candidate_path(), Some(RELAY));
+    assert_eq!(
+        bench.client(ClientStatus::Connected),
+        ["dispose2(now)", "publish"]
+    );
+    assert_eq!(
+        (bench.state(), bench.active_path()),
+        ("online", Some(DIRECT))
+    );
+    assert_eq!(bench.host.generation(), Generation::new(1));
+    assert_eq!(bench.host.last_error(), None);
+}
+
+#[test]
+fn hr_losing_the_active_client_another_path_can_win() {
+    let mut bench = Bench::online(&[DIRECT, RELAY]);
+    bench.client(lost(Reason::HeartbeatTimeout));
+    bench.prove(RELAY, 50);
+    let effects = bench.candidate(ClientStatus::Connected);
+    assert_eq!(effects, ["promote2", "dispose1(now)", "publish"]);
+    assert_eq!(
+        (bench.state(), bench.active_path()),
+        ("online", Some(RELAY))
+    );
+}
+
+#[test]
+fn hr_the_lost_path_is_reconnected_as_soon_as_a_probe_proves_it() {
+    let mut bench = Bench::online(&[DIRECT, RELAY]);
+    bench.client(lost(Reason::ConnectionLost));
+    assert!(bench.prove(DIRECT, 5).contains(&"reconnect1".to_owned()));
+    assert_eq!(bench.candidate_path(), None, "one client for one path");
+}
+
+#[test]
+fn hr_while_degraded_a_candidate_that_fails_makes_way_for_the_next() {
+    let mut bench = Bench::online(&[DIRECT, RELAY, DIRECT_B]);
+    bench.client(lost(Reason::ConnectionLost));
+    bench.prove(DIRECT_B, 10);
+    bench.prove(RELAY, 20);
+    let effects = bench.candidate(lost(Reason::CryptoFailed));
+    assert_eq!(effects[..2], ["dispose2(now)", "candidate3(relay)"]);
+    assert_eq!(bench.host.switches_failed(), 1);
+}
+
+#[test]
+fn inv_12_degraded_goes_on_probing_on_one_path_as_on_many() {
+    for paths in [&[DIRECT][..], &[DIRECT, RELAY][..]] {
+        for background in [false, true] {
+            let mut bench = Bench::online(paths);
+            if background {
+                bench.feed(Input::Background);
+            }
+            bench.client(lost(Reason::ConnectionLost));
+            let mut cycles = 0;
+            for _ in 0..100 {
+                let effects = bench.wait();
+                cycles += usize::from(effects.contains(&"probe(direct)".to_owned()));
+            }
+            assert!(cycles >= 40, "{cycles}");
+            assert_eq!(bench.state(), "degraded");
+        }
+    }
+}
+
+#[test]
+fn lesson_4_the_background_stops_measuring_but_never_looking() {
+    let mut bench = Bench::online(&[RELAY, DIRECT]);
+    bench.wait();
+    assert_eq!(
+        bench.feed(Input::Background),
+        ["background1(true)", "cancel"]
+    );
+    assert_eq!(bench.host.poll_timeout(), None, "no probes while online");
+
+    bench.client(lost(Reason::ConnectionLost));
+    let pause = bench.host.poll_timeout().unwrap().since(bench.now);
+    assert!(
+        pause >= ms(15_000) && pause <= ms(30_000),
+        "the slowest step: {pause:?}"
+    );
+    bench.wait();
+    let created = bench.prove(DIRECT, 5);
+    assert_eq!(created[..2], ["candidate2(direct)", "background2(true)"]);
+    let effects = bench.feed(Input::Foreground);
+    assert!(
+        effects.contains(&"background1(false)".to_owned()),
+        "{effects:?}"
+    );
+
+    let mut bench = Bench::started(&[RELAY, DIRECT]);
+    bench.feed(Input::Background);
+    bench.disprove(DIRECT, Reason::Unreachable);
+    bench.disprove(RELAY, Reason::DaemonOffline);
+    assert!(bench.pause().unwrap() >= ms(15_000));
+    bench.feed(Input::Foreground);
+    assert_eq!(bench.pause(), None, "the foreground retries now");
+}
+
+#[test]
+fn one_network_change_reported_thrice_restarts_probes_once() {
+    let mut bench = Bench::started(&[RELAY, DIRECT]);
+    bench.advance(ms(3_000));
+    assert!(!bench.feed(Input::NetworkChanged).is_empty());
+    bench.advance(ms(500));
+    assert!(bench.feed(Input::NetworkChanged).is_empty());
+    bench.advance(ms(500));
+    assert!(bench.feed(Input::NetworkChanged).is_empty());
+}
+
+#[test]
+fn hr_probes_come_every_10_s_and_every_30_s_after_ten_quiet_minutes() {
+    let gap = |bench: &Bench| bench.host.poll_timeout().unwrap().since(bench.now);
+    let both = [(RELAY, Some(10)), (DIRECT, None)];
+    let mut bench = Bench::online(&[RELAY, DIRECT]);
+    assert_eq!(gap(&bench), ms(10_000));
+    for _ in 0..60 {
+        bench.cycle(&both);
+    }
+    assert_eq!(gap(&bench), ms(30_000));
+    bench.feed(Input::IntentQueued);
+    bench.cycle(&both);
+    assert_eq!(gap(&bench), ms(10_000), "activity brings them back");
+
+    let single = Bench::online(&[RELAY]);
+    assert_eq!(
+        gap(&single),
+        ms(30_000),
+        "a single path is measured for show only"
+    );
+}
+
+#[test]
+fn connection_lists_are_bounded_and_free_of_duplicates() {
+    let mut bench = Bench::new();
+    let many = (0..40).map(|label| (ConnectionId(label % 20), Path::Direct));
+    bench.feed(Input::Start {
+        connections: many.collect(),
+    });
+    assert_eq!(bench.host.connections().len(), 16);
+    for label in 0..16 {
+        bench.disprove(ConnectionId(label), Reason::Unreachable);
+    }
+    assert!(bench.pause().is_some());
+}
+
+#[test]
+fn hr_the_active_client_stays_while_its_path_stays() {
+    let mut bench = Bench::online(&[RELAY, DIRECT]);
+    bench.feed(Input::ConnectionsChanged(list(&[RELAY])));
+    assert_eq!(
+        (bench.state(), bench.active_path()),
+        ("online", Some(RELAY))
+    );
+    let effects = bench.feed(Input::ConnectionsChanged(list(&[LOCAL, DIRECT])));
+    assert_eq!(effects[0], "dispose1(5s)", "{effects:?}");
+    assert_eq!(bench.state(), "selecting_active_connection");
+}
