@@ -257,7 +257,7 @@ fn table_loaded_and_failed() {
         ],
     );
     row(
-        |it| failed(it),
+        failed,
         [
             "",
             "load_failed catching_up->failed",

@@ -301,12 +301,11 @@ impl World {
 
     /// At every moment the consumer has a run of the timeline, each text a beginning of the daemon's.
     fn check(&self) {
-        let mut expected = self.consumer.front().map_or(0, |(index, _)| *index);
-        for (index, text) in &self.consumer {
+        let first = self.consumer.front().map_or(0, |(index, _)| *index);
+        for (expected, (index, text)) in (first..).zip(&self.consumer) {
             assert_eq!(*index, expected, "items in order, without gaps");
             let whole = &self.items[usize::try_from(*index).unwrap()].text;
             assert!(whole.starts_with(text), "{index}: {text} of {whole}");
-            expected += 1;
         }
         assert_eq!((self.it.refused(), self.it.anomalies()), (0, 0));
     }
