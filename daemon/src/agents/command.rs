@@ -41,7 +41,7 @@ impl Provider for CommandProvider {
         let (argv, via) = (self.argv.clone(), self.prompt);
         Box::pin(async move {
             match start(&argv, via, &turn) {
-                Ok((group, input)) => Running::new(group, run).to_the_end(input).await,
+                Ok((group, input)) => Running::new(group, run).finish(input).await,
                 Err(error) => {
                     let program = argv.first().map_or("", String::as_str);
                     TurnEnd::broken(format!(
@@ -159,7 +159,7 @@ impl Running {
         }
     }
 
-    async fn to_the_end(mut self, mut input: Option<Input>) -> TurnEnd {
+    async fn finish(mut self, mut input: Option<Input>) -> TurnEnd {
         let child = self.group.child();
         let mut stdout = Pipe::new(child.stdout.take());
         let mut stderr = Pipe::new(child.stderr.take());

@@ -1,0 +1,263 @@
+//! A ledger in a directory of its own, and apps that attach to it without sockets.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use bowline_daemon::{
+    clock::Clock,
+    ledger::{Admission, Attached, Attachment, Audience, Ledger, LedgerOptions, SessionRef},
+    outbound::{ConnectionHandle, Frame, Outbound},
+};
+use bowline_machines::Path;
+use bowline_protocol::{
+    AgentId, ClientSessionKey, DeviceKey, Hello, IntentId, PROTOCOL_VERSION, PublicKey, Purpose,
+    Refusal, Resume, ServerId, SessionEvent, SessionState, handshake::ClientInfo,
+    identity::random_bytes,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// The wall clock every test begins at.
+pub(crate) const BEGINNING: i64 = 1_800_000_000_000;
+
+/// A ledger and what it needs.
+pub(crate) struct Rig {
+    pub(crate) dir: TempDir,
+    pub(crate) options: LedgerOptions,
+    pub(crate) ledger: Ledger,
+}
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    pub(crate) fn with(adjust: impl FnOnce(&mut LedgerOptions)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let server_id = ServerId::of_public_key(b"test");
+        let mut options = LedgerOptions::new(dir.path().join("bowline.db"), server_id);
+        options.clock = Clock::manual(BEGINNING);
+        adjust(&mut options);
+        let ledger = Ledger::open(options.clone()).unwrap();
+        Self {
+            dir,
+            options,
+            ledger,
+        }
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.options.clock
+    }
+
+    /// What a `kill -9` leaves behind: the files as they are now, opened by another ledger. The first ledger
+    /// goes on with its own files, unseen.
+    pub(crate) fn kill(&self) -> Self {
+        self.kill_with(|_| {})
+    }
+
+    pub(crate) fn kill_with(&self, adjust: impl FnOnce(&mut LedgerOptions)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["bowline.db", "bowline.db-wal"] {
+            let from = self.dir.path().join(name);
+            if from.exists() {
+                std::fs::copy(from, dir.path().join(name)).unwrap();
+            }
+        }
+        let mut options = LedgerOptions {
+            path: dir.path().join("bowline.db"),
+            ..self.options.clone()
+        };
+        adjust(&mut options);
+        let ledger = Ledger::open(options.clone()).unwrap();
+        Self {
+            dir,
+            options,
+            ledger,
+        }
+    }
+
+    /// An orderly restart on the same files.
+    pub(crate) async fn restart(self) -> Self {
+        self.ledger.shutdown().await;
+        let ledger = Ledger::open(self.options.clone()).unwrap();
+        Self { ledger, ..self }
+    }
+
+    /// An app whose device has paired, without a session yet.
+    pub(crate) async fn paired(&self) -> App {
+        let mut app = App::new();
+        let pairing = self
+            .ledger
+            .create_pairing(Duration::from_secs(600))
+            .await
+            .unwrap();
+        app.token = Some(pairing.token.to_string());
+        let link = self.attach(&app).await.unwrap();
+        drop(link);
+        app.token = None;
+        app
+    }
+
+    pub(crate) async fn attach(&self, app: &App) -> Result<Link, Refusal> {
+        self.attach_by(app, Outbound::new()).await
+    }
+
+    pub(crate) async fn attach_by(&self, app: &App, outbound: Outbound) -> Result<Link, Refusal> {
+        let admission = self.ledger.admit(app.device, &app.hello()).await?;
+        let mut link = self.keep_promise(admission, outbound).await?;
+        if link.state == SessionState::Resumed {
+            link.cursor = app.resume.clone().unwrap();
+        }
+        Ok(link)
+    }
+
+    /// What `session.ready` does.
+    pub(crate) async fn keep_promise(
+        &self,
+        admission: Admission,
+        outbound: Outbound,
+    ) -> Result<Link, Refusal> {
+        static CONNECTION: AtomicU64 = AtomicU64::new(1);
+        let welcome = admission.session().cloned().unwrap();
+        let id = CONNECTION.fetch_add(1, Ordering::Relaxed);
+        let handle = ConnectionHandle {
+            id,
+            path: Path::Direct,
+            outbound: outbound.clone(),
+        };
+        let Attached { attachment, replay } = self.ledger.attach(admission, handle).await?;
+        Ok(Link {
+            attachment: attachment.unwrap(),
+            state: welcome.state,
+            cursor: Resume {
+                epoch: welcome.epoch,
+                last_seq: welcome.next_seq - 1,
+            },
+            replay,
+            outbound,
+        })
+    }
+
+    /// Tells every session that an agent is gone, and which number the event carries in its name.
+    pub(crate) async fn announce(&self, number: usize) {
+        self.ledger
+            .write(move |tx| {
+                let agent_id = agent(&format!("agt_{number}"));
+                let event = SessionEvent::AgentRemoved {
+                    agent_id: agent_id.clone(),
+                };
+                tx.emit(Audience::Everyone(&agent_id), &event)
+            })
+            .await
+            .unwrap();
+    }
+
+    /// Lets what is due by the clock happen.
+    pub(crate) async fn settle(&self) {
+        for _ in 0..2 {
+            self.ledger.sessions().await.unwrap();
+        }
+    }
+}
+
+pub(crate) fn agent(text: &str) -> AgentId {
+    text.parse().unwrap()
+}
+
+pub(crate) fn intent_id() -> IntentId {
+    IntentId::from_uuid(Uuid::now_v7())
+}
+
+/// One app install.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) device: PublicKey,
+    pub(crate) key: ClientSessionKey,
+    pub(crate) token: Option<String>,
+    pub(crate) resume: Option<Resume>,
+    pub(crate) purpose: Purpose,
+}
+
+impl App {
+    pub(crate) fn new() -> Self {
+        Self {
+            device: DeviceKey::from_private(random_bytes().unwrap()).public(),
+            key: ClientSessionKey::from_random(random_bytes().unwrap()),
+            token: None,
+            resume: None,
+            purpose: Purpose::Session,
+        }
+    }
+
+    pub(crate) fn resuming(&self, cursor: &Resume) -> Self {
+        Self {
+            resume: Some(cursor.clone()),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn hello(&self) -> Hello {
+        Hello {
+            protocol: PROTOCOL_VERSION,
+            purpose: self.purpose,
+            client_session_key: self.key.clone(),
+            client: ClientInfo {
+                name: "rig".to_owned(),
+                version: "1".to_owned(),
+                platform: "test".to_owned(),
+            },
+            capabilities: Vec::new(),
+            pairing_token: self.token.clone(),
+            resume: self.resume.clone(),
+        }
+    }
+}
+
+/// A connection that is attached, and the client's cursor on it.
+pub(crate) struct Link {
+    pub(crate) attachment: Attachment,
+    pub(crate) state: SessionState,
+    pub(crate) cursor: Resume,
+    pub(crate) outbound: Outbound,
+    replay: Vec<Frame>,
+}
+
+impl Link {
+    pub(crate) fn session(&self) -> &SessionRef {
+        self.attachment.session()
+    }
+
+    /// Applies what has arrived: each event once, by its number. Panics at a gap.
+    pub(crate) fn apply(&mut self) -> Vec<(u64, Value)> {
+        let mut frames = std::mem::take(&mut self.replay);
+        self.outbound.drain_into(&mut frames);
+        let mut applied = Vec::new();
+        for frame in frames {
+            let message: Value = serde_json::from_slice(&frame).unwrap();
+            assert_eq!(message["method"], "session.event");
+            let seq = message["params"]["seq"].as_u64().unwrap();
+            if seq <= self.cursor.last_seq {
+                continue;
+            }
+            assert_eq!(seq, self.cursor.last_seq + 1, "a gap in the events");
+            self.cursor.last_seq = seq;
+            applied.push((seq, message["params"]["event"].clone()));
+        }
+        applied
+    }
+
+    /// The numbers of the announcements that have arrived.
+    pub(crate) fn heard(&mut self) -> Vec<usize> {
+        self.apply()
+            .iter()
+            .map(|(_, event)| {
+                let name = event["agentId"].as_str().unwrap();
+                name.trim_start_matches("agt_").parse().unwrap()
+            })
+            .collect()
+    }
+}
