@@ -256,11 +256,7 @@ impl HostRuntimeManager {
             self.refused = self.refused.saturating_add(1);
             return;
         }
-        let concerned = to
-            .candidate()
-            .map(|candidate| (candidate.connection, candidate.generation))
-            .or(to.active())
-            .or(self.state.active());
+        let concerned = self.concerned(&to);
         self.transitions.push_back(Transition {
             machine: "host_runtime",
             from: self.state.name(),
@@ -272,6 +268,19 @@ impl HostRuntimeManager {
         });
         self.state = to;
         self.changed = true;
+    }
+
+    /// The client that a change of state is about: the candidate if only that comes or goes, else the
+    /// active one.
+    fn concerned(&self, to: &State) -> Option<(ConnectionId, Generation)> {
+        let is_about_candidate =
+            self.state.name() == to.name() && self.state.active() == to.active();
+        let candidate = to.candidate().or(self.state.candidate());
+        candidate
+            .filter(|_| is_about_candidate)
+            .map(|candidate| (candidate.connection, candidate.generation))
+            .or(to.active())
+            .or(self.state.active())
     }
 
     fn publish(&mut self) {

@@ -27,6 +27,29 @@ struct Node {
     probes: Option<(u64, Vec<ConnectionId>)>,
 }
 
+/// What a step is compared with.
+struct Before {
+    state: State,
+    generation: Generation,
+    stale_dropped: u64,
+    switches_failed: u64,
+    clients: Vec<Generation>,
+    cycle: Option<u64>,
+}
+
+impl Before {
+    fn of(node: &Node) -> Self {
+        Self {
+            state: *node.host.state(),
+            generation: node.host.generation(),
+            stale_dropped: node.host.stale_dropped(),
+            switches_failed: node.host.switches_failed(),
+            clients: node.clients.clone(),
+            cycle: node.probes.as_ref().map(|(cycle, _)| *cycle),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Feed(Input),
@@ -99,7 +122,7 @@ impl Host {
 
     /// What the driver holds after the effects. INV-4, INV-11: no effect names a client or a cycle that it
     /// does not hold, and generations of clients only grow.
-    fn follow(before: &Node, node: &mut Node, step: &Step, effects: &[Effect]) -> Broken {
+    fn follow(before: &Before, node: &mut Node, step: &Step, effects: &[Effect]) -> Broken {
         if let Step::Feed(Input::ProbeFinished {
             cycle, connection, ..
         }) = step
@@ -205,7 +228,7 @@ impl Model for Host {
     }
 
     fn apply(&self, node: &mut Node, step: &Step) -> Result<(), String> {
-        let before = node.clone();
+        let before = Before::of(node);
         match step {
             Step::Feed(input) => node.host.handle(node.now, input.clone()),
             Step::Timer { late } => {
@@ -224,7 +247,7 @@ impl Model for Host {
         }
         let is_promotion = |effect: &Effect| matches!(effect, Effect::Promote { .. });
         let promoted = effects.iter().any(is_promotion);
-        let (from, to) = (before.host.state().name(), node.host.state().name());
+        let (from, to) = (before.state.name(), node.host.state().name());
         self.seen.borrow_mut().insert((from, to, promoted));
         Self::follow(&before, node, step, &effects)
             .and_then(|()| check_state(&before, node, changes, &effects))
@@ -240,8 +263,8 @@ impl Model for Host {
 }
 
 /// What must hold in every state, whatever led to it.
-fn check_state(before: &Node, after: &Node, changes: usize, effects: &[Effect]) -> Broken {
-    let (was, is) = (before.host.state(), after.host.state());
+fn check_state(before: &Before, after: &Node, changes: usize, effects: &[Effect]) -> Broken {
+    let (was, is) = (&before.state, after.host.state());
     hold(after.host.refused() == 0, "inv_14_only_table_pairs")?;
     hold(was == is || changes > 0, "ob_every_change_is_recorded")?;
     let published = effects
@@ -258,7 +281,7 @@ fn check_state(before: &Node, after: &Node, changes: usize, effects: &[Effect]) 
         "inv_12_stopped_is_terminal",
     )?;
     hold(
-        after.host.generation() >= before.host.generation(),
+        after.host.generation() >= before.generation,
         "inv_10_generation_never_decreases",
     )?;
 
@@ -311,13 +334,12 @@ fn check_state(before: &Node, after: &Node, changes: usize, effects: &[Effect]) 
 }
 
 /// What must hold of the step itself.
-fn check_step(before: &Node, after: &Node, step: &Step, effects: &[Effect]) -> Broken {
-    let (was, is) = (before.host.state(), after.host.state());
-    let dropped = after.host.stale_dropped() - before.host.stale_dropped();
+fn check_step(before: &Before, after: &Node, step: &Step, effects: &[Effect]) -> Broken {
+    let (was, is) = (&before.state, after.host.state());
+    let dropped = after.host.stale_dropped() - before.stale_dropped;
     match step {
         Step::Feed(Input::ProbeFinished { cycle, .. }) => {
-            let running = before.probes.as_ref().map(|(running, _)| *running);
-            if running != Some(*cycle) {
+            if before.cycle != Some(*cycle) {
                 hold(
                     was == is && effects.is_empty() && dropped == 1,
                     "inv_10_stale_results_change_nothing",
@@ -358,7 +380,7 @@ fn check_step(before: &Node, after: &Node, step: &Step, effects: &[Effect]) -> B
             hold(
                 was.name() == is.name()
                     && was.active() == is.active()
-                    && after.host.switches_failed() == before.host.switches_failed() + 1,
+                    && after.host.switches_failed() == before.switches_failed + 1,
                 "inv_11_a_failed_switch_changes_a_counter_only",
             )?;
         }

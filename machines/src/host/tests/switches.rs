@@ -68,6 +68,37 @@ fn inv_11_a_switch_that_fails_changes_nothing_but_a_counter() {
 }
 
 #[test]
+fn ob_records_name_the_client_that_they_are_about() {
+    let mut bench = Bench::online(&[RELAY, DIRECT]);
+    bench.transitions();
+    bench.feed(Input::UserSelect(Some(DIRECT)));
+    bench.candidate(lost(Reason::Unreachable));
+    bench.feed(Input::UserSelect(Some(DIRECT)));
+    bench.client(lost(Reason::HeartbeatTimeout));
+    bench.client(ClientStatus::Connected);
+    let records: Vec<_> = bench
+        .transitions()
+        .iter()
+        .map(|record| {
+            let (path, generation) = (record.path.unwrap(), record.generation.unwrap());
+            let reason = record.reason.map_or("-", Reason::as_str);
+            format!(
+                "{} {path} {generation} {} {reason}",
+                record.event, record.to
+            )
+        })
+        .collect();
+    let expected = [
+        "user_select direct 2 online -",
+        "client_disconnected direct 2 online unreachable",
+        "user_select direct 3 online -",
+        "client_disconnected relay 1 degraded heartbeat_timeout",
+        "client_connected relay 1 online -",
+    ];
+    assert_eq!(records, expected);
+}
+
+#[test]
 fn hr_a_direct_path_takes_over_from_a_relay_after_two_cycles() {
     let mut bench = Bench::online(&[RELAY, DIRECT]);
     let both = [(RELAY, Some(30)), (DIRECT, Some(30))];
