@@ -1,0 +1,68 @@
+//! `bowline-demo`: plays the story of `cargo xtask demo`, and is its own client process.
+
+use std::process::ExitCode;
+
+use bowline_sim::demo::{
+    Options,
+    follow::{Follow, follow},
+    play,
+};
+use clap::{Parser, Subcommand};
+
+/// Plays a session through cuts, restarts and kills, with the real programs.
+#[derive(Parser)]
+#[command(name = "bowline-demo")]
+struct Args {
+    /// Leave everything running at the end and print how to try it by hand.
+    #[arg(long)]
+    keep: bool,
+    /// Print one JSON object at the end instead of the account.
+    #[arg(long)]
+    json: bool,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// The client process of the story.
+    #[command(hide = true)]
+    Follow(Follow),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Some(Part::Follow(part)) = args.part {
+        return match follow(part).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("bowline-demo follow: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let options = Options {
+        keep: args.keep,
+        json: args.json,
+    };
+    match play(options).await {
+        Ok(report) => {
+            if options.json {
+                match serde_json::to_string(&report) {
+                    Ok(json) => println!("{json}"),
+                    Err(error) => eprintln!("bowline-demo: {error}"),
+                }
+            }
+            if report.failures.is_empty() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => {
+            eprintln!("bowline-demo: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
