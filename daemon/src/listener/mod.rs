@@ -135,7 +135,6 @@ async fn upgrade(stream: TcpStream) -> Option<WebSocket<TcpStream>> {
         .timer(TokioTimer::new())
         // The deadline of the whole request is the caller's.
         .header_read_timeout(None)
-        .keep_alive(false)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), Upgrade::default());

@@ -129,6 +129,9 @@ fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
         header::CONTENT_TYPE,
         "text/plain; charset=utf-8",
     );
+    // One request a socket. Said here, because hyper's own switch for it would also add `close` to the 101,
+    // which strict WebSocket clients refuse.
+    set(&mut response, header::CONNECTION, "close");
     if status == StatusCode::UPGRADE_REQUIRED {
         set(&mut response, header::UPGRADE, "websocket");
         set(&mut response, header::SEC_WEBSOCKET_VERSION, "13");
