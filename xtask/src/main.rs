@@ -1,5 +1,6 @@
 //! `cargo xtask …`: what a developer and the CI run. One program, so that both run the same.
 
+mod demo;
 mod process;
 mod test;
 mod tidy;
@@ -25,6 +26,8 @@ enum Task {
         #[arg(long)]
         keep_going: bool,
     },
+    /// Plays a session through cuts, restarts and kills, with the real programs.
+    Demo(demo::Options),
     /// Checks that the compiler does not make: headers, links, docs against code, dependencies, sizes.
     Tidy,
 }
@@ -32,6 +35,7 @@ enum Task {
 fn main() -> ExitCode {
     let outcome = match Args::parse().task {
         Task::Test { keep_going } => test::run(keep_going),
+        Task::Demo(options) => demo::run(options),
         Task::Tidy => tidy::run(),
     };
     match outcome {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
+    demo,
     process::{Outcome, cargo, run as run_command},
     tidy,
 };
@@ -57,6 +58,10 @@ const STEPS: &[Step] = &[
     Step {
         name: "doc tests",
         action: || run_command(&mut cargo(["test", "--workspace", "--doc", "--locked"])),
+    },
+    Step {
+        name: "demo",
+        action: || demo::run(demo::Options::default()),
     },
 ];
 
