@@ -1,6 +1,18 @@
 //! The daemon on loopback, driven by clients that share none of its code but the protocol crate.
+//!
+//! One module a capability. `support` starts daemons and speaks the wire, rightly or wrongly, one step at a time;
+//! `rig` does without sockets and drives the ledger itself.
 
+mod rig;
+mod support;
+
+mod bounds;
+mod handshake;
+mod identities;
 mod ledger_intents;
 mod ledger_replay;
 mod ledger_sessions;
-mod rig;
+mod local_socket;
+mod pairing;
+mod program;
+mod requests;

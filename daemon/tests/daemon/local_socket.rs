@@ -1,0 +1,178 @@
+//! The local socket: one JSON-RPC text a line, for the daemon's owner (protocol.md §8).
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{TestDaemon, client::paired, within};
+
+#[cfg(unix)]
+type Stream = tokio::net::UnixStream;
+#[cfg(windows)]
+type Stream = tokio::net::windows::named_pipe::NamedPipeClient;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+
+/// A client of the local socket.
+pub(crate) struct Local {
+    stream: BufReader<Stream>,
+    next_id: u64,
+}
+
+impl Local {
+    pub(crate) async fn connect(daemon: &TestDaemon) -> Self {
+        let path = daemon.daemon.socket();
+        #[cfg(unix)]
+        let stream = Stream::connect(path).await.unwrap();
+        #[cfg(windows)]
+        let stream = tokio::net::windows::named_pipe::ClientOptions::new()
+            .open(path)
+            .unwrap();
+        Self {
+            stream: BufReader::new(stream),
+            next_id: 0,
+        }
+    }
+
+    async fn write(&mut self, text: &str) {
+        // A daemon that has just closed may not take it; the test looks at what it said.
+        let _ = self.stream.write_all(text.as_bytes()).await;
+    }
+
+    /// The next line; `None` at the end.
+    async fn line(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        let read = within("a line or the end", self.stream.read_line(&mut line)).await;
+        match read {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some(serde_json::from_str(&line).unwrap()),
+        }
+    }
+
+    pub(crate) async fn call(&mut self, method: &str, params: Value) -> Value {
+        self.next_id += 1;
+        let id = self.next_id;
+        let text = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        self.write(&format!("{text}\n")).await;
+        loop {
+            let line = self.line().await.expect("an answer");
+            if line["id"] == id {
+                return line;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_owner_sees_how_the_daemon_is() {
+    let daemon = TestDaemon::start().await;
+    let (install, mut client) = paired(&daemon).await;
+    let mut local = Local::connect(&daemon).await;
+    let status = local.call("daemon.status", json!({})).await["result"].clone();
+    assert_eq!(status["serverId"], daemon.daemon.server_id().as_str());
+    assert_eq!(status["listen"], json!([daemon.address()]));
+    assert_eq!(
+        (&status["sessions"], &status["devices"]),
+        (&json!(1), &json!(1))
+    );
+    let sessions = local.call("sessions.list", json!({})).await["result"]["sessions"].clone();
+    assert_eq!(
+        sessions[0]["externalSessionKey"],
+        install.session.external().as_str()
+    );
+    assert_eq!(sessions[0]["state"], "attached");
+    let connections =
+        local.call("connections.list", json!({})).await["result"]["connections"].clone();
+    let kinds: Vec<_> = connections
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["kind"].clone())
+        .collect();
+    assert_eq!(kinds, ["session", "local"]);
+    assert_eq!(
+        local.call("system.ping", json!({})).await["error"],
+        Value::Null
+    );
+    assert!(client.is_served().await);
+}
+
+#[tokio::test]
+async fn malformed_lines_are_answered_and_survived() {
+    let daemon = TestDaemon::start().await;
+    let mut local = Local::connect(&daemon).await;
+    for (line, code) in [
+        ("{\n", -32700),
+        ("nonsense\r\n", -32700),
+        ("[]\n", -32600),
+        ("\u{1}\n", -32700),
+    ] {
+        local.write(line).await;
+        let answer = local.line().await.unwrap();
+        assert_eq!(
+            (&answer["id"], &answer["error"]["code"]),
+            (&Value::Null, &json!(code)),
+            "{line:?}"
+        );
+    }
+    local
+        .write("[{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"system.ping\"}]\n")
+        .await;
+    assert_eq!(local.line().await.unwrap()[0]["id"], 1);
+    let wrong = local.call("devices.revoke", json!({"deviceId": "x"})).await;
+    assert_eq!(wrong["error"]["code"], -32602);
+    let wrong = local.call("pairing.create", json!({"ttlSeconds": 0})).await;
+    assert_eq!(wrong["error"]["code"], -32602);
+}
+
+#[tokio::test]
+async fn a_line_over_the_limit_is_answered_and_the_connection_closed() {
+    let daemon = TestDaemon::with(|settings| settings.limits.max_message_bytes = 10_000).await;
+    let mut other = Local::connect(&daemon).await;
+    let mut local = Local::connect(&daemon).await;
+    local.write(&"x".repeat(10_001)).await;
+    assert_eq!(local.line().await.unwrap()["error"]["code"], -32600);
+    let closing = local.line().await.unwrap();
+    assert_eq!(closing["params"]["reason"], "message_too_large");
+    assert_eq!(local.line().await, None);
+    assert!(other.call("system.ping", json!({})).await["result"].is_object());
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_told_and_closed_and_a_busy_one_is_not() {
+    let daemon = TestDaemon::with(|settings| {
+        settings.limits.idle_timeout = Some(Duration::from_millis(300));
+    })
+    .await;
+    let mut idle = Local::connect(&daemon).await;
+    let mut busy = Local::connect(&daemon).await;
+    busy.write("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"test.gate\"}\n")
+        .await;
+    let closing = idle.line().await.unwrap();
+    assert_eq!(closing["method"], "connection.closing");
+    assert_eq!(closing["params"]["reason"], "idle_timeout");
+    assert_eq!(idle.line().await, None);
+    let mut third = Local::connect(&daemon).await;
+    third.call("test.open", json!({})).await;
+    assert_eq!(
+        busy.line().await.unwrap()["id"],
+        1,
+        "a pending request is not idleness"
+    );
+}
+
+#[tokio::test]
+async fn whoever_only_writes_is_answered_before_the_end() {
+    let daemon = TestDaemon::start().await;
+    let mut local = Local::connect(&daemon).await;
+    local
+        .write("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"daemon.status\"}")
+        .await;
+    local.stream.shutdown().await.unwrap();
+    assert_eq!(
+        local.line().await.unwrap()["id"],
+        1,
+        "the end of the stream ends the line"
+    );
+    assert_eq!(local.line().await, None);
+}

@@ -1,0 +1,299 @@
+//! The program: what it prints, how it fails, how it ends (docs/commands.md).
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
+};
+
+use bowline_protocol::Offer;
+use serde_json::Value;
+
+use crate::support::{
+    Install,
+    client::{Attempt, raw_http},
+};
+
+fn program(state: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bowline-daemon"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BOWLINE_")) {
+        command.env_remove(name);
+    }
+    // No configuration of the machine the tests run on.
+    command.env("XDG_CONFIG_HOME", state).env("APPDATA", state);
+    command.arg("--state-dir").arg(state).args(args);
+    command
+}
+
+fn output(state: &Path, args: &[&str]) -> Output {
+    program(state, args).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A daemon process; killed when dropped.
+struct Running {
+    child: Child,
+    lines: Vec<Value>,
+}
+
+impl Running {
+    fn start(state: &Path) -> Self {
+        let mut child = program(state, &["run", "--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        let lines = stdout.lines().take(2);
+        let lines = lines
+            .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+            .collect();
+        Self { child, lines }
+    }
+
+    fn address(&self) -> std::net::SocketAddr {
+        self.lines[0]["address"].as_str().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn it_says_where_it_listens_once_it_accepts() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(dir.path());
+    assert_eq!(running.lines[0]["event"], "listening");
+    assert_eq!(running.lines[0]["kind"], "session");
+    assert_eq!(running.lines[1]["kind"], "local");
+    let said = raw_http(
+        running.address(),
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+    )
+    .await;
+    assert!(said.starts_with("HTTP/1.1 200"), "{said}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_termination_signal_closes_connections_with_server_restarting() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut running = Running::start(dir.path());
+    let made = output(dir.path(), &["pair", "--json"]);
+    let made: Value = serde_json::from_slice(&made.stdout).unwrap();
+    let offer: Offer = made["offer"].as_str().unwrap().parse().unwrap();
+    let install = Install::new();
+    let attempt = Attempt::of_offer(&offer, &install);
+    let mut client = attempt.connect().await;
+    assert!(client.is_served().await);
+
+    let pid = rustix::process::Pid::from_child(&running.child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(client.ended().await, Some(4450));
+    let status = tokio::task::spawn_blocking(move || running.child.wait().unwrap());
+    assert!(
+        crate::support::within("its end", status)
+            .await
+            .unwrap()
+            .success()
+    );
+    assert!(
+        !dir.path().join("daemon.sock").exists(),
+        "nothing stays behind"
+    );
+
+    // BX-4: who was paired still is, and the session goes on.
+    let running = Running::start(dir.path());
+    let session = client.welcome.session.clone().unwrap();
+    let mut attempt = attempt;
+    attempt.address = running.address();
+    attempt.hello.pairing_token = None;
+    let mut back = attempt
+        .resume(&session.epoch, session.next_seq - 1)
+        .connect()
+        .await;
+    let state = back.welcome.session.clone().unwrap().state;
+    assert_eq!(state, bowline_protocol::SessionState::Resumed);
+    assert!(back.is_served().await);
+}
+
+#[test]
+fn commands_ask_the_running_daemon() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(dir.path());
+    let status = output(dir.path(), &["status", "--json"]);
+    assert!(status.status.success(), "{}", stderr(&status));
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["listen"][0], running.lines[0]["address"]);
+    for (command, word) in [
+        (&["status"][..], "listening"),
+        (&["sessions"], "SESSION"),
+        (&["connections"], "local"),
+        (&["devices"], "DEVICE"),
+        (&["devices", "list"], "DEVICE"),
+        (&["pair", "--ttl", "30s"], "bowline://pair?"),
+    ] {
+        let output = output(dir.path(), command);
+        assert!(output.status.success(), "{command:?}: {}", stderr(&output));
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains(word), "{command:?}: {text}");
+    }
+    let unknown = format!("dev_{}", "a".repeat(26));
+    let refused = output(dir.path(), &["devices", "revoke", &unknown]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(stderr(&refused).contains(&unknown), "{}", stderr(&refused));
+}
+
+#[test]
+fn without_a_daemon_commands_say_how_to_start_it() {
+    let dir = tempfile::tempdir().unwrap();
+    for command in [
+        &["status"][..],
+        &["pair"],
+        &["sessions"],
+        &["connections"],
+        &["devices"],
+    ] {
+        let output = output(dir.path(), command);
+        assert_eq!(output.status.code(), Some(3), "{command:?}");
+        let said = stderr(&output);
+        assert!(
+            said.contains("no daemon answers at") && said.contains("bowline-daemon run"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = output(dir.path(), &["--listen", &address]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(
+        said.contains(&address) && said.contains("--listen"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_second_daemon_on_the_same_state_is_refused_and_the_first_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(dir.path());
+    let second = output(dir.path(), &["--listen", "127.0.0.1:0"]);
+    assert_eq!(second.status.code(), Some(1));
+    let said = stderr(&second);
+    assert!(said.contains(dir.path().to_str().unwrap()), "{said}");
+    assert!(
+        said.contains(&format!("process {}", running.child.id())),
+        "{said}"
+    );
+    assert!(output(dir.path(), &["status"]).status.success());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_killed_daemon_leaves_nothing_that_stops_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start(dir.path());
+    drop(running);
+    assert!(
+        dir.path().join("daemon.sock").exists(),
+        "it had no chance to tidy up"
+    );
+    let _next = Running::start(dir.path());
+    assert!(output(dir.path(), &["status"]).status.success());
+}
+
+#[test]
+fn inv_9_a_corrupt_identity_or_store_is_named_and_never_replaced() {
+    for file in ["identity.json", "bowline.db"] {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Running::start(dir.path()));
+        let path = dir.path().join(file);
+        for stale in ["bowline.db-wal", "bowline.db-shm"] {
+            let _ = fs::remove_file(dir.path().join(stale));
+        }
+        fs::write(&path, "garbage, but somebody may still want it").unwrap();
+        let output = output(dir.path(), &["--listen", "127.0.0.1:0"]);
+        assert_eq!(output.status.code(), Some(1), "{file}");
+        assert!(
+            stderr(&output).contains(path.to_str().unwrap()),
+            "{}",
+            stderr(&output)
+        );
+        let left = fs::read(&path).unwrap();
+        assert_eq!(left, b"garbage, but somebody may still want it", "{file}");
+    }
+}
+
+#[test]
+fn the_configuration_is_checked_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("test.toml");
+    let flag = file.to_str().unwrap();
+    fs::write(
+        &file,
+        "name = \"from-file\"\n[limits]\nidle_timeout = \"10m\"\n",
+    )
+    .unwrap();
+    let shown = output(
+        dir.path(),
+        &[
+            "--config",
+            flag,
+            "config",
+            "check",
+            "--listen",
+            "127.0.0.1:9",
+        ],
+    );
+    assert!(shown.status.success(), "{}", stderr(&shown));
+    let text = String::from_utf8_lossy(&shown.stdout);
+    for line in [
+        "name = \"from-file\"",
+        "127.0.0.1:9",
+        "idle_timeout = \"10m\"",
+        "name = \"shell\"",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    let variable = program(dir.path(), &["--config", flag, "config", "check"])
+        .env("BOWLINE_NAME", "from-variable")
+        .output()
+        .unwrap();
+    assert!(String::from_utf8_lossy(&variable.stdout).contains("from-variable"));
+
+    fs::write(&file, "name = \"x\"\nlisten_on = \"y\"\n").unwrap();
+    let wrong = output(dir.path(), &["--config", flag, "config", "check"]);
+    assert_eq!(wrong.status.code(), Some(1));
+    let said = stderr(&wrong);
+    assert!(
+        said.contains("test.toml:2") && said.contains("listen_on"),
+        "{said}"
+    );
+}
+
+#[test]
+fn usage_errors_have_their_own_exit_code() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(
+        output(dir.path(), &["--no-such-flag"]).status.code(),
+        Some(2)
+    );
+    assert_eq!(
+        output(dir.path(), &["pair", "--ttl", "0s"]).status.code(),
+        Some(2)
+    );
+    assert_eq!(output(dir.path(), &["--help"]).status.code(), Some(0));
+}
