@@ -3,12 +3,16 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use bowline_protocol::{Reason, limits::MAX_NOISE_MESSAGE};
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    time::timeout,
+};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -28,6 +32,9 @@ const MAX_WRITE_BUFFER: usize = WRITE_BUFFER + MAX_NOISE_MESSAGE + 64;
 /// What a peer still sends after our close frame is read and dropped up to here, in bytes: closing a socket with
 /// unread data would reset it, and the peer would never see the reason.
 const MAX_DRAIN: usize = 1 << 20;
+
+/// How long a peer has to end its side after our close frame; it needs no more than one round trip.
+const DRAIN: Duration = Duration::from_secs(1);
 
 /// The server's end of a WebSocket.
 #[derive(Debug)]
@@ -105,13 +112,16 @@ where
         }
         let stream = self.inner.get_mut();
         let _ = stream.shutdown().await;
-        let (mut scratch, mut drained) = ([0; 1024], 0);
-        while drained < MAX_DRAIN {
-            match stream.read(&mut scratch).await {
-                Ok(0) | Err(_) => break,
-                Ok(read) => drained += read,
+        let drain = async {
+            let (mut scratch, mut drained) = ([0; 1024], 0);
+            while drained < MAX_DRAIN {
+                match stream.read(&mut scratch).await {
+                    Ok(0) | Err(_) => break,
+                    Ok(read) => drained += read,
+                }
             }
-        }
+        };
+        let _ = timeout(DRAIN, drain).await;
     }
 }
 
