@@ -1,8 +1,8 @@
 //! What crosses Bowline's wires and disks: identities, JSON-RPC 2.0, the hello and welcome of the
 //! handshake, methods and events, close reasons, pairing offers and the sealing of messages.
 //!
-//! This crate does no I/O, owns no clock and draws no randomness: bytes and random values come in as
-//! arguments. Bytes are parsed once, here, into types that cannot hold an invalid value.
+//! This crate does no I/O and owns no clock. Random values come in as arguments; [`identity::random_bytes`] is there for
+//! the few places that make identities. Bytes are parsed once, here, into types that cannot hold an invalid value.
 //! The contract itself is `docs/protocol.md`.
 
 pub mod error;
