@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, ChildStdout, Command},
@@ -34,6 +34,8 @@ pub struct DaemonOptions {
     pub config: Option<PathBuf>,
     /// Log filter.
     pub log: String,
+    /// A file that its log is appended to, as JSON; without one it goes to our standard error.
+    pub log_file: Option<PathBuf>,
     /// More arguments.
     pub args: Vec<String>,
 }
@@ -47,6 +49,7 @@ impl DaemonOptions {
             advertise: Vec::new(),
             config: None,
             log: "warn".to_owned(),
+            log_file: None,
             args: Vec::new(),
         }
     }
@@ -172,17 +175,25 @@ impl DaemonProcess {
         struct Made {
             offer: String,
         }
+        let made: Made = self.ask("pair").await?;
+        Ok(made.offer)
+    }
+
+    /// What a command of `bowline-daemon` says about it: `status`, `sessions`, `connections`, `devices`.
+    ///
+    /// # Errors
+    /// When the daemon does not answer, or otherwise than as `T`.
+    pub async fn ask<T: DeserializeOwned>(&self, what: &str) -> Result<T, WorldError> {
         let output = Command::new(program("bowline-daemon")?)
-            .args(["pair", "--json", "--state-dir"])
+            .args([what, "--json", "--state-dir"])
             .arg(&self.options.state_dir)
             .output()
             .await
-            .map_err(WorldError::io("bowline-daemon pair"))?;
-        let made: Made = serde_json::from_slice(&output.stdout).map_err(|error| {
+            .map_err(WorldError::io(format!("bowline-daemon {what}")))?;
+        serde_json::from_slice(&output.stdout).map_err(|error| {
             let stderr = String::from_utf8_lossy(&output.stderr);
-            WorldError::Unexpected(format!("bowline-daemon pair: {error}: {stderr}"))
-        })?;
-        Ok(made.offer)
+            WorldError::Unexpected(format!("bowline-daemon {what}: {error}: {stderr}"))
+        })
     }
 }
 
@@ -207,6 +218,14 @@ fn command(options: &DaemonOptions) -> Result<Command, WorldError> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .kill_on_drop(true);
+    if let Some(path) = &options.log_file {
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(WorldError::io("the daemon's log file"))?;
+        command.args(["--log-format", "json"]).stderr(file);
+    }
     Ok(command)
 }
 

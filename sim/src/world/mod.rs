@@ -1,8 +1,12 @@
 //! The real programs, started for tests, the demo and the bench, each in folders of its own.
 
+mod client;
 mod daemon;
+mod memory;
 
+pub use client::{Client, done, quick_settings};
 pub use daemon::{DaemonOptions, DaemonProcess};
+pub use memory::resident;
 
 use std::{
     env, io,

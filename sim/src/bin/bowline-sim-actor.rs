@@ -1,0 +1,56 @@
+//! A program for agents to run in tests, the same on every system.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `append FILE PROMPT` | appends the prompt as one line to the file: an effect to count |
+//! | `stream MILLIS PROMPT` | prints as many numbered lines as the prompt says, one every so many ms |
+
+use std::{
+    env,
+    fs::OpenOptions,
+    io::{self, Write},
+    process::ExitCode,
+    thread,
+    time::Duration,
+};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["append", file, prompt] => append(file, prompt),
+        ["stream", millis, prompt] => match (millis.parse(), prompt.parse()) {
+            (Ok(millis), Ok(lines)) => stream(Duration::from_millis(millis), lines),
+            _ => Err(io::Error::other("`stream` takes two numbers")),
+        },
+        _ => Err(io::Error::other("what to do? `append` or `stream`")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bowline-sim-actor: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One write, so that lines of several processes never mix.
+fn append(file: &str, prompt: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(file)?;
+    file.write_all(format!("{prompt}\n").as_bytes())?;
+    say(&format!("wrote {prompt}"))
+}
+
+fn stream(pause: Duration, lines: u64) -> io::Result<()> {
+    for line in 1..=lines {
+        say(&format!("line {line}"))?;
+        thread::sleep(pause);
+    }
+    Ok(())
+}
+
+fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
+}

@@ -1,0 +1,247 @@
+//! A client: a runtime on a folder of its own that can be closed and opened again.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bowline_protocol::{AgentId, Offer, ServerId};
+use bowline_runtime::{
+    HostSnapshot, Intent, Outcome, Runtime, RuntimeSettings, Submitted, TimelineStream,
+    machines::backoff::BackoffConfig,
+};
+use tokio::time::timeout;
+
+use super::{DaemonProcess, WorldError};
+
+/// A client of one daemon.
+pub struct Client {
+    folder: PathBuf,
+    settings: RuntimeSettings,
+    runtime: Runtime,
+    server_id: Option<ServerId>,
+}
+
+/// The settings of the design with short pauses, so that a test sees many reconnects, probes and switches in
+/// little time. Deadlines stay as they are.
+pub fn quick_settings(seed: u64) -> RuntimeSettings {
+    let mut settings = RuntimeSettings::new("bowline-sim", env!("CARGO_PKG_VERSION"));
+    let backoff = BackoffConfig {
+        base: Duration::from_millis(10),
+        cap: Duration::from_millis(250),
+        reset_after: Duration::from_secs(1),
+    };
+    settings.seed = Some(seed);
+    settings.client.backoff = backoff;
+    settings.host.backoff = backoff;
+    settings.host.probe_interval = Duration::from_millis(200);
+    settings.host.quiet_probe_interval = Duration::from_millis(500);
+    settings.host.drain = Duration::from_secs(1);
+    settings.host.settle = Duration::from_millis(100);
+    settings
+}
+
+fn unexpected(what: impl std::fmt::Display) -> WorldError {
+    WorldError::Unexpected(what.to_string())
+}
+
+impl Client {
+    /// Opens the client whose state is in that folder.
+    ///
+    /// # Errors
+    /// When the runtime does not open.
+    pub fn open(folder: impl Into<PathBuf>, settings: RuntimeSettings) -> Result<Self, WorldError> {
+        let folder = folder.into();
+        let runtime = Runtime::open(&folder, settings.clone()).map_err(unexpected)?;
+        let server_id = runtime
+            .subscribe()
+            .borrow()
+            .hosts
+            .first()
+            .map(|host| host.server_id.clone());
+        Ok(Self {
+            folder,
+            settings,
+            runtime,
+            server_id,
+        })
+    }
+
+    /// Pairs with a daemon. It is known at those addresses, whatever its offer says.
+    ///
+    /// # Errors
+    /// When it refuses or does not answer.
+    pub async fn pair(
+        &mut self,
+        daemon: &DaemonProcess,
+        addresses: &[SocketAddr],
+    ) -> Result<(), WorldError> {
+        let mut offer: Offer = daemon.offer().await?.parse().map_err(unexpected)?;
+        offer.direct = addresses.iter().map(ToString::to_string).collect();
+        let record = self.runtime.pair(&offer).await.map_err(unexpected)?;
+        self.server_id = Some(record.server_id);
+        Ok(())
+    }
+
+    /// Closes the runtime and opens it again on the same folder: the app was restarted.
+    ///
+    /// # Errors
+    /// When the runtime does not open.
+    pub async fn restart(&mut self) -> Result<(), WorldError> {
+        self.runtime.close().await;
+        let again = Self::open(&self.folder, self.settings.clone())?;
+        self.runtime = again.runtime;
+        self.server_id = again.server_id.or(self.server_id.take());
+        Ok(())
+    }
+
+    /// The runtime.
+    pub const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Where its state is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The daemon it is paired with.
+    ///
+    /// # Errors
+    /// When there is none yet.
+    pub fn server_id(&self) -> Result<&ServerId, WorldError> {
+        self.server_id
+            .as_ref()
+            .ok_or_else(|| unexpected("the client is not paired yet"))
+    }
+
+    /// The host as the newest snapshot shows it.
+    pub fn host(&self) -> Option<Arc<HostSnapshot>> {
+        let snapshot = Arc::clone(&self.runtime.subscribe().borrow());
+        self.find(&snapshot)
+    }
+
+    fn find(&self, snapshot: &bowline_runtime::Snapshot) -> Option<Arc<HostSnapshot>> {
+        snapshot
+            .hosts
+            .iter()
+            .find(|host| Some(&host.server_id) == self.server_id.as_ref())
+            .cloned()
+    }
+
+    /// Waits until a snapshot of the host is as wanted.
+    ///
+    /// # Errors
+    /// After `deadline`, with `what` was awaited and the last snapshot.
+    pub async fn until(
+        &self,
+        what: &str,
+        deadline: Duration,
+        mut wanted: impl FnMut(&HostSnapshot) -> bool,
+    ) -> Result<Arc<HostSnapshot>, WorldError> {
+        let mut snapshots = self.runtime.subscribe();
+        let found = async {
+            loop {
+                let snapshot = Arc::clone(&snapshots.borrow_and_update());
+                if let Some(host) = self.find(&snapshot)
+                    && wanted(&host)
+                {
+                    return Ok(host);
+                }
+                snapshots
+                    .changed()
+                    .await
+                    .map_err(|_| unexpected("the runtime is gone"))?;
+            }
+        };
+        match timeout(deadline, found).await {
+            Ok(found) => found,
+            Err(_) => Err(unexpected(format!(
+                "not within {deadline:?}: {what}; the host is {:?}",
+                self.host()
+            ))),
+        }
+    }
+
+    /// Waits until the host is online.
+    ///
+    /// # Errors
+    /// After a deadline no slow machine misses.
+    pub async fn online(&self) -> Result<Arc<HostSnapshot>, WorldError> {
+        self.until("online", Duration::from_secs(30), |host| {
+            host.state == "online"
+        })
+        .await
+    }
+
+    /// Sends an intent.
+    ///
+    /// # Errors
+    /// When the runtime does not take it.
+    pub fn send(&self, intent: Intent) -> Result<Submitted, WorldError> {
+        self.runtime
+            .send(self.server_id()?, intent)
+            .map_err(unexpected)
+    }
+
+    /// Sends an intent and waits for its result, as JSON.
+    ///
+    /// # Errors
+    /// When it is refused or has no outcome in time.
+    pub async fn run(&self, intent: Intent) -> Result<serde_json::Value, WorldError> {
+        let submitted = self.send(intent)?;
+        done(submitted, Duration::from_secs(30)).await
+    }
+
+    /// Makes an agent.
+    ///
+    /// # Errors
+    /// As [`Client::run`].
+    pub async fn agent(
+        &self,
+        provider: &str,
+        cwd: &Path,
+        prompt: Option<&str>,
+    ) -> Result<AgentId, WorldError> {
+        let made = self
+            .run(Intent::CreateAgent {
+                provider: provider.to_owned(),
+                cwd: cwd.to_string_lossy().into_owned(),
+                title: None,
+                prompt: prompt.map(str::to_owned),
+            })
+            .await?;
+        serde_json::from_value(made["agent"]["id"].clone()).map_err(unexpected)
+    }
+
+    /// Follows an agent's timeline.
+    ///
+    /// # Errors
+    /// When the runtime does not open it.
+    pub async fn timeline(&self, agent: &AgentId) -> Result<TimelineStream, WorldError> {
+        self.runtime
+            .timeline(self.server_id()?, agent)
+            .await
+            .map_err(unexpected)
+    }
+}
+
+/// Waits for the result of an intent, as JSON.
+///
+/// # Errors
+/// When it was not done, or has no outcome in time.
+pub async fn done(
+    submitted: Submitted,
+    deadline: Duration,
+) -> Result<serde_json::Value, WorldError> {
+    let id = submitted.id;
+    match timeout(deadline, submitted.outcome()).await {
+        Ok(Some(Outcome::Done { result })) => serde_json::from_str(&result).map_err(unexpected),
+        Ok(other) => Err(unexpected(format!("intent {id} came to {other:?}"))),
+        Err(_) => Err(unexpected(format!(
+            "intent {id} has no outcome within {deadline:?}"
+        ))),
+    }
+}
