@@ -1,11 +1,22 @@
 //! The daemon on loopback, driven by clients that share none of its code but the protocol crate.
 //!
 //! One module a capability. `support` starts daemons and speaks the wire, rightly or wrongly, one step at a time;
-//! `rig` does without sockets and drives the ledger itself.
+//! `rig` does without sockets and drives the ledger itself, `agents_rig` the agents on it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod agents_rig;
 mod rig;
 mod support;
 
+mod agents_commands;
+mod agents_methods;
 mod bounds;
 mod handshake;
 mod identities;
