@@ -2,8 +2,9 @@
 //!
 //! [`Proxy`] stands in front of an address and cuts, freezes, delays or loses what passes. [`Chaos`] does so
 //! on a schedule that a seed decides, so that a run can be played again. [`world`] starts the real programs, and
-//! [`demo`] plays the story of `cargo xtask demo` with them.
+//! [`demo`] plays the story of `cargo xtask demo` with them; [`bench`] measures them.
 
+pub mod bench;
 pub mod chaos;
 pub mod demo;
 mod link;

@@ -1,5 +1,6 @@
 //! `cargo xtask …`: what a developer and the CI run. One program, so that both run the same.
 
+mod bench;
 mod demo;
 mod process;
 mod test;
@@ -30,6 +31,8 @@ enum Task {
     Demo(demo::Options),
     /// Checks that the compiler does not make: headers, links, docs against code, dependencies, sizes.
     Tidy,
+    /// Builds for release and measures: prints each figure with its method, target and verdict.
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Task::Test { keep_going } => test::run(keep_going),
         Task::Demo(options) => demo::run(options),
         Task::Tidy => tidy::run(),
+        Task::Bench(options) => bench::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

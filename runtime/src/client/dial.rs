@@ -21,6 +21,11 @@ use crate::{
 pub struct Cursor(Arc<Mutex<Option<Resume>>>);
 
 impl Cursor {
+    /// A cursor that stands after that event.
+    pub fn at(resume: Resume) -> Self {
+        Self(Arc::new(Mutex::new(Some(resume))))
+    }
+
     /// Where to go on, if anywhere.
     pub fn get(&self) -> Option<Resume> {
         self.0

@@ -1,0 +1,126 @@
+//! Attaching to a session, and reattaching with events to catch up.
+
+use std::time::{Duration, Instant};
+
+use bowline_protocol::{Purpose, Reason, Resume};
+use bowline_runtime::client::{ClientEvent, Cursor, Dialer};
+
+use super::{
+    super::{
+        Bench, Outcome,
+        client::{self, Connected, attach, paired},
+        echo::Echo,
+        pin,
+        process::{self, DEADLINE, EchoProcess},
+        report::{Measured, Target, Unit},
+        stats::{Samples, micros_since},
+    },
+    intents::create_agents,
+};
+
+/// Events to catch up with.
+const MISSED: usize = 1_000;
+
+pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
+    let pinned = pin::to_one_core();
+    let daemon = process::daemon(bench, "attach").await?;
+    let dialer = paired(&daemon).await?;
+    let server = EchoProcess::start()?;
+    let (repetitions, count) = (bench.pick(10, 5), bench.pick(100, 20));
+    let (mut bare, mut welcome) = (Samples::default(), Samples::default());
+    let (mut first, mut caught_up) = (Samples::default(), Samples::default());
+    attaches(&dialer, count).await?;
+    for _ in 0..repetitions {
+        bare.repetition(connects(server.address, count).await?);
+        let (welcomes, answers) = attaches(&dialer, count).await?;
+        welcome.repetition(welcomes);
+        first.repetition(answers);
+    }
+    let behind = fall_behind(&dialer).await?;
+    for _ in 0..repetitions * 3 {
+        caught_up.one(catch_up(&behind).await?);
+    }
+    Measured::by(format!(
+        "{repetitions} times {count} dials of a paired device, in turns with bare TCP and WebSocket connects to a \
+         tokio-tungstenite echo; then {} reattaches of a client that missed {MISSED} `agent.updated`, from dialling \
+         until the last one is with its owner; {pinned}",
+        repetitions * 3
+    ))
+    .row("bare connect", Unit::Micros, &bare)?
+    .goal(
+        "attach, to the welcome",
+        Unit::Micros,
+        &welcome,
+        Target::AtMost(1_000.0),
+    )?
+    .row("attach, to a first answer", Unit::Micros, &first)?
+    .goal(
+        "reattach with 1,000 events",
+        Unit::Micros,
+        &caught_up,
+        Target::AtMost(10_000.0),
+    )
+}
+
+async fn connects(address: std::net::SocketAddr, count: usize) -> Outcome<Vec<f64>> {
+    let mut samples = Vec::with_capacity(count);
+    for _ in 0..count {
+        let start = Instant::now();
+        let echo = Echo::connect(address).await?;
+        samples.push(micros_since(start));
+        drop(echo);
+    }
+    Ok(samples)
+}
+
+/// Each to its welcome, and to its first answer.
+async fn attaches(dialer: &Dialer, count: usize) -> Outcome<(Vec<f64>, Vec<f64>)> {
+    let (mut welcomes, mut answers) = (Vec::new(), Vec::new());
+    for _ in 0..count {
+        let start = Instant::now();
+        let (mut link, _) = dialer.dial(Purpose::Session).await?;
+        welcomes.push(micros_since(start));
+        client::ready(&mut link).await?;
+        answers.push(micros_since(start));
+        link.close(Reason::ClosedLocally).await;
+    }
+    Ok((welcomes, answers))
+}
+
+/// A dialer that stands at a cursor behind which [`MISSED`] events were made.
+async fn fall_behind(dialer: &Dialer) -> Outcome<Dialer> {
+    let (link, accepted) = attach(dialer).await?;
+    let session = accepted.session.ok_or("a welcome without a session")?;
+    let resume = Resume {
+        epoch: session.epoch,
+        last_seq: session.next_seq - 1,
+    };
+    link.close(Reason::ClosedLocally).await;
+    // Another connection of the session makes them. It acknowledges nothing, so they stay in the replay log.
+    let maker = Connected::open(dialer.clone()).await?;
+    create_agents(&maker.client, MISSED, 64).await?;
+    maker.client.dispose(Duration::ZERO);
+    Ok(Dialer {
+        cursor: Cursor::at(resume),
+        ..dialer.clone()
+    })
+}
+
+async fn catch_up(behind: &Dialer) -> Outcome<f64> {
+    let start = Instant::now();
+    let mut client = Connected::open(behind.clone()).await?;
+    let mut events = 0;
+    while events < MISSED {
+        let event = tokio::time::timeout(DEADLINE, client.inbox.recv()).await?;
+        match event.ok_or("the client ended")? {
+            ClientEvent::Events(more) => events += more.len(),
+            ClientEvent::State { .. } => return Err("the client lost its connection".into()),
+        }
+    }
+    let took = micros_since(start);
+    if events != MISSED {
+        return Err(format!("{events} events came, not {MISSED}").into());
+    }
+    client.client.dispose(Duration::ZERO);
+    Ok(took)
+}

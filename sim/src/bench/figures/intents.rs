@@ -1,0 +1,110 @@
+//! Durable intents: how many a second, and how much one costs over the disk itself.
+
+use std::time::Instant;
+
+use bowline_protocol::{
+    IntentId,
+    methods::{AgentCreated, CreateAgent, name},
+};
+use bowline_runtime::client::DaemonClient;
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::{
+    super::{
+        Bench, Outcome,
+        client::{Connected, paired},
+        commit::{BareFile, BareStore},
+        pin, process,
+        report::{Measured, Target, Unit},
+        stats::{Samples, micros_since, per_second, ratios},
+    },
+    rate::WINDOW,
+};
+
+pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
+    let pinned = pin::to_one_core();
+    let daemon = process::daemon(bench, "intents").await?;
+    let ours = Connected::open(paired(&daemon).await?).await?;
+    let row = written(&ours.client).await?;
+    let store = BareStore::create(daemon.state_dir(), row)?;
+    let mut file = BareFile::create(daemon.state_dir(), row)?;
+    let (repetitions, singles) = (bench.pick(10, 3), bench.pick(200, 50));
+    let count = bench.pick(4_000, 1_000) / WINDOW * WINDOW;
+    let (mut single, mut commit, mut append) =
+        (Samples::default(), Samples::default(), Samples::default());
+    let (mut rate, mut latency) = (Samples::default(), Samples::default());
+    create_agents(&ours.client, count, WINDOW).await?;
+    for _ in 0..repetitions {
+        append.repetition(file.appends(singles)?);
+        commit.repetition(store.commits(singles)?);
+        single.repetition(create_agents(&ours.client, singles, 1).await?);
+        let start = Instant::now();
+        latency.repetition(create_agents(&ours.client, count, WINDOW).await?);
+        rate.one(per_second(count, start.elapsed()));
+    }
+    Measured::by(format!(
+        "{repetitions} times: {singles} appends with fdatasync, {singles} commits of one row to a bare SQLite (WAL, \
+         synchronous FULL), each of the {row} bytes an intent leaves (parameters, outcome, event), {singles} intents \
+         one at a time, {count} intents with {WINDOW} in flight; all in one folder; {pinned}"
+    ))
+    .row("append and fdatasync", Unit::Micros, &append)?
+    .row("bare SQLite commit", Unit::Micros, &commit)?
+    .row("one intent", Unit::Micros, &single)?
+    .goal(
+        "one intent over a bare commit",
+        Unit::Ratio,
+        &ratios(&single, &commit),
+        Target::AtMost(3.0),
+    )?
+    .goal("intents, 64 in flight", Unit::PerSecond, &rate, Target::AtLeast(5_000.0))?
+    .row("latency under this load", Unit::Micros, &latency)
+}
+
+fn request() -> CreateAgent {
+    CreateAgent {
+        intent_id: IntentId::from_uuid(Uuid::now_v7()),
+        provider: "shell".to_owned(),
+        cwd: std::env::temp_dir().to_string_lossy().into_owned(),
+        title: Some("measured".to_owned()),
+        prompt: None,
+    }
+}
+
+/// Bytes of what one intent leaves on the disk: its parameters (as the agent), its outcome and its event.
+async fn written(client: &DaemonClient) -> Outcome<usize> {
+    let request = request();
+    let created: AgentCreated = client.call(name::AGENTS_CREATE, &request).await?;
+    let outcome = serde_json::to_vec(&created)?.len();
+    Ok(serde_json::to_vec(&request)?.len() + 2 * outcome)
+}
+
+/// Creates agents without a prompt, so many of them in flight; each in microseconds.
+///
+/// # Errors
+/// When the daemon refuses one.
+pub(super) async fn create_agents(
+    client: &DaemonClient,
+    count: usize,
+    window: usize,
+) -> Outcome<Vec<f64>> {
+    let mut tasks = JoinSet::new();
+    for n in 0..window {
+        let client = client.clone();
+        let share = count / window + usize::from(n < count % window);
+        tasks.spawn(async move {
+            let mut samples = Vec::with_capacity(share);
+            for _ in 0..share {
+                let start = Instant::now();
+                let _: AgentCreated = client.call(name::AGENTS_CREATE, &request()).await?;
+                samples.push(micros_since(start));
+            }
+            Outcome::Ok(samples)
+        });
+    }
+    let mut all = Vec::with_capacity(count);
+    while let Some(samples) = tasks.join_next().await {
+        all.extend(samples??);
+    }
+    Ok(all)
+}

@@ -1,0 +1,63 @@
+//! What idle connections cost the daemon, and that it all comes back.
+
+use super::super::{
+    Bench, Outcome,
+    client::{Devices, attach},
+    echo::Echo,
+    process::{self, EchoProcess, settled_memory},
+    report::{Measured, Target, Unit},
+    stats::Samples,
+};
+
+/// What may stay behind of what the connections took: the allocator's rounding, not connections.
+const LEFT_BEHIND: f64 = 0.05;
+
+pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
+    let count = bench.pick(2_000, 200);
+    let per = |bytes: f64| bytes / f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    let daemon = process::daemon(bench, "memory").await?;
+    let devices = Devices::of(&daemon)?;
+    let empty = settled_memory(daemon.pid()).await?;
+    let mut control = process::control(&daemon)?;
+    let mut dialers = Vec::with_capacity(count);
+    for _ in 0..count {
+        dialers.push(devices.pair(process::offer(&mut control)?).await?);
+    }
+    let before = settled_memory(daemon.pid()).await?;
+    let (mut with, mut whole, mut left, mut bare) = Default::default();
+    // The second round shows that the first one's memory was given back or is used again, not added to.
+    for _ in 0..2 {
+        let mut links = Vec::with_capacity(count);
+        for dialer in &dialers {
+            links.push(attach(dialer).await?.0);
+        }
+        let held = settled_memory(daemon.pid()).await?;
+        drop(links);
+        let after = settled_memory(daemon.pid()).await?;
+        Samples::one(&mut with, per(held - before));
+        Samples::one(&mut whole, per(held - empty));
+        Samples::one(&mut left, (after - before) / (held - before));
+    }
+    Samples::one(&mut bare, per(echoes(count).await?));
+    Measured::by(format!(
+        "VmRSS of the daemon: empty; with {count} devices paired and their sessions detached; with {count} \
+         connections attached that each had one request answered; after they left; the latter two twice"
+    ))
+    .row("bare echo, a connection", Unit::Bytes, &bare)?
+    .goal("a connection", Unit::Bytes, &with, Target::AtMost(10.0 * 1024.0))?
+    .row("a connection with its session", Unit::Bytes, &whole)?
+    .goal("left behind, of what it took", Unit::Ratio, &left, Target::AtMost(LEFT_BEHIND))
+}
+
+/// What so many idle connections cost the bare echo.
+async fn echoes(count: usize) -> Outcome<f64> {
+    let server = EchoProcess::start()?;
+    let before = settled_memory(server.pid()).await?;
+    let mut links = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut echo = Echo::connect(server.address).await?;
+        echo.exchange(1, 1).await?;
+        links.push(echo);
+    }
+    Ok(settled_memory(server.pid()).await? - before)
+}

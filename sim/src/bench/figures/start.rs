@@ -1,0 +1,47 @@
+//! Starting a daemon, and what it weighs at rest.
+
+use super::super::{
+    Bench, Outcome,
+    process::{self, EchoProcess, settled_memory},
+    report::{Measured, Target, Unit},
+    stats::{Samples, micros},
+};
+
+/// Processes that are weighed.
+const WEIGHED: usize = 5;
+
+pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
+    let repetitions = bench.pick(30, 7);
+    let (mut bare, mut bare_size) = (Samples::default(), Samples::default());
+    let (mut first, mut again, mut size) =
+        (Samples::default(), Samples::default(), Samples::default());
+    for n in 0..repetitions {
+        let echo = EchoProcess::start()?;
+        bare.one(micros(echo.ready_after));
+        let folder = format!("start-{n}");
+        let daemon = process::daemon(bench, &folder).await?;
+        first.one(micros(daemon.ready_after()));
+        daemon.stop().await?;
+        let daemon = process::daemon(bench, &folder).await?;
+        again.one(micros(daemon.ready_after()));
+        if n < WEIGHED {
+            bare_size.one(settled_memory(echo.pid()).await?);
+            size.one(settled_memory(daemon.pid()).await?);
+        }
+        daemon.stop().await?;
+    }
+    let (ready, resident) = (
+        Target::AtMost(60_000.0),
+        Target::AtMost(f64::from(12 << 20)),
+    );
+    Measured::by(format!(
+        "{repetitions} starts each, from spawning the process to its last `listening` line: a bare \
+         tokio-tungstenite echo; a daemon with an empty state folder, which makes identity and store; the same \
+         daemon again. VmRSS of {WEIGHED} of them once it stands still. Not pinned"
+    ))
+    .row("bare echo ready", Unit::Micros, &bare)?
+    .goal("daemon ready, first start", Unit::Micros, &first, ready)?
+    .goal("daemon ready, later start", Unit::Micros, &again, ready)?
+    .row("bare echo resident", Unit::Bytes, &bare_size)?
+    .goal("daemon resident", Unit::Bytes, &size, resident)
+}

@@ -1,0 +1,116 @@
+//! The figures of `cargo xtask bench`: each with its method, the same for a bare peer, its target and verdict.
+//!
+//! A real `bowline-daemon` runs as its own process in a temporary folder; the load comes from this process
+//! through the same client library that apps use. Nothing here asserts: a slow machine gets slow figures.
+
+mod client;
+mod commit;
+mod control;
+mod echo;
+mod figures;
+mod pin;
+mod process;
+mod report;
+mod stats;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+
+use self::{figures::FIGURES, report::Report};
+
+/// What anything here fails with: a sentence for the person at the terminal.
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Measures a real daemon and prints figures with their method.
+#[derive(Parser)]
+#[command(name = "bowline-bench")]
+struct Args {
+    /// Fewer repetitions: seconds instead of minutes, and figures with more noise.
+    #[arg(long)]
+    quick: bool,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    json: bool,
+    /// Where daemons keep their state meanwhile; its disk is the one measured. Default: beside this program.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Which figures; default: all.
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Serve as the bare echo that figures are compared with.
+    #[arg(long, hide = true)]
+    echo_server: bool,
+}
+
+/// What every figure may use.
+struct Bench {
+    quick: bool,
+    dir: PathBuf,
+}
+
+impl Bench {
+    /// One of two sizes, by how much time there is.
+    const fn pick(&self, full: usize, quick: usize) -> usize {
+        if self.quick { quick } else { full }
+    }
+}
+
+/// The program.
+pub fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = if args.echo_server {
+        echo::serve()
+    } else {
+        run(&args)
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Outcome<()> {
+    let known: Vec<_> = FIGURES.iter().map(|figure| figure.name).collect();
+    if let Some(name) = args
+        .names
+        .iter()
+        .find(|name| !known.contains(&name.as_str()))
+    {
+        return Err(format!("no figure `{name}`; there are: {}", known.join(", ")).into());
+    }
+    if cfg!(debug_assertions) {
+        eprintln!("bench: not optimised, so the figures mean nothing; use `cargo xtask bench`");
+    }
+    let here = std::env::current_exe()?;
+    let here = here.parent().ok_or("this program is in no folder")?;
+    let base = args.dir.as_deref().unwrap_or(here);
+    let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(base)?;
+    let bench = Bench {
+        quick: args.quick,
+        dir: folder.path().to_owned(),
+    };
+    let mut report = Report::begin(args.json, args.quick);
+    for figure in FIGURES {
+        if !args.names.is_empty() && !args.names.iter().any(|name| name == figure.name) {
+            continue;
+        }
+        // A thread of its own: its runtime, and what it pins, end with it.
+        let measured = std::thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    tokio::runtime::Builder::new_current_thread()
+                        .enable_all()
+                        .build()?
+                        .block_on((figure.measure)(&bench))
+                })
+                .join()
+                .unwrap_or_else(|_| Err("it panicked".into()))
+        });
+        report.add(figure, measured);
+    }
+    report.end()
+}

@@ -1,0 +1,28 @@
+//! Keeping this process and those it starts on one core, so that a round trip is work and not scheduling.
+
+/// Pins the calling thread, and the processes it starts from now on, to one core. Tells how, for the method.
+#[cfg(target_os = "linux")]
+pub(super) fn to_one_core() -> String {
+    use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+    let pinned = sched_getaffinity(None).and_then(|allowed| {
+        // The last one allowed: the first serves most interrupts.
+        let core = (0..CpuSet::MAX_CPU)
+            .rev()
+            .find(|core| allowed.is_set(*core));
+        let core = core.ok_or(rustix::io::Errno::INVAL)?;
+        let mut one = CpuSet::new();
+        one.set(core);
+        sched_setaffinity(None, &one).map(|()| core)
+    });
+    match pinned {
+        Ok(core) => format!("server and load pinned to core {core}"),
+        Err(error) => format!("not pinned ({error})"),
+    }
+}
+
+/// Elsewhere the system offers no such promise.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn to_one_core() -> String {
+    "not pinned (only Linux offers it)".to_owned()
+}

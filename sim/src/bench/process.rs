@@ -1,0 +1,123 @@
+//! The processes under measurement: started, weighed, ended.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use bowline_protocol::{Offer, methods::name};
+use serde_json::{Value, json};
+
+use super::{Bench, Outcome, control::Control};
+use crate::world::{DaemonOptions, DaemonProcess};
+
+/// Longest wait for anything a healthy process does at once.
+pub(super) const DEADLINE: Duration = Duration::from_secs(20);
+/// Two looks at a resident size this far apart that agree mean that it stands still.
+const SETTLING: Duration = Duration::from_millis(250);
+
+/// Starts a real daemon with its state in that folder of the bench's own; one used before makes it a restart.
+///
+/// # Errors
+/// When it does not come up.
+pub(super) async fn daemon(bench: &Bench, folder: &str) -> Outcome<DaemonProcess> {
+    let mut options = DaemonOptions::new(bench.dir.join(folder));
+    "error".clone_into(&mut options.log);
+    Ok(DaemonProcess::start(options).await?)
+}
+
+/// The local socket of a daemon.
+///
+/// # Errors
+/// When it is not there.
+pub(super) fn control(daemon: &DaemonProcess) -> Outcome<Control> {
+    Control::connect(&daemon.state_dir().join("daemon.sock"))
+}
+
+/// A pairing offer.
+///
+/// # Errors
+/// When the daemon makes none.
+pub(super) fn offer(control: &mut Control) -> Outcome<Offer> {
+    let result = control.call(name::PAIRING_CREATE, &json!({}))?;
+    let link = result.get("offer").and_then(Value::as_str);
+    Ok(link.ok_or("an answer without an offer")?.parse()?)
+}
+
+/// Resident memory of a process in bytes, once it stands still.
+///
+/// # Errors
+/// Where the system does not tell.
+pub(super) async fn settled_memory(pid: Option<u32>) -> Outcome<f64> {
+    let pid = pid.ok_or("the process has ended")?;
+    let deadline = Instant::now() + DEADLINE;
+    let mut last = memory(pid)?;
+    loop {
+        tokio::time::sleep(SETTLING).await;
+        let now = memory(pid)?;
+        if now == last || Instant::now() > deadline {
+            return Ok(f64::from(now) * 1024.0);
+        }
+        last = now;
+    }
+}
+
+/// `VmRSS`, in KiB.
+fn memory(pid: u32) -> Outcome<u32> {
+    if !cfg!(target_os = "linux") {
+        return Err("not supported here: resident memory is read from Linux's /proc".into());
+    }
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok());
+    Ok(kib.ok_or("no VmRSS in /proc")?)
+}
+
+/// The bare echo as a process of its own.
+pub(super) struct EchoProcess {
+    child: Child,
+    /// Held open: a process that writes to a closed pipe would die.
+    _stdout: BufReader<ChildStdout>,
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    /// From its start to that line.
+    pub(super) ready_after: Duration,
+}
+
+impl EchoProcess {
+    /// Starts one and waits until it listens.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub(super) fn start() -> Outcome<Self> {
+        let start = Instant::now();
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg("--echo-server")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut stdout = BufReader::new(child.stdout.take().ok_or("an echo without output")?);
+        let mut line = String::new();
+        stdout.read_line(&mut line)?;
+        Ok(Self {
+            child,
+            _stdout: stdout,
+            address: line.trim().parse()?,
+            ready_after: start.elapsed(),
+        })
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> Option<u32> {
+        Some(self.child.id())
+    }
+}
+
+impl Drop for EchoProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
