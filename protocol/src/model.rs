@@ -110,7 +110,8 @@ pub struct TimelineItem {
     /// Exit status of the process, for [`ItemKind::TurnEnd`] of a `command` agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// The intent that caused it, so that a client reconciles what it showed in advance (UX-3).
+    /// The intent that caused it, so that a client reconciles what it showed in advance (UX-3). On
+    /// [`ItemKind::TurnEnd`] the one whose prompt the turn was for: prompts queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent_id: Option<crate::IntentId>,
 }

@@ -226,7 +226,7 @@ fn queue(
     prompt: String,
 ) -> Result<bowline_protocol::ItemId, RpcError> {
     let name = Uuid::now_v7().simple().to_string();
-    store::turns::insert(tx.conn(), &name, row.n, &prompt).map_err(fault)?;
+    store::turns::insert(tx.conn(), &name, row.n, &prompt, intent).map_err(fault)?;
     let item = timeline::append(tx, row, ItemKind::User, |item| {
         item.text = prompt;
         item.intent_id = Some(intent);
@@ -245,8 +245,7 @@ pub(super) fn cancel(tx: &mut Tx<'_>, supervisor: &Arc<Supervisor>, agent: &Agen
             tx.after_commit(move || supervisor.cancel(agent, turn.id));
         }
         Some(turn) => {
-            store::turns::end(tx.conn(), turn.id).map_err(fault)?;
-            timeline::append_turn_end(tx, &mut row, TurnStatus::Cancelled, None)?;
+            timeline::end_turn(tx, &mut row, turn.id, TurnStatus::Cancelled, None)?;
             supervisor::settle(tx, &mut row, TurnStatus::Cancelled, false)?;
         }
         None => {}
@@ -262,8 +261,7 @@ pub(super) fn archive(tx: &mut Tx<'_>, supervisor: &Arc<Supervisor>, agent: &Age
             let (supervisor, agent) = (Arc::clone(supervisor), row.n);
             tx.after_commit(move || supervisor.cancel(agent, turn.id));
         } else {
-            store::turns::end(tx.conn(), turn.id).map_err(fault)?;
-            timeline::append_turn_end(tx, &mut row, TurnStatus::Cancelled, None)?;
+            timeline::end_turn(tx, &mut row, turn.id, TurnStatus::Cancelled, None)?;
         }
     }
     timeline::set_standing(tx, &mut row, AgentStatus::Archived, None)?;

@@ -294,8 +294,7 @@ fn record(tx: &mut Tx<'_>, agent: i64, turn: i64, end: &TurnEnd) -> Result<(), R
             item.text.clone_from(error);
         })?;
     }
-    timeline::append_turn_end(tx, &mut row, end.status, end.exit_code)?;
-    store::turns::end(tx.conn(), turn).map_err(fault)?;
+    timeline::end_turn(tx, &mut row, turn, end.status, end.exit_code)?;
     settle(tx, &mut row, end.status, end.broken)
 }
 

@@ -59,16 +59,20 @@ pub(super) fn append(
     Ok(item)
 }
 
-/// Appends the end of a turn.
-pub(super) fn append_turn_end(
+/// Ends a turn, in the store and in the timeline. The item names the intent that asked for the turn: prompts
+/// queue, so the next end after a prompt need not be its own.
+pub(super) fn end_turn(
     tx: &mut Tx<'_>,
     row: &mut AgentRow,
+    turn: i64,
     status: TurnStatus,
     exit_code: Option<i32>,
 ) -> Result<(), RpcError> {
+    let intent = store::turns::end(tx.conn(), turn).map_err(fault)?;
     append(tx, row, ItemKind::TurnEnd, |item| {
         item.status = Some(status);
         item.exit_code = exit_code;
+        item.intent_id = intent;
     })
     .map(|_| ())
 }

@@ -199,6 +199,6 @@ mod tests {
             .iter()
             .map(|b| format!("{b:02x}"))
             .collect();
-        assert_eq!(hex, "8b416dc120fcb3eb");
+        assert_eq!(hex, "6f847f490791a6f1");
     }
 }

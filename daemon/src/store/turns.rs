@@ -1,6 +1,8 @@
 //! Turns that have not ended. A turn is started once: it is marked, committed, and only then run.
 
+use bowline_protocol::IntentId;
 use rusqlite::{Connection, OptionalExtension, Result, Row, params};
+use uuid::Uuid;
 
 /// One stored turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,10 +26,18 @@ fn turn(row: &Row<'_>) -> Result<TurnRow> {
     })
 }
 
-/// Queues a turn.
-pub(crate) fn insert(conn: &Connection, name: &str, agent: i64, prompt: &str) -> Result<()> {
-    conn.prepare_cached("INSERT INTO turns (name, agent, started, prompt) VALUES (?1, ?2, 0, ?3)")?
-        .execute(params![name, agent, prompt])?;
+/// Queues the turn that an intent asked for.
+pub(crate) fn insert(
+    conn: &Connection,
+    name: &str,
+    agent: i64,
+    prompt: &str,
+    intent: IntentId,
+) -> Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO turns (name, agent, started, prompt, intent) VALUES (?1, ?2, 0, ?3, ?4)",
+    )?
+    .execute(params![name, agent, prompt, intent.as_bytes()])?;
     Ok(())
 }
 
@@ -64,11 +74,14 @@ pub(crate) fn start(conn: &Connection, id: i64) -> Result<()> {
     Ok(())
 }
 
-/// Ends a turn.
-pub(crate) fn end(conn: &Connection, id: i64) -> Result<()> {
-    conn.prepare_cached("DELETE FROM turns WHERE id = ?1")?
-        .execute(params![id])?;
-    Ok(())
+/// Ends a turn and tells which intent had asked for it.
+pub(crate) fn end(conn: &Connection, id: i64) -> Result<Option<IntentId>> {
+    conn.prepare_cached("DELETE FROM turns WHERE id = ?1 RETURNING intent")?
+        .query_row(params![id], |row| {
+            let bytes: [u8; 16] = row.get(0)?;
+            Ok(IntentId::from_uuid(Uuid::from_bytes(bytes)))
+        })
+        .optional()
 }
 
 /// Every turn that has not ended, oldest first; for the start.

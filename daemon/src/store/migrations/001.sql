@@ -87,12 +87,13 @@ CREATE TABLE items (
 ) STRICT;
 
 -- Turns that have not ended, in the order they were asked for. `name` is in the environment of the
--- turn's processes, which proves them ours after a crash.
+-- turn's processes, which proves them ours after a crash. `intent` asked for the turn.
 CREATE TABLE turns (
   id      INTEGER PRIMARY KEY AUTOINCREMENT,
   name    TEXT NOT NULL,
   agent   INTEGER NOT NULL,
   started INTEGER NOT NULL,
-  prompt  TEXT NOT NULL
+  prompt  TEXT NOT NULL,
+  intent  BLOB NOT NULL
 ) STRICT;
 CREATE INDEX turns_by_agent ON turns (agent, id);
