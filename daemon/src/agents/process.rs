@@ -11,6 +11,7 @@ pub(super) const TURN_VARIABLE: &str = "BOWLINE_TURN";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leftovers {
     /// So many processes were ended.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     Ended(usize),
     /// This system gives no safe way to tell whose a process is; none was touched.
     Unsupported,

@@ -87,10 +87,20 @@ pub(super) fn guarded<R>(work: impl FnOnce() -> Result<R, RpcError>) -> Result<R
     })
 }
 
+/// However the thread ends, nobody waits for it in vain.
+struct TellCallers(Arc<Queue>);
+
+impl Drop for TellCallers {
+    fn drop(&mut self) {
+        self.0.close_and_clear();
+    }
+}
+
 impl Core {
     /// The thread's whole life.
     pub(super) fn run(mut self) {
         let queue = Arc::clone(&self.queue);
+        let _told = TellCallers(Arc::clone(&queue));
         let mut jobs = Vec::with_capacity(TURN);
         while queue.drain(&mut jobs, TURN, self.next_wait()) {
             self.turn(&mut jobs);

@@ -12,6 +12,8 @@ mod live;
 mod queue;
 mod replay;
 mod restore;
+#[cfg(test)]
+mod tests;
 mod tx;
 mod types;
 mod upkeep;

@@ -21,6 +21,7 @@ mod bounds;
 mod handshake;
 mod identities;
 mod ledger_intents;
+mod ledger_random;
 mod ledger_replay;
 mod ledger_sessions;
 mod local_socket;
