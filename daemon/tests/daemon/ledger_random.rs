@@ -49,7 +49,7 @@ async fn run(seed: u64) {
     let mut announced = 0;
     for step in 0..STEPS {
         let pick = |random: &mut SplitMix64, count: usize| {
-            usize::try_from((random.next_u64() % count as u64)).unwrap()
+            usize::try_from(random.next_u64() % count as u64).unwrap()
         };
         match random.next_u64() % 12 {
             0..=4 => {

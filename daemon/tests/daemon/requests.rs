@@ -160,7 +160,7 @@ async fn a_request_over_the_limit_is_overloaded_and_the_others_go_on() {
     }
     let answer = client.call("test.echo", json!({})).await;
     assert_eq!(answer["error"]["data"]["reason"], "overloaded");
-    let batch = vec![r#"{"jsonrpc":"2.0","id":90,"method":"test.echo"}"#; 2].join(",");
+    let batch = [r#"{"jsonrpc":"2.0","id":90,"method":"test.echo"}"#; 2].join(",");
     client.say(&format!("[{batch}]")).await;
     let batch = client.next_text().await.unwrap();
     assert_eq!(batch[0]["error"]["data"]["reason"], "overloaded");
