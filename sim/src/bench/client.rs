@@ -3,7 +3,7 @@
 use std::{future::poll_fn, net::SocketAddr, sync::Arc};
 
 use bowline_protocol::{
-    ClientSessionKey, DeviceKey, Offer, Purpose, Reason,
+    ClientSessionKey, DeviceKey, Offer, Purpose, Reason, Resume,
     handshake::{Accepted, ClientInfo},
     identity::random_bytes,
     methods::{Empty, name},
@@ -104,6 +104,23 @@ pub(super) async fn attach(dialer: &Dialer) -> Outcome<(Link, Accepted)> {
     Ok((link, accepted))
 }
 
+/// The same dialer, for a client that has applied everything up to this welcome: it resumes its session.
+///
+/// # Errors
+/// When the welcome is a probe's.
+pub(super) fn resuming(dialer: &Dialer, welcome: &Accepted) -> Outcome<Dialer> {
+    let session = welcome.session.as_ref();
+    let session = session.ok_or("a welcome without a session")?;
+    let cursor = Cursor::at(Resume {
+        epoch: session.epoch.clone(),
+        last_seq: session.next_seq.saturating_sub(1),
+    });
+    Ok(Dialer {
+        cursor,
+        ..dialer.clone()
+    })
+}
+
 /// Says `session.ready` and waits for the answer to a first request.
 ///
 /// # Errors
@@ -133,6 +150,7 @@ pub(super) async fn ready(link: &mut Link) -> Outcome<()> {
 pub(super) struct Connected {
     pub(super) client: DaemonClient,
     pub(super) inbox: mpsc::Receiver<ClientEvent>,
+    pub(super) accepted: Arc<Accepted>,
 }
 
 impl Connected {
@@ -150,8 +168,15 @@ impl Connected {
             match event.ok_or("the client ended")? {
                 ClientEvent::State {
                     state: State::Connected { .. },
+                    accepted: Some(accepted),
                     ..
-                } => return Ok(Self { client, inbox }),
+                } => {
+                    return Ok(Self {
+                        client,
+                        inbox,
+                        accepted,
+                    });
+                }
                 ClientEvent::State {
                     failure: Some(failure),
                     ..

@@ -1,7 +1,8 @@
 //! The bare peer: a tokio-tungstenite echo, server and client, with nothing of ours in between.
 //!
-//! It is made well, so that the comparison is fair: one task, everything that waits is taken before one flush, no
-//! Nagle. Its messages have the size of a sealed `system.ping`.
+//! It is made well, so that the comparison is hard: one task, everything that waits is taken before one flush, no
+//! Nagle, and the small buffers of daemon and client (the library clears its whole read buffer, 128 KiB by default,
+//! for every read). Its messages have the size of a sealed `system.ping`.
 
 use std::{
     future::poll_fn,
@@ -16,8 +17,8 @@ use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{
-    WebSocketStream, accept_async, client_async,
-    tungstenite::{Error, Message},
+    WebSocketStream, accept_async_with_config, client_async_with_config,
+    tungstenite::{Error, Message, protocol::WebSocketConfig},
 };
 
 use super::{Outcome, stats};
@@ -41,7 +42,9 @@ pub(super) fn serve() -> Outcome<()> {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
             tokio::spawn(async move {
-                if let Ok(mut socket) = accept_async(stream).await {
+                if let Ok(mut socket) =
+                    accept_async_with_config(stream, Some(config(2 << 10))).await
+                {
                     poll_fn(|cx| echo(cx, &mut socket)).await;
                 }
             });
@@ -69,6 +72,13 @@ fn echo(cx: &mut Context<'_>, socket: &mut WebSocketStream<TcpStream>) -> Poll<(
     }
 }
 
+/// The library's settings with that read buffer.
+fn config(read_buffer: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(read_buffer)
+        .write_buffer_size(16 << 10)
+}
+
 /// A client of the echo.
 pub(super) struct Echo {
     socket: WebSocketStream<TcpStream>,
@@ -83,7 +93,8 @@ impl Echo {
     pub(super) async fn connect(address: SocketAddr) -> Outcome<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let (socket, _) = client_async(format!("ws://{address}/"), stream).await?;
+        let url = format!("ws://{address}/");
+        let (socket, _) = client_async_with_config(url, stream, Some(config(16 << 10))).await?;
         Ok(Self {
             socket,
             message: Bytes::from_static(&[7; MESSAGE]),

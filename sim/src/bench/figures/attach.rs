@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use bowline_protocol::{Purpose, Reason, Resume};
-use bowline_runtime::client::{ClientEvent, Cursor, Dialer};
+use bowline_protocol::{Purpose, Reason};
+use bowline_runtime::client::{ClientEvent, Dialer};
 
 use super::{
     super::{
         Bench, Outcome,
-        client::{self, Connected, attach, paired},
+        client::{self, Connected, attach, paired, resuming},
         echo::Echo,
         pin,
         process::{self, DEADLINE, EchoProcess},
@@ -25,6 +25,9 @@ pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
     let pinned = pin::to_one_core();
     let daemon = process::daemon(bench, "attach").await?;
     let dialer = paired(&daemon).await?;
+    let (link, welcome) = attach(&dialer).await?;
+    link.close(Reason::ClosedLocally).await;
+    let dialer = resuming(&dialer, &welcome)?;
     let server = EchoProcess::start()?;
     let (repetitions, count) = (bench.pick(10, 5), bench.pick(100, 20));
     let (mut bare, mut welcome) = (Samples::default(), Samples::default());
@@ -41,7 +44,7 @@ pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
         caught_up.one(catch_up(&behind).await?);
     }
     Measured::by(format!(
-        "{repetitions} times {count} dials of a paired device, in turns with bare TCP and WebSocket connects to a \
+        "{repetitions} times {count} dials of a paired device that resumes its session, in turns with bare TCP and WebSocket connects to a \
          tokio-tungstenite echo; then {} reattaches of a client that missed {MISSED} `agent.updated`, from dialling \
          until the last one is with its owner; {pinned}",
         repetitions * 3
@@ -89,21 +92,11 @@ async fn attaches(dialer: &Dialer, count: usize) -> Outcome<(Vec<f64>, Vec<f64>)
 
 /// A dialer that stands at a cursor behind which [`MISSED`] events were made.
 async fn fall_behind(dialer: &Dialer) -> Outcome<Dialer> {
-    let (link, accepted) = attach(dialer).await?;
-    let session = accepted.session.ok_or("a welcome without a session")?;
-    let resume = Resume {
-        epoch: session.epoch,
-        last_seq: session.next_seq - 1,
-    };
-    link.close(Reason::ClosedLocally).await;
-    // Another connection of the session makes them. It acknowledges nothing, so they stay in the replay log.
+    // It acknowledges nothing, so the events stay in the session's replay log.
     let maker = Connected::open(dialer.clone()).await?;
     create_agents(&maker.client, MISSED, 64).await?;
     maker.client.dispose(Duration::ZERO);
-    Ok(Dialer {
-        cursor: Cursor::at(resume),
-        ..dialer.clone()
-    })
+    resuming(dialer, &maker.accepted)
 }
 
 async fn catch_up(behind: &Dialer) -> Outcome<f64> {
