@@ -1,2 +1,105 @@
-//! cli
-fn main() {}
+//! `bowline`: a terminal client on the Bowline runtime (`docs/commands.md`).
+
+mod args;
+mod client;
+mod commands;
+mod config;
+mod failure;
+mod find;
+mod follow;
+mod input;
+mod lines;
+mod output;
+mod places;
+mod settings;
+mod text;
+mod turn;
+mod waiting;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::{
+    args::{Cli, LogFormat},
+    failure::{CliError, Exit, Stop},
+    output::{Mode, Output},
+    settings::Settings,
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let json = cli.shared.json;
+    let Cli { shared, command } = cli;
+    let settings = match Settings::load(shared).and_then(|settings| {
+        start_log(&settings)?;
+        Ok(settings)
+    }) {
+        Ok(settings) => settings,
+        Err(error) => return output::fail_plainly(&error, json),
+    };
+    // One thread is enough for one person's client, and starts faster than a pool.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let error = CliError::failed("io", format!("cannot start: {error}"));
+            return output::fail_plainly(&error, settings.json);
+        }
+    };
+    let exit = runtime.block_on(run(&settings, command));
+    // A name being looked up must not hold the end up.
+    runtime.shutdown_background();
+    ExitCode::from(exit as u8)
+}
+
+async fn run(settings: &Settings, command: args::Command) -> Exit {
+    let output = Output::start(Mode::of(settings.json));
+    let exit = commands::run(settings, command, &output).await;
+    match output.finish().await {
+        // What could not be shown was not done.
+        Err(Stop::Error(_)) if exit == Exit::Done => Exit::Failed,
+        _ => exit,
+    }
+}
+
+/// A command line that does not parse, or that asked for help.
+fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing can be done about a closed terminal here.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    let asked = std::env::args_os().skip(1).any(|word| word == "--json");
+    if asked {
+        let text = error.render().to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let message = first.strip_prefix("error: ").unwrap_or(first);
+        output::print_error_line(&CliError::usage("usage", message));
+    }
+    ExitCode::from(Exit::Usage as u8)
+}
+
+fn start_log(settings: &Settings) -> Result<(), CliError> {
+    let filter = EnvFilter::builder().parse(&settings.log).map_err(|error| {
+        CliError::usage(
+            "usage",
+            format!("the log filter `{}`: {error}", settings.log),
+        )
+    })?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(output::colours(&std::io::stderr()));
+    match settings.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}

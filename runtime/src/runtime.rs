@@ -128,6 +128,15 @@ impl Runtime {
         &self.inner.context.profile
     }
 
+    /// The hosts as they are stored now, oldest first: what a name on a command line may stand for, before
+    /// any of them has been heard of.
+    ///
+    /// # Errors
+    /// [`StorageError`](crate::storage::StorageError) names the file.
+    pub fn known_hosts(&self) -> Result<Vec<HostRecord>, crate::storage::StorageError> {
+        registry::load(self.inner.context.storage.as_ref())
+    }
+
     /// Snapshots of everything, the newest only: a slow reader gets fewer of them.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.inner.context.hub.subscribe()

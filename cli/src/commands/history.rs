@@ -1,0 +1,69 @@
+//! `bowline history`: what an agent did, oldest first, page by page.
+
+use bowline_runtime::{
+    HostRecord,
+    protocol::{
+        AgentId,
+        methods::{History, HistoryPage, name},
+    },
+};
+
+use crate::{
+    client::Client,
+    failure::{Exit, Stop},
+    follow::Printer,
+};
+
+/// Items asked for at once; the daemon bounds a page in bytes as well.
+const PAGE: u32 = 200;
+
+pub(super) async fn history(
+    client: &Client<'_>,
+    on: Option<&str>,
+    asked: &str,
+    limit: Option<u64>,
+) -> Result<Exit, Stop> {
+    let limit = limit.or(client.settings.file.limit);
+    let (host, agent) = client.agent(on, asked).await?;
+    // The end is where the timeline ends now: a history ends even if the agent works on.
+    let newest = page(client, &host, &agent.id, None, None, 1).await?;
+    let Some(last) = newest.items.last().map(|item| item.index) else {
+        return Ok(Exit::Done);
+    };
+    let total = last + 1;
+    let mut next = total.saturating_sub(limit.unwrap_or(total));
+    let printer = Printer::new(client.output);
+    while next <= last {
+        // Nothing comes after what is before the first item, so that one is asked for from behind.
+        let page = match next.checked_sub(1) {
+            Some(after) => page(client, &host, &agent.id, None, Some(after), PAGE).await?,
+            None => page(client, &host, &agent.id, Some(1), None, 1).await?,
+        };
+        let before = next;
+        for item in page.items.iter().filter(|item| item.index <= last) {
+            printer.past(item).await?;
+            next = item.index + 1;
+        }
+        if next == before {
+            break;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn page(
+    client: &Client<'_>,
+    host: &HostRecord,
+    agent: &AgentId,
+    before: Option<u64>,
+    after: Option<u64>,
+    limit: u32,
+) -> Result<HistoryPage, Stop> {
+    let params = History {
+        agent_id: agent.clone(),
+        before,
+        after,
+        limit: Some(limit),
+    };
+    Ok(client.query(host, name::AGENTS_HISTORY, &params).await?)
+}

@@ -1,0 +1,146 @@
+//! `bowline run`: makes an agent with a prompt and shows its work until the turn ends.
+
+use std::path::Path;
+
+use bowline_runtime::{
+    HostRecord, Intent,
+    protocol::methods::{AgentCreated, Empty, Providers, name},
+};
+
+use super::Story;
+use crate::{
+    client::Client,
+    failure::{CliError, Exit, Stop},
+    follow::follow,
+    input,
+    lines::Line,
+    text,
+    turn::Turn,
+};
+
+/// What the command line asks for.
+pub(super) struct Wanted {
+    pub(super) host: Option<String>,
+    pub(super) provider: Option<String>,
+    pub(super) cwd: Option<String>,
+    pub(super) prompt: String,
+}
+
+pub(super) async fn run(client: &Client<'_>, story: &Story, wanted: Wanted) -> Result<Exit, Stop> {
+    let file = &client.settings.file;
+    let host = client.host(wanted.host.as_deref())?;
+    let provider = wanted.provider.or_else(|| file.provider.clone());
+    let cwd = directory(wanted.cwd.as_deref().or(file.cwd.as_deref()))?;
+    let prompt = input::argument(wanted.prompt).await?;
+    // Nothing is sent to a host that is not there: a prompt that runs hours later would surprise.
+    client.online(host).await?;
+    let Some(provider) = provider else {
+        let choice = offered(client, host).await?;
+        let message = format!("which provider? name one with --provider; {choice}");
+        return Err(CliError::usage("usage", message).into());
+    };
+    let intent = Intent::CreateAgent {
+        provider: provider.clone(),
+        cwd,
+        title: None,
+        prompt: Some(prompt),
+    };
+    let submitted = client
+        .runtime
+        .send(&host.server_id, intent)
+        .map_err(CliError::from)?;
+    story.sent(host);
+    let turn = Turn::of(submitted.id);
+    let agent = match client.outcome::<AgentCreated>(host, submitted).await {
+        Ok(created) => created.agent,
+        Err(mut error) if error.reason == "not_found" => {
+            // Of what a new agent needs, only the provider is looked up by name.
+            let there = offered(client, host).await?;
+            error.message = format!("no provider `{}`; {there}", text::one_line(&provider));
+            return Err(error.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    story.working(host, &agent.id);
+    if client.output.mode.json {
+        let line = Line::Agent {
+            server_id: None,
+            agent: &agent,
+        };
+        client.output.json(&line).await?;
+    } else if client.output.mode.rich_err {
+        let line = format!("{} on {}", agent.id, text::one_line(&host.name));
+        client
+            .output
+            .say(text::paint(
+                client.output.mode.colours_err,
+                text::dim(),
+                &line,
+            ))
+            .await?;
+    }
+    let stream = client.runtime.timeline(&host.server_id, &agent.id).await;
+    // From its very beginning, so that nothing is missed that was quicker than this.
+    let mut stream = stream.map_err(CliError::from)?.from_index(0);
+    follow(client, host, &mut stream, turn).await
+}
+
+/// The providers there are, in words.
+async fn offered(client: &Client<'_>, host: &HostRecord) -> Result<String, CliError> {
+    let offered: Providers = client.query(host, name::PROVIDERS_LIST, &Empty {}).await?;
+    let names: Vec<_> = offered
+        .providers
+        .iter()
+        .map(|provider| text::one_line(&provider.name))
+        .collect();
+    Ok(format!(
+        "{} has: {}",
+        text::one_line(&host.name),
+        names.join(", ")
+    ))
+}
+
+/// The working directory to ask for. A path that is absolute on any platform is the daemon's business; a
+/// relative one stands for a directory here.
+fn directory(asked: Option<&str>) -> Result<String, CliError> {
+    let asked = asked.unwrap_or(".");
+    let drive = asked
+        .get(1..3)
+        .is_some_and(|rest| rest == ":\\" || rest == ":/");
+    if asked.starts_with('/') || asked.starts_with("\\\\") || drive {
+        return Ok(asked.to_owned());
+    }
+    let unusable = |problem: &str| {
+        let message =
+            format!("`{asked}` cannot be made an absolute path ({problem}); name one with --cwd");
+        CliError::usage("usage", message)
+    };
+    let here = std::env::current_dir().map_err(|error| unusable(&error.to_string()))?;
+    let joined = if asked == "." {
+        here
+    } else {
+        here.join(Path::new(asked))
+    };
+    joined
+        .into_os_string()
+        .into_string()
+        .map_err(|_| unusable("it is no UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absolute_directory_is_the_daemons_business_whatever_its_platform() {
+        for cwd in ["/srv/code", "C:\\code", "D:/code", "\\\\server\\share"] {
+            assert_eq!(directory(Some(cwd)).unwrap(), cwd);
+        }
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(directory(None).unwrap(), here.to_str().unwrap());
+        assert_eq!(
+            directory(Some("sub")).unwrap(),
+            here.join("sub").to_str().unwrap()
+        );
+    }
+}

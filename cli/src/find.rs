@@ -1,0 +1,183 @@
+//! Which host or agent the user means.
+
+use bowline_runtime::{HostRecord, protocol::AgentSummary};
+
+use crate::failure::CliError;
+
+/// What a word on the command line may stand for.
+trait Named {
+    fn id(&self) -> &str;
+    fn name(&self) -> &str;
+    /// What ids of this kind begin with, which the user may leave out.
+    const PREFIX: &'static str;
+}
+
+impl Named for HostRecord {
+    fn id(&self) -> &str {
+        self.server_id.as_str()
+    }
+    fn name(&self) -> &str {
+        &self.name
+    }
+    const PREFIX: &'static str = "srv_";
+}
+
+impl Named for AgentSummary {
+    fn id(&self) -> &str {
+        self.id.as_str()
+    }
+    fn name(&self) -> &str {
+        &self.title
+    }
+    const PREFIX: &'static str = "agt_";
+}
+
+/// Everything that `asked` fits equally well: a whole id before a name, a name before the beginning of an id.
+fn matches<'a, T: Named>(all: &[&'a T], asked: &str) -> Vec<&'a T> {
+    let with_prefix = format!("{}{asked}", T::PREFIX);
+    let fits: [&dyn Fn(&T) -> bool; 3] = [
+        &|one| one.id() == asked,
+        &|one| one.name() == asked,
+        &|one| {
+            !asked.is_empty() && (one.id().starts_with(asked) || one.id().starts_with(&with_prefix))
+        },
+    ];
+    fits.iter()
+        .map(|fits| {
+            all.iter()
+                .copied()
+                .filter(|one| fits(one))
+                .collect::<Vec<_>>()
+        })
+        .find(|found| !found.is_empty())
+        .unwrap_or_default()
+}
+
+fn list<T: Named>(some: &[&T]) -> String {
+    let lines: Vec<_> = some
+        .iter()
+        .map(|one| format!("\n  {}  {}", one.id(), crate::text::one_line(one.name())))
+        .collect();
+    lines.concat()
+}
+
+/// The host that the user means, among those known here. Without a word it is the only one.
+pub(crate) fn host<'a>(
+    known: &'a [HostRecord],
+    asked: Option<&str>,
+) -> Result<&'a HostRecord, CliError> {
+    let all: Vec<_> = known.iter().collect();
+    if all.is_empty() {
+        return Err(CliError::failed(
+            "no_hosts",
+            "this device is paired with no daemon yet; run `bowline-daemon pair` on the daemon's machine, then \
+             `bowline pair <offer>` here",
+        ));
+    }
+    let found = asked.map_or_else(|| all.clone(), |asked| matches(&all, asked));
+    match (found.as_slice(), asked) {
+        ([one], _) => Ok(one),
+        ([], _) => Err(CliError::usage(
+            "unknown_host",
+            format!(
+                "no host `{}` is known here; known are:{}",
+                asked.unwrap_or_default(),
+                list(&all)
+            ),
+        )),
+        (several, Some(asked)) => Err(CliError::usage(
+            "ambiguous",
+            format!("`{asked}` may be any of:{}", list(several)),
+        )),
+        (several, None) => Err(CliError::usage(
+            "ambiguous",
+            format!(
+                "several hosts are known; name one with --host:{}",
+                list(several)
+            ),
+        )),
+    }
+}
+
+/// The agent that the user means, if exactly one fits; an error if several do.
+pub(crate) fn agent<'a>(
+    known: &[&'a AgentSummary],
+    asked: &str,
+) -> Result<Option<&'a AgentSummary>, CliError> {
+    match matches(known, asked).as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        several => Err(CliError::usage(
+            "ambiguous",
+            format!("`{asked}` may be any of:{}", list(several)),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_runtime::protocol::{AgentStatus, PublicKey, ServerId};
+
+    use super::*;
+
+    fn record(n: u8, name: &str) -> HostRecord {
+        HostRecord {
+            server_id: ServerId::of_public_key(&[n; 32]),
+            name: name.into(),
+            transport_key: PublicKey::from_bytes([n; 32]),
+            addresses: Vec::new(),
+        }
+    }
+
+    fn summary(id: &str, title: &str) -> AgentSummary {
+        AgentSummary {
+            id: id.parse().unwrap(),
+            title: title.into(),
+            provider: "shell".into(),
+            cwd: "/".into(),
+            status: AgentStatus::Idle,
+            created_at: 0,
+            updated_at: 0,
+            attention: None,
+        }
+    }
+
+    #[test]
+    fn a_host_is_named_by_id_by_its_beginning_or_by_name() {
+        let known = [record(1, "workshop"), record(2, "laptop")];
+        let id = known[1].server_id.as_str();
+        for asked in ["laptop", id, &id[..12], &id[4..12]] {
+            assert_eq!(host(&known, Some(asked)).unwrap(), &known[1], "{asked}");
+        }
+        let error = host(&known, Some("attic")).unwrap_err();
+        assert_eq!(error.reason, "unknown_host");
+        assert!(error.message.contains("workshop") && error.message.contains(id));
+        assert_eq!(host(&known, Some("srv_")).unwrap_err().reason, "ambiguous");
+        assert!(host(&known, None).unwrap_err().message.contains("--host"));
+        assert_eq!(host(&known[..1], None).unwrap(), &known[0]);
+        assert_eq!(host(&[], None).unwrap_err().reason, "no_hosts");
+    }
+
+    #[test]
+    fn an_agent_is_named_by_id_by_its_beginning_or_by_title() {
+        let all = [
+            summary("agt_0a1", "build"),
+            summary("agt_0a2", "agt_0a1"),
+            summary("agt_0b", "test"),
+        ];
+        let known: Vec<_> = all.iter().collect();
+        let found =
+            |asked: &str| agent(&known, asked).map(|found| found.map(|one| one.id.as_str()));
+        assert_eq!(
+            found("agt_0a1").unwrap(),
+            Some("agt_0a1"),
+            "an id comes before a title"
+        );
+        assert_eq!(found("test").unwrap(), Some("agt_0b"));
+        assert_eq!(found("agt_0b").unwrap(), Some("agt_0b"));
+        assert_eq!(found("0b").unwrap(), Some("agt_0b"));
+        assert_eq!(found("deploy").unwrap(), None);
+        assert_eq!(found("").unwrap(), None);
+        assert_eq!(found("agt_0a").unwrap_err().reason, "ambiguous");
+    }
+}

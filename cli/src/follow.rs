@@ -1,0 +1,193 @@
+//! Showing a timeline as it grows, until our turn ends.
+
+use std::collections::BTreeMap;
+
+use bowline_runtime::{
+    HostRecord, TimelineError, TimelineStream, TimelineUpdate,
+    protocol::{ItemKind, TimelineItem, model::OutputStream},
+};
+use tokio::time::sleep;
+
+use crate::{
+    client::{AGAIN, Client, is_passing},
+    failure::{CliError, Exit, Stop},
+    lines::Line,
+    output::Output,
+    text,
+    turn::{self, Part, Turn},
+};
+
+/// Items whose text may still grow; the daemon lets only the newest grow.
+const GROWING: usize = 64;
+
+/// Prints a timeline from where the stream begins until the turn ends.
+pub(crate) async fn follow(
+    client: &Client<'_>,
+    host: &HostRecord,
+    stream: &mut TimelineStream,
+    mut turn: Turn,
+) -> Result<Exit, Stop> {
+    let mut printer = Printer::new(client.output);
+    tokio::select! {
+        ended = async {
+            loop {
+                if let Some(exit) = step(client.output, stream, &mut turn, &mut printer).await? {
+                    return Ok(exit);
+                }
+            }
+        } => ended,
+        error = client.hopeless(host) => Err(error.into()),
+    }
+}
+
+/// Prints one update; tells the exit code if it was the end of the turn.
+async fn step(
+    output: &Output,
+    stream: &mut TimelineStream,
+    turn: &mut Turn,
+    printer: &mut Printer<'_>,
+) -> Result<Option<Exit>, Stop> {
+    match stream.next().await {
+        Ok(Some(TimelineUpdate::Item(item))) => match turn.see(&item) {
+            Part::Before => Ok(None),
+            Part::During => printer.live(&item).await.map(|()| None),
+            Part::End(status, exit_code) => {
+                printer.live(&item).await?;
+                if output.mode.json {
+                    output.json(&Line::Done { status, exit_code }).await?;
+                } else if turn::exit(status) != Exit::Done {
+                    output.say(turn::describe(status, exit_code)).await?;
+                }
+                Ok(Some(turn::exit(status)))
+            }
+        },
+        Ok(Some(TimelineUpdate::Delta {
+            item_id,
+            index,
+            text,
+        })) => {
+            let line = Line::Delta {
+                item_id: &item_id,
+                index,
+                text: &text,
+            };
+            printer.grown(&line, index, &text).await.map(|()| None)
+        }
+        Ok(None) => Err(CliError::failed("cancelled", "the host was forgotten").into()),
+        // The path died under a page; the stream asks for it again.
+        Err(TimelineError::Call(error)) if is_passing(&error) => {
+            sleep(AGAIN).await;
+            Ok(None)
+        }
+        Err(error) => Err(CliError::from(error).into()),
+    }
+}
+
+/// Where the text of an item goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Out,
+    Err,
+    Nowhere,
+}
+
+/// Prints items as lines of JSON, or as what a terminal expects of a command.
+pub(crate) struct Printer<'a> {
+    output: &'a Output,
+    /// Where the text of each item goes that may still grow.
+    growing: BTreeMap<u64, Place>,
+}
+
+impl<'a> Printer<'a> {
+    pub(crate) const fn new(output: &'a Output) -> Self {
+        Self {
+            output,
+            growing: BTreeMap::new(),
+        }
+    }
+
+    /// An item of a turn that is being watched: output goes where the command meant it to, and what the user
+    /// typed is not repeated.
+    async fn live(&mut self, item: &TimelineItem) -> Result<(), Stop> {
+        let place = match item.kind {
+            ItemKind::Message => Place::Out,
+            ItemKind::Output if item.stream == Some(OutputStream::Stderr) => Place::Err,
+            ItemKind::Output => Place::Out,
+            ItemKind::User | ItemKind::TurnEnd => Place::Nowhere,
+            ItemKind::Thought
+            | ItemKind::Tool
+            | ItemKind::Plan
+            | ItemKind::Permission
+            | ItemKind::Error => Place::Err,
+        };
+        self.growing.insert(item.index, place);
+        while self.growing.len() > GROWING {
+            self.growing.pop_first();
+        }
+        if self.output.mode.json {
+            return self.output.json(&Line::Item { item }).await;
+        }
+        match (place, label(item.kind)) {
+            (Place::Err, Some(label)) => self.output.say(format!("{label}: {}", item.text)).await,
+            _ => self.put(place, &item.text).await,
+        }
+    }
+
+    /// The text of an item grew.
+    async fn grown(&mut self, line: &Line<'_>, index: u64, text: &str) -> Result<(), Stop> {
+        // What was not shown does not go on: it began before our prompt.
+        let Some(place) = self.growing.get(&index).copied() else {
+            return Ok(());
+        };
+        if self.output.mode.json {
+            self.output.json(line).await
+        } else {
+            self.put(place, text).await
+        }
+    }
+
+    async fn put(&self, place: Place, text: &str) -> Result<(), Stop> {
+        match place {
+            _ if text.is_empty() => Ok(()),
+            Place::Out => self.output.out(text).await,
+            Place::Err => self.output.err(text).await,
+            Place::Nowhere => Ok(()),
+        }
+    }
+
+    /// An item of the past: everything goes to stdout, the prompts and ends of turns too.
+    pub(crate) async fn past(&self, item: &TimelineItem) -> Result<(), Stop> {
+        if self.output.mode.json {
+            return self.output.json(&Line::Item { item }).await;
+        }
+        let rich = self.output.mode.colours;
+        let mut text = match (item.kind, label(item.kind)) {
+            (ItemKind::User, _) => text::paint(rich, text::bold(), &format!("> {}", item.text)),
+            (ItemKind::TurnEnd, _) => {
+                let ended = item
+                    .status
+                    .map(|status| turn::describe(status, item.exit_code));
+                let ended = ended.unwrap_or_else(|| "ended".to_owned());
+                text::paint(rich, text::dim(), &format!("({ended})"))
+            }
+            (_, Some(label)) => format!("{label}: {}", item.text),
+            (_, None) => item.text.clone(),
+        };
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        self.output.out(text).await
+    }
+}
+
+/// What stands before the text of items that are not the agent's own words.
+const fn label(kind: ItemKind) -> Option<&'static str> {
+    match kind {
+        ItemKind::Thought => Some("thought"),
+        ItemKind::Tool => Some("tool"),
+        ItemKind::Plan => Some("plan"),
+        ItemKind::Permission => Some("asks"),
+        ItemKind::Error => Some("error"),
+        ItemKind::User | ItemKind::Message | ItemKind::Output | ItemKind::TurnEnd => None,
+    }
+}

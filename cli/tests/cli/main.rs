@@ -1,0 +1,1 @@
+//! The program against a real daemon, as its user sees it.
