@@ -240,8 +240,9 @@ async fn sweep(environment: Arc<Environment>) {
     loop {
         tokio::time::sleep(pause).await;
         let now = environment.clock.now();
-        // Much later than asked for: this machine slept, or the process stood still (lesson 5).
-        if now.since(last) > pause * 2 + SWEEP {
+        // Much later than asked for: this machine slept, or the process stood still (lesson 5). Less than this
+        // is at most half of the silence allowed, which a living peer's pings leave room for.
+        if now.since(last) > pause * 2 {
             environment.registry.forgive(now);
         }
         last = now;
