@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `append FILE PROMPT` | appends the prompt as one line to the file: an effect to count |
 //! | `stream MILLIS PROMPT` | prints as many numbered lines as the prompt says, one every so many ms |
+//! | `burst PROMPT` | prints as many lines at once, by turns on both outputs: many items in little time |
 
 use std::{
     env,
@@ -23,7 +24,13 @@ fn main() -> ExitCode {
             (Ok(millis), Ok(lines)) => stream(Duration::from_millis(millis), lines),
             _ => Err(io::Error::other("`stream` takes two numbers")),
         },
-        _ => Err(io::Error::other("what to do? `append` or `stream`")),
+        ["burst", prompt] => match prompt.parse() {
+            Ok(lines) => burst(lines),
+            Err(_) => Err(io::Error::other("`burst` takes a number")),
+        },
+        _ => Err(io::Error::other(
+            "what to do? `append`, `stream` or `burst`",
+        )),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,6 +52,19 @@ fn stream(pause: Duration, lines: u64) -> io::Result<()> {
     for line in 1..=lines {
         say(&format!("line {line}"))?;
         thread::sleep(pause);
+    }
+    Ok(())
+}
+
+/// The pauses let the daemon see which output came first.
+fn burst(lines: u64) -> io::Result<()> {
+    for line in 1..=lines {
+        if line % 2 == 0 {
+            writeln!(io::stderr().lock(), "line {line}")?;
+        } else {
+            say(&format!("line {line}"))?;
+        }
+        thread::sleep(Duration::from_micros(500));
     }
     Ok(())
 }

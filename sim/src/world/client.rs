@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_protocol::{AgentId, Offer, ServerId};
+use bowline_protocol::{AgentId, Offer, ServerId, methods::AgentCreated};
 use bowline_runtime::{
     HostSnapshot, Intent, Outcome, Runtime, RuntimeSettings, Submitted, TimelineStream,
     machines::backoff::BackoffConfig,
@@ -55,17 +55,11 @@ impl Client {
     pub fn open(folder: impl Into<PathBuf>, settings: RuntimeSettings) -> Result<Self, WorldError> {
         let folder = folder.into();
         let runtime = Runtime::open(&folder, settings.clone()).map_err(unexpected)?;
-        let server_id = runtime
-            .subscribe()
-            .borrow()
-            .hosts
-            .first()
-            .map(|host| host.server_id.clone());
         Ok(Self {
             folder,
             settings,
             runtime,
-            server_id,
+            server_id: None,
         })
     }
 
@@ -91,9 +85,7 @@ impl Client {
     /// When the runtime does not open.
     pub async fn restart(&mut self) -> Result<(), WorldError> {
         self.runtime.close().await;
-        let again = Self::open(&self.folder, self.settings.clone())?;
-        self.runtime = again.runtime;
-        self.server_id = again.server_id.or(self.server_id.take());
+        self.runtime = Self::open(&self.folder, self.settings.clone())?.runtime;
         Ok(())
     }
 
@@ -127,7 +119,11 @@ impl Client {
         snapshot
             .hosts
             .iter()
-            .find(|host| Some(&host.server_id) == self.server_id.as_ref())
+            .find(|host| {
+                self.server_id
+                    .as_ref()
+                    .is_none_or(|id| *id == host.server_id)
+            })
             .cloned()
     }
 
@@ -213,7 +209,8 @@ impl Client {
                 prompt: prompt.map(str::to_owned),
             })
             .await?;
-        serde_json::from_value(made["agent"]["id"].clone()).map_err(unexpected)
+        let made: AgentCreated = serde_json::from_value(made).map_err(unexpected)?;
+        Ok(made.agent.id)
     }
 
     /// Follows an agent's timeline.

@@ -1,1 +1,23 @@
-//! x
+//! The whole system on real sockets: real daemons, a client, and a network between them that breaks on
+//! purpose. One module a capability; each test names the requirements it proves.
+//!
+//! Long ones are bounded to about a minute and a half. `BOWLINE_SEED` plays a seeded run again.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+mod directory;
+mod follower;
+mod intents;
+mod liveness;
+mod paths;
+mod restart;
+mod session;
+mod world;
+
+/// What a test comes to: its errors say what was awaited and what was there instead.
+type Outcome = Result<(), Box<dyn std::error::Error>>;

@@ -1,0 +1,211 @@
+//! What a screen shows through an outage: directory states, overlays and toasts, snapshots (DS, UX, INV-14).
+
+use std::{sync::Arc, time::Duration};
+
+use bowline_runtime::{
+    HostSnapshot, TimelineView,
+    machines::screen::{Connectivity, Creation, Screen, ScreenInput, Toast},
+};
+
+use crate::{
+    Outcome,
+    follower::Follower,
+    world::{LONG, Plan, World},
+};
+
+#[tokio::test]
+async fn ds_rows_survive_an_outage_and_a_failed_refresh() -> Outcome {
+    let world = World::new().await?;
+    for _ in 0..3 {
+        world.appender().await?;
+    }
+    let ready =
+        |host: &HostSnapshot| host.directory.state == "ready" && host.directory.agents.len() == 3;
+    let before = world.client.until("ready", LONG, ready).await?;
+    // A load that is under way when the path dies.
+    world.proxies[0].freeze();
+    world.client.runtime().refresh();
+    let refreshing = world
+        .client
+        .until("revalidating", LONG, |host| {
+            host.directory.state == "revalidating"
+        })
+        .await?;
+    assert_eq!(refreshing.directory.agents, before.directory.agents);
+    world.offline();
+    let failed = world
+        .client
+        .until("error_after_ready", LONG, |host| {
+            host.directory.state == "error_after_ready"
+        })
+        .await?;
+    assert_eq!(
+        failed.directory.agents, before.directory.agents,
+        "rows survive every error"
+    );
+    world.healthy();
+    let after = world.client.until("ready again", LONG, ready).await?;
+    assert_eq!(after.directory.agents, before.directory.agents);
+    assert_eq!(after.counters.reset, 1);
+    world.done().await
+}
+
+#[tokio::test]
+async fn ds_nothing_is_fetched_again_after_a_resume() -> Outcome {
+    let world = World::new().await?;
+    world.appender().await?;
+    world
+        .client
+        .until("ready", LONG, |host| host.directory.state == "ready")
+        .await?;
+    let mut snapshots = world.client.runtime().subscribe();
+    let states = Arc::<std::sync::Mutex<Vec<&'static str>>>::default();
+    let notes = Arc::clone(&states);
+    let recording = tokio::spawn(async move {
+        while snapshots.changed().await.is_ok() {
+            if let Some(host) = snapshots.borrow_and_update().hosts.first() {
+                notes.lock().unwrap().push(host.directory.state);
+            }
+        }
+    });
+    for cut in 1..=3 {
+        world.proxies[0].cut();
+        world
+            .client
+            .until("resumed", LONG, |host| {
+                host.state == "online" && host.counters.resumed == cut
+            })
+            .await?;
+    }
+    recording.abort();
+    let states = states.lock().unwrap();
+    assert!(!states.is_empty());
+    assert!(states.iter().all(|state| *state == "ready"), "{states:?}");
+    world.done().await
+}
+
+#[tokio::test]
+async fn ds_a_first_load_that_fails_is_an_error_before_first_success_and_heals() -> Outcome {
+    let mut world = World::new().await?;
+    world.appender().await?;
+    world.client.runtime().close().await;
+    // Slow enough to catch the moment between attach and answer.
+    world.proxies[0].delay(Duration::from_millis(400));
+    world.client.restart().await?;
+    let host = world
+        .client
+        .until("attached", LONG, |host| host.state == "online")
+        .await?;
+    assert_eq!(host.directory.state, "initial_loading");
+    assert!(host.directory.agents.is_empty());
+    world.offline();
+    world
+        .client
+        .until("error_before_first_success", LONG, |host| {
+            host.directory.state == "error_before_first_success"
+        })
+        .await?;
+    world.healthy();
+    let host = world
+        .client
+        .until("ready", LONG, |host| host.directory.state == "ready")
+        .await?;
+    assert_eq!(host.directory.agents.len(), 1);
+    world.done().await
+}
+
+/// What an app would show for an agent that was there before.
+fn screen(host: &HostSnapshot, view: &TimelineView) -> Screen {
+    let connectivity = match host.state {
+        "online" => Connectivity::Online,
+        "error" | "stopped" | "no_connections" => Connectivity::Offline,
+        _ => Connectivity::Connecting,
+    };
+    Screen::of(&ScreenInput {
+        loaded: view.loaded,
+        loading: view.catching_up,
+        creation: Creation::None,
+        last_error: view.error,
+        connectivity,
+        has_items: !view.items.is_empty(),
+    })
+}
+
+#[tokio::test]
+async fn ux_1_ux_2_ux_4_the_first_open_is_covered_and_later_trouble_never_is() -> Outcome {
+    let mut world = World::new().await?;
+    let agent = world
+        .client
+        .agent("stream", &world.work(), Some("5"))
+        .await?;
+    Follower::new(&world.client, &agent)
+        .await?
+        .until_ended(1)
+        .await?;
+    world.client.runtime().close().await;
+    world.offline();
+    world.client.restart().await?;
+    // UX-1: first open in this session of the app, and no path yet.
+    let mut stream = world.client.timeline(&agent).await?;
+    let host = world.client.host().unwrap();
+    let first = screen(&host, &stream.view());
+    assert!(
+        first.overlay && first.toast.is_none() && !first.placeholder,
+        "{first:?}"
+    );
+    world.healthy();
+    let host = world.client.online().await?;
+    while !stream.view().loaded {
+        assert!(screen(&host, &stream.view()).overlay);
+        assert!(stream.changed().await);
+    }
+    let online = world.client.online().await?;
+    let loaded = screen(&online, &stream.view());
+    assert!(!loaded.overlay, "{loaded:?}");
+    // UX-2, UX-4: an outage is a toast over the content.
+    let items = stream.view().items.len();
+    world.offline();
+    let host = world
+        .client
+        .until("offline", LONG, |host| host.state != "online")
+        .await?;
+    let away = screen(&host, &stream.view());
+    assert!(
+        !away.overlay && away.toast == Some(Toast::Reconnecting),
+        "{away:?}"
+    );
+    assert!(
+        away.composer_enabled,
+        "an intent waits for the next connection"
+    );
+    assert_eq!(stream.view().items.len(), items);
+    world.healthy();
+    let host = world.client.online().await?;
+    let calm = |shown: Screen| shown.toast.is_none() && shown.error_indicator.is_none();
+    while !calm(screen(&host, &stream.view())) {
+        assert!(tokio::time::timeout(LONG, stream.changed()).await?);
+    }
+    world.done().await
+}
+
+#[tokio::test]
+async fn inv_14_revisions_grow_with_every_change_and_nothing_is_published_in_vain() -> Outcome {
+    let mut plan = Plan::default();
+    // With one path, the only thing that could happen by itself is a probe.
+    plan.settings.host.probe_interval = LONG;
+    plan.settings.host.quiet_probe_interval = LONG;
+    let world = World::with(plan).await?;
+    let mut snapshots = world.client.runtime().subscribe();
+    let mut last = Arc::clone(&snapshots.borrow_and_update());
+    for cut in 1..=10 {
+        world.proxies[0].cut();
+        while last.hosts[0].counters.resumed < cut {
+            tokio::time::timeout(LONG, snapshots.changed()).await??;
+            let next = Arc::clone(&snapshots.borrow_and_update());
+            assert!(next.rev > last.rev);
+            assert_ne!(next.hosts, last.hosts, "a revision without a change");
+            last = next;
+        }
+    }
+    world.done().await
+}
