@@ -137,7 +137,9 @@ impl<L: Link> Driver<L> {
         if let Some(reason) = close {
             let now = self.environment.clock.now();
             let allowance = self.machine.poll_timeout().map(|at| at.since(now));
-            let closed = timeout(allowance.unwrap_or_default(), self.link.close(reason)).await;
+            // Boxed, so that its buffers are not part of every connection's task from the beginning.
+            let close = Box::pin(self.link.close(reason));
+            let closed = timeout(allowance.unwrap_or_default(), close).await;
             let now = self.environment.clock.now();
             match closed {
                 Ok(()) => self.machine.handle(now, Input::PeerClosed { reason }),

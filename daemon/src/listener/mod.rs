@@ -142,5 +142,5 @@ async fn upgrade(stream: TcpStream) -> Option<WebSocket<TcpStream>> {
     if !parts.service.accepted() {
         return None;
     }
-    Some(WebSocket::accepted(parts.io.into_inner(), &parts.read_buf).await)
+    Some(WebSocket::accepted(parts.io.into_inner(), &parts.read_buf))
 }
