@@ -4,7 +4,11 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use bowline_machines::Path;
 use bowline_protocol::{Reason, ServerId};
-use tokio::{sync::Semaphore, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    task::JoinHandle,
+    time::{Instant, timeout_at},
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -23,6 +27,8 @@ use crate::{
 
 /// How long a shutdown may take before what is left is dropped.
 const SHUTDOWN: Duration = Duration::from_secs(5);
+/// The part of it that is kept for the store.
+const CHECKPOINT: Duration = Duration::from_secs(1);
 /// Longest pause between two sweeps for silent connections.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -182,13 +188,14 @@ impl Daemon {
             // Every connection holds a place until its socket has ended.
             let _ = self.places.acquire_many(everyone).await;
         };
-        let ended = timeout(SHUTDOWN, async {
+        let deadline = Instant::now() + SHUTDOWN;
+        let ended = timeout_at(deadline - CHECKPOINT, async {
             tokio::join!(connections, self.agents.shutdown());
         });
         if ended.await.is_err() {
             warn!("not everything ended in time");
         }
-        if timeout(SHUTDOWN, self.environment.ledger.shutdown())
+        if timeout_at(deadline, self.environment.ledger.shutdown())
             .await
             .is_err()
         {
