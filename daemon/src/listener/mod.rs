@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tracing::{debug, warn};
 use upgrade::Upgrade;
@@ -56,6 +56,8 @@ pub struct Accepted {
     pub socket: WebSocket<TcpStream>,
     /// Who is at its other end.
     pub peer: SocketAddr,
+    /// When it was accepted; its deadline runs from there.
+    pub accepted_at: Instant,
     /// Its place among the sockets; to be held for as long as it lives.
     pub permit: OwnedSemaphorePermit,
 }
@@ -114,11 +116,13 @@ impl Listener {
             // Small messages are answers people wait for; Nagle's algorithm would hold them back.
             let _ = stream.set_nodelay(true);
             let accept = accept.clone();
+            let accepted_at = Instant::now();
             tokio::spawn(async move {
                 match timeout(deadline, upgrade(stream)).await {
                     Ok(Some(socket)) => accept(Accepted {
                         socket,
                         peer,
+                        accepted_at,
                         permit,
                     }),
                     Ok(None) => {}
