@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use bowline_machines::Path;
+use bowline_machines::{Moment, Path};
 use bowline_protocol::{Reason, ServerId};
 use tokio::{
     sync::Semaphore,
@@ -223,14 +223,18 @@ fn listen(
             let Accepted {
                 socket,
                 peer,
+                accepted_at,
                 permit,
             } = accepted;
             let environment = Arc::clone(&environment);
             let listed = list(&environment, Path::Direct, Some(peer));
-            let now = environment.clock.now();
+            // One deadline from the accepted socket to `session.ready`; the upgrade has used some of it.
+            let used = u64::try_from(accepted_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let now = environment.clock.now().as_millis();
+            let accepted_at = Moment::from_millis(now.saturating_sub(used));
             // A task of its own, so that what the upgrade needed is gone.
             tokio::spawn(async move {
-                serve(environment, socket, listed, now).await;
+                serve(environment, socket, listed, accepted_at).await;
                 drop(permit);
             });
         }),
