@@ -5,6 +5,7 @@
 //! | `append FILE PROMPT` | appends the prompt as one line to the file: an effect to count |
 //! | `stream MILLIS PROMPT` | prints as many numbered lines as the prompt says, one every so many ms |
 //! | `burst PROMPT` | prints as many lines at once, by turns on both outputs: many items in little time |
+//! | `work JSON` | is a client under chaos ([`bowline_sim::world::work`]) and tells its progress as JSON lines |
 
 use std::{
     env,
@@ -24,12 +25,13 @@ fn main() -> ExitCode {
             (Ok(millis), Ok(lines)) => stream(Duration::from_millis(millis), lines),
             _ => Err(io::Error::other("`stream` takes two numbers")),
         },
+        ["work", json] => work(json),
         ["burst", prompt] => match prompt.parse() {
             Ok(lines) => burst(lines),
             Err(_) => Err(io::Error::other("`burst` takes a number")),
         },
         _ => Err(io::Error::other(
-            "what to do? `append`, `stream` or `burst`",
+            "what to do? `append`, `stream`, `burst` or `work`",
         )),
     };
     match outcome {
@@ -39,6 +41,22 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn work(json: &str) -> io::Result<()> {
+    let work = serde_json::from_str(json)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let told = |progress| {
+        // Nobody may be listening; the work goes on all the same.
+        let _ = serde_json::to_string(&progress)
+            .map_err(io::Error::other)
+            .and_then(|line| say(&line));
+    };
+    runtime
+        .block_on(bowline_sim::world::work::work(work, told))
+        .map_err(io::Error::other)
 }
 
 /// One write, so that lines of several processes never mix.

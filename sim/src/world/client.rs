@@ -102,10 +102,11 @@ impl Client {
     /// The daemon it is paired with.
     ///
     /// # Errors
-    /// When there is none yet.
-    pub fn server_id(&self) -> Result<&ServerId, WorldError> {
+    /// When there is none, or none was shown yet.
+    pub fn server_id(&self) -> Result<ServerId, WorldError> {
         self.server_id
-            .as_ref()
+            .clone()
+            .or_else(|| Some(self.host()?.server_id.clone()))
             .ok_or_else(|| unexpected("the client is not paired yet"))
     }
 
@@ -178,7 +179,7 @@ impl Client {
     /// When the runtime does not take it.
     pub fn send(&self, intent: Intent) -> Result<Submitted, WorldError> {
         self.runtime
-            .send(self.server_id()?, intent)
+            .send(&self.server_id()?, intent)
             .map_err(unexpected)
     }
 
@@ -219,7 +220,7 @@ impl Client {
     /// When the runtime does not open it.
     pub async fn timeline(&self, agent: &AgentId) -> Result<TimelineStream, WorldError> {
         self.runtime
-            .timeline(self.server_id()?, agent)
+            .timeline(&self.server_id()?, agent)
             .await
             .map_err(unexpected)
     }

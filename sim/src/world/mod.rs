@@ -2,10 +2,13 @@
 
 mod client;
 mod daemon;
+mod follower;
 mod memory;
+pub mod work;
 
 pub use client::{Client, done, quick_settings};
 pub use daemon::{DaemonOptions, DaemonProcess};
+pub use follower::{Follower, history};
 pub use memory::resident;
 
 use std::{

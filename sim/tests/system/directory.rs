@@ -7,9 +7,10 @@ use bowline_runtime::{
     machines::screen::{Connectivity, Creation, Screen, ScreenInput, Toast},
 };
 
+use bowline_sim::world::Follower;
+
 use crate::{
     Outcome,
-    follower::Follower,
     world::{LONG, Plan, World},
 };
 
@@ -78,7 +79,7 @@ async fn ds_nothing_is_fetched_again_after_a_resume() -> Outcome {
             .await?;
     }
     recording.abort();
-    let states = states.lock().unwrap();
+    let states = states.lock().unwrap().clone();
     assert!(!states.is_empty());
     assert!(states.iter().all(|state| *state == "ready"), "{states:?}");
     world.done().await

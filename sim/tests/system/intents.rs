@@ -160,10 +160,10 @@ async fn bx_1_bx_4_an_outcome_is_remembered_over_a_kill_and_another_request_is_a
     world.client.online().await?;
     let server = world.client.server_id()?;
     let runtime = world.client.runtime();
-    let again: Value = runtime.query(server, name::AGENTS_SEND, &params).await?;
+    let again: Value = runtime.query(&server, name::AGENTS_SEND, &params).await?;
     assert_eq!(again, first, "the stored outcome");
     params.text = "something else".into();
-    let other: Result<Value, _> = runtime.query(server, name::AGENTS_SEND, &params).await;
+    let other: Result<Value, _> = runtime.query(&server, name::AGENTS_SEND, &params).await;
     match other {
         Err(CallError::Rpc(error)) => {
             assert_eq!(error.reason().unwrap().as_str(), "intent_conflict");

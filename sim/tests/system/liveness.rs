@@ -62,7 +62,7 @@ async fn inv_12_dc_a_port_that_never_answers_ends_in_a_connect_timeout_and_is_tr
 #[tokio::test]
 async fn inv_13_a_query_ends_with_its_connection_and_not_with_its_deadline() -> Outcome {
     let world = World::new().await?;
-    let server = world.client.server_id()?.clone();
+    let server = world.client.server_id()?;
     world.proxies[0].freeze();
     let runtime = world.client.runtime().clone();
     let query = tokio::spawn(async move {
@@ -191,7 +191,7 @@ async fn lesson_5_a_daemon_that_slept_expels_nobody() -> Outcome {
     let _: Value = world
         .client
         .runtime()
-        .query(server, name::SYSTEM_INFO, &json!({}))
+        .query(&server, name::SYSTEM_INFO, &json!({}))
         .await?;
     let after = world.attached().await?;
     assert_eq!(after.len(), 1);

@@ -10,8 +10,8 @@
     clippy::indexing_slicing
 )]
 
+mod chaos;
 mod directory;
-mod follower;
 mod intents;
 mod liveness;
 mod paths;

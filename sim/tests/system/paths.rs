@@ -3,11 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use bowline_runtime::{HostSnapshot, Intent, machines::Path, transport::Address};
-use bowline_sim::{Proxy, world::done};
+use bowline_sim::{
+    Proxy,
+    world::{Follower, done},
+};
 
 use crate::{
     Outcome,
-    follower::Follower,
     world::{LONG, Plan, World, eventually},
 };
 
@@ -87,7 +89,7 @@ async fn bx_2_hr_the_active_path_dies_again_and_again_and_no_event_is_lost_or_re
     }
     follower.until_ended(1).await?;
     follower.check(&world.client).await?;
-    assert_eq!(follower.output().lines().count(), 600);
+    assert_eq!(follower.lines(), 600);
     let host = world.client.online().await?;
     assert_eq!(host.counters.event_gaps, 0);
     assert_eq!(host.counters.reset, 1, "only the first attach was fresh");
@@ -200,7 +202,7 @@ async fn hr_one_lost_probe_is_no_reason_to_switch() -> Outcome {
 #[tokio::test]
 async fn hr_the_user_chooses_a_path() -> Outcome {
     let world = World::with(two_paths()).await?;
-    let server = world.client.server_id()?.clone();
+    let server = world.client.server_id()?;
     for _ in 0..3 {
         let (_, wanted) = sides(&world);
         let address = Address {
@@ -240,7 +242,7 @@ async fn hr_the_user_chooses_a_path() -> Outcome {
 async fn inv_11_what_is_in_flight_on_the_old_path_finishes_there() -> Outcome {
     let world = World::with(two_paths()).await?;
     let agent = world.appender().await?;
-    let server = world.client.server_id()?.clone();
+    let server = world.client.server_id()?;
     let mut sent = Vec::new();
     for round in 0..20 {
         let (_, wanted) = sides(&world);

@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use bowline_protocol::{ItemKind, model::TurnStatus};
 use bowline_runtime::Intent;
-use bowline_sim::world::done;
+use bowline_sim::world::{Follower, done};
 
 use crate::{
     Outcome,
-    follower::Follower,
     world::{LONG, Plan, World, eventually},
 };
 
@@ -22,9 +21,7 @@ async fn bx_4_a_killed_daemon_comes_back_with_session_subscriptions_and_cursor()
         .await?;
     let follower = Follower::new(&world.client, &agent).await?;
     for kill in 1..=3_u64 {
-        follower
-            .until_lines(follower.output().lines().count() + 20)
-            .await?;
+        follower.until_lines(follower.lines() + 20).await?;
         world.kill_daemon().await?;
         world
             .client

@@ -8,14 +8,11 @@ use std::{
     time::Duration,
 };
 
-use bowline_protocol::{
-    AgentId, TimelineItem,
-    methods::{History, HistoryPage, name},
-};
+use bowline_protocol::{AgentId, TimelineItem};
 use bowline_runtime::{Intent, RuntimeSettings, Submitted};
 use bowline_sim::{
     Proxy,
-    world::{Client, DaemonOptions, DaemonProcess, WorldError, program, quick_settings},
+    world::{Client, DaemonOptions, DaemonProcess, WorldError, history, program, quick_settings},
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -266,33 +263,6 @@ fn configuration(actor: &Path, root: &Path, limits: &str) -> String {
 
 fn rows(listing: &Value, name: &str) -> Vec<Value> {
     listing[name].as_array().cloned().unwrap_or_default()
-}
-
-/// The whole durable timeline, asked for page by page from its beginning.
-pub(crate) async fn history(
-    client: &Client,
-    agent: &AgentId,
-) -> Result<Vec<TimelineItem>, WorldError> {
-    let mut items: Vec<TimelineItem> = Vec::new();
-    loop {
-        let params = History {
-            agent_id: agent.clone(),
-            before: items.is_empty().then_some(1),
-            after: items.last().map(|item| item.index),
-            limit: Some(200),
-        };
-        let page: HistoryPage = client
-            .runtime()
-            .query(client.server_id()?, name::AGENTS_HISTORY, &params)
-            .await
-            .map_err(|error| WorldError::Unexpected(error.to_string()))?;
-        let first = items.is_empty();
-        let more = page.has_more || (first && !page.items.is_empty());
-        items.extend(page.items);
-        if !more {
-            return Ok(items);
-        }
-    }
 }
 
 /// Waits for a condition that only can be asked for.
