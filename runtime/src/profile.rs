@@ -29,27 +29,32 @@ struct Stored {
 }
 
 impl Profile {
-    /// Loads the profile, or makes and stores a new one if there never was any.
+    /// Loads the profile, or makes and stores a new one if there never was any. Processes that begin at the same
+    /// time end up with the same one.
     ///
     /// # Errors
     /// [`StorageError::Corrupt`] when the file does not read: it is never replaced by a new identity.
     pub fn load_or_create(storage: &dyn Storage) -> Result<Self, OpenError> {
-        match storage.read(FILE)? {
-            Some(bytes) => Ok(
-                Self::parse(&bytes).map_err(|problem| StorageError::Corrupt {
-                    path: storage.location(FILE),
-                    problem,
-                })?,
-            ),
-            None => {
-                let profile = Self {
-                    client_session_key: ClientSessionKey::from_random(random_bytes()?),
-                    device_key: DeviceKey::from_private(random_bytes()?),
-                };
-                storage.write(FILE, &profile.to_json()?)?;
-                Ok(profile)
-            }
+        let corrupt = |problem| StorageError::Corrupt {
+            path: storage.location(FILE),
+            problem,
+        };
+        if let Some(bytes) = storage.read(FILE)? {
+            return Ok(Self::parse(&bytes).map_err(corrupt)?);
         }
+        let mut profile = Self {
+            client_session_key: ClientSessionKey::from_random(random_bytes()?),
+            device_key: DeviceKey::from_private(random_bytes()?),
+        };
+        let json = profile.to_json()?;
+        storage.update(FILE, &mut |stored| match stored {
+            Some(theirs) => {
+                profile = Self::parse(&theirs).map_err(corrupt)?;
+                Ok(None)
+            }
+            None => Ok(Some(json.clone())),
+        })?;
+        Ok(profile)
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
@@ -91,6 +96,26 @@ mod tests {
         let second = Profile::load_or_create(&storage).unwrap();
         assert_eq!(first.client_session_key, second.client_session_key);
         assert_eq!(first.device_key.public(), second.device_key.public());
+    }
+
+    #[test]
+    fn inv_9_processes_that_begin_at_once_have_one_identity() {
+        let folder = tempfile::tempdir().unwrap();
+        let begin = std::sync::Barrier::new(8);
+        let keys: std::collections::BTreeSet<String> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let storage = FileStorage::open(folder.path()).unwrap();
+                        begin.wait();
+                        let profile = Profile::load_or_create(&storage).unwrap();
+                        profile.client_session_key.as_str().to_owned()
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|t| t.join().unwrap()).collect()
+        });
+        assert_eq!(keys.len(), 1);
     }
 
     #[test]

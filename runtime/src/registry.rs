@@ -58,7 +58,11 @@ struct Stored {
 /// # Errors
 /// [`StorageError::Corrupt`] names the file; it is left as it is.
 pub(crate) fn load(storage: &dyn Storage) -> Result<Vec<HostRecord>, StorageError> {
-    let Some(bytes) = storage.read(FILE)? else {
+    parse(storage, storage.read(FILE)?)
+}
+
+fn parse(storage: &dyn Storage, bytes: Option<Vec<u8>>) -> Result<Vec<HostRecord>, StorageError> {
+    let Some(bytes) = bytes else {
         return Ok(Vec::new());
     };
     let corrupt = |problem: String| StorageError::Corrupt {
@@ -78,27 +82,33 @@ pub(crate) fn load(storage: &dyn Storage) -> Result<Vec<HostRecord>, StorageErro
 
 /// Adds or replaces a host in what is stored now, which another process may have changed.
 pub(crate) fn add(storage: &dyn Storage, host: &HostRecord) -> Result<(), StorageError> {
-    let mut hosts = load(storage)?;
-    hosts.retain(|known| known.server_id != host.server_id);
-    hosts.push(host.clone());
-    store(storage, hosts)
+    change(storage, |hosts| {
+        hosts.retain(|known| known.server_id != host.server_id);
+        hosts.push(host.clone());
+    })
 }
 
 /// Removes a host from what is stored now.
 pub(crate) fn remove(storage: &dyn Storage, server_id: &ServerId) -> Result<(), StorageError> {
-    let mut hosts = load(storage)?;
-    hosts.retain(|known| known.server_id != *server_id);
-    store(storage, hosts)
+    change(storage, |hosts| {
+        hosts.retain(|known| known.server_id != *server_id);
+    })
 }
 
-fn store(storage: &dyn Storage, hosts: Vec<HostRecord>) -> Result<(), StorageError> {
-    let json = serde_json::to_vec_pretty(&Stored { version: 1, hosts }).map_err(|error| {
-        StorageError::Corrupt {
-            path: storage.location(FILE),
-            problem: error.to_string(),
-        }
-    })?;
-    storage.write(FILE, &json)
+fn change(
+    storage: &dyn Storage,
+    mut change: impl FnMut(&mut Vec<HostRecord>),
+) -> Result<(), StorageError> {
+    storage.update(FILE, &mut |bytes| {
+        let mut hosts = parse(storage, bytes)?;
+        change(&mut hosts);
+        serde_json::to_vec_pretty(&Stored { version: 1, hosts })
+            .map(Some)
+            .map_err(|error| StorageError::Corrupt {
+                path: storage.location(FILE),
+                problem: error.to_string(),
+            })
+    })
 }
 
 #[cfg(test)]

@@ -18,6 +18,12 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// Intents kept for one host; over it [`crate::IntentError::OutboxFull`].
 pub(crate) const OUTBOX_INTENTS: usize = 8_192;
+/// Bytes of intents kept for one host, as in the journal; over it [`crate::IntentError::OutboxFull`].
+pub(crate) const OUTBOX_BYTES: usize = 16 << 20;
+/// Largest intent, as in the journal: what every daemon takes. A larger one is [`crate::IntentError::Invalid`].
+pub(crate) const INTENT_BYTES: usize = bowline_protocol::limits::MAX_MESSAGE_BYTES as usize;
+/// Bytes of the journal that may say nothing any more, besides as many as say something; then it is rewritten.
+pub(crate) const JOURNAL_SLACK: usize = 256 << 10;
 /// Intents offered to the daemon at once; the rest wait their turn.
 pub(crate) const INTENT_WINDOW: usize = 64;
 /// Outcomes shown in a host's snapshot; older ones leave it.

@@ -8,7 +8,10 @@ mod queue;
 
 pub(crate) use queue::Queue;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use bowline_protocol::IntentId;
 use serde::{Deserialize, Serialize};
@@ -18,7 +21,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::{
     error::IntentError,
     intent::Outcome,
-    settings::OUTBOX_INTENTS,
+    settings::{INTENT_BYTES, JOURNAL_SLACK, OUTBOX_BYTES, OUTBOX_INTENTS},
     storage::{Journal, Storage, StorageError},
 };
 
@@ -56,10 +59,13 @@ pub(crate) struct Outbox {
 struct Inner {
     journal: Box<dyn Journal>,
     submitted: Vec<Submission>,
-    /// Intents kept and not done, here and in the driver's queue.
-    open: usize,
-    /// Lines in the journal that say nothing any more.
-    dead_lines: usize,
+    /// Intents kept and not done, here and in the driver's queue, each with the bytes of its line.
+    open: HashMap<IntentId, usize>,
+    open_bytes: usize,
+    /// Bytes in the journal, those that say nothing any more included.
+    journal_bytes: usize,
+    /// Not rewritten before the journal has so many bytes: it failed lately.
+    rewrite_from: usize,
     closed: bool,
 }
 
@@ -70,38 +76,47 @@ impl Outbox {
         name: &str,
     ) -> Result<(Self, Vec<Record>), StorageError> {
         let (journal, lines) = storage.journal(name)?;
-        let mut kept: Vec<Record> = Vec::new();
+        let mut kept: HashMap<IntentId, (Record, usize)> = HashMap::new();
+        let mut journal_bytes = 0;
         for line in lines {
+            journal_bytes += line.len() + 1;
             match serde_json::from_slice(&line) {
                 Ok(Line::Kept(record)) => {
-                    if kept.iter().all(|known| known.id != record.id) {
-                        kept.push(record);
-                    }
+                    kept.insert(record.id, (record, line.len() + 1));
                 }
-                Ok(Line::Done(done)) => kept.retain(|record| record.id != done),
+                Ok(Line::Done(done)) => {
+                    kept.remove(&done);
+                }
                 Err(error) => {
                     return Err(StorageError::Corrupt {
-                        path: storage.location(name),
+                        path: journal.location(),
                         problem: format!("a line of the outbox: {error}"),
                     });
                 }
             }
         }
-        kept.sort_by_key(|record| record.at);
-        let inner = Inner {
+        let mut inner = Inner {
             journal,
             submitted: Vec::new(),
-            open: kept.len(),
-            dead_lines: 0,
+            open: HashMap::new(),
+            open_bytes: 0,
+            journal_bytes,
+            rewrite_from: 0,
             closed: false,
         };
-        Ok((
-            Self {
-                inner: Mutex::new(inner),
-                arrived: Notify::new(),
-            },
-            kept,
-        ))
+        let mut records = Vec::with_capacity(kept.len());
+        for (id, (record, bytes)) in kept {
+            inner.open.insert(id, bytes);
+            inner.open_bytes += bytes;
+            records.push(record);
+        }
+        // Ids of version 7 tell the order within a millisecond.
+        records.sort_by_key(|record| (record.at, *record.id.as_bytes()));
+        let outbox = Self {
+            inner: Mutex::new(inner),
+            arrived: Notify::new(),
+        };
+        Ok((outbox, records))
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -112,15 +127,20 @@ impl Outbox {
     pub(crate) fn submit(&self, record: Record) -> Result<oneshot::Receiver<Outcome>, IntentError> {
         let line = line(&Line::Kept(record.clone()))
             .map_err(|error| IntentError::Invalid(error.to_string()))?;
+        if line.len() > INTENT_BYTES {
+            let problem = format!("{} bytes, over the limit of {INTENT_BYTES}", line.len());
+            return Err(IntentError::Invalid(problem));
+        }
         let mut inner = self.lock();
         if inner.closed {
             return Err(IntentError::Closed);
         }
-        if inner.open >= OUTBOX_INTENTS {
-            return Err(IntentError::OutboxFull(inner.open));
+        if inner.open.len() >= OUTBOX_INTENTS || inner.open_bytes + line.len() > OUTBOX_BYTES {
+            return Err(IntentError::OutboxFull(inner.open.len()));
         }
-        inner.journal.append(&line)?;
-        inner.open += 1;
+        inner.append(&line)?;
+        inner.open.insert(record.id, line.len() + 1);
+        inner.open_bytes += line.len() + 1;
         let (outcome, receiver) = oneshot::channel();
         inner.submitted.push(Submission { record, outcome });
         drop(inner);
@@ -143,29 +163,20 @@ impl Outbox {
     /// restart, which the daemon answers with the stored outcome.
     pub(crate) fn done(&self, id: IntentId, pending: impl FnOnce() -> Vec<Record>) {
         let mut inner = self.lock();
-        inner.open = inner.open.saturating_sub(1);
-        inner.dead_lines += 2;
-        let written = if inner.dead_lines > 2_048.max(4 * inner.open) {
-            // What was submitted and not taken yet is open as well.
-            let waiting = inner
-                .submitted
-                .iter()
-                .map(|submission| submission.record.clone());
-            let records: Vec<Record> = pending().into_iter().chain(waiting).collect();
-            inner.dead_lines = 0;
-            let lines: Vec<Vec<u8>> = records
-                .into_iter()
-                .filter_map(|record| line(&Line::Kept(record)).ok())
-                .collect();
-            inner.journal.rewrite(&lines)
-        } else {
-            match line(&Line::Done(id)) {
-                Ok(line) => inner.journal.append(&line),
-                Err(_) => Ok(()),
-            }
+        let Some(bytes) = inner.open.remove(&id) else {
+            return;
         };
-        if let Err(error) = written {
-            tracing::warn!(%error, "the outbox journal cannot be written");
+        inner.open_bytes -= bytes;
+        if let Ok(line) = line(&Line::Done(id))
+            && let Err(error) = inner.append(&line)
+        {
+            tracing::warn!(%error, "an outcome cannot be written to the outbox journal");
+        }
+        if inner.is_worth_rewriting() {
+            // What was submitted and not taken yet is open as well.
+            let waiting = inner.submitted.iter().map(|one| one.record.clone());
+            let records: Vec<Record> = pending().into_iter().chain(waiting).collect();
+            inner.rewrite(records);
         }
     }
 
@@ -173,8 +184,36 @@ impl Outbox {
     pub(crate) fn close(&self, forget: bool) {
         let mut inner = self.lock();
         inner.closed = true;
-        if forget && let Err(error) = inner.journal.rewrite(&[]) {
-            tracing::warn!(%error, "the outbox journal cannot be emptied");
+        if forget {
+            inner.rewrite(Vec::new());
+        }
+    }
+}
+
+impl Inner {
+    fn append(&mut self, line: &[u8]) -> Result<(), StorageError> {
+        self.journal.append(line)?;
+        self.journal_bytes += line.len() + 1;
+        Ok(())
+    }
+
+    const fn is_worth_rewriting(&self) -> bool {
+        self.journal_bytes > 2 * self.open_bytes + JOURNAL_SLACK
+            && self.journal_bytes > self.rewrite_from
+    }
+
+    /// A journal that cannot be rewritten goes on growing by outcomes only, and is tried again later.
+    fn rewrite(&mut self, records: Vec<Record>) {
+        let lines: Vec<Vec<u8>> = records
+            .into_iter()
+            .filter_map(|record| line(&Line::Kept(record)).ok())
+            .collect();
+        match self.journal.rewrite(&lines) {
+            Ok(()) => self.journal_bytes = lines.iter().map(|line| line.len() + 1).sum(),
+            Err(error) => {
+                tracing::warn!(%error, "the outbox journal cannot be rewritten");
+                self.rewrite_from = self.journal_bytes + JOURNAL_SLACK;
+            }
         }
     }
 }
@@ -218,18 +257,72 @@ mod tests {
         );
     }
 
+    fn of_size(n: u8, bytes: usize) -> Record {
+        Record {
+            params: RawValue::from_string(format!("\"{}\"", "x".repeat(bytes))).unwrap(),
+            ..record(n)
+        }
+    }
+
     #[test]
-    fn the_outbox_is_bounded_and_says_so() {
+    fn the_outbox_is_bounded_in_number_and_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let storage = FileStorage::open(folder.path()).unwrap();
         let (outbox, _) = Outbox::open(&storage, "outbox").unwrap();
-        outbox.lock().open = OUTBOX_INTENTS;
+        let id = |n: u128| IntentId::from_uuid(uuid::Uuid::from_u128(n));
+        for n in 0..OUTBOX_INTENTS as u128 {
+            outbox
+                .submit(Record {
+                    id: id(n),
+                    ..record(0)
+                })
+                .unwrap();
+        }
         assert!(matches!(
             outbox.submit(record(1)),
-            Err(IntentError::OutboxFull(_))
+            Err(IntentError::OutboxFull(OUTBOX_INTENTS))
         ));
-        outbox.lock().open = 0;
+        outbox.done(id(7), Vec::new);
         outbox.submit(record(1)).unwrap();
+    }
+
+    #[test]
+    fn bx_1_however_large_intents_are_the_next_process_can_read_the_outbox() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(folder.path()).unwrap();
+        let (outbox, _) = Outbox::open(&storage, "outbox").unwrap();
+        let too_large = outbox.submit(of_size(0, INTENT_BYTES));
+        assert!(matches!(too_large, Err(IntentError::Invalid(_))));
+        // Done ones leave the journal, whatever their size.
+        for _ in 0..40 {
+            outbox.submit(of_size(0, 900_000)).unwrap();
+            outbox.take();
+            outbox.done(record(0).id, Vec::new);
+        }
+        let mut waiting = 0;
+        let full = loop {
+            match outbox.submit(of_size(waiting + 1, 900_000)) {
+                Ok(_) => waiting += 1,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(full, IntentError::OutboxFull(_)), "{full}");
+        drop(outbox);
+        let journal = std::fs::metadata(folder.path().join("outbox.0.jsonl")).unwrap();
+        assert!(journal.len() < 3 * OUTBOX_BYTES as u64);
+        let (_outbox, kept) = Outbox::open(&storage, "outbox").unwrap();
+        assert_eq!(kept.len(), usize::from(waiting));
+    }
+
+    #[test]
+    fn a_line_that_does_not_read_is_an_error_that_names_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(folder.path()).unwrap();
+        let journal = folder.path().join("outbox.0.jsonl");
+        std::fs::write(&journal, b"{}\n").unwrap();
+        let error = Outbox::open(&storage, "outbox").err().unwrap().to_string();
+        assert!(error.contains("outbox.0.jsonl"), "{error}");
+        assert_eq!(std::fs::read(&journal).unwrap(), b"{}\n", "left as it was");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Where the runtime keeps what must outlive the process: profile, hosts, outbox.
 
 mod files;
+mod journal;
 
 pub use files::FileStorage;
 
@@ -47,6 +48,13 @@ pub trait Storage: Send + Sync + 'static {
     /// [`StorageError::Io`]; the old value is then intact.
     fn write(&self, name: &str, value: &[u8]) -> Result<(), StorageError>;
 
+    /// Replaces the value of that name by what `change` makes of it; `None` leaves it as it is. Nobody else may
+    /// change the value in between: a storage that several processes use locks it.
+    ///
+    /// # Errors
+    /// [`StorageError`], that of `change` included; the old value is then intact.
+    fn update(&self, name: &str, change: &mut Update<'_>) -> Result<(), StorageError>;
+
     /// Opens a journal of its own for this process and hands over what journals of that name hold whose
     /// processes are gone.
     ///
@@ -58,15 +66,19 @@ pub trait Storage: Send + Sync + 'static {
     fn location(&self, name: &str) -> PathBuf;
 }
 
+/// What becomes of a value: given the one there is, if any, the one to store, if another.
+pub type Update<'a> = dyn FnMut(Option<Vec<u8>>) -> Result<Option<Vec<u8>>, StorageError> + 'a;
+
 /// A journal of one's own, and the lines of those whose processes are gone.
 pub type OpenJournal = (Box<dyn Journal>, Vec<Vec<u8>>);
 
 /// An append-only list of lines that belongs to one process.
 pub trait Journal: Send {
-    /// Appends one line, without its end. A crash in the middle loses this line only.
+    /// Appends one line, without its end. It outlives the process; a power cut may take the last ones. A crash in
+    /// the middle loses this line only.
     ///
     /// # Errors
-    /// [`StorageError::Io`]: the disk is full, for instance. Nothing earlier is lost.
+    /// [`StorageError::Io`]: the disk is full, for instance. The line is then not kept, and nothing else is lost.
     fn append(&mut self, line: &[u8]) -> Result<(), StorageError>;
 
     /// Replaces all lines, whole or not at all.
@@ -74,4 +86,7 @@ pub trait Journal: Send {
     /// # Errors
     /// [`StorageError::Io`]; the old lines are then intact.
     fn rewrite(&mut self, lines: &[Vec<u8>]) -> Result<(), StorageError>;
+
+    /// How messages name the journal.
+    fn location(&self) -> PathBuf;
 }
