@@ -49,6 +49,8 @@ pub struct Progress {
     pub resumed: u64,
     /// Attaches that began anew.
     pub reset: u64,
+    /// Times another path was taken.
+    pub switches: u64,
     /// Everything is done and was checked.
     pub finished: bool,
 }
@@ -141,6 +143,7 @@ fn progress(client: &Client, follower: &Follower, sent: usize) -> Progress {
         gaps: counters.event_gaps,
         resumed: counters.resumed,
         reset: counters.reset,
+        switches: counters.switches,
         finished: false,
     }
 }

@@ -9,7 +9,7 @@ use bowline_protocol::{AgentId, ItemKind, model::TurnStatus};
 use bowline_sim::{
     Chaos, Plan as ChaosPlan,
     world::{
-        Client, program, quick_settings, resident,
+        Client, WorldError, history, program, quick_settings, resident,
         work::{Progress, Work},
     },
 };
@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     Outcome,
-    world::{World, eventually, seed},
+    world::{Plan, World, eventually, seed},
 };
 
 /// Longest run, on a machine however slow.
@@ -58,11 +58,12 @@ impl Worker {
 }
 
 /// A world, and the work for a client whose process is not started yet.
-async fn prepare(
-    intents: usize,
-    pace_ms: u64,
-) -> Result<(World, Work), Box<dyn std::error::Error>> {
-    let world = World::new().await?;
+async fn prepare(paths: usize, intents: usize, pace_ms: u64) -> Result<(World, Work), WorldError> {
+    let world = World::with(Plan {
+        paths,
+        ..Plan::default()
+    })
+    .await?;
     let stream = world.client.agent("stream", &world.work(), None).await?;
     let mut agents = Vec::new();
     for _ in 0..16 {
@@ -105,7 +106,7 @@ impl Memory {
 async fn bx_1_bx_2_chaos_two_thousand_intents_and_a_stream_over_a_breaking_path() -> Outcome {
     const INTENTS: usize = 2_000;
     println!("BOWLINE_SEED={}", seed());
-    let (world, work) = prepare(INTENTS, 15).await?;
+    let (world, work) = prepare(1, INTENTS, 15).await?;
     let mut worker = Worker::start(&work);
     let mut last = worker.next().await.expect("the client is online");
     let chaos = Chaos::start(world.proxies[0].clone(), &ChaosPlan::new(seed()));
@@ -141,11 +142,44 @@ async fn bx_1_bx_2_chaos_two_thousand_intents_and_a_stream_over_a_breaking_path(
 }
 
 #[tokio::test]
+async fn bx_1_bx_2_chaos_on_two_paths_at_once() -> Outcome {
+    const INTENTS: usize = 600;
+    println!("BOWLINE_SEED={}", seed());
+    let (world, work) = prepare(2, INTENTS, 20).await?;
+    let mut worker = Worker::start(&work);
+    let mut last = worker.next().await.expect("the client is online");
+    let chaos: Vec<_> = (seed()..)
+        .zip(&world.proxies)
+        .map(|(seed, proxy)| Chaos::start(proxy.clone(), &ChaosPlan::new(seed)))
+        .collect();
+    // By turns one of them takes no new connections, so that a cut there ends on the other.
+    let mut closed = world.proxies.iter().cycle();
+    while let Some(progress) = timeout(BOUND, worker.next()).await? {
+        last = progress;
+        world.proxies.iter().for_each(|proxy| proxy.refuse(false));
+        closed.next().unwrap().refuse(true);
+    }
+    for chaos in chaos {
+        println!("{:?}", chaos.stop().await);
+    }
+    println!("{last:?}");
+    assert!(
+        worker.child.wait().await?.success() && last.finished,
+        "{last:?}"
+    );
+    assert_eq!((last.done, last.gaps, last.reset), (INTENTS, 0, 1));
+    assert!(last.switches > 3, "{last:?}");
+    world.until_effects(INTENTS).await?;
+    assert_eq!(world.sessions().await?.len(), 1);
+    world.done().await
+}
+
+#[tokio::test]
 async fn bx_1_bx_4_chaos_with_a_daemon_that_is_killed_in_between() -> Outcome {
     const INTENTS: usize = 600;
     const KILLS: usize = 6;
     println!("BOWLINE_SEED={}", seed());
-    let (mut world, work) = prepare(INTENTS, 30).await?;
+    let (mut world, work) = prepare(1, INTENTS, 30).await?;
     let mut worker = Worker::start(&work);
     let mut last = worker.next().await.expect("the client is online");
     let chaos = Chaos::start(world.proxies[0].clone(), &ChaosPlan::new(seed()));
@@ -170,31 +204,33 @@ async fn bx_1_bx_4_chaos_with_a_daemon_that_is_killed_in_between() -> Outcome {
     world.done().await
 }
 
+/// An agent's prompts, and how its turns ended.
+async fn turns(
+    client: &Client,
+    agent: &AgentId,
+) -> Result<(Vec<String>, Vec<Option<TurnStatus>>), WorldError> {
+    let items = history(client, agent).await?;
+    let of = |kind| items.iter().filter(move |item| item.kind == kind);
+    Ok((
+        of(ItemKind::User).map(|item| item.text.clone()).collect(),
+        of(ItemKind::TurnEnd).map(|item| item.status).collect(),
+    ))
+}
+
 /// A process that is killed with its daemon may have had its effect or not, and the timeline says so. Every
 /// other prompt has had its effect, and none twice.
 async fn one_effect_or_told_otherwise(world: &World, work: &Work) -> Outcome {
     let client = Client::open(world.client.folder(), quick_settings(seed()))?;
     client.online().await?;
-    let ended = async |agent: &AgentId| -> Result<
-        (Vec<String>, Vec<Option<TurnStatus>>),
-        Box<dyn std::error::Error>,
-    > {
-        let items = bowline_sim::world::history(&client, agent).await?;
-        let of = |kind| items.iter().filter(move |item| item.kind == kind);
-        Ok((
-            of(ItemKind::User).map(|item| item.text.clone()).collect(),
-            of(ItemKind::TurnEnd).map(|item| item.status).collect(),
-        ))
-    };
     let mut asked = Vec::new();
     let mut interrupted = 0;
     for agent in &work.agents {
         eventually("every turn of the agent has ended", || async {
-            let (prompts, ends) = ended(agent).await.unwrap();
+            let (prompts, ends) = turns(&client, agent).await.unwrap();
             prompts.len() == ends.len()
         })
         .await?;
-        let (prompts, ends) = ended(agent).await?;
+        let (prompts, ends) = turns(&client, agent).await?;
         asked.extend(prompts);
         let told = |status: &&Option<TurnStatus>| **status == Some(TurnStatus::Interrupted);
         interrupted += ends.iter().filter(told).count();

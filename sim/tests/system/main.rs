@@ -14,6 +14,8 @@ mod chaos;
 mod directory;
 mod intents;
 mod liveness;
+mod log;
+mod observability;
 mod paths;
 mod restart;
 mod session;

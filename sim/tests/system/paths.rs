@@ -1,12 +1,16 @@
 //! Several direct paths to one daemon: probes, hysteresis, switches without a gap (BX-2, INV-11, HR).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bowline_runtime::{HostSnapshot, Intent, machines::Path, transport::Address};
 use bowline_sim::{
     Proxy,
     world::{Follower, done},
 };
+use tokio::task::JoinHandle;
 
 use crate::{
     Outcome,
@@ -38,15 +42,12 @@ fn sides(world: &World) -> (Proxy, Proxy) {
     (active, other)
 }
 
-/// Collects every snapshot of the host from now on.
-fn record(
-    world: &World,
-) -> (
-    tokio::task::JoinHandle<()>,
-    Arc<std::sync::Mutex<Vec<Arc<HostSnapshot>>>>,
-) {
+/// Every snapshot of the host from now on.
+type Seen = Arc<Mutex<Vec<Arc<HostSnapshot>>>>;
+
+fn record(world: &World) -> (JoinHandle<()>, Seen) {
     let mut snapshots = world.client.runtime().subscribe();
-    let seen = Arc::<std::sync::Mutex<Vec<_>>>::default();
+    let seen = Seen::default();
     let notes = Arc::clone(&seen);
     let task = tokio::spawn(async move {
         loop {

@@ -18,6 +18,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
+use crate::log;
+
 /// For waits that only a broken system exceeds, however slow the machine.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
@@ -66,6 +68,7 @@ impl World {
     }
 
     pub(crate) async fn with(plan: Plan) -> Result<Self, WorldError> {
+        log::keep();
         let root = tempfile::tempdir().unwrap();
         let config = root.path().join("daemon.toml");
         let actor = program("bowline-sim-actor")?;
@@ -232,19 +235,16 @@ impl World {
         Ok(rows)
     }
 
-    /// What the daemon logged as an error. Each world ends with a look at it.
-    pub(crate) fn daemon_errors(&self) -> Vec<String> {
-        let log = std::fs::read_to_string(self.root.path().join("daemon.log")).unwrap_or_default();
-        log.lines()
-            .filter(|line| line.contains("\"level\":\"ERROR\"") || line.contains("panicked"))
-            .map(str::to_owned)
-            .collect()
+    pub(crate) fn daemon_log(&self) -> PathBuf {
+        self.root.path().join("daemon.log")
     }
 
-    /// The end of a test: nothing was logged as an error.
+    /// The end of a test: neither side logged an error.
     pub(crate) async fn done(self) -> super::Outcome {
-        assert_eq!(self.daemon_errors(), Vec::<String>::new());
         self.client.runtime().close().await;
+        let theirs = std::fs::read_to_string(self.daemon_log())?;
+        assert_eq!(log::errors(&theirs), Vec::<String>::new());
+        assert_eq!(log::errors(&log::take()), Vec::<String>::new());
         Ok(())
     }
 }
