@@ -146,5 +146,5 @@ async fn upgrade(stream: TcpStream) -> Option<WebSocket<TcpStream>> {
     if !parts.service.accepted() {
         return None;
     }
-    Some(WebSocket::accepted(parts.io.into_inner(), &parts.read_buf))
+    Some(WebSocket::accepted(parts.io.into_inner(), &parts.read_buf).await)
 }

@@ -14,6 +14,7 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
     service::Service,
 };
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// Answers the one request of a socket, and remembers whether it was answered with 101.
 #[derive(Debug, Default)]
@@ -104,16 +105,6 @@ fn accept_key(headers: &HeaderMap) -> Result<String, (StatusCode, &'static str)>
             "`Sec-WebSocket-Key` must be 16 bytes in base64",
         )),
     }
-}
-
-/// `Sec-WebSocket-Accept`: proof to the client that this is no cache or other kind of server. SHA-1 secures nothing
-/// here; RFC 6455 just asks for it.
-fn derive_accept_key(key: &[u8]) -> String {
-    const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-    let mut digest = ring::digest::Context::new(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY);
-    digest.update(key);
-    digest.update(GUID);
-    data_encoding::BASE64.encode(digest.finish().as_ref())
 }
 
 fn switching(accept: &str) -> Response<Full<Bytes>> {

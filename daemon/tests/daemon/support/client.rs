@@ -34,8 +34,6 @@ pub(crate) type Ended = Option<u16>;
 impl Wire {
     pub(crate) async fn dial(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
-        // Two small messages in a row must not wait for each other's acknowledgement.
-        stream.set_nodelay(true).unwrap();
         let mut request = format!("ws://{address}/v1/session")
             .into_client_request()
             .unwrap();
