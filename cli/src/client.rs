@@ -23,7 +23,7 @@ use crate::{
 
 /// Pause before a question is asked again that the daemon could not answer.
 pub(crate) const AGAIN: Duration = Duration::from_millis(300);
-/// How long the connections get to end when the command has.
+/// How long deliveries and connections get to end when the command has.
 const CLOSE: Duration = Duration::from_secs(1);
 
 /// The runtime of one command.
@@ -48,6 +48,16 @@ impl<'a> Client<'a> {
             settings,
             output,
         })
+    }
+
+    /// Gives requests of earlier commands that were never answered a moment to be delivered.
+    pub(crate) async fn deliver(&self) {
+        let mut snapshots = self.snapshots();
+        let delivered = snapshots.wait_for(|snapshot| {
+            let mut hosts = snapshot.hosts.iter();
+            hosts.all(|host| host.state != "online" || host.intents.pending == 0)
+        });
+        let _ = timeout(CLOSE, delivered).await;
     }
 
     /// Ends the connections, within a bound.

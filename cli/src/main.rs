@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 async fn run(settings: &Settings, command: args::Command) -> Exit {
     let output = Output::start(Mode::of(settings.json));
     let exit = commands::run(settings, command, &output).await;
-    match output.finish().await {
+    match output.finish(exit == Exit::Interrupted).await {
         // What could not be shown was not done.
         Err(Stop::Error(_)) if exit == Exit::Done => Exit::Failed,
         _ => exit,

@@ -5,10 +5,14 @@ use std::{
     io::{self, ErrorKind, IsTerminal, Write},
     process::ExitCode,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use serde::Serialize;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{sleep, timeout},
+};
 
 use crate::{
     failure::{CliError, Stop},
@@ -18,6 +22,8 @@ use crate::{
 
 /// Pieces that wait for the terminal; over it the command waits.
 const QUEUE: usize = 64;
+/// How long output that is stuck keeps someone who wants to leave.
+const LEAVING: Duration = Duration::from_millis(300);
 /// Back to the start of the line, and empty it.
 const CLEAR_LINE: &str = "\r\x1b[2K";
 
@@ -140,6 +146,13 @@ impl Output {
         let _ = self.say(format!("{word} {error}")).await;
     }
 
+    /// A line for people who want to leave now: if the output before it is stuck, it does not wait for that.
+    pub(crate) async fn last_words(&self, line: String) {
+        if timeout(LEAVING, self.say(line.as_str())).await.is_err() {
+            let _ = writeln!(io::stderr(), "{line}");
+        }
+    }
+
     async fn put(&self, piece: Piece) -> Result<(), Stop> {
         match self.pieces.send(piece).await {
             Ok(()) => Ok(()),
@@ -156,8 +169,8 @@ impl Output {
         }
     }
 
-    /// Waits until everything is written. Ctrl-C ends the wait.
-    pub(crate) async fn finish(self) -> Result<(), Stop> {
+    /// Waits until everything is written. Ctrl-C ends the wait, and someone who is `leaving` waits not long.
+    pub(crate) async fn finish(self, leaving: bool) -> Result<(), Stop> {
         let Self {
             pieces,
             done,
@@ -168,6 +181,7 @@ impl Output {
         tokio::select! {
             _ = done => {}
             _ = tokio::signal::ctrl_c() => {}
+            () = sleep(LEAVING), if leaving => {}
         }
         match ended.get() {
             None => Ok(()),
@@ -228,7 +242,8 @@ impl Writer {
             }
             Piece::Note(Some(text)) => {
                 self.start_line()?;
-                self.show(&format!("{CLEAR_LINE}{text}"))?;
+                // Cut at the margin: only one line can be taken back.
+                self.show(&format!("{CLEAR_LINE}\x1b[?7l{text}\x1b[?7h"))?;
                 self.noted = true;
             }
             Piece::Note(None) => self.clear_note()?,

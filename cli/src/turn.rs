@@ -68,7 +68,7 @@ pub(crate) fn describe(status: TurnStatus, exit_code: Option<i32>) -> String {
         (TurnStatus::Failed, Some(code)) => format!("failed with exit status {code}"),
         (TurnStatus::Failed, None) => "failed".to_owned(),
         (TurnStatus::Cancelled, _) => "cancelled".to_owned(),
-        (TurnStatus::Interrupted, _) => "interrupted: the daemon went away under it".to_owned(),
+        (TurnStatus::Interrupted, _) => "interrupted".to_owned(),
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn hosts(client: &Client<'_>) -> Result<Exit, Stop> {
     Ok(Exit::Done)
 }
 
-/// Waits until each host is online or has failed once.
+/// Waits until each host is online and has what waited for it, or has failed once.
 async fn glance(client: &Client<'_>) {
     let bound = client
         .settings
@@ -63,8 +63,12 @@ async fn glance(client: &Client<'_>) {
     let mut snapshots = client.snapshots();
     let looked = snapshots.wait_for(|snapshot| {
         client.known().iter().all(|host| {
-            let standing = Standing::of(host, view(snapshot, &host.server_id));
-            !matches!(standing, Standing::Away(None))
+            let live = view(snapshot, &host.server_id);
+            match Standing::of(host, live) {
+                Standing::Online => live.is_some_and(|live| live.intents.pending == 0),
+                Standing::Away(problem) => problem.is_some(),
+                Standing::Over(_) => true,
+            }
         })
     });
     tokio::select! {

@@ -61,12 +61,17 @@ pub(crate) async fn run(settings: &Settings, command: Command, output: &Output) 
         }
     };
     let story = Story::default();
+    let work = async {
+        let ended = dispatch(&client, &story, command).await;
+        let exit = conclude(ended, &story, output).await;
+        client.deliver().await;
+        exit
+    };
     let exit = tokio::select! {
-        ended = dispatch(&client, &story, command) => conclude(ended, &story, output).await,
+        exit = work => exit,
         _ = tokio::signal::ctrl_c() => {
-            output.note(None);
             if let Some(line) = story.take() {
-                let _ = output.say(line).await;
+                output.last_words(line).await;
             }
             Exit::Interrupted
         }

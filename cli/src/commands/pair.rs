@@ -16,7 +16,7 @@ pub(super) async fn pair(client: &Client<'_>, offer: String) -> Result<Exit, Sto
     let offer: Offer = input::argument(offer).await?.parse().map_err(|error| {
         CliError::usage(
             "usage",
-            format!("{error}; it is what `bowline-daemon pair` prints"),
+            format!("{error}; paste the whole link that `bowline-daemon pair` prints"),
         )
     })?;
     let bound = client.settings.timeout.unwrap_or(Duration::MAX);

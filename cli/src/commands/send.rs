@@ -48,13 +48,21 @@ pub(super) async fn send(
             agent: &agent,
         };
         client.output.json(&line).await?;
-    } else if matches!(agent.status, AgentStatus::Running | AgentStatus::Waiting) {
+    } else if is_busy(agent.status) {
         client
             .output
             .say("the agent is still at work; the prompt waits for its turn")
             .await?;
     }
     follow(client, &host, &mut stream, turn).await
+}
+
+/// Whether an agent has a prompt to work on already.
+const fn is_busy(status: AgentStatus) -> bool {
+    matches!(
+        status,
+        AgentStatus::Starting | AgentStatus::Running | AgentStatus::Waiting
+    )
 }
 
 /// The stream from behind the newest item on.
