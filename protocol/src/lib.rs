@@ -6,6 +6,7 @@
 //! The contract itself is `docs/protocol.md`.
 
 pub mod error;
+pub mod extension;
 pub mod handshake;
 pub mod identity;
 pub mod limits;

@@ -1,0 +1,90 @@
+//! What services linked into a daemon may call their methods and events, so that they never meet names of ours.
+
+/// Longest name of a method or event in bytes.
+pub const MAX_NAME: usize = 64;
+
+/// First words of names that are the protocol's own, of this version or a later one.
+pub const RESERVED_GROUPS: &[&str] = &[
+    "agent",
+    "agents",
+    "bowline",
+    "connection",
+    "connections",
+    "daemon",
+    "device",
+    "devices",
+    "host",
+    "hosts",
+    "pairing",
+    "permission",
+    "permissions",
+    "provider",
+    "providers",
+    "relay",
+    "rpc",
+    "session",
+    "sessions",
+    "system",
+    "timeline",
+];
+
+/// Whether a text is a name: words of `a-z`, `0-9` and `_`, at least two, joined by dots.
+pub fn is_name(text: &str) -> bool {
+    let word = |word: &str| {
+        word.bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+            && word.starts_with(|c: char| c.is_ascii_lowercase())
+    };
+    text.len() <= MAX_NAME && text.contains('.') && text.split('.').all(word)
+}
+
+/// Whether a name is free for a service: a name, and not in a group of ours.
+pub fn is_extension(name: &str) -> bool {
+    let group = name.split('.').next().unwrap_or_default();
+    is_name(name) && !RESERVED_GROUPS.contains(&group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{SessionEvent, methods::name::ALL};
+
+    #[test]
+    fn every_name_of_ours_is_a_name_and_reserved() {
+        for name in ALL.iter().chain(SessionEvent::TYPES) {
+            assert!(is_name(name), "{name}");
+            assert!(!is_extension(name), "{name}");
+        }
+        assert!(
+            RESERVED_GROUPS.is_sorted()
+                && RESERVED_GROUPS
+                    .iter()
+                    .all(|group| is_name(&format!("{group}.x")))
+        );
+    }
+
+    #[test]
+    fn names_have_one_form() {
+        for good in ["voxel.add_layer", "a.b", "app2.x.y"] {
+            assert!(is_extension(good), "{good}");
+        }
+        let long = format!("a.{}", "b".repeat(63));
+        for bad in [
+            "",
+            ".",
+            "voxel",
+            "voxel.",
+            ".add",
+            "a..b",
+            "Voxel.add",
+            "voxel.add-layer",
+            "voxel.2d",
+            "a b.c",
+            "é.x",
+            &long,
+        ] {
+            assert!(!is_name(bad) && !is_extension(bad), "{bad}");
+        }
+        assert!(!is_extension("rpc.discover") && !is_extension("agents.paint"));
+    }
+}
