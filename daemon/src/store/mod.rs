@@ -1,6 +1,7 @@
 //! The SQLite store: opening, migrations, queries. Only the ledger's thread uses it.
 
 pub(crate) mod agents;
+pub(crate) mod data;
 pub(crate) mod devices;
 pub(crate) mod events;
 pub(crate) mod intents;

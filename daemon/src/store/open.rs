@@ -10,7 +10,10 @@ use super::StoreError;
 const APPLICATION_ID: i64 = 0x4277_4c6e;
 
 /// One script a version; a new version adds one and changes none.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/001.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/001.sql"),
+    include_str!("migrations/002.sql"),
+];
 
 /// Up to this size the whole file is checked at every start.
 const CHECKED_BYTES: u64 = 64 << 20;
@@ -122,7 +125,7 @@ mod tests {
         let path = dir.path().join("bowline.db");
         drop(open(&path, None).unwrap());
         let conn = open(&path, None).unwrap();
-        assert_eq!(pragma(&conn, "user_version").unwrap(), 1);
+        assert_eq!(pragma(&conn, "user_version").unwrap(), 2);
         assert_eq!(pragma(&conn, "synchronous").unwrap(), 2, "FULL");
         let mode: String = conn
             .query_row("PRAGMA journal_mode", [], |row| row.get(0))
@@ -191,14 +194,39 @@ mod tests {
         assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
     }
 
-    /// A stored format is frozen: whoever changes it adds a migration and this figure.
     #[test]
-    fn the_first_version_of_the_schema_is_frozen() {
-        let digest = ring::digest::digest(&ring::digest::SHA256, MIGRATIONS[0].as_bytes());
-        let hex: String = digest.as_ref()[..8]
+    fn a_store_of_the_first_version_is_brought_up_and_keeps_what_it_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bowline.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        old.execute_batch(&format!(
+            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;
+             INSERT INTO subscriptions VALUES (1, 'agt_1');"
+        ))
+        .unwrap();
+        drop(old);
+        let conn = open(&path, None).unwrap();
+        assert_eq!(pragma(&conn, "user_version").unwrap(), 2);
+        let kept: String = conn
+            .query_row("SELECT agent FROM subscriptions", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(kept, "agt_1");
+        conn.execute_batch("INSERT INTO service_data VALUES ('s', 'k', x'00')")
+            .unwrap();
+    }
+
+    /// A stored format is frozen: whoever changes it adds a migration and a figure here.
+    #[test]
+    fn the_versions_of_the_schema_are_frozen() {
+        let figures: Vec<String> = MIGRATIONS
             .iter()
-            .map(|b| format!("{b:02x}"))
+            .map(|script| {
+                let digest = ring::digest::digest(&ring::digest::SHA256, script.as_bytes());
+                let hex = digest.as_ref()[..8].iter();
+                hex.map(|b| format!("{b:02x}")).collect()
+            })
             .collect();
-        assert_eq!(hex, "6f847f490791a6f1");
+        assert_eq!(figures, ["6f847f490791a6f1", "0701e792ad2a66b2"]);
     }
 }
