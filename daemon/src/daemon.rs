@@ -20,7 +20,7 @@ use crate::{
     identity::{Identity, IdentityFileError},
     ledger::{Ledger, LedgerOptions, StoreError},
     listener::{Accepted, BindError, Listener},
-    service::{DuplicateMethod, Router, Service},
+    service::{CancelOnDrop, Cancellation, MethodError, Router, ServiceError, Services, Setup},
     state_dir::{StateDir, StateDirError},
     system::System,
 };
@@ -56,7 +56,9 @@ pub enum StartError {
     #[error(transparent)]
     Agents(#[from] AgentsError),
     #[error(transparent)]
-    Methods(#[from] DuplicateMethod),
+    Methods(#[from] MethodError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
 }
 
 /// A running daemon.
@@ -67,19 +69,18 @@ pub struct Daemon {
     socket: PathBuf,
     places: Arc<Semaphore>,
     tasks: Vec<JoinHandle<()>>,
+    /// Tells services when it goes.
+    running: CancelOnDrop,
     _state_dir: StateDir,
 }
 
 impl Daemon {
-    /// Starts a daemon; it accepts when this returns. `services` are an app author's own methods. Runs on the
-    /// current tokio runtime, of either kind.
+    /// Starts a daemon; it accepts when this returns. `services` are an app author's own. Runs on the current tokio
+    /// runtime, of either kind.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
-    pub async fn start(
-        settings: Settings,
-        services: Vec<Arc<dyn Service>>,
-    ) -> Result<Self, StartError> {
+    pub async fn start(settings: Settings, services: Services) -> Result<Self, StartError> {
         Self::start_with_clock(settings, services, Clock::system()).await
     }
 
@@ -89,7 +90,7 @@ impl Daemon {
     /// [`StartError`].
     pub async fn start_with_clock(
         settings: Settings,
-        services: Vec<Arc<dyn Service>>,
+        services: Services,
         clock: Clock,
     ) -> Result<Self, StartError> {
         let state_dir = StateDir::open(&settings.state_dir)?;
@@ -105,19 +106,28 @@ impl Daemon {
 
         let registry = Arc::new(Registry::default());
         let mut router = Router::new();
-        router.add(Arc::new(System::new(
+        router.add(System::new(
             identity.server_id().clone(),
             settings.name.clone(),
             clock.clone(),
-        )))?;
-        router.add(Arc::new(agents.clone()))?;
+        ))?;
+        router.add(agents.clone())?;
         let about = about(&settings, &identity, &sessions);
         let offers = offers(&settings, &identity, &sessions);
-        let service = ControlService::new(about, offers, Arc::clone(&registry), clock);
-        router.add(Arc::new(Arc::new(service)))?;
-        for service in services {
-            router.add(service)?;
-        }
+        router.add(ControlService::new(
+            about,
+            offers,
+            Arc::clone(&registry),
+            clock,
+        ))?;
+        let (running, shutdown) = Cancellation::new();
+        let setup = Setup {
+            ledger: ledger.clone(),
+            settings: Arc::new(settings.clone()),
+            server_id: identity.server_id().clone(),
+            shutdown,
+        };
+        services.link(&setup, &mut router).await?;
         if !settings.relay.is_empty() {
             warn!("relays are configured, but this version does not register with any yet");
         }
@@ -150,6 +160,7 @@ impl Daemon {
             socket,
             places,
             tasks,
+            running,
             _state_dir: state_dir,
         })
     }
@@ -182,6 +193,7 @@ impl Daemon {
             // A task that is gone has dropped its listener, so the port is free when this returns.
             let _ = task.await;
         }
+        drop(self.running);
         self.environment.registry.close_all(reason);
         let everyone = self.environment.limits.max_connections;
         let connections = async {

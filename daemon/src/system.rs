@@ -4,13 +4,12 @@ use bowline_machines::Moment;
 use bowline_protocol::{
     ServerId,
     error::RpcError,
-    methods::{Pong, SystemInfo, name},
+    methods::{Empty, Pong, SystemInfo, name},
 };
-use serde_json::value::RawValue;
 
 use crate::{
     clock::Clock,
-    service::{Answer, AnswerFuture, Request, Service, answer},
+    service::{Methods, Service},
 };
 
 /// The service of the `system` methods.
@@ -33,36 +32,28 @@ impl System {
             started,
         }
     }
-}
 
-impl Service for System {
-    fn methods(&self) -> &'static [&'static str] {
-        &[name::SYSTEM_PING, name::SYSTEM_INFO]
-    }
-
-    fn call_now(&self, method: &str, _params: Option<&RawValue>) -> Option<Answer> {
-        Some(match method {
-            name::SYSTEM_PING => answer(&Pong {
-                server_time: self.clock.unix_millis(),
-            }),
-            name::SYSTEM_INFO => {
-                let uptime = self.clock.now().since(self.started).as_millis();
-                answer(&SystemInfo {
-                    server_id: self.server_id.clone(),
-                    name: self.name.clone(),
-                    version: crate::VERSION.to_owned(),
-                    uptime_ms: u64::try_from(uptime).unwrap_or(u64::MAX),
-                    capabilities: Vec::new(),
-                })
-            }
-            other => Err(RpcError::method_not_found(other)),
+    fn ping(&self, _: Empty) -> Result<Pong, RpcError> {
+        Ok(Pong {
+            server_time: self.clock.unix_millis(),
         })
     }
 
-    fn call(&self, request: Request) -> AnswerFuture {
-        let now = self.call_now(&request.method, request.params.as_deref());
-        let missing = || Err(RpcError::method_not_found(&request.method));
-        let answer = now.unwrap_or_else(missing);
-        Box::pin(async move { answer })
+    fn info(&self, _: Empty) -> Result<SystemInfo, RpcError> {
+        let uptime = self.clock.now().since(self.started).as_millis();
+        Ok(SystemInfo {
+            server_id: self.server_id.clone(),
+            name: self.name.clone(),
+            version: crate::VERSION.to_owned(),
+            uptime_ms: u64::try_from(uptime).unwrap_or(u64::MAX),
+            capabilities: Vec::new(),
+        })
+    }
+}
+
+impl Service for System {
+    fn methods(methods: &mut Methods<Self>) {
+        methods.now(name::SYSTEM_PING, Self::ping).for_probes();
+        methods.now(name::SYSTEM_INFO, Self::info);
     }
 }

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use bowline_protocol::{
     AgentId, AgentStatus, AgentSummary, IntentId, ItemKind, RpcReason, SessionEvent,
     error::RpcError,
-    methods::{AgentCreated, AgentRef, CreateAgent, Empty, PromptSent},
+    methods::{AgentCreated, CreateAgent, Empty, PromptSent, SendPrompt},
     model::TurnStatus,
 };
 use serde::Serialize;
@@ -17,8 +17,7 @@ use super::{
     timeline::{self, Bounded},
 };
 use crate::{
-    ledger::{Audience, Reader, SessionRef, Tx},
-    service::{Answer, answer},
+    ledger::{Audience, Reader, Tx},
     store::{self, agents::AgentRow, fault},
 };
 
@@ -33,7 +32,7 @@ const MAX_QUEUED: u64 = 64;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct AgentsPage {
+pub(super) struct AgentsPage {
     agents: Vec<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
@@ -41,7 +40,11 @@ struct AgentsPage {
 }
 
 /// `agents.list`
-pub(super) fn list(reader: &Reader<'_>, after: i64, limit: Option<u32>, seq: u64) -> Answer {
+pub(super) fn list(
+    reader: &Reader<'_>,
+    after: i64,
+    limit: Option<u32>,
+) -> Result<AgentsPage, RpcError> {
     let limit = timeline::page_limit(limit);
     // One more than the page tells whether there is another.
     let wanted = u32::try_from(limit.saturating_add(1)).unwrap_or(u32::MAX);
@@ -56,10 +59,10 @@ pub(super) fn list(reader: &Reader<'_>, after: i64, limit: Option<u32>, seq: u64
         }
         last = row.n;
     }
-    answer(&AgentsPage {
+    Ok(AgentsPage {
         agents: page.finish()?,
         next_cursor: more.then(|| last.to_string()),
-        seq,
+        seq: reader.seq(),
     })
 }
 
@@ -143,7 +146,7 @@ pub(super) fn create(
     supervisor: &Arc<Supervisor>,
     params: CreateAgent,
     max_agents: u64,
-) -> Answer {
+) -> Result<AgentCreated, RpcError> {
     if supervisor.provider(&params.provider).is_none() {
         return Err(RpcError::new(
             RpcReason::NotFound,
@@ -186,18 +189,16 @@ pub(super) fn create(
     if let Some(prompt) = params.prompt {
         queue(tx, supervisor, &mut row, params.intent_id, prompt)?;
     }
-    answer(&AgentCreated { agent: row.summary })
+    Ok(AgentCreated { agent: row.summary })
 }
 
 /// `agents.send`, its text checked.
 pub(super) fn send(
     tx: &mut Tx<'_>,
     supervisor: &Arc<Supervisor>,
-    agent: &AgentId,
-    intent: IntentId,
-    text: String,
-) -> Answer {
-    let mut row = timeline::find(tx.conn(), agent)?;
+    params: SendPrompt,
+) -> Result<PromptSent, RpcError> {
+    let mut row = timeline::find(tx.conn(), &params.agent_id)?;
     if row.summary.status == AgentStatus::Archived {
         return Err(RpcError::new(
             RpcReason::Unsupported,
@@ -213,8 +214,8 @@ pub(super) fn send(
     if matches!(row.summary.status, AgentStatus::Idle | AgentStatus::Failed) {
         timeline::set_standing(tx, &mut row, AgentStatus::Starting, None)?;
     }
-    let item_id = queue(tx, supervisor, &mut row, intent, text)?;
-    answer(&PromptSent { item_id })
+    let item_id = queue(tx, supervisor, &mut row, params.intent_id, params.text)?;
+    Ok(PromptSent { item_id })
 }
 
 /// Puts a prompt into the timeline and into the agent's queue.
@@ -237,7 +238,11 @@ fn queue(
 }
 
 /// `agents.cancel`: ends the running turn; without one, the one that would run next; else nothing.
-pub(super) fn cancel(tx: &mut Tx<'_>, supervisor: &Arc<Supervisor>, agent: &AgentId) -> Answer {
+pub(super) fn cancel(
+    tx: &mut Tx<'_>,
+    supervisor: &Arc<Supervisor>,
+    agent: &AgentId,
+) -> Result<Empty, RpcError> {
     let mut row = timeline::find(tx.conn(), agent)?;
     match store::turns::first(tx.conn(), row.n).map_err(fault)? {
         Some(turn) if turn.started => {
@@ -250,11 +255,15 @@ pub(super) fn cancel(tx: &mut Tx<'_>, supervisor: &Arc<Supervisor>, agent: &Agen
         }
         None => {}
     }
-    answer(&Empty {})
+    Ok(Empty {})
 }
 
 /// `agents.archive`: ends the running turn, drops the queued ones, takes no more.
-pub(super) fn archive(tx: &mut Tx<'_>, supervisor: &Arc<Supervisor>, agent: &AgentId) -> Answer {
+pub(super) fn archive(
+    tx: &mut Tx<'_>,
+    supervisor: &Arc<Supervisor>,
+    agent: &AgentId,
+) -> Result<Empty, RpcError> {
     let mut row = timeline::find(tx.conn(), agent)?;
     for turn in store::turns::of_agent(tx.conn(), row.n).map_err(fault)? {
         if turn.started {
@@ -265,20 +274,7 @@ pub(super) fn archive(tx: &mut Tx<'_>, supervisor: &Arc<Supervisor>, agent: &Age
         }
     }
     timeline::set_standing(tx, &mut row, AgentStatus::Archived, None)?;
-    answer(&Empty {})
-}
-
-/// `agents.subscribe`
-pub(super) fn subscribe(tx: &mut Tx<'_>, session: &SessionRef, params: &AgentRef) -> Answer {
-    timeline::find(tx.conn(), &params.agent_id)?;
-    tx.subscribe(session, &params.agent_id)?;
-    answer(&Empty {})
-}
-
-/// `agents.unsubscribe`
-pub(super) fn unsubscribe(tx: &mut Tx<'_>, session: &SessionRef, params: &AgentRef) -> Answer {
-    tx.unsubscribe(session, &params.agent_id)?;
-    answer(&Empty {})
+    Ok(Empty {})
 }
 
 #[cfg(test)]

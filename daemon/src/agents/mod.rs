@@ -18,18 +18,23 @@ use bowline_protocol::{
     ProviderInfo, RpcReason,
     error::RpcError,
     methods::{
-        AgentIntent, AgentRef, CreateAgent, Empty, History, ListAgents, Providers, Respond,
-        SendPrompt, name,
+        AgentIntent, AgentRef, CreateAgent, Empty, History, ListAgents, PromptSent, Providers,
+        Respond, SendPrompt, name,
     },
 };
 use serde_json::value::RawValue;
 
 pub use self::provider::{Provider, Run, Stop, Turn, TurnEnd};
-use self::{command::CommandProvider, supervisor::Supervisor, timeline::Range};
+use self::{
+    command::CommandProvider,
+    methods::AgentsPage,
+    supervisor::Supervisor,
+    timeline::{Page, Range},
+};
 use crate::{
     config::{ProviderKind, ProviderSettings},
-    ledger::{Ledger, SessionRef},
-    service::{Answer, AnswerFuture, Request, Service, answer},
+    ledger::{Ledger, Reader, Tx},
+    service::{Methods, Request, Service, answer},
 };
 
 /// Settings of the agents service.
@@ -148,60 +153,31 @@ impl Agents {
         self.supervisor.stop().await;
     }
 
-    async fn answer(self, request: Request) -> Answer {
-        match &*request.method {
-            name::PROVIDERS_LIST => self.list_providers(),
-            name::AGENTS_LIST => list(request).await,
-            name::AGENTS_HISTORY => history(request).await,
-            name::AGENTS_CREATE => self.create(request).await,
-            name::AGENTS_SEND => self.send(request).await,
-            name::AGENTS_CANCEL => {
-                let params: AgentIntent = request.params()?;
-                request
-                    .intent(params.intent_id, move |tx| {
-                        methods::cancel(tx, &self.supervisor, &params.agent_id)
-                    })
-                    .await
-            }
-            name::AGENTS_ARCHIVE => {
-                let params: AgentIntent = request.params()?;
-                request
-                    .intent(params.intent_id, move |tx| {
-                        methods::archive(tx, &self.supervisor, &params.agent_id)
-                    })
-                    .await
-            }
-            name::AGENTS_RESPOND => self.respond(request).await,
-            name::AGENTS_SUBSCRIBE => {
-                let params: AgentRef = request.params()?;
-                let session = session(&request)?;
-                request
-                    .context
-                    .ledger
-                    .write(move |tx| methods::subscribe(tx, &session, &params))
-                    .await
-            }
-            name::AGENTS_UNSUBSCRIBE => {
-                let params: AgentRef = request.params()?;
-                let session = session(&request)?;
-                request
-                    .context
-                    .ledger
-                    .write(move |tx| methods::unsubscribe(tx, &session, &params))
-                    .await
-            }
-            other => Err(RpcError::method_not_found(other)),
-        }
-    }
-
-    fn list_providers(&self) -> Answer {
-        answer(&Providers {
+    fn providers(&self, _: Empty) -> Result<Providers, RpcError> {
+        Ok(Providers {
             providers: self.providers.to_vec(),
         })
     }
 
-    async fn create(self, request: Request) -> Answer {
-        let params: CreateAgent = request.params()?;
+    fn list(&self, reader: &Reader<'_>, params: ListAgents) -> Result<AgentsPage, RpcError> {
+        let after = methods::cursor(params.cursor.as_deref())?;
+        methods::list(reader, after, params.limit)
+    }
+
+    fn history(&self, reader: &Reader<'_>, params: History) -> Result<Page, RpcError> {
+        let range = Range {
+            before: params.before,
+            after: params.after,
+            limit: params.limit,
+        };
+        timeline::history(reader, &params.agent_id, range)
+    }
+
+    async fn create(
+        self: Arc<Self>,
+        request: Request,
+        params: CreateAgent,
+    ) -> Result<Box<RawValue>, RpcError> {
         let cwd = params.cwd.clone();
         // The disk may be slow, and the ledger's thread must not be. The verdict counts only if the intent
         // really runs: one that has succeeded stays so, whatever became of its directory.
@@ -215,107 +191,61 @@ impl Agents {
                 if let Some(prompt) = &params.prompt {
                     methods::check_prompt("prompt", prompt)?;
                 }
-                methods::create(tx, &self.supervisor, params, self.max_agents)
+                let created = methods::create(tx, &self.supervisor, params, self.max_agents)?;
+                answer(&created)
             })
             .await
     }
 
-    async fn send(self, request: Request) -> Answer {
-        let params: SendPrompt = request.params()?;
-        let SendPrompt {
-            intent_id,
-            agent_id,
-            text,
-        } = params;
-        request
-            .intent(intent_id, move |tx| {
-                methods::check_prompt("text", &text)?;
-                methods::send(tx, &self.supervisor, &agent_id, intent_id, text)
-            })
-            .await
+    fn send(&self, tx: &mut Tx<'_>, params: SendPrompt) -> Result<PromptSent, RpcError> {
+        methods::check_prompt("text", &params.text)?;
+        methods::send(tx, &self.supervisor, params)
     }
 
-    async fn respond(self, request: Request) -> Answer {
-        let params: Respond = request.params()?;
-        request
-            .intent(params.intent_id, move |tx| {
-                let row = timeline::find(tx.conn(), &params.agent_id)?;
-                let provider =
-                    self.supervisor
-                        .provider(&row.summary.provider)
-                        .ok_or_else(|| {
-                            RpcError::new(RpcReason::NotFound, "the agent's provider is gone")
-                        })?;
-                provider.respond(&params.agent_id, &params.permission_id, &params.option_id)?;
-                answer(&Empty {})
-            })
-            .await
+    fn cancel(&self, tx: &mut Tx<'_>, params: AgentIntent) -> Result<Empty, RpcError> {
+        methods::cancel(tx, &self.supervisor, &params.agent_id)
     }
-}
 
-async fn list(request: Request) -> Answer {
-    let params: ListAgents = request.params()?;
-    let after = methods::cursor(params.cursor.as_deref())?;
-    let session = request.context.session.clone();
-    request
-        .context
-        .ledger
-        .read(move |reader| {
-            let seq = reader.seq(session.as_ref());
-            methods::list(reader, after, params.limit, seq)
-        })
-        .await
-}
+    fn archive(&self, tx: &mut Tx<'_>, params: AgentIntent) -> Result<Empty, RpcError> {
+        methods::archive(tx, &self.supervisor, &params.agent_id)
+    }
 
-async fn history(request: Request) -> Answer {
-    let params: History = request.params()?;
-    let session = request.context.session.clone();
-    request
-        .context
-        .ledger
-        .read(move |reader| {
-            let range = Range {
-                before: params.before,
-                after: params.after,
-                limit: params.limit,
-            };
-            let seq = reader.seq(session.as_ref());
-            timeline::history(reader.conn(), &params.agent_id, range, seq)
-        })
-        .await
-}
+    fn respond(&self, tx: &mut Tx<'_>, params: Respond) -> Result<Empty, RpcError> {
+        let row = timeline::find(tx.conn(), &params.agent_id)?;
+        let provider = self
+            .supervisor
+            .provider(&row.summary.provider)
+            .ok_or_else(|| RpcError::new(RpcReason::NotFound, "the agent's provider is gone"))?;
+        provider.respond(&params.agent_id, &params.permission_id, &params.option_id)?;
+        Ok(Empty {})
+    }
 
-fn session(request: &Request) -> Result<SessionRef, RpcError> {
-    request.context.session.clone().ok_or_else(|| {
-        RpcError::new(
-            RpcReason::Forbidden,
-            "only a session can subscribe, and a probe has none",
-        )
-    })
+    fn subscribe(&self, tx: &mut Tx<'_>, params: AgentRef) -> Result<Empty, RpcError> {
+        let session = tx.session()?;
+        timeline::find(tx.conn(), &params.agent_id)?;
+        tx.subscribe(&session, &params.agent_id)?;
+        Ok(Empty {})
+    }
+
+    fn unsubscribe(&self, tx: &mut Tx<'_>, params: AgentRef) -> Result<Empty, RpcError> {
+        let session = tx.session()?;
+        tx.unsubscribe(&session, &params.agent_id)?;
+        Ok(Empty {})
+    }
 }
 
 impl Service for Agents {
-    fn methods(&self) -> &'static [&'static str] {
-        &[
-            name::PROVIDERS_LIST,
-            name::AGENTS_LIST,
-            name::AGENTS_CREATE,
-            name::AGENTS_SEND,
-            name::AGENTS_CANCEL,
-            name::AGENTS_ARCHIVE,
-            name::AGENTS_HISTORY,
-            name::AGENTS_SUBSCRIBE,
-            name::AGENTS_UNSUBSCRIBE,
-            name::AGENTS_RESPOND,
-        ]
-    }
-
-    fn call(&self, request: Request) -> AnswerFuture {
-        Box::pin(self.clone().answer(request))
-    }
-
-    fn call_now(&self, method: &str, _params: Option<&RawValue>) -> Option<Answer> {
-        (method == name::PROVIDERS_LIST).then(|| self.list_providers())
+    fn methods(methods: &mut Methods<Self>) {
+        methods.now(name::PROVIDERS_LIST, Self::providers);
+        methods.read(name::AGENTS_LIST, Self::list);
+        methods.method(name::AGENTS_CREATE, Self::create);
+        methods.intent(name::AGENTS_SEND, Self::send);
+        methods.intent(name::AGENTS_CANCEL, Self::cancel);
+        methods.intent(name::AGENTS_ARCHIVE, Self::archive);
+        methods.intent(name::AGENTS_RESPOND, Self::respond);
+        methods.read(name::AGENTS_HISTORY, Self::history);
+        methods.write(name::AGENTS_SUBSCRIBE, Self::subscribe);
+        methods.write(name::AGENTS_UNSUBSCRIBE, Self::unsubscribe);
     }
 }
 

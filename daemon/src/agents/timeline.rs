@@ -11,8 +11,8 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::{
-    ledger::{Audience, PAGE_BYTES, Tx},
-    service::{Answer, answer},
+    ledger::{Audience, PAGE_BYTES, Reader, Tx},
+    service::answer,
     store::{self, agents::AgentRow, fault},
 };
 
@@ -169,14 +169,19 @@ pub(super) struct Range {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Page {
+pub(super) struct Page {
     items: Vec<Box<RawValue>>,
     has_more: bool,
     seq: u64,
 }
 
 /// A page of an agent's timeline, bounded in items and bytes (lesson 1).
-pub(super) fn history(conn: &Connection, agent: &AgentId, range: Range, seq: u64) -> Answer {
+pub(super) fn history(
+    reader: &Reader<'_>,
+    agent: &AgentId,
+    range: Range,
+) -> Result<Page, RpcError> {
+    let conn = reader.conn();
     let row = find(conn, agent)?;
     let from = range.after.map_or(0, |after| after.saturating_add(1));
     let to = range.before.unwrap_or(u64::MAX).min(row.next_index);
@@ -201,10 +206,10 @@ pub(super) fn history(conn: &Connection, agent: &AgentId, range: Range, seq: u64
     if descending {
         items.reverse();
     }
-    answer(&Page {
+    Ok(Page {
         items,
         has_more,
-        seq,
+        seq: reader.seq(),
     })
 }
 

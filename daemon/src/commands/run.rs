@@ -10,6 +10,7 @@ use super::{Exit, Failure};
 use crate::{
     config::{LogFormat, Settings},
     daemon::Daemon,
+    service::Services,
 };
 
 /// Threads for the rare blocking calls of the runtime itself; the ledger has its own.
@@ -35,7 +36,7 @@ pub(super) fn run(settings: Settings) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         // Armed before anything starts, so that no signal is missed.
         let stop = Stop::arm().map_err(|error| Failure::new(Exit::Failed, error))?;
-        let daemon = Daemon::start(settings, Vec::new())
+        let daemon = Daemon::start(settings, Services::none())
             .await
             .map_err(|error| Failure::new(Exit::Failed, error))?;
         announce(&daemon);

@@ -2,55 +2,62 @@
 
 use bowline_protocol::{RpcReason, error::RpcError, methods::name};
 
-use crate::service::Origin;
+use crate::service::{Access, Method, Origin};
 
-/// Methods of the local socket only.
-pub(crate) const LOCAL_METHODS: &[&str] = &[
-    name::DAEMON_STATUS,
-    name::CONNECTIONS_LIST,
-    name::SESSIONS_LIST,
-    name::DEVICES_LIST,
-    name::DEVICES_REVOKE,
-    name::PAIRING_CREATE,
-];
-
-/// Whether a request may be answered at all.
+/// Whether a request may be answered at all. `found` is the method, if there is one of that name.
 ///
 /// # Errors
 /// `forbidden`, with what the caller may do instead.
-pub(crate) fn permitted(origin: Origin, method: &str) -> Result<(), RpcError> {
-    let forbidden = |text: String| Err(RpcError::new(RpcReason::Forbidden, text));
-    match origin {
-        Origin::Local => Ok(()),
-        Origin::Session if LOCAL_METHODS.contains(&method) => forbidden(format!(
-            "`{method}` is answered on the daemon's local socket only"
+pub(crate) fn permitted(origin: Origin, found: Option<&Method>) -> Result<(), RpcError> {
+    match (origin, found.map(Method::access)) {
+        (Origin::Local, _)
+        | (Origin::Session, None | Some(Access::Sessions | Access::Probes))
+        | (Origin::Probe, Some(Access::Probes)) => Ok(()),
+        (Origin::Session, Some(Access::Local)) => Err(RpcError::new(
+            RpcReason::Forbidden,
+            "this method is answered on the daemon's local socket only",
         )),
-        Origin::Session => Ok(()),
-        Origin::Probe if method == name::SYSTEM_PING => Ok(()),
         // INV-8
-        Origin::Probe => forbidden(format!("a probe may call `{}` only", name::SYSTEM_PING)),
+        (Origin::Probe, None | Some(Access::Sessions | Access::Local)) => Err(RpcError::new(
+            RpcReason::Forbidden,
+            format!("a probe may call `{}` only", name::SYSTEM_PING),
+        )),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use bowline_protocol::methods::Empty;
 
-    #[test]
-    fn inv_8_a_probe_may_ping_and_nothing_else() {
-        for method in name::ALL.iter().chain(&["app.method"]) {
-            let allowed = permitted(Origin::Probe, method).is_ok();
-            assert_eq!(allowed, *method == name::SYSTEM_PING, "{method}");
+    use super::*;
+    use crate::service::{Methods, Router, Service};
+
+    struct One;
+
+    impl Service for One {
+        fn methods(methods: &mut Methods<Self>) {
+            let nothing = |_: &Self, _: Empty| Ok(Empty {});
+            methods.now("one.probes", nothing).for_probes();
+            methods.now("one.sessions", nothing);
+            methods.now("one.local", nothing).local_only();
         }
     }
 
     #[test]
-    fn a_remote_client_gets_no_local_method() {
-        for method in LOCAL_METHODS {
-            assert!(permitted(Origin::Local, method).is_ok());
-            let error = permitted(Origin::Session, method).unwrap_err();
-            assert_eq!(error.reason(), Some(RpcReason::Forbidden));
-        }
-        assert!(permitted(Origin::Session, name::AGENTS_LIST).is_ok());
+    fn each_caller_gets_what_is_for_it_and_else_forbidden() {
+        let mut router = Router::new();
+        router.add(One).unwrap();
+        let allowed = |origin| {
+            ["one.probes", "one.sessions", "one.local", "one.unknown"].map(|name| {
+                let verdict = permitted(origin, router.find(name).map(AsRef::as_ref));
+                if let Err(error) = &verdict {
+                    assert_eq!(error.reason(), Some(RpcReason::Forbidden));
+                }
+                verdict.is_ok()
+            })
+        };
+        assert_eq!(allowed(Origin::Local), [true, true, true, true]);
+        assert_eq!(allowed(Origin::Session), [true, true, false, true]);
+        assert_eq!(allowed(Origin::Probe), [true, false, false, false]);
     }
 }

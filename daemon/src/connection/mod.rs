@@ -23,6 +23,5 @@ pub use registry::{ConnectionInfo, Entry, Kind, Listed, Registry, Who};
 pub use socket::{Gone, MessageSocket, Received};
 pub use websocket::WebSocket;
 
-pub(crate) use access::LOCAL_METHODS;
 pub(crate) use handshake::serve_local;
 pub(crate) use link::{Heard, Link};

@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context as TaskContext, Poll, Waker},
 };
 
@@ -23,7 +24,7 @@ use super::{
     access::permitted,
     answers::{Answers, Batch, encode},
 };
-use crate::service::{Answer, AnswerFuture, Context, Request, Router};
+use crate::service::{self, Answer, AnswerFuture, Call, Context, Router};
 
 /// Where an answer goes.
 #[derive(Debug)]
@@ -124,8 +125,8 @@ impl Requests {
                         let max = desk.max();
                         desk.answers.add(|out| encode(out, &id, &answer, max));
                     }
-                    Started::Running(slot) => {
-                        self.run(slot, Ticket::Single(id.into_owned()), &method, params, desk);
+                    Started::Running(slot, future) => {
+                        self.run(slot, Ticket::Single(id.into_owned()), future);
                     }
                     Started::Refused => {}
                 }
@@ -147,7 +148,7 @@ impl Requests {
                 Incoming::Request(RpcRequest { id, method, params }) => {
                     match answer_now(&method, params, desk) {
                         Started::Answered(answer) => (id, answer),
-                        Started::Running(slot) => {
+                        Started::Running(slot, future) => {
                             if let Some(batch) = self.batch(place) {
                                 batch.expect();
                             }
@@ -155,7 +156,7 @@ impl Requests {
                                 batch: place,
                                 id: id.into_owned(),
                             };
-                            self.run(slot, ticket, &method, params, desk);
+                            self.run(slot, ticket, future);
                             continue;
                         }
                         Started::Refused => continue,
@@ -187,31 +188,20 @@ impl Requests {
                 }
             }
             (method, _) => {
-                if let Started::Running(slot) = answer_now(method, notification.params, desk) {
-                    self.run(slot, Ticket::Silent, method, notification.params, desk);
+                let started = answer_now(method, notification.params, desk);
+                if let Started::Running(slot, future) = started {
+                    self.run(slot, Ticket::Silent, future);
                 }
             }
         }
     }
 
-    fn run(
-        &mut self,
-        slot: RequestSlot,
-        ticket: Ticket,
-        method: &str,
-        params: Option<&RawValue>,
-        desk: &Desk<'_>,
-    ) {
-        let request = Request {
-            method: method.into(),
-            params: params.map(RawValue::to_owned),
-            context: desk.context.clone(),
-        };
+    fn run(&mut self, slot: RequestSlot, ticket: Ticket, future: AnswerFuture) {
         let running = self.running.get_or_insert_default();
         running.push(Running {
             slot,
             ticket: Some(ticket),
-            future: Some(desk.router.call(request)),
+            future: Some(future),
             waker: None,
         });
     }
@@ -299,14 +289,15 @@ impl Requests {
 enum Started {
     /// Done already.
     Answered(Answer),
-    /// To be run.
-    Running(RequestSlot),
+    /// Begun; its future is to be run.
+    Running(RequestSlot, AnswerFuture),
     /// The connection takes none any more; nobody is told.
     Refused,
 }
 
 fn answer_now(method: &str, params: Option<&RawValue>, desk: &mut Desk<'_>) -> Started {
-    if let Err(error) = permitted(desk.context.origin, method) {
+    let found = desk.router.find(method);
+    if let Err(error) = permitted(desk.context.origin, found.map(Arc::as_ref)) {
         return Started::Answered(Err(error));
     }
     let slot = match desk.machine.start_request(desk.now) {
@@ -319,11 +310,18 @@ fn answer_now(method: &str, params: Option<&RawValue>, desk: &mut Desk<'_>) -> S
         }
         Admission::Refused => return Started::Refused,
     };
-    match desk.router.call_now(method, params) {
-        Some(answer) => {
+    let started = match found {
+        Some(method) => method.start(Call {
+            params,
+            context: desk.context,
+        }),
+        None => service::Started::Answered(Err(RpcError::method_not_found(method))),
+    };
+    match started {
+        service::Started::Answered(answer) => {
             desk.machine.finish_request(desk.now, slot);
             Started::Answered(answer)
         }
-        None => Started::Running(slot),
+        service::Started::Running(future) => Started::Running(slot, future),
     }
 }

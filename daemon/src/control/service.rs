@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 use super::offer::OfferMaker;
 use crate::{
     clock::Clock,
-    connection::{ConnectionInfo, LOCAL_METHODS, Registry},
+    connection::{ConnectionInfo, Registry},
     ledger::{DeviceInfo, LedgerCounters, SessionInfo},
-    service::{Answer, AnswerFuture, Request, Service, answer},
+    service::{Methods, Request, Service},
 };
 
 /// Longest life of a pairing token; a longer wish is −32602.
@@ -54,9 +54,9 @@ pub struct ControlService {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Status<'a> {
+struct Status {
     #[serde(flatten)]
-    about: &'a About,
+    about: About,
     uptime_ms: u64,
     sessions: usize,
     connections: usize,
@@ -113,69 +113,85 @@ impl ControlService {
     }
 }
 
-impl Service for Arc<ControlService> {
-    fn methods(&self) -> &'static [&'static str] {
-        LOCAL_METHODS
-    }
-
-    fn call(&self, request: Request) -> AnswerFuture {
-        let control = Arc::clone(self);
-        Box::pin(async move { control.respond(request).await })
+impl Service for ControlService {
+    fn methods(methods: &mut Methods<Self>) {
+        methods
+            .method(name::DAEMON_STATUS, Self::status)
+            .local_only();
+        methods
+            .now(name::CONNECTIONS_LIST, Self::connections)
+            .local_only();
+        methods
+            .method(name::SESSIONS_LIST, Self::sessions)
+            .local_only();
+        methods
+            .method(name::DEVICES_LIST, Self::devices)
+            .local_only();
+        methods
+            .method(name::DEVICES_REVOKE, Self::revoke)
+            .local_only();
+        methods
+            .method(name::PAIRING_CREATE, Self::pair)
+            .local_only();
     }
 }
 
 impl ControlService {
-    async fn respond(&self, request: Request) -> Answer {
-        let ledger = &request.context.ledger;
-        match &*request.method {
-            name::DAEMON_STATUS => {
-                let uptime = self.clock.now().since(self.started);
-                let (connections, connections_total) = self.registry.counts();
-                answer(&Status {
-                    about: &self.about,
-                    uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
-                    sessions: ledger.sessions().await?.len(),
-                    connections,
-                    connections_total,
-                    devices: ledger
-                        .devices()
-                        .await?
-                        .iter()
-                        .filter(|device| !device.revoked)
-                        .count(),
-                    ledger: ledger.counters(),
-                })
-            }
-            name::CONNECTIONS_LIST => answer(&Connections {
-                connections: self.registry.list(self.clock.now()),
-            }),
-            name::SESSIONS_LIST => answer(&Sessions {
-                sessions: ledger.sessions().await?,
-            }),
-            name::DEVICES_LIST => answer(&Devices {
-                devices: ledger.devices().await?,
-            }),
-            name::DEVICES_REVOKE => {
-                let revoke: Revoke = request.params()?;
-                ledger.revoke(revoke.device_id).await?;
-                answer(&Empty {})
-            }
-            name::PAIRING_CREATE => {
-                let wish: CreatePairing = request.params()?;
-                let ttl = wish.ttl_seconds.map_or(PAIRING_TTL, Duration::from_secs);
-                if ttl.is_zero() || ttl > MAX_PAIRING_TTL {
-                    return Err(RpcError::invalid_params(format!(
-                        "`ttlSeconds` must be from 1 to {}",
-                        MAX_PAIRING_TTL.as_secs()
-                    )));
-                }
-                let pairing = ledger.create_pairing(ttl).await?;
-                answer(&Pairing {
-                    offer: self.offers.offer(&pairing).to_string(),
-                    expires_at: pairing.expires_at,
-                })
-            }
-            other => Err(RpcError::method_not_found(other)),
+    async fn status(self: Arc<Self>, request: Request, _: Empty) -> Result<Status, RpcError> {
+        let ledger = request.ledger();
+        let uptime = self.clock.now().since(self.started);
+        let (connections, connections_total) = self.registry.counts();
+        let devices = ledger.devices().await?;
+        Ok(Status {
+            about: self.about.clone(),
+            uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
+            sessions: ledger.sessions().await?.len(),
+            connections,
+            connections_total,
+            devices: devices.iter().filter(|device| !device.revoked).count(),
+            ledger: ledger.counters(),
+        })
+    }
+
+    fn connections(&self, _: Empty) -> Result<Connections, RpcError> {
+        Ok(Connections {
+            connections: self.registry.list(self.clock.now()),
+        })
+    }
+
+    async fn sessions(self: Arc<Self>, request: Request, _: Empty) -> Result<Sessions, RpcError> {
+        Ok(Sessions {
+            sessions: request.ledger().sessions().await?,
+        })
+    }
+
+    async fn devices(self: Arc<Self>, request: Request, _: Empty) -> Result<Devices, RpcError> {
+        Ok(Devices {
+            devices: request.ledger().devices().await?,
+        })
+    }
+
+    async fn revoke(self: Arc<Self>, request: Request, revoke: Revoke) -> Result<Empty, RpcError> {
+        request.ledger().revoke(revoke.device_id).await?;
+        Ok(Empty {})
+    }
+
+    async fn pair(
+        self: Arc<Self>,
+        request: Request,
+        wish: CreatePairing,
+    ) -> Result<Pairing, RpcError> {
+        let ttl = wish.ttl_seconds.map_or(PAIRING_TTL, Duration::from_secs);
+        if ttl.is_zero() || ttl > MAX_PAIRING_TTL {
+            return Err(RpcError::invalid_params(format!(
+                "`ttlSeconds` must be from 1 to {}",
+                MAX_PAIRING_TTL.as_secs()
+            )));
         }
+        let pairing = request.ledger().create_pairing(ttl).await?;
+        Ok(Pairing {
+            offer: self.offers.offer(&pairing).to_string(),
+            expires_at: pairing.expires_at,
+        })
     }
 }

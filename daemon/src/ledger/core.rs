@@ -15,8 +15,8 @@ use super::{
     live::Live,
     queue::{Job, Queue},
     replay::frame,
-    tx::{Publication, Reader, Staged, Tx, run},
-    types::LedgerOptions,
+    tx::{Caller, Publication, Reader, Staged, Tx, run},
+    types::{LedgerOptions, SessionRef},
 };
 use crate::store::{self, fault};
 
@@ -80,11 +80,14 @@ where
 }
 
 /// Runs a job's own code. A panic in an app's service is that request's failure, not the daemon's.
-pub(super) fn guarded<R>(work: impl FnOnce() -> Result<R, RpcError>) -> Result<R, RpcError> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        tracing::error!("a job panicked");
-        Err(RpcError::internal("the request's code panicked"))
-    })
+pub(crate) fn guarded<R>(work: impl FnOnce() -> Result<R, RpcError>) -> Result<R, RpcError> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked()))
+}
+
+/// What a request is told whose code panicked.
+pub(crate) fn panicked() -> RpcError {
+    tracing::error!("a request's code panicked");
+    RpcError::internal("the request's code panicked")
 }
 
 /// However the thread ends, nobody waits for it in vain.
@@ -192,8 +195,10 @@ impl Core {
             staged,
             counters: &self.counters,
             now,
+            caller: Caller::default(),
         };
         for job in group {
+            tx.caller = Caller::default();
             // The job keeps its own error; here it only matters that its changes are undone.
             let _ = tx.nested(|tx| {
                 if job.run(tx) {
@@ -234,10 +239,11 @@ impl Core {
         outcome.map_err(fault)
     }
 
-    pub(super) fn reader(&self) -> Reader<'_> {
+    pub(super) fn reader<'a>(&'a self, session: Option<&'a SessionRef>) -> Reader<'a> {
         Reader {
             conn: &self.conn,
             live: &self.live,
+            session,
         }
     }
 

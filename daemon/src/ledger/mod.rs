@@ -7,6 +7,7 @@
 mod admission;
 mod core;
 mod counters;
+mod data;
 mod intent;
 mod live;
 mod queue;
@@ -26,16 +27,19 @@ use bowline_protocol::{
 };
 use tokio::sync::oneshot;
 
+pub(crate) use self::core::{guarded, panicked};
 use self::{
     admission::refused,
-    core::{Core, Writing, guarded},
+    core::{Core, Writing},
     counters::Counters,
     intent::IntentKey,
     live::LiveSession,
     queue::{Job, PushError, Queue},
+    tx::Caller,
 };
 pub use self::{
     counters::LedgerCounters,
+    data::{Blobs, MAX_KEY, MAX_VALUE, Source, Stored, Table},
     tx::{Reader, Tx},
     types::{
         Admission, Attached, Attachment, Audience, DeviceInfo, LedgerOptions, NewPairing,
@@ -194,7 +198,20 @@ impl Ledger {
         &self,
         job: impl FnOnce(&Reader<'_>) -> Result<R, RpcError> + Send + 'static,
     ) -> Result<R, RpcError> {
-        self.now(move |core| job(&core.reader())).await
+        self.read_as(None, job).await
+    }
+
+    /// [`Ledger::read`] for a session: [`Reader::session`] tells which.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn read_as<R: Send + 'static>(
+        &self,
+        session: Option<SessionRef>,
+        job: impl FnOnce(&Reader<'_>) -> Result<R, RpcError> + Send + 'static,
+    ) -> Result<R, RpcError> {
+        self.now(move |core| job(&core.reader(session.as_ref())))
+            .await
     }
 
     /// Runs a writing job; returns after its commit.
@@ -215,6 +232,25 @@ impl Ledger {
         result.await.map_err(|_| stopped())?
     }
 
+    /// [`Ledger::write`] for a session: [`Tx::session`] tells which.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn write_as<R: Send + 'static>(
+        &self,
+        session: Option<SessionRef>,
+        job: impl FnOnce(&mut Tx<'_>) -> Result<R, RpcError> + Send + 'static,
+    ) -> Result<R, RpcError> {
+        self.write(move |tx| {
+            tx.caller = Caller {
+                session,
+                intent: None,
+            };
+            job(tx)
+        })
+        .await
+    }
+
     /// Runs `effect` exactly once for this intent (BX-1), in one transaction with its outcome.
     ///
     /// # Errors
@@ -229,8 +265,15 @@ impl Ledger {
     ) -> Answer {
         let key = IntentKey::new(session, intent_id, method, params)?;
         let max_intents = self.0.max_intents;
-        self.write(move |tx| tx.intent(&key, max_intents, effect))
-            .await?
+        let caller = Caller {
+            session: Some(session.clone()),
+            intent: Some(intent_id),
+        };
+        self.write(move |tx| {
+            tx.caller = caller;
+            tx.intent(&key, max_intents, effect)
+        })
+        .await?
     }
 
     /// Makes a one-time pairing token.

@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use bowline_protocol::{AgentId, RpcReason, SessionEvent, error::RpcError, model::UnixMillis};
+use bowline_protocol::{
+    AgentId, IntentId, RpcReason, SessionEvent, error::RpcError, model::UnixMillis,
+};
 use rusqlite::Connection;
 
 use super::{
@@ -11,7 +13,10 @@ use super::{
     replay::Body,
     types::{Audience, SessionRef},
 };
-use crate::store::{self, fault};
+use crate::{
+    service::no_session,
+    store::{self, fault},
+};
 
 /// Agents one session may subscribe to; one more is answered with `overloaded`.
 const MAX_SUBSCRIPTIONS: usize = 1_024;
@@ -20,12 +25,18 @@ const MAX_SUBSCRIPTIONS: usize = 1_024;
 pub struct Reader<'a> {
     pub(super) conn: &'a Connection,
     pub(super) live: &'a Live,
+    pub(super) session: Option<&'a SessionRef>,
 }
 
 impl Reader<'_> {
-    /// The last event number of a session: the state read here is as of it. Zero without a session.
-    pub fn seq(&self, session: Option<&SessionRef>) -> u64 {
-        session
+    /// Whose request it is; `None` for the daemon's own work and for probes.
+    pub const fn session(&self) -> Option<&SessionRef> {
+        self.session
+    }
+
+    /// The last event number of the session that asks: the state read here is as of it. Zero without one.
+    pub fn seq(&self) -> u64 {
+        self.session
             .and_then(|session| self.live.sessions.get(&session.id))
             .map_or(0, |session| session.next_seq.saturating_sub(1))
     }
@@ -56,6 +67,13 @@ pub(super) struct Mark {
     actions: usize,
 }
 
+/// On whose behalf a job runs.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Caller {
+    pub(super) session: Option<SessionRef>,
+    pub(super) intent: Option<IntentId>,
+}
+
 /// What a writing job may do; all of it happens, durably, or none.
 pub struct Tx<'a> {
     pub(super) conn: &'a Connection,
@@ -63,12 +81,26 @@ pub struct Tx<'a> {
     pub(super) staged: &'a mut Staged,
     pub(super) counters: &'a Counters,
     pub(super) now: UnixMillis,
+    pub(super) caller: Caller,
 }
 
 impl Tx<'_> {
     /// The time of this turn, for people and the wire.
     pub fn now(&self) -> UnixMillis {
         self.now
+    }
+
+    /// Whose request it is.
+    ///
+    /// # Errors
+    /// `forbidden` where there is none: in work of the daemon's own.
+    pub fn session(&self) -> Result<SessionRef, RpcError> {
+        self.caller.session.clone().ok_or_else(no_session)
+    }
+
+    /// The intent that runs, if one does.
+    pub const fn intent_id(&self) -> Option<IntentId> {
+        self.caller.intent
     }
 
     pub(crate) fn conn(&self) -> &Connection {

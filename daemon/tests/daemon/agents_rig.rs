@@ -9,7 +9,7 @@ use bowline_daemon::{
     agents::{Agents, AgentsOptions},
     config::{PromptVia, ProviderKind, ProviderSettings},
     ledger::SessionRef,
-    service::{Context, Origin, Request, Service},
+    service::{Context, Origin, Router},
 };
 use bowline_protocol::{TimelineItem, error::RpcError};
 use serde_json::{Value, json, value::to_raw_value};
@@ -23,6 +23,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) struct Bench {
     pub(crate) rig: Rig,
     pub(crate) agents: Agents,
+    router: Router,
     pub(crate) app: App,
     pub(crate) link: Link,
 }
@@ -58,10 +59,13 @@ impl Bench {
 
     pub(crate) async fn on(rig: Rig, app: App, options: AgentsOptions) -> Self {
         let agents = Agents::start(rig.ledger.clone(), options).await.unwrap();
+        let mut router = Router::new();
+        router.add(agents.clone()).unwrap();
         let link = rig.attach(&app).await.unwrap();
         Self {
             rig,
             agents,
+            router,
             app,
             link,
         }
@@ -77,18 +81,15 @@ impl Bench {
     }
 
     pub(crate) async fn call(&self, method: &str, params: Value) -> Result<Value, RpcError> {
-        let request = Request {
-            method: method.into(),
-            params: Some(to_raw_value(&params).unwrap()),
-            context: Context {
-                ledger: self.rig.ledger.clone(),
-                session: Some(self.session()),
-                origin: Origin::Session,
-                connection: self.link.attachment.connection(),
-                max_message_bytes: 1 << 20,
-            },
+        let context = Context {
+            ledger: self.rig.ledger.clone(),
+            session: Some(self.session()),
+            origin: Origin::Session,
+            connection: self.link.attachment.connection(),
+            max_message_bytes: 1 << 20,
         };
-        let answer = self.agents.call(request).await?;
+        let params = to_raw_value(&params).unwrap();
+        let answer = self.router.answer(method, Some(&params), &context).await?;
         Ok(serde_json::from_str(answer.get()).unwrap())
     }
 

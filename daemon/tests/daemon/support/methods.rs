@@ -3,18 +3,20 @@
 use std::{future::pending, sync::Arc};
 
 use bowline_daemon::{
-    ledger::Audience,
-    service::{Answer, AnswerFuture, Request, Service, answer},
+    ledger::{Audience, Tx},
+    service::{Methods, Request, Service, Services},
 };
 use bowline_protocol::{
     AgentId, AgentStatus, AgentSummary, SessionEvent, error::RpcError, methods::Empty,
 };
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
 /// `test.echo` answers with its params; `test.big {bytes}` with so many; `test.never` not at all; `test.gate` once
 /// `test.open` was called; `test.emit {bytes}` tells every session an event of about that size.
-struct Methods {
+#[derive(Default)]
+struct Test {
     gate: Notify,
 }
 
@@ -23,61 +25,44 @@ struct Size {
     bytes: usize,
 }
 
-pub(crate) fn service() -> Arc<dyn Service> {
-    Arc::new(Shared(Arc::new(Methods {
-        gate: Notify::new(),
-    })))
+pub(crate) fn services() -> Services {
+    Services::none().with(Test::default())
 }
 
-struct Shared(Arc<Methods>);
-
-impl Service for Shared {
-    fn methods(&self) -> &'static [&'static str] {
-        &[
-            "test.echo",
-            "test.big",
-            "test.never",
-            "test.gate",
-            "test.open",
-            "test.emit",
-        ]
-    }
-
-    fn call(&self, request: Request) -> AnswerFuture {
-        let methods = Arc::clone(&self.0);
-        Box::pin(async move { methods.respond(request).await })
+impl Service for Test {
+    fn methods(methods: &mut Methods<Self>) {
+        methods.method("test.echo", async |_, _, params: Box<RawValue>| Ok(params));
+        methods.method("test.big", async |_, _, size: Size| {
+            Ok("x".repeat(size.bytes))
+        });
+        methods.method("test.never", async |_, _, _: Empty| {
+            pending::<Result<Empty, RpcError>>().await
+        });
+        methods.method("test.gate", Self::gate);
+        methods.now("test.open", Self::open);
+        methods.write("test.emit", Self::emit);
     }
 }
 
-impl Methods {
-    async fn respond(&self, request: Request) -> Answer {
-        match &*request.method {
-            "test.echo" => answer(&request.params),
-            "test.big" => answer(&"x".repeat(request.params::<Size>()?.bytes)),
-            "test.never" => pending().await,
-            "test.gate" => {
-                self.gate.notified().await;
-                answer(&Empty {})
-            }
-            "test.open" => {
-                self.gate.notify_waiters();
-                answer(&Empty {})
-            }
-            "test.emit" => {
-                let bytes = request.params::<Size>()?.bytes;
-                let emit = request.context.ledger.write(move |tx| {
-                    let agent = agent("x".repeat(bytes));
-                    let id = agent.id.clone();
-                    tx.emit(
-                        Audience::Everyone(&id),
-                        &SessionEvent::AgentUpdated { agent },
-                    )
-                });
-                emit.await?;
-                answer(&Empty {})
-            }
-            other => Err(RpcError::method_not_found(other)),
-        }
+impl Test {
+    async fn gate(self: Arc<Self>, _: Request, _: Empty) -> Result<Empty, RpcError> {
+        self.gate.notified().await;
+        Ok(Empty {})
+    }
+
+    fn open(&self, _: Empty) -> Result<Empty, RpcError> {
+        self.gate.notify_waiters();
+        Ok(Empty {})
+    }
+
+    fn emit(&self, tx: &mut Tx<'_>, size: Size) -> Result<Empty, RpcError> {
+        let agent = agent("x".repeat(size.bytes));
+        let id = agent.id.clone();
+        tx.emit(
+            Audience::Everyone(&id),
+            &SessionEvent::AgentUpdated { agent },
+        )?;
+        Ok(Empty {})
     }
 }
 

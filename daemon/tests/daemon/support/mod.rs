@@ -56,7 +56,7 @@ impl TestDaemon {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::for_state_dir(dir.path());
         tweak(&mut settings);
-        let services = vec![methods::service()];
+        let services = methods::services();
         let daemon = Daemon::start_with_clock(settings, services, clock).await;
         Self {
             daemon: daemon.unwrap(),
