@@ -44,8 +44,15 @@ const fn free(folder: &'static str) -> Rule {
 const RULES: &[Rule] = &[
     pure("protocol", &[]),
     pure("machines", &["bowline-protocol"]),
-    rule("runtime", &["bowline-machines", "bowline-protocol"]),
-    rule("daemon", &["bowline-machines", "bowline-protocol"]),
+    rule("local", &["bowline-protocol"]),
+    rule(
+        "runtime",
+        &["bowline-local", "bowline-machines", "bowline-protocol"],
+    ),
+    rule(
+        "daemon",
+        &["bowline-local", "bowline-machines", "bowline-protocol"],
+    ),
     rule("cli", &["bowline-runtime"]),
     free("sim"),
     free("xtask"),

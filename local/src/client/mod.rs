@@ -1,0 +1,341 @@
+//! The client: many requests at once over one connection, each answered once, in whatever order.
+//!
+//! One task owns the connection ([`driver`]); a [`Client`] is a handle to it. Everything is bounded: requests pending,
+//! bytes waiting to be written, notifications waiting to be read, the length of a line, the time of a request. Dropping
+//! the future of a request forgets it and nothing else.
+
+mod batch;
+mod driver;
+mod notifications;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bowline_protocol::{
+    Reason,
+    limits::{MAX_IN_FLIGHT, MAX_MESSAGE_BYTES},
+    rpc::{write_notification, write_request},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::{Semaphore, mpsc, oneshot, watch},
+    time::timeout,
+};
+
+pub use self::{
+    batch::Batch,
+    notifications::{Heard, Notification, Notifications},
+};
+use self::{
+    driver::{Answer, Driver, Outgoing, Waiter},
+    notifications::Inbox,
+};
+use crate::{CallError, Closed, ConnectError, Endpoint};
+
+/// Requests handed over and not yet taken by the task; the next one waits.
+const HANDED_OVER: usize = 64;
+
+/// Bounds of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// How long connecting may take. 5 s.
+    pub connect_timeout: Duration,
+    /// How long an answer may take, waiting for its turn included. 60 s; [`Client::call_within`] sets it for one request.
+    pub request_timeout: Duration,
+    /// Most requests pending; one more waits for its turn. 256, the daemon's own default: over its `max_in_flight` it
+    /// answers `overloaded`.
+    pub max_pending: usize,
+    /// Longest request in bytes; a longer one is not sent. 1 MiB, the daemon's default of `max_message_bytes`: it closes
+    /// a connection that sends more.
+    pub max_request_bytes: usize,
+    /// Longest answer in bytes; a longer one ends the connection with `message_too_large`. 64 MiB, the most that a daemon
+    /// can be set to give.
+    pub max_answer_bytes: usize,
+    /// Most notifications waiting to be read; further ones are counted and dropped ([`Heard::Missed`]). 1,024.
+    pub max_notifications: usize,
+    /// Most bytes of them. 4 MiB.
+    pub max_notification_bytes: usize,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(60),
+            max_pending: MAX_IN_FLIGHT as usize,
+            max_request_bytes: MAX_MESSAGE_BYTES as usize,
+            max_answer_bytes: 64 << 20,
+            max_notifications: 1_024,
+            max_notification_bytes: 4 << 20,
+        }
+    }
+}
+
+/// A connection to a daemon. Clones share it; it ends when the last one is dropped.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    outgoing: mpsc::Sender<Outgoing>,
+    places: Arc<Semaphore>,
+    closed: watch::Receiver<Option<Closed>>,
+    next_id: AtomicU64,
+    options: ClientOptions,
+}
+
+impl Client {
+    /// Connects with the default bounds. Notifications are dropped.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect(endpoint: &Endpoint) -> Result<Self, ConnectError> {
+        Self::connect_with(endpoint, ClientOptions::default()).await
+    }
+
+    /// Connects with bounds of one's own. Notifications are dropped.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn connect_with(
+        endpoint: &Endpoint,
+        options: ClientOptions,
+    ) -> Result<Self, ConnectError> {
+        let stream = endpoint.connect(options.connect_timeout).await?;
+        Ok(Self::start(stream, options, None))
+    }
+
+    /// Connects; the second half hears the daemon's notifications, from the first on.
+    ///
+    /// # Errors
+    /// [`ConnectError`].
+    pub async fn listen(
+        endpoint: &Endpoint,
+        options: ClientOptions,
+    ) -> Result<(Self, Notifications), ConnectError> {
+        let stream = endpoint.connect(options.connect_timeout).await?;
+        Ok(Self::over(stream, options))
+    }
+
+    /// A client over a byte stream of any kind: a tunnel, or a test. Needs a tokio runtime.
+    pub fn over<S>(stream: S, options: ClientOptions) -> (Self, Notifications)
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let inbox = Inbox::new(options.max_notifications, options.max_notification_bytes);
+        let client = Self::start(stream, options, Some(inbox.clone()));
+        (client, Notifications::new(inbox))
+    }
+
+    fn start<S>(stream: S, options: ClientOptions, inbox: Option<Inbox>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Send + 'static,
+    {
+        let (outgoing, incoming) = mpsc::channel(HANDED_OVER);
+        let (told, closed) = watch::channel(None);
+        let places = Arc::new(Semaphore::new(options.max_pending.max(1)));
+        let driver = Driver::new(stream, incoming, told, inbox, Arc::clone(&places), &options);
+        tokio::spawn(driver.run());
+        Self(Arc::new(Shared {
+            outgoing,
+            places,
+            closed,
+            next_id: AtomicU64::new(1),
+            options,
+        }))
+    }
+
+    /// Calls a method; gives its result.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call<R: DeserializeOwned>(
+        &self,
+        method: &str,
+        params: &(impl Serialize + ?Sized),
+    ) -> Result<R, CallError> {
+        self.call_within(self.0.options.request_timeout, method, params)
+            .await
+    }
+
+    /// As [`Client::call`], with a deadline of its own.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn call_within<R: DeserializeOwned>(
+        &self,
+        deadline: Duration,
+        method: &str,
+        params: &(impl Serialize + ?Sized),
+    ) -> Result<R, CallError> {
+        let result = self.call_raw(deadline, method, params).await?;
+        serde_json::from_str(result.get()).map_err(|error| CallError::Result {
+            method: method.to_owned(),
+            error,
+        })
+    }
+
+    /// Calls a method; gives the JSON of its result.
+    ///
+    /// # Errors
+    /// [`CallError`], all but [`CallError::Result`].
+    pub async fn call_raw(
+        &self,
+        deadline: Duration,
+        method: &str,
+        params: &(impl Serialize + ?Sized),
+    ) -> Result<Box<RawValue>, CallError> {
+        let id = self.0.next_id.fetch_add(1, Relaxed);
+        let mut line = Vec::with_capacity(128);
+        write_request(&mut line, id, method, params).map_err(CallError::Params)?;
+        self.check(&line)?;
+        let exchange = async {
+            let place = self.places(1).await?;
+            let (answer, answered) = oneshot::channel();
+            let waiter = Waiter { id, answer, place };
+            self.send(line, vec![waiter]).await?;
+            self.answered(answered).await
+        };
+        timed(deadline, method, exchange).await?
+    }
+
+    /// Sends what wants no answer. It is on its way, not arrived, when this returns.
+    ///
+    /// # Errors
+    /// [`CallError`].
+    pub async fn notify(
+        &self,
+        method: &str,
+        params: &(impl Serialize + ?Sized),
+    ) -> Result<(), CallError> {
+        let mut line = Vec::with_capacity(128);
+        write_notification(&mut line, method, params).map_err(CallError::Params)?;
+        self.check(&line)?;
+        let deadline = self.0.options.request_timeout;
+        timed(deadline, method, self.send(line, Vec::new())).await?
+    }
+
+    /// Sends a batch as one text; gives the answers in the order of the calls.
+    ///
+    /// # Errors
+    /// [`CallError`] of the batch as a whole; those of one call are in its place.
+    pub async fn batch(
+        &self,
+        batch: Batch,
+    ) -> Result<Vec<Result<Box<RawValue>, CallError>>, CallError> {
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        let calls = batch.calls();
+        let first = self.0.next_id.fetch_add(calls.max(1), Relaxed);
+        let line = batch.text(first)?;
+        self.check(&line)?;
+        let exchange = async {
+            let place = self.places(calls).await?;
+            let mut waiters = Vec::new();
+            let mut answers = Vec::new();
+            for id in first..first + calls {
+                let (answer, answered) = oneshot::channel();
+                let place = place.clone();
+                waiters.push(Waiter { id, answer, place });
+                answers.push(answered);
+            }
+            self.send(line, waiters).await?;
+            let mut results = Vec::with_capacity(answers.len());
+            for answered in answers {
+                results.push(self.answered(answered).await);
+            }
+            Ok(results)
+        };
+        timed(self.0.options.request_timeout, "a batch", exchange).await?
+    }
+
+    /// Whether the connection has ended or is about to, and how.
+    pub fn closed(&self) -> Option<Closed> {
+        self.0.closed.borrow().clone()
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&self) -> Closed {
+        let mut closed = self.0.closed.clone();
+        match closed.wait_for(Option::is_some).await {
+            Ok(closed) => closed.clone().unwrap_or_else(driver::lost),
+            Err(_) => driver::lost(),
+        }
+    }
+
+    /// Requests on their way, those whose caller has given up included: the daemon may still be at them.
+    pub fn pending(&self) -> usize {
+        let most = self.0.options.max_pending.max(1);
+        most.saturating_sub(self.0.places.available_permits())
+    }
+
+    fn check(&self, line: &[u8]) -> Result<(), CallError> {
+        let limit = self.0.options.max_request_bytes;
+        if line.len() > limit {
+            return Err(CallError::TooLong {
+                bytes: line.len(),
+                limit,
+            });
+        }
+        Ok(())
+    }
+
+    /// Places among the pending requests: as many as asked for, or all there are.
+    async fn places(&self, wanted: u64) -> Result<driver::Place, CallError> {
+        let most = self.0.options.max_pending.clamp(1, u32::MAX as usize);
+        let wanted = usize::try_from(wanted).unwrap_or(most).min(most);
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        let places = Arc::clone(&self.0.places).acquire_many_owned(wanted).await;
+        places.map(Arc::new).map_err(|_| self.gone())
+    }
+
+    async fn send(&self, mut line: Vec<u8>, waiters: Vec<Waiter>) -> Result<(), CallError> {
+        if self.closed().is_some() {
+            return Err(self.gone());
+        }
+        line.push(b'\n');
+        let sent = self.0.outgoing.send(Outgoing { line, waiters }).await;
+        sent.map_err(|_| self.gone())
+    }
+
+    async fn answered(
+        &self,
+        answered: oneshot::Receiver<Answer>,
+    ) -> Result<Box<RawValue>, CallError> {
+        match answered.await {
+            Ok(answer) => answer.map_err(CallError::Rpc),
+            Err(_) => Err(self.gone()),
+        }
+    }
+
+    fn gone(&self) -> CallError {
+        CallError::Closed(self.closed().unwrap_or_else(driver::lost))
+    }
+}
+
+async fn timed<T>(
+    deadline: Duration,
+    method: &str,
+    work: impl Future<Output = T>,
+) -> Result<T, CallError> {
+    timeout(deadline, work)
+        .await
+        .map_err(|_| CallError::Timeout {
+            method: method.to_owned(),
+            deadline,
+        })
+}
+
+/// The reason of a name on the wire; one that a newer daemon knows and we do not is a lost connection.
+fn reason(name: &str) -> Reason {
+    let known = Reason::ALL.iter().find(|reason| reason.as_str() == name);
+    known.copied().unwrap_or(Reason::ConnectionLost)
+}

@@ -1,0 +1,30 @@
+//! Platforms without a local socket we know of: a typed error instead of one.
+
+use std::{io, path::Path};
+
+use crate::{ConnectError, Endpoint, EndpointError, ListenError};
+
+/// Never made; a duplex because it reads and writes.
+pub(crate) type Stream = tokio::io::DuplexStream;
+
+pub(crate) fn check(_path: &Path) -> Result<(), EndpointError> {
+    Ok(())
+}
+
+pub(crate) async fn connect(_endpoint: &Endpoint) -> Result<crate::Stream, ConnectError> {
+    Err(ConnectError::Unsupported)
+}
+
+/// Never made.
+#[derive(Debug)]
+pub(crate) struct Acceptor(std::convert::Infallible);
+
+impl Acceptor {
+    pub(crate) fn bind(_endpoint: &Endpoint) -> Result<Self, ListenError> {
+        Err(ListenError::Unsupported)
+    }
+
+    pub(crate) async fn accept(&mut self) -> io::Result<Stream> {
+        match self.0 {}
+    }
+}
