@@ -68,6 +68,7 @@ pub struct Daemon {
     sessions: Vec<SocketAddr>,
     socket: PathBuf,
     places: Arc<Semaphore>,
+    local_places: Arc<Semaphore>,
     tasks: Vec<JoinHandle<()>>,
     /// Tells services when it goes.
     running: CancelOnDrop,
@@ -133,6 +134,9 @@ impl Daemon {
         }
 
         let places = Arc::new(Semaphore::new(settings.limits.max_connections as usize));
+        let local_places = Arc::new(Semaphore::new(
+            settings.limits.max_local_connections as usize,
+        ));
         let socket = control.path().to_owned();
         let environment = Arc::new(Environment::new(
             identity,
@@ -143,7 +147,7 @@ impl Daemon {
             registry,
         ));
         let mut tasks = vec![
-            tokio::spawn(control.serve(Arc::clone(&environment))),
+            tokio::spawn(control.serve(Arc::clone(&environment), Arc::clone(&local_places))),
             tokio::spawn(sweep(Arc::clone(&environment))),
         ];
         for listener in listeners {
@@ -159,6 +163,7 @@ impl Daemon {
             sessions,
             socket,
             places,
+            local_places,
             tasks,
             running,
             _state_dir: state_dir,
@@ -195,10 +200,12 @@ impl Daemon {
         }
         drop(self.running);
         self.environment.registry.close_all(reason);
-        let everyone = self.environment.limits.max_connections;
+        let limits = &self.environment.limits;
         let connections = async {
             // Every connection holds a place until its socket has ended.
-            let _ = self.places.acquire_many(everyone).await;
+            let _ = self.places.acquire_many(limits.max_connections).await;
+            let local = limits.max_local_connections;
+            let _ = self.local_places.acquire_many(local).await;
         };
         let deadline = Instant::now() + SHUTDOWN;
         let ended = timeout_at(deadline - CHECKPOINT, async {

@@ -14,9 +14,9 @@ use serde_json::Value;
 
 use super::{
     Failure,
+    socket::call,
     table::{span, table},
 };
-use crate::control::client::call;
 
 /// Parameters of `devices.revoke`.
 #[derive(Serialize)]

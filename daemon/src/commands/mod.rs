@@ -3,17 +3,15 @@
 mod ask;
 mod pair;
 mod run;
+mod socket;
 mod table;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
-use crate::{
-    config::{
-        self, AdvertisedAddress, ConfigError, Lapse, LogFormat, Overrides, RelayUrl, Settings,
-    },
-    control::client::CallError,
+use crate::config::{
+    self, AdvertisedAddress, ConfigError, Lapse, LogFormat, Overrides, RelayUrl, Settings,
 };
 
 /// What the process ends with (`docs/commands.md`).
@@ -45,20 +43,6 @@ impl Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::new(Exit::Failed, error)
-    }
-}
-
-impl From<CallError> for Failure {
-    fn from(error: CallError) -> Self {
-        let exit = match &error {
-            CallError::NotReachable { .. } => Exit::NotReachable,
-            CallError::Broken { .. } => Exit::Failed,
-            CallError::Refused(error) => match error.reason() {
-                Some(bowline_protocol::RpcReason::Forbidden) => Exit::Refused,
-                _ => Exit::Failed,
-            },
-        };
-        Self::new(exit, error)
     }
 }
 

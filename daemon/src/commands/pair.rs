@@ -6,8 +6,8 @@ use bowline_protocol::methods::name;
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 use serde::{Deserialize, Serialize};
 
-use super::{Exit, Failure};
-use crate::{config::Lapse, control::client::call};
+use super::{Exit, Failure, socket::call};
+use crate::config::Lapse;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -45,6 +45,7 @@ pub struct FileLimits {
     pub max_message_bytes: Option<u32>,
     pub max_in_flight: Option<u32>,
     pub max_connections: Option<u32>,
+    pub max_local_connections: Option<u32>,
     pub idle_timeout: Option<Lapse>,
     pub request_timeout: Option<Lapse>,
     pub session_grace: Option<Lapse>,
@@ -154,6 +155,7 @@ mod tests {
             max_message_bytes = 1048576
             max_in_flight = 256
             max_connections = 100
+            max_local_connections = 100
             idle_timeout = "300s"
             request_timeout = "60s"
             session_grace = "24h"

@@ -102,6 +102,9 @@ fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
         max_message_bytes: file.max_message_bytes.unwrap_or(default.max_message_bytes),
         max_in_flight: file.max_in_flight.unwrap_or(default.max_in_flight),
         max_connections: file.max_connections.unwrap_or(default.max_connections),
+        max_local_connections: file
+            .max_local_connections
+            .unwrap_or(default.max_local_connections),
         idle_timeout: lapse(file.idle_timeout, default.idle_timeout),
         request_timeout: lapse(file.request_timeout, default.request_timeout),
         session_grace: lapse(file.session_grace, default.session_grace),
@@ -127,8 +130,11 @@ fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
     if limits.max_in_flight == 0 || limits.max_in_flight > 65_536 {
         return conflict("`limits.max_in_flight` must be from 1 to 65536".to_owned());
     }
-    if limits.max_connections == 0 {
-        return conflict("`limits.max_connections` must be at least 1".to_owned());
+    if limits.max_connections == 0 || limits.max_local_connections == 0 {
+        return conflict(
+            "`limits.max_connections` and `limits.max_local_connections` must be at least 1"
+                .to_owned(),
+        );
     }
     if limits.replay_bytes < MAX_CHUNK || limits.replay_events == 0 {
         return conflict(format!(
@@ -234,6 +240,7 @@ impl Settings {
                 max_message_bytes: Some(self.limits.max_message_bytes),
                 max_in_flight: Some(self.limits.max_in_flight),
                 max_connections: Some(self.limits.max_connections),
+                max_local_connections: Some(self.limits.max_local_connections),
                 idle_timeout: lapse(self.limits.idle_timeout),
                 request_timeout: lapse(self.limits.request_timeout),
                 session_grace: lapse(self.limits.session_grace),

@@ -53,6 +53,9 @@ pub struct Limits {
     pub max_in_flight: u32,
     /// Most sockets at once, handshaking ones included; one more is turned away with HTTP 503.
     pub max_connections: u32,
+    /// Most connections of the local socket at once; one more is told `overloaded` and closed with
+    /// `session_capacity`.
+    pub max_local_connections: u32,
     /// A local connection on which nothing happens so long is closed with `idle_timeout`.
     pub idle_timeout: Option<Duration>,
     /// A request that runs longer is answered with `timeout`.
@@ -75,6 +78,7 @@ impl Default for Limits {
             max_message_bytes: limits::MAX_MESSAGE_BYTES,
             max_in_flight: limits::MAX_IN_FLIGHT,
             max_connections: 4_096,
+            max_local_connections: 1_024,
             idle_timeout: Some(Duration::from_secs(300)),
             request_timeout: Some(Duration::from_secs(60)),
             session_grace: Some(limits::SESSION_GRACE),

@@ -1,10 +1,12 @@
 //! One JSON-RPC text a line, over a byte stream: the wire of the local socket (`docs/protocol.md` §8).
 
 use std::{
+    mem::MaybeUninit,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
+use bowline_local::LineBuffer;
 use bowline_protocol::{
     Reason,
     error::RpcError,
@@ -21,17 +23,13 @@ use crate::connection::{Gone, Heard, Link};
 const CHUNK: usize = 8 * 1024;
 /// Bytes gathered before they must be written out.
 const WRITE_BUFFER: usize = 64 * 1024;
-/// What a quiet connection keeps of its buffers.
-const KEEP: usize = 1024;
 
-/// A byte stream as a link.
+/// A byte stream as a link. While it is quiet it holds no buffer.
 #[derive(Debug)]
 pub(crate) struct Lines<S> {
     stream: S,
     max_line: usize,
-    input: BytesMut,
-    /// Bytes of the input known to hold no line end.
-    scanned: usize,
+    input: LineBuffer,
     ended: bool,
     output: BytesMut,
 }
@@ -42,38 +40,25 @@ struct Closing {
     reason: &'static str,
 }
 
+/// Appends the line that says why a connection is about to be closed.
+pub(super) fn write_closing(out: &mut Vec<u8>, reason: Reason) {
+    let params = Closing {
+        reason: reason.as_str(),
+    };
+    // A word always serialises.
+    let _ = write_notification(out, name::CONNECTION_CLOSING, &params);
+    out.push(b'\n');
+}
+
 impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Lines<S> {
     pub(crate) fn new(stream: S, max_line: usize) -> Self {
         Self {
             stream,
             max_line,
-            input: BytesMut::new(),
-            scanned: 0,
+            input: LineBuffer::new(max_line),
             ended: false,
             output: BytesMut::new(),
         }
-    }
-
-    /// Moves the next line, without its end, into `buffer`.
-    fn next_line(&mut self, buffer: &mut Vec<u8>) -> Option<usize> {
-        let unseen = self.input.get(self.scanned..).unwrap_or_default();
-        let (length, taken) = match unseen.iter().position(|byte| *byte == b'\n') {
-            Some(at) => (self.scanned + at, self.scanned + at + 1),
-            // What stands before the end of the stream is a line too.
-            None if self.ended && !self.input.is_empty() => (self.input.len(), self.input.len()),
-            None => {
-                self.scanned = self.input.len();
-                return None;
-            }
-        };
-        buffer.clear();
-        buffer.extend_from_slice(self.input.get(..length).unwrap_or_default());
-        self.input.advance(taken);
-        self.scanned = 0;
-        if self.input.is_empty() && self.input.capacity() > KEEP {
-            self.input = BytesMut::new();
-        }
-        Some(taken)
     }
 
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
@@ -83,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Lines<S> {
                 _ => return Poll::Ready(Err(Gone)),
             }
         }
-        if self.output.capacity() > KEEP {
+        if self.output.capacity() > 0 {
             self.output = BytesMut::new();
         }
         Poll::Ready(Ok(()))
@@ -97,23 +82,29 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Link for Lines<S> {
         buffer: &'b mut Vec<u8>,
     ) -> Poll<(Heard<'b>, usize)> {
         loop {
-            if let Some(taken) = self.next_line(buffer) {
-                if buffer.len() > self.max_line {
+            match self.input.next_line() {
+                Ok(Some(line)) => {
+                    buffer.clear();
+                    buffer.extend_from_slice(line);
+                    // With its end, which only the last line of a stream may lack.
+                    let taken = buffer.len() + 1;
+                    return Poll::Ready((Heard::Text(buffer), taken));
+                }
+                Ok(None) if self.ended => return Poll::Ready((Heard::HalfClosed, 0)),
+                Ok(None) => {}
+                Err(_) => {
+                    let taken = self.input.buffered();
                     return Poll::Ready((Heard::Broken(Reason::MessageTooLarge), taken));
                 }
-                return Poll::Ready((Heard::Text(buffer), taken));
             }
-            if self.input.len() > self.max_line {
-                return Poll::Ready((Heard::Broken(Reason::MessageTooLarge), self.input.len()));
-            }
-            if self.ended {
-                return Poll::Ready((Heard::HalfClosed, 0));
-            }
-            let mut chunk = [0; CHUNK];
-            let mut read = ReadBuf::new(&mut chunk);
+            let mut chunk = [MaybeUninit::uninit(); CHUNK];
+            let mut read = ReadBuf::uninit(&mut chunk);
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
-                Ok(()) if read.filled().is_empty() => self.ended = true,
-                Ok(()) => self.input.extend_from_slice(read.filled()),
+                Ok(()) if read.filled().is_empty() => {
+                    self.ended = true;
+                    self.input.end();
+                }
+                Ok(()) => self.input.push(read.filled()),
                 Err(_) => return Poll::Ready((Heard::Gone, 0)),
             }
         }
@@ -148,11 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Link for Lines<S> {
             write_error(&mut text, &Id::NULL, &error);
             text.push(b'\n');
         }
-        let params = Closing {
-            reason: reason.as_str(),
-        };
-        let _ = write_notification(&mut text, name::CONNECTION_CLOSING, &params);
-        text.push(b'\n');
+        write_closing(&mut text, reason);
         self.output.extend_from_slice(&text);
         let _ = self.stream.write_all_buf(&mut self.output).await;
         let _ = self.stream.shutdown().await;
@@ -180,21 +167,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lines_arrive_whole_however_they_were_cut() {
+    async fn the_end_of_the_stream_ends_a_line_and_is_told() {
         let (mut client, server) = tokio::io::duplex(1 << 16);
         let mut lines = Lines::new(server, 100);
-        client.write_all(b"one\ntw").await.unwrap();
-        assert_eq!(heard(&mut lines).await, "one");
-        client.write_all(b"o\r\n\nlast").await.unwrap();
-        assert_eq!(heard(&mut lines).await, "two\r");
-        assert_eq!(heard(&mut lines).await, "");
+        client.write_all(b"one\nlast").await.unwrap();
         client.shutdown().await.unwrap();
-        assert_eq!(
-            heard(&mut lines).await,
-            "last",
-            "the end of the stream ends a line"
-        );
-        assert_eq!(heard(&mut lines).await, "HalfClosed");
+        for expected in ["one", "last", "HalfClosed", "HalfClosed"] {
+            assert_eq!(heard(&mut lines).await, expected);
+        }
     }
 
     #[tokio::test]
@@ -223,6 +203,6 @@ mod tests {
         poll_fn(|cx| lines.poll_flush(cx)).await.unwrap();
         let mut got = vec![0; 5_001];
         client.read_exact(&mut got).await.unwrap();
-        assert!(lines.output.capacity() <= KEEP);
+        assert_eq!(lines.output.capacity(), 0);
     }
 }

@@ -1,74 +1,44 @@
 //! The local socket: the daemon's owner speaks JSON-RPC to it, one text a line (`docs/protocol.md` §8).
 //!
-//! The same router, machine and driver as for session connections serve it; only the wire and the rights differ.
+//! The same router, machine and driver as for session connections serve it; only the wire and the rights differ. The
+//! socket itself, and a client of it, are `bowline-local`.
 
-pub mod client;
 mod lines;
 mod offer;
 mod service;
 
-#[cfg(not(any(unix, windows)))]
-#[path = "unsupported.rs"]
-mod platform;
-#[cfg(unix)]
-#[path = "unix.rs"]
-mod platform;
-#[cfg(windows)]
-#[path = "windows.rs"]
-mod platform;
-
+pub use bowline_local::ListenError as ControlError;
 pub use offer::OfferMaker;
 pub use service::{About, ControlService};
 
-use std::{
-    io,
-    path::{Path as FilePath, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, path::Path as FilePath, sync::Arc, time::Duration};
 
+use bowline_local::{Endpoint, Listener, Stream};
 use bowline_machines::Path;
-use tokio::sync::Semaphore;
-use tracing::warn;
+use bowline_protocol::{
+    Reason, RpcReason,
+    error::RpcError,
+    rpc::{Id, write_error},
+};
+use tokio::{
+    io::AsyncWriteExt,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tracing::{debug, warn};
 
 use self::lines::Lines;
 use crate::connection::{Environment, list, serve_local};
 
-/// Most local connections at once; one more is closed at once.
-const MAX_LOCAL: usize = 64;
 /// Pause after a failed accept, so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Why there is no local socket.
-#[derive(Debug, thiserror::Error)]
-pub enum ControlError {
-    /// Somebody answers there.
-    #[error("another program already answers at {}; stop it, or choose another place with --socket", path.display())]
-    InUse {
-        /// Where.
-        path: PathBuf,
-    },
-    /// Something that is no socket lies there.
-    #[error("{} exists and is no socket; remove it, or choose another place with --socket", path.display())]
-    NotASocket {
-        /// Where.
-        path: PathBuf,
-    },
-    /// Anything else.
-    #[error("cannot open the local socket {}: {error}", path.display())]
-    Other {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-}
+/// How long a connection over the limit may take to hear so. Its socket is empty, so that it takes no time at all.
+const TURNING_AWAY: Duration = Duration::from_millis(100);
 
 /// The bound local socket. Dropping it removes the file.
 #[derive(Debug)]
 pub struct ControlSocket {
-    acceptor: platform::Acceptor,
-    path: PathBuf,
+    listener: Listener,
 }
 
 impl ControlSocket {
@@ -77,22 +47,20 @@ impl ControlSocket {
     /// # Errors
     /// [`ControlError`]. Needs a tokio runtime.
     pub fn bind(path: &FilePath) -> Result<Self, ControlError> {
-        Ok(Self {
-            acceptor: platform::Acceptor::bind(path)?,
-            path: path.to_owned(),
-        })
+        let listener = Endpoint::new(path)?.listen()?;
+        Ok(Self { listener })
     }
 
     /// Where it is.
     pub fn path(&self) -> &FilePath {
-        &self.path
+        self.listener.endpoint().path()
     }
 
-    /// Accepts until dropped.
-    pub async fn serve(mut self, environment: Arc<Environment>) {
-        let places = Arc::new(Semaphore::new(MAX_LOCAL));
+    /// Accepts until dropped. Every connection holds one of `places`; there are `limits.max_local_connections`.
+    pub async fn serve(mut self, environment: Arc<Environment>, places: Arc<Semaphore>) {
+        let most = environment.limits.max_local_connections;
         loop {
-            let stream = match self.acceptor.accept().await {
+            let stream = match self.listener.accept().await {
                 Ok(stream) => stream,
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     warn!(%error, "a local connection was turned away");
@@ -104,17 +72,35 @@ impl ControlSocket {
                     continue;
                 }
             };
-            let Ok(permit) = Arc::clone(&places).try_acquire_owned() else {
-                warn!("a local connection was turned away: {MAX_LOCAL} are open");
-                continue;
-            };
-            let environment = Arc::clone(&environment);
-            tokio::spawn(async move {
-                let max_line = environment.limits.max_message_bytes as usize;
-                let listed = list(&environment, Path::Local, None);
-                serve_local(environment, Lines::new(stream, max_line), listed).await;
-                drop(permit);
-            });
+            match Arc::clone(&places).try_acquire_owned() {
+                Ok(permit) => spawn(Arc::clone(&environment), stream, permit),
+                Err(_) => turn_away(stream, most).await,
+            }
         }
     }
+}
+
+fn spawn(environment: Arc<Environment>, stream: Stream, permit: OwnedSemaphorePermit) {
+    tokio::spawn(async move {
+        let max_line = environment.limits.max_message_bytes as usize;
+        let listed = list(&environment, Path::Local, None);
+        serve_local(environment, Lines::new(stream, max_line), listed).await;
+        drop(permit);
+    });
+}
+
+/// Says why and closes. In the accepting task, so that a crowd before the door costs one socket.
+async fn turn_away(mut stream: Stream, most: u32) {
+    debug!("a local connection was turned away: {most} are open");
+    let mut text = Vec::new();
+    let error = RpcError::new(
+        RpcReason::Overloaded,
+        format!(
+            "{most} local connections are open, and `limits.max_local_connections` allows no more; close one or raise it"
+        ),
+    );
+    write_error(&mut text, &Id::NULL, &error);
+    text.push(b'\n');
+    lines::write_closing(&mut text, Reason::SessionCapacity);
+    let _ = timeout(TURNING_AWAY, stream.write_all(&text)).await;
 }
