@@ -1,12 +1,16 @@
 //! Showing a timeline as it grows, until our turn ends.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bowline_runtime::{
-    HostRecord, TimelineError, TimelineStream, TimelineUpdate,
-    protocol::{ItemKind, TimelineItem, model::OutputStream},
+    HostRecord, Snapshot, TimelineError, TimelineStream, TimelineUpdate,
+    protocol::{
+        AgentId, AgentStatus, ItemKind, TimelineItem,
+        methods::{AgentRef, Empty, name},
+        model::OutputStream,
+    },
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     client::{AGAIN, Client, is_passing},
@@ -15,29 +19,69 @@ use crate::{
     output::Output,
     text,
     turn::{self, Part, Turn},
+    waiting::view,
 };
 
 /// Items whose text may still grow; the daemon lets only the newest grow.
 const GROWING: usize = 64;
+/// Longest time that giving the subscription back may take.
+const RELEASE: Duration = Duration::from_millis(500);
 
 /// Prints a timeline from where the stream begins until the turn ends.
 pub(crate) async fn follow(
     client: &Client<'_>,
     host: &HostRecord,
-    stream: &mut TimelineStream,
+    agent: &AgentId,
+    mut stream: TimelineStream,
     mut turn: Turn,
 ) -> Result<Exit, Stop> {
     let mut printer = Printer::new(client.output);
-    tokio::select! {
+    let exit = tokio::select! {
         ended = async {
             loop {
-                if let Some(exit) = step(client.output, stream, &mut turn, &mut printer).await? {
-                    return Ok(exit);
+                if let Some(exit) = step(client.output, &mut stream, &mut turn, &mut printer).await? {
+                    return Ok::<_, Stop>(exit);
                 }
             }
-        } => ended,
-        error = client.hopeless(host) => Err(error.into()),
+        } => ended?,
+        error = client.hopeless(host) => return Err(error.into()),
+    };
+    let _ = timeout(RELEASE, release(client, host, agent)).await;
+    Ok(exit)
+}
+
+/// Gives the subscription back, of which a session has a bounded number.
+///
+/// It belongs to the session, which every process on this profile shares: another one may be following the
+/// same agent. That one has a prompt there whose turn is open, and opens its timeline only after the prompt is
+/// in; so the subscription is left alone unless the agent has nothing to do.
+async fn release(client: &Client<'_>, host: &HostRecord, agent: &AgentId) {
+    let at_rest = |snapshot: &Arc<Snapshot>| {
+        let agents = view(snapshot, &host.server_id).map(|live| &live.directory.agents);
+        let mut agents = agents.into_iter().flat_map(|agents| agents.iter());
+        agents.any(|row| row.id == *agent && !is_busy(row.status))
+    };
+    // The row follows the end of the turn at once, or tells that there are more.
+    if client.snapshots().wait_for(at_rest).await.is_ok() {
+        let agent_id = agent.clone();
+        // If this fails, the bound is that much nearer; the session forgets it in the end.
+        let _: Result<Empty, _> = client
+            .runtime
+            .query(
+                &host.server_id,
+                name::AGENTS_UNSUBSCRIBE,
+                &AgentRef { agent_id },
+            )
+            .await;
     }
+}
+
+/// Whether an agent has a prompt to work on.
+pub(crate) const fn is_busy(status: AgentStatus) -> bool {
+    matches!(
+        status,
+        AgentStatus::Starting | AgentStatus::Running | AgentStatus::Waiting
+    )
 }
 
 /// Prints one update; tells the exit code if it was the end of the turn.

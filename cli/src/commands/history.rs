@@ -10,7 +10,7 @@ use bowline_runtime::{
 
 use crate::{
     client::Client,
-    failure::{Exit, Stop},
+    failure::{CliError, Exit, Stop},
     follow::Printer,
 };
 
@@ -26,8 +26,7 @@ pub(super) async fn history(
     let limit = limit.or(client.settings.file.limit);
     let (host, agent) = client.agent(on, asked).await?;
     // The end is where the timeline ends now: a history ends even if the agent works on.
-    let newest = page(client, &host, &agent.id, None, None, 1).await?;
-    let Some(last) = newest.items.last().map(|item| item.index) else {
+    let Some(last) = newest(client, &host, &agent.id).await? else {
         return Ok(Exit::Done);
     };
     let total = last + 1;
@@ -51,6 +50,16 @@ pub(super) async fn history(
     Ok(Exit::Done)
 }
 
+/// Index of the newest item.
+pub(super) async fn newest(
+    client: &Client<'_>,
+    host: &HostRecord,
+    agent: &AgentId,
+) -> Result<Option<u64>, CliError> {
+    let page = page(client, host, agent, None, None, 1).await?;
+    Ok(page.items.last().map(|item| item.index))
+}
+
 async fn page(
     client: &Client<'_>,
     host: &HostRecord,
@@ -58,12 +67,12 @@ async fn page(
     before: Option<u64>,
     after: Option<u64>,
     limit: u32,
-) -> Result<HistoryPage, Stop> {
+) -> Result<HistoryPage, CliError> {
     let params = History {
         agent_id: agent.clone(),
         before,
         after,
         limit: Some(limit),
     };
-    Ok(client.query(host, name::AGENTS_HISTORY, &params).await?)
+    client.query(host, name::AGENTS_HISTORY, &params).await
 }

@@ -81,8 +81,8 @@ pub(super) async fn run(client: &Client<'_>, story: &Story, wanted: Wanted) -> R
     }
     let stream = client.runtime.timeline(&host.server_id, &agent.id).await;
     // From its very beginning, so that nothing is missed that was quicker than this.
-    let mut stream = stream.map_err(CliError::from)?.from_index(0);
-    follow(client, host, &mut stream, turn).await
+    let stream = stream.map_err(CliError::from)?.from_index(0);
+    follow(client, host, &agent.id, stream, turn).await
 }
 
 /// The providers there are, in words.

@@ -1,16 +1,12 @@
 //! `bowline send`: gives an agent another prompt and shows its work until that turn ends.
 
-use bowline_runtime::{
-    HostRecord, Intent, TimelineError, TimelineStream,
-    machines::load::LoadError,
-    protocol::{AgentStatus, methods::PromptSent},
-};
+use bowline_runtime::{Intent, protocol::methods::PromptSent};
 
-use super::Story;
+use super::{Story, history::newest};
 use crate::{
     client::Client,
     failure::{CliError, Exit, Stop},
-    follow::follow,
+    follow::{follow, is_busy},
     input,
     lines::Line,
     turn::Turn,
@@ -26,10 +22,10 @@ pub(super) async fn send(
     let text = input::argument(text).await?;
     let (host, agent) = client.agent(on, asked).await?;
     client.online(&host).await?;
-    // The timeline first, then the prompt: nothing that follows it can be missed.
-    let stream = client.runtime.timeline(&host.server_id, &agent.id).await;
-    let stream = stream.map_err(CliError::from)?;
-    let mut stream = at_the_end(client, &host, stream).await?;
+    // Where the timeline ends before the prompt is in it: nothing that follows can be missed.
+    let next = newest(client, &host, &agent.id)
+        .await?
+        .map_or(0, |index| index + 1);
     let intent = Intent::SendPrompt {
         agent_id: agent.id.clone(),
         text,
@@ -54,42 +50,8 @@ pub(super) async fn send(
             .say("the agent is still at work; the prompt waits for its turn")
             .await?;
     }
-    follow(client, &host, &mut stream, turn).await
-}
-
-/// Whether an agent has a prompt to work on already.
-const fn is_busy(status: AgentStatus) -> bool {
-    matches!(
-        status,
-        AgentStatus::Starting | AgentStatus::Running | AgentStatus::Waiting
-    )
-}
-
-/// The stream from behind the newest item on.
-async fn at_the_end(
-    client: &Client<'_>,
-    host: &HostRecord,
-    mut stream: TimelineStream,
-) -> Result<TimelineStream, CliError> {
-    let loaded = async {
-        loop {
-            let view = stream.view();
-            if view.loaded && !view.catching_up {
-                return Ok(view.items.last().map_or(0, |item| item.index + 1));
-            }
-            if let Some(error @ LoadError::Rejected(reason)) = view.error
-                && !error.is_retried_by_timer()
-            {
-                return Err(TimelineError::Refused(reason).into());
-            }
-            if !stream.changed().await {
-                return Err(CliError::failed("cancelled", "the host was forgotten"));
-            }
-        }
-    };
-    let next = tokio::select! {
-        next = loaded => next?,
-        error = client.hopeless(host) => return Err(error),
-    };
-    Ok(stream.from_index(next))
+    // Opened only now, while the turn is open: see `follow::release`.
+    let stream = client.runtime.timeline(&host.server_id, &agent.id).await;
+    let stream = stream.map_err(CliError::from)?.from_index(next);
+    follow(client, &host, &agent.id, stream, turn).await
 }

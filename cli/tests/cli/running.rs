@@ -136,3 +136,17 @@ fn what_the_daemon_refuses_is_said_with_what_there_is_instead() {
         "nothing was made"
     );
 }
+
+#[test]
+fn a_finished_run_leaves_no_subscription_behind() {
+    let world = World::paired();
+    for n in 0..3 {
+        assert_eq!(
+            world.bowline(&["run", "--provider", "shell", "true"]).code,
+            0,
+            "{n}"
+        );
+    }
+    let sessions = world.daemon.ask(&["sessions", "--json"]);
+    assert_eq!(sessions["sessions"][0]["subscriptions"], 0, "{sessions}");
+}
