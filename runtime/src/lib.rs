@@ -11,6 +11,8 @@ mod clock;
 mod error;
 mod host;
 mod intent;
+#[cfg(feature = "local")]
+pub mod local;
 mod observe;
 mod outbox;
 mod pairing;

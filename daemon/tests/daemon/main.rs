@@ -24,6 +24,7 @@ mod ledger_intents;
 mod ledger_random;
 mod ledger_replay;
 mod ledger_sessions;
+mod local_pool;
 mod local_socket;
 mod pairing;
 mod program;
