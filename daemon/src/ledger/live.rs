@@ -9,12 +9,11 @@ use bowline_machines::{
     Moment,
     session::{Effect, Session, SessionConfig},
 };
-use bowline_protocol::{
-    AgentId, Epoch, ExternalSessionKey, PublicKey, ServerId, model::UnixMillis,
-};
+use bowline_protocol::{Epoch, ExternalSessionKey, PublicKey, ServerId, model::UnixMillis};
 
 use super::{
     replay::ReplayLog,
+    topic::Topic,
     types::{Audience, SessionRef},
 };
 use crate::{observe, outbound::ConnectionHandle};
@@ -27,7 +26,7 @@ pub(super) struct LiveSession {
     /// Number of the next event, those of the open transaction included.
     pub(super) next_seq: u64,
     pub(super) links: Vec<ConnectionHandle>,
-    pub(super) subscriptions: HashSet<AgentId>,
+    pub(super) subscriptions: HashSet<Topic>,
 }
 
 /// What only a stored session has.
@@ -49,8 +48,8 @@ pub(super) struct Durable {
 /// One step back.
 enum Undo {
     NextSeq(i64, u64),
-    Subscribe(i64, AgentId),
-    Unsubscribe(i64, AgentId),
+    Subscribe(i64, Topic),
+    Unsubscribe(i64, Topic),
     Intent,
 }
 
@@ -62,7 +61,7 @@ pub(super) struct UndoMark(usize);
 pub(super) struct Live {
     pub(super) sessions: HashMap<i64, LiveSession>,
     by_key: HashMap<ExternalSessionKey, i64>,
-    subscribers: HashMap<AgentId, BTreeSet<i64>>,
+    subscribers: HashMap<Topic, BTreeSet<i64>>,
     next_local: i64,
     next_event: i64,
     /// Remembered intents, those of the open transaction included.
@@ -111,9 +110,9 @@ impl Live {
             let timeout = durable.machine.poll_timeout();
             self.wake_at(timeout);
         }
-        for agent in &session.subscriptions {
+        for topic in &session.subscriptions {
             self.subscribers
-                .entry(agent.clone())
+                .entry(topic.clone())
                 .or_default()
                 .insert(id);
         }
@@ -127,8 +126,8 @@ impl Live {
             self.by_key.remove(&durable.key);
             durable.log.clear(&mut self.dead_events);
         }
-        for agent in &session.subscriptions {
-            remove_subscriber(&mut self.subscribers, agent, id);
+        for topic in &session.subscriptions {
+            remove_subscriber(&mut self.subscribers, topic, id);
         }
         Some(session)
     }
@@ -155,21 +154,30 @@ impl Live {
 
     /// The sessions an event goes to.
     pub(super) fn audience(&self, audience: Audience<'_>) -> Vec<i64> {
+        let followers = |topic: &str| -> Vec<i64> {
+            let ids = self.subscribers.get(topic);
+            ids.map(|ids| ids.iter().copied().collect())
+                .unwrap_or_default()
+        };
+        let stored = |or: &dyn Fn(&LiveSession) -> bool| {
+            let sessions = self.sessions.iter();
+            let mut ids: Vec<i64> = sessions
+                .filter(|(_, session)| session.durable.is_some() || or(session))
+                .map(|(id, _)| *id)
+                .collect();
+            ids.sort_unstable();
+            ids
+        };
         match audience {
-            Audience::Subscribers(agent) => self
-                .subscribers
-                .get(agent)
-                .map(|ids| ids.iter().copied().collect())
-                .unwrap_or_default(),
+            Audience::Subscribers(agent) => followers(agent.as_str()),
+            Audience::Followers(topic) => followers(topic.as_str()),
             Audience::Everyone(agent) => {
-                let mut ids: Vec<i64> = self
-                    .sessions
-                    .iter()
-                    .filter(|(_, s)| s.durable.is_some() || s.subscriptions.contains(agent))
-                    .map(|(id, _)| *id)
-                    .collect();
-                ids.sort_unstable();
-                ids
+                stored(&|session| session.subscriptions.contains(agent.as_str()))
+            }
+            Audience::Devices => stored(&|_| false),
+            Audience::Session(session) => {
+                let there = self.sessions.contains_key(&session.id);
+                there.then_some(session.id).into_iter().collect()
             }
         }
     }
@@ -184,19 +192,19 @@ impl Live {
     }
 
     /// Notes a subscription; tells whether it is new.
-    pub(super) fn subscribe(&mut self, id: i64, agent: &AgentId) -> bool {
-        let new = self.link(id, agent);
+    pub(super) fn subscribe(&mut self, id: i64, topic: &Topic) -> bool {
+        let new = self.link(id, topic);
         if new {
-            self.undo.push(Undo::Subscribe(id, agent.clone()));
+            self.undo.push(Undo::Subscribe(id, topic.clone()));
         }
         new
     }
 
     /// Notes the end of a subscription; tells whether there was one.
-    pub(super) fn unsubscribe(&mut self, id: i64, agent: &AgentId) -> bool {
-        let was = self.unlink(id, agent);
+    pub(super) fn unsubscribe(&mut self, id: i64, topic: &Topic) -> bool {
+        let was = self.unlink(id, topic);
         if was {
-            self.undo.push(Undo::Unsubscribe(id, agent.clone()));
+            self.undo.push(Undo::Unsubscribe(id, topic.clone()));
         }
         was
     }
@@ -207,27 +215,27 @@ impl Live {
         self.undo.push(Undo::Intent);
     }
 
-    fn link(&mut self, id: i64, agent: &AgentId) -> bool {
+    fn link(&mut self, id: i64, topic: &Topic) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
         };
-        let new = session.subscriptions.insert(agent.clone());
+        let new = session.subscriptions.insert(topic.clone());
         if new {
             self.subscribers
-                .entry(agent.clone())
+                .entry(topic.clone())
                 .or_default()
                 .insert(id);
         }
         new
     }
 
-    fn unlink(&mut self, id: i64, agent: &AgentId) -> bool {
+    fn unlink(&mut self, id: i64, topic: &Topic) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
         };
-        let was = session.subscriptions.remove(agent);
+        let was = session.subscriptions.remove(topic);
         if was {
-            remove_subscriber(&mut self.subscribers, agent, id);
+            remove_subscriber(&mut self.subscribers, topic, id);
         }
         was
     }
@@ -245,11 +253,11 @@ impl Live {
                         session.next_seq = seq;
                     }
                 }
-                Some(Undo::Subscribe(id, agent)) => {
-                    self.unlink(id, &agent);
+                Some(Undo::Subscribe(id, topic)) => {
+                    self.unlink(id, &topic);
                 }
-                Some(Undo::Unsubscribe(id, agent)) => {
-                    self.link(id, &agent);
+                Some(Undo::Unsubscribe(id, topic)) => {
+                    self.link(id, &topic);
                 }
                 Some(Undo::Intent) => self.intents = self.intents.saturating_sub(1),
                 None => break,
@@ -300,15 +308,11 @@ impl Live {
     }
 }
 
-fn remove_subscriber(
-    subscribers: &mut HashMap<AgentId, BTreeSet<i64>>,
-    agent: &AgentId,
-    session: i64,
-) {
-    if let Some(ids) = subscribers.get_mut(agent) {
+fn remove_subscriber(subscribers: &mut HashMap<Topic, BTreeSet<i64>>, topic: &Topic, session: i64) {
+    if let Some(ids) = subscribers.get_mut(topic) {
         ids.remove(&session);
         if ids.is_empty() {
-            subscribers.remove(agent);
+            subscribers.remove(topic);
         }
     }
 }

@@ -8,6 +8,7 @@ mod admission;
 mod core;
 mod counters;
 mod data;
+mod emit;
 mod intent;
 mod live;
 mod queue;
@@ -15,6 +16,7 @@ mod replay;
 mod restore;
 #[cfg(test)]
 mod tests;
+mod topic;
 mod tx;
 mod types;
 mod upkeep;
@@ -40,6 +42,8 @@ use self::{
 pub use self::{
     counters::LedgerCounters,
     data::{Blobs, MAX_KEY, MAX_VALUE, Source, Stored, Table},
+    emit::MAX_EVENT,
+    topic::Topic,
     tx::{Reader, Tx},
     types::{
         Admission, Attached, Attachment, Audience, DeviceInfo, LedgerOptions, NewPairing,

@@ -9,6 +9,7 @@ use rusqlite::Connection;
 use super::{
     live::{Durable, Live, LiveSession},
     replay::{Body, ReplayLog},
+    topic::Topic,
     types::{LedgerOptions, SessionRef},
 };
 use crate::store::{self, StoreError, sessions::SessionRow};
@@ -26,13 +27,13 @@ pub(super) fn restore(conn: &Connection, options: &LedgerOptions) -> Result<Live
     let mut live = Live::new(config, options.server_id.clone(), next_event, intents);
     let mut logs = logs(conn).map_err(failed)?;
     let mut subscriptions: HashMap<i64, Vec<String>> = HashMap::new();
-    for (session, agent) in store::sessions::subscriptions(conn).map_err(failed)? {
-        subscriptions.entry(session).or_default().push(agent);
+    for (session, topic) in store::sessions::subscriptions(conn).map_err(failed)? {
+        subscriptions.entry(session).or_default().push(topic);
     }
     for row in store::sessions::all(conn).map_err(failed)? {
         let log = logs.remove(&row.id);
-        let agents = subscriptions.remove(&row.id).unwrap_or_default();
-        let session = session(row, log, agents, &config, options, &mut live.dead_events)?;
+        let topics = subscriptions.remove(&row.id).unwrap_or_default();
+        let session = session(row, log, topics, &config, options, &mut live.dead_events)?;
         live.insert(session);
     }
     Ok(live)
@@ -41,17 +42,14 @@ pub(super) fn restore(conn: &Connection, options: &LedgerOptions) -> Result<Live
 fn session(
     row: SessionRow,
     log: Option<ReplayLog>,
-    agents: Vec<String>,
+    topics: Vec<String>,
     config: &SessionConfig,
     options: &LedgerOptions,
     dead: &mut Vec<i64>,
 ) -> Result<LiveSession, StoreError> {
     let key: ExternalSessionKey = row.key.parse().map_err(|e| damaged(&options.path, &e))?;
     let epoch: Epoch = row.epoch.parse().map_err(|e| damaged(&options.path, &e))?;
-    let subscriptions = agents
-        .iter()
-        .map(|agent| agent.parse().map_err(|e| damaged(&options.path, &e)))
-        .collect::<Result<_, _>>()?;
+    let subscriptions = topics.iter().map(|topic| Topic::stored(topic)).collect();
     let mut log = log.unwrap_or_else(|| ReplayLog::starting_at(1));
     let untrimmed = log.trim_to(options.replay_bytes, options.replay_events, dead);
     let wall = options.clock.unix_millis();

@@ -1,24 +1,23 @@
 //! What jobs get to work with: [`Reader`] for a snapshot, [`Tx`] for one atomic change.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
-use bowline_protocol::{
-    AgentId, IntentId, RpcReason, SessionEvent, error::RpcError, model::UnixMillis,
-};
+use bowline_protocol::{IntentId, RpcReason, error::RpcError, model::UnixMillis};
 use rusqlite::Connection;
 
 use super::{
     counters::Counters,
     live::{Live, UndoMark},
     replay::Body,
-    types::{Audience, SessionRef},
+    topic::Topic,
+    types::SessionRef,
 };
 use crate::{
     service::no_session,
     store::{self, fault},
 };
 
-/// Agents one session may subscribe to; one more is answered with `overloaded`.
+/// Topics one session may follow; one more is answered with `overloaded`.
 const MAX_SUBSCRIPTIONS: usize = 1_024;
 
 /// What a reading job sees: the state as committed.
@@ -107,66 +106,32 @@ impl Tx<'_> {
         self.conn
     }
 
-    /// Tells sessions something, once this job is committed.
-    ///
-    /// # Errors
-    /// When the event cannot be stored; pass it on, so that the whole job is undone.
-    pub fn emit(&mut self, audience: Audience<'_>, event: &SessionEvent) -> Result<(), RpcError> {
-        let sessions = self.live.audience(audience);
-        if sessions.is_empty() {
-            return Ok(());
-        }
-        let json =
-            serde_json::to_string(event).map_err(|error| RpcError::internal(error.to_string()))?;
-        self.counters
-            .events_serialised
-            .fetch_add(1, Ordering::Relaxed);
-        let mut event = 0;
-        let mut to = Vec::with_capacity(sessions.len());
-        for session in sessions {
-            let Some((seq, durable)) = self.live.take_seq(session) else {
-                continue;
-            };
-            if durable {
-                if event == 0 {
-                    event = self.live.event_id();
-                    store::events::insert(self.conn, event, &json).map_err(fault)?;
-                }
-                store::events::append(self.conn, session, seq, event).map_err(fault)?;
-            }
-            to.push((session, seq));
-        }
-        self.staged.publications.push(Publication {
-            body: Arc::new(Body {
-                event,
-                json: json.into(),
-            }),
-            to,
-        });
-        Ok(())
-    }
-
-    /// Subscribes a session to an agent's timeline; a second time changes nothing.
+    /// Lets a session follow a topic, such as an agent; a second time changes nothing. It lasts as long as the session.
     ///
     /// # Errors
     /// `not_found` if the session has ended; `overloaded` at the bound of subscriptions.
-    pub fn subscribe(&mut self, session: &SessionRef, agent: &AgentId) -> Result<(), RpcError> {
+    pub fn subscribe(
+        &mut self,
+        session: &SessionRef,
+        topic: impl Into<Topic>,
+    ) -> Result<(), RpcError> {
+        let topic = topic.into();
         let Some(live) = self.live.sessions.get(&session.id) else {
             return Err(RpcError::new(RpcReason::NotFound, "the session has ended"));
         };
-        if live.subscriptions.contains(agent) {
+        if live.subscriptions.contains(&topic) {
             return Ok(());
         }
         if live.subscriptions.len() >= MAX_SUBSCRIPTIONS {
             return Err(RpcError::new(
                 RpcReason::Overloaded,
-                format!("a session subscribes to at most {MAX_SUBSCRIPTIONS} agents"),
+                format!("a session follows at most {MAX_SUBSCRIPTIONS} things"),
             ));
         }
         let durable = live.durable.is_some();
-        self.live.subscribe(session.id, agent);
+        self.live.subscribe(session.id, &topic);
         if durable {
-            store::sessions::subscribe(self.conn, session.id, agent.as_str()).map_err(fault)?;
+            store::sessions::subscribe(self.conn, session.id, topic.as_str()).map_err(fault)?;
         }
         Ok(())
     }
@@ -175,14 +140,19 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// When the store fails.
-    pub fn unsubscribe(&mut self, session: &SessionRef, agent: &AgentId) -> Result<(), RpcError> {
+    pub fn unsubscribe(
+        &mut self,
+        session: &SessionRef,
+        topic: impl Into<Topic>,
+    ) -> Result<(), RpcError> {
+        let topic = topic.into();
         let durable = self
             .live
             .sessions
             .get(&session.id)
             .is_some_and(|live| live.durable.is_some());
-        if self.live.unsubscribe(session.id, agent) && durable {
-            store::sessions::unsubscribe(self.conn, session.id, agent.as_str()).map_err(fault)?;
+        if self.live.unsubscribe(session.id, &topic) && durable {
+            store::sessions::unsubscribe(self.conn, session.id, topic.as_str()).map_err(fault)?;
         }
         Ok(())
     }

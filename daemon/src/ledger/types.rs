@@ -9,7 +9,10 @@ use bowline_protocol::{
 };
 use serde::Serialize;
 
-use super::queue::{Job, Queue};
+use super::{
+    queue::{Job, Queue},
+    topic::Topic,
+};
 use crate::{clock::Clock, outbound::Frame};
 
 /// Settings of the ledger, each with its default.
@@ -193,6 +196,12 @@ pub enum Audience<'a> {
     Everyone(&'a AgentId),
     /// The sessions subscribed to this agent.
     Subscribers(&'a AgentId),
+    /// Every session of a device; none of the local socket.
+    Devices,
+    /// The sessions that follow this topic.
+    Followers(&'a Topic),
+    /// This session, as long as it exists.
+    Session(&'a SessionRef),
 }
 
 /// A new pairing token.
@@ -238,7 +247,7 @@ pub struct SessionInfo {
     pub next_seq: u64,
     /// Numbers of its connections.
     pub connections: Vec<u64>,
-    /// Agents it subscribes to.
+    /// Topics it follows, agents mostly.
     pub subscriptions: usize,
     /// Events in its replay log.
     pub replay_events: usize,

@@ -1,0 +1,158 @@
+//! Events on their way into the sessions: ours, and those of services.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use bowline_protocol::{RpcReason, SessionEvent, error::RpcError, extension::is_extension};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+
+use super::{
+    replay::Body,
+    tx::{Publication, Tx},
+    types::Audience,
+};
+use crate::store::{self, fault};
+
+/// Largest event of a service in bytes. More is fetched by those who were told.
+pub const MAX_EVENT: usize = 64 * 1024;
+
+impl Tx<'_> {
+    /// Tells sessions something, once this job is committed.
+    ///
+    /// # Errors
+    /// When the event cannot be stored; pass it on, so that the whole job is undone.
+    pub fn emit(&mut self, audience: Audience<'_>, event: &SessionEvent) -> Result<(), RpcError> {
+        let sessions = self.live.audience(audience);
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        let json =
+            serde_json::to_string(event).map_err(|error| RpcError::internal(error.to_string()))?;
+        self.publish(sessions, json)
+    }
+
+    /// Tells sessions something of a service: `{"type":kind, …members of body}`. It is numbered, kept and sent again
+    /// like every event; a client that does not know the kind ignores it (docs/protocol.md §4, extensions).
+    ///
+    /// # Errors
+    /// `unsupported` over [`MAX_EVENT`]; −32603 if `kind` is no name for a service's event or `body` is
+    /// no object or has a member `type`; as [`Tx::emit`].
+    pub fn emit_custom(
+        &mut self,
+        audience: Audience<'_>,
+        kind: &'static str,
+        body: &impl Serialize,
+    ) -> Result<(), RpcError> {
+        let json = custom(kind, body)?;
+        let sessions = self.live.audience(audience);
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        self.publish(sessions, json)
+    }
+
+    /// Numbers an event in each session and stores it where that is kept.
+    fn publish(&mut self, sessions: Vec<i64>, json: String) -> Result<(), RpcError> {
+        self.counters
+            .events_serialised
+            .fetch_add(1, Ordering::Relaxed);
+        let mut event = 0;
+        let mut to = Vec::with_capacity(sessions.len());
+        for session in sessions {
+            let Some((seq, durable)) = self.live.take_seq(session) else {
+                continue;
+            };
+            if durable {
+                if event == 0 {
+                    event = self.live.event_id();
+                    store::events::insert(self.conn, event, &json).map_err(fault)?;
+                }
+                store::events::append(self.conn, session, seq, event).map_err(fault)?;
+            }
+            to.push((session, seq));
+        }
+        self.staged.publications.push(Publication {
+            body: Arc::new(Body {
+                event,
+                json: json.into(),
+            }),
+            to,
+        });
+        Ok(())
+    }
+}
+
+/// The JSON of a service's event.
+fn custom(kind: &str, body: &impl Serialize) -> Result<String, RpcError> {
+    #[derive(Serialize)]
+    struct Typed<'a, B> {
+        r#type: &'a str,
+        #[serde(flatten)]
+        body: &'a B,
+    }
+    /// Reading it back finds a second `type`.
+    #[derive(Deserialize)]
+    struct OneType {
+        #[serde(rename = "type")]
+        _type: IgnoredAny,
+    }
+    let defect = |problem: &dyn std::fmt::Display| {
+        RpcError::internal(format!("the event `{kind}` cannot be told: {problem}"))
+    };
+    if !is_extension(kind) {
+        return Err(defect(&"its name is not one for a service's event"));
+    }
+    let json =
+        serde_json::to_string(&Typed { r#type: kind, body }).map_err(|error| defect(&error))?;
+    serde_json::from_str::<OneType>(&json).map_err(|error| defect(&error))?;
+    if json.len() > MAX_EVENT {
+        return Err(RpcError::new(
+            RpcReason::Unsupported,
+            format!(
+                "an event of {} bytes cannot be told; at most {MAX_EVENT}",
+                json.len()
+            ),
+        ));
+    }
+    Ok(json)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_of_a_service_is_its_type_and_its_members() {
+        assert_eq!(
+            custom("voxel.changed", &json!({"layer": 3})).unwrap(),
+            r#"{"type":"voxel.changed","layer":3}"#
+        );
+        let event: SessionEvent =
+            serde_json::from_str(&custom("voxel.changed", &json!({"layer": 3})).unwrap()).unwrap();
+        assert_eq!(event, SessionEvent::Unknown, "an older client ignores it");
+    }
+
+    #[test]
+    fn what_is_no_event_of_a_service_is_refused() {
+        let error = |kind: &str, body| custom(kind, &body).unwrap_err();
+        for kind in ["agent.updated", "timeline.repainted", "voxel", "Voxel.x"] {
+            assert!(
+                error(kind, json!({})).message.contains("its name"),
+                "{kind}"
+            );
+        }
+        assert!(
+            error("voxel.x", json!([1]))
+                .message
+                .contains("cannot be told")
+        );
+        assert!(
+            error("voxel.x", json!({"type": "agent.removed"}))
+                .message
+                .contains("type")
+        );
+        let big = error("voxel.x", json!({"text": "x".repeat(MAX_EVENT)}));
+        assert_eq!(big.reason(), Some(RpcReason::Unsupported));
+    }
+}
