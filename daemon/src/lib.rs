@@ -1,11 +1,11 @@
 //! The Bowline daemon as a library: listeners, connections, sessions, services, agents, store.
 //!
-//! `bowline-daemon` is a thin binary around it. An app's author adds methods by implementing one
-//! service trait and linking this library into a binary of their own.
+//! `bowline-daemon` is a thin binary around it. An app's author adds methods by implementing one trait,
+//! [`service::Service`], in a binary of their own whose `main` is [`run`]; `daemon/examples/voxel.rs` is one.
 
 pub mod agents;
 pub mod clock;
-pub mod commands;
+mod commands;
 pub mod config;
 pub mod connection;
 pub mod control;
@@ -15,10 +15,18 @@ pub mod ledger;
 pub mod listener;
 pub mod observe;
 pub mod outbound;
+mod program;
 pub mod service;
 pub mod state_dir;
 pub mod store;
 pub mod system;
+
+pub use program::{Program, run};
+
+/// The `main` of `bowline-daemon`.
+pub fn run_bowline() -> std::process::ExitCode {
+    run(Program::bowline())
+}
 
 /// Version of the daemon, as the welcome says it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    bowline_daemon::commands::main()
+    bowline_daemon::run_bowline()
 }

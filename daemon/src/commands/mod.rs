@@ -6,12 +6,15 @@ mod run;
 mod socket;
 mod table;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
-use crate::config::{
-    self, AdvertisedAddress, ConfigError, Lapse, LogFormat, Overrides, RelayUrl, Settings,
+use crate::{
+    config::{
+        self, AdvertisedAddress, ConfigError, Home, Lapse, LogFormat, Overrides, RelayUrl, Settings,
+    },
+    program::Program,
 };
 
 /// What the process ends with (`docs/commands.md`).
@@ -46,15 +49,8 @@ impl From<ConfigError> for Failure {
     }
 }
 
-/// Bowline's daemon: keeps the sessions of your apps with this machine.
+/// The command line of every daemon program; name, version and description are the program's.
 #[derive(Debug, Parser)]
-#[command(
-    name = "bowline-daemon",
-    version,
-    about,
-    after_help = "Without a command it runs: `bowline-daemon --listen 0.0.0.0:4717` is `bowline-daemon run --listen …`.\n\
-        Exit codes: 0 done, 1 failed, 2 usage, 3 no daemon reachable, 4 refused."
-)]
 struct Cli {
     #[command(flatten)]
     shared: Shared,
@@ -183,8 +179,9 @@ struct RunFlags {
 }
 
 impl Shared {
-    fn settings(self, run: RunFlags) -> Result<Settings, Failure> {
+    fn settings(self, home: Home, run: RunFlags) -> Result<Settings, Failure> {
         Ok(config::load(Overrides {
+            home,
             config: self.config,
             state_dir: self.state_dir,
             log: self.log,
@@ -202,13 +199,18 @@ impl Shared {
 }
 
 /// Parses a command line. Flags of `run` alone mean `run`.
-fn parse(args: Vec<std::ffi::OsString>) -> Result<Cli, clap::Error> {
-    match Cli::try_parse_from(&args) {
+fn parse(program: &Program, args: Vec<OsString>) -> Result<Cli, clap::Error> {
+    let read = |args: &[OsString]| {
+        let mut definition = definition(program);
+        let matches = definition.try_get_matches_from_mut(args)?;
+        Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))
+    };
+    match read(&args) {
         Ok(cli) if cli.command.is_some() => Ok(cli),
         // `run` must be said once, so that its flags and variables are read.
-        Ok(_) => Cli::try_parse_from(with_run(args)),
+        Ok(_) => read(&with_run(args)),
         Err(error) if error.kind() == ErrorKind::UnknownArgument => {
-            Cli::try_parse_from(with_run(args)).map_err(|second| {
+            read(&with_run(args)).map_err(|second| {
                 // Without `run` the first error is the one that fits what was written.
                 if second.kind() == ErrorKind::UnknownArgument {
                     error
@@ -221,14 +223,15 @@ fn parse(args: Vec<std::ffi::OsString>) -> Result<Cli, clap::Error> {
     }
 }
 
-fn with_run(mut args: Vec<std::ffi::OsString>) -> Vec<std::ffi::OsString> {
+fn with_run(mut args: Vec<OsString>) -> Vec<OsString> {
     args.insert(args.len().min(1), "run".into());
     args
 }
 
 /// The whole program: parses the command line, does what it says, says what went wrong.
-pub fn main() -> ExitCode {
-    let cli = match parse(std::env::args_os().collect()) {
+pub(crate) fn main(program: Program, args: Vec<OsString>) -> ExitCode {
+    let name = program.name;
+    let cli = match parse(&program, args) {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
@@ -240,25 +243,26 @@ pub fn main() -> ExitCode {
             return ExitCode::from(exit as u8);
         }
     };
-    match dispatch(cli) {
+    match dispatch(program, cli) {
         Ok(()) => ExitCode::from(Exit::Done as u8),
         Err(failure) => {
-            eprintln!("bowline-daemon: {}", failure.message);
+            eprintln!("{name}: {}", failure.message);
             ExitCode::from(failure.exit as u8)
         }
     }
 }
 
-fn dispatch(cli: Cli) -> Result<(), Failure> {
+fn dispatch(program: Program, cli: Cli) -> Result<(), Failure> {
+    let home = program.home;
     let Cli { shared, command } = cli;
     let socket = |shared: Shared| -> Result<PathBuf, Failure> {
-        Ok(shared.settings(RunFlags::default())?.socket)
+        Ok(shared.settings(home, RunFlags::default())?.socket)
     };
     match command.unwrap_or_else(|| Command::Run(RunFlags::default())) {
-        Command::Run(flags) => run::run(shared.settings(flags)?),
+        Command::Run(flags) => run::run(shared.settings(home, flags)?, program.services),
         Command::Config {
             command: ConfigCommand::Check(flags),
-        } => check(&shared.settings(flags)?),
+        } => check(&shared.settings(home, flags)?),
         Command::Pair { ttl, json } => pair::pair(&socket(shared)?, ttl, json),
         Command::Status { json } => ask::status(&socket(shared)?, json),
         Command::Sessions { json } => ask::sessions(&socket(shared)?, json),
@@ -281,9 +285,17 @@ fn check(settings: &Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The command line's definition, for documentation.
-pub fn definition() -> clap::Command {
+/// The definition of a program's command line.
+fn definition(program: &Program) -> clap::Command {
+    let name = program.name;
     Cli::command()
+        .name(name)
+        .version(program.version)
+        .about(program.about)
+        .after_help(format!(
+            "Without a command it runs: `{name} --listen 0.0.0.0:4717` is `{name} run --listen …`.\n\
+             Exit codes: 0 done, 1 failed, 2 usage, 3 no daemon reachable, 4 refused."
+        ))
 }
 
 #[cfg(test)]
@@ -291,12 +303,30 @@ mod tests {
     use super::*;
 
     fn parsed(line: &str) -> Cli {
-        parse(line.split(' ').map(Into::into).collect()).unwrap()
+        let args = line.split(' ').map(Into::into).collect();
+        parse(&Program::bowline(), args).unwrap()
     }
 
     #[test]
     fn the_command_line_is_well_formed() {
-        definition().debug_assert();
+        definition(&Program::bowline()).debug_assert();
+    }
+
+    #[test]
+    fn a_program_of_an_author_speaks_in_its_own_name() {
+        let program = Program::new("voxel-daemon", "1.2.3").about("Voxels.");
+        let said = |line: &str| {
+            let args = line.split(' ').map(Into::into).collect();
+            parse(&program, args).unwrap_err().to_string()
+        };
+        assert_eq!(said("voxel-daemon --version"), "voxel-daemon 1.2.3\n");
+        let help = said("voxel-daemon --help");
+        assert!(
+            help.starts_with("Voxels.") && help.contains("`voxel-daemon run"),
+            "{help}"
+        );
+        assert!(!help.contains("bowline-daemon"), "{help}");
+        assert!(said("voxel-daemon stats").contains("Usage: voxel-daemon"));
     }
 
     #[test]
@@ -320,9 +350,12 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         let error = |line: &str| {
-            parse(line.split(' ').map(Into::into).collect())
-                .unwrap_err()
-                .to_string()
+            parse(
+                &Program::bowline(),
+                line.split(' ').map(Into::into).collect(),
+            )
+            .unwrap_err()
+            .to_string()
         };
         assert!(error("bowline-daemon --listen nowhere").contains("nowhere"));
         assert!(error("bowline-daemon --lisen 127.0.0.1:0").contains("--lisen"));

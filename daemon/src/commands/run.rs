@@ -24,7 +24,7 @@ struct Listening<'a> {
     address: &'a str,
 }
 
-pub(super) fn run(settings: Settings) -> Result<(), Failure> {
+pub(super) fn run(settings: Settings, services: Services) -> Result<(), Failure> {
     log(&settings)?;
     raise_file_limit();
     // One thread serves everything but the ledger: the least memory and the shortest way for an answer.
@@ -36,7 +36,7 @@ pub(super) fn run(settings: Settings) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         // Armed before anything starts, so that no signal is missed.
         let stop = Stop::arm().map_err(|error| Failure::new(Exit::Failed, error))?;
-        let daemon = Daemon::start(settings, Services::none())
+        let daemon = Daemon::start(settings, services)
             .await
             .map_err(|error| Failure::new(Exit::Failed, error))?;
         announce(&daemon);

@@ -10,7 +10,7 @@ mod settings;
 mod values;
 
 pub use file::FileConfig;
-pub use places::{default_config_file, default_state_dir};
+pub use places::Home;
 pub use resolve::{Overrides, load, resolve};
 pub use settings::{Limits, LogFormat, PromptVia, ProviderKind, ProviderSettings, Settings};
 pub use values::{AdvertisedAddress, Lapse, RelayUrl};

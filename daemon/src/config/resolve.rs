@@ -12,7 +12,7 @@ use super::{
     AdvertisedAddress, ConfigError, DEFAULT_PORT, FileConfig, Lapse, Limits, LogFormat,
     ProviderSettings, RelayUrl, Settings,
     file::FileLimits,
-    places::{default_config_file, default_socket, default_state_dir},
+    places::{Home, default_socket},
 };
 
 /// Longest daemon name in bytes: it travels in every welcome and every QR code.
@@ -21,6 +21,8 @@ const MAX_NAME_BYTES: usize = 128;
 /// What flags and `BOWLINE_…` variables say; `None` or empty where they say nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
+    /// Where things are that nobody names.
+    pub home: Home,
     /// `--config`, `BOWLINE_CONFIG`.
     pub config: Option<PathBuf>,
     /// `--state-dir`, `BOWLINE_STATE_DIR`.
@@ -46,7 +48,11 @@ pub struct Overrides {
 /// # Errors
 /// [`ConfigError`].
 pub fn load(overrides: Overrides) -> Result<Settings, ConfigError> {
-    let file = match overrides.config.clone().or_else(default_config_file) {
+    let file = match overrides
+        .config
+        .clone()
+        .or_else(|| overrides.home.config_file())
+    {
         Some(path) => FileConfig::read(&path)?,
         None => FileConfig::default(),
     };
@@ -61,7 +67,7 @@ pub fn resolve(overrides: Overrides, file: FileConfig) -> Result<Settings, Confi
     let state_dir = overrides
         .state_dir
         .or(file.state_dir)
-        .or_else(default_state_dir)
+        .or_else(|| overrides.home.state_dir())
         .ok_or(ConfigError::NoHome)?;
     let name = overrides.name.or(file.name).unwrap_or_else(machine_name);
     if name.trim().is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
