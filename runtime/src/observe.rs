@@ -13,7 +13,8 @@ pub(crate) fn transition(
     tracing::info!(
         target: "bowline::transition",
         %server_id,
-        session = %session.log_hash(),
+        // The daemon's name for the session, so that both logs can be joined by its hash.
+        session = %session.external().log_hash(),
         machine = transition.machine,
         from = transition.from,
         to = transition.to,
