@@ -277,6 +277,17 @@ impl Directory {
         }
     }
 
+    /// The load that is running.
+    pub const fn running(&self) -> Option<Generation> {
+        match self.state {
+            State::InitialLoading { load, .. } | State::Revalidating { load, .. } => Some(load),
+            State::Idle
+            | State::Ready
+            | State::ErrorBeforeFirstSuccess { .. }
+            | State::ErrorAfterReady { .. } => None,
+        }
+    }
+
     /// Why the last load failed, until another one begins.
     pub const fn error(&self) -> Option<LoadError> {
         match self.state {

@@ -194,6 +194,18 @@ impl State {
         }
     }
 
+    /// Whether a connection may come without anybody's help: there is one, or it is being tried.
+    pub const fn is_hopeful(&self) -> bool {
+        match self {
+            Self::Booting
+            | Self::SelectingActiveConnection { .. }
+            | Self::ConnectingActive { .. }
+            | Self::Online { .. }
+            | Self::Degraded { .. } => true,
+            Self::NoConnections | Self::Error { .. } | Self::Stopped => false,
+        }
+    }
+
     /// The pairs (from, to) that may follow each other; the machine writes no other.
     pub(super) const fn may_become(&self, to: &Self) -> bool {
         use State::{

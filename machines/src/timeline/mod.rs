@@ -402,6 +402,11 @@ impl Timeline {
         self.window.end()
     }
 
+    /// Items before this index are complete: no text of theirs grows any more.
+    pub const fn complete_to(&self) -> u64 {
+        self.window.complete_to()
+    }
+
     /// An item of the window.
     pub fn item(&self, index: u64) -> Option<&TimelineItem> {
         self.window.item(index)

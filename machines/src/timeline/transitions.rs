@@ -23,7 +23,8 @@ impl Timeline {
         self.running() != Some(generation)
     }
 
-    const fn running(&self) -> Option<Generation> {
+    /// The load that is running.
+    pub const fn running(&self) -> Option<Generation> {
         match self.state {
             State::CatchingUp { load, .. } | State::LoadingOlder { load, .. } => Some(load),
             State::Idle | State::Live { .. } | State::Failed { .. } => None,

@@ -102,6 +102,10 @@ impl Window {
         self.oldest > 0 && !self.at_start
     }
 
+    pub(super) const fn complete_to(&self) -> u64 {
+        self.complete_to
+    }
+
     pub(super) fn note_start(&mut self) {
         self.at_start = true;
     }
