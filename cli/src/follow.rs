@@ -117,6 +117,11 @@ async fn step(
             };
             printer.grown(&line, index, &text).await.map(|()| None)
         }
+        Ok(Some(TimelineUpdate::Cleared)) => Err(CliError::failed(
+            "replaced",
+            "the daemon has another timeline of that name now: its state was replaced",
+        )
+        .into()),
         Ok(None) => Err(CliError::failed("cancelled", "the host was forgotten").into()),
         // The path died under a page; the stream asks for it again.
         Err(TimelineError::Call(error)) if is_passing(&error) => {

@@ -13,7 +13,7 @@ pub enum OpenError {
     /// An identity could not be made.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// A defect.
+    /// A defect, of the caller perhaps.
     #[error("internal error: {0}")]
     Internal(String),
 }

@@ -36,7 +36,15 @@ pub struct Runtime {
 
 struct Inner {
     context: HostContext,
-    hosts: Mutex<BTreeMap<ServerId, Host>>,
+    hosts: Mutex<Hosts>,
+}
+
+/// The hosts that have a driver.
+#[derive(Default)]
+struct Hosts {
+    known: BTreeMap<ServerId, Host>,
+    /// Nothing begins any more.
+    closed: bool,
 }
 
 /// An intent on its way.
@@ -61,6 +69,7 @@ impl Runtime {
     ///
     /// # Errors
     /// [`OpenError`] names the file and says what to do; a corrupt identity is never replaced (INV-9).
+    /// [`OpenError::Internal`] outside of a tokio runtime.
     pub fn open(
         folder: impl Into<std::path::PathBuf>,
         settings: RuntimeSettings,
@@ -80,6 +89,8 @@ impl Runtime {
         connector: Arc<dyn Connector>,
         settings: RuntimeSettings,
     ) -> Result<Self, OpenError> {
+        tokio::runtime::Handle::try_current()
+            .map_err(|_| OpenError::Internal("opened outside of a tokio runtime".into()))?;
         let profile = Profile::load_or_create(storage.as_ref())?;
         let seed = match settings.seed {
             Some(seed) => seed,
@@ -100,9 +111,12 @@ impl Runtime {
             seed,
             hub: Arc::new(SnapshotHub::new()),
         };
-        let mut hosts = BTreeMap::new();
+        let mut hosts = Hosts::default();
         for record in known {
-            hosts.insert(record.server_id.clone(), Host::start(&context, record)?);
+            let server_id = record.server_id.clone();
+            hosts
+                .known
+                .insert(server_id, Host::start(&context, record)?);
         }
         Ok(Self {
             inner: Arc::new(Inner {
@@ -112,7 +126,7 @@ impl Runtime {
         })
     }
 
-    fn hosts(&self) -> MutexGuard<'_, BTreeMap<ServerId, Host>> {
+    fn hosts(&self) -> MutexGuard<'_, Hosts> {
         self.inner
             .hosts
             .lock()
@@ -120,7 +134,7 @@ impl Runtime {
     }
 
     fn host(&self, server_id: &ServerId) -> Option<Host> {
-        self.hosts().get(server_id).cloned()
+        self.hosts().known.get(server_id).cloned()
     }
 
     /// Who this install is.
@@ -148,6 +162,9 @@ impl Runtime {
     /// # Errors
     /// [`PairError`]; nothing is stored then.
     pub async fn pair(&self, offer: &Offer) -> Result<HostRecord, PairError> {
+        if self.hosts().closed {
+            return Err(PairError::Closed);
+        }
         let context = &self.inner.context;
         let mut record = HostRecord::from_offer(offer);
         let dialers = record
@@ -164,22 +181,36 @@ impl Runtime {
         if !name.is_empty() {
             record.name = name;
         }
-        self.keep(&record)?;
+        let known = self.keep(&record)?;
+        if let Some(host) = known {
+            host.paired(record.clone()).await;
+        }
         Ok(record)
     }
 
-    /// Stores a proved host and starts its driver.
-    fn keep(&self, record: &HostRecord) -> Result<(), PairError> {
-        registry::add(self.inner.context.storage.as_ref(), record)?;
+    /// Stores a proved host and starts its driver; hands out the driver that it has already.
+    fn keep(&self, record: &HostRecord) -> Result<Option<Host>, PairError> {
+        let context = &self.inner.context;
         let mut hosts = self.hosts();
-        match hosts.get(&record.server_id) {
-            Some(host) => host.command(HostCommand::Paired(record.clone())),
-            None => {
-                let host = Host::start(&self.inner.context, record.clone())?;
-                hosts.insert(record.server_id.clone(), host);
-            }
+        if hosts.closed {
+            return Err(PairError::Closed);
         }
-        Ok(())
+        let known = hosts.known.get(&record.server_id).cloned();
+        let new = match known {
+            Some(_) => None,
+            None => Some(Host::start(context, record.clone())?),
+        };
+        if let Err(error) = registry::add(context.storage.as_ref(), record) {
+            if let Some(new) = new {
+                new.stop(false);
+                context.hub.remove(&record.server_id);
+            }
+            return Err(error.into());
+        }
+        if let Some(new) = new {
+            hosts.known.insert(record.server_id.clone(), new);
+        }
+        Ok(known)
     }
 
     /// Forgets a host: its key, its addresses and the intents that wait for it. True if it was known.
@@ -187,10 +218,14 @@ impl Runtime {
     /// # Errors
     /// When the registry cannot be written; the host is then still known.
     pub fn forget(&self, server_id: &ServerId) -> Result<bool, crate::storage::StorageError> {
-        registry::remove(self.inner.context.storage.as_ref(), server_id)?;
-        let removed = self.hosts().remove(server_id);
+        let context = &self.inner.context;
+        // Held throughout, so that a pairing at the same time comes before or after.
+        let mut hosts = self.hosts();
+        registry::remove(context.storage.as_ref(), server_id)?;
+        let removed = hosts.known.remove(server_id);
         if let Some(host) = &removed {
             host.stop(true);
+            context.hub.remove(server_id);
         }
         Ok(removed.is_some())
     }
@@ -201,9 +236,14 @@ impl Runtime {
     /// # Errors
     /// [`IntentError`]; nothing is kept then.
     pub fn send(&self, server_id: &ServerId, intent: Intent) -> Result<Submitted, IntentError> {
-        let host = self
-            .host(server_id)
-            .ok_or_else(|| IntentError::UnknownHost(server_id.clone()))?;
+        let host = {
+            let hosts = self.hosts();
+            if hosts.closed {
+                return Err(IntentError::Closed);
+            }
+            hosts.known.get(server_id).cloned()
+        };
+        let host = host.ok_or_else(|| IntentError::UnknownHost(server_id.clone()))?;
         let id = IntentId::from_uuid(uuid::Uuid::now_v7());
         let (method, params) = intent.into_request(id)?;
         let outcome = host.submit(Record {
@@ -215,11 +255,11 @@ impl Runtime {
         Ok(Submitted { id, outcome })
     }
 
-    /// Asks the host something that changes nothing. Waits for the host to be online, at most the request
-    /// deadline.
+    /// Asks the host something that changes nothing. If the host is away, waits for as long as a connect may take
+    /// (15 s), and not at all while nothing is being tried. At most 30 s in all.
     ///
     /// # Errors
-    /// [`CallError`].
+    /// [`CallError`]; `Disconnected` at once when the connection dies under the question (INV-13).
     pub async fn query<P: Serialize + ?Sized, R: DeserializeOwned>(
         &self,
         server_id: &ServerId,
@@ -249,7 +289,7 @@ impl Runtime {
         self.tell_all(|| HostCommand::Refresh);
     }
 
-    /// The user wants that path, or the best one with `None`.
+    /// The user wants that path, or the best one with `None`. A path that the host does not have changes nothing.
     pub fn select_path(&self, server_id: &ServerId, address: Option<Address>) {
         if let Some(host) = self.host(server_id) {
             host.command(HostCommand::Select(address));
@@ -272,7 +312,7 @@ impl Runtime {
     }
 
     fn tell_all(&self, command: impl Fn() -> HostCommand) {
-        for host in self.hosts().values() {
+        for host in self.hosts().known.values() {
             host.command(command());
         }
     }
@@ -280,7 +320,11 @@ impl Runtime {
     /// Ends every connection and waits until the drivers are done, a few seconds at most. Intents without an
     /// outcome stay kept.
     pub async fn close(&self) {
-        let hosts: Vec<Host> = std::mem::take(&mut *self.hosts()).into_values().collect();
+        let hosts: Vec<Host> = {
+            let mut hosts = self.hosts();
+            hosts.closed = true;
+            std::mem::take(&mut hosts.known).into_values().collect()
+        };
         for host in &hosts {
             host.stop(false);
         }
@@ -296,6 +340,7 @@ impl Drop for Inner {
             .hosts
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner)
+            .known
             .values()
         {
             host.stop(false);

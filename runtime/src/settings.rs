@@ -32,6 +32,15 @@ pub(crate) const RECENT_OUTCOMES: usize = 64;
 pub(crate) const INTENT_RETRY: Duration = Duration::from_millis(500);
 /// Queries that wait for a host to be online; over it they are answered with `NotConnected`.
 pub(crate) const WAITING_QUERIES: usize = 256;
+/// How long a query waits for a host that is being tried: as long as a whole connect may take. Then it is
+/// answered with `NotConnected`, and at once where nothing is tried.
+pub(crate) const QUERY_WAIT: Duration = bowline_protocol::limits::CONNECT_DEADLINE;
+/// Commands that a host's driver takes before it looks at anything else.
+pub(crate) const COMMANDS_PER_TURN: usize = 64;
+/// Pause before a follower asks again for what it could not be given.
+pub(crate) const FOLLOWER_RETRY: Duration = Duration::from_millis(300);
+/// Items of a timeline that a follower may have in part; the oldest of more stay as they are.
+pub(crate) const GROWING_ITEMS: usize = 4_096;
 /// Timelines open at once on one host; over it the call is refused.
 pub(crate) const OPEN_TIMELINES: usize = 64;
 /// Agents asked for in one page of the directory.

@@ -132,40 +132,72 @@ pub struct Counters {
 /// Where host drivers publish and UIs subscribe. Publishing happens under one lock, so that revisions reach
 /// subscribers in order.
 pub(crate) struct SnapshotHub {
-    hosts: Mutex<BTreeMap<ServerId, Arc<HostSnapshot>>>,
+    shown: Mutex<Shown>,
     current: watch::Sender<Arc<Snapshot>>,
 }
+
+#[derive(Default)]
+struct Shown {
+    hosts: BTreeMap<ServerId, Place>,
+    last: Publisher,
+}
+
+/// A host's place: only the driver that it belongs to fills it.
+struct Place {
+    publisher: Publisher,
+    host: Option<Arc<HostSnapshot>>,
+}
+
+/// A driver, as the hub knows it. One that was replaced may still be ending when its successor begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Publisher(u64);
 
 impl SnapshotHub {
     pub(crate) fn new() -> Self {
         Self {
-            hosts: Mutex::default(),
+            shown: Mutex::default(),
             current: watch::channel(Arc::default()).0,
         }
     }
 
-    pub(crate) fn publish(&self, host: HostSnapshot) {
+    /// Makes a place for a host, to be filled by the driver that is given the answer.
+    pub(crate) fn register(&self, server_id: &ServerId) -> Publisher {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let publisher = Publisher(shown.last.0 + 1);
+        shown.last = publisher;
+        let place = Place {
+            publisher,
+            host: None,
+        };
+        shown.hosts.insert(server_id.clone(), place);
+        publisher
+    }
+
+    pub(crate) fn publish(&self, publisher: Publisher, host: HostSnapshot) {
         self.change(|hosts| {
-            if hosts
-                .get(&host.server_id)
-                .is_some_and(|known| **known == host)
-            {
+            let Some(place) = hosts.get_mut(&host.server_id) else {
+                return false;
+            };
+            let is_new = place.host.as_deref() != Some(&host);
+            if place.publisher != publisher || !is_new {
                 return false;
             }
-            hosts.insert(host.server_id.clone(), Arc::new(host));
+            place.host = Some(Arc::new(host));
             true
         });
     }
 
+    /// Forgets a host; what its driver still publishes is dropped.
     pub(crate) fn remove(&self, server_id: &ServerId) {
         self.change(|hosts| hosts.remove(server_id).is_some());
     }
 
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<ServerId, Arc<HostSnapshot>>) -> bool) {
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        if change(&mut hosts) {
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<ServerId, Place>) -> bool) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if change(&mut shown.hosts) {
             let rev = self.current.borrow().rev + 1;
-            let hosts = hosts.values().cloned().collect();
+            let hosts = shown.hosts.values();
+            let hosts = hosts.filter_map(|place| place.host.clone()).collect();
             self.current.send_replace(Arc::new(Snapshot { rev, hosts }));
         }
     }

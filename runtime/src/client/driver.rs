@@ -14,23 +14,22 @@ use bowline_machines::{
     client::{ClientConfig, DaemonClient as Machine, Effect, Input, State},
 };
 use bowline_protocol::{
-    Purpose, Reason,
+    Epoch, Purpose,
     handshake::Accepted,
     methods::{Ack, Empty, name},
-    rpc::{self, Incoming, Text},
     session_event::Sequenced,
 };
 use tokio::sync::mpsc;
 
 use super::{
-    Call, ClientEvent, ClientOwner, Control, Dialer,
-    waiters::{Waiter, Waiters},
+    Call, ClientEvent, ClientOwner, Dialer,
+    orders::{Desk, Orders},
+    waiters::Waiters,
 };
 use crate::{
     clock::{Alarm, Clock},
-    error::{CallError, Failure},
+    error::Failure,
     observe,
-    settings::{EVENTS_PER_TURN, MESSAGES_PER_TURN},
     transport::{BoxFuture, Closed, link::Link},
 };
 
@@ -41,27 +40,31 @@ pub(super) struct Driver<O: ClientOwner> {
     dialer: Dialer,
     owner: O,
     label: Generation,
-    machine: Machine,
+    pub(super) machine: Machine,
     clock: Clock,
     alarm: Alarm,
-    calls: mpsc::Receiver<Call>,
-    control: mpsc::Receiver<Control>,
+    pub(super) calls: mpsc::Receiver<Call>,
+    orders: Arc<Desk>,
     dialing: Option<(Generation, BoxFuture<Dialed>)>,
-    link: Option<(Generation, Link)>,
-    max_in_flight: usize,
-    waiters: Waiters,
+    pub(super) link: Option<(Generation, Link)>,
+    pub(super) max_in_flight: usize,
+    /// The numbering of this connection's events.
+    epoch: Option<Epoch>,
+    pub(super) waiters: Waiters,
     /// Something is queued on the link that was not flushed.
-    unflushed: bool,
+    pub(super) unflushed: bool,
+    /// Why the link can send no more, before anybody was told.
+    pub(super) broken: Option<Closed>,
     /// Set once disposal was asked for: no more requests; the end at the latest then.
-    drain_until: Option<Moment>,
+    pub(super) drain_until: Option<Moment>,
     /// Events of this turn, then what the owner's inbox had no room for.
-    events: Vec<Sequenced>,
-    reports: VecDeque<ClientEvent>,
+    pub(super) events: Vec<Sequenced>,
+    pub(super) reports: VecDeque<ClientEvent>,
     room: Option<BoxFuture<Permit<O::Item>>>,
     failure: Option<Failure>,
     /// Working space, reused.
-    text: Vec<u8>,
-    buffer: Vec<u8>,
+    pub(super) text: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
 }
 
 impl<O: ClientOwner> Driver<O> {
@@ -71,7 +74,7 @@ impl<O: ClientOwner> Driver<O> {
         label: Generation,
         owner: O,
         calls: mpsc::Receiver<Call>,
-        control: mpsc::Receiver<Control>,
+        orders: Arc<Desk>,
     ) -> Self {
         Self {
             dialer,
@@ -81,12 +84,14 @@ impl<O: ClientOwner> Driver<O> {
             clock: Clock::start(),
             alarm: Alarm::default(),
             calls,
-            control,
+            orders,
             dialing: None,
             link: None,
             max_in_flight: 0,
+            epoch: None,
             waiters: Waiters::default(),
             unflushed: false,
+            broken: None,
             drain_until: None,
             events: Vec::new(),
             reports: VecDeque::new(),
@@ -100,16 +105,20 @@ impl<O: ClientOwner> Driver<O> {
     pub(super) async fn run(mut self) {
         loop {
             poll_fn(|cx| self.poll_turn(cx)).await;
-            if matches!(self.machine.state(), State::Disposed) && self.reports.is_empty() {
+            if self.is_over() && self.reports.is_empty() {
                 return;
             }
         }
     }
 
+    const fn is_over(&self) -> bool {
+        matches!(self.machine.state(), State::Disposed)
+    }
+
     /// One turn: everything that is waiting, then one flush. Pending when nothing happened.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = self.clock.now();
-        let mut progress = self.poll_control(cx, now);
+        let mut progress = self.poll_orders(cx, now);
         progress |= self.poll_dialing(cx, now);
         progress |= self.poll_reports(cx);
         // What the owner has no room for must not pile up here: the socket waits instead.
@@ -127,26 +136,47 @@ impl<O: ClientOwner> Driver<O> {
         }
     }
 
-    fn poll_control(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
-        let mut progress = false;
-        // Once disposed of there is nobody to listen to.
-        while self.drain_until.is_none()
-            && let Poll::Ready(control) = self.control.poll_recv(cx)
-        {
-            progress = true;
-            match control {
-                Some(Control::Connect) => self.machine.handle(now, Input::ConnectRequest),
-                Some(Control::CheckLiveness) => self.machine.handle(now, Input::CheckLiveness),
-                Some(Control::Promoted) => self.machine.handle(now, Input::Promoted),
-                Some(Control::Background(true)) => self.machine.handle(now, Input::Background),
-                Some(Control::Background(false)) => self.machine.handle(now, Input::Foreground),
-                Some(Control::Ack(seq)) => self.notify(name::SESSION_ACK, &Ack { seq }),
-                Some(Control::Dispose { drain }) => self.drain_until = Some(now + drain),
-                None => self.drain_until = Some(now),
+    fn poll_orders(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
+        let Poll::Ready(orders) = self.orders.poll_take(cx) else {
+            return false;
+        };
+        let Orders {
+            background,
+            promoted,
+            connect,
+            check_liveness,
+            ack,
+            dispose,
+        } = orders;
+        // Once it is to go, it only matters how soon.
+        if self.drain_until.is_none() {
+            let background = background.map(|is_background| {
+                if is_background {
+                    Input::Background
+                } else {
+                    Input::Foreground
+                }
+            });
+            let promoted = promoted.then_some(Input::Promoted);
+            let connect = connect.then_some(Input::ConnectRequest);
+            let check = check_liveness.then_some(Input::CheckLiveness);
+            for input in [background, promoted, connect, check].into_iter().flatten() {
+                self.machine.handle(now, input);
+                self.execute(now);
             }
-            self.execute(now);
+            if let Some(ack) = ack.filter(|ack| self.epoch.as_ref() == Some(&ack.epoch)) {
+                self.notify(name::SESSION_ACK, &Ack { seq: ack.last_seq });
+            }
         }
-        progress
+        if let Some(drain) = dispose {
+            self.drain_by(now + drain);
+        }
+        true
+    }
+
+    fn drain_by(&mut self, moment: Moment) {
+        let sooner = self.drain_until.map_or(moment, |at| at.min(moment));
+        self.drain_until = Some(sooner);
     }
 
     fn poll_dialing(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
@@ -161,6 +191,7 @@ impl<O: ClientOwner> Driver<O> {
         match dialed {
             Ok((link, accepted)) => {
                 self.max_in_flight = accepted.limits.max_in_flight.max(1) as usize;
+                self.epoch = accepted.session.as_ref().map(|one| one.epoch.clone());
                 self.link = Some((generation, link));
                 self.failure = None;
                 // Only with this does anything change on the daemon, so it goes out before all else.
@@ -193,170 +224,20 @@ impl<O: ClientOwner> Driver<O> {
         true
     }
 
-    fn poll_link(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
-        let mut progress = false;
-        let mut buffer = std::mem::take(&mut self.buffer);
-        for _ in 0..MESSAGES_PER_TURN {
-            let Some((generation, link)) = &mut self.link else {
-                break;
-            };
-            let generation = *generation;
-            let Poll::Ready(received) = link.poll_recv(cx, &mut buffer) else {
-                break;
-            };
-            progress = true;
-            let outcome = match received {
-                Ok(text) => {
-                    self.machine.handle(now, Input::Received { generation });
-                    self.receive(text)
-                }
-                Err(closed) => Err(closed),
-            };
-            if let Err(closed) = outcome {
-                self.ended(now, generation, closed);
-                break;
-            }
-            if self.events.len() >= EVENTS_PER_TURN {
-                break;
-            }
-        }
-        self.buffer = buffer;
-        if !self.events.is_empty() {
-            let events = std::mem::take(&mut self.events);
-            self.reports.push_back(ClientEvent::Events(events));
-        }
-        progress
-    }
-
-    /// Takes one text apart.
-    fn receive(&mut self, text: &[u8]) -> Result<(), Closed> {
-        match rpc::parse(text).map_err(|_| Closed::from(Reason::BadRequest))? {
-            Text::Single(incoming) => self.incoming(incoming),
-            Text::Batch(batch) => batch.into_iter().try_for_each(|one| self.incoming(one)),
-        }
-    }
-
-    fn incoming(&mut self, incoming: Incoming<'_>) -> Result<(), Closed> {
-        match incoming {
-            Incoming::Response(response) => {
-                if let Some(id) = response.id.as_u64() {
-                    let outcome = response
-                        .outcome
-                        .map(ToOwned::to_owned)
-                        .map_err(CallError::Rpc);
-                    self.waiters.answer(id, outcome);
-                }
-            }
-            Incoming::Notification(notification) if notification.method == name::SESSION_EVENT => {
-                let params = notification.params.map_or("null", |params| params.get());
-                match serde_json::from_str::<Sequenced>(params) {
-                    Ok(event) => self.events.push(event),
-                    Err(error) => {
-                        tracing::warn!(%error, "a malformed event");
-                        return Err(Reason::BadRequest.into());
-                    }
-                }
-            }
-            // A later daemon may say more; this version has no use for it.
-            Incoming::Notification(_) | Incoming::Request(_) | Incoming::Invalid { .. } => {}
-        }
-        Ok(())
-    }
-
-    fn poll_calls(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
-        let mut progress = false;
-        loop {
-            let draining = self.drain_until.is_some();
-            if draining {
-                self.calls.close();
-            }
-            if let Some((_, link)) = &mut self.link {
-                // Back-pressure: callers wait while too much is in flight or unwritten.
-                if self.waiters.len() >= self.max_in_flight || link.poll_ready(cx).is_pending() {
-                    return progress;
-                }
-            } else if self.can_still_connect() {
-                return progress;
-            }
-            let Poll::Ready(Some(call)) = self.calls.poll_recv(cx) else {
-                return progress;
-            };
-            progress = true;
-            self.send(now, call);
-        }
-    }
-
-    /// Whether a call that waits may yet be sent. Otherwise it is answered at once (INV-12).
-    fn can_still_connect(&self) -> bool {
-        self.drain_until.is_none() && matches!(self.machine.state(), State::Connecting { .. })
-    }
-
-    fn send(&mut self, now: Moment, call: Call) {
-        let Some((generation, link)) = &mut self.link else {
-            let _ = call.reply.send(Err(CallError::NotConnected));
-            return;
-        };
-        let generation = *generation;
-        if call.params.get().len() + call.method.len() + 64 > link.max_message() {
-            let error =
-                CallError::Malformed("the request is over the daemon's message limit".into());
-            let _ = call.reply.send(Err(error));
-            return;
-        }
-        let id = self.waiters.add(now, Waiter::Caller(call.reply));
-        self.text.clear();
-        let queued = rpc::write_request(&mut self.text, id, &call.method, &call.params)
-            .map_err(|_| Closed::from(Reason::BadRequest))
-            .and_then(|()| link.queue(&self.text));
-        self.unflushed = true;
-        if let Err(closed) = queued {
-            self.ended(now, generation, closed);
-        }
-    }
-
-    fn notify<P: serde::Serialize>(&mut self, method: &str, params: &P) {
-        let Some((_, link)) = &mut self.link else {
-            return;
-        };
-        self.text.clear();
-        // A failure to queue shows itself when the link is read next.
-        if rpc::write_notification(&mut self.text, method, params).is_ok() {
-            let _ = link.queue(&self.text);
-            self.unflushed = true;
-        }
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
-        let Some((generation, link)) = &mut self.link else {
-            return false;
-        };
-        if !self.unflushed {
-            return false;
-        }
-        let generation = *generation;
-        match link.poll_flush(cx) {
-            Poll::Pending => false,
-            Poll::Ready(Ok(())) => {
-                self.unflushed = false;
-                false
-            }
-            Poll::Ready(Err(closed)) => {
-                self.ended(now, generation, closed);
-                true
-            }
-        }
-    }
-
     fn poll_timers(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
+        if self.is_over() {
+            // Only the owner's inbox is waited for.
+            return false;
+        }
         let drained = self
             .drain_until
             .is_some_and(|deadline| deadline <= now || self.waiters.is_empty());
-        if drained && !matches!(self.machine.state(), State::Disposed) {
+        if drained {
             self.machine.handle(now, Input::Dispose);
             return true;
         }
         let next = [
-            self.machine.poll_timeout(),
+            self.machine_deadline(),
             self.waiters.deadline(),
             self.drain_until,
         ]
@@ -367,20 +248,24 @@ impl<O: ClientOwner> Driver<O> {
             return false;
         }
         self.waiters.expire(now);
-        if self
-            .machine
-            .poll_timeout()
-            .is_some_and(|deadline| deadline <= now)
-        {
+        if self.machine_deadline().is_some_and(|at| at <= now) {
             self.machine.handle_timeout(now);
         }
         true
     }
 
+    /// When the machine wants to be called. While the owner has no room nothing is read, so that silence is no
+    /// sign that the peer is gone; what it said meanwhile is read first.
+    fn machine_deadline(&self) -> Option<Moment> {
+        let is_deaf =
+            !self.reports.is_empty() && matches!(self.machine.state(), State::Connected { .. });
+        self.machine.poll_timeout().filter(|_| !is_deaf)
+    }
+
     /// The link ended, for that reason.
-    fn ended(&mut self, now: Moment, generation: Generation, closed: Closed) {
-        self.link = None;
-        self.unflushed = false;
+    pub(super) fn ended(&mut self, now: Moment, generation: Generation, closed: Closed) {
+        self.report_events();
+        self.drop_link();
         self.failure = Some(closed.reason.into());
         let Closed {
             reason,
@@ -397,6 +282,14 @@ impl<O: ClientOwner> Driver<O> {
         self.execute(now);
     }
 
+    /// Forgets the link and what belongs to it; hands it out to be closed.
+    fn drop_link(&mut self) -> Option<Link> {
+        self.unflushed = false;
+        self.broken = None;
+        self.epoch = None;
+        self.link.take().map(|(_, link)| link)
+    }
+
     /// Does what the machine wants and logs what it did.
     fn execute(&mut self, now: Moment) {
         while let Some(effect) = self.machine.poll_effect() {
@@ -409,8 +302,9 @@ impl<O: ClientOwner> Driver<O> {
                 Effect::CloseTransport { generation, reason } => {
                     // Dropping a dial ends it; a link is closed politely by a task of its own.
                     self.dialing.take_if(|(dialing, _)| *dialing == generation);
-                    if let Some((_, link)) = self.link.take_if(|(open, _)| *open == generation) {
-                        self.unflushed = false;
+                    if matches!(self.link, Some((open, _)) if open == generation)
+                        && let Some(link) = self.drop_link()
+                    {
                         tokio::spawn(link.close(reason));
                     }
                 }
@@ -426,17 +320,6 @@ impl<O: ClientOwner> Driver<O> {
         }
         if changed && !matches!(self.machine.state(), State::Connected { .. }) {
             self.report_state(None);
-        }
-    }
-
-    fn ping(&mut self, now: Moment) {
-        let id = self.waiters.add(now, Waiter::Ping);
-        if let Some((_, link)) = &mut self.link {
-            self.text.clear();
-            if rpc::write_request(&mut self.text, id, name::SYSTEM_PING, &Empty {}).is_ok() {
-                let _ = link.queue(&self.text);
-                self.unflushed = true;
-            }
         }
     }
 
@@ -469,7 +352,7 @@ impl<O: ClientOwner> Driver<O> {
                 // Nobody owns this client any more.
                 (Err(_), _) | (_, None) => {
                     self.reports.clear();
-                    self.drain_until.get_or_insert(self.clock.now());
+                    self.drain_by(self.clock.now());
                 }
             }
         }

@@ -4,6 +4,9 @@
 
 mod dial;
 mod driver;
+mod orders;
+mod receive;
+mod send;
 mod waiters;
 
 pub use dial::{Cursor, Dialer};
@@ -14,21 +17,25 @@ use bowline_machines::{
     Generation,
     client::{ClientConfig, State},
 };
-use bowline_protocol::{handshake::Accepted, session_event::Sequenced};
+use bowline_protocol::{Resume, handshake::Accepted, session_event::Sequenced};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 
+use self::orders::{Desk, Handle, Orders};
 use crate::{
     error::{CallError, Failure},
-    settings::REQUEST_QUEUE,
+    settings::{REQUEST_QUEUE, REQUEST_TIMEOUT},
 };
 
 /// Handle of one client. Dropping every handle disposes of the client.
 #[derive(Clone, Debug)]
 pub struct DaemonClient {
     calls: mpsc::Sender<Call>,
-    control: mpsc::Sender<Control>,
+    orders: Arc<Handle>,
 }
 
 /// What a client tells its owner, in order.
@@ -78,16 +85,6 @@ pub(crate) struct Call {
     pub(crate) reply: oneshot::Sender<Result<Box<RawValue>, CallError>>,
 }
 
-#[derive(Debug)]
-pub(crate) enum Control {
-    Connect,
-    CheckLiveness,
-    Promoted,
-    Background(bool),
-    Ack(u64),
-    Dispose { drain: Duration },
-}
-
 /// The answer to one request, to be awaited.
 pub type Answer = oneshot::Receiver<Result<Box<RawValue>, CallError>>;
 
@@ -101,49 +98,53 @@ impl DaemonClient {
         owner: O,
     ) -> Self {
         let (calls, calls_in) = mpsc::channel(REQUEST_QUEUE);
-        // Commands are few and idempotent; a full queue means that one like it is waiting.
-        let (control, control_in) = mpsc::channel(16);
-        tokio::spawn(driver::Driver::new(dialer, config, label, owner, calls_in, control_in).run());
-        Self { calls, control }
+        let desk = Arc::new(Desk::default());
+        let driver = driver::Driver::new(dialer, config, label, owner, calls_in, desk.clone());
+        tokio::spawn(driver.run());
+        let orders = Arc::new(Handle(desk));
+        Self { calls, orders }
     }
 
     /// Connects unless connected, connecting or disposed of.
     pub fn ensure_connected(&self) {
-        self.tell(Control::Connect);
+        self.tell(|orders| orders.connect = true);
     }
 
     /// Checks the connection now, with a deadline of seconds (lesson 3).
     pub fn check_liveness(&self) {
-        self.tell(Control::CheckLiveness);
+        self.tell(|orders| orders.check_liveness = true);
     }
 
     /// Tells that this client is the active one now: from here on it retries by itself.
     pub fn promoted(&self) {
-        self.tell(Control::Promoted);
+        self.tell(|orders| orders.promoted = true);
     }
 
     /// Tells whether the app is in the background.
     pub fn set_background(&self, background: bool) {
-        self.tell(Control::Background(background));
+        self.tell(|orders| orders.background = Some(background));
     }
 
-    /// Acknowledges events up to and including `seq`.
-    pub fn ack(&self, seq: u64) {
-        self.tell(Control::Ack(seq));
+    /// Acknowledges events up to and including the cursor's. One of another epoch than the connection's says
+    /// nothing about its events and is dropped.
+    pub fn ack(&self, cursor: Resume) {
+        self.tell(|orders| orders.ack = Some(cursor));
     }
 
     /// Takes no more requests, lets those in flight finish for at most `drain`, then ends for good.
     pub fn dispose(&self, drain: Duration) {
-        self.tell(Control::Dispose { drain });
+        self.tell(|orders| {
+            let sooner = orders.dispose.map_or(drain, |other| other.min(drain));
+            orders.dispose = Some(sooner);
+        });
     }
 
-    fn tell(&self, control: Control) {
-        if self.control.try_send(control).is_err() {
-            tracing::debug!("a client's command queue is full or closed");
-        }
+    fn tell(&self, order: impl FnOnce(&mut Orders)) {
+        self.orders.0.give(order);
     }
 
-    /// Queues a request without waiting; `None` when the queue is full or the client is over.
+    /// Queues a request without waiting; `None` when the queue is full or the client is over. Whoever drops the
+    /// answer before the request was sent takes the request back. The wait for the answer is the caller's to bound.
     pub fn try_request(
         &self,
         method: impl Into<Cow<'static, str>>,
@@ -158,7 +159,7 @@ impl DaemonClient {
         self.calls.try_send(call).ok().map(|()| answer)
     }
 
-    /// Sends a request and waits for its answer, at most the request deadline.
+    /// Sends a request and waits for its answer, at most the request deadline, waiting for its turn included.
     ///
     /// # Errors
     /// [`CallError`]; after `Disconnected` and `Timeout` it is unknown whether the request had an effect.
@@ -173,11 +174,16 @@ impl DaemonClient {
             params,
             reply,
         };
-        self.calls
-            .send(call)
+        let answered = async {
+            self.calls
+                .send(call)
+                .await
+                .map_err(|_| CallError::NotConnected)?;
+            answer.await.map_err(|_| CallError::NotConnected)?
+        };
+        timeout(REQUEST_TIMEOUT, answered)
             .await
-            .map_err(|_| CallError::NotConnected)?;
-        answer.await.map_err(|_| CallError::NotConnected)?
+            .unwrap_or(Err(CallError::Timeout))
     }
 
     /// [`DaemonClient::request`] with typed parameters and result.

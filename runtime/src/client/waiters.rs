@@ -17,6 +17,9 @@ pub(super) enum Waiter {
     Ping,
 }
 
+/// Deadlines of answered requests that may pile up behind one that is not answered.
+const ANSWERED: usize = 64;
+
 /// The waiters of one connection. At most `limits.maxInFlight` of the welcome.
 #[derive(Default)]
 pub(super) struct Waiters {
@@ -88,6 +91,10 @@ impl Waiters {
             }
             self.deadlines.pop_front();
         }
+        if self.deadlines.len() > ANSWERED + 2 * self.waiting.len() {
+            let waiting = &self.waiting;
+            self.deadlines.retain(|(_, id)| waiting.contains_key(id));
+        }
     }
 }
 
@@ -122,5 +129,18 @@ mod tests {
             CallError::Disconnected(Reason::HeartbeatTimeout)
         );
         assert!(waiters.is_empty() && waiters.deadline().is_none());
+    }
+
+    #[test]
+    fn a_request_without_an_answer_makes_the_deadlines_of_others_no_longer() {
+        let mut waiters = Waiters::default();
+        let start = Moment::from_millis(0);
+        let slow = waiters.add(start, Waiter::Ping);
+        for _ in 0..100_000 {
+            let id = waiters.add(start, Waiter::Ping);
+            waiters.answer(id, Err(CallError::Timeout));
+        }
+        assert!(waiters.deadlines.len() <= ANSWERED + 3);
+        assert_eq!(waiters.deadlines.front().map(|(_, id)| *id), Some(slow));
     }
 }

@@ -6,7 +6,7 @@ use bowline_machines::{Generation, client};
 use bowline_protocol::{Epoch, handshake::Accepted};
 use tokio::sync::mpsc;
 
-use super::driver::HostEvent;
+use super::events::HostEvent;
 use crate::client::{ClientEvent, ClientOwner, DaemonClient};
 
 /// One client as its host sees it.

@@ -16,14 +16,14 @@ use bowline_protocol::{
 
 use super::{
     clients::{Slot, Tag},
-    driver::{Driver, HostEvent},
+    driver::Driver,
+    events::HostEvent,
     loads,
     probe::probe,
 };
 use crate::{
     client::{DaemonClient, to_raw},
     observe,
-    transport::Address,
 };
 
 impl Driver {
@@ -35,17 +35,7 @@ impl Driver {
         while let Some(directory::Effect::Load { generation, cursor }) =
             self.directory.poll_effect()
         {
-            let (client, inbox) = (self.online(), self.inbox_sender.clone());
-            tokio::spawn(async move {
-                let result = loads::directory(client, cursor).await;
-                // The host is gone: nobody wants the answer.
-                let _ = inbox
-                    .send(HostEvent::Directory {
-                        load: generation,
-                        result,
-                    })
-                    .await;
-            });
+            self.load_directory(generation, cursor);
         }
         while let Some((agent_id, effect)) = self.timelines.poll_effect() {
             self.timeline_effect(agent_id, effect);
@@ -102,10 +92,6 @@ impl Driver {
         }
     }
 
-    pub(super) fn address(&self, connection: ConnectionId) -> Option<&Address> {
-        self.addresses.get(usize::try_from(connection.0).ok()?)
-    }
-
     fn start_probe(&mut self, cycle: u64, connection: ConnectionId, delay: Duration) {
         let Some(address) = self.address(connection) else {
             return;
@@ -158,33 +144,50 @@ impl Driver {
         );
     }
 
-    fn timeline_effect(&mut self, agent_id: AgentId, effect: timeline::Effect) {
+    pub(super) fn load_directory(&self, load: Generation, cursor: Option<String>) {
+        let (client, inbox) = (self.online(), self.inbox_sender.clone());
+        let attach = self.attaches;
+        tokio::spawn(async move {
+            let result = loads::directory(client, cursor.clone()).await;
+            let event = HostEvent::Directory {
+                load,
+                cursor,
+                attach,
+                result,
+            };
+            // The host is gone: nobody wants the answer.
+            let _ = inbox.send(event).await;
+        });
+    }
+
+    pub(super) fn timeline_effect(&self, agent_id: AgentId, effect: timeline::Effect) {
         match effect {
             timeline::Effect::Load {
-                generation,
-                request,
-                subscribe,
+                request, subscribe, ..
             } => {
                 let (client, inbox) = (self.online(), self.inbox_sender.clone());
+                let attach = self.attaches;
                 let page = timeline::TimelineConfig::default().page;
                 let params = request.history(agent_id.clone(), page);
                 tokio::spawn(async move {
                     let result = loads::history(client, agent_id.clone(), subscribe, params).await;
-                    let _ = inbox
-                        .send(HostEvent::History {
-                            agent_id,
-                            load: generation,
-                            result,
-                        })
-                        .await;
+                    let event = HostEvent::History {
+                        agent_id,
+                        load: effect,
+                        attach,
+                        result,
+                    };
+                    let _ = inbox.send(event).await;
                 });
             }
             timeline::Effect::Unsubscribe => {
-                // A failure costs events that nobody looks at, until the session ends.
+                // A failure costs events that nobody looks at, until the session ends. Queued before anything
+                // that comes later, so that a subscription made again stays.
                 if let Some(client) = self.online()
                     && let Ok(params) = to_raw(&AgentRef { agent_id })
+                    && let Some(answer) = client.try_request(name::AGENTS_UNSUBSCRIBE, params)
                 {
-                    drop(client.try_request(name::AGENTS_UNSUBSCRIBE, params));
+                    tokio::spawn(answer);
                 }
             }
         }

@@ -2,27 +2,37 @@
 
 use bowline_machines::Moment;
 use bowline_protocol::IntentId;
+use tokio::time::timeout;
 
-use super::driver::{Driver, HostEvent};
+use super::{driver::Driver, events::HostEvent};
 use crate::{
-    clock::unix_millis, error::CallError, intent::Outcome, outbox::Submission,
-    settings::RECENT_OUTCOMES,
+    clock::unix_millis,
+    error::CallError,
+    intent::Outcome,
+    outbox::Submission,
+    settings::{RECENT_OUTCOMES, REQUEST_TIMEOUT},
 };
 
 impl Driver {
+    /// Takes over what was submitted since.
     pub(super) fn on_submitted(&mut self, now: Moment) {
-        for Submission { record, outcome } in self.outbox.take() {
+        let submitted = self.outbox.take();
+        if submitted.is_empty() {
+            return;
+        }
+        for Submission { record, outcome } in submitted {
             self.outcomes.insert(record.id, outcome);
             self.queue.push(record);
         }
         self.machine
             .handle(now, bowline_machines::host::Input::IntentQueued);
+        self.execute();
     }
 
     /// Offers what may be offered through the active client, in order.
     pub(super) fn offer_intents(&mut self, now: Moment) {
         let Some(client) = self.online() else { return };
-        while let Some(offer) = self.queue.offer(now) {
+        while let Some(offer) = self.queue.offer(now, self.attaches) {
             let id = offer.id;
             let Some(answer) = client.try_request(offer.record.method, offer.record.params) else {
                 // The client's queue is full; an answer or the next attach brings us back here.
@@ -31,7 +41,10 @@ impl Driver {
             };
             let inbox = self.inbox_sender.clone();
             tokio::spawn(async move {
-                let answer = answer.await.unwrap_or(Err(CallError::NotConnected));
+                let answer = match timeout(REQUEST_TIMEOUT, answer).await {
+                    Ok(answer) => answer.unwrap_or(Err(CallError::NotConnected)),
+                    Err(_) => Err(CallError::Timeout),
+                };
                 let answer = answer.map(|result| result.get().to_owned());
                 let _ = inbox.send(HostEvent::Answered { id, answer }).await;
             });
@@ -69,22 +82,12 @@ impl Driver {
 
     /// Ends the waits of this process. With `forget` the intents themselves are over.
     pub(super) fn abandon(&mut self, forget: bool) {
-        for (_, sender) in self.outcomes.drain() {
+        let taken = self.outcomes.drain().map(|(_, sender)| sender);
+        let submitted = self.outbox.take().into_iter().map(|one| one.outcome);
+        for sender in taken.chain(submitted) {
             if forget {
                 let _ = sender.send(Outcome::Abandoned);
             }
-        }
-    }
-
-    /// Sends the queries that waited for the host to be online.
-    pub(super) fn send_queries(&mut self) {
-        let Some(client) = self.online() else { return };
-        for query in self.queries.drain(..) {
-            let client = client.clone();
-            tokio::spawn(async move {
-                let answer = client.request(query.method, query.params).await;
-                let _ = query.reply.send(answer);
-            });
         }
     }
 }

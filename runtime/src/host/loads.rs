@@ -3,6 +3,7 @@
 use bowline_machines::load::LoadError;
 use bowline_protocol::{
     AgentId, Reason, RpcReason,
+    error::code,
     methods::{AgentRef, AgentsPage, HistoryPage, ListAgents, name},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -56,7 +57,12 @@ async fn call<P: Serialize, R: DeserializeOwned>(
         .await
         .map_err(|error| match error {
             CallError::Rpc(error) => {
-                LoadError::Rejected(error.reason().unwrap_or(RpcReason::Unsupported))
+                // A defect of the daemon may pass; a method or parameters that it does not know do not.
+                let unnamed = match error.code {
+                    code::INTERNAL_ERROR => RpcReason::Overloaded,
+                    _ => RpcReason::Unsupported,
+                };
+                LoadError::Rejected(error.reason().unwrap_or(unnamed))
             }
             CallError::Disconnected(reason) => LoadError::Lost(reason),
             CallError::NotConnected => LoadError::Lost(Reason::ConnectionLost),

@@ -2,12 +2,15 @@
 //! connectivity (INV-6); one host's trouble never delays another's.
 
 mod clients;
+mod commands;
 mod driver;
 mod effects;
+mod events;
 mod intents;
 mod loads;
 mod probe;
 mod publish;
+mod queries;
 mod session;
 mod timelines;
 
@@ -85,12 +88,14 @@ impl Host {
         let name = format!("outbox-{}", record.server_id);
         let (outbox, kept) = Outbox::open(context.storage.as_ref(), &name)?;
         let outbox = Arc::new(outbox);
+        let publisher = context.hub.register(&record.server_id);
         let (commands, commands_in) = mpsc::channel(HOST_QUEUE);
         let (stop, stop_in) = watch::channel(None);
         let (stopped_out, stopped) = watch::channel(false);
         let driver = driver::Driver::new(
             context.clone(),
             record,
+            publisher,
             Arc::clone(&outbox),
             kept,
             commands_in,
@@ -108,12 +113,18 @@ impl Host {
         })
     }
 
-    /// Tells the driver something. At the bound the command is dropped: all of these are repeated by their
-    /// senders or replaced by later ones.
+    /// Tells the driver something. At the bound the command is dropped: all that are sent this way are repeated by
+    /// their senders or replaced by later ones.
     pub(crate) fn command(&self, command: HostCommand) {
         if self.commands.try_send(command).is_err() {
             tracing::warn!("a host's command queue is full");
         }
+    }
+
+    /// Tells the driver that the host was paired again.
+    pub(crate) async fn paired(&self, record: HostRecord) {
+        // A driver that has ended has been forgotten since.
+        let _ = self.commands.send(HostCommand::Paired(record)).await;
     }
 
     /// Keeps an intent and queues it.
@@ -121,6 +132,7 @@ impl Host {
         self.outbox.submit(record)
     }
 
+    /// Waits for the answer to a question that changes nothing.
     pub(crate) async fn query(
         &self,
         method: &'static str,
@@ -132,17 +144,19 @@ impl Host {
             params,
             reply,
         };
-        self.commands
-            .send(command)
+        let answered = async {
+            self.commands
+                .send(command)
+                .await
+                .map_err(|_| CallError::NotConnected)?;
+            answer.await.map_err(|_| CallError::NotConnected)?
+        };
+        timeout(REQUEST_TIMEOUT, answered)
             .await
-            .map_err(|_| CallError::NotConnected)?;
-        match timeout(REQUEST_TIMEOUT, answer).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err(CallError::NotConnected),
-            Err(_) => Err(CallError::Timeout),
-        }
+            .unwrap_or(Err(CallError::Timeout))
     }
 
+    /// Follows the timeline of an agent.
     pub(crate) async fn timeline(
         &self,
         agent_id: AgentId,

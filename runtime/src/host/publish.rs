@@ -46,7 +46,7 @@ impl Driver {
             state: self.directory.state().name(),
             agents: self.directory.snapshot().agents,
         };
-        self.context.hub.publish(HostSnapshot {
+        let host = HostSnapshot {
             server_id: self.record.server_id.clone(),
             name: self.record.name.clone(),
             state: self.machine.state().name(),
@@ -61,7 +61,8 @@ impl Driver {
                 recent: self.recent.clone(),
             },
             counters,
-        });
+        };
+        self.context.hub.publish(self.publisher, host);
     }
 
     /// The machine's reason, with the words of the failure that it came from where those are known.

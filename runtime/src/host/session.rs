@@ -83,15 +83,16 @@ impl SessionMirror {
         self.last_seq
     }
 
-    /// The number to acknowledge now, if it is time: after 64 events or a second.
-    pub(crate) fn poll_ack(&mut self, now: Moment) -> Option<u64> {
+    /// The cursor to acknowledge now, if it is time: after 64 events or a second.
+    pub(crate) fn poll_ack(&mut self, now: Moment) -> Option<Resume> {
         let due = self.last_seq - self.acked >= ACK_EVENTS
             || self.ack_deadline().is_some_and(|deadline| deadline <= now);
-        due.then(|| {
-            self.acked = self.last_seq;
-            self.unacked_since = None;
-            self.last_seq
-        })
+        if !due {
+            return None;
+        }
+        self.acked = self.last_seq;
+        self.unacked_since = None;
+        self.cursor()
     }
 
     /// When an acknowledgement falls due.
@@ -164,10 +165,11 @@ mod tests {
         }
         assert_eq!(session.poll_ack(NOW), None);
         session.receive(NOW, Some(&epoch(1)), 64);
-        assert_eq!(session.poll_ack(NOW), Some(64));
+        assert_eq!(session.poll_ack(NOW).unwrap().last_seq, 64);
         session.receive(NOW, Some(&epoch(1)), 65);
         assert_eq!(session.ack_deadline(), Some(NOW + ACK_INTERVAL));
-        assert_eq!(session.poll_ack(NOW + ACK_INTERVAL), Some(65));
+        assert_eq!(session.poll_ack(NOW + ACK_INTERVAL), session.cursor());
+        assert_eq!(session.cursor().unwrap().last_seq, 65);
         assert_eq!(session.ack_deadline(), None);
     }
 }

@@ -185,6 +185,8 @@ impl Outbox {
         let mut inner = self.lock();
         inner.closed = true;
         if forget {
+            inner.open.clear();
+            inner.open_bytes = 0;
             inner.rewrite(Vec::new());
         }
     }

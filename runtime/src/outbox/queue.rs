@@ -21,10 +21,10 @@ pub(crate) struct Offer {
 
 #[derive(Debug)]
 enum State {
-    /// Not before that moment.
-    Waiting(Moment),
-    /// Sent; the answer decides.
-    Offered,
+    /// Not before that moment, and not before the attach after that one.
+    Waiting { from: Moment, after: u64 },
+    /// Sent under that attach; the answer decides.
+    Offered { attach: u64 },
 }
 
 #[derive(Debug)]
@@ -50,7 +50,10 @@ impl Queue {
         self.places.insert(record.id, self.next_place);
         let entry = Entry {
             record,
-            state: State::Waiting(Moment::default()),
+            state: State::Waiting {
+                from: Moment::default(),
+                after: 0,
+            },
         };
         self.entries.insert(self.next_place, entry);
         self.next_place += 1;
@@ -67,17 +70,16 @@ impl Queue {
             .collect()
     }
 
-    /// The next intent to send through the active client. Intents go out in order; one that the daemon put off
-    /// does not hold up later ones.
-    pub(crate) fn offer(&mut self, now: Moment) -> Option<Offer> {
+    /// The next intent to send through the active client, which attached as the `attach`-th, from 1. Intents go out
+    /// in order; one that the daemon put off does not hold up later ones.
+    pub(crate) fn offer(&mut self, now: Moment, attach: u64) -> Option<Offer> {
         if self.offered >= INTENT_WINDOW {
             return None;
         }
-        let entry = self
-            .entries
-            .values_mut()
-            .find(|entry| matches!(entry.state, State::Waiting(from) if from <= now))?;
-        entry.state = State::Offered;
+        let is_due = |state: &State| matches!(state, State::Waiting { from, after } if *from <= now && *after < attach);
+        let mut entries = self.entries.values_mut();
+        let entry = entries.find(|entry| is_due(&entry.state))?;
+        entry.state = State::Offered { attach };
         self.offered += 1;
         Some(Offer {
             id: entry.record.id,
@@ -87,13 +89,19 @@ impl Queue {
 
     /// Takes an offer back that could not be sent.
     pub(crate) fn unoffer(&mut self, id: IntentId, from: Moment) {
+        self.put_back(id, from, false);
+    }
+
+    /// Takes an offer back; `lost` with the connection it was made on, whose end nobody may have heard of yet.
+    fn put_back(&mut self, id: IntentId, from: Moment, lost: bool) {
         if let Some(entry) = self
             .places
             .get(&id)
             .and_then(|place| self.entries.get_mut(place))
-            && matches!(entry.state, State::Offered)
+            && let State::Offered { attach } = entry.state
         {
-            entry.state = State::Waiting(from);
+            let after = if lost { attach } else { 0 };
+            entry.state = State::Waiting { from, after };
             self.offered -= 1;
         }
     }
@@ -114,12 +122,12 @@ impl Queue {
             },
             // The daemon is there and could not take it now.
             Err(CallError::Rpc(_) | CallError::Timeout) => {
-                self.unoffer(id, now + INTENT_RETRY);
+                self.put_back(id, now + INTENT_RETRY, false);
                 return None;
             }
             // The path died: offered again, under the same id, on the next connection.
             Err(CallError::Disconnected(_) | CallError::NotConnected) => {
-                self.unoffer(id, now);
+                self.put_back(id, now, true);
                 return None;
             }
         };
@@ -135,7 +143,9 @@ impl Queue {
         let old: Vec<IntentId> = self
             .entries
             .values()
-            .filter(|entry| entry.record.at < oldest && matches!(entry.state, State::Waiting(_)))
+            .filter(|entry| {
+                entry.record.at < oldest && matches!(entry.state, State::Waiting { .. })
+            })
             .map(|entry| entry.record.id)
             .collect();
         old.into_iter()
@@ -148,15 +158,15 @@ impl Queue {
         self.entries
             .values()
             .filter_map(|entry| match entry.state {
-                State::Waiting(from) if from > now => Some(from),
-                State::Waiting(_) | State::Offered => None,
+                State::Waiting { from, .. } if from > now => Some(from),
+                State::Waiting { .. } | State::Offered { .. } => None,
             })
             .min()
     }
 
     fn remove(&mut self, id: IntentId) -> Option<Record> {
         let entry = self.entries.remove(&self.places.remove(&id)?)?;
-        if matches!(entry.state, State::Offered) {
+        if matches!(entry.state, State::Offered { .. }) {
             self.offered -= 1;
         }
         Some(entry.record)
@@ -210,9 +220,9 @@ mod tests {
     fn bx_1_an_intent_in_flight_on_a_dying_path_is_offered_again_in_order() {
         let mut queue = queue(3);
         for n in 0..3 {
-            assert_eq!(queue.offer(NOW).unwrap().id, id(n));
+            assert_eq!(queue.offer(NOW, 1).unwrap().id, id(n));
         }
-        assert!(queue.offer(NOW).is_none());
+        assert!(queue.offer(NOW, 1).is_none());
         let done = queue.answered(NOW, id(1), Ok("{}".into()));
         assert_eq!(
             done,
@@ -224,15 +234,19 @@ mod tests {
             let lost = Err(CallError::Disconnected(Reason::ConnectionLost));
             assert_eq!(queue.answered(NOW, id(n), lost), None);
         }
-        assert_eq!(queue.offer(NOW).unwrap().id, id(0));
-        assert_eq!(queue.offer(NOW).unwrap().id, id(2));
+        assert!(
+            queue.offer(NOW, 1).is_none(),
+            "not on the connection that is over"
+        );
+        assert_eq!(queue.offer(NOW, 2).unwrap().id, id(0));
+        assert_eq!(queue.offer(NOW, 2).unwrap().id, id(2));
         assert_eq!(queue.len(), 2);
     }
 
     #[test]
     fn bx_1_a_late_answer_counts_once() {
         let mut queue = queue(1);
-        queue.offer(NOW);
+        queue.offer(NOW, 1);
         queue.answered(NOW, id(0), Err(CallError::NotConnected));
         assert!(queue.answered(NOW, id(0), Ok("1".into())).is_some());
         assert!(queue.answered(NOW, id(0), Ok("1".into())).is_none());
@@ -241,23 +255,23 @@ mod tests {
     #[test]
     fn an_overloaded_daemon_is_asked_again_later_and_a_refusal_is_final() {
         let mut queue = queue(2);
-        queue.offer(NOW);
+        queue.offer(NOW, 1);
         let overloaded = RpcError::new(RpcReason::Overloaded, "later");
         assert_eq!(queue.answered(NOW, id(0), Err(overloaded.into())), None);
         assert_eq!(queue.next_retry(NOW), Some(NOW + INTENT_RETRY));
-        assert_eq!(queue.offer(NOW).unwrap().id, id(1), "it holds up nobody");
+        assert_eq!(queue.offer(NOW, 1).unwrap().id, id(1), "it holds up nobody");
         let error = RpcError::new(RpcReason::NotFound, "no agent");
         assert_eq!(
             queue.answered(NOW, id(1), Err(error.clone().into())),
             Some(Outcome::Refused { error })
         );
-        assert_eq!(queue.offer(NOW + INTENT_RETRY).unwrap().id, id(0));
+        assert_eq!(queue.offer(NOW + INTENT_RETRY, 1).unwrap().id, id(0));
     }
 
     #[test]
     fn the_window_bounds_what_is_offered_at_once() {
         let mut queue = queue(200);
-        let offered = std::iter::from_fn(|| queue.offer(NOW)).count();
+        let offered = std::iter::from_fn(|| queue.offer(NOW, 1)).count();
         assert_eq!(offered, INTENT_WINDOW);
     }
 

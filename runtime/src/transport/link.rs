@@ -3,14 +3,14 @@
 use std::task::{Context, Poll, ready};
 
 use bowline_protocol::{
-    DeviceKey, Hello, PublicKey, Reason, Welcome,
+    DeviceKey, Hello, PublicKey, Purpose, Reason, Welcome,
     handshake::Accepted,
     limits::MAX_MESSAGE_BYTES,
     seal::{Channel, Initiator, SealError},
 };
 
 use super::{Closed, Connector, Target, Transport};
-use crate::error::Failure;
+use crate::{error::Failure, settings::MAX_WRITE_BUFFER};
 
 /// Whom to expect behind a target, and as whom to come.
 #[derive(Clone, Debug)]
@@ -81,9 +81,16 @@ pub async fn open(
                 target.address, accepted.server_id, target.server_id
             ),
         )),
+        Welcome::Accepted(accepted)
+            if hello.purpose == Purpose::Session && accepted.session.is_none() =>
+        {
+            Err(sealing(SealError::Malformed("welcome")))
+        }
         Welcome::Accepted(accepted) => {
             let max_message = accepted.limits.max_message_bytes as usize;
             channel.set_max_message(max_message);
+            // What is sent must also fit into this side's buffer, whole.
+            let max_message = max_message.min(MAX_WRITE_BUFFER / 2);
             Ok((
                 Link {
                     transport,
@@ -153,7 +160,7 @@ impl Link {
         self.transport.poll_flush(cx)
     }
 
-    /// Largest text the daemon takes, in bytes.
+    /// Largest text that can be sent, in bytes: what the daemon takes and this side's buffer holds.
     pub const fn max_message(&self) -> usize {
         self.max_message
     }

@@ -142,6 +142,7 @@ async fn pass_on(mut stream: TimelineStream) -> Result<(), String> {
                 item: item.as_ref().clone(),
             },
             TimelineUpdate::Delta { index, text, .. } => Told::Delta { index, text },
+            TimelineUpdate::Cleared => return Err("the timeline is another one now".to_owned()),
         })?;
     }
     Ok(())

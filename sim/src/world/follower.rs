@@ -195,6 +195,7 @@ fn note(items: &mut Vec<TimelineItem>, update: TimelineUpdate) -> Result<(), Str
             }
             _ => Err(format!("text for item {index}, which was never given")),
         },
+        TimelineUpdate::Cleared => Err("the timeline is another one now".to_owned()),
     }
 }
 

@@ -1,0 +1,97 @@
+//! What a client was told to do and has not done yet.
+//!
+//! Orders of one kind add up to the last one, so they need no queue: none is lost, none waits for room, and a
+//! client that is busy for long is not flooded afterwards.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bowline_protocol::Resume;
+
+/// Every kind of order, in the order in which they are carried out.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Orders {
+    pub(super) background: Option<bool>,
+    pub(super) promoted: bool,
+    pub(super) connect: bool,
+    pub(super) check_liveness: bool,
+    pub(super) ack: Option<Resume>,
+    pub(super) dispose: Option<Duration>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    orders: Orders,
+    waker: Option<Waker>,
+}
+
+/// Where handles put orders and the driver takes them.
+#[derive(Debug, Default)]
+pub(super) struct Desk(Mutex<Inner>);
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn give(&self, order: impl FnOnce(&mut Orders)) {
+        let mut inner = self.lock();
+        order(&mut inner.orders);
+        let waker = inner.waker.take();
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Everything that was ordered since; pending while that is nothing.
+    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Orders> {
+        let mut inner = self.lock();
+        let orders = std::mem::take(&mut inner.orders);
+        if orders == Orders::default() {
+            inner.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(orders)
+    }
+}
+
+/// The handles' end of the desk: with the last of them the client goes.
+#[derive(Debug)]
+pub(super) struct Handle(pub(super) Arc<Desk>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.give(|orders| orders.dispose = Some(Duration::ZERO));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inv_12_no_order_is_lost_however_many_came_before_it() {
+        let desk = Arc::new(Desk::default());
+        let handle = Handle(Arc::clone(&desk));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(desk.poll_take(&mut cx).is_pending());
+        let epoch = bowline_protocol::Epoch::from_uuid(uuid::Uuid::nil());
+        for last_seq in 0..10_000 {
+            let epoch = epoch.clone();
+            desk.give(|orders| orders.ack = Some(Resume { epoch, last_seq }));
+        }
+        desk.give(|orders| orders.promoted = true);
+        drop(handle);
+        let Poll::Ready(orders) = desk.poll_take(&mut cx) else {
+            panic!("orders wait");
+        };
+        assert_eq!(orders.ack.map(|ack| ack.last_seq), Some(9_999));
+        assert!(orders.promoted);
+        assert_eq!(orders.dispose, Some(Duration::ZERO));
+        assert!(desk.poll_take(&mut cx).is_pending(), "each is taken once");
+    }
+}

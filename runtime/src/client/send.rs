@@ -1,0 +1,122 @@
+//! What a client's driver puts on its connection.
+
+use std::task::{Context, Poll};
+
+use bowline_machines::{Moment, client::State};
+use bowline_protocol::{
+    Reason,
+    methods::{Empty, name},
+    rpc,
+};
+
+use super::{Call, ClientOwner, driver::Driver, waiters::Waiter};
+use crate::{error::CallError, transport::Closed};
+
+/// What a request's envelope takes besides its method and parameters, in bytes, at most.
+const ENVELOPE: usize = 64;
+
+impl<O: ClientOwner> Driver<O> {
+    pub(super) fn poll_calls(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
+        let mut progress = false;
+        loop {
+            if self.drain_until.is_some() {
+                self.calls.close();
+            }
+            if let Some((_, link)) = &mut self.link {
+                // Back-pressure: callers wait while too much is in flight or unwritten.
+                if self.waiters.len() >= self.max_in_flight || link.poll_ready(cx).is_pending() {
+                    return progress;
+                }
+            } else if self.can_still_connect() {
+                return progress;
+            }
+            let Poll::Ready(Some(call)) = self.calls.poll_recv(cx) else {
+                return progress;
+            };
+            progress = true;
+            self.send(now, call);
+        }
+    }
+
+    /// Whether a call that waits may yet be sent. Otherwise it is answered at once (INV-12).
+    fn can_still_connect(&self) -> bool {
+        self.drain_until.is_none() && matches!(self.machine.state(), State::Connecting { .. })
+    }
+
+    fn send(&mut self, now: Moment, call: Call) {
+        if call.reply.is_closed() {
+            return;
+        }
+        let Some((generation, link)) = &mut self.link else {
+            let _ = call.reply.send(Err(CallError::NotConnected));
+            return;
+        };
+        let generation = *generation;
+        if call.params.get().len() + call.method.len() + ENVELOPE > link.max_message() {
+            let error =
+                CallError::Malformed("the request is over the daemon's message limit".into());
+            let _ = call.reply.send(Err(error));
+            return;
+        }
+        let id = self.waiters.add(now, Waiter::Caller(call.reply));
+        self.text.clear();
+        let queued = rpc::write_request(&mut self.text, id, &call.method, &call.params)
+            .map_err(|_| Closed::from(Reason::BadRequest))
+            .and_then(|()| link.queue(&self.text));
+        self.unflushed = true;
+        if let Err(closed) = queued {
+            self.ended(now, generation, closed);
+        }
+    }
+
+    pub(super) fn notify<P: serde::Serialize>(&mut self, method: &str, params: &P) {
+        self.text.clear();
+        if rpc::write_notification(&mut self.text, method, params).is_ok() {
+            self.queue_text();
+        }
+    }
+
+    pub(super) fn ping(&mut self, now: Moment) {
+        let id = self.waiters.add(now, Waiter::Ping);
+        self.text.clear();
+        if rpc::write_request(&mut self.text, id, name::SYSTEM_PING, &Empty {}).is_ok() {
+            self.queue_text();
+        }
+    }
+
+    /// Queues what is not a caller's. What cannot be queued leaves a hole in the sealed sequence, so the
+    /// connection is over; the next flush says so.
+    fn queue_text(&mut self) {
+        if let Some((_, link)) = &mut self.link {
+            if let Err(closed) = link.queue(&self.text) {
+                self.broken.get_or_insert(closed);
+            }
+            self.unflushed = true;
+        }
+    }
+
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
+        let Some((generation, link)) = &mut self.link else {
+            return false;
+        };
+        if !self.unflushed {
+            return false;
+        }
+        let generation = *generation;
+        let flushed = match self.broken.take() {
+            Some(closed) => Poll::Ready(Err(closed)),
+            None => link.poll_flush(cx),
+        };
+        match flushed {
+            Poll::Pending => false,
+            Poll::Ready(Ok(())) => {
+                self.unflushed = false;
+                false
+            }
+            Poll::Ready(Err(closed)) => {
+                self.ended(now, generation, closed);
+                true
+            }
+        }
+    }
+}

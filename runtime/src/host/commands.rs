@@ -1,0 +1,91 @@
+//! What a host is told by the app.
+
+use bowline_machines::{
+    Moment, Path, directory,
+    host::{self, ConnectionId},
+};
+
+use super::{HostCommand, driver::Driver, queries::Query};
+use crate::transport::Address;
+
+impl Driver {
+    pub(super) fn on_command(&mut self, now: Moment, command: HostCommand) {
+        match command {
+            HostCommand::Paired(record) => {
+                self.record = record;
+                let connections = self.connections();
+                self.machine
+                    .handle(now, host::Input::ConnectionsChanged(connections));
+                // Whatever the daemon refused this device for is over.
+                self.machine.handle(now, host::Input::ReconnectNow);
+            }
+            HostCommand::Refresh => self.directory.handle(now, directory::Input::Refresh),
+            HostCommand::Select(address) => {
+                let choice = address.as_ref().map(|address| self.label(address));
+                if let Some(None) = choice {
+                    tracing::warn!("a path was chosen that this host does not have");
+                    return;
+                }
+                self.machine
+                    .handle(now, host::Input::UserSelect(choice.flatten()));
+            }
+            HostCommand::Foreground => self.machine.handle(now, host::Input::Foreground),
+            HostCommand::Background => self.machine.handle(now, host::Input::Background),
+            HostCommand::NetworkChanged => self.machine.handle(now, host::Input::NetworkChanged),
+            HostCommand::Query {
+                method,
+                params,
+                reply,
+            } => {
+                self.queries.push(Query::new(now, method, params, reply));
+            }
+            HostCommand::OpenTimeline { agent_id, reply } => {
+                let _ = reply.send(self.timelines.follow(now, &agent_id));
+            }
+        }
+    }
+
+    /// The paths that the settings allow, each with its label.
+    pub(super) fn connections(&mut self) -> Vec<(ConnectionId, Path)> {
+        let record = &self.record;
+        let usable = record.addresses.iter();
+        let usable = usable.filter(|address| self.context.allows(address));
+        // A label is never given to another address, nor to the same one with another key behind it: what is
+        // under way refers to it.
+        for address in usable {
+            let place = (address.clone(), record.transport_key);
+            if !self.places.contains(&place) {
+                self.places.push(place);
+            }
+        }
+        let known = self.places.iter().enumerate();
+        known
+            .filter(|(_, (address, key))| {
+                *key == record.transport_key && record.addresses.contains(address)
+            })
+            .map(|(place, (address, _))| (connection_id(place), address.path))
+            .collect()
+    }
+
+    /// The label of a configured path.
+    fn label(&self, address: &Address) -> Option<ConnectionId> {
+        let record = &self.record;
+        let is_it = |(known, key): &(Address, _)| known == address && *key == record.transport_key;
+        let place = self.places.iter().position(is_it)?;
+        record
+            .addresses
+            .contains(address)
+            .then(|| connection_id(place))
+    }
+
+    /// The address behind a label.
+    pub(super) fn address(&self, connection: ConnectionId) -> Option<&Address> {
+        let place = self.places.get(usize::try_from(connection.0).ok()?)?;
+        Some(&place.0)
+    }
+}
+
+/// The machine's label for a place in `places`.
+fn connection_id(place: usize) -> ConnectionId {
+    ConnectionId(u32::try_from(place).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,285 @@
+//! What reaches a host from the tasks it started: its clients, probes, loads, answers.
+
+use std::time::Duration;
+
+use bowline_machines::{
+    Generation, Moment, client, directory,
+    host::{self, ClientStatus, ConnectionId},
+    load::LoadError,
+    timeline::{self, Happened},
+};
+use bowline_protocol::{
+    AgentId, IntentId, Reason, SessionEvent, SessionState,
+    methods::{AgentsPage, HistoryPage},
+    session_event::Sequenced,
+};
+
+use super::{
+    driver::Driver,
+    queries::Query,
+    session::{Attached, Verdict},
+};
+use crate::{
+    client::ClientEvent,
+    error::{CallError, Failure},
+};
+
+/// What reaches the driver from the tasks it started.
+pub(super) enum HostEvent {
+    Client {
+        generation: Generation,
+        event: ClientEvent,
+    },
+    Probed {
+        cycle: u64,
+        connection: ConnectionId,
+        outcome: Result<Duration, Failure>,
+    },
+    Directory {
+        load: Generation,
+        /// The page that was asked for, and under which attach.
+        cursor: Option<String>,
+        attach: u64,
+        result: Result<AgentsPage, LoadError>,
+    },
+    History {
+        agent_id: AgentId,
+        /// What was asked for, and under which attach.
+        load: timeline::Effect,
+        attach: u64,
+        result: Result<HistoryPage, LoadError>,
+    },
+    Answered {
+        id: IntentId,
+        answer: Result<String, CallError>,
+    },
+    /// The connection had ended before the query was sent.
+    NotAsked(Query),
+}
+
+impl Driver {
+    pub(super) fn on_event(&mut self, now: Moment, event: HostEvent) {
+        match event {
+            HostEvent::Client { generation, event } => self.on_client(now, generation, event),
+            HostEvent::Probed {
+                cycle,
+                connection,
+                outcome,
+            } => {
+                let outcome = outcome.map_err(|failure| {
+                    let reason = failure.reason;
+                    self.last_failure = Some(failure);
+                    reason
+                });
+                self.machine.handle(
+                    now,
+                    host::Input::ProbeFinished {
+                        cycle,
+                        connection,
+                        outcome,
+                    },
+                );
+            }
+            HostEvent::Directory {
+                load: generation,
+                cursor,
+                attach,
+                result,
+            } => {
+                if self.was_overtaken(attach, &result)
+                    && self.directory.running() == Some(generation)
+                {
+                    self.load_directory(generation, cursor);
+                    return;
+                }
+                let input = match result {
+                    Ok(page) => directory::Input::Loaded { generation, page },
+                    Err(error) => directory::Input::LoadFailed { generation, error },
+                };
+                self.directory.handle(now, input);
+            }
+            HostEvent::History {
+                agent_id,
+                load,
+                attach,
+                result,
+            } => {
+                let timeline::Effect::Load { generation, .. } = load else {
+                    return;
+                };
+                if self.was_overtaken(attach, &result)
+                    && self.timelines.running(&agent_id) == Some(generation)
+                {
+                    self.timeline_effect(agent_id, load);
+                    return;
+                }
+                let input = match result {
+                    Ok(page) => timeline::Input::Loaded { generation, page },
+                    Err(error) => timeline::Input::LoadFailed { generation, error },
+                };
+                self.timelines.handle(now, &agent_id, input);
+            }
+            HostEvent::Answered { id, answer } => self.on_answer(now, id, answer),
+            HostEvent::NotAsked(query) => self.queries.push(query),
+        }
+        self.execute();
+    }
+
+    /// Whether a load died with a client that another attach has replaced since: the machines will hear of no
+    /// other attach, so the load goes on through the client that is there now.
+    fn was_overtaken<T>(&self, attach: u64, result: &Result<T, LoadError>) -> bool {
+        matches!(result, Err(LoadError::Lost(_))) && attach < self.attaches
+    }
+
+    fn on_client(&mut self, now: Moment, generation: Generation, event: ClientEvent) {
+        match event {
+            ClientEvent::Events(events) => self.on_session_events(now, generation, events),
+            ClientEvent::State {
+                state,
+                accepted,
+                failure,
+            } => {
+                self.clients.note(generation, state, accepted);
+                if let Some(failure) = failure {
+                    self.last_failure = Some(failure);
+                }
+                let was = self.machine.state().active();
+                let status = ClientStatus::from(&state);
+                self.machine.handle(
+                    now,
+                    host::Input::ClientState {
+                        generation,
+                        state: status,
+                    },
+                );
+                self.execute();
+                let before = was.map(|(_, generation)| generation);
+                let active = self.machine.state().active();
+                let active = active.map(|(_, generation)| generation);
+                match state {
+                    client::State::Connected { .. } if active == Some(generation) => {
+                        if before.is_some_and(|before| before != generation) {
+                            self.counters.switches += 1;
+                        }
+                        self.on_attached(now, generation);
+                    }
+                    // Also when the host has given it up over this.
+                    client::State::Disconnected { reason, .. } if before == Some(generation) => {
+                        self.on_lost(now, reason);
+                    }
+                    client::State::Connected { .. }
+                    | client::State::Disconnected { .. }
+                    | client::State::Idle
+                    | client::State::Connecting { .. }
+                    | client::State::Disposed => {}
+                }
+            }
+        }
+    }
+
+    /// The active client is attached to the session.
+    fn on_attached(&mut self, now: Moment, generation: Generation) {
+        self.last_failure = None;
+        let welcome = self
+            .clients
+            .get(generation)
+            .and_then(|slot| slot.accepted.as_ref())
+            .and_then(|accepted| accepted.session.clone());
+        let Some(welcome) = welcome else { return };
+        let session = match self.session.attached(&welcome) {
+            Attached::Resumed => SessionState::Resumed,
+            Attached::Fresh if welcome.state == SessionState::New => SessionState::New,
+            Attached::Fresh => SessionState::Reset,
+        };
+        match session {
+            SessionState::Resumed => self.counters.resumed += 1,
+            SessionState::New | SessionState::Reset => self.counters.reset += 1,
+        }
+        self.attaches += 1;
+        self.cursor.set(self.session.cursor());
+        self.tell_attached(now, session);
+        // Whatever has grown too old since must not be offered (BX-1).
+        self.expire_intents();
+    }
+
+    fn tell_attached(&mut self, now: Moment, session: SessionState) {
+        self.directory
+            .handle(now, directory::Input::Attached { session });
+        self.timelines
+            .handle_all(now, &timeline::Input::Attached { session });
+    }
+
+    fn on_lost(&mut self, now: Moment, reason: Reason) {
+        self.directory
+            .handle(now, directory::Input::Disconnected { reason });
+        self.timelines
+            .handle_all(now, &timeline::Input::Disconnected { reason });
+    }
+
+    fn on_session_events(&mut self, now: Moment, generation: Generation, events: Vec<Sequenced>) {
+        let epoch = self
+            .clients
+            .get(generation)
+            .and_then(|slot| slot.epoch())
+            .cloned();
+        let mut has_gap = false;
+        for Sequenced { seq, event } in events {
+            match self.session.receive(now, epoch.as_ref(), seq) {
+                Verdict::Apply => self.counters.events_applied += 1,
+                Verdict::Gap => {
+                    tracing::error!(seq, "events are missing before this one");
+                    self.counters.event_gaps += 1;
+                    has_gap = true;
+                }
+                Verdict::Repeated => {
+                    self.counters.events_repeated += 1;
+                    continue;
+                }
+                Verdict::Stale => {
+                    self.counters.stale_dropped += 1;
+                    continue;
+                }
+            }
+            self.apply(now, seq, event);
+        }
+        self.cursor.advance(self.session.last_seq());
+        if has_gap {
+            // Nobody knows what was in the hole: what is shown is fetched again.
+            self.tell_attached(now, SessionState::Reset);
+        }
+    }
+
+    fn apply(&mut self, now: Moment, seq: u64, event: SessionEvent) {
+        match event {
+            SessionEvent::AgentUpdated { agent } => {
+                self.directory
+                    .handle(now, directory::Input::AgentUpdated { seq, agent });
+            }
+            SessionEvent::AgentRemoved { agent_id } => {
+                self.directory
+                    .handle(now, directory::Input::AgentRemoved { seq, agent_id });
+            }
+            SessionEvent::TimelineAppended { agent_id, item } => {
+                let happened = Happened::Appended(item);
+                self.timelines
+                    .handle(now, &agent_id, timeline::Input::Event { seq, happened });
+            }
+            SessionEvent::TimelineDelta {
+                agent_id,
+                item_id,
+                index,
+                text,
+            } => {
+                let happened = Happened::Delta {
+                    item_id,
+                    index,
+                    text,
+                };
+                self.timelines
+                    .handle(now, &agent_id, timeline::Input::Event { seq, happened });
+            }
+            // The question itself is an item of the timeline; the directory's row says that one waits.
+            SessionEvent::PermissionRequested { .. } | SessionEvent::Unknown => {}
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! How much of a timeline was given out, and what of a view is new beyond that.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use bowline_protocol::TimelineItem;
+use serde::{Deserialize, Serialize};
+
+use super::TimelineUpdate;
+use crate::settings::GROWING_ITEMS;
+
+/// How much of a timeline a follower was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelinePosition {
+    /// Index of the next item; `None` until the first view says where it begins.
+    pub next: Option<u64>,
+    /// Bytes given out of the text of each item that may still grow, by index.
+    pub given: BTreeMap<u64, usize>,
+}
+
+impl TimelinePosition {
+    pub(super) fn at(next: Option<u64>) -> Self {
+        Self {
+            next,
+            given: BTreeMap::new(),
+        }
+    }
+
+    /// Gives out what these items, without gaps and in order of index, have that was not given out yet. Items
+    /// before `complete_to` grow no more.
+    pub(super) fn take(
+        &mut self,
+        items: &[Arc<TimelineItem>],
+        complete_to: u64,
+        ready: &mut VecDeque<TimelineUpdate>,
+    ) {
+        let (Some(first), Some(last)) = (items.first(), items.last()) else {
+            return;
+        };
+        let (first, last) = (first.index, last.index);
+        let next = *self.next.get_or_insert(first);
+        // Nothing before the first that may have grown is new.
+        let grown = self.given.range(first..).next().map(|(index, _)| *index);
+        let from = grown.map_or(next, |grown| grown.min(next));
+        let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
+        for item in items.iter().skip(skip) {
+            if Some(item.index) == self.next {
+                ready.push_back(TimelineUpdate::Item(Arc::clone(item)));
+                self.next = Some(item.index + 1);
+                self.given.insert(item.index, item.text.len());
+            } else if let Some(given) = self.given.get_mut(&item.index)
+                && let Some(text) = item.text.get(*given..).filter(|text| !text.is_empty())
+            {
+                ready.push_back(TimelineUpdate::Delta {
+                    item_id: item.id.clone(),
+                    index: item.index,
+                    text: text.to_owned(),
+                });
+                *given = item.text.len();
+            }
+        }
+        // What was seen complete is done with. What is not among these items is fetched when it is complete.
+        self.given
+            .retain(|index, _| *index < first || *index > last || *index >= complete_to);
+        while self.given.len() > GROWING_ITEMS {
+            self.given.pop_first();
+        }
+    }
+
+    /// Takes note of an update that was given out.
+    pub(super) fn note(&mut self, update: &TimelineUpdate) {
+        match update {
+            TimelineUpdate::Item(item) => {
+                self.next = Some(item.index + 1);
+                self.given.insert(item.index, item.text.len());
+            }
+            TimelineUpdate::Delta { index, text, .. } => {
+                *self.given.entry(*index).or_default() += text.len();
+            }
+            TimelineUpdate::Cleared => {}
+        }
+    }
+
+    /// The first item that was given out in part, as far as is known, and that has grown complete since.
+    pub(super) fn first_growing_before(&self, complete_to: u64) -> Option<u64> {
+        let first = self.given.keys().next().copied();
+        first.filter(|index| *index < complete_to)
+    }
+
+    /// Whether an item has less text than was given out, or other text.
+    pub(super) fn contradicts(&self, items: &[Arc<TimelineItem>]) -> bool {
+        let Some(first) = items.first().map(|item| item.index) else {
+            return false;
+        };
+        self.given.range(first..).any(|(index, given)| {
+            let place = usize::try_from(index - first).ok();
+            let item = place.and_then(|place| items.get(place));
+            item.is_some_and(|item| !item.text.is_char_boundary(*given))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_protocol::{ItemId, ItemKind};
+
+    use super::*;
+
+    fn item(index: u64, text: &str) -> Arc<TimelineItem> {
+        let id = ItemId::from_uuid(uuid::Uuid::from_u64_pair(0, index));
+        let mut item = TimelineItem::new(id, index, ItemKind::Output, 0);
+        item.text = text.to_owned();
+        Arc::new(item)
+    }
+
+    /// What a follower that was shown these views has in the end.
+    fn follow(
+        position: &mut TimelinePosition,
+        views: &[&[Arc<TimelineItem>]],
+        complete_to: u64,
+    ) -> BTreeMap<u64, String> {
+        let mut shown = BTreeMap::<u64, String>::new();
+        let mut ready = VecDeque::new();
+        for view in views {
+            position.take(view, complete_to, &mut ready);
+            for update in ready.drain(..) {
+                match update {
+                    TimelineUpdate::Item(item) => {
+                        assert!(shown.insert(item.index, item.text.clone()).is_none());
+                    }
+                    TimelineUpdate::Delta { index, text, .. } => {
+                        shown.get_mut(&index).unwrap().push_str(&text);
+                    }
+                    TimelineUpdate::Cleared => panic!("never given by a view"),
+                }
+            }
+        }
+        shown
+    }
+
+    #[test]
+    fn bx_2_a_follower_gets_each_byte_once_whichever_views_it_sees() {
+        let views: [&[_]; 4] = [
+            &[item(3, "a")],
+            &[item(3, "abc"), item(4, "x")],
+            &[item(3, "abcd"), item(4, "x"), item(5, "")],
+            &[item(4, "xyz"), item(5, "!")],
+        ];
+        let all = follow(&mut TimelinePosition::default(), &views, 0);
+        let last = follow(&mut TimelinePosition::default(), &[views[2], views[3]], 0);
+        let expected: BTreeMap<_, _> = [(3, "abcd"), (4, "xyz"), (5, "!")]
+            .map(|(n, text)| (n, text.to_owned()))
+            .into();
+        assert_eq!(all, expected);
+        assert_eq!(last, expected);
+    }
+
+    #[test]
+    fn a_follower_that_begins_later_is_given_nothing_earlier() {
+        let mut position = TimelinePosition::at(Some(4));
+        let shown = follow(
+            &mut position,
+            &[
+                &[item(3, "a"), item(4, "x")],
+                &[item(3, "ab"), item(4, "x")],
+            ],
+            0,
+        );
+        assert_eq!(shown, [(4, "x".to_owned())].into());
+    }
+
+    #[test]
+    fn what_was_seen_complete_is_forgotten_and_what_was_not_is_wanted() {
+        let mut position = TimelinePosition::default();
+        follow(&mut position, &[&[item(3, "a"), item(4, "x")]], 0);
+        assert_eq!(position.given.len(), 2);
+        // The window has moved past item 3 when its turn ends.
+        let shown = follow(&mut position, &[&[item(4, "x"), item(5, "")]], 5);
+        assert_eq!(shown, [(5, String::new())].into());
+        assert_eq!(position.first_growing_before(5), Some(3));
+        assert!(!position.given.contains_key(&4), "complete");
+        assert!(position.given.contains_key(&5), "of the next turn");
+    }
+
+    #[test]
+    fn a_position_tells_a_timeline_that_is_not_the_one_it_is_of() {
+        let mut position = TimelinePosition::default();
+        follow(&mut position, &[&[item(3, "abc")]], 0);
+        assert!(!position.contradicts(&[item(3, "abcd")]));
+        assert!(position.contradicts(&[item(3, "ab")]));
+        assert!(position.contradicts(&[item(2, ""), item(3, "ab")]));
+        assert!(!position.contradicts(&[item(4, "")]));
+    }
+}
