@@ -109,7 +109,7 @@ async fn ob_every_transition_of_both_sides_is_told_in_full_and_no_secret_ever() 
         check(record, &server);
         assert_eq!(
             text(record, "session"),
-            profile.client_session_key.log_hash(),
+            profile.client_session_key.external().log_hash(),
             "{record}"
         );
         assert!(record["client"].is_u64(), "the host's generation: {record}");
