@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `append FILE PROMPT` | appends the prompt as one line to the file: an effect to count |
 //! | `stream MILLIS PROMPT` | prints as many numbered lines as the prompt says, one every so many ms |
-//! | `burst PROMPT` | prints as many lines at once, by turns on both outputs: many items in little time |
+//! | `burst PROMPT` | prints as many lines at once, by turns on both outputs: many items in little time. `stream` does so for `burst N` |
 //! | `work JSON` | is a client under chaos ([`bowline_sim::world::work`]) and tells its progress as JSON lines |
 
 use std::{
@@ -21,15 +21,17 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["append", file, prompt] => append(file, prompt),
-        ["stream", millis, prompt] => match (millis.parse(), prompt.parse()) {
-            (Ok(millis), Ok(lines)) => stream(Duration::from_millis(millis), lines),
+        ["stream", millis, prompt] => match (
+            millis.parse(),
+            prompt.parse(),
+            prompt.strip_prefix("burst "),
+        ) {
+            (Ok(millis), Ok(lines), _) => stream(Duration::from_millis(millis), lines),
+            (_, _, Some(lines)) => burst(lines),
             _ => Err(io::Error::other("`stream` takes two numbers")),
         },
         ["work", json] => work(json),
-        ["burst", prompt] => match prompt.parse() {
-            Ok(lines) => burst(lines),
-            Err(_) => Err(io::Error::other("`burst` takes a number")),
-        },
+        ["burst", prompt] => burst(prompt),
         _ => Err(io::Error::other(
             "what to do? `append`, `stream`, `burst` or `work`",
         )),
@@ -75,7 +77,8 @@ fn stream(pause: Duration, lines: u64) -> io::Result<()> {
 }
 
 /// The pauses let the daemon see which output came first.
-fn burst(lines: u64) -> io::Result<()> {
+fn burst(lines: &str) -> io::Result<()> {
+    let lines: u64 = lines.parse().map_err(io::Error::other)?;
     for line in 1..=lines {
         if line % 2 == 0 {
             writeln!(io::stderr().lock(), "line {line}")?;

@@ -24,10 +24,37 @@ const LONG: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// What was given so far, and the first thing that was wrong with it.
-#[derive(Default)]
-struct Notes {
+#[derive(Debug, Default)]
+pub struct Notes {
     items: Vec<TimelineItem>,
     wrong: Option<String>,
+}
+
+impl Notes {
+    /// The items so far.
+    pub fn items(&self) -> &[TimelineItem] {
+        &self.items
+    }
+
+    /// Writes an update down.
+    ///
+    /// # Errors
+    /// When it is not the next thing: something was lost or came twice.
+    pub fn take(&mut self, update: TimelineUpdate) -> Result<(), String> {
+        note(&mut self.items, update)
+    }
+
+    /// Holds what was given so far against what is kept.
+    ///
+    /// # Errors
+    /// Says where both differ.
+    pub fn compare(&self, kept: &[TimelineItem]) -> Result<(), String> {
+        if self.items == kept {
+            Ok(())
+        } else {
+            Err(difference(&self.items, kept))
+        }
+    }
 }
 
 /// A running follower; it ends when dropped.
@@ -49,18 +76,35 @@ impl Follower {
     /// # Errors
     /// When the timeline cannot be opened.
     pub async fn new(client: &Client, agent: &AgentId) -> Result<Self, WorldError> {
-        let stream = client.timeline(agent).await?.from_index(0);
+        Ok(Self::of(client.timeline(agent).await?, agent))
+    }
+
+    /// Follows a timeline from its very first item.
+    pub fn of(stream: TimelineStream, agent: &AgentId) -> Self {
         let notes = Arc::<Mutex<Notes>>::default();
-        let task = tokio::spawn(follow(stream, Arc::clone(&notes)));
-        Ok(Self {
+        let task = tokio::spawn(follow(stream.from_index(0), Arc::clone(&notes)));
+        Self {
             agent: agent.clone(),
             notes,
             task,
-        })
+        }
     }
 
     fn notes(&self) -> MutexGuard<'_, Notes> {
         lock(&self.notes)
+    }
+
+    /// The first thing that was wrong with what it was given.
+    pub fn wrong(&self) -> Option<String> {
+        self.notes().wrong.clone()
+    }
+
+    /// Holds what was given so far against what is kept.
+    ///
+    /// # Errors
+    /// Says where both differ.
+    pub fn compare(&self, kept: &[TimelineItem]) -> Result<(), String> {
+        self.notes().compare(kept)
     }
 
     /// What it has now.
@@ -107,7 +151,7 @@ impl Follower {
     async fn until(&self, what: &str, condition: impl Fn() -> bool) -> Result<(), WorldError> {
         let deadline = Instant::now() + LONG;
         while !condition() {
-            if let Some(wrong) = self.notes().wrong.clone() {
+            if let Some(wrong) = self.wrong() {
                 return Err(WorldError::Unexpected(wrong));
             }
             if Instant::now() > deadline {
@@ -133,7 +177,7 @@ impl Follower {
             .until("what the daemon has", || self.notes().items == kept)
             .await;
         same.map_err(|error| {
-            let difference = difference(&self.items(), &kept);
+            let difference = self.compare(&kept).err().unwrap_or_default();
             WorldError::Unexpected(format!("{error}: {difference}"))
         })
     }
@@ -163,7 +207,7 @@ async fn follow(mut stream: TimelineStream, notes: Arc<Mutex<Notes>>) {
         let next = stream.next().await;
         let mut notes = lock(&notes);
         let wrong = match next {
-            Ok(Some(update)) => note(&mut notes.items, update),
+            Ok(Some(update)) => notes.take(update),
             // The runtime was closed.
             Ok(None) => return,
             Err(error) => Err(format!("the stream ended: {error}")),

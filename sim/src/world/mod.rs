@@ -8,7 +8,7 @@ pub mod work;
 
 pub use client::{Client, done, quick_settings};
 pub use daemon::{DaemonOptions, DaemonProcess};
-pub use follower::{Follower, history};
+pub use follower::{Follower, Notes, history};
 pub use memory::resident;
 
 use std::{

@@ -19,6 +19,7 @@ mod observability;
 mod paths;
 mod restart;
 mod session;
+mod simulation;
 mod world;
 
 /// What a test comes to: its errors say what was awaited and what was there instead.

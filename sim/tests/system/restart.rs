@@ -279,6 +279,42 @@ async fn bx_2_a_follower_far_behind_the_window_still_gets_every_byte() -> Outcom
 }
 
 #[tokio::test]
+async fn bx_2_a_follower_that_does_not_look_for_long_still_gets_every_byte() -> Outcome {
+    let world = World::new().await?;
+    let agent = world
+        .client
+        .agent("stream", &world.work(), Some("100"))
+        .await?;
+    let other = world.other_device().await?;
+    let watching = Follower::new(&other, &agent).await?;
+    let mut slow = world.client.timeline(&agent).await?.from_index(0);
+    let mut notes = bowline_sim::world::Notes::default();
+    // It sees the beginning of an item …
+    while notes.items().len() < 2 {
+        notes.take(slow.next().await?.unwrap())?;
+    }
+    // … and looks again when that has grown to its end, and is far out of any window.
+    watching.until_ended(1).await?;
+    other
+        .run(Intent::SendPrompt {
+            agent_id: agent.clone(),
+            text: "burst 3000".into(),
+        })
+        .await?;
+    watching.until_ended(2).await?;
+    watching.check(&other).await?;
+    let kept = watching.items();
+    while notes.compare(&kept).is_err() {
+        let next = tokio::time::timeout(LONG / 6, slow.next()).await;
+        match next {
+            Ok(update) => notes.take(update?.unwrap())?,
+            Err(_) => notes.compare(&kept)?,
+        }
+    }
+    world.done().await
+}
+
+#[tokio::test]
 async fn lesson_12_a_replay_as_large_as_the_log_is_taken_in_and_nothing_is_disposed() -> Outcome {
     let world = World::new().await?;
     let agent = world

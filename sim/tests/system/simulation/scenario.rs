@@ -1,0 +1,419 @@
+//! What happens in one seed's run, and what must hold.
+
+use std::{sync::Arc, time::Duration};
+
+use bowline_protocol::{AgentId, ClientSessionKey, DeviceKey, IntentId};
+use bowline_runtime::{
+    HostSnapshot, Intent, Outcome, Runtime, RuntimeSettings, Submitted, machines::Path,
+    storage::Storage, transport::Address,
+};
+use bowline_sim::{random::Random, world::Follower};
+use serde_json::json;
+use tokio::time::{Instant, advance, sleep, timeout};
+
+use super::{
+    daemon::{Daemon, offer, server_id},
+    network::{Network, SimConnector, Weather},
+    storage::MemoryStorage,
+};
+
+/// The two direct paths.
+const PATHS: [&str; 2] = ["one:1", "two:1"];
+/// Faults and other events of one run.
+const EVENTS: usize = 14;
+/// How soon everything is well after the last fault, in the time of the simulation: the longest pause of a
+/// backoff (30 s), a connect (15 s), a load (30 s), and what was waiting to be worked on.
+const CONVERGED: Duration = Duration::from_secs(150);
+/// Longest answer of a call that waits for nothing but a healthy network.
+const PROMPT: Duration = Duration::from_secs(60);
+
+type Checked<T = ()> = Result<T, String>;
+
+struct Run {
+    random: Random,
+    network: Arc<Network>,
+    daemon: Arc<Daemon>,
+    storage: MemoryStorage,
+    settings: RuntimeSettings,
+    runtime: Runtime,
+    follower: Option<Follower>,
+    /// Intents of this life of the app.
+    sent: Vec<Submitted>,
+    /// Every intent ever sent.
+    all: Vec<IntentId>,
+    made: usize,
+}
+
+/// Plays a seed.
+pub(super) async fn run(seed: u64) -> Checked {
+    let mut run = Run::begin(seed).await?;
+    for _ in 0..EVENTS {
+        let pause = run.random.below(2_000);
+        run.live(Duration::from_millis(pause)).await?;
+        run.event().await?;
+    }
+    run.heal();
+    run.converge().await
+}
+
+fn profile(storage: &MemoryStorage, seed: u64) {
+    let mut bytes = [3; 16];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let profile = json!({
+        "version": 1,
+        "clientSessionKey": ClientSessionKey::from_random(bytes).as_str(),
+        "deviceKey": DeviceKey::from_private([4; 32]).to_base64(),
+    });
+    storage
+        .write("profile.json", profile.to_string().as_bytes())
+        .unwrap();
+}
+
+impl Run {
+    async fn begin(seed: u64) -> Checked<Self> {
+        let mut random = Random::new(seed);
+        // A small log now and then, so that resets come up.
+        let replay = [8, 64, 4_096][usize::try_from(random.below(3)).unwrap()];
+        let daemon = Arc::new(Daemon::new(replay));
+        let network = Arc::new(Network::new(random.next_u64(), &PATHS, Arc::clone(&daemon)));
+        let storage = MemoryStorage::default();
+        profile(&storage, seed);
+        // The settings of the design: time costs nothing here.
+        let mut settings = RuntimeSettings::new("simulation", "0");
+        settings.seed = Some(seed);
+        let runtime = open(&storage, &network, &settings)?;
+        runtime
+            .pair(&offer(&PATHS))
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut run = Self {
+            random,
+            network,
+            daemon,
+            storage,
+            settings,
+            runtime,
+            follower: None,
+            sent: Vec::new(),
+            all: Vec::new(),
+            made: 0,
+        };
+        run.daemon.model(|model| model.create("the first".into()));
+        run.follow().await?;
+        Ok(run)
+    }
+
+    fn host(&self) -> Option<Arc<HostSnapshot>> {
+        self.runtime.subscribe().borrow().hosts.first().cloned()
+    }
+
+    fn first_agent(&self) -> AgentId {
+        self.daemon
+            .model(|model| model.agents[0].summary.id.clone())
+    }
+
+    async fn follow(&mut self) -> Checked {
+        let stream = self
+            .runtime
+            .timeline(&server_id(), &self.first_agent())
+            .await
+            .map_err(|error| error.to_string())?;
+        self.follower = Some(Follower::of(stream, &self.first_agent()));
+        Ok(())
+    }
+
+    /// Time goes by: agents work, and now and then the user or somebody else asks for something.
+    async fn live(&mut self, time: Duration) -> Checked {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            sleep(Duration::from_millis(20 + self.random.below(500))).await;
+            if self.daemon.is_up() {
+                self.daemon.model(super::model::Model::work);
+            }
+            match self.random.below(12) {
+                0 | 1 => self.intent()?,
+                2 if self.daemon.is_up() => self.somebody_else(1),
+                _ => {}
+            }
+            self.hold()?;
+        }
+        Ok(())
+    }
+
+    fn intent(&mut self) -> Checked {
+        let intent = match self.random.below(6) {
+            0 => {
+                self.made += 1;
+                Intent::CreateAgent {
+                    provider: "model".into(),
+                    cwd: "/".into(),
+                    title: Some(format!("agent {}", self.made)),
+                    prompt: None,
+                }
+            }
+            1 => Intent::Cancel {
+                agent_id: self.first_agent(),
+            },
+            _ => Intent::SendPrompt {
+                agent_id: self.first_agent(),
+                text: "x".repeat(usize::try_from(self.random.below(12)).unwrap() + 1),
+            },
+        };
+        let sent = self
+            .runtime
+            .send(&server_id(), intent)
+            .map_err(|error| error.to_string())?;
+        self.all.push(sent.id);
+        self.sent.push(sent);
+        Ok(())
+    }
+
+    /// Other clients of the daemon cause events as well.
+    fn somebody_else(&mut self, times: u64) {
+        for _ in 0..times {
+            let (agent, length) = (self.random.below(3), self.random.below(9));
+            self.daemon.model(|model| {
+                let place = usize::try_from(agent).unwrap().min(model.agents.len() - 1);
+                model.prompt(place, &"y".repeat(usize::try_from(length).unwrap()), None);
+                model.work();
+            });
+        }
+    }
+
+    async fn event(&mut self) -> Checked {
+        let path = PATHS[usize::try_from(self.random.below(2)).unwrap()];
+        let long = Duration::from_millis(self.random.below(13_000));
+        match self.random.below(17) {
+            0 | 1 => self.network.change(path, |weather| weather.cuts += 1),
+            2 => self.network.change_all(|weather| weather.cuts += 1),
+            3 => self.network.change(path, |weather| weather.holes += 1),
+            4 => {
+                self.network.change_all(|weather| weather.holes += 1);
+                self.runtime.network_changed();
+            }
+            5 => {
+                self.broken(path, long, |weather, on| weather.frozen = on)
+                    .await?
+            }
+            6 => {
+                self.network.change(path, |weather| weather.cuts += 1);
+                self.broken(path, long, |weather, on| weather.refusing = on)
+                    .await?;
+            }
+            7 => {
+                self.network.change(path, |weather| weather.holes += 1);
+                self.broken(path, long, |weather, on| weather.dead = on)
+                    .await?;
+            }
+            8 => {
+                self.network.change_all(|weather| weather.frozen = true);
+                self.live(long).await?;
+                self.network.change_all(|weather| weather.frozen = false);
+            }
+            9 => {
+                let most = self.random.below(600);
+                self.network
+                    .change(path, |weather| weather.latency = (most / 2, most));
+            }
+            10 | 11 => self.restart_daemon(long).await?,
+            12 => self.restart_app().await?,
+            13 => self.jump().await,
+            14 => self.platform(),
+            15 => {
+                // Away for too long, or long enough for the log to run over.
+                self.network.change_all(|weather| {
+                    weather.cuts += 1;
+                    weather.refusing = true;
+                });
+                sleep(Duration::from_secs(1)).await;
+                if self.daemon.is_up() {
+                    self.somebody_else(30);
+                }
+                if self.random.below(2) == 0 {
+                    self.daemon.model(super::model::Model::expire);
+                }
+                self.live(long).await?;
+                self.network.change_all(|weather| weather.refusing = false);
+            }
+            _ => {
+                let address = Address {
+                    path: Path::Direct,
+                    address: path.to_owned(),
+                };
+                let choice = (self.random.below(2) == 0).then_some(address);
+                self.runtime.select_path(&server_id(), choice);
+            }
+        }
+        Ok(())
+    }
+
+    async fn broken(&mut self, path: &str, long: Duration, set: fn(&mut Weather, bool)) -> Checked {
+        self.network.change(path, |weather| set(weather, true));
+        self.live(long).await?;
+        self.network.change(path, |weather| set(weather, false));
+        Ok(())
+    }
+
+    async fn restart_daemon(&mut self, long: Duration) -> Checked {
+        self.daemon.kill();
+        if self.random.below(3) == 0 {
+            // Its machine lost power: nobody is told.
+            self.network.change_all(|weather| weather.holes += 1);
+        } else {
+            self.network.change_all(|weather| weather.cuts += 1);
+        }
+        self.live(long / 3).await?;
+        self.daemon.start();
+        Ok(())
+    }
+
+    async fn restart_app(&mut self) -> Checked {
+        if self.random.below(2) == 0 {
+            // Nothing polite gets out any more.
+            self.network.change_all(|weather| weather.cuts += 1);
+        }
+        self.follower = None;
+        self.runtime.close().await;
+        for sent in self.sent.drain(..) {
+            if let Some(outcome) = sent.outcome().await {
+                done(&outcome)?;
+            }
+        }
+        self.runtime = open(&self.storage, &self.network, &self.settings)?;
+        self.follow().await
+    }
+
+    /// The device slept: all timers are late at once.
+    async fn jump(&mut self) {
+        advance(Duration::from_millis(1_000 + self.random.below(300_000))).await;
+        if self.random.below(2) == 0 {
+            self.runtime.foreground();
+        }
+    }
+
+    fn platform(&mut self) {
+        match self.random.below(4) {
+            0 => self.runtime.background(),
+            1 => self.runtime.foreground(),
+            2 => self.runtime.network_changed(),
+            _ => self.runtime.refresh(),
+        }
+    }
+
+    fn heal(&mut self) {
+        self.network.change_all(|weather| {
+            *weather = Weather {
+                cuts: weather.cuts,
+                holes: weather.holes,
+                ..Weather::FINE
+            };
+        });
+        self.daemon.start();
+        self.runtime.foreground();
+        self.runtime.select_path(&server_id(), None);
+    }
+
+    /// What holds at every moment.
+    fn hold(&self) -> Checked {
+        if let Some(host) = self.host()
+            && host.counters.event_gaps != 0
+        {
+            return Err(format!("events were missed: {host:?}"));
+        }
+        let twice = self.daemon.model(|model| {
+            let mut runs = model.runs.iter();
+            runs.find(|(_, times)| **times != 1).map(|(id, _)| *id)
+        });
+        if let Some(id) = twice {
+            return Err(format!("intent {id} ran twice"));
+        }
+        if let Some(wrong) = self.follower.as_ref().and_then(Follower::wrong) {
+            return Err(format!("the follower: {wrong}"));
+        }
+        Ok(())
+    }
+
+    /// What is true in the end, and soon.
+    async fn converge(mut self) -> Checked {
+        let deadline = Instant::now() + CONVERGED;
+        while let Err(wrong) = self.settled() {
+            if Instant::now() > deadline {
+                return Err(format!("not within {CONVERGED:?}: {wrong}"));
+            }
+            self.daemon.model(super::model::Model::work);
+            sleep(Duration::from_millis(100)).await;
+            self.hold()?;
+        }
+        for sent in self.sent.drain(..) {
+            let id = sent.id;
+            match timeout(PROMPT, sent.outcome()).await {
+                Ok(Some(outcome)) => done(&outcome)?,
+                Ok(None) => return Err(format!("the outcome of {id} is lost")),
+                Err(_) => return Err(format!("intent {id} has no outcome")),
+            }
+        }
+        let runs = self.daemon.model(|model| model.runs.clone());
+        if let Some(lost) = self.all.iter().find(|id| !runs.contains_key(id)) {
+            return Err(format!("intent {lost} was lost"));
+        }
+        if runs.len() != self.all.len() {
+            return Err(format!("{} intents ran of {}", runs.len(), self.all.len()));
+        }
+        let sessions = self.daemon.model(|model| model.sessions());
+        if sessions != 1 {
+            return Err(format!("{sessions} sessions of one client (INV-1)"));
+        }
+        self.hold()?;
+        self.runtime.close().await;
+        Ok(())
+    }
+
+    /// Whether everything is shown as it is.
+    fn settled(&self) -> Checked {
+        let host = self.host().ok_or("no host")?;
+        if host.state != "online" || host.intents.pending != 0 || host.directory.state != "ready" {
+            return Err(format!("{host:?}"));
+        }
+        let (working, rows, items) = self.daemon.model(|model| {
+            let rows: Vec<_> = model
+                .agents
+                .iter()
+                .map(|agent| agent.summary.clone())
+                .collect();
+            (model.is_working(), rows, model.agents[0].items.clone())
+        });
+        if working {
+            return Err("agents are working".into());
+        }
+        let shown: Vec<_> = host
+            .directory
+            .agents
+            .iter()
+            .map(|row| (**row).clone())
+            .collect();
+        if shown != rows {
+            return Err(format!("the directory shows {shown:?} of {rows:?}"));
+        }
+        match &self.follower {
+            Some(follower) => follower.compare(&items),
+            None => Err("no follower".into()),
+        }
+    }
+}
+
+fn open(
+    storage: &MemoryStorage,
+    network: &Arc<Network>,
+    settings: &RuntimeSettings,
+) -> Checked<Runtime> {
+    let connector = Arc::new(SimConnector(Arc::clone(network)));
+    Runtime::with(Arc::new(storage.clone()), connector, settings.clone())
+        .map_err(|error| error.to_string())
+}
+
+fn done(outcome: &Outcome) -> Checked {
+    match outcome {
+        Outcome::Done { .. } => Ok(()),
+        other => Err(format!("an intent came to {other:?}")),
+    }
+}
