@@ -10,7 +10,7 @@ use bowline_protocol::{
     AgentId, ItemKind, TimelineItem,
     methods::{History, HistoryPage, name},
 };
-use bowline_runtime::{TimelineStream, TimelineUpdate};
+use bowline_runtime::{CallError, TimelineStream, TimelineUpdate};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
@@ -245,6 +245,8 @@ fn note(items: &mut Vec<TimelineItem>, update: TimelineUpdate) -> Result<(), Str
 
 /// The whole durable timeline, asked for page by page from its beginning.
 ///
+/// A page whose connection dies is asked for again.
+///
 /// # Errors
 /// When the daemon does not answer.
 pub async fn history(client: &Client, agent: &AgentId) -> Result<Vec<TimelineItem>, WorldError> {
@@ -257,16 +259,32 @@ pub async fn history(client: &Client, agent: &AgentId) -> Result<Vec<TimelineIte
             after: items.last().map(|item| item.index),
             limit: Some(200),
         };
-        let page: HistoryPage = client
-            .runtime()
-            .query(&client.server_id()?, name::AGENTS_HISTORY, &params)
-            .await
-            .map_err(|error| WorldError::Unexpected(error.to_string()))?;
+        let page = page(client, &params).await?;
         let first = items.is_empty();
         let more = page.has_more || (first && !page.items.is_empty());
         items.extend(page.items);
         if !more {
             return Ok(items);
+        }
+    }
+}
+
+async fn page(client: &Client, params: &History) -> Result<HistoryPage, WorldError> {
+    let deadline = Instant::now() + LONG;
+    loop {
+        let server_id = client.server_id()?;
+        let answer = client
+            .runtime()
+            .query(&server_id, name::AGENTS_HISTORY, params)
+            .await;
+        match answer {
+            Ok(page) => return Ok(page),
+            Err(CallError::Disconnected(_) | CallError::Timeout | CallError::NotConnected)
+                if Instant::now() < deadline =>
+            {
+                sleep(LOOK).await;
+            }
+            Err(error) => return Err(WorldError::Unexpected(format!("history: {error}"))),
         }
     }
 }

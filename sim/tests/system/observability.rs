@@ -102,16 +102,14 @@ async fn ob_every_transition_of_both_sides_is_told_in_full_and_no_secret_ever() 
     live(&mut world).await?;
     let server = world.client.server_id()?.to_string();
     let profile = world.client.runtime().profile().clone();
+    // Both sides write the same hash, so that their logs can be laid side by side.
+    let hash = profile.client_session_key.external().log_hash();
 
     let ours = log::take();
     let records = transitions(&ours);
     for record in &records {
         check(record, &server);
-        assert_eq!(
-            text(record, "session"),
-            profile.client_session_key.external().log_hash(),
-            "{record}"
-        );
+        assert_eq!(text(record, "session"), hash, "{record}");
         assert!(record["client"].is_u64(), "the host's generation: {record}");
         let of_a_client = text(record, "machine") == "daemon_client";
         if of_a_client {
@@ -143,7 +141,6 @@ async fn ob_every_transition_of_both_sides_is_told_in_full_and_no_secret_ever() 
             assert!(!text(record, "reason").is_empty(), "{record}");
         }
     }
-    let hash = profile.client_session_key.external().log_hash();
     assert!(
         records
             .iter()
