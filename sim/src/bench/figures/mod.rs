@@ -8,12 +8,12 @@ mod ping;
 mod rate;
 mod start;
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use super::{Bench, Outcome, report::Measured};
 
 /// What a figure's measuring is.
-type Measuring<'a> = Pin<Box<dyn Future<Output = Outcome<Measured>> + 'a>>;
+type Measuring = Pin<Box<dyn Future<Output = Outcome<Measured>> + Send>>;
 
 /// One figure.
 pub(super) struct Figure {
@@ -22,7 +22,7 @@ pub(super) struct Figure {
     /// What is measured, in one line.
     pub(super) title: &'static str,
     /// Measures it.
-    pub(super) measure: fn(&Bench) -> Measuring<'_>,
+    pub(super) measure: fn(Arc<Bench>) -> Measuring,
 }
 
 /// All of them.
@@ -30,36 +30,36 @@ pub(super) const FIGURES: &[Figure] = &[
     Figure {
         name: "ping",
         title: "round trip of `system.ping`, sealed, one at a time",
-        measure: |bench| Box::pin(ping::measure(bench)),
+        measure: |bench| Box::pin(async move { ping::measure(&bench).await }),
     },
     Figure {
         name: "rate",
         title: "`system.ping` with 64 in flight on one connection, sealed",
-        measure: |bench| Box::pin(rate::measure(bench)),
+        measure: |bench| Box::pin(async move { rate::measure(&bench).await }),
     },
     Figure {
         name: "attach",
         title: "attaching to a session, and coming back to one with events to catch up",
-        measure: |bench| Box::pin(attach::measure(bench)),
+        measure: |bench| Box::pin(async move { attach::measure(&bench).await }),
     },
     Figure {
         name: "start",
         title: "starting a daemon, and its memory at rest",
-        measure: |bench| Box::pin(start::measure(bench)),
+        measure: |bench| Box::pin(async move { start::measure(&bench).await }),
     },
     Figure {
         name: "memory",
         title: "memory of idle connections, each of its own session and device",
-        measure: |bench| Box::pin(memory::measure(bench)),
+        measure: |bench| Box::pin(async move { memory::measure(&bench).await }),
     },
     Figure {
         name: "intents",
         title: "durable intents: `agents.create` on one session",
-        measure: |bench| Box::pin(intents::measure(bench)),
+        measure: |bench| Box::pin(async move { intents::measure(&bench).await }),
     },
     Figure {
         name: "events",
         title: "one event to many connections",
-        measure: |bench| Box::pin(events::measure(bench)),
+        measure: |bench| Box::pin(async move { events::measure(&bench).await }),
     },
 ];
