@@ -1,8 +1,8 @@
 //! The bare peer: a tokio-tungstenite echo, server and client, with nothing of ours in between.
 //!
 //! It is made well, so that the comparison is hard: one task, everything that waits is taken before one flush, no
-//! Nagle, and the small buffers of daemon and client (the library clears its whole read buffer, 128 KiB by default,
-//! for every read). Its messages have the size of a sealed `system.ping`.
+//! Nagle. Its messages have the size of a sealed `system.ping`. It comes in two kinds, since the library clears its
+//! read buffer for every read, and by default that has 128 KiB.
 
 use std::{
     future::poll_fn,
@@ -30,7 +30,7 @@ pub(super) const MESSAGE: usize = 83;
 ///
 /// # Errors
 /// When it cannot listen.
-pub(super) fn serve() -> Outcome<()> {
+pub(super) fn serve(buffers: Buffers) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -41,10 +41,9 @@ pub(super) fn serve() -> Outcome<()> {
         loop {
             let (stream, _) = listener.accept().await?;
             stream.set_nodelay(true)?;
+            let config = buffers.config(2 << 10);
             tokio::spawn(async move {
-                if let Ok(mut socket) =
-                    accept_async_with_config(stream, Some(config(2 << 10))).await
-                {
+                if let Ok(mut socket) = accept_async_with_config(stream, Some(config)).await {
                     poll_fn(|cx| echo(cx, &mut socket)).await;
                 }
             });
@@ -72,11 +71,25 @@ fn echo(cx: &mut Context<'_>, socket: &mut WebSocketStream<TcpStream>) -> Poll<(
     }
 }
 
-/// The library's settings with that read buffer.
-fn config(read_buffer: usize) -> WebSocketConfig {
-    WebSocketConfig::default()
-        .read_buffer_size(read_buffer)
-        .write_buffer_size(16 << 10)
+/// What an echo's buffers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Buffers {
+    /// As the library has them.
+    Default,
+    /// As small as the daemon's and the client's.
+    Small,
+}
+
+impl Buffers {
+    fn config(self, read_buffer: usize) -> WebSocketConfig {
+        let config = WebSocketConfig::default();
+        match self {
+            Self::Default => config,
+            Self::Small => config
+                .read_buffer_size(read_buffer)
+                .write_buffer_size(16 << 10),
+        }
+    }
 }
 
 /// A client of the echo.
@@ -90,11 +103,12 @@ impl Echo {
     ///
     /// # Errors
     /// When the echo is not there.
-    pub(super) async fn connect(address: SocketAddr) -> Outcome<Self> {
+    pub(super) async fn connect(address: SocketAddr, buffers: Buffers) -> Outcome<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let url = format!("ws://{address}/");
-        let (socket, _) = client_async_with_config(url, stream, Some(config(16 << 10))).await?;
+        let config = buffers.config(16 << 10);
+        let (socket, _) = client_async_with_config(url, stream, Some(config)).await?;
         Ok(Self {
             socket,
             message: Bytes::from_static(&[7; MESSAGE]),

@@ -18,6 +18,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc};
 use clap::Parser;
 
 use self::{
+    echo::Buffers,
     figures::{FIGURES, Figure},
     report::{Measured, Report},
 };
@@ -43,7 +44,7 @@ struct Args {
     names: Vec<String>,
     /// Serve as the bare echo that figures are compared with.
     #[arg(long, hide = true)]
-    echo_server: bool,
+    echo_server: Option<Buffers>,
 }
 
 /// What every figure may use.
@@ -62,10 +63,9 @@ impl Bench {
 /// The program.
 pub fn main() -> ExitCode {
     let args = Args::parse();
-    let outcome = if args.echo_server {
-        echo::serve()
-    } else {
-        run(&args)
+    let outcome = match args.echo_server {
+        Some(buffers) => echo::serve(buffers),
+        None => run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

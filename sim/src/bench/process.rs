@@ -10,7 +10,11 @@ use std::{
 use bowline_protocol::{Offer, methods::name};
 use serde_json::{Value, json};
 
-use super::{Bench, Outcome, control::Control};
+use super::{
+    Bench, Outcome,
+    control::Control,
+    echo::{Buffers, Echo},
+};
 use crate::world::{DaemonOptions, DaemonProcess};
 
 /// Longest wait for anything a healthy process does at once.
@@ -80,10 +84,10 @@ pub(super) struct EchoProcess {
     child: Child,
     /// Held open: a process that writes to a closed pipe would die.
     _stdout: BufReader<ChildStdout>,
-    /// Where it listens.
-    pub(super) address: SocketAddr,
+    address: SocketAddr,
     /// From its start to that line.
     pub(super) ready_after: Duration,
+    buffers: Buffers,
 }
 
 impl EchoProcess {
@@ -91,10 +95,13 @@ impl EchoProcess {
     ///
     /// # Errors
     /// When it does not.
-    pub(super) fn start() -> Outcome<Self> {
+    pub(super) fn start(buffers: Buffers) -> Outcome<Self> {
         let start = Instant::now();
         let mut child = Command::new(std::env::current_exe()?)
-            .arg("--echo-server")
+            .arg(match buffers {
+                Buffers::Default => "--echo-server=default",
+                Buffers::Small => "--echo-server=small",
+            })
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -106,7 +113,16 @@ impl EchoProcess {
             _stdout: stdout,
             address: line.trim().parse()?,
             ready_after: start.elapsed(),
+            buffers,
         })
+    }
+
+    /// A client of it.
+    ///
+    /// # Errors
+    /// When it has gone.
+    pub(super) async fn connect(&self) -> Outcome<Echo> {
+        Echo::connect(self.address, self.buffers).await
     }
 
     /// Its process id.

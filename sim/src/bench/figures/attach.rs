@@ -9,7 +9,7 @@ use super::{
     super::{
         Bench, Outcome,
         client::{self, Connected, attach, paired, resuming},
-        echo::Echo,
+        echo::Buffers,
         pin,
         process::{self, DEADLINE, EchoProcess},
         report::{Measured, Target, Unit},
@@ -28,13 +28,13 @@ pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
     let (link, welcome) = attach(&dialer).await?;
     link.close(Reason::ClosedLocally).await;
     let dialer = resuming(&dialer, &welcome)?;
-    let server = EchoProcess::start()?;
+    let server = EchoProcess::start(Buffers::Default)?;
     let (repetitions, count) = (bench.pick(10, 5), bench.pick(100, 20));
     let (mut bare, mut welcome) = (Samples::default(), Samples::default());
     let (mut first, mut caught_up) = (Samples::default(), Samples::default());
     attaches(&dialer, count).await?;
     for _ in 0..repetitions {
-        bare.repetition(connects(server.address, count).await?);
+        bare.repetition(connects(&server, count).await?);
         let (welcomes, answers) = attaches(&dialer, count).await?;
         welcome.repetition(welcomes);
         first.repetition(answers);
@@ -65,11 +65,11 @@ pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
     )
 }
 
-async fn connects(address: std::net::SocketAddr, count: usize) -> Outcome<Vec<f64>> {
+async fn connects(server: &EchoProcess, count: usize) -> Outcome<Vec<f64>> {
     let mut samples = Vec::with_capacity(count);
     for _ in 0..count {
         let start = Instant::now();
-        let echo = Echo::connect(address).await?;
+        let echo = server.connect().await?;
         samples.push(micros_since(start));
         drop(echo);
     }

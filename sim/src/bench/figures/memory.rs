@@ -9,7 +9,7 @@ use super::super::{
     Bench, Outcome,
     client::{Devices, attach},
     control::Control,
-    echo::Echo,
+    echo::Buffers,
     process::{self, DEADLINE, EchoProcess, settled_memory},
     report::{Measured, Target, Unit},
     stats::Samples,
@@ -30,7 +30,8 @@ pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
         dialers.push(devices.pair(process::offer(&mut control)?).await?);
     }
     let before = settled_memory(daemon.pid()).await?;
-    let (mut with, mut whole, mut left, mut bare) = Default::default();
+    let (mut with, mut whole, mut left) = Default::default();
+    let (mut bare, mut small) = Default::default();
     // The second round shows that the first one's memory was given back or is used again, not added to.
     for _ in 0..2 {
         let mut links = Vec::with_capacity(count);
@@ -45,12 +46,14 @@ pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
         Samples::one(&mut whole, per(held - empty));
         Samples::one(&mut left, (after - before) / (held - before));
     }
-    Samples::one(&mut bare, per(echoes(count).await?));
+    Samples::one(&mut bare, per(echoes(count, Buffers::Default).await?));
+    Samples::one(&mut small, per(echoes(count, Buffers::Small).await?));
     Measured::by(format!(
         "VmRSS of the daemon: empty; with {count} devices paired and their sessions detached; with {count} \
          connections attached that each had one request answered; after they left; the latter two twice"
     ))
     .row("bare echo, a connection", Unit::Bytes, &bare)?
+    .row("the same with buffers as ours", Unit::Bytes, &small)?
     .goal("a connection", Unit::Bytes, &with, Target::AtMost(10.0 * 1024.0))?
     .row("a connection with its session", Unit::Bytes, &whole)?
     .goal("left behind, of what it took", Unit::Ratio, &left, Target::AtMost(LEFT_BEHIND))
@@ -72,12 +75,12 @@ async fn all_gone(control: &mut Control) -> Outcome<()> {
 }
 
 /// What so many idle connections cost the bare echo.
-async fn echoes(count: usize) -> Outcome<f64> {
-    let server = EchoProcess::start()?;
+async fn echoes(count: usize, buffers: Buffers) -> Outcome<f64> {
+    let server = EchoProcess::start(buffers)?;
     let before = settled_memory(server.pid()).await?;
     let mut links = Vec::with_capacity(count);
     for _ in 0..count {
-        let mut echo = Echo::connect(server.address).await?;
+        let mut echo = server.connect().await?;
         echo.exchange(1, 1).await?;
         links.push(echo);
     }

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::super::{
     Bench, Outcome,
     client::{Connected, paired},
-    echo::{self, Echo},
+    echo::{self, Buffers},
     pin,
     process::{self, EchoProcess},
     report::{Measured, Target, Unit},
@@ -22,8 +22,8 @@ pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
     let pinned = pin::to_one_core();
     let daemon = process::daemon(bench, "rate").await?;
     let ours = Connected::open(paired(&daemon).await?).await?;
-    let server = EchoProcess::start()?;
-    let mut bare = Echo::connect(server.address).await?;
+    let server = EchoProcess::start(Buffers::Small)?;
+    let mut bare = server.connect().await?;
     let repetitions = bench.pick(15, 5);
     let count = bench.pick(200_000, 20_000) / WINDOW * WINDOW;
     burst(&ours, count).await?;
@@ -40,7 +40,7 @@ pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
     }
     Measured::by(format!(
         "{repetitions} times {count} calls of the typed client API by {WINDOW} tasks, in turns with a bare \
-         tokio-tungstenite echo of {} bytes a message and the same window; {pinned}",
+         tokio-tungstenite echo of {} bytes a message, with buffers as ours and the same window; {pinned}",
         echo::MESSAGE
     ))
     .row("bare echo", Unit::PerSecond, &echoed)?

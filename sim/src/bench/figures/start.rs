@@ -2,6 +2,7 @@
 
 use super::super::{
     Bench, Outcome,
+    echo::Buffers,
     process::{self, EchoProcess, settled_memory},
     report::{Measured, Target, Unit},
     stats::{Samples, micros},
@@ -16,7 +17,7 @@ pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
     let (mut first, mut again, mut size) =
         (Samples::default(), Samples::default(), Samples::default());
     for n in 0..repetitions {
-        let echo = EchoProcess::start()?;
+        let echo = EchoProcess::start(Buffers::Default)?;
         bare.one(micros(echo.ready_after));
         let folder = format!("start-{n}");
         let daemon = process::daemon(bench, &folder).await?;
