@@ -15,7 +15,7 @@ use crate::{
     agents::{Agents, AgentsError, AgentsOptions},
     clock::Clock,
     config::Settings,
-    connection::{Environment, Registry, WRITE_STALL, list, serve},
+    connection::{Environment, Registry, list, serve},
     control::{About, ControlError, ControlService, ControlSocket, OfferMaker},
     identity::{Identity, IdentityFileError},
     ledger::{Ledger, LedgerOptions, StoreError},
@@ -263,9 +263,9 @@ fn listen(
 /// Looks for silent and stuck connections; one timer for all of them.
 async fn sweep(environment: Arc<Environment>) {
     let silence = environment.limits.heartbeat_timeout;
-    let pause = silence.map_or(SWEEP, |silence| {
-        (silence / 4).clamp(Duration::from_millis(50), SWEEP)
-    });
+    let stall = environment.limits.write_timeout;
+    let shortest = silence.map_or(stall, |silence| silence.min(stall));
+    let pause = (shortest / 4).clamp(Duration::from_millis(50), SWEEP);
     let mut last = environment.clock.now();
     loop {
         tokio::time::sleep(pause).await;
@@ -276,7 +276,7 @@ async fn sweep(environment: Arc<Environment>) {
             environment.registry.forgive(now);
         }
         last = now;
-        environment.registry.sweep(now, silence, WRITE_STALL);
+        environment.registry.sweep(now, silence, stall);
     }
 }
 

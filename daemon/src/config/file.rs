@@ -52,6 +52,7 @@ pub struct FileLimits {
     pub replay_bytes: Option<usize>,
     pub replay_events: Option<usize>,
     pub handshake_timeout: Option<Lapse>,
+    pub write_timeout: Option<Lapse>,
     pub heartbeat_timeout: Option<Lapse>,
 }
 

@@ -116,16 +116,12 @@ fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
         session_grace: lapse(file.session_grace, default.session_grace),
         replay_bytes: file.replay_bytes.unwrap_or(default.replay_bytes),
         replay_events: file.replay_events.unwrap_or(default.replay_events),
-        handshake_timeout: match file.handshake_timeout.map(Lapse::get) {
-            None => default.handshake_timeout,
-            Some(Some(said)) => said,
-            Some(None) => {
-                return Err(ConfigError::Conflict(
-                    "`limits.handshake_timeout` cannot be never: a silent socket would stay for good"
-                        .to_owned(),
-                ));
-            }
-        },
+        handshake_timeout: bounded(
+            "handshake_timeout",
+            file.handshake_timeout,
+            default.handshake_timeout,
+        )?,
+        write_timeout: bounded("write_timeout", file.write_timeout, default.write_timeout)?,
         heartbeat_timeout: lapse(file.heartbeat_timeout, default.heartbeat_timeout),
     };
     let conflict = |text: String| Err(ConfigError::Conflict(text));
@@ -148,6 +144,17 @@ fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
         ));
     }
     Ok(limits)
+}
+
+/// A lapse that must end: without it a socket nobody is behind would stay for good.
+fn bounded(key: &str, said: Option<Lapse>, default: Duration) -> Result<Duration, ConfigError> {
+    match said.map(Lapse::get) {
+        None => Ok(default),
+        Some(Some(said)) => Ok(said),
+        Some(None) => Err(ConfigError::Conflict(format!(
+            "`limits.{key}` cannot be never: a socket that nobody is behind would stay for good"
+        ))),
+    }
 }
 
 /// Configured providers, after the shell that is always there; a provider named `shell` replaces it.
@@ -253,6 +260,7 @@ impl Settings {
                 replay_bytes: Some(self.limits.replay_bytes),
                 replay_events: Some(self.limits.replay_events),
                 handshake_timeout: lapse(Some(self.limits.handshake_timeout)),
+                write_timeout: lapse(Some(self.limits.write_timeout)),
                 heartbeat_timeout: lapse(self.limits.heartbeat_timeout),
             },
             provider: self.providers.clone(),
@@ -311,6 +319,7 @@ mod tests {
         assert!(error("[limits]\nmax_message_bytes = 1").contains("max_message_bytes"));
         assert!(error("[limits]\nmax_in_flight = 0").contains("max_in_flight"));
         assert!(error("[limits]\nhandshake_timeout = \"0s\"").contains("handshake_timeout"));
+        assert!(error("[limits]\nwrite_timeout = \"0s\"").contains("write_timeout"));
         let provider = "[[provider]]\nname = \"a\"\nkind = \"command\"\ncommand = [\"x\"]\n";
         assert!(error(&format!("{provider}{provider}")).contains("configured twice"));
         assert!(

@@ -68,6 +68,8 @@ pub struct Limits {
     pub replay_events: usize,
     /// From an accepted socket to `session.ready`; past it `handshake_timeout`.
     pub handshake_timeout: Duration,
+    /// A connection whose socket takes no bytes for so long is closed with `slow_consumer` (lesson 19).
+    pub write_timeout: Duration,
     /// A session connection from which nothing was received so long is closed with `heartbeat_timeout`.
     pub heartbeat_timeout: Option<Duration>,
 }
@@ -85,6 +87,7 @@ impl Default for Limits {
             replay_bytes: limits::REPLAY_BYTES,
             replay_events: limits::REPLAY_EVENTS,
             handshake_timeout: limits::HANDSHAKE_DEADLINE,
+            write_timeout: Duration::from_secs(20),
             heartbeat_timeout: Some(Duration::from_secs(60)),
         }
     }

@@ -8,8 +8,6 @@ use bowline_protocol::limits::HEARTBEAT;
 use super::Registry;
 use crate::{clock::Clock, config::Limits, identity::Identity, ledger::Ledger, service::Router};
 
-/// How long a socket may take no bytes before its peer counts as too slow (lesson 19).
-pub const WRITE_STALL: Duration = Duration::from_secs(20);
 /// How long a close may take before the socket is dropped.
 const CLOSING: Duration = Duration::from_secs(3);
 

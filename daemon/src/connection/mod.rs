@@ -17,7 +17,7 @@ mod requests;
 mod socket;
 mod websocket;
 
-pub use environment::{Environment, WRITE_STALL};
+pub use environment::Environment;
 pub use handshake::{list, serve};
 pub use registry::{ConnectionInfo, Entry, Kind, Listed, Registry, Who};
 pub use socket::{Gone, MessageSocket, Received};

@@ -23,6 +23,18 @@ fn few(max_connections: usize) -> PoolOptions {
     }
 }
 
+/// A place for a socket that nobody else uses.
+fn place(dir: &tempfile::TempDir) -> Endpoint {
+    let path = dir.path().join("other.sock");
+    let name = dir.path().file_name().unwrap().to_string_lossy();
+    Endpoint::new(if cfg!(windows) {
+        format!(r"\\.\pipe\{name}").into()
+    } else {
+        path
+    })
+    .unwrap()
+}
+
 #[tokio::test]
 async fn a_crowd_shares_few_connections() {
     let daemon = TestDaemon::start().await;
@@ -92,10 +104,7 @@ async fn a_connection_that_has_ended_is_replaced() {
 async fn a_connection_that_gives_no_sign_of_life_is_replaced() {
     // Somebody who accepts and never answers.
     let dir = tempfile::tempdir().unwrap();
-    let endpoint = bowline_local::Endpoint::new(dir.path().join("mute.sock"));
-    #[cfg(windows)]
-    let endpoint = bowline_local::Endpoint::new(format!(r"\\.\pipe\mute-{}", std::process::id()));
-    let endpoint = endpoint.unwrap();
+    let endpoint = place(&dir);
     let mut listener = endpoint.listen().unwrap();
     let mute = tokio::spawn(async move {
         let mut kept = Vec::new();
@@ -119,14 +128,7 @@ async fn a_connection_that_gives_no_sign_of_life_is_replaced() {
 #[tokio::test]
 async fn what_cannot_be_is_typed() {
     let dir = tempfile::tempdir().unwrap();
-    #[cfg(not(windows))]
-    let nowhere = Endpoint::new(dir.path().join("none.sock")).unwrap();
-    #[cfg(windows)]
-    let nowhere = Endpoint::new(format!(
-        r"\\.\pipe\none-{}",
-        dir.path().file_name().unwrap().display()
-    ))
-    .unwrap();
+    let nowhere = place(&dir);
     assert!(matches!(
         Pool::new(nowhere.clone(), few(0)),
         Err(PoolError::NoRoom)

@@ -4,64 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{TestDaemon, client::paired, within};
-
-#[cfg(unix)]
-type Stream = tokio::net::UnixStream;
-#[cfg(windows)]
-type Stream = tokio::net::windows::named_pipe::NamedPipeClient;
-
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-
-/// A client of the local socket.
-pub(crate) struct Local {
-    stream: BufReader<Stream>,
-    next_id: u64,
-}
-
-impl Local {
-    pub(crate) async fn connect(daemon: &TestDaemon) -> Self {
-        let path = daemon.daemon.socket();
-        #[cfg(unix)]
-        let stream = Stream::connect(path).await.unwrap();
-        #[cfg(windows)]
-        let stream = tokio::net::windows::named_pipe::ClientOptions::new()
-            .open(path)
-            .unwrap();
-        Self {
-            stream: BufReader::new(stream),
-            next_id: 0,
-        }
-    }
-
-    async fn write(&mut self, text: &str) {
-        // A daemon that has just closed may not take it; the test looks at what it said.
-        let _ = self.stream.write_all(text.as_bytes()).await;
-    }
-
-    /// The next line; `None` at the end.
-    async fn line(&mut self) -> Option<Value> {
-        let mut line = String::new();
-        let read = within("a line or the end", self.stream.read_line(&mut line)).await;
-        match read {
-            Ok(0) | Err(_) => None,
-            Ok(_) => Some(serde_json::from_str(&line).unwrap()),
-        }
-    }
-
-    pub(crate) async fn call(&mut self, method: &str, params: Value) -> Value {
-        self.next_id += 1;
-        let id = self.next_id;
-        let text = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-        self.write(&format!("{text}\n")).await;
-        loop {
-            let line = self.line().await.expect("an answer");
-            if line["id"] == id {
-                return line;
-            }
-        }
-    }
-}
+use crate::support::{TestDaemon, client::paired, local::Local};
 
 #[tokio::test]
 async fn the_owner_sees_how_the_daemon_is() {
@@ -168,7 +111,7 @@ async fn whoever_only_writes_is_answered_before_the_end() {
     local
         .write("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"daemon.status\"}")
         .await;
-    local.stream.shutdown().await.unwrap();
+    local.stop_writing().await;
     assert_eq!(
         local.line().await.unwrap()["id"],
         1,

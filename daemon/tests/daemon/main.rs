@@ -11,6 +11,7 @@
     reason = "a test fails by panicking"
 )]
 
+#[cfg(unix)]
 mod agents_rig;
 mod rig;
 mod support;
@@ -24,7 +25,12 @@ mod ledger_intents;
 mod ledger_random;
 mod ledger_replay;
 mod ledger_sessions;
+mod local_bounds;
+mod local_foreign;
+mod local_malformed;
 mod local_pool;
+mod local_process;
+mod local_requests;
 mod local_socket;
 mod pairing;
 mod program;

@@ -94,7 +94,7 @@ async fn lesson_18_revocation_cuts_live_connections_and_lasts() {
 #[tokio::test]
 async fn an_offer_made_on_the_local_socket_pairs() {
     let daemon = TestDaemon::start().await;
-    let mut local = crate::local_socket::Local::connect(&daemon).await;
+    let mut local = crate::support::local::Local::connect(&daemon).await;
     let created = local
         .call("pairing.create", json!({"ttlSeconds": 60}))
         .await;

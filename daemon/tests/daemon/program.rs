@@ -1,71 +1,13 @@
 //! The program: what it prints, how it fails, how it ends (docs/commands.md).
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    path::Path,
-    process::{Child, Command, Output, Stdio},
-};
+use std::fs;
 
-use bowline_protocol::Offer;
 use serde_json::Value;
 
 use crate::support::{
-    Install,
-    client::{Attempt, raw_http},
+    client::raw_http,
+    program::{Running, output, program, stderr},
 };
-
-fn program(state: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bowline-daemon"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BOWLINE_")) {
-        command.env_remove(name);
-    }
-    // No configuration of the machine the tests run on.
-    command.env("XDG_CONFIG_HOME", state).env("APPDATA", state);
-    command.arg("--state-dir").arg(state).args(args);
-    command
-}
-
-fn output(state: &Path, args: &[&str]) -> Output {
-    program(state, args).output().unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// A daemon process; killed when dropped.
-struct Running {
-    child: Child,
-    lines: Vec<Value>,
-}
-
-impl Running {
-    fn start(state: &Path) -> Self {
-        let mut child = program(state, &["run", "--listen", "127.0.0.1:0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let lines = stdout.lines().take(2);
-        let lines = lines
-            .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
-            .collect();
-        Self { child, lines }
-    }
-
-    fn address(&self) -> std::net::SocketAddr {
-        self.lines[0]["address"].as_str().unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[tokio::test]
 async fn it_says_where_it_listens_once_it_accepts() {
@@ -85,6 +27,10 @@ async fn it_says_where_it_listens_once_it_accepts() {
 #[cfg(unix)]
 #[tokio::test]
 async fn a_termination_signal_closes_connections_with_server_restarting() {
+    use bowline_protocol::Offer;
+
+    use crate::support::{Install, client::Attempt};
+
     let dir = tempfile::tempdir().unwrap();
     let mut running = Running::start(dir.path());
     let made = output(dir.path(), &["pair", "--json"]);

@@ -14,15 +14,18 @@ use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
 /// `test.echo` answers with its params; `test.big {bytes}` with so many; `test.never` not at all; `test.gate` once
-/// `test.open` was called; `test.emit {bytes}` tells every session an event of about that size.
+/// `test.open` was called; `test.emit {bytes, agentId?}` tells every session, and those of the local socket that are
+/// subscribed to the agent, an event of about that size.
 #[derive(Default)]
 struct Test {
     gate: Notify,
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Size {
     bytes: usize,
+    agent_id: Option<AgentId>,
 }
 
 pub(crate) fn services() -> Services {
@@ -56,7 +59,7 @@ impl Test {
     }
 
     fn emit(&self, tx: &mut Tx<'_>, size: Size) -> Result<Empty, RpcError> {
-        let agent = agent("x".repeat(size.bytes));
+        let agent = agent(size.agent_id, "x".repeat(size.bytes));
         let id = agent.id.clone();
         tx.emit(
             Audience::Everyone(&id),
@@ -66,9 +69,9 @@ impl Test {
     }
 }
 
-fn agent(title: String) -> AgentSummary {
+fn agent(id: Option<AgentId>, title: String) -> AgentSummary {
     AgentSummary {
-        id: "agt_test".parse::<AgentId>().unwrap(),
+        id: id.unwrap_or_else(|| "agt_test".parse().unwrap()),
         title,
         provider: "test".to_owned(),
         cwd: "/".to_owned(),

@@ -1,7 +1,9 @@
 //! What the scenarios are made of.
 
 pub(crate) mod client;
+pub(crate) mod local;
 pub(crate) mod methods;
+pub(crate) mod program;
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
