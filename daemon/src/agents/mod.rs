@@ -221,15 +221,13 @@ impl Agents {
     }
 
     fn subscribe(&self, tx: &mut Tx<'_>, params: AgentRef) -> Result<Empty, RpcError> {
-        let session = tx.session()?;
         timeline::find(tx.conn(), &params.agent_id)?;
-        tx.subscribe(&session, &params.agent_id)?;
+        tx.follow(&params.agent_id)?;
         Ok(Empty {})
     }
 
     fn unsubscribe(&self, tx: &mut Tx<'_>, params: AgentRef) -> Result<Empty, RpcError> {
-        let session = tx.session()?;
-        tx.unsubscribe(&session, &params.agent_id)?;
+        tx.unfollow(&params.agent_id)?;
         Ok(Empty {})
     }
 }

@@ -81,6 +81,14 @@ impl Blobs {
         data::remove(tx.conn(), self.0, key).map_err(fault)
     }
 
+    /// How many entries there are. Walks over their keys.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn count(&self, from: &impl Stored) -> Result<u64, RpcError> {
+        data::count(from.connection().0, self.0).map_err(fault)
+    }
+
     /// The entries above the key `after`, in order of their keys: at most `limit`, and no more than a page may have
     /// bytes ([`PAGE_BYTES`]), but one at least if there is one.
     ///
@@ -164,6 +172,14 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     /// When the store fails.
     pub fn remove(&self, tx: &mut Tx<'_>, key: &str) -> Result<bool, RpcError> {
         self.blobs.remove(tx, key)
+    }
+
+    /// How many entries there are, as [`Blobs::count`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn count(&self, from: &impl Stored) -> Result<u64, RpcError> {
+        self.blobs.count(from)
     }
 
     /// A page of entries, as [`Blobs::page`].

@@ -136,6 +136,24 @@ impl Tx<'_> {
         Ok(())
     }
 
+    /// Lets the session that asks follow a topic: [`Tx::subscribe`].
+    ///
+    /// # Errors
+    /// As [`Tx::session`] and [`Tx::subscribe`].
+    pub fn follow(&mut self, topic: impl Into<Topic>) -> Result<(), RpcError> {
+        let session = self.session()?;
+        self.subscribe(&session, topic)
+    }
+
+    /// Ends what [`Tx::follow`] began; else nothing changes.
+    ///
+    /// # Errors
+    /// As [`Tx::session`]; when the store fails.
+    pub fn unfollow(&mut self, topic: impl Into<Topic>) -> Result<(), RpcError> {
+        let session = self.session()?;
+        self.unsubscribe(&session, topic)
+    }
+
     /// Ends a subscription; without one nothing changes.
     ///
     /// # Errors

@@ -27,6 +27,14 @@ pub(crate) fn remove(conn: &Connection, space: &str, key: &str) -> Result<bool> 
     Ok(removed > 0)
 }
 
+/// How many there are.
+pub(crate) fn count(conn: &Connection, space: &str) -> Result<u64> {
+    conn.prepare_cached("SELECT count(*) FROM service_data WHERE space = ?1")?
+        .query_row(params![space], |row| {
+            row.get::<_, i64>(0).map(i64::cast_unsigned)
+        })
+}
+
 /// Hands the entries whose key is above `after` to `each`, in order of their keys, until it says no.
 pub(crate) fn scan(
     conn: &Connection,
