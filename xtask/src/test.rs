@@ -41,7 +41,15 @@ const STEPS: &[Step] = &[
     Step {
         // The binaries first: tests of other crates start them.
         name: "build",
-        action: || run_command(&mut cargo(["build", "--workspace", "--bins", "--locked"])),
+        action: || {
+            run_command(&mut cargo([
+                "build",
+                "--workspace",
+                "--bins",
+                "--examples",
+                "--locked",
+            ]))
+        },
     },
     Step {
         name: "tests",

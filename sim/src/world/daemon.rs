@@ -24,6 +24,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(15);
 /// How to start a daemon.
 #[derive(Clone, Debug)]
 pub struct DaemonOptions {
+    /// Which program: `bowline-daemon`, or one with services of its own, such as `examples/voxel`.
+    pub program: &'static str,
     /// Its state folder, which outlives it.
     pub state_dir: PathBuf,
     /// Addresses to listen on; port 0 picks a free one, which later starts keep.
@@ -44,6 +46,7 @@ impl DaemonOptions {
     /// A daemon on one free port of loopback.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
         Self {
+            program: "bowline-daemon",
             state_dir: state_dir.into(),
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             advertise: Vec::new(),
@@ -184,7 +187,7 @@ impl DaemonProcess {
     /// # Errors
     /// When the daemon does not answer, or otherwise than as `T`.
     pub async fn ask<T: DeserializeOwned>(&self, what: &str) -> Result<T, WorldError> {
-        let output = Command::new(program("bowline-daemon")?)
+        let output = Command::new(program(self.options.program)?)
             .args([what, "--json", "--state-dir"])
             .arg(&self.options.state_dir)
             .output()
@@ -198,7 +201,7 @@ impl DaemonProcess {
 }
 
 fn command(options: &DaemonOptions) -> Result<Command, WorldError> {
-    let mut command = Command::new(program("bowline-daemon")?);
+    let mut command = Command::new(program(options.program)?);
     command
         .arg("run")
         .arg("--state-dir")

@@ -20,7 +20,7 @@ use std::{
 #[derive(Debug, thiserror::Error)]
 pub enum WorldError {
     /// The program is not built.
-    #[error("{} is not there; build it with `cargo build --workspace --bins`", .0.display())]
+    #[error("{} is not there; build it with `cargo build --workspace --bins --examples`", .0.display())]
     NotBuilt(PathBuf),
     /// The system refused.
     #[error("{what}: {source}")]

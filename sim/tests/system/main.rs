@@ -20,6 +20,7 @@ mod paths;
 mod restart;
 mod session;
 mod simulation;
+mod voxel;
 mod world;
 
 /// What a test comes to: its errors say what was awaited and what was there instead.
