@@ -260,7 +260,8 @@ impl Driver {
         while self.commands.try_recv().is_ok() {}
         self.publish();
         let clients_end = async {
-            while !self.clients.is_empty() {
+            // Every offer is answered, if only by the end of its client; the answer may come after that end.
+            while !self.clients.is_empty() || self.queue.is_offering() {
                 match self.inbox.recv().await {
                     Some(HostEvent::Client {
                         generation,

@@ -63,6 +63,11 @@ impl Queue {
         self.entries.len()
     }
 
+    /// Whether the answer to any offer is still to come.
+    pub(crate) const fn is_offering(&self) -> bool {
+        self.offered > 0
+    }
+
     pub(crate) fn records(&self) -> Vec<Record> {
         self.entries
             .values()

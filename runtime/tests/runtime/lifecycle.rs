@@ -1,0 +1,130 @@
+//! Forgetting, pairing again, closing: who may say what about a host, and what ends when.
+
+use std::time::Duration;
+
+use bowline_protocol::{Reason, TransportKey, methods::name};
+use bowline_runtime::{Intent, IntentError, Outcome, PairError};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{
+    daemon::Daemon,
+    rig::{LONG, Rig, agent_id, eventually, is_ready, offer, server_id, transport_key},
+};
+
+fn prompt() -> Intent {
+    Intent::SendPrompt {
+        agent_id: agent_id(1),
+        text: "hello".into(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_is_forgotten_and_paired_again_is_there_to_stay() {
+    let rig = Rig::online(&["a:1"]).await;
+    // Its client has something in flight, so the old driver ends late.
+    rig.daemon.state().mute.insert(name::AGENTS_SEND);
+    let waiting = rig.runtime.send(&server_id(), prompt()).unwrap();
+    eventually("arrived", || rig.daemon.state().arrivals.len() == 1).await;
+    assert!(rig.runtime.forget(&server_id()).unwrap());
+    assert!(rig.runtime.subscribe().borrow().hosts.is_empty(), "at once");
+    let outcome = timeout(LONG, waiting.outcome()).await.unwrap();
+    assert_eq!(outcome, Some(Outcome::Abandoned));
+    let offer = offer(&["a:1"], &transport_key());
+    rig.runtime.pair(&offer).await.unwrap();
+    rig.until("online", is_ready).await;
+    let mut snapshots = rig.runtime.subscribe();
+    let gone = snapshots.wait_for(|snapshot| snapshot.hosts.is_empty());
+    let gone = timeout(Duration::from_secs(30), gone).await;
+    assert!(
+        gone.is_err(),
+        "the old driver took the new one's place away"
+    );
+    assert_eq!(rig.daemon.state().arrivals.len(), 1, "abandoned for good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn inv_12_close_is_bounded_ends_every_wait_and_says_so() {
+    let rig = Rig::online(&["a:1"]).await;
+    let stream = rig.runtime.timeline(&server_id(), &agent_id(1)).await;
+    let mut stream = stream.unwrap();
+    rig.daemon.state().mute.insert(name::AGENTS_SEND);
+    let in_flight = rig.runtime.send(&server_id(), prompt()).unwrap();
+    eventually("arrived", || rig.daemon.state().arrivals.len() == 1).await;
+    let just_now = rig.runtime.send(&server_id(), prompt()).unwrap();
+    let start = Instant::now();
+    rig.runtime.close().await;
+    assert!(start.elapsed() < Duration::from_secs(3));
+    // Although the stream still holds on to the host.
+    for waiting in [in_flight, just_now] {
+        let outcome = timeout(LONG, waiting.outcome()).await;
+        assert_eq!(outcome.unwrap(), None, "kept for the next process");
+    }
+    assert_eq!(timeout(LONG, stream.next()).await.unwrap().unwrap(), None);
+    assert_eq!(rig.runtime.subscribe().borrow().hosts[0].state, "stopped");
+    eventually("gone", || rig.daemon.attached("a:1") == 0).await;
+    let refused = rig.runtime.send(&server_id(), prompt());
+    assert!(matches!(refused, Err(IntentError::Closed)));
+    let offer = offer(&["a:1"], &transport_key());
+    let refused = rig.runtime.pair(&offer).await;
+    assert!(matches!(refused, Err(PairError::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bx_1_the_next_process_offers_what_the_last_one_kept() {
+    let mut rig = Rig::online(&["a:1"]).await;
+    rig.daemon.state().mute.insert(name::AGENTS_SEND);
+    let waiting = rig.runtime.send(&server_id(), prompt()).unwrap();
+    let id = waiting.id.to_string();
+    eventually("arrived", || rig.daemon.state().arrivals.len() == 1).await;
+    rig.restart().await;
+    rig.daemon.state().mute.clear();
+    eventually("done", || rig.daemon.state().done.contains(&id)).await;
+    rig.until("none waits", |host| host.intents.pending == 0)
+        .await;
+}
+
+/// The daemon is the same, its transport key is not. The client that is active knows only the old one and would retry
+/// with it for ever.
+#[tokio::test(start_paused = true)]
+async fn a_host_paired_again_with_another_key_is_reached_with_that_key() {
+    let rig = Rig::online(&["a:1"]).await;
+    let key = TransportKey::from_private([9; 32]);
+    let renewed = Daemon::new(key.clone());
+    renewed.listen(&rig.net, "a:1");
+    rig.daemon.cut("a:1", Reason::ServerRestarting);
+    rig.until("away", |host| host.state != "online").await;
+    rig.runtime.pair(&offer(&["a:1"], &key)).await.unwrap();
+    rig.until("online", is_ready).await;
+    assert_eq!(renewed.attached("a:1"), 1);
+}
+
+#[test]
+fn a_runtime_opened_outside_of_tokio_is_an_error_and_one_dropped_there_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || bowline_runtime::Runtime::open(folder.path(), crate::rig::settings());
+    assert!(open().is_err());
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let runtime = tokio.block_on(async { open().unwrap() });
+    drop(tokio);
+    drop(runtime);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hr_a_revoked_device_is_told_so_and_pairing_again_helps() {
+    let rig = Rig::online(&["a:1"]).await;
+    let refuse = ("a:1".to_owned(), Reason::DeviceRevoked);
+    rig.daemon.state().refuse.extend([refuse]);
+    rig.daemon.cut("a:1", Reason::DeviceRevoked);
+    let host = rig.until("given up", |host| host.state == "error").await;
+    let error = host.last_error.clone().unwrap();
+    assert_eq!(error.reason, Reason::DeviceRevoked);
+    sleep(Duration::from_secs(60)).await;
+    rig.daemon.state().refuse.clear();
+    let offer = offer(&["a:1"], &transport_key());
+    rig.runtime.pair(&offer).await.unwrap();
+    let host = rig.until("online", is_ready).await;
+    assert_eq!(host.last_error, None);
+}

@@ -1,0 +1,74 @@
+//! Pairing over several addresses at once.
+
+use bowline_protocol::{Reason, TransportKey};
+use bowline_runtime::PairError;
+use tokio::time::timeout;
+
+use crate::rig::{LONG, Rig, is_ready, offer, transport_key};
+
+#[tokio::test(start_paused = true)]
+async fn bx_3_one_address_that_takes_the_token_is_enough() {
+    let rig = Rig::new(&["a:1", "b:2"]);
+    let refuse = ("a:1".to_owned(), Reason::PairingTokenInvalid);
+    rig.daemon.state().refuse.extend([refuse]);
+    let offer = offer(&["a:1", "b:2", "dead:3"], &transport_key());
+    let paired = rig.runtime.pair(&offer).await.unwrap();
+    assert_eq!(paired.name, "named", "what the daemon says, not the link");
+    assert_eq!(paired.addresses.len(), 3, "every address is kept");
+    let hello = {
+        let state = rig.daemon.state();
+        state.hellos.iter().find(|(at, _)| at == "b:2").cloned()
+    };
+    let (_, hello) = hello.unwrap();
+    assert_eq!(hello.pairing_token, Some(offer.token.to_string()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn bx_3_a_refusal_says_more_than_a_dead_address() {
+    let rig = Rig::new(&["a:1"]);
+    let refuse = ("a:1".to_owned(), Reason::PairingTokenInvalid);
+    rig.daemon.state().refuse.extend([refuse]);
+    let offer = offer(&["dead:3", "a:1"], &transport_key());
+    match rig.runtime.pair(&offer).await {
+        Err(PairError::Refused(failure)) => {
+            assert_eq!(failure.reason, Reason::PairingTokenInvalid);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(rig.runtime.known_hosts().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lesson_10_a_host_whose_daemon_did_not_prove_itself_is_not_kept() {
+    let rig = Rig::new(&["a:1"]);
+    let key = TransportKey::from_private([66; 32]);
+    let paired = rig.runtime.pair(&offer(&["a:1"], &key)).await;
+    assert!(
+        matches!(paired, Err(PairError::Unreachable(_))),
+        "{paired:?}"
+    );
+    assert!(rig.runtime.known_hosts().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn inv_12_an_address_that_never_answers_does_not_hold_up_pairing() {
+    let rig = Rig::new(&["a:1"]);
+    let _silent = rig.net.listen("silent:2");
+    let offer = offer(&["silent:2", "a:1"], &transport_key());
+    rig.runtime.pair(&offer).await.unwrap();
+    rig.until("online", is_ready).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn inv_12_pairing_ends_by_its_deadline() {
+    let rig = Rig::new(&[]);
+    let _silent = rig.net.listen("silent:2");
+    let offer = offer(&["silent:2"], &transport_key());
+    let paired = timeout(LONG, rig.runtime.pair(&offer)).await.unwrap();
+    match paired {
+        Err(PairError::Unreachable(failure)) => {
+            assert_eq!(failure.reason, Reason::ConnectTimeout);
+        }
+        other => panic!("{other:?}"),
+    }
+}

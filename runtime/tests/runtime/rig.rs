@@ -1,0 +1,161 @@
+//! What the tests share: who is who, a runtime on a folder of its own, and waiting with a deadline.
+
+use std::{sync::Arc, time::Duration};
+
+use bowline_machines::Path;
+use bowline_protocol::{
+    AgentId, AgentStatus, AgentSummary, DaemonIdentity, Epoch, ItemId, ItemKind, Offer, ServerId,
+    TimelineItem, TransportKey, offer::PairingToken,
+};
+use bowline_runtime::{
+    HostSnapshot, Runtime, RuntimeSettings, storage::FileStorage, transport::Address,
+};
+use tempfile::TempDir;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::{daemon::Daemon, net::Net};
+
+/// Far longer, in virtual time, than anything here should take.
+pub(crate) const LONG: Duration = Duration::from_secs(120);
+
+pub(crate) fn server_id() -> ServerId {
+    let identity = DaemonIdentity::from_seed([7; 32]).unwrap();
+    identity.server_id().clone()
+}
+
+pub(crate) fn transport_key() -> TransportKey {
+    TransportKey::from_private([8; 32])
+}
+
+pub(crate) fn epoch(n: u8) -> Epoch {
+    Epoch::from_uuid(Uuid::from_bytes([n; 16]))
+}
+
+pub(crate) fn offer(addresses: &[&str], key: &TransportKey) -> Offer {
+    Offer {
+        server_id: server_id(),
+        transport_key: key.public(),
+        token: PairingToken::from_bytes([1; 16]),
+        name: "offered".into(),
+        direct: addresses.iter().map(ToString::to_string).collect(),
+        relays: Vec::new(),
+    }
+}
+
+pub(crate) fn direct(address: &str) -> Address {
+    Address {
+        path: Path::Direct,
+        address: address.into(),
+    }
+}
+
+pub(crate) fn agent_id(n: u8) -> AgentId {
+    AgentId::from_uuid(Uuid::from_bytes([n; 16]))
+}
+
+pub(crate) fn agent(n: u8) -> AgentSummary {
+    AgentSummary {
+        id: agent_id(n),
+        title: format!("agent {n}"),
+        provider: "shell".into(),
+        cwd: "/".into(),
+        status: AgentStatus::Idle,
+        created_at: i64::from(n),
+        updated_at: i64::from(n),
+        attention: None,
+    }
+}
+
+pub(crate) fn item(index: u64, kind: ItemKind, text: &str) -> TimelineItem {
+    let id = ItemId::from_uuid(Uuid::from_u64_pair(1, index));
+    let mut item = TimelineItem::new(id, index, kind, 0);
+    item.text = text.into();
+    item
+}
+
+/// A runtime, the daemon it is paired with, and the network between them.
+pub(crate) struct Rig {
+    pub(crate) net: Net,
+    pub(crate) daemon: Daemon,
+    pub(crate) runtime: Runtime,
+    folder: TempDir,
+}
+
+impl Rig {
+    /// Not paired yet.
+    pub(crate) fn new(addresses: &[&str]) -> Self {
+        let net = Net::default();
+        let daemon = Daemon::new(transport_key());
+        for address in addresses {
+            daemon.listen(&net, address);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = open(&folder, &net);
+        Self {
+            net,
+            daemon,
+            runtime,
+            folder,
+        }
+    }
+
+    /// Paired and online.
+    pub(crate) async fn online(addresses: &[&str]) -> Self {
+        let rig = Self::new(addresses);
+        let offer = offer(addresses, &transport_key());
+        rig.runtime.pair(&offer).await.unwrap();
+        rig.until("online", is_ready).await;
+        rig
+    }
+
+    /// The app is started again.
+    pub(crate) async fn restart(&mut self) {
+        self.runtime.close().await;
+        self.runtime = open(&self.folder, &self.net);
+    }
+
+    /// Waits until the host is as wanted.
+    pub(crate) async fn until(
+        &self,
+        what: &str,
+        is: impl Fn(&HostSnapshot) -> bool,
+    ) -> Arc<HostSnapshot> {
+        let mut snapshots = self.runtime.subscribe();
+        let found = async {
+            let snapshot = snapshots
+                .wait_for(|snapshot| snapshot.hosts.first().is_some_and(|host| is(host)))
+                .await;
+            Arc::clone(&snapshot.unwrap().hosts[0])
+        };
+        match timeout(LONG, found).await {
+            Ok(host) => host,
+            Err(_) => panic!("{what}: {:#?}", self.runtime.subscribe().borrow()),
+        }
+    }
+}
+
+pub(crate) fn is_ready(host: &HostSnapshot) -> bool {
+    host.state == "online" && host.directory.state == "ready"
+}
+
+pub(crate) fn settings() -> RuntimeSettings {
+    let mut settings = RuntimeSettings::new("test", "0");
+    settings.seed = Some(1);
+    settings
+}
+
+fn open(folder: &TempDir, net: &Net) -> Runtime {
+    let storage = Arc::new(FileStorage::open(folder.path()).unwrap());
+    Runtime::with(storage, Arc::new(net.clone()), settings()).unwrap()
+}
+
+/// Waits until something is so, looking again and again.
+pub(crate) async fn eventually(what: &str, is: impl Fn() -> bool) {
+    let looking = async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(timeout(LONG, looking).await.is_ok(), "{what}");
+}
