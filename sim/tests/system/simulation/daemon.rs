@@ -2,7 +2,7 @@
 //! can be killed and started again; it answers out of order.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, LazyLock, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -40,23 +40,23 @@ struct State {
     connections: u64,
 }
 
-fn identity() -> DaemonIdentity {
-    DaemonIdentity::from_seed([5; 32]).unwrap()
-}
-
-fn transport_key() -> TransportKey {
-    TransportKey::from_private([6; 32])
-}
+/// Made once: deriving them costs more than a handshake.
+static IDENTITY: LazyLock<ServerId> = LazyLock::new(|| {
+    let identity = DaemonIdentity::from_seed([5; 32]).unwrap();
+    identity.server_id().clone()
+});
+static TRANSPORT_KEY: LazyLock<TransportKey> =
+    LazyLock::new(|| TransportKey::from_private([6; 32]));
 
 pub(super) fn server_id() -> ServerId {
-    identity().server_id().clone()
+    IDENTITY.clone()
 }
 
 /// An offer with those addresses. The model pairs with whoever comes.
 pub(super) fn offer(addresses: &[&str]) -> Offer {
     Offer {
         server_id: server_id(),
-        transport_key: transport_key().public(),
+        transport_key: TRANSPORT_KEY.public(),
         token: PairingToken::from_bytes([9; 16]),
         name: "sim".into(),
         direct: addresses
@@ -164,7 +164,7 @@ impl Connection {
 
     /// Hello, welcome, first sealed message.
     async fn agree(&mut self) -> Option<(Hello, Promise, Channel)> {
-        let mut responder = Responder::new(&transport_key(), &server_id()).unwrap();
+        let mut responder = Responder::new(&TRANSPORT_KEY, &server_id()).unwrap();
         let message = self.receive().await?;
         let (_, payload) = responder
             .read_hello(&message)
