@@ -12,6 +12,7 @@ use bowline_daemon::{
     config::Settings,
     connection::{ConnectionInfo, Kind},
     daemon::Daemon,
+    service::Services,
 };
 use bowline_protocol::{
     ClientSessionKey, DeviceId, DeviceKey, Offer, identity::random_bytes, offer::PairingToken,
@@ -55,10 +56,22 @@ impl TestDaemon {
     }
 
     pub(crate) async fn with_clock(clock: Clock, tweak: impl FnOnce(&mut Settings)) -> Self {
+        Self::start_with(methods::services(), clock, tweak).await
+    }
+
+    /// A daemon with those services.
+    pub(crate) async fn of(services: Services, tweak: impl FnOnce(&mut Settings)) -> Self {
+        Self::start_with(services, Clock::system(), tweak).await
+    }
+
+    async fn start_with(
+        services: Services,
+        clock: Clock,
+        tweak: impl FnOnce(&mut Settings),
+    ) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = Settings::for_state_dir(dir.path());
         tweak(&mut settings);
-        let services = methods::services();
         let daemon = Daemon::start_with_clock(settings, services, clock).await;
         Self {
             daemon: daemon.unwrap(),
