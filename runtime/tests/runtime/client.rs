@@ -213,7 +213,7 @@ async fn inv_12_a_request_ends_by_its_deadline_its_turn_included() {
     bench.max_in_flight = 1;
     let mut peer = bench.accept(1).await;
     let start = Instant::now();
-    let (first, second) = tokio::join!(
+    let (first, second, ()) = tokio::join!(
         bench.client.request("first", nothing()),
         bench.client.request("second", nothing()),
         async {
@@ -223,21 +223,10 @@ async fn inv_12_a_request_ends_by_its_deadline_its_turn_included() {
                 sleep(Duration::from_secs(2)).await;
             }
         }
-    )
-    .into_first_two();
+    );
     assert_eq!(first.unwrap_err(), CallError::Timeout);
     assert_eq!(second.unwrap_err(), CallError::Timeout);
     assert_eq!(start.elapsed().as_secs(), 30);
-}
-
-trait FirstTwo<A, B> {
-    fn into_first_two(self) -> (A, B);
-}
-
-impl<A, B, C> FirstTwo<A, B> for (A, B, C) {
-    fn into_first_two(self) -> (A, B) {
-        (self.0, self.1)
-    }
 }
 
 #[tokio::test(start_paused = true)]

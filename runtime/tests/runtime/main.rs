@@ -1,6 +1,14 @@
 //! The runtime against a daemon that does as it is told: an in-memory network, virtual time, and connections
 //! that die, stall and come back at the worst moment.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
 mod client;
 mod daemon;
 mod intents;

@@ -72,11 +72,8 @@ impl Pipe {
     fn close(&self, reason: Reason) {
         let mut state = self.0.lock().unwrap();
         state.closed.get_or_insert(reason);
-        for waker in [state.reader.take(), state.writer.take()] {
-            if let Some(waker) = waker {
-                waker.wake();
-            }
-        }
+        let wakers = [state.reader.take(), state.writer.take()];
+        wakers.into_iter().flatten().for_each(Waker::wake);
     }
 }
 
