@@ -2,7 +2,6 @@
 
 use bowline_machines::Path;
 use bowline_protocol::{Reason, SESSION_PATH, SUBPROTOCOL};
-use tokio::net::TcpStream;
 use tokio_tungstenite::{
     client_async_with_config,
     tungstenite::{
@@ -12,7 +11,9 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{BoxFuture, Connector, Target, Transport, tls::Tls, websocket::WebSocketTransport};
+use super::{
+    BoxFuture, Connector, Target, Transport, tcp, tls::Tls, websocket::WebSocketTransport,
+};
 use crate::{
     error::Failure,
     settings::{MAX_FRAME, MAX_WRITE_BUFFER, READ_BUFFER, WRITE_BUFFER},
@@ -53,14 +54,12 @@ impl Connector for WebSocketConnector {
                 .trim_matches(['[', ']'])
                 .to_owned();
             let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
-            let stream = TcpStream::connect((host.as_str(), port))
-                .await
-                .map_err(|error| {
-                    Failure::new(
-                        Reason::Unreachable,
-                        format!("not reachable at {host}:{port}: {error}"),
-                    )
-                })?;
+            let stream = tcp::connect(&host, port).await.map_err(|error| {
+                Failure::new(
+                    Reason::Unreachable,
+                    format!("not reachable at {host}:{port}: {error}"),
+                )
+            })?;
             // Messages are small and answered at once: waiting to fill a segment only adds latency.
             let _ = stream.set_nodelay(true);
             if secure {

@@ -5,6 +5,7 @@
 
 mod connector;
 pub mod link;
+mod tcp;
 mod tls;
 mod websocket;
 
