@@ -20,3 +20,4 @@ mod rig;
 mod serving;
 mod switching;
 mod timelines;
+mod truth;

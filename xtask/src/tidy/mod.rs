@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: checks that the compiler does not make, so that the map of the house stays true.
 
 mod code_map;
+mod connection_state;
 mod decisions;
 mod dependencies;
 mod headers;
@@ -54,6 +55,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("the code map is true", code_map::check),
     ("the protocol page and the code agree", protocol_doc::check),
     ("dependencies point downward", dependencies::check),
+    ("connection state exists once", connection_state::check),
     ("decisions are numbered without gaps", decisions::check),
     ("nothing names a place on one machine", places::check),
 ];

@@ -1,0 +1,56 @@
+//! One truth about a host's connectivity (INV-6).
+
+use bowline_protocol::Reason;
+use bowline_runtime::HostSnapshot;
+
+use crate::rig::{Rig, is_ready};
+
+/// What a snapshot says about the connection must all follow from the host machine's one state.
+fn consistent(host: &HostSnapshot) {
+    let has_client = ["connecting_active", "online", "degraded"].contains(&host.state);
+    assert_eq!(host.path.is_some(), has_client, "{host:#?}");
+    assert_eq!(host.address.is_some(), has_client, "{host:#?}");
+    if host.state == "online" {
+        assert!(host.last_error.is_none(), "{host:#?}");
+    }
+    if host.state == "degraded" {
+        assert!(host.last_error.is_some(), "{host:#?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn inv_6_every_snapshot_says_one_thing_about_the_connection() {
+    let rig = Rig::online(&["a:1"]).await;
+    let mut snapshots = rig.runtime.subscribe();
+    let watching = tokio::spawn(async move {
+        let (mut states, mut generation) = (Vec::new(), 0);
+        while snapshots.changed().await.is_ok() {
+            let Some(host) = snapshots.borrow_and_update().hosts.first().cloned() else {
+                break;
+            };
+            consistent(&host);
+            assert!(host.generation >= generation, "a generation went back");
+            generation = host.generation;
+            if states.last() != Some(&host.state) {
+                states.push(host.state);
+            }
+        }
+        states
+    });
+    for _ in 0..3 {
+        rig.daemon.cut("a:1", Reason::ConnectionLost);
+        rig.until("degraded", |host| host.state == "degraded").await;
+        rig.until("online", is_ready).await;
+    }
+    rig.runtime.close().await;
+    drop(rig);
+    let states = watching.await.unwrap();
+    assert!(
+        states
+            .windows(2)
+            .filter(|two| two == &["degraded", "online"])
+            .count()
+            == 3,
+        "{states:?}"
+    );
+}
