@@ -3,7 +3,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Output, Stdio},
     time::Duration,
 };
 
@@ -182,17 +182,26 @@ impl DaemonProcess {
         Ok(made.offer)
     }
 
+    /// Runs a command of `bowline-daemon` for it, to its end.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub async fn command(&self, arguments: &[&str]) -> Result<Output, WorldError> {
+        Command::new(program(self.options.program)?)
+            .args(arguments)
+            .arg("--state-dir")
+            .arg(&self.options.state_dir)
+            .output()
+            .await
+            .map_err(WorldError::io(format!("bowline-daemon {arguments:?}")))
+    }
+
     /// What a command of `bowline-daemon` says about it: `status`, `sessions`, `connections`, `devices`.
     ///
     /// # Errors
     /// When the daemon does not answer, or otherwise than as `T`.
     pub async fn ask<T: DeserializeOwned>(&self, what: &str) -> Result<T, WorldError> {
-        let output = Command::new(program(self.options.program)?)
-            .args([what, "--json", "--state-dir"])
-            .arg(&self.options.state_dir)
-            .output()
-            .await
-            .map_err(WorldError::io(format!("bowline-daemon {what}")))?;
+        let output = self.command(&[what, "--json"]).await?;
         serde_json::from_slice(&output.stdout).map_err(|error| {
             let stderr = String::from_utf8_lossy(&output.stderr);
             WorldError::Unexpected(format!("bowline-daemon {what}: {error}: {stderr}"))

