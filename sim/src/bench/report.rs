@@ -165,6 +165,9 @@ pub(super) struct Report {
     version: &'static str,
     system: String,
     quick: bool,
+    /// Processes that wanted a core in the last minute, where the system tells: others than ours spoil figures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    load: Option<f64>,
     figures: Vec<Entry>,
     #[serde(skip)]
     json: bool,
@@ -189,12 +192,18 @@ impl Report {
             version: env!("CARGO_PKG_VERSION"),
             system: format!("{os} {arch}, {cores} cores"),
             quick,
+            load: load(),
             figures: Vec::new(),
             json,
         };
         if !json {
             let quick = if quick { ", quick" } else { "" };
             println!("bowline {} on {}{quick}", report.version, report.system);
+            if let Some(load) = report.load.filter(|load| *load > BUSY) {
+                println!(
+                    "this machine is busy (load {load}): expect worse figures, the tails above all"
+                );
+            }
         }
         report
     }
@@ -249,6 +258,14 @@ impl Report {
         let met = rows().filter(|row| row.met == Some(true)).count();
         format!("{met} of {goals} targets met")
     }
+}
+
+/// A load above this is other people's.
+const BUSY: f64 = 0.7;
+
+fn load() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    text.split_whitespace().next()?.parse().ok()
 }
 
 /// One figure as text.

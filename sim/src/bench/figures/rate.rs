@@ -12,7 +12,7 @@ use super::super::{
     pin,
     process::{self, EchoProcess},
     report::{Measured, Target, Unit},
-    stats::{Samples, micros_since, per_second},
+    stats::{Samples, micros_since, per_second, ratios},
 };
 
 /// Requests in flight.
@@ -45,6 +45,11 @@ pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
     ))
     .row("bare echo", Unit::PerSecond, &echoed)?
     .goal("system.ping", Unit::PerSecond, &sealed, Target::AtLeast(250_000.0))?
+    .row(
+        "of the bare echo's",
+        Unit::Ratio,
+        &ratios(&sealed, &echoed),
+    )?
     .row("latency under this load", Unit::Micros, &latency)
 }
 
