@@ -29,6 +29,8 @@ use crate::{
 const SHUTDOWN: Duration = Duration::from_secs(5);
 /// The part of it that is kept for the store.
 const CHECKPOINT: Duration = Duration::from_secs(1);
+/// So many connections having left, their memory is given back to the system.
+const BURST: u64 = 64;
 /// Longest pause between two sweeps for silent connections.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -267,6 +269,7 @@ async fn sweep(environment: Arc<Environment>) {
     let shortest = silence.map_or(stall, |silence| silence.min(stall));
     let pause = (shortest / 4).clamp(Duration::from_millis(50), SWEEP);
     let mut last = environment.clock.now();
+    let mut given_back = 0;
     loop {
         tokio::time::sleep(pause).await;
         let now = environment.clock.now();
@@ -277,6 +280,13 @@ async fn sweep(environment: Arc<Environment>) {
         }
         last = now;
         environment.registry.sweep(now, silence, stall);
+        let (open, ever) = environment.registry.counts();
+        let left = ever.saturating_sub(open as u64);
+        if left.saturating_sub(given_back) >= BURST {
+            given_back = left;
+            let returned = bowline_heap::give_back();
+            tracing::debug!(open, returned, "many connections have left");
+        }
     }
 }
 
