@@ -20,4 +20,5 @@ mod rig;
 mod serving;
 mod switching;
 mod timelines;
+mod tls;
 mod truth;
