@@ -10,7 +10,7 @@ use bowline_protocol::{
     AgentId, ItemKind, TimelineItem,
     methods::{History, HistoryPage, name},
 };
-use bowline_runtime::{CallError, TimelineStream, TimelineUpdate};
+use bowline_runtime::{CallError, TimelinePosition, TimelineStream, TimelineUpdate};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
@@ -27,6 +27,7 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug, Default)]
 pub struct Notes {
     items: Vec<TimelineItem>,
+    position: TimelinePosition,
     wrong: Option<String>,
 }
 
@@ -81,8 +82,28 @@ impl Follower {
 
     /// Follows a timeline from its very first item.
     pub fn of(stream: TimelineStream, agent: &AgentId) -> Self {
-        let notes = Arc::<Mutex<Notes>>::default();
-        let task = tokio::spawn(follow(stream.from_index(0), Arc::clone(&notes)));
+        Self::start(stream.from_index(0), agent, Notes::default())
+    }
+
+    /// Goes on with the notes of a follower that ended, in an earlier process perhaps.
+    pub fn go_on(stream: TimelineStream, agent: &AgentId, notes: Notes) -> Self {
+        // A follower that was given nothing has no place to go on from.
+        let stream = match notes.position.next {
+            Some(_) => stream.from_position(notes.position.clone()),
+            None => stream.from_index(0),
+        };
+        Self::start(stream, agent, notes)
+    }
+
+    /// Ends and hands out what it has.
+    pub fn end(self) -> Notes {
+        self.task.abort();
+        std::mem::take(&mut *self.notes())
+    }
+
+    fn start(stream: TimelineStream, agent: &AgentId, notes: Notes) -> Self {
+        let notes = Arc::new(Mutex::new(notes));
+        let task = tokio::spawn(follow(stream, Arc::clone(&notes)));
         Self {
             agent: agent.clone(),
             notes,
@@ -207,7 +228,11 @@ async fn follow(mut stream: TimelineStream, notes: Arc<Mutex<Notes>>) {
         let next = stream.next().await;
         let mut notes = lock(&notes);
         let wrong = match next {
-            Ok(Some(update)) => notes.take(update),
+            Ok(Some(update)) => {
+                // Kept together: one is as of the other.
+                notes.position = stream.position().clone();
+                notes.take(update)
+            }
             // The runtime was closed.
             Ok(None) => return,
             Err(error) => Err(format!("the stream ended: {error}")),

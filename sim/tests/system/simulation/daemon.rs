@@ -1,5 +1,5 @@
 //! The reference daemon's process: connections with the real handshake and sealing in front of a [`Model`]. It
-//! can be killed and started again; it answers out of order.
+//! can be killed and started again; it answers out of order, and now and then it has no time.
 
 use std::{
     sync::{Arc, LazyLock, Mutex, MutexGuard},
@@ -7,9 +7,12 @@ use std::{
 };
 
 use bowline_protocol::{
-    DaemonIdentity, Hello, Offer, Purpose, ServerId, TransportKey, Welcome,
+    DaemonIdentity, Hello, Offer, Purpose, Reason, Refusal, RpcReason, ServerId, TransportKey,
+    Welcome,
+    error::RpcError,
     handshake::{Accepted, WelcomeLimits},
     limits::{HANDSHAKE_DEADLINE, HEARTBEAT, MAX_IN_FLIGHT, MAX_MESSAGE_BYTES},
+    methods::name,
     offer::PairingToken,
     rpc::{self, Id, Incoming, Text},
     seal::{Channel, Responder},
@@ -171,6 +174,17 @@ impl Connection {
             .expect("a hello for this daemon");
         let hello = Hello::parse(&payload).expect("a hello");
         let promise = self.alive()?.model.admit(&hello);
+        if self.random.below(24) == 0 {
+            // Busy: come back later, and not before.
+            let mut refusal = Refusal::new(Reason::RateLimited, "too many at once");
+            refusal.retry_after_ms = Some(self.random.below(3_000));
+            let (message, _) = responder
+                .write_welcome(&Welcome::Refused(refusal), MAX_MESSAGE_BYTES as usize)
+                .unwrap();
+            self.wire.send(Frame::Data(message.into()));
+            self.wire.send(Frame::Close(Reason::RateLimited));
+            return None;
+        }
         let welcome = Welcome::Accepted(Accepted {
             server_id: server_id(),
             server_name: "sim".into(),
@@ -281,9 +295,18 @@ impl Connection {
         let (promise, out) = (promise.clone(), out.clone());
         let before = Duration::from_millis(self.random.below(6));
         let after = Duration::from_millis(self.random.below(30));
+        // A load of many pages begins again when one of them fails, so pages seldom do: a bound on how soon
+        // everything is well could not be given otherwise.
+        let seldom = if method == name::AGENTS_HISTORY {
+            400
+        } else {
+            24
+        };
+        let overloaded = self.random.below(seldom) == 0;
         tokio::spawn(async move {
             sleep(before).await;
             let answer = match alive(&daemon, process) {
+                Some(_) if overloaded => Err(RpcError::new(RpcReason::Overloaded, "send it again")),
                 Some(mut state) => state.model.call(&promise, &method, &params),
                 None => return,
             };
@@ -295,10 +318,7 @@ impl Connection {
     }
 }
 
-fn written(
-    id: &Id<'_>,
-    answer: Result<serde_json::Value, bowline_protocol::error::RpcError>,
-) -> Vec<u8> {
+fn written(id: &Id<'_>, answer: Result<serde_json::Value, RpcError>) -> Vec<u8> {
     let mut text = Vec::new();
     match answer {
         Ok(result) => rpc::write_response(&mut text, id, &result.to_string()),

@@ -7,7 +7,10 @@ use bowline_runtime::{
     HostSnapshot, Intent, Outcome, Runtime, RuntimeSettings, Submitted, machines::Path,
     storage::Storage, transport::Address,
 };
-use bowline_sim::{random::Random, world::Follower};
+use bowline_sim::{
+    random::Random,
+    world::{Follower, Notes},
+};
 use serde_json::json;
 use tokio::time::{Instant, advance, sleep, timeout};
 
@@ -99,7 +102,7 @@ impl Run {
             made: 0,
         };
         run.daemon.model(|model| model.create("the first".into()));
-        run.follow().await?;
+        run.follow(None).await?;
         Ok(run)
     }
 
@@ -112,13 +115,17 @@ impl Run {
             .model(|model| model.agents[0].summary.id.clone())
     }
 
-    async fn follow(&mut self) -> Checked {
+    async fn follow(&mut self, notes: Option<Notes>) -> Checked {
         let stream = self
             .runtime
             .timeline(&server_id(), &self.first_agent())
             .await
             .map_err(|error| error.to_string())?;
-        self.follower = Some(Follower::of(stream, &self.first_agent()));
+        let agent = self.first_agent();
+        self.follower = Some(match notes {
+            Some(notes) => Follower::go_on(stream, &agent, notes),
+            None => Follower::of(stream, &agent),
+        });
         Ok(())
     }
 
@@ -272,7 +279,7 @@ impl Run {
             // Nothing polite gets out any more.
             self.network.change_all(|weather| weather.cuts += 1);
         }
-        self.follower = None;
+        let notes = self.follower.take().map(Follower::end);
         self.runtime.close().await;
         for sent in self.sent.drain(..) {
             if let Some(outcome) = sent.outcome().await {
@@ -280,7 +287,9 @@ impl Run {
             }
         }
         self.runtime = open(&self.storage, &self.network, &self.settings)?;
-        self.follow().await
+        // A screen begins anew; a program that keeps its position goes on.
+        let notes = notes.filter(|_| self.random.below(2) == 0);
+        self.follow(notes).await
     }
 
     /// The device slept: all timers are late at once.
