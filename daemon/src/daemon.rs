@@ -20,6 +20,7 @@ use crate::{
     identity::{Identity, IdentityFileError},
     ledger::{Ledger, LedgerOptions, StoreError},
     listener::{Accepted, BindError, Listener},
+    metrics::Endpoint,
     service::{CancelOnDrop, Cancellation, MethodError, Router, ServiceError, Services, Setup},
     state_dir::{StateDir, StateDirError},
     system::System,
@@ -68,6 +69,7 @@ pub struct Daemon {
     environment: Arc<Environment>,
     agents: Agents,
     sessions: Vec<SocketAddr>,
+    metrics: Option<SocketAddr>,
     socket: PathBuf,
     places: Arc<Semaphore>,
     local_places: Arc<Semaphore>,
@@ -101,6 +103,11 @@ impl Daemon {
         for address in &settings.listen {
             listeners.push(Listener::bind(*address).await?);
         }
+        let metrics = match settings.metrics {
+            Some(address) => Some(Endpoint::bind(address).await?),
+            None => None,
+        };
+        let metrics_address = metrics.as_ref().map(Endpoint::address);
         let sessions: Vec<_> = listeners.iter().map(Listener::address).collect();
         let identity = Identity::load_or_create(state_dir.path())?;
         let ledger = Ledger::open(ledger_options(&settings, &identity, clock.clone()))?;
@@ -115,12 +122,13 @@ impl Daemon {
             clock.clone(),
         ))?;
         router.add(agents.clone())?;
-        let about = about(&settings, &identity, &sessions);
+        let about = about(&settings, &identity, &sessions, metrics_address);
         let offers = offers(&settings, &identity, &sessions);
         router.add(ControlService::new(
             about,
             offers,
             Arc::clone(&registry),
+            router.stats().clone(),
             clock,
         ))?;
         let (running, shutdown) = Cancellation::new();
@@ -152,6 +160,8 @@ impl Daemon {
             tokio::spawn(control.serve(Arc::clone(&environment), Arc::clone(&local_places))),
             tokio::spawn(sweep(Arc::clone(&environment))),
         ];
+        tasks
+            .extend(metrics.map(|endpoint| tokio::spawn(endpoint.serve(Arc::clone(&environment)))));
         for listener in listeners {
             tasks.push(listen(listener, &environment, &places));
         }
@@ -163,6 +173,7 @@ impl Daemon {
             environment,
             agents,
             sessions,
+            metrics: metrics_address,
             socket,
             places,
             local_places,
@@ -175,6 +186,11 @@ impl Daemon {
     /// Addresses of the session listeners, as bound.
     pub fn sessions(&self) -> &[SocketAddr] {
         &self.sessions
+    }
+
+    /// Where `GET /metrics` is answered, as bound.
+    pub const fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics
     }
 
     /// The local socket.
@@ -238,28 +254,29 @@ fn listen(
     places: &Arc<Semaphore>,
 ) -> JoinHandle<()> {
     let deadline = environment.limits.handshake_timeout;
+    let registry = Arc::clone(&environment.registry);
     let environment = Arc::clone(environment);
-    tokio::spawn(
-        listener.serve(Arc::clone(places), deadline, move |accepted| {
-            let Accepted {
-                socket,
-                peer,
-                accepted_at,
-                permit,
-            } = accepted;
-            let environment = Arc::clone(&environment);
-            let listed = list(&environment, Path::Direct, Some(peer));
-            // One deadline from the accepted socket to `session.ready`; the upgrade has used some of it.
-            let used = u64::try_from(accepted_at.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let now = environment.clock.now().as_millis();
-            let accepted_at = Moment::from_millis(now.saturating_sub(used));
-            // A task of its own, so that what the upgrade needed is gone.
-            tokio::spawn(async move {
-                serve(environment, socket, listed, accepted_at).await;
-                drop(permit);
-            });
-        }),
-    )
+    let accept = move |accepted| {
+        let Accepted {
+            socket,
+            peer,
+            accepted_at,
+            permit,
+        } = accepted;
+        let environment = Arc::clone(&environment);
+        let listed = list(&environment, Path::Direct, Some(peer));
+        // One deadline from the accepted socket to `session.ready`; the upgrade has used some of it.
+        let used = u64::try_from(accepted_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = environment.clock.now().as_millis();
+        let accepted_at = Moment::from_millis(now.saturating_sub(used));
+        // A task of its own, so that what the upgrade needed is gone.
+        tokio::spawn(async move {
+            serve(environment, socket, listed, accepted_at).await;
+            drop(permit);
+        });
+    };
+    let full = move || registry.turned_away(Path::Direct);
+    tokio::spawn(listener.serve(Arc::clone(places), deadline, accept, full))
 }
 
 /// Looks for silent and stuck connections; one timer for all of them.
@@ -310,7 +327,12 @@ fn agents_options(settings: &Settings) -> AgentsOptions {
     }
 }
 
-fn about(settings: &Settings, identity: &Identity, listen: &[SocketAddr]) -> About {
+fn about(
+    settings: &Settings,
+    identity: &Identity,
+    listen: &[SocketAddr],
+    metrics: Option<SocketAddr>,
+) -> About {
     About {
         server_id: identity.server_id().clone(),
         name: settings.name.clone(),
@@ -319,6 +341,7 @@ fn about(settings: &Settings, identity: &Identity, listen: &[SocketAddr]) -> Abo
         state_dir: settings.state_dir.clone(),
         listen: listen.to_vec(),
         socket: settings.socket.clone(),
+        metrics,
     }
 }
 

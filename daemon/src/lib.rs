@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod identity;
 pub mod ledger;
 pub mod listener;
+pub mod metrics;
 pub mod observe;
 pub mod outbound;
 mod program;

@@ -64,6 +64,14 @@ pub(super) fn status(socket: &Path, json: bool) -> Result<(), Failure> {
         text(&status, "connections"),
         text(&status, "connectionsTotal")
     );
+    if let Some(requests) = status.get("requests") {
+        println!(
+            "requests     {} answered, {} failed, {} pending",
+            text(requests, "ok"),
+            text(requests, "failed"),
+            text(requests, "pending")
+        );
+    }
     Ok(())
 }
 

@@ -162,6 +162,9 @@ struct RunFlags {
         value_delimiter = ','
     )]
     listen: Vec<SocketAddr>,
+    /// Where to answer GET /metrics, for Prometheus [default: nowhere]
+    #[arg(long, value_name = "ADDR:PORT", env = "BOWLINE_METRICS")]
+    metrics: Option<SocketAddr>,
     /// A relay to register with; repeatable
     #[arg(long, value_name = "URL", env = "BOWLINE_RELAY", value_delimiter = ',')]
     relay: Vec<RelayUrl>,
@@ -191,6 +194,7 @@ impl Shared {
             }),
             listen: run.listen,
             socket: self.socket,
+            metrics: run.metrics,
             relay: run.relay,
             name: run.name,
             advertise: run.advertise,

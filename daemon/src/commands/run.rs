@@ -67,6 +67,9 @@ fn announce(daemon: &Daemon) {
         say("session", &address.to_string());
     }
     say("local", &daemon.socket().to_string_lossy());
+    if let Some(address) = daemon.metrics() {
+        say("metrics", &address.to_string());
+    }
 }
 
 pub(super) fn log_filter(filter: &str) -> Result<EnvFilter, Failure> {

@@ -23,6 +23,7 @@ pub struct FileConfig {
     pub name: Option<String>,
     pub listen: Option<Vec<SocketAddr>>,
     pub socket: Option<PathBuf>,
+    pub metrics: Option<SocketAddr>,
     pub relay: Option<Vec<RelayUrl>>,
     pub advertise: Option<Vec<AdvertisedAddress>>,
     pub state_dir: Option<PathBuf>,
@@ -150,6 +151,7 @@ mod tests {
             name = "laptop"
             listen = ["127.0.0.1:4717", "[::1]:0"]
             socket = "/run/bowline.sock"
+            metrics = "127.0.0.1:9464"
             relay = ["wss://relay.example.org"]
             advertise = ["laptop.local:4717"]
             [limits]

@@ -35,6 +35,8 @@ pub struct Overrides {
     pub listen: Vec<SocketAddr>,
     /// `--socket`, `BOWLINE_SOCKET`.
     pub socket: Option<PathBuf>,
+    /// `--metrics`, `BOWLINE_METRICS`.
+    pub metrics: Option<SocketAddr>,
     /// `--relay`, `BOWLINE_RELAY`.
     pub relay: Vec<RelayUrl>,
     /// `--name`, `BOWLINE_NAME`.
@@ -84,6 +86,7 @@ pub fn resolve(overrides: Overrides, file: FileConfig) -> Result<Settings, Confi
             .socket
             .or(file.socket)
             .unwrap_or_else(|| default_socket(&state_dir)),
+        metrics: overrides.metrics.or(file.metrics),
         relay: first_said(overrides.relay, file.relay).unwrap_or_default(),
         advertise: first_said(overrides.advertise, file.advertise).unwrap_or_default(),
         state_dir,
@@ -227,6 +230,7 @@ impl Settings {
             name: machine_name(),
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
             socket: default_socket(state_dir),
+            metrics: None,
             relay: Vec::new(),
             advertise: Vec::new(),
             state_dir: state_dir.to_owned(),
@@ -244,6 +248,7 @@ impl Settings {
             name: Some(self.name.clone()),
             listen: Some(self.listen.clone()),
             socket: Some(self.socket.clone()),
+            metrics: self.metrics,
             relay: Some(self.relay.clone()),
             advertise: Some(self.advertise.clone()),
             state_dir: Some(self.state_dir.clone()),

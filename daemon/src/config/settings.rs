@@ -27,6 +27,8 @@ pub struct Settings {
     pub listen: Vec<SocketAddr>,
     /// The local control socket: a file, or on Windows a pipe name.
     pub socket: PathBuf,
+    /// Where `GET /metrics` is answered; nowhere unless configured. Port 0 picks a free one.
+    pub metrics: Option<SocketAddr>,
     /// Relays to register with.
     pub relay: Vec<RelayUrl>,
     /// What offers list instead of the bound addresses.

@@ -62,6 +62,14 @@ pub(super) fn encode(out: &mut Vec<u8>, id: &Id<'_>, answer: &Answer, max: usize
     }
 }
 
+/// The answer, if it fits into a text of `max` bytes; else the error that takes its place (lesson 1).
+pub(super) fn bounded(answer: Answer, max: usize) -> Answer {
+    match answer {
+        Ok(result) if result.get().len() + FRAMING > max => Err(too_large(result.get().len(), max)),
+        fits => fits,
+    }
+}
+
 fn too_large(bytes: usize, max: usize) -> RpcError {
     RpcError::new(
         RpcReason::ResponseTooLarge,

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bowline_machines::connection::ConnectionConfig;
+use bowline_machines::{Moment, connection::ConnectionConfig};
 use bowline_protocol::limits::HEARTBEAT;
 
 use super::Registry;
@@ -28,6 +28,8 @@ pub struct Environment {
     pub clock: Clock,
     /// All connections.
     pub registry: Arc<Registry>,
+    /// When the daemon started.
+    pub started: Moment,
     /// Bounds of session connections, as their machine takes them.
     pub session_config: Arc<ConnectionConfig>,
     /// Bounds of local connections.
@@ -64,6 +66,7 @@ impl Environment {
             ledger,
             router,
             limits,
+            started: clock.now(),
             clock,
             registry,
             session_config: Arc::new(session),

@@ -123,6 +123,7 @@ async fn open<S: MessageSocket>(
             machine.handle(environment.clock.now(), Input::PeerClosed { reason });
         }
     }
+    listed.entry().note(machine.state(), 0, 0);
     while let Some(transition) = machine.poll_transition() {
         observe::transition(environment.identity.server_id(), "", &transition);
     }
@@ -290,6 +291,7 @@ pub(crate) async fn serve_local<L: Link>(
         Ok(attachment) => attachment,
         Err(error) => {
             tracing::warn!(%error, "a local connection could not be served");
+            listed.entry().ended(Reason::RateLimited);
             let _ = timeout(LOCAL_GOODBYE, link.close(Reason::RateLimited)).await;
             return;
         }

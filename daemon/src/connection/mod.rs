@@ -19,7 +19,7 @@ mod websocket;
 
 pub use environment::Environment;
 pub use handshake::{list, serve};
-pub use registry::{ConnectionInfo, Entry, Kind, Listed, Registry, Who};
+pub use registry::{ConnectionInfo, Entry, Kind, Listed, Registry, Totals, Who};
 pub use socket::{Gone, MessageSocket, Received};
 pub use websocket::WebSocket;
 

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_machines::{Moment, Path, connection::State};
+use bowline_machines::{Moment, Path, connection::State as Standing};
 use bowline_protocol::{DeviceId, Reason};
 use serde::Serialize;
 
@@ -28,6 +28,17 @@ pub enum Kind {
     Probe,
     /// On the local socket.
     Local,
+}
+
+impl Kind {
+    /// The name in listings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Probe => "probe",
+            Self::Local => "local",
+        }
+    }
 }
 
 /// Who is at the other end, known once the handshake is done.
@@ -51,6 +62,8 @@ pub struct Entry {
     opened_at: Moment,
     who: OnceLock<Box<Who>>,
     state: AtomicU8,
+    /// Why it ends: one more than the place in [`Reason::ALL`]; 0 until it does.
+    reason: AtomicU8,
     /// Since when the socket takes no more bytes; 0 while it does.
     blocked_since: AtomicU64,
     served: AtomicU64,
@@ -105,18 +118,30 @@ impl Entry {
     }
 
     /// Notes where the machine stands.
-    pub fn note(&self, state: &State, served: u64, pending: u32) {
+    pub fn note(&self, state: &Standing, served: u64, pending: u32) {
         let number = match state {
-            State::New { .. } => 0,
-            State::Active => 1,
-            State::Processing { .. } => 2,
-            State::Idle { .. } => 3,
-            State::Closing { .. } => 4,
-            State::Closed { .. } => 5,
+            Standing::New { .. } => 0,
+            Standing::Active => 1,
+            Standing::Processing { .. } => 2,
+            Standing::Idle { .. } => 3,
+            Standing::Closing { .. } => 4,
+            Standing::Closed { .. } => 5,
         };
+        if let Standing::Closing { reason, .. } | Standing::Closed { reason } = state {
+            self.ended(*reason);
+        }
         self.state.store(number, Relaxed);
         self.served.store(served, Relaxed);
         self.pending.store(pending, Relaxed);
+    }
+
+    /// Notes why it ends; the first reason stands.
+    pub fn ended(&self, reason: Reason) {
+        let place = Reason::ALL.iter().position(|other| *other == reason);
+        let place = place.and_then(|place| u8::try_from(place + 1).ok());
+        let _ = self
+            .reason
+            .compare_exchange(0, place.unwrap_or_default(), Relaxed, Relaxed);
     }
 
     fn row(&self, now: Moment) -> ConnectionInfo {
@@ -189,11 +214,48 @@ pub struct ConnectionInfo {
     pub queued_bytes: usize,
 }
 
-/// All open connections.
+/// All connections of one kind of path, those that have ended included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Connections accepted.
+    pub opened: u64,
+    /// Bytes received, sealed as they are.
+    pub bytes_in: u64,
+    /// Bytes sent, sealed as they are.
+    pub bytes_out: u64,
+}
+
+/// All open connections, and what is left of those that have ended.
 #[derive(Debug, Default)]
 pub struct Registry {
     next: AtomicU64,
-    entries: Mutex<BTreeMap<u64, Arc<Entry>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: BTreeMap<u64, Arc<Entry>>,
+    /// Of those that have ended.
+    totals: BTreeMap<Path, Totals>,
+    closed: BTreeMap<Reason, u64>,
+    turned_away: BTreeMap<Path, u64>,
+}
+
+impl State {
+    /// Forgets a connection, but not what it has moved.
+    fn remove(&mut self, id: u64) {
+        let Some(entry) = self.entries.remove(&id) else {
+            return;
+        };
+        let totals = self.totals.entry(entry.handle.path).or_default();
+        totals.opened += 1;
+        totals.bytes_in += entry.bytes_in.load(Relaxed);
+        totals.bytes_out += entry.bytes_out.load(Relaxed);
+        let place = usize::from(entry.reason.load(Relaxed)).checked_sub(1);
+        if let Some(reason) = place.and_then(|place| Reason::ALL.get(place)) {
+            *self.closed.entry(*reason).or_default() += 1;
+        }
+    }
 }
 
 /// Keeps a connection listed; dropping it ends that.
@@ -212,7 +274,7 @@ impl Listed {
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.registry.lock().remove(&self.entry.handle.id);
+        self.registry.lock().remove(self.entry.handle.id);
     }
 }
 
@@ -229,6 +291,7 @@ impl Registry {
             opened_at: now,
             who: OnceLock::new(),
             state: AtomicU8::new(0),
+            reason: AtomicU8::new(0),
             blocked_since: AtomicU64::new(0),
             served: AtomicU64::new(0),
             pending: AtomicU32::new(0),
@@ -236,7 +299,9 @@ impl Registry {
             bytes_out: AtomicU64::new(0),
         });
         entry.outbound().touch(now);
-        self.lock().insert(entry.handle.id, Arc::clone(&entry));
+        self.lock()
+            .entries
+            .insert(entry.handle.id, Arc::clone(&entry));
         Listed {
             registry: Arc::clone(self),
             entry,
@@ -245,18 +310,46 @@ impl Registry {
 
     /// Every connection, oldest first.
     pub fn list(&self, now: Moment) -> Vec<ConnectionInfo> {
-        let entries: Vec<_> = self.lock().values().cloned().collect();
+        let entries: Vec<_> = self.lock().entries.values().cloned().collect();
         entries.iter().map(|entry| entry.row(now)).collect()
     }
 
     /// How many there are, and how many there ever were.
     pub fn counts(&self) -> (usize, u64) {
-        (self.lock().len(), self.next.load(Relaxed))
+        (self.lock().entries.len(), self.next.load(Relaxed))
+    }
+
+    /// What all connections so far have moved, by path.
+    pub fn totals(&self) -> BTreeMap<Path, Totals> {
+        let state = self.lock();
+        let mut totals = state.totals.clone();
+        for entry in state.entries.values() {
+            let total = totals.entry(entry.handle.path).or_default();
+            total.opened += 1;
+            total.bytes_in += entry.bytes_in.load(Relaxed);
+            total.bytes_out += entry.bytes_out.load(Relaxed);
+        }
+        totals
+    }
+
+    /// Notes a socket that found no place.
+    pub fn turned_away(&self, path: Path) {
+        *self.lock().turned_away.entry(path).or_default() += 1;
+    }
+
+    /// How many sockets have found no place, by path.
+    pub fn turned_away_so_far(&self) -> BTreeMap<Path, u64> {
+        self.lock().turned_away.clone()
+    }
+
+    /// How many connections have ended, by reason.
+    pub fn closed(&self) -> BTreeMap<Reason, u64> {
+        self.lock().closed.clone()
     }
 
     /// Asks every connection to close.
     pub fn close_all(&self, reason: Reason) {
-        let entries: Vec<_> = self.lock().values().cloned().collect();
+        let entries: Vec<_> = self.lock().entries.values().cloned().collect();
         for entry in entries {
             entry.outbound().close(reason);
         }
@@ -265,7 +358,7 @@ impl Registry {
     /// Closes remote connections that have been silent for `silence`, and all that have taken no bytes for
     /// `stall` (lessons 2, 6, 19).
     pub fn sweep(&self, now: Moment, silence: Option<Duration>, stall: Duration) {
-        let entries: Vec<_> = self.lock().values().cloned().collect();
+        let entries: Vec<_> = self.lock().entries.values().cloned().collect();
         for entry in entries {
             let heard = entry.outbound().last_active();
             let blocked = entry.blocked_since.load(Relaxed);
@@ -281,15 +374,15 @@ impl Registry {
 
     /// Gives every connection its full time again: this machine slept, and nobody is to blame (lesson 5).
     pub fn forgive(&self, now: Moment) {
-        for entry in self.lock().values() {
+        for entry in self.lock().entries.values() {
             entry.outbound().touch(now);
             entry.blocked_since.store(0, Relaxed);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Entry>>> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing panics while the lock is held; a poisoned one still holds a valid map.
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -319,6 +412,31 @@ mod tests {
         assert_eq!(registry.list(at(5)).len(), 1);
         drop(second);
         assert_eq!(registry.counts(), (0, 2));
+    }
+
+    #[test]
+    fn sv_5_what_a_connection_has_moved_and_why_it_ended_outlives_it() {
+        let registry = Arc::new(Registry::default());
+        let ended = registry.open(Path::Direct, None, at(1));
+        let open = registry.open(Path::Direct, None, at(2));
+        for listed in [&ended, &open] {
+            listed.entry().heard(at(3), 10);
+            listed.entry().sent(1);
+        }
+        ended.entry().ended(Reason::IdleTimeout);
+        ended.entry().ended(Reason::ConnectionLost);
+        drop(ended);
+        let total = Totals {
+            opened: 2,
+            bytes_in: 20,
+            bytes_out: 2,
+        };
+        assert_eq!(registry.totals(), BTreeMap::from([(Path::Direct, total)]));
+        assert_eq!(
+            registry.closed(),
+            BTreeMap::from([(Reason::IdleTimeout, 1)]),
+            "the first reason stands"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context as TaskContext, Poll, Waker},
+    time::Instant,
 };
 
 use bowline_machines::{
@@ -22,9 +23,12 @@ use serde_json::value::RawValue;
 
 use super::{
     access::permitted,
-    answers::{Answers, Batch, encode},
+    answers::{Answers, Batch, bounded, encode},
 };
-use crate::service::{self, Answer, AnswerFuture, Call, Context, Router};
+use crate::{
+    metrics::Outcome,
+    service::{self, Answer, AnswerFuture, Call, Context, Method, Router},
+};
 
 /// Where an answer goes.
 #[derive(Debug)]
@@ -40,14 +44,34 @@ enum Ticket {
 /// A request being worked on.
 struct Running {
     slot: RequestSlot,
+    method: Arc<Method>,
+    began: Instant,
     ticket: Option<Ticket>,
     /// `None` once nobody waits for it any more.
     future: Option<AnswerFuture>,
     waker: Option<Waker>,
 }
 
+/// A request that has its answer.
+struct Finished {
+    slot: RequestSlot,
+    method: Arc<Method>,
+    began: Instant,
+    ticket: Ticket,
+    answer: Answer,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.future.is_some() {
+            self.method.stats().note(Outcome::ABANDONED);
+        }
+    }
+}
+
 impl Future for Running {
-    type Output = Option<(RequestSlot, Ticket, Answer)>;
+    /// `None` for one that was answered before it was done.
+    type Output = Option<Finished>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let Some(future) = &mut self.future else {
@@ -56,8 +80,13 @@ impl Future for Running {
         match future.as_mut().poll(cx) {
             Poll::Ready(answer) => {
                 self.future = None;
-                let slot = self.slot;
-                Poll::Ready(self.ticket.take().map(|ticket| (slot, ticket, answer)))
+                Poll::Ready(self.ticket.take().map(|ticket| Finished {
+                    slot: self.slot,
+                    method: Arc::clone(&self.method),
+                    began: self.began,
+                    ticket,
+                    answer,
+                }))
             }
             Poll::Pending => {
                 match &mut self.waker {
@@ -112,7 +141,10 @@ impl Requests {
             Ok(Text::Single(incoming)) => self.take_single(incoming, desk),
             Ok(Text::Batch(items)) => self.take_batch(items, desk),
             // Malformed input is answered and survived (SV-4).
-            Err(error) => desk.answers.add(|out| write_error(out, &Id::NULL, &error)),
+            Err(error) => {
+                desk.router.others().note(Outcome::of(&error));
+                desk.answers.add(|out| write_error(out, &Id::NULL, &error));
+            }
         }
     }
 
@@ -125,14 +157,13 @@ impl Requests {
                         let max = desk.max();
                         desk.answers.add(|out| encode(out, &id, &answer, max));
                     }
-                    Started::Running(slot, future) => {
-                        self.run(slot, Ticket::Single(id.into_owned()), future);
-                    }
+                    Started::Running(begun) => self.run(begun, Ticket::Single(id.into_owned())),
                     Started::Refused => {}
                 }
             }
             Incoming::Notification(notification) => self.notified(&notification, desk),
             Incoming::Invalid { id, error } => {
+                desk.router.others().note(Outcome::of(&error));
                 desk.answers.add(|out| write_error(out, &id, &error));
             }
             // This side asks nothing, so an answer answers nothing.
@@ -148,7 +179,7 @@ impl Requests {
                 Incoming::Request(RpcRequest { id, method, params }) => {
                     match answer_now(&method, params, desk) {
                         Started::Answered(answer) => (id, answer),
-                        Started::Running(slot, future) => {
+                        Started::Running(begun) => {
                             if let Some(batch) = self.batch(place) {
                                 batch.expect();
                             }
@@ -156,7 +187,7 @@ impl Requests {
                                 batch: place,
                                 id: id.into_owned(),
                             };
-                            self.run(slot, ticket, future);
+                            self.run(begun, ticket);
                             continue;
                         }
                         Started::Refused => continue,
@@ -166,7 +197,10 @@ impl Requests {
                     self.notified(&notification, desk);
                     continue;
                 }
-                Incoming::Invalid { id, error } => (id, Err(error)),
+                Incoming::Invalid { id, error } => {
+                    desk.router.others().note(Outcome::of(&error));
+                    (id, Err(error))
+                }
                 Incoming::Response(_) => continue,
             };
             if let Some(batch) = self.batch(place) {
@@ -189,19 +223,21 @@ impl Requests {
             }
             (method, _) => {
                 let started = answer_now(method, notification.params, desk);
-                if let Started::Running(slot, future) = started {
-                    self.run(slot, Ticket::Silent, future);
+                if let Started::Running(begun) = started {
+                    self.run(begun, Ticket::Silent);
                 }
             }
         }
     }
 
-    fn run(&mut self, slot: RequestSlot, ticket: Ticket, future: AnswerFuture) {
+    fn run(&mut self, begun: Begun, ticket: Ticket) {
         let running = self.running.get_or_insert_default();
         running.push(Running {
-            slot,
+            slot: begun.slot,
+            method: begun.method,
+            began: Instant::now(),
             ticket: Some(ticket),
-            future: Some(future),
+            future: Some(begun.future),
             waker: None,
         });
     }
@@ -210,9 +246,12 @@ impl Requests {
     pub(super) fn poll_finished(&mut self, cx: &mut TaskContext<'_>, desk: &mut Desk<'_>) {
         while let Some(running) = &mut self.running {
             match Pin::new(&mut **running).poll_next(cx) {
-                Poll::Ready(Some(Some((slot, ticket, answer)))) => {
-                    if desk.machine.finish_request(desk.now, slot) {
-                        self.settle(ticket, &answer, desk);
+                Poll::Ready(Some(Some(finished))) => {
+                    let answer = bounded(finished.answer, desk.max());
+                    let stats = finished.method.stats();
+                    stats.note_after(outcome(&answer), finished.began.elapsed());
+                    if desk.machine.finish_request(desk.now, finished.slot) {
+                        self.settle(finished.ticket, &answer, desk);
                     }
                 }
                 Poll::Ready(Some(None)) => {}
@@ -240,6 +279,8 @@ impl Requests {
                 RpcReason::Timeout,
                 "the daemon did not finish in time; an intent sent again with its id tells its outcome",
             );
+            let stats = late.method.stats();
+            stats.note_after(Outcome::of(&error), late.began.elapsed());
             self.settle(ticket, &Err(error), desk);
         }
     }
@@ -289,39 +330,61 @@ impl Requests {
 enum Started {
     /// Done already.
     Answered(Answer),
-    /// Begun; its future is to be run.
-    Running(RequestSlot, AnswerFuture),
+    /// To be run.
+    Running(Begun),
     /// The connection takes none any more; nobody is told.
     Refused,
 }
 
+/// A request that waits for something.
+struct Begun {
+    slot: RequestSlot,
+    method: Arc<Method>,
+    future: AnswerFuture,
+}
+
+fn outcome(answer: &Answer) -> Outcome {
+    answer.as_ref().map_or_else(Outcome::of, |_| Outcome::OK)
+}
+
 fn answer_now(method: &str, params: Option<&RawValue>, desk: &mut Desk<'_>) -> Started {
     let found = desk.router.find(method);
+    let stats = found.map_or(desk.router.others(), |method| method.stats().as_ref());
+    let answered = |answer: Answer| {
+        let answer = bounded(answer, desk.context.max_message_bytes as usize);
+        stats.note(outcome(&answer));
+        Started::Answered(answer)
+    };
     if let Err(error) = permitted(desk.context.origin, found.map(Arc::as_ref)) {
-        return Started::Answered(Err(error));
+        return answered(Err(error));
     }
     let slot = match desk.machine.start_request(desk.now) {
         Admission::Admitted(slot) => slot,
         Admission::Overloaded => {
-            return Started::Answered(Err(RpcError::new(
+            return answered(Err(RpcError::new(
                 RpcReason::Overloaded,
                 "too many requests are pending on this connection",
             )));
         }
         Admission::Refused => return Started::Refused,
     };
-    let started = match found {
-        Some(method) => method.start(Call {
-            params,
-            context: desk.context,
-        }),
-        None => service::Started::Answered(Err(RpcError::method_not_found(method))),
+    let Some(found) = found else {
+        desk.machine.finish_request(desk.now, slot);
+        return answered(Err(RpcError::method_not_found(method)));
     };
-    match started {
+    let call = Call {
+        params,
+        context: desk.context,
+    };
+    match found.start(call) {
         service::Started::Answered(answer) => {
             desk.machine.finish_request(desk.now, slot);
-            Started::Answered(answer)
+            answered(answer)
         }
-        service::Started::Running(future) => Started::Running(slot, future),
+        service::Started::Running(future) => Started::Running(Begun {
+            slot,
+            method: Arc::clone(found),
+            future,
+        }),
     }
 }

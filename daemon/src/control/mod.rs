@@ -74,7 +74,10 @@ impl ControlSocket {
             };
             match Arc::clone(&places).try_acquire_owned() {
                 Ok(permit) => spawn(Arc::clone(&environment), stream, permit),
-                Err(_) => turn_away(stream, most).await,
+                Err(_) => {
+                    environment.registry.turned_away(Path::Local);
+                    turn_away(stream, most).await;
+                }
             }
         }
     }

@@ -1,9 +1,9 @@
 //! The methods of the daemon's owner: status, listings, devices, pairing (`docs/protocol.md` §8).
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use bowline_protocol::{
-    DeviceId, ServerId,
+    DeviceId, Reason, ServerId,
     error::RpcError,
     limits::PAIRING_TTL,
     methods::{Empty, name},
@@ -16,6 +16,7 @@ use crate::{
     clock::Clock,
     connection::{ConnectionInfo, Registry},
     ledger::{DeviceInfo, LedgerCounters, SessionInfo},
+    metrics::RequestStats,
     service::{Methods, Request, Service},
 };
 
@@ -40,6 +41,9 @@ pub struct About {
     pub listen: Vec<std::net::SocketAddr>,
     /// The local socket.
     pub socket: PathBuf,
+    /// Where `GET /metrics` is answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<std::net::SocketAddr>,
 }
 
 /// The service of the local socket.
@@ -48,6 +52,7 @@ pub struct ControlService {
     about: About,
     offers: OfferMaker,
     registry: Arc<Registry>,
+    stats: RequestStats,
     clock: Clock,
     started: bowline_machines::Moment,
 }
@@ -59,10 +64,26 @@ struct Status {
     about: About,
     uptime_ms: u64,
     sessions: usize,
+    sessions_attached: usize,
     connections: usize,
     connections_total: u64,
     devices: usize,
+    requests: RequestTotals,
+    bytes_in: u64,
+    bytes_out: u64,
+    closed: BTreeMap<Reason, u64>,
     ledger: LedgerCounters,
+}
+
+/// Requests since the start of the process.
+#[derive(Serialize)]
+struct RequestTotals {
+    /// With a result.
+    ok: u64,
+    /// With an error, or whose connection ended first.
+    failed: u64,
+    /// Being worked on.
+    pending: u64,
 }
 
 #[derive(Serialize)]
@@ -101,12 +122,19 @@ struct Pairing {
 
 impl ControlService {
     /// The service of a daemon that has just started.
-    pub fn new(about: About, offers: OfferMaker, registry: Arc<Registry>, clock: Clock) -> Self {
+    pub fn new(
+        about: About,
+        offers: OfferMaker,
+        registry: Arc<Registry>,
+        stats: RequestStats,
+        clock: Clock,
+    ) -> Self {
         let started = clock.now();
         Self {
             about,
             offers,
             registry,
+            stats,
             clock,
             started,
         }
@@ -139,16 +167,30 @@ impl Service for ControlService {
 impl ControlService {
     async fn status(self: Arc<Self>, request: Request, _: Empty) -> Result<Status, RpcError> {
         let ledger = request.ledger();
-        let uptime = self.clock.now().since(self.started);
+        let now = self.clock.now();
+        let uptime = now.since(self.started);
         let (connections, connections_total) = self.registry.counts();
+        let moved = self.registry.totals();
+        let (ok, failed) = self.stats.totals();
+        let rows = self.registry.list(now);
         let devices = ledger.devices().await?;
+        let sessions = ledger.session_counts().await?;
         Ok(Status {
             about: self.about.clone(),
             uptime_ms: u64::try_from(uptime.as_millis()).unwrap_or(u64::MAX),
-            sessions: ledger.sessions().await?.len(),
+            sessions: sessions.attached + sessions.detached,
+            sessions_attached: sessions.attached,
             connections,
             connections_total,
             devices: devices.iter().filter(|device| !device.revoked).count(),
+            requests: RequestTotals {
+                ok,
+                failed,
+                pending: rows.iter().map(|row| u64::from(row.pending)).sum(),
+            },
+            bytes_in: moved.values().map(|total| total.bytes_in).sum(),
+            bytes_out: moved.values().map(|total| total.bytes_out).sum(),
+            closed: self.registry.closed(),
             ledger: ledger.counters(),
         })
     }

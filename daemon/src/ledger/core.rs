@@ -3,6 +3,7 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
+    time::Instant,
 };
 
 use bowline_machines::Moment;
@@ -154,11 +155,15 @@ impl Core {
         }
         let mut staged = Staged::default();
         let start = self.live.mark();
+        let began = Instant::now();
         let outcome = self.run_group(group, &mut staged);
+        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.counters.commit_times.note(micros);
         match &outcome {
             Ok(()) => {
                 count(&self.counters.commits);
                 let jobs = u64::try_from(group.len()).unwrap_or(u64::MAX);
+                self.counters.commit_jobs.note(jobs);
                 self.counters.writes.fetch_add(jobs, Ordering::Relaxed);
                 self.live.settle();
                 for publication in staged.publications {
@@ -256,11 +261,16 @@ impl Core {
             };
             if let Some(durable) = &mut session.durable {
                 durable.log.push(Arc::clone(&body));
+                let first = durable.log.first_seq();
                 durable.untrimmed |= durable.log.trim_to(
                     self.options.replay_bytes,
                     self.options.replay_events,
                     &mut self.live.dead_events,
                 );
+                let evicted = durable.log.first_seq().saturating_sub(first);
+                self.counters
+                    .replay_evicted
+                    .fetch_add(evicted, Ordering::Relaxed);
             }
             if session.links.is_empty() {
                 continue;

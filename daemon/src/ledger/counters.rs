@@ -4,10 +4,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use crate::metrics::{COUNT_BOUNDS, Histogram, TIME_BOUNDS};
+
 macro_rules! counters {
     ($( $(#[$doc:meta])* $name:ident, )*) => {
-        #[derive(Debug, Default)]
-        pub(super) struct Counters { $( pub(super) $name: AtomicU64, )* }
+        #[derive(Debug)]
+        pub(super) struct Counters {
+            $( pub(super) $name: AtomicU64, )*
+            /// Writing jobs of one commit.
+            pub(super) commit_jobs: Histogram,
+            /// Microseconds of one commit.
+            pub(super) commit_times: Histogram,
+        }
+
+        impl Default for Counters {
+            fn default() -> Self {
+                Self {
+                    $( $name: AtomicU64::new(0), )*
+                    commit_jobs: Histogram::new(COUNT_BOUNDS),
+                    commit_times: Histogram::new(TIME_BOUNDS),
+                }
+            }
+        }
 
         /// Counts since the start of the process.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -39,6 +57,8 @@ counters! {
     events_serialised,
     /// Frames handed to connections.
     frames_pushed,
+    /// Events that left a replay log before they were acknowledged, for want of room.
+    replay_evicted,
     /// Attaches.
     attaches,
     /// Sessions that have expired.

@@ -47,12 +47,13 @@ pub use self::{
     tx::{Reader, Tx},
     types::{
         Admission, Attached, Attachment, Audience, DeviceInfo, LedgerOptions, NewPairing,
-        SessionInfo, SessionRef,
+        SessionCounts, SessionInfo, SessionRef,
     },
 };
 pub use crate::store::StoreError;
 use crate::{
     clock::Clock,
+    metrics::HistogramSnapshot,
     outbound::ConnectionHandle,
     service::Answer,
     store::{self, fault},
@@ -124,6 +125,40 @@ impl Ledger {
     /// What has been done so far.
     pub fn counters(&self) -> LedgerCounters {
         self.0.counters.snapshot()
+    }
+
+    /// Jobs waiting for the ledger's thread.
+    pub fn queued(&self) -> usize {
+        self.0.queue.len()
+    }
+
+    /// Histograms of commits: writing jobs that shared one, and how long one took in microseconds.
+    pub fn commit_histograms(&self) -> (HistogramSnapshot, HistogramSnapshot) {
+        let counters = &self.0.counters;
+        (
+            counters.commit_jobs.snapshot(),
+            counters.commit_times.snapshot(),
+        )
+    }
+
+    /// How many sessions there are.
+    ///
+    /// # Errors
+    /// As [`Ledger::read`].
+    pub async fn session_counts(&self) -> Result<SessionCounts, RpcError> {
+        self.now(|core| {
+            let mut counts = SessionCounts::default();
+            let stored = core.live.sessions.values();
+            for session in stored.filter(|session| session.durable.is_some()) {
+                if session.links.is_empty() {
+                    counts.detached += 1;
+                } else {
+                    counts.attached += 1;
+                }
+            }
+            Ok(counts)
+        })
+        .await
     }
 
     /// Looks at a hello and says what its attach would do. Changes nothing.
@@ -388,6 +423,7 @@ impl LiveSession {
         let durable = self.durable.as_ref()?;
         Some(SessionInfo {
             external_session_key: durable.key.clone(),
+            session: self.reference.log_hash(),
             device_id: DeviceId::of_public_key(&durable.device),
             state: durable.machine.state().name(),
             epoch: durable.epoch.clone(),

@@ -103,6 +103,11 @@ impl Queue {
         count > 0 || !state.closed
     }
 
+    /// Jobs waiting.
+    pub(super) fn len(&self) -> usize {
+        self.lock().jobs.len()
+    }
+
     /// Takes no more jobs; what waits is still drained.
     pub(super) fn close(&self) {
         self.lock().closed = true;

@@ -231,12 +231,23 @@ pub struct DeviceInfo {
     pub revoked: bool,
 }
 
+/// Sessions of paired devices, by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionCounts {
+    /// With a connection at least.
+    pub attached: usize,
+    /// Without.
+    pub detached: usize,
+}
+
 /// One row of `sessions.list` (SV-5).
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionInfo {
     /// `session:csk_…` (INV-1).
     pub external_session_key: ExternalSessionKey,
+    /// Its short hash, as logs and `connections.list` name it.
+    pub session: String,
     /// Whose session.
     pub device_id: DeviceId,
     /// `attached` or `detached`.

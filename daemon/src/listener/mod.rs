@@ -33,11 +33,13 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nR
 pub enum BindError {
     /// Somebody else has the port.
     #[error(
-        "{address} is in use by another program; stop it, or choose another address with --listen (port 0 picks a free one)"
+        "{address} is in use by another program; stop it, or choose another address with {flag} (port 0 picks a free one)"
     )]
     InUse {
         /// The address asked for.
         address: SocketAddr,
+        /// What sets it.
+        flag: &'static str,
     },
     /// Anything else.
     #[error("cannot listen on {address}: {error}")]
@@ -81,9 +83,10 @@ impl Listener {
         };
         match bound {
             Ok((listener, address)) => Ok(Self { listener, address }),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                Err(BindError::InUse { address })
-            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse {
+                address,
+                flag: "--listen",
+            }),
             Err(error) => Err(BindError::Other { address, error }),
         }
     }
@@ -93,10 +96,15 @@ impl Listener {
         self.address
     }
 
-    /// Accepts until dropped, handing every upgraded socket to `accept`. `places` bounds the sockets;
-    /// `deadline` is the time a socket has for its request.
-    pub async fn serve<F>(self, places: Arc<Semaphore>, deadline: Duration, accept: F)
-    where
+    /// Accepts until dropped, handing every upgraded socket to `accept`. `places` bounds the sockets, and `full` is told
+    /// of each that finds none; `deadline` is the time a socket has for its request.
+    pub async fn serve<F>(
+        self,
+        places: Arc<Semaphore>,
+        deadline: Duration,
+        accept: F,
+        full: impl Fn() + Send + Sync,
+    ) where
         F: Fn(Accepted) + Clone + Send + Sync + 'static,
     {
         loop {
@@ -110,6 +118,7 @@ impl Listener {
             };
             let Ok(permit) = Arc::clone(&places).try_acquire_owned() else {
                 debug!(%peer, "turned away: all places are taken");
+                full();
                 let _ = stream.try_write(BUSY);
                 continue;
             };

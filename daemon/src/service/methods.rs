@@ -11,7 +11,10 @@ use super::{
     Answer, AnswerFuture, Cancellation, Context, Request, Service, answer, params,
     request::no_session,
 };
-use crate::ledger::{Reader, Tx, guarded, panicked};
+use crate::{
+    ledger::{Reader, Tx, guarded, panicked},
+    metrics::MethodStats,
+};
 
 /// One call, before its parameters are read.
 #[derive(Clone, Copy)]
@@ -46,6 +49,7 @@ pub struct Method {
     name: &'static str,
     access: Access,
     handler: Handler,
+    stats: Arc<MethodStats>,
 }
 
 impl Method {
@@ -57,6 +61,11 @@ impl Method {
     /// Who may call it.
     pub const fn access(&self) -> Access {
         self.access
+    }
+
+    /// What became of its requests.
+    pub const fn stats(&self) -> &Arc<MethodStats> {
+        &self.stats
     }
 
     /// Makes it a method of the local socket: remote clients get `forbidden`.
@@ -117,7 +126,7 @@ impl<S: Service> Methods<S> {
         R: Serialize,
     {
         let service = Arc::clone(&self.service);
-        self.add(name, move |call| {
+        self.add(name, false, move |call| {
             Started::Answered(params::plain(call.params).and_then(|params| {
                 let result = guarded(|| handler(&service, params))?;
                 answer(&result)
@@ -136,7 +145,7 @@ impl<S: Service> Methods<S> {
         R: Serialize + Send + 'static,
     {
         let bound = Arc::new((Arc::clone(&self.service), handler));
-        self.add(name, move |call| {
+        self.add(name, true, move |call| {
             run(params::plain(call.params), |params| {
                 let bound = Arc::clone(&bound);
                 let Context {
@@ -163,7 +172,7 @@ impl<S: Service> Methods<S> {
         R: Serialize,
     {
         let bound = Arc::new((Arc::clone(&self.service), handler));
-        self.add(name, move |call| {
+        self.add(name, true, move |call| {
             let Some(session) = call.context.session.clone() else {
                 return Started::Answered(Err(no_session()));
             };
@@ -195,7 +204,7 @@ impl<S: Service> Methods<S> {
         R: Serialize + Send + 'static,
     {
         let bound = Arc::new((Arc::clone(&self.service), handler));
-        self.add(name, move |call| {
+        self.add(name, true, move |call| {
             run(params::plain(call.params), |params| {
                 let bound = Arc::clone(&bound);
                 let Context {
@@ -222,7 +231,7 @@ impl<S: Service> Methods<S> {
         F: Future<Output = Result<R, RpcError>> + Send + 'static,
     {
         let service = Arc::clone(&self.service);
-        self.add(name, move |call| {
+        self.add(name, true, move |call| {
             run(params::plain(call.params), |params| {
                 let (guard, cancellation) = Cancellation::new();
                 let request = Request {
@@ -246,12 +255,14 @@ impl<S: Service> Methods<S> {
     fn add(
         &mut self,
         name: &'static str,
+        waits: bool,
         handler: impl Fn(Call<'_>) -> Started + Send + Sync + 'static,
     ) -> &mut Method {
         self.list.push(Method {
             name,
             access: Access::Sessions,
             handler: Box::new(handler),
+            stats: Arc::new(MethodStats::new(waits)),
         });
         let last = self.list.len() - 1;
         #[allow(clippy::indexing_slicing, reason = "pushed just above")]

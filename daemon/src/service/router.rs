@@ -9,6 +9,7 @@ use super::{
     Answer, Context, Method, Methods, Service,
     methods::{Call, Started},
 };
+use crate::metrics::{MethodStats, RequestStats};
 
 /// Why a service cannot be linked in.
 #[derive(Debug, thiserror::Error)]
@@ -29,15 +30,24 @@ pub enum MethodError {
 }
 
 /// The methods of a daemon.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Router {
     methods: HashMap<&'static str, Arc<Method>>,
+    /// Of what was no request of a known method.
+    others: Arc<MethodStats>,
+    stats: RequestStats,
 }
 
 impl Router {
     /// A router that knows no method yet.
     pub fn new() -> Self {
-        Self::default()
+        let (others, stats) = (Arc::new(MethodStats::new(false)), RequestStats::default());
+        stats.add("other", Arc::clone(&others));
+        Self {
+            methods: HashMap::new(),
+            others,
+            stats,
+        }
     }
 
     /// Adds the methods of a service.
@@ -60,6 +70,7 @@ impl Router {
             }
         }
         for method in methods {
+            self.stats.add(method.name(), Arc::clone(method.stats()));
             self.methods.insert(method.name(), Arc::new(method));
         }
         Ok(())
@@ -68,6 +79,16 @@ impl Router {
     /// Every method known, in no order.
     pub fn methods(&self) -> impl Iterator<Item = &Method> {
         self.methods.values().map(Arc::as_ref)
+    }
+
+    /// What became of the requests so far.
+    pub const fn stats(&self) -> &RequestStats {
+        &self.stats
+    }
+
+    /// What became of requests of no known method, and of what was no request at all.
+    pub(crate) fn others(&self) -> &MethodStats {
+        &self.others
     }
 
     /// The method of that name.
@@ -89,6 +110,12 @@ impl Router {
             Started::Answered(answer) => answer,
             Started::Running(future) => future.await,
         }
+    }
+}
+
+impl Default for Router {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

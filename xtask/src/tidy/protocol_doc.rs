@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bowline_protocol::{
-    Reason, RpcReason, SessionEvent, limits,
+    Reason, RpcReason, SessionEvent,
+    extension::RESERVED_GROUPS,
+    limits,
     methods::name::{self, ALL as METHODS},
 };
 
@@ -61,6 +63,10 @@ fn expected() -> Tables {
             names(&mut methods.filter(|m| LOCAL.contains(m))),
         ),
         ("events", names(&mut SessionEvent::TYPES.iter().copied())),
+        (
+            "reserved-groups",
+            names(&mut RESERVED_GROUPS.iter().copied()),
+        ),
         ("reasons", Reason::ALL.iter().map(reason).collect()),
         (
             "rpc-reasons",
