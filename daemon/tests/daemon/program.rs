@@ -123,13 +123,39 @@ fn a_port_in_use_is_named_with_what_to_do() {
     let dir = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let output = output(dir.path(), &["--listen", &address]);
-    assert_eq!(output.status.code(), Some(1));
-    let said = stderr(&output);
-    assert!(
-        said.contains(&address) && said.contains("--listen"),
-        "{said}"
+    for (args, flag) in [
+        (&["--listen", &*address][..], "with --listen"),
+        (
+            &["--listen", "127.0.0.1:0", "--metrics", &*address],
+            "with --metrics",
+        ),
+    ] {
+        let output = output(dir.path(), args);
+        assert_eq!(output.status.code(), Some(1));
+        let said = stderr(&output);
+        assert!(said.contains(&address) && said.contains(flag), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_where_the_flag_says_and_the_program_tells_where() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = Running::start_with(dir.path(), &["--metrics", "127.0.0.1:0"], 3);
+    let line = &running.lines[2];
+    assert_eq!(
+        (&line["event"], &line["kind"]),
+        (&"listening".into(), &"metrics".into())
     );
+    let address = line["address"].as_str().unwrap().parse().unwrap();
+    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let page = raw_http(address, request).await;
+    assert!(page.contains("\nbowline_uptime_seconds "), "{page}");
+    let checked = program(dir.path(), &["config", "check"])
+        .env("BOWLINE_METRICS", "127.0.0.1:9464")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&checked.stdout);
+    assert!(text.contains("metrics = \"127.0.0.1:9464\""), "{text}");
 }
 
 #[test]

@@ -57,7 +57,13 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(state: &Path) -> Self {
-        Self::spawn(program(state, &["run", "--listen", "127.0.0.1:0"]))
+        Self::start_with(state, &[], 2)
+    }
+
+    /// With more flags; so many lines tell where it listens.
+    pub(crate) fn start_with(state: &Path, flags: &[&str], lines: usize) -> Self {
+        let args = [&["run", "--listen", "127.0.0.1:0"], flags].concat();
+        Self::spawn(program(state, &args), lines)
     }
 
     /// A daemon under the wrapper of the environment, if there is one. What the wrapper says is shown.
@@ -73,16 +79,16 @@ impl Running {
         let args = ["run", "--listen", "127.0.0.1:0", "--log", "error"];
         let mut command = environment(command, state, &args);
         command.stderr(Stdio::inherit());
-        Self::spawn(command)
+        Self::spawn(command, 2)
     }
 
-    fn spawn(mut command: Command) -> Self {
+    fn spawn(mut command: Command, lines: usize) -> Self {
         if std::env::var_os(WRAPPER).is_none() {
             command.stderr(Stdio::null());
         }
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        let lines = stdout.lines().take(2);
+        let lines = stdout.lines().take(lines);
         let lines = lines
             .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
             .collect();
