@@ -2,10 +2,13 @@
 
 mod bench;
 mod demo;
+mod fuzz;
+mod memory;
 mod process;
 mod test;
 mod tidy;
 mod tree;
+mod windows;
 
 use std::process::ExitCode;
 
@@ -26,6 +29,9 @@ enum Task {
         /// Go on after a failed step; the exit code still tells.
         #[arg(long)]
         keep_going: bool,
+        /// Also what takes long and finds little day by day: checkers of memory, fuzzing. CI does.
+        #[arg(long)]
+        full: bool,
     },
     /// Plays a session through cuts, restarts and kills, with the real programs.
     Demo(demo::Options),
@@ -33,14 +39,23 @@ enum Task {
     Tidy,
     /// Builds for release and measures: prints each figure with its method, target and verdict.
     Bench(bench::Options),
+    /// The local socket under the address sanitizer and under valgrind.
+    Memory {
+        /// Only one of them.
+        checker: Option<memory::Checker>,
+    },
+    /// Every fuzz target for a few seconds.
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
     let outcome = match Args::parse().task {
-        Task::Test { keep_going } => test::run(keep_going),
+        Task::Test { keep_going, full } => test::run(keep_going, full),
         Task::Demo(options) => demo::run(options),
         Task::Tidy => tidy::run(),
         Task::Bench(options) => bench::run(&options),
+        Task::Memory { checker } => memory::run(checker),
+        Task::Fuzz(options) => fuzz::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,11 +1,62 @@
 //! Running other programs: the cargo that runs us, in the workspace root.
 
-use std::{env, ffi::OsString, process::Command};
+use std::{
+    env,
+    ffi::OsString,
+    process::{Command, Stdio},
+};
 
 use crate::tree;
 
-/// What a task fails with: a sentence for people.
-pub(crate) type Outcome = Result<(), String>;
+/// What a task comes to, or a sentence for people.
+pub(crate) type Outcome<T = ()> = Result<T, String>;
+
+/// How much of a step was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Done {
+    /// All of it.
+    Whole,
+    /// Nothing: what is missing, and how to get it.
+    Skipped(String),
+}
+
+/// Something is missing that a test needs.
+///
+/// # Errors
+/// In CI: nothing that tests is skipped there.
+pub(crate) fn missing(what: String) -> Outcome<Done> {
+    if env::var_os("CI").is_some() {
+        Err(format!("{what}; with CI set that is a failure"))
+    } else {
+        Ok(Done::Skipped(what))
+    }
+}
+
+/// Whether there is such a program.
+pub(crate) fn exists(program: &str) -> bool {
+    let mut command = Command::new(program);
+    command
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.status().is_ok()
+}
+
+/// The target that this machine builds for by itself.
+///
+/// # Errors
+/// When there is no compiler.
+pub(crate) fn host() -> Outcome<String> {
+    let output = Command::new("rustc")
+        .arg("-vV")
+        .current_dir(tree::root())
+        .output();
+    let output = output.map_err(|error| format!("`rustc` could not be started: {error}"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned)
+        .ok_or_else(|| "`rustc -vV` names no host".to_owned())
+}
 
 /// `cargo`, in the workspace root. It is the cargo that runs us, so that the toolchain is the same.
 pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {

@@ -3,31 +3,36 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    demo,
-    process::{Outcome, cargo, run as run_command},
-    tidy,
+    demo, fuzz, memory,
+    process::{Done, Outcome, cargo, run as run_command},
+    tidy, windows,
 };
 
 /// One step: a heading and what it does.
 struct Step {
     name: &'static str,
-    action: fn() -> Outcome,
+    action: fn() -> Outcome<Done>,
+}
+
+/// For what has no way to be skipped.
+fn whole(outcome: Outcome) -> Outcome<Done> {
+    outcome.map(|()| Done::Whole)
 }
 
 /// In the order in which a mistake is found soonest.
 const STEPS: &[Step] = &[
     Step {
         name: "format",
-        action: || run_command(&mut cargo(["fmt", "--all", "--check"])),
+        action: || whole(run_command(&mut cargo(["fmt", "--all", "--check"]))),
     },
     Step {
         name: "tidy",
-        action: tidy::run,
+        action: || whole(tidy::run()),
     },
     Step {
         name: "clippy",
         action: || {
-            run_command(&mut cargo([
+            whole(run_command(&mut cargo([
                 "clippy",
                 "--workspace",
                 "--all-targets",
@@ -35,41 +40,68 @@ const STEPS: &[Step] = &[
                 "--",
                 "-D",
                 "warnings",
-            ]))
+            ])))
         },
     },
     Step {
         // The binaries first: tests of other crates start them.
         name: "build",
         action: || {
-            run_command(&mut cargo([
+            whole(run_command(&mut cargo([
                 "build",
                 "--workspace",
                 "--bins",
                 "--examples",
                 "--locked",
-            ]))
+            ])))
         },
     },
     Step {
         name: "tests",
         action: || {
-            run_command(&mut cargo([
+            whole(run_command(&mut cargo([
                 "test",
                 "--workspace",
                 "--all-targets",
                 "--locked",
                 "--no-fail-fast",
-            ]))
+            ])))
         },
     },
     Step {
         name: "doc tests",
-        action: || run_command(&mut cargo(["test", "--workspace", "--doc", "--locked"])),
+        action: || {
+            whole(run_command(&mut cargo([
+                "test",
+                "--workspace",
+                "--doc",
+                "--locked",
+            ])))
+        },
     },
     Step {
         name: "demo",
-        action: || demo::run(demo::Options::default()),
+        action: || whole(demo::run(demo::Options::default())),
+    },
+    Step {
+        name: "windows",
+        action: windows::run,
+    },
+];
+
+/// What takes long and finds little day by day (`--full`).
+const FULL: &[Step] = &[
+    Step {
+        name: "asan",
+        action: memory::asan,
+    },
+    Step {
+        name: "valgrind",
+        action: memory::valgrind,
+    },
+    Step {
+        name: "fuzz",
+        action: || fuzz::fuzz(&[], fuzz::SECONDS),
     },
 ];
 
@@ -79,15 +111,16 @@ struct Line {
     name: &'static str,
     took: Duration,
     /// `None`: not run, because an earlier step failed.
-    result: Option<Outcome>,
+    result: Option<Outcome<Done>>,
 }
 
 /// Runs every step.
 ///
 /// # Errors
 /// Names the steps that failed.
-pub(crate) fn run(keep_going: bool) -> Outcome {
-    let lines = play(STEPS, keep_going);
+pub(crate) fn run(keep_going: bool, full: bool) -> Outcome {
+    let further = if full { FULL } else { &[] };
+    let lines = play(STEPS.iter().chain(further), keep_going);
     println!("\n{}", table(&lines));
     let failed: Vec<_> = lines
         .iter()
@@ -101,9 +134,9 @@ pub(crate) fn run(keep_going: bool) -> Outcome {
     }
 }
 
-fn play(steps: &[Step], keep_going: bool) -> Vec<Line> {
+fn play<'a>(steps: impl IntoIterator<Item = &'a Step>, keep_going: bool) -> Vec<Line> {
     let mut stopped = false;
-    let mut lines = Vec::with_capacity(steps.len());
+    let mut lines = Vec::new();
     for step in steps {
         if stopped {
             lines.push(Line {
@@ -118,7 +151,8 @@ fn play(steps: &[Step], keep_going: bool) -> Vec<Line> {
         let result = (step.action)();
         let took = began.elapsed();
         match &result {
-            Ok(()) => println!("── {}: ok, {}", step.name, seconds(took)),
+            Ok(Done::Whole) => println!("── {}: ok, {}", step.name, seconds(took)),
+            Ok(Done::Skipped(why)) => println!("── {}: skipped: {why}", step.name),
             Err(error) => println!("── {}: FAILED, {}: {error}", step.name, seconds(took)),
         }
         stopped = result.is_err() && !keep_going;
@@ -139,11 +173,17 @@ fn table(lines: &[Line]) -> String {
     let mut text = format!("{:<12} {:<8} {:>9}\n", "step", "result", "time");
     for line in lines {
         let (result, time) = match &line.result {
-            Some(Ok(())) => ("ok", seconds(line.took)),
+            Some(Ok(Done::Whole)) => ("ok", seconds(line.took)),
+            Some(Ok(Done::Skipped(_))) => ("skipped", "–".to_owned()),
             Some(Err(_)) => ("FAILED", seconds(line.took)),
             None => ("not run", "–".to_owned()),
         };
-        text.push_str(&format!("{:<12} {result:<8} {time:>9}\n", line.name));
+        text.push_str(&format!("{:<12} {result:<8} {time:>9}", line.name));
+        // What was not checked must not be overlooked among what was.
+        if let Some(Ok(Done::Skipped(why))) = &line.result {
+            text.push_str(&format!("  {why}"));
+        }
+        text.push('\n');
     }
     text
 }
@@ -154,7 +194,11 @@ mod tests {
 
     const GOOD: Step = Step {
         name: "good",
-        action: || Ok(()),
+        action: || Ok(Done::Whole),
+    };
+    const SKIPPED: Step = Step {
+        name: "skipped",
+        action: || Ok(Done::Skipped("there is no such thing here".to_owned())),
     };
     const BAD: Step = Step {
         name: "bad",
@@ -172,6 +216,13 @@ mod tests {
     #[test]
     fn with_keep_going_every_step_runs() {
         let lines = play(&[BAD, GOOD], true);
-        assert_eq!(lines[1].result, Some(Ok(())));
+        assert_eq!(lines[1].result, Some(Ok(Done::Whole)));
+    }
+
+    #[test]
+    fn what_was_skipped_stands_in_the_table_with_its_reason_and_is_no_failure() {
+        let lines = play(&[SKIPPED, GOOD], false);
+        assert_eq!(lines[1].result, Some(Ok(Done::Whole)));
+        assert!(table(&lines).contains("there is no such thing here"));
     }
 }

@@ -68,7 +68,7 @@ async fn a_hundred_connections_at_once_are_all_served() {
 #[tokio::test]
 async fn lesson_19_a_client_that_asks_and_never_reads_is_asked_for_no_more_and_closed() {
     let daemon = TestDaemon::with(|settings| {
-        settings.limits.write_timeout = Duration::from_secs(2);
+        settings.limits.write_timeout = Duration::from_secs(4);
     })
     .await;
     let mut other = Local::connect(&daemon).await;
