@@ -292,8 +292,9 @@ async fn sweep(environment: Arc<Environment>) {
         let now = environment.clock.now();
         // Much later than asked for: this machine slept, or the process stood still (lesson 5). Less than this
         // is at most half of the silence allowed, which a living peer's pings leave room for.
-        if now.since(last) > pause * 2 {
-            environment.registry.forgive(now);
+        let lost = now.since(last).saturating_sub(pause);
+        if lost > pause {
+            environment.registry.forgive(now, lost);
         }
         last = now;
         environment.registry.sweep(now, silence, stall);

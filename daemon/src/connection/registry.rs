@@ -372,11 +372,18 @@ impl Registry {
         }
     }
 
-    /// Gives every connection its full time again: this machine slept, and nobody is to blame (lesson 5).
-    pub fn forgive(&self, now: Moment) {
+    /// Blames nobody for the time this machine slept or this process stood still, `lost` (lesson 5). Silence begins
+    /// anew, for the peer has to notice first; a peer that takes no bytes is given what was lost and no more, so
+    /// that it is closed however often we are late (lesson 19).
+    pub fn forgive(&self, now: Moment, lost: Duration) {
         for entry in self.lock().entries.values() {
             entry.outbound().touch(now);
-            entry.blocked_since.store(0, Relaxed);
+            // Not cleared: its driver sleeps until the peer reads, and would not say again that it is blocked.
+            let blocked = entry.blocked_since.load(Relaxed);
+            if blocked != 0 {
+                let since = (Moment::from_millis(blocked) + lost).min(now);
+                entry.blocked_since.store(since.as_millis().max(1), Relaxed);
+            }
         }
     }
 
@@ -483,8 +490,24 @@ mod tests {
     fn lesson_5_nobody_expires_for_the_time_this_machine_slept() {
         let registry = Arc::new(Registry::default());
         let remote = registry.open(Path::Direct, None, at(0));
-        registry.forgive(at(10_000));
+        registry.forgive(at(10_000), 9_995 * SECOND);
         registry.sweep(at(10_001), Some(60 * SECOND), 10 * SECOND);
         assert_eq!(remote.entry().outbound().close_reason(), None);
+    }
+
+    #[test]
+    fn lessons_5_and_19_a_peer_that_takes_no_bytes_is_forgiven_a_sleep_and_nothing_more() {
+        let registry = Arc::new(Registry::default());
+        let slow = registry.open(Path::Local, None, at(0));
+        slow.entry().blocked(at(5), true);
+        registry.forgive(at(10_000), 9_990 * SECOND);
+        registry.forgive(at(10_004), 3 * SECOND);
+        registry.sweep(at(10_008), None, 10 * SECOND);
+        assert_eq!(slow.entry().outbound().close_reason(), None);
+        registry.sweep(at(10_009), None, 10 * SECOND);
+        assert_eq!(
+            slow.entry().outbound().close_reason(),
+            Some(Reason::SlowConsumer)
+        );
     }
 }
