@@ -1,5 +1,5 @@
 //! What crosses Bowline's wires and disks: identities, JSON-RPC 2.0, the hello and welcome of the
-//! handshake, methods and events, close reasons, pairing offers and the sealing of messages.
+//! handshake, methods and events, close reasons, pairing offers, what relays are told and the sealing of messages.
 //!
 //! This crate does no I/O and owns no clock. Random values come in as arguments; [`identity::random_bytes`] is there for
 //! the few places that make identities. Bytes are parsed once, here, into types that cannot hold an invalid value.
@@ -14,6 +14,7 @@ pub mod methods;
 pub mod model;
 pub mod offer;
 pub mod reason;
+pub mod relay;
 pub mod rpc;
 pub mod seal;
 pub mod session_event;

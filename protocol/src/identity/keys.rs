@@ -14,7 +14,7 @@ use snow::{
 
 use super::{IdentityError, ServerId, base64url};
 
-/// An X25519 public key: 32 bytes, base64url in text.
+/// An X25519 or Ed25519 public key: 32 bytes, base64url in text.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PublicKey([u8; 32]);
 
@@ -168,6 +168,16 @@ impl DaemonIdentity {
     /// The Ed25519 public key, 32 bytes.
     pub fn public_key(&self) -> &[u8] {
         self.pair.public_key().as_ref()
+    }
+
+    /// The same, as it travels.
+    pub fn verifying_key(&self) -> PublicKey {
+        let mut bytes = [0; 32];
+        // An Ed25519 public key always has 32 bytes.
+        for (to, from) in bytes.iter_mut().zip(self.public_key()) {
+            *to = *from;
+        }
+        PublicKey(bytes)
     }
 
     /// Signs a message, 64 bytes.

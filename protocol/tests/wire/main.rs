@@ -22,5 +22,6 @@ mod methods;
 mod noise;
 mod offers;
 mod reasons;
+mod relay;
 mod rpc;
 mod samples;

@@ -1,0 +1,190 @@
+//! Lane frames: how one data socket carries several client sockets of a session (RL-3).
+//!
+//! One frame is one binary WebSocket message: `kind:u8 lane:u32be payload`. A lane is a label inside one data socket,
+//! made by the relay, never used twice there, and never an identity.
+
+use std::fmt;
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+/// Number of a lane inside one data socket.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Lane(u32);
+
+impl Lane {
+    /// The lane of a number.
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Debug for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Lane({})", self.0)
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a frame says about its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum LaneKind {
+    /// A client socket is there. Only relays send it; no payload.
+    Open = 0,
+    /// One binary message of the client, or for it.
+    Data = 1,
+    /// The client socket is gone, or is to be closed; the payload is the close code.
+    Close = 2,
+}
+
+/// Why a message is no lane frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LaneError {
+    /// Shorter than kind and lane.
+    #[error("a lane frame of {0} bytes; kind and lane alone are 5")]
+    Short(usize),
+    /// Of a kind that there is not.
+    #[error("no lane frame is of kind {0}")]
+    Kind(u8),
+    /// An open or close frame of another length than it must have.
+    #[error("a lane frame of kind {kind:?} with a payload of {len} bytes")]
+    Payload {
+        /// Which kind.
+        kind: LaneKind,
+        /// Bytes of its payload.
+        len: usize,
+    },
+}
+
+/// The first bytes of a lane frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LaneHeader {
+    /// What the frame says.
+    pub kind: LaneKind,
+    /// About which lane.
+    pub lane: Lane,
+}
+
+impl LaneHeader {
+    /// Bytes of a header.
+    pub const LEN: usize = 5;
+
+    /// The bytes that precede the payload; for writers that put the payload behind them without a copy.
+    pub const fn to_bytes(self) -> [u8; Self::LEN] {
+        let [a, b, c, d] = self.lane.0.to_be_bytes();
+        [self.kind as u8, a, b, c, d]
+    }
+
+    /// Reads the first bytes of a frame.
+    ///
+    /// # Errors
+    /// [`LaneError::Kind`].
+    pub const fn from_bytes(bytes: [u8; Self::LEN]) -> Result<Self, LaneError> {
+        let [kind, a, b, c, d] = bytes;
+        let kind = match kind {
+            0 => LaneKind::Open,
+            1 => LaneKind::Data,
+            2 => LaneKind::Close,
+            other => return Err(LaneError::Kind(other)),
+        };
+        let lane = Lane(u32::from_be_bytes([a, b, c, d]));
+        Ok(Self { kind, lane })
+    }
+}
+
+/// One whole frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LaneFrame {
+    /// A client socket is there.
+    Open {
+        /// Its lane.
+        lane: Lane,
+    },
+    /// One binary message.
+    Data {
+        /// Of which lane.
+        lane: Lane,
+        /// The message, as the client sent it or will get it.
+        payload: Bytes,
+    },
+    /// The client socket is gone (said by the relay) or is to be closed (said by the daemon).
+    Close {
+        /// Which.
+        lane: Lane,
+        /// WebSocket close code; 1006 when the client socket ended without one.
+        code: u16,
+    },
+}
+
+impl LaneFrame {
+    /// Reads the bytes of one binary message. The payload shares their memory.
+    ///
+    /// # Errors
+    /// [`LaneError`].
+    pub fn decode(mut message: Bytes) -> Result<Self, LaneError> {
+        let Some(header) = message.first_chunk::<{ LaneHeader::LEN }>() else {
+            return Err(LaneError::Short(message.len()));
+        };
+        let LaneHeader { kind, lane } = LaneHeader::from_bytes(*header)?;
+        let payload = message.split_off(LaneHeader::LEN);
+        let len = payload.len();
+        match (kind, &*payload) {
+            (LaneKind::Data, _) => Ok(Self::Data { lane, payload }),
+            (LaneKind::Open, []) => Ok(Self::Open { lane }),
+            (LaneKind::Close, &[a, b]) => Ok(Self::Close {
+                lane,
+                code: u16::from_be_bytes([a, b]),
+            }),
+            (LaneKind::Open | LaneKind::Close, _) => Err(LaneError::Payload { kind, len }),
+        }
+    }
+
+    /// The bytes of one binary message. Data is copied; a writer on a hot path puts [`LaneHeader::to_bytes`] before the
+    /// payload itself.
+    pub fn encode(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(LaneHeader::LEN + self.payload_len());
+        out.put_slice(&self.header().to_bytes());
+        match self {
+            Self::Open { .. } => {}
+            Self::Data { payload, .. } => out.put_slice(payload),
+            Self::Close { code, .. } => out.put_u16(*code),
+        }
+        out.freeze()
+    }
+
+    /// Kind and lane.
+    pub const fn header(&self) -> LaneHeader {
+        match *self {
+            Self::Open { lane } => LaneHeader {
+                kind: LaneKind::Open,
+                lane,
+            },
+            Self::Data { lane, .. } => LaneHeader {
+                kind: LaneKind::Data,
+                lane,
+            },
+            Self::Close { lane, .. } => LaneHeader {
+                kind: LaneKind::Close,
+                lane,
+            },
+        }
+    }
+
+    const fn payload_len(&self) -> usize {
+        match self {
+            Self::Open { .. } => 0,
+            Self::Data { payload, .. } => payload.len(),
+            Self::Close { .. } => 2,
+        }
+    }
+}
