@@ -29,6 +29,15 @@ impl CloseText {
     }
 }
 
+impl From<Reason> for CloseText {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            retry_after: None,
+        }
+    }
+}
+
 impl fmt::Display for CloseText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.reason.as_str())?;

@@ -1,0 +1,244 @@
+//! Receivers that do not read: who waits, who goes, and what it costs (RL-4, lesson 19).
+
+use std::time::{Duration, Instant};
+
+use bowline_protocol::relay::{Lane, LaneFrame};
+use futures_util::SinkExt;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::peers::{Daemon, Data, Pair, Socket, client, start, within};
+
+const MESSAGE: usize = 32 * 1024;
+/// No matter how much the kernel holds by itself, this is more.
+const FLOOD: usize = 64 << 20;
+
+/// A message that shows its place in the order.
+fn numbered(n: u32) -> Vec<u8> {
+    let mut message = vec![n as u8; MESSAGE];
+    message[..4].copy_from_slice(&n.to_be_bytes());
+    message
+}
+
+fn number(message: &[u8]) -> u32 {
+    assert_eq!(message.len(), MESSAGE);
+    assert!(message[4..].iter().all(|byte| *byte == message[3]));
+    u32::from_be_bytes(message[..4].try_into().unwrap())
+}
+
+/// Sends until nothing more is taken for a while; how many were.
+async fn send_until_held_back(socket: &mut Socket, message: impl Fn(u32) -> Message) -> u32 {
+    let mut sent = 0;
+    loop {
+        let sending = socket.0.feed(message(sent));
+        match tokio::time::timeout(Duration::from_millis(500), sending).await {
+            Ok(fed) => fed.unwrap(),
+            Err(_) => return sent,
+        }
+        let flushing = socket.0.flush();
+        if tokio::time::timeout(Duration::from_millis(500), flushing)
+            .await
+            .is_err()
+        {
+            // It is in the socket's own buffer, and goes out when there is room.
+            return sent + 1;
+        }
+        sent += 1;
+        assert!(
+            (sent as usize) * MESSAGE < FLOOD,
+            "nobody holds the sender back"
+        );
+    }
+}
+
+fn frame(lane: Lane, n: u32) -> Message {
+    let payload = numbered(n).into();
+    Message::Binary(LaneFrame::Data { lane, payload }.encode())
+}
+
+/// The case: a client that stops reading holds its daemon back, and gets everything when it reads again.
+#[tokio::test]
+async fn a_client_that_stops_reading_holds_the_sender_back_and_loses_nothing() {
+    let (_relay, address) = start(|_| {}).await;
+    let mut daemon = Daemon::register(address).await;
+    let Pair {
+        mut client,
+        mut data,
+        lane,
+        ..
+    } = daemon.pair().await;
+    let mut other = daemon.pair().await;
+    let sent = send_until_held_back(&mut data.0, |n| frame(lane, n)).await;
+    assert!(sent > 0);
+
+    // Another session of the same daemon does not notice.
+    for n in 0..50_u32 {
+        other.data.send(other.lane, n.to_be_bytes().to_vec()).await;
+        assert_eq!(other.client.binary().await, n.to_be_bytes().to_vec());
+        other
+            .client
+            .send(Message::binary(n.to_be_bytes().to_vec()))
+            .await;
+        other.data.heard().await;
+    }
+    // Longer than a lane with neighbours would be given.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+
+    let flushing = tokio::spawn(async move {
+        data.0.0.flush().await.unwrap();
+        data
+    });
+    for n in 0..sent {
+        assert_eq!(number(&client.binary().await), n, "of {sent}");
+    }
+    let mut data = flushing.await.unwrap();
+    data.send(lane, "and it goes on").await;
+    assert_eq!(client.binary().await, "and it goes on");
+}
+
+#[tokio::test]
+async fn a_daemon_that_stops_reading_holds_its_clients_back_and_loses_nothing() {
+    let (_relay, address) = start(|_| {}).await;
+    let mut daemon = Daemon::register(address).await;
+    let Pair {
+        session,
+        client: mut one,
+        mut data,
+        lane,
+    } = daemon.pair().await;
+    let mut two = client(address, &daemon.server, &session).await;
+    let other = data.opened().await;
+    let sent = send_until_held_back(&mut one, |n| Message::binary(numbered(n))).await;
+    // What the second says has to wait as well: there is one data socket.
+    two.send(Message::binary("patience")).await;
+    // The way back is free.
+    data.send(lane, "downward").await;
+    assert_eq!(one.binary().await, "downward");
+
+    let flushing = tokio::spawn(async move {
+        one.0.flush().await.unwrap();
+        one
+    });
+    let (mut next, mut heard) = (0, false);
+    while next < sent || !heard {
+        let (from, payload) = data.heard().await;
+        if from == lane {
+            assert_eq!(number(&payload), next);
+            next += 1;
+        } else {
+            assert_eq!((from, &*payload), (other, &b"patience"[..]));
+            heard = true;
+        }
+    }
+    flushing.await.unwrap();
+}
+
+/// One data socket serves all lanes, so a stalled one is closed before it holds its neighbours up for a second.
+#[tokio::test]
+async fn rl_4_a_stalled_lane_is_closed_before_its_neighbours_wait_for_a_second() {
+    let (_relay, address) = start(|_| {}).await;
+    let mut daemon = Daemon::register(address).await;
+    let mut pair = daemon.pair().await;
+    let mut neighbour = client(address, &daemon.server, &pair.session).await;
+    let near = pair.data.opened().await;
+    let longest = flood_beside(&mut pair.data, pair.lane, near, &mut neighbour).await;
+    assert!(
+        longest < Duration::from_secs(1),
+        "the neighbour waited for {longest:?}"
+    );
+    // The stalled client lost its own socket and nothing else, and is told so when it reads.
+    let mut n = 0;
+    let code = loop {
+        match pair.client.next().await {
+            Some(Message::Binary(message)) => {
+                assert_eq!(number(&message), n);
+                n += 1;
+            }
+            Some(Message::Close(Some(frame))) => break u16::from(frame.code),
+            other => panic!("{other:?} after {n}"),
+        }
+    };
+    assert_eq!(code, 4420);
+    pair.data.send(near, "go on").await;
+    assert_eq!(neighbour.binary().await, "go on");
+}
+
+/// Floods one lane, whose client does not read, and speaks to its neighbour in between, until the relay closes the lane.
+/// The longest time that a word to the neighbour took.
+async fn flood_beside(
+    data: &mut Data,
+    stalled: Lane,
+    near: Lane,
+    neighbour: &mut Socket,
+) -> Duration {
+    let mut longest = Duration::ZERO;
+    for n in 0..(FLOOD / MESSAGE) as u32 {
+        let since = Instant::now();
+        let speaking = async {
+            data.0.0.send(frame(stalled, n)).await.unwrap();
+            let word = LaneFrame::Data {
+                lane: near,
+                payload: n.to_be_bytes().to_vec().into(),
+            };
+            data.0.0.send(Message::Binary(word.encode())).await.unwrap();
+            neighbour.binary().await
+        };
+        let heard = within("a word to the neighbour", speaking).await;
+        assert_eq!(heard, n.to_be_bytes().to_vec());
+        longest = longest.max(since.elapsed());
+        if longest > Duration::from_millis(300) {
+            // It had to wait, so the lane is gone now.
+            assert_eq!(data.closed().await, (stalled, 4420));
+            return longest;
+        }
+    }
+    panic!("the stalled lane was never closed");
+}
+
+/// A neighbour that comes later is not made to wait for one that has been stalled all along.
+#[tokio::test]
+async fn a_lane_that_stalled_alone_gives_way_when_a_neighbour_comes() {
+    let (_relay, address) = start(|_| {}).await;
+    let mut daemon = Daemon::register(address).await;
+    let mut pair = daemon.pair().await;
+    let lane = pair.lane;
+    send_until_held_back(&mut pair.data.0, |n| frame(lane, n)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut neighbour = client(address, &daemon.server, &pair.session).await;
+    let flushing = pair.data.0.0.flush();
+    within("room", flushing).await.unwrap();
+    let near = pair.data.opened().await;
+    assert_eq!(pair.data.closed().await, (lane, 4420));
+    pair.data.send(near, "your turn").await;
+    assert_eq!(neighbour.binary().await, "your turn");
+}
+
+/// RSS of the real program while a receiver stops reading: flat within 2 MiB.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn memory_stays_flat_while_a_receiver_does_not_read() {
+    let program = crate::program::Running::start(&[]);
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<usize>()
+            .unwrap()
+    };
+    let mut daemon = Daemon::register(program.address()).await;
+    let mut pair = daemon.pair().await;
+    // Warm: the thread's own buffers are there.
+    for n in 0..20 {
+        pair.data.0.send(frame(pair.lane, n)).await;
+        pair.client.binary().await;
+    }
+    let before = resident();
+    let lane = pair.lane;
+    let sent = send_until_held_back(&mut pair.data.0, |n| frame(lane, n)).await;
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 2_048, "{grown} KiB more after {sent} messages");
+}

@@ -1,0 +1,166 @@
+//! TLS by files, read again without a restart.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use bowline_relay::config::TlsFiles;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer},
+};
+use tokio_tungstenite::{
+    client_async,
+    tungstenite::{client::IntoClientRequest, http::header},
+};
+
+use crate::peers::{start, within};
+
+/// Writes a certificate of its own; the certificate.
+fn write(dir: &Path) -> CertificateDer<'static> {
+    let names = vec!["localhost".to_owned()];
+    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names).unwrap();
+    std::fs::write(dir.join("cert.pem"), cert.pem()).unwrap();
+    std::fs::write(dir.join("key.pem"), signing_key.serialize_pem()).unwrap();
+    cert.der().clone()
+}
+
+fn files(dir: &Path) -> TlsFiles {
+    TlsFiles {
+        cert: dir.join("cert.pem"),
+        key: dir.join("key.pem"),
+    }
+}
+
+/// A TLS connection that believes one certificate.
+pub(crate) async fn connect(
+    address: SocketAddr,
+    believed: &CertificateDer<'static>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(believed.clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(address).await?;
+    let name = "localhost".try_into().unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    within("a TLS handshake", connector.connect(name, stream)).await
+}
+
+#[tokio::test]
+async fn sockets_are_served_over_tls() {
+    let dir = tempfile::tempdir().unwrap();
+    let cert = write(dir.path());
+    let (_relay, address) = start(|s| s.tls = Some(files(dir.path()))).await;
+    let stream = connect(address, &cert).await.unwrap();
+    let url = format!("wss://localhost:{}/v1/daemon", address.port());
+    let mut request = url.into_client_request().unwrap();
+    let protocol = "bowline.relay.v1".parse().unwrap();
+    request
+        .headers_mut()
+        .insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+    let (mut socket, _) = within("an upgrade", client_async(request, stream))
+        .await
+        .unwrap();
+    let first = within("the challenge", futures_util::StreamExt::next(&mut socket)).await;
+    let first = first.unwrap().unwrap().into_text().unwrap();
+    assert!(first.starts_with(r#"{"type":"challenge""#), "{first}");
+
+    // Without TLS there is nothing.
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    plain
+        .write_all(b"GET /healthz HTTP/1.1\r\n\r\n")
+        .await
+        .unwrap();
+    let mut said = Vec::new();
+    let _ = within("the end", plain.read_to_end(&mut said)).await;
+    assert!(!said.starts_with(b"HTTP"));
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_served_after_a_reload_and_a_broken_one_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = write(dir.path());
+    let (relay, address) = start(|s| s.tls = Some(files(dir.path()))).await;
+    let mut open = connect(address, &old).await.unwrap();
+    let new = write(dir.path());
+    assert!(
+        connect(address, &new).await.is_err(),
+        "not before it is told"
+    );
+    relay.reload().unwrap();
+    assert!(connect(address, &new).await.is_ok());
+    assert!(connect(address, &old).await.is_err());
+
+    std::fs::write(dir.path().join("key.pem"), "garbage").unwrap();
+    let error = relay.reload().unwrap_err().to_string();
+    assert!(error.contains("key.pem"), "{error}");
+    assert!(
+        connect(address, &new).await.is_ok(),
+        "what was in force stays"
+    );
+    // A socket that was open goes on.
+    open.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut said = vec![0; 15];
+    within("an answer", open.read_exact(&mut said))
+        .await
+        .unwrap();
+    assert_eq!(said, b"HTTP/1.1 200 OK");
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_used_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path());
+    let start = async || {
+        let mut settings = crate::peers::settings();
+        settings.tls = Some(files(dir.path()));
+        let error = bowline_relay::Relay::start(settings).await.unwrap_err();
+        error.to_string()
+    };
+    std::fs::write(dir.path().join("cert.pem"), "").unwrap();
+    assert!(start().await.contains("cert.pem"));
+    let other = tempfile::tempdir().unwrap();
+    write(other.path());
+    std::fs::copy(other.path().join("cert.pem"), dir.path().join("cert.pem")).unwrap();
+    let said = start().await;
+    assert!(
+        said.contains("cert.pem") && said.contains("key.pem"),
+        "they do not fit: {said}"
+    );
+    std::fs::remove_file(dir.path().join("key.pem")).unwrap();
+    assert!(start().await.contains("key.pem"));
+}
+
+/// SIGHUP, as the systemd unit and certificate renewals send it.
+#[cfg(unix)]
+#[tokio::test]
+async fn sighup_reads_the_certificate_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = write(dir.path());
+    let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    let program = crate::program::Running::start(&[
+        "--tls-cert",
+        cert.to_str().unwrap(),
+        "--tls-key",
+        key.to_str().unwrap(),
+    ]);
+    assert!(connect(program.address(), &old).await.is_ok());
+    let new = write(dir.path());
+    program.signal(rustix::process::Signal::HUP);
+    within("the new certificate", async {
+        while connect(program.address(), &new).await.is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+}
