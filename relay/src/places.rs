@@ -48,7 +48,19 @@ pub(crate) struct Place {
 #[derive(Debug)]
 struct AddressPlace {
     who: Neighbourhood,
+    /// Over its limit when it came.
+    over: bool,
     taken: Arc<Taken>,
+}
+
+impl AddressPlace {
+    const fn standing(&self) -> Standing {
+        if self.over {
+            Standing::Over
+        } else {
+            Standing::Welcome
+        }
+    }
 }
 
 impl Drop for AddressPlace {
@@ -95,8 +107,11 @@ impl Places {
 
     /// Says whose place it is. Once said, it stays.
     pub(crate) fn claim(&self, place: &mut Place, address: IpAddr) -> Standing {
-        if place.address.is_some() || self.per_address == 0 {
+        if self.per_address == 0 {
             return Standing::Welcome;
+        }
+        if let Some(address) = &place.address {
+            return address.standing();
         }
         let who = Neighbourhood::from(address);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -107,15 +122,12 @@ impl Places {
         *count += 1;
         let over = *count > self.per_address;
         drop(taken);
-        place.address = Some(AddressPlace {
+        let address = place.address.insert(AddressPlace {
             who,
+            over,
             taken: Arc::clone(&self.taken),
         });
-        if over {
-            Standing::Over
-        } else {
-            Standing::Welcome
-        }
+        address.standing()
     }
 
     /// Places taken now.

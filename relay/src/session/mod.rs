@@ -102,7 +102,8 @@ impl Session {
             let mut moved = self.flush(cx);
             moved |= self.read_daemon(cx, scratch);
             moved |= self.read_lanes(cx, scratch);
-            self.settle(cx);
+            // Whoever was waited for may be gone now.
+            moved |= self.settle(cx);
             if self.lanes.is_empty() && self.retire() {
                 return Poll::Ready(());
             }
@@ -267,25 +268,31 @@ impl Session {
         moved
     }
 
-    /// Draws the consequences of what has ended.
-    fn settle(&mut self, cx: &mut Context<'_>) {
-        self.lose_ended_daemon();
-        self.part_with_ended(cx);
-        // Telling it of a lane's end may have been what showed that it is gone.
-        self.lose_ended_daemon();
-        self.part_with_ended(cx);
+    /// Draws the consequences of what has ended; whether anything had.
+    fn settle(&mut self, cx: &mut Context<'_>) -> bool {
+        let lost = self.lose_ended_daemon();
+        let parted = self.part_with_ended(cx);
+        // Telling the daemon of a lane's end may have been what showed that it is gone.
+        if self.lose_ended_daemon() {
+            self.part_with_ended(cx);
+        }
+        lost || parted
     }
 
-    fn lose_ended_daemon(&mut self) {
-        if matches!(&self.daemon, Daemon::Present(data) if data.ending.is_some()) {
+    fn lose_ended_daemon(&mut self) -> bool {
+        let ended = matches!(&self.daemon, Daemon::Present(data) if data.ending.is_some());
+        if ended {
             self.lose_daemon();
         }
+        ended
     }
 
-    /// Lets go of lanes that have ended, and tells the daemon.
-    fn part_with_ended(&mut self, cx: &mut Context<'_>) {
+    /// Lets go of lanes that have ended, and tells the daemon; whether there were any.
+    fn part_with_ended(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut parted = false;
         while let Some(index) = self.lanes.iter().position(|lane| lane.ending.is_some()) {
             let lane = self.lanes.swap_remove(index);
+            parted = true;
             let ending = lane.ending.unwrap_or(Ending::Lost);
             let told = match ending {
                 Ending::ByClient(code) => Some(code),
@@ -304,6 +311,7 @@ impl Session {
             }
             part(lane.socket, ending);
         }
+        parted
     }
 
     /// Ends the session when its last client is gone and no other is on its way.

@@ -116,10 +116,12 @@ async fn a_termination_signal_sends_everybody_away_for_a_moment() {
 async fn several_threads_serve_as_one_does() {
     let program = Running::start(&["--threads", "2"]);
     let mut daemon = Daemon::register(program.address()).await;
+    let mut pairs = Vec::new();
     for _ in 0..10 {
         let mut pair = daemon.pair().await;
         pair.data.send(pair.lane, "x").await;
         assert_eq!(pair.client.binary().await, "x");
+        pairs.push(pair);
     }
 }
 
