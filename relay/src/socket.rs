@@ -64,6 +64,11 @@ impl Socket {
         self.queue.len()
     }
 
+    /// Whether everything has gone out, of the layers below as well.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.queue.is_empty() && !self.unflushed
+    }
+
     /// When the socket has let nothing through for too long; `None` while nothing waits.
     pub(crate) fn stall_deadline(&self) -> Option<Instant> {
         self.stalled.map(|since| since + SOCKET_STALL)
@@ -129,13 +134,11 @@ impl Socket {
                 Ok(written) => {
                     self.queue.advance(written);
                     self.unflushed = true;
-                    self.stalled = if self.queue.is_empty() {
+                    self.stalled = Some(Instant::now());
+                    if self.queue.is_empty() {
                         // A quiet socket holds no memory.
                         self.queue = BytesMut::new();
-                        None
-                    } else {
-                        Some(Instant::now())
-                    };
+                    }
                 }
             }
         }
@@ -148,18 +151,20 @@ impl Socket {
 
     /// Whether nothing is left in the layers below.
     fn flush_stream(&mut self, cx: &mut Context<'_>) -> Result<bool, Lost> {
-        if !self.unflushed {
-            return Ok(true);
-        }
-        match &mut self.stream {
-            Stream::Plain(_) => {}
-            Stream::Tls(stream) => match Pin::new(stream.as_mut()).poll_flush(cx) {
-                Poll::Ready(Ok(())) => {}
+        if self.unflushed {
+            // TCP has no such layers; this is for TLS.
+            match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.unflushed = false,
                 Poll::Ready(Err(_)) => return Err(Lost),
-                Poll::Pending => return Ok(false),
-            },
+                Poll::Pending => {
+                    self.stalled.get_or_insert_with(Instant::now);
+                    return Ok(false);
+                }
+            }
         }
-        self.unflushed = false;
+        if self.queue.is_empty() {
+            self.stalled = None;
+        }
         Ok(true)
     }
 

@@ -7,7 +7,7 @@ mod request;
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bowline_protocol::{Reason, relay::CloseText};
+use bowline_protocol::relay::CloseText;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use request::{Answered, Service};
@@ -185,7 +185,7 @@ async fn serve_request(
 /// Brings an upgraded socket to where its request leads.
 async fn lead(hub: Arc<Hub>, socket: Box<Socket>, answered: Answered) {
     match answered {
-        Answered::Refused(text) => dismiss(&hub, socket, text),
+        Answered::Refused(text) => refuse(&hub, *socket, text),
         Answered::Control => control::serve(hub, socket).await,
         Answered::Data { server, session } => {
             if let Err(socket) = hub.registry.attach(&server, &session, socket) {
@@ -203,14 +203,13 @@ async fn lead(hub: Arc<Hub>, socket: Box<Socket>, answered: Answered) {
                     info!(server_id = %server, session = %hash, "session opened");
                     tokio::spawn(Session::new(hub, server, session, mailbox));
                 }
-                Opened::Refused(socket, reason) => dismiss(&hub, socket, reason.into()),
+                Opened::Refused(socket, reason) => refuse(&hub, *socket, reason.into()),
             }
         }
     }
 }
 
-fn dismiss(hub: &Hub, socket: Box<Socket>, text: CloseText) {
+fn refuse(hub: &Hub, socket: Socket, text: CloseText) {
     hub.metrics.closed(text.reason);
-    debug_assert_ne!(text.reason, Reason::Replaced);
     socket.dismiss(text);
 }

@@ -231,7 +231,7 @@ impl Session {
         for index in (self.first..count).chain(0..self.first.min(count)) {
             // Nothing is read that cannot be passed on.
             let room = match &self.daemon {
-                Daemon::Present(data) if data.socket.queued() > 0 => 0,
+                Daemon::Present(data) if !data.socket.is_clear() => 0,
                 Daemon::Present(_) => usize::MAX,
                 Daemon::Awaited { .. } => {
                     let held: usize = self.lanes.iter().map(LanePeer::held_bytes).sum();

@@ -163,14 +163,15 @@ impl LanePeer {
 
     /// Writes what waits; whether anything moved.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> bool {
-        let before = self.socket.queued();
-        if before == 0 {
+        if self.socket.is_clear() {
             return false;
         }
-        if let Poll::Ready(Err(Lost)) = self.socket.poll_flush(cx) {
+        let before = self.socket.queued();
+        let flushed = self.socket.poll_flush(cx);
+        if flushed == Poll::Ready(Err(Lost)) {
             self.ending.get_or_insert(Ending::Lost);
         }
-        self.socket.queued() < before
+        flushed.is_ready() || self.socket.queued() < before
     }
 
     /// Whether so much waits for it that the data socket must wait too.
@@ -214,14 +215,15 @@ impl DataPeer {
 
     /// Writes what waits; whether anything moved.
     pub(super) fn flush(&mut self, cx: &mut Context<'_>) -> bool {
-        let before = self.socket.queued();
-        if before == 0 {
+        if self.socket.is_clear() {
             return false;
         }
-        if let Poll::Ready(Err(Lost)) = self.socket.poll_flush(cx) {
+        let before = self.socket.queued();
+        let flushed = self.socket.poll_flush(cx);
+        if flushed == Poll::Ready(Err(Lost)) {
             self.ending.get_or_insert(Ending::Lost);
         }
-        self.socket.queued() < before
+        flushed.is_ready() || self.socket.queued() < before
     }
 
     /// Reads once and hands every frame to `lanes`; whether there was anything to read.

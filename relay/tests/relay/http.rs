@@ -73,7 +73,10 @@ async fn everything_else_is_told_what_is_wrong() {
     let daemon = Daemon::register(address).await;
     let bearer = (header::AUTHORIZATION, &*daemon.token.to_header());
     let path = "/v1/daemon/data?session=";
-    assert_eq!(status(dial(address, path, &[bearer.clone()]).await), 400);
+    assert_eq!(
+        status(dial(address, path, std::slice::from_ref(&bearer)).await),
+        400
+    );
     assert_eq!(
         status(dial(address, "/v1/daemon/data", &[bearer]).await),
         400

@@ -8,25 +8,28 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::peers::{Daemon, Data, Pair, Socket, client, start, within};
 
-const MESSAGE: usize = 32 * 1024;
+pub(crate) const MESSAGE: usize = 32 * 1024;
 /// No matter how much the kernel holds by itself, this is more.
 const FLOOD: usize = 64 << 20;
 
 /// A message that shows its place in the order.
-fn numbered(n: u32) -> Vec<u8> {
+pub(crate) fn numbered(n: u32) -> Vec<u8> {
     let mut message = vec![n as u8; MESSAGE];
     message[..4].copy_from_slice(&n.to_be_bytes());
     message
 }
 
-fn number(message: &[u8]) -> u32 {
+pub(crate) fn number(message: &[u8]) -> u32 {
     assert_eq!(message.len(), MESSAGE);
     assert!(message[4..].iter().all(|byte| *byte == message[3]));
     u32::from_be_bytes(message[..4].try_into().unwrap())
 }
 
 /// Sends until nothing more is taken for a while; how many were.
-async fn send_until_held_back(socket: &mut Socket, message: impl Fn(u32) -> Message) -> u32 {
+pub(crate) async fn send_until_held_back(
+    socket: &mut Socket,
+    message: impl Fn(u32) -> Message,
+) -> u32 {
     let mut sent = 0;
     loop {
         let sending = socket.0.feed(message(sent));
@@ -50,7 +53,7 @@ async fn send_until_held_back(socket: &mut Socket, message: impl Fn(u32) -> Mess
     }
 }
 
-fn frame(lane: Lane, n: u32) -> Message {
+pub(crate) fn frame(lane: Lane, n: u32) -> Message {
     let payload = numbered(n).into();
     Message::Binary(LaneFrame::Data { lane, payload }.encode())
 }
@@ -212,23 +215,42 @@ async fn a_lane_that_stalled_alone_gives_way_when_a_neighbour_comes() {
     assert_eq!(neighbour.binary().await, "your turn");
 }
 
+/// KiB of memory that a process holds.
+#[cfg(target_os = "linux")]
+fn resident(program: &crate::program::Running) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    let number = line.unwrap().split_whitespace().nth(1);
+    number.unwrap().parse().unwrap()
+}
+
+/// A quiet socket holds no buffers: at most 7 KiB each, and 6 MiB for the program without any.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn quiet_sockets_cost_little() {
+    const SESSIONS: usize = 200;
+    let unlimited = ["--opens-per-minute", "0"];
+    let program = crate::program::Running::start(&unlimited);
+    let mut daemon = Daemon::register(program.address()).await;
+    let mut pairs = vec![daemon.pair().await];
+    let before = resident(&program);
+    for _ in 0..SESSIONS {
+        let mut pair = daemon.pair().await;
+        pair.data.send(pair.lane, vec![1; 60_000]).await;
+        pair.client.binary().await;
+        pair.client.send(Message::binary(vec![1; 60_000])).await;
+        pair.data.heard().await;
+        pairs.push(pair);
+    }
+    let each = resident(&program).saturating_sub(before) * 1024 / (2 * SESSIONS);
+    assert!(each < 7 * 1024, "{each} bytes a socket");
+}
+
 /// RSS of the real program while a receiver stops reading: flat within 2 MiB.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn memory_stays_flat_while_a_receiver_does_not_read() {
     let program = crate::program::Running::start(&[]);
-    let resident = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
-        line.split_whitespace()
-            .nth(1)
-            .unwrap()
-            .parse::<usize>()
-            .unwrap()
-    };
     let mut daemon = Daemon::register(program.address()).await;
     let mut pair = daemon.pair().await;
     // Warm: the thread's own buffers are there.
@@ -236,9 +258,9 @@ async fn memory_stays_flat_while_a_receiver_does_not_read() {
         pair.data.0.send(frame(pair.lane, n)).await;
         pair.client.binary().await;
     }
-    let before = resident();
+    let before = resident(&program);
     let lane = pair.lane;
     let sent = send_until_held_back(&mut pair.data.0, |n| frame(lane, n)).await;
-    let grown = resident().saturating_sub(before);
+    let grown = resident(&program).saturating_sub(before);
     assert!(grown < 2_048, "{grown} KiB more after {sent} messages");
 }

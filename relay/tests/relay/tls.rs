@@ -3,10 +3,11 @@
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use bowline_relay::config::TlsFiles;
+use futures_util::SinkExt;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 use tokio_rustls::{
     TlsConnector,
@@ -15,10 +16,13 @@ use tokio_rustls::{
 };
 use tokio_tungstenite::{
     client_async,
-    tungstenite::{client::IntoClientRequest, http::header},
+    tungstenite::{Message, client::IntoClientRequest, http::header},
 };
 
-use crate::peers::{start, within};
+use crate::{
+    peers::{Daemon, Pair, start, within},
+    pressure::{frame, number, numbered, send_until_held_back},
+};
 
 /// Writes a certificate of its own; the certificate.
 fn write(dir: &Path) -> CertificateDer<'static> {
@@ -82,6 +86,57 @@ async fn sockets_are_served_over_tls() {
     let mut said = Vec::new();
     let _ = within("the end", plain.read_to_end(&mut said)).await;
     assert!(!said.starts_with(b"HTTP"));
+}
+
+/// Everything a session does, through TLS: peers of plain TCP, and something between that speaks TLS for them.
+async fn bridge(relay: SocketAddr, cert: CertificateDer<'static>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut plain, _)) = listener.accept().await {
+            let cert = cert.clone();
+            tokio::spawn(async move {
+                let mut tls = connect(relay, &cert).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut plain, &mut tls).await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_session_over_tls_is_held_back_and_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let cert = write(dir.path());
+    let (_relay, address) = start(|s| s.tls = Some(files(dir.path()))).await;
+    let address = bridge(address, cert).await;
+    let mut daemon = Daemon::register(address).await;
+    let Pair {
+        mut client,
+        mut data,
+        lane,
+        ..
+    } = daemon.pair().await;
+    let sent = send_until_held_back(&mut data.0, |n| frame(lane, n)).await;
+    let flushing = tokio::spawn(async move {
+        data.0.0.flush().await.unwrap();
+        data
+    });
+    for n in 0..sent {
+        assert_eq!(number(&client.binary().await), n, "of {sent}");
+    }
+    let mut data = flushing.await.unwrap();
+    let sent = send_until_held_back(&mut client, |n| Message::binary(numbered(n))).await;
+    let flushing = tokio::spawn(async move {
+        client.0.flush().await.unwrap();
+        client
+    });
+    for n in 0..sent {
+        assert_eq!(number(&data.heard().await.1), n, "of {sent}");
+    }
+    let mut client = flushing.await.unwrap();
+    data.send(lane, "the last word").await;
+    assert_eq!(client.binary().await, "the last word");
 }
 
 #[tokio::test]
