@@ -54,6 +54,21 @@ pub struct Settings {
     pub limits: Limits,
 }
 
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: vec![(std::net::Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into()],
+            tls: None,
+            daemon_token: None,
+            trusted_proxies: Vec::new(),
+            threads: 1,
+            log: "info".to_owned(),
+            log_format: LogFormat::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
 impl std::fmt::Debug for Settings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Settings")

@@ -1,14 +1,9 @@
 //! Where flags, variables, file and defaults meet.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
-    ConfigError, DEFAULT_PORT, FileConfig, FileLimits, Lapse, Limits, LogFormat, Network, Settings,
-    TlsFiles,
+    ConfigError, FileConfig, FileLimits, Lapse, Limits, LogFormat, Network, Settings, TlsFiles,
 };
 
 /// What flags and `BOWLINE_…` variables say; `None` or empty where they say nothing.
@@ -47,6 +42,7 @@ pub fn load(overrides: Overrides) -> Result<Settings, ConfigError> {
 /// # Errors
 /// [`ConfigError::Conflict`] for values that do not go together.
 pub fn resolve(overrides: Overrides, file: FileConfig) -> Result<Settings, ConfigError> {
+    let default = Settings::default();
     let conflict = |text: &str| Err(ConfigError::Conflict(text.to_owned()));
     let tls = match (
         overrides.tls_cert.or(file.tls_cert),
@@ -61,12 +57,14 @@ pub fn resolve(overrides: Overrides, file: FileConfig) -> Result<Settings, Confi
     if daemon_token.as_ref().is_some_and(|token| token.is_empty()) {
         return conflict("`daemon_token` is empty; leave it out for a relay that is open to all");
     }
-    let threads = overrides.threads.or(file.threads).unwrap_or(1);
+    let threads = overrides
+        .threads
+        .or(file.threads)
+        .unwrap_or(default.threads);
     if threads == 0 {
         return conflict("`threads` must be at least 1");
     }
-    let default_listen = || vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT))];
-    let listen = first_said(overrides.listen, file.listen).unwrap_or_else(default_listen);
+    let listen = first_said(overrides.listen, file.listen).unwrap_or(default.listen);
     if listen.is_empty() {
         return conflict("`listen` is empty; a relay without a listener serves nobody");
     }
@@ -75,13 +73,13 @@ pub fn resolve(overrides: Overrides, file: FileConfig) -> Result<Settings, Confi
         tls,
         daemon_token,
         trusted_proxies: first_said(overrides.trusted_proxy, file.trusted_proxy)
-            .unwrap_or_default(),
+            .unwrap_or(default.trusted_proxies),
         threads,
-        log: overrides
-            .log
-            .or(file.log)
-            .unwrap_or_else(|| "info".to_owned()),
-        log_format: overrides.log_format.or(file.log_format).unwrap_or_default(),
+        log: overrides.log.or(file.log).unwrap_or(default.log),
+        log_format: overrides
+            .log_format
+            .or(file.log_format)
+            .unwrap_or(default.log_format),
         limits: limits(&overrides.limits, &file.limits)?,
     })
 }

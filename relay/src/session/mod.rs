@@ -39,8 +39,8 @@ use crate::{
     websocket::{frame::Masked, write_binary},
 };
 
-/// Rounds over all sockets before other sessions have their turn.
-const ROUNDS: usize = 8;
+/// Rounds over all sockets before other sessions have their turn: about half a megabyte for a session at full rate.
+const ROUNDS: usize = 4;
 
 /// The daemon's side.
 #[derive(Debug)]

@@ -3,7 +3,7 @@
 //!
 //! Framing of our own, because forwarding is all that a relay does: a message goes from one socket's bytes to the
 //! other's without memory of its own, with the mask taken off on the way, and many messages in one system call
-//! (`docs/adr/0010-relay-framing.md`). The tests hold it to what tungstenite reads and writes.
+//! (`docs/adr/0014-relay-framing.md`). The tests hold it to what tungstenite reads and writes.
 
 pub(crate) mod frame;
 pub(crate) mod reader;

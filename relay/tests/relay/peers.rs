@@ -16,7 +16,7 @@ use bowline_protocol::{
 };
 use bowline_relay::{
     Relay,
-    config::{Limits, LogFormat, Settings},
+    config::{Limits, Settings},
 };
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -46,17 +46,12 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 pub(crate) fn settings() -> Settings {
     Settings {
         listen: vec![(Ipv4Addr::LOCALHOST, 0).into()],
-        tls: None,
-        daemon_token: None,
-        trusted_proxies: Vec::new(),
-        threads: 1,
-        log: "info".to_owned(),
-        log_format: LogFormat::Text,
         limits: Limits {
             registrations_per_minute: 0,
             opens_per_minute: 0,
             ..Limits::default()
         },
+        ..Settings::default()
     }
 }
 

@@ -112,6 +112,35 @@ async fn a_termination_signal_sends_everybody_away_for_a_moment() {
     assert!(within("its end", ended).await.unwrap().success());
 }
 
+/// Lesson 5: the silence of the time for which the relay itself did not run is nobody's fault.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_relay_that_slept_does_not_blame_its_daemons() {
+    use futures_util::StreamExt;
+    use rustix::process::Signal;
+
+    let program = Running::start(&["--heartbeat", "300ms", "--control-grace", "300ms"]);
+    let mut daemon = Daemon::register(program.address()).await;
+    let mut pair = daemon.pair().await;
+    // Reading is what answers pings.
+    let control = tokio::spawn(async move {
+        while let Some(Ok(message)) = daemon.control.socket.0.next().await {
+            if message.is_close() {
+                panic!("{message:?}");
+            }
+        }
+    });
+    program.signal(Signal::STOP);
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    program.signal(Signal::CONT);
+    // Long enough for a verdict, had there been one.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    pair.data.send(pair.lane, "good morning").await;
+    assert_eq!(pair.client.binary().await, "good morning");
+    assert!(!control.is_finished(), "the control socket is still there");
+    control.abort();
+}
+
 #[tokio::test]
 async fn several_threads_serve_as_one_does() {
     let program = Running::start(&["--threads", "2"]);

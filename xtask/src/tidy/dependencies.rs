@@ -62,6 +62,7 @@ const RULES: &[Rule] = &[
             "bowline-protocol",
         ],
     ),
+    rule("relay", &["bowline-protocol"]),
     rule("cli", &["bowline-runtime"]),
     free("sim"),
     free("xtask"),

@@ -9,6 +9,7 @@ use bowline_protocol::{
     extension::RESERVED_GROUPS,
     limits,
     methods::name::{self, ALL as METHODS},
+    relay::limits as relay,
 };
 
 use super::Violation;
@@ -82,6 +83,13 @@ fn expected() -> Tables {
                 .map(|(name, value)| row(&[name, &value.to_string()]))
                 .collect(),
         ),
+        (
+            "relay-limits",
+            RELAY_LIMITS
+                .iter()
+                .map(|(name, value)| row(&[name, &value.to_string()]))
+                .collect(),
+        ),
     ])
 }
 
@@ -133,6 +141,65 @@ const LIMITS: &[(&str, u128)] = &[
     ("life of a pairing token", limits::PAIRING_TTL.as_millis()),
 ];
 
+/// Those of the relay, likewise.
+const RELAY_LIMITS: &[(&str, u128)] = &[
+    (
+        "message of a client socket",
+        relay::MAX_CLIENT_MESSAGE as u128,
+    ),
+    ("message on a data socket", relay::MAX_DATA_MESSAGE as u128),
+    (
+        "message of a daemon on its control socket",
+        relay::MAX_CONTROL_MESSAGE as u128,
+    ),
+    (
+        "accepted socket to its request, and from there to a registration",
+        relay::HANDSHAKE.as_millis(),
+    ),
+    ("first client to data socket", relay::PEER_WAIT.as_millis()),
+    (
+        "held before the data socket is there",
+        relay::HELD_BYTES as u128,
+    ),
+    ("heartbeatMs", relay::HEARTBEAT.as_millis()),
+    (
+        "client sockets of one daemon",
+        relay::SOCKETS_PER_DAEMON as u128,
+    ),
+    (
+        "client sockets of one session",
+        relay::SOCKETS_PER_SESSION as u128,
+    ),
+    ("sockets of one address", relay::SOCKETS_PER_ADDRESS as u128),
+    ("sockets of everybody", relay::SOCKETS as u128),
+    (
+        "registrations of one address a minute",
+        relay::REGISTRATIONS_PER_MINUTE as u128,
+    ),
+    (
+        "client and data sockets opened by one address a minute",
+        relay::OPENS_PER_MINUTE as u128,
+    ),
+    ("queue of one socket", relay::QUEUE_BYTES as u128),
+    ("a full lane beside others", relay::LANE_STALL.as_millis()),
+    (
+        "a socket that takes nothing at all",
+        relay::SOCKET_STALL.as_millis(),
+    ),
+    (
+        "sessions without a control socket",
+        relay::CONTROL_GRACE.as_millis(),
+    ),
+    (
+        "peers of a relay that restarts come back within",
+        relay::RESTART_SPREAD.as_millis(),
+    ),
+    (
+        "longest time to stay away that is believed",
+        relay::MAX_RETRY_AFTER.as_millis(),
+    ),
+];
+
 fn compare(page: &str, expected: &Tables) -> Vec<Violation> {
     let mut found = Vec::new();
     for (table, in_code) in expected {
@@ -144,7 +211,7 @@ fn compare(page: &str, expected: &Tables) -> Vec<Violation> {
         let mut on_page = BTreeSet::new();
         for (line, cells) in rows {
             let mut cells: Vec<_> = cells.into_iter().take(width).collect();
-            if *table == "limits" {
+            if table.ends_with("limits") {
                 cells = cells
                     .iter()
                     .map(|cell| cell.trim_end_matches(" ⚙").to_owned())
