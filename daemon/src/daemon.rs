@@ -21,6 +21,7 @@ use crate::{
     ledger::{Ledger, LedgerOptions, StoreError},
     listener::{Accepted, BindError, Listener},
     metrics::Endpoint,
+    relay::{RelayBoard, RelayPlan, RelayTlsError, Relays},
     service::{CancelOnDrop, Cancellation, MethodError, Router, ServiceError, Services, Setup},
     state_dir::{StateDir, StateDirError},
     system::System,
@@ -62,6 +63,8 @@ pub enum StartError {
     Methods(#[from] MethodError),
     #[error(transparent)]
     Service(#[from] ServiceError),
+    #[error(transparent)]
+    RelayTls(#[from] RelayTlsError),
 }
 
 /// A running daemon.
@@ -74,6 +77,7 @@ pub struct Daemon {
     places: Arc<Semaphore>,
     local_places: Arc<Semaphore>,
     tasks: Vec<JoinHandle<()>>,
+    relays: Relays,
     /// Tells services when it goes.
     running: CancelOnDrop,
     _state_dir: StateDir,
@@ -99,6 +103,7 @@ impl Daemon {
         clock: Clock,
     ) -> Result<Self, StartError> {
         let state_dir = StateDir::open(&settings.state_dir)?;
+        let relays = RelayPlan::new(settings.relay.clone(), &settings.relay_root)?;
         let mut listeners = Vec::with_capacity(settings.listen.len());
         for address in &settings.listen {
             listeners.push(Listener::bind(*address).await?);
@@ -115,6 +120,7 @@ impl Daemon {
         let agents = Agents::start(ledger.clone(), agents_options(&settings)).await?;
 
         let registry = Arc::new(Registry::default());
+        let board = RelayBoard::new(&settings.relay);
         let mut router = Router::new();
         router.add(System::new(
             identity.server_id().clone(),
@@ -128,6 +134,7 @@ impl Daemon {
             about,
             offers,
             Arc::clone(&registry),
+            board.clone(),
             router.stats().clone(),
             clock,
         ))?;
@@ -139,9 +146,6 @@ impl Daemon {
             shutdown,
         };
         services.link(&setup, &mut router).await?;
-        if !settings.relay.is_empty() {
-            warn!("relays are configured, but this version does not register with any yet");
-        }
 
         let places = Arc::new(Semaphore::new(settings.limits.max_connections as usize));
         let local_places = Arc::new(Semaphore::new(
@@ -155,6 +159,7 @@ impl Daemon {
             router,
             settings.limits,
             registry,
+            board,
         ));
         let mut tasks = vec![
             tokio::spawn(control.serve(Arc::clone(&environment), Arc::clone(&local_places))),
@@ -165,6 +170,7 @@ impl Daemon {
         for listener in listeners {
             tasks.push(listen(listener, &environment, &places));
         }
+        let relays = relays.start(&environment, &places);
         info!(
             server_id = environment.identity.server_id().as_str(),
             "started"
@@ -178,6 +184,7 @@ impl Daemon {
             places,
             local_places,
             tasks,
+            relays,
             running,
             _state_dir: state_dir,
         })
@@ -217,6 +224,7 @@ impl Daemon {
             let _ = task.await;
         }
         drop(self.running);
+        self.relays.stop(reason);
         self.environment.registry.close_all(reason);
         let limits = &self.environment.limits;
         let connections = async {
@@ -227,7 +235,7 @@ impl Daemon {
         };
         let deadline = Instant::now() + SHUTDOWN;
         let ended = timeout_at(deadline - CHECKPOINT, async {
-            tokio::join!(connections, self.agents.shutdown());
+            tokio::join!(connections, self.relays.ended(), self.agents.shutdown());
         });
         if ended.await.is_err() {
             warn!("not everything ended in time");
@@ -353,5 +361,6 @@ fn offers(settings: &Settings, identity: &Identity, bound: &[SocketAddr]) -> Off
         name: settings.name.clone(),
         advertise: settings.advertise.clone(),
         bound: bound.to_vec(),
+        relays: settings.relay.iter().map(ToString::to_string).collect(),
     }
 }

@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod observe;
 pub mod outbound;
 mod program;
+pub mod relay;
 pub mod service;
 pub mod state_dir;
 pub mod store;

@@ -19,6 +19,7 @@ pub mod host;
 pub mod load;
 mod outbox;
 pub mod prng;
+pub mod relay;
 pub mod screen;
 pub mod session;
 pub mod time;

@@ -40,7 +40,7 @@ impl fmt::Display for Path {
 /// the machine does not know, and writes the log line with one function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Transition {
-    /// `daemon_client`, `host_runtime`, `directory_sync`, `session` or `connection`.
+    /// `daemon_client`, `host_runtime`, `directory_sync`, `session`, `connection` or `relay_link`.
     pub machine: &'static str,
     /// State before, in snake_case.
     pub from: &'static str,

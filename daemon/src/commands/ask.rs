@@ -64,6 +64,10 @@ pub(super) fn status(socket: &Path, json: bool) -> Result<(), Failure> {
         text(&status, "connections"),
         text(&status, "connectionsTotal")
     );
+    let relays = status.get("relays").and_then(Value::as_array);
+    for relay in relays.into_iter().flatten() {
+        println!("relay        {}", relay_line(relay));
+    }
     if let Some(requests) = status.get("requests") {
         println!(
             "requests     {} answered, {} failed, {} pending",
@@ -73,6 +77,20 @@ pub(super) fn status(socket: &Path, json: bool) -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+/// One relay, for people.
+fn relay_line(relay: &Value) -> String {
+    let registered = relay.get("state").and_then(Value::as_str) == Some("registered");
+    let mut line = format!("{}  {}", text(relay, "url"), text(relay, "state"));
+    if registered {
+        let (sessions, lanes) = (text(relay, "sessions"), text(relay, "lanes"));
+        let since = ago(relay, "since");
+        line += &format!(" since {since}; {sessions} sessions, {lanes} clients");
+    } else if let Some(error) = relay.get("lastError") {
+        line += &format!(": {}", text(error, "message"));
+    }
+    line
 }
 
 pub(super) fn sessions(socket: &Path, json: bool) -> Result<(), Failure> {

@@ -165,9 +165,23 @@ struct RunFlags {
     /// Where to answer GET /metrics, for Prometheus [default: nowhere]
     #[arg(long, value_name = "ADDR:PORT", env = "BOWLINE_METRICS")]
     metrics: Option<SocketAddr>,
-    /// A relay to register with; repeatable
-    #[arg(long, value_name = "URL", env = "BOWLINE_RELAY", value_delimiter = ',')]
+    /// A relay to register with, wss://HOST, or wss://TOKEN@HOST if it is private; repeatable
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "BOWLINE_RELAY",
+        value_delimiter = ',',
+        hide_env_values = true
+    )]
     relay: Vec<RelayUrl>,
+    /// Certificates (PEM) to trust in relays besides the public ones; repeatable
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "BOWLINE_RELAY_ROOT",
+        value_delimiter = ','
+    )]
+    relay_root: Vec<PathBuf>,
     /// The daemon's name, for people [default: the machine's name]
     #[arg(long, value_name = "NAME", env = "BOWLINE_NAME")]
     name: Option<String>,
@@ -196,6 +210,7 @@ impl Shared {
             socket: self.socket,
             metrics: run.metrics,
             relay: run.relay,
+            relay_root: run.relay_root,
             name: run.name,
             advertise: run.advertise,
         })?)

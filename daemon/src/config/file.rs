@@ -25,6 +25,7 @@ pub struct FileConfig {
     pub socket: Option<PathBuf>,
     pub metrics: Option<SocketAddr>,
     pub relay: Option<Vec<RelayUrl>>,
+    pub relay_root: Option<Vec<PathBuf>>,
     pub advertise: Option<Vec<AdvertisedAddress>>,
     pub state_dir: Option<PathBuf>,
     pub log: Option<String>,
@@ -152,7 +153,8 @@ mod tests {
             listen = ["127.0.0.1:4717", "[::1]:0"]
             socket = "/run/bowline.sock"
             metrics = "127.0.0.1:9464"
-            relay = ["wss://relay.example.org"]
+            relay = ["wss://relay.example.org", "wss://token@private.example.org"]
+            relay_root = ["/etc/bowline/ca.pem"]
             advertise = ["laptop.local:4717"]
             [limits]
             max_message_bytes = 1048576

@@ -18,6 +18,9 @@ use super::{
 /// Longest daemon name in bytes: it travels in every welcome and every QR code.
 const MAX_NAME_BYTES: usize = 128;
 
+/// Most relays, as an offer's format allows.
+const MAX_RELAYS: usize = 16;
+
 /// What flags and `BOWLINE_…` variables say; `None` or empty where they say nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
@@ -39,6 +42,8 @@ pub struct Overrides {
     pub metrics: Option<SocketAddr>,
     /// `--relay`, `BOWLINE_RELAY`.
     pub relay: Vec<RelayUrl>,
+    /// `--relay-root`, `BOWLINE_RELAY_ROOT`.
+    pub relay_root: Vec<PathBuf>,
     /// `--name`, `BOWLINE_NAME`.
     pub name: Option<String>,
     /// `--advertise`, `BOWLINE_ADVERTISE`.
@@ -87,7 +92,8 @@ pub fn resolve(overrides: Overrides, file: FileConfig) -> Result<Settings, Confi
             .or(file.socket)
             .unwrap_or_else(|| default_socket(&state_dir)),
         metrics: overrides.metrics.or(file.metrics),
-        relay: first_said(overrides.relay, file.relay).unwrap_or_default(),
+        relay: relays(first_said(overrides.relay, file.relay).unwrap_or_default())?,
+        relay_root: first_said(overrides.relay_root, file.relay_root).unwrap_or_default(),
         advertise: first_said(overrides.advertise, file.advertise).unwrap_or_default(),
         state_dir,
         log: overrides
@@ -102,6 +108,22 @@ pub fn resolve(overrides: Overrides, file: FileConfig) -> Result<Settings, Confi
 
 fn first_said<T>(flags: Vec<T>, file: Option<Vec<T>>) -> Option<Vec<T>> {
     if flags.is_empty() { file } else { Some(flags) }
+}
+
+/// Relays, each once: two registrations at one would replace each other for ever.
+fn relays(configured: Vec<RelayUrl>) -> Result<Vec<RelayUrl>, ConfigError> {
+    let mut all: Vec<RelayUrl> = Vec::with_capacity(configured.len());
+    for relay in configured {
+        if all.iter().all(|other| other.socket("") != relay.socket("")) {
+            all.push(relay);
+        }
+    }
+    if all.len() > MAX_RELAYS {
+        return Err(ConfigError::Conflict(format!(
+            "`relay` may name {MAX_RELAYS} relays, as many as fit into an offer"
+        )));
+    }
+    Ok(all)
 }
 
 fn limits(file: &FileLimits) -> Result<Limits, ConfigError> {
@@ -232,6 +254,7 @@ impl Settings {
             socket: default_socket(state_dir),
             metrics: None,
             relay: Vec::new(),
+            relay_root: Vec::new(),
             advertise: Vec::new(),
             state_dir: state_dir.to_owned(),
             log: "info".to_owned(),
@@ -250,6 +273,7 @@ impl Settings {
             socket: Some(self.socket.clone()),
             metrics: self.metrics,
             relay: Some(self.relay.clone()),
+            relay_root: Some(self.relay_root.clone()),
             advertise: Some(self.advertise.clone()),
             state_dir: Some(self.state_dir.clone()),
             log: Some(self.log.clone()),

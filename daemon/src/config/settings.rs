@@ -31,6 +31,8 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     /// Relays to register with.
     pub relay: Vec<RelayUrl>,
+    /// Certificates (PEM) of authorities that relays may be certified by, besides the public ones.
+    pub relay_root: Vec<PathBuf>,
     /// What offers list instead of the bound addresses.
     pub advertise: Vec<AdvertisedAddress>,
     /// Where the identity and the database live.

@@ -103,14 +103,108 @@ impl FromStr for AdvertisedAddress {
 }
 
 /// Base URL of a relay: `wss://…` or `https://…`, or the unencrypted forms for tests and own networks
-/// (what is carried is end-to-end encrypted either way).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RelayUrl(String);
+/// (what is carried is end-to-end encrypted either way). `wss://TOKEN@relay.example.org` says in addition what a private
+/// relay asks daemons for; the token is shown nowhere and is no part of offers.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RelayUrl {
+    /// Without the token.
+    text: String,
+    token: Option<String>,
+    secure: bool,
+    host: String,
+    port: u16,
+    base: String,
+}
 
 impl RelayUrl {
-    /// The text.
+    /// The text, without the token.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// What a private relay asks for.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// Whether TLS is spoken.
+    pub const fn is_secure(&self) -> bool {
+        self.secure
+    }
+
+    /// Name or address, an IPv6 one without its brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The port.
+    pub const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL of a WebSocket at the relay; `path` begins with a slash.
+    pub fn socket(&self, path: &str) -> String {
+        let scheme = if self.secure { "wss" } else { "ws" };
+        let v6 = self.host.contains(':');
+        let (open, close) = if v6 { ("[", "]") } else { ("", "") };
+        let (host, port, base) = (&self.host, self.port, &self.base);
+        format!("{scheme}://{open}{host}{close}:{port}{base}{path}")
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        let secure = match scheme {
+            "wss" | "https" => true,
+            "ws" | "http" => false,
+            _ => return None,
+        };
+        let usable = |b: u8| b.is_ascii_graphic() && !b"?#\"<>\\".contains(&b);
+        if !rest.bytes().all(usable) {
+            return None;
+        }
+        let slash = rest.find('/').unwrap_or(rest.len());
+        let (authority, path) = rest.split_at_checked(slash)?;
+        let (token, authority) = match authority.rsplit_once('@') {
+            Some(("", _)) => return None,
+            Some((token, authority)) => (Some(token.to_owned()), authority),
+            None => (None, authority),
+        };
+        let (host, port) = match authority.strip_prefix('[') {
+            Some(v6) => {
+                let (host, port) = v6.split_once(']')?;
+                host.parse::<std::net::Ipv6Addr>().ok()?;
+                (host, port.strip_prefix(':'))
+            }
+            None => match authority.split_once(':') {
+                Some((host, port)) => (host, Some(port)),
+                None => (authority, None),
+            },
+        };
+        let port = match port {
+            Some(port) => port.parse().ok().filter(|port| *port != 0)?,
+            None if secure => 443,
+            None => 80,
+        };
+        (!host.is_empty()).then(|| Self {
+            text: format!("{scheme}://{authority}{path}"),
+            token,
+            secure,
+            host: host.to_owned(),
+            port,
+            base: path.trim_end_matches('/').to_owned(),
+        })
+    }
+}
+
+impl fmt::Debug for RelayUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RelayUrl({})", self.text)
+    }
+}
+
+impl fmt::Display for RelayUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -118,15 +212,11 @@ impl FromStr for RelayUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let rest = ["wss://", "https://", "ws://", "http://"]
-            .iter()
-            .find_map(|scheme| text.strip_prefix(scheme));
-        match rest {
-            Some(rest) if !rest.is_empty() && !rest.starts_with('/') => Ok(Self(text.to_owned())),
-            _ => Err(format!(
-                "`{text}` is no relay URL; write for example wss://relay.example.org"
-            )),
-        }
+        // What was written may hold a token, so it is not repeated.
+        Self::parse(text).ok_or_else(|| {
+            "that is no relay URL; write for example wss://relay.example.org, or wss://TOKEN@relay.example.org for a private relay"
+                .to_owned()
+        })
     }
 }
 
@@ -161,7 +251,6 @@ text_setting!(Lapse);
 text_setting!(AdvertisedAddress);
 text_setting!(RelayUrl);
 text_display!(AdvertisedAddress);
-text_display!(RelayUrl);
 
 #[cfg(test)]
 mod tests {
@@ -220,8 +309,40 @@ mod tests {
             assert!(wrong.parse::<AdvertisedAddress>().is_err(), "{wrong}");
         }
         assert!("wss://relay.example.org/base".parse::<RelayUrl>().is_ok());
-        for wrong in ["relay.example.org", "wss://", "ftp://x"] {
+        for wrong in [
+            "relay.example.org",
+            "wss://",
+            "ftp://x",
+            "wss://@x",
+            "wss://x:0",
+            "wss://x:y",
+            "wss://[x]",
+            "wss://x?y",
+            "wss://x y",
+        ] {
             assert!(wrong.parse::<RelayUrl>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_relay_url_is_taken_apart() {
+        let url: RelayUrl = "https://relay.example.org/base/".parse().unwrap();
+        assert_eq!(
+            url.socket("/v1/daemon"),
+            "wss://relay.example.org:443/base/v1/daemon"
+        );
+        let url: RelayUrl = "ws://[::1]:4718".parse().unwrap();
+        assert_eq!((url.host(), url.port()), ("::1", 4718));
+        assert_eq!(url.socket("/x"), "ws://[::1]:4718/x");
+    }
+
+    #[test]
+    fn the_token_of_a_private_relay_is_shown_nowhere() {
+        let url: RelayUrl = "wss://s3cret@relay.example.org".parse().unwrap();
+        assert_eq!(url.token(), Some("s3cret"));
+        assert_eq!(url.as_str(), "wss://relay.example.org");
+        assert!(!format!("{url:?} {url} {}", url.socket("/")).contains("s3cret"));
+        let error = "wss://s3cret@".parse::<RelayUrl>().unwrap_err();
+        assert!(!error.contains("s3cret"), "{error}");
     }
 }

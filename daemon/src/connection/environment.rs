@@ -6,7 +6,10 @@ use bowline_machines::{Moment, connection::ConnectionConfig};
 use bowline_protocol::limits::HEARTBEAT;
 
 use super::Registry;
-use crate::{clock::Clock, config::Limits, identity::Identity, ledger::Ledger, service::Router};
+use crate::{
+    clock::Clock, config::Limits, identity::Identity, ledger::Ledger, relay::RelayBoard,
+    service::Router,
+};
 
 /// How long a close may take before the socket is dropped.
 const CLOSING: Duration = Duration::from_secs(3);
@@ -28,6 +31,8 @@ pub struct Environment {
     pub clock: Clock,
     /// All connections.
     pub registry: Arc<Registry>,
+    /// How the relays are.
+    pub relays: RelayBoard,
     /// When the daemon started.
     pub started: Moment,
     /// Bounds of session connections, as their machine takes them.
@@ -45,6 +50,7 @@ impl Environment {
         router: Router,
         limits: Limits,
         registry: Arc<Registry>,
+        relays: RelayBoard,
     ) -> Self {
         let clock = ledger.clock().clone();
         let local = ConnectionConfig {
@@ -69,6 +75,7 @@ impl Environment {
             started: clock.now(),
             clock,
             registry,
+            relays,
             session_config: Arc::new(session),
             local_config: Arc::new(local),
         }

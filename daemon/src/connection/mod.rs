@@ -1,6 +1,6 @@
 //! Connections: one socket each, from handshake to close (SV-4).
 //!
-//! * [`socket`] is what is needed of a socket; [`websocket`] is the one there is so far
+//! * [`socket`] is what is needed of a socket; [`websocket`] is a direct one, a relay's lane the other (`daemon/src/relay`)
 //! * [`handshake`] brings a socket to the point where it is attached to its session
 //! * [`link`] makes JSON-RPC texts of messages (or, for the local socket, of lines)
 //! * [`driver`] runs an open connection; [`requests`] and [`answers`] are its two ends

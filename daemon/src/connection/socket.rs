@@ -25,7 +25,7 @@ pub enum Received {
     Broken(Reason),
 }
 
-/// One socket of binary messages: a WebSocket, or later a lane of a relay's data socket.
+/// One socket of binary messages: a WebSocket, or a lane of a relay's data socket.
 ///
 /// Polled, not awaited, so that the driver takes everything that is waiting and flushes once.
 pub trait MessageSocket: Send + Unpin + 'static {

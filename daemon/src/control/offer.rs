@@ -22,6 +22,8 @@ pub struct OfferMaker {
     pub advertise: Vec<AdvertisedAddress>,
     /// Addresses bound.
     pub bound: Vec<SocketAddr>,
+    /// Base URLs of the relays, whether or not they can be reached now.
+    pub relays: Vec<String>,
 }
 
 impl OfferMaker {
@@ -33,8 +35,7 @@ impl OfferMaker {
             token: pairing.token.clone(),
             name: self.name.clone(),
             direct: self.addresses(&primary_address),
-            // This version registers with no relay, so it must not send anyone there.
-            relays: Vec::new(),
+            relays: self.relays.clone(),
         }
     }
 
@@ -104,6 +105,7 @@ mod tests {
             name: "test".to_owned(),
             advertise: advertise.iter().map(|a| a.parse().unwrap()).collect(),
             bound: bound.iter().map(|a| a.parse().unwrap()).collect(),
+            relays: vec!["wss://relay.example.org".to_owned()],
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     connection::{ConnectionInfo, Registry},
     ledger::{DeviceInfo, LedgerCounters, SessionInfo},
     metrics::RequestStats,
+    relay::{RelayBoard, RelayInfo},
     service::{Methods, Request, Service},
 };
 
@@ -52,6 +53,7 @@ pub struct ControlService {
     about: About,
     offers: OfferMaker,
     registry: Arc<Registry>,
+    relays: RelayBoard,
     stats: RequestStats,
     clock: Clock,
     started: bowline_machines::Moment,
@@ -72,6 +74,7 @@ struct Status {
     bytes_in: u64,
     bytes_out: u64,
     closed: BTreeMap<Reason, u64>,
+    relays: Vec<RelayInfo>,
     ledger: LedgerCounters,
 }
 
@@ -126,6 +129,7 @@ impl ControlService {
         about: About,
         offers: OfferMaker,
         registry: Arc<Registry>,
+        relays: RelayBoard,
         stats: RequestStats,
         clock: Clock,
     ) -> Self {
@@ -134,6 +138,7 @@ impl ControlService {
             about,
             offers,
             registry,
+            relays,
             stats,
             clock,
             started,
@@ -191,6 +196,7 @@ impl ControlService {
             bytes_in: moved.values().map(|total| total.bytes_in).sum(),
             bytes_out: moved.values().map(|total| total.bytes_out).sum(),
             closed: self.registry.closed(),
+            relays: self.relays.list(),
             ledger: ledger.counters(),
         })
     }

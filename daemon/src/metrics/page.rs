@@ -29,6 +29,7 @@ pub async fn page(environment: &Environment) -> Result<String, RpcError> {
         .sample(&[("state", "attached")], sessions.attached)
         .sample(&[("state", "detached")], sessions.detached);
     connections(&mut page, environment);
+    relays(&mut page, environment);
     requests(&mut page, environment);
     ledger(&mut page, environment);
     Ok(page.finish())
@@ -94,6 +95,45 @@ fn connections(page: &mut Page, environment: &Environment) {
     );
     for (reason, count) in environment.registry.closed() {
         metric.sample(&[("reason", reason.as_str())], count);
+    }
+}
+
+fn relays(page: &mut Page, environment: &Environment) {
+    let relays = environment.relays.list();
+    let mut metric = page.gauge(
+        "bowline_relay_link_registered",
+        "Whether the daemon is registered with a relay.",
+    );
+    for relay in &relays {
+        let registered = u8::from(relay.state == "registered");
+        metric.sample(&[("relay", &relay.url)], registered);
+    }
+    let mut metric = page.gauge(
+        "bowline_relay_link_sessions",
+        "Sessions that have clients at a relay.",
+    );
+    for relay in &relays {
+        metric.sample(&[("relay", &relay.url)], relay.sessions);
+    }
+    let mut metric = page.gauge("bowline_relay_link_lanes", "Client sockets at a relay.");
+    for relay in &relays {
+        metric.sample(&[("relay", &relay.url)], relay.lanes);
+    }
+    let mut metric = page.counter(
+        "bowline_relay_link_registrations_total",
+        "Registrations with a relay.",
+    );
+    for relay in &relays {
+        metric.sample(&[("relay", &relay.url)], relay.registrations);
+    }
+    let mut metric = page.counter(
+        "bowline_relay_link_ends_total",
+        "Registrations with a relay, and attempts at one, that ended, by reason (docs/protocol.md section 6).",
+    );
+    for (url, reasons) in environment.relays.counts() {
+        for (reason, count) in reasons {
+            metric.sample(&[("relay", url), ("reason", reason.as_str())], count);
+        }
     }
 }
 

@@ -57,6 +57,8 @@ async fn list(local: &mut Local, method: &str, member: &str) -> Vec<Value> {
 async fn sv_5_listings_show_what_is_documented_by_those_names() {
     let daemon = TestDaemon::with(|settings| {
         settings.metrics = Some("127.0.0.1:0".parse().unwrap());
+        // Nobody is there.
+        settings.relay = vec!["ws://127.0.0.1:1".parse().unwrap()];
     })
     .await;
     let (install, mut client) = paired(&daemon).await;
@@ -116,7 +118,14 @@ async fn sv_5_listings_show_what_is_documented_by_those_names() {
     let devices = list(&mut local, "devices.list", "devices").await;
     compare("devices.list", &devices);
 
+    let relays = || daemon.daemon.environment().relays.list();
+    until("the relay does not answer", || {
+        relays()[0].last_error.is_some()
+    })
+    .await;
     let status = local.call("daemon.status", json!({})).await["result"].clone();
+    compare("daemon.status relays", &[status["relays"][0].clone()]);
+    assert_eq!(status["relays"][0]["lastError"]["reason"], "unreachable");
     compare("daemon.status", std::slice::from_ref(&status));
     compare("daemon.status ledger", &[status["ledger"].clone()]);
     assert_eq!(

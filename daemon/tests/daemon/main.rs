@@ -37,5 +37,6 @@ mod local_socket;
 mod metrics;
 mod pairing;
 mod program;
+mod relay;
 mod requests;
 mod services;

@@ -3,8 +3,8 @@
 use std::{collections::VecDeque, net::SocketAddr};
 
 use bowline_protocol::{
-    Epoch, Hello, Offer, PROTOCOL_VERSION, PublicKey, Purpose, Resume, SUBPROTOCOL, ServerId,
-    Welcome,
+    Epoch, Hello, Offer, PROTOCOL_VERSION, PublicKey, Purpose, Resume, SESSION_PATH, SUBPROTOCOL,
+    ServerId, Welcome,
     handshake::{Accepted, ClientInfo},
     limits::MAX_MESSAGE_BYTES,
     offer::PairingToken,
@@ -33,8 +33,12 @@ pub(crate) type Ended = Option<u16>;
 
 impl Wire {
     pub(crate) async fn dial(address: SocketAddr) -> Self {
+        Self::dial_path(address, SESSION_PATH).await
+    }
+
+    pub(crate) async fn dial_path(address: SocketAddr, path: &str) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
-        let mut request = format!("ws://{address}/v1/session")
+        let mut request = format!("ws://{address}{path}")
             .into_client_request()
             .unwrap();
         request
@@ -86,6 +90,7 @@ impl Wire {
 #[derive(Clone)]
 pub(crate) struct Attempt {
     pub(crate) address: SocketAddr,
+    pub(crate) path: String,
     pub(crate) server: ServerId,
     pub(crate) daemon: PublicKey,
     pub(crate) install: Install,
@@ -117,6 +122,7 @@ impl Attempt {
     fn by(address: SocketAddr, server: ServerId, daemon: PublicKey, install: &Install) -> Self {
         Self {
             address,
+            path: SESSION_PATH.to_owned(),
             server,
             daemon,
             install: install.clone(),
@@ -163,7 +169,7 @@ impl Attempt {
 
     /// Up to the welcome, whatever it says.
     pub(crate) async fn welcome(&self) -> Result<(Wire, Channel, Welcome), Ended> {
-        let mut wire = Wire::dial(self.address).await;
+        let mut wire = Wire::dial_path(self.address, &self.path).await;
         let (initiator, message) = self.message_1();
         wire.send(message).await;
         let message = wire.receive().await?;
@@ -197,7 +203,7 @@ impl Attempt {
     /// What a daemon answers to a hello of these bytes: the refusal's reason and the close code.
     pub(crate) async fn refused_raw(&self, hello: &[u8]) -> (String, Ended) {
         let (mut initiator, message) = self.raw_message_1(hello);
-        let mut wire = Wire::dial(self.address).await;
+        let mut wire = Wire::dial_path(self.address, &self.path).await;
         wire.send(message).await;
         let reason = match wire.receive().await {
             Ok(answer) => {

@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod local;
 pub(crate) mod methods;
 pub(crate) mod program;
+pub(crate) mod relay;
 
 use std::{future::Future, net::SocketAddr, time::Duration};
 
