@@ -18,7 +18,8 @@ pub(crate) struct Options {
     /// Where daemons keep their state meanwhile; its disk is the one measured. Default: the target folder.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Which figures: ping, rate, attach, start, memory, intents, events. Default: all.
+    /// Which figures: ping, rate, attach, start, memory, intents, events, local-ping, local-rate, local-memory.
+    /// Default: all.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }

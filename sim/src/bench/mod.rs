@@ -8,6 +8,10 @@ mod commit;
 mod control;
 mod echo;
 mod figures;
+#[cfg(unix)]
+mod line_echo;
+#[cfg(unix)]
+mod line_load;
 mod pin;
 mod process;
 mod report;
@@ -45,6 +49,10 @@ struct Args {
     /// Serve as the bare echo that figures are compared with.
     #[arg(long, hide = true)]
     echo_server: Option<Buffers>,
+    /// Serve as the bare line echo, there.
+    #[cfg(unix)]
+    #[arg(long, hide = true)]
+    line_echo_server: Option<PathBuf>,
 }
 
 /// What every figure may use.
@@ -62,17 +70,24 @@ impl Bench {
 
 /// The program.
 pub fn main() -> ExitCode {
-    let args = Args::parse();
-    let outcome = match args.echo_server {
-        Some(buffers) => echo::serve(buffers),
-        None => run(&args),
-    };
-    match outcome {
+    match role(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The bench, or one of the peers that it starts.
+fn role(args: &Args) -> Outcome<()> {
+    #[cfg(unix)]
+    if let Some(path) = &args.line_echo_server {
+        return line_echo::serve(path);
+    }
+    match args.echo_server {
+        Some(buffers) => echo::serve(buffers),
+        None => run(args),
     }
 }
 

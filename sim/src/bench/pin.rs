@@ -1,4 +1,5 @@
-//! Keeping this process and those it starts on one core, so that a round trip is work and not scheduling.
+//! What is asked of the system: to keep this process and those it starts on one core, so that a round trip is work and
+//! not scheduling, and to let it open many files.
 
 /// Pins the calling thread, and the processes it starts from now on, to one core. Tells how, for the method.
 #[cfg(target_os = "linux")]
@@ -25,4 +26,24 @@ pub(super) fn to_one_core() -> String {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn to_one_core() -> String {
     "not pinned (only Linux offers it)".to_owned()
+}
+
+/// Lets this process have so many files open.
+///
+/// # Errors
+/// When the system allows fewer.
+#[cfg(unix)]
+pub(super) fn allow_files(count: usize) -> super::Outcome<()> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let limit = getrlimit(Resource::Nofile);
+    let count = u64::try_from(count)?;
+    if limit.maximum.is_some_and(|maximum| maximum < count) {
+        return Err(format!("this needs {count} open files; allow them with `ulimit -Hn`").into());
+    }
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    Ok(setrlimit(Resource::Nofile, raised)?)
 }

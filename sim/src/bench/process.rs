@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::PathBuf,
     process::{Child, ChildStdout, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -21,15 +22,45 @@ use crate::world::{DaemonOptions, DaemonProcess};
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 /// Two looks at a resident size this far apart that agree mean that it stands still.
 const SETTLING: Duration = Duration::from_millis(250);
+/// What may stay behind of what the connections took: pages of which something else has a part, not connections.
+pub(super) const LEFT_BEHIND: f64 = 0.15;
+/// A little longer than the daemon's pause between two looks at its connections.
+pub(super) const SWEEP: Duration = Duration::from_secs(6);
 
 /// Starts a real daemon with its state in that folder of the bench's own; one used before makes it a restart.
 ///
 /// # Errors
 /// When it does not come up.
 pub(super) async fn daemon(bench: &Bench, folder: &str) -> Outcome<DaemonProcess> {
+    Ok(DaemonProcess::start(options(bench, folder)).await?)
+}
+
+/// The same, with that configuration file.
+///
+/// # Errors
+/// When it does not come up.
+#[cfg(unix)]
+pub(super) async fn configured(
+    bench: &Bench,
+    folder: &str,
+    config: &str,
+) -> Outcome<DaemonProcess> {
+    let file = bench.dir.join(format!("{folder}.toml"));
+    std::fs::write(&file, config)?;
+    let mut options = options(bench, folder);
+    options.config = Some(file);
+    Ok(DaemonProcess::start(options).await?)
+}
+
+fn options(bench: &Bench, folder: &str) -> DaemonOptions {
     let mut options = DaemonOptions::new(bench.dir.join(folder));
     "error".clone_into(&mut options.log);
-    Ok(DaemonProcess::start(options).await?)
+    options
+}
+
+/// Where its local socket is.
+pub(super) fn socket(daemon: &DaemonProcess) -> PathBuf {
+    daemon.state_dir().join("daemon.sock")
 }
 
 /// The local socket of a daemon.
@@ -37,7 +68,7 @@ pub(super) async fn daemon(bench: &Bench, folder: &str) -> Outcome<DaemonProcess
 /// # Errors
 /// When it is not there.
 pub(super) fn control(daemon: &DaemonProcess) -> Outcome<Control> {
-    Control::connect(&daemon.state_dir().join("daemon.sock"))
+    Control::connect(&socket(daemon))
 }
 
 /// A pairing offer.
@@ -77,6 +108,21 @@ fn memory(pid: u32) -> Outcome<u32> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok());
     Ok(kib.ok_or("no VmRSS in /proc")?)
+}
+
+/// Waits until the daemon counts no connection but this one of the local socket.
+pub(super) async fn all_gone(control: &mut Control) -> Outcome<()> {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let status = control.call(name::DAEMON_STATUS, &json!({}))?;
+        match status.get("connections").and_then(Value::as_u64) {
+            Some(..=1) => return Ok(()),
+            left if Instant::now() > deadline => {
+                return Err(format!("connections that do not go: {left:?}").into());
+            }
+            _ => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
 }
 
 /// The bare echo as a process of its own.

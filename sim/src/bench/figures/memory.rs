@@ -1,25 +1,13 @@
 //! What idle connections cost the daemon, and that it all comes back.
 
-use std::time::{Duration, Instant};
-
-use bowline_protocol::methods::name;
-use serde_json::{Value, json};
-
 use super::super::{
     Bench, Outcome,
     client::{Devices, attach},
-    control::Control,
     echo::Buffers,
-    process::{self, DEADLINE, EchoProcess, settled_memory},
+    process::{self, EchoProcess, LEFT_BEHIND, SWEEP, all_gone, settled_memory},
     report::{Measured, Target, Unit},
     stats::Samples,
 };
-
-/// What may stay behind of what the connections took: pages of which something else has a part, not connections.
-const LEFT_BEHIND: f64 = 0.15;
-
-/// A little longer than the daemon's pause between two looks at its connections.
-const SWEEP: Duration = Duration::from_secs(6);
 
 pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
     let count = bench.pick(2_000, 200);
@@ -61,21 +49,6 @@ pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
     .goal("a connection", Unit::Bytes, &with, Target::AtMost(10.0 * 1024.0))?
     .row("a connection with its session", Unit::Bytes, &whole)?
     .goal("left behind, of what it took", Unit::Ratio, &left, Target::AtMost(LEFT_BEHIND))
-}
-
-/// Waits until the daemon counts no connection but this one of the local socket.
-async fn all_gone(control: &mut Control) -> Outcome<()> {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        let status = control.call(name::DAEMON_STATUS, &json!({}))?;
-        match status.get("connections").and_then(Value::as_u64) {
-            Some(..=1) => return Ok(()),
-            left if Instant::now() > deadline => {
-                return Err(format!("connections that do not go: {left:?}").into());
-            }
-            _ => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    }
 }
 
 /// What so many idle connections cost the bare echo.

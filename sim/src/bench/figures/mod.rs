@@ -3,6 +3,10 @@
 mod attach;
 mod events;
 mod intents;
+#[cfg(unix)]
+mod local;
+#[cfg(unix)]
+mod local_memory;
 mod memory;
 mod ping;
 mod rate;
@@ -61,5 +65,23 @@ pub(super) const FIGURES: &[Figure] = &[
         name: "events",
         title: "one event to many connections",
         measure: |bench| Box::pin(async move { events::measure(&bench).await }),
+    },
+    #[cfg(unix)]
+    Figure {
+        name: "local-ping",
+        title: "round trip of `system.ping` on the local socket, one at a time",
+        measure: |bench| Box::pin(async move { local::ping(&bench).await }),
+    },
+    #[cfg(unix)]
+    Figure {
+        name: "local-rate",
+        title: "`system.ping` with 64 in flight on one connection of the local socket",
+        measure: |bench| Box::pin(async move { local::rate(&bench).await }),
+    },
+    #[cfg(unix)]
+    Figure {
+        name: "local-memory",
+        title: "memory of idle connections of the local socket",
+        measure: |bench| Box::pin(async move { local_memory::measure(&bench).await }),
     },
 ];
