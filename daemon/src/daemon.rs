@@ -291,7 +291,11 @@ fn listen(
 async fn sweep(environment: Arc<Environment>) {
     let silence = environment.limits.heartbeat_timeout;
     let stall = environment.limits.write_timeout;
-    let shortest = silence.map_or(stall, |silence| silence.min(stall));
+    let idle = environment.limits.idle_timeout;
+    let shortest = [silence, idle]
+        .into_iter()
+        .flatten()
+        .fold(stall, Duration::min);
     let pause = (shortest / 4).clamp(Duration::from_millis(50), SWEEP);
     let mut last = environment.clock.now();
     let mut given_back = 0;

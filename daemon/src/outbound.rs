@@ -97,6 +97,11 @@ impl Outbound {
         }
     }
 
+    /// Has the connection's task look at its deadlines.
+    pub(crate) fn wake(&self) {
+        wake(self.lock());
+    }
+
     /// Why the connection is to be closed, once it is.
     pub fn close_reason(&self) -> Option<Reason> {
         self.lock().closed

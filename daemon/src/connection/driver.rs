@@ -6,8 +6,7 @@
 
 use std::{
     cell::RefCell,
-    collections::VecDeque,
-    future::{Future, poll_fn},
+    future::Future,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context as TaskContext, Poll},
@@ -15,14 +14,18 @@ use std::{
 
 use bowline_machines::{
     Moment,
-    connection::{Connection, Effect, Input},
+    connection::{Connection, Effect, Input, State},
 };
 use bowline_protocol::Reason;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, Sleep, sleep_until, timeout},
+};
 
 use super::{
     Environment, Listed,
     answers::Answers,
+    backlog::Backlog,
     link::{Heard, Link},
     requests::{Desk, Requests},
 };
@@ -72,8 +75,10 @@ pub(super) struct Opened<L> {
     pub(super) context: Context,
     pub(super) attachment: Option<Attachment>,
     pub(super) replay: Vec<Frame>,
-    /// Hash of the session key, for the log.
-    pub(super) session: String,
+    /// Hash of the session key, for the log; `None` on the local socket.
+    pub(super) session: Option<Box<str>>,
+    /// Its place among those that may be open; `None` where somebody else keeps it.
+    pub(super) place: Option<OwnedSemaphorePermit>,
 }
 
 /// An open connection.
@@ -84,16 +89,16 @@ pub(super) struct Driver<L> {
     machine: Connection,
     context: Context,
     attachment: Option<Attachment>,
-    session: String,
+    session: Option<Box<str>>,
     requests: Requests,
-    /// Frames to be written before anything else: the replay first, then what was queued.
-    frames: VecDeque<Frame>,
-    /// Answers that the socket had no room for.
-    late: VecDeque<Vec<u8>>,
+    /// To be written before anything else.
+    backlog: Backlog,
     /// Why the queue was closed; acted upon once what came before it is written.
     closing: Option<Reason>,
     timer: Option<Pin<Box<Sleep>>>,
     reading: bool,
+    /// Given up last.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// Why a turn ended early.
@@ -106,6 +111,8 @@ enum Stop {
 
 impl<L: Link> Driver<L> {
     pub(super) fn new(environment: Arc<Environment>, opened: Opened<L>) -> Self {
+        let mut backlog = Backlog::default();
+        backlog.add_frames(opened.replay.into_iter());
         Self {
             environment,
             link: opened.link,
@@ -115,31 +122,24 @@ impl<L: Link> Driver<L> {
             attachment: opened.attachment,
             session: opened.session,
             requests: Requests::default(),
-            frames: opened.replay.into(),
-            late: VecDeque::new(),
+            backlog,
             closing: None,
             timer: None,
             reading: true,
+            _place: opened.place,
         }
     }
 
-    /// Runs the connection to its end. `first` is a text that came with the handshake.
-    pub(super) async fn run(mut self: Box<Self>, first: Vec<u8>) {
-        if !first.is_empty() {
-            self.take_first(&first);
-        }
-        drop(first);
-        let close = poll_fn(|cx| self.poll_turn(cx)).await;
+    /// Ends the connection: with words for the peer if there is a reason to tell it.
+    pub(super) async fn finish(mut self: Box<Self>, close: Option<Reason>) {
         // From here on the session counts this connection as gone, however long its socket takes to end.
         self.attachment = None;
         self.requests = Requests::default();
-        self.frames = VecDeque::new();
+        self.backlog.clear();
         if let Some(reason) = close {
             let now = self.environment.clock.now();
             let allowance = self.machine.poll_timeout().map(|at| at.since(now));
-            // Boxed, so that its buffers are not part of every connection's task from the beginning.
-            let close = Box::pin(self.link.close(reason));
-            let closed = timeout(allowance.unwrap_or_default(), close).await;
+            let closed = timeout(allowance.unwrap_or_default(), self.link.close(reason)).await;
             let now = self.environment.clock.now();
             match closed {
                 Ok(()) => self.machine.handle(now, Input::PeerClosed { reason }),
@@ -149,7 +149,8 @@ impl<L: Link> Driver<L> {
         self.log();
     }
 
-    fn take_first(&mut self, first: &[u8]) {
+    /// Takes a text that came with the handshake.
+    pub(super) fn take_first(&mut self, first: &[u8]) {
         let mut scratch = Scratch::take();
         let now = self.environment.clock.now();
         let mut desk = Desk {
@@ -160,13 +161,18 @@ impl<L: Link> Driver<L> {
             answers: &mut scratch.answers,
         };
         self.requests.take(first, &mut desk);
-        self.late
-            .extend(scratch.answers.texts().map(<[u8]>::to_vec));
+        self.keep_answers(&scratch.answers);
         scratch.give_back();
     }
 
+    fn keep_answers(&mut self, answers: &Answers) {
+        for text in answers.texts() {
+            self.backlog.add_answer(text);
+        }
+    }
+
     /// One turn. Ready with the reason to close with, or with nothing when there is nobody left to tell.
-    fn poll_turn(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<Reason>> {
+    pub(super) fn poll_turn(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<Reason>> {
         let mut scratch = Scratch::take();
         let now = self.environment.clock.now();
         let turned = self.turn(cx, now, &mut scratch);
@@ -176,6 +182,7 @@ impl<L: Link> Driver<L> {
             self.machine.handle(now, Input::PeerClosed { reason });
         }
         let end = self.end();
+        self.machine.give_back();
         self.listed.entry().note(
             self.machine.state(),
             self.machine.requests(),
@@ -215,8 +222,7 @@ impl<L: Link> Driver<L> {
         if room {
             room = self.write_answers(cx, now, scratch)?;
         } else {
-            self.late
-                .extend(scratch.answers.texts().map(<[u8]>::to_vec));
+            self.keep_answers(&scratch.answers);
             scratch.answers.clear(KEEP);
         }
         let flushed = self.flush(cx, now)?;
@@ -295,18 +301,18 @@ impl<L: Link> Driver<L> {
         scratch: &mut Scratch,
     ) -> Result<bool, Stop> {
         if scratch.answers.is_empty() {
-            return Ok(self.late.is_empty());
+            return Ok(!self.backlog.has_answers());
         }
         let Scratch { seal, answers, .. } = scratch;
         for text in answers.texts() {
-            if self.late.is_empty() && self.room(cx, now)? {
+            if !self.backlog.has_answers() && self.room(cx, now)? {
                 self.feed(text, seal)?;
             } else {
-                self.late.push_back(text.to_vec());
+                self.backlog.add_answer(text);
             }
         }
         answers.clear(KEEP);
-        Ok(self.late.is_empty())
+        Ok(!self.backlog.has_answers())
     }
 
     /// Writes what an earlier turn had no room for: the replay, queued frames, then answers.
@@ -316,29 +322,22 @@ impl<L: Link> Driver<L> {
         now: Moment,
         scratch: &mut Scratch,
     ) -> Result<bool, Stop> {
-        while let Some(frame) = self.frames.front() {
-            let frame = frame.clone();
+        while let Some(frame) = self.backlog.frame() {
             if !self.room(cx, now)? {
                 return Ok(false);
             }
             self.feed(&frame, &mut scratch.seal)?;
-            self.frames.pop_front();
+            self.backlog.frame_written();
         }
-        while !self.late.is_empty() {
+        while self.backlog.has_answers() {
             if !self.room(cx, now)? {
                 return Ok(false);
             }
-            if let Some(text) = self.late.pop_front() {
+            if let Some(text) = self.backlog.take_answer() {
                 self.feed(&text, &mut scratch.seal)?;
             }
         }
-        // A replay or a burst must not leave its high-water mark with an idle connection.
-        if self.frames.capacity() > 0 {
-            self.frames = VecDeque::new();
-        }
-        if self.late.capacity() > 0 {
-            self.late = VecDeque::new();
-        }
+        self.backlog.clear();
         self.room(cx, now)
     }
 
@@ -361,7 +360,7 @@ impl<L: Link> Driver<L> {
                 .entry()
                 .outbound()
                 .drain_into(&mut scratch.frames);
-            self.frames.extend(scratch.frames.drain(..));
+            self.backlog.add_frames(scratch.frames.drain(..));
             if !self.write_late(cx, now, scratch)? {
                 return Ok(false);
             }
@@ -423,8 +422,7 @@ impl<L: Link> Driver<L> {
             }
         }
         if let Some(scratch) = scratch {
-            self.late
-                .extend(scratch.answers.texts().map(<[u8]>::to_vec));
+            self.keep_answers(&scratch.answers);
             scratch.give_back();
         }
         self.log();
@@ -432,16 +430,23 @@ impl<L: Link> Driver<L> {
     }
 
     /// Keeps one timer for the machine's next deadline. A deadline that moves later, or goes, leaves the timer as
-    /// it is: it fires early and looks again, which is cheaper than setting it for every request.
+    /// it is: it fires early and looks again, which is cheaper than setting it for every request. A quiet connection
+    /// needs none: the sweep wakes it when it has been idle for too long.
     fn poll_timer(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<Reason>> {
         loop {
             let now = self.environment.clock.now();
-            let Some(due) = self.machine.poll_timeout() else {
+            let due = self.machine.poll_timeout();
+            let quiet = matches!(self.machine.state(), State::Active | State::Idle { .. });
+            self.listed.entry().rest_until(due.filter(|_| quiet));
+            let Some(due) = due else {
                 if self.timer.as_ref().is_some_and(|timer| timer.is_elapsed()) {
                     self.timer = None;
                 }
                 return Poll::Pending;
             };
+            if quiet && due > now && self.timer.is_none() {
+                return Poll::Pending;
+            }
             let at = Instant::now() + due.since(now);
             let timer = match &mut self.timer {
                 Some(timer) => {
@@ -460,7 +465,7 @@ impl<L: Link> Driver<L> {
             if let Some(end) = self.end() {
                 return Poll::Ready(end);
             }
-            if !self.late.is_empty() {
+            if self.backlog.has_answers() {
                 // Requests were answered with `timeout`: another turn writes that.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -471,7 +476,8 @@ impl<L: Link> Driver<L> {
     fn log(&mut self) {
         while let Some(transition) = self.machine.poll_transition() {
             let server = self.environment.identity.server_id();
-            observe::transition(server, &self.session, &transition);
+            let session = self.session.as_deref().unwrap_or("local");
+            observe::transition(server, session, &transition);
         }
     }
 }

@@ -3,7 +3,10 @@
 //! Nothing on the daemon changes before the client's first sealed message has decrypted: a replayed message 1 gets
 //! an answer that only the device's key can read, and then its deadline.
 
-use std::{future::poll_fn, sync::Arc};
+use std::{
+    future::{Future, poll_fn},
+    sync::Arc,
+};
 
 use bowline_machines::{
     Path,
@@ -14,11 +17,15 @@ use bowline_protocol::{
     handshake::{Accepted, WelcomeLimits},
     seal::{Channel, Responder, SealError},
 };
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout, timeout_at},
+};
 
 use super::{
     Environment, Listed, MessageSocket, Received, Who,
     driver::{Driver, Opened},
+    life::Life,
     link::{Link, Sealed},
     registry::Kind,
 };
@@ -53,17 +60,13 @@ struct Agreed {
 }
 
 /// Serves one socket from its first message to its end: the same for a WebSocket and a relay's lane (SV-1).
-pub async fn serve<S: MessageSocket>(
+pub fn serve<S: MessageSocket>(
     environment: Arc<Environment>,
     socket: S,
     listed: Listed,
     accepted_at: bowline_machines::Moment,
-) {
-    // Boxed, so that what the handshake needs is gone when it is over.
-    let handshake = Box::pin(open(environment, socket, listed, accepted_at));
-    if let Some((driver, first)) = handshake.await {
-        driver.run(first).await;
-    }
+) -> impl Future<Output = ()> + Send + 'static {
+    Life::begin(open(environment, socket, listed, accepted_at))
 }
 
 async fn open<S: MessageSocket>(
@@ -71,7 +74,7 @@ async fn open<S: MessageSocket>(
     mut socket: S,
     listed: Listed,
     accepted_at: bowline_machines::Moment,
-) -> Option<(Box<Driver<Sealed<S>>>, Vec<u8>)> {
+) -> Option<Box<Driver<Sealed<S>>>> {
     let path = listed.entry().handle().path;
     let config = Arc::clone(&environment.session_config);
     let mut machine = Connection::new(config, path, accepted_at);
@@ -105,9 +108,12 @@ async fn open<S: MessageSocket>(
                 context,
                 attachment: agreed.attached.attachment,
                 replay: agreed.attached.replay,
-                session: agreed.session,
+                session: Some(agreed.session.into()),
+                place: None,
             };
-            return Some((Box::new(Driver::new(environment, opened)), agreed.first));
+            let mut driver = Box::new(Driver::new(environment, opened));
+            driver.take_first(&agreed.first);
+            return Some(driver);
         }
         Ok(Err(Failed::Close(reason))) => machine.handle(now, Input::Close { reason }),
         Ok(Err(Failed::Gone)) => {
@@ -280,12 +286,23 @@ async fn send<S: MessageSocket>(
         .map_err(|_| Failed::Gone)
 }
 
-/// Serves one connection of the local socket. It has no handshake: the system has said whose process it is.
-pub(crate) async fn serve_local<L: Link>(
+/// Serves one connection of the local socket, and keeps its place until it has ended. It has no handshake: the system has
+/// said whose process it is.
+pub(crate) fn serve_local<L: Link>(
+    environment: Arc<Environment>,
+    link: L,
+    listed: Listed,
+    place: OwnedSemaphorePermit,
+) -> impl Future<Output = ()> + Send + 'static {
+    Life::begin(open_local(environment, link, listed, place))
+}
+
+async fn open_local<L: Link>(
     environment: Arc<Environment>,
     mut link: L,
     listed: Listed,
-) {
+    place: OwnedSemaphorePermit,
+) -> Option<Box<Driver<L>>> {
     let handle = listed.entry().handle().clone();
     let attachment = match environment.ledger.attach_local(handle).await {
         Ok(attachment) => attachment,
@@ -293,15 +310,9 @@ pub(crate) async fn serve_local<L: Link>(
             tracing::warn!(%error, "a local connection could not be served");
             listed.entry().ended(Reason::RateLimited);
             let _ = timeout(LOCAL_GOODBYE, link.close(Reason::RateLimited)).await;
-            return;
+            return None;
         }
     };
-    listed.entry().identify(Who {
-        kind: Kind::Local,
-        session: None,
-        device: None,
-        client: None,
-    });
     let config = Arc::clone(&environment.local_config);
     let opened = Opened {
         link,
@@ -316,11 +327,10 @@ pub(crate) async fn serve_local<L: Link>(
         listed,
         attachment: Some(attachment),
         replay: Vec::new(),
-        session: "local".to_owned(),
+        session: None,
+        place: Some(place),
     };
-    Box::new(Driver::new(environment, opened))
-        .run(Vec::new())
-        .await;
+    Some(Box::new(Driver::new(environment, opened)))
 }
 
 /// Lists a connection that has just been accepted.

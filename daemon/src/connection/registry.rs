@@ -58,7 +58,8 @@ pub struct Who {
 #[derive(Debug)]
 pub struct Entry {
     handle: ConnectionHandle,
-    peer: Option<SocketAddr>,
+    /// Boxed, since local connections have none.
+    peer: Option<Box<SocketAddr>>,
     opened_at: Moment,
     who: OnceLock<Box<Who>>,
     state: AtomicU8,
@@ -66,6 +67,8 @@ pub struct Entry {
     reason: AtomicU8,
     /// Since when the socket takes no more bytes; 0 while it does.
     blocked_since: AtomicU64,
+    /// When a quiet connection has been idle for too long; 0 for never, or while its task sees to that.
+    rest_until: AtomicU64,
     served: AtomicU64,
     pending: AtomicU32,
     bytes_in: AtomicU64,
@@ -135,6 +138,13 @@ impl Entry {
         self.pending.store(pending, Relaxed);
     }
 
+    /// Leaves a deadline to the sweep, which wakes the connection's task when it has passed: thousands of quiet
+    /// connections share one timer. `None`: there is none, or the task has its own.
+    pub fn rest_until(&self, due: Option<Moment>) {
+        let due = due.map_or(0, |due| due.as_millis().max(1));
+        self.rest_until.store(due, Relaxed);
+    }
+
     /// Notes why it ends; the first reason stands.
     pub fn ended(&self, reason: Reason) {
         let place = Reason::ALL.iter().position(|other| *other == reason);
@@ -152,13 +162,17 @@ impl Entry {
         };
         ConnectionInfo {
             id: self.handle.id,
-            kind: who.map(|who| who.kind),
+            kind: match who {
+                Some(who) => Some(who.kind),
+                // Nobody has to say who it is on the local socket.
+                None => (self.handle.path == Path::Local).then_some(Kind::Local),
+            },
             state: STATES
                 .get(usize::from(self.state.load(Relaxed)))
                 .copied()
                 .unwrap_or("closed"),
             path: self.handle.path,
-            peer: self.peer,
+            peer: self.peer.as_deref().copied(),
             session: who.and_then(|who| who.session.clone()),
             device_id: who.and_then(|who| who.device.clone()),
             client: who.and_then(|who| who.client.clone()),
@@ -287,12 +301,13 @@ impl Registry {
                 path,
                 outbound: Outbound::new(),
             },
-            peer,
+            peer: peer.map(Box::new),
             opened_at: now,
             who: OnceLock::new(),
             state: AtomicU8::new(0),
             reason: AtomicU8::new(0),
             blocked_since: AtomicU64::new(0),
+            rest_until: AtomicU64::new(0),
             served: AtomicU64::new(0),
             pending: AtomicU32::new(0),
             bytes_in: AtomicU64::new(0),
@@ -356,7 +371,7 @@ impl Registry {
     }
 
     /// Closes remote connections that have been silent for `silence`, and all that have taken no bytes for
-    /// `stall` (lessons 2, 6, 19).
+    /// `stall` (lessons 2, 6, 19). Wakes those that have rested for too long.
     pub fn sweep(&self, now: Moment, silence: Option<Duration>, stall: Duration) {
         let entries: Vec<_> = self.lock().entries.values().cloned().collect();
         for entry in entries {
@@ -368,6 +383,10 @@ impl Registry {
                 && silence.is_some_and(|silence| now.since(heard) > silence)
             {
                 entry.outbound().close(Reason::HeartbeatTimeout);
+            }
+            let rest_until = entry.rest_until.load(Relaxed);
+            if rest_until != 0 && now >= Moment::from_millis(rest_until) {
+                entry.outbound().wake();
             }
         }
     }

@@ -29,9 +29,24 @@ const WRITE_BUFFER: usize = 64 * 1024;
 pub(crate) struct Lines<S> {
     stream: S,
     max_line: usize,
-    input: LineBuffer,
     ended: bool,
+    /// Only while something is in them.
+    buffers: Option<Box<Buffers>>,
+}
+
+#[derive(Debug)]
+struct Buffers {
+    input: LineBuffer,
     output: BytesMut,
+}
+
+impl Buffers {
+    fn new(max_line: usize) -> Box<Self> {
+        Box::new(Self {
+            input: LineBuffer::new(max_line),
+            output: BytesMut::new(),
+        })
+    }
 }
 
 /// Parameters of `connection.closing`.
@@ -55,23 +70,40 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Lines<S> {
         Self {
             stream,
             max_line,
-            input: LineBuffer::new(max_line),
             ended: false,
-            output: BytesMut::new(),
+            buffers: None,
         }
     }
 
+    fn buffers(&mut self) -> &mut Buffers {
+        let max_line = self.max_line;
+        self.buffers.get_or_insert_with(|| Buffers::new(max_line))
+    }
+
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        while !self.output.is_empty() {
-            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.output)) {
-                Ok(written) if written > 0 => self.output.advance(written),
+        let Some(buffers) = &mut self.buffers else {
+            return Poll::Ready(Ok(()));
+        };
+        while !buffers.output.is_empty() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &buffers.output)) {
+                Ok(written) if written > 0 => buffers.output.advance(written),
                 _ => return Poll::Ready(Err(Gone)),
             }
         }
-        if self.output.capacity() > 0 {
-            self.output = BytesMut::new();
+        // Also without capacity left it may hold on to memory.
+        buffers.output = BytesMut::new();
+        if buffers.input.buffered() == 0 {
+            self.buffers = None;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Gives the buffers back if nothing is in them.
+    fn rest(&mut self) {
+        let unused = |buffers: &Buffers| buffers.input.buffered() == 0 && buffers.output.is_empty();
+        if self.buffers.as_deref().is_some_and(unused) {
+            self.buffers = None;
+        }
     }
 }
 
@@ -82,45 +114,57 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Link for Lines<S> {
         buffer: &'b mut Vec<u8>,
     ) -> Poll<(Heard<'b>, usize)> {
         loop {
-            match self.input.next_line() {
-                Ok(Some(line)) => {
-                    buffer.clear();
-                    buffer.extend_from_slice(line);
-                    // With its end, which only the last line of a stream may lack.
-                    let taken = buffer.len() + 1;
-                    return Poll::Ready((Heard::Text(buffer), taken));
+            if let Some(buffers) = &mut self.buffers {
+                match buffers.input.next_line() {
+                    Ok(Some(line)) => {
+                        buffer.clear();
+                        buffer.extend_from_slice(line);
+                        // With its end, which only the last line of a stream may lack.
+                        let taken = buffer.len() + 1;
+                        return Poll::Ready((Heard::Text(buffer), taken));
+                    }
+                    Ok(None) => {}
+                    Err(_) => {
+                        let taken = buffers.input.buffered();
+                        return Poll::Ready((Heard::Broken(Reason::MessageTooLarge), taken));
+                    }
                 }
-                Ok(None) if self.ended => return Poll::Ready((Heard::HalfClosed, 0)),
-                Ok(None) => {}
-                Err(_) => {
-                    let taken = self.input.buffered();
-                    return Poll::Ready((Heard::Broken(Reason::MessageTooLarge), taken));
-                }
+            }
+            if self.ended {
+                return Poll::Ready((Heard::HalfClosed, 0));
             }
             let mut chunk = [MaybeUninit::uninit(); CHUNK];
             let mut read = ReadBuf::uninit(&mut chunk);
-            match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read)) {
-                Ok(()) if read.filled().is_empty() => {
+            match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
+                Poll::Ready(Ok(())) if read.filled().is_empty() => {
                     self.ended = true;
-                    self.input.end();
+                    if let Some(buffers) = &mut self.buffers {
+                        buffers.input.end();
+                    }
                 }
-                Ok(()) => self.input.push(read.filled()),
-                Err(_) => return Poll::Ready((Heard::Gone, 0)),
+                Poll::Ready(Ok(())) => self.buffers().input.push(read.filled()),
+                Poll::Ready(Err(_)) => return Poll::Ready((Heard::Gone, 0)),
+                Poll::Pending => {
+                    self.rest();
+                    return Poll::Pending;
+                }
             }
         }
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        if self.output.len() < WRITE_BUFFER {
+        let waiting = self.buffers.as_ref();
+        if waiting.is_none_or(|buffers| buffers.output.len() < WRITE_BUFFER) {
             return Poll::Ready(Ok(()));
         }
         self.poll_write_out(cx)
     }
 
     fn feed(&mut self, text: &[u8], _scratch: &mut Vec<u8>) -> Result<usize, Gone> {
-        self.output.reserve(text.len() + 1);
-        self.output.extend_from_slice(text);
-        self.output.extend_from_slice(b"\n");
+        let output = &mut self.buffers().output;
+        output.reserve(text.len() + 1);
+        output.extend_from_slice(text);
+        output.extend_from_slice(b"\n");
         Ok(text.len() + 1)
     }
 
@@ -140,8 +184,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Link for Lines<S> {
             text.push(b'\n');
         }
         write_closing(&mut text, reason);
-        self.output.extend_from_slice(&text);
-        let _ = self.stream.write_all_buf(&mut self.output).await;
+        let mut output = self
+            .buffers
+            .take()
+            .map_or_else(BytesMut::new, |buffers| buffers.output);
+        output.extend_from_slice(&text);
+        let _ = self.stream.write_all_buf(&mut output).await;
         let _ = self.stream.shutdown().await;
     }
 }
@@ -203,6 +251,6 @@ mod tests {
         poll_fn(|cx| lines.poll_flush(cx)).await.unwrap();
         let mut got = vec![0; 5_001];
         client.read_exact(&mut got).await.unwrap();
-        assert_eq!(lines.output.capacity(), 0);
+        assert!(lines.buffers.is_none());
     }
 }

@@ -84,12 +84,10 @@ impl ControlSocket {
 }
 
 fn spawn(environment: Arc<Environment>, stream: Stream, permit: OwnedSemaphorePermit) {
-    tokio::spawn(async move {
-        let max_line = environment.limits.max_message_bytes as usize;
-        let listed = list(&environment, Path::Local, None);
-        serve_local(environment, Lines::new(stream, max_line), listed).await;
-        drop(permit);
-    });
+    let max_line = environment.limits.max_message_bytes as usize;
+    let listed = list(&environment, Path::Local, None);
+    let lines = Lines::new(stream, max_line);
+    tokio::spawn(serve_local(environment, lines, listed, permit));
 }
 
 /// Says why and closes. In the accepting task, so that a crowd before the door costs one socket.

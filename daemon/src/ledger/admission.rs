@@ -195,8 +195,8 @@ impl Core {
             reference: SessionRef::new(id, key.as_str()),
             next_seq: 1,
             links: Vec::new(),
-            subscriptions: std::collections::HashSet::new(),
-            durable: Some(Durable {
+            subscriptions: std::collections::BTreeSet::new(),
+            durable: Some(Box::new(Durable {
                 key: key.clone(),
                 device: admission.device,
                 epoch: epoch.clone(),
@@ -207,7 +207,7 @@ impl Core {
                 detached_at: None,
                 unsaved: false,
                 untrimmed: false,
-            }),
+            })),
         });
         Ok(id)
     }

@@ -37,7 +37,7 @@ impl IntentKey {
         let mut name = [0; 32];
         for (to, from) in name
             .iter_mut()
-            .zip(session.label.iter().chain(id.as_bytes()))
+            .zip(session.name.label.iter().chain(id.as_bytes()))
         {
             *to = *from;
         }

@@ -1,7 +1,7 @@
 //! Every session in memory, and the journal that takes back what a failed transaction did.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -14,7 +14,7 @@ use bowline_protocol::{Epoch, ExternalSessionKey, PublicKey, ServerId, model::Un
 use super::{
     replay::ReplayLog,
     topic::Topic,
-    types::{Audience, SessionRef},
+    types::{Audience, Name, SessionRef},
 };
 use crate::{observe, outbound::ConnectionHandle};
 
@@ -22,11 +22,12 @@ use crate::{observe, outbound::ConnectionHandle};
 pub(super) struct LiveSession {
     pub(super) reference: SessionRef,
     /// Absent for a session of the local socket, which is not stored.
-    pub(super) durable: Option<Durable>,
+    /// Boxed, so that those of the local socket are small.
+    pub(super) durable: Option<Box<Durable>>,
     /// Number of the next event, those of the open transaction included.
     pub(super) next_seq: u64,
     pub(super) links: Vec<ConnectionHandle>,
-    pub(super) subscriptions: HashSet<Topic>,
+    pub(super) subscriptions: BTreeSet<Topic>,
 }
 
 /// What only a stored session has.
@@ -63,6 +64,8 @@ pub(super) struct Live {
     by_key: HashMap<ExternalSessionKey, i64>,
     subscribers: HashMap<Topic, BTreeSet<i64>>,
     next_local: i64,
+    /// What sessions of the local socket are called, once for all of them.
+    local_name: Arc<Name>,
     next_event: i64,
     /// Remembered intents, those of the open transaction included.
     pub(super) intents: u64,
@@ -87,6 +90,7 @@ impl Live {
             by_key: HashMap::new(),
             subscribers: HashMap::new(),
             next_local: -1,
+            local_name: Name::new("local"),
             next_event,
             intents,
             dead_events: Vec::new(),
@@ -100,7 +104,7 @@ impl Live {
     pub(super) fn by_key(&self, key: &ExternalSessionKey) -> Option<(i64, &LiveSession, &Durable)> {
         let id = *self.by_key.get(key)?;
         let session = self.sessions.get(&id)?;
-        Some((id, session, session.durable.as_ref()?))
+        Some((id, session, session.durable.as_deref()?))
     }
 
     pub(super) fn insert(&mut self, session: LiveSession) {
@@ -132,11 +136,14 @@ impl Live {
         Some(session)
     }
 
-    /// An id for a session that is not stored.
-    pub(super) fn local_id(&mut self) -> i64 {
+    /// A session that is not stored.
+    pub(super) fn local_session(&mut self) -> SessionRef {
         let id = self.next_local;
         self.next_local = id.saturating_sub(1);
-        id
+        SessionRef {
+            id,
+            name: Arc::clone(&self.local_name),
+        }
     }
 
     /// An id for an event; one that is not used in the end is skipped.
@@ -319,15 +326,23 @@ fn remove_subscriber(subscribers: &mut HashMap<Topic, BTreeSet<i64>>, topic: &To
 
 impl SessionRef {
     pub(super) fn new(id: i64, key: &str) -> Self {
+        Self {
+            id,
+            name: Name::new(key),
+        }
+    }
+}
+
+impl Name {
+    fn new(key: &str) -> Arc<Self> {
         let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
         let mut label = [0; 16];
         for (to, from) in label.iter_mut().zip(digest.as_ref()) {
             *to = *from;
         }
-        Self {
-            id,
-            key: Arc::from(key),
+        Arc::new(Self {
+            key: key.into(),
             label,
-        }
+        })
     }
 }

@@ -21,7 +21,7 @@ mod tx;
 mod types;
 mod upkeep;
 
-use std::{collections::HashSet, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
 
 use bowline_protocol::{
     DeviceId, Hello, IntentId, PublicKey, Refusal, RpcReason, error::RpcError,
@@ -211,14 +211,14 @@ impl Ledger {
     /// When the ledger is too busy or has stopped.
     pub async fn attach_local(&self, connection: ConnectionHandle) -> Result<Attachment, RpcError> {
         self.now(move |core| {
-            let session = SessionRef::new(core.live.local_id(), "local");
+            let session = core.live.local_session();
             let id = connection.id;
             core.live.insert(LiveSession {
                 reference: session.clone(),
                 durable: None,
                 next_seq: 1,
                 links: vec![connection],
-                subscriptions: HashSet::new(),
+                subscriptions: BTreeSet::new(),
             });
             Ok(Attachment {
                 session,

@@ -61,7 +61,7 @@ fn session(
         next_seq: log.next_seq(),
         links: Vec::new(),
         subscriptions,
-        durable: Some(Durable {
+        durable: Some(Box::new(Durable {
             key,
             device: row.device,
             epoch,
@@ -72,7 +72,7 @@ fn session(
             detached_at: Some(row.detached_at.unwrap_or(wall)),
             unsaved: row.detached_at.is_none(),
             untrimmed,
-        }),
+        })),
     })
 }
 

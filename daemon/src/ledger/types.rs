@@ -69,16 +69,22 @@ impl LedgerOptions {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SessionRef {
     pub(crate) id: i64,
+    pub(super) name: Arc<Name>,
+}
+
+/// What a session is called.
+#[derive(PartialEq, Eq, Hash)]
+pub(super) struct Name {
     /// `session:csk_…`, or `local` for a connection of the local socket; what intents are kept by.
-    pub(crate) key: Arc<str>,
+    pub(super) key: Box<str>,
     /// Half the hash of `key`, the first half of the names of its intents.
-    pub(crate) label: [u8; 16],
+    pub(super) label: [u8; 16],
 }
 
 impl SessionRef {
     /// Short hash for logs (OB).
     pub fn log_hash(&self) -> String {
-        bowline_protocol::identity::short_hash(&self.key)
+        bowline_protocol::identity::short_hash(&self.name.key)
     }
 }
 

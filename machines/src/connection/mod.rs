@@ -255,6 +255,13 @@ impl Connection {
         true
     }
 
+    /// Gives back what was allocated for requests, if none is pending. For a driver that is about to wait.
+    pub fn give_back(&mut self) {
+        if self.requests.pending() == 0 {
+            self.requests.clear();
+        }
+    }
+
     /// To be called when [`Connection::poll_timeout`] has passed. Calling it early does no harm.
     pub fn handle_timeout(&mut self, now: Moment) {
         self.expire(now);

@@ -1,0 +1,88 @@
+//! What a connection's socket had no room for yet.
+
+use std::collections::VecDeque;
+
+use crate::outbound::Frame;
+
+/// Frames and answers to be written before anything else. One word while there are none, and a burst leaves nothing behind.
+#[derive(Default)]
+pub(super) struct Backlog(Option<Box<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    /// The replay first, then what was queued.
+    frames: VecDeque<Frame>,
+    /// Written after the frames.
+    answers: VecDeque<Vec<u8>>,
+}
+
+impl Backlog {
+    /// Adds frames, behind those there are.
+    pub(super) fn add_frames(&mut self, frames: impl ExactSizeIterator<Item = Frame>) {
+        if frames.len() > 0 {
+            self.0.get_or_insert_default().frames.extend(frames);
+        }
+    }
+
+    /// Adds an answer, behind those there are.
+    pub(super) fn add_answer(&mut self, text: &[u8]) {
+        let waiting = self.0.get_or_insert_default();
+        waiting.answers.push_back(text.to_vec());
+    }
+
+    /// The first frame.
+    pub(super) fn frame(&self) -> Option<Frame> {
+        self.0.as_ref()?.frames.front().cloned()
+    }
+
+    /// Forgets the first frame.
+    pub(super) fn frame_written(&mut self) {
+        if let Some(waiting) = &mut self.0 {
+            waiting.frames.pop_front();
+        }
+    }
+
+    /// Whether answers wait.
+    pub(super) fn has_answers(&self) -> bool {
+        let waiting = self.0.as_ref();
+        waiting.is_some_and(|waiting| !waiting.answers.is_empty())
+    }
+
+    /// Takes the first answer.
+    pub(super) fn take_answer(&mut self) -> Option<Vec<u8>> {
+        self.0.as_mut()?.answers.pop_front()
+    }
+
+    /// Gives the memory back. Only when nothing waits any more, or nobody is left to write to.
+    pub(super) fn clear(&mut self) {
+        self.0 = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_comes_out_in_order_and_nothing_is_kept() {
+        let mut backlog = Backlog::default();
+        backlog.add_frames(Vec::new().into_iter());
+        assert!(backlog.0.is_none() && backlog.frame().is_none());
+        backlog.add_answer(b"answer");
+        backlog.add_frames(
+            ["one", "two"]
+                .map(|text| Frame::from_static(text.as_bytes()))
+                .into_iter(),
+        );
+        for expected in ["one", "two"] {
+            assert_eq!(backlog.frame().unwrap(), expected);
+            backlog.frame_written();
+        }
+        assert!(backlog.frame().is_none() && backlog.has_answers());
+        assert_eq!(backlog.take_answer().unwrap(), b"answer");
+        assert!(!backlog.has_answers());
+        backlog.clear();
+        assert!(backlog.0.is_none());
+        assert_eq!(size_of::<Backlog>(), 8);
+    }
+}
