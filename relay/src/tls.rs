@@ -43,7 +43,7 @@ pub enum TlsError {
         /// Which.
         files: TlsFiles,
         /// Why.
-        error: rustls::Error,
+        error: Box<rustls::Error>,
     },
 }
 
@@ -90,7 +90,7 @@ fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         .map_err(|error| wrong(&files.key, error.to_string()))?;
     let pair = |error| TlsError::Pair {
         files: files.clone(),
-        error,
+        error: Box::new(error),
     };
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()

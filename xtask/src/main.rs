@@ -14,6 +14,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::process::Done;
+
 /// Build, test and demonstration tasks of Bowline.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -46,6 +48,8 @@ enum Task {
     },
     /// Every fuzz target for a few seconds.
     Fuzz(fuzz::Options),
+    /// Type-checks and lints everything for Windows, from here.
+    Windows,
 }
 
 fn main() -> ExitCode {
@@ -56,6 +60,7 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Memory { checker } => memory::run(checker),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Windows => windows::run().map(Done::tell),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

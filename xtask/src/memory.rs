@@ -45,9 +45,7 @@ pub(crate) fn run(which: Option<Checker>) -> Outcome<()> {
             Checker::Asan => asan()?,
             Checker::Valgrind => valgrind()?,
         };
-        if let Done::Skipped(why) = done {
-            println!("skipped: {why}");
-        }
+        done.tell();
     }
     Ok(())
 }

@@ -20,6 +20,15 @@ pub(crate) enum Done {
     Skipped(String),
 }
 
+impl Done {
+    /// Says what was skipped, for a task that is run by itself.
+    pub(crate) fn tell(self) {
+        if let Self::Skipped(why) = self {
+            println!("skipped: {why}");
+        }
+    }
+}
+
 /// Something is missing that a test needs.
 ///
 /// # Errors
