@@ -4,6 +4,7 @@ mod client;
 mod daemon;
 mod follower;
 mod memory;
+pub mod orders;
 pub mod work;
 
 pub use client::{Client, done, quick_settings};
