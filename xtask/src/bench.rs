@@ -18,8 +18,8 @@ pub(crate) struct Options {
     /// Where daemons keep their state meanwhile; its disk is the one measured. Default: the target folder.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Which figures: ping, rate, attach, start, memory, intents, events, local-ping, local-rate, local-memory.
-    /// Default: all.
+    /// Which figures: ping, rate, attach, start, memory, intents, events, local-ping, local-rate, local-memory, relay-ping,
+    /// relay-stream, relay-connect, relay-memory, relay-stall, relayed. Default: all.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
@@ -34,6 +34,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
         "--release",
         "--locked",
         "--package=bowline-daemon",
+        "--package=bowline-relay",
         "--package=bowline-sim",
         "--bins",
     ];

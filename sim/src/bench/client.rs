@@ -146,6 +146,16 @@ pub(super) async fn ready(link: &mut Link) -> Outcome<()> {
     }
 }
 
+/// The same device and session by way of a relay.
+pub(super) fn through(dialer: &Dialer, relay: &str) -> Dialer {
+    let mut dialer = dialer.clone();
+    dialer.target.address = Address {
+        path: Path::Relay,
+        address: relay.to_owned(),
+    };
+    dialer
+}
+
 /// A connected [`DaemonClient`] and what it reports.
 pub(super) struct Connected {
     pub(super) client: DaemonClient,
@@ -160,7 +170,7 @@ impl Connected {
     /// When it does not.
     pub(super) async fn open(dialer: Dialer) -> Outcome<Self> {
         let (owner, mut inbox) = mpsc::channel(INBOX);
-        let config = ClientConfig::new(Path::Direct, 1);
+        let config = ClientConfig::new(dialer.target.address.path, 1);
         let client = DaemonClient::spawn(dialer, config, Generation::ZERO, owner);
         client.ensure_connected();
         loop {

@@ -8,11 +8,13 @@ mod commit;
 mod control;
 mod echo;
 mod figures;
+mod forwarder;
 #[cfg(unix)]
 mod line_echo;
 #[cfg(unix)]
 mod line_load;
 mod pin;
+mod pipe;
 mod process;
 mod report;
 mod stats;
@@ -53,6 +55,9 @@ struct Args {
     #[cfg(unix)]
     #[arg(long, hide = true)]
     line_echo_server: Option<PathBuf>,
+    /// Serve as the bare forwarder that the relay is compared with.
+    #[arg(long, hide = true)]
+    forwarder: bool,
 }
 
 /// What every figure may use.
@@ -87,6 +92,7 @@ fn role(args: &Args) -> Outcome<()> {
     }
     match args.echo_server {
         Some(buffers) => echo::serve(buffers),
+        None if args.forwarder => forwarder::serve(),
         None => run(args),
     }
 }

@@ -63,6 +63,19 @@ pub(super) fn socket(daemon: &DaemonProcess) -> PathBuf {
     daemon.state_dir().join("daemon.sock")
 }
 
+/// The same, registered with a relay.
+///
+/// # Errors
+/// When it does not come up or does not register.
+pub(super) async fn daemon_at(bench: &Bench, folder: &str, relay: &str) -> Outcome<DaemonProcess> {
+    let mut options = DaemonOptions::new(bench.dir.join(folder));
+    "error".clone_into(&mut options.log);
+    options.args = vec!["--relay".to_owned(), relay.to_owned()];
+    let daemon = DaemonProcess::start(options).await?;
+    daemon.registered().await?;
+    Ok(daemon)
+}
+
 /// The local socket of a daemon.
 ///
 /// # Errors
@@ -97,6 +110,15 @@ pub(super) async fn settled_memory(pid: Option<u32>) -> Outcome<f64> {
         }
         last = now;
     }
+}
+
+/// Resident memory of a process in bytes, at this moment.
+///
+/// # Errors
+/// Where the system does not tell.
+pub(super) fn memory_now(pid: Option<u32>) -> Outcome<f64> {
+    let pid = pid.ok_or("the process has ended")?;
+    Ok(f64::from(memory(pid)?) * 1024.0)
 }
 
 /// `VmRSS`, in KiB.

@@ -18,6 +18,8 @@ pub(super) enum Unit {
     Micros,
     /// A second.
     PerSecond,
+    /// Bytes a second.
+    BytesPerSecond,
     /// Bytes.
     Bytes,
     /// Times.
@@ -33,6 +35,7 @@ impl Unit {
             Self::Micros if value >= 1_000.0 => format!("{:.2} ms", value / 1e3),
             Self::Micros => format!("{value:.1} µs"),
             Self::PerSecond => format!("{}/s", thousands(value)),
+            Self::BytesPerSecond => format!("{:.0} MiB/s", value / f64::from(1 << 20)),
             Self::Bytes if value.abs() >= f64::from(1 << 20) => {
                 format!("{:.2} MiB", value / f64::from(1 << 20))
             }

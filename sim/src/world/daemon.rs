@@ -20,6 +20,8 @@ use super::{WorldError, program};
 const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long a daemon may take to end after it was asked to.
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
+/// Pause between two looks at its state.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How to start a daemon.
 #[derive(Clone, Debug)]
@@ -180,6 +182,39 @@ impl DaemonProcess {
         }
         let made: Made = self.ask("pair").await?;
         Ok(made.offer)
+    }
+
+    /// Waits until it is registered with every relay of its settings.
+    ///
+    /// # Errors
+    /// When it does not register in time; says what `bowline-daemon status` says of the relays.
+    pub async fn registered(&self) -> Result<(), WorldError> {
+        #[derive(Debug, Deserialize)]
+        struct Status {
+            #[serde(default)]
+            relays: Vec<Relay>,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Relay {
+            state: String,
+        }
+        let deadline = Instant::now() + START_DEADLINE;
+        loop {
+            let status: Status = self.ask("status").await?;
+            if status
+                .relays
+                .iter()
+                .all(|relay| relay.state == "registered")
+            {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(WorldError::Unexpected(format!(
+                    "the daemon did not register: {status:?}"
+                )));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Runs a command of `bowline-daemon` for it, to its end.

@@ -5,12 +5,14 @@ mod daemon;
 mod follower;
 mod memory;
 pub mod orders;
+mod relay;
 pub mod work;
 
 pub use client::{Client, done, quick_settings};
 pub use daemon::{DaemonOptions, DaemonProcess};
 pub use follower::{Follower, Notes, history};
 pub use memory::resident;
+pub use relay::{RelayOptions, RelayProcess};
 
 use std::{
     env, io,

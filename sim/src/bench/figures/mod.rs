@@ -10,6 +10,7 @@ mod local_memory;
 mod memory;
 mod ping;
 mod rate;
+mod relay;
 mod start;
 
 use std::{future::Future, pin::Pin, sync::Arc};
@@ -83,5 +84,35 @@ pub(super) const FIGURES: &[Figure] = &[
         name: "local-memory",
         title: "memory of idle connections of the local socket",
         measure: |bench| Box::pin(async move { local_memory::measure(&bench).await }),
+    },
+    Figure {
+        name: "relay-ping",
+        title: "round trip of 128 bytes through the relay",
+        measure: |bench| Box::pin(async move { relay::ping::measure(&bench).await }),
+    },
+    Figure {
+        name: "relay-stream",
+        title: "messages and bytes a second through the relay",
+        measure: |bench| Box::pin(async move { relay::stream::measure(&bench).await }),
+    },
+    Figure {
+        name: "relay-connect",
+        title: "getting through to a daemon at the relay",
+        measure: |bench| Box::pin(async move { relay::connect::measure(&bench).await }),
+    },
+    Figure {
+        name: "relay-memory",
+        title: "the relay at rest, and with idle sockets",
+        measure: |bench| Box::pin(async move { relay::memory::measure(&bench).await }),
+    },
+    Figure {
+        name: "relay-stall",
+        title: "a receiver that stops reading for six seconds while its sender runs flat out",
+        measure: |bench| Box::pin(async move { relay::stall::measure(&bench).await }),
+    },
+    Figure {
+        name: "relayed",
+        title: "`system.ping` end to end through the relay, sealed, beside the direct path",
+        measure: |bench| Box::pin(async move { relay::session::measure(&bench).await }),
     },
 ];

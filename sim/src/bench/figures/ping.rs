@@ -60,7 +60,7 @@ async fn echoes() -> Outcome<([EchoProcess; 2], [Echo; 2])> {
     Ok(([bare, small], clients))
 }
 
-async fn round_trips(ours: &Connected, count: usize) -> Outcome<Vec<f64>> {
+pub(super) async fn round_trips(ours: &Connected, count: usize) -> Outcome<Vec<f64>> {
     let mut samples = Vec::with_capacity(count);
     for _ in 0..count {
         let start = Instant::now();

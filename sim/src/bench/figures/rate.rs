@@ -53,7 +53,7 @@ pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
     .row("latency under this load", Unit::Micros, &latency)
 }
 
-async fn burst(ours: &Connected, count: usize) -> Outcome<Vec<f64>> {
+pub(super) async fn burst(ours: &Connected, count: usize) -> Outcome<Vec<f64>> {
     let mut tasks = JoinSet::new();
     for _ in 0..WINDOW {
         let client = ours.client.clone();

@@ -1,0 +1,289 @@
+//! A client's socket and a daemon's with something between them that passes messages on: the relay or the forwarder.
+//!
+//! Both are raw tungstenite sockets that speak the relay's wire protocol, so that what is measured is the relay and not
+//! our daemon or client. The same code loads relay and forwarder; only a lane's header of five bytes differs.
+
+use std::{net::SocketAddr, time::Instant};
+
+use bowline_protocol::{
+    ClientSessionKey, DaemonIdentity, RouteKey, ServerId,
+    identity::random_bytes,
+    relay::{
+        self, DaemonMessage, DataToken, Lane, LaneFrame, LaneHeader, LaneKind, Registration,
+        RelayMessage, client_path, data_path,
+    },
+};
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    WebSocketStream, client_async_with_config,
+    tungstenite::{
+        Message,
+        client::IntoClientRequest,
+        http::{HeaderName, HeaderValue, header},
+        protocol::WebSocketConfig,
+    },
+};
+
+use super::{Outcome, forwarder::ForwarderProcess, stats::micros_since};
+use crate::world::{RelayOptions, RelayProcess};
+
+/// One end.
+pub(super) type Socket = WebSocketStream<TcpStream>;
+
+/// A WebSocket of the load: small buffers, so that the load costs little beside what is measured.
+///
+/// # Errors
+/// When it is refused.
+pub(super) async fn dial(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(HeaderName, &str)],
+) -> Outcome<Socket> {
+    let mut request = format!("ws://{address}{path}").into_client_request()?;
+    for (name, value) in headers {
+        let value = HeaderValue::from_str(value)?;
+        request.headers_mut().insert(name, value);
+    }
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(16 << 10)
+        .write_buffer_size(16 << 10);
+    Ok(client_async_with_config(request, stream, Some(config))
+        .await?
+        .0)
+}
+
+/// The next message; pings and pongs are not among them.
+///
+/// # Errors
+/// When the socket ends.
+pub(super) async fn next(socket: &mut Socket) -> Outcome<Bytes> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Binary(bytes))) => return Ok(bytes),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(other)) => return Err(format!("not binary: {other:?}").into()),
+            Some(Err(error)) => return Err(error.into()),
+            None => return Err("a socket ended".into()),
+        }
+    }
+}
+
+/// A real relay with a daemon registered at it.
+pub(super) struct Relayed {
+    pub(super) process: RelayProcess,
+    server: ServerId,
+    token: DataToken,
+    control: Socket,
+}
+
+impl Relayed {
+    /// Starts a relay, without limits of how many may come from one address, and registers a daemon.
+    ///
+    /// # Errors
+    /// When either does not come up.
+    pub(super) async fn start() -> Outcome<Self> {
+        let mut options = RelayOptions::default();
+        options
+            .args
+            .extend(["--sockets-per-address=0", "--sockets-per-daemon=0"].map(str::to_owned));
+        let process = RelayProcess::start(options).await?;
+        let protocol = (header::SEC_WEBSOCKET_PROTOCOL, relay::SUBPROTOCOL);
+        let mut control = dial(process.address(), relay::CONTROL_PATH, &[protocol]).await?;
+        let identity = DaemonIdentity::from_seed(random_bytes()?)?;
+        let RelayMessage::Challenge { nonce } = hear(&mut control).await? else {
+            return Err("no challenge".into());
+        };
+        let answer = DaemonMessage::Register(Registration::answer(&identity, &nonce, None));
+        control
+            .send(Message::text(serde_json::to_string(&answer)?))
+            .await?;
+        let RelayMessage::Registered { data_token, .. } = hear(&mut control).await? else {
+            return Err("not registered".into());
+        };
+        let RelayMessage::Sync { .. } = hear(&mut control).await? else {
+            return Err("no sync".into());
+        };
+        Ok(Self {
+            process,
+            server: identity.server_id().clone(),
+            token: data_token,
+            control,
+        })
+    }
+
+    /// The route key of a new session.
+    ///
+    /// # Errors
+    /// Without randomness.
+    pub(super) fn route(&self) -> Outcome<RouteKey> {
+        Ok(ClientSessionKey::from_random(random_bytes()?).route_key(&self.server))
+    }
+
+    /// A client socket of that session.
+    ///
+    /// # Errors
+    /// When the relay refuses it.
+    pub(super) async fn client(&self, route: &RouteKey) -> Outcome<Socket> {
+        let protocol = (
+            header::SEC_WEBSOCKET_PROTOCOL,
+            bowline_protocol::SUBPROTOCOL,
+        );
+        let path = client_path(&self.server, route);
+        dial(self.process.address(), &path, &[protocol]).await
+    }
+
+    /// The daemon hears that a session was opened, and opens its data socket.
+    ///
+    /// # Errors
+    /// When the control socket says anything else.
+    pub(super) async fn answer(&mut self, route: &RouteKey) -> Outcome<(Socket, Lane)> {
+        loop {
+            match hear(&mut self.control).await? {
+                RelayMessage::SessionOpened { session } if session == *route => break,
+                // Of a pipe that was let go.
+                RelayMessage::SessionClosed { .. } => {}
+                other => return Err(format!("not the session's opening: {other:?}").into()),
+            }
+        }
+        let bearer = (header::AUTHORIZATION, &*self.token.to_header());
+        let mut data = dial(self.process.address(), &data_path(route), &[bearer]).await?;
+        match LaneFrame::decode(next(&mut data).await?)? {
+            LaneFrame::Open { lane } => Ok((data, lane)),
+            other => Err(format!("no lane was opened: {other:?}").into()),
+        }
+    }
+
+    /// A client and the daemon's data socket for it.
+    ///
+    /// # Errors
+    /// When the relay does not join them.
+    pub(super) async fn pipe(&mut self) -> Outcome<Pipe> {
+        let route = self.route()?;
+        let client = self.client(&route).await?;
+        let (daemon, lane) = self.answer(&route).await?;
+        Ok(Pipe {
+            client,
+            daemon,
+            lane: Some(lane),
+        })
+    }
+}
+
+async fn hear(control: &mut Socket) -> Outcome<RelayMessage> {
+    loop {
+        match control.next().await.ok_or("the control socket ended")?? {
+            Message::Text(text) => return Ok(serde_json::from_str(&text)?),
+            Message::Ping(_) | Message::Pong(_) => {}
+            other => return Err(format!("not text: {other:?}").into()),
+        }
+    }
+}
+
+/// Which way messages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// From the daemon to the client.
+    Down,
+    /// From the client to the daemon.
+    Up,
+}
+
+/// The two ends.
+pub(super) struct Pipe {
+    pub(super) client: Socket,
+    pub(super) daemon: Socket,
+    /// `None`: a forwarder's, which knows no lanes.
+    lane: Option<Lane>,
+}
+
+impl Pipe {
+    /// Through the forwarder.
+    ///
+    /// # Errors
+    /// When it does not accept.
+    pub(super) async fn forwarded(forwarder: &ForwarderProcess) -> Outcome<Self> {
+        let address = forwarder.address();
+        Ok(Self {
+            client: dial(address, "/", &[]).await?,
+            daemon: dial(address, "/", &[]).await?,
+            lane: None,
+        })
+    }
+
+    /// A message as the daemon's socket carries it: in its lane.
+    pub(super) fn in_lane(&self, payload: &[u8]) -> Bytes {
+        let mut message = BytesMut::with_capacity(LaneHeader::LEN + payload.len());
+        if let Some(lane) = self.lane {
+            let kind = LaneKind::Data;
+            message.put_slice(&LaneHeader { kind, lane }.to_bytes());
+        }
+        message.put_slice(payload);
+        message.freeze()
+    }
+
+    /// Bytes that the lane adds to a message.
+    pub(super) const fn overhead(&self) -> usize {
+        match self.lane {
+            Some(_) => LaneHeader::LEN,
+            None => 0,
+        }
+    }
+
+    /// Client to daemon and back, one at a time; each in microseconds.
+    ///
+    /// # Errors
+    /// When a message does not arrive whole.
+    pub(super) async fn round_trips(&mut self, size: usize, count: usize) -> Outcome<Vec<f64>> {
+        let message = Bytes::from(vec![7; size]);
+        let mut samples = Vec::with_capacity(count);
+        for _ in 0..count {
+            let start = Instant::now();
+            self.client.send(Message::Binary(message.clone())).await?;
+            let heard = next(&mut self.daemon).await?;
+            // It is in its lane already, and goes back in it.
+            self.daemon.send(Message::Binary(heard)).await?;
+            let back = next(&mut self.client).await?;
+            samples.push(micros_since(start));
+            if back.len() != size {
+                return Err(format!("{} bytes of {size} came back", back.len()).into());
+            }
+        }
+        Ok(samples)
+    }
+
+    /// So many messages of that size one way, each flushed, until the last one has arrived.
+    ///
+    /// # Errors
+    /// When one does not arrive whole.
+    pub(super) async fn stream(&mut self, way: Way, size: usize, count: usize) -> Outcome<()> {
+        let payload = vec![7; size];
+        let (message, expected) = match way {
+            Way::Down => (self.in_lane(&payload), size),
+            Way::Up => (Bytes::from(payload), size + self.overhead()),
+        };
+        let (from, to) = match way {
+            Way::Down => (&mut self.daemon, &mut self.client),
+            Way::Up => (&mut self.client, &mut self.daemon),
+        };
+        let send = async {
+            for _ in 0..count {
+                from.send(Message::Binary(message.clone())).await?;
+            }
+            Outcome::Ok(())
+        };
+        let receive = async {
+            for _ in 0..count {
+                let heard = next(to).await?;
+                if heard.len() != expected {
+                    return Err(format!("{} bytes of {expected} arrived", heard.len()).into());
+                }
+            }
+            Outcome::Ok(())
+        };
+        tokio::try_join!(send, receive).map(|_| ())
+    }
+}

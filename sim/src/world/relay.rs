@@ -1,0 +1,178 @@
+//! A real `bowline-relay` process that can be killed and started again on the same port. It keeps no state.
+
+use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
+
+use serde::Deserialize;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
+
+use super::{WorldError, program};
+
+/// How long a relay may take to listen, however slow the machine.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// How long a relay may take to end after it was asked to.
+const STOP_DEADLINE: Duration = Duration::from_secs(15);
+
+/// How to start a relay.
+#[derive(Clone, Debug)]
+pub struct RelayOptions {
+    /// Where it listens; port 0 picks a free one, which later starts keep.
+    pub listen: SocketAddr,
+    /// Log filter.
+    pub log: String,
+    /// A file that its log is appended to, as JSON; without one it goes to our standard error.
+    pub log_file: Option<PathBuf>,
+    /// More arguments.
+    pub args: Vec<String>,
+}
+
+impl Default for RelayOptions {
+    /// On a free port of loopback, which is everybody's address there: without limits of how often it may come.
+    fn default() -> Self {
+        let unlimited = ["--registrations-per-minute=0", "--opens-per-minute=0"];
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            log: "warn".to_owned(),
+            log_file: None,
+            args: unlimited.map(str::to_owned).to_vec(),
+        }
+    }
+}
+
+/// A running relay. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct RelayProcess {
+    options: RelayOptions,
+    child: Child,
+    /// Kept open: a relay whose standard output is gone could not tell anything more.
+    _stdout: BufReader<ChildStdout>,
+}
+
+#[derive(Deserialize)]
+struct Listening {
+    event: String,
+    address: SocketAddr,
+}
+
+impl RelayProcess {
+    /// Starts a relay and waits until it listens.
+    ///
+    /// # Errors
+    /// [`WorldError`] when it does not.
+    pub async fn start(mut options: RelayOptions) -> Result<Self, WorldError> {
+        let mut child = command(&options)?
+            .spawn()
+            .map_err(WorldError::io("starting bowline-relay"))?;
+        let stdout = child.stdout.take();
+        let mut stdout = BufReader::new(
+            stdout.ok_or_else(|| WorldError::Unexpected("a relay without stdout".into()))?,
+        );
+        let listening = timeout(START_DEADLINE, listening(&mut stdout)).await;
+        options.listen = listening
+            .map_err(|_| WorldError::Unexpected("the relay did not listen in time".into()))??;
+        Ok(Self {
+            options,
+            child,
+            _stdout: stdout,
+        })
+    }
+
+    /// Where it listens.
+    pub const fn address(&self) -> SocketAddr {
+        self.options.listen
+    }
+
+    /// What daemons and offers call it.
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.address())
+    }
+
+    /// Its process id, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Kills it without warning; the options start it again where it was.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub async fn kill(mut self) -> Result<RelayOptions, WorldError> {
+        self.child
+            .kill()
+            .await
+            .map_err(WorldError::io("killing the relay"))?;
+        Ok(self.options.clone())
+    }
+
+    /// Asks it to end (SIGTERM), so that it tells its peers, and waits for it; elsewhere than on Unix it is killed.
+    ///
+    /// # Errors
+    /// When it does not end by itself.
+    pub async fn stop(mut self) -> Result<RelayOptions, WorldError> {
+        #[cfg(unix)]
+        if let Some(pid) = self.child.id() {
+            let asked = Command::new("kill").arg(pid.to_string()).status().await;
+            asked.map_err(WorldError::io("asking the relay to end"))?;
+        }
+        #[cfg(not(unix))]
+        self.child
+            .start_kill()
+            .map_err(WorldError::io("ending the relay"))?;
+        match timeout(STOP_DEADLINE, self.child.wait()).await {
+            Ok(Ok(_)) => Ok(self.options.clone()),
+            Ok(Err(source)) => Err(WorldError::Io {
+                what: "the relay's end".into(),
+                source,
+            }),
+            Err(_) => Err(WorldError::Unexpected(
+                "the relay did not end when asked to".into(),
+            )),
+        }
+    }
+}
+
+fn command(options: &RelayOptions) -> Result<Command, WorldError> {
+    let mut command = Command::new(program("bowline-relay")?);
+    command
+        .arg("run")
+        .args(["--listen", &options.listen.to_string()])
+        .args(["--log", &options.log])
+        .args(&options.args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .kill_on_drop(true);
+    if let Some(path) = &options.log_file {
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .map_err(WorldError::io("the relay's log file"))?;
+        command.args(["--log-format", "json"]).stderr(file);
+    }
+    Ok(command)
+}
+
+/// Reads lines until one says where it listens.
+async fn listening(stdout: &mut BufReader<ChildStdout>) -> Result<SocketAddr, WorldError> {
+    let mut line = String::new();
+    loop {
+        line.clear();
+        let read = stdout
+            .read_line(&mut line)
+            .await
+            .map_err(WorldError::io("the relay's stdout"))?;
+        if read == 0 {
+            return Err(WorldError::Unexpected(
+                "the relay ended before it listened".into(),
+            ));
+        }
+        if let Ok(Listening { event, address }) = serde_json::from_str(&line)
+            && event == "listening"
+        {
+            return Ok(address);
+        }
+    }
+}
