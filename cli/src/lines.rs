@@ -177,7 +177,7 @@ impl<'a> From<&'a Snapshot> for SnapshotLine<'a> {
 mod tests {
     use std::sync::Arc;
 
-    use bowline_runtime::{Counters, IntentsView, protocol::ItemKind};
+    use bowline_runtime::{IntentsView, protocol::ItemKind};
 
     use super::*;
 
@@ -228,6 +228,7 @@ mod tests {
     #[test]
     fn a_snapshot_is_one_object_of_exactly_the_promised_members() {
         let host = HostSnapshot {
+            rev: 12,
             server_id: server_id(),
             name: "workshop".into(),
             state: "online",
@@ -235,6 +236,7 @@ mod tests {
             address: Some("127.0.0.1:1".into()),
             generation: 3,
             last_error: None,
+            rtt_ms: Some(1.5),
             probes: vec![ProbeView {
                 path: Path::Direct,
                 address: "127.0.0.1:1".into(),
@@ -244,9 +246,12 @@ mod tests {
             directory: DirectoryView {
                 state: "ready",
                 agents: Arc::default(),
+                creating: Arc::default(),
+                failed: Arc::default(),
+                error: None,
+                truncated: false,
             },
             intents: IntentsView::default(),
-            counters: Counters::default(),
         };
         let snapshot = Snapshot {
             rev: 12,

@@ -17,6 +17,7 @@ pub mod connection;
 pub mod directory;
 pub mod host;
 pub mod load;
+pub mod optimistic;
 mod outbox;
 pub mod prng;
 pub mod relay;

@@ -8,6 +8,7 @@
 
 pub mod client;
 mod clock;
+mod directory;
 mod error;
 mod host;
 mod intent;
@@ -19,6 +20,7 @@ mod pairing;
 mod profile;
 mod registry;
 mod runtime;
+mod screen;
 mod settings;
 mod snapshot;
 pub mod storage;
@@ -28,13 +30,20 @@ pub mod transport;
 pub use bowline_machines as machines;
 pub use bowline_protocol as protocol;
 
+pub use directory::{
+    DirectoryRow, DirectorySubscription, HostDirectory, MergedDirectory, RowAgent,
+};
 pub use error::{CallError, Failure, IntentError, OpenError, PairError};
 pub use intent::{Intent, Outcome};
 pub use profile::Profile;
 pub use registry::HostRecord;
 pub use runtime::{Runtime, Submitted};
+pub use screen::{ScreenError, ScreenSnapshot, ScreenSubscription, ScreenTarget};
 pub use settings::RuntimeSettings;
 pub use snapshot::{
     Counters, DirectoryView, ErrorView, HostSnapshot, IntentsView, ProbeView, Snapshot,
 };
-pub use timeline::{TimelineError, TimelinePosition, TimelineStream, TimelineUpdate, TimelineView};
+pub use timeline::{
+    ItemList, ListChange, Older, TimelineDiff, TimelineError, TimelinePosition, TimelineStream,
+    TimelineUpdate, TimelineView,
+};

@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     client::{Cursor, Dialer, to_raw},
     clock::unix_millis,
+    directory::DirectorySubscription,
     error::{CallError, Failure, IntentError, OpenError, PairError},
     host::{Host, HostCommand, HostContext},
     intent::{Intent, Outcome},
@@ -21,8 +22,9 @@ use crate::{
     pairing,
     profile::Profile,
     registry::{self, HostRecord},
+    screen::{ScreenError, ScreenSubscription, ScreenTarget},
     settings::RuntimeSettings,
-    snapshot::{Snapshot, SnapshotHub},
+    snapshot::{Counters, Snapshot, SnapshotHub},
     storage::{FileStorage, Storage},
     timeline::{TimelineError, TimelineStream},
     transport::{Address, Connector, Target, WebSocketConnector, link::Credentials},
@@ -282,6 +284,46 @@ impl Runtime {
     ) -> Result<TimelineStream, TimelineError> {
         let host = self.host(server_id).ok_or(TimelineError::UnknownHost)?;
         host.timeline(agent_id.clone()).await
+    }
+
+    /// The agents of all hosts in one list, the newest only (DS).
+    pub fn directory(&self) -> DirectorySubscription {
+        DirectorySubscription::new(self.subscribe())
+    }
+
+    /// Opens an agent's screen, or that of an agent that is being created: [`ScreenTarget`] tells which. Returns at once; the
+    /// first snapshot comes through the subscription. All screens and followers of one agent share one subscription at the
+    /// daemon, which ends a few seconds after the last of them.
+    ///
+    /// # Errors
+    /// [`ScreenError`]; of those that are found out later the subscription tells.
+    pub fn agent_screen(
+        &self,
+        server_id: &ServerId,
+        target: impl Into<ScreenTarget>,
+    ) -> Result<ScreenSubscription, ScreenError> {
+        let host = self.host(server_id).ok_or(ScreenError::UnknownHost)?;
+        host.screen(target.into())
+    }
+
+    /// Fetches the page before the oldest item of an agent's open timeline. What became of it is in the view
+    /// ([`Older`](crate::Older)); asked for while one is being fetched it does nothing.
+    pub fn load_older(&self, server_id: &ServerId, agent_id: &AgentId) {
+        if let Some(host) = self.host(server_id) {
+            host.command(HostCommand::LoadOlder(agent_id.clone()));
+        }
+    }
+
+    /// The user has seen that a message or a creation failed: it is shown no more.
+    pub fn dismiss(&self, server_id: &ServerId, intent_id: IntentId) {
+        if let Some(host) = self.host(server_id) {
+            host.command(HostCommand::Dismiss(intent_id));
+        }
+    }
+
+    /// What a host's driver has counted so far, for measuring and tests. Nothing is published when it changes.
+    pub fn counters(&self, server_id: &ServerId) -> Option<Counters> {
+        self.inner.context.hub.counters(server_id)
     }
 
     /// Fetches the directories of all hosts again: the one refresh path of every surface (DS).

@@ -43,6 +43,20 @@ pub(crate) const FOLLOWER_RETRY: Duration = Duration::from_millis(300);
 pub(crate) const GROWING_ITEMS: usize = 4_096;
 /// Timelines open at once on one host; over it the call is refused.
 pub(crate) const OPEN_TIMELINES: usize = 64;
+/// Items that a view of a timeline holds; at the bound older ones are not fetched, and the oldest are dropped.
+pub(crate) const VIEW_ITEMS: usize = 10_000;
+/// Bytes of text that a view of a timeline holds; at the bound as with [`VIEW_ITEMS`].
+pub(crate) const VIEW_BYTES: usize = 16 << 20;
+/// Items over [`VIEW_ITEMS`] before the oldest are dropped, so that they are dropped many at a time.
+pub(crate) const VIEW_SLACK: usize = 256;
+/// Timelines that are kept for a screen that is opened again (UX-2); the one closed longest ago is forgotten.
+pub(crate) const KEPT_TIMELINES: usize = 128;
+/// Newest items kept of each.
+pub(crate) const KEPT_ITEMS: usize = 100;
+/// Bytes of text kept of each, the newest item apart.
+pub(crate) const KEPT_BYTES: usize = 256 << 10;
+/// Screens open at once on one host; over it the subscription ends with [`crate::ScreenError::TooMany`].
+pub(crate) const OPEN_SCREENS: usize = 256;
 /// Agents asked for in one page of the directory.
 pub(crate) const DIRECTORY_PAGE: u32 = 500;
 /// Items asked for in one page of a timeline.

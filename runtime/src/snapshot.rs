@@ -5,12 +5,16 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use bowline_machines::Path;
+use bowline_machines::{
+    Path, directory, host,
+    load::LoadError,
+    optimistic::{FailedAgent, PendingAgent},
+};
 use bowline_protocol::{Advice, AgentSummary, IntentId, Reason, ServerId};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::{error::Failure, intent::Outcome};
+use crate::{error::Failure, intent::Outcome, registry::HostRecord};
 
 /// Everything a UI shows, as of one revision.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -25,6 +29,9 @@ pub struct Snapshot {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostSnapshot {
+    /// [`Snapshot::rev`] of the last change of this host.
+    #[serde(skip)]
+    pub rev: u64,
     /// Stable identity of the daemon.
     pub server_id: ServerId,
     /// Its name, for people.
@@ -40,15 +47,45 @@ pub struct HostSnapshot {
     /// What went wrong last, until the host is online.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<ErrorView>,
+    /// Round trip over the active path in milliseconds, once it was measured.
+    #[serde(skip)]
+    pub rtt_ms: Option<f64>,
     /// What is known of each path.
     pub probes: Vec<ProbeView>,
     /// The host's agents.
     pub directory: DirectoryView,
     /// Intents of this app.
     pub intents: IntentsView,
-    /// For measuring and tests.
-    #[serde(skip)]
-    pub counters: Counters,
+}
+
+impl HostSnapshot {
+    /// A host as it is known from the disk, before its driver has done anything.
+    pub(crate) fn of_record(record: &HostRecord, pending: usize) -> Self {
+        Self {
+            rev: 0,
+            server_id: record.server_id.clone(),
+            name: record.name.clone(),
+            state: host::State::Booting.name(),
+            path: None,
+            address: None,
+            generation: 0,
+            last_error: None,
+            rtt_ms: None,
+            probes: Vec::new(),
+            directory: DirectoryView {
+                state: directory::State::Idle.name(),
+                agents: Arc::default(),
+                creating: Arc::default(),
+                failed: Arc::default(),
+                error: None,
+                truncated: false,
+            },
+            intents: IntentsView {
+                pending,
+                recent: Arc::default(),
+            },
+        }
+    }
 }
 
 /// An error with what to do about it.
@@ -95,6 +132,18 @@ pub struct DirectoryView {
     pub state: &'static str,
     /// Oldest first.
     pub agents: Arc<[Arc<AgentSummary>]>,
+    /// Agents that are being created from here and have no row yet, in the order they were sent (UX-3).
+    #[serde(skip)]
+    pub creating: Arc<[Arc<PendingAgent>]>,
+    /// Agents that could not be created, with the error; the newest few, until dismissed.
+    #[serde(skip)]
+    pub failed: Arc<[Arc<FailedAgent>]>,
+    /// Why the rows may be old, or are missing (UX-4).
+    #[serde(skip)]
+    pub error: Option<LoadError>,
+    /// Whether the host has more agents than are held.
+    #[serde(skip)]
+    pub truncated: bool,
 }
 
 /// The intents of one host.
@@ -145,7 +194,9 @@ struct Shown {
 /// A host's place: only the driver that it belongs to fills it.
 struct Place {
     publisher: Publisher,
-    host: Option<Arc<HostSnapshot>>,
+    host: Arc<HostSnapshot>,
+    /// Counted apart: nobody is woken for them.
+    counters: Counters,
 }
 
 /// A driver, as the hub knows it. One that was replaced may still be ending when its successor begins.
@@ -160,44 +211,63 @@ impl SnapshotHub {
         }
     }
 
-    /// Makes a place for a host, to be filled by the driver that is given the answer.
-    pub(crate) fn register(&self, server_id: &ServerId) -> Publisher {
-        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let publisher = Publisher(shown.last.0 + 1);
-        shown.last = publisher;
-        let place = Place {
-            publisher,
-            host: None,
-        };
-        shown.hosts.insert(server_id.clone(), place);
-        publisher
+    /// Makes a place for a host and shows it as it is known from the disk, until the driver that is given the answer
+    /// publishes.
+    pub(crate) fn register(&self, host: HostSnapshot) -> Publisher {
+        let mut given = Publisher::default();
+        self.change(|shown, rev| {
+            given = Publisher(shown.last.0 + 1);
+            shown.last = given;
+            let server_id = host.server_id.clone();
+            let place = Place {
+                publisher: given,
+                host: Arc::new(HostSnapshot { rev, ..host }),
+                counters: Counters::default(),
+            };
+            shown.hosts.insert(server_id, place);
+            true
+        });
+        given
     }
 
-    pub(crate) fn publish(&self, publisher: Publisher, host: HostSnapshot) {
-        self.change(|hosts| {
-            let Some(place) = hosts.get_mut(&host.server_id) else {
+    pub(crate) fn publish(&self, publisher: Publisher, host: HostSnapshot, counters: Counters) {
+        self.change(|shown, rev| {
+            let place = shown.hosts.get_mut(&host.server_id);
+            let Some(place) = place.filter(|place| place.publisher == publisher) else {
                 return false;
             };
-            let is_new = place.host.as_deref() != Some(&host);
-            if place.publisher != publisher || !is_new {
+            place.counters = counters;
+            let rev_before = place.host.rev;
+            let host = HostSnapshot {
+                rev: rev_before,
+                ..host
+            };
+            if *place.host == host {
                 return false;
             }
-            place.host = Some(Arc::new(host));
+            place.host = Arc::new(HostSnapshot { rev, ..host });
             true
         });
     }
 
     /// Forgets a host; what its driver still publishes is dropped.
     pub(crate) fn remove(&self, server_id: &ServerId) {
-        self.change(|hosts| hosts.remove(server_id).is_some());
+        self.change(|shown, _| shown.hosts.remove(server_id).is_some());
     }
 
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<ServerId, Place>) -> bool) {
+    /// What a host's driver has counted.
+    pub(crate) fn counters(&self, server_id: &ServerId) -> Option<Counters> {
+        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.hosts.get(server_id).map(|place| place.counters)
+    }
+
+    /// Publishes if the change says that there is anything new. It is given the revision that would be.
+    fn change(&self, change: impl FnOnce(&mut Shown, u64) -> bool) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        if change(&mut shown.hosts) {
-            let rev = self.current.borrow().rev + 1;
+        let rev = self.current.borrow().rev + 1;
+        if change(&mut shown, rev) {
             let hosts = shown.hosts.values();
-            let hosts = hosts.filter_map(|place| place.host.clone()).collect();
+            let hosts = hosts.map(|place| Arc::clone(&place.host)).collect();
             self.current.send_replace(Arc::new(Snapshot { rev, hosts }));
         }
     }

@@ -8,7 +8,7 @@ mod tests;
 
 use serde::Serialize;
 
-use crate::load::LoadError;
+use crate::{host, load::LoadError};
 
 /// How this agent came to be on the screen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
@@ -35,6 +35,22 @@ pub enum Connectivity {
     Connecting,
     /// Nothing is being tried until someone does something.
     Offline,
+}
+
+impl From<&host::State> for Connectivity {
+    /// There is no other connection state than that of the host machine (INV-5, INV-6). A switch of path is no loss.
+    fn from(state: &host::State) -> Self {
+        match state {
+            host::State::Online { .. } => Self::Online,
+            host::State::Booting
+            | host::State::SelectingActiveConnection { .. }
+            | host::State::ConnectingActive { .. }
+            | host::State::Degraded { .. } => Self::Connecting,
+            host::State::NoConnections | host::State::Error { .. } | host::State::Stopped => {
+                Self::Offline
+            }
+        }
+    }
 }
 
 /// What the screen depends on.

@@ -366,6 +366,50 @@ impl Timeline {
         self.window.restart_consumer()
     }
 
+    /// Index of the first item that is held. A consumer that drops older ones drops none of those.
+    pub const fn held_from(&self) -> u64 {
+        self.window.first()
+    }
+
+    /// The consumer has dropped the items before that index, at most those before [`Timeline::held_from`]; it may ask for them
+    /// again.
+    pub fn consumer_dropped_before(&mut self, index: u64) {
+        self.window.consumer_dropped_before(index);
+    }
+
+    /// Keeps only so many of the newest items, and so many bytes of text, while nobody looks at it: enough for a screen that is
+    /// opened again (UX-2). Does nothing while somebody looks.
+    pub fn shrink(&mut self, max_items: usize, max_bytes: usize) {
+        if self.state == State::Idle {
+            self.window.shrink(&TimelineConfig {
+                max_items,
+                max_bytes,
+                ..self.config
+            });
+        }
+    }
+
+    /// Whether older items are being fetched.
+    pub const fn is_loading_older(&self) -> bool {
+        matches!(self.state, State::LoadingOlder { .. })
+    }
+
+    /// Whether what is held is consistent: nothing of it is being fetched again.
+    pub const fn is_exact(&self) -> bool {
+        matches!(self.state, State::Live { .. } | State::LoadingOlder { .. })
+    }
+
+    /// Why older items could not be had, until they are asked for again.
+    pub const fn older_error(&self) -> Option<LoadError> {
+        match self.state {
+            State::Live { older_error } => older_error,
+            State::Idle
+            | State::CatchingUp { .. }
+            | State::LoadingOlder { .. }
+            | State::Failed { .. } => None,
+        }
+    }
+
     /// Whether a load ever succeeded (UX-1).
     pub const fn has_loaded(&self) -> bool {
         self.loaded

@@ -291,6 +291,29 @@ impl Window {
         }
     }
 
+    pub(super) const fn first(&self) -> u64 {
+        self.first
+    }
+
+    /// The consumer has given up what comes before that index. What is held here it must still have.
+    pub(super) fn consumer_dropped_before(&mut self, index: u64) {
+        let oldest = index.min(self.first);
+        if oldest > self.oldest {
+            self.oldest = oldest;
+            self.at_start = false;
+            self.left = self.left.split_off(&oldest);
+        }
+    }
+
+    /// Lets the oldest items go until no more is held than that. There is no consumer.
+    pub(super) fn shrink(&mut self, config: &TimelineConfig) {
+        self.trim(config);
+        self.oldest = self.first;
+        self.at_start = false;
+        self.left.clear();
+        self.items.shrink_to_fit();
+    }
+
     pub(super) fn restart_consumer(&mut self) -> Vec<Arc<TimelineItem>> {
         self.oldest = self.first;
         self.at_start = false;

@@ -3,6 +3,7 @@
 use bowline_machines::{
     Moment, Path, directory,
     host::{self, ConnectionId},
+    optimistic,
 };
 
 use super::{HostCommand, driver::Driver, queries::Query};
@@ -40,7 +41,19 @@ impl Driver {
                 self.queries.push(Query::new(now, method, params, reply));
             }
             HostCommand::OpenTimeline { agent_id, reply } => {
-                let _ = reply.send(self.timelines.follow(now, &agent_id));
+                let view = self.timelines.follow(now, &agent_id, &self.optimistic);
+                // Whoever asked may have stopped waiting; the next sweep ends it then.
+                let _ = reply.send(view);
+            }
+            HostCommand::OpenScreen { target, publisher } => {
+                self.open_screen(now, target, publisher);
+            }
+            HostCommand::LoadOlder(agent_id) => {
+                self.timelines.load_older(now, &agent_id, &self.optimistic);
+            }
+            HostCommand::Dismiss(intent_id) => {
+                self.optimistic
+                    .handle(optimistic::Input::Dismiss { intent_id });
             }
         }
     }

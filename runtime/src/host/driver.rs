@@ -6,6 +6,7 @@ use bowline_machines::{
     Moment,
     directory::Directory,
     host::{self, HostRuntimeManager},
+    optimistic::Optimistic,
 };
 use bowline_protocol::{IntentId, PublicKey};
 use tokio::{
@@ -14,8 +15,8 @@ use tokio::{
 };
 
 use super::{
-    HostCommand, HostContext, clients::Clients, events::HostEvent, queries::Queries,
-    session::SessionMirror, timelines::Timelines,
+    HostCommand, HostContext, clients::Clients, events::HostEvent, publish::Creations,
+    queries::Queries, screens::Screens, session::SessionMirror, timelines::Timelines,
 };
 use crate::{
     client::{ClientEvent, Cursor, DaemonClient},
@@ -26,6 +27,7 @@ use crate::{
     registry::HostRecord,
     settings::{COMMANDS_PER_TURN, HOST_QUEUE},
     snapshot::{Counters, Publisher},
+    timeline::TimelineView,
     transport::Address,
 };
 
@@ -57,6 +59,14 @@ pub(super) struct Driver {
     pub(super) cursor: Cursor,
     pub(super) directory: Directory,
     pub(super) timelines: Timelines,
+    pub(super) screens: Screens,
+    pub(super) optimistic: Optimistic,
+    /// What was shown of the creations, as of `Optimistic::rev`.
+    pub(super) creations: Creations,
+    /// The newest revision of a view or screen.
+    pub(super) rev: u64,
+    /// The timeline of an agent that is not there.
+    pub(super) nothing: Arc<TimelineView>,
     pub(super) queue: Queue,
     pub(super) outbox: Arc<Outbox>,
     pub(super) outcomes: HashMap<IntentId, oneshot::Sender<Outcome>>,
@@ -86,7 +96,11 @@ impl Driver {
     ) -> Self {
         let (inbox_sender, inbox) = mpsc::channel(HOST_QUEUE);
         let mut queue = Queue::default();
-        kept.into_iter().for_each(|record| queue.push(record));
+        let mut optimistic = Optimistic::new();
+        for record in kept {
+            super::optimistic::queued(&mut optimistic, &record);
+            queue.push(record);
+        }
         let config = host::HostConfig {
             jitter_seed: context.seed,
             ..context.settings.host
@@ -103,6 +117,11 @@ impl Driver {
             cursor: Cursor::default(),
             directory: Directory::new(),
             timelines: Timelines::default(),
+            screens: Screens::default(),
+            optimistic,
+            creations: Creations::default(),
+            rev: 0,
+            nothing: Arc::default(),
             queue,
             outbox,
             outcomes: HashMap::new(),
@@ -212,16 +231,18 @@ impl Driver {
         {
             self.directory.handle_timeout(now);
         }
-        self.timelines.handle_timeout(now);
+        self.timelines.handle_timeout(now, &self.optimistic);
         if self.sweep_at <= now {
             self.sweep_at = now + SWEEP;
-            self.timelines.sweep(now);
+            self.close_screens();
+            self.timelines.sweep(now, &mut self.optimistic);
             self.expire_intents();
         }
     }
 
     /// After every input: effects, acknowledgements, intents, then the snapshot.
     fn settle(&mut self, now: Moment) {
+        self.follow_screens(now);
         self.execute();
         if let Some(cursor) = self.session.poll_ack(now)
             && let Some(client) = self.online()
@@ -256,6 +277,7 @@ impl Driver {
         }
         // Followers and those who ask have nobody to wait for.
         self.timelines = Timelines::default();
+        self.screens = Screens::default();
         self.commands.close();
         while self.commands.try_recv().is_ok() {}
         self.publish();

@@ -117,7 +117,8 @@ impl Driver {
                     Ok(page) => timeline::Input::Loaded { generation, page },
                     Err(error) => timeline::Input::LoadFailed { generation, error },
                 };
-                self.timelines.handle(now, &agent_id, input);
+                self.timelines
+                    .handle(now, &agent_id, input, &self.optimistic);
             }
             HostEvent::Answered { id, answer } => self.on_answer(now, id, answer),
             HostEvent::NotAsked(query) => self.queries.push(query),
@@ -205,15 +206,21 @@ impl Driver {
     fn tell_attached(&mut self, now: Moment, session: SessionState) {
         self.directory
             .handle(now, directory::Input::Attached { session });
-        self.timelines
-            .handle_all(now, &timeline::Input::Attached { session });
+        self.timelines.handle_all(
+            now,
+            &timeline::Input::Attached { session },
+            &self.optimistic,
+        );
     }
 
     fn on_lost(&mut self, now: Moment, reason: Reason) {
         self.directory
             .handle(now, directory::Input::Disconnected { reason });
-        self.timelines
-            .handle_all(now, &timeline::Input::Disconnected { reason });
+        self.timelines.handle_all(
+            now,
+            &timeline::Input::Disconnected { reason },
+            &self.optimistic,
+        );
     }
 
     fn on_session_events(&mut self, now: Moment, generation: Generation, events: Vec<Sequenced>) {
@@ -261,8 +268,9 @@ impl Driver {
             }
             SessionEvent::TimelineAppended { agent_id, item } => {
                 let happened = Happened::Appended(item);
+                let input = timeline::Input::Event { seq, happened };
                 self.timelines
-                    .handle(now, &agent_id, timeline::Input::Event { seq, happened });
+                    .handle(now, &agent_id, input, &self.optimistic);
             }
             SessionEvent::TimelineDelta {
                 agent_id,
@@ -275,8 +283,9 @@ impl Driver {
                     index,
                     text,
                 };
+                let input = timeline::Input::Event { seq, happened };
                 self.timelines
-                    .handle(now, &agent_id, timeline::Input::Event { seq, happened });
+                    .handle(now, &agent_id, input, &self.optimistic);
             }
             // The question itself is an item of the timeline; the directory's row says that one waits.
             SessionEvent::PermissionRequested { .. } | SessionEvent::Unknown => {}

@@ -4,7 +4,7 @@ use bowline_machines::Moment;
 use bowline_protocol::IntentId;
 use tokio::time::timeout;
 
-use super::{driver::Driver, events::HostEvent};
+use super::{driver::Driver, events::HostEvent, optimistic};
 use crate::{
     clock::unix_millis,
     error::CallError,
@@ -21,6 +21,7 @@ impl Driver {
             return;
         }
         for Submission { record, outcome } in submitted {
+            optimistic::queued(&mut self.optimistic, &record);
             self.outcomes.insert(record.id, outcome);
             self.queue.push(record);
         }
@@ -71,6 +72,7 @@ impl Driver {
     /// An intent has its outcome: it is forgotten on disk, told to its sender, and shown.
     fn conclude(&mut self, id: IntentId, outcome: Outcome) {
         self.outbox.done(id, || self.queue.records());
+        optimistic::concluded(&mut self.optimistic, id, &outcome);
         let skip = (self.recent.len() + 1).saturating_sub(RECENT_OUTCOMES);
         let kept = self.recent.iter().skip(skip).cloned();
         self.recent = kept.chain([(id, outcome.clone())]).collect();

@@ -6,17 +6,20 @@ mod commands;
 mod driver;
 mod effects;
 mod events;
+mod follow;
 mod intents;
 mod loads;
+mod optimistic;
 mod probe;
 mod publish;
 mod queries;
+mod screens;
 mod session;
 mod timelines;
 
 use std::sync::Arc;
 
-use bowline_protocol::{AgentId, handshake::ClientInfo};
+use bowline_protocol::{AgentId, IntentId, handshake::ClientInfo};
 use serde_json::value::RawValue;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -29,8 +32,9 @@ use crate::{
     outbox::{Outbox, Record},
     profile::Profile,
     registry::HostRecord,
+    screen::{ScreenError, ScreenPublisher, ScreenSubscription, ScreenTarget},
     settings::{HOST_QUEUE, REQUEST_TIMEOUT, RuntimeSettings},
-    snapshot::SnapshotHub,
+    snapshot::{HostSnapshot, SnapshotHub},
     storage::Storage,
     timeline::{TimelineError, TimelineStream, TimelineView},
     transport::{Address, Connector},
@@ -65,6 +69,15 @@ pub(crate) enum HostCommand {
         params: Box<RawValue>,
         reply: oneshot::Sender<Result<Box<RawValue>, CallError>>,
     },
+    /// Open a screen.
+    OpenScreen {
+        target: ScreenTarget,
+        publisher: ScreenPublisher,
+    },
+    /// Fetch older items of an agent's timeline.
+    LoadOlder(AgentId),
+    /// The user has seen that an intent failed.
+    Dismiss(IntentId),
     /// Follow an agent's timeline.
     OpenTimeline {
         agent_id: AgentId,
@@ -88,7 +101,9 @@ impl Host {
         let name = format!("outbox-{}", record.server_id);
         let (outbox, kept) = Outbox::open(context.storage.as_ref(), &name)?;
         let outbox = Arc::new(outbox);
-        let publisher = context.hub.register(&record.server_id);
+        let publisher = context
+            .hub
+            .register(HostSnapshot::of_record(&record, kept.len()));
         let (commands, commands_in) = mpsc::channel(HOST_QUEUE);
         let (stop, stop_in) = watch::channel(None);
         let (stopped_out, stopped) = watch::channel(false);
@@ -172,6 +187,19 @@ impl Host {
             .map_err(|_| TimelineError::UnknownHost)?;
         let view = answer.await.map_err(|_| TimelineError::UnknownHost)??;
         Ok(TimelineStream::new(self.clone(), agent_id, view))
+    }
+
+    /// Opens a screen; its first snapshot comes with the driver's next turn.
+    pub(crate) fn screen(&self, target: ScreenTarget) -> Result<ScreenSubscription, ScreenError> {
+        let (subscription, publisher) = ScreenSubscription::new();
+        let command = HostCommand::OpenScreen { target, publisher };
+        self.commands
+            .try_send(command)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => ScreenError::Busy,
+                mpsc::error::TrySendError::Closed(_) => ScreenError::Gone,
+            })?;
+        Ok(subscription)
     }
 
     /// Ends the driver; with `forget` its intents are dropped as well.

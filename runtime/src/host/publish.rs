@@ -1,5 +1,8 @@
 //! What a host looks like from outside: one snapshot a turn, made of the machines' state alone (INV-14).
 
+use std::sync::Arc;
+
+use bowline_machines::optimistic::{FailedAgent, PendingAgent};
 use bowline_protocol::Reason;
 
 use super::driver::Driver;
@@ -8,9 +11,19 @@ use crate::{
     snapshot::{Counters, DirectoryView, ErrorView, HostSnapshot, IntentsView, ProbeView},
 };
 
+/// The creations as they were last shown: the same values while nothing changes.
+#[derive(Clone, Default)]
+pub(super) struct Creations {
+    rev: Option<u64>,
+    creating: Arc<[Arc<PendingAgent>]>,
+    failed: Arc<[Arc<FailedAgent>]>,
+}
+
 impl Driver {
     pub(super) fn publish(&mut self) {
-        self.timelines.publish();
+        self.settle_creations();
+        self.timelines.publish(&mut self.optimistic, &mut self.rev);
+        self.publish_screens();
         let active = self.machine.active();
         let address = active
             .and_then(|(connection, _, _)| self.address(connection))
@@ -29,10 +42,26 @@ impl Driver {
                 })
             })
             .collect();
+        let connection = active.map(|(connection, ..)| connection);
+        let measured = self.machine.probes().iter();
+        let mut measured = measured.filter(|(of, _)| Some(**of) == connection);
+        let rtt_ms = measured
+            .find_map(|(_, result)| result.rtt)
+            .map(|rtt| rtt.as_secs_f64() * 1_000.0);
         let last_error = self
             .machine
             .last_error()
             .map(|reason| self.describe(reason));
+        if self.creations.rev != Some(self.optimistic.rev()) {
+            self.creations = Creations {
+                rev: Some(self.optimistic.rev()),
+                creating: self.optimistic.creating(),
+                failed: self.optimistic.failed_creations(),
+            };
+        }
+        let Creations {
+            creating, failed, ..
+        } = self.creations.clone();
         let counters = Counters {
             last_seq: self.session.last_seq(),
             switches_failed: self.machine.switches_failed(),
@@ -45,8 +74,13 @@ impl Driver {
         let directory = DirectoryView {
             state: self.directory.state().name(),
             agents: self.directory.snapshot().agents,
+            creating,
+            failed,
+            error: self.directory.error(),
+            truncated: self.directory.is_truncated(),
         };
         let host = HostSnapshot {
+            rev: 0,
             server_id: self.record.server_id.clone(),
             name: self.record.name.clone(),
             state: self.machine.state().name(),
@@ -55,18 +89,18 @@ impl Driver {
             generation: self.machine.generation().get(),
             last_error,
             probes,
+            rtt_ms,
             directory,
             intents: IntentsView {
                 pending: self.queue.len(),
                 recent: self.recent.clone(),
             },
-            counters,
         };
-        self.context.hub.publish(self.publisher, host);
+        self.context.hub.publish(self.publisher, host, counters);
     }
 
     /// The machine's reason, with the words of the failure that it came from where those are known.
-    fn describe(&self, reason: Reason) -> ErrorView {
+    pub(super) fn describe(&self, reason: Reason) -> ErrorView {
         let words = self
             .last_failure
             .as_ref()

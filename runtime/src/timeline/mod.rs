@@ -1,9 +1,13 @@
 //! Following one agent's timeline: each item and each byte of its text once and in order, whatever happens to
 //! connections in between (BX-2).
 
+mod list;
 mod position;
+mod view;
 
+pub use list::ItemList;
 pub use position::TimelinePosition;
+pub use view::{ListChange, Older, TimelineDiff, TimelineView};
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -21,26 +25,6 @@ use crate::{
     host::Host,
     settings::{FOLLOWER_RETRY, HISTORY_PAGE},
 };
-
-/// What is known of a timeline, as of one moment. The newest one replaces all before it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TimelineView {
-    /// The newest items, in order of index, without gaps; bounded.
-    pub items: Vec<Arc<TimelineItem>>,
-    /// Whether a load ever succeeded.
-    pub loaded: bool,
-    /// Whether it is being brought up to date.
-    pub catching_up: bool,
-    /// Whether the daemon has items before these.
-    pub has_older: bool,
-    /// Items before this index are complete: no text of theirs grows any more.
-    pub complete_to: u64,
-    /// How often the daemon turned out to have another timeline under this name than the one shown: its store was
-    /// replaced.
-    pub replaced: u64,
-    /// Why it is not up to date.
-    pub error: Option<LoadError>,
-}
 
 /// The next thing that happened to a timeline.
 #[derive(Clone, Debug, PartialEq)]
@@ -202,7 +186,7 @@ impl TimelineStream {
         }
     }
 
-    fn take(&mut self, items: &[Arc<TimelineItem>], complete_to: u64) {
+    fn take(&mut self, items: &ItemList, complete_to: u64) {
         self.planned.take(items, complete_to, &mut self.ready);
         self.is_anchored |= !self.ready.is_empty();
     }
@@ -259,7 +243,7 @@ impl TimelineStream {
         // What the view has is newer there.
         let items = page.items.into_iter();
         let items = items.filter(|item| item.index < first).map(Arc::new);
-        let items: Vec<_> = items.collect();
+        let items: ItemList = items.collect();
         if self.unchecked.is_some() {
             self.unchecked = items.last().map(|item| item.index + 1);
         }

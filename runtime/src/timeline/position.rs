@@ -5,10 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use bowline_protocol::TimelineItem;
 use serde::{Deserialize, Serialize};
 
-use super::TimelineUpdate;
+use super::{ItemList, TimelineUpdate};
 use crate::settings::GROWING_ITEMS;
 
 /// How much of a timeline a follower was given.
@@ -32,7 +31,7 @@ impl TimelinePosition {
     /// before `complete_to` grow no more.
     pub(super) fn take(
         &mut self,
-        items: &[Arc<TimelineItem>],
+        items: &ItemList,
         complete_to: u64,
         ready: &mut VecDeque<TimelineUpdate>,
     ) {
@@ -44,8 +43,7 @@ impl TimelinePosition {
         // Nothing before the first that may have grown is new.
         let grown = self.given.range(first..).next().map(|(index, _)| *index);
         let from = grown.map_or(next, |grown| grown.min(next));
-        let skip = usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX);
-        for item in items.iter().skip(skip) {
+        for item in items.iter_from(from) {
             if Some(item.index) == self.next {
                 ready.push_back(TimelineUpdate::Item(Arc::clone(item)));
                 self.next = Some(item.index + 1);
@@ -90,13 +88,10 @@ impl TimelinePosition {
     }
 
     /// Whether an item has less text than was given out, or other text.
-    pub(super) fn contradicts(&self, items: &[Arc<TimelineItem>]) -> bool {
-        let Some(first) = items.first().map(|item| item.index) else {
-            return false;
-        };
-        self.given.range(first..).any(|(index, given)| {
-            let place = usize::try_from(index - first).ok();
-            let item = place.and_then(|place| items.get(place));
+    pub(super) fn contradicts(&self, items: &ItemList) -> bool {
+        let shown = self.given.range(items.first_index()..);
+        shown.into_iter().any(|(index, given)| {
+            let item = items.get(*index);
             item.is_some_and(|item| !item.text.is_char_boundary(*given))
         })
     }
@@ -104,7 +99,7 @@ impl TimelinePosition {
 
 #[cfg(test)]
 mod tests {
-    use bowline_protocol::{ItemId, ItemKind};
+    use bowline_protocol::{ItemId, ItemKind, TimelineItem};
 
     use super::*;
 
@@ -124,7 +119,8 @@ mod tests {
         let mut shown = BTreeMap::<u64, String>::new();
         let mut ready = VecDeque::new();
         for view in views {
-            position.take(view, complete_to, &mut ready);
+            let view: ItemList = view.iter().cloned().collect();
+            position.take(&view, complete_to, &mut ready);
             for update in ready.drain(..) {
                 match update {
                     TimelineUpdate::Item(item) => {
@@ -188,9 +184,13 @@ mod tests {
     fn a_position_tells_a_timeline_that_is_not_the_one_it_is_of() {
         let mut position = TimelinePosition::default();
         follow(&mut position, &[&[item(3, "abc")]], 0);
-        assert!(!position.contradicts(&[item(3, "abcd")]));
-        assert!(position.contradicts(&[item(3, "ab")]));
-        assert!(position.contradicts(&[item(2, ""), item(3, "ab")]));
-        assert!(!position.contradicts(&[item(4, "")]));
+        let contradicts = |items: &[Arc<TimelineItem>]| {
+            let items: ItemList = items.iter().cloned().collect();
+            position.contradicts(&items)
+        };
+        assert!(!contradicts(&[item(3, "abcd")]));
+        assert!(contradicts(&[item(3, "ab")]));
+        assert!(contradicts(&[item(2, ""), item(3, "ab")]));
+        assert!(!contradicts(&[item(4, "")]));
     }
 }

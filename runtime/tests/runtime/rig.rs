@@ -8,7 +8,7 @@ use bowline_protocol::{
     TimelineItem, TransportKey, offer::PairingToken,
 };
 use bowline_runtime::{
-    HostSnapshot, Runtime, RuntimeSettings, storage::FileStorage, transport::Address,
+    Counters, HostSnapshot, Runtime, RuntimeSettings, storage::FileStorage, transport::Address,
 };
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -107,6 +107,10 @@ impl Rig {
         rig.runtime.pair(&offer).await.unwrap();
         rig.until("online", is_ready).await;
         rig
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.runtime.counters(&server_id()).unwrap()
     }
 
     /// The app is started again.

@@ -155,22 +155,23 @@ async fn watch(runtime: Runtime) -> Result<(), String> {
     loop {
         let host = snapshots.borrow_and_update().hosts.first().cloned();
         if let Some(host) = host {
+            let counters = runtime.counters(&host.server_id).unwrap_or_default();
             let shown = (
                 host.state,
                 host.path,
                 host.generation,
-                host.counters.resumed,
-                host.counters.reset,
+                counters.resumed,
+                counters.reset,
             );
             if last.replace(shown) != Some(shown) {
                 tell(&Told::Host {
                     state: host.state.to_owned(),
                     path: host.path.map(|path| path.as_str().to_owned()),
                     generation: host.generation,
-                    resumed: host.counters.resumed,
-                    reset: host.counters.reset,
-                    repeated: host.counters.events_repeated,
-                    gaps: host.counters.event_gaps,
+                    resumed: counters.resumed,
+                    reset: counters.reset,
+                    repeated: counters.events_repeated,
+                    gaps: counters.event_gaps,
                 })?;
             }
         }

@@ -9,7 +9,7 @@ use std::{
 
 use bowline_protocol::{AgentId, Offer, ServerId, methods::AgentCreated};
 use bowline_runtime::{
-    HostSnapshot, Intent, Outcome, Runtime, RuntimeSettings, Submitted, TimelineStream,
+    Counters, HostSnapshot, Intent, Outcome, Runtime, RuntimeSettings, Submitted, TimelineStream,
     machines::backoff::BackoffConfig,
 };
 use tokio::time::timeout;
@@ -114,6 +114,13 @@ impl Client {
     pub fn host(&self) -> Option<Arc<HostSnapshot>> {
         let snapshot = Arc::clone(&self.runtime.subscribe().borrow());
         self.find(&snapshot)
+    }
+
+    /// What the host's driver has counted.
+    pub fn counters(&self) -> Counters {
+        let server_id = self.server_id().ok();
+        let counters = server_id.and_then(|id| self.runtime.counters(&id));
+        counters.unwrap_or_default()
     }
 
     fn find(&self, snapshot: &bowline_runtime::Snapshot) -> Option<Arc<HostSnapshot>> {

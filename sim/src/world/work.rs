@@ -89,7 +89,7 @@ pub async fn work(work: Work, mut tell: impl FnMut(Progress)) -> Result<(), Worl
     for intent in sent {
         done(intent, FINISH).await?;
     }
-    let last = client
+    client
         .until("nothing pending", FINISH, |host| host.intents.pending == 0)
         .await?;
     client
@@ -99,8 +99,9 @@ pub async fn work(work: Work, mut tell: impl FnMut(Progress)) -> Result<(), Worl
         .await?;
     follower.until_ended(streaming.asked).await?;
     follower.check(&client).await?;
-    if last.counters.event_gaps != 0 {
-        return Err(WorldError::Unexpected(format!("{:?}", last.counters)));
+    let counters = client.counters();
+    if counters.event_gaps != 0 {
+        return Err(WorldError::Unexpected(format!("{counters:?}")));
     }
     let mut end = progress(&client, &follower, work.intents);
     end.finished = true;
@@ -132,10 +133,8 @@ impl Streaming {
 }
 
 fn progress(client: &Client, follower: &Follower, sent: usize) -> Progress {
-    let (counters, pending) = client
-        .host()
-        .map(|host| (host.counters, host.intents.pending))
-        .unwrap_or_default();
+    let counters = client.counters();
+    let pending = client.host().map_or(0, |host| host.intents.pending);
     Progress {
         sent,
         done: sent.saturating_sub(pending),

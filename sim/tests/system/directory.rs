@@ -47,7 +47,7 @@ async fn ds_rows_survive_an_outage_and_a_failed_refresh() -> Outcome {
     world.healthy();
     let after = world.client.until("ready again", LONG, ready).await?;
     assert_eq!(after.directory.agents, before.directory.agents);
-    assert_eq!(after.counters.reset, 1);
+    assert_eq!(world.client.counters().reset, 1);
     world.done().await
 }
 
@@ -74,7 +74,7 @@ async fn ds_nothing_is_fetched_again_after_a_resume() -> Outcome {
         world
             .client
             .until("resumed", LONG, |host| {
-                host.state == "online" && host.counters.resumed == cut
+                host.state == "online" && world.client.counters().resumed == cut
             })
             .await?;
     }
@@ -200,7 +200,7 @@ async fn inv_14_revisions_grow_with_every_change_and_nothing_is_published_in_vai
     let mut last = Arc::clone(&snapshots.borrow_and_update());
     for cut in 1..=10 {
         world.proxies[0].cut();
-        while last.hosts[0].counters.resumed < cut {
+        while world.client.counters().resumed < cut {
             tokio::time::timeout(LONG, snapshots.changed()).await??;
             let next = Arc::clone(&snapshots.borrow_and_update());
             assert!(next.rev > last.rev);

@@ -27,8 +27,14 @@ async fn inv_12_dc_a_silently_frozen_path_is_noticed_by_the_heartbeat() -> Outco
         Some(Reason::HeartbeatTimeout)
     );
     world.proxies[0].thaw();
-    let host = world.client.online().await?;
-    assert_eq!((host.counters.resumed, host.counters.reset), (1, 1));
+    world.client.online().await?;
+    assert_eq!(
+        (
+            world.client.counters().resumed,
+            world.client.counters().reset
+        ),
+        (1, 1)
+    );
     world.done().await
 }
 
@@ -98,13 +104,13 @@ async fn lesson_3_after_a_network_change_a_dead_path_is_found_within_seconds() -
     // Half-open: both ends believe in a connection that nothing passes.
     world.proxies[0].blackhole();
     world.client.runtime().network_changed();
-    let host = world
+    world
         .client
         .until("a new connection", LONG, |host| {
-            host.state == "online" && host.counters.resumed == 1
+            host.state == "online" && world.client.counters().resumed == 1
         })
         .await?;
-    assert_eq!(host.counters.event_gaps, 0);
+    assert_eq!(world.client.counters().event_gaps, 0);
     world.done().await
 }
 
@@ -117,7 +123,7 @@ async fn lesson_3_the_foreground_checks_at_once() -> Outcome {
     world
         .client
         .until("a new connection", LONG, |host| {
-            host.state == "online" && host.counters.resumed == 1
+            host.state == "online" && world.client.counters().resumed == 1
         })
         .await?;
     world.done().await

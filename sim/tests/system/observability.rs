@@ -65,7 +65,7 @@ async fn live(world: &mut World) -> Outcome {
     world.client.runtime().select_path(&server, Some(address));
     world
         .client
-        .until("switched", LONG, |host| host.counters.switches == 1)
+        .until("switched", LONG, |_| world.client.counters().switches == 1)
         .await?;
     world.client.runtime().refresh();
     world.offline();

@@ -28,16 +28,17 @@ async fn bx_4_a_killed_daemon_comes_back_with_session_subscriptions_and_cursor()
             .until("the loss shows", LONG, |host| host.state != "online")
             .await?;
         world.start_daemon().await?;
-        let host = world
+        world
             .client
             .until("attached again", LONG, |host| {
-                host.state == "online" && host.counters.resumed >= kill
+                host.state == "online" && world.client.counters().resumed >= kill
             })
             .await?;
         assert_eq!(
-            host.counters.reset, 1,
+            world.client.counters().reset,
+            1,
             "resumed, not reset: {:?}",
-            host.counters
+            world.client.counters()
         );
         follower.until_ended(kill as usize).await?;
         // The subscription is the session's and survived: this prompt's output arrives without asking again.
@@ -79,7 +80,7 @@ async fn bx_4_a_killed_daemon_comes_back_with_session_subscriptions_and_cursor()
     for field in ["externalSessionKey", "epoch", "createdAt"] {
         assert_eq!(after[0][field], before[0][field], "{field}");
     }
-    assert_eq!(world.client.online().await?.counters.event_gaps, 0);
+    assert_eq!(world.client.counters().event_gaps, 0);
     world.done().await
 }
 
@@ -168,11 +169,11 @@ async fn sv_2_after_the_grace_a_reset_is_explicit_and_everything_is_exact_again(
         .await?;
     let made = other.agent("append", &world.work(), None).await?;
     world.healthy();
-    let host = world
+    world
         .client
-        .until("reset", LONG, |host| host.counters.reset == 2)
+        .until("reset", LONG, |_| world.client.counters().reset == 2)
         .await?;
-    assert_eq!(host.counters.resumed, 0);
+    assert_eq!(world.client.counters().resumed, 0);
     world
         .client
         .until("the directory is complete", LONG, |host| {
@@ -230,7 +231,7 @@ async fn sv_2_more_events_than_the_replay_log_holds_reset_and_everything_is_exac
     world.healthy();
     world
         .client
-        .until("reset", LONG, |host| host.counters.reset == 2)
+        .until("reset", LONG, |_| world.client.counters().reset == 2)
         .await?;
     follower.until_ended(3).await?;
     follower.check(&world.client).await?;
@@ -363,18 +364,20 @@ async fn lesson_12_a_replay_as_large_as_the_log_is_taken_in_and_nothing_is_dispo
         .find(|session| session["externalSessionKey"] == ours.as_str())
         .unwrap();
     assert!(ours["replayEvents"].as_u64().unwrap() > 500, "{ours}");
-    let before = world.client.host().unwrap().counters.events_applied;
+    let before = world.client.counters().events_applied;
     world.healthy();
-    let host = world
+    world
         .client
-        .until("attached again", LONG, |host| host.counters.resumed == 1)
+        .until("attached again", LONG, |_| {
+            world.client.counters().resumed == 1
+        })
         .await?;
-    assert_eq!(host.counters.reset, 1);
+    assert_eq!(world.client.counters().reset, 1);
     follower.until_ended(2).await?;
     follower.check(&world.client).await?;
-    let host = world.client.online().await?;
-    assert!(host.counters.events_applied > before + 500);
-    assert_eq!(host.counters.event_gaps, 0);
+    world.client.online().await?;
+    assert!(world.client.counters().events_applied > before + 500);
+    assert_eq!(world.client.counters().event_gaps, 0);
     world.done().await
 }
 
@@ -390,7 +393,13 @@ async fn sv_2_a_daemon_that_is_stopped_properly_is_back_soon() -> Outcome {
         .until("the loss shows", LONG, |host| host.state != "online")
         .await?;
     world.start_with(options).await?;
-    let host = world.client.online().await?;
-    assert_eq!((host.counters.resumed, host.counters.reset), (1, 1));
+    world.client.online().await?;
+    assert_eq!(
+        (
+            world.client.counters().resumed,
+            world.client.counters().reset
+        ),
+        (1, 1)
+    );
     world.done().await
 }

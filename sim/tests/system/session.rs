@@ -33,7 +33,9 @@ async fn inv_1_inv_2_one_session_over_reconnects_and_client_restarts() -> Outcom
         world.proxies[0].cut();
         world
             .client
-            .until("attached again", LONG, |host| host.counters.resumed >= cut)
+            .until("attached again", LONG, |_| {
+                world.client.counters().resumed >= cut
+            })
             .await?;
     }
     let after = world.sessions().await?;
@@ -83,7 +85,10 @@ async fn inv_3_several_connections_of_one_session_at_once() -> Outcome {
     })
     .await?;
     let host = world.client.online().await?;
-    assert_eq!((host.generation, host.counters.resumed), (generation, 0));
+    assert_eq!(
+        (host.generation, world.client.counters().resumed),
+        (generation, 0)
+    );
     world.done().await
 }
 
@@ -179,7 +184,7 @@ async fn hr_inv_6_a_host_in_trouble_is_no_trouble_for_another() -> Outcome {
     let (ours, theirs) = states();
     assert_eq!(ours, Some("online"));
     assert_ne!(theirs, Some("online"));
-    assert_eq!(world.client.host().unwrap().counters.resumed, 0);
+    assert_eq!(world.client.counters().resumed, 0);
     // Forgetting it leaves the other alone.
     assert!(world.client.runtime().forget(&record.server_id)?);
     eventually("forgotten", || async { states() == (Some("online"), None) }).await?;

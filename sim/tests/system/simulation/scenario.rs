@@ -324,10 +324,10 @@ impl Run {
 
     /// What holds at every moment.
     fn hold(&self) -> Checked {
-        if let Some(host) = self.host()
-            && host.counters.event_gaps != 0
+        if let Some(counters) = self.runtime.counters(&server_id())
+            && counters.event_gaps != 0
         {
-            return Err(format!("events were missed: {host:?}"));
+            return Err(format!("events were missed: {counters:?}"));
         }
         let twice = self.daemon.model(|model| {
             let mut runs = model.runs.iter();
