@@ -78,14 +78,14 @@ async fn lesson_20_a_thousand_requests_of_the_program_and_a_clean_end() {
 /// allocation a request would be a hundred times as much.
 #[cfg(target_os = "linux")]
 const LEFT_BEHIND: u64 = 256 * 1024;
+/// The same with the address sanitizer, which surrounds what is allocated and keeps what was freed for a while. A leak of
+/// one allocation a request would still be more.
+#[cfg(target_os = "linux")]
+const LEFT_BEHIND_INSTRUMENTED: u64 = 4 << 20;
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn lesson_20_memory_is_flat_after_a_hundred_thousand_requests() {
-    if is_instrumented() {
-        eprintln!("skipped: the memory of an instrumented program says nothing");
-        return;
-    }
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start(dir.path());
     let resident = || {
@@ -109,8 +109,10 @@ async fn lesson_20_memory_is_flat_after_a_hundred_thousand_requests() {
     }
     let after = resident();
     println!("resident memory: {before} bytes, after 100,000 requests {after}");
-    assert!(
-        after <= before + LEFT_BEHIND,
-        "from {before} to {after} bytes"
-    );
+    let most = if is_instrumented() {
+        LEFT_BEHIND_INSTRUMENTED
+    } else {
+        LEFT_BEHIND
+    };
+    assert!(after <= before + most, "from {before} to {after} bytes");
 }
