@@ -31,6 +31,7 @@ mod local_bounds;
 mod local_foreign;
 mod local_malformed;
 mod local_pool;
+#[cfg(unix)]
 mod local_process;
 mod local_requests;
 mod local_socket;

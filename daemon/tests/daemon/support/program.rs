@@ -3,8 +3,8 @@
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
-    path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Output, Stdio},
+    path::Path,
+    process::{Child, Command, Output, Stdio},
 };
 
 use serde_json::Value;
@@ -12,6 +12,7 @@ use serde_json::Value;
 /// A command that daemons are started under, such as `valgrind --error-exitcode=9`; for `cargo xtask memory`.
 const WRAPPER: &str = "BOWLINE_TEST_WRAPPER";
 /// Set where daemons were built with a sanitizer.
+#[cfg(target_os = "linux")]
 const INSTRUMENTED: &str = "BOWLINE_TEST_INSTRUMENTED";
 
 /// The program with arguments, in an environment that says nothing to it.
@@ -43,6 +44,7 @@ pub(crate) fn stderr(output: &Output) -> String {
 }
 
 /// Whether daemons run with something that changes what they weigh: their memory is not that of the program alone.
+#[cfg(target_os = "linux")]
 pub(crate) fn is_instrumented() -> bool {
     [WRAPPER, INSTRUMENTED]
         .iter()
@@ -67,6 +69,7 @@ impl Running {
     }
 
     /// A daemon under the wrapper of the environment, if there is one. What the wrapper says is shown.
+    #[cfg(unix)]
     pub(crate) fn start_wrapped(state: &Path) -> Self {
         let Ok(wrapper) = std::env::var(WRAPPER) else {
             return Self::start(state);
@@ -99,13 +102,14 @@ impl Running {
         self.lines[0]["address"].as_str().unwrap().parse().unwrap()
     }
 
-    pub(crate) fn socket(&self) -> PathBuf {
+    #[cfg(unix)]
+    pub(crate) fn socket(&self) -> std::path::PathBuf {
         self.lines[1]["address"].as_str().unwrap().into()
     }
 
     /// Asks it to end as a system does; waits until it has.
     #[cfg(unix)]
-    pub(crate) fn terminate(mut self) -> ExitStatus {
+    pub(crate) fn terminate(mut self) -> std::process::ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.child.wait().unwrap()
