@@ -20,6 +20,8 @@ pub(super) struct Account {
     pub(super) repeated_items: u64,
     /// Longest time without anything, while the command ran.
     pub(super) longest_gap: Duration,
+    /// The same since the step began.
+    pub(super) step_gap: Duration,
     last: Option<Instant>,
     pub(super) turn_end: Option<(TurnStatus, Option<i32>)>,
 }
@@ -53,6 +55,7 @@ impl Account {
         self.received += 1;
         if let Some(last) = self.last.replace(now) {
             self.longest_gap = self.longest_gap.max(now - last);
+            self.step_gap = self.step_gap.max(now - last);
         }
         text
     }
@@ -106,6 +109,18 @@ impl Account {
             .rev()
             .find_map(|line| line.strip_prefix("tick ")?.parse().ok())
             .unwrap_or(0)
+    }
+
+    /// What the command says that it printed, in its last line.
+    pub(super) fn printed(&self) -> Option<u32> {
+        let output = self.output();
+        let last = output.lines().last()?;
+        last.strip_prefix("printed ")?.parse().ok()
+    }
+
+    /// Begins a step: its gaps are its own.
+    pub(super) fn begin_step(&mut self) {
+        self.step_gap = Duration::ZERO;
     }
 
     /// Starts a new stretch of time: what comes next is not late.

@@ -88,7 +88,8 @@ fn tell(told: &Told) -> Result<(), String> {
 /// # Errors
 /// For people.
 pub async fn follow(args: Follow) -> Result<(), String> {
-    let settings = RuntimeSettings::new("bowline-demo", env!("CARGO_PKG_VERSION"));
+    let mut settings = RuntimeSettings::new("bowline-demo", env!("CARGO_PKG_VERSION"));
+    settings.host.probe_interval = super::paths::PROBE_INTERVAL;
     let runtime = Runtime::open(&args.state_dir, settings).map_err(|error| error.to_string())?;
     let host = ServerId::from_str(&args.host).map_err(|error| error.to_string())?;
     let watching = tokio::spawn(watch(runtime.clone()));

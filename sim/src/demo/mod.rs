@@ -1,9 +1,11 @@
 //! The story of `cargo xtask demo`: a real command on a real daemon, streamed to a client, while the connection
-//! is cut, the client is restarted and the daemon is killed, with nothing lost and nothing repeated.
+//! is cut, the client is restarted, the direct path and a relay are broken in turn, and the daemon is killed, with nothing
+//! lost and nothing repeated.
 
 mod account;
 mod client;
 pub mod follow;
+mod paths;
 mod screen;
 
 use std::{
@@ -16,16 +18,20 @@ use bowline_protocol::{AgentId, Offer, model::TurnStatus};
 use serde::Serialize;
 use tokio::process::Command;
 
+pub use self::paths::Step;
 use self::{account::Account, client::Client, follow::Told, screen::Screen};
 use crate::{
     Proxy,
-    world::{DaemonOptions, DaemonProcess, WorldError, program},
+    world::{DaemonOptions, DaemonProcess, RelayOptions, RelayProcess, WorldError, program},
 };
 
 /// Lines the long command prints, 40 a second.
 const TICKS: u32 = 240;
 /// How the command prints them.
 const COMMAND: &str = "i=1; while [ $i -le 240 ]; do echo tick $i; i=$((i+1)); sleep 0.025; done";
+
+/// Every so many of these lines one is shown.
+const STRIDE: u32 = 20;
 
 /// How to play.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +62,8 @@ pub struct Report {
     pub daemon_ready_ms: u128,
     /// From the daemon's second start to the client being attached again, in milliseconds.
     pub reattached_ms: u128,
+    /// How each step of the act with two paths went.
+    pub steps: Vec<Step>,
     /// What did not hold, for people.
     pub failures: Vec<String>,
 }
@@ -63,10 +71,29 @@ pub struct Report {
 /// Everything on the stage.
 struct Stage {
     screen: Screen,
+    /// The network between the client and the daemon's own address.
     proxy: Proxy,
+    folder: PathBuf,
     client_dir: PathBuf,
     host: String,
+    connection: Connection,
+    /// Every so many lines of output one is shown.
+    stride: u32,
     report: Report,
+}
+
+/// What the client told last of its connection.
+#[derive(Debug, Default)]
+struct Connection {
+    state: String,
+    path: Option<String>,
+    generation: u64,
+}
+
+impl Connection {
+    fn is_on(&self, path: &str) -> bool {
+        self.state == "online" && self.path.as_deref() == Some(path)
+    }
 }
 
 /// Plays the story.
@@ -78,6 +105,14 @@ pub async fn play(options: Options) -> Result<Report, WorldError> {
     let (daemon_dir, client_dir) = (folder.path().join("daemon"), folder.path().join("client"));
     let screen = Screen::new(options.json);
 
+    screen.step("A relay starts, for clients that cannot dial the daemon");
+    let relay = RelayProcess::start(RelayOptions {
+        log: "error".to_owned(),
+        ..RelayOptions::default()
+    })
+    .await?;
+    screen.good(&format!("listening on {}", relay.url()));
+
     screen.step("A daemon starts on this machine");
     let mut proxy_target = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
     let proxy = Proxy::start(proxy_target)
@@ -86,6 +121,7 @@ pub async fn play(options: Options) -> Result<Report, WorldError> {
     let daemon = DaemonProcess::start(DaemonOptions {
         advertise: vec![proxy.addr().to_string()],
         log: "error".to_owned(),
+        args: vec!["--relay".to_owned(), relay.url()],
         ..DaemonOptions::new(&daemon_dir)
     })
     .await?;
@@ -100,6 +136,8 @@ pub async fn play(options: Options) -> Result<Report, WorldError> {
         "between it and its clients: a network on {} that we can break",
         proxy.addr()
     ));
+    daemon.registered().await?;
+    screen.good("it proved to the relay who it is, and is registered there");
 
     screen.step("A client pairs with it, once");
     let offer = daemon.offer().await?;
@@ -111,6 +149,11 @@ pub async fn play(options: Options) -> Result<Report, WorldError> {
         "paired with {}; the link is used up now",
         parsed.server_id
     ));
+    screen.note(&format!(
+        "two paths are known: direct {}, relay {}",
+        parsed.direct.join(", "),
+        parsed.relays.join(", ")
+    ));
 
     let report = Report {
         daemon_ready_ms: ready.as_millis(),
@@ -121,12 +164,16 @@ pub async fn play(options: Options) -> Result<Report, WorldError> {
     let mut stage = Stage {
         screen,
         proxy,
+        folder: folder.path().to_owned(),
         client_dir,
         host,
+        connection: Connection::default(),
+        stride: STRIDE,
         report,
     };
     stage.first_command().await?;
     stage.long_command().await?;
+    let relay = stage.two_paths(&daemon, relay).await?;
     let daemon = stage.killed_daemon(daemon).await?;
     stage.finish();
 
@@ -134,6 +181,7 @@ pub async fn play(options: Options) -> Result<Report, WorldError> {
         keep(&stage, daemon, folder, &daemon_dir).await?;
     } else {
         daemon.stop().await?;
+        relay.stop().await?;
     }
     Ok(stage.report)
 }
@@ -289,33 +337,47 @@ impl Stage {
         account: &mut Account,
         done: impl Fn(&Account) -> bool,
     ) -> Result<(), WorldError> {
-        let mut shown = account.last_tick() / 20;
         while !done(account) {
-            let told = client.next().await?;
-            if let Told::Host {
-                state,
-                path,
-                generation,
-                resumed,
-                gaps,
-                ..
-            } = &told
-            {
-                let path = path.as_deref().unwrap_or("no path");
-                self.screen.state(&format!(
-                    "{state} · {path} · generation {generation} · resumed {resumed}×"
-                ));
-                self.report.resumed += u64::from(*resumed > 0 && state == "online");
-                if *gaps > 0 {
-                    self.fail(format!("{gaps} events were missing before others"));
-                }
+            self.advance(client, account).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the next thing that the client tells.
+    async fn advance(
+        &mut self,
+        client: &mut Client,
+        account: &mut Account,
+    ) -> Result<(), WorldError> {
+        let shown = account.last_tick() / self.stride;
+        let told = client.next().await?;
+        if let Told::Host {
+            state,
+            path,
+            generation,
+            resumed,
+            gaps,
+            ..
+        } = &told
+        {
+            self.connection = Connection {
+                state: state.clone(),
+                path: path.clone(),
+                generation: *generation,
+            };
+            let path = path.as_deref().unwrap_or("no path");
+            self.screen.state(&format!(
+                "{state} · {path} · generation {generation} · resumed {resumed}×"
+            ));
+            self.report.resumed += u64::from(*resumed > 0 && state == "online");
+            if *gaps > 0 {
+                self.fail(format!("{gaps} events were missing before others"));
             }
-            account.note(Instant::now(), told);
-            let tick = account.last_tick();
-            if tick / 20 > shown {
-                shown = tick / 20;
-                self.screen.output(&format!("… tick {tick}"));
-            }
+        }
+        account.note(Instant::now(), told);
+        let tick = account.last_tick();
+        if tick / self.stride > shown {
+            self.screen.output(&format!("… tick {tick}"));
         }
         Ok(())
     }

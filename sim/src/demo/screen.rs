@@ -79,4 +79,34 @@ impl Screen {
         }
         println!();
     }
+
+    /// A table with a head, its cells under each other; the last column is of numbers.
+    pub(super) fn grid<const N: usize>(&self, head: &[String; N], rows: &[[String; N]]) {
+        if self.quiet {
+            return;
+        }
+        let mut widths = [0; N];
+        for row in std::iter::once(head).chain(rows) {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = cell.chars().count().max(*width);
+            }
+        }
+        println!();
+        for (n, row) in std::iter::once(head).chain(rows).enumerate() {
+            let mut line = String::new();
+            for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
+                let pad = " ".repeat(width - cell.chars().count());
+                line += &if at + 1 == N {
+                    format!("  {pad}{cell}")
+                } else {
+                    format!("  {cell}{pad}")
+                };
+            }
+            println!(
+                "{}",
+                self.paint(if n == 0 { "2" } else { "0" }, line.trim_end())
+            );
+        }
+        println!();
+    }
 }
