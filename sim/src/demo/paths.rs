@@ -84,7 +84,18 @@ impl Stage {
             .await?;
         let relay = RelayProcess::start(options).await?;
         let back = Instant::now();
-        daemon.registered().await?;
+        {
+            // Who waits goes on reading, or the wait would show as a gap.
+            let Watching { client, account } = &mut watching;
+            let registered = daemon.registered();
+            tokio::pin!(registered);
+            loop {
+                tokio::select! {
+                    registered = &mut registered => break registered?,
+                    advanced = self.advance(client, account) => advanced?,
+                }
+            }
+        }
         self.screen.good(&format!(
             "started again; the daemon registered by itself after {} ms",
             back.elapsed().as_millis()
@@ -172,12 +183,12 @@ impl Stage {
                 [
                     step.what.to_owned(),
                     step.path.clone(),
-                    format!("generation {}", step.generation),
+                    step.generation.to_string(),
                     format!("{} ms", step.gap_ms),
                 ]
             })
             .collect();
-        let head = ["", "path", "", "longest gap"].map(str::to_owned);
+        let head = ["", "path", "generation", "longest gap"].map(str::to_owned);
         self.screen.grid(&head, &rows);
         self.stride = super::STRIDE;
         Ok(())

@@ -107,6 +107,5 @@ impl Screen {
                 self.paint(if n == 0 { "2" } else { "0" }, line.trim_end())
             );
         }
-        println!();
     }
 }
