@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 //! A real `bowline-relay` process that can be killed and started again on the same port. It keeps no state.
+=======
+//! A real `bowline-relay` process that can be killed and started again on the same port.
+>>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
 
 use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 
@@ -19,8 +23,15 @@ const STOP_DEADLINE: Duration = Duration::from_secs(15);
 /// How to start a relay.
 #[derive(Clone, Debug)]
 pub struct RelayOptions {
+<<<<<<< HEAD
     /// Where it listens; port 0 picks a free one, which later starts keep.
     pub listen: SocketAddr,
+=======
+    /// Where to listen; port 0 picks a free one, which later starts keep.
+    pub listen: SocketAddr,
+    /// Silence after which it asks daemons whether they are there.
+    pub heartbeat: Duration,
+>>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
     /// Log filter.
     pub log: String,
     /// A file that its log is appended to, as JSON; without one it goes to our standard error.
@@ -29,6 +40,7 @@ pub struct RelayOptions {
     pub args: Vec<String>,
 }
 
+<<<<<<< HEAD
 impl Default for RelayOptions {
     /// On a free port of loopback, which is everybody's address there: without limits of how often it may come.
     fn default() -> Self {
@@ -38,10 +50,32 @@ impl Default for RelayOptions {
             log: "warn".to_owned(),
             log_file: None,
             args: unlimited.map(str::to_owned).to_vec(),
+=======
+impl RelayOptions {
+    /// A relay on a free port of loopback, without limits of rate: all of a test comes from one address.
+    pub fn new() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            heartbeat: Duration::from_secs(4),
+            log: "warn".to_owned(),
+            log_file: None,
+            args: ["--registrations-per-minute", "0", "--opens-per-minute", "0"]
+                .map(str::to_owned)
+                .to_vec(),
+>>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
         }
     }
 }
 
+<<<<<<< HEAD
+=======
+impl Default for RelayOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+>>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
 /// A running relay. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct RelayProcess {
@@ -54,7 +88,12 @@ pub struct RelayProcess {
 #[derive(Deserialize)]
 struct Listening {
     event: String,
+<<<<<<< HEAD
     address: SocketAddr,
+=======
+    kind: String,
+    address: String,
+>>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
 }
 
 impl RelayProcess {
@@ -70,8 +109,13 @@ impl RelayProcess {
         let mut stdout = BufReader::new(
             stdout.ok_or_else(|| WorldError::Unexpected("a relay without stdout".into()))?,
         );
+<<<<<<< HEAD
         let listening = timeout(START_DEADLINE, listening(&mut stdout)).await;
         options.listen = listening
+=======
+        options.listen = timeout(START_DEADLINE, listening(&mut stdout))
+            .await
+>>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
             .map_err(|_| WorldError::Unexpected("the relay did not listen in time".into()))??;
         Ok(Self {
             options,
@@ -85,6 +129,14 @@ impl RelayProcess {
         self.options.listen
     }
 
+<<<<<<< HEAD
+    /// What daemons and offers call it.
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.address())
+    }
+
+=======
+>>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
     /// What daemons and offers call it.
     pub fn url(&self) -> String {
         format!("ws://{}", self.address())
@@ -95,7 +147,11 @@ impl RelayProcess {
         self.child.id()
     }
 
+<<<<<<< HEAD
     /// Kills it without warning; the options start it again where it was.
+=======
+    /// Kills it without warning. Starting it again with what this returns takes the same port.
+>>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
     ///
     /// # Errors
     /// When the system refuses.
@@ -107,7 +163,11 @@ impl RelayProcess {
         Ok(self.options.clone())
     }
 
+<<<<<<< HEAD
     /// Asks it to end (SIGTERM), so that it tells its peers, and waits for it; elsewhere than on Unix it is killed.
+=======
+    /// Asks it to end (SIGTERM) and waits for it; elsewhere than on Unix it is killed.
+>>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
     ///
     /// # Errors
     /// When it does not end by itself.
@@ -139,6 +199,13 @@ fn command(options: &RelayOptions) -> Result<Command, WorldError> {
     command
         .arg("run")
         .args(["--listen", &options.listen.to_string()])
+<<<<<<< HEAD
+=======
+        .args([
+            "--heartbeat",
+            &format!("{}ms", options.heartbeat.as_millis()),
+        ])
+>>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
         .args(["--log", &options.log])
         .args(&options.args)
         .stdin(Stdio::null())
@@ -155,7 +222,11 @@ fn command(options: &RelayOptions) -> Result<Command, WorldError> {
     Ok(command)
 }
 
+<<<<<<< HEAD
 /// Reads lines until one says where it listens.
+=======
+/// Reads the `listening` line.
+>>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
 async fn listening(stdout: &mut BufReader<ChildStdout>) -> Result<SocketAddr, WorldError> {
     let mut line = String::new();
     loop {
@@ -169,10 +240,20 @@ async fn listening(stdout: &mut BufReader<ChildStdout>) -> Result<SocketAddr, Wo
                 "the relay ended before it listened".into(),
             ));
         }
+<<<<<<< HEAD
         if let Ok(Listening { event, address }) = serde_json::from_str(&line)
             && event == "listening"
         {
             return Ok(address);
+=======
+        match serde_json::from_str::<Listening>(&line) {
+            Ok(said) if said.event == "listening" && said.kind == "relay" => {
+                return said.address.parse().map_err(|_| {
+                    WorldError::Unexpected(format!("`{}` is no address", said.address))
+                });
+            }
+            Ok(_) | Err(_) => {}
+>>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
         }
     }
 }
