@@ -185,6 +185,8 @@ impl From<StorageError> for CliError {
         let reason = match &error {
             StorageError::Corrupt { .. } => "corrupt_state",
             StorageError::Io { .. } => "io",
+            StorageError::KeyStore { .. } => "key_store",
+            StorageError::Paused => "paused",
         };
         Self::failed(reason, error.to_string())
     }
@@ -195,7 +197,12 @@ impl From<OpenError> for CliError {
         match error {
             OpenError::Storage(error) => error.into(),
             OpenError::Identity(error) => Self::failed("identity_missing", error.to_string()),
-            OpenError::Internal(_) => Self::failed("internal", error.to_string()),
+            OpenError::IdentityMissing { .. } => {
+                Self::failed("identity_missing", error.to_string())
+            }
+            OpenError::NoStorage | OpenError::Internal(_) => {
+                Self::failed("internal", error.to_string())
+            }
         }
     }
 }

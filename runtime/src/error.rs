@@ -13,6 +13,18 @@ pub enum OpenError {
     /// An identity could not be made.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// There are known hosts and no identity that they know: it was lost. None is made in its place (INV-9).
+    #[error(
+        "there are known hosts but no identity; restore {path} from a backup, or move the hosts' file away to start anew",
+        path = path.display()
+    )]
+    IdentityMissing {
+        /// Where it should be.
+        path: std::path::PathBuf,
+    },
+    /// The configuration names neither a folder nor a key store.
+    #[error("no place to keep state: give a storage folder or a key store")]
+    NoStorage,
     /// A defect, of the caller perhaps.
     #[error("internal error: {0}")]
     Internal(String),

@@ -8,6 +8,7 @@
 
 pub mod client;
 mod clock;
+mod config;
 mod directory;
 mod error;
 mod host;
@@ -30,6 +31,7 @@ pub mod transport;
 pub use bowline_machines as machines;
 pub use bowline_protocol as protocol;
 
+pub use config::RuntimeConfig;
 pub use directory::{
     DirectoryRow, DirectorySubscription, HostDirectory, MergedDirectory, RowAgent,
 };

@@ -57,6 +57,19 @@ impl Profile {
         Ok(profile)
     }
 
+    /// Checks that there is a profile.
+    ///
+    /// # Errors
+    /// [`OpenError::IdentityMissing`] when there is none.
+    pub(crate) fn require(storage: &dyn Storage) -> Result<(), OpenError> {
+        match storage.read(FILE)? {
+            Some(_) => Ok(()),
+            None => Err(OpenError::IdentityMissing {
+                path: storage.location(FILE),
+            }),
+        }
+    }
+
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let stored: Stored = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if stored.version != 1 {

@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     client::{Cursor, Dialer, to_raw},
     clock::unix_millis,
+    config::RuntimeConfig,
     directory::DirectorySubscription,
     error::{CallError, Failure, IntentError, OpenError, PairError},
     host::{Host, HostCommand, HostContext},
@@ -25,7 +26,7 @@ use crate::{
     screen::{ScreenError, ScreenSubscription, ScreenTarget},
     settings::RuntimeSettings,
     snapshot::{Counters, Snapshot, SnapshotHub},
-    storage::{FileStorage, Storage},
+    storage::{FileStorage, Storage, StorageError},
     timeline::{TimelineError, TimelineStream},
     transport::{Address, Connector, Target, WebSocketConnector, link::Credentials},
 };
@@ -47,6 +48,8 @@ struct Hosts {
     known: BTreeMap<ServerId, Host>,
     /// Nothing begins any more.
     closed: bool,
+    /// Nothing is written until it is resumed.
+    paused: bool,
 }
 
 /// An intent on its way.
@@ -66,6 +69,18 @@ impl Submitted {
 }
 
 impl Runtime {
+    /// Creates a runtime for an app. Must be called within a tokio runtime, on which the drivers then run. The hosts as they
+    /// are known from the disk are in the first snapshot, which is there when this returns.
+    ///
+    /// # Errors
+    /// [`OpenError`] names the file or entry and says what to do; a missing or corrupt identity is never replaced (INV-9).
+    pub fn create(config: &RuntimeConfig) -> Result<Self, OpenError> {
+        let settings = config.settings();
+        let connector = WebSocketConnector::new(&settings.extra_roots)
+            .map_err(|failure| OpenError::Internal(failure.message))?;
+        Self::with(config.storage()?, Arc::new(connector), settings)
+    }
+
     /// Opens a runtime with its state in `folder`. Must be called within a tokio runtime, on which the drivers
     /// then run.
     ///
@@ -93,6 +108,10 @@ impl Runtime {
     ) -> Result<Self, OpenError> {
         tokio::runtime::Handle::try_current()
             .map_err(|_| OpenError::Internal("opened outside of a tokio runtime".into()))?;
+        let known = registry::load(storage.as_ref())?;
+        if !known.is_empty() {
+            Profile::require(storage.as_ref())?;
+        }
         let profile = Profile::load_or_create(storage.as_ref())?;
         let seed = match settings.seed {
             Some(seed) => seed,
@@ -103,7 +122,6 @@ impl Runtime {
             version: settings.app_version.clone(),
             platform: std::env::consts::OS.to_owned(),
         };
-        let known = registry::load(storage.as_ref())?;
         let context = HostContext {
             storage,
             connector,
@@ -148,8 +166,8 @@ impl Runtime {
     /// any of them has been heard of.
     ///
     /// # Errors
-    /// [`StorageError`](crate::storage::StorageError) names the file.
-    pub fn known_hosts(&self) -> Result<Vec<HostRecord>, crate::storage::StorageError> {
+    /// [`StorageError`] names the file.
+    pub fn known_hosts(&self) -> Result<Vec<HostRecord>, StorageError> {
         registry::load(self.inner.context.storage.as_ref())
     }
 
@@ -197,6 +215,9 @@ impl Runtime {
         if hosts.closed {
             return Err(PairError::Closed);
         }
+        if hosts.paused {
+            return Err(PairError::Storage(StorageError::Paused));
+        }
         let known = hosts.known.get(&record.server_id).cloned();
         let new = match known {
             Some(_) => None,
@@ -219,10 +240,13 @@ impl Runtime {
     ///
     /// # Errors
     /// When the registry cannot be written; the host is then still known.
-    pub fn forget(&self, server_id: &ServerId) -> Result<bool, crate::storage::StorageError> {
+    pub fn forget(&self, server_id: &ServerId) -> Result<bool, StorageError> {
         let context = &self.inner.context;
         // Held throughout, so that a pairing at the same time comes before or after.
         let mut hosts = self.hosts();
+        if hosts.paused {
+            return Err(StorageError::Paused);
+        }
         registry::remove(context.storage.as_ref(), server_id)?;
         let removed = hosts.known.remove(server_id);
         if let Some(host) = &removed {
@@ -359,6 +383,44 @@ impl Runtime {
         }
     }
 
+    /// The app is about to be suspended: waits for what is being written and lets go of every file and lock, so that the
+    /// system has no reason to end the app (lesson 14). Connections stay as long as the system lets them. Until
+    /// [`Runtime::resume`] nothing is written: intents, pairing and forgetting are refused with [`StorageError::Paused`].
+    pub async fn pause(&self) {
+        let hosts: Vec<Host> = {
+            let mut hosts = self.hosts();
+            hosts.paused = true;
+            hosts.known.values().cloned().collect()
+        };
+        let release = move || {
+            for host in &hosts {
+                host.pause();
+            }
+        };
+        if tokio::task::spawn_blocking(release).await.is_err() {
+            tracing::error!("pausing was given up");
+        }
+    }
+
+    /// The app runs again: takes up files and locks, and looks after every connection at once. What another process on the
+    /// same profile did meanwhile is taken into account.
+    ///
+    /// # Errors
+    /// [`StorageError`] of the first host whose outbox could not be opened; it takes no intents until a later call succeeds.
+    pub async fn resume(&self) -> Result<(), StorageError> {
+        let hosts: Vec<Host> = {
+            let mut hosts = self.hosts();
+            hosts.paused = false;
+            hosts.known.values().cloned().collect()
+        };
+        let mut result = Ok(());
+        for host in hosts {
+            let resumed = host.resume().await;
+            result = result.and(resumed);
+        }
+        result
+    }
+
     /// Ends every connection and waits until the drivers are done, a few seconds at most. Intents without an
     /// outcome stay kept.
     pub async fn close(&self) {
@@ -422,6 +484,9 @@ impl From<OpenError> for PairError {
         match error {
             OpenError::Storage(error) => Self::Storage(error),
             OpenError::Identity(error) => {
+                Self::Refused(Failure::new(Reason::IdentityMissing, error.to_string()))
+            }
+            OpenError::IdentityMissing { .. } | OpenError::NoStorage => {
                 Self::Refused(Failure::new(Reason::IdentityMissing, error.to_string()))
             }
             OpenError::Internal(message) => {

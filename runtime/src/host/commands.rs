@@ -20,6 +20,12 @@ impl Driver {
                 // Whatever the daemon refused this device for is over.
                 self.machine.handle(now, host::Input::ReconnectNow);
             }
+            HostCommand::Resume { reply } => {
+                let resumed = self.resume_outbox(now);
+                self.machine.handle(now, host::Input::Foreground);
+                // Whoever asked may have stopped waiting.
+                let _ = reply.send(resumed);
+            }
             HostCommand::Refresh => self.directory.handle(now, directory::Input::Refresh),
             HostCommand::Select(address) => {
                 let choice = address.as_ref().map(|address| self.label(address));

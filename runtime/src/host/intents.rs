@@ -11,6 +11,7 @@ use crate::{
     intent::Outcome,
     outbox::Submission,
     settings::{RECENT_OUTCOMES, REQUEST_TIMEOUT},
+    storage::StorageError,
 };
 
 impl Driver {
@@ -28,6 +29,18 @@ impl Driver {
         self.machine
             .handle(now, bowline_machines::host::Input::IntentQueued);
         self.execute();
+    }
+
+    /// Takes up the outbox after a pause, with what processes left in it that have ended meanwhile.
+    pub(super) fn resume_outbox(&mut self, now: Moment) -> Result<(), StorageError> {
+        self.on_submitted(now);
+        let storage = self.context.storage.as_ref();
+        let adopted = self.outbox.resume(storage, self.queue.records())?;
+        for record in adopted {
+            optimistic::queued(&mut self.optimistic, &record);
+            self.queue.push(record);
+        }
+        Ok(())
     }
 
     /// Offers what may be offered through the active client, in order.

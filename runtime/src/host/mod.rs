@@ -35,7 +35,7 @@ use crate::{
     screen::{ScreenError, ScreenPublisher, ScreenSubscription, ScreenTarget},
     settings::{HOST_QUEUE, REQUEST_TIMEOUT, RuntimeSettings},
     snapshot::{HostSnapshot, SnapshotHub},
-    storage::Storage,
+    storage::{Storage, StorageError},
     timeline::{TimelineError, TimelineStream, TimelineView},
     transport::{Address, Connector},
 };
@@ -56,6 +56,10 @@ pub(crate) struct HostContext {
 pub(crate) enum HostCommand {
     /// It was paired again, with these addresses, this name and this key.
     Paired(HostRecord),
+    /// Take up the outbox again.
+    Resume {
+        reply: oneshot::Sender<Result<(), StorageError>>,
+    },
     /// Fetch the directory again.
     Refresh,
     /// The user wants that path.
@@ -200,6 +204,23 @@ impl Host {
                 mpsc::error::TrySendError::Closed(_) => ScreenError::Gone,
             })?;
         Ok(subscription)
+    }
+
+    /// Lets go of files and locks.
+    pub(crate) fn pause(&self) {
+        self.command(HostCommand::Background);
+        self.outbox.pause();
+    }
+
+    /// Takes up files and locks again, and looks after the connection.
+    pub(crate) async fn resume(&self) -> Result<(), StorageError> {
+        let (reply, answer) = oneshot::channel();
+        let command = HostCommand::Resume { reply };
+        if self.commands.send(command).await.is_err() {
+            // The host was forgotten meanwhile.
+            return Ok(());
+        }
+        answer.await.unwrap_or(Ok(()))
     }
 
     /// Ends the driver; with `forget` its intents are dropped as well.

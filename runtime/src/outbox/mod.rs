@@ -9,7 +9,7 @@ mod queue;
 pub(crate) use queue::Queue;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -52,12 +52,16 @@ pub(crate) struct Submission {
 
 /// The shared front of a host's outbox: callers put in, the driver takes out.
 pub(crate) struct Outbox {
+    name: String,
     inner: Mutex<Inner>,
     arrived: Notify,
 }
 
 struct Inner {
-    journal: Box<dyn Journal>,
+    /// None while the runtime is paused.
+    journal: Option<Box<dyn Journal>>,
+    /// Concluded while there was no journal to say so in.
+    concluded: HashSet<IntentId>,
     submitted: Vec<Submission>,
     /// Intents kept and not done, here and in the driver's queue, each with the bytes of its line.
     open: HashMap<IntentId, usize>,
@@ -76,27 +80,11 @@ impl Outbox {
         name: &str,
     ) -> Result<(Self, Vec<Record>), StorageError> {
         let (journal, lines) = storage.journal(name)?;
-        let mut kept: HashMap<IntentId, (Record, usize)> = HashMap::new();
-        let mut journal_bytes = 0;
-        for line in lines {
-            journal_bytes += line.len() + 1;
-            match serde_json::from_slice(&line) {
-                Ok(Line::Kept(record)) => {
-                    kept.insert(record.id, (record, line.len() + 1));
-                }
-                Ok(Line::Done(done)) => {
-                    kept.remove(&done);
-                }
-                Err(error) => {
-                    return Err(StorageError::Corrupt {
-                        path: journal.location(),
-                        problem: format!("a line of the outbox: {error}"),
-                    });
-                }
-            }
-        }
+        let journal_bytes = lines.iter().map(|line| line.len() + 1).sum();
+        let kept = read(journal.as_ref(), &lines)?;
         let mut inner = Inner {
-            journal,
+            journal: Some(journal),
+            concluded: HashSet::new(),
             submitted: Vec::new(),
             open: HashMap::new(),
             open_bytes: 0,
@@ -110,9 +98,9 @@ impl Outbox {
             inner.open_bytes += bytes;
             records.push(record);
         }
-        // Ids of version 7 tell the order within a millisecond.
-        records.sort_by_key(|record| (record.at, *record.id.as_bytes()));
+        sort(&mut records);
         let outbox = Self {
+            name: name.to_owned(),
             inner: Mutex::new(inner),
             arrived: Notify::new(),
         };
@@ -167,6 +155,10 @@ impl Outbox {
             return;
         };
         inner.open_bytes -= bytes;
+        if inner.journal.is_none() {
+            inner.concluded.insert(id);
+            return;
+        }
         if let Ok(line) = line(&Line::Done(id))
             && let Err(error) = inner.append(&line)
         {
@@ -178,6 +170,46 @@ impl Outbox {
             let records: Vec<Record> = pending().into_iter().chain(waiting).collect();
             inner.rewrite(records);
         }
+    }
+
+    /// Lets go of the journal. What was kept is on disk; nothing is taken until [`Outbox::resume`].
+    pub(crate) fn pause(&self) {
+        self.lock().journal = None;
+    }
+
+    /// Takes up a journal again. `pending` is what the driver's queue has open. Hands over what is kept there and was not
+    /// known here: left by other processes, oldest first.
+    pub(crate) fn resume(
+        &self,
+        storage: &dyn Storage,
+        pending: Vec<Record>,
+    ) -> Result<Vec<Record>, StorageError> {
+        let mut inner = self.lock();
+        if inner.journal.is_some() || inner.closed {
+            return Ok(Vec::new());
+        }
+        // Another process may have adopted ours; then it offers them too, under the same ids.
+        let (mut journal, lines) = storage.journal(&self.name)?;
+        let mut adopted = read(journal.as_ref(), &lines)?;
+        adopted.retain(|id, _| !inner.open.contains_key(id) && !inner.concluded.contains(id));
+        let waiting = inner.submitted.iter().map(|one| one.record.clone());
+        let mut records: Vec<Record> = pending.into_iter().chain(waiting).collect();
+        let mut new: Vec<Record> = adopted.values().map(|(record, _)| record.clone()).collect();
+        sort(&mut new);
+        records.extend(new.iter().cloned());
+        let lines: Vec<Vec<u8>> = records
+            .into_iter()
+            .filter_map(|record| line(&Line::Kept(record)).ok())
+            .collect();
+        journal.rewrite(&lines)?;
+        inner.journal_bytes = lines.iter().map(|line| line.len() + 1).sum();
+        inner.journal = Some(journal);
+        inner.concluded.clear();
+        for (id, (_, bytes)) in adopted {
+            inner.open.insert(id, bytes);
+            inner.open_bytes += bytes;
+        }
+        Ok(new)
     }
 
     /// Takes no more; the journal keeps what is open for the next process unless `forget`.
@@ -194,7 +226,8 @@ impl Outbox {
 
 impl Inner {
     fn append(&mut self, line: &[u8]) -> Result<(), StorageError> {
-        self.journal.append(line)?;
+        let journal = self.journal.as_mut().ok_or(StorageError::Paused)?;
+        journal.append(line)?;
         self.journal_bytes += line.len() + 1;
         Ok(())
     }
@@ -210,7 +243,11 @@ impl Inner {
             .into_iter()
             .filter_map(|record| line(&Line::Kept(record)).ok())
             .collect();
-        match self.journal.rewrite(&lines) {
+        let Some(journal) = self.journal.as_mut() else {
+            // Written when it is taken up again.
+            return;
+        };
+        match journal.rewrite(&lines) {
             Ok(()) => self.journal_bytes = lines.iter().map(|line| line.len() + 1).sum(),
             Err(error) => {
                 tracing::warn!(%error, "the outbox journal cannot be rewritten");
@@ -218,6 +255,36 @@ impl Inner {
             }
         }
     }
+}
+
+/// What the lines of a journal keep, each with the bytes of its line.
+fn read(
+    journal: &dyn Journal,
+    lines: &[Vec<u8>],
+) -> Result<HashMap<IntentId, (Record, usize)>, StorageError> {
+    let mut kept = HashMap::new();
+    for line in lines {
+        match serde_json::from_slice(line) {
+            Ok(Line::Kept(record)) => {
+                kept.insert(record.id, (record, line.len() + 1));
+            }
+            Ok(Line::Done(done)) => {
+                kept.remove(&done);
+            }
+            Err(error) => {
+                return Err(StorageError::Corrupt {
+                    path: journal.location(),
+                    problem: format!("a line of the outbox: {error}"),
+                });
+            }
+        }
+    }
+    Ok(kept)
+}
+
+/// Oldest first. Ids of version 7 tell the order within a millisecond.
+fn sort(records: &mut [Record]) {
+    records.sort_by_key(|record| (record.at, *record.id.as_bytes()));
 }
 
 fn line(line: &Line) -> Result<Vec<u8>, serde_json::Error> {
@@ -314,6 +381,37 @@ mod tests {
         assert!(journal.len() < 3 * OUTBOX_BYTES as u64);
         let (_outbox, kept) = Outbox::open(&storage, "outbox").unwrap();
         assert_eq!(kept.len(), usize::from(waiting));
+    }
+
+    #[test]
+    fn lesson_14_a_paused_outbox_holds_no_lock_and_takes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(folder.path()).unwrap();
+        let (outbox, _) = Outbox::open(&storage, "outbox").unwrap();
+        for n in 1..=2 {
+            outbox.submit(record(n)).unwrap();
+        }
+        outbox.pause();
+        let refused = outbox.submit(record(3));
+        assert!(matches!(
+            refused,
+            Err(IntentError::Storage(StorageError::Paused))
+        ));
+        // Another process takes the same journal, with what is in it, and leaves something of its own.
+        let (other, adopted) = Outbox::open(&storage, "outbox").unwrap();
+        assert_eq!(adopted.len(), 2);
+        other.submit(record(4)).unwrap();
+        drop(other);
+        // An outcome that came during the pause counts.
+        outbox.done(record(1).id, Vec::new);
+        outbox.take();
+        let new = outbox.resume(&storage, vec![record(2)]).unwrap();
+        let ids = |records: &[Record]| -> Vec<_> { records.iter().map(|one| one.id).collect() };
+        assert_eq!(ids(&new), [record(4).id]);
+        outbox.submit(record(5)).unwrap();
+        drop(outbox);
+        let (_outbox, kept) = Outbox::open(&storage, "outbox").unwrap();
+        assert_eq!(ids(&kept), [record(2).id, record(4).id, record(5).id]);
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 mod files;
 mod journal;
+mod keys;
 
 pub use files::FileStorage;
+pub use keys::{KeyStorage, KeyStore, KeyStoreError};
 
 use std::{io, path::PathBuf};
 
@@ -31,6 +33,17 @@ pub enum StorageError {
         /// What does not read.
         problem: String,
     },
+    /// The app's key store refused.
+    #[error("the key store did not give or take `{name}`: {problem}")]
+    KeyStore {
+        /// Which entry.
+        name: String,
+        /// What it said.
+        problem: String,
+    },
+    /// The runtime is paused and touches no files.
+    #[error("the runtime is paused; resume it first")]
+    Paused,
 }
 
 /// A place for named values and journals. The default is [`FileStorage`]; apps with a key store of their own

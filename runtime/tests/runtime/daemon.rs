@@ -9,6 +9,7 @@ use std::{
 use bowline_protocol::{
     AgentSummary, Hello, Purpose, Reason, Refusal, SessionEvent, SessionState, TimelineItem,
     TransportKey, Welcome,
+    error::RpcError,
     handshake::{Accepted, SessionWelcome, WelcomeLimits},
     methods::name,
     rpc,
@@ -43,6 +44,10 @@ pub(crate) struct State {
     pub(crate) mute: BTreeSet<&'static str>,
     /// Methods that are answered late.
     pub(crate) delay: BTreeMap<&'static str, Duration>,
+    /// Methods that are answered with an error.
+    pub(crate) errors: BTreeMap<&'static str, RpcError>,
+    /// The agent that the next creation makes.
+    pub(crate) creates: Option<AgentSummary>,
     /// Addresses where hellos are refused.
     pub(crate) refuse: BTreeMap<String, Reason>,
     connections: Vec<Attached>,
@@ -79,6 +84,8 @@ impl Daemon {
             acks: Vec::new(),
             mute: BTreeSet::new(),
             delay: BTreeMap::new(),
+            errors: BTreeMap::new(),
+            creates: None,
             refuse: BTreeMap::new(),
             connections: Vec::new(),
         })))
@@ -132,6 +139,18 @@ impl Daemon {
             }
             !is_it
         });
+    }
+
+    /// Makes an agent once, and tells of it before it is answered for.
+    pub(crate) fn create(&self) {
+        let made = {
+            let state = self.state();
+            let made = state.creates.clone();
+            made.filter(|made| state.agents.iter().all(|known| known.id != made.id))
+        };
+        if let Some(agent) = made {
+            self.happens(SessionEvent::AgentUpdated { agent });
+        }
     }
 
     /// How many connections of an address hold the session.

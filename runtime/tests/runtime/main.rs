@@ -17,6 +17,7 @@ mod net;
 mod pairing;
 mod queries;
 mod rig;
+mod screens;
 mod serving;
 mod switching;
 mod timelines;

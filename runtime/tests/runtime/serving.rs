@@ -116,8 +116,15 @@ fn take(
     after: u64,
     out: &mpsc::UnboundedSender<Order>,
 ) {
+    let text_of = rpc::parse(text).unwrap();
+    if let Text::Single(Incoming::Request(asked)) = &text_of
+        && asked.method == name::AGENTS_CREATE
+        && !daemon.state().mute.contains(name::AGENTS_CREATE)
+    {
+        daemon.create();
+    }
     let mut state = daemon.state();
-    match rpc::parse(text).unwrap() {
+    match text_of {
         Text::Single(Incoming::Notification(said)) => match said.method.as_ref() {
             name::SESSION_READY if peer.hello.purpose == Purpose::Session => {
                 state.attach(address, after, out);
@@ -164,7 +171,15 @@ fn take(
 impl State {
     fn answer(&mut self, method: &str, params: &Value) -> Result<Value, RpcError> {
         let seq = self.events.len() as u64;
+        if let Some(error) = self.errors.get(method) {
+            return Err(error.clone());
+        }
         Ok(match method {
+            name::AGENTS_CREATE => {
+                let made = self.creates.as_ref();
+                let made = made.ok_or_else(|| RpcError::method_not_found(method))?;
+                json!({ "agent": made })
+            }
             name::SYSTEM_PING => json!({ "serverTime": 0 }),
             name::SYSTEM_INFO => json!({
                 "serverId": server_id(), "name": "named", "version": "0", "uptimeMs": 0, "capabilities": []

@@ -1,0 +1,203 @@
+//! Storage in a key store of the app's: a platform's keychain, for instance, which holds few and small values.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::{FileStorage, Journal, OpenJournal, Storage, StorageError, Update};
+
+/// A key store refused. The text is for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct KeyStoreError(pub String);
+
+/// Named values in a place that the app provides. One process uses it at a time.
+pub trait KeyStore: Send + Sync + 'static {
+    /// The value of that name, or `None` if none was ever written. An entry that is there and cannot be had (a locked
+    /// keychain, for instance) is an error and never `None`: an identity is not replaced (INV-9).
+    ///
+    /// # Errors
+    /// [`KeyStoreError`].
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, KeyStoreError>;
+
+    /// Replaces the value of that name, whole or not at all.
+    ///
+    /// # Errors
+    /// [`KeyStoreError`]; the old value is then intact.
+    fn write(&self, name: &str, value: &[u8]) -> Result<(), KeyStoreError>;
+}
+
+/// A [`KeyStore`] as a [`Storage`]. Keys and hosts are kept in it; the outbox too, unless there is a folder for it.
+#[derive(Clone)]
+pub struct KeyStorage {
+    keys: Arc<dyn KeyStore>,
+    journals: Option<FileStorage>,
+    changing: Arc<Mutex<()>>,
+}
+
+impl KeyStorage {
+    /// Storage in that key store, with outboxes in `journals` if given.
+    pub fn new(keys: Arc<dyn KeyStore>, journals: Option<FileStorage>) -> Self {
+        Self {
+            keys,
+            journals,
+            changing: Arc::default(),
+        }
+    }
+
+    fn failed(&self, name: &str) -> impl FnOnce(KeyStoreError) -> StorageError + use<> {
+        let name = name.to_owned();
+        move |error| StorageError::KeyStore {
+            name,
+            problem: error.0,
+        }
+    }
+}
+
+impl Storage for KeyStorage {
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        self.keys.read(name).map_err(self.failed(name))
+    }
+
+    fn write(&self, name: &str, value: &[u8]) -> Result<(), StorageError> {
+        self.keys.write(name, value).map_err(self.failed(name))
+    }
+
+    fn update(&self, name: &str, change: &mut Update<'_>) -> Result<(), StorageError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        match change(self.read(name)?)? {
+            Some(value) => self.write(name, &value),
+            None => Ok(()),
+        }
+    }
+
+    fn journal(&self, name: &str) -> Result<OpenJournal, StorageError> {
+        if let Some(files) = &self.journals {
+            return files.journal(name);
+        }
+        let text = self.read(name)?.unwrap_or_default();
+        let lines = text.split(|byte| *byte == b'\n');
+        let lines: Vec<_> = lines
+            .filter(|line| !line.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect();
+        let journal = ValueJournal {
+            storage: self.clone(),
+            name: name.to_owned(),
+            text,
+        };
+        Ok((Box::new(journal), lines))
+    }
+
+    fn location(&self, name: &str) -> PathBuf {
+        PathBuf::from(format!("the key store's entry {name}"))
+    }
+}
+
+/// A journal in one value, written anew with each line: outboxes are short.
+struct ValueJournal {
+    storage: KeyStorage,
+    name: String,
+    text: Vec<u8>,
+}
+
+impl Journal for ValueJournal {
+    fn append(&mut self, line: &[u8]) -> Result<(), StorageError> {
+        let text = [self.text.as_slice(), line, b"\n"].concat();
+        self.storage.write(&self.name, &text)?;
+        self.text = text;
+        Ok(())
+    }
+
+    fn rewrite(&mut self, lines: &[Vec<u8>]) -> Result<(), StorageError> {
+        let mut text = Vec::new();
+        for line in lines {
+            text.extend_from_slice(line);
+            text.push(b'\n');
+        }
+        self.storage.write(&self.name, &text)?;
+        self.text = text;
+        Ok(())
+    }
+
+    fn location(&self) -> PathBuf {
+        self.storage.location(&self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{error::OpenError, profile::Profile};
+
+    /// A key store in memory that can be locked, as a phone's is before its first unlock.
+    #[derive(Default)]
+    struct Keychain {
+        values: Mutex<BTreeMap<String, Vec<u8>>>,
+        locked: Mutex<bool>,
+    }
+
+    impl Keychain {
+        fn check(&self) -> Result<(), KeyStoreError> {
+            if *self.locked.lock().unwrap() {
+                return Err(KeyStoreError("the keychain is locked".into()));
+            }
+            Ok(())
+        }
+    }
+
+    impl KeyStore for Keychain {
+        fn read(&self, name: &str) -> Result<Option<Vec<u8>>, KeyStoreError> {
+            self.check()?;
+            Ok(self.values.lock().unwrap().get(name).cloned())
+        }
+
+        fn write(&self, name: &str, value: &[u8]) -> Result<(), KeyStoreError> {
+            self.check()?;
+            self.values
+                .lock()
+                .unwrap()
+                .insert(name.into(), value.into());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn inv_9_an_identity_in_a_locked_key_store_is_an_error_and_is_not_replaced() {
+        let keys = Arc::new(Keychain::default());
+        let storage = KeyStorage::new(keys.clone(), None);
+        let first = Profile::load_or_create(&storage).unwrap();
+        *keys.locked.lock().unwrap() = true;
+        let error = Profile::load_or_create(&storage).unwrap_err();
+        assert!(
+            matches!(&error, OpenError::Storage(StorageError::KeyStore { .. })),
+            "{error}"
+        );
+        *keys.locked.lock().unwrap() = false;
+        let second = Profile::load_or_create(&storage).unwrap();
+        assert_eq!(first.client_session_key, second.client_session_key);
+    }
+
+    #[test]
+    fn bx_1_a_journal_in_a_key_store_outlives_its_process() {
+        let keys = Arc::new(Keychain::default());
+        let storage = KeyStorage::new(keys.clone(), None);
+        let (mut journal, lines) = storage.journal("outbox").unwrap();
+        assert!(lines.is_empty());
+        journal.append(b"a").unwrap();
+        journal.append(b"b").unwrap();
+        *keys.locked.lock().unwrap() = true;
+        journal.append(b"lost").unwrap_err();
+        *keys.locked.lock().unwrap() = false;
+        journal.append(b"c").unwrap();
+        drop(journal);
+        let (mut journal, lines) = storage.journal("outbox").unwrap();
+        assert_eq!(lines, [b"a", b"b", b"c"]);
+        journal.rewrite(&[b"c".to_vec()]).unwrap();
+        let (_, lines) = storage.journal("outbox").unwrap();
+        assert_eq!(lines, [b"c"]);
+    }
+}
