@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-//! A real `bowline-relay` process that can be killed and started again on the same port. It keeps no state.
-=======
 //! A real `bowline-relay` process that can be killed and started again on the same port.
->>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
 
 use std::{net::SocketAddr, path::PathBuf, process::Stdio, time::Duration};
 
@@ -23,15 +19,10 @@ const STOP_DEADLINE: Duration = Duration::from_secs(15);
 /// How to start a relay.
 #[derive(Clone, Debug)]
 pub struct RelayOptions {
-<<<<<<< HEAD
-    /// Where it listens; port 0 picks a free one, which later starts keep.
-    pub listen: SocketAddr,
-=======
     /// Where to listen; port 0 picks a free one, which later starts keep.
     pub listen: SocketAddr,
     /// Silence after which it asks daemons whether they are there.
     pub heartbeat: Duration,
->>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
     /// Log filter.
     pub log: String,
     /// A file that its log is appended to, as JSON; without one it goes to our standard error.
@@ -40,17 +31,6 @@ pub struct RelayOptions {
     pub args: Vec<String>,
 }
 
-<<<<<<< HEAD
-impl Default for RelayOptions {
-    /// On a free port of loopback, which is everybody's address there: without limits of how often it may come.
-    fn default() -> Self {
-        let unlimited = ["--registrations-per-minute=0", "--opens-per-minute=0"];
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            log: "warn".to_owned(),
-            log_file: None,
-            args: unlimited.map(str::to_owned).to_vec(),
-=======
 impl RelayOptions {
     /// A relay on a free port of loopback, without limits of rate: all of a test comes from one address.
     pub fn new() -> Self {
@@ -62,20 +42,16 @@ impl RelayOptions {
             args: ["--registrations-per-minute", "0", "--opens-per-minute", "0"]
                 .map(str::to_owned)
                 .to_vec(),
->>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
         }
     }
 }
 
-<<<<<<< HEAD
-=======
 impl Default for RelayOptions {
     fn default() -> Self {
         Self::new()
     }
 }
 
->>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
 /// A running relay. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct RelayProcess {
@@ -88,12 +64,8 @@ pub struct RelayProcess {
 #[derive(Deserialize)]
 struct Listening {
     event: String,
-<<<<<<< HEAD
-    address: SocketAddr,
-=======
     kind: String,
     address: String,
->>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
 }
 
 impl RelayProcess {
@@ -109,13 +81,8 @@ impl RelayProcess {
         let mut stdout = BufReader::new(
             stdout.ok_or_else(|| WorldError::Unexpected("a relay without stdout".into()))?,
         );
-<<<<<<< HEAD
-        let listening = timeout(START_DEADLINE, listening(&mut stdout)).await;
-        options.listen = listening
-=======
         options.listen = timeout(START_DEADLINE, listening(&mut stdout))
             .await
->>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
             .map_err(|_| WorldError::Unexpected("the relay did not listen in time".into()))??;
         Ok(Self {
             options,
@@ -129,14 +96,6 @@ impl RelayProcess {
         self.options.listen
     }
 
-<<<<<<< HEAD
-    /// What daemons and offers call it.
-    pub fn url(&self) -> String {
-        format!("ws://{}", self.address())
-    }
-
-=======
->>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
     /// What daemons and offers call it.
     pub fn url(&self) -> String {
         format!("ws://{}", self.address())
@@ -147,11 +106,7 @@ impl RelayProcess {
         self.child.id()
     }
 
-<<<<<<< HEAD
-    /// Kills it without warning; the options start it again where it was.
-=======
     /// Kills it without warning. Starting it again with what this returns takes the same port.
->>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
     ///
     /// # Errors
     /// When the system refuses.
@@ -163,11 +118,7 @@ impl RelayProcess {
         Ok(self.options.clone())
     }
 
-<<<<<<< HEAD
-    /// Asks it to end (SIGTERM), so that it tells its peers, and waits for it; elsewhere than on Unix it is killed.
-=======
     /// Asks it to end (SIGTERM) and waits for it; elsewhere than on Unix it is killed.
->>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
     ///
     /// # Errors
     /// When it does not end by itself.
@@ -199,13 +150,10 @@ fn command(options: &RelayOptions) -> Result<Command, WorldError> {
     command
         .arg("run")
         .args(["--listen", &options.listen.to_string()])
-<<<<<<< HEAD
-=======
         .args([
             "--heartbeat",
             &format!("{}ms", options.heartbeat.as_millis()),
         ])
->>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
         .args(["--log", &options.log])
         .args(&options.args)
         .stdin(Stdio::null())
@@ -222,11 +170,7 @@ fn command(options: &RelayOptions) -> Result<Command, WorldError> {
     Ok(command)
 }
 
-<<<<<<< HEAD
-/// Reads lines until one says where it listens.
-=======
 /// Reads the `listening` line.
->>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
 async fn listening(stdout: &mut BufReader<ChildStdout>) -> Result<SocketAddr, WorldError> {
     let mut line = String::new();
     loop {
@@ -240,12 +184,6 @@ async fn listening(stdout: &mut BufReader<ChildStdout>) -> Result<SocketAddr, Wo
                 "the relay ended before it listened".into(),
             ));
         }
-<<<<<<< HEAD
-        if let Ok(Listening { event, address }) = serde_json::from_str(&line)
-            && event == "listening"
-        {
-            return Ok(address);
-=======
         match serde_json::from_str::<Listening>(&line) {
             Ok(said) if said.event == "listening" && said.kind == "relay" => {
                 return said.address.parse().map_err(|_| {
@@ -253,7 +191,6 @@ async fn listening(stdout: &mut BufReader<ChildStdout>) -> Result<SocketAddr, Wo
                 });
             }
             Ok(_) | Err(_) => {}
->>>>>>> 9153360 (Host machine: a path that was already probed is gone over to at once; Sim: relays, and tests of sessions that move between paths)
         }
     }
 }
