@@ -66,3 +66,18 @@ impl<L: Link> Future for Life<L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connection::{WebSocket, link::Sealed};
+
+    /// Thousands of connections are quiet; what each takes is measured by `cargo xtask bench local-memory`.
+    #[test]
+    fn a_quiet_connection_is_small() {
+        type Session = Sealed<WebSocket<tokio::net::TcpStream>>;
+        assert!(size_of::<Life<Session>>() <= 24);
+        let driver = size_of::<Driver<Session>>() - size_of::<Session>();
+        assert!(driver <= 320, "{driver} bytes besides the socket");
+    }
+}

@@ -441,6 +441,44 @@ mod tests {
     }
 
     #[test]
+    fn sv_4_a_connection_that_has_rested_for_too_long_is_woken_by_the_sweep() {
+        use std::{
+            sync::atomic::AtomicBool,
+            task::{Context, Wake},
+        };
+
+        #[derive(Default)]
+        struct Woken(AtomicBool);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Relaxed);
+            }
+        }
+        let woken = Arc::new(Woken::default());
+        let registry = Arc::new(Registry::default());
+        let listed = registry.open(Path::Local, None, at(1));
+        let waker = Arc::clone(&woken).into();
+        let waits = || {
+            let closed = listed
+                .entry()
+                .outbound()
+                .poll_closed(&Context::from_waker(&waker));
+            assert!(closed.is_pending());
+        };
+        let sweep = |second| {
+            waits();
+            registry.sweep(at(second), None, 100 * SECOND);
+            woken.0.swap(false, Relaxed)
+        };
+        assert!(!sweep(1_000), "it has its own timer, or none");
+        listed.entry().rest_until(Some(at(1_300)));
+        assert!(!sweep(1_299));
+        assert!(sweep(1_300));
+        listed.entry().rest_until(None);
+        assert!(!sweep(1_400), "something is pending on it again");
+    }
+
+    #[test]
     fn sv_5_what_a_connection_has_moved_and_why_it_ended_outlives_it() {
         let registry = Arc::new(Registry::default());
         let ended = registry.open(Path::Direct, None, at(1));
