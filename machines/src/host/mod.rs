@@ -77,6 +77,8 @@ pub struct HostRuntimeManager {
     choice: Option<ConnectionId>,
     /// A path whose probe worked but whose client did not.
     avoid: Option<ConnectionId>,
+    /// A candidate made without a proof of this cycle, because its path had worked shortly before.
+    presumed: Option<Generation>,
     /// The client that is active, or was last.
     generation: Generation,
     /// The client created last.
@@ -107,6 +109,7 @@ impl HostRuntimeManager {
             connections: Vec::new(),
             choice: None,
             avoid: None,
+            presumed: None,
             generation: Generation::ZERO,
             created: Generation::ZERO,
             probes: Probes::default(),
@@ -330,9 +333,9 @@ impl HostRuntimeManager {
             State::SelectingActiveConnection { .. } => None,
             State::Degraded {
                 connection,
-                candidate: None,
+                candidate,
                 ..
-            } => Some(connection),
+            } if candidate.is_none_or(|c| self.presumed == Some(c.generation)) => Some(connection),
             State::Degraded { .. }
             | State::Booting
             | State::NoConnections
@@ -436,6 +439,10 @@ impl HostRuntimeManager {
     #[doc(hidden)]
     pub fn fingerprint<H: Hasher>(&self, now: Moment, hasher: &mut H) {
         (self.state.name(), self.background, self.choice, self.avoid).hash(hasher);
+        let candidate = self.state.candidate();
+        candidate
+            .is_some_and(|candidate| self.presumed == Some(candidate.generation))
+            .hash(hasher);
         self.state
             .active()
             .map(|(connection, _)| connection)

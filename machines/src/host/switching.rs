@@ -117,7 +117,28 @@ impl HostRuntimeManager {
                 self.schedule_recovery(now);
             } else {
                 self.recover_now(now);
+                self.presume(now, connection, event);
             }
+        }
+    }
+
+    /// A path that worked when it was last measured need not prove itself once more before its client is made: the probes
+    /// that began with the loss would cost as much time again. Should it be dead too, whichever of them proves another
+    /// path first takes the candidate's place, and should the lost path come back first, it stays.
+    fn presume(&mut self, now: Moment, lost: ConnectionId, event: &'static str) {
+        if self.state.candidate().is_some() {
+            return;
+        }
+        let fresh = self.config.quiet_probe_interval + self.config.probe_deadline;
+        let results = self.probes.results();
+        let known = self.allowed().filter_map(|(connection, path)| {
+            let result = results.get(&connection)?;
+            let works = result.error.is_none() && now.since(result.at) <= fresh;
+            (works && connection != lost).then_some((path, result.rtt?, connection))
+        });
+        if let Some((_, _, connection)) = known.min() {
+            self.start_candidate(now, connection, event);
+            self.presumed = self.state.candidate().map(|candidate| candidate.generation);
         }
     }
 

@@ -72,8 +72,22 @@ impl Client {
         daemon: &DaemonProcess,
         addresses: &[SocketAddr],
     ) -> Result<(), WorldError> {
+        self.pair_over(daemon, addresses, &[]).await
+    }
+
+    /// As [`Client::pair`], with relays besides. The daemon must be registered where the pairing is to go through one.
+    ///
+    /// # Errors
+    /// When the daemon refuses or does not answer.
+    pub async fn pair_over(
+        &mut self,
+        daemon: &DaemonProcess,
+        addresses: &[SocketAddr],
+        relays: &[SocketAddr],
+    ) -> Result<(), WorldError> {
         let mut offer: Offer = daemon.offer().await?.parse().map_err(unexpected)?;
         offer.direct = addresses.iter().map(ToString::to_string).collect();
+        offer.relays = relays.iter().map(|relay| format!("ws://{relay}")).collect();
         let record = self.runtime.pair(&offer).await.map_err(unexpected)?;
         self.server_id = Some(record.server_id);
         Ok(())

@@ -17,6 +17,8 @@ mod liveness;
 mod log;
 mod observability;
 mod paths;
+mod relay;
+mod relay_world;
 mod restart;
 mod security;
 mod session;

@@ -252,7 +252,7 @@ impl World {
     }
 }
 
-fn options(root: &Path, name: &str, plan: &Plan) -> Result<DaemonOptions, WorldError> {
+pub(crate) fn options(root: &Path, name: &str, plan: &Plan) -> Result<DaemonOptions, WorldError> {
     let config = root.join(format!("{name}daemon.toml"));
     let actor = program("bowline-sim-actor")?;
     std::fs::write(&config, configuration(&actor, root, &plan.limits)).unwrap();
@@ -276,7 +276,7 @@ fn configuration(actor: &Path, root: &Path, limits: &str) -> String {
     )
 }
 
-fn rows(listing: &Value, name: &str) -> Vec<Value> {
+pub(crate) fn rows(listing: &Value, name: &str) -> Vec<Value> {
     listing[name].as_array().cloned().unwrap_or_default()
 }
 

@@ -266,6 +266,52 @@ fn hr_the_lost_path_is_reconnected_as_soon_as_a_probe_proves_it() {
 }
 
 #[test]
+fn bx_2_hr_a_path_that_was_already_probed_is_gone_over_to_at_once() {
+    let mut bench = Bench::online(&[DIRECT, RELAY]);
+    bench.cycle(&[(DIRECT, Some(10)), (RELAY, Some(20))]);
+    let effects = bench.client(lost(Reason::ConnectionLost));
+    assert!(
+        effects.contains(&"candidate2(relay)".to_owned()),
+        "{effects:?}"
+    );
+    assert!(effects.contains(&"probe(direct)".to_owned()), "{effects:?}");
+    // Its own proof comes too late to matter, and does no harm.
+    bench.prove(RELAY, 20);
+    assert_eq!(bench.candidate_path(), Some(RELAY));
+    bench.candidate(ClientStatus::Connected);
+    assert_eq!(
+        (bench.state(), bench.active_path()),
+        ("online", Some(RELAY))
+    );
+}
+
+#[test]
+fn hr_a_path_that_failed_or_was_probed_long_ago_is_not_presumed_to_work() {
+    let mut bench = Bench::online(&[DIRECT, RELAY]);
+    bench.cycle(&[(DIRECT, Some(10)), (RELAY, None)]);
+    bench.client(lost(Reason::ConnectionLost));
+    assert_eq!(bench.candidate_path(), None, "it failed");
+
+    let mut bench = Bench::online(&[DIRECT, RELAY]);
+    bench.cycle(&[(DIRECT, Some(10)), (RELAY, Some(20))]);
+    bench.feed(Input::Background);
+    bench.now = bench.now + ms(600_000);
+    bench.feed(Input::Foreground);
+    bench.client(lost(Reason::ConnectionLost));
+    assert_eq!(bench.candidate_path(), None, "long ago");
+}
+
+#[test]
+fn hr_a_presumed_path_makes_way_for_one_that_is_proven() {
+    let mut bench = Bench::online(&[DIRECT, RELAY, DIRECT_B]);
+    bench.cycle(&[(DIRECT, Some(10)), (RELAY, Some(20)), (DIRECT_B, None)]);
+    bench.client(lost(Reason::ConnectionLost));
+    assert_eq!(bench.candidate_path(), Some(RELAY));
+    bench.prove(DIRECT_B, 10);
+    assert_eq!(bench.candidate_path(), Some(DIRECT_B));
+}
+
+#[test]
 fn hr_while_degraded_a_candidate_that_fails_makes_way_for_the_next() {
     let mut bench = Bench::online(&[DIRECT, RELAY, DIRECT_B]);
     bench.client(lost(Reason::ConnectionLost));
