@@ -39,5 +39,7 @@ mod metrics;
 mod pairing;
 mod program;
 mod relay;
+mod relay_faults;
+mod relay_hostile;
 mod requests;
 mod services;

@@ -46,7 +46,8 @@ impl ClientConfig {
             heartbeat: limits::HEARTBEAT,
             ping_wait: Duration::from_secs(2),
             misses: 2,
-            urgent_ping_deadline: Duration::from_secs(3),
+            // With what comes after it, a silent death costs less than 3 s (lesson 3).
+            urgent_ping_deadline: Duration::from_millis(2_500),
             clock_jump: Duration::from_secs(3),
             most_retry_after: Duration::from_secs(600),
             jitter_seed,

@@ -1,6 +1,7 @@
 //! What the scenarios are made of.
 
 pub(crate) mod client;
+pub(crate) mod fake_relay;
 pub(crate) mod local;
 pub(crate) mod methods;
 pub(crate) mod program;
@@ -16,7 +17,8 @@ use bowline_daemon::{
     service::Services,
 };
 use bowline_protocol::{
-    ClientSessionKey, DeviceId, DeviceKey, Offer, identity::random_bytes, offer::PairingToken,
+    ClientSessionKey, DeviceId, DeviceKey, Offer, Reason, identity::random_bytes,
+    offer::PairingToken,
 };
 use tempfile::TempDir;
 
@@ -99,6 +101,11 @@ impl TestDaemon {
             direct: vec![self.address().to_string()],
             relays: Vec::new(),
         }
+    }
+
+    /// Ends it in an orderly way.
+    pub(crate) async fn stop(self, reason: Reason) {
+        self.daemon.shutdown(reason).await;
     }
 
     pub(crate) fn connections(&self) -> Vec<ConnectionInfo> {
