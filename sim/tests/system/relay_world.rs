@@ -64,11 +64,10 @@ pub(crate) struct RelayWorld {
 
 impl RelayWorld {
     pub(crate) async fn with(plan: RelayPlan) -> Result<Self, WorldError> {
-        let relay = RelayProcess::start(RelayOptions {
-            heartbeat: plan.heartbeat,
-            ..RelayOptions::new()
-        })
-        .await?;
+        let mut options = RelayOptions::default();
+        let heartbeat = plan.heartbeat.as_millis();
+        options.args.push(format!("--heartbeat={heartbeat}ms"));
+        let relay = RelayProcess::start(options).await?;
         let far = Proxy::start(relay.address()).await.unwrap();
         Self::behind(plan, relay, far.clone(), far.addr()).await
     }
@@ -235,8 +234,8 @@ impl RelayWorld {
 
     /// Nothing was lost, and nothing begun anew.
     pub(crate) async fn unbroken(&self) -> Result<(), WorldError> {
-        let host = self.client.online().await?;
-        let counters = host.counters;
+        self.client.online().await?;
+        let counters = self.client.counters();
         assert_eq!(
             (counters.event_gaps, counters.reset),
             (0, 1),
