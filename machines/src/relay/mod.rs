@@ -29,7 +29,10 @@ mod transitions;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{
+    hash::{Hash, Hasher},
+    time::Duration,
+};
 
 use bowline_protocol::{Reason, RouteKey, relay::limits};
 
@@ -342,6 +345,14 @@ impl RelayLink {
     /// Sessions that were ignored because there were too many.
     pub const fn over_limit(&self) -> u64 {
         self.sessions.over_limit()
+    }
+
+    /// Hashes what decides the future, relative to `now` and without jitter, for exploration.
+    #[doc(hidden)]
+    pub fn fingerprint<H: Hasher>(&self, now: Moment, hasher: &mut H) {
+        self.state.name().hash(hasher);
+        self.poll_timeout().map(|due| due.since(now)).hash(hasher);
+        self.sessions.fingerprint(now, hasher);
     }
 
     /// How much news came of control sockets and peers that were no more; it changed nothing.

@@ -1,6 +1,9 @@
 //! Which sessions the relay counts, and what becomes of their data sockets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::{Hash, Hasher},
+};
 
 use bowline_protocol::RouteKey;
 
@@ -214,6 +217,18 @@ impl Sessions {
                 // Has no deadline.
                 Phase::Open { .. } => {}
             }
+        }
+    }
+
+    /// Peers by their order, for their numbers only grow.
+    pub(super) fn fingerprint<H: Hasher>(&self, now: Moment, hasher: &mut H) {
+        for (route, session) in &self.sessions {
+            let due = session.phase.deadline().map(|due| due.since(now));
+            let is_open = matches!(session.phase, Phase::Open { .. });
+            (route, due, is_open, session.again).hash(hasher);
+        }
+        for deadline in self.leaving.values() {
+            deadline.since(now).hash(hasher);
         }
     }
 

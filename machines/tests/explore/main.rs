@@ -5,5 +5,6 @@ mod connection;
 mod directory;
 mod explorer;
 mod host;
+mod relay;
 mod session;
 mod timeline;

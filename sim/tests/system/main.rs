@@ -18,6 +18,7 @@ mod log;
 mod observability;
 mod paths;
 mod relay;
+mod relay_hostile;
 mod relay_world;
 mod restart;
 mod security;

@@ -64,9 +64,10 @@ pub(crate) struct RelayWorld {
 
 impl RelayWorld {
     pub(crate) async fn with(plan: RelayPlan) -> Result<Self, WorldError> {
-        let mut options = RelayOptions::default();
-        let heartbeat = plan.heartbeat.as_millis();
-        options.args.push(format!("--heartbeat={heartbeat}ms"));
+        let options = RelayOptions {
+            heartbeat: plan.heartbeat,
+            ..RelayOptions::default()
+        };
         let relay = RelayProcess::start(options).await?;
         let far = Proxy::start(relay.address()).await.unwrap();
         Self::behind(plan, relay, far.clone(), far.addr()).await
