@@ -1,7 +1,9 @@
 //! `cargo xtask …`: what a developer and the CI run. One program, so that both run the same.
 
 mod bench;
+mod bindings;
 mod demo;
+mod doctor;
 mod fuzz;
 mod memory;
 mod process;
@@ -48,6 +50,10 @@ enum Task {
     },
     /// Every fuzz target for a few seconds.
     Fuzz(fuzz::Options),
+    /// The library's bindings for other languages, and the summary of its exported API.
+    Bindings(bindings::Options),
+    /// What this machine lacks for any of these tasks, and the command that gets it.
+    Doctor,
     /// Type-checks and lints everything for Windows, from here.
     Windows,
 }
@@ -60,6 +66,8 @@ fn main() -> ExitCode {
         Task::Bench(options) => bench::run(&options),
         Task::Memory { checker } => memory::run(checker),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Bindings(options) => bindings::run(&options),
+        Task::Doctor => doctor::run(),
         Task::Windows => windows::run().map(Done::tell),
     };
     match outcome {

@@ -7,7 +7,15 @@ use std::{
 };
 
 /// Folders that hold nothing of ours.
-const SKIPPED: &[&str] = &["target", ".git", "node_modules"];
+const SKIPPED: &[&str] = &[
+    "target",
+    ".git",
+    "node_modules",
+    "generated",
+    "generated-native",
+    "dist",
+    ".build",
+];
 /// Larger files are known by name only.
 const MAX_TEXT: u64 = 4 << 20;
 

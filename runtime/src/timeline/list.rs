@@ -195,7 +195,7 @@ impl ItemList {
     }
 
     /// Adds the next item; one with another index is left out.
-    pub(crate) fn push(&mut self, item: Arc<TimelineItem>) {
+    pub fn push(&mut self, item: Arc<TimelineItem>) {
         if self.is_empty() {
             *self = Self::starting_at(item.index);
         }
@@ -238,7 +238,7 @@ impl ItemList {
     }
 
     /// Puts another item in the place of the one of its index; without one nothing changes.
-    pub(crate) fn set(&mut self, item: Arc<TimelineItem>) {
+    pub fn set(&mut self, item: Arc<TimelineItem>) {
         let (index, len) = (item.index, item.text.len());
         let Some(place) = self.get_mut(index) else {
             return;

@@ -1,0 +1,105 @@
+//! The exported API as a text for review: every name and type that an app can see, in order of name, without
+//! documentation. A change of the surface is a change of this text.
+
+use std::fmt::Write;
+
+use uniffi_bindgen::{
+    ComponentInterface,
+    interface::{AsType, Callable, Enum, Field, Type},
+};
+
+/// The summary of one component.
+pub(crate) fn summary(component: &ComponentInterface) -> String {
+    let mut blocks = Vec::new();
+    for function in component.function_definitions() {
+        blocks.push(callable("", "fn", function.name(), function));
+    }
+    for object in component.object_definitions() {
+        let mut text = format!("object {}\n", object.name());
+        for constructor in object.constructors() {
+            text += &callable("    ", "constructor", constructor.name(), constructor);
+        }
+        for method in object.methods() {
+            text += &callable("    ", "fn", method.name(), method);
+        }
+        blocks.push(text);
+    }
+    for listener in component.callback_interface_definitions() {
+        let mut text = format!("callback {}\n", listener.name());
+        for method in listener.methods() {
+            text += &callable("    ", "fn", method.name(), method);
+        }
+        blocks.push(text);
+    }
+    for record in component.record_definitions() {
+        let mut text = format!("record {}\n", record.name());
+        for field in record.fields() {
+            let _ = writeln!(text, "    {}", field_text(field));
+        }
+        blocks.push(text);
+    }
+    for definition in component.enum_definitions() {
+        blocks.push(enumeration(component, definition));
+    }
+    blocks.sort();
+    blocks.join("\n")
+}
+
+fn enumeration(component: &ComponentInterface, definition: &Enum) -> String {
+    let is_error = component.is_name_used_as_error(definition.name());
+    let kind = if is_error { "error" } else { "enum" };
+    let mut text = format!("{kind} {}\n", definition.name());
+    for variant in definition.variants() {
+        let fields: Vec<_> = variant.fields().iter().map(field_text).collect();
+        let fields = match fields.is_empty() {
+            true => String::new(),
+            false => format!(" {{ {} }}", fields.join(", ")),
+        };
+        let _ = writeln!(text, "    {}{fields}", variant.name());
+    }
+    text
+}
+
+fn callable(indent: &str, kind: &str, name: &str, callable: &dyn Callable) -> String {
+    let arguments = callable.arguments();
+    let arguments: Vec<_> = arguments
+        .iter()
+        .map(|argument| format!("{}: {}", argument.name(), type_text(&argument.as_type())))
+        .collect();
+    let is_async = if callable.is_async() { "async " } else { "" };
+    let mut text = format!("{indent}{is_async}{kind} {name}({})", arguments.join(", "));
+    if let Some(result) = callable.return_type() {
+        let _ = write!(text, " -> {}", type_text(result));
+    }
+    if let Some(error) = callable.throws_type() {
+        let _ = write!(text, " throws {}", type_text(error));
+    }
+    text.push('\n');
+    text
+}
+
+fn field_text(field: &Field) -> String {
+    let default = if field.default_value().is_some() {
+        " = …"
+    } else {
+        ""
+    };
+    format!("{}: {}{default}", field.name(), type_text(&field.as_type()))
+}
+
+fn type_text(ty: &Type) -> String {
+    match ty {
+        Type::Object { name, .. }
+        | Type::Record { name, .. }
+        | Type::Enum { name, .. }
+        | Type::CallbackInterface { name, .. }
+        | Type::Custom { name, .. } => name.clone(),
+        Type::Optional { inner_type } => format!("{}?", type_text(inner_type)),
+        Type::Sequence { inner_type } => format!("[{}]", type_text(inner_type)),
+        Type::Map {
+            key_type,
+            value_type,
+        } => format!("[{}: {}]", type_text(key_type), type_text(value_type)),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}

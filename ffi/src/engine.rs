@@ -1,0 +1,111 @@
+//! What is there once in a process: the tokio runtime that everything runs on, the dispatcher, and whether a defect has
+//! broken them.
+
+use std::sync::{Mutex, Once, PoisonError};
+
+use once_cell::sync::OnceCell;
+use tokio::runtime::{Builder, Runtime as Tokio};
+
+use crate::{
+    dispatcher::{self, Dispatcher},
+    error::BowlineError,
+};
+
+/// Threads that sockets are served on. The work of a client is small; a second thread keeps one host's cryptography from
+/// delaying another's.
+const WORKERS: usize = 2;
+/// Threads of the library are named so; a panic on one of them is a defect of the library.
+pub(crate) const THREADS: &str = "bowline";
+
+/// The threads of the library.
+pub(crate) struct Engine {
+    pub(crate) tokio: Tokio,
+    pub(crate) dispatcher: Dispatcher,
+}
+
+static ENGINE: OnceCell<Engine> = OnceCell::new();
+static BROKEN: Mutex<Option<String>> = Mutex::new(None);
+static HOOK: Once = Once::new();
+
+/// The engine, started by its first user. It lives as long as the process.
+///
+/// # Errors
+/// [`BowlineError::Internal`] when the system gives no threads; [`BowlineError::Broken`] after a defect.
+pub(crate) fn engine() -> Result<&'static Engine, BowlineError> {
+    let engine = ENGINE.get_or_try_init(|| -> Result<_, BowlineError> {
+        HOOK.call_once(hook);
+        let tokio = Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .thread_name(THREADS)
+            .enable_all()
+            .build()
+            .map_err(|error| BowlineError::internal(format!("no threads: {error}")))?;
+        let dispatcher = dispatcher::start()
+            .map_err(|error| BowlineError::internal(format!("no thread: {error}")))?;
+        Ok(Engine { tokio, dispatcher })
+    })?;
+    match &*BROKEN.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(what) => Err(BowlineError::broken(what)),
+        None => Ok(engine),
+    }
+}
+
+/// The engine where there must be one already: a defect does not keep anyone from cleaning up.
+pub(crate) fn running() -> Option<&'static Engine> {
+    ENGINE.get()
+}
+
+/// Logs panics, and remembers one of our own threads: from then on every call says that the library is broken, rather
+/// than that some of its values silently no longer change.
+fn hook() {
+    let previous = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let thread = std::thread::current();
+        let message = info.payload_as_str().unwrap_or("no message");
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        if thread.name().is_some_and(|name| name.starts_with(THREADS)) {
+            note_broken(&format!("{message} ({place})"));
+        }
+        tracing::error!(message, place, "panic");
+        previous(info);
+    }));
+}
+
+fn note_broken(what: &str) {
+    let mut broken = BROKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    broken.get_or_insert_with(|| what.to_owned());
+}
+
+/// Names the version and the exported surface of this library. Bindings compare it with the one that they were
+/// generated for, before they call anything else.
+#[uniffi::export]
+pub fn abi_id() -> String {
+    format!(
+        "bowline-ffi {} {:016x}",
+        env!("CARGO_PKG_VERSION"),
+        fnv(include_bytes!("../api.txt"))
+    )
+}
+
+/// FNV-1a: enough to tell two texts apart that are not meant to be confused.
+const fn fnv(bytes: &[u8]) -> u64 {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut rest = bytes;
+    while let Some((byte, tail)) = rest.split_first() {
+        hash = (hash ^ *byte as u64).wrapping_mul(0x0100_0000_01b3);
+        rest = tail;
+    }
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_abi_names_version_and_surface() {
+        assert!(abi_id().starts_with("bowline-ffi 0."), "{}", abi_id());
+        assert_eq!(fnv(b""), 0xcbf2_9ce4_8422_2325);
+        assert_ne!(fnv(b"a"), fnv(b"b"));
+    }
+}

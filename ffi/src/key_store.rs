@@ -1,0 +1,95 @@
+//! The app's own place for secrets: the identity of this install goes there, everything else into the storage folder.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use bowline_runtime::storage::{FileStorage, OpenJournal, Storage, StorageError, Update};
+
+/// The value that holds the identity.
+const SECRET: &str = "profile.json";
+
+/// The app's key store could not do it.
+#[derive(Clone, Debug, thiserror::Error, uniffi::Error)]
+pub enum KeyStoreError {
+    /// It failed; the text says how.
+    #[error("{detail}")]
+    Failed {
+        /// For people.
+        detail: String,
+    },
+}
+
+impl From<uniffi::UnexpectedUniFFICallbackError> for KeyStoreError {
+    fn from(error: uniffi::UnexpectedUniFFICallbackError) -> Self {
+        Self::Failed {
+            detail: error.reason,
+        }
+    }
+}
+
+/// A place for secrets: the Keychain, the Android Keystore, a password manager. Called while a runtime is created, on the
+/// thread that creates it.
+#[uniffi::export(callback_interface)]
+pub trait KeyStore: Send + Sync {
+    /// The value of that name, or nothing if none was ever written. A store that is locked must fail: what it cannot
+    /// read is then not taken for absent, and no new identity is made (INV-9).
+    fn read(&self, name: String) -> Result<Option<Vec<u8>>, KeyStoreError>;
+
+    /// Keeps a value under that name, whole or not at all.
+    fn write(&self, name: String, value: Vec<u8>) -> Result<(), KeyStoreError>;
+}
+
+/// Files, but for the identity.
+pub(crate) struct SplitStorage {
+    pub(crate) secrets: Box<dyn KeyStore>,
+    pub(crate) files: Arc<FileStorage>,
+}
+
+impl SplitStorage {
+    fn failed(&self, action: &'static str, error: &KeyStoreError) -> StorageError {
+        StorageError::Io {
+            action,
+            path: self.location(SECRET),
+            source: io::Error::other(error.to_string()),
+        }
+    }
+}
+
+impl Storage for SplitStorage {
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        if name != SECRET {
+            return self.files.read(name);
+        }
+        let value = self.secrets.read(name.to_owned());
+        value.map_err(|error| self.failed("read", &error))
+    }
+
+    fn write(&self, name: &str, value: &[u8]) -> Result<(), StorageError> {
+        if name != SECRET {
+            return self.files.write(name, value);
+        }
+        let written = self.secrets.write(name.to_owned(), value.to_vec());
+        written.map_err(|error| self.failed("write", &error))
+    }
+
+    fn update(&self, name: &str, change: &mut Update<'_>) -> Result<(), StorageError> {
+        if name != SECRET {
+            return self.files.update(name, change);
+        }
+        match change(self.read(name)?)? {
+            Some(value) => self.write(name, &value),
+            None => Ok(()),
+        }
+    }
+
+    fn journal(&self, name: &str) -> Result<OpenJournal, StorageError> {
+        self.files.journal(name)
+    }
+
+    fn location(&self, name: &str) -> PathBuf {
+        if name == SECRET {
+            PathBuf::from(format!("the app's key store: {name}"))
+        } else {
+            self.files.location(name)
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! The Bowline client for Swift, Kotlin and TypeScript: what `bowline-runtime` offers, as values that cross a language
+//! boundary.
+//!
+//! Nothing is decided here. Mirror types stand for those of the runtime, so that the core is free to change and no
+//! other crate knows of uniffi. A subscription is a slot that holds the newest value only: one thread, the dispatcher,
+//! hands it to the app's listener, so a slow screen gets fewer and newer values and never slows the runtime. Foreign
+//! code runs on that thread alone, with no lock held.
+//!
+//! Numbers that a screen sees often are 32 bits wide: TypeScript makes an object of every larger one. Revisions are
+//! therefore the low 32 bits of the runtime's.
+
+mod diff;
+mod dispatcher;
+mod engine;
+mod error;
+mod key_store;
+mod listeners;
+mod logging;
+mod records;
+mod rehearsal;
+mod runtime;
+mod slot;
+mod subscription;
+
+pub use engine::abi_id;
+pub use error::{Advice, BowlineError, Reason};
+pub use key_store::{KeyStore, KeyStoreError};
+pub use listeners::{
+    CallbackError, DirectoryListener, HostsListener, LogListener, ScreenListener, TimelineListener,
+};
+pub use logging::{LogBatch, LogLevel, LogRecord, log_to_system, subscribe_logs};
+pub use records::*;
+pub use rehearsal::Rehearsal;
+pub use runtime::BowlineRuntime;
+pub use subscription::{EndReason, Subscription};
+
+uniffi::setup_scaffolding!("bowline");

@@ -1,0 +1,42 @@
+//! What a runtime is created with, and what the platform tells it.
+
+use bowline_runtime::RuntimeSettings;
+
+use super::host::Path;
+
+/// What a runtime is created with.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct RuntimeConfig {
+    /// Folder of the app's own, for identity, hosts and waiting intents. Made if it is not there.
+    pub storage_folder: String,
+    /// Program name, told to daemons.
+    pub app_name: String,
+    /// Program version, told to daemons.
+    pub app_version: String,
+    /// Only this kind of path is used; by default all are.
+    #[uniffi(default = None)]
+    pub only: Option<Path>,
+    /// Certificates in PEM that are trusted for TLS besides the public ones.
+    #[uniffi(default = [])]
+    pub extra_roots: Vec<Vec<u8>>,
+}
+
+impl From<&RuntimeConfig> for RuntimeSettings {
+    fn from(config: &RuntimeConfig) -> Self {
+        let mut settings = Self::new(&config.app_name, &config.app_version);
+        settings.only = config.only.map(Path::core);
+        settings.extra_roots = config.extra_roots.clone();
+        settings
+    }
+}
+
+/// What the platform tells the runtime. Sent by the bindings' own observers, never by views (INV-7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
+pub enum PlatformEvent {
+    /// The app came to the foreground.
+    Foreground,
+    /// The app went to the background.
+    Background,
+    /// The network is another one, or is there again.
+    NetworkChanged,
+}

@@ -1,0 +1,114 @@
+//! The agents of all hosts in one list, as changes.
+
+use std::sync::Arc;
+
+use bowline_runtime::{self as runtime, MergedDirectory, RowAgent};
+
+use super::{
+    agent::{AgentSummary, LoadFailure, PendingAgent},
+    host::DirectoryState,
+    rev,
+};
+use crate::diff::diff;
+
+/// One row of the list: an agent that the daemon has, or one that is on its way there.
+#[derive(Clone, Debug, PartialEq, uniffi::Record)]
+pub struct DirectoryRow {
+    /// Names the row in this list, for ever.
+    pub key: String,
+    /// Whose agent.
+    pub server_id: String,
+    /// The agent, if the daemon has it.
+    pub agent: Option<AgentSummary>,
+    /// What is being created, until then (UX-3).
+    pub pending: Option<PendingAgent>,
+}
+
+/// How one host's part of the list stands.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct HostDirectory {
+    /// Which host.
+    pub server_id: String,
+    /// Its name, for people.
+    pub name: String,
+    /// How its list stands.
+    pub state: DirectoryState,
+    /// Why its rows may be old (UX-4).
+    pub error: Option<LoadFailure>,
+    /// Whether the host has more agents than are held.
+    pub truncated: bool,
+}
+
+/// What changed in the list. To be applied to the list of `base_rev`: take `removed` out, put each of `upserts` in the place of the row of its key or at
+/// the end, then arrange the rows by `order` if there is one. Without a `base_rev` the list begins empty.
+#[derive(Clone, Debug, PartialEq, uniffi::Record)]
+pub struct DirectoryUpdate {
+    /// The list that this changes; none: an empty one.
+    pub base_rev: Option<u32>,
+    /// The list that comes of it.
+    pub rev: u32,
+    /// Keys of rows that are gone.
+    pub removed: Vec<String>,
+    /// Rows that are new or other than before.
+    pub upserts: Vec<DirectoryRow>,
+    /// All keys in order, if they do not stand so already.
+    pub order: Option<Vec<String>>,
+    /// Show a skeleton: there is nothing yet, and a first load runs somewhere.
+    pub loading: bool,
+    /// How each host's part stands.
+    pub hosts: Vec<HostDirectory>,
+}
+
+/// Names a row.
+pub(crate) fn key_of(row: &runtime::DirectoryRow) -> String {
+    match &row.agent {
+        RowAgent::Known(agent) => format!("{}/{}", row.server_id, agent.id),
+        RowAgent::Pending(agent) => format!("{}/{}", row.server_id, agent.intent_id),
+    }
+}
+
+impl From<&runtime::DirectoryRow> for DirectoryRow {
+    fn from(row: &runtime::DirectoryRow) -> Self {
+        let (agent, pending) = match &row.agent {
+            RowAgent::Known(agent) => (Some(agent.as_ref().into()), None),
+            RowAgent::Pending(agent) => (None, Some(agent.as_ref().into())),
+        };
+        Self {
+            key: key_of(row),
+            server_id: row.server_id.to_string(),
+            agent,
+            pending,
+        }
+    }
+}
+
+impl From<&runtime::HostDirectory> for HostDirectory {
+    fn from(host: &runtime::HostDirectory) -> Self {
+        Self {
+            server_id: host.server_id.to_string(),
+            name: host.name.clone(),
+            state: DirectoryState::named(host.state),
+            error: host.error.map(Into::into),
+            truncated: host.truncated,
+        }
+    }
+}
+
+/// What makes `new` of what a subscriber has.
+pub(crate) fn directory_update(
+    base: Option<&MergedDirectory>,
+    new: &MergedDirectory,
+) -> DirectoryUpdate {
+    let old = base.map(|base| base.rows.as_slice()).unwrap_or_default();
+    let diff = diff(old, &new.rows, key_of);
+    let row = |row: &Arc<runtime::DirectoryRow>| row.as_ref().into();
+    DirectoryUpdate {
+        base_rev: base.map(|base| rev(base.rev)),
+        rev: rev(new.rev),
+        removed: diff.removed,
+        upserts: diff.upserts.iter().map(row).collect(),
+        order: diff.order,
+        loading: new.loading,
+        hosts: new.hosts.iter().map(Into::into).collect(),
+    }
+}

@@ -1,0 +1,250 @@
+//! Hosts: connection, paths, and how their lists stand.
+
+use bowline_runtime::{self as runtime, HostRecord, Snapshot, machines};
+
+use super::{agent::FailedAgent, intent::IntentOutcome, mirror, rev, small};
+use crate::error::{Advice, Reason};
+
+mirror! {
+    /// A way to a daemon.
+    Path of machines::Path {
+        /// On the daemon's own machine.
+        Local,
+        /// Straight to a listener of the daemon.
+        Direct,
+        /// Through a relay.
+        Relay,
+    }
+}
+
+impl Path {
+    pub(crate) const fn core(self) -> machines::Path {
+        match self {
+            Self::Local => machines::Path::Local,
+            Self::Direct => machines::Path::Direct,
+            Self::Relay => machines::Path::Relay,
+        }
+    }
+}
+
+/// Names of states and what stands for them here.
+macro_rules! states {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+            /// A state that these bindings do not know: a defect.
+            Unknown,
+        }
+
+        impl $name {
+            pub(crate) fn named(name: &str) -> Self {
+                match name { $($text => Self::$variant,)* _ => Self::Unknown }
+            }
+        }
+    };
+}
+
+states! {
+    /// How a host's connectivity stands. There is no other connection state (INV-5, INV-6).
+    HostState {
+        /// It has only just been taken up.
+        Booting "booting",
+        /// It has no path.
+        NoConnections "no_connections",
+        /// Its paths are being measured.
+        SelectingActiveConnection "selecting_active_connection",
+        /// A path was chosen and is being connected.
+        ConnectingActive "connecting_active",
+        /// Connected.
+        Online "online",
+        /// It was connected, and is being connected again.
+        Degraded "degraded",
+        /// Nothing is tried until someone does something.
+        Error "error",
+        /// It was forgotten, or the runtime was shut down.
+        Stopped "stopped",
+    }
+}
+
+states! {
+    /// How a host's list of agents stands (DS).
+    DirectoryState {
+        /// Never attached.
+        Idle "idle",
+        /// The first load runs: show a skeleton.
+        InitialLoading "initial_loading",
+        /// The rows are what the daemon has.
+        Ready "ready",
+        /// The rows stay while they are fetched again.
+        Revalidating "revalidating",
+        /// There never were rows, and the load failed.
+        ErrorBeforeFirstSuccess "error_before_first_success",
+        /// The rows stay, although fetching them again failed (UX-4).
+        ErrorAfterReady "error_after_ready",
+    }
+}
+
+/// An error with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct ErrorInfo {
+    /// The closed reason.
+    pub reason: Reason,
+    /// For people.
+    pub detail: String,
+    /// What the host app should do.
+    pub advice: Advice,
+}
+
+impl From<&runtime::ErrorView> for ErrorInfo {
+    fn from(error: &runtime::ErrorView) -> Self {
+        Self {
+            reason: error.reason.into(),
+            detail: error.message.clone(),
+            advice: error.advice.into(),
+        }
+    }
+}
+
+/// What is known of one path of a host.
+#[derive(Clone, Debug, PartialEq, uniffi::Record)]
+pub struct Probe {
+    /// Its kind.
+    pub path: Path,
+    /// Its address.
+    pub address: String,
+    /// Round trip in milliseconds, if it was proved.
+    pub rtt_ms: Option<f64>,
+    /// Why it was not.
+    pub error: Option<Reason>,
+}
+
+/// One host.
+#[derive(Clone, Debug, PartialEq, uniffi::Record)]
+pub struct HostSnapshot {
+    /// Grows when anything of this host changes; a row of the same revision is the same row.
+    pub rev: u32,
+    /// Stable identity of the daemon.
+    pub server_id: String,
+    /// Its name, for people.
+    pub name: String,
+    /// How its connectivity stands.
+    pub state: HostState,
+    /// Kind of the active path.
+    pub path: Option<Path>,
+    /// Address of the active path.
+    pub address: Option<String>,
+    /// Grows with every client made for this host.
+    pub generation: u32,
+    /// Round trip over the active path in milliseconds, once it was measured.
+    pub rtt_ms: Option<f64>,
+    /// What went wrong last, until the host is online.
+    pub last_error: Option<ErrorInfo>,
+    /// What is known of each path.
+    pub probes: Vec<Probe>,
+    /// How its list of agents stands.
+    pub directory: DirectoryState,
+    /// How many agents it has; the rows are the directory's.
+    pub agents: u32,
+    /// Agents that could not be created, until dismissed.
+    pub failed_agents: Vec<FailedAgent>,
+    /// How many intents have no outcome yet.
+    pub pending_intents: u32,
+    /// The latest outcomes, oldest first; the newest 64.
+    pub recent_intents: Vec<IntentOutcome>,
+}
+
+impl From<&runtime::HostSnapshot> for HostSnapshot {
+    fn from(host: &runtime::HostSnapshot) -> Self {
+        let probe = |probe: &runtime::ProbeView| Probe {
+            path: probe.path.into(),
+            address: probe.address.clone(),
+            rtt_ms: probe.rtt_ms,
+            error: probe.error.map(Into::into),
+        };
+        let failed = host.directory.failed.iter();
+        Self {
+            rev: rev(host.rev),
+            server_id: host.server_id.to_string(),
+            name: host.name.clone(),
+            state: HostState::named(host.state),
+            path: host.path.map(Into::into),
+            address: host.address.clone(),
+            generation: rev(host.generation),
+            rtt_ms: host.rtt_ms,
+            last_error: host.last_error.as_ref().map(Into::into),
+            probes: host.probes.iter().map(probe).collect(),
+            directory: DirectoryState::named(host.directory.state),
+            agents: small(host.directory.agents.len()),
+            failed_agents: failed.map(|failed| failed.as_ref().into()).collect(),
+            pending_intents: small(host.intents.pending),
+            recent_intents: host.intents.recent.iter().map(Into::into).collect(),
+        }
+    }
+}
+
+/// All hosts.
+#[derive(Clone, Debug, PartialEq, uniffi::Record)]
+pub struct HostsSnapshot {
+    /// Grows with every change; an older one is to be dropped.
+    pub rev: u32,
+    /// Every known host, in order of `server_id`.
+    pub hosts: Vec<HostSnapshot>,
+}
+
+impl From<&Snapshot> for HostsSnapshot {
+    fn from(snapshot: &Snapshot) -> Self {
+        Self {
+            rev: rev(snapshot.rev),
+            hosts: snapshot
+                .hosts
+                .iter()
+                .map(|host| host.as_ref().into())
+                .collect(),
+        }
+    }
+}
+
+/// A host that was paired with.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct HostInfo {
+    /// Stable identity of the daemon.
+    pub server_id: String,
+    /// Its name, for people.
+    pub name: String,
+}
+
+impl From<HostRecord> for HostInfo {
+    fn from(record: HostRecord) -> Self {
+        Self {
+            server_id: record.server_id.to_string(),
+            name: record.name,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bowline_runtime::machines::{directory, host};
+
+    use super::*;
+
+    #[test]
+    fn inv_6_every_state_of_the_machines_has_its_mirror() {
+        let _ = Duration::ZERO;
+        for name in [
+            host::State::Booting.name(),
+            host::State::NoConnections.name(),
+            host::State::Stopped.name(),
+            directory::State::Idle.name(),
+            directory::State::Ready.name(),
+        ] {
+            let known = HostState::named(name) != HostState::Unknown
+                || DirectoryState::named(name) != DirectoryState::Unknown;
+            assert!(known, "{name}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Made-up hosts and a made-up timeline, for previews of views and for tests of bindings: no network, no storage, and the
+//! same way to a listener as the real ones.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bowline_runtime::{
+    DirectoryView, HostSnapshot, IntentsView, ItemList, Snapshot, TimelineView,
+    machines::{Path, directory},
+    protocol::{ItemId, ItemKind, ServerId, TimelineItem},
+};
+use tokio::{sync::watch, time::sleep};
+
+use crate::{
+    engine::engine,
+    error::BowlineError,
+    listeners::{HostsListener, TimelineListener},
+    records::millis,
+    runtime::{follow_hosts, timeline_slot},
+    slot::follow,
+    subscription::{EndReason, Subscription},
+};
+
+/// Updates that are published before the pace is looked at.
+const STEP: u32 = 100;
+
+/// Hosts and a timeline that do what a preview or a test tells them to.
+#[derive(uniffi::Object)]
+pub struct Rehearsal {
+    hosts: watch::Sender<Arc<Snapshot>>,
+    timeline: watch::Sender<Arc<TimelineView>>,
+    /// Held while something new is made of what there is.
+    making: Mutex<()>,
+}
+
+#[uniffi::export]
+impl Rehearsal {
+    /// So many hosts, all online, and a timeline of so many items.
+    #[uniffi::constructor]
+    pub fn new(hosts: u32, items: u32) -> Arc<Self> {
+        let hosts = (0..hosts).map(|n| Arc::new(made_up_host(n))).collect();
+        let snapshot = Snapshot { rev: 1, hosts };
+        let items: ItemList = (0..u64::from(items)).map(made_up_item).collect();
+        let view = TimelineView {
+            rev: 1,
+            items,
+            loaded: true,
+            ..TimelineView::default()
+        };
+        Arc::new(Self {
+            hosts: watch::channel(Arc::new(snapshot)).0,
+            timeline: watch::channel(Arc::new(view)).0,
+            making: Mutex::new(()),
+        })
+    }
+
+    /// Renames the first host: one change.
+    pub fn rename_host(&self, name: String) {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Arc::clone(&self.hosts.borrow());
+        let rev = now.rev + 1;
+        let mut hosts = now.hosts.clone();
+        if let Some(first) = hosts.first_mut() {
+            let host = first.as_ref().clone();
+            *first = Arc::new(HostSnapshot { rev, name, ..host });
+        }
+        self.hosts.send_replace(Arc::new(Snapshot { rev, hosts }));
+    }
+
+    /// Adds an item to the timeline.
+    pub fn append(&self, text: String) {
+        self.change_timeline(|items| {
+            let mut item = (*made_up_item(items.end_index())).clone();
+            item.text = text;
+            items.push(Arc::new(item));
+        });
+    }
+
+    /// Adds text to the newest item of the timeline.
+    pub fn grow(&self, text: String) {
+        self.change_timeline(|items| {
+            if let Some(last) = items.last() {
+                let mut item = (**last).clone();
+                item.text.push_str(&text);
+                items.set(Arc::new(item));
+            }
+        });
+    }
+
+    /// Renames the first host so many times, at so many times a second at most; 0: as fast as it goes. The last name is the number of
+    /// updates. Returns the milliseconds it took.
+    pub async fn burst(
+        self: Arc<Self>,
+        updates: u32,
+        per_second: u32,
+    ) -> Result<f64, BowlineError> {
+        let published = engine()?.tokio.spawn(async move {
+            let began = Instant::now();
+            for n in 1..=updates {
+                self.rename_host(n.to_string());
+                if n % STEP == 0 {
+                    let due = began + Duration::from_secs(1) * n / per_second.max(1);
+                    let pause = due.saturating_duration_since(Instant::now());
+                    sleep(if per_second == 0 {
+                        Duration::ZERO
+                    } else {
+                        pause
+                    })
+                    .await;
+                }
+            }
+            began.elapsed()
+        });
+        let took = published.await.map_err(BowlineError::internal)?;
+        Ok(millis(i64::try_from(took.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// As a runtime's.
+    pub fn subscribe_hosts(
+        &self,
+        listener: Box<dyn HostsListener>,
+    ) -> Result<Arc<Subscription>, BowlineError> {
+        follow_hosts(self.hosts.subscribe(), listener)
+    }
+
+    /// As a runtime's.
+    pub fn subscribe_timeline(
+        &self,
+        listener: Box<dyn TimelineListener>,
+    ) -> Result<Arc<Subscription>, BowlineError> {
+        let slot = timeline_slot(listener)?;
+        let mut views = self.timeline.subscribe();
+        slot.put(Arc::clone(&views.borrow_and_update()));
+        let target = Arc::clone(&slot);
+        follow(&slot, async move {
+            while views.changed().await.is_ok() {
+                target.put(Arc::clone(&views.borrow_and_update()));
+            }
+            EndReason::RuntimeClosed
+        })?;
+        Ok(Subscription::new(slot))
+    }
+}
+
+impl Rehearsal {
+    fn change_timeline(&self, change: impl FnOnce(&mut ItemList)) {
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut view = self.timeline.borrow().as_ref().clone();
+        view.rev += 1;
+        change(&mut view.items);
+        self.timeline.send_replace(Arc::new(view));
+    }
+}
+
+fn made_up_host(n: u32) -> HostSnapshot {
+    HostSnapshot {
+        rev: 1,
+        server_id: ServerId::of_public_key(&n.to_be_bytes()),
+        name: format!("host {n}"),
+        state: "online",
+        path: Some(Path::Direct),
+        address: Some(format!("192.0.2.{}:4717", n % 256)),
+        generation: 1,
+        last_error: None,
+        rtt_ms: Some(1.0),
+        probes: Vec::new(),
+        directory: DirectoryView {
+            state: directory::State::Ready.name(),
+            agents: Arc::default(),
+            creating: Arc::default(),
+            failed: Arc::default(),
+            error: None,
+            truncated: false,
+        },
+        intents: IntentsView::default(),
+    }
+}
+
+fn made_up_item(index: u64) -> Arc<TimelineItem> {
+    let id = ItemId::from_uuid(uuid::Uuid::from_u64_pair(0, index));
+    let mut item = TimelineItem::new(id, index, ItemKind::Message, 0);
+    item.text = format!("item {index}");
+    Arc::new(item)
+}

@@ -1,0 +1,336 @@
+//! The runtime as apps hold it: intents in, values out, and nothing that connects or disconnects (INV-7).
+
+use std::sync::Arc;
+
+use bowline_runtime::{
+    self as core, Runtime, RuntimeSettings, ScreenError, ScreenSnapshot,
+    protocol::{
+        IdentityError, Offer, ServerId,
+        methods::{Empty, Providers, name},
+        offer::OfferError,
+    },
+    storage::{FileStorage, Storage},
+    transport::{Address, WebSocketConnector},
+};
+use tokio::{sync::watch, task::JoinError};
+
+use crate::{
+    engine::engine,
+    error::{BowlineError, error},
+    key_store::{KeyStore, SplitStorage},
+    listeners::{
+        CallbackError, DirectoryListener, HostsListener, ScreenListener, TimelineListener,
+    },
+    records::{
+        HostInfo, Intent, PlatformEvent, Probe, ProviderInfo, RuntimeConfig, ScreenTarget,
+        directory_update, screen_update, timeline_update,
+    },
+    slot::{Sink, Slot, follow},
+    subscription::{EndReason, Subscription},
+};
+
+/// Keeps an app attached to its hosts. An app has one; the last reference ends every connection.
+#[derive(uniffi::Object)]
+pub struct BowlineRuntime {
+    core: Runtime,
+}
+
+#[uniffi::export]
+impl BowlineRuntime {
+    /// Opens a runtime with everything in the storage folder. The identity of this install is made once, and a corrupt one is
+    /// an error and never replaced (INV-9).
+    #[uniffi::constructor]
+    pub fn new(config: RuntimeConfig) -> Result<Arc<Self>, BowlineError> {
+        let files = FileStorage::open(&config.storage_folder)?;
+        Self::open(&config, Arc::new(files))
+    }
+
+    /// Opens a runtime that keeps the identity of this install in the app's own key store, and everything else in the
+    /// storage folder.
+    #[uniffi::constructor]
+    pub fn with_key_store(
+        config: RuntimeConfig,
+        key_store: Box<dyn KeyStore>,
+    ) -> Result<Arc<Self>, BowlineError> {
+        let files = Arc::new(FileStorage::open(&config.storage_folder)?);
+        let secrets = key_store;
+        Self::open(&config, Arc::new(SplitStorage { secrets, files }))
+    }
+
+    /// Pairs with the daemon of an offer, and returns once it has proved its identity and taken this device.
+    pub async fn pair(&self, offer: String) -> Result<HostInfo, BowlineError> {
+        let offer: Offer = offer
+            .parse()
+            .map_err(|problem: OfferError| error!(InvalidOffer, Nothing, problem))?;
+        let core = self.core.clone();
+        let paired = engine()?
+            .tokio
+            .spawn(async move { core.pair(&offer).await });
+        Ok(paired.await.map_err(defect)??.into())
+    }
+
+    /// Forgets a host: its key, its addresses, and the intents that wait for it. True if it was known.
+    pub async fn forget_host(&self, server_id: String) -> Result<bool, BowlineError> {
+        let server_id = server(&server_id)?;
+        let core = self.core.clone();
+        let engine = engine()?;
+        let forgotten = engine.tokio.spawn_blocking(move || {
+            let _context = engine.tokio.enter();
+            core.forget(&server_id)
+        });
+        Ok(forgotten.await.map_err(defect)??)
+    }
+
+    /// Sends an intent: checks it, keeps it, queues it, and returns its name at once. What becomes of it is in the snapshots.
+    /// It is done exactly once, across disconnects and restarts of the app (BX-1).
+    pub fn send(&self, server_id: String, intent: Intent) -> Result<String, BowlineError> {
+        engine()?;
+        let submitted = self.core.send(&server(&server_id)?, intent.try_into()?)?;
+        Ok(submitted.id.to_string())
+    }
+
+    /// The ways a host can run agents.
+    pub async fn providers(&self, server_id: String) -> Result<Vec<ProviderInfo>, BowlineError> {
+        let server_id = server(&server_id)?;
+        let core = self.core.clone();
+        let asked = engine()?.tokio.spawn(async move {
+            core.query::<_, Providers>(&server_id, name::PROVIDERS_LIST, &Empty {})
+                .await
+        });
+        let providers = asked.await.map_err(defect)??;
+        Ok(providers.providers.into_iter().map(Into::into).collect())
+    }
+
+    /// Everything about all hosts, now and whenever it changes.
+    pub fn subscribe_hosts(
+        &self,
+        listener: Box<dyn HostsListener>,
+    ) -> Result<Arc<Subscription>, BowlineError> {
+        follow_hosts(self.core.subscribe(), listener)
+    }
+
+    /// The agents of all hosts in one list, now and whenever it changes (DS).
+    pub fn subscribe_directory(
+        &self,
+        listener: Box<dyn DirectoryListener>,
+    ) -> Result<Arc<Subscription>, BowlineError> {
+        let base = None;
+        let slot = Slot::new(DirectorySink { listener, base })?;
+        let mut directory = self.core.directory();
+        slot.put(directory.current());
+        let target = Arc::clone(&slot);
+        follow(&slot, async move {
+            while let Some(newest) = directory.next().await {
+                target.put(newest);
+            }
+            EndReason::RuntimeClosed
+        })?;
+        Ok(Subscription::new(slot))
+    }
+
+    /// What one agent's screen shows, its timeline included, now and whenever it changes.
+    pub fn subscribe_screen(
+        &self,
+        server_id: String,
+        target: ScreenTarget,
+        listener: Box<dyn ScreenListener>,
+    ) -> Result<Arc<Subscription>, BowlineError> {
+        let base = None;
+        let slot = Slot::new(ScreenSink { listener, base })?;
+        self.follow_screen(&server_id, target, &slot, Some)?;
+        Ok(Subscription::new(slot))
+    }
+
+    /// One agent's timeline alone, now and whenever it changes.
+    pub fn subscribe_timeline(
+        &self,
+        server_id: String,
+        target: ScreenTarget,
+        listener: Box<dyn TimelineListener>,
+    ) -> Result<Arc<Subscription>, BowlineError> {
+        let slot = timeline_slot(listener)?;
+        let mut last = None;
+        self.follow_screen(&server_id, target, &slot, move |screen| {
+            let newest = Arc::clone(&screen.timeline);
+            let is_new = last.as_ref().is_none_or(|last| !Arc::ptr_eq(last, &newest));
+            last = Some(Arc::clone(&newest));
+            is_new.then_some(newest)
+        })?;
+        Ok(Subscription::new(slot))
+    }
+
+    /// Fetches the page before the oldest item of an open timeline; what became of it is in the next update.
+    pub fn load_older(&self, server_id: String, agent_id: String) -> Result<(), BowlineError> {
+        self.core
+            .load_older(&server(&server_id)?, &agent_id.parse()?);
+        Ok(())
+    }
+
+    /// The user has seen that a message or a creation failed: it is shown no more.
+    pub fn dismiss(&self, server_id: String, intent_id: String) -> Result<(), BowlineError> {
+        self.core.dismiss(&server(&server_id)?, intent_id.parse()?);
+        Ok(())
+    }
+
+    /// Fetches the lists of all hosts again: the one refresh path of every surface (DS).
+    pub fn refresh(&self) {
+        self.core.refresh();
+    }
+
+    /// The user wants that path of a host, one of its probes; or the best one, with none.
+    pub fn select_path(&self, server_id: String, path: Option<Probe>) -> Result<(), BowlineError> {
+        let address = path.map(|probe| Address {
+            path: probe.path.core(),
+            address: probe.address,
+        });
+        self.core.select_path(&server(&server_id)?, address);
+        Ok(())
+    }
+
+    /// What the platform has to say. For the bindings' own observers: views have no business here (INV-7).
+    pub fn platform_event(&self, event: PlatformEvent) {
+        match event {
+            PlatformEvent::Foreground => self.core.foreground(),
+            PlatformEvent::Background => self.core.background(),
+            PlatformEvent::NetworkChanged => self.core.network_changed(),
+        }
+    }
+
+    /// Ends every connection and waits until all is done, a few seconds at most. Intents without an outcome stay kept for the
+    /// next start.
+    pub async fn shutdown(&self) -> Result<(), BowlineError> {
+        let core = self.core.clone();
+        let closed = engine()?.tokio.spawn(async move { core.close().await });
+        closed.await.map_err(defect)
+    }
+}
+
+impl BowlineRuntime {
+    fn open(config: &RuntimeConfig, storage: Arc<dyn Storage>) -> Result<Arc<Self>, BowlineError> {
+        let _context = engine()?.tokio.enter();
+        let settings = RuntimeSettings::from(config);
+        let connector = WebSocketConnector::new(&settings.extra_roots)
+            .map_err(|failure| error!(Internal, Report, failure.message))?;
+        let core = Runtime::with(storage, Arc::new(connector), settings)?;
+        Ok(Arc::new(Self { core }))
+    }
+
+    fn follow_screen<T: Send + 'static>(
+        &self,
+        server_id: &str,
+        target: ScreenTarget,
+        slot: &Arc<Slot<T>>,
+        mut take: impl FnMut(Arc<ScreenSnapshot>) -> Option<T> + Send + 'static,
+    ) -> Result<(), BowlineError> {
+        let target = core::ScreenTarget::try_from(target)?;
+        let opened = self.core.agent_screen(&server(server_id)?, target);
+        let mut screen = opened.map_err(|error| match error {
+            ScreenError::UnknownHost => BowlineError::unknown_host(server_id),
+            ScreenError::TooMany(_) | ScreenError::Busy => error!(TooMany, TryAgain, error),
+            ScreenError::UnknownCreation | ScreenError::Gone => error!(Closed, Nothing, error),
+        })?;
+        let newest = Arc::clone(slot);
+        follow(slot, async move {
+            loop {
+                match screen.next().await {
+                    Ok(snapshot) => {
+                        if let Some(value) = take(snapshot) {
+                            newest.put(value);
+                        }
+                    }
+                    Err(ScreenError::UnknownHost | ScreenError::Gone) => break EndReason::HostGone,
+                    Err(ScreenError::UnknownCreation) => break EndReason::UnknownCreation,
+                    Err(ScreenError::TooMany(_)) => break EndReason::TooMany,
+                    Err(ScreenError::Busy) => break EndReason::Busy,
+                }
+            }
+        })
+    }
+}
+
+fn server(server_id: &str) -> Result<ServerId, IdentityError> {
+    server_id.parse()
+}
+
+fn defect(error: JoinError) -> BowlineError {
+    BowlineError::broken(&error.to_string())
+}
+
+/// Delivers the newest snapshots to a listener.
+pub(crate) fn follow_hosts(
+    mut snapshots: watch::Receiver<Arc<core::Snapshot>>,
+    listener: Box<dyn HostsListener>,
+) -> Result<Arc<Subscription>, BowlineError> {
+    let slot = Slot::new(HostsSink(listener))?;
+    slot.put(Arc::clone(&snapshots.borrow_and_update()));
+    let target = Arc::clone(&slot);
+    follow(&slot, async move {
+        while snapshots.changed().await.is_ok() {
+            target.put(Arc::clone(&snapshots.borrow_and_update()));
+        }
+        EndReason::RuntimeClosed
+    })?;
+    Ok(Subscription::new(slot))
+}
+
+/// A slot that delivers a timeline's newest view, as what changed.
+pub(crate) fn timeline_slot(
+    listener: Box<dyn TimelineListener>,
+) -> Result<Arc<Slot<Arc<core::TimelineView>>>, BowlineError> {
+    let base = None;
+    Slot::new(TimelineSink { listener, base })
+}
+
+struct HostsSink(Box<dyn HostsListener>);
+
+impl Sink<Arc<core::Snapshot>> for HostsSink {
+    fn deliver(&mut self, newest: Arc<core::Snapshot>) -> Result<(), CallbackError> {
+        self.0.on_hosts(newest.as_ref().into())
+    }
+}
+
+/// `base` is what the listener took last. After a failure it is unknown what the listener has, so it begins anew.
+struct DirectorySink {
+    listener: Box<dyn DirectoryListener>,
+    base: Option<Arc<core::MergedDirectory>>,
+}
+
+impl Sink<Arc<core::MergedDirectory>> for DirectorySink {
+    fn deliver(&mut self, newest: Arc<core::MergedDirectory>) -> Result<(), CallbackError> {
+        let base = self.base.take();
+        let update = directory_update(base.as_deref(), &newest);
+        self.listener.on_directory(update)?;
+        self.base = Some(newest);
+        Ok(())
+    }
+}
+
+struct ScreenSink {
+    listener: Box<dyn ScreenListener>,
+    base: Option<Arc<ScreenSnapshot>>,
+}
+
+impl Sink<Arc<ScreenSnapshot>> for ScreenSink {
+    fn deliver(&mut self, newest: Arc<ScreenSnapshot>) -> Result<(), CallbackError> {
+        let base = self.base.take();
+        self.listener
+            .on_screen(screen_update(base.as_deref(), &newest))?;
+        self.base = Some(newest);
+        Ok(())
+    }
+}
+
+struct TimelineSink {
+    listener: Box<dyn TimelineListener>,
+    base: Option<Arc<core::TimelineView>>,
+}
+
+impl Sink<Arc<core::TimelineView>> for TimelineSink {
+    fn deliver(&mut self, newest: Arc<core::TimelineView>) -> Result<(), CallbackError> {
+        let base = self.base.take();
+        self.listener
+            .on_timeline(timeline_update(base.as_deref(), &newest))?;
+        self.base = Some(newest);
+        Ok(())
+    }
+}

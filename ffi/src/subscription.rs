@@ -1,0 +1,70 @@
+//! What an app holds of a subscription.
+
+use std::sync::Arc;
+
+use crate::slot::{Cancel, Phase};
+
+/// Why a subscription ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
+pub enum EndReason {
+    /// It was cancelled, or nobody holds it any more.
+    Cancelled,
+    /// Its listener failed sixteen times in a row.
+    ListenerFailed,
+    /// The runtime was shut down.
+    RuntimeClosed,
+    /// The host is not known, or was forgotten.
+    HostGone,
+    /// Nothing is known of the creation that was to be shown.
+    UnknownCreation,
+    /// The host has its most screens open.
+    TooMany,
+    /// The host has more to do than it takes; subscribe again.
+    Busy,
+}
+
+/// A running subscription. It ends when it is cancelled, and when nobody holds it any more.
+#[derive(uniffi::Object)]
+pub struct Subscription {
+    slot: Arc<dyn Cancel>,
+}
+
+impl Subscription {
+    pub(crate) fn new(slot: Arc<dyn Cancel>) -> Arc<Self> {
+        Arc::new(Self { slot })
+    }
+}
+
+#[uniffi::export]
+impl Subscription {
+    /// Ends it. Returns at once, any number of times, from inside a callback too. One callback may still be on its way;
+    /// `ended` tells when there will be none.
+    pub fn cancel(&self) {
+        Arc::clone(&self.slot).cancel();
+    }
+
+    /// Whether it is about to end or has ended.
+    pub fn is_ending(&self) -> bool {
+        *self.slot.phase().borrow() != Phase::Open
+    }
+
+    /// Waits until it has ended and its listener was let go: it is not called any more. Says why.
+    pub async fn ended(&self) -> EndReason {
+        let mut phase = self.slot.phase();
+        loop {
+            if let Phase::Ended(reason) = *phase.borrow_and_update() {
+                return reason;
+            }
+            // Its sender is part of the slot, which is held here.
+            if phase.changed().await.is_err() {
+                return EndReason::Cancelled;
+            }
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        Arc::clone(&self.slot).cancel();
+    }
+}

@@ -1,0 +1,157 @@
+//! The generator of the TypeScript bindings, `ubrn`: fetched from the npm registry in one version, checked against a known
+//! sum, built once, and kept outside of the checkout.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+use super::{make, npm, rename, write};
+use crate::{
+    process::{Outcome, run as run_command},
+    tree,
+};
+
+/// One locked set with uniffi's version in the root `Cargo.toml`.
+pub(crate) const VERSION: &str = "0.31.0-5";
+const PACKAGE: &str = "uniffi-bindgen-react-native";
+/// What the registry says of that version.
+const INTEGRITY: &str = "sha512-YtL3gTe+RVXAQx/2P2Iuypic/CunRZC65Cs47v//YRfwWNYU4Ufd1jT3rqxSrH5b5QFCYblP89Nf/9ssZRvNgg==";
+/// The package has no lock file; this one makes every build the same.
+const LOCK: &str = include_str!("ubrn.lock");
+
+/// TypeScript for Node.
+///
+/// # Errors
+/// When the generator cannot be had or fails.
+pub(super) fn node(library: &Path, config: &Path, out: &Path) -> Outcome {
+    let mut command = generator("napi")?;
+    command.arg("--ts-dir").arg(out);
+    // Found among the packages of each platform at run time.
+    command.args([
+        "--lib-package-base",
+        "@bowline/runtime",
+        "--lib-node-triple",
+    ]);
+    configured(config, || run_command(command.arg(library)))
+}
+
+/// TypeScript and C++ for React Native.
+///
+/// # Errors
+/// When the generator cannot be had or fails.
+pub(super) fn react_native(library: &Path, config: &Path, ts: &Path, cpp: &Path) -> Outcome {
+    let mut command = generator("jsi")?;
+    command.arg("--ts-dir").arg(ts).arg("--cpp-dir").arg(cpp);
+    configured(config, || run_command(command.arg(library)))
+}
+
+fn generator(target: &str) -> Outcome<Command> {
+    let mut command = Command::new(ensure()?);
+    command
+        .args(["generate", target, "bindings", "--library", "--no-format"])
+        // It asks cargo about the crate that it is started in.
+        .current_dir(tree::root().join("ffi"));
+    Ok(command)
+}
+
+/// With a library it takes its configuration from the folder of the crate only, and ours is at the top. The copy stays: cargo
+/// would build the crate anew whenever it comes or goes.
+fn configured(config: &Path, run: impl FnOnce() -> Outcome) -> Outcome {
+    let copy = tree::root().join("ffi/uniffi.toml");
+    let text = fs::read(config).map_err(|error| format!("{}: {error}", config.display()))?;
+    if fs::read(&copy).ok().as_ref() != Some(&text) {
+        fs::write(&copy, text).map_err(|error| format!("{}: {error}", copy.display()))?;
+    }
+    run()
+}
+
+/// Where what is fetched or built once for all checkouts is kept.
+pub(crate) fn cache_dir() -> PathBuf {
+    let home = || env::var_os("HOME").map_or_else(env::temp_dir, PathBuf::from);
+    env::var_os("BOWLINE_CACHE").map_or_else(
+        || {
+            let base = env::var_os(if cfg!(windows) {
+                "LOCALAPPDATA"
+            } else {
+                "XDG_CACHE_HOME"
+            });
+            base.map_or_else(|| home().join(".cache"), PathBuf::from)
+                .join("bowline")
+        },
+        PathBuf::from,
+    )
+}
+
+/// Where the generator is, or will be.
+pub(crate) fn program() -> PathBuf {
+    let name = format!("ubrn{}", env::consts::EXE_SUFFIX);
+    cache_dir().join(format!("ubrn-{VERSION}")).join(name)
+}
+
+/// The generator, built if it is not there yet.
+fn ensure() -> Outcome<PathBuf> {
+    let program = program();
+    if program.exists() {
+        return Ok(program);
+    }
+    let folder = program.parent().unwrap_or(&program);
+    make(folder)?;
+    // Another process may do the same: each has a folder of its own, and the last one's program stays.
+    let work = folder.join(format!("build-{}", std::process::id()));
+    make(&work)?;
+    let began = Instant::now();
+    println!("ubrn {VERSION}: fetching it from the npm registry");
+    let archive = fetch(&work)?;
+    println!("ubrn {VERSION}: building it, once for this machine; that takes some minutes");
+    let built = build(&work, &archive)?;
+    rename(&built, &program)?;
+    let _ = fs::remove_dir_all(&work);
+    println!(
+        "ubrn {VERSION}: ready after {} s",
+        began.elapsed().as_secs()
+    );
+    Ok(program)
+}
+
+fn fetch(work: &Path) -> Outcome<PathBuf> {
+    let output = Command::new(npm())
+        .args(["pack", "--json", &format!("{PACKAGE}@{VERSION}")])
+        .current_dir(work)
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("`npm` could not be started: {error}"))?;
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout)
+        .map_err(|_| format!("`npm pack {PACKAGE}@{VERSION}` failed"))?;
+    // A list of one in npm before 12, an object by name since.
+    let packed = said.get(0).or_else(|| said.as_object()?.values().next());
+    let packed = packed.unwrap_or(&said);
+    let text = |key: &str| packed.get(key).and_then(serde_json::Value::as_str);
+    if text("integrity") != Some(INTEGRITY) {
+        return Err(format!(
+            "{PACKAGE}@{VERSION} is not what it was: its sum is another"
+        ));
+    }
+    let name = text("filename").ok_or("`npm pack` names no file")?;
+    Ok(work.join(name))
+}
+
+fn build(work: &Path, archive: &Path) -> Outcome<PathBuf> {
+    let mut unpack = Command::new("tar");
+    run_command(unpack.arg("xzf").arg(archive).current_dir(work))?;
+    let source = work.join("package");
+    write(&source.join("Cargo.lock"), LOCK)?;
+    let mut build = crate::process::cargo(["build", "--locked", "--bin", PACKAGE]);
+    build
+        .current_dir(&source)
+        .arg("--manifest-path")
+        .arg(source.join("crates/ubrn_cli/Cargo.toml"))
+        .args(["--config", "profile.dev.debug=false"])
+        .env("CARGO_TARGET_DIR", work.join("target"))
+        .env_remove("RUSTFLAGS");
+    run_command(&mut build)?;
+    let name = format!("{PACKAGE}{}", env::consts::EXE_SUFFIX);
+    Ok(work.join("target/debug").join(name))
+}
