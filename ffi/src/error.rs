@@ -163,6 +163,8 @@ errors! {
     TimedOut,
     /// The host is not connected right now.
     NotConnected,
+    /// The runtime is paused; it takes this again once it was resumed.
+    Paused,
     /// The runtime was shut down.
     Closed,
     /// A defect ended part of the library; only a restart of the process helps.
@@ -215,7 +217,10 @@ impl From<StorageError> for BowlineError {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::Corrupt { .. } => error!(CorruptStorage, CheckStorage, error),
-            StorageError::Io { .. } => error!(Storage, CheckStorage, error),
+            StorageError::Io { .. } | StorageError::KeyStore { .. } => {
+                error!(Storage, CheckStorage, error)
+            }
+            StorageError::Paused => error!(Paused, Wait, error),
         }
     }
 }
@@ -225,6 +230,8 @@ impl From<OpenError> for BowlineError {
         match error {
             OpenError::Storage(error) => error.into(),
             OpenError::Identity(error) => error.into(),
+            OpenError::IdentityMissing { .. } => error!(InvalidIdentity, CheckStorage, error),
+            OpenError::NoStorage => error!(Storage, Report, error),
             OpenError::Internal(detail) => Self::internal(detail),
         }
     }

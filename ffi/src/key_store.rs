@@ -1,6 +1,9 @@
 //! The app's own place for secrets: the identity of this install goes there, everything else into the storage folder.
+//!
+//! The identity is read and written while a runtime is created and never after, so the app's code is called on the thread that
+//! creates it, with no lock held.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use bowline_runtime::storage::{FileStorage, OpenJournal, Storage, StorageError, Update};
 
@@ -45,11 +48,10 @@ pub(crate) struct SplitStorage {
 }
 
 impl SplitStorage {
-    fn failed(&self, action: &'static str, error: &KeyStoreError) -> StorageError {
-        StorageError::Io {
-            action,
-            path: self.location(SECRET),
-            source: io::Error::other(error.to_string()),
+    fn failed(action: &str, error: &KeyStoreError) -> StorageError {
+        StorageError::KeyStore {
+            name: SECRET.to_owned(),
+            problem: format!("{action}: {error}"),
         }
     }
 }
@@ -60,7 +62,7 @@ impl Storage for SplitStorage {
             return self.files.read(name);
         }
         let value = self.secrets.read(name.to_owned());
-        value.map_err(|error| self.failed("read", &error))
+        value.map_err(|error| Self::failed("read", &error))
     }
 
     fn write(&self, name: &str, value: &[u8]) -> Result<(), StorageError> {
@@ -68,7 +70,7 @@ impl Storage for SplitStorage {
             return self.files.write(name, value);
         }
         let written = self.secrets.write(name.to_owned(), value.to_vec());
-        written.map_err(|error| self.failed("write", &error))
+        written.map_err(|error| Self::failed("write", &error))
     }
 
     fn update(&self, name: &str, change: &mut Update<'_>) -> Result<(), StorageError> {

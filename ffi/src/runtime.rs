@@ -196,6 +196,21 @@ impl BowlineRuntime {
         }
     }
 
+    /// The app is about to be suspended: waits for what is being written and lets go of every file and lock, so that the system
+    /// has no reason to end the app. Until `resume` intents, pairing and forgetting are refused with `Paused`.
+    pub async fn pause(&self) -> Result<(), BowlineError> {
+        let core = self.core.clone();
+        let paused = engine()?.tokio.spawn(async move { core.pause().await });
+        paused.await.map_err(defect)
+    }
+
+    /// The app runs again: takes up files and locks, and looks after every connection at once.
+    pub async fn resume(&self) -> Result<(), BowlineError> {
+        let core = self.core.clone();
+        let resumed = engine()?.tokio.spawn(async move { core.resume().await });
+        Ok(resumed.await.map_err(defect)??)
+    }
+
     /// Ends every connection and waits until all is done, a few seconds at most. Intents without an outcome stay kept for the
     /// next start.
     pub async fn shutdown(&self) -> Result<(), BowlineError> {
