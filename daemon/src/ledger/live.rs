@@ -18,6 +18,9 @@ use super::{
 };
 use crate::{observe, outbound::ConnectionHandle};
 
+/// A table of so many times more places than sessions is made smaller.
+const SPARSE: usize = 8;
+
 /// One session.
 pub(super) struct LiveSession {
     pub(super) reference: SessionRef,
@@ -126,6 +129,10 @@ impl Live {
     /// Forgets a session. Its stored rows are the caller's business, its connections as well.
     pub(super) fn remove(&mut self, id: i64) -> Option<LiveSession> {
         let mut session = self.sessions.remove(&id)?;
+        // A crowd that has left must not leave its table behind. Seldom enough to cost nothing for each.
+        if self.sessions.capacity() > SPARSE * self.sessions.len().max(SPARSE) {
+            self.sessions.shrink_to(2 * self.sessions.len());
+        }
         if let Some(durable) = &mut session.durable {
             self.by_key.remove(&durable.key);
             durable.log.clear(&mut self.dead_events);
