@@ -1,7 +1,7 @@
 //! The relays that lead clients here (`docs/protocol.md` §9; SV-3, RL-2, RL-3).
 //!
 //! * [`link`] keeps the daemon registered with one relay: a control socket, and a data socket for each client session
-//! * [`peer`] is one data socket: it splits it into lanes and serves each as a connection of its own
+//! * [`peer`] is one data socket; its [`switch`] splits it into lanes and serves each as a connection of its own
 //! * [`lane`] is one client socket behind a relay, as the [`MessageSocket`](crate::connection::MessageSocket) that any
 //!   connection is (INV-4)
 //! * [`control`] speaks on a control socket, [`dial`] and [`tls`] open sockets
@@ -15,6 +15,7 @@ mod dial;
 mod lane;
 mod link;
 mod peer;
+mod switch;
 mod tls;
 
 use std::{path::PathBuf, sync::Arc};

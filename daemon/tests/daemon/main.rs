@@ -41,5 +41,6 @@ mod program;
 mod relay;
 mod relay_faults;
 mod relay_hostile;
+mod relay_tls;
 mod requests;
 mod services;
