@@ -19,6 +19,7 @@ mod queries;
 mod rig;
 mod screens;
 mod serving;
+mod story;
 mod switching;
 mod timelines;
 mod tls;
