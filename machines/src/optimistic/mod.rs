@@ -17,6 +17,9 @@
 //! Pure bookkeeping: it has no clock and nothing to wait for. What it holds is bounded by the outbox, and by the constants
 //! below for what is over.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -367,7 +370,10 @@ impl Optimistic {
     fn queued(&mut self, intent_id: IntentId, at: UnixMillis, shown: Shown) {
         match shown {
             Shown::Message { agent_id, text } => {
-                if !self.recipients.contains_key(&intent_id) {
+                let failed = self.messages.get(&agent_id).map(|one| &one.failed);
+                let has_failed = failed
+                    .is_some_and(|failed| failed.iter().any(|one| one.intent_id == intent_id));
+                if !has_failed && !self.recipients.contains_key(&intent_id) {
                     self.add_message(agent_id, intent_id, text, at, false);
                 }
             }

@@ -127,6 +127,8 @@ impl Screen {
         let error_indicator = match (input.last_error, input.connectivity) {
             // A repetition is running: the overlay shows progress again.
             (Some(_), _) if input.loading => None,
+            // What failed was the connection, which is being restored: that is progress too.
+            (Some(LoadError::Lost(_)), Connectivity::Connecting) => None,
             (Some(error), _) => Some(ErrorIndicator::LoadFailed(error)),
             (None, Connectivity::Offline) => Some(ErrorIndicator::Offline),
             (None, Connectivity::Online | Connectivity::Connecting) => None,
@@ -151,6 +153,8 @@ impl Screen {
         };
         let error_indicator = match (input.last_error, input.connectivity) {
             (_, Connectivity::Offline) => Some(ErrorIndicator::Offline),
+            // The toast says so already, and the load begins again with the connection.
+            (Some(LoadError::Lost(_)), Connectivity::Connecting) => None,
             (Some(error), Connectivity::Online | Connectivity::Connecting) if !input.loading => {
                 Some(ErrorIndicator::RefreshFailed(error))
             }

@@ -17,7 +17,7 @@ const CONNECTIVITIES: [Connectivity; 3] = [
 ];
 const ERROR: LoadError = LoadError::Rejected(RpcReason::Overloaded);
 
-/// Every input there is (errors stand for one another), with its screen.
+/// Every input there is (reasons of one kind of error stand for one another), with its screen.
 fn every_combination() -> Vec<(ScreenInput, Screen)> {
     let mut all = Vec::new();
     for bits in 0..8 {
@@ -27,6 +27,9 @@ fn every_combination() -> Vec<(ScreenInput, Screen)> {
                     None,
                     Some(ERROR),
                     Some(LoadError::Lost(Reason::ConnectionLost)),
+                    Some(LoadError::TimedOut),
+                    Some(LoadError::Malformed),
+                    Some(LoadError::Overrun),
                 ] {
                     let input = ScreenInput {
                         loaded: bits & 1 != 0,
@@ -41,8 +44,14 @@ fn every_combination() -> Vec<(ScreenInput, Screen)> {
             }
         }
     }
-    assert_eq!(all.len(), 288);
+    assert_eq!(all.len(), 576);
     all
+}
+
+/// Whether the only thing that failed is the connection, which is being restored.
+fn is_being_restored(input: &ScreenInput) -> bool {
+    input.connectivity == Connectivity::Connecting
+        && matches!(input.last_error, Some(LoadError::Lost(_)))
 }
 
 fn check(invariant: &str, holds: impl Fn(&ScreenInput, &Screen) -> bool) {
@@ -75,6 +84,7 @@ fn ux_1_first_open_is_an_overlay_and_nothing_else() {
 fn ux_1_an_overlay_that_waits_for_nothing_says_why() {
     check("ux_1 error", |input, screen| {
         let stuck = !input.loading
+            && !is_being_restored(input)
             && (input.last_error.is_some() || input.connectivity == Connectivity::Offline);
         !(screen.overlay && stuck) || screen.error_indicator.is_some()
     });
@@ -134,7 +144,8 @@ fn ux_4_a_failed_refresh_is_an_indicator_in_nobodys_way() {
             && !input.loading
             && matches!(input.creation, Creation::None)
             && input.connectivity != Connectivity::Offline;
-        !failed || screen.error_indicator == input.last_error.map(ErrorIndicator::RefreshFailed)
+        let error = input.last_error.filter(|_| !is_being_restored(input));
+        !failed || screen.error_indicator == error.map(ErrorIndicator::RefreshFailed)
     });
 }
 
@@ -154,4 +165,35 @@ fn a_repetition_hides_the_error_before_it() {
                 Some(ErrorIndicator::LoadFailed(_) | ErrorIndicator::RefreshFailed(_))
             )
     });
+}
+
+#[test]
+fn ux_4_a_connection_that_is_being_restored_is_a_toast_and_no_error() {
+    check("restored", |input, screen| {
+        !is_being_restored(input)
+            || input.creation == Creation::Failed
+            || screen.error_indicator.is_none()
+    });
+    check("said once", |_, screen| {
+        screen.toast != Some(Toast::Reconnecting)
+            || !matches!(
+                screen.error_indicator,
+                Some(
+                    ErrorIndicator::RefreshFailed(LoadError::Lost(_))
+                        | ErrorIndicator::LoadFailed(LoadError::Lost(_))
+                        | ErrorIndicator::Offline
+                )
+            )
+    });
+}
+
+#[test]
+fn inv_5_connectivity_is_the_state_of_the_host_machine_and_a_switch_is_no_loss() {
+    use crate::host::State;
+    let of = |state: State| Connectivity::from(&state);
+    assert_eq!(of(State::Booting), Connectivity::Connecting);
+    assert_eq!(of(State::NoConnections), Connectivity::Offline);
+    assert_eq!(of(State::Stopped), Connectivity::Offline);
+    let reason = Reason::DeviceRevoked;
+    assert_eq!(of(State::Error { reason }), Connectivity::Offline);
 }
