@@ -139,6 +139,7 @@ mod tests {
             created_at: 0,
             updated_at: 0,
             attention: None,
+            intent_id: None,
         }
     }
 

@@ -46,6 +46,9 @@ pub struct AgentSummary {
     /// Why its user should look, if they should: `"permission"`, `"failed"` or `"finished"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<String>,
+    /// The intent that created it, so that a client reconciles what it showed in advance (UX-3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent_id: Option<crate::IntentId>,
 }
 
 /// What a timeline item is.

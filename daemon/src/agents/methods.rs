@@ -175,6 +175,7 @@ pub(super) fn create(
         created_at: tx.now(),
         updated_at: tx.now(),
         attention: None,
+        intent_id: Some(params.intent_id),
     };
     let n = store::agents::insert(tx.conn(), &summary).map_err(fault)?;
     let event = SessionEvent::AgentUpdated {

@@ -25,7 +25,7 @@ pub(crate) struct AgentRow {
 }
 
 const COLUMNS: &str =
-    "n, id, title, provider, cwd, status, attention, created_at, updated_at, next_index";
+    "n, id, title, provider, cwd, status, attention, created_at, updated_at, next_index, intent";
 
 fn agent(row: &Row<'_>) -> Result<AgentRow> {
     Ok(AgentRow {
@@ -39,6 +39,10 @@ fn agent(row: &Row<'_>) -> Result<AgentRow> {
             attention: row.get(6)?,
             created_at: row.get(7)?,
             updated_at: row.get(8)?,
+            intent_id: match row.get::<_, Option<String>>(10)? {
+                Some(intent) => Some(parse(10, &intent)?),
+                None => None,
+            },
         },
         next_index: row.get::<_, i64>(9)?.cast_unsigned(),
     })
@@ -54,7 +58,7 @@ pub(crate) fn count(conn: &Connection) -> Result<u64> {
 pub(crate) fn insert(conn: &Connection, summary: &AgentSummary) -> Result<i64> {
     conn.prepare_cached(
         "INSERT INTO agents (id, title, provider, cwd, status, attention, created_at, updated_at,
-             next_index) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0)",
+             next_index, intent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9)",
     )?
     .execute(params![
         summary.id.as_str(),
@@ -65,6 +69,7 @@ pub(crate) fn insert(conn: &Connection, summary: &AgentSummary) -> Result<i64> {
         summary.attention,
         summary.created_at,
         summary.updated_at,
+        summary.intent_id.map(|intent| intent.to_string()),
     ])?;
     Ok(conn.last_insert_rowid())
 }

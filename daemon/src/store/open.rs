@@ -13,6 +13,7 @@ const APPLICATION_ID: i64 = 0x4277_4c6e;
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/001.sql"),
     include_str!("migrations/002.sql"),
+    include_str!("migrations/003.sql"),
 ];
 
 /// Up to this size the whole file is checked at every start.
@@ -125,7 +126,7 @@ mod tests {
         let path = dir.path().join("bowline.db");
         drop(open(&path, None).unwrap());
         let conn = open(&path, None).unwrap();
-        assert_eq!(pragma(&conn, "user_version").unwrap(), 2);
+        assert_eq!(pragma(&conn, "user_version").unwrap(), 3);
         assert_eq!(pragma(&conn, "synchronous").unwrap(), 2, "FULL");
         let mode: String = conn
             .query_row("PRAGMA journal_mode", [], |row| row.get(0))
@@ -207,7 +208,7 @@ mod tests {
         .unwrap();
         drop(old);
         let conn = open(&path, None).unwrap();
-        assert_eq!(pragma(&conn, "user_version").unwrap(), 2);
+        assert_eq!(pragma(&conn, "user_version").unwrap(), 3);
         let kept: String = conn
             .query_row("SELECT agent FROM subscriptions", [], |row| row.get(0))
             .unwrap();
@@ -227,6 +228,9 @@ mod tests {
                 hex.map(|b| format!("{b:02x}")).collect()
             })
             .collect();
-        assert_eq!(figures, ["6f847f490791a6f1", "0701e792ad2a66b2"]);
+        assert_eq!(
+            figures,
+            ["6f847f490791a6f1", "0701e792ad2a66b2", "ec531e8032d7ac8e"]
+        );
     }
 }

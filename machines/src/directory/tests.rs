@@ -25,6 +25,7 @@ fn agent(id: u64, title: &str) -> AgentSummary {
         created_at: 1_000 - i64::try_from(id).unwrap(),
         updated_at: 0,
         attention: None,
+        intent_id: None,
     }
 }
 

@@ -46,6 +46,7 @@ fn agent(name: u8, title: &str) -> AgentSummary {
         created_at: i64::from(name),
         updated_at: 0,
         attention: None,
+        intent_id: None,
     }
 }
 

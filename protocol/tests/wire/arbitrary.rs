@@ -63,16 +63,20 @@ pub(crate) fn agent() -> impl Strategy<Value = AgentSummary> {
     let status = select(vec![Starting, Idle, Running, Waiting, Failed, Archived]);
     let times = (any::<i64>(), any::<i64>());
     let texts = (text(), text(), text(), option::of(text()));
-    (agent_id(), texts, status, times).prop_map(
-        |(id, (title, provider, cwd, attention), status, (created_at, updated_at))| AgentSummary {
-            id,
-            title,
-            provider,
-            cwd,
-            status,
-            created_at,
-            updated_at,
-            attention,
+    let intent = option::of(uuid().prop_map(IntentId::from_uuid));
+    (agent_id(), texts, status, times, intent).prop_map(
+        |(id, (title, provider, cwd, attention), status, (created_at, updated_at), intent_id)| {
+            AgentSummary {
+                id,
+                title,
+                provider,
+                cwd,
+                status,
+                created_at,
+                updated_at,
+                attention,
+                intent_id,
+            }
         },
     )
 }

@@ -61,6 +61,7 @@ pub(crate) fn agent() -> AgentSummary {
         created_at: AT,
         updated_at: AT + 1,
         attention: None,
+        intent_id: None,
     }
 }
 
@@ -68,6 +69,7 @@ pub(crate) fn agent_wanting_attention() -> AgentSummary {
     AgentSummary {
         status: AgentStatus::Waiting,
         attention: Some("permission".into()),
+        intent_id: Some(intent()),
         ..agent()
     }
 }

@@ -93,7 +93,12 @@ impl Driver {
                     return;
                 }
                 let input = match result {
-                    Ok(page) => directory::Input::Loaded { generation, page },
+                    Ok(page) => {
+                        page.agents
+                            .iter()
+                            .for_each(|agent| self.note_creation(agent));
+                        directory::Input::Loaded { generation, page }
+                    }
                     Err(error) => directory::Input::LoadFailed { generation, error },
                 };
                 self.directory.handle(now, input);
@@ -259,6 +264,7 @@ impl Driver {
     fn apply(&mut self, now: Moment, seq: u64, event: SessionEvent) {
         match event {
             SessionEvent::AgentUpdated { agent } => {
+                self.note_creation(&agent);
                 self.directory
                     .handle(now, directory::Input::AgentUpdated { seq, agent });
             }

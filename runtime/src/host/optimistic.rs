@@ -3,7 +3,7 @@
 
 use bowline_machines::optimistic::{Conclusion, Input, IntentFailure, Optimistic, Shown, Standing};
 use bowline_protocol::{
-    IntentId,
+    AgentSummary, IntentId,
     methods::{AgentCreated, CreateAgent, PromptSent, SendPrompt, name},
 };
 
@@ -71,6 +71,18 @@ pub(super) fn concluded(optimistic: &mut Optimistic, intent_id: IntentId, outcom
 }
 
 impl Driver {
+    /// A row may say that it is what a creation from here made, before its answer does.
+    pub(super) fn note_creation(&mut self, agent: &AgentSummary) {
+        if let Some(intent_id) = agent.intent_id
+            && self.optimistic.is_creating()
+        {
+            self.optimistic.handle(Input::Row {
+                intent_id,
+                agent_id: agent.id.clone(),
+            });
+        }
+    }
+
     /// Agents on their way whose rows are there need no place of their own.
     pub(super) fn settle_creations(&mut self) {
         for agent_id in self.optimistic.awaited_rows() {

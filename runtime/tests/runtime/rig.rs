@@ -64,6 +64,7 @@ pub(crate) fn agent(n: u8) -> AgentSummary {
         created_at: i64::from(n),
         updated_at: i64::from(n),
         attention: None,
+        intent_id: None,
     }
 }
 

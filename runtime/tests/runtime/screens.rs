@@ -527,3 +527,27 @@ async fn lesson_14_a_paused_runtime_writes_nothing_and_goes_on_when_resumed() {
     let sent = send(&rig, "again");
     timeout(LONG, sent.outcome()).await.unwrap().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn ux_3_an_agent_whose_row_comes_long_before_its_answer_is_never_there_twice() {
+    let rig = Rig::online(&["a:1"]).await;
+    rig.daemon.state().mute.insert(name::AGENTS_CREATE);
+    let submitted = create(&rig);
+    let mut screen = rig
+        .runtime
+        .agent_screen(&server_id(), submitted.id)
+        .unwrap();
+    rig.until("creating", |host| host.directory.creating.len() == 1)
+        .await;
+    let mut row = agent(1);
+    row.intent_id = Some(submitted.id);
+    rig.daemon
+        .happens(SessionEvent::AgentUpdated { agent: row });
+    let host = rig
+        .until("its row", |host| !host.directory.agents.is_empty())
+        .await;
+    assert!(host.directory.creating.is_empty(), "one place at a time");
+    let shown = until(&mut screen, "named", |shown| shown.agent_id.is_some()).await;
+    assert_eq!(shown.creation, Creation::Confirmed);
+    assert_eq!(host.intents.pending, 1, "the answer is still to come");
+}

@@ -79,5 +79,6 @@ fn agent(id: Option<AgentId>, title: String) -> AgentSummary {
         created_at: 0,
         updated_at: 0,
         attention: None,
+        intent_id: None,
     }
 }

@@ -361,6 +361,7 @@ impl Model {
             created_at: 0,
             updated_at: 0,
             attention: None,
+            intent_id: None,
         };
         self.agents.push(Agent {
             summary: summary.clone(),
