@@ -21,6 +21,7 @@ mod relay;
 mod relay_hostile;
 mod relay_world;
 mod restart;
+mod screens;
 mod security;
 mod session;
 mod simulation;
