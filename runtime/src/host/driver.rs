@@ -186,7 +186,7 @@ impl Driver {
             self.machine.poll_timeout(),
             self.directory.poll_timeout(),
             self.timelines.poll_timeout(),
-            self.session.ack_deadline(),
+            self.session.ack_deadline().filter(|_| !self.holds_acks()),
             self.queue.next_retry(self.clock.now()),
             self.queries.deadline(),
             Some(self.sweep_at),
@@ -244,7 +244,8 @@ impl Driver {
     fn settle(&mut self, now: Moment) {
         self.follow_screens(now);
         self.execute();
-        if let Some(cursor) = self.session.poll_ack(now)
+        if !self.holds_acks()
+            && let Some(cursor) = self.session.poll_ack(now)
             && let Some(client) = self.online()
         {
             client.ack(cursor);
@@ -252,6 +253,12 @@ impl Driver {
         self.offer_intents(now);
         self.settle_queries(now);
         self.publish();
+    }
+
+    /// While the next client is on its way, its hello may have said an earlier cursor than the active one has reached by
+    /// now. The daemon lets go of what is acknowledged, so acknowledging more would turn that resume into a reset.
+    fn holds_acks(&self) -> bool {
+        self.machine.candidate().is_some()
     }
 
     /// The active client, if it is connected.

@@ -56,6 +56,31 @@ async fn bx_2_inv_11_a_stream_moves_between_direct_and_relay_and_back_without_a_
 }
 
 #[tokio::test]
+async fn bx_2_a_candidate_that_is_long_on_its_way_resumes_where_its_hello_said() -> Outcome {
+    let world = RelayWorld::with(RelayPlan::default()).await?;
+    let server = world.client.server_id()?;
+    let agent = world.streamer(1_200).await?;
+    let follower = Follower::new(&world.client, &agent).await?;
+    follower.until_lines(50).await?;
+    // From its hello to its attach pass several times as many events as the active client acknowledges at once.
+    world.near.delay(Duration::from_millis(200));
+    let before = follower.lines();
+    world
+        .client
+        .runtime()
+        .select_path(&server, Some(world.address(Path::Relay)));
+    world.on(Path::Relay).await?;
+    assert!(
+        follower.lines() > before + 64,
+        "the active client went on meanwhile"
+    );
+    follower.until_ended(1).await?;
+    follower.check(&world.client).await?;
+    world.unbroken().await?;
+    world.done().await
+}
+
+#[tokio::test]
 async fn inv_11_bx_1_the_user_moves_between_the_paths_with_intents_in_flight() -> Outcome {
     let world = RelayWorld::with(RelayPlan::default()).await?;
     let agent = world.client.agent("append", &world.work(), None).await?;
