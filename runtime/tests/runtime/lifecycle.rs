@@ -1,9 +1,12 @@
 //! Forgetting, pairing again, closing: who may say what about a host, and what ends when.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use bowline_protocol::{Reason, TransportKey, methods::name};
-use bowline_runtime::{Intent, IntentError, Outcome, PairError};
+use bowline_protocol::{Reason, ServerId, TransportKey, methods::name};
+use bowline_runtime::{
+    HostRecord, Intent, IntentError, OpenError, Outcome, PairError, Runtime, RuntimeConfig,
+    storage::StorageError,
+};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
@@ -16,6 +19,61 @@ fn prompt() -> Intent {
         agent_id: agent_id(1),
         text: "hello".into(),
     }
+}
+
+#[tokio::test]
+async fn the_first_snapshot_has_every_host_that_is_known_from_the_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = RuntimeConfig::in_folder(folder.path(), "test", "0");
+    Runtime::create(&config).unwrap().close().await;
+    let hosts: Vec<HostRecord> = (0..20)
+        .map(|n| HostRecord {
+            server_id: ServerId::of_public_key(&[n; 32]),
+            name: format!("host {n}"),
+            transport_key: transport_key().public(),
+            addresses: Vec::new(),
+        })
+        .collect();
+    let stored = serde_json::json!({ "version": 1, "hosts": hosts });
+    std::fs::write(folder.path().join("hosts.json"), stored.to_string()).unwrap();
+    let runtime = Runtime::create(&config).unwrap();
+    // Without giving any driver a turn.
+    let snapshot = Arc::clone(&runtime.subscribe().borrow());
+    assert_eq!(snapshot.hosts.len(), 20);
+    assert!(snapshot.hosts.iter().all(|host| host.state == "booting"));
+    assert!(runtime.directory().current().loading);
+    runtime.close().await;
+    // The identity that those hosts know is lost: nothing is made in its place.
+    std::fs::remove_file(folder.path().join("profile.json")).unwrap();
+    let error = Runtime::create(&config).err().unwrap();
+    assert!(
+        matches!(error, OpenError::IdentityMissing { .. }),
+        "{error}"
+    );
+    assert!(!folder.path().join("profile.json").exists());
+}
+
+#[tokio::test]
+async fn inv_9_a_folder_that_cannot_be_used_is_a_typed_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a file");
+    std::fs::write(&file, b"x").unwrap();
+    let config = RuntimeConfig::in_folder(file.join("within"), "test", "0");
+    let error = Runtime::create(&config).err().unwrap();
+    assert!(
+        matches!(error, OpenError::Storage(StorageError::Io { .. })),
+        "{error}"
+    );
+    let nowhere = RuntimeConfig::default();
+    let error = Runtime::create(&nowhere).err().unwrap();
+    assert!(matches!(error, OpenError::NoStorage), "{error}");
+    std::fs::write(folder.path().join("profile.json"), b"{").unwrap();
+    let config = RuntimeConfig::in_folder(folder.path(), "test", "0");
+    let error = Runtime::create(&config).err().unwrap();
+    assert!(
+        matches!(error, OpenError::Storage(StorageError::Corrupt { .. })),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

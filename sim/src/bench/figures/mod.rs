@@ -12,6 +12,7 @@ mod ping;
 mod rate;
 mod relay;
 mod start;
+mod views;
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -66,6 +67,11 @@ pub(super) const FIGURES: &[Figure] = &[
         name: "events",
         title: "one event to many connections",
         measure: |bench| Box::pin(async move { events::measure(&bench).await }),
+    },
+    Figure {
+        name: "views",
+        title: "what a UI waits for: first snapshot, an intent's call, a timeline's next item",
+        measure: |bench| Box::pin(async move { views::measure(&bench).await }),
     },
     #[cfg(unix)]
     Figure {
