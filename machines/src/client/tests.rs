@@ -411,6 +411,38 @@ fn lesson_3_a_network_change_pings_now_with_3_s_to_answer() {
     );
 }
 
+/// While a command streams, some of it is in the system's buffers when the network changes. It came over a path that is no more.
+#[test]
+fn lesson_3_what_was_under_way_before_a_network_change_is_no_answer() {
+    let mut bench = Bench::connected();
+    bench.advance(Duration::from_secs(1));
+    assert_eq!(bench.feed(Input::CheckLiveness).len(), 1);
+    for _ in 0..5 {
+        bench.advance(Duration::from_millis(5));
+        apply(&mut bench, "received_current");
+    }
+    assert_eq!(
+        bench.advance(Duration::from_millis(75)).len(),
+        1,
+        "asked again, once"
+    );
+    bench.advance(Duration::from_millis(2_400));
+    assert_eq!(
+        bench.client.state().reason(),
+        Some(Reason::HeartbeatTimeout)
+    );
+}
+
+#[test]
+fn lesson_16_a_peer_that_goes_on_talking_outlives_a_network_change() {
+    let mut bench = Bench::connected();
+    bench.feed(Input::CheckLiveness);
+    apply(&mut bench, "received_current");
+    bench.advance(Duration::from_millis(100));
+    apply(&mut bench, "received_current");
+    assert_eq!(bench.client.poll_timeout(), Some(bench.now + HEARTBEAT));
+}
+
 #[test]
 fn lesson_3_a_check_never_gives_a_silent_peer_more_time_than_it_had() {
     let mut bench = Bench::connected();
