@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -13,7 +14,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::proxy::Weather;
+use crate::{proxy::Weather, random::Random};
 
 /// Bytes of one read.
 const CHUNK: usize = 16 * 1024;
@@ -29,7 +30,7 @@ struct Parcel {
 /// Carries bytes until the sender ends the stream and the end is delivered.
 ///
 /// `born` is the count of blackholes when the connection was made: after another one, everything is read
-/// and nothing is delivered, not even the end.
+/// and nothing is delivered, not even the end. `seed` decides what is lost on a path that loses.
 ///
 /// # Errors
 /// When either socket fails: the connection must then be reset.
@@ -37,11 +38,11 @@ pub(crate) async fn carry(
     reader: ReadHalf<'_>,
     writer: WriteHalf<'_>,
     weather: &watch::Receiver<Weather>,
-    born: u64,
+    (born, seed): (u64, u64),
     delivered: &AtomicU64,
 ) -> io::Result<()> {
     let (sender, receiver) = mpsc::channel(CHUNKS);
-    let read = read(reader, sender, weather.clone());
+    let read = read(reader, sender, weather.clone(), Random::new(seed));
     let write = write(writer, receiver, weather.clone(), born, delivered);
     tokio::try_join!(read, write).map(|_| ())
 }
@@ -50,16 +51,26 @@ async fn read(
     mut reader: ReadHalf<'_>,
     sender: mpsc::Sender<Parcel>,
     weather: watch::Receiver<Weather>,
+    mut random: Random,
 ) -> io::Result<()> {
     let mut buffer = BytesMut::new();
     loop {
         buffer.reserve(CHUNK);
         let count = reader.read_buf(&mut buffer).await?;
-        let due = Instant::now() + weather.borrow().delay;
+        let due = Instant::now() + late(&weather.borrow(), &mut random);
         let bytes = (count > 0).then(|| buffer.split().freeze());
         if sender.send(Parcel { due, bytes }).await.is_err() || count == 0 {
             return Ok(());
         }
+    }
+}
+
+/// How much later than at once something arrives.
+fn late(weather: &Weather, random: &mut Random) -> Duration {
+    if random.below(100) < u64::from(weather.lost_percent) {
+        weather.delay + weather.again_after
+    } else {
+        weather.delay
     }
 }
 

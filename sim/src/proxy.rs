@@ -7,6 +7,7 @@
 //! | [`Proxy::blackhole`] | sockets stay open, nothing of them ever arrives again; new ones work |
 //! | [`Proxy::refuse`] | a new connection is reset as soon as it is made |
 //! | [`Proxy::delay`] | everything arrives that much later, each way |
+//! | [`Proxy::lose`] | a share of what is sent arrives only when it is sent again, and what follows it waits |
 
 use std::{
     io,
@@ -42,6 +43,10 @@ pub(crate) struct Weather {
     pub(crate) refusing: bool,
     /// Added each way.
     pub(crate) delay: Duration,
+    /// So many of a hundred reads are lost once …
+    pub(crate) lost_percent: u8,
+    /// … and arrive so much later.
+    pub(crate) again_after: Duration,
     /// Connections born before this count of cuts are reset.
     pub(crate) cuts: u64,
     /// Connections born before this count of blackholes have lost their path for good.
@@ -110,6 +115,8 @@ impl Proxy {
             frozen: false,
             refusing: false,
             delay: Duration::ZERO,
+            lost_percent: 0,
+            again_after: Duration::ZERO,
             cuts: 0,
             holes: 0,
         });
@@ -160,6 +167,15 @@ impl Proxy {
     /// Adds so much time each way to what is read from now on.
     pub fn delay(&self, delay: Duration) {
         self.change(|weather| weather.delay = delay);
+    }
+
+    /// Loses so many percent of what is read from now on, once: it arrives when it is sent again, after that much time, and
+    /// what was sent after it waits for it, as TCP has it.
+    pub fn lose(&self, percent: u8, again_after: Duration) {
+        self.change(|weather| {
+            weather.lost_percent = percent;
+            weather.again_after = again_after;
+        });
     }
 
     /// Sends new connections elsewhere: a daemon that came back on another port.
@@ -223,7 +239,7 @@ async fn connection(
         reset(&client);
         return;
     };
-    totals.accepted.fetch_add(1, Ordering::Relaxed);
+    let number = totals.accepted.fetch_add(1, Ordering::Relaxed);
     let _ = client.set_nodelay(true);
     let _ = target.set_nodelay(true);
     let cut = {
@@ -233,14 +249,14 @@ async fn connection(
             from_client,
             to_target,
             &thawing,
-            born.holes,
+            (born.holes, 2 * number),
             &totals.to_target,
         );
         let down = link::carry(
             from_target,
             to_client,
             &thawing,
-            born.holes,
+            (born.holes, 2 * number + 1),
             &totals.to_client,
         );
         tokio::select! {

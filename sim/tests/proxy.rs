@@ -179,6 +179,24 @@ async fn a_delay_is_added_each_way() {
 }
 
 #[tokio::test]
+async fn what_is_lost_comes_later_and_what_follows_it_waits() {
+    const WORDS: u32 = 60;
+    let proxy = Proxy::start(echo_server().await).await.unwrap();
+    let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+    proxy.lose(20, SILENCE);
+    let began = tokio::time::Instant::now();
+    let mut late = 0;
+    for n in 0..WORDS {
+        let said = tokio::time::Instant::now();
+        let word = format!("{n:04}");
+        assert_eq!(say(&mut stream, &word).await.unwrap(), word);
+        late += u32::from(said.elapsed() >= SILENCE);
+    }
+    assert!((5..WORDS).contains(&late), "{late} of {WORDS} were late");
+    assert!(began.elapsed() >= SILENCE * late);
+}
+
+#[tokio::test]
 async fn a_new_target_serves_new_connections() {
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = gone.local_addr().unwrap();

@@ -106,6 +106,21 @@ impl RelayProcess {
         self.child.id()
     }
 
+    /// Stops it in its tracks (SIGSTOP), or lets it go on (SIGCONT): its sockets stay open, and nobody answers on them.
+    ///
+    /// # Errors
+    /// When the system refuses, and elsewhere than on Unix.
+    pub async fn freeze(&self, freeze: bool) -> Result<(), WorldError> {
+        let pid = self.child.id().filter(|_| cfg!(unix));
+        let pid = pid.ok_or_else(|| WorldError::Unexpected("no process to freeze".into()))?;
+        let signal = if freeze { "-STOP" } else { "-CONT" };
+        let mut kill = Command::new("kill");
+        let asked = kill.arg(signal).arg(pid.to_string()).status().await;
+        asked
+            .map(drop)
+            .map_err(WorldError::io("freezing the relay"))
+    }
+
     /// Kills it without warning. Starting it again with what this returns takes the same port.
     ///
     /// # Errors

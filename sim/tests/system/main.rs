@@ -11,10 +11,13 @@
 )]
 
 mod chaos;
+mod chaos_relay;
 mod directory;
 mod intents;
 mod liveness;
 mod log;
+mod netns;
+mod netns_machines;
 mod observability;
 mod paths;
 mod relay;

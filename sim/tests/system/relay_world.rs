@@ -125,6 +125,10 @@ impl RelayWorld {
         self.daemon.as_ref().expect("the daemon runs")
     }
 
+    pub(crate) fn relay(&self) -> &RelayProcess {
+        self.relay.as_ref().expect("the relay runs")
+    }
+
     pub(crate) fn work(&self) -> PathBuf {
         self.root.path().join("work")
     }

@@ -1,0 +1,220 @@
+//! Three machines on this one, each a network namespace, and a link between any two of them.
+//!
+//! ```text
+//!   client ── direct ──── daemon
+//!      └──── near ── relay ── far ┘
+//! ```
+//!
+//! The names are this process's own; the namespaces, and with them the links, are removed when [`Machines`] is dropped, also
+//! when a test fails. Where there are no namespaces to be had, [`Machines::new`] says why.
+
+use std::{process::Command, thread};
+
+/// One machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Machine {
+    Client,
+    Daemon,
+    Relay,
+}
+
+/// A link between two of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// Client and daemon.
+    Direct,
+    /// Client and relay.
+    Near,
+    /// Daemon and relay.
+    Far,
+}
+
+impl Link {
+    const ALL: [Self; 3] = [Self::Direct, Self::Near, Self::Far];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Near => "near",
+            Self::Far => "far",
+        }
+    }
+
+    const fn ends(self) -> [Machine; 2] {
+        match self {
+            Self::Direct => [Machine::Client, Machine::Daemon],
+            Self::Near => [Machine::Client, Machine::Relay],
+            Self::Far => [Machine::Daemon, Machine::Relay],
+        }
+    }
+
+    /// The address on it of one of its ends, of the block that is for tests between devices (RFC 2544).
+    pub(crate) fn address(self, machine: Machine) -> String {
+        let net = match self {
+            Self::Direct => 1,
+            Self::Near => 2,
+            Self::Far => 3,
+        };
+        let host = if self.ends()[0] == machine { 1 } else { 2 };
+        format!("198.18.{net}.{host}")
+    }
+}
+
+/// This system, or this user, cannot have what a test needs.
+#[derive(Debug)]
+pub(crate) struct Unsupported(String);
+
+impl Unsupported {
+    /// Says so past the test harness, which hides what tests that pass print. With `CI` set, and as root on Linux, where it must
+    /// work, it is a failure.
+    pub(crate) fn tell(&self, test: &str) {
+        let must = std::env::var_os("CI").is_some() && cfg!(target_os = "linux") && is_root();
+        assert!(!must, "{test} must run in CI as root: {}", self.0);
+        let line = format!("\nunsupported: {test}: {}\n", self.0);
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    }
+}
+
+#[cfg(unix)]
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[cfg(not(unix))]
+const fn is_root() -> bool {
+    false
+}
+
+/// The namespaces of one test.
+#[derive(Debug)]
+pub(crate) struct Machines {
+    made: Vec<String>,
+}
+
+impl Machines {
+    /// Makes them, and their links.
+    pub(crate) fn new() -> Result<Self, Unsupported> {
+        if !cfg!(target_os = "linux") {
+            return Err(Unsupported("network namespaces are Linux's".to_owned()));
+        }
+        if !is_root() {
+            return Err(Unsupported("network namespaces are root's".to_owned()));
+        }
+        let mut machines = Self { made: Vec::new() };
+        for machine in [Machine::Client, Machine::Daemon, Machine::Relay] {
+            let name = name(machine);
+            ip(&["netns", "add", &name])?;
+            machines.made.push(name.clone());
+            ip(&["-n", &name, "link", "set", "lo", "up"])?;
+        }
+        for link in Link::ALL {
+            let [one, other] = link.ends().map(name);
+            let device = link.name();
+            ip(&[
+                "link", "add", device, "netns", &one, "type", "veth", "peer", "name", device,
+                "netns", &other,
+            ])?;
+            for machine in link.ends() {
+                let name = name(machine);
+                let address = format!("{}/24", link.address(machine));
+                ip(&["-n", &name, "addr", "add", &address, "dev", device])?;
+            }
+            machines.set(link, true);
+        }
+        // One look at what this is all about, so that the story need not fear it.
+        machines.inside(Machine::Client, || Ok(()))?;
+        Ok(machines)
+    }
+
+    /// Sets both ends of a link up, or down.
+    pub(crate) fn set(&self, link: Link, up: bool) {
+        for machine in link.ends() {
+            self.set_end(link, machine, up);
+        }
+    }
+
+    /// Sets one end of a link up, or down. The other end loses its carrier and keeps its routes: what it sends is lost
+    /// and nobody tells it.
+    pub(crate) fn set_end(&self, link: Link, machine: Machine, up: bool) {
+        let state = if up { "up" } else { "down" };
+        ip(&["-n", &name(machine), "link", "set", link.name(), state]).unwrap();
+    }
+
+    /// Makes what a machine sends on a link late and lossy by `tc netem`. `false`: the kernel has no such thing.
+    pub(crate) fn worsen(&self, link: Link, machine: Machine, delay: &str, loss: &str) -> bool {
+        let (name, device) = (name(machine), link.name());
+        let args = [
+            "netns", "exec", &name, "tc", "qdisc", "add", "dev", device, "root", "netem", "delay",
+            delay, "loss", loss,
+        ];
+        ip(&args).is_ok()
+    }
+
+    /// Does something in a thread on a machine: what it starts is there as well.
+    pub(crate) fn inside<T: Send>(
+        &self,
+        machine: Machine,
+        work: impl FnOnce() -> Result<T, Unsupported> + Send,
+    ) -> Result<T, Unsupported> {
+        let inside = || {
+            enter(machine)?;
+            work()
+        };
+        thread::scope(|scope| scope.spawn(inside).join()).unwrap_or_else(|panic| {
+            std::panic::resume_unwind(panic);
+        })
+    }
+}
+
+impl Drop for Machines {
+    fn drop(&mut self) {
+        for name in &self.made {
+            let _ = ip(&["netns", "del", name]);
+        }
+    }
+}
+
+fn name(machine: Machine) -> String {
+    let machine = match machine {
+        Machine::Client => "client",
+        Machine::Daemon => "daemon",
+        Machine::Relay => "relay",
+    };
+    format!("bowline-{}-{machine}", std::process::id())
+}
+
+/// Moves the calling thread, and what it starts from now on, to a machine.
+#[cfg(target_os = "linux")]
+pub(crate) fn enter(machine: Machine) -> Result<(), Unsupported> {
+    use std::os::fd::AsFd;
+
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+    let path = format!("/var/run/netns/{}", name(machine));
+    let entered = std::fs::File::open(&path).and_then(|file| {
+        move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))?;
+        Ok(())
+    });
+    entered.map_err(|error| Unsupported(format!("entering {path}: {error}")))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn enter(_machine: Machine) -> Result<(), Unsupported> {
+    Err(Unsupported("network namespaces are Linux's".to_owned()))
+}
+
+/// Runs `ip` of iproute2.
+fn ip(args: &[&str]) -> Result<(), Unsupported> {
+    match Command::new("ip").args(args).output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(Unsupported(format!(
+                "ip {}: {}",
+                args.join(" "),
+                said.trim()
+            )))
+        }
+        Err(error) => Err(Unsupported(format!("ip: {error}; install iproute2"))),
+    }
+}
