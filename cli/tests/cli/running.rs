@@ -13,11 +13,15 @@ fn run_prints_the_agent_then_each_item_then_how_it_ended() {
     let cwd = world.work();
     assert_eq!(lines[0]["event"], "agent");
     assert_eq!(
-        without(lines[0]["agent"].clone(), &["id", "createdAt", "updatedAt"]),
+        without(
+            lines[0]["agent"].clone(),
+            &["id", "createdAt", "updatedAt", "intentId"]
+        ),
         json!({"title": "echo hi", "provider": "shell", "cwd": cwd, "status": "starting"})
     );
     let items = items(&lines);
     let intent = &items[0]["intentId"];
+    assert_eq!(lines[0]["agent"]["intentId"], *intent, "what created it");
     assert!(intent.is_string());
     let expected = [
         json!({"index": 0, "kind": "user", "text": "echo hi", "intentId": intent}),
