@@ -10,12 +10,12 @@ use bowline_protocol::{
     identity::random_bytes,
     relay::{
         self, DaemonMessage, DataToken, Lane, LaneFrame, LaneHeader, LaneKind, Registration,
-        RelayMessage, client_path, data_path,
+        RelayMessage, client_path, data_path, limits::CONTROL_QUEUE,
     },
 };
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::mpsc, task::JoinHandle};
 use tokio_tungstenite::{
     WebSocketStream, client_async_with_config,
     tungstenite::{
@@ -77,7 +77,16 @@ pub(super) struct Relayed {
     pub(super) process: RelayProcess,
     server: ServerId,
     token: DataToken,
-    control: Socket,
+    /// What the control socket says.
+    control: mpsc::Receiver<RelayMessage>,
+    /// Reads it all the time, as a daemon does: the relay must hear that somebody is there.
+    reading: JoinHandle<()>,
+}
+
+impl Drop for Relayed {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
 }
 
 impl Relayed {
@@ -107,11 +116,20 @@ impl Relayed {
         let RelayMessage::Sync { .. } = hear(&mut control).await? else {
             return Err("no sync".into());
         };
+        let (heard, receiver) = mpsc::channel(CONTROL_QUEUE);
+        let reading = tokio::spawn(async move {
+            while let Ok(message) = hear(&mut control).await {
+                if heard.send(message).await.is_err() {
+                    return;
+                }
+            }
+        });
         Ok(Self {
             process,
             server: identity.server_id().clone(),
             token: data_token,
-            control,
+            control: receiver,
+            reading,
         })
     }
 
@@ -142,7 +160,8 @@ impl Relayed {
     /// When the control socket says anything else.
     pub(super) async fn answer(&mut self, route: &RouteKey) -> Outcome<(Socket, Lane)> {
         loop {
-            match hear(&mut self.control).await? {
+            let said = self.control.recv().await;
+            match said.ok_or("the control socket ended")? {
                 RelayMessage::SessionOpened { session } if session == *route => break,
                 // Of a pipe that was let go.
                 RelayMessage::SessionClosed { .. } => {}

@@ -12,15 +12,16 @@ use super::super::super::{
 };
 
 /// Bytes of a message, how many in a repetition, in a quick one.
-const SMALL: (usize, usize, usize) = (1 << 10, 100_000, 20_000);
+const SMALL: (usize, usize, usize) = (1 << 10, 20_000, 5_000);
 /// 64 KiB, as near as Noise's largest message comes to them.
-const LARGE: (usize, usize, usize) = (65_535, 8_000, 1_000);
+const LARGE: (usize, usize, usize) = (65_535, 2_000, 500);
 
 pub(in super::super) async fn measure(bench: &Bench) -> Outcome<Measured> {
     let pinned = pin::to_one_core();
     let mut relay = Relayed::start().await?;
     let forwarder = ForwarderProcess::start()?;
-    let repetitions = bench.pick(11, 3);
+    // Many short ones by turns: what else the machine does then falls on both alike.
+    let repetitions = bench.pick(51, 9);
     let mut rows = Vec::new();
     for (unit, (size, full, quick)) in [(Unit::PerSecond, SMALL), (Unit::BytesPerSecond, LARGE)] {
         for way in [Way::Down, Way::Up] {
