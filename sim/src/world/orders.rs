@@ -2,17 +2,17 @@
 //!
 //! | order | what it does | answer |
 //! |---|---|---|
-//! | `{"do":"offer"}` | makes a pairing offer whose addresses are the paths | `offer` |
+//! | `{"do":"offer","paths":[0,2]}` | makes a pairing offer whose addresses are these paths; without `paths`, all | `offer` |
 //! | `{"do":"cut","path":0}` | resets what is on a path and refuses what is new | |
 //! | `{"do":"drop","path":0}` | resets what is on a path; new connections work | |
 //! | `{"do":"freeze","path":0}` | holds everything back | |
 //! | `{"do":"heal","path":0}` | ends a cut and a freeze | |
 //! | `{"do":"kill_daemon"}` | as a power cut would | |
 //! | `{"do":"start_daemon"}` | the same state, the same ports | |
-//! | `{"do":"sessions"}` | what `bowline-daemon sessions --json` says | `sessions` |
+//! | `{"do":"sessions"}` | what `bowline-daemon sessions --json` says | `count`, `sessions` |
 //! | `{"do":"connections"}` | what `bowline-daemon connections --json` says | `connections` |
 //!
-//! Path 0 and 1 are proxies to one daemon. Its providers: `shell`, `cat` (says the prompt), and `stream`, which prints as
+//! Path 0 and 1 are proxies to the daemon, path 2 is one to a relay that it is registered at. Its providers: `shell`, `cat` (says the prompt), and `stream`, which prints as
 //! many numbered lines as the prompt says, one every 20 ms.
 
 use std::net::SocketAddr;
@@ -23,11 +23,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-use super::{DaemonOptions, DaemonProcess, WorldError, program};
+use super::{DaemonOptions, DaemonProcess, RelayOptions, RelayProcess, WorldError, program};
 use crate::Proxy;
 
-/// Paths to the daemon.
-const PATHS: usize = 2;
+/// Direct paths to the daemon; the one after them is the relay's.
+const DIRECT: usize = 2;
 /// Longest order that is read, in bytes.
 const MAX_ORDER: usize = 64 << 10;
 
@@ -35,7 +35,7 @@ const MAX_ORDER: usize = 64 << 10;
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 enum Order {
-    Offer,
+    Offer { paths: Option<Vec<usize>> },
     Cut { path: usize },
     Drop { path: usize },
     Freeze { path: usize },
@@ -51,6 +51,8 @@ pub struct World {
     daemon: Option<DaemonProcess>,
     stopped: Option<DaemonOptions>,
     paths: Vec<Proxy>,
+    /// Kept running.
+    _relay: RelayProcess,
     /// Last, so that it outlives the daemon that works in it.
     folder: TempDir,
 }
@@ -69,23 +71,25 @@ impl World {
         let config = folder.path().join("daemon.toml");
         let providers = providers(&program("bowline-sim-actor")?);
         std::fs::write(&config, providers).map_err(WorldError::io("the daemon's configuration"))?;
+        let relay = RelayProcess::start(RelayOptions::default()).await?;
         let daemon = DaemonProcess::start(DaemonOptions {
-            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0)); PATHS],
+            args: vec!["--relay".to_owned(), relay.url()],
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0)); DIRECT],
             config: Some(config),
             ..DaemonOptions::new(folder.path().join("daemon"))
         })
         .await?;
+        daemon.registered().await?;
         let mut paths = Vec::new();
-        for address in daemon.addresses() {
-            let path = Proxy::start(*address)
-                .await
-                .map_err(WorldError::io("a proxy"))?;
-            paths.push(path);
+        for address in daemon.addresses().iter().copied().chain([relay.address()]) {
+            let path = Proxy::start(address).await;
+            paths.push(path.map_err(WorldError::io("a proxy"))?);
         }
         Ok(Self {
             daemon: Some(daemon),
             stopped: None,
             paths,
+            _relay: relay,
             folder,
         })
     }
@@ -131,9 +135,17 @@ impl World {
 
     async fn order(&mut self, order: Order) -> Result<Value, WorldError> {
         match order {
-            Order::Offer => {
+            Order::Offer { paths } => {
                 let mut offer: Offer = self.daemon()?.offer().await?.parse().map_err(unexpected)?;
-                offer.direct = self.addresses().collect();
+                (offer.direct, offer.relays) = (Vec::new(), Vec::new());
+                for path in paths.unwrap_or_else(|| (0..self.paths.len()).collect()) {
+                    let address = self.path(path)?.addr();
+                    if path < DIRECT {
+                        offer.direct.push(address.to_string());
+                    } else {
+                        offer.relays.push(format!("ws://{address}"));
+                    }
+                }
                 return Ok(json!({"ok": true, "offer": offer.to_string()}));
             }
             Order::Cut { path } => {
@@ -156,11 +168,15 @@ impl World {
             Order::StartDaemon => {
                 let options = self.stopped.take();
                 let options = options.ok_or_else(|| unexpected("the daemon runs already"))?;
-                self.daemon = Some(DaemonProcess::start(options).await?);
+                let daemon = DaemonProcess::start(options).await?;
+                daemon.registered().await?;
+                self.daemon = Some(daemon);
             }
             Order::Sessions => {
                 let sessions: Value = self.daemon()?.ask("sessions").await?;
-                return Ok(json!({"ok": true, "sessions": sessions}));
+                let sessions = sessions.get("sessions").cloned().unwrap_or_default();
+                let count = sessions.as_array().map_or(0, Vec::len);
+                return Ok(json!({"ok": true, "count": count, "sessions": sessions}));
             }
             Order::Connections => {
                 let connections: Value = self.daemon()?.ask("connections").await?;
