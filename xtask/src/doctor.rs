@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use crate::{
     bindings,
     process::{Outcome, exists},
+    swift_root,
 };
 
 /// Something that a task needs.
@@ -78,8 +79,8 @@ const NEEDS: &[Need] = &[
     Need {
         what: "Swift 6, or mmdebstrap to get one",
         for_what: "the Swift bindings and their tests",
-        found: || exists("swift") || exists("mmdebstrap"),
-        get: "apt-get install mmdebstrap, or https://swift.org/install",
+        found: || swift_root::look().is_ok(),
+        get: "apt-get install mmdebstrap, as root; or https://swift.org/install",
     },
     Need {
         what: "valgrind",

@@ -5,8 +5,15 @@ mod bindings;
 mod demo;
 mod doctor;
 mod fuzz;
+mod guide;
+mod kotlin;
+mod kotlin_package;
 mod memory;
+mod package;
 mod process;
+mod swift;
+mod swift_package;
+mod swift_root;
 mod test;
 mod tidy;
 mod tree;
@@ -52,6 +59,15 @@ enum Task {
     Fuzz(fuzz::Options),
     /// The library's bindings for other languages, and the summary of its exported API.
     Bindings(bindings::Options),
+    /// What apps are given: packages with the native library in them.
+    Package {
+        /// Which.
+        what: package::Package,
+    },
+    /// The tests of the Swift bindings.
+    Swift,
+    /// The tests of the Kotlin bindings.
+    Kotlin,
     /// What this machine lacks for any of these tasks, and the command that gets it.
     Doctor,
     /// Type-checks and lints everything for Windows, from here.
@@ -67,6 +83,9 @@ fn main() -> ExitCode {
         Task::Memory { checker } => memory::run(checker),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bindings(options) => bindings::run(&options),
+        Task::Package { what } => package::run(what),
+        Task::Swift => swift::test().map(Done::tell),
+        Task::Kotlin => kotlin::test().map(Done::tell),
         Task::Doctor => doctor::run(),
         Task::Windows => windows::run().map(Done::tell),
     };

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    demo, fuzz, memory,
+    demo, fuzz, kotlin, memory,
     process::{Done, Outcome, cargo, run as run_command},
-    tidy, windows,
+    swift, tidy, windows,
 };
 
 /// One step: a heading and what it does.
@@ -78,6 +78,14 @@ const STEPS: &[Step] = &[
                 "--locked",
             ])))
         },
+    },
+    Step {
+        name: "kotlin",
+        action: kotlin::test,
+    },
+    Step {
+        name: "swift",
+        action: swift::test,
     },
     Step {
         name: "demo",

@@ -163,7 +163,35 @@ fn bindgen(library: &Path) -> Command {
     command
 }
 
-fn generate(language: Language, library: &Path) -> Outcome {
+/// The programs of the project that the tests of bindings start: a daemon, a relay, and the world around them.
+///
+/// # Errors
+/// When they do not build.
+pub(crate) fn programs() -> Outcome {
+    run_command(&mut cargo([
+        "build",
+        "--locked",
+        "--bins",
+        "--package=bowline-daemon",
+        "--package=bowline-relay",
+        "--package=bowline-sim",
+    ]))
+}
+
+/// The library of this machine and the code of one language, for tests. The summary of the API is left as it is.
+///
+/// # Errors
+/// When something does not build.
+pub(crate) fn for_tests(language: Language) -> Outcome {
+    let library = build(false)?;
+    generate(language, &library)
+}
+
+/// The code of one language, for a library.
+///
+/// # Errors
+/// When a generator fails.
+pub(crate) fn generate(language: Language, library: &Path) -> Outcome {
     let root = tree::root();
     let config = root.join("uniffi.toml");
     let to = |name: &str, out: &Path| -> Outcome {

@@ -1,0 +1,108 @@
+package dev.bowline
+
+import dev.bowline.ffi.CallbackException
+import dev.bowline.ffi.DirectoryListener
+import dev.bowline.ffi.DirectoryUpdate
+import dev.bowline.ffi.EndReason
+import dev.bowline.ffi.HostsListener
+import dev.bowline.ffi.HostsSnapshot
+import dev.bowline.ffi.Rehearsal
+import dev.bowline.ffi.ScreenListener
+import dev.bowline.ffi.ScreenUpdate
+import dev.bowline.ffi.Subscription
+import dev.bowline.ffi.TimelineListener
+import dev.bowline.ffi.TimelineUpdate
+import java.util.concurrent.atomic.AtomicBoolean
+import kotlinx.coroutines.channels.Channel.Factory.CONFLATED
+import kotlinx.coroutines.channels.awaitClose
+import kotlinx.coroutines.flow.Flow
+import kotlinx.coroutines.flow.buffer
+import kotlinx.coroutines.flow.callbackFlow
+import kotlinx.coroutines.launch
+
+/**
+ * A subscription ended by itself.
+ *
+ * @property reason Why.
+ */
+public class SubscriptionEnded internal constructor(public val reason: EndReason) :
+    Exception("the subscription ended: $reason")
+
+/**
+ * What a listener is told, folded to whole values: only the newest waits for a slow collector, and none is lost that is
+ * the newest. Each collector has a subscription of its own, which ends with it.
+ *
+ * @param begin The value that the first update is applied to.
+ * @param fold Runs on the library's thread, in order, for every update.
+ * @param subscribe Subscribes a listener that hands every update to its argument.
+ * @throws SubscriptionEnded to the collector, when the library ended it.
+ */
+internal fun <U, T> folded(
+    begin: T,
+    fold: (T, U) -> T,
+    subscribe: (receive: (U) -> Unit) -> Subscription,
+): Flow<T> = callbackFlow {
+    Library.load()
+    val closed = AtomicBoolean()
+    // Only the library's one thread touches it.
+    var value = begin
+    val subscription = subscribe { update ->
+        // One call may still be on its way after the end.
+        if (!closed.get()) {
+            value = fold(value, update)
+            trySend(value)
+        }
+    }
+    launch {
+        val reason = subscription.ended()
+        close(if (reason == EndReason.CANCELLED) null else SubscriptionEnded(reason))
+    }
+    awaitClose {
+        closed.set(true)
+        subscription.cancel()
+        subscription.close()
+    }
+    // With any other buffer it is the newest value that does not fit.
+}.buffer(CONFLATED)
+
+/** The generated code lets only exceptions through to the library: an `Error` would be taken for success. */
+private inline fun guarded(call: () -> Unit) {
+    try {
+        call()
+    } catch (problem: CallbackException) {
+        throw problem
+    } catch (problem: Throwable) {
+        throw CallbackException.Failed(problem.toString())
+    }
+}
+
+/** A listener of any function, whatever it throws. */
+public fun hostsListener(receive: (HostsSnapshot) -> Unit): HostsListener = object : HostsListener {
+    override fun onHosts(snapshot: HostsSnapshot) = guarded { receive(snapshot) }
+}
+
+internal fun directoryListener(receive: (DirectoryUpdate) -> Unit): DirectoryListener = object : DirectoryListener {
+    override fun onDirectory(update: DirectoryUpdate) = guarded { receive(update) }
+}
+
+internal fun screenListener(receive: (ScreenUpdate) -> Unit): ScreenListener = object : ScreenListener {
+    override fun onScreen(update: ScreenUpdate) = guarded { receive(update) }
+}
+
+internal fun timelineListener(receive: (TimelineUpdate) -> Unit): TimelineListener = object : TimelineListener {
+    override fun onTimeline(update: TimelineUpdate) = guarded { receive(update) }
+}
+
+/** Revisions are the low 32 bits of the library's, so a newer one is the one that is less than half a turn ahead. */
+internal fun newer(held: HostsSnapshot, update: HostsSnapshot): HostsSnapshot =
+    if ((update.rev - held.rev).toInt() < 0) held else update
+
+internal val noHosts: HostsSnapshot = HostsSnapshot(0u, emptyList())
+
+/** The made-up hosts, for previews and tests. */
+public fun Rehearsal.hosts(): Flow<HostsSnapshot> =
+    folded(noHosts, ::newer) { receive -> subscribeHosts(hostsListener(receive)) }
+
+/** The made-up timeline, for previews and tests. */
+public fun Rehearsal.timeline(): Flow<Timeline> =
+    folded(Timeline.empty, Timeline::with) { receive -> subscribeTimeline(timelineListener(receive)) }

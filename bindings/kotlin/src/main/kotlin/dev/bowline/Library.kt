@@ -1,0 +1,76 @@
+package dev.bowline
+
+import com.sun.jna.Callback
+import com.sun.jna.CallbackThreadInitializer
+import com.sun.jna.Native
+import dev.bowline.ffi.EXPECTED_ABI_ID
+import dev.bowline.ffi.abiId
+import dev.bowline.ffi.uniffiCallbackInterfaceDirectoryListener
+import dev.bowline.ffi.uniffiCallbackInterfaceHostsListener
+import dev.bowline.ffi.uniffiCallbackInterfaceKeyStore
+import dev.bowline.ffi.uniffiCallbackInterfaceLogListener
+import dev.bowline.ffi.uniffiCallbackInterfaceScreenListener
+import dev.bowline.ffi.uniffiCallbackInterfaceTimelineListener
+import dev.bowline.ffi.uniffiRustFutureContinuationCallbackImpl
+
+/** The native library cannot be used with these bindings: it is missing, or of another version. */
+public class LibraryException internal constructor(message: String, cause: Throwable? = null) :
+    RuntimeException(message, cause)
+
+/** Loads the native library, once in a process, and makes sure that it is the one these bindings were made for. */
+internal object Library {
+    private val outcome: Result<Unit> by lazy { runCatching { attachThreadsOnce(); check(EXPECTED_ABI_ID) } }
+
+    /**
+     * Loads and checks.
+     *
+     * @throws LibraryException says what is wrong and what to do.
+     */
+    fun load() {
+        outcome.getOrElse { problem ->
+            throw when (problem) {
+                is LibraryException -> problem
+                else -> LibraryException("the native library bowline_ffi cannot be used: $problem", problem)
+            }
+        }
+    }
+
+    /** Compares the library with what these bindings expect. Its functions are not called before. */
+    internal fun check(expected: String) {
+        val found = try {
+            abiId()
+        } catch (problem: UnsatisfiedLinkError) {
+            throw LibraryException("the native library bowline_ffi was not found, or is not one: ${problem.message}", problem)
+        }
+        if (found != expected) {
+            throw LibraryException(
+                "the native library is `$found`, these bindings are for `$expected`: ship both from one release",
+            )
+        }
+    }
+
+    /**
+     * The dispatcher's thread becomes a thread of the JVM once, as a daemon, and stays one. Otherwise JNA makes a new one
+     * for every callback. Must come before the library is touched: later it is silently ignored.
+     */
+    private fun attachThreadsOnce() {
+        val once = CallbackThreadInitializer(true, false, "bowline")
+        for (callback in callbacks()) Native.setCallbackThreadInitializer(callback, once)
+    }
+
+    private fun callbacks(): List<Callback> = listOf(
+        uniffiCallbackInterfaceHostsListener.onHosts,
+        uniffiCallbackInterfaceHostsListener.uniffiFree,
+        uniffiCallbackInterfaceDirectoryListener.onDirectory,
+        uniffiCallbackInterfaceDirectoryListener.uniffiFree,
+        uniffiCallbackInterfaceScreenListener.onScreen,
+        uniffiCallbackInterfaceScreenListener.uniffiFree,
+        uniffiCallbackInterfaceTimelineListener.onTimeline,
+        uniffiCallbackInterfaceTimelineListener.uniffiFree,
+        uniffiCallbackInterfaceLogListener.onLog,
+        uniffiCallbackInterfaceLogListener.uniffiFree,
+        uniffiCallbackInterfaceKeyStore.uniffiFree,
+        // Wakes coroutines that wait for the library, from its other threads.
+        uniffiRustFutureContinuationCallbackImpl,
+    )
+}

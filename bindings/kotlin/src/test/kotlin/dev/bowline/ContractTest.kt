@@ -1,0 +1,133 @@
+package dev.bowline
+
+import dev.bowline.ffi.BowlineException
+import dev.bowline.ffi.DirectoryRow
+import dev.bowline.ffi.DirectoryUpdate
+import dev.bowline.ffi.HostsSnapshot
+import dev.bowline.ffi.PlatformEvent
+import dev.bowline.ffi.Rehearsal
+import java.util.concurrent.LinkedBlockingQueue
+import java.util.concurrent.TimeUnit
+import java.util.concurrent.atomic.AtomicReference
+import kotlinx.coroutines.runBlocking
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertSame
+import org.junit.jupiter.api.Assertions.assertThrows
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
+
+/** What the hand-written part promises by itself. */
+class ContractTest {
+    @Test
+    fun `inv-7 nothing that a view holds connects or disconnects`() {
+        val lifecycle = Regex("(?i)(re|dis)?connect(ed)?|open|attach|detach|platformEvent|foreground|background")
+        for (type in listOf(Bowline::class.java, AgentScreenStore::class.java)) {
+            val methods = type.methods.filter { it.declaringClass == type && !it.name.contains('$') }.map { it.name }
+            assertTrue(methods.isNotEmpty())
+            assertEquals(emptyList<String>(), methods.filter { lifecycle.matches(it) })
+        }
+    }
+
+    @Test
+    fun `platform events come from the observer, and end with it`() = Folder().use { folder ->
+        val target = AtomicReference<PlatformTarget>()
+        val ended = AtomicReference(false)
+        val observer = PlatformObserver { told -> target.set(told); AutoCloseable { ended.set(true) } }
+        val bowline = Bowline(config(folder.path), platform = observer)
+        target.get().tell(PlatformEvent.BACKGROUND)
+        target.get().tell(PlatformEvent.FOREGROUND)
+        bowline.close()
+        assertTrue(ended.get())
+        // A platform that is late does no harm.
+        target.get().tell(PlatformEvent.NETWORK_CHANGED)
+        runBlocking { target.get().pause() }
+    }
+
+    @Test
+    fun `a paused app lets go of its files, and another can have them`() = Folder().use { folder ->
+        val target = AtomicReference<PlatformTarget>()
+        val observer = PlatformObserver { told -> target.set(told); AutoCloseable { } }
+        Bowline(config(folder.path), platform = observer).use { bowline ->
+            runBlocking {
+                target.get().pause()
+                val refused = assertThrows(BowlineException.Paused::class.java) { runBlocking { bowline.pair(OFFER) } }
+                assertTrue(refused.detail.isNotEmpty())
+                Bowline(config(folder.path), platform = PlatformObserver.none).close()
+                target.get().resume()
+                bowline.refresh()
+            }
+        }
+    }
+
+    @Test
+    fun `a change of the machine's addresses is told`() {
+        val addresses = AtomicReference(setOf("192.0.2.1"))
+        val told = LinkedBlockingQueue<PlatformEvent>()
+        val target = object : PlatformTarget {
+            override fun tell(event: PlatformEvent) = Unit.also { told.add(event) }
+
+            override suspend fun pause() = Unit
+
+            override suspend fun resume() = Unit
+        }
+        NetworkInterfaceObserver(5) { addresses.get() }.observe(target).use {
+            // Until the observer has looked at the first set: it tells of changes only.
+            while (told.isEmpty()) {
+                addresses.set(setOf("192.0.2.${System.nanoTime()}"))
+                Thread.sleep(5)
+            }
+        }
+        assertEquals(PlatformEvent.NETWORK_CHANGED, told.poll(60, TimeUnit.SECONDS))
+    }
+
+    @Test
+    fun `bx-6 rows that did not change are the same objects`() = runBlocking {
+        Rehearsal(1u, 100u).use { rehearsal ->
+            val values = ArrayList<Timeline>()
+            val called = Tick()
+            var held = Timeline.empty
+            rehearsal.subscribeTimeline(
+                timelineListener { update ->
+                    held = held.with(update)
+                    synchronized(values) { values.add(held) }
+                    called.tick()
+                },
+            ).use {
+                called.until { held.items.size == 100 }
+                rehearsal.append("one more")
+                called.until { held.items.size == 101 }
+                rehearsal.grow(" and more")
+                called.until { held.items.last().text == "one more and more" }
+            }
+            val first = values.first()
+            first.items.indices.forEach { assertSame(first.items[it], held.items[it]) }
+        }
+    }
+
+    @Test
+    fun `a list of another revision is asked for anew`() {
+        val row = { key: String -> DirectoryRow(key, "srv", null, null) }
+        val update = { base: UInt?, rev: UInt, removed: List<String>, upserts: List<DirectoryRow>, order: List<String>? ->
+            DirectoryUpdate(base, rev, removed, upserts, order, false, emptyList())
+        }
+        val first = Directory.empty.with(update(null, 7u, emptyList(), listOf(row("a"), row("b"), row("c")), null))
+        val second = first.with(update(7u, 9u, listOf("b"), listOf(row("d")), listOf("d", "c", "a")))
+        assertEquals(listOf("d", "c", "a"), second.rows.map { it.key })
+        assertThrows(OutOfStep::class.java) { second.with(update(7u, 10u, emptyList(), emptyList(), null)) }
+        assertEquals(listOf("e"), second.with(update(null, 1u, emptyList(), listOf(row("e")), null)).rows.map { it.key })
+    }
+
+    @Test
+    fun `a revision that went round is newer`() {
+        val at = { rev: UInt -> HostsSnapshot(rev, emptyList()) }
+        assertEquals(5u, newer(at(5u), at(4u)).rev)
+        assertEquals(6u, newer(at(5u), at(6u)).rev)
+        assertEquals(1u, newer(at(UInt.MAX_VALUE), at(1u)).rev)
+    }
+
+    private companion object {
+        /** Of a daemon that is not there. */
+        const val OFFER = "bowline://pair?v=1&s=srv_n2kjrqwbsjavrpwflguf4ecx4m&k=4m0HISq9KnfduEc2Qhze6VRkgZa3J4WIDIlMDAJAMws" +
+            "&t=SN4_ads23byerJu4K5K3Pw&n=vm&d=127.0.0.1:1"
+    }
+}

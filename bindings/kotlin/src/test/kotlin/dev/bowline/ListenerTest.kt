@@ -1,0 +1,168 @@
+package dev.bowline
+
+import dev.bowline.ffi.EndReason
+import dev.bowline.ffi.HostsSnapshot
+import dev.bowline.ffi.Rehearsal
+import dev.bowline.ffi.Subscription
+import java.util.concurrent.ConcurrentHashMap
+import java.util.concurrent.CountDownLatch
+import java.util.concurrent.TimeUnit
+import java.util.concurrent.atomic.AtomicInteger
+import java.util.concurrent.atomic.AtomicReference
+import kotlinx.coroutines.async
+import kotlinx.coroutines.runBlocking
+import kotlinx.coroutines.withTimeout
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.BeforeAll
+import org.junit.jupiter.api.Test
+
+/** What app code may do in a callback without harm. */
+class ListenerTest {
+    @Test
+    fun `a callback that throws is counted, and detached after sixteen times`() = runBlocking {
+        Rehearsal(1u, 0u).use { rehearsal ->
+            val calls = AtomicInteger()
+            val called = Tick()
+            val subscription = rehearsal.subscribeHosts(hostsListener { calls.incrementAndGet(); called.tick(); throw AssertionError("not an Exception") })
+            subscription.use {
+                called.until { calls.get() >= 1 }
+                var n = 0
+                while (!subscription.isEnding()) {
+                    val seen = calls.get()
+                    rehearsal.renameHost("name ${n++}")
+                    called.until { calls.get() > seen || subscription.isEnding() }
+                }
+                assertEquals(EndReason.LISTENER_FAILED, withTimeout(LONG) { subscription.ended() })
+                assertEquals(16, calls.get())
+            }
+            // Others go on.
+            assertEquals(1, rehearsal.hosts().until { it.hosts.isNotEmpty() }.hosts.size)
+        }
+    }
+
+    @Test
+    fun `a listener that threw now and then is given whole values again`() = runBlocking {
+        Rehearsal(1u, 3u).use { rehearsal ->
+            val first = AtomicInteger()
+            val newest = AtomicReference(Timeline.empty)
+            val called = Tick()
+            val subscription = rehearsal.subscribeTimeline(
+                timelineListener { update ->
+                    try {
+                        if (first.getAndIncrement() == 0) error("not now")
+                        newest.set(newest.get().with(update))
+                    } finally {
+                        called.tick()
+                    }
+                },
+            )
+            subscription.use {
+                called.until { first.get() == 1 }
+                rehearsal.append("after")
+                called.until { newest.get().items.size == 4 }
+                assertEquals("after", newest.get().items.last().text)
+            }
+        }
+    }
+
+    @Test
+    fun `a callback may call the library`() = runBlocking {
+        Rehearsal(1u, 0u).use { rehearsal ->
+            val names = ConcurrentHashMap.newKeySet<String>()
+            val inner = AtomicReference<Subscription>()
+            val called = Tick()
+            rehearsal.subscribeHosts(
+                hostsListener { snapshot ->
+                    if (names.add(snapshot.hosts[0].name) && names.size == 1) {
+                        rehearsal.renameHost("from inside")
+                        inner.set(rehearsal.subscribeHosts(hostsListener { names.add("inner ${it.hosts[0].name}"); called.tick() }))
+                    }
+                    called.tick()
+                },
+            ).use {
+                called.until { "from inside" in names && "inner from inside" in names }
+            }
+            inner.get().close()
+        }
+    }
+
+    @Test
+    fun `a subscription may be ended in its own callback, and is not called again`() = runBlocking {
+        Rehearsal(1u, 0u).use { rehearsal ->
+            val calls = AtomicInteger()
+            val own = AtomicReference<Subscription>()
+            val ready = CountDownLatch(1)
+            val done = CountDownLatch(1)
+            own.set(
+                rehearsal.subscribeHosts(
+                    hostsListener {
+                        ready.await(60, TimeUnit.SECONDS)
+                        calls.incrementAndGet()
+                        own.get().cancel()
+                        own.get().cancel()
+                        done.countDown()
+                    },
+                ),
+            )
+            ready.countDown()
+            assertTrue(done.await(60, TimeUnit.SECONDS))
+            assertEquals(EndReason.CANCELLED, withTimeout(LONG) { own.get().ended() })
+            rehearsal.renameHost("nobody hears it")
+            // A later subscription's delivery comes after whatever was due to the first one.
+            rehearsal.hosts().until { it.hosts[0].name == "nobody hears it" }
+            assertEquals(1, calls.get())
+            own.get().close()
+        }
+    }
+
+    @Test
+    fun `a call that is on its way at the end reaches no collector`() = runBlocking {
+        Rehearsal(1u, 0u).use { rehearsal ->
+            val entered = CountDownLatch(1)
+            val leave = CountDownLatch(1)
+            val late = AtomicInteger()
+            val ended = AtomicInteger()
+            val collecting = async(kotlinx.coroutines.Dispatchers.Default) {
+                folded(0, { value: Int, _: HostsSnapshot ->
+                    entered.countDown()
+                    leave.await(60, TimeUnit.SECONDS)
+                    value + 1
+                }) { receive -> rehearsal.subscribeHosts(hostsListener(receive)) }
+                    .collect { if (ended.get() > 0) late.incrementAndGet() }
+            }
+            assertTrue(entered.await(60, TimeUnit.SECONDS))
+            collecting.cancel()
+            collecting.join()
+            ended.incrementAndGet()
+            leave.countDown()
+            rehearsal.hosts().until { it.hosts.isNotEmpty() }
+            assertEquals(0, late.get())
+        }
+    }
+
+    @Test
+    fun `all callbacks come on one thread, which does not keep the JVM alive`() = runBlocking {
+        Rehearsal(1u, 0u).use { rehearsal ->
+            val threads = ConcurrentHashMap.newKeySet<Thread>()
+            val called = Tick()
+            val count = AtomicInteger()
+            rehearsal.subscribeHosts(hostsListener { threads.add(Thread.currentThread()); count.incrementAndGet(); called.tick() }).use {
+                repeat(200) {
+                    val seen = count.get()
+                    rehearsal.renameHost("n$it")
+                    called.until { count.get() > seen }
+                }
+            }
+            assertEquals(1, threads.size, "$threads")
+            assertTrue(threads.single().isDaemon)
+            assertEquals("bowline", threads.single().name)
+        }
+    }
+
+    companion object {
+        @BeforeAll
+        @JvmStatic
+        fun load() = Library.load()
+    }
+}
