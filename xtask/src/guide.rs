@@ -11,7 +11,8 @@ use crate::{process::Outcome, tree};
 pub(crate) fn extract(page: &str, language: &str, to: &Path) -> Outcome {
     let path = tree::root().join(page);
     let text = fs::read_to_string(&path).map_err(|error| format!("{page}: {error}"))?;
-    let code = block(&text, language).ok_or_else(|| format!("{page} has no block of {language}"))?;
+    let code =
+        block(&text, language).ok_or_else(|| format!("{page} has no block of {language}"))?;
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
@@ -37,7 +38,8 @@ mod tests {
 
     #[test]
     fn the_first_block_of_the_language_is_taken() {
-        let page = "a\n```sh\nno\n```\n```kotlin\nval a = 1\n\nval b = 2\n```\n```kotlin\nlater\n```\n";
+        let page =
+            "a\n```sh\nno\n```\n```kotlin\nval a = 1\n\nval b = 2\n```\n```kotlin\nlater\n```\n";
         assert_eq!(block(page, "kotlin").unwrap(), "val a = 1\n\nval b = 2\n");
         assert_eq!(block(page, "swift"), None);
     }
@@ -47,7 +49,11 @@ mod tests {
         let tree = Tree::read().unwrap();
         for (page, language) in [("docs/swift.md", "swift"), ("docs/kotlin.md", "kotlin")] {
             let code = block(tree.text(page).unwrap(), language).unwrap();
-            assert!(code.lines().count() < 40, "{page}: {}", code.lines().count());
+            assert!(
+                code.lines().count() < 40,
+                "{page}: {}",
+                code.lines().count()
+            );
         }
     }
 }

@@ -14,9 +14,21 @@ use crate::{
 
 /// Android's targets, as Rust and as Android call them, with the compiler of the NDK.
 const ANDROID: [(&str, &str, &str); 4] = [
-    ("aarch64-linux-android", "arm64-v8a", "aarch64-linux-android26-clang"),
-    ("armv7-linux-androideabi", "armeabi-v7a", "armv7a-linux-androideabi26-clang"),
-    ("x86_64-linux-android", "x86_64", "x86_64-linux-android26-clang"),
+    (
+        "aarch64-linux-android",
+        "arm64-v8a",
+        "aarch64-linux-android26-clang",
+    ),
+    (
+        "armv7-linux-androideabi",
+        "armeabi-v7a",
+        "armv7a-linux-androideabi26-clang",
+    ),
+    (
+        "x86_64-linux-android",
+        "x86_64",
+        "x86_64-linux-android26-clang",
+    ),
     ("i686-linux-android", "x86", "i686-linux-android26-clang"),
 ];
 
@@ -31,15 +43,25 @@ pub(crate) fn jvm() -> Outcome<Done> {
     let library = bindings::build(true)?;
     bindings::generate(Language::Kotlin, &library)?;
     let folder = jna_folder(&host()?)?;
-    let classes = tree::root().join("bindings/kotlin/target/classes").join(folder);
+    let classes = tree::root()
+        .join("bindings/kotlin/target/classes")
+        .join(folder);
     let _ = fs::remove_dir_all(&classes);
     copy(&library, &classes.join(bindings::library_name()))?;
     let mut maven = kotlin::maven()?;
     run_command(maven.args(["-DskipTests", "-Dmaven.test.skip=true", "package"]))?;
-    let jar = format!("bindings/kotlin/target/bowline-{}.jar", env!("CARGO_PKG_VERSION"));
+    let jar = format!(
+        "bindings/kotlin/target/bowline-{}.jar",
+        env!("CARGO_PKG_VERSION")
+    );
     let size = fs::metadata(tree::root().join(&jar)).map_err(|error| format!("{jar}: {error}"))?;
-    println!("{jar}: {} KiB, with the library for {folder}", size.len() >> 10);
-    println!("a release has the libraries of every system: run this on each, and put them into one jar");
+    println!(
+        "{jar}: {} KiB, with the library for {folder}",
+        size.len() >> 10
+    );
+    println!(
+        "a release has the libraries of every system: run this on each, and put them into one jar"
+    );
     Ok(Done::Whole)
 }
 
@@ -61,7 +83,13 @@ pub(crate) fn aar() -> Outcome<Done> {
     };
     for (target, folder, compiler) in ANDROID {
         let built = android(&ndk, target, compiler)?;
-        copy(&built, &project.join("src/main/jniLibs").join(folder).join("libbowline_ffi.so"))?;
+        copy(
+            &built,
+            &project
+                .join("src/main/jniLibs")
+                .join(folder)
+                .join("libbowline_ffi.so"),
+        )?;
     }
     if !exists("gradle") {
         return Ok(Done::Skipped(
@@ -69,25 +97,44 @@ pub(crate) fn aar() -> Outcome<Done> {
         ));
     }
     let mut gradle = std::process::Command::new("gradle");
-    gradle.args(["--no-daemon", "assembleRelease"]).current_dir(&project);
+    gradle
+        .args(["--no-daemon", "assembleRelease"])
+        .current_dir(&project);
     run_command(&mut gradle)?;
     Ok(Done::Whole)
 }
 
 fn android(ndk: &Path, target: &str, compiler: &str) -> Outcome<PathBuf> {
-    let system = if cfg!(target_os = "macos") { "darwin-x86_64" } else { "linux-x86_64" };
-    let tools = ndk.join("toolchains/llvm/prebuilt").join(system).join("bin");
+    let system = if cfg!(target_os = "macos") {
+        "darwin-x86_64"
+    } else {
+        "linux-x86_64"
+    };
+    let tools = ndk
+        .join("toolchains/llvm/prebuilt")
+        .join(system)
+        .join("bin");
     let linker = tools.join(compiler);
     let upper = target.to_uppercase().replace('-', "_");
     let lower = target.replace('-', "_");
-    let mut build = cargo(["build", "--release", "--locked", "--package=bowline-ffi", "--lib", "--target", target]);
+    let mut build = cargo([
+        "build",
+        "--release",
+        "--locked",
+        "--package=bowline-ffi",
+        "--lib",
+        "--target",
+        target,
+    ]);
     build
         .args(["--config", "profile.release.strip=true"])
         .env(format!("CARGO_TARGET_{upper}_LINKER"), &linker)
         .env(format!("CC_{lower}"), &linker)
         .env(format!("AR_{lower}"), tools.join("llvm-ar"));
     run_command(&mut build)?;
-    Ok(crate::memory::target_dir().join(target).join("release/libbowline_ffi.so"))
+    Ok(crate::memory::target_dir()
+        .join(target)
+        .join("release/libbowline_ffi.so"))
 }
 
 /// What JNA calls a system, in a jar.
@@ -111,7 +158,9 @@ fn copy(from: &Path, to: &Path) -> Outcome {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
     let copied = fs::copy(from, to);
-    copied.map(|_| ()).map_err(|error| format!("{}: {error}", to.display()))
+    copied
+        .map(|_| ())
+        .map_err(|error| format!("{}: {error}", to.display()))
 }
 
 #[cfg(test)]
@@ -120,7 +169,11 @@ mod tests {
 
     #[test]
     fn every_system_that_node_has_a_package_for_has_a_place_in_the_jar() {
-        for target in ["x86_64-unknown-linux-gnu", "aarch64-apple-darwin", "x86_64-pc-windows-msvc"] {
+        for target in [
+            "x86_64-unknown-linux-gnu",
+            "aarch64-apple-darwin",
+            "x86_64-pc-windows-msvc",
+        ] {
             assert!(jna_folder(target).is_ok(), "{target}");
         }
         assert!(jna_folder("sparc64-unknown-linux-gnu").is_err());

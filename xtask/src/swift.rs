@@ -88,8 +88,12 @@ mod tests {
             }
             seen += 1;
             for (n, line) in text.lines().enumerate() {
-                let name = ["func ", "fun "].iter().find_map(|word| line.split_once(word));
-                let name = name.map(|(_, rest)| rest.to_lowercase()).unwrap_or_default();
+                let name = ["func ", "fun "]
+                    .iter()
+                    .find_map(|word| line.split_once(word));
+                let name = name
+                    .map(|(_, rest)| rest.to_lowercase())
+                    .unwrap_or_default();
                 let drives = ["connect", "disconnect", "reconnect"];
                 let drives = drives.iter().any(|word| name.starts_with(word));
                 assert!(!drives, "{path}:{}: {line}", n + 1);

@@ -25,10 +25,21 @@ pub(crate) fn xcframework() -> Outcome<Done> {
     let library = bindings::build(false)?;
     bindings::generate(Language::Swift, &library)?;
     if !exists("xcodebuild") {
-        let why = "no framework: it takes a Mac with Xcode; run `cargo xtask package xcframework` there".to_owned();
+        let why =
+            "no framework: it takes a Mac with Xcode; run `cargo xtask package xcframework` there"
+                .to_owned();
         return match toolchain()? {
             Ok(toolchain) => {
-                swift::swift(&toolchain, &["build", "--configuration", "release", "--product", "BowlineKit"])?;
+                swift::swift(
+                    &toolchain,
+                    &[
+                        "build",
+                        "--configuration",
+                        "release",
+                        "--product",
+                        "BowlineKit",
+                    ],
+                )?;
                 println!("the package compiles for this system, optimised");
                 Ok(Done::Skipped(why))
             }
@@ -50,12 +61,22 @@ pub(crate) fn xcframework() -> Outcome<Done> {
         lipo.arg("-create").arg("-output").arg(&joined);
         for target in targets {
             run_command(&mut cargo([
-                "build", "--release", "--locked", "--package=bowline-ffi", "--lib", "--target", target,
+                "build",
+                "--release",
+                "--locked",
+                "--package=bowline-ffi",
+                "--lib",
+                "--target",
+                target,
             ]))?;
             lipo.arg(target_dir().join(target).join("release/libbowline_ffi.a"));
         }
         run_command(&mut lipo)?;
-        create.arg("-library").arg(&joined).arg("-headers").arg(&headers);
+        create
+            .arg("-library")
+            .arg(&joined)
+            .arg("-headers")
+            .arg(&headers);
     }
     run_command(create.arg("-output").arg(&framework))?;
     println!("{}: made", framework.display());

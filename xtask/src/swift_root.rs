@@ -22,7 +22,8 @@ use crate::{
 /// The release that has Swift 6.
 const SUITE: &str = "trixie";
 /// What is installed into it.
-const PACKAGES: &str = "ca-certificates,swiftlang,libc6-dev,libstdc++-14-dev,binutils,binutils-gold";
+const PACKAGES: &str =
+    "ca-certificates,swiftlang,libc6-dev,libstdc++-14-dev,binutils,binutils-gold";
 /// Changes when the way in which a root is made does.
 const RECIPE: u32 = 1;
 /// Where its Swift is.
@@ -185,7 +186,10 @@ fn root() -> Outcome<PathBuf> {
     make(&cache)?;
     sweep(&cache);
     let making = cache.join(format!(".{}.{}.part", name(), process::id()));
-    println!("making a Debian {SUITE} root with Swift, once: 2.6 GB in {}", place.display());
+    println!(
+        "making a Debian {SUITE} root with Swift, once: 2.6 GB in {}",
+        place.display()
+    );
     let made = debootstrap(&making).and_then(|()| {
         fs::rename(&making, &place).map_err(|error| format!("{}: {error}", place.display()))
     });
@@ -206,7 +210,9 @@ fn sweep(cache: &Path) {
     };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        let rest = name.strip_prefix(".swift-").and_then(|rest| rest.strip_suffix(".part"));
+        let rest = name
+            .strip_prefix(".swift-")
+            .and_then(|rest| rest.strip_suffix(".part"));
         let maker = rest.and_then(|rest| rest.rsplit('.').next());
         if maker.is_some_and(|pid| !Path::new("/proc").join(pid).is_dir()) {
             let _ = fs::remove_dir_all(entry.path());

@@ -9,7 +9,7 @@ case "return":
     // Returns in the middle of a callback of a subscription that nobody ends.
     let called = DispatchSemaphore(value: 0)
     let rehearsal = Rehearsal(hosts: 1, items: 0)
-    let loop = Task {
+    let loop = Task.detached {
         for try await _ in rehearsal.hosts { called.signal() }
     }
     called.wait()
