@@ -26,12 +26,9 @@ struct ContractTests {
         let bowline = try Bowline(config(folder.path), platform: platform)
         let target = try #require(platform.target.value)
         try await target.pause()
-        let offer =
-            "bowline://pair?v=1&s=srv_n2kjrqwbsjavrpwflguf4ecx4m&k=4m0HISq9KnfduEc2Qhze6VRkgZa3J4WIDIlMDAJAMws"
-            + "&t=SN4_ads23byerJu4K5K3Pw&n=vm&d=127.0.0.1:1"
         do {
-            try await bowline.pair(offer)
-            Issue.record("it paired while paused")
+            try await bowline.forget("srv_n2kjrqwbsjavrpwflguf4ecx4m")
+            Issue.record("it forgot while paused")
         } catch BowlineError.Paused {}
         try await Bowline(config(folder.path), platform: NoPlatform()).shutdown()
         try await target.resume()

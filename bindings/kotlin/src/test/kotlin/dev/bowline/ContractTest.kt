@@ -50,7 +50,7 @@ class ContractTest {
         Bowline(config(folder.path), platform = observer).use { bowline ->
             runBlocking {
                 target.get().pause()
-                val refused = assertThrows(BowlineException.Paused::class.java) { runBlocking { bowline.pair(OFFER) } }
+                val refused = assertThrows(BowlineException.Paused::class.java) { runBlocking { bowline.forget(SERVER) } }
                 assertTrue(refused.detail.isNotEmpty())
                 Bowline(config(folder.path), platform = PlatformObserver.none).close()
                 target.get().resume()
@@ -126,8 +126,7 @@ class ContractTest {
     }
 
     private companion object {
-        /** Of a daemon that is not there. */
-        const val OFFER = "bowline://pair?v=1&s=srv_n2kjrqwbsjavrpwflguf4ecx4m&k=4m0HISq9KnfduEc2Qhze6VRkgZa3J4WIDIlMDAJAMws" +
-            "&t=SN4_ads23byerJu4K5K3Pw&n=vm&d=127.0.0.1:1"
+        /** A daemon that nobody knows. */
+        const val SERVER = "srv_n2kjrqwbsjavrpwflguf4ecx4m"
     }
 }
