@@ -46,8 +46,9 @@ impl ClientConfig {
             heartbeat: limits::HEARTBEAT,
             ping_wait: Duration::from_secs(2),
             misses: 2,
-            // With what comes after it, a silent death costs less than 3 s (lesson 3).
-            urgent_ping_deadline: Duration::from_millis(2_500),
+            // With what comes after it, a silent death costs less than 3 s (lesson 3), also where the next path takes three round
+            // trips of 300 ms to attach.
+            urgent_ping_deadline: Duration::from_secs(2),
             clock_jump: Duration::from_secs(3),
             most_retry_after: Duration::from_secs(600),
             jitter_seed,

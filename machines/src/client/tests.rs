@@ -426,7 +426,7 @@ fn lesson_3_what_was_under_way_before_a_network_change_is_no_answer() {
         1,
         "asked again, once"
     );
-    bench.advance(Duration::from_millis(2_400));
+    bench.advance(Duration::from_millis(1_900));
     assert_eq!(
         bench.client.state().reason(),
         Some(Reason::HeartbeatTimeout)
