@@ -111,6 +111,14 @@ pub enum CallError {
         /// Most bytes.
         limit: usize,
     },
+    /// The batch has more calls than the daemon takes at once, so it was not sent.
+    #[error("the batch has {calls} calls, the limit is {limit}; send several")]
+    TooMany {
+        /// Its calls and notifications.
+        calls: usize,
+        /// Most calls.
+        limit: usize,
+    },
     /// The parameters are no JSON, so nothing was sent.
     #[error("the parameters do not serialise: {0}")]
     Params(serde_json::Error),

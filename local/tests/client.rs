@@ -275,6 +275,50 @@ async fn a_peer_that_speaks_something_else_is_not_a_daemon() {
 }
 
 #[tokio::test]
+async fn a_batch_over_the_limit_is_not_sent() {
+    let (client, _, mut peer) = pair();
+    let mut batch = Batch::new();
+    for _ in 0..1_025 {
+        batch.call("echo", &json!([])).unwrap();
+    }
+    let refused = client.batch(batch).await;
+    assert!(
+        matches!(refused, Err(CallError::TooMany { limit: 1_024, .. })),
+        "{refused:?}"
+    );
+    let call = ask(&client, 1);
+    let request = peer.read().await.expect("only the call was sent");
+    peer.answer(&request).await;
+    assert!(within(call).await.unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn a_batch_that_is_refused_as_a_whole_ends_for_all_who_wait_for_it_and_for_no_one_else() {
+    let (client, _, mut peer) = pair();
+    let mut batch = Batch::new();
+    for _ in 0..300 {
+        batch.call("echo", &json!([])).unwrap();
+    }
+    let asking = client.clone();
+    let results = tokio::spawn(async move { asking.batch(batch).await });
+    peer.read().await.unwrap();
+    let refusal = json!({"code": -32600, "message": "the answers are too long"});
+    peer.say(&json!({"jsonrpc": "2.0", "id": null, "error": refusal}).to_string())
+        .await;
+    let results = within(results).await.unwrap().unwrap();
+    assert_eq!(results.len(), 300);
+    assert!(results.iter().all(|one| matches!(
+        one,
+        Err(CallError::Rpc(error)) if error.message == "the answers are too long"
+    )));
+    assert_eq!(client.pending(), 0, "the places are free again");
+    let call = ask(&client, 1);
+    let request = peer.read().await.unwrap();
+    peer.answer(&request).await;
+    assert!(within(call).await.unwrap().is_ok());
+}
+
+#[tokio::test]
 async fn a_batch_is_one_text_and_its_answers_come_in_its_order() {
     let (client, _, mut peer) = pair();
     let mut batch = Batch::new();

@@ -103,7 +103,7 @@ impl RpcError {
     pub fn parse(message: impl Into<String>) -> Self {
         Self {
             code: code::PARSE_ERROR,
-            message: message.into(),
+            message: bounded(message.into()),
             data: None,
         }
     }
@@ -112,7 +112,7 @@ impl RpcError {
     pub fn invalid_request(message: impl Into<String>) -> Self {
         Self {
             code: code::INVALID_REQUEST,
-            message: message.into(),
+            message: bounded(message.into()),
             data: None,
         }
     }
@@ -131,7 +131,7 @@ impl RpcError {
     pub fn invalid_params(message: impl Into<String>) -> Self {
         Self {
             code: code::INVALID_PARAMS,
-            message: message.into(),
+            message: bounded(message.into()),
             data: None,
         }
     }
@@ -151,9 +151,35 @@ impl RpcError {
     }
 }
 
+/// Most bytes of a message that quotes what a peer sent.
+const MAX_QUOTING: usize = 1_024;
+
+/// Such a message, cut: the peer chose how long its quotation is, and the answer has to fit (lesson 1).
+fn bounded(mut message: String) -> String {
+    if message.len() > MAX_QUOTING {
+        message.truncate(message.floor_char_boundary(MAX_QUOTING));
+        message.push('…');
+    }
+    message
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lesson_1_an_error_quotes_a_bounded_part_of_what_was_sent() {
+        let sent = format!("x{}", "é".repeat(1 << 20));
+        for error in [
+            RpcError::parse(&sent),
+            RpcError::invalid_request(&sent),
+            RpcError::invalid_params(&sent),
+        ] {
+            assert!(error.message.len() <= MAX_QUOTING + '…'.len_utf8());
+            assert!(error.message.ends_with("é…"));
+        }
+        assert_eq!(RpcError::parse("short").message, "short");
+    }
 
     #[test]
     fn an_error_says_its_reason_on_the_wire() {

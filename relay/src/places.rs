@@ -27,6 +27,19 @@ impl From<IpAddr> for Neighbourhood {
     }
 }
 
+/// Where an address is from, roughly: what a provider has. /32 of IPv6, /16 of IPv4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Region(IpAddr);
+
+impl From<IpAddr> for Region {
+    fn from(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 96 << 96).into()),
+            IpAddr::V4(v4) => IpAddr::V4((v4.to_bits() >> 16 << 16).into()),
+        })
+    }
+}
+
 /// All the places there are.
 #[derive(Debug)]
 pub(crate) struct Places {

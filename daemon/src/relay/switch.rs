@@ -139,7 +139,9 @@ impl Switch {
             if self.stopping && self.lanes.is_empty() && self.refusals.is_empty() {
                 return Err(Ended::Finished);
             }
-            if !read && !written {
+            // Nothing wakes this task for what it left unread because of a lane that has room again by now.
+            let freed = self.not_read_since.is_some() && !self.is_held_up();
+            if !read && !written && !freed {
                 return self.look_at_the_clock(cx);
             }
         }
@@ -151,7 +153,7 @@ impl Switch {
     fn read(&mut self, cx: &mut Context<'_>) -> Result<bool, Ended> {
         let mut moved = false;
         for _ in 0..TURN {
-            if self.lanes.iter().any(|lane| lane.end.is_full()) {
+            if self.is_held_up() {
                 self.not_read_since.get_or_insert_with(Instant::now);
                 break;
             }
@@ -183,6 +185,11 @@ impl Switch {
             self.heartbeat.heard(moment(self.zero));
         }
         Ok(moved)
+    }
+
+    /// Whether a lane takes so little that nothing more is read.
+    fn is_held_up(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.end.is_full())
     }
 
     fn take(&mut self, frame: Bytes) -> Result<(), Ended> {

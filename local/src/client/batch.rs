@@ -37,8 +37,9 @@ impl Batch {
         method: &str,
         params: &(impl Serialize + ?Sized),
     ) -> Result<&mut Self, CallError> {
+        self.add(method, params, true)?;
         self.calls += 1;
-        self.add(method, params, true)
+        Ok(self)
     }
 
     /// Adds a notification.
@@ -70,6 +71,11 @@ impl Batch {
     /// Whether there is nothing in it.
     pub const fn is_empty(&self) -> bool {
         self.items.is_empty()
+    }
+
+    /// How many calls and notifications there are.
+    pub const fn len(&self) -> usize {
+        self.items.len()
     }
 
     /// How many answers it wants.

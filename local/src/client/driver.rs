@@ -37,7 +37,9 @@ pub(super) struct Waiter {
     pub(super) id: u64,
     pub(super) answer: oneshot::Sender<Answer>,
     /// Given up when the answer has come, not when nobody wants it any more: until then the daemon is at it.
-    pub(super) place: Place,
+    pub(super) _place: Place,
+    /// The first id of its batch, if it is of one.
+    pub(super) batch: Option<u64>,
 }
 
 /// One text to be written.
@@ -70,7 +72,7 @@ pub(super) struct Driver<S> {
     told: watch::Sender<Option<Closed>>,
     inbox: Option<Inbox>,
     places: Arc<Semaphore>,
-    pending: HashMap<u64, (oneshot::Sender<Answer>, Place)>,
+    pending: HashMap<u64, Waiter>,
     input: LineBuffer,
     out: Vec<u8>,
     /// Bytes of `out` that are written.
@@ -165,8 +167,8 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
     fn take(&mut self, mut outgoing: Outgoing) {
         loop {
             self.out.extend_from_slice(&outgoing.line);
-            for Waiter { id, answer, place } in outgoing.waiters {
-                self.pending.insert(id, (answer, place));
+            for waiter in outgoing.waiters {
+                self.pending.insert(waiter.id, waiter);
             }
             if self.out.len() - self.written >= MAX_OUT {
                 return;
@@ -224,16 +226,29 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         Ok(())
     }
 
+    /// The oldest batch on its way is answered as a whole; else those who wait for its parts would wait in vain.
+    fn fail_batch(&mut self, error: &RpcError) {
+        let waiting = self.pending.values();
+        let Some(oldest) = waiting.filter_map(|waiter| waiter.batch).min() else {
+            return;
+        };
+        let of_batch = |_: &u64, waiter: &mut Waiter| waiter.batch == Some(oldest);
+        for (_, waiter) in self.pending.extract_if(of_batch) {
+            let _ = waiter.answer.send(Err(error.clone()));
+        }
+    }
+
     fn heard(&mut self, incoming: Incoming<'_>) {
         match incoming {
             Incoming::Response(Response { id, outcome }) => {
                 let outcome = outcome.map(ToOwned::to_owned);
                 match id.as_u64().and_then(|id| self.pending.remove(&id)) {
                     // Its caller may have given up meanwhile.
-                    Some((answer, _place)) => drop(answer.send(outcome)),
-                    // Not about any one request: it may say why the connection is about to end.
+                    Some(waiter) => drop(waiter.answer.send(outcome)),
+                    // Not about any one request: a batch was not taken, or it says why the connection is about to end.
                     None => {
                         if let Err(error) = outcome {
+                            self.fail_batch(&error);
                             self.said = Some(error.message);
                         }
                     }

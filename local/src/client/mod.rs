@@ -18,7 +18,7 @@ use std::{
 
 use bowline_protocol::{
     Reason,
-    limits::{MAX_IN_FLIGHT, MAX_MESSAGE_BYTES},
+    limits::{MAX_BATCH, MAX_IN_FLIGHT, MAX_MESSAGE_BYTES},
     rpc::{write_notification, write_request},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -199,7 +199,12 @@ impl Client {
         let exchange = async {
             let place = self.places(1).await?;
             let (answer, answered) = oneshot::channel();
-            let waiter = Waiter { id, answer, place };
+            let waiter = Waiter {
+                id,
+                answer,
+                _place: place,
+                batch: None,
+            };
             self.send(line, vec![waiter]).await?;
             self.answered(answered).await
         };
@@ -234,6 +239,12 @@ impl Client {
             return Ok(Vec::new());
         }
         let calls = batch.calls();
+        if batch.len() > MAX_BATCH {
+            return Err(CallError::TooMany {
+                calls: batch.len(),
+                limit: MAX_BATCH,
+            });
+        }
         let first = self.0.next_id.fetch_add(calls.max(1), Relaxed);
         let line = batch.text(first)?;
         self.check(&line)?;
@@ -244,7 +255,12 @@ impl Client {
             for id in first..first + calls {
                 let (answer, answered) = oneshot::channel();
                 let place = place.clone();
-                waiters.push(Waiter { id, answer, place });
+                waiters.push(Waiter {
+                    id,
+                    answer,
+                    _place: place,
+                    batch: Some(first),
+                });
                 answers.push(answered);
             }
             self.send(line, waiters).await?;

@@ -5,10 +5,14 @@ use std::{
     hash::{Hash, Hasher},
 };
 
-use bowline_protocol::RouteKey;
+use bowline_protocol::{Reason, RouteKey};
 
 use super::{Effect, PeerEnd, PeerId, RelayConfig};
-use crate::{Moment, backoff::Backoff, outbox::Outbox};
+use crate::{
+    Moment,
+    backoff::{Backoff, Pace},
+    outbox::Outbox,
+};
 
 /// Where the data socket of a session stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +109,7 @@ impl Sessions {
         let all: BTreeSet<_> = all.into_iter().collect();
         let over: Vec<_> = self.sessions.keys().cloned().collect();
         for route in over.iter().filter(|route| !all.contains(*route)) {
-            self.close(now, route);
+            self.close(now, route, effects);
         }
         for route in all {
             match self.sessions.get_mut(&route).map(|s| (s.phase, s)) {
@@ -127,10 +131,15 @@ impl Sessions {
         }
     }
 
-    pub(super) fn close(&mut self, now: Moment, route: &RouteKey) {
-        let session = self.sessions.remove(route);
-        if let Some(peer) = session.and_then(|session| session.phase.peer()) {
-            self.leaving.insert(peer, now + self.config.drain);
+    /// A session is over. What its peer has under way may finish. One that is only being dialled has nothing, and might
+    /// take the place of its successor if it were let.
+    pub(super) fn close(&mut self, now: Moment, route: &RouteKey, effects: &mut Outbox<Effect>) {
+        match self.sessions.remove(route).map(|session| session.phase) {
+            Some(Phase::Open { peer, .. }) => {
+                self.leaving.insert(peer, now + self.config.drain);
+            }
+            Some(Phase::Opening { peer, .. }) => effects.push(Effect::ClosePeer { peer }),
+            Some(Phase::Pausing { .. }) | None => {}
         }
     }
 
@@ -166,7 +175,12 @@ impl Sessions {
                 if let Phase::Open { since, .. } = session.phase {
                     session.backoff.succeeded_for(now.since(since));
                 }
-                let pause = session.backoff.fail(super::transitions::pace(reason));
+                // Replaced by a peer of ours that was let go too late: nobody but us can mend it.
+                let pace = match reason {
+                    Reason::Replaced => Pace::Usual,
+                    reason => super::transitions::pace(reason),
+                };
+                let pause = session.backoff.fail(pace);
                 let pause = pause.max(retry_after.unwrap_or_default());
                 session.phase = Phase::Pausing { until: now + pause };
             }
@@ -205,7 +219,7 @@ impl Sessions {
                 Phase::Opening { peer, .. } => {
                     effects.push(Effect::ClosePeer { peer });
                     let end = PeerEnd::Lost {
-                        reason: bowline_protocol::Reason::HandshakeTimeout,
+                        reason: Reason::HandshakeTimeout,
                         retry_after: None,
                     };
                     self.peer_ended(now, peer, end, registered, effects);

@@ -464,6 +464,33 @@ fn a_closed_session_finishes_and_its_successor_does_not_wait_for_that() {
 }
 
 #[test]
+fn rl_3_a_dial_for_a_session_that_is_over_is_given_up_lest_it_replace_its_successor() {
+    let mut bench = Bench::registered();
+    let effects = bench.opened(1);
+    let peer = dialled(&effects, 1);
+    assert_eq!(bench.closed(1), [Effect::ClosePeer { peer }]);
+    let effects = bench.opened(1);
+    assert_ne!(dialled(&effects, 1), peer);
+    assert_eq!(bench.feed(Input::PeerOpened { peer }), [], "it is no more");
+    assert_eq!((bench.link.sessions(), bench.link.peers()), (1, 1));
+}
+
+#[test]
+fn rl_3_a_data_socket_that_another_of_ours_replaced_is_back_soon() {
+    let mut bench = Bench::registered();
+    let peer = bench.peer(1);
+    let lost = bench.now;
+    let end = PeerEnd::Lost {
+        reason: Reason::Replaced,
+        retry_after: None,
+    };
+    bench.feed(Input::PeerEnded { peer, end });
+    let effects = bench.timer();
+    dialled(&effects, 1);
+    assert!(bench.now.since(lost) < RelayConfig::new(0).backoff.cap / 4);
+}
+
+#[test]
 fn a_lost_data_socket_is_dialled_again_and_a_gone_one_is_not() {
     let mut bench = Bench::registered();
     let peer = bench.peer(1);
@@ -514,7 +541,11 @@ fn rl_4_a_relay_cannot_make_sessions_pile_up() {
     bench.register();
     assert_eq!(bench.sync(&[1, 2, 3, 4, 5]).len(), 3);
     for n in 0..200 {
-        bench.opened(n);
+        for effect in bench.opened(n) {
+            if let Effect::OpenPeer { peer, .. } = effect {
+                bench.feed(Input::PeerOpened { peer });
+            }
+        }
         bench.closed(n);
         assert!(bench.link.peers() <= 3 && bench.link.sessions() <= 3);
     }

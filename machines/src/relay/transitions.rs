@@ -92,7 +92,7 @@ impl RelayLink {
                 self.sessions.opened(now, &session, &mut self.effects);
             }
             (State::Registered { .. }, Input::SessionClosed { session, .. }) => {
-                self.sessions.close(now, &session);
+                self.sessions.close(now, &session, &mut self.effects);
             }
             (
                 State::Connecting { .. } | State::Registered { .. } | State::Waiting { .. },

@@ -98,19 +98,19 @@ pub fn parse(bytes: &[u8]) -> Result<Text<'_>, RpcError> {
     match text.bytes().find(|b| !b.is_ascii_whitespace()) {
         Some(b'{') => match serde_json::from_str::<Members<'_>>(text) {
             Ok(members) => Ok(Text::Single(classify(members))),
-            Err(error) if error.classify() == Category::Data => {
+            Err(error) => {
+                whole(text, &error)?;
                 Ok(Text::Single(invalid(Id::NULL, &error.to_string())))
             }
-            Err(error) => Err(RpcError::parse(error.to_string())),
         },
         Some(b'[') => {
-            let Batch(elements) = serde_json::from_str(text).map_err(|error| {
-                if error.classify() == Category::Data {
-                    RpcError::invalid_request(error.to_string())
-                } else {
-                    RpcError::parse(error.to_string())
+            let Batch(elements) = match serde_json::from_str(text) {
+                Ok(batch) => batch,
+                Err(error) => {
+                    whole(text, &error)?;
+                    return Err(RpcError::invalid_request(error.to_string()));
                 }
-            })?;
+            };
             if elements.is_empty() {
                 return Err(RpcError::invalid_request("an empty batch"));
             }
@@ -126,7 +126,22 @@ pub fn parse(bytes: &[u8]) -> Result<Text<'_>, RpcError> {
     }
 }
 
+/// Whether a text that could not be taken is JSON at all: a member given twice, say, is noticed before the rest is read.
+fn whole(text: &str, error: &serde_json::Error) -> Result<(), RpcError> {
+    if error.classify() != Category::Data {
+        return Err(RpcError::parse(error.to_string()));
+    }
+    match serde_json::from_str::<de::IgnoredAny>(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(RpcError::parse(error.to_string())),
+    }
+}
+
 fn parse_element(raw: &RawValue) -> Incoming<'_> {
+    // Structs are read from arrays as well, by position.
+    if !raw.get().starts_with('{') {
+        return invalid(Id::NULL, "a message is an object");
+    }
     match serde_json::from_str::<Members<'_>>(raw.get()) {
         Ok(members) => classify(members),
         Err(error) => invalid(Id::NULL, &error.to_string()),
@@ -307,6 +322,10 @@ mod tests {
         assert_eq!(code("[1"), crate::error::code::PARSE_ERROR);
         let long = format!("[{}1]", "1,".repeat(MAX_BATCH));
         assert_eq!(code(&long), crate::error::code::INVALID_REQUEST);
+        // Noticed early, yet no JSON to its end.
+        for cut in [r#"{"id":1,"id":2"#, long.trim_end_matches(']')] {
+            assert_eq!(code(cut), crate::error::code::PARSE_ERROR, "{cut:.40}");
+        }
         assert!(parse(b"{\"jsonrpc\":\"2.0\",\"method\":\"\xff\"}").is_err());
     }
 
@@ -322,6 +341,22 @@ mod tests {
                     Incoming::Notification(_)
                 ]
             )),
+            Text::Single(_) => panic!("not a batch"),
+        }
+    }
+
+    #[test]
+    fn an_array_in_a_batch_is_no_message() {
+        let text = br#"[["2.0",1,"system.ping"],["2.0",null,"agents.list",{}]]"#;
+        match parse(text).unwrap() {
+            Text::Batch(parts) => {
+                assert_eq!(parts.len(), 2);
+                assert!(parts.iter().all(|part| matches!(
+                    part,
+                    Incoming::Invalid { error, .. }
+                        if error.code == crate::error::code::INVALID_REQUEST
+                )));
+            }
             Text::Single(_) => panic!("not a batch"),
         }
     }

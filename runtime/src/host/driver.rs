@@ -186,7 +186,9 @@ impl Driver {
             self.machine.poll_timeout(),
             self.directory.poll_timeout(),
             self.timelines.poll_timeout(),
-            self.session.ack_deadline().filter(|_| !self.holds_acks()),
+            self.session
+                .ack_deadline()
+                .filter(|_| !self.holds_acks() && self.online().is_some()),
             self.queue.next_retry(self.clock.now()),
             self.queries.deadline(),
             Some(self.sweep_at),
@@ -245,8 +247,8 @@ impl Driver {
         self.follow_screens(now);
         self.execute();
         if !self.holds_acks()
-            && let Some(cursor) = self.session.poll_ack(now)
             && let Some(client) = self.online()
+            && let Some(cursor) = self.session.poll_ack(now)
         {
             client.ack(cursor);
         }

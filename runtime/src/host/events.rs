@@ -192,7 +192,7 @@ impl Driver {
             .and_then(|slot| slot.accepted.as_ref())
             .and_then(|accepted| accepted.session.clone());
         let Some(welcome) = welcome else { return };
-        let session = match self.session.attached(&welcome) {
+        let session = match self.session.attached(now, &welcome) {
             Attached::Resumed => SessionState::Resumed,
             Attached::Fresh if welcome.state == SessionState::New => SessionState::New,
             Attached::Fresh => SessionState::Reset,

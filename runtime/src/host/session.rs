@@ -41,10 +41,16 @@ pub(crate) struct SessionMirror {
 
 impl SessionMirror {
     /// Takes note of a welcome.
-    pub(crate) fn attached(&mut self, welcome: &SessionWelcome) -> Attached {
+    pub(crate) fn attached(&mut self, now: Moment, welcome: &SessionWelcome) -> Attached {
         let same_epoch = self.epoch.as_ref() == Some(&welcome.epoch);
         match welcome.state {
-            SessionState::Resumed if same_epoch => Attached::Resumed,
+            SessionState::Resumed if same_epoch => {
+                // What was acknowledged last may not have arrived, and a hello acknowledges nothing.
+                if self.last_seq > 0 {
+                    self.unacked_since.get_or_insert(now);
+                }
+                Attached::Resumed
+            }
             // A resume into another numbering than ours cannot be: fetch, to be safe.
             SessionState::Resumed | SessionState::New | SessionState::Reset => {
                 self.epoch = Some(welcome.epoch.clone());
@@ -123,14 +129,14 @@ mod tests {
     fn bx_2_each_event_is_applied_once_and_in_order_whatever_connection_brings_it() {
         let mut session = SessionMirror::default();
         assert_eq!(
-            session.attached(&welcome(SessionState::New, 1, 1)),
+            session.attached(NOW, &welcome(SessionState::New, 1, 1)),
             Attached::Fresh
         );
         let one = epoch(1);
         assert_eq!(session.receive(NOW, Some(&one), 1), Verdict::Apply);
         assert_eq!(session.receive(NOW, Some(&one), 2), Verdict::Apply);
         assert_eq!(
-            session.attached(&welcome(SessionState::Resumed, 1, 4)),
+            session.attached(NOW, &welcome(SessionState::Resumed, 1, 4)),
             Attached::Resumed
         );
         assert_eq!(session.receive(NOW, Some(&one), 2), Verdict::Repeated);
@@ -142,10 +148,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_acknowledged_on_a_connection_that_broke_is_acknowledged_again() {
+        let mut session = SessionMirror::default();
+        session.attached(NOW, &welcome(SessionState::New, 1, 1));
+        session.receive(NOW, Some(&epoch(1)), 1);
+        assert!(session.poll_ack(NOW + ACK_INTERVAL).is_some());
+        assert_eq!(session.ack_deadline(), None);
+        session.attached(NOW, &welcome(SessionState::Resumed, 1, 2));
+        assert_eq!(session.poll_ack(NOW), None);
+        let again = session.poll_ack(NOW + ACK_INTERVAL).unwrap();
+        assert_eq!(again.last_seq, 1);
+    }
+
+    #[test]
     fn lesson_13_the_cursor_is_known_before_any_event() {
         let mut session = SessionMirror::default();
         assert!(session.cursor().is_none());
-        session.attached(&welcome(SessionState::Reset, 3, 41));
+        session.attached(NOW, &welcome(SessionState::Reset, 3, 41));
         assert_eq!(
             session.cursor(),
             Some(Resume {
@@ -158,7 +177,7 @@ mod tests {
     #[test]
     fn acknowledgements_fall_due_after_64_events_or_a_second() {
         let mut session = SessionMirror::default();
-        session.attached(&welcome(SessionState::New, 1, 1));
+        session.attached(NOW, &welcome(SessionState::New, 1, 1));
         assert_eq!(session.poll_ack(NOW), None);
         for seq in 1..64 {
             session.receive(NOW, Some(&epoch(1)), seq);
