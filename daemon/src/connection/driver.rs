@@ -373,7 +373,7 @@ impl<L: Link> Driver<L> {
             Poll::Ready(Ok(())) => Ok(true),
             Poll::Ready(Err(_)) => Err(Stop::Ended),
             Poll::Pending => {
-                self.listed.entry().blocked(now, true);
+                self.listed.entry().blocked(now, self.link.taken());
                 Ok(false)
             }
         }
@@ -389,12 +389,12 @@ impl<L: Link> Driver<L> {
     fn flush(&mut self, cx: &mut TaskContext<'_>, now: Moment) -> Result<bool, Stop> {
         match self.link.poll_flush(cx) {
             Poll::Ready(Ok(())) => {
-                self.listed.entry().blocked(now, false);
+                self.listed.entry().unblocked();
                 Ok(true)
             }
             Poll::Ready(Err(_)) => Err(Stop::Ended),
             Poll::Pending => {
-                self.listed.entry().blocked(now, true);
+                self.listed.entry().blocked(now, self.link.taken());
                 Ok(false)
             }
         }

@@ -43,6 +43,9 @@ pub(crate) trait Link: Send + Unpin + 'static {
     /// Writes out everything fed.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>>;
 
+    /// Bytes that the socket has taken so far: what tells a slow reader from one that does not read (lesson 19).
+    fn taken(&self) -> u64;
+
     /// Says why, and ends the socket such that the peer can read it. The caller bounds the time.
     fn close(&mut self, reason: Reason) -> impl Future<Output = ()> + Send;
 }
@@ -128,6 +131,10 @@ impl<S: MessageSocket> Link for Sealed<S> {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         ready!(self.poll_waiting(cx))?;
         self.socket.poll_flush(cx)
+    }
+
+    fn taken(&self) -> u64 {
+        self.socket.taken()
     }
 
     async fn close(&mut self, reason: Reason) {

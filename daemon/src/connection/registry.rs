@@ -67,6 +67,8 @@ pub struct Entry {
     reason: AtomicU8,
     /// Since when the socket takes no more bytes; 0 while it does.
     blocked_since: AtomicU64,
+    /// How many it had taken by then.
+    blocked_at: AtomicU64,
     /// When a quiet connection has been idle for too long; 0 for never, or while its task sees to that.
     rest_until: AtomicU64,
     served: AtomicU64,
@@ -110,12 +112,18 @@ impl Entry {
         self.bytes_out.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// Notes whether the socket takes bytes.
-    pub fn blocked(&self, now: Moment, blocked: bool) {
-        let since = self.blocked_since.load(Relaxed);
-        if blocked && since == 0 {
+    /// Notes that the socket takes no more bytes for now, of which it has taken so many. One that took some since
+    /// it was last blocked is slow, not stuck: its time begins anew.
+    pub fn blocked(&self, now: Moment, taken: u64) {
+        let moved = self.blocked_at.swap(taken, Relaxed) != taken;
+        if moved || self.blocked_since.load(Relaxed) == 0 {
             self.blocked_since.store(now.as_millis().max(1), Relaxed);
-        } else if !blocked && since != 0 {
+        }
+    }
+
+    /// Notes that the socket has taken all there was.
+    pub fn unblocked(&self) {
+        if self.blocked_since.load(Relaxed) != 0 {
             self.blocked_since.store(0, Relaxed);
         }
     }
@@ -307,6 +315,7 @@ impl Registry {
             state: AtomicU8::new(0),
             reason: AtomicU8::new(0),
             blocked_since: AtomicU64::new(0),
+            blocked_at: AtomicU64::new(0),
             rest_until: AtomicU64::new(0),
             served: AtomicU64::new(0),
             pending: AtomicU32::new(0),
@@ -528,18 +537,36 @@ mod tests {
     fn lesson_19_a_peer_that_takes_no_bytes_is_closed() {
         let registry = Arc::new(Registry::default());
         let slow = registry.open(Path::Local, None, at(0));
-        slow.entry().blocked(at(5), true);
-        slow.entry().blocked(at(9), true);
+        slow.entry().blocked(at(5), 100);
+        slow.entry().blocked(at(9), 100);
         registry.sweep(at(15), None, 10 * SECOND);
         assert_eq!(slow.entry().outbound().close_reason(), None);
-        slow.entry().blocked(at(15), false);
+        slow.entry().unblocked();
         registry.sweep(at(16), None, 10 * SECOND);
         assert_eq!(slow.entry().outbound().close_reason(), None, "it caught up");
-        slow.entry().blocked(at(16), true);
+        slow.entry().blocked(at(16), 100);
         registry.sweep(at(27), None, 10 * SECOND);
         assert_eq!(
             slow.entry().outbound().close_reason(),
             Some(Reason::SlowConsumer)
+        );
+    }
+
+    #[test]
+    fn lesson_19_a_peer_that_takes_a_few_bytes_now_and_then_is_slow_and_not_stuck() {
+        let registry = Arc::new(Registry::default());
+        let slow = registry.open(Path::Local, None, at(0));
+        for (second, taken) in [(5, 0), (14, 10), (23, 20), (32, 30)] {
+            slow.entry().blocked(at(second), taken);
+            registry.sweep(at(second + 9), None, 10 * SECOND);
+            assert_eq!(slow.entry().outbound().close_reason(), None);
+        }
+        slow.entry().blocked(at(41), 30);
+        registry.sweep(at(43), None, 10 * SECOND);
+        assert_eq!(
+            slow.entry().outbound().close_reason(),
+            Some(Reason::SlowConsumer),
+            "it has taken nothing since the second 32"
         );
     }
 
@@ -556,7 +583,7 @@ mod tests {
     fn lessons_5_and_19_a_peer_that_takes_no_bytes_is_forgiven_a_sleep_and_nothing_more() {
         let registry = Arc::new(Registry::default());
         let slow = registry.open(Path::Local, None, at(0));
-        slow.entry().blocked(at(5), true);
+        slow.entry().blocked(at(5), 100);
         registry.forgive(at(10_000), 9_990 * SECOND);
         registry.forgive(at(10_004), 3 * SECOND);
         registry.sweep(at(10_008), None, 10 * SECOND);

@@ -44,6 +44,9 @@ pub trait MessageSocket: Send + Unpin + 'static {
     /// Writes out everything fed.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>>;
 
+    /// Bytes taken so far by whatever carries this socket, those in a buffer of its own not counted.
+    fn taken(&self) -> u64;
+
     /// Says why, and ends the socket such that the peer can read it. The caller bounds the time.
     fn close(&mut self, reason: Reason) -> impl Future<Output = ()> + Send;
 }

@@ -1,6 +1,7 @@
 //! The WebSocket as a [`MessageSocket`], with buffers sized for thousands of quiet connections.
 
 use std::{
+    io,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -10,7 +11,7 @@ use bowline_protocol::{Reason, limits::MAX_NOISE_MESSAGE};
 use bytes::Bytes;
 use futures_util::{Sink, SinkExt, Stream};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     time::timeout,
 };
 use tokio_tungstenite::{
@@ -39,7 +40,44 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// The server's end of a WebSocket.
 #[derive(Debug)]
 pub struct WebSocket<S> {
-    inner: WebSocketStream<S>,
+    inner: WebSocketStream<Counted<S>>,
+}
+
+/// A byte stream that counts what it takes.
+#[derive(Debug)]
+struct Counted<S> {
+    stream: S,
+    taken: u64,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.taken += written as u64;
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 impl<S> WebSocket<S>
@@ -54,6 +92,7 @@ where
             .max_write_buffer_size(MAX_WRITE_BUFFER)
             .max_message_size(Some(MAX_NOISE_MESSAGE))
             .max_frame_size(Some(MAX_NOISE_MESSAGE));
+        let stream = Counted { stream, taken: 0 };
         let inner =
             WebSocketStream::from_partially_read(stream, read.to_vec(), Role::Server, Some(config));
         Self { inner: inner.await }
@@ -100,6 +139,10 @@ where
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         Pin::new(&mut self.inner).poll_flush(cx).map_err(|_| Gone)
+    }
+
+    fn taken(&self) -> u64 {
+        self.inner.get_ref().taken
     }
 
     async fn close(&mut self, reason: Reason) {
@@ -190,6 +233,22 @@ mod tests {
         );
         drop(client);
         close.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn lesson_19_what_the_stream_takes_is_counted_and_not_what_waits_for_it() {
+        let (mut client, server) = tokio::io::duplex(64);
+        let mut server = WebSocket::accepted(server, b"").await;
+        server.feed(vec![0; 1024]).unwrap();
+        assert_eq!(server.taken(), 0, "it is only buffered");
+        let flush = async |server: &mut WebSocket<DuplexStream>| {
+            poll_fn(|cx| Poll::Ready(server.poll_flush(cx).is_ready())).await
+        };
+        assert!(!flush(&mut server).await);
+        assert_eq!(server.taken(), 64);
+        client.read_exact(&mut [0; 10]).await.unwrap();
+        assert!(!flush(&mut server).await);
+        assert_eq!(server.taken(), 74);
     }
 
     #[tokio::test]

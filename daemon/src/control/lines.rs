@@ -30,6 +30,8 @@ pub(crate) struct Lines<S> {
     stream: S,
     max_line: usize,
     ended: bool,
+    /// Bytes the stream has taken.
+    taken: u64,
     /// Only while something is in them.
     buffers: Option<Box<Buffers>>,
 }
@@ -71,6 +73,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Lines<S> {
             stream,
             max_line,
             ended: false,
+            taken: 0,
             buffers: None,
         }
     }
@@ -86,7 +89,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Lines<S> {
         };
         while !buffers.output.is_empty() {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, &buffers.output)) {
-                Ok(written) if written > 0 => buffers.output.advance(written),
+                Ok(written) if written > 0 => {
+                    buffers.output.advance(written);
+                    self.taken += written as u64;
+                }
                 _ => return Poll::Ready(Err(Gone)),
             }
         }
@@ -171,6 +177,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Link for Lines<S> {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         ready!(self.poll_write_out(cx))?;
         Pin::new(&mut self.stream).poll_flush(cx).map_err(|_| Gone)
+    }
+
+    fn taken(&self) -> u64 {
+        self.taken
     }
 
     async fn close(&mut self, reason: Reason) {

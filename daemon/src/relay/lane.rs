@@ -34,6 +34,8 @@ struct Queues {
     /// Frames for the relay.
     outbox: VecDeque<Bytes>,
     outbox_bytes: usize,
+    /// Bytes of the frames that the relay's socket has taken.
+    taken: u64,
     /// The close frame is the last in the outbox, or was.
     closed: bool,
     reader: Option<Waker>,
@@ -104,6 +106,7 @@ impl LaneEnd {
         let mut queues = self.lock();
         let frame = queues.outbox.pop_front()?;
         queues.outbox_bytes -= frame.len();
+        queues.taken += frame.len() as u64;
         if queues.outbox_bytes < QUEUE_BYTES {
             wake(&mut queues.writer);
         }
@@ -203,6 +206,10 @@ impl MessageSocket for LaneSocket {
         self.poll_ready(cx)
     }
 
+    fn taken(&self) -> u64 {
+        self.0.lock().taken
+    }
+
     async fn close(&mut self, reason: Reason) {
         self.0.close(reason.close_code().unwrap_or(GOING_AWAY));
     }
@@ -251,7 +258,9 @@ mod tests {
             fed += 1;
             assert!(fed <= QUEUE_BYTES / 1024, "it must stop");
         }
-        end.next_frame().unwrap();
+        assert_eq!(socket.taken(), 0, "nobody takes any of it");
+        let frame = end.next_frame().unwrap();
+        assert_eq!(socket.taken(), frame.len() as u64);
         assert!(poll_fn(|cx| Poll::Ready(socket.poll_ready(cx).is_ready())).await);
 
         while !end.is_full() {

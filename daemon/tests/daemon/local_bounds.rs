@@ -95,6 +95,32 @@ async fn lesson_19_a_client_that_asks_and_never_reads_is_asked_for_no_more_and_c
 }
 
 #[tokio::test]
+async fn lesson_19_a_client_that_reads_slowly_and_steadily_is_not_closed() {
+    let write_timeout = Duration::from_secs(1);
+    let daemon = TestDaemon::with(|settings| settings.limits.write_timeout = write_timeout).await;
+    let mut slow = Local::connect(&daemon).await;
+    for id in 0..8 {
+        let params = json!({"bytes": 500_000});
+        let ask = json!({"jsonrpc": "2.0", "id": id, "method": "test.big", "params": params});
+        slow.write(format!("{ask}\n")).await;
+    }
+    // A megabyte a second of 4 MB: several times its time to take all that waits, but it always takes some of it.
+    let began = tokio::time::Instant::now();
+    let mut read = Vec::new();
+    while began.elapsed() < 3 * write_timeout {
+        read.extend(slow.some(50_000).await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(read.len() < 3_900_000, "it was never slow");
+    while read.iter().filter(|b| **b == b'\n').count() < 8 {
+        let line = slow.raw_line().await.expect("the other answers");
+        assert!(!line.contains("connection.closing"), "{line}");
+        read.extend(line.into_bytes());
+    }
+    assert!(slow.is_served().await);
+}
+
+#[tokio::test]
 async fn lesson_19_a_client_that_follows_and_never_reads_gets_slow_consumer() {
     let daemon = TestDaemon::start().await;
     let mut other = Local::connect(&daemon).await;

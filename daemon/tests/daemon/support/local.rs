@@ -60,6 +60,14 @@ impl Local {
         }
     }
 
+    /// So many bytes, or fewer if it ends.
+    pub(crate) async fn some(&mut self, bytes: u64) -> Vec<u8> {
+        let mut some = Vec::new();
+        let mut stream = (&mut self.stream).take(bytes);
+        let _ = within("some bytes", stream.read_to_end(&mut some)).await;
+        some
+    }
+
     /// Everything up to the end.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
