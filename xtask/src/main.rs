@@ -9,6 +9,7 @@ mod guide;
 mod kotlin;
 mod kotlin_package;
 mod memory;
+mod npm_package;
 mod package;
 mod process;
 mod swift;
@@ -17,6 +18,7 @@ mod swift_root;
 mod test;
 mod tidy;
 mod tree;
+mod typescript;
 mod windows;
 
 use std::process::ExitCode;
@@ -64,6 +66,8 @@ enum Task {
         /// Which.
         what: package::Package,
     },
+    /// The tests of the TypeScript bindings.
+    Typescript,
     /// The tests of the Swift bindings.
     Swift,
     /// The tests of the Kotlin bindings.
@@ -84,6 +88,7 @@ fn main() -> ExitCode {
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bindings(options) => bindings::run(&options),
         Task::Package { what } => package::run(what),
+        Task::Typescript => typescript::test().map(Done::tell),
         Task::Swift => swift::test().map(Done::tell),
         Task::Kotlin => kotlin::test().map(Done::tell),
         Task::Doctor => doctor::run(),

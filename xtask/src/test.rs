@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    demo, fuzz, kotlin, memory,
+    bindings, demo, fuzz, kotlin, memory,
     process::{Done, Outcome, cargo, run as run_command},
-    swift, tidy, windows,
+    swift, tidy, typescript, windows,
 };
 
 /// One step: a heading and what it does.
@@ -57,6 +57,11 @@ const STEPS: &[Step] = &[
         },
     },
     Step {
+        // What apps see of the library is what was reviewed.
+        name: "api",
+        action: || whole(bindings::check_api()),
+    },
+    Step {
         name: "tests",
         action: || {
             whole(run_command(&mut cargo([
@@ -92,6 +97,10 @@ const STEPS: &[Step] = &[
         action: || whole(demo::run(demo::Options::default())),
     },
     Step {
+        name: "typescript",
+        action: typescript::test,
+    },
+    Step {
         name: "windows",
         action: windows::run,
     },
@@ -102,6 +111,10 @@ const FULL: &[Step] = &[
     Step {
         name: "asan",
         action: memory::asan,
+    },
+    Step {
+        name: "node asan",
+        action: typescript::asan,
     },
     Step {
         name: "valgrind",

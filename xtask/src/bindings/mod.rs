@@ -50,13 +50,13 @@ pub(crate) enum Language {
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Options {
     /// For which language. Default: all.
-    language: Option<Language>,
+    pub(crate) language: Option<Language>,
     /// Generates nothing: compares the exported API with its committed summary.
     #[arg(long)]
-    check: bool,
+    pub(crate) check: bool,
     /// Optimised and stripped.
     #[arg(long)]
-    release: bool,
+    pub(crate) release: bool,
 }
 
 /// Generates, or checks.

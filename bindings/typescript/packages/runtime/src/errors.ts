@@ -1,0 +1,70 @@
+/** What a call could not do: one error, with a kind that is stable and what the app should do about it. */
+
+/** Kinds of {@link BowlineError}. The first four are this package's own. */
+export type ErrorKind =
+  | "LibraryMissing"
+  | "LibraryMismatch"
+  | "BridgeClosed"
+  | "Disposed"
+  | "InvalidIdentity"
+  | "InvalidOffer"
+  | "NoPath"
+  | "Unreachable"
+  | "PairingRefused"
+  | "Storage"
+  | "CorruptStorage"
+  | "UnknownHost"
+  | "TooMany"
+  | "InvalidIntent"
+  | "OutboxFull"
+  | "Rejected"
+  | "Disconnected"
+  | "TimedOut"
+  | "NotConnected"
+  | "Paused"
+  | "Closed"
+  | "Broken"
+  | "Internal";
+
+/** What the app should do. */
+export type AdviceName = "Wait" | "PairAgain" | "Update" | "Report" | "Nothing" | "CheckStorage" | "TryAgain";
+
+/** An error of this library. `message` is for people; decide by `kind` and `advice`. */
+export class BowlineError extends Error {
+  override readonly name = "BowlineError";
+
+  constructor(
+    /** What went wrong. */
+    readonly kind: ErrorKind,
+    message: string,
+    /** What the app should do. */
+    readonly advice: AdviceName,
+    /** The closed reason, where a connection is concerned. */
+    readonly reason?: string | undefined,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}
+
+/** The error as it crosses a bridge. */
+export interface PlainError {
+  kind: ErrorKind;
+  message: string;
+  advice: AdviceName;
+  reason?: string | undefined;
+}
+
+/** For a bridge. */
+export function toPlain(error: unknown): PlainError {
+  if (error instanceof BowlineError) {
+    const { kind, message, advice, reason } = error;
+    return { kind, message, advice, reason };
+  }
+  return { kind: "Internal", message: String(error), advice: "Report" };
+}
+
+/** From a bridge. */
+export function fromPlain({ kind, message, advice, reason }: PlainError): BowlineError {
+  return new BowlineError(kind, message, advice, reason);
+}

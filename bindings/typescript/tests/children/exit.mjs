@@ -1,0 +1,20 @@
+/** Leaves in one of several ways while it is subscribed. */
+import { loadLibrary, Rehearsal } from "../../packages/runtime/dist/index.js";
+
+loadLibrary();
+const rehearsal = new Rehearsal(3, 10);
+rehearsal.subscribeHosts({ onHosts() {} });
+void rehearsal.burst(1_000_000, 100_000);
+setTimeout(() => {
+  switch (process.argv[2]) {
+    case "exit":
+      process.exit(0);
+      break;
+    case "throw":
+      throw new Error("on purpose");
+    default:
+      // Nothing holds the event loop but the subscription of the raw binding, which does not.
+      process.exitCode = 0;
+      setTimeout(() => process.exit(0), 200);
+  }
+}, 100);

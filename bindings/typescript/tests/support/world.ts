@@ -1,0 +1,47 @@
+/** A real daemon behind two paths that can be cut, told what to do line by line. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { program } from "./places.js";
+
+type Answer = Record<string, unknown> & { ok?: boolean; error?: string };
+
+export class World {
+  readonly #process: ChildProcess;
+  readonly #waiting: ((answer: Answer) => void)[] = [];
+  readonly #exited: Promise<unknown>;
+  ready!: { paths: string[]; folder: string };
+
+  private constructor(args: string[]) {
+    this.#process = spawn(program("bowline-sim-world"), args, { stdio: ["pipe", "pipe", "inherit"] });
+    this.#exited = new Promise((resolve) => this.#process.once("exit", resolve));
+    const lines = createInterface({ input: this.#process.stdout! });
+    lines.on("line", (line) => this.#waiting.shift()?.(JSON.parse(line) as Answer));
+    lines.on("close", () => this.#waiting.splice(0).forEach((done) => done({ ok: false, error: "the world ended" })));
+  }
+
+  static async start(...args: string[]): Promise<World> {
+    const world = new World(args);
+    const ready = await new Promise<Answer>((resolve) => world.#waiting.push(resolve));
+    if (ready["event"] !== "ready") throw new Error(`the world did not start: ${JSON.stringify(ready)}`);
+    world.ready = ready as unknown as World["ready"];
+    return world;
+  }
+
+  async order(order: Record<string, unknown>): Promise<Answer> {
+    const answer = new Promise<Answer>((resolve) => this.#waiting.push(resolve));
+    this.#process.stdin!.write(`${JSON.stringify(order)}\n`);
+    const said = await answer;
+    if (!said.ok) throw new Error(`${JSON.stringify(order)}: ${said.error}`);
+    return said;
+  }
+
+  async offer(): Promise<string> {
+    return (await this.order({ do: "offer" }))["offer"] as string;
+  }
+
+  /** Ends everything that it started. */
+  async end(): Promise<void> {
+    this.#process.stdin!.end();
+    await this.#exited;
+  }
+}
