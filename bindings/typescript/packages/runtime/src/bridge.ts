@@ -9,7 +9,7 @@ import type { Source } from "./store.js";
 export { BowlineClient, type Intent, type Target } from "./client.js";
 export { BowlineError } from "./errors.js";
 export { observeWindow } from "./observers.js";
-export type { Store } from "./store.js";
+export { type Store, waitFor } from "./store.js";
 export type { DirectoryView, HostsView, ScreenView, TimelineView } from "./views.js";
 
 /** Half of a `MessageChannel`, Electron's `MessagePortMain` included. */

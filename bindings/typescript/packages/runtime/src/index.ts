@@ -21,7 +21,7 @@ export { ItemList } from "./list.js";
 export { observeElectron, observeReactNative, observeWindow } from "./observers.js";
 export { Bowline, type KeyStore, type LogLevelName, type OpenOptions } from "./open.js";
 export type { Port } from "./bridge.js";
-export type { Store } from "./store.js";
+export { type Store, waitFor } from "./store.js";
 export type { DirectoryView, HostsView, ScreenView, TimelineView } from "./views.js";
 export {
   AgentStatus,

@@ -107,3 +107,24 @@ export function createStore<T, U>({ initial, source, next, onIdle }: StoreOption
     },
   };
 }
+
+/** Waits until a store's value is as wanted, subscribed to it meanwhile. An aborted signal ends the wait with its reason. */
+export function waitFor<T>(store: Store<T>, wanted: (value: T) => boolean, signal?: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    let end = () => {};
+    const look = () => {
+      const value = store.getSnapshot();
+      if (!wanted(value)) return;
+      end();
+      signal?.removeEventListener("abort", abort);
+      resolve(value);
+    };
+    const abort = () => {
+      end();
+      reject(signal?.reason);
+    };
+    signal?.addEventListener("abort", abort, { once: true });
+    end = store.subscribe(look);
+    look();
+  });
+}
