@@ -68,6 +68,28 @@ struct ContractTests {
         #expect(list.rows.map(\.key) == ["e"])
     }
 
+    @Test("BX-6: an appended item crosses alone, however long the history", arguments: [100, 10_000] as [UInt32])
+    func appended(history: UInt32) async throws {
+        let rehearsal = Rehearsal(hosts: 1, items: history)
+        let (held, crossed) = (Box(Timeline()), Box<[TimelineUpdate]>([]))
+        let subscription = try rehearsal.subscribeTimeline(
+            listener: TimelineProxy { update in
+                try held.change { timeline in Result { try timeline.apply(update) } }.get()
+                crossed.change { $0.append(update) }
+            })
+        try await within { while held.value.items.count < history { try await Task.sleep(for: .milliseconds(1)) } }
+        rehearsal.append(text: "one more")
+        try await within { while held.value.items.count == history { try await Task.sleep(for: .milliseconds(1)) } }
+        rehearsal.grow(text: " and more")
+        try await within {
+            while held.value.items.last?.text != "one more and more" { try await Task.sleep(for: .milliseconds(1)) }
+        }
+        let updates = crossed.value.dropFirst()
+        #expect(updates.map(\.changes.count) == [1, 1])
+        #expect(updates.allSatisfy { $0.baseRev != nil })
+        subscription.cancel()
+    }
+
     @Test("a revision that went round is newer")
     func revisions() {
         func at(_ rev: UInt32) -> HostsSnapshot { HostsSnapshot(rev: rev, hosts: []) }

@@ -6,6 +6,7 @@ import dev.bowline.ffi.DirectoryUpdate
 import dev.bowline.ffi.HostsSnapshot
 import dev.bowline.ffi.PlatformEvent
 import dev.bowline.ffi.Rehearsal
+import dev.bowline.ffi.TimelineUpdate
 import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.TimeUnit
 import java.util.concurrent.atomic.AtomicReference
@@ -101,6 +102,25 @@ class ContractTest {
             }
             val first = values.first()
             first.items.indices.forEach { assertSame(first.items[it], held.items[it]) }
+        }
+    }
+
+    @Test
+    fun `bx-6 an appended item crosses alone, however long the history`() = runBlocking {
+        for (history in listOf(100u, 10_000u)) {
+            Rehearsal(1u, history).use { rehearsal ->
+                val crossed = java.util.Collections.synchronizedList(ArrayList<TimelineUpdate>())
+                val called = Tick()
+                rehearsal.subscribeTimeline(timelineListener { crossed.add(it); called.tick() }).use {
+                    called.until { crossed.size == 1 }
+                    rehearsal.append("one more")
+                    called.until { crossed.size == 2 }
+                    rehearsal.grow(" and more")
+                    called.until { crossed.size == 3 }
+                }
+                assertEquals(listOf(1, 1), crossed.drop(1).map { it.changes.size })
+                assertTrue(crossed.drop(1).all { it.baseRev != null })
+            }
         }
     }
 
