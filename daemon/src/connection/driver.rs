@@ -306,7 +306,7 @@ impl<L: Link> Driver<L> {
         let Scratch { seal, answers, .. } = scratch;
         for text in answers.texts() {
             if !self.backlog.has_answers() && self.room(cx, now)? {
-                self.feed(text, seal)?;
+                self.feed(text, now, seal)?;
             } else {
                 self.backlog.add_answer(text);
             }
@@ -326,7 +326,7 @@ impl<L: Link> Driver<L> {
             if !self.room(cx, now)? {
                 return Ok(false);
             }
-            self.feed(&frame, &mut scratch.seal)?;
+            self.feed(&frame, now, &mut scratch.seal)?;
             self.backlog.frame_written();
         }
         while self.backlog.has_answers() {
@@ -334,7 +334,7 @@ impl<L: Link> Driver<L> {
                 return Ok(false);
             }
             if let Some(text) = self.backlog.take_answer() {
-                self.feed(&text, &mut scratch.seal)?;
+                self.feed(&text, now, &mut scratch.seal)?;
             }
         }
         self.backlog.clear();
@@ -379,10 +379,11 @@ impl<L: Link> Driver<L> {
         }
     }
 
-    fn feed(&mut self, text: &[u8], seal: &mut Vec<u8>) -> Result<(), Stop> {
+    fn feed(&mut self, text: &[u8], now: Moment, seal: &mut Vec<u8>) -> Result<(), Stop> {
         let bytes = self.link.feed(text, seal);
         let bytes = bytes.map_err(|_| Stop::Ended)?;
         self.listed.entry().sent(bytes);
+        self.machine.handle(now, Input::Sent);
         Ok(())
     }
 

@@ -105,6 +105,40 @@ async fn an_idle_connection_is_told_and_closed_and_a_busy_one_is_not() {
 }
 
 #[tokio::test]
+async fn sv_4_a_connection_that_only_listens_to_events_is_not_idle() {
+    let idle_timeout = Duration::from_millis(300);
+    let daemon =
+        TestDaemon::with(|settings| settings.limits.idle_timeout = Some(idle_timeout)).await;
+    let mut other = Local::connect(&daemon).await;
+    let intent = uuid::Uuid::now_v7().to_string();
+    let params = json!({"intentId": intent, "provider": "shell", "cwd": std::env::temp_dir()});
+    let created = other.call("agents.create", params).await;
+    let agent = created["result"]["agent"]["id"].clone();
+    let mut listener = Local::connect(&daemon).await;
+    let subscribed = listener
+        .call("agents.subscribe", json!({"agentId": agent}))
+        .await;
+    assert_eq!(subscribed["result"], json!({}), "{subscribed}");
+
+    let began = tokio::time::Instant::now();
+    while began.elapsed() < 5 * idle_timeout {
+        let params = json!({"bytes": 10, "agentId": agent});
+        assert_eq!(other.call("test.emit", params).await["result"], json!({}));
+        let event = listener.line().await.expect("an event");
+        assert_eq!(event["method"], "session.event", "{event}");
+        tokio::time::sleep(idle_timeout / 3).await;
+    }
+    // The events are over.
+    let last = loop {
+        let line = listener.line().await.expect("why it ends");
+        if line["method"] == "connection.closing" {
+            break line;
+        }
+    };
+    assert_eq!(last["params"]["reason"], "idle_timeout");
+}
+
+#[tokio::test]
 async fn whoever_only_writes_is_answered_before_the_end() {
     let daemon = TestDaemon::start().await;
     let mut local = Local::connect(&daemon).await;
