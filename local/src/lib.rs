@@ -43,6 +43,6 @@ mod platform;
 pub use client::{Batch, Client, ClientOptions, Heard, Notification, Notifications};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{CallError, Closed, ConnectError};
-pub use lines::{LineBuffer, LineTooLong};
+pub use lines::{LineBuffer, LineTooLong, one_line};
 pub use listener::{ListenError, Listener};
 pub use stream::Stream;

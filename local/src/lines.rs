@@ -15,6 +15,19 @@ pub struct LineBuffer {
     ended: bool,
 }
 
+/// Makes one line of a JSON text. Raw line ends are white space in JSON and nothing else, so a space in the place of
+/// each leaves the text the same; results and events that an app hands over as JSON may well have them.
+pub fn one_line(text: &mut [u8]) {
+    let mut rest = text;
+    while let Some(end) = memchr::memchr2(b'\n', b'\r', rest) {
+        let Some((line_end, behind)) = rest.get_mut(end..).and_then(<[u8]>::split_first_mut) else {
+            return;
+        };
+        *line_end = b' ';
+        rest = behind;
+    }
+}
+
 /// A line of more bytes than allowed; nothing after it can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a line of more than {limit} bytes")]
@@ -106,6 +119,20 @@ mod tests {
             lines.push(String::from_utf8(line.to_vec()).unwrap());
         }
         lines
+    }
+
+    #[test]
+    fn raw_line_ends_become_spaces_and_nothing_else_changes() {
+        for (text, expected) in [
+            ("", ""),
+            ("{}", "{}"),
+            ("\n", " "),
+            ("{\r\n \"a\\n\": 1\n}\n", "{   \"a\\n\": 1 } "),
+        ] {
+            let mut bytes = text.as_bytes().to_vec();
+            one_line(&mut bytes);
+            assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+        }
     }
 
     #[test]

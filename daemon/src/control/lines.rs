@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bowline_local::LineBuffer;
+use bowline_local::{LineBuffer, one_line};
 use bowline_protocol::{
     Reason,
     error::RpcError,
@@ -169,7 +169,9 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Link for Lines<S> {
     fn feed(&mut self, text: &[u8], _scratch: &mut Vec<u8>) -> Result<usize, Gone> {
         let output = &mut self.buffers().output;
         output.reserve(text.len() + 1);
+        let start = output.len();
         output.extend_from_slice(text);
+        one_line(output.get_mut(start..).unwrap_or_default());
         output.extend_from_slice(b"\n");
         Ok(text.len() + 1)
     }

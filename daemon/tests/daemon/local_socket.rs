@@ -139,6 +139,25 @@ async fn sv_4_a_connection_that_only_listens_to_events_is_not_idle() {
 }
 
 #[tokio::test]
+async fn json_of_several_lines_is_one_line_on_the_socket_both_ways() {
+    use bowline_runtime::local::{Client, Endpoint};
+    use serde_json::value::RawValue;
+
+    let pretty = crate::support::methods::PRETTY;
+    let value: serde_json::Value = serde_json::from_str(pretty).unwrap();
+    let daemon = TestDaemon::start().await;
+    let mut local = Local::connect(&daemon).await;
+    assert_eq!(local.call("test.pretty", json!({})).await["result"], value);
+    assert!(local.is_served().await);
+
+    let endpoint = Endpoint::new(daemon.daemon.socket()).unwrap();
+    let client = Client::connect(&endpoint).await.unwrap();
+    let params = RawValue::from_string(pretty.to_owned()).unwrap();
+    let echoed: serde_json::Value = client.call("test.echo", &params).await.unwrap();
+    assert_eq!(echoed, value);
+}
+
+#[tokio::test]
 async fn whoever_only_writes_is_answered_before_the_end() {
     let daemon = TestDaemon::start().await;
     let mut local = Local::connect(&daemon).await;

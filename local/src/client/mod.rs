@@ -37,7 +37,7 @@ use self::{
     driver::{Answer, Driver, Outgoing, Waiter},
     notifications::Inbox,
 };
-use crate::{CallError, Closed, ConnectError, Endpoint};
+use crate::{CallError, Closed, ConnectError, Endpoint, one_line};
 
 /// Requests handed over and not yet taken by the task; the next one waits.
 const HANDED_OVER: usize = 64;
@@ -317,6 +317,7 @@ impl Client {
         if self.closed().is_some() {
             return Err(self.gone());
         }
+        one_line(&mut line);
         line.push(b'\n');
         let sent = self.0.outgoing.send(Outgoing { line, waiters }).await;
         sent.map_err(|_| self.gone())

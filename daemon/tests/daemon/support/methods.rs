@@ -13,8 +13,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
-/// `test.echo` answers with its params; `test.big {bytes}` with so many; `test.never` not at all; `test.gate` once
-/// `test.open` was called; `test.emit {bytes, agentId?}` tells every session, and those of the local socket that are
+/// The answer of `test.pretty`.
+pub(crate) const PRETTY: &str = "{\r\n  \"text\": \"one\\ntwo\",\n  \"list\": [\n    1\n  ]\n}\n";
+
+/// `test.echo` answers with its params; `test.pretty` with JSON of several lines; `test.big {bytes}` with so
+/// many bytes; `test.never` not at all; `test.gate` once `test.open` was called; `test.emit {bytes, agentId?}` tells every session, and those of the local socket that are
 /// subscribed to the agent, an event of about that size.
 #[derive(Default)]
 struct Test {
@@ -35,6 +38,9 @@ pub(crate) fn services() -> Services {
 impl Service for Test {
     fn methods(methods: &mut Methods<Self>) {
         methods.method("test.echo", async |_, _, params: Box<RawValue>| Ok(params));
+        methods.method("test.pretty", async |_, _, _: Empty| {
+            RawValue::from_string(PRETTY.to_owned()).map_err(|e| RpcError::internal(e.to_string()))
+        });
         methods.method("test.big", async |_, _, size: Size| {
             Ok("x".repeat(size.bytes))
         });
