@@ -1,4 +1,5 @@
 //! The boundary as a listener sees it, without another language: newest values, failures, ends.
+#![allow(clippy::unwrap_used)]
 
 use std::{
     sync::{
