@@ -38,6 +38,11 @@ impl Answers {
         })
     }
 
+    /// Bytes of all of them.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }

@@ -14,19 +14,26 @@ struct Waiting {
     frames: VecDeque<Frame>,
     /// Written after the frames.
     answers: VecDeque<Vec<u8>>,
+    frame_bytes: usize,
+    answer_bytes: usize,
 }
 
 impl Backlog {
     /// Adds frames, behind those there are.
     pub(super) fn add_frames(&mut self, frames: impl ExactSizeIterator<Item = Frame>) {
         if frames.len() > 0 {
-            self.0.get_or_insert_default().frames.extend(frames);
+            let waiting = self.0.get_or_insert_default();
+            for frame in frames {
+                waiting.frame_bytes += frame.len();
+                waiting.frames.push_back(frame);
+            }
         }
     }
 
     /// Adds an answer, behind those there are.
     pub(super) fn add_answer(&mut self, text: &[u8]) {
         let waiting = self.0.get_or_insert_default();
+        waiting.answer_bytes += text.len();
         waiting.answers.push_back(text.to_vec());
     }
 
@@ -37,8 +44,10 @@ impl Backlog {
 
     /// Forgets the first frame.
     pub(super) fn frame_written(&mut self) {
-        if let Some(waiting) = &mut self.0 {
-            waiting.frames.pop_front();
+        if let Some(waiting) = &mut self.0
+            && let Some(frame) = waiting.frames.pop_front()
+        {
+            waiting.frame_bytes -= frame.len();
         }
     }
 
@@ -50,7 +59,21 @@ impl Backlog {
 
     /// Takes the first answer.
     pub(super) fn take_answer(&mut self) -> Option<Vec<u8>> {
-        self.0.as_mut()?.answers.pop_front()
+        let waiting = self.0.as_mut()?;
+        let answer = waiting.answers.pop_front()?;
+        waiting.answer_bytes -= answer.len();
+        Some(answer)
+    }
+
+    /// Bytes of the answers.
+    pub(super) fn answer_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiting| waiting.answer_bytes)
+    }
+
+    /// Bytes of everything.
+    pub(super) fn bytes(&self) -> usize {
+        let waiting = self.0.as_ref();
+        waiting.map_or(0, |waiting| waiting.frame_bytes + waiting.answer_bytes)
     }
 
     /// Gives the memory back. Only when nothing waits any more, or nobody is left to write to.
@@ -74,12 +97,14 @@ mod tests {
                 .map(|text| Frame::from_static(text.as_bytes()))
                 .into_iter(),
         );
+        assert_eq!((backlog.bytes(), backlog.answer_bytes()), (12, 6));
         for expected in ["one", "two"] {
             assert_eq!(backlog.frame().unwrap(), expected);
             backlog.frame_written();
         }
         assert!(backlog.frame().is_none() && backlog.has_answers());
         assert_eq!(backlog.take_answer().unwrap(), b"answer");
+        assert_eq!((backlog.bytes(), backlog.answer_bytes()), (0, 0));
         assert!(!backlog.has_answers());
         backlog.clear();
         assert!(backlog.0.is_none());

@@ -29,10 +29,18 @@ use super::{
     link::{Heard, Link},
     requests::{Desk, Requests},
 };
-use crate::{ledger::Attachment, observe, outbound::Frame, service::Context};
+use crate::{
+    ledger::Attachment,
+    observe,
+    outbound::{Frame, OUTBOUND_BYTES},
+    service::Context,
+};
 
 /// Texts taken in one turn before other connections have theirs.
 const TURN: usize = 128;
+/// Bytes of answers to wait for the socket, over which no more requests are finished: they are as bounded as the
+/// queue of events. One answer may go over it.
+const MAX_ANSWERS: usize = OUTBOUND_BYTES;
 /// Bytes a thread's working buffers keep between turns.
 const KEEP: usize = 64 * 1024;
 
@@ -187,6 +195,7 @@ impl<L: Link> Driver<L> {
             self.machine.state(),
             self.machine.requests(),
             self.machine.pending(),
+            self.backlog.bytes(),
         );
         match end {
             Some(end) => Poll::Ready(end),
@@ -216,7 +225,7 @@ impl<L: Link> Driver<L> {
         if let (Some(seq), Some(attachment)) = (self.requests.take_ack(), &self.attachment) {
             attachment.ack(seq);
         }
-        self.finish_requests(cx, now, scratch);
+        let finished = self.finish_requests(cx, now, scratch);
         // Events made before an answer go out before it: its `seq` counts them.
         room = room && self.write_queued(cx, now, scratch)?;
         if room {
@@ -224,6 +233,10 @@ impl<L: Link> Driver<L> {
         } else {
             self.keep_answers(&scratch.answers);
             scratch.answers.clear(KEEP);
+        }
+        if room && !finished {
+            // Without room, the turn that finds some goes on.
+            cx.waker().wake_by_ref();
         }
         let flushed = self.flush(cx, now)?;
         if !room && self.closing.is_none() {
@@ -279,10 +292,17 @@ impl<L: Link> Driver<L> {
         Ok(true)
     }
 
-    fn finish_requests(&mut self, cx: &mut TaskContext<'_>, now: Moment, scratch: &mut Scratch) {
+    /// Finishes requests as far as their answers may wait; whether none had to be put off.
+    fn finish_requests(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        now: Moment,
+        scratch: &mut Scratch,
+    ) -> bool {
         if self.requests.is_empty() {
-            return;
+            return true;
         }
+        let most = MAX_ANSWERS.saturating_sub(self.backlog.answer_bytes());
         let mut desk = Desk {
             router: &self.environment.router,
             context: &self.context,
@@ -290,7 +310,7 @@ impl<L: Link> Driver<L> {
             now,
             answers: &mut scratch.answers,
         };
-        self.requests.poll_finished(cx, &mut desk);
+        self.requests.poll_finished(cx, &mut desk, most)
     }
 
     /// Writes answers as far as there is room; the rest is kept, in order. Whether there is room for more.

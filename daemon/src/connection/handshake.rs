@@ -129,7 +129,7 @@ async fn open<S: MessageSocket>(
             machine.handle(environment.clock.now(), Input::PeerClosed { reason });
         }
     }
-    listed.entry().note(machine.state(), 0, 0);
+    listed.entry().note(machine.state(), 0, 0, 0);
     while let Some(transition) = machine.poll_transition() {
         observe::transition(environment.identity.server_id(), "", &transition);
     }

@@ -73,6 +73,8 @@ pub struct Entry {
     rest_until: AtomicU64,
     served: AtomicU64,
     pending: AtomicU32,
+    /// Bytes that wait for the socket beside the queue.
+    kept: AtomicU32,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
 }
@@ -128,8 +130,9 @@ impl Entry {
         }
     }
 
-    /// Notes where the machine stands.
-    pub fn note(&self, state: &Standing, served: u64, pending: u32) {
+    /// Notes where the machine stands, and how many bytes have left the queue, or never were in it, and wait for
+    /// the socket.
+    pub fn note(&self, state: &Standing, served: u64, pending: u32, kept: usize) {
         let number = match state {
             Standing::New { .. } => 0,
             Standing::Active => 1,
@@ -144,6 +147,8 @@ impl Entry {
         self.state.store(number, Relaxed);
         self.served.store(served, Relaxed);
         self.pending.store(pending, Relaxed);
+        let kept = u32::try_from(kept).unwrap_or(u32::MAX);
+        self.kept.store(kept, Relaxed);
     }
 
     /// Leaves a deadline to the sweep, which wakes the connection's task when it has passed: thousands of quiet
@@ -190,7 +195,7 @@ impl Entry {
             pending: self.pending.load(Relaxed),
             bytes_in: self.bytes_in.load(Relaxed),
             bytes_out: self.bytes_out.load(Relaxed),
-            queued_bytes: self.handle.outbound.queued_bytes(),
+            queued_bytes: self.handle.outbound.queued_bytes() + self.kept.load(Relaxed) as usize,
         }
     }
 }
@@ -319,6 +324,7 @@ impl Registry {
             rest_until: AtomicU64::new(0),
             served: AtomicU64::new(0),
             pending: AtomicU32::new(0),
+            kept: AtomicU32::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
         });

@@ -242,9 +242,18 @@ impl Requests {
         });
     }
 
-    /// Collects what has finished. Wakes the task when more does.
-    pub(super) fn poll_finished(&mut self, cx: &mut TaskContext<'_>, desk: &mut Desk<'_>) {
+    /// Collects what has finished, until there are so many bytes of answers; whether that is all of it, and the task
+    /// is woken when more finishes.
+    pub(super) fn poll_finished(
+        &mut self,
+        cx: &mut TaskContext<'_>,
+        desk: &mut Desk<'_>,
+        most: usize,
+    ) -> bool {
         while let Some(running) = &mut self.running {
+            if desk.answers.bytes() >= most {
+                return false;
+            }
             match Pin::new(&mut **running).poll_next(cx) {
                 Poll::Ready(Some(Some(finished))) => {
                     let answer = bounded(finished.answer, desk.max());
@@ -259,6 +268,7 @@ impl Requests {
                 Poll::Pending => break,
             }
         }
+        true
     }
 
     /// Answers a request whose time is up, and stops its work.

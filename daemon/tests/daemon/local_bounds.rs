@@ -76,21 +76,40 @@ async fn lesson_19_a_client_that_asks_and_never_reads_is_asked_for_no_more_and_c
     let mut greedy = Local::connect(&daemon).await;
     let line =
         "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"test.big\",\"params\":{\"bytes\":500000}}\n";
+    // Some are being worked on when the socket is full; what they answer must wait its turn.
+    let row = || {
+        let rows = daemon.connections();
+        rows.into_iter().max_by_key(|row| row.served).unwrap()
+    };
+    greedy.write(line.repeat(100)).await;
     let mut asked = 0;
     while greedy.write_some(line.as_bytes()).await {
         asked += 1;
         assert!(asked < 100_000, "requests are read for ever");
     }
-    let served = daemon.connections().iter().map(|row| row.served).max();
+    let (served, queued) = (row().served, row().queued_bytes);
     assert!(
-        served < Some(400),
-        "{served:?} answers of half a megabyte are held"
+        served < 400,
+        "{served} answers of half a megabyte are asked for"
+    );
+    assert!(
+        (1_500_000..3_000_000).contains(&queued),
+        "{queued} bytes are held"
     );
     assert!(other.is_served().await);
 
-    until("it is gone", || daemon.connections().len() == 1).await;
-    let said = String::from_utf8_lossy(&greedy.rest().await).into_owned();
-    assert!(!said.is_empty());
+    let closing = || {
+        let rows = daemon.connections();
+        rows.len() == 1 || rows.iter().any(|row| row.state == "closing")
+    };
+    until("it is closed", closing).await;
+    let said = greedy.rest().await;
+    let last = said.trim_ascii_end().rsplit(|b| *b == b'\n').next();
+    let last = String::from_utf8_lossy(last.unwrap());
+    assert!(
+        last.contains("connection.closing") && last.contains("slow_consumer"),
+        "it is told why, whole"
+    );
     assert!(other.is_served().await, "nobody else noticed");
 }
 
