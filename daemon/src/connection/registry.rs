@@ -237,7 +237,7 @@ pub struct ConnectionInfo {
     pub bytes_in: u64,
     /// Bytes sent, sealed as they are.
     pub bytes_out: u64,
-    /// Bytes waiting to be sent.
+    /// Bytes of events and answers waiting to be sent.
     pub queued_bytes: usize,
 }
 
