@@ -186,6 +186,16 @@ impl DaemonClient {
         });
     }
 
+    /// Gives up the dial under way for a new one, which has the whole deadline. It failed at nothing: the attempt has the
+    /// same number, and no pause comes before it.
+    fn redial(&mut self, now: Moment, event: &'static str) {
+        let State::Connecting { attempt, .. } = self.state else {
+            return;
+        };
+        self.close_transport(Reason::ClosedLocally);
+        self.connect(now, attempt.saturating_sub(1), event);
+    }
+
     fn opened(&mut self, now: Moment, heartbeat: Duration, event: &'static str) {
         self.liveness = Liveness::opened(now, heartbeat, &self.config);
         self.set_state(State::Connected { since: now }, event, None);

@@ -112,12 +112,14 @@ impl State {
     pub(super) const fn may_become(&self, to: &Self) -> bool {
         match self {
             Self::Idle => matches!(to, Self::Connecting { .. } | Self::Disposed),
-            Self::Connecting { .. } => {
-                matches!(
-                    to,
-                    Self::Connected { .. } | Self::Disconnected { .. } | Self::Disposed
-                )
-            }
+            // To itself when a change of network replaces the dial under way.
+            Self::Connecting { .. } => matches!(
+                to,
+                Self::Connecting { .. }
+                    | Self::Connected { .. }
+                    | Self::Disconnected { .. }
+                    | Self::Disposed
+            ),
             Self::Connected { .. } => matches!(to, Self::Disconnected { .. } | Self::Disposed),
             // To itself when a promotion arms the retry that a candidate did not have.
             Self::Disconnected { .. } => matches!(
@@ -155,13 +157,16 @@ pub enum Input {
         /// The transport.
         generation: Generation,
     },
-    /// The network changed or someone doubts the connection: ping now, or retry now.
+    /// Someone doubts the connection: ping now, or retry now.
     CheckLiveness,
+    /// The network changed: ping now, retry now, and dial again what was being dialled on the old network.
+    NetworkChanged,
     /// The host promoted this client: it retries by itself from now on, whatever its configuration said.
     Promoted,
     /// The app went to the background: retries slow down to the slowest step.
     Background,
-    /// The app came to the foreground: ping now, retry now.
+    /// The app came to the foreground: ping now, retry now, and dial again what was being dialled, for the system may have
+    /// taken its socket away meanwhile.
     Foreground,
     /// End for good.
     Dispose,
@@ -176,6 +181,7 @@ impl Input {
             Self::TransportClosed { .. } => "transport_close",
             Self::Received { .. } => "received",
             Self::CheckLiveness => "check_liveness",
+            Self::NetworkChanged => "network_changed",
             Self::Promoted => "promoted",
             Self::Background => "background",
             Self::Foreground => "foreground",
@@ -191,6 +197,7 @@ impl Input {
             | Self::Received { generation } => Some(*generation),
             Self::ConnectRequest
             | Self::CheckLiveness
+            | Self::NetworkChanged
             | Self::Promoted
             | Self::Background
             | Self::Foreground

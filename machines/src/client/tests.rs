@@ -143,7 +143,8 @@ const TABLE: &[(&str, [&str; 5])] = &[
     ("received_current", ["-", "-", "-", "-", "-"]),
     ("received_stale", ["-", "-", "-", "-", "-"]),
     ("check_liveness", ["-", "-", "connected ping1", "connecting open2", "-"]),
-    ("foreground", ["-", "-", "connected ping1", "connecting open2", "-"]),
+    ("network_changed", ["-", "connecting close1(closed_locally) open2", "connected ping1", "connecting open2", "-"]),
+    ("foreground", ["-", "connecting close1(closed_locally) open2", "connected ping1", "connecting open2", "-"]),
     ("background", ["-", "-", "-", "-", "-"]),
     ("promoted", ["-", "-", "-", "-", "-"]),
     ("timer", ["-", "disconnected close1(connect_timeout)", "connected ping1", "connecting open2", "-"]),
@@ -169,6 +170,7 @@ fn apply(bench: &mut Bench, cell: &str) -> Vec<Effect> {
         },
         "received_current" | "received_stale" => Input::Received { generation },
         "check_liveness" => Input::CheckLiveness,
+        "network_changed" => Input::NetworkChanged,
         "foreground" => Input::Foreground,
         "background" => Input::Background,
         "promoted" => Input::Promoted,
@@ -188,7 +190,7 @@ fn dc_every_cell_of_the_table() {
         for (name, expected) in STATES.iter().zip(columns) {
             let mut bench = Bench::in_state(name);
             bench.transitions();
-            let before = *bench.client.state();
+            let (before, old) = (*bench.client.state(), bench.client.generation());
             let effects = apply(&mut bench, cell);
             let to = bench.client.state().name();
             let mut seen = vec![to.to_owned()];
@@ -197,7 +199,8 @@ fn dc_every_cell_of_the_table() {
             assert_eq!(seen.join(" "), *expected, "{name} × {cell}");
 
             let transitions = bench.transitions();
-            if to == *name {
+            // Another dial is a change, though both are called connecting.
+            if to == *name && bench.client.generation() == old {
                 assert_eq!(*bench.client.state(), before, "{name} × {cell}");
                 assert!(transitions.is_empty(), "{name} × {cell}: {transitions:?}");
             } else {
@@ -409,6 +412,37 @@ fn lesson_3_a_network_change_pings_now_with_3_s_to_answer() {
         bench.client.state().reason(),
         Some(Reason::HeartbeatTimeout)
     );
+}
+
+#[test]
+fn lesson_3_a_dial_begun_before_a_network_change_is_not_waited_for() {
+    for event in [Input::NetworkChanged, Input::Foreground] {
+        let mut bench = Bench::disconnected(Reason::ConnectionLost);
+        bench.wait();
+        let old = bench.client.generation();
+        bench.advance(Duration::from_secs(14));
+        let effects = bench.feed(event);
+        let new = old.next();
+        assert_eq!(
+            effects.iter().map(short).collect::<Vec<_>>(),
+            [format!("close{old}(closed_locally)"), format!("open{new}")]
+        );
+        let deadline = bench.now + limits::CONNECT_DEADLINE;
+        let whole = State::Connecting {
+            attempt: 1,
+            deadline,
+        };
+        assert_eq!(*bench.client.state(), whole, "no failure, all of the time");
+        // What the old dial comes to is of no interest, and costs no pause.
+        bench.feed(Input::TransportClosed {
+            generation: old,
+            reason: Reason::Unreachable,
+            retry_after: None,
+        });
+        assert_eq!(*bench.client.state(), whole);
+        bench.open();
+        assert_eq!(bench.client.state().name(), "connected");
+    }
 }
 
 /// While a command streams, some of it is in the system's buffers when the network changes. It came over a path that is no more.

@@ -18,7 +18,7 @@ impl DaemonClient {
             (State::Idle, Input::Background) => self.background = true,
             (State::Idle, Input::Foreground) => self.background = false,
             // Nobody asked for a connection, so there is none to doubt and none to retry.
-            (State::Idle, Input::CheckLiveness) => {}
+            (State::Idle, Input::CheckLiveness | Input::NetworkChanged) => {}
 
             // ---- promotion, from anywhere but the end ----
             (State::Idle | State::Connecting { .. } | State::Connected { .. }, Input::Promoted) => {
@@ -43,7 +43,12 @@ impl DaemonClient {
             // Handshake bytes: the connect deadline covers the whole handshake, progress or not.
             (State::Connecting { .. }, Input::Received { .. }) => {}
             (State::Connecting { .. }, Input::Background) => self.background = true,
-            (State::Connecting { .. }, Input::Foreground) => self.background = false,
+            // The dial under way may be on a network that is gone, or on a socket that the system took away.
+            (State::Connecting { .. }, Input::NetworkChanged) => self.redial(now, event),
+            (State::Connecting { .. }, Input::Foreground) => {
+                self.background = false;
+                self.redial(now, event);
+            }
 
             // ---- connected ----
             (State::Connected { .. }, Input::Received { .. }) => self.liveness.heard(now),
@@ -55,7 +60,9 @@ impl DaemonClient {
                     ..
                 },
             ) => self.lose(now, reason, retry_after, event),
-            (State::Connected { .. }, Input::CheckLiveness) => self.check(now),
+            (State::Connected { .. }, Input::CheckLiveness | Input::NetworkChanged) => {
+                self.check(now);
+            }
             (State::Connected { .. }, Input::Foreground) => {
                 self.background = false;
                 self.check(now);
@@ -70,7 +77,9 @@ impl DaemonClient {
             (State::Disconnected { attempt, .. }, Input::ConnectRequest) => {
                 self.connect(now, attempt, event);
             }
-            (State::Disconnected { .. }, Input::CheckLiveness) => self.hurry(now, event),
+            (State::Disconnected { .. }, Input::CheckLiveness | Input::NetworkChanged) => {
+                self.hurry(now, event);
+            }
             (State::Disconnected { .. }, Input::Foreground) => {
                 self.background = false;
                 self.hurry(now, event);
@@ -106,6 +115,7 @@ impl DaemonClient {
                 State::Disposed,
                 Input::ConnectRequest
                 | Input::CheckLiveness
+                | Input::NetworkChanged
                 | Input::Promoted
                 | Input::Background
                 | Input::Foreground

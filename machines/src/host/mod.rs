@@ -77,7 +77,7 @@ pub struct HostRuntimeManager {
     choice: Option<ConnectionId>,
     /// A path whose probe worked but whose client did not.
     avoid: Option<ConnectionId>,
-    /// A candidate made without a proof of this cycle, because its path had worked shortly before.
+    /// A candidate made without a proof of this cycle: its path had worked shortly before.
     presumed: Option<Generation>,
     /// The client that is active, or was last.
     generation: Generation,
@@ -375,17 +375,17 @@ impl HostRuntimeManager {
         self.active_at = now;
     }
 
-    fn foreground(&mut self, now: Moment) {
+    /// True if the app was in the background: what was being dialled then may be as dead as after a change of network.
+    fn foreground(&mut self, now: Moment) -> bool {
+        let was_background = self.background;
         self.activity(now);
         self.set_background(false);
+        was_background
     }
 
-    /// What failed before may work on the new network, and dials on the old one may never end.
+    /// What failed before may work on the new network.
     fn network_changed(&mut self, now: Moment) {
         self.activity(now);
-        if !self.is_unsettled(now) {
-            self.cancel_probes();
-        }
         self.backoff.reset();
         self.avoid = None;
     }
@@ -407,6 +407,11 @@ impl HostRuntimeManager {
 
     fn check_liveness(&mut self, generation: Generation) {
         self.effects.push_back(Effect::CheckLiveness { generation });
+    }
+
+    fn tell_network_changed(&mut self, generation: Generation) {
+        self.effects
+            .push_back(Effect::NetworkChanged { generation });
     }
 
     fn reconnect(&mut self, generation: Generation) {

@@ -36,8 +36,8 @@ pub struct HostConfig {
     pub better_cycles: u32,
     /// Time that a client which was replaced gets to finish what is in flight.
     pub drain: Duration,
-    /// Cycles and connects younger than this are not restarted by a network change: one change of network
-    /// is reported as several.
+    /// While online, a cycle younger than this is not restarted by a network change: one change of network is reported as
+    /// several. Dials and probes that something waits for are restarted by each, for they may be on a network that is gone.
     pub settle: Duration,
     /// A cycle that ends later than this after its deadline was interrupted by sleep: it is run again
     /// instead of blaming its paths (lesson 5).
@@ -388,6 +388,11 @@ pub enum Effect {
     },
     /// `client::Input::CheckLiveness` for that client.
     CheckLiveness {
+        /// The client.
+        generation: Generation,
+    },
+    /// `client::Input::NetworkChanged` for that client.
+    NetworkChanged {
         /// The client.
         generation: Generation,
     },

@@ -126,7 +126,9 @@ impl HostRuntimeManager {
     /// that began with the loss would cost as much time again. Should it be dead too, whichever of them proves another
     /// path first takes the candidate's place, and should the lost path come back first, it stays.
     fn presume(&mut self, now: Moment, lost: ConnectionId, event: &'static str) {
-        if self.state.candidate().is_some() {
+        // The candidate of a switch that was only to be an improvement must not keep better news waiting either.
+        if let Some(candidate) = self.state.candidate() {
+            self.presumed = Some(candidate.generation);
             return;
         }
         let fresh = self.config.quiet_probe_interval + self.config.probe_deadline;
@@ -161,6 +163,22 @@ impl HostRuntimeManager {
             deadline: now + self.config.connect_deadline,
         };
         self.set_candidate(Some(candidate), event, None);
+    }
+
+    /// The candidate's dial may be on a network that is gone, so it is begun again, which is no failure of its path. The path
+    /// is unproven now: whatever a new cycle proves may take the candidate's place.
+    pub(super) fn redial_candidate(&mut self, now: Moment, event: &'static str) {
+        let Some(old) = self.state.candidate() else {
+            return;
+        };
+        self.dispose(old.generation, Duration::ZERO);
+        let candidate = Candidate {
+            connection: old.connection,
+            generation: self.create_client(old.connection, true),
+            deadline: now + self.config.connect_deadline,
+        };
+        self.set_candidate(Some(candidate), event, None);
+        self.presumed = Some(candidate.generation);
     }
 
     /// The candidate came to nothing: nothing changes but a counter.

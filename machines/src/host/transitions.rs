@@ -91,17 +91,17 @@ impl HostRuntimeManager {
             // Intents wait for the connection; hurrying for each would undo the pauses.
             (State::SelectingActiveConnection { .. }, Input::IntentQueued) => self.activity(now),
             (State::SelectingActiveConnection { .. }, Input::Foreground) => {
-                self.foreground(now);
-                self.retry_selection_now(now, event);
+                if self.foreground(now) {
+                    self.reselect(now, event, None);
+                } else {
+                    self.retry_selection_now(now, event);
+                }
             }
             // Rounds go on, at the slowest step (lesson 4).
             (State::SelectingActiveConnection { .. }, Input::Background) => self.background = true,
             (State::SelectingActiveConnection { .. }, Input::NetworkChanged) => {
                 self.network_changed(now);
-                // A cycle that is still running has just begun, on the new network.
-                if self.probes.running().is_none() {
-                    self.reselect(now, event, None);
-                }
+                self.reselect(now, event, None);
             }
 
             // ---- connecting active: the client of the chosen path is on its way ----
@@ -127,16 +127,18 @@ impl HostRuntimeManager {
             (State::ConnectingActive { .. }, Input::ReconnectNow | Input::IntentQueued) => {
                 self.activity(now);
             }
-            (State::ConnectingActive { .. }, Input::Foreground) => self.foreground(now),
+            (State::ConnectingActive { .. }, Input::Foreground) => {
+                if self.foreground(now) {
+                    self.reselect(now, event, None);
+                }
+            }
             (State::ConnectingActive { .. } | State::Degraded { .. }, Input::Background) => {
                 self.set_background(true)
             }
             // The dial under way may be on a network that is gone.
-            (State::ConnectingActive { since, .. }, Input::NetworkChanged) => {
+            (State::ConnectingActive { .. }, Input::NetworkChanged) => {
                 self.network_changed(now);
-                if now.since(since) >= self.config.settle {
-                    self.reselect(now, event, None);
-                }
+                self.reselect(now, event, None);
             }
 
             // ---- online ----
@@ -164,7 +166,9 @@ impl HostRuntimeManager {
             }
             (State::Online { .. }, Input::IntentQueued) => self.activity(now),
             (State::Online { generation, .. }, Input::Foreground) => {
-                self.foreground(now);
+                if self.foreground(now) {
+                    self.redial_candidate(now, event);
+                }
                 self.check_liveness(generation);
                 self.begin_measuring(now);
             }
@@ -175,7 +179,12 @@ impl HostRuntimeManager {
             }
             (State::Online { generation, .. }, Input::NetworkChanged) => {
                 self.network_changed(now);
-                self.check_liveness(generation);
+                self.tell_network_changed(generation);
+                self.redial_candidate(now, event);
+                // Nothing waits for this cycle: should the connection be lost, another begins.
+                if !self.is_unsettled(now) {
+                    self.cancel_probes();
+                }
                 self.begin_measuring(now);
             }
 
@@ -207,13 +216,18 @@ impl HostRuntimeManager {
             // Intents wait for the connection; both ways back are being tried.
             (State::Degraded { .. }, Input::IntentQueued) => self.activity(now),
             (State::Degraded { generation, .. }, Input::Foreground) => {
-                self.foreground(now);
+                if self.foreground(now) {
+                    self.redial_candidate(now, event);
+                    self.cancel_probes();
+                }
                 self.check_liveness(generation);
                 self.recover_now(now);
             }
             (State::Degraded { generation, .. }, Input::NetworkChanged) => {
                 self.network_changed(now);
-                self.check_liveness(generation);
+                self.tell_network_changed(generation);
+                self.redial_candidate(now, event);
+                self.cancel_probes();
                 self.recover_now(now);
             }
 

@@ -93,6 +93,7 @@ impl Model for Client {
         let mut steps = vec![
             Step::Feed(Input::ConnectRequest),
             Step::Feed(Input::CheckLiveness),
+            Step::Feed(Input::NetworkChanged),
             Step::Feed(Input::Background),
             Step::Feed(Input::Foreground),
             Step::Feed(Input::Promoted),
@@ -167,9 +168,10 @@ fn check(
     let (was, is) = (before.client.state(), after.client.state());
     let has_transport = matches!(is, State::Connecting { .. } | State::Connected { .. });
 
+    let redialled = after.client.generation() != before.client.generation();
     hold(after.client.refused() == 0, "inv_14_only_table_pairs")?;
     hold(
-        (was == is) == (changes == 0) && changes <= 1,
+        (was == is && !redialled) == (changes == 0) && changes <= 1,
         "ob_one_record_for_each_change",
     )?;
     hold(
@@ -242,6 +244,17 @@ fn check(
                 && after.client.stale_dropped() == before.client.stale_dropped() + 1
                 && effects.iter().all(closed_it),
             "inv_10_stale_results_change_nothing",
+        )?;
+    }
+    // Lesson 3: a dial begun before a network change is never waited for, and giving it up is no failure.
+    if let Step::Feed(Input::NetworkChanged | Input::Foreground) = step
+        && let State::Connecting { attempt, .. } = was
+    {
+        let old = before.client.generation();
+        let again = matches!(is, State::Connecting { attempt: now, .. } if now == attempt);
+        hold(
+            again && after.client.generation() > old && !after.open.contains(&old),
+            "lesson_3_a_dial_of_before_a_network_change_is_never_waited_for",
         )?;
     }
     if let Step::Feed(Input::Received { .. }) = step {

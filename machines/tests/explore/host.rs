@@ -152,6 +152,7 @@ impl Host {
                 }
                 Effect::Promote { generation }
                 | Effect::CheckLiveness { generation }
+                | Effect::NetworkChanged { generation }
                 | Effect::Reconnect { generation }
                 | Effect::SetBackground { generation, .. } => {
                     hold(
@@ -333,6 +334,38 @@ fn check_state(before: &Before, after: &Node, changes: usize, effects: &[Effect]
     )
 }
 
+/// Lesson 3: a dial begun before a network change is never waited for, and giving it up is nobody's failure.
+fn network_changed(before: &Before, after: &Node, effects: &[Effect]) -> Broken {
+    let name = "lesson_3_a_dial_of_before_a_network_change_is_never_waited_for";
+    let (was, is) = (&before.state, after.host.state());
+    let is_waited_for = |generation| {
+        is.active().map(|(_, active)| active) == Some(generation)
+            || is.candidate().map(|candidate| candidate.generation) == Some(generation)
+    };
+    if let State::ConnectingActive { generation, .. } = was {
+        hold(!is_waited_for(*generation), name)?;
+    }
+    if let Some(candidate) = was.candidate() {
+        hold(!is_waited_for(candidate.generation), name)?;
+        let path = is.candidate().map(|candidate| candidate.connection);
+        hold(path == Some(candidate.connection), "hr_it_is_dialled_again")?;
+    }
+    if let State::Online { generation, .. } | State::Degraded { generation, .. } = *was {
+        let told = Effect::NetworkChanged { generation };
+        hold(effects.contains(&told), name)?;
+    }
+    if let State::SelectingActiveConnection { .. } | State::Degraded { .. } = was
+        && let Some(cycle) = before.cycle
+    {
+        let same = after.probes.as_ref().is_some_and(|(now, _)| *now == cycle);
+        hold(!same, name)?;
+    }
+    hold(
+        after.host.switches_failed() == before.switches_failed,
+        "lesson_3_a_network_change_is_no_failure",
+    )
+}
+
 /// What must hold of the step itself.
 fn check_step(before: &Before, after: &Node, step: &Step, effects: &[Effect]) -> Broken {
     let (was, is) = (&before.state, after.host.state());
@@ -356,6 +389,7 @@ fn check_step(before: &Before, after: &Node, step: &Step, effects: &[Effect]) ->
                         Effect::DisposeClient { .. }
                             | Effect::Promote { .. }
                             | Effect::CheckLiveness { .. }
+                            | Effect::NetworkChanged { .. }
                             | Effect::Reconnect { .. }
                     )
                 };
@@ -384,6 +418,7 @@ fn check_step(before: &Before, after: &Node, step: &Step, effects: &[Effect]) ->
                 "inv_11_a_failed_switch_changes_a_counter_only",
             )?;
         }
+        Step::Feed(Input::NetworkChanged) => network_changed(before, after, effects)?,
         Step::Feed(_) => {}
         Step::Timer { .. } => {
             let due = after.host.poll_timeout().is_some_and(|at| at <= after.now);

@@ -145,6 +145,7 @@ impl<O: ClientOwner> Driver<O> {
             promoted,
             connect,
             check_liveness,
+            network_changed,
             ack,
             dispose,
         } = orders;
@@ -160,7 +161,10 @@ impl<O: ClientOwner> Driver<O> {
             let promoted = promoted.then_some(Input::Promoted);
             let connect = connect.then_some(Input::ConnectRequest);
             let check = check_liveness.then_some(Input::CheckLiveness);
-            for input in [background, promoted, connect, check].into_iter().flatten() {
+            // Before what may begin a dial: that is on the new network.
+            let network = network_changed.then_some(Input::NetworkChanged);
+            let inputs = [network, background, promoted, connect, check];
+            for input in inputs.into_iter().flatten() {
                 self.machine.handle(now, input);
                 self.execute(now);
             }

@@ -115,6 +115,11 @@ impl DaemonClient {
         self.tell(|orders| orders.check_liveness = true);
     }
 
+    /// Tells that the network changed: checks the connection as above, and begins a dial under way anew.
+    pub fn network_changed(&self) {
+        self.tell(|orders| orders.network_changed = true);
+    }
+
     /// Tells that this client is the active one now: from here on it retries by itself.
     pub fn promoted(&self) {
         self.tell(|orders| orders.promoted = true);

@@ -18,6 +18,7 @@ pub(super) struct Orders {
     pub(super) promoted: bool,
     pub(super) connect: bool,
     pub(super) check_liveness: bool,
+    pub(super) network_changed: bool,
     pub(super) ack: Option<Resume>,
     pub(super) dispose: Option<Duration>,
 }

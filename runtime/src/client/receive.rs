@@ -26,17 +26,16 @@ impl<O: ClientOwner> Driver<O> {
                 break;
             };
             let generation = *generation;
-            let Poll::Ready(received) = link.poll_recv(cx, &mut buffer) else {
+            let received = link.poll_recv(cx, &mut buffer);
+            // Any byte is liveness (lesson 16), also of a text that takes longer than the heartbeat to arrive.
+            if link.take_progress() {
+                self.machine.handle(now, Input::Received { generation });
+            }
+            let Poll::Ready(received) = received else {
                 break;
             };
             progress = true;
-            let outcome = match received {
-                Ok(text) => {
-                    self.machine.handle(now, Input::Received { generation });
-                    self.receive(text)
-                }
-                Err(closed) => Err(closed),
-            };
+            let outcome = received.and_then(|text| self.receive(text));
             if let Err(closed) = outcome {
                 self.ended(now, generation, closed);
                 break;

@@ -72,6 +72,9 @@ impl Driver {
             Effect::CheckLiveness { generation } => {
                 self.tell(generation, DaemonClient::check_liveness);
             }
+            Effect::NetworkChanged { generation } => {
+                self.tell(generation, DaemonClient::network_changed);
+            }
             Effect::Reconnect { generation } => {
                 self.tell(generation, DaemonClient::ensure_connected);
             }

@@ -12,7 +12,11 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    BoxFuture, Connector, Target, Transport, tcp, tls::Tls, websocket::WebSocketTransport,
+    BoxFuture, Connector, Target, Transport,
+    counted::{Count, Counted},
+    tcp,
+    tls::Tls,
+    websocket::WebSocketTransport,
 };
 use crate::{
     error::Failure,
@@ -62,11 +66,13 @@ impl Connector for WebSocketConnector {
             })?;
             // Messages are small and answered at once: waiting to fill a segment only adds latency.
             let _ = stream.set_nodelay(true);
+            // Below TLS: on a slow path even one of its records may take longer than a heartbeat.
+            let (stream, count) = Counted::new(stream);
             if secure {
                 let stream = tls.connect(&host, stream).await?;
-                upgrade(url, stream).await
+                upgrade(url, stream, count).await
             } else {
-                upgrade(url, stream).await
+                upgrade(url, stream, count).await
             }
         })
     }
@@ -87,7 +93,7 @@ fn session_url(target: &Target) -> String {
     }
 }
 
-async fn upgrade<S>(url: Uri, stream: S) -> Result<Box<dyn Transport>, Failure>
+async fn upgrade<S>(url: Uri, stream: S, count: Count) -> Result<Box<dyn Transport>, Failure>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
@@ -100,7 +106,7 @@ where
     let where_to = url.authority().map(ToString::to_string).unwrap_or_default();
     let request = ClientRequestBuilder::new(url).with_sub_protocol(SUBPROTOCOL);
     match client_async_with_config(request, stream, Some(config)).await {
-        Ok((socket, _response)) => Ok(Box::new(WebSocketTransport::new(socket))),
+        Ok((socket, _response)) => Ok(Box::new(WebSocketTransport::new(socket, count))),
         Err(tungstenite::Error::Http(response)) => {
             let status = response.status();
             let reason = match status.as_u16() {

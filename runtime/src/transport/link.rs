@@ -28,6 +28,8 @@ pub struct Link {
     /// Working space for sealing, reused.
     scratch: Vec<u8>,
     max_message: usize,
+    /// What the transport had received when it was last looked at.
+    received: u64,
 }
 
 /// Opens a connection and shakes hands. The caller bounds the wait.
@@ -93,6 +95,7 @@ pub async fn open(
             let max_message = max_message.min(MAX_WRITE_BUFFER / 2);
             Ok((
                 Link {
+                    received: transport.received(),
                     transport,
                     channel,
                     scratch: Vec::new(),
@@ -126,6 +129,12 @@ impl Link {
                 .get(start..)
                 .ok_or_else(|| Reason::CryptoFailed.into()),
         )
+    }
+
+    /// Whether anything at all arrived since the last look, be it a part of a text.
+    pub fn take_progress(&mut self) -> bool {
+        let received = self.transport.received();
+        std::mem::replace(&mut self.received, received) != received
     }
 
     /// Whether another text may be queued.

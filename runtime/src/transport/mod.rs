@@ -4,6 +4,7 @@
 //! messages mean is sealed by [`link`], the same over every kind of transport.
 
 mod connector;
+mod counted;
 pub mod link;
 mod tcp;
 mod tls;
@@ -48,6 +49,10 @@ impl From<Reason> for Closed {
 pub trait Transport: Send + Unpin {
     /// The next message. After an error the transport is over.
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Closed>>;
+
+    /// Bytes received so far, of messages that are not complete yet too, and of frames that are no messages: any of
+    /// them shows that the peer is there (lesson 16). Only grows; looked at after each [`Transport::poll_recv`].
+    fn received(&self) -> u64;
 
     /// Whether another message may be queued; pending means that the peer reads too slowly.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>>;

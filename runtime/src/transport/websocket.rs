@@ -14,16 +14,18 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, error::CapacityError, protocol::CloseFrame},
 };
 
-use super::{BoxFuture, Closed, Transport, connector::reason_of};
+use super::{BoxFuture, Closed, Transport, connector::reason_of, counted::Count};
 
 /// One WebSocket.
 pub(super) struct WebSocketTransport<S> {
     socket: WebSocketStream<S>,
+    /// Of the connection that all of this goes over.
+    count: Count,
 }
 
 impl<S> WebSocketTransport<S> {
-    pub(super) const fn new(socket: WebSocketStream<S>) -> Self {
-        Self { socket }
+    pub(super) const fn new(socket: WebSocketStream<S>, count: Count) -> Self {
+        Self { socket, count }
     }
 }
 
@@ -42,7 +44,7 @@ where
         loop {
             match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
                 Some(Ok(Message::Binary(bytes))) => return Poll::Ready(Ok(bytes)),
-                // The library answers pings itself; both count as received bytes only with what follows.
+                // The library answers pings itself; their bytes are counted.
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(Message::Close(frame))) => {
                     return Poll::Ready(Err(reason_of(frame.as_ref()).into()));
@@ -54,6 +56,10 @@ where
                 None => return Poll::Ready(Err(Reason::ConnectionLost.into())),
             }
         }
+    }
+
+    fn received(&self) -> u64 {
+        self.count.get()
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
@@ -84,5 +90,38 @@ where
             };
             let _ = self.socket.close(Some(frame)).await;
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncWriteExt, duplex};
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+    use crate::transport::counted::Counted;
+
+    #[tokio::test]
+    async fn lesson_16_parts_of_a_message_and_pings_count_as_received() {
+        let (near, mut far) = duplex(1024);
+        let (near, count) = Counted::new(near);
+        let socket = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
+        let mut transport = WebSocketTransport::new(socket, count);
+        // An empty ping, then a binary message of four bytes in three parts.
+        let parts: [&[u8]; 4] = [&[0x89, 0], &[0x82, 4], &[1, 2], &[3]];
+        let mut sent = 0;
+        for part in parts {
+            far.write_all(part).await.unwrap();
+            sent += part.len() as u64;
+            let pending = poll_fn(|cx| Poll::Ready(transport.poll_recv(cx).is_pending())).await;
+            assert!(pending, "nothing is complete");
+            assert_eq!(transport.received(), sent);
+        }
+        far.write_all(&[4]).await.unwrap();
+        let message = poll_fn(|cx| transport.poll_recv(cx)).await.unwrap();
+        assert_eq!(&message[..], [1, 2, 3, 4]);
+        assert_eq!(transport.received(), sent + 1);
     }
 }

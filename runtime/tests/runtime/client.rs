@@ -157,6 +157,29 @@ async fn sv_2_what_a_dying_connection_brought_is_told_before_its_end() {
     assert_eq!(state.reason(), Some(Reason::ServerRestarting));
 }
 
+/// A text that takes a minute to arrive, over a path that is slow and not dead. The answers to pings wait behind it.
+#[tokio::test(start_paused = true)]
+async fn lesson_16_a_long_message_on_a_slow_path_is_liveness_while_it_arrives() {
+    let mut bench = Bench::new(64);
+    let mut peer = bench.accept(1).await;
+    bench.until_state("connected").await;
+    bench.client.network_changed();
+    for _ in 0..60 {
+        sleep(Duration::from_secs(1)).await;
+        peer.trickle();
+    }
+    peer.say(&event(1));
+    let ClientEvent::Events(events) = bench.event().await else {
+        panic!("the connection was given up");
+    };
+    assert_eq!(events.len(), 1);
+    // And silence is still what it was.
+    let began = Instant::now();
+    let state = bench.until_state("disconnected").await;
+    assert_eq!(state.reason(), Some(Reason::HeartbeatTimeout));
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
 #[tokio::test(start_paused = true)]
 async fn lesson_19_a_slow_owner_is_no_reason_to_give_up_the_peer() {
     let mut bench = Bench::new(1);

@@ -20,6 +20,8 @@ const CAPACITY: usize = 64;
 #[derive(Default)]
 struct PipeState {
     queue: VecDeque<Bytes>,
+    /// Bytes that arrived, of messages that are not complete yet too.
+    arrived: u64,
     closed: Option<Reason>,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -62,11 +64,25 @@ impl Pipe {
         if let Some(reason) = state.closed {
             return Err(reason.into());
         }
+        state.arrived += message.len() as u64;
         state.queue.push_back(message);
         if let Some(reader) = state.reader.take() {
             reader.wake();
         }
         Ok(())
+    }
+
+    /// A part of a message arrives.
+    fn trickle(&self, bytes: u64) {
+        let mut state = self.0.lock().unwrap();
+        state.arrived += bytes;
+        if let Some(reader) = state.reader.take() {
+            reader.wake();
+        }
+    }
+
+    fn arrived(&self) -> u64 {
+        self.0.lock().unwrap().arrived
     }
 
     fn close(&self, reason: Reason) {
@@ -106,6 +122,11 @@ impl End {
         let _ = self.outgoing.push(message.into());
     }
 
+    /// A part of a message that is still on its way reaches the other side.
+    pub(crate) fn trickle(&self, bytes: u64) {
+        self.outgoing.trickle(bytes);
+    }
+
     pub(crate) fn end(&self, reason: Reason) {
         self.outgoing.close(reason);
         self.incoming.close(reason);
@@ -121,6 +142,10 @@ impl Drop for End {
 impl Transport for End {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Closed>> {
         self.incoming.poll_recv(cx)
+    }
+
+    fn received(&self) -> u64 {
+        self.incoming.arrived()
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {

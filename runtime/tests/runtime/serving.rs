@@ -69,6 +69,11 @@ impl Peer {
         }
     }
 
+    /// Part of something longer arrives.
+    pub(crate) fn trickle(&self) {
+        self.end.trickle(100);
+    }
+
     pub(crate) fn end(&self, reason: Reason) {
         self.end.end(reason);
     }

@@ -218,6 +218,7 @@ fn short(effect: &Effect) -> String {
             format!("dispose{generation}({})", drained(drain))
         }
         Effect::CheckLiveness { generation } => format!("check{generation}"),
+        Effect::NetworkChanged { generation } => format!("network{generation}"),
         Effect::Reconnect { generation } => format!("reconnect{generation}"),
         Effect::SetBackground {
             generation,

@@ -377,14 +377,88 @@ fn lesson_4_the_background_stops_measuring_but_never_looking() {
 }
 
 #[test]
-fn one_network_change_reported_thrice_restarts_probes_once() {
+fn one_network_change_reported_thrice_restarts_the_measuring_of_an_online_host_once() {
+    let mut bench = Bench::online(&[RELAY, DIRECT]);
+    assert_eq!(
+        bench.feed(Input::NetworkChanged),
+        ["network1", "probe(direct)", "probe(relay)"]
+    );
+    bench.advance(ms(500));
+    assert_eq!(bench.feed(Input::NetworkChanged), ["network1"]);
+    bench.advance(ms(500));
+    assert_eq!(bench.feed(Input::NetworkChanged), ["network1"]);
+}
+
+#[test]
+fn lesson_3_a_network_change_right_after_a_dial_or_a_probe_began_restarts_it() {
     let mut bench = Bench::started(&[RELAY, DIRECT]);
-    bench.advance(ms(3_000));
-    assert!(!bench.feed(Input::NetworkChanged).is_empty());
-    bench.advance(ms(500));
-    assert!(bench.feed(Input::NetworkChanged).is_empty());
-    bench.advance(ms(500));
-    assert!(bench.feed(Input::NetworkChanged).is_empty());
+    bench.advance(ms(50));
+    assert_eq!(
+        bench.feed(Input::NetworkChanged),
+        ["cancel", "probe(direct)", "probe(relay+150)", "publish"]
+    );
+    let mut bench = Bench::started(&[DIRECT]);
+    bench.advance(ms(50));
+    let again = ["dispose1(now)", "client2(direct)", "publish"];
+    assert_eq!(bench.feed(Input::NetworkChanged), again);
+}
+
+/// The direct path is lost, the relay had worked and is dialled at once, over a network that is about to go.
+#[test]
+fn lesson_3_a_candidate_dialled_over_a_dying_network_is_dialled_again_on_the_next() {
+    let mut bench = Bench::started(&[RELAY, DIRECT]);
+    bench.prove(DIRECT, 5);
+    bench.prove(RELAY, 20);
+    bench.client(ClientStatus::Connected);
+    bench.client(lost(Reason::ConnectionLost));
+    let old = bench.host.candidate().unwrap();
+    assert_eq!(old.connection, RELAY);
+    bench.advance(ms(600));
+    bench.feed(Input::NetworkChanged);
+    let new = bench.host.candidate().unwrap();
+    assert_eq!(new.connection, RELAY);
+    assert!(new.generation > old.generation && new.deadline > old.deadline);
+    assert_eq!(bench.host.switches_failed(), 0, "it failed at nothing");
+    // What the old dial comes to is stale.
+    bench.feed(Input::ClientState {
+        generation: old.generation,
+        state: lost(Reason::Unreachable),
+    });
+    assert_eq!(bench.host.candidate(), Some(new));
+    bench.candidate(ClientStatus::Connected);
+    assert_eq!(bench.state(), "online");
+    assert_eq!(bench.host.active().unwrap().0, RELAY);
+}
+
+/// The app was in the background while a candidate was on its way: its socket may be gone.
+#[test]
+fn lesson_3_the_foreground_dials_again_what_was_dialled_in_the_background() {
+    for online in [true, false] {
+        let mut bench = Bench::switching();
+        if !online {
+            bench.client(lost(Reason::ConnectionLost));
+        }
+        bench.feed(Input::Background);
+        bench.advance(ms(3_000));
+        let old = bench.host.candidate().unwrap();
+        bench.feed(Input::Foreground);
+        let new = bench.host.candidate().unwrap();
+        assert!(new.generation > old.generation && new.deadline > old.deadline);
+        bench.feed(Input::Foreground);
+        assert_eq!(bench.host.candidate(), Some(new), "it was here already");
+    }
+}
+
+/// A candidate that was only to be an improvement hangs, and the active client is lost.
+#[test]
+fn hr_a_candidate_from_before_the_loss_does_not_keep_a_proven_path_waiting() {
+    let mut bench = Bench::online(&[RELAY, DIRECT, LOCAL]);
+    bench.feed(Input::UserSelect(Some(DIRECT)));
+    bench.feed(Input::UserSelect(None));
+    bench.client(lost(Reason::ConnectionLost));
+    assert_eq!(bench.host.candidate().unwrap().connection, DIRECT);
+    bench.prove(LOCAL, 1);
+    assert_eq!(bench.host.candidate().unwrap().connection, LOCAL);
 }
 
 #[test]

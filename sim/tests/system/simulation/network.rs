@@ -132,7 +132,10 @@ impl Connector for SimConnector {
             if !network.daemon.accept(theirs, random.next_u64()) {
                 return Err(unreachable());
             }
-            Ok(Box::new(SimTransport(ours)) as Box<dyn Transport>)
+            Ok(Box::new(SimTransport {
+                wire: ours,
+                received: 0,
+            }) as Box<dyn Transport>)
         })
     }
 }
@@ -229,15 +232,25 @@ impl Carrier {
     }
 }
 
-struct SimTransport(Wire);
+struct SimTransport {
+    wire: Wire,
+    received: u64,
+}
 
 impl Transport for SimTransport {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Closed>> {
-        self.0.inn.poll_recv(cx).map(|frame| match frame {
-            Some(Frame::Data(bytes)) => Ok(bytes),
+        self.wire.inn.poll_recv(cx).map(|frame| match frame {
+            Some(Frame::Data(bytes)) => {
+                self.received += bytes.len() as u64;
+                Ok(bytes)
+            }
             Some(Frame::Close(reason)) => Err(reason.into()),
             None => Err(Reason::ConnectionLost.into()),
         })
+    }
+
+    fn received(&self) -> u64 {
+        self.received
     }
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
@@ -246,7 +259,7 @@ impl Transport for SimTransport {
 
     fn queue(&mut self, message: Vec<u8>) -> Result<(), Closed> {
         // On a half-open connection nobody notices that nothing arrives.
-        self.0.send(Frame::Data(message.into()));
+        self.wire.send(Frame::Data(message.into()));
         Ok(())
     }
 
@@ -255,7 +268,7 @@ impl Transport for SimTransport {
     }
 
     fn close(self: Box<Self>, reason: Reason) -> BoxFuture<()> {
-        self.0.send(Frame::Close(reason));
+        self.wire.send(Frame::Close(reason));
         Box::pin(std::future::ready(()))
     }
 }
