@@ -129,6 +129,38 @@ async fn lesson_3_the_foreground_checks_at_once() -> Outcome {
     world.done().await
 }
 
+/// The network dies, the client dials into it, and only then does the system report the next network.
+#[tokio::test]
+async fn lesson_3_a_dial_into_a_network_that_is_gone_is_begun_anew_on_the_next() -> Outcome {
+    let world = World::new().await?;
+    for event in ["network", "foreground"] {
+        world.client.online().await?;
+        let open = || world.proxies[0].counters().open;
+        world.proxies[0].refuse(true);
+        world.proxies[0].cut();
+        eventually("nothing is open", || async { open() == 0 }).await?;
+        world.proxies[0].freeze();
+        world.proxies[0].refuse(false);
+        eventually("a dial into the void", || async { open() > 0 }).await?;
+        if event == "foreground" {
+            world.client.runtime().background();
+        }
+        // That dial never gets through, later ones do.
+        world.proxies[0].blackhole();
+        world.proxies[0].thaw();
+        let began = Instant::now();
+        match event {
+            "network" => world.client.runtime().network_changed(),
+            _ => world.client.runtime().foreground(),
+        }
+        world.client.online().await?;
+        let took = began.elapsed();
+        println!("{event}: {took:?}");
+        assert!(took < Duration::from_secs(3), "{event}: {took:?}");
+    }
+    world.done().await
+}
+
 #[tokio::test]
 async fn lesson_4_the_background_slows_retries_down_and_never_ends_them() -> Outcome {
     let mut plan = Plan::default();

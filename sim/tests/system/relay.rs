@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bowline_protocol::Reason;
-use bowline_runtime::{Intent, machines::Path};
+use bowline_runtime::{HostSnapshot, Intent, machines::Path};
 use bowline_sim::world::{Follower, done};
 use tokio::time::{Instant, sleep};
 
@@ -202,9 +202,16 @@ async fn bx_2_after_a_hard_cut_the_first_event_arrives_on_the_other_path_at_once
     println!("from the cut to the first event: {gaps:?}");
     // The requirement is 300 ms and a round trip. A machine that is busy with other tests is late now and then, not always.
     gaps.sort();
-    assert!(gaps[0] < Duration::from_millis(300), "{gaps:?}");
+    assert!(gaps[2] < Duration::from_millis(300), "{gaps:?}");
     world.unbroken().await?;
     world.done().await
+}
+
+/// Waits until the client of that generation is known to be lost.
+async fn found(world: &RelayWorld, generation: u64) -> Outcome {
+    let is_lost = |host: &HostSnapshot| host.state != "online" || host.generation > generation;
+    world.client.until("the loss shows", LONG, is_lost).await?;
+    Ok(())
 }
 
 #[tokio::test]
@@ -216,14 +223,18 @@ async fn lesson_3_silent_death_of_the_direct_way_is_found_and_the_relay_takes_ov
     let agent = world.streamer(3_000).await?;
     let follower = Follower::new(&world.client, &agent).await?;
     follower.until_lines(50).await?;
+    let generation = world.client.online().await?.generation;
     let began = Instant::now();
     world.direct.freeze();
+    found(&world, generation).await?;
+    let silent = began.elapsed();
     world.on(Path::Relay).await?;
     let seen = follower.lines();
     follower.until_lines(seen + 1).await?;
-    let silent = began.elapsed();
-    println!("from the silence to the first event: {silent:?}");
-    assert!(silent < Duration::from_secs(15), "{silent:?}");
+    let whole = began.elapsed();
+    println!("from the silence to its detection: {silent:?}, to the first event: {whole:?}");
+    assert!(silent < Duration::from_secs(10), "{silent:?}");
+    assert!(whole < Duration::from_secs(13), "{whole:?}");
     world.unbroken().await?;
     world.done().await
 }
@@ -238,6 +249,7 @@ async fn lesson_3_after_a_network_change_silent_death_is_found_within_seconds() 
     let follower = Follower::new(&world.client, &agent).await?;
     follower.until_lines(50).await?;
     for (round, event) in ["network", "foreground"].into_iter().enumerate() {
+        let generation = world.client.online().await?.generation;
         let began = Instant::now();
         world.direct.freeze();
         match event {
@@ -247,11 +259,15 @@ async fn lesson_3_after_a_network_change_silent_death_is_found_within_seconds() 
                 world.client.runtime().foreground();
             }
         }
+        found(&world, generation).await?;
+        let silent = began.elapsed();
         world.on(Path::Relay).await?;
         let seen = follower.lines();
         follower.until_lines(seen + 1).await?;
-        println!("{event}: {:?}", began.elapsed());
-        assert!(began.elapsed() < Duration::from_secs(10), "{event}");
+        let whole = began.elapsed();
+        println!("{event}: found after {silent:?}, the first event after {whole:?}");
+        assert!(silent < Duration::from_secs(3), "{event}: {silent:?}");
+        assert!(whole < Duration::from_secs(6), "{event}: {whole:?}");
         world.direct.cut();
         world.direct.thaw();
         if round == 0 {
@@ -259,6 +275,30 @@ async fn lesson_3_after_a_network_change_silent_death_is_found_within_seconds() 
         }
     }
     world.unbroken().await?;
+    world.done().await
+}
+
+/// The direct way is lost, the relay is dialled over the same dying network, and only then does the system report the next one.
+#[tokio::test]
+async fn lesson_3_a_candidate_dialled_before_a_network_change_is_not_waited_for() -> Outcome {
+    let world = RelayWorld::with(RelayPlan::default()).await?;
+    let generation = world.client.online().await?.generation;
+    world.near.freeze();
+    world.cut_direct();
+    found(&world, generation).await?;
+    eventually("a candidate and a probe in the void", || async {
+        world.near.counters().open >= 2
+    })
+    .await?;
+    // Those never get through, later ones do.
+    world.near.blackhole();
+    world.near.thaw();
+    let began = Instant::now();
+    world.client.runtime().network_changed();
+    world.on(Path::Relay).await?;
+    let took = began.elapsed();
+    println!("from the network change to the relay: {took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
     world.done().await
 }
 
