@@ -113,10 +113,6 @@ const FULL: &[Step] = &[
         action: memory::asan,
     },
     Step {
-        name: "node asan",
-        action: typescript::asan,
-    },
-    Step {
         name: "valgrind",
         action: memory::valgrind,
     },
