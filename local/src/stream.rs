@@ -21,6 +21,12 @@ impl Stream {
     pub(crate) const fn new(stream: platform::Stream) -> Self {
         Self(stream)
     }
+
+    /// Whether the peer is gone, and not only silent: after the end of what it sends this tells one that still reads its
+    /// answers from one that was killed.
+    pub fn is_peer_gone(&self) -> bool {
+        platform::is_peer_gone(&self.0)
+    }
 }
 
 impl AsyncRead for Stream {

@@ -16,6 +16,24 @@ use crate::{ConnectError, Endpoint, EndpointError, ListenError};
 
 pub(crate) type Stream = UnixStream;
 
+/// Sending nothing fails where nothing can be sent any more, and disturbs nobody.
+pub(crate) fn is_peer_gone(stream: &Stream) -> bool {
+    use rustix::{
+        io::Errno,
+        net::{SendFlags, send},
+    };
+
+    // Rust's programs ignore the signal; those that embed this may not.
+    #[cfg(not(any(target_os = "macos", target_os = "ios")))]
+    let quietly = SendFlags::NOSIGNAL;
+    #[cfg(any(target_os = "macos", target_os = "ios"))]
+    let quietly = SendFlags::empty();
+    matches!(
+        send(stream, &[], quietly),
+        Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN)
+    )
+}
+
 /// Most bytes of a socket's path with its closing zero, which the systems leave room for: `sun_path` has 108 bytes on
 /// Linux and 104 on macOS and the BSDs. Only named in the error; what fits is the system's word.
 const PATH_LIMIT: usize = if cfg!(any(target_os = "linux", target_os = "android")) {

@@ -209,6 +209,9 @@ impl<L: Link> Driver<L> {
         now: Moment,
         scratch: &mut Scratch,
     ) -> Result<(), Stop> {
+        if !self.reading && self.link.is_peer_gone() {
+            return Err(Stop::Ended);
+        }
         let mut room = self.write_late(cx, now, scratch)?;
         let mut budget = TURN;
         while room && self.reading && self.closing.is_none() {
@@ -282,7 +285,11 @@ impl<L: Link> Driver<L> {
                 self.requests.take(text, &mut desk);
             }
             Heard::More => {}
-            Heard::HalfClosed => self.reading = false,
+            Heard::HalfClosed => {
+                self.reading = false;
+                // What was asked last begins in this turn; the next one looks whether anybody waits for it.
+                cx.waker().wake_by_ref();
+            }
             Heard::Gone => return Err(Stop::Ended),
             Heard::Broken(reason) => {
                 self.machine.handle(now, Input::Close { reason });
@@ -458,7 +465,10 @@ impl<L: Link> Driver<L> {
             let now = self.environment.clock.now();
             let due = self.machine.poll_timeout();
             let quiet = matches!(self.machine.state(), State::Active | State::Idle { .. });
-            self.listed.entry().rest_until(due.filter(|_| quiet));
+            // Nobody says when a peer that sends no more goes away as well: the sweep has us look.
+            let look_again = (!self.reading).then_some(now);
+            let rest_until = look_again.or_else(|| due.filter(|_| quiet));
+            self.listed.entry().rest_until(rest_until);
             let Some(due) = due else {
                 if self.timer.as_ref().is_some_and(|timer| timer.is_elapsed()) {
                     self.timer = None;

@@ -43,6 +43,11 @@ pub(crate) trait Link: Send + Unpin + 'static {
     /// Writes out everything fed.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>>;
 
+    /// Asked after [`Heard::HalfClosed`]: whether the peer does not read its answers either.
+    fn is_peer_gone(&self) -> bool {
+        false
+    }
+
     /// Bytes that the socket has taken so far: what tells a slow reader from one that does not read (lesson 19).
     fn taken(&self) -> u64;
 

@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bowline_local::{LineBuffer, one_line};
+use bowline_local::{LineBuffer, Stream, one_line};
 use bowline_protocol::{
     Reason,
     error::RpcError,
@@ -23,6 +23,18 @@ use crate::connection::{Gone, Heard, Link};
 const CHUNK: usize = 8 * 1024;
 /// Bytes gathered before they must be written out.
 const WRITE_BUFFER: usize = 64 * 1024;
+
+/// What carries the bytes.
+pub(crate) trait Carrier: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// Whether the peer is gone, asked after the end of what it sends.
+    fn is_peer_gone(&self) -> bool;
+}
+
+impl Carrier for Stream {
+    fn is_peer_gone(&self) -> bool {
+        Self::is_peer_gone(self)
+    }
+}
 
 /// A byte stream as a link. While it is quiet it holds no buffer.
 #[derive(Debug)]
@@ -67,7 +79,7 @@ pub(super) fn write_closing(out: &mut Vec<u8>, reason: Reason) {
     out.push(b'\n');
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Lines<S> {
+impl<S: Carrier> Lines<S> {
     pub(crate) fn new(stream: S, max_line: usize) -> Self {
         Self {
             stream,
@@ -113,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Lines<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Link for Lines<S> {
+impl<S: Carrier> Link for Lines<S> {
     fn poll_text<'b>(
         &mut self,
         cx: &mut Context<'_>,
@@ -181,6 +193,10 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Link for Lines<S> {
         Pin::new(&mut self.stream).poll_flush(cx).map_err(|_| Gone)
     }
 
+    fn is_peer_gone(&self) -> bool {
+        self.stream.is_peer_gone()
+    }
+
     fn taken(&self) -> u64 {
         self.taken
     }
@@ -208,6 +224,12 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Link for Lines<S> {
 
 #[cfg(test)]
 mod tests {
+    impl super::Carrier for tokio::io::DuplexStream {
+        fn is_peer_gone(&self) -> bool {
+            false
+        }
+    }
+
     use std::future::poll_fn;
 
     use tokio::io::AsyncReadExt;

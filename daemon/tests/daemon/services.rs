@@ -139,6 +139,30 @@ async fn work_left_behind_learns_of_the_deadline_and_of_the_connections_end() {
 }
 
 #[tokio::test]
+async fn a_local_client_that_is_gone_has_its_requests_cancelled_and_one_that_listens_has_not() {
+    let (daemon, left) = odd(|settings| settings.limits.request_timeout = None).await;
+    // Killed, say: its socket is closed both ways.
+    let mut local = Local::connect(&daemon).await;
+    local.ask("odd.leave", json!({})).await;
+    until("the request runs", || left.lock().unwrap().is_some()).await;
+    let told = left.lock().unwrap().take().unwrap();
+    drop(local);
+    within("the end", told.cancelled()).await;
+    until("it is gone", || daemon.connections().is_empty()).await;
+
+    // Its input has ended, as that of `printf … | nc -N`, and only later is it gone.
+    let mut local = Local::connect(&daemon).await;
+    local.ask("odd.leave", json!({})).await;
+    local.stop_writing().await;
+    until("the request runs", || left.lock().unwrap().is_some()).await;
+    let told = left.lock().unwrap().take().unwrap();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!told.is_cancelled(), "it waits for its answer");
+    drop(local);
+    within("the sweep", told.cancelled()).await;
+}
+
+#[tokio::test]
 async fn a_method_for_the_owner_is_not_for_devices() {
     let (daemon, _) = odd(|_| {}).await;
     let (_, mut client) = paired(&daemon).await;
