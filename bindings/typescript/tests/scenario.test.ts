@@ -27,10 +27,11 @@ const online = (bowline: Bowline, address?: string) =>
 /** Which sessions the daemon holds, and since when. */
 async function sessions(): Promise<[string, number][]> {
   const said = (await world.order({ do: "sessions" }))["sessions"] as {
-    sessions: { externalSessionKey: string; createdAt: number }[];
-  };
-  expect(said.sessions.length).toBe(1);
-  return said.sessions.map(({ externalSessionKey, createdAt }) => [externalSessionKey, createdAt]);
+    externalSessionKey: string;
+    createdAt: number;
+  }[];
+  expect(said.length).toBe(1);
+  return said.map(({ externalSessionKey, createdAt }) => [externalSessionKey, createdAt]);
 }
 
 beforeAll(async () => {
