@@ -14,12 +14,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{WorldError, program};
+use super::{WorldError, ending::end, program};
 
 /// How long a daemon may take to listen, however slow the machine.
 const START_DEADLINE: Duration = Duration::from_secs(30);
-/// How long a daemon may take to end after it was asked to.
-const STOP_DEADLINE: Duration = Duration::from_secs(15);
 /// Pause between two looks at its state.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -150,25 +148,8 @@ impl DaemonProcess {
     /// # Errors
     /// When it does not end by itself.
     pub async fn stop(mut self) -> Result<DaemonOptions, WorldError> {
-        #[cfg(unix)]
-        if let Some(pid) = self.child.id() {
-            let asked = Command::new("kill").arg(pid.to_string()).status().await;
-            asked.map_err(WorldError::io("asking the daemon to end"))?;
-        }
-        #[cfg(not(unix))]
-        self.child
-            .start_kill()
-            .map_err(WorldError::io("ending the daemon"))?;
-        match timeout(STOP_DEADLINE, self.child.wait()).await {
-            Ok(Ok(_)) => Ok(self.options.clone()),
-            Ok(Err(source)) => Err(WorldError::Io {
-                what: "the daemon's end".into(),
-                source,
-            }),
-            Err(_) => Err(WorldError::Unexpected(
-                "the daemon did not end when asked to".into(),
-            )),
-        }
+        end(&mut self.child, "daemon").await?;
+        Ok(self.options.clone())
     }
 
     /// A new pairing offer, as its link.

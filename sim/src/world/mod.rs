@@ -2,6 +2,7 @@
 
 mod client;
 mod daemon;
+mod ending;
 mod follower;
 mod memory;
 pub mod orders;

@@ -9,12 +9,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{WorldError, program};
+use super::{WorldError, ending::end, program};
 
 /// How long a relay may take to listen, however slow the machine.
 const START_DEADLINE: Duration = Duration::from_secs(30);
-/// How long a relay may take to end after it was asked to.
-const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
 /// How to start a relay.
 #[derive(Clone, Debug)]
@@ -138,25 +136,8 @@ impl RelayProcess {
     /// # Errors
     /// When it does not end by itself.
     pub async fn stop(mut self) -> Result<RelayOptions, WorldError> {
-        #[cfg(unix)]
-        if let Some(pid) = self.child.id() {
-            let asked = Command::new("kill").arg(pid.to_string()).status().await;
-            asked.map_err(WorldError::io("asking the relay to end"))?;
-        }
-        #[cfg(not(unix))]
-        self.child
-            .start_kill()
-            .map_err(WorldError::io("ending the relay"))?;
-        match timeout(STOP_DEADLINE, self.child.wait()).await {
-            Ok(Ok(_)) => Ok(self.options.clone()),
-            Ok(Err(source)) => Err(WorldError::Io {
-                what: "the relay's end".into(),
-                source,
-            }),
-            Err(_) => Err(WorldError::Unexpected(
-                "the relay did not end when asked to".into(),
-            )),
-        }
+        end(&mut self.child, "relay").await?;
+        Ok(self.options.clone())
     }
 }
 

@@ -65,11 +65,11 @@ impl Link {
 pub(crate) struct Unsupported(String);
 
 impl Unsupported {
-    /// Says so past the test harness, which hides what tests that pass print. With `CI` set, and as root on Linux, where it must
-    /// work, it is a failure.
+    /// Says so past the test harness, which hides what tests that pass print. In CI on Linux, where it must work, it is a
+    /// failure, whoever runs it.
     pub(crate) fn tell(&self, test: &str) {
-        let must = std::env::var_os("CI").is_some() && cfg!(target_os = "linux") && is_root();
-        assert!(!must, "{test} must run in CI as root: {}", self.0);
+        let must = std::env::var_os("CI").is_some() && cfg!(target_os = "linux");
+        assert!(!must, "{test} must run in CI: {}", self.0);
         let line = format!("\nunsupported: {test}: {}\n", self.0);
         let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
     }
