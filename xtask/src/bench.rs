@@ -4,7 +4,10 @@
 
 use std::path::PathBuf;
 
-use crate::process::{Outcome, cargo, run as run_command};
+use crate::{
+    bindings,
+    process::{Outcome, cargo, run as run_command},
+};
 
 /// What is measured, and how it is told.
 #[derive(clap::Args, Clone, Debug)]
@@ -29,6 +32,9 @@ pub(crate) struct Options {
 /// # Errors
 /// When something does not build or a figure cannot be measured. A missed target is no error.
 pub(crate) fn run(options: &Options) -> Outcome {
+    if options.names.is_empty() || options.names.iter().any(|name| name == "library") {
+        bindings::build(true)?;
+    }
     let build = [
         "build",
         "--release",

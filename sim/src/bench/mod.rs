@@ -45,6 +45,9 @@ struct Args {
     /// Where daemons keep their state meanwhile; its disk is the one measured. Default: beside this program.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// What the programs of other languages measured, a file for each. Default: nothing did.
+    #[arg(long, value_name = "DIR")]
+    bindings: Option<PathBuf>,
     /// Which figures; default: all.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
@@ -64,6 +67,7 @@ struct Args {
 struct Bench {
     quick: bool,
     dir: PathBuf,
+    bindings: Option<PathBuf>,
 }
 
 impl Bench {
@@ -116,6 +120,7 @@ fn run(args: &Args) -> Outcome<()> {
     let bench = Arc::new(Bench {
         quick: args.quick,
         dir: folder.path().to_owned(),
+        bindings: args.bindings.clone(),
     });
     let mut report = Report::begin(args.json, args.quick);
     for figure in FIGURES {

@@ -107,7 +107,7 @@ pub(crate) fn check_api() -> Outcome {
 pub(crate) fn build(release: bool) -> Outcome<PathBuf> {
     let mut build = cargo(["build", "--locked", "--package=bowline-ffi", "--lib"]);
     if release {
-        build.args(["--release", "--config", "profile.release.strip=true"]);
+        build.arg("--release");
     }
     run_command(&mut build)?;
     Ok(library(release))

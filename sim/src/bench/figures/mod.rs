@@ -1,8 +1,10 @@
 //! Every figure, in the order in which it is measured.
 
 mod attach;
+mod bindings;
 mod events;
 mod intents;
+mod library;
 #[cfg(unix)]
 mod local;
 #[cfg(unix)]
@@ -72,6 +74,26 @@ pub(super) const FIGURES: &[Figure] = &[
         name: "views",
         title: "what a UI waits for: first snapshot, an intent's call, a timeline's next item",
         measure: |bench| Box::pin(async move { views::measure(&bench).await }),
+    },
+    Figure {
+        name: "library",
+        title: "size of the native library in apps",
+        measure: |bench| Box::pin(async move { library::measure(&bench) }),
+    },
+    Figure {
+        name: "swift",
+        title: "the library as Swift sees it",
+        measure: |bench| Box::pin(async move { bindings::measure(&bench, "swift") }),
+    },
+    Figure {
+        name: "kotlin",
+        title: "the library as Kotlin sees it",
+        measure: |bench| Box::pin(async move { bindings::measure(&bench, "kotlin") }),
+    },
+    Figure {
+        name: "typescript",
+        title: "the library as TypeScript sees it, in Node",
+        measure: |bench| Box::pin(async move { bindings::measure(&bench, "typescript") }),
     },
     #[cfg(unix)]
     Figure {
