@@ -1,6 +1,9 @@
-//! The Kotlin bindings: their tests, by Maven on the JVM, against the real daemon and relay.
+//! The Kotlin bindings: their tests, by Maven on the JVM, against the real daemon and relay; and what they cost there.
 
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use crate::{
     bindings::{self, Language},
@@ -19,8 +22,7 @@ pub(crate) fn test() -> Outcome<Done> {
         return process::missing(missing);
     }
     prepare()?;
-    let mut maven = maven()?;
-    run_command(maven.arg("test"))?;
+    run_command(maven(false)?.arg("test"))?;
     Ok(Done::Whole)
 }
 
@@ -37,10 +39,44 @@ pub(crate) fn look() -> Result<(), String> {
     Ok(())
 }
 
+/// Measures what the bindings cost on the JVM, over a library built for release: one JSON object a line, as
+/// `dev.bowline.bench` prints them.
+///
+/// # Errors
+/// When something is missing, does not compile, or cannot be measured.
+#[allow(dead_code, reason = "for `cargo xtask bench bindings`")]
+pub(crate) fn bench(quick: bool) -> Outcome<Vec<String>> {
+    look()?;
+    let library = bindings::build(true)?;
+    bindings::generate(Language::Kotlin, &library)?;
+    extract_guide()?;
+    let mut maven = maven(true)?;
+    maven.args(["test-compile", "exec:exec"]);
+    if quick {
+        maven.arg("-Dbowline.bench=--quick");
+    }
+    let shown = process::show(&maven);
+    let output = maven
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("`{shown}` could not be started: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        return Err(format!("`{shown}` ended with {}: {said}", output.status));
+    }
+    // Maven has something to say now and then as well.
+    let lines: Vec<_> = said.lines().filter(|line| line.starts_with('{')).collect();
+    Ok(lines.into_iter().map(str::to_owned).collect())
+}
+
 /// The generated code, the guide's program, and the programs that the tests start.
 fn prepare() -> Outcome {
     bindings::programs()?;
     bindings::for_tests(Language::Kotlin)?;
+    extract_guide()
+}
+
+fn extract_guide() -> Outcome {
     guide::extract("docs/kotlin.md", "kotlin", &guide_folder().join("Guide.kt"))
 }
 
@@ -48,12 +84,12 @@ fn guide_folder() -> PathBuf {
     target_dir().join("kotlin-guide")
 }
 
-/// Maven for our project, with what it must be told.
+/// Maven for our project, with what it must be told: among it where the library is, the one for release or the other.
 ///
 /// # Errors
 /// When the folders have no names.
-pub(crate) fn maven() -> Outcome<Command> {
-    let native = bindings::library(false);
+pub(crate) fn maven(release: bool) -> Outcome<Command> {
+    let native = bindings::library(release);
     let native = native.parent().ok_or("the library is in no folder")?;
     let mut maven = Command::new(program());
     maven

@@ -48,7 +48,7 @@ pub(crate) fn jvm() -> Outcome<Done> {
         .join(folder);
     let _ = fs::remove_dir_all(&classes);
     copy(&library, &classes.join(bindings::library_name()))?;
-    let mut maven = kotlin::maven()?;
+    let mut maven = kotlin::maven(true)?;
     run_command(maven.args(["-DskipTests", "-Dmaven.test.skip=true", "package"]))?;
     let jar = format!(
         "bindings/kotlin/target/bowline-{}.jar",
