@@ -38,6 +38,8 @@ let package = Package(
         .target(name: "BowlineKit", dependencies: ["BowlineFFI"]),
         // Another process, for tests of what concerns a whole process.
         .executableTarget(name: "bowline-test-app", dependencies: ["BowlineKit", "BowlineFFI"]),
+        // What the boundary costs: `cargo xtask bench bindings`.
+        .executableTarget(name: "bowline-bench-app", dependencies: ["BowlineKit", "BowlineFFI"]),
         .testTarget(name: "BowlineKitTests", dependencies: ["BowlineKit", "BowlineFFI"]),
     ] + guide,
     swiftLanguageModes: [.v6]

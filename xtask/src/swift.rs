@@ -1,15 +1,39 @@
-//! The Swift bindings: their tests, by the package manager, against the real daemon and relay.
+//! The Swift bindings: their tests, by the package manager, against the real daemon and relay, and what they cost.
 
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+};
 
 use crate::{
     bindings::{self, Language},
     guide,
     memory::target_dir,
-    process::{self, Done, Outcome, run as run_command},
+    process::{self, Done, Outcome, run as run_command, show},
     swift_root::{Toolchain, toolchain},
     tree,
 };
+
+/// The program that measures, in the package.
+const BENCH: &str = "bowline-bench-app";
+
+/// How something is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Build {
+    /// For tests.
+    Debug,
+    /// Optimised, with the library that is shipped.
+    Release,
+}
+
+impl Build {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Release => "release",
+        }
+    }
+}
 
 /// Generates, compiles and tests.
 ///
@@ -25,18 +49,63 @@ pub(crate) fn test() -> Outcome<Done> {
     let program = package().join("generated/Guide/main.swift");
     guide::extract("docs/swift.md", "swift", &program)?;
     // Swift Testing: there are no tests of the older kind.
-    swift(&toolchain, &["test", "--disable-xctest"])?;
+    swift(&toolchain, Build::Debug, &["test", "--disable-xctest"])?;
     Ok(Done::Whole)
+}
+
+/// Measures what the boundary costs from Swift, with the library as it is shipped: one JSON object a line, each with a
+/// `figure` and its samples in microseconds.
+///
+/// # Errors
+/// When something does not build or cannot be measured, and when there is no Swift.
+#[allow(dead_code, reason = "for `cargo xtask bench bindings`")]
+pub(crate) fn bench(quick: bool) -> Outcome<Vec<String>> {
+    let toolchain = toolchain()??;
+    // The code is generated from the other one: this one is stripped of what describes its surface.
+    bindings::for_tests(Language::Swift)?;
+    bindings::build(true)?;
+    swift(&toolchain, Build::Release, &["build", "--product", BENCH])?;
+    let program = scratch().join("release").join(BENCH);
+    let mut measure = command(&toolchain, Build::Release, &program.to_string_lossy())?;
+    if quick {
+        measure.arg("--quick");
+    }
+    let output = measure
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("{BENCH} could not be started: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("`{}` ended with {}", show(&measure), output.status));
+    }
+    let text = String::from_utf8(output.stdout).map_err(|error| format!("{BENCH}: {error}"))?;
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 /// Runs a command of the package manager on our package.
 ///
 /// # Errors
 /// When it fails.
-pub(crate) fn swift(toolchain: &Toolchain, arguments: &[&str]) -> Outcome {
-    let library = bindings::library(false);
+pub(crate) fn swift(toolchain: &Toolchain, build: Build, arguments: &[&str]) -> Outcome {
+    let mut command = command(toolchain, build, "swift")?;
+    let (verb, rest) = arguments.split_first().ok_or("no command")?;
+    command
+        .arg(verb)
+        .arg("--package-path")
+        .arg(package())
+        .arg("--scratch-path")
+        .arg(scratch())
+        .args(["--configuration", build.name()])
+        // A namespace of our own is sandbox enough, and theirs does not work in it.
+        .arg("--disable-sandbox")
+        .args(rest);
+    run_command(&mut command)
+}
+
+/// A program of the toolchain's system, which finds the library and what the tests start.
+fn command(toolchain: &Toolchain, build: Build, program: &str) -> Outcome<Command> {
+    let library = bindings::library(build == Build::Release);
     let library = library.parent().ok_or("the library is in no folder")?;
-    let (library, built) = (library.to_string_lossy(), scratch().join("debug"));
+    let (library, built) = (library.to_string_lossy(), scratch().join(build.name()));
     let built = built.to_string_lossy();
     let mut variables = vec![
         ("BOWLINE_LIBRARY_DIR", &*library),
@@ -48,18 +117,7 @@ pub(crate) fn swift(toolchain: &Toolchain, arguments: &[&str]) -> Outcome {
     if std::env::var_os("CI").is_some() {
         variables.push(("CI", "true"));
     }
-    let mut command = toolchain.command("swift", &variables)?;
-    let (verb, rest) = arguments.split_first().ok_or("no command")?;
-    command
-        .arg(verb)
-        .arg("--package-path")
-        .arg(package())
-        .arg("--scratch-path")
-        .arg(scratch())
-        // A namespace of our own is sandbox enough, and theirs does not work in it.
-        .arg("--disable-sandbox")
-        .args(rest);
-    run_command(&mut command)
+    toolchain.command(program, &variables)
 }
 
 /// Our package.

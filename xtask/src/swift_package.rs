@@ -22,8 +22,8 @@ const SLICES: [&[&str]; 3] = [
 /// # Errors
 /// When something does not build.
 pub(crate) fn xcframework() -> Outcome<Done> {
-    let library = bindings::build(false)?;
-    bindings::generate(Language::Swift, &library)?;
+    bindings::for_tests(Language::Swift)?;
+    bindings::build(true)?;
     if !exists("xcodebuild") {
         let why =
             "no framework: it takes a Mac with Xcode; run `cargo xtask package xcframework` there"
@@ -32,13 +32,8 @@ pub(crate) fn xcframework() -> Outcome<Done> {
             Ok(toolchain) => {
                 swift::swift(
                     &toolchain,
-                    &[
-                        "build",
-                        "--configuration",
-                        "release",
-                        "--product",
-                        "BowlineKit",
-                    ],
+                    swift::Build::Release,
+                    &["build", "--product", "BowlineKit"],
                 )?;
                 println!("the package compiles for this system, optimised");
                 Ok(Done::Skipped(why))
