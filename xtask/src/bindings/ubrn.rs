@@ -35,7 +35,8 @@ pub(super) fn node(library: &Path, config: &Path, out: &Path) -> Outcome {
         "@bowline/runtime",
         "--lib-node-triple",
     ]);
-    configured(config, || run_command(command.arg(library)))
+    configured(config, || run_command(command.arg(library)))?;
+    part_enums(out)
 }
 
 /// TypeScript and C++ for React Native.
@@ -45,7 +46,50 @@ pub(super) fn node(library: &Path, config: &Path, out: &Path) -> Outcome {
 pub(super) fn react_native(library: &Path, config: &Path, ts: &Path, cpp: &Path) -> Outcome {
     let mut command = generator("jsi")?;
     command.arg("--ts-dir").arg(ts).arg("--cpp-dir").arg(cpp);
-    configured(config, || run_command(command.arg(library)))
+    configured(config, || run_command(command.arg(library)))?;
+    part_enums(ts)
+}
+
+/// Moves the enums into a module of their own, which loads nothing native: code that shows values needs their names also where the
+/// library is not, behind a bridge.
+fn part_enums(folder: &Path) -> Outcome {
+    let path = folder.join("bowline.ts");
+    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let (rest, enums) = parted(&text);
+    write(&folder.join("enums.ts"), &enums)?;
+    write(&path, &rest)
+}
+
+/// A generated module without its enums, which it takes from the other one.
+fn parted(text: &str) -> (String, String) {
+    let (mut rest, mut enums) = (String::new(), String::new());
+    let mut names = Vec::new();
+    let mut comment = String::new();
+    let mut inside = false;
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix("export enum ") {
+            names.push(name.trim_end_matches(['{', ' ']));
+            enums.push_str(&std::mem::take(&mut comment));
+            inside = true;
+        } else if !inside
+            && (line.starts_with("/**") || !comment.is_empty() && line.starts_with(" *"))
+        {
+            comment.push_str(line);
+            comment.push('\n');
+            continue;
+        }
+        rest.push_str(&std::mem::take(&mut comment));
+        let to = if inside { &mut enums } else { &mut rest };
+        to.push_str(line);
+        to.push('\n');
+        inside &= line != "}";
+    }
+    rest.push_str(&comment);
+    let names = names.join(", ");
+    rest.push_str(&format!(
+        "import {{ {names} }} from \"./enums\";\nexport {{ {names} }};\n"
+    ));
+    (rest, enums)
 }
 
 fn generator(target: &str) -> Outcome<Command> {
@@ -154,4 +198,23 @@ fn build(work: &Path, archive: &Path) -> Outcome<PathBuf> {
     run_command(&mut build)?;
     let name = format!("{PACKAGE}{}", env::consts::EXE_SUFFIX);
     Ok(work.join("target/debug").join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn enums_move_out_with_their_comments_and_nothing_else_does() {
+        let text = "/**\n * A.\n */\nexport enum A {\n    /**\n     * One.\n     */\n    One\n}\n/** B. */\nconst b = A.One;\n";
+        let (rest, enums) = parted(text);
+        assert_eq!(
+            enums,
+            "/**\n * A.\n */\nexport enum A {\n    /**\n     * One.\n     */\n    One\n}\n"
+        );
+        assert_eq!(
+            rest,
+            "/** B. */\nconst b = A.One;\nimport { A } from \"./enums\";\nexport { A };\n"
+        );
+    }
 }

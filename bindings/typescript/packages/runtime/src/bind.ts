@@ -1,8 +1,8 @@
 /** The library in this process as a {@link Backend}: the generated code of Node and that of React Native have one shape. */
-import type * as Generated from "./generated/bowline.js";
-import type { Backend, Intent, PlatformSignal, Target } from "./client.js";
-import { type AdviceName, BowlineError, type ErrorKind } from "./errors.js";
-import type { Source } from "./store.js";
+import type * as Generated from "./generated/bowline.ts";
+import type { Backend, Intent, PlatformSignal, Target } from "./client.ts";
+import { type AdviceName, asBowlineError, BowlineError, type ErrorKind } from "./errors.ts";
+import type { Source } from "./store.ts";
 
 /** The generated module. */
 export type Native = typeof Generated;
@@ -16,26 +16,28 @@ export function translated<T>(native: Native, call: () => T): T {
   }
 }
 
-/** {@link translated} for promises. */
+/** {@link translated} for promises. Whoever waits for one keeps the process. */
 export async function translatedAsync<T>(native: Native, call: () => Promise<T>): Promise<T> {
+  const release = hold();
   try {
     return await call();
   } catch (error) {
     throw translate(native, error);
+  } finally {
+    release();
   }
 }
 
-function translate(native: Native, error: unknown): unknown {
-  if (error instanceof BowlineError) return error;
+function translate(native: Native, error: unknown): BowlineError {
   if (native.BowlineError.instanceOf(error)) {
     const { detail, advice, reason } = error.inner;
     const reasonName = reason === undefined ? undefined : native.Reason[reason];
     return new BowlineError(error.tag as ErrorKind, detail, native.Advice[advice] as AdviceName, reasonName);
   }
-  return new BowlineError("Internal", String(error), "Report", undefined, { cause: error });
+  return asBowlineError(error);
 }
 
-/** Holds the event loop while something is subscribed: the library's own threads do not. */
+/** Holds the event loop while something is subscribed or waited for: the library's own threads do not. */
 const beats = { count: 0, timer: undefined as ReturnType<typeof setInterval> | undefined };
 
 function hold(): () => void {
@@ -48,35 +50,58 @@ function hold(): () => void {
   };
 }
 
-/** A source of one kind of update. `onUpdate` is not called any more once the source was ended. */
+/** What a subscription that ended by itself says to its store. */
+function endOf(reason: keyof typeof Generated.EndReason): BowlineError {
+  switch (reason) {
+    case "HostGone":
+      return new BowlineError("UnknownHost", "the host was forgotten", "Nothing");
+    case "UnknownCreation":
+      return new BowlineError("Closed", "nothing is known of that creation", "Nothing");
+    case "TooMany":
+      return new BowlineError("TooMany", "the host has its most screens open", "TryAgain");
+    case "Busy":
+      return new BowlineError("TooMany", "the host has more to do than it takes", "TryAgain");
+    case "ListenerFailed":
+      return new BowlineError("Internal", "updates could not be taken", "TryAgain");
+    case "Cancelled":
+    case "RuntimeClosed":
+      return new BowlineError("Closed", "the library was shut down", "Nothing");
+  }
+}
+
+/**
+ * A source of one kind of update. `onUpdate` is not called any more once the source was ended.
+ *
+ * @param holds - Whether the process stays for it.
+ */
 export function sourceOf<U>(
   native: Native,
   subscribe: (onUpdate: (update: U) => void) => Generated.SubscriptionLike,
+  holds = true,
 ): Source<U> {
   return (onUpdate, onEnd) => {
     let live = true;
-    const release = hold();
-    let subscription: Generated.SubscriptionLike;
-    try {
-      subscription = translated(native, () => subscribe((update) => {
-        if (live) onUpdate(update);
-      }));
-    } catch (error) {
+    let there = true;
+    const subscription = translated(native, () => subscribe((update) => {
+      if (live) onUpdate(update);
+    }));
+    const release = holds ? hold() : () => {};
+    const ended = (failure: BowlineError) => {
       release();
-      throw error;
-    }
+      // The handle is let go here and not by the garbage collector: a screen is opened and closed many times.
+      there = false;
+      (subscription as Generated.Subscription).uniffiDestroy();
+      if (!live) return;
+      live = false;
+      onEnd(failure);
+    };
     void subscription.ended().then(
-      (reason) => {
-        release();
-        // The handle is let go here and not by the garbage collector: a screen is opened and closed many times.
-        (subscription as Generated.Subscription).uniffiDestroy();
-        if (live) onEnd(native.EndReason[reason]);
-      },
-      () => release(),
+      (reason) => ended(endOf(native.EndReason[reason] as keyof typeof Generated.EndReason)),
+      (error: unknown) => ended(translate(native, error)),
     );
     return () => {
       live = false;
-      subscription.cancel();
+      if (there) subscription.cancel();
     };
   };
 }
@@ -122,25 +147,27 @@ function eventOf(native: Native, signal: PlatformSignal): Generated.PlatformEven
   }
 }
 
-/** A runtime of the library as a backend. */
-export function backendOf(native: Native, runtime: Generated.BowlineRuntimeLike): Backend {
-  const now = async <T>(call: () => T): Promise<T> => translated(native, call);
-  const later = <T>(call: () => Promise<T>): Promise<T> => translatedAsync(native, call);
+/** A runtime of the library as a backend; the function gives it, or throws when it is no more. */
+export function nativeBackend(native: Native, runtime: () => Generated.BowlineRuntimeLike): Backend {
+  const now = async <T>(call: (runtime: Generated.BowlineRuntimeLike) => T): Promise<T> =>
+    translated(native, () => call(runtime()));
+  const later = <T>(call: (runtime: Generated.BowlineRuntimeLike) => Promise<T>): Promise<T> =>
+    translatedAsync(native, async () => call(runtime()));
   return {
-    hosts: sourceOf(native, (onUpdate) => runtime.subscribeHosts({ onHosts: onUpdate })),
-    directory: sourceOf(native, (onUpdate) => runtime.subscribeDirectory({ onDirectory: onUpdate })),
+    hosts: sourceOf(native, (onUpdate) => runtime().subscribeHosts({ onHosts: onUpdate })),
+    directory: sourceOf(native, (onUpdate) => runtime().subscribeDirectory({ onDirectory: onUpdate })),
     screen: (serverId, target) =>
       sourceOf(native, (onUpdate) =>
-        runtime.subscribeScreen(serverId, targetOf(native, target), { onScreen: onUpdate }),
+        runtime().subscribeScreen(serverId, targetOf(native, target), { onScreen: onUpdate }),
       ),
-    pair: (offer) => later(() => runtime.pair(offer)),
-    forgetHost: (serverId) => later(() => runtime.forgetHost(serverId)),
-    send: (serverId, intent) => now(() => runtime.send(serverId, intentOf(native, intent))),
-    providers: (serverId) => later(() => runtime.providers(serverId)),
-    loadOlder: (serverId, agentId) => now(() => runtime.loadOlder(serverId, agentId)),
-    dismiss: (serverId, intentId) => now(() => runtime.dismiss(serverId, intentId)),
-    refresh: () => now(() => runtime.refresh()),
-    selectPath: (serverId, path) => now(() => runtime.selectPath(serverId, path)),
-    signal: (signal) => now(() => runtime.platformEvent(eventOf(native, signal))),
+    pair: (offer) => later((runtime) => runtime.pair(offer)),
+    forgetHost: (serverId) => later((runtime) => runtime.forgetHost(serverId)),
+    send: (serverId, intent) => now((runtime) => runtime.send(serverId, intentOf(native, intent))),
+    providers: (serverId) => later((runtime) => runtime.providers(serverId)),
+    loadOlder: (serverId, agentId) => now((runtime) => runtime.loadOlder(serverId, agentId)),
+    dismiss: (serverId, intentId) => now((runtime) => runtime.dismiss(serverId, intentId)),
+    refresh: () => now((runtime) => runtime.refresh()),
+    selectPath: (serverId, path) => now((runtime) => runtime.selectPath(serverId, path)),
+    signal: (signal) => now((runtime) => runtime.platformEvent(eventOf(native, signal))),
   };
 }

@@ -6,9 +6,9 @@ import type {
   Probe,
   ProviderInfo,
   ScreenUpdate,
-} from "./generated/bowline.js";
-import { BowlineError } from "./errors.js";
-import { createStore, type Source, type Store } from "./store.js";
+} from "./generated/bowline.ts";
+import { disposed } from "./errors.ts";
+import { createStore, type OwnedStore, type Source, type Store } from "./store.ts";
 import {
   type DirectoryView,
   type HostsView,
@@ -19,7 +19,7 @@ import {
   nextHosts,
   nextScreen,
   noScreen,
-} from "./views.js";
+} from "./views.ts";
 
 /** Something to be done, once. */
 export type Intent =
@@ -61,6 +61,17 @@ export function targetKey(serverId: string, target: Target): string {
   return "agentId" in target ? `${serverId} agent ${target.agentId}` : `${serverId} intent ${target.intentId}`;
 }
 
+/** @internal What serves a client: for the rest of this package, and not for views. */
+export let backendOf: (client: BowlineClient) => Backend;
+
+/** @internal Tells the library what the platform has to say. For observers, and not for views (INV-7). */
+export function tell(client: BowlineClient, signal: PlatformSignal): void {
+  // It is told of what happened; nobody waits for it, and after the end nobody minds.
+  void backendOf(client)
+    .signal(signal)
+    .catch(() => {});
+}
+
 /** Stores and intents. There is no connect and no disconnect: the library sees to that (INV-7). */
 export class BowlineClient {
   /** All hosts, their connections and errors. */
@@ -69,9 +80,14 @@ export class BowlineClient {
   readonly directory: Store<DirectoryView>;
 
   readonly #backend: Backend;
-  readonly #screens = new Map<string, Store<ScreenView> & { dispose(): void }>();
-  readonly #own: { dispose(): void }[];
+  /** Of every screen that somebody holds or is subscribed to. One that was only looked at, as on a server, is forgotten. */
+  readonly #screens = new Map<string, WeakRef<OwnedStore<ScreenView>>>();
+  readonly #own: readonly OwnedStore<unknown>[];
   #disposed = false;
+
+  static {
+    backendOf = (client) => client.#backend;
+  }
 
   constructor(backend: Backend) {
     this.#backend = backend;
@@ -82,26 +98,19 @@ export class BowlineClient {
     this.#own = [hosts, directory];
   }
 
-  /** @internal What serves this client; for bridges. */
-  static backendOf(client: BowlineClient): Backend {
-    return client.#backend;
-  }
-
-  /** One agent's screen, its timeline included. The same store for the same target while it is in use. */
+  /** One agent's screen, its timeline included. The same store for the same target, for as long as somebody holds it or is subscribed. */
   screen(serverId: string, target: Target): Store<ScreenView> {
-    this.#live();
     const key = targetKey(serverId, target);
-    const open = this.#screens.get(key);
+    const open = this.#screens.get(key)?.deref();
     if (open) return open;
+    for (const [key, screen] of this.#screens) if (!screen.deref()) this.#screens.delete(key);
     const store = createStore<ScreenView, ScreenUpdate>({
-      initial: noScreen(serverId, "agentId" in target ? target.agentId : undefined),
+      initial: noScreen(serverId, target),
       source: this.#backend.screen(serverId, target),
       next: nextScreen,
-      onIdle: () => {
-        if (this.#screens.get(key) === store) this.#screens.delete(key);
-      },
     });
-    this.#screens.set(key, store);
+    if (this.#disposed) store.dispose();
+    else this.#screens.set(key, new WeakRef(store));
     return store;
   }
 
@@ -145,24 +154,16 @@ export class BowlineClient {
     return this.#call((backend) => backend.selectPath(serverId, path));
   }
 
-  /** @internal For the observers of this package. */
-  signal(signal: PlatformSignal): void {
-    if (!this.#disposed) void this.#backend.signal(signal).catch(() => {});
-  }
-
   /** Ends every subscription. */
   protected disposeStores(): void {
     this.#disposed = true;
-    for (const store of [...this.#own, ...this.#screens.values()]) store.dispose();
+    for (const store of this.#own) store.dispose();
+    for (const screen of this.#screens.values()) screen.deref()?.dispose();
     this.#screens.clear();
   }
 
-  #live(): void {
-    if (this.#disposed) throw new BowlineError("Disposed", "this client was closed", "Nothing");
-  }
-
   async #call<T>(call: (backend: Backend) => Promise<T>): Promise<T> {
-    this.#live();
+    if (this.#disposed) throw disposed();
     return call(this.#backend);
   }
 }

@@ -47,6 +47,17 @@ export class BowlineError extends Error {
   }
 }
 
+/** What every call says after the end. */
+export function disposed(): BowlineError {
+  return new BowlineError("Disposed", "this client was closed", "Nothing");
+}
+
+/** Anything that was thrown, as an error of this library. */
+export function asBowlineError(error: unknown): BowlineError {
+  if (error instanceof BowlineError) return error;
+  return new BowlineError("Internal", String(error), "Report", undefined, { cause: error });
+}
+
 /** The error as it crosses a bridge. */
 export interface PlainError {
   kind: ErrorKind;
@@ -57,11 +68,8 @@ export interface PlainError {
 
 /** For a bridge. */
 export function toPlain(error: unknown): PlainError {
-  if (error instanceof BowlineError) {
-    const { kind, message, advice, reason } = error;
-    return { kind, message, advice, reason };
-  }
-  return { kind: "Internal", message: String(error), advice: "Report" };
+  const { kind, message, advice, reason } = asBowlineError(error);
+  return { kind, message, advice, reason };
 }
 
 /** From a bridge. */

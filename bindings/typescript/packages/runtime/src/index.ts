@@ -8,57 +8,19 @@
  *
  * @packageDocumentation
  */
-import * as generated from "./generated/bowline.js";
-import { EXPECTED_ABI_ID } from "./generated/abi.js";
-import { BowlineClient } from "./client.js";
-import { BowlineError } from "./errors.js";
-import { Bowline, checkAbi, type LogLevelName, type OpenOptions, subscribeLogs as subscribe } from "./open.js";
-import { type Port, serve } from "./bridge.js";
+import * as generated from "./generated/bowline.ts";
+import { EXPECTED_ABI_ID } from "./generated/abi.ts";
+import { backendOf, type BowlineClient } from "./client.ts";
+import { BowlineError } from "./errors.ts";
+import { Bowline, checkAbi, type LogLevelName, type OpenOptions, subscribeLogs as subscribe } from "./open.ts";
+import { type Port, serve } from "./ports.ts";
+import { rehearsalClient } from "./rehearse.ts";
 
-export { BowlineClient, type Intent, type PlatformSignal, type Target } from "./client.js";
-export { type AdviceName, BowlineError, type ErrorKind } from "./errors.js";
-export { ItemList } from "./list.js";
-export { observeElectron, observeReactNative, observeWindow } from "./observers.js";
-export { Bowline, type KeyStore, type LogLevelName, type OpenOptions } from "./open.js";
-export type { Port } from "./bridge.js";
-export { type Store, waitFor } from "./store.js";
-export type { DirectoryView, HostsView, ScreenView, TimelineView } from "./views.js";
-export {
-  AgentStatus,
-  Connectivity,
-  Creation,
-  DirectoryState,
-  HostState,
-  ItemKind,
-  LogLevel,
-  OutcomeKind,
-  OutputStream,
-  Path,
-  Rehearsal,
-  Toast,
-  TurnStatus,
-} from "./generated/bowline.js";
-export type {
-  AgentSummary,
-  DirectoryRow,
-  ErrorIndicator,
-  ErrorInfo,
-  FailedAgent,
-  FailedMessage,
-  HostDirectory,
-  HostInfo,
-  HostSnapshot,
-  IntentOutcome,
-  LoadFailure,
-  LogBatch,
-  LogRecord,
-  Older,
-  PendingAgent,
-  PendingMessage,
-  Probe,
-  ProviderInfo,
-  TimelineItem,
-} from "./generated/bowline.js";
+export { observeElectron } from "./observers.ts";
+export { Bowline, type KeyStore, type LogLevelName, type OpenOptions } from "./open.ts";
+export * from "./shared.ts";
+export { Rehearsal } from "./generated/bowline.ts";
+export type { LogBatch, LogRecord } from "./generated/bowline.ts";
 
 let loaded = false;
 
@@ -88,7 +50,13 @@ export function subscribeLogs(level: LogLevelName, onLog: (batch: generated.LogB
   return subscribe(generated, level, onLog);
 }
 
+/** A client that shows what a rehearsal does, for previews of views and for tests. */
+export function rehearse(rehearsal: generated.Rehearsal): BowlineClient {
+  loadLibrary();
+  return rehearsalClient(generated, rehearsal);
+}
+
 /** Serves a port to a process that cannot load the library; `connectBridge` is its other side. */
 export function serveBridge(client: BowlineClient, port: Port): () => void {
-  return serve(BowlineClient.backendOf(client), port);
+  return serve(backendOf(client), port);
 }

@@ -4,7 +4,7 @@
  * error that can be caught.
  */
 import { createRequire } from "node:module";
-import { BowlineError } from "./errors.js";
+import { BowlineError } from "./errors.ts";
 
 /** A type of a foreign function, as the addon wants it described. */
 type Described = { readonly tag: string } & Record<string, unknown>;

@@ -1,6 +1,6 @@
 /** Observers of the platform: they tell the library what views must not (INV-7). Each ends with the returned function. */
-import type { BowlineClient } from "./client.js";
-import type { Bowline } from "./open.js";
+import { type BowlineClient, tell } from "./client.ts";
+import type { Bowline } from "./open.ts";
 
 /** Something that emits events in Node's way. */
 export interface Emitter {
@@ -22,14 +22,14 @@ export function observeElectron(
 ): () => void {
   const ends = [
     listen(app, {
-      "browser-window-focus": () => bowline.signal("foreground"),
-      "browser-window-blur": () => bowline.signal("background"),
+      "browser-window-focus": () => tell(bowline, "foreground"),
+      "browser-window-blur": () => tell(bowline, "background"),
     }),
     listen(powerMonitor, {
-      suspend: () => bowline.signal("background"),
+      suspend: () => tell(bowline, "background"),
       resume: () => {
-        bowline.signal("networkChanged");
-        bowline.signal("foreground");
+        tell(bowline, "networkChanged");
+        tell(bowline, "foreground");
       },
     }),
   ];
@@ -49,8 +49,8 @@ export interface WindowLike {
 
 /** Observes a window, for a renderer process: `observeWindow(client, window)`. */
 export function observeWindow(client: BowlineClient, window: WindowLike): () => void {
-  const visible = () => client.signal(window.document.visibilityState === "visible" ? "foreground" : "background");
-  const online = () => client.signal("networkChanged");
+  const visible = () => tell(client, window.document.visibilityState === "visible" ? "foreground" : "background");
+  const online = () => tell(client, "networkChanged");
   window.document.addEventListener("visibilitychange", visible);
   window.addEventListener("online", online);
   return () => {
@@ -75,13 +75,13 @@ export function observeReactNative(bowline: Bowline, { AppState, NetInfo }: Reac
   const state = AppState.addEventListener("change", (state) => {
     if (state === "active") {
       then(() => bowline.resume());
-      bowline.signal("foreground");
+      tell(bowline, "foreground");
     } else if (state === "background") {
-      bowline.signal("background");
+      tell(bowline, "background");
       then(() => bowline.pause());
     }
   });
-  const network = NetInfo?.addEventListener(() => bowline.signal("networkChanged"));
+  const network = NetInfo?.addEventListener(() => tell(bowline, "networkChanged"));
   return () => {
     state.remove();
     network?.();

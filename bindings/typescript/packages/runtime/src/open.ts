@@ -1,8 +1,8 @@
 /** A client with the library in this process, for Node, Electron's main process and React Native alike. */
-import type * as Generated from "./generated/bowline.js";
-import { backendOf, type Native, sourceOf, translated, translatedAsync } from "./bind.js";
-import { BowlineClient } from "./client.js";
-import { BowlineError } from "./errors.js";
+import type * as Generated from "./generated/bowline.ts";
+import { type Native, nativeBackend, sourceOf, translated, translatedAsync } from "./bind.ts";
+import { BowlineClient } from "./client.ts";
+import { BowlineError, disposed } from "./errors.ts";
 
 /** A place of the app's own for the identity of this install. Both throw when they cannot do it. */
 export interface KeyStore {
@@ -41,55 +41,59 @@ export function checkAbi(actual: string, expected: string): void {
 /** A client with the library in this process. */
 export class Bowline extends BowlineClient {
   readonly #native: Native;
-  readonly #runtime: Generated.BowlineRuntimeLike;
+  /** Nothing once it was closed. */
+  readonly #held: { runtime: Generated.BowlineRuntimeLike | undefined };
   #closed: Promise<void> | undefined;
 
   /** @internal See `openBowline`. */
   constructor(native: Native, options: OpenOptions) {
-    const runtime = translated(native, () => {
-      const { storageFolder, appName, appVersion, only, extraRoots = [], keyStore } = options;
-      const config = native.RuntimeConfig.new({
-        storageFolder,
-        appName,
-        appVersion,
-        extraRoots,
-        ...(only === undefined ? {} : { only }),
-      });
-      return keyStore
-        ? native.BowlineRuntime.withKeyStore(config, keyStore as Generated.KeyStore)
-        : new native.BowlineRuntime(config);
-    });
-    super(backendOf(native, runtime));
+    const { storageFolder, appName, appVersion, only, extraRoots = [], keyStore } = options;
+    const config = { storageFolder, appName, appVersion, only, extraRoots };
+    const held: { runtime: Generated.BowlineRuntimeLike | undefined } = {
+      runtime: translated(native, () =>
+        keyStore
+          ? native.BowlineRuntime.withKeyStore(config, keyStore as Generated.KeyStore)
+          : new native.BowlineRuntime(config),
+      ),
+    };
+    super(nativeBackend(native, () => alive(held)));
     this.#native = native;
-    this.#runtime = runtime;
+    this.#held = held;
   }
 
   /** The app is about to be suspended: files and locks are let go of. For observers. */
   pause(): Promise<void> {
-    return translatedAsync(this.#native, () => this.#runtime.pause());
+    return translatedAsync(this.#native, async () => alive(this.#held).pause());
   }
 
   /** The app runs again. For observers. */
   resume(): Promise<void> {
-    return translatedAsync(this.#native, () => this.#runtime.resume());
+    return translatedAsync(this.#native, async () => alive(this.#held).resume());
   }
 
-  /** Ends every subscription and every connection. Intents without an outcome are kept for the next start. */
+  /** Ends every subscription and every connection. Intents without an outcome are kept for the next start. Any number of times. */
   close(): Promise<void> {
     this.#closed ??= this.#close();
     return this.#closed;
   }
 
   async #close(): Promise<void> {
+    const runtime = alive(this.#held);
+    this.#held.runtime = undefined;
     this.disposeStores();
-    await translatedAsync(this.#native, () => this.#runtime.shutdown());
-    (this.#runtime as Generated.BowlineRuntime).uniffiDestroy();
+    await translatedAsync(this.#native, () => runtime.shutdown());
+    (runtime as Generated.BowlineRuntime).uniffiDestroy();
   }
 
   /** Ends it at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
+}
+
+function alive<T>({ runtime }: { runtime: T | undefined }): T {
+  if (runtime === undefined) throw disposed();
+  return runtime;
 }
 
 /** Hands the library's log to a function, in batches, until the function that is returned is called. */
@@ -106,6 +110,7 @@ export function subscribeLogs(
     debug: LogLevel.Debug,
     trace: LogLevel.Trace,
   };
-  const source = sourceOf<Generated.LogBatch>(native, (onUpdate) => native.subscribeLogs(levels[level], { onLog: onUpdate }));
+  // A log alone is no reason for a process to go on.
+  const source = sourceOf<Generated.LogBatch>(native, (onLog) => native.subscribeLogs(levels[level], { onLog }), false);
   return source(onLog, () => {});
 }

@@ -2,6 +2,7 @@
  * A store: the newest value of one subscription, for `useSyncExternalStore` and for anything else. It subscribes to the
  * library while somebody is subscribed to it, once however many those are.
  */
+import { asBowlineError, type BowlineError, disposed as disposedError } from "./errors.ts";
 
 /** A value that changes. */
 export interface Store<T> {
@@ -9,36 +10,85 @@ export interface Store<T> {
   readonly getSnapshot: () => T;
   /** The value for rendering on a server: nothing is known there. */
   readonly getServerSnapshot: () => T;
-  /** Calls back after every change, until the function that is returned is called. */
+  /**
+   * Calls back after every change, until the function that is returned is called. A callback that throws keeps nobody else
+   * from being called; after sixteen failures in a row it is let go.
+   */
   readonly subscribe: (onChange: () => void) => () => void;
 }
 
+/** What every store's value says of the store itself. */
+export interface Kept {
+  /** Why nothing new comes any more, for as long as that is so: the host was forgotten, the client was closed. */
+  readonly failure: BowlineError | undefined;
+}
+
 /** Where a store's updates come from: begins with the whole value, and ends when the returned function is called. */
-export type Source<U> = (onUpdate: (update: U) => void, onEnd: (reason: string) => void) => () => void;
+export type Source<U> = (onUpdate: (update: U) => void, onEnd: (error: BowlineError) => void) => () => void;
+
+/** A store, as the one holds it who made it. */
+export interface OwnedStore<T> extends Store<T> {
+  /** Ends it for good, and tells its subscribers so. */
+  dispose(): void;
+}
 
 /** How long a store nobody is subscribed to goes on: mounts that follow on unmounts find it running. */
 const LINGER_MS = 100;
 /** Pause before a source that ended by itself is begun again. */
 const AGAIN_MS = 500;
+/** A callback that fails so often in a row is let go, as the library does it with its listeners. */
+const MAX_FAILURES = 16;
 
 /** What a {@link Store} is made of. */
-export interface StoreOptions<T, U> {
+export interface StoreOptions<T extends Kept, U> {
   readonly initial: T;
   readonly source: Source<U>;
   /** The next value; nothing when the update does not fit, and the source is begun anew. */
   readonly next: (before: T, update: U) => T | undefined;
-  /** Called when the last subscriber is gone and the source has been ended. */
-  readonly onIdle?: () => void;
+}
+
+interface Listener {
+  readonly onChange: () => void;
+  failures: number;
+}
+
+interface Run {
+  end: () => void;
+  live: boolean;
+  /** Whoever finds stores by a weak reference finds this one for as long as it runs. */
+  readonly store: object;
+}
+
+/** Whether it is worth to try again without being told to. */
+function passes(failure: BowlineError): boolean {
+  return failure.advice === "TryAgain";
 }
 
 /** Makes a store. */
-export function createStore<T, U>({ initial, source, next, onIdle }: StoreOptions<T, U>): Store<T> & { dispose(): void } {
-  const listeners = new Set<() => void>();
+export function createStore<T extends Kept, U>({ initial, source, next }: StoreOptions<T, U>): OwnedStore<T> {
+  const listeners = new Set<Listener>();
   let value = initial;
-  let run: { end: () => void; live: boolean } | undefined;
+  let run: Run | undefined;
   let linger: ReturnType<typeof setTimeout> | undefined;
   let again: ReturnType<typeof setTimeout> | undefined;
   let disposed = false;
+
+  const tell = (listener: Listener) => {
+    try {
+      listener.onChange();
+      listener.failures = 0;
+    } catch (error) {
+      // Not handed on: the library would take it for a failure of all of them.
+      console.error("a callback of a Bowline store failed", error);
+      if (++listener.failures >= MAX_FAILURES) leave(listener);
+    }
+  };
+
+  const publish = (after: T) => {
+    if (after === value) return;
+    value = after;
+    for (const listener of [...listeners]) if (listeners.has(listener)) tell(listener);
+  };
 
   const stop = () => {
     clearTimeout(again);
@@ -51,80 +101,107 @@ export function createStore<T, U>({ initial, source, next, onIdle }: StoreOption
     }
   };
 
+  const fail = (failure: BowlineError) => {
+    stop();
+    if (passes(failure) && listeners.size > 0) again = setTimeout(start, AGAIN_MS);
+    publish(Object.freeze({ ...value, failure }));
+  };
+
   const start = () => {
-    if (disposed) return;
-    const mine = { end: () => {}, live: true };
+    clearTimeout(again);
+    if (disposed || run) return;
+    const mine: Run = { end: () => {}, live: true, store };
     run = mine;
-    mine.end = source(
-      (update) => {
-        if (!mine.live || disposed) return;
-        const after = next(value, update);
-        if (after === undefined) {
-          restart();
-        } else if (after !== value) {
-          value = after;
-          for (const listener of [...listeners]) listener();
-        }
-      },
-      () => {
-        if (!mine.live || disposed) return;
-        stop();
-        if (listeners.size > 0) again = setTimeout(start, AGAIN_MS);
-      },
-    );
+    try {
+      mine.end = source(
+        (update) => {
+          if (!mine.live) return;
+          const after = next(value, update);
+          if (after) {
+            publish(after);
+          } else {
+            stop();
+            start();
+          }
+        },
+        (failure) => {
+          if (mine.live) fail(failure);
+        },
+      );
+    } catch (error) {
+      if (mine.live) fail(asBowlineError(error));
+      return;
+    }
     // It may have ended before it was told how.
     if (!mine.live) mine.end();
   };
 
-  const restart = () => {
-    stop();
-    start();
+  const leave = (listener: Listener) => {
+    if (!listeners.delete(listener) || listeners.size > 0) return;
+    clearTimeout(linger);
+    linger = setTimeout(() => {
+      if (listeners.size === 0) stop();
+    }, LINGER_MS);
   };
 
-  return {
+  const store: OwnedStore<T> = {
     getSnapshot: () => value,
     getServerSnapshot: () => initial,
     subscribe(onChange) {
-      // A function of its own for each subscription: the same callback may be given twice.
-      const listener = () => onChange();
+      if (disposed) return () => {};
+      // One of its own for each subscription: the same callback may be given twice.
+      const listener = { onChange, failures: 0 };
       listeners.add(listener);
       clearTimeout(linger);
-      if (!run && listeners.size === 1) start();
-      return () => {
-        if (!listeners.delete(listener) || listeners.size > 0) return;
-        linger = setTimeout(() => {
-          if (listeners.size > 0) return;
-          stop();
-          onIdle?.();
-        }, LINGER_MS);
-      };
+      if (listeners.size === 1 && !run) {
+        // What ended the run before says nothing of this one.
+        if (value.failure) value = Object.freeze({ ...value, failure: undefined });
+        start();
+      }
+      return () => leave(listener);
     },
     dispose() {
+      if (disposed) return;
       disposed = true;
       clearTimeout(linger);
-      listeners.clear();
       stop();
+      publish(Object.freeze({ ...value, failure: disposedError() }));
+      listeners.clear();
     },
   };
+  return store;
 }
 
-/** Waits until a store's value is as wanted, subscribed to it meanwhile. An aborted signal ends the wait with its reason. */
-export function waitFor<T>(store: Store<T>, wanted: (value: T) => boolean, signal?: AbortSignal): Promise<T> {
+/**
+ * Waits until a store's value is as wanted, subscribed to it meanwhile. Rejects with the reason of an aborted signal, and with
+ * the store's failure when nothing new will come.
+ */
+export function waitFor<T extends Kept>(store: Store<T>, wanted: (value: T) => boolean, signal?: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
+    let done = false;
     let end = () => {};
+    const settle = (how: () => void) => {
+      done = true;
+      end();
+      signal?.removeEventListener("abort", look);
+      how();
+    };
     const look = () => {
-      const value = store.getSnapshot();
-      if (!wanted(value)) return;
-      end();
-      signal?.removeEventListener("abort", abort);
-      resolve(value);
+      if (done) return;
+      try {
+        const value = store.getSnapshot();
+        const { failure } = value;
+        if (signal?.aborted) settle(() => reject(signal.reason));
+        else if (wanted(value)) settle(() => resolve(value));
+        else if (failure && !passes(failure)) settle(() => reject(failure));
+      } catch (error) {
+        settle(() => reject(error));
+      }
     };
-    const abort = () => {
-      end();
-      reject(signal?.reason);
-    };
-    signal?.addEventListener("abort", abort, { once: true });
+    signal?.addEventListener("abort", look);
     end = store.subscribe(look);
-    look();
+    // It may have come to an end inside of `subscribe`.
+    if (done) end();
+    else look();
   });
 }

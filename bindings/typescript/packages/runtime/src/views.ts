@@ -15,11 +15,14 @@ import type {
   ScreenUpdate,
   TimelineItem,
   TimelineUpdate,
-} from "./generated/bowline.js";
-import { ItemList } from "./list.js";
+} from "./generated/bowline.ts";
+import { Connectivity, Creation } from "./generated/enums.ts";
+import type { Target } from "./client.ts";
+import { ItemList } from "./list.ts";
+import type { Kept } from "./store.ts";
 
 /** All hosts. */
-export interface HostsView {
+export interface HostsView extends Kept {
   /** Grows with every change. */
   readonly rev: number;
   /** Whether the library has spoken yet. */
@@ -29,7 +32,7 @@ export interface HostsView {
 }
 
 /** The agents of all hosts in one list. */
-export interface DirectoryView {
+export interface DirectoryView extends Kept {
   /** Grows with every change. */
   readonly rev: number;
   /** Whether the library has spoken yet. */
@@ -63,18 +66,19 @@ export interface TimelineView {
 }
 
 /** Everything an agent's screen shows. What to show is decided in the library (UX-1 … UX-4). */
-export interface ScreenView extends Omit<ScreenUpdate, "timeline"> {
+export interface ScreenView extends Kept, Readonly<Omit<ScreenUpdate, "timeline">> {
   /** Whether the library has spoken yet. */
   readonly ready: boolean;
   /** The timeline. */
   readonly timeline: TimelineView;
 }
 
-export const NO_HOSTS: HostsView = Object.freeze({ rev: 0, ready: false, hosts: Object.freeze([]) });
+export const NO_HOSTS: HostsView = Object.freeze({ rev: 0, ready: false, failure: undefined, hosts: Object.freeze([]) });
 
 export const NO_DIRECTORY: DirectoryView = Object.freeze({
   rev: 0,
   ready: false,
+  failure: undefined,
   loading: true,
   rows: Object.freeze([]),
   hosts: Object.freeze([]),
@@ -91,26 +95,30 @@ export const NO_TIMELINE: TimelineView = Object.freeze({
   error: undefined,
 });
 
-/** What a screen shows before anything is known: the overlay of a first open (UX-1). */
-export function noScreen(serverId: string, agentId?: string): ScreenView {
+/**
+ * A screen of which nothing is known, for the milliseconds until the library has spoken. It shows nothing: an overlay over what is
+ * loaded already, or over a creation, would be against UX-2 and UX-3.
+ */
+export function noScreen(serverId: string, target: Target): ScreenView {
   return Object.freeze({
     rev: 0,
     ready: false,
+    failure: undefined,
     serverId,
-    agentId,
+    agentId: "agentId" in target ? target.agentId : undefined,
     agent: undefined,
-    creation: 0,
+    creation: Creation.None,
     creating: undefined,
     creationFailed: undefined,
-    overlay: true,
+    overlay: false,
     toast: undefined,
     placeholder: false,
     errorIndicator: undefined,
     composerEnabled: false,
-    connectivity: 1,
+    connectivity: Connectivity.Connecting,
     connectionError: undefined,
     timeline: NO_TIMELINE,
-  }) as ScreenView;
+  });
 }
 
 /** Whether a revision is older than another; they wrap after four billion. */
@@ -126,7 +134,7 @@ export function nextHosts(before: HostsView, update: HostsSnapshot): HostsView {
     const old = known.get(host.serverId);
     return old && old.rev === host.rev ? old : Object.freeze(host);
   });
-  return Object.freeze({ rev: update.rev, ready: true, hosts: Object.freeze(hosts) });
+  return Object.freeze({ rev: update.rev, ready: true, failure: undefined, hosts: Object.freeze(hosts) });
 }
 
 /** The next view of the list; nothing when the update is for another one than this, which is then asked for anew. */
@@ -143,6 +151,7 @@ export function nextDirectory(before: DirectoryView, update: DirectoryUpdate): D
   return Object.freeze({
     rev: update.rev,
     ready: true,
+    failure: undefined,
     loading: update.loading,
     rows: unchanged ? before.rows : Object.freeze(ordered.filter((row) => row !== undefined)),
     hosts: Object.freeze(update.hosts),
@@ -199,5 +208,5 @@ export function nextScreen(before: ScreenView, update: ScreenUpdate): ScreenView
   // An update of the screen alone leaves the timeline the value that it is.
   const same = change.baseRev === change.rev && change.rev === before.timeline.rev && change.changes.length === 0;
   const timeline = same && !change.pending && !change.failed ? before.timeline : nextTimeline(before.timeline, change);
-  return timeline && Object.freeze({ ...shown, ready: true, timeline });
+  return timeline && Object.freeze({ ...shown, ready: true, failure: undefined, timeline });
 }
