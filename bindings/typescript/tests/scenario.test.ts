@@ -1,123 +1,182 @@
 /**
- * The whole line against a real daemon: pair, attach, run, cut the path, go on over the other one, restart the app, find
- * the same session and the same timeline (INV-1, INV-2, INV-6, BX-1, UX-1 … UX-3).
+ * The whole line against the real daemon and the real relay: pair, attach, run, cut the direct path, go on over the relay, restart
+ * the app, find the same session and the same timeline (INV-1, INV-2, INV-6, BX-1, UX-1 … UX-3).
  */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, it } from "vitest";
-import { type Bowline, HostState, openBowline, serveBridge, TurnStatus } from "@bowline/runtime";
-import { connectBridge } from "@bowline/runtime/bridge";
-import type { ScreenView } from "@bowline/runtime";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Bowline, Creation, HostState, ItemKind, openBowline, Path, serveBridge, TurnStatus } from "@bowline/runtime";
+import { connectBridge, type ScreenView, type Store } from "@bowline/runtime/bridge";
+import { folder } from "./support/folder.js";
 import { World } from "./support/world.js";
 import { shown } from "./support/waiting.js";
 
+/** Places among the world's paths. */
+const [DIRECT, RELAY] = [0, 2];
+
 let world: World;
-let storageFolder: string;
 
-const open = (): Bowline => openBowline({ storageFolder, appName: "tests", appVersion: "1" });
-const profile = () => readFileSync(join(storageFolder, "profile.json"), "utf8");
-const text = (view: ScreenView) => view.timeline.items.map((item) => item.text).join("");
-const ended = (view: ScreenView) => view.timeline.items.map((item) => item.status).filter((status) => status !== undefined);
-const online = (bowline: Bowline, address?: string) =>
-  shown("the host is online", bowline.hosts, ({ hosts }) =>
-    hosts.some((host) => host.state === HostState.Online && (address === undefined || host.address === address)),
+const open = (storageFolder: string): Bowline => openBowline({ storageFolder, appName: "tests", appVersion: "1" });
+const output = ({ timeline }: ScreenView) =>
+  timeline.items.map(({ kind, text }) => (kind === ItemKind.Output ? text : "")).join("");
+const ended = ({ timeline }: ScreenView) => timeline.items.toArray().filter(({ kind }) => kind === ItemKind.TurnEnd);
+const online = async (bowline: Bowline, path?: Path) => {
+  const { hosts } = await shown("the host is online", bowline.hosts, ({ hosts }) =>
+    hosts.some((host) => host.state === HostState.Online && (path === undefined || host.path === path)),
   );
+  expect(hosts.length).toBe(1);
+  return hosts[0]!;
+};
 
-/** Which sessions the daemon holds, and since when. */
-async function sessions(): Promise<[string, number][]> {
-  const said = (await world.order({ do: "sessions" }))["sessions"] as {
-    externalSessionKey: string;
-    createdAt: number;
-  }[];
-  expect(said.length).toBe(1);
-  return said.map(({ externalSessionKey, createdAt }) => [externalSessionKey, createdAt]);
+/** Every value that a screen shows, from before it is subscribed to on. */
+function recorded(screen: Store<ScreenView>): { seen: ScreenView[]; end: () => void } {
+  const seen = [screen.getSnapshot()];
+  return { seen, end: screen.subscribe(() => seen.push(screen.getSnapshot())) };
 }
 
 beforeAll(async () => {
-  storageFolder = mkdtempSync(join(tmpdir(), "bowline-ts-"));
   world = await World.start();
 });
 
-afterAll(async () => {
-  await world?.end();
-  rmSync(storageFolder, { recursive: true, force: true });
-});
+afterAll(async () => world?.end());
 
-it("pair → attach → run → cut → resume on the other path → restart → same session, same timeline", async () => {
-  const first = open();
-  const paired = await first.pair(await world.offer());
-  const { hosts } = await online(first);
-  expect(hosts[0]!.serverId).toBe(paired.serverId);
-  expect((await first.providers(paired.serverId)).map((provider) => provider.name)).toContain("stream");
+it("pair → attach → run → cut → resume on the relay → restart → same session, same timeline", async () => {
+  const storageFolder = folder();
+  const profile = () => readFileSync(join(storageFolder, "profile.json"), "utf8");
+  const first = open(storageFolder);
+  const { serverId } = await first.pair(await world.offer(DIRECT, RELAY));
+  const direct = await online(first, Path.Direct);
+  expect(direct.serverId).toBe(serverId);
+  expect((await first.providers(serverId)).map((provider) => provider.name)).toContain("stream");
 
   // UX-3: shown at once, without an overlay, before the daemon has named the agent.
-  const intentId = await first.send(paired.serverId, {
-    kind: "createAgent",
-    provider: "stream",
-    cwd: storageFolder,
-    prompt: "100",
-  });
-  const creation = first.screen(paired.serverId, { intentId });
-  const seen: boolean[] = [];
-  const look = creation.subscribe(() => seen.push(creation.getSnapshot().overlay));
-  const running = await shown("output comes", creation, (view) => view.agentId !== undefined && text(view).includes("\n"));
+  const intentId = await first.send(serverId, { kind: "createAgent", provider: "stream", cwd: storageFolder, prompt: "150" });
+  const creation = first.screen(serverId, { intentId });
+  const creating = recorded(creation);
+  const running = await shown("output comes", creation, (view) => output(view).split("\n").length > 20);
   const agentId = running.agentId!;
 
-  // The path that is in use breaks in the middle of the output; the rest comes over the other one.
-  const used = first.hosts.getSnapshot().hosts[0] ?? (await online(first)).hosts[0]!;
-  const broken = world.ready.paths.indexOf(used.address!);
-  await world.order({ do: "cut", path: broken });
+  // The direct path breaks in the middle of the output; the rest comes over the relay.
+  await world.cut(DIRECT);
+  const relayed = await online(first, Path.Relay);
+  expect(relayed.generation).toBeGreaterThan(direct.generation);
   const done = await shown("the turn ends", creation, (view) => ended(view).length === 1);
-  expect(ended(done)).toEqual([TurnStatus.Completed]);
-  expect(seen.every((overlay) => !overlay)).toBe(true);
-  look();
-  const { hosts: after } = await online(first, world.ready.paths[1 - broken]);
-  expect(after[0]!.generation).toBeGreaterThan(0);
-  const lines = Array.from({ length: 100 }, (_, n) => `line ${n + 1}\n`);
-  expect(text(done)).toBe(`100${lines.join("")}`);
+  expect(ended(done).map((item) => item.status)).toEqual([TurnStatus.Completed]);
+  const lines = Array.from({ length: 150 }, (_, n) => `line ${n + 1}\n`).join("");
+  expect(output(done)).toBe(lines);
+  creating.end();
+  expect(creating.seen.some((view) => view.overlay)).toBe(false);
+  expect(creating.seen.some((view) => view.creation === Creation.Pending)).toBe(true);
+  const revs = creating.seen.map((view) => view.rev);
+  expect(revs).toEqual(revs.toSorted((a, b) => a - b));
+  const { rows } = await shown("the directory", first.directory, (view) => view.rows.some((row) => row.agent));
+  expect(rows.map((row) => row.agent?.id)).toEqual([agentId]);
+
+  // UX-2: opened again it is there, and at no time under an overlay.
+  const reopened = first.screen(serverId, { agentId });
+  const reopening = recorded(reopened);
+  const there = await shown("it is there", reopened, (view) => output(view) === lines);
+  expect(reopening.seen.some((view) => view.overlay)).toBe(false);
+  reopening.end();
 
   // A second screen in a process that cannot load the library shows the same.
   const { port1, port2 } = new MessageChannel();
   const stop = serveBridge(first, port1);
   const far = connectBridge(port2);
-  const bridged = await shown("the far side", far.screen(paired.serverId, { agentId }), (view) => view.timeline.loaded);
-  expect(text(bridged)).toBe(text(done));
+  const bridged = await shown("the far side", far.screen(serverId, { agentId }), (view) => view.timeline.loaded);
+  expect([...bridged.timeline.items]).toEqual([...there.timeline.items]);
   await expect(far.send("nobody", { kind: "cancel", agentId })).rejects.toMatchObject({ kind: "InvalidIdentity" });
   far.close();
   stop();
 
   const identity = profile();
-  const before = await sessions();
+  const session = await world.sessions();
+  expect(session.length).toBe(1);
   await first.close();
 
-  // The app is started again, with what is on disk.
-  const second = open();
+  // The app is started again, with what is on disk, and only the relay is left.
+  const second = open(storageFolder);
   expect(profile()).toBe(identity);
-  await online(second);
-  const reopened = second.screen(paired.serverId, { agentId });
-  expect(reopened.getSnapshot().overlay).toBe(true);
-  const again = await shown("the timeline", reopened, (view) => !view.overlay && view.timeline.loaded);
-  expect(again.timeline.items.map((item) => item.id)).toEqual(done.timeline.items.map((item) => item.id));
-  expect(text(again)).toBe(text(done));
-  expect(await sessions()).toEqual(before);
-  const { rows } = await shown("the directory", second.directory, (view) => view.rows.length > 0);
-  expect(rows.map((row) => row.agent?.id)).toEqual([agentId]);
+  expect((await online(second, Path.Relay)).serverId).toBe(serverId);
+  const screen = second.screen(serverId, { agentId });
+  const opening = recorded(screen);
+  const again = await shown("the timeline", screen, (view) => view.timeline.loaded && ended(view).length === 1);
+  // UX-1: until it was loaded for the first time there is an overlay, and neither toast nor placeholder.
+  const before = opening.seen.filter((view) => view.ready && !view.timeline.loaded);
+  expect(before.length).toBeGreaterThan(0);
+  expect(before.every((view) => view.overlay && view.toast === undefined && !view.placeholder)).toBe(true);
+  expect(again.overlay).toBe(false);
+  expect([...again.timeline.items]).toEqual([...done.timeline.items]);
+  expect(again.creation).toBe(Creation.None);
+  expect(await world.sessions()).toEqual(session);
 
-  // BX-1: what is sent while every path is cut is done once, when one is there again.
-  await world.order({ do: "cut", path: 0 });
-  await world.order({ do: "cut", path: 1 });
-  const prompt = await second.send(paired.serverId, { kind: "sendPrompt", agentId, text: "3" });
-  const pending = await shown("it is shown at once", reopened, (view) =>
-    view.timeline.pending.some((message) => message.intentId === prompt),
+  // BX-1: what is sent while every path is cut is shown at once, and done once, when one is there again.
+  await world.cut(RELAY);
+  await shown("it is not online", second.hosts, ({ hosts }) => hosts[0]!.state !== HostState.Online);
+  const prompt = await second.send(serverId, { kind: "sendPrompt", agentId, text: "3" });
+  const pending = await shown("it is shown at once", screen, ({ timeline }) =>
+    timeline.pending.some((message) => message.intentId === prompt),
   );
   expect(pending.overlay).toBe(false);
-  await world.order({ do: "heal", path: 0 });
-  await world.order({ do: "heal", path: 1 });
-  const twice = await shown("the second turn ends", reopened, (view) => ended(view).length === 2);
-  expect(twice.timeline.items.toArray().filter((item) => item.intentId === prompt && item.status === undefined).length).toBe(1);
+  await world.heal(DIRECT);
+  const twice = await shown("the second turn ends", screen, (view) => ended(view).length === 2);
+  expect((await online(second)).path).toBe(Path.Direct);
+  const messages = twice.timeline.items.toArray().filter((item) => item.intentId === prompt && item.kind === ItemKind.User);
+  expect(messages.length).toBe(1);
   expect(twice.timeline.pending.length).toBe(0);
-  expect(await second.forgetHost(paired.serverId)).toBe(true);
-  await shown("no host", second.hosts, ({ hosts }) => hosts.length === 0);
+  expect(await world.sessions()).toEqual(session);
+  opening.end();
   await second.close();
+});
+
+describe("what a host has to say", () => {
+  it("UX-3: a creation that is refused is rolled back with its error, until it is dismissed", async () => {
+    await world.heal(DIRECT);
+    const storageFolder = folder();
+    const bowline = open(storageFolder);
+    const { serverId } = await bowline.pair(await world.offer(DIRECT));
+    await online(bowline);
+    const intentId = await bowline.send(serverId, { kind: "createAgent", provider: "no such provider", cwd: storageFolder, prompt: "hello" });
+    const failed = await shown("it is refused", bowline.screen(serverId, { intentId }), (view) => view.creation === Creation.Failed);
+    expect(failed.creationFailed?.failure.tag).toBe("Refused");
+    expect(failed.agentId).toBeUndefined();
+    await shown("the host says so", bowline.hosts, ({ hosts }) => hosts[0]!.failedAgents.length === 1);
+    await bowline.dismiss(serverId, intentId);
+    await shown("it is dismissed", bowline.hosts, ({ hosts }) => hosts[0]!.failedAgents.length === 0);
+    await bowline.close();
+  });
+
+  it("an intent of a paused app is refused, and taken again once it was resumed", async () => {
+    const storageFolder = folder();
+    const bowline = open(storageFolder);
+    const { serverId } = await bowline.pair(await world.offer(DIRECT));
+    await online(bowline);
+    const create = () => bowline.send(serverId, { kind: "createAgent", provider: "cat", cwd: storageFolder, prompt: "after the pause" });
+    await bowline.pause();
+    await expect(create()).rejects.toMatchObject({ name: "BowlineError", kind: "Paused" });
+    await expect(bowline.forgetHost(serverId)).rejects.toMatchObject({ kind: "Paused" });
+    // Its files are another's to have meanwhile.
+    await open(storageFolder).close();
+    await bowline.resume();
+    const intentId = await create();
+    const done = await shown("it is done", bowline.screen(serverId, { intentId }), (view) => ended(view).length === 1);
+    expect(output(done)).toBe("after the pause\n");
+    await bowline.close();
+  });
+
+  it("a screen whose host is forgotten says so, and nothing is thrown at anyone", async () => {
+    const storageFolder = folder();
+    const bowline = open(storageFolder);
+    const { serverId } = await bowline.pair(await world.offer(DIRECT));
+    await online(bowline);
+    const screen = bowline.screen(serverId, { agentId: "agt_00000000-0000-7000-8000-000000000000" });
+    await shown("it has spoken", screen, (view) => view.ready);
+    const { end } = recorded(screen);
+    expect(await bowline.forgetHost(serverId)).toBe(true);
+    const view = await shown("it says so", screen, (view) => view.failure !== undefined);
+    expect(view.failure).toMatchObject({ kind: "UnknownHost", advice: "Nothing" });
+    await shown("no host", bowline.hosts, ({ hosts }) => hosts.length === 0);
+    end();
+    await bowline.close();
+  });
 });

@@ -1,4 +1,4 @@
-/** A real daemon behind two paths that can be cut, told what to do line by line. */
+/** A real daemon behind two direct paths and a real relay, all of which can be cut, told what to do line by line. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { program } from "./places.js";
@@ -35,8 +35,25 @@ export class World {
     return said;
   }
 
-  async offer(): Promise<string> {
-    return (await this.order({ do: "offer" }))["offer"] as string;
+  /** An offer with these paths only, or with all. */
+  async offer(...paths: number[]): Promise<string> {
+    return (await this.order(paths.length > 0 ? { do: "offer", paths } : { do: "offer" }))["offer"] as string;
+  }
+
+  /** Resets what is on a path and refuses what is new. */
+  async cut(path: number): Promise<void> {
+    await this.order({ do: "cut", path });
+  }
+
+  /** Ends a cut. */
+  async heal(path: number): Promise<void> {
+    await this.order({ do: "heal", path });
+  }
+
+  /** Which sessions the daemon holds, and since when. */
+  async sessions(): Promise<[key: string, createdAt: number][]> {
+    const said = (await this.order({ do: "sessions" }))["sessions"] as { externalSessionKey: string; createdAt: number }[];
+    return said.map(({ externalSessionKey, createdAt }) => [externalSessionKey, createdAt]);
   }
 
   /** Ends everything that it started. */
