@@ -143,8 +143,8 @@ pub enum Outcome {
         /// Why.
         error: RpcError,
     },
-    /// It could not be delivered within the time the daemon remembers intents (24 h), so it is no longer
-    /// offered: whether it was done is unknown.
+    /// It could not be delivered within the time the daemon remembers intents (24 h; a cancel within a minute), so it is no
+    /// longer offered: whether it was done is unknown.
     Expired,
     /// The host was forgotten while the intent waited.
     Abandoned,

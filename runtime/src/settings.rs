@@ -26,6 +26,9 @@ pub(crate) const INTENT_BYTES: usize = bowline_protocol::limits::MAX_MESSAGE_BYT
 pub(crate) const JOURNAL_SLACK: usize = 256 << 10;
 /// Intents offered to the daemon at once; the rest wait their turn.
 pub(crate) const INTENT_WINDOW: usize = 64;
+/// A cancel that could not be sent for so long is over ([`crate::Outcome::Expired`]): the turn that it meant is not the one
+/// that it would end.
+pub(crate) const CANCEL_MEMORY: Duration = Duration::from_secs(60);
 /// Outcomes shown in a host's snapshot; older ones leave it.
 pub(crate) const RECENT_OUTCOMES: usize = 64;
 /// Pause before an intent the daemon could not take (`overloaded`) is offered again.

@@ -4,6 +4,7 @@
 //! An intent is written to the journal before it is queued, and offered under the same id until the daemon
 //! tells its outcome. The daemon runs each id once, so offering twice is safe.
 
+mod order;
 mod queue;
 
 pub(crate) use queue::Queue;

@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use bowline_machines::Moment;
 use bowline_protocol::{IntentId, RpcReason, error::RpcError, limits::INTENT_MEMORY};
 
-use super::Record;
+use super::{
+    Record,
+    order::{Held, Turn},
+};
 use crate::{
     error::CallError,
     intent::Outcome,
-    settings::{INTENT_RETRY, INTENT_WINDOW},
+    settings::{CANCEL_MEMORY, INTENT_RETRY, INTENT_WINDOW},
 };
 
 /// An intent to be sent now.
@@ -30,6 +33,7 @@ enum State {
 #[derive(Debug)]
 struct Entry {
     record: Record,
+    turn: Turn,
     state: State,
 }
 
@@ -49,6 +53,7 @@ impl Queue {
         }
         self.places.insert(record.id, self.next_place);
         let entry = Entry {
+            turn: Turn::of(&record),
             record,
             state: State::Waiting {
                 from: Moment::default(),
@@ -76,14 +81,25 @@ impl Queue {
     }
 
     /// The next intent to send through the active client, which attached as the `attach`-th, from 1. Intents go out
-    /// in order; one that the daemon put off does not hold up later ones.
+    /// in order; one that the daemon put off holds up later ones of the same agent only, as [`Held`] says.
     pub(crate) fn offer(&mut self, now: Moment, attach: u64) -> Option<Offer> {
         if self.offered >= INTENT_WINDOW {
             return None;
         }
         let is_due = |state: &State| matches!(state, State::Waiting { from, after } if *from <= now && *after < attach);
-        let mut entries = self.entries.values_mut();
-        let entry = entries.find(|entry| is_due(&entry.state))?;
+        let mut held = Held::default();
+        let entry = self.entries.values_mut().find(|entry| {
+            if is_due(&entry.state) && !held.holds(&entry.turn) {
+                return true;
+            }
+            match entry.state {
+                State::Offered { attach: by } if by == attach => held.sent(&entry.turn),
+                State::Offered { .. } => held.in_doubt(&entry.turn),
+                State::Waiting { after, .. } if after >= attach => held.in_doubt(&entry.turn),
+                State::Waiting { .. } => held.put_off(&entry.turn),
+            }
+            false
+        })?;
         entry.state = State::Offered { attach };
         self.offered += 1;
         Some(Offer {
@@ -140,15 +156,22 @@ impl Queue {
         Some(outcome)
     }
 
-    /// Intents too old to be offered: past the daemon's memory the same id could run twice.
+    /// Intents too old to be offered: past the daemon's memory the same id could run twice, and a cancel that comes late would
+    /// end another turn than the one that was meant.
     pub(crate) fn expire(&mut self, unix_now: i64) -> Vec<IntentId> {
         let memory = i64::try_from(INTENT_MEMORY.as_millis()).unwrap_or(i64::MAX);
         // An hour less, for clocks that disagree.
         let oldest = unix_now.saturating_sub(memory - 3_600_000);
+        let cancels = i64::try_from(CANCEL_MEMORY.as_millis()).unwrap_or(i64::MAX);
+        let oldest_cancel = unix_now.saturating_sub(cancels);
         let old: Vec<IntentId> = self
             .entries
             .values()
             .filter(|entry| {
+                let oldest = match entry.turn {
+                    Turn::Cancel(_) => oldest_cancel,
+                    Turn::Prompt(_) | Turn::Any => oldest,
+                };
                 entry.record.at < oldest && matches!(entry.state, State::Waiting { .. })
             })
             .map(|entry| entry.record.id)
@@ -197,7 +220,7 @@ fn is_final(error: &RpcError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use bowline_protocol::Reason;
+    use bowline_protocol::{Reason, methods::name};
     use serde_json::value::RawValue;
 
     use super::*;
@@ -271,6 +294,98 @@ mod tests {
             Some(Outcome::Refused { error })
         );
         assert_eq!(queue.offer(NOW + INTENT_RETRY, 1).unwrap().id, id(0));
+    }
+
+    fn about(n: u8, method: &str, agent: &str) -> Record {
+        Record {
+            id: id(n),
+            method: method.into(),
+            params: RawValue::from_string(format!("{{\"agentId\":\"{agent}\"}}")).unwrap(),
+            at: 1_000,
+        }
+    }
+
+    fn of(records: impl IntoIterator<Item = Record>) -> Queue {
+        let mut queue = Queue::default();
+        records.into_iter().for_each(|record| queue.push(record));
+        queue
+    }
+
+    #[test]
+    fn ux_3_prompts_to_one_agent_keep_their_order_when_the_daemon_puts_one_off() {
+        let prompt = |n, agent| about(n, name::AGENTS_SEND, agent);
+        let mut queue = of([prompt(0, "agt_a"), prompt(1, "agt_a"), prompt(2, "agt_b")]);
+        assert_eq!(queue.offer(NOW, 1).unwrap().id, id(0));
+        assert_eq!(queue.offer(NOW, 1).unwrap().id, id(2), "another agent's");
+        assert!(queue.offer(NOW, 1).is_none());
+        let overloaded = RpcError::new(RpcReason::Overloaded, "64 wait");
+        queue.answered(NOW, id(0), Err(overloaded.into()));
+        assert!(queue.offer(NOW, 1).is_none(), "it would overtake");
+        let later = NOW + INTENT_RETRY;
+        assert_eq!(queue.offer(later, 1).unwrap().id, id(0));
+        queue.answered(later, id(0), Ok("{}".into()));
+        assert_eq!(queue.offer(later, 1).unwrap().id, id(1));
+    }
+
+    #[test]
+    fn ux_3_a_prompt_that_hangs_on_the_old_path_is_not_overtaken_on_the_new_one() {
+        let mut queue = of([
+            about(0, name::AGENTS_SEND, "agt_a"),
+            about(1, name::AGENTS_SEND, "agt_a"),
+            about(2, name::AGENTS_CANCEL, "agt_a"),
+            about(3, name::AGENTS_RESPOND, "agt_a"),
+        ]);
+        assert_eq!(queue.offer(NOW, 1).unwrap().id, id(0));
+        assert_eq!(
+            queue.offer(NOW, 2).unwrap().id,
+            id(3),
+            "an answer waits for nobody"
+        );
+        assert!(queue.offer(NOW, 2).is_none());
+        let lost = Err(CallError::Disconnected(Reason::ConnectionLost));
+        queue.answered(NOW, id(0), lost);
+        assert_eq!(queue.offer(NOW, 2).unwrap().id, id(0));
+        assert_eq!(
+            queue.offer(NOW, 2).unwrap().id,
+            id(2),
+            "sent after it on one connection"
+        );
+        queue.answered(NOW, id(0), Ok("{}".into()));
+        assert_eq!(queue.offer(NOW, 2).unwrap().id, id(1));
+    }
+
+    #[test]
+    fn a_cancel_passes_prompts_that_the_daemon_puts_off_and_holds_up_those_after_it() {
+        let mut queue = of([
+            about(0, name::AGENTS_SEND, "agt_a"),
+            about(1, name::AGENTS_CANCEL, "agt_a"),
+            about(2, name::AGENTS_SEND, "agt_a"),
+        ]);
+        queue.offer(NOW, 1);
+        let overloaded = || Err(RpcError::new(RpcReason::Overloaded, "64 wait").into());
+        queue.answered(NOW, id(0), overloaded());
+        assert_eq!(queue.offer(NOW, 1).unwrap().id, id(1));
+        queue.answered(NOW, id(1), overloaded());
+        let later = NOW + INTENT_RETRY;
+        assert_eq!(queue.offer(later, 1).unwrap().id, id(0));
+        queue.answered(later, id(0), Ok("{}".into()));
+        assert_eq!(queue.offer(later, 1).unwrap().id, id(1));
+        queue.answered(later, id(1), overloaded());
+        assert!(
+            queue.offer(later, 1).is_none(),
+            "a turn after the cancel is not the one that was meant"
+        );
+    }
+
+    #[test]
+    fn a_cancel_that_could_not_be_sent_for_a_minute_ends_no_other_turn() {
+        let mut queue = of([
+            about(0, name::AGENTS_CANCEL, "agt_a"),
+            about(1, name::AGENTS_SEND, "agt_a"),
+        ]);
+        assert_eq!(queue.expire(1_000 + 60_000), []);
+        assert_eq!(queue.expire(1_000 + 60_001), [id(0)]);
+        assert_eq!(queue.offer(NOW, 1).unwrap().id, id(1));
     }
 
     #[test]
