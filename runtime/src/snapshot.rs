@@ -38,9 +38,9 @@ pub struct HostSnapshot {
     pub name: String,
     /// State of the host machine, in snake_case (INV-6: there is no other connection state).
     pub state: &'static str,
-    /// Kind of the active path.
+    /// Kind of the active path; none while the host is not online.
     pub path: Option<Path>,
-    /// Address of the active path.
+    /// Address of the active path; none while the host is not online.
     pub address: Option<String>,
     /// Grows with every client made for this host.
     pub generation: u64,

@@ -5,6 +5,7 @@
 //!                                 │  ▲                     └─attached(new|reset)/refresh─┘ ▲ │
 //!                           failed▼  │retry, attached, refresh                       retry │ ▼failed
 //!                       ErrorBeforeFirstSuccess                                   ErrorAfterReady
+//!  Idle ──disconnected──────────►┘
 //! ```
 //!
 //! One load is all the pages of `agents.list`: the machine asks for each page with [`Effect::Load`] and takes them as a whole
@@ -37,7 +38,7 @@ pub const MAX_PAGES: u32 = 1_000;
 /// Where the directory stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Never attached.
+    /// Never attached, and the host is being reached for.
     Idle,
     /// The first load runs: show a skeleton.
     InitialLoading {
@@ -93,7 +94,7 @@ pub enum Input {
         /// What became of the session.
         session: SessionState,
     },
-    /// The connection ended.
+    /// The connection ended, or the host could not be reached.
     Disconnected {
         /// Why.
         reason: Reason,

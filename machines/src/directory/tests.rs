@@ -200,7 +200,7 @@ fn table_disconnected() {
     row(
         |_| disconnected(),
         [
-            "",
+            "disconnected idle->error_before_first_success",
             "disconnected initial_loading->error_before_first_success",
             "",
             "disconnected revalidating->error_after_ready",

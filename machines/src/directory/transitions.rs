@@ -83,8 +83,19 @@ impl Directory {
                     retry_at: None,
                 });
             }
+            // The host cannot be reached, so nothing is on its way: no skeleton for what may never come.
+            (State::Idle, Input::Disconnected { reason }) => {
+                self.set(
+                    State::ErrorBeforeFirstSuccess {
+                        error: LoadError::Lost(reason),
+                        retry_at: None,
+                    },
+                    "disconnected",
+                    Some(reason),
+                );
+            }
             // Rows survive a disconnect, and what is missed is replayed or fetched on the next attach.
-            (State::Idle | State::Ready, Input::Disconnected { .. }) => {}
+            (State::Ready, Input::Disconnected { .. }) => {}
             (
                 State::Idle
                 | State::Ready
@@ -275,16 +286,19 @@ impl Directory {
             (
                 State::Idle | State::InitialLoading { .. } | State::ErrorBeforeFirstSuccess { .. },
                 State::InitialLoading { .. }
-            ) | (
-                State::InitialLoading { .. },
-                State::Ready | State::ErrorBeforeFirstSuccess { .. }
-            ) | (
-                State::Ready | State::Revalidating { .. } | State::ErrorAfterReady { .. },
-                State::Revalidating { .. }
-            ) | (
-                State::Revalidating { .. },
-                State::Ready | State::ErrorAfterReady { .. }
-            )
+            ) | (State::Idle, State::ErrorBeforeFirstSuccess { .. })
+                | (
+                    State::InitialLoading { .. },
+                    State::Ready | State::ErrorBeforeFirstSuccess { .. }
+                )
+                | (
+                    State::Ready | State::Revalidating { .. } | State::ErrorAfterReady { .. },
+                    State::Revalidating { .. }
+                )
+                | (
+                    State::Revalidating { .. },
+                    State::Ready | State::ErrorAfterReady { .. }
+                )
         )
     }
 

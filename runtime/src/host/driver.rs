@@ -1,6 +1,12 @@
 //! The driver of one host: takes one input at a time, feeds the machines, does what they say, publishes.
 
-use std::{collections::HashMap, future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    future::poll_fn,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use bowline_machines::{
     Moment,
@@ -8,7 +14,7 @@ use bowline_machines::{
     host::{self, HostRuntimeManager},
     optimistic::Optimistic,
 };
-use bowline_protocol::{IntentId, PublicKey};
+use bowline_protocol::{AgentId, IntentId, PublicKey};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::AbortHandle,
@@ -57,6 +63,8 @@ pub(super) struct Driver {
     /// How often an active client has attached. What is sent belongs to one attach and dies with its connection.
     pub(super) attaches: u64,
     pub(super) cursor: Cursor,
+    /// Agents whose subscription was ended under this attach because nobody wanted it.
+    pub(super) leftovers: HashSet<AgentId>,
     pub(super) directory: Directory,
     pub(super) timelines: Timelines,
     pub(super) screens: Screens,
@@ -115,6 +123,7 @@ impl Driver {
             session: SessionMirror::default(),
             attaches: 0,
             cursor: Cursor::default(),
+            leftovers: HashSet::new(),
             directory: Directory::new(),
             timelines: Timelines::default(),
             screens: Screens::default(),
@@ -244,6 +253,7 @@ impl Driver {
 
     /// After every input: effects, acknowledgements, intents, then the snapshot.
     fn settle(&mut self, now: Moment) {
+        self.note_unreachable(now);
         self.follow_screens(now);
         self.execute();
         if !self.holds_acks()

@@ -26,6 +26,9 @@ use crate::{
     observe,
 };
 
+/// Subscriptions that are ended under one attach because nobody wants them; as many as a session can have.
+const MOST_LEFTOVERS: usize = 1_024;
+
 impl Driver {
     /// Executes every effect and logs every transition, until there are none.
     pub(super) fn execute(&mut self) {
@@ -183,16 +186,31 @@ impl Driver {
                     let _ = inbox.send(event).await;
                 });
             }
-            timeline::Effect::Unsubscribe => {
-                // A failure costs events that nobody looks at, until the session ends. Queued before anything
-                // that comes later, so that a subscription made again stays.
-                if let Some(client) = self.online()
-                    && let Ok(params) = to_raw(&AgentRef { agent_id })
-                    && let Some(answer) = client.try_request(name::AGENTS_UNSUBSCRIBE, params)
-                {
-                    tokio::spawn(answer);
-                }
-            }
+            timeline::Effect::Unsubscribe => self.unsubscribe(agent_id),
+        }
+    }
+
+    /// Ends a subscription that nobody here wants: an earlier run of the app was killed with a screen open, or could not say that it
+    /// closed it. The session would carry its events for as long as it lives.
+    pub(super) fn end_leftover(&mut self, agent_id: &AgentId) {
+        if !self.timelines.is_wanted(agent_id)
+            && self.leftovers.len() < MOST_LEFTOVERS
+            && self.leftovers.insert(agent_id.clone())
+        {
+            self.unsubscribe(agent_id.clone());
+        }
+    }
+
+    /// A failure costs events that nobody looks at, until one of them comes under the next attach. Queued before anything that
+    /// comes later, so that a subscription made again stays. Subscriptions are the session's: while another process shares it,
+    /// they may be wanted there.
+    fn unsubscribe(&self, agent_id: AgentId) {
+        if let Some(client) = self.online()
+            && self.outbox.is_alone()
+            && let Ok(params) = to_raw(&AgentRef { agent_id })
+            && let Some(answer) = client.try_request(name::AGENTS_UNSUBSCRIBE, params)
+        {
+            tokio::spawn(answer);
         }
     }
 

@@ -202,6 +202,7 @@ impl Driver {
             SessionState::New | SessionState::Reset => self.counters.reset += 1,
         }
         self.attaches += 1;
+        self.leftovers.clear();
         self.cursor.set(self.session.cursor());
         self.tell_attached(now, session);
         // Whatever has grown too old since must not be offered (BX-1).
@@ -226,6 +227,28 @@ impl Driver {
             &timeline::Input::Disconnected { reason },
             &self.optimistic,
         );
+    }
+
+    /// A host that could not be reached has no list on its way: the directory says why instead of showing a skeleton (DS).
+    pub(super) fn note_unreachable(&mut self, now: Moment) {
+        if *self.directory.state() != directory::State::Idle {
+            return;
+        }
+        let reason = match self.machine.state() {
+            host::State::Error { reason } => *reason,
+            host::State::NoConnections => Reason::Unreachable,
+            host::State::SelectingActiveConnection {
+                retry_at: Some(_), ..
+            } => self.machine.last_error().unwrap_or(Reason::Unreachable),
+            host::State::Booting
+            | host::State::SelectingActiveConnection { .. }
+            | host::State::ConnectingActive { .. }
+            | host::State::Online { .. }
+            | host::State::Degraded { .. }
+            | host::State::Stopped => return,
+        };
+        self.directory
+            .handle(now, directory::Input::Disconnected { reason });
     }
 
     fn on_session_events(&mut self, now: Moment, generation: Generation, events: Vec<Sequenced>) {
@@ -273,6 +296,7 @@ impl Driver {
                     .handle(now, directory::Input::AgentRemoved { seq, agent_id });
             }
             SessionEvent::TimelineAppended { agent_id, item } => {
+                self.end_leftover(&agent_id);
                 let happened = Happened::Appended(item);
                 let input = timeline::Input::Event { seq, happened };
                 self.timelines
@@ -284,6 +308,7 @@ impl Driver {
                 index,
                 text,
             } => {
+                self.end_leftover(&agent_id);
                 let happened = Happened::Delta {
                     item_id,
                     index,

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use bowline_machines::optimistic::{FailedAgent, PendingAgent};
+use bowline_machines::{
+    host::State,
+    optimistic::{FailedAgent, PendingAgent},
+};
 use bowline_protocol::Reason;
 
 use super::driver::Driver;
@@ -24,7 +27,9 @@ impl Driver {
         self.settle_creations();
         self.timelines.publish(&mut self.optimistic, &mut self.rev);
         self.publish_screens();
-        let active = self.machine.active();
+        // A path that carries nothing is not shown as one that does (INV-6).
+        let is_online = matches!(self.machine.state(), State::Online { .. });
+        let active = self.machine.active().filter(|_| is_online);
         let address = active
             .and_then(|(connection, _, _)| self.address(connection))
             .map(|address| address.address.clone());

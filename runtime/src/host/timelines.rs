@@ -80,6 +80,12 @@ impl Timelines {
         self.open.get(agent_id).map(Follow::view)
     }
 
+    /// Whether somebody looks at it, or did until just now.
+    pub(super) fn is_wanted(&self, agent_id: &AgentId) -> bool {
+        let follow = self.open.get(agent_id);
+        follow.is_some_and(|follow| follow.is_followed() || !follow.is_idle())
+    }
+
     /// Feeds one input to one timeline, if it is open.
     pub(super) fn handle(
         &mut self,

@@ -173,6 +173,15 @@ impl Outbox {
         }
     }
 
+    /// Whether no other process has this host's outbox open, and with it the session.
+    pub(crate) fn is_alone(&self) -> bool {
+        let inner = self.lock();
+        inner
+            .journal
+            .as_ref()
+            .is_none_or(|journal| journal.is_alone())
+    }
+
     /// Lets go of the journal. What was kept is on disk; nothing is taken until [`Outbox::resume`].
     pub(crate) fn pause(&self) {
         self.lock().journal = None;

@@ -22,11 +22,7 @@ pub(super) fn open(storage: &FileStorage, name: &str) -> Result<OpenJournal, Sto
     let mut adopted = Vec::new();
     let mut orphans = Vec::new();
     for number in 0..MAX_JOURNALS {
-        let slot = Slot {
-            storage: storage.clone(),
-            lock_path: storage.location(&format!("{name}.{number}.lock")),
-            lines: format!("{name}.{number}.jsonl"),
-        };
+        let slot = Slot::new(storage, name, number);
         if own.is_some() && !slot.path().exists() {
             continue;
         }
@@ -48,6 +44,7 @@ pub(super) fn open(storage: &FileStorage, name: &str) -> Result<OpenJournal, Sto
     };
     let mut journal = FileJournal {
         file: None,
+        name: name.to_owned(),
         slot,
         len,
         _lock: lock,
@@ -73,6 +70,14 @@ struct Slot {
 }
 
 impl Slot {
+    fn new(storage: &FileStorage, name: &str, number: usize) -> Self {
+        Self {
+            storage: storage.clone(),
+            lock_path: storage.location(&format!("{name}.{number}.lock")),
+            lines: format!("{name}.{number}.jsonl"),
+        }
+    }
+
     fn path(&self) -> PathBuf {
         self.storage.location(&self.lines)
     }
@@ -95,6 +100,7 @@ impl Slot {
 struct FileJournal {
     /// Opened with the first line after a rewrite, positioned at `len`. Absent also after a failure.
     file: Option<File>,
+    name: String,
     slot: Slot,
     /// Bytes of whole lines. What the file has beyond them is a torn line.
     len: u64,
@@ -143,6 +149,16 @@ impl Journal for FileJournal {
     fn location(&self) -> PathBuf {
         self.slot.path()
     }
+
+    fn is_alone(&self) -> bool {
+        let others =
+            (0..MAX_JOURNALS).map(|number| Slot::new(&self.slot.storage, &self.name, number));
+        let others =
+            others.filter(|other| other.lines != self.slot.lines && other.lock_path.exists());
+        // One whose lock cannot be tried is taken for free: nothing is lost by that but another process's events.
+        let is_held = |other: &Slot| matches!(try_lock(&other.lock_path), Ok(None));
+        !others.into_iter().any(|other| is_held(&other))
+    }
 }
 
 #[cfg(test)]
@@ -159,13 +175,16 @@ mod tests {
         let storage = FileStorage::open(folder.path()).unwrap();
         let (mut first, _) = storage.journal("outbox").unwrap();
         first.append(b"a").unwrap();
+        assert!(first.is_alone());
         let (mut second, adopted) = storage.journal("outbox").unwrap();
+        assert!(!first.is_alone() && !second.is_alone());
         assert!(
             adopted.is_empty(),
             "the first is alive: its lines are its own"
         );
         second.append(b"b").unwrap();
         drop(first);
+        assert!(second.is_alone());
         drop(second);
         let (third, adopted) = storage.journal("outbox").unwrap();
         assert_eq!(adopted, text(&["a", "b"]));
@@ -195,14 +214,11 @@ mod tests {
     fn bx_1_a_line_after_a_failed_one_is_whole() {
         let folder = tempfile::tempdir().unwrap();
         let storage = FileStorage::open(folder.path()).unwrap();
-        let slot = Slot {
-            storage: storage.clone(),
-            lock_path: folder.path().join("outbox.0.lock"),
-            lines: "outbox.0.jsonl".into(),
-        };
+        let slot = Slot::new(&storage, "outbox", 0);
         let lock = try_lock(&slot.lock_path).unwrap().unwrap();
         let mut journal = FileJournal {
             file: None,
+            name: "outbox".into(),
             slot,
             len: 0,
             _lock: lock,

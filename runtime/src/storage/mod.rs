@@ -102,4 +102,9 @@ pub trait Journal: Send {
 
     /// How messages name the journal.
     fn location(&self) -> PathBuf;
+
+    /// Whether no other process has a journal of that name open.
+    fn is_alone(&self) -> bool {
+        true
+    }
 }

@@ -180,6 +180,11 @@ impl Net {
         listeners.insert(address.to_owned(), sender);
         receiver
     }
+
+    /// Nobody listens there any more.
+    pub(crate) fn refuse(&self, address: &str) {
+        self.listeners.lock().unwrap().remove(address);
+    }
 }
 
 impl Connector for Net {

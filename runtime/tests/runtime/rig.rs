@@ -120,6 +120,11 @@ impl Rig {
         self.runtime = open(&self.folder, &self.net);
     }
 
+    /// Another process of the same app, on the same folder.
+    pub(crate) fn another_process(&self) -> Runtime {
+        open(&self.folder, &self.net)
+    }
+
     /// Waits until the host is as wanted.
     pub(crate) async fn until(
         &self,

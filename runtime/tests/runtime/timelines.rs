@@ -6,7 +6,7 @@ use bowline_protocol::{ItemKind, Reason, SessionEvent, methods::name};
 use bowline_runtime::{TimelineError, TimelinePosition, TimelineStream, TimelineUpdate};
 use tokio::time::timeout;
 
-use crate::rig::{LONG, Rig, agent_id, eventually, item, server_id};
+use crate::rig::{LONG, Rig, agent_id, eventually, is_ready, item, server_id};
 
 async fn follow(rig: &Rig) -> TimelineStream {
     let (host, agent) = (server_id(), agent_id(1));
@@ -181,6 +181,46 @@ async fn a_subscription_ends_with_its_last_follower() {
     let mut again = follow(&rig).await;
     next(&mut again).await;
     assert_eq!(rig.daemon.state().subscribed.len(), 1);
+}
+
+/// A phone ends apps without asking. What they had open would fill the session's log for ever.
+#[tokio::test(start_paused = true)]
+async fn inv_2_the_next_run_ends_the_subscriptions_of_one_that_was_killed() {
+    let mut rig = Rig::online(&["a:1"]).await;
+    let mut stream = follow(&rig).await;
+    rig.daemon.happens(appended(0, ItemKind::Output, "x"));
+    next(&mut stream).await;
+    // Killed: nothing is said to the daemon any more.
+    drop(stream);
+    rig.restart().await;
+    assert_eq!(rig.daemon.requests(name::AGENTS_UNSUBSCRIBE), 0);
+    rig.until("online again", is_ready).await;
+    assert_eq!(rig.daemon.state().subscribed.len(), 1);
+    for n in 1..4 {
+        rig.daemon.happens(appended(n, ItemKind::Output, "x"));
+    }
+    eventually("unsubscribed", || rig.daemon.state().subscribed.is_empty()).await;
+    assert_eq!(rig.daemon.requests(name::AGENTS_UNSUBSCRIBE), 1, "once");
+    let mut again = follow(&rig).await;
+    next(&mut again).await;
+    assert_eq!(rig.daemon.state().subscribed.len(), 1);
+}
+
+/// Both have the session, and with it what is subscribed.
+#[tokio::test(start_paused = true)]
+async fn inv_3_a_screen_closed_in_one_process_leaves_the_other_its_events() {
+    let rig = Rig::online(&["a:1"]).await;
+    let other = rig.another_process();
+    let mut theirs = other.timeline(&server_id(), &agent_id(1)).await.unwrap();
+    let mut ours = follow(&rig).await;
+    rig.daemon.happens(appended(0, ItemKind::Output, "x"));
+    next(&mut ours).await;
+    next(&mut theirs).await;
+    drop(ours);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    rig.daemon.happens(appended(1, ItemKind::Output, "y"));
+    next(&mut theirs).await;
+    other.close().await;
 }
 
 #[tokio::test(start_paused = true)]

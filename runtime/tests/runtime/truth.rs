@@ -7,10 +7,10 @@ use crate::rig::{Rig, is_ready};
 
 /// What a snapshot says about the connection must all follow from the host machine's one state.
 fn consistent(host: &HostSnapshot) {
-    let has_client = ["connecting_active", "online", "degraded"].contains(&host.state);
-    assert_eq!(host.path.is_some(), has_client, "{host:#?}");
-    assert_eq!(host.address.is_some(), has_client, "{host:#?}");
-    if host.state == "online" {
+    let is_online = host.state == "online";
+    assert_eq!(host.path.is_some(), is_online, "{host:#?}");
+    assert_eq!(host.address.is_some(), is_online, "{host:#?}");
+    if is_online {
         assert!(host.last_error.is_none(), "{host:#?}");
     }
     if host.state == "degraded" {
@@ -53,4 +53,23 @@ async fn inv_6_every_snapshot_says_one_thing_about_the_connection() {
             == 3,
         "{states:?}"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn ds_a_host_that_cannot_be_reached_shows_an_error_and_no_skeleton() {
+    let mut rig = Rig::online(&["a:1"]).await;
+    rig.net.refuse("a:1");
+    rig.restart().await;
+    let mut directory = rig.runtime.directory();
+    assert!(directory.current().loading, "it is being reached for");
+    let host = rig
+        .until("an error", |host| !host.directory.is_loading())
+        .await;
+    assert_eq!(host.directory.state, "error_before_first_success");
+    assert!(host.directory.error.is_some());
+    while directory.current().loading {
+        directory.next().await.unwrap();
+    }
+    rig.daemon.listen(&rig.net, "a:1");
+    rig.until("the list", is_ready).await;
 }
