@@ -1,18 +1,6 @@
 import BowlineFFI
 import Foundation
 
-/// The native library cannot be used with these bindings: it is of another version.
-public struct LibraryMismatch: Error, Equatable, CustomStringConvertible {
-    /// What the library says it is.
-    public let found: String
-    /// What these bindings were made for.
-    public let expected: String
-
-    public var description: String {
-        "the native library is `\(found)`, these bindings are for `\(expected)`: ship both from one release"
-    }
-}
-
 /// Keeps an app attached to its hosts. An app has one, for as long as it runs.
 ///
 /// There is nothing to connect and nothing to disconnect (INV-7): the library does that by itself, and is told of the app's life

@@ -7,6 +7,8 @@ public struct ChunkedList<Element: Sendable>: RandomAccessCollection, Sendable {
     private var chunks: [ContiguousArray<Element>] = []
     /// Elements at the beginning of the first chunk that are no longer part of the list.
     private var skipped = 0
+    /// How many elements there are.
+    /// How many elements there are.
     public private(set) var count = 0
 
     /// An empty list.
@@ -17,9 +19,12 @@ public struct ChunkedList<Element: Sendable>: RandomAccessCollection, Sendable {
         for element in elements { append(element) }
     }
 
+    /// Always 0.
     public var startIndex: Int { 0 }
+    /// As many as there are elements.
     public var endIndex: Int { count }
 
+    /// The element at a place, from 0.
     public subscript(position: Int) -> Element {
         get {
             precondition(position >= 0 && position < count, "outside of the list")
@@ -74,5 +79,14 @@ public struct ChunkedList<Element: Sendable>: RandomAccessCollection, Sendable {
 }
 
 extension ChunkedList: Equatable where Element: Equatable {
-    public static func == (left: Self, right: Self) -> Bool { left.elementsEqual(right) }
+    /// Costs little for lists that share most of their elements, as a list and the one it was made of do.
+    public static func == (left: Self, right: Self) -> Bool {
+        guard left.count == right.count else { return false }
+        guard left.skipped == right.skipped else { return left.elementsEqual(right) }
+        // Arrays that share their storage are equal without a look at it.
+        return zip(left.chunks, right.chunks).enumerated().allSatisfy { place, chunks in
+            let from = place == 0 ? left.skipped : 0
+            return from == 0 ? chunks.0 == chunks.1 : chunks.0.dropFirst(from) == chunks.1.dropFirst(from)
+        }
+    }
 }

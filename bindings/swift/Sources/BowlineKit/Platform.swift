@@ -53,6 +53,7 @@ public struct NoPlatform: PlatformObserver {
     /// Observes nothing.
     public init() {}
 
+    /// Tells nothing.
     public func observe(_ target: any PlatformTarget) -> Observing {
         Observing {}
     }
@@ -64,6 +65,7 @@ public struct SystemPlatform: PlatformObserver {
     /// The observers of this system.
     public init() {}
 
+    /// Observes with all of them.
     public func observe(_ target: any PlatformTarget) -> Observing {
         #if canImport(Network)
             let observers: [any PlatformObserver] = [AppLifeObserver(), NetworkPathObserver()]
@@ -89,10 +91,12 @@ public struct NetworkAddressObserver: PlatformObserver {
         (self.every, self.addresses) = (every, addresses)
     }
 
+    /// Begins to look; tells changes from what there is now.
     public func observe(_ target: any PlatformTarget) -> Observing {
         let (every, addresses) = (every, addresses)
+        let first = addresses()
         let watching = Task {
-            var known = addresses()
+            var known = first
             while (try? await Task.sleep(for: every)) != nil {
                 let now = addresses()
                 if now != known {

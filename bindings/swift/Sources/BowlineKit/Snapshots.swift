@@ -12,6 +12,8 @@ public struct SubscriptionEnded: Error, Equatable {
 ///
 /// It throws ``SubscriptionEnded`` when the library ended it, and ``BowlineError`` when it could not begin.
 public struct Snapshots<Element: Sendable>: AsyncSequence, Sendable {
+    /// One loop's place in the values, and its subscription.
+    /// One loop's place in the values, and its subscription.
     public typealias AsyncIterator = AsyncThrowingStream<Element, any Error>.Iterator
 
     private let begin: @Sendable () -> AsyncThrowingStream<Element, any Error>
@@ -51,6 +53,8 @@ public struct Snapshots<Element: Sendable>: AsyncSequence, Sendable {
         }
     }
 
+    /// Subscribes: the first value is what there is now.
+    /// Subscribes: the first value is what there is now.
     public func makeAsyncIterator() -> AsyncIterator {
         begin().makeAsyncIterator()
     }
@@ -130,7 +134,8 @@ extension HostsSnapshot {
 }
 
 @Sendable func replaceHosts(_ held: inout HostsSnapshot, _ update: HostsSnapshot) {
-    if !update.isOlder(than: held) { held = update }
+    // Nothing is older than what was there before the first.
+    if held == .empty || !update.isOlder(than: held) { held = update }
 }
 
 extension Rehearsal {

@@ -2,7 +2,7 @@ import BowlineFFI
 import Observation
 
 /// A loop that ends with the object that holds it.
-private final class Loop: Sendable {
+final class Loop: Sendable {
     private let task: Task<Void, Never>
 
     init(_ body: @escaping @MainActor @Sendable () async -> Void) {
@@ -44,105 +44,40 @@ public final class HostsStore {
     }
 }
 
-/// The agents of all hosts in one list, for views.
+/// The agents of all hosts in one list, for views. A view that reads one of its parts is drawn anew when that part changes.
 @MainActor
 @Observable
 public final class DirectoryStore {
-    /// The list.
-    public private(set) var directory = Directory()
+    /// The agents, in the order in which to show them.
+    public private(set) var rows: [DirectoryRow] = []
+    /// Show a skeleton: there is nothing yet, and a first load runs somewhere.
+    public private(set) var loading = false
+    /// How each host's part of the list stands.
+    public private(set) var hosts: [HostDirectory] = []
     /// Why nothing changes any more; none while all is well.
     public private(set) var failure: (any Error)?
 
     @ObservationIgnored private var loop: Loop?
 
     /// The agents of an app's hosts.
-    public init(_ bowline: Bowline) {
-        let directories = bowline.directory
+    public convenience init(_ bowline: Bowline) {
+        self.init(bowline.directory)
+    }
+
+    init(_ directories: Snapshots<Directory>) {
         loop = Loop { [weak self] in
             do {
-                for try await directory in directories { self?.directory = directory }
+                for try await directory in directories { self?.show(directory) }
             } catch {
                 self?.failure = error
             }
         }
     }
-}
 
-/// What one agent's screen shows, and what its user can do there.
-@MainActor
-@Observable
-public final class AgentScreenStore {
-    /// Pause before a screen is opened again that the library had no room for.
-    private static let again = Duration.milliseconds(500)
-
-    /// What to show.
-    public private(set) var screen: AgentScreen
-    /// Why nothing changes any more: the host was forgotten, is not known, or has too many screens open.
-    public private(set) var failure: (any Error)?
-
-    @ObservationIgnored private let bowline: Bowline
-    @ObservationIgnored private let serverId: String
-    @ObservationIgnored private let named: String?
-    @ObservationIgnored private var loop: Loop?
-
-    /// The screen of an agent.
-    public convenience init(_ bowline: Bowline, serverId: String, agentId: String) {
-        self.init(bowline, serverId: serverId, target: .agent(agentId: agentId))
-    }
-
-    /// The screen of an agent, or of one that is being created.
-    public init(_ bowline: Bowline, serverId: String, target: ScreenTarget) {
-        (self.bowline, self.serverId) = (bowline, serverId)
-        if case .agent(let agentId) = target { named = agentId } else { named = nil }
-        screen = AgentScreen(serverId: serverId)
-        let screens = bowline.screen(on: serverId, of: target)
-        loop = Loop { [weak self] in
-            while !Task.isCancelled {
-                do {
-                    for try await screen in screens { self?.screen = screen }
-                    return
-                } catch let ended as SubscriptionEnded where ended.reason == .busy {
-                    try? await Task.sleep(for: Self.again)
-                } catch {
-                    self?.failure = error
-                    return
-                }
-            }
-        }
-    }
-
-    /// Sends a prompt: shown at once, with a pending mark (UX-3). Returns the intent's id.
-    @discardableResult
-    public func send(_ text: String) throws -> String {
-        try bowline.send(.sendPrompt(agentId: agent(), text: text), to: serverId)
-    }
-
-    /// Ends the running turn.
-    @discardableResult
-    public func cancelTurn() throws -> String {
-        try bowline.send(.cancel(agentId: agent()), to: serverId)
-    }
-
-    /// Answers a permission.
-    @discardableResult
-    public func respond(to permissionId: String, with optionId: String) throws -> String {
-        let intent = Intent.respond(agentId: try agent(), permissionId: permissionId, optionId: optionId)
-        return try bowline.send(intent, to: serverId)
-    }
-
-    /// Fetches the page before the oldest item.
-    public func loadOlder() throws {
-        try bowline.loadOlder(on: serverId, of: agent())
-    }
-
-    /// The user has seen that a message or the creation failed: it is shown no more.
-    public func dismiss(_ intentId: String) throws {
-        try bowline.dismiss(intentId, on: serverId)
-    }
-
-    private func agent() throws -> String {
-        if let agent = named ?? screen.agentId { return agent }
-        throw BowlineError.InvalidIdentity(
-            detail: "the agent is still being created", advice: .wait, reason: nil)
+    private func show(_ next: Directory) {
+        // What is set is what changed: observers are told of every assignment.
+        if rows != next.rows { rows = next.rows }
+        if loading != next.loading { loading = next.loading }
+        if hosts != next.hosts { hosts = next.hosts }
     }
 }

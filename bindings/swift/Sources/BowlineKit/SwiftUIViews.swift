@@ -10,26 +10,42 @@
     ///
     /// ```swift
     /// AgentScreenView(bowline, serverId: row.serverId, agentId: agent.id) { store in
-    ///     List(store.screen.timeline.items) { Text($0.text) }
+    ///     List(store.timeline.items) { Text($0.text) }
     /// }
     /// ```
     public struct AgentScreenView<Content: View>: View {
-        private let make: () -> AgentScreenStore
-        private let identity: String
+        private let identity: Identity
+        private let make: @MainActor () -> AgentScreenStore
         private let content: (AgentScreenStore) -> Content
-        @State private var store: AgentScreenStore?
 
         /// - Parameter content: The view of a store.
         public init(
             _ bowline: Bowline, serverId: String, agentId: String,
             @ViewBuilder content: @escaping (AgentScreenStore) -> Content
         ) {
+            identity = Identity(serverId: serverId, agentId: agentId)
             make = { AgentScreenStore(bowline, serverId: serverId, agentId: agentId) }
-            identity = "\(serverId)/\(agentId)"
             self.content = content
         }
 
+        /// The content, with the state of this agent's screen and of no other's.
         public var body: some View {
+            Holder(make: make, content: content).id(identity)
+        }
+
+        private struct Identity: Hashable {
+            let serverId: String
+            let agentId: String
+        }
+    }
+
+    /// Has a store while it is on the screen: a screen under another one in a navigation stack costs nothing.
+    private struct Holder<Content: View>: View {
+        let make: @MainActor () -> AgentScreenStore
+        let content: (AgentScreenStore) -> Content
+        @State private var store: AgentScreenStore?
+
+        var body: some View {
             Group {
                 if let store {
                     content(store)
@@ -37,7 +53,7 @@
                     Color.clear
                 }
             }
-            .task(id: identity) { store = make() }
+            .onAppear { if store == nil { store = make() } }
             .onDisappear { store = nil }
         }
     }

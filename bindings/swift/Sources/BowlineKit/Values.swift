@@ -128,6 +128,7 @@ extension Timeline {
             self = Timeline()
         }
         for change in update.changes {
+            guard fits(change) else { throw OutOfStep(base: update.baseRev, held: rev) }
             switch change {
             case .remove(let at, let count):
                 items.remove(at: Int(at), count: Int(count))
@@ -143,6 +144,14 @@ extension Timeline {
         if let failed = update.failed { self.failed = failed }
         (rev, loaded, catchingUp) = (update.rev, update.loaded, update.catchingUp)
         (older, replaced, error) = (update.older, update.replaced, update.error)
+    }
+
+    private func fits(_ change: ListChange) -> Bool {
+        switch change {
+        case .remove(let at, let count): Int(at) + Int(count) <= items.count
+        case .insert(let at, _): Int(at) <= items.count
+        case .update(let at, _), .grow(let at, _): Int(at) < items.count
+        }
     }
 }
 

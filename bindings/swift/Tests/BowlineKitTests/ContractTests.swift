@@ -6,50 +6,6 @@ import Testing
 
 @Suite("What the hand-written part promises by itself")
 struct ContractTests {
-    @Test("INV-7: platform events come from the observer, and end with it")
-    func observer() async throws {
-        let folder = try Folder()
-        let platform = HandPlatform()
-        let bowline = try Bowline(config(folder.path), platform: platform)
-        platform.target.value?.tell(.background)
-        platform.target.value?.tell(.foreground)
-        bowline.close()
-        #expect(platform.ended.isSet)
-        // A platform that is late does no harm.
-        platform.target.value?.tell(.networkChanged)
-    }
-
-    @Test("a paused app lets go of its files, and another can have them")
-    func pausing() async throws {
-        let folder = try Folder()
-        let platform = HandPlatform()
-        let bowline = try Bowline(config(folder.path), platform: platform)
-        let target = try #require(platform.target.value)
-        try await target.pause()
-        do {
-            try await bowline.forget("srv_n2kjrqwbsjavrpwflguf4ecx4m")
-            Issue.record("it forgot while paused")
-        } catch BowlineError.Paused {}
-        try await Bowline(config(folder.path), platform: NoPlatform()).shutdown()
-        try await target.resume()
-        try bowline.refresh()
-    }
-
-    @Test("a change of the machine's addresses is told")
-    func addresses() async throws {
-        let (addresses, told) = (Box<Set<String>>(["192.0.2.1"]), Flag())
-        let observer = NetworkAddressObserver(every: .milliseconds(2)) { addresses.value }
-        let observing = observer.observe(Told { if $0 == .networkChanged { _ = told.set() } })
-        try await within {
-            // Until the observer has looked at the first set: it tells of changes only.
-            while !told.isSet {
-                addresses.value = ["192.0.2.\(UInt8.random(in: 2...255))"]
-                try await Task.sleep(for: .milliseconds(2))
-            }
-        }
-        observing.end()
-    }
-
     @Test("a list of another revision is asked for anew")
     func directory() throws {
         func row(_ key: String) -> DirectoryRow { DirectoryRow(key: key, serverId: "srv", agent: nil, pending: nil) }
@@ -96,39 +52,65 @@ struct ContractTests {
         #expect(at(4).isOlder(than: at(5)))
         #expect(!at(6).isOlder(than: at(5)))
         #expect(!at(1).isOlder(than: at(.max)))
+        var held = HostsSnapshot.empty
+        replaceHosts(&held, at(.max))
+        #expect(held.rev == .max, "nothing is older than nothing")
     }
 
-    @Test("a store follows on the main actor, and ends with the last view that holds it")
-    @MainActor
-    func store() async throws {
-        let rehearsal = Rehearsal(hosts: 2, items: 0)
-        var store: HostsStore? = HostsStore(rehearsal.hosts)
-        weak var gone = store
-        try await eventually("the first value") { store?.hosts.count == 2 }
-        rehearsal.renameHost(name: "renamed")
-        try await eventually("the second") { store?.hosts.first?.name == "renamed" }
-        store = nil
-        try await eventually("it is gone") { gone == nil }
+    @Test("an update that does not fit is refused, and a whole one is taken after it")
+    func misfits() throws {
+        func update(_ base: UInt32?, _ rev: UInt32, _ changes: [ListChange]) -> TimelineUpdate {
+            TimelineUpdate(
+                baseRev: base, rev: rev, changes: changes, pending: nil, failed: nil, loaded: true, catchingUp: false,
+                older: .none, replaced: 0, error: nil)
+        }
+        func item(_ index: UInt32) -> TimelineItem {
+            TimelineItem(
+                id: "itm_\(index)", index: index, kind: .message, atMs: 0, text: "", stream: nil, status: nil,
+                exitCode: nil, intentId: nil)
+        }
+        let misfits: [ListChange] = [
+            .remove(at: 0, count: 2), .insert(at: 2, items: [item(9)]), .update(at: 1, item: item(9)),
+            .grow(at: 1, text: "more"),
+        ]
+        for misfit in misfits {
+            var timeline = Timeline()
+            try timeline.apply(update(nil, 4, [.insert(at: 0, items: [item(0)])]))
+            #expect(throws: OutOfStep.self) { try timeline.apply(update(4, 5, [misfit])) }
+            #expect(throws: OutOfStep.self) { try timeline.apply(update(3, 5, [])) }
+            #expect(timeline.rev == 4)
+            try timeline.apply(update(nil, 5, [.insert(at: 0, items: [item(0), item(1)])]))
+            #expect(timeline.items.map(\.index) == [0, 1])
+        }
     }
-}
 
-/// A platform that a test plays.
-final class HandPlatform: PlatformObserver {
-    let target = Box<(any PlatformTarget)?>(nil)
-    let ended = Flag()
-
-    func observe(_ target: any PlatformTarget) -> Observing {
-        self.target.value = target
-        let ended = ended
-        return Observing { _ = ended.set() }
+    @Test("an error says what to do, whatever its kind")
+    func advice() {
+        let refused = BowlineError.PairingRefused(detail: "used", advice: .pairAgain, reason: .pairingTokenInvalid)
+        #expect(refused.advice == .pairAgain)
+        #expect(refused.reason == .pairingTokenInvalid)
+        #expect(refused.detail == "used")
     }
-}
 
-/// Hears what is told.
-struct Told: PlatformTarget {
-    let hear: @Sendable (PlatformEvent) -> Void
-
-    func tell(_ event: PlatformEvent) { hear(event) }
-    func pause() async throws {}
-    func resume() async throws {}
+    @Test("what the library logs is heard, up to the level that was asked for")
+    func logs() async throws {
+        let heard = Task {
+            for try await batch in Logs.batches(.warn) {
+                if let record = batch.records.first(where: { $0.message.contains("a callback failed") }) { return record }
+            }
+            throw Late(description: "the log ended")
+        }
+        let rehearsal = Rehearsal(hosts: 1, items: 0)
+        let failing = try rehearsal.subscribeHosts(listener: HostsProxy { _ in throw Late(description: "deliberate") })
+        let names = Task {
+            while !Task.isCancelled {
+                rehearsal.renameHost(name: UUID().uuidString)
+                try await Task.sleep(for: .milliseconds(1))
+            }
+        }
+        let record = try await within { try await heard.value }
+        #expect(record.level == .warn)
+        names.cancel()
+        failing.cancel()
+    }
 }

@@ -121,6 +121,62 @@ struct ListenerTests {
         #expect(seen.value == 0)
     }
 
+    @Test("a runtime may be dropped while a callback of it runs, and its subscription ends", .timeLimit(.minutes(2)))
+    func droppedInMidCallback() async throws {
+        let folder = try Folder()
+        var runtime: BowlineRuntime? = try BowlineRuntime(config: config(folder.path))
+        let (entered, leave) = (Flag(), DispatchSemaphore(value: 0))
+        let subscription = try runtime?.subscribeHosts(
+            listener: HostsProxy { _ in
+                _ = entered.set()
+                leave.wait()
+            })
+        try await within { while !entered.isSet { try await Task.sleep(for: .milliseconds(1)) } }
+        weak var gone = runtime
+        runtime = nil
+        #expect(gone == nil)
+        leave.signal()
+        let ended = try #require(subscription)
+        #expect(try await within { await ended.ended() } == .runtimeClosed)
+    }
+
+    @Test("an app may let go of everything in a callback, without a word", .timeLimit(.minutes(2)))
+    func forgottenInCallback() async throws {
+        let (folder, platform) = (try Folder(), HandPlatform())
+        let held = Box<Bowline?>(try Bowline(config(folder.path), platform: platform))
+        weak var gone = held.value
+        let rehearsal = Rehearsal(hosts: 1, items: 0)
+        // The last reference goes on the library's own thread.
+        let subscription = try rehearsal.subscribeHosts(listener: HostsProxy { _ in held.value = nil })
+        try await within { while !platform.ended.isSet { try await Task.sleep(for: .milliseconds(1)) } }
+        #expect(gone == nil)
+        subscription.cancel()
+        #expect(try await within { await subscription.ended() } == .cancelled)
+        // The folder is free for the next one.
+        try await Bowline(config(folder.path), platform: NoPlatform()).shutdown()
+    }
+
+    @Test("one that blocks holds up the others, and not the library; they get the newest when it lets go")
+    func blocking() async throws {
+        let rehearsal = Rehearsal(hosts: 1, items: 0)
+        let (entered, leave, names) = (Flag(), DispatchSemaphore(value: 0), Box<[String]>([]))
+        let blocked = try rehearsal.subscribeHosts(
+            listener: HostsProxy { _ in
+                if entered.set() { leave.wait() }
+            })
+        try await within { while !entered.isSet { try await Task.sleep(for: .milliseconds(1)) } }
+        let other = try rehearsal.subscribeHosts(
+            listener: HostsProxy { snapshot in names.change { $0.append(snapshot.hosts[0].name) } })
+        // None of these calls waits for it.
+        _ = try await within { try await rehearsal.burst(updates: 1_000, perSecond: 0) }
+        blocked.cancel()
+        #expect(names.value.isEmpty)
+        leave.signal()
+        try await within { while names.value.last != "1000" { try await Task.sleep(for: .milliseconds(1)) } }
+        #expect(names.value.count <= 2, "\(names.value)")
+        other.cancel()
+    }
+
     @Test("a listener that nobody ends goes with its subscription")
     func forgotten() async throws {
         let rehearsal = Rehearsal(hosts: 1, items: 0)

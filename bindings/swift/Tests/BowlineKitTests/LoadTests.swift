@@ -80,6 +80,25 @@ struct LoadTests {
         #expect(grown < 8 << 20, "grown by \(grown >> 10) KiB over 10,000 loops")
     }
 
+    @Test("1,000,000 updates leave memory as it was", .timeLimit(.minutes(5)))
+    func updates() async throws {
+        let rehearsal = Rehearsal(hosts: 4, items: 50)
+        let last = Box("")
+        let loop = Task {
+            for try await snapshot in rehearsal.hosts { last.value = snapshot.hosts[0].name }
+        }
+        func burst(_ updates: UInt32) async throws {
+            _ = try await rehearsal.burst(updates: updates, perSecond: 0)
+            try await within { while last.value != "\(updates)" { try await Task.sleep(for: .milliseconds(1)) } }
+        }
+        try await burst(Self.updates)
+        let before = resident()
+        try await burst(10 * Self.updates)
+        let grown = resident() - before
+        #expect(grown < 8 << 20, "grown by \(grown >> 10) KiB over 1,000,000 updates")
+        loop.cancel()
+    }
+
     /// Bytes that the process occupies; 0 where the system does not say.
     private func resident() -> Int {
         guard let status = try? String(contentsOfFile: "/proc/self/status", encoding: .utf8),

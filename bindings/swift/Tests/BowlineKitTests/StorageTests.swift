@@ -37,6 +37,42 @@ struct StorageTests {
         }
     }
 
+    @Test("INV-9: hosts that know an identity which is gone are an error, and no other is made for them")
+    func identityGone() async throws {
+        let folder = try Folder()
+        try await open(folder.path).shutdown()
+        let address = ["path": "direct", "address": "127.0.0.1:1"]
+        let host: [String: Any] = [
+            "serverId": "srv_n2kjrqwbsjavrpwflguf4ecx4m", "name": "host", "addresses": [address],
+            "transportKey": String(repeating: "A", count: 43),
+        ]
+        let hosts = try JSONSerialization.data(withJSONObject: ["version": 1, "hosts": [host]])
+        try hosts.write(to: folder.file("hosts.json"))
+        try FileManager.default.removeItem(at: folder.file("profile.json"))
+        let found = try error { _ = try open(folder.path) }
+        guard case .InvalidIdentity = found else {
+            Issue.record("\(found)")
+            return
+        }
+        #expect(found.advice == .checkStorage)
+        #expect(!FileManager.default.fileExists(atPath: folder.file("profile.json").path))
+    }
+
+    @Test("hosts that cannot be read are an error that names their file, and stay as they are")
+    func corruptHosts() async throws {
+        let folder = try Folder()
+        try await open(folder.path).shutdown()
+        let hosts = folder.file("hosts.json")
+        try "not JSON".write(to: hosts, atomically: true, encoding: .utf8)
+        let found = try error { _ = try open(folder.path) }
+        guard case .CorruptStorage(let detail, .checkStorage, _) = found else {
+            Issue.record("\(found)")
+            return
+        }
+        #expect(detail.contains("hosts.json"))
+        #expect(try String(contentsOf: hosts, encoding: .utf8) == "not JSON")
+    }
+
     @Test("a folder that cannot be made is an error that names it")
     func unwritable() throws {
         let folder = try Folder()

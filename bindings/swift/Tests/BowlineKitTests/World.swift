@@ -61,6 +61,16 @@ final class World: @unchecked Sendable {
         try order(#"{"do":"heal","path":\#(path)}"#)
     }
 
+    /// As a power cut would.
+    func killDaemon() throws {
+        try order(#"{"do":"kill_daemon"}"#)
+    }
+
+    /// With the same state, at the same ports.
+    func startDaemon() throws {
+        try order(#"{"do":"start_daemon"}"#)
+    }
+
     /// How many sessions the daemon has.
     func sessions() throws -> Int {
         try order(#"{"do":"sessions"}"#)["count"] as? Int ?? -1

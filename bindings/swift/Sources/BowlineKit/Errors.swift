@@ -1,0 +1,39 @@
+import BowlineFFI
+
+/// The native library cannot be used with these bindings: it is of another version.
+public struct LibraryMismatch: Error, Equatable, CustomStringConvertible {
+    /// What the library says it is.
+    public let found: String
+    /// What these bindings were made for.
+    public let expected: String
+
+    /// For people.
+    public var description: String {
+        "the native library is `\(found)`, these bindings are for `\(expected)`: ship both from one release"
+    }
+}
+
+extension BowlineError {
+    /// What the app should do, whatever the case.
+    public var advice: Advice { parts.advice }
+    /// For people.
+    public var detail: String { parts.detail }
+    /// The reason of the connection that was lost or refused, where there is one.
+    public var reason: Reason? { parts.reason }
+
+    private var parts: (detail: String, advice: Advice, reason: Reason?) {
+        switch self {
+        case .InvalidIdentity(let detail, let advice, let reason), .InvalidOffer(let detail, let advice, let reason),
+            .NoPath(let detail, let advice, let reason), .Unreachable(let detail, let advice, let reason),
+            .PairingRefused(let detail, let advice, let reason), .Storage(let detail, let advice, let reason),
+            .CorruptStorage(let detail, let advice, let reason), .UnknownHost(let detail, let advice, let reason),
+            .TooMany(let detail, let advice, let reason), .InvalidIntent(let detail, let advice, let reason),
+            .OutboxFull(let detail, let advice, let reason), .Rejected(let detail, let advice, let reason),
+            .Disconnected(let detail, let advice, let reason), .TimedOut(let detail, let advice, let reason),
+            .NotConnected(let detail, let advice, let reason), .Paused(let detail, let advice, let reason),
+            .Closed(let detail, let advice, let reason), .Broken(let detail, let advice, let reason),
+            .Internal(let detail, let advice, let reason):
+            (detail, advice, reason)
+        }
+    }
+}
