@@ -272,7 +272,7 @@ pub(crate) fn is_passing(error: &CallError) -> bool {
             error.reason(),
             Some(RpcReason::Overloaded | RpcReason::Timeout)
         ),
-        CallError::Malformed(_) => false,
+        CallError::Malformed(_) | CallError::Closed => false,
     }
 }
 

@@ -187,6 +187,7 @@ impl From<StorageError> for CliError {
             StorageError::Io { .. } => "io",
             StorageError::KeyStore { .. } => "key_store",
             StorageError::Paused => "paused",
+            StorageError::Closed => "internal",
         };
         Self::failed(reason, error.to_string())
     }
@@ -259,6 +260,7 @@ impl From<CallError> for CliError {
             CallError::NotConnected => {
                 Self::new(Exit::Unreachable, "unreachable", error.to_string())
             }
+            CallError::Closed => Self::failed("internal", error.to_string()),
         }
     }
 }
@@ -270,6 +272,7 @@ impl From<TimelineError> for CliError {
             TimelineError::Call(error) => error.into(),
             TimelineError::UnknownHost => Self::failed("unknown_host", error.to_string()),
             TimelineError::TooMany(_) => Self::failed("overloaded", error.to_string()),
+            TimelineError::Closed => Self::failed("internal", error.to_string()),
         }
     }
 }

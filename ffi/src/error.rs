@@ -221,6 +221,7 @@ impl From<StorageError> for BowlineError {
                 error!(Storage, CheckStorage, error)
             }
             StorageError::Paused => error!(Paused, Wait, error),
+            StorageError::Closed => error!(Closed, Nothing, error),
         }
     }
 }
@@ -283,6 +284,7 @@ impl From<CallError> for BowlineError {
             }
             CallError::Timeout => error!(TimedOut, TryAgain, text),
             CallError::NotConnected => error!(NotConnected, Wait, text),
+            CallError::Closed => error!(Closed, Nothing, text),
             CallError::Malformed(_) => error!(Internal, Update, text),
         }
     }

@@ -242,7 +242,9 @@ impl BowlineRuntime {
         let mut screen = opened.map_err(|error| match error {
             ScreenError::UnknownHost => BowlineError::unknown_host(server_id),
             ScreenError::TooMany(_) | ScreenError::Busy => error!(TooMany, TryAgain, error),
-            ScreenError::UnknownCreation | ScreenError::Gone => error!(Closed, Nothing, error),
+            ScreenError::UnknownCreation | ScreenError::Gone | ScreenError::Closed => {
+                error!(Closed, Nothing, error)
+            }
         })?;
         let newest = Arc::clone(slot);
         follow(slot, async move {
@@ -254,6 +256,7 @@ impl BowlineRuntime {
                         }
                     }
                     Err(ScreenError::UnknownHost | ScreenError::Gone) => break EndReason::HostGone,
+                    Err(ScreenError::Closed) => break EndReason::RuntimeClosed,
                     Err(ScreenError::UnknownCreation) => break EndReason::UnknownCreation,
                     Err(ScreenError::TooMany(_)) => break EndReason::TooMany,
                     Err(ScreenError::Busy) => break EndReason::Busy,

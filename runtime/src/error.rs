@@ -75,6 +75,9 @@ pub enum CallError {
     /// The host is not connected right now.
     #[error("not connected")]
     NotConnected,
+    /// The runtime is closed.
+    #[error("the runtime is closed")]
+    Closed,
     /// The answer is not of the form the protocol gives it.
     #[error("malformed answer: {0}")]
     Malformed(String),

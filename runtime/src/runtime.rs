@@ -40,16 +40,35 @@ pub struct Runtime {
 struct Inner {
     context: HostContext,
     hosts: Mutex<Hosts>,
+    /// What the app wants. Changed with the hosts locked, so that whoever holds them knows what they are for.
+    phase: watch::Sender<Phase>,
+}
+
+/// What the app wants of the runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Running,
+    /// Nothing is written until it is resumed.
+    Paused,
+    /// Nothing begins any more.
+    Closed,
 }
 
 /// The hosts that have a driver.
 #[derive(Default)]
 struct Hosts {
     known: BTreeMap<ServerId, Host>,
-    /// Nothing begins any more.
-    closed: bool,
-    /// Nothing is written until it is resumed.
-    paused: bool,
+    /// Of the drivers that were told to end: true when one has.
+    ending: Vec<watch::Receiver<bool>>,
+}
+
+impl Hosts {
+    /// Ends a driver and keeps in mind that it is ending.
+    fn end(&mut self, host: &Host, forget: bool) {
+        host.stop(forget);
+        self.ending.retain(|stopped| !*stopped.borrow());
+        self.ending.push(host.stopped());
+    }
 }
 
 /// An intent on its way.
@@ -142,6 +161,7 @@ impl Runtime {
             inner: Arc::new(Inner {
                 context,
                 hosts: Mutex::new(hosts),
+                phase: watch::Sender::new(Phase::Running),
             }),
         })
     }
@@ -153,7 +173,30 @@ impl Runtime {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn host(&self, server_id: &ServerId) -> Option<Host> {
+    fn phase(&self) -> Phase {
+        *self.inner.phase.borrow()
+    }
+
+    /// Whether [`Runtime::close`] was called: whatever ended since ended for that reason.
+    pub fn is_closed(&self) -> bool {
+        self.phase() == Phase::Closed
+    }
+
+    /// The handle of a host. A runtime that is closed says so, whatever it knew before.
+    fn host<E>(
+        &self,
+        server_id: &ServerId,
+        closed: E,
+        unknown: impl FnOnce() -> E,
+    ) -> Result<Host, E> {
+        let hosts = self.hosts();
+        if self.is_closed() {
+            return Err(closed);
+        }
+        hosts.known.get(server_id).cloned().ok_or_else(unknown)
+    }
+
+    fn known_host(&self, server_id: &ServerId) -> Option<Host> {
         self.hosts().known.get(server_id).cloned()
     }
 
@@ -171,7 +214,8 @@ impl Runtime {
         registry::load(self.inner.context.storage.as_ref())
     }
 
-    /// Snapshots of everything, the newest only: a slow reader gets fewer of them.
+    /// Snapshots of everything, the newest only: a slow reader gets fewer of them. When the runtime was closed the last one
+    /// shows every host as stopped, and then the channel says that it is closed.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.inner.context.hub.subscribe()
     }
@@ -182,7 +226,8 @@ impl Runtime {
     /// # Errors
     /// [`PairError`]; nothing is stored then.
     pub async fn pair(&self, offer: &Offer) -> Result<HostRecord, PairError> {
-        if self.hosts().closed {
+        let mut phase = self.inner.phase.subscribe();
+        if self.is_closed() {
             return Err(PairError::Closed);
         }
         let context = &self.inner.context;
@@ -197,7 +242,11 @@ impl Runtime {
                 (address.clone(), dialer)
             })
             .collect();
-        let name = pairing::pair(dialers).await?;
+        let name = tokio::select! {
+            biased;
+            _ = phase.wait_for(|phase| *phase == Phase::Closed) => return Err(PairError::Closed),
+            paired = pairing::pair(dialers) => paired?,
+        };
         if !name.is_empty() {
             record.name = name;
         }
@@ -212,11 +261,10 @@ impl Runtime {
     fn keep(&self, record: &HostRecord) -> Result<Option<Host>, PairError> {
         let context = &self.inner.context;
         let mut hosts = self.hosts();
-        if hosts.closed {
-            return Err(PairError::Closed);
-        }
-        if hosts.paused {
-            return Err(PairError::Storage(StorageError::Paused));
+        match self.phase() {
+            Phase::Running => {}
+            Phase::Paused => return Err(StorageError::Paused.into()),
+            Phase::Closed => return Err(PairError::Closed),
         }
         let known = hosts.known.get(&record.server_id).cloned();
         let new = match known {
@@ -225,7 +273,7 @@ impl Runtime {
         };
         if let Err(error) = registry::add(context.storage.as_ref(), record) {
             if let Some(new) = new {
-                new.stop(false);
+                hosts.end(&new, false);
                 context.hub.remove(&record.server_id);
             }
             return Err(error.into());
@@ -239,18 +287,20 @@ impl Runtime {
     /// Forgets a host: its key, its addresses and the intents that wait for it. True if it was known.
     ///
     /// # Errors
-    /// When the registry cannot be written; the host is then still known.
+    /// When the registry cannot be written; the host is then still known. [`StorageError::Closed`] after a close.
     pub fn forget(&self, server_id: &ServerId) -> Result<bool, StorageError> {
         let context = &self.inner.context;
         // Held throughout, so that a pairing at the same time comes before or after.
         let mut hosts = self.hosts();
-        if hosts.paused {
-            return Err(StorageError::Paused);
+        match self.phase() {
+            Phase::Running => {}
+            Phase::Paused => return Err(StorageError::Paused),
+            Phase::Closed => return Err(StorageError::Closed),
         }
         registry::remove(context.storage.as_ref(), server_id)?;
         let removed = hosts.known.remove(server_id);
         if let Some(host) = &removed {
-            host.stop(true);
+            hosts.end(host, true);
             context.hub.remove(server_id);
         }
         Ok(removed.is_some())
@@ -262,14 +312,8 @@ impl Runtime {
     /// # Errors
     /// [`IntentError`]; nothing is kept then.
     pub fn send(&self, server_id: &ServerId, intent: Intent) -> Result<Submitted, IntentError> {
-        let host = {
-            let hosts = self.hosts();
-            if hosts.closed {
-                return Err(IntentError::Closed);
-            }
-            hosts.known.get(server_id).cloned()
-        };
-        let host = host.ok_or_else(|| IntentError::UnknownHost(server_id.clone()))?;
+        let unknown = || IntentError::UnknownHost(server_id.clone());
+        let host = self.host(server_id, IntentError::Closed, unknown)?;
         let id = IntentId::from_uuid(uuid::Uuid::now_v7());
         let (method, params) = intent.into_request(id)?;
         let outcome = host.submit(Record {
@@ -292,7 +336,8 @@ impl Runtime {
         method: &'static str,
         params: &P,
     ) -> Result<R, CallError> {
-        let host = self.host(server_id).ok_or(CallError::NotConnected)?;
+        let unknown = || CallError::NotConnected;
+        let host = self.host(server_id, CallError::Closed, unknown)?;
         let result = host.query(method, to_raw(params)?).await?;
         serde_json::from_str(result.get()).map_err(|error| CallError::Malformed(error.to_string()))
     }
@@ -306,7 +351,8 @@ impl Runtime {
         server_id: &ServerId,
         agent_id: &AgentId,
     ) -> Result<TimelineStream, TimelineError> {
-        let host = self.host(server_id).ok_or(TimelineError::UnknownHost)?;
+        let unknown = || TimelineError::UnknownHost;
+        let host = self.host(server_id, TimelineError::Closed, unknown)?;
         host.timeline(agent_id.clone()).await
     }
 
@@ -326,21 +372,22 @@ impl Runtime {
         server_id: &ServerId,
         target: impl Into<ScreenTarget>,
     ) -> Result<ScreenSubscription, ScreenError> {
-        let host = self.host(server_id).ok_or(ScreenError::UnknownHost)?;
+        let unknown = || ScreenError::UnknownHost;
+        let host = self.host(server_id, ScreenError::Closed, unknown)?;
         host.screen(target.into())
     }
 
     /// Fetches the page before the oldest item of an agent's open timeline. What became of it is in the view
     /// ([`Older`](crate::Older)); asked for while one is being fetched it does nothing.
     pub fn load_older(&self, server_id: &ServerId, agent_id: &AgentId) {
-        if let Some(host) = self.host(server_id) {
+        if let Some(host) = self.known_host(server_id) {
             host.command(HostCommand::LoadOlder(agent_id.clone()));
         }
     }
 
     /// The user has seen that a message or a creation failed: it is shown no more.
     pub fn dismiss(&self, server_id: &ServerId, intent_id: IntentId) {
-        if let Some(host) = self.host(server_id) {
+        if let Some(host) = self.known_host(server_id) {
             host.command(HostCommand::Dismiss(intent_id));
         }
     }
@@ -357,7 +404,7 @@ impl Runtime {
 
     /// The user wants that path, or the best one with `None`. A path that the host does not have changes nothing.
     pub fn select_path(&self, server_id: &ServerId, address: Option<Address>) {
-        if let Some(host) = self.host(server_id) {
+        if let Some(host) = self.known_host(server_id) {
             host.command(HostCommand::Select(address));
         }
     }
@@ -388,8 +435,11 @@ impl Runtime {
     /// [`Runtime::resume`] nothing is written: intents, pairing and forgetting are refused with [`StorageError::Paused`].
     pub async fn pause(&self) {
         let hosts: Vec<Host> = {
-            let mut hosts = self.hosts();
-            hosts.paused = true;
+            let hosts = self.hosts();
+            if self.is_closed() {
+                return;
+            }
+            self.inner.phase.send_replace(Phase::Paused);
             hosts.known.values().cloned().collect()
         };
         let release = move || {
@@ -407,10 +457,14 @@ impl Runtime {
     ///
     /// # Errors
     /// [`StorageError`] of the first host whose outbox could not be opened; it takes no intents until a later call succeeds.
+    /// [`StorageError::Closed`] after a close.
     pub async fn resume(&self) -> Result<(), StorageError> {
         let hosts: Vec<Host> = {
-            let mut hosts = self.hosts();
-            hosts.paused = false;
+            let hosts = self.hosts();
+            if self.is_closed() {
+                return Err(StorageError::Closed);
+            }
+            self.inner.phase.send_replace(Phase::Running);
             hosts.known.values().cloned().collect()
         };
         let mut result = Ok(());
@@ -421,20 +475,22 @@ impl Runtime {
         result
     }
 
-    /// Ends every connection and waits until the drivers are done, a few seconds at most. Intents without an
-    /// outcome stay kept.
+    /// Ends every connection, pairing and subscription, and waits until the drivers are done, a few seconds at most. Intents
+    /// without an outcome stay kept. Every later call says that the runtime is closed; another close waits for the same end.
     pub async fn close(&self) {
-        let hosts: Vec<Host> = {
+        let ending = {
             let mut hosts = self.hosts();
-            hosts.closed = true;
-            std::mem::take(&mut hosts.known).into_values().collect()
+            self.inner.phase.send_replace(Phase::Closed);
+            for host in std::mem::take(&mut hosts.known).into_values() {
+                hosts.end(&host, false);
+            }
+            hosts.ending.clone()
         };
-        for host in &hosts {
-            host.stop(false);
+        for mut stopped in ending {
+            // A driver's end is bounded by its own deadlines. One that is gone with its executor has ended too.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
         }
-        for host in hosts {
-            host.stopped().await;
-        }
+        self.inner.context.hub.close();
     }
 }
 

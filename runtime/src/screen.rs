@@ -93,6 +93,9 @@ pub enum ScreenError {
     /// The host was forgotten or the runtime was closed.
     #[error("the host is gone")]
     Gone,
+    /// The runtime is closed.
+    #[error("the runtime is closed")]
+    Closed,
 }
 
 /// Snapshots of one screen, the newest only: a slow reader gets fewer of them. Dropping it ends it; the agent's timeline is

@@ -182,13 +182,15 @@ pub struct Counters {
 /// subscribers in order.
 pub(crate) struct SnapshotHub {
     shown: Mutex<Shown>,
-    current: watch::Sender<Arc<Snapshot>>,
+    /// What subscribers are copied from.
+    subscriber: watch::Receiver<Arc<Snapshot>>,
 }
 
-#[derive(Default)]
 struct Shown {
     hosts: BTreeMap<ServerId, Place>,
     last: Publisher,
+    /// None when the runtime is closed: with it the subscribers' channel ends.
+    current: Option<watch::Sender<Arc<Snapshot>>>,
 }
 
 /// A host's place: only the driver that it belongs to fills it.
@@ -205,9 +207,15 @@ pub(crate) struct Publisher(u64);
 
 impl SnapshotHub {
     pub(crate) fn new() -> Self {
+        let (current, subscriber) = watch::channel(Arc::default());
+        let shown = Shown {
+            hosts: BTreeMap::new(),
+            last: Publisher::default(),
+            current: Some(current),
+        };
         Self {
-            shown: Mutex::default(),
-            current: watch::channel(Arc::default()).0,
+            shown: Mutex::new(shown),
+            subscriber,
         }
     }
 
@@ -264,15 +272,26 @@ impl SnapshotHub {
     /// Publishes if the change says that there is anything new. It is given the revision that would be.
     fn change(&self, change: impl FnOnce(&mut Shown, u64) -> bool) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let rev = self.current.borrow().rev + 1;
+        let rev = self.subscriber.borrow().rev + 1;
         if change(&mut shown, rev) {
             let hosts = shown.hosts.values();
             let hosts = hosts.map(|place| Arc::clone(&place.host)).collect();
-            self.current.send_replace(Arc::new(Snapshot { rev, hosts }));
+            if let Some(current) = &shown.current {
+                current.send_replace(Arc::new(Snapshot { rev, hosts }));
+            }
         }
     }
 
+    /// Begins with the newest snapshot as seen, as a subscription of a channel does.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
-        self.current.subscribe()
+        let mut subscriber = self.subscriber.clone();
+        subscriber.mark_unchanged();
+        subscriber
+    }
+
+    /// Nothing is published any more: whoever has seen the last snapshot is told that it was the last.
+    pub(crate) fn close(&self) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        shown.current = None;
     }
 }

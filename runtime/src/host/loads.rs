@@ -65,7 +65,7 @@ async fn call<P: Serialize, R: DeserializeOwned>(
                 LoadError::Rejected(error.reason().unwrap_or(unnamed))
             }
             CallError::Disconnected(reason) => LoadError::Lost(reason),
-            CallError::NotConnected => LoadError::Lost(Reason::ConnectionLost),
+            CallError::NotConnected | CallError::Closed => LoadError::Lost(Reason::ConnectionLost),
             CallError::Timeout => LoadError::TimedOut,
             CallError::Malformed(_) => LoadError::Malformed,
         })

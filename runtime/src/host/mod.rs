@@ -229,9 +229,8 @@ impl Host {
         self.stop.send_replace(Some(forget));
     }
 
-    /// Waits until the driver has ended.
-    pub(crate) async fn stopped(mut self) {
-        // The driver's end is bounded by its own deadlines.
-        let _ = self.stopped.wait_for(|stopped| *stopped).await;
+    /// True when the driver has ended.
+    pub(crate) fn stopped(&self) -> watch::Receiver<bool> {
+        self.stopped.clone()
     }
 }

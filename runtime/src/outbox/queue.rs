@@ -147,7 +147,7 @@ impl Queue {
                 return None;
             }
             // The path died: offered again, under the same id, on the next connection.
-            Err(CallError::Disconnected(_) | CallError::NotConnected) => {
+            Err(CallError::Disconnected(_) | CallError::NotConnected | CallError::Closed) => {
                 self.put_back(id, now, true);
                 return None;
             }

@@ -44,6 +44,9 @@ pub enum StorageError {
     /// The runtime is paused and touches no files.
     #[error("the runtime is paused; resume it first")]
     Paused,
+    /// The runtime is closed and touches no files.
+    #[error("the runtime is closed")]
+    Closed,
 }
 
 /// A place for named values and journals. The default is [`FileStorage`]; apps with a key store of their own

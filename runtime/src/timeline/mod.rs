@@ -48,9 +48,12 @@ pub enum TimelineUpdate {
 /// A timeline could not be followed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TimelineError {
-    /// No such host, or the runtime is closed.
+    /// No such host.
     #[error("the host is not known here")]
     UnknownHost,
+    /// The runtime is closed.
+    #[error("the runtime is closed")]
+    Closed,
     /// The host has its most timelines open.
     #[error("{0} timelines are open already; close one first")]
     TooMany(usize),
@@ -261,6 +264,6 @@ fn is_passing(error: &CallError) -> bool {
             Some(_) => false,
             None => error.code == code::INTERNAL_ERROR,
         },
-        CallError::Malformed(_) => false,
+        CallError::Malformed(_) | CallError::Closed => false,
     }
 }

@@ -2,10 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bowline_protocol::{Reason, ServerId, TransportKey, methods::name};
+use bowline_protocol::{
+    Reason, ServerId, TransportKey,
+    methods::{Empty, name},
+};
 use bowline_runtime::{
-    HostRecord, Intent, IntentError, OpenError, Outcome, PairError, Runtime, RuntimeConfig,
-    storage::StorageError,
+    CallError, HostRecord, Intent, IntentError, OpenError, Outcome, PairError, Runtime,
+    RuntimeConfig, ScreenError, TimelineError, storage::StorageError,
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -125,6 +128,100 @@ async fn inv_12_close_is_bounded_ends_every_wait_and_says_so() {
     let offer = offer(&["a:1"], &transport_key());
     let refused = rig.runtime.pair(&offer).await;
     assert!(matches!(refused, Err(PairError::Closed)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn inv_12_a_close_ends_every_subscription_after_its_last_value() {
+    let rig = Rig::online(&["a:1"]).await;
+    let mut hosts = rig.runtime.subscribe();
+    let mut directory = rig.runtime.directory();
+    let mut screen = rig.runtime.agent_screen(&server_id(), agent_id(1)).unwrap();
+    rig.runtime.close().await;
+    // Although the runtime itself is still held.
+    let last = timeout(LONG, async {
+        while hosts.changed().await.is_ok() {
+            hosts.borrow_and_update();
+        }
+        Arc::clone(&hosts.borrow())
+    });
+    assert_eq!(last.await.unwrap().hosts[0].state, "stopped");
+    let end = async { while directory.next().await.is_some() {} };
+    timeout(LONG, end).await.unwrap();
+    let end = async { while screen.next().await.is_ok() {} };
+    timeout(LONG, end).await.unwrap();
+    // One that comes too late sees the end at once.
+    let mut late = rig.runtime.subscribe();
+    assert_eq!(late.borrow().hosts[0].state, "stopped");
+    assert!(timeout(LONG, late.changed()).await.unwrap().is_err());
+    let mut late = rig.runtime.directory();
+    assert!(timeout(LONG, late.next()).await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_close_every_call_says_closed_whatever_was_known_before() {
+    let rig = Rig::online(&["a:1"]).await;
+    let runtime = &rig.runtime;
+    assert!(!runtime.is_closed());
+    runtime.close().await;
+    assert!(runtime.is_closed());
+    for server_id in [server_id(), ServerId::of_public_key(&[99; 32])] {
+        let sent = runtime.send(&server_id, prompt());
+        assert!(matches!(sent, Err(IntentError::Closed)), "{sent:?}");
+        let asked = runtime
+            .query::<_, Empty>(&server_id, name::SYSTEM_INFO, &Empty {})
+            .await;
+        assert_eq!(asked.unwrap_err(), CallError::Closed);
+        let stream = runtime.timeline(&server_id, &agent_id(1)).await;
+        assert_eq!(stream.err(), Some(TimelineError::Closed));
+        let screen = runtime.agent_screen(&server_id, agent_id(1));
+        assert_eq!(screen.err(), Some(ScreenError::Closed));
+        let forgotten = runtime.forget(&server_id);
+        assert!(matches!(forgotten, Err(StorageError::Closed)));
+    }
+    runtime.pause().await;
+    let resumed = runtime.resume().await;
+    assert!(matches!(resumed, Err(StorageError::Closed)), "{resumed:?}");
+    assert!(runtime.is_closed());
+    assert_eq!(runtime.known_hosts().unwrap().len(), 1, "nothing is lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_close_waits_for_the_same_end_also_after_the_first_was_given_up() {
+    let rig = Rig::online(&["a:1"]).await;
+    rig.daemon.state().mute.insert(name::AGENTS_SEND);
+    let _in_flight = rig.runtime.send(&server_id(), prompt()).unwrap();
+    eventually("arrived", || rig.daemon.state().arrivals.len() == 1).await;
+    let given_up = timeout(Duration::from_millis(1), rig.runtime.close()).await;
+    assert!(given_up.is_err(), "what is in flight has its time");
+    rig.runtime.close().await;
+    assert_eq!(rig.runtime.subscribe().borrow().hosts[0].state, "stopped");
+    assert_eq!(rig.daemon.attached("a:1"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_waits_for_a_host_that_was_forgotten_just_before() {
+    let rig = Rig::online(&["a:1"]).await;
+    rig.daemon.state().mute.insert(name::AGENTS_SEND);
+    let _in_flight = rig.runtime.send(&server_id(), prompt()).unwrap();
+    eventually("arrived", || rig.daemon.state().arrivals.len() == 1).await;
+    assert!(rig.runtime.forget(&server_id()).unwrap());
+    rig.runtime.close().await;
+    assert_eq!(rig.daemon.attached("a:1"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_ends_a_pairing_that_waits_for_an_answer() {
+    let rig = Rig::new(&[]);
+    let _silent = rig.net.listen("silent:2");
+    let offer = offer(&["silent:2"], &transport_key());
+    let start = Instant::now();
+    let close = async {
+        sleep(Duration::from_millis(100)).await;
+        rig.runtime.close().await;
+    };
+    let (paired, ()) = tokio::join!(rig.runtime.pair(&offer), close);
+    assert!(matches!(paired, Err(PairError::Closed)), "{paired:?}");
+    assert!(start.elapsed() < Duration::from_secs(1));
 }
 
 #[tokio::test(start_paused = true)]
