@@ -23,7 +23,7 @@ mod slot;
 mod subscription;
 
 pub use engine::abi_id;
-pub use error::{Advice, BowlineError, Reason};
+pub use error::{Advice, BowlineError, Reason, Refusal};
 pub use key_store::{KeyStore, KeyStoreError};
 pub use listeners::{
     CallbackError, DirectoryListener, HostsListener, LogListener, ScreenListener, TimelineListener,

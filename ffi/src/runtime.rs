@@ -1,11 +1,14 @@
 //! The runtime as apps hold it: intents in, values out, and nothing that connects or disconnects (INV-7).
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use bowline_runtime::{
-    self as core, Runtime, RuntimeSettings, ScreenError, ScreenSnapshot,
+    self as core, Outcome, Runtime, RuntimeSettings, ScreenError, ScreenSnapshot,
     protocol::{
-        IdentityError, Offer, ServerId,
+        IdentityError, IntentId, Offer, ServerId,
         methods::{Empty, Providers, name},
         offer::OfferError,
     },
@@ -33,6 +36,14 @@ use crate::{
 #[derive(uniffi::Object)]
 pub struct BowlineRuntime {
     core: Runtime,
+    /// It was shut down, or let go. Shared with what feeds its subscriptions.
+    closed: Arc<AtomicBool>,
+}
+
+impl Drop for BowlineRuntime {
+    fn drop(&mut self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
 }
 
 #[uniffi::export]
@@ -61,8 +72,8 @@ impl BowlineRuntime {
     pub async fn pair(&self, offer: String) -> Result<HostInfo, BowlineError> {
         let offer: Offer = offer
             .parse()
-            .map_err(|problem: OfferError| error!(InvalidOffer, Nothing, problem))?;
-        let core = self.core.clone();
+            .map_err(|problem: OfferError| error!(InvalidOffer, AskUser, problem))?;
+        let core = self.open_core()?.clone();
         let paired = engine()?
             .tokio
             .spawn(async move { core.pair(&offer).await });
@@ -72,7 +83,7 @@ impl BowlineRuntime {
     /// Forgets a host: its key, its addresses, and the intents that wait for it. True if it was known.
     pub async fn forget_host(&self, server_id: String) -> Result<bool, BowlineError> {
         let server_id = server(&server_id)?;
-        let core = self.core.clone();
+        let core = self.open_core()?.clone();
         let engine = engine()?;
         let forgotten = engine.tokio.spawn_blocking(move || {
             let _context = engine.tokio.enter();
@@ -84,15 +95,16 @@ impl BowlineRuntime {
     /// Sends an intent: checks it, keeps it, queues it, and returns its name at once. What becomes of it is in the snapshots.
     /// It is done exactly once, across disconnects and restarts of the app (BX-1).
     pub fn send(&self, server_id: String, intent: Intent) -> Result<String, BowlineError> {
-        engine()?;
-        let submitted = self.core.send(&server(&server_id)?, intent.try_into()?)?;
+        let submitted = self
+            .open_core()?
+            .send(&server(&server_id)?, intent.try_into()?)?;
         Ok(submitted.id.to_string())
     }
 
     /// The ways a host can run agents.
     pub async fn providers(&self, server_id: String) -> Result<Vec<ProviderInfo>, BowlineError> {
         let server_id = server(&server_id)?;
-        let core = self.core.clone();
+        let core = self.core_with(&server_id)?.clone();
         let asked = engine()?.tokio.spawn(async move {
             core.query::<_, Providers>(&server_id, name::PROVIDERS_LIST, &Empty {})
                 .await
@@ -106,7 +118,7 @@ impl BowlineRuntime {
         &self,
         listener: Box<dyn HostsListener>,
     ) -> Result<Arc<Subscription>, BowlineError> {
-        follow_hosts(self.core.subscribe(), listener)
+        follow_hosts(self.open_core()?.subscribe(), listener)
     }
 
     /// The agents of all hosts in one list, now and whenever it changes (DS).
@@ -114,9 +126,9 @@ impl BowlineRuntime {
         &self,
         listener: Box<dyn DirectoryListener>,
     ) -> Result<Arc<Subscription>, BowlineError> {
+        let mut directory = self.open_core()?.directory();
         let base = None;
         let slot = Slot::new(DirectorySink { listener, base })?;
-        let mut directory = self.core.directory();
         slot.put(directory.current());
         let target = Arc::clone(&slot);
         follow(&slot, async move {
@@ -161,20 +173,43 @@ impl BowlineRuntime {
 
     /// Fetches the page before the oldest item of an open timeline; what became of it is in the next update.
     pub fn load_older(&self, server_id: String, agent_id: String) -> Result<(), BowlineError> {
-        self.core
-            .load_older(&server(&server_id)?, &agent_id.parse()?);
+        let (server_id, agent_id) = (server(&server_id)?, agent_id.parse()?);
+        self.core_with(&server_id)?
+            .load_older(&server_id, &agent_id);
         Ok(())
+    }
+
+    /// The whole result of an intent that was done, as JSON, however long; none if the intent is not among the latest 64 of the
+    /// host, or had no result.
+    pub fn intent_result(
+        &self,
+        server_id: String,
+        intent_id: String,
+    ) -> Result<Option<String>, BowlineError> {
+        let server_id = server(&server_id)?;
+        let intent_id: IntentId = intent_id.parse()?;
+        let hosts = self.core_with(&server_id)?.subscribe();
+        let hosts = hosts.borrow();
+        let host = hosts.hosts.iter().find(|host| host.server_id == server_id);
+        let mut recent = host.iter().flat_map(|host| host.intents.recent.iter());
+        let outcome = recent.find(|(id, _)| *id == intent_id);
+        Ok(outcome.and_then(|(_, outcome)| match outcome {
+            Outcome::Done { result } => Some(result.clone()),
+            Outcome::Refused { .. } | Outcome::Expired | Outcome::Abandoned => None,
+        }))
     }
 
     /// The user has seen that a message or a creation failed: it is shown no more.
     pub fn dismiss(&self, server_id: String, intent_id: String) -> Result<(), BowlineError> {
-        self.core.dismiss(&server(&server_id)?, intent_id.parse()?);
+        let (server_id, intent_id) = (server(&server_id)?, intent_id.parse()?);
+        self.core_with(&server_id)?.dismiss(&server_id, intent_id);
         Ok(())
     }
 
     /// Fetches the lists of all hosts again: the one refresh path of every surface (DS).
-    pub fn refresh(&self) {
-        self.core.refresh();
+    pub fn refresh(&self) -> Result<(), BowlineError> {
+        self.open_core()?.refresh();
+        Ok(())
     }
 
     /// The user wants that path of a host, one of its probes; or the best one, with none.
@@ -183,17 +218,31 @@ impl BowlineRuntime {
             path: probe.path.core(),
             address: probe.address,
         });
-        self.core.select_path(&server(&server_id)?, address);
+        let server_id = server(&server_id)?;
+        let core = self.core_with(&server_id)?;
+        if let Some(address) = &address {
+            let hosts = core.subscribe();
+            let hosts = hosts.borrow();
+            let host = hosts.hosts.iter().find(|host| host.server_id == server_id);
+            let mut probes = host.iter().flat_map(|host| &host.probes);
+            if !probes.any(|probe| probe.path == address.path && probe.address == address.address) {
+                let detail = format!("the host has no path {}", address.address);
+                return Err(error!(UnknownHost, AskUser, detail));
+            }
+        }
+        core.select_path(&server_id, address);
         Ok(())
     }
 
     /// What the platform has to say. For the bindings' own observers: views have no business here (INV-7).
-    pub fn platform_event(&self, event: PlatformEvent) {
+    pub fn platform_event(&self, event: PlatformEvent) -> Result<(), BowlineError> {
+        let core = self.open_core()?;
         match event {
-            PlatformEvent::Foreground => self.core.foreground(),
-            PlatformEvent::Background => self.core.background(),
-            PlatformEvent::NetworkChanged => self.core.network_changed(),
+            PlatformEvent::Foreground => core.foreground(),
+            PlatformEvent::Background => core.background(),
+            PlatformEvent::NetworkChanged => core.network_changed(),
         }
+        Ok(())
     }
 
     /// The app is about to be suspended: waits for what is being written and lets go of every file and lock, so that the system
@@ -206,7 +255,7 @@ impl BowlineRuntime {
 
     /// The app runs again: takes up files and locks, and looks after every connection at once.
     pub async fn resume(&self) -> Result<(), BowlineError> {
-        let core = self.core.clone();
+        let core = self.open_core()?.clone();
         let resumed = engine()?.tokio.spawn(async move { core.resume().await });
         Ok(resumed.await.map_err(defect)??)
     }
@@ -214,6 +263,7 @@ impl BowlineRuntime {
     /// Ends every connection and waits until all is done, a few seconds at most. Intents without an outcome stay kept for the
     /// next start.
     pub async fn shutdown(&self) -> Result<(), BowlineError> {
+        self.closed.store(true, Ordering::SeqCst);
         let core = self.core.clone();
         let closed = engine()?.tokio.spawn(async move { core.close().await });
         closed.await.map_err(defect)
@@ -221,13 +271,37 @@ impl BowlineRuntime {
 }
 
 impl BowlineRuntime {
+    /// The runtime for a call that makes no sense after the end.
+    fn open_core(&self) -> Result<&Runtime, BowlineError> {
+        engine()?;
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(BowlineError::closed());
+        }
+        Ok(&self.core)
+    }
+
+    /// The runtime for a call about one of its hosts.
+    fn core_with(&self, server_id: &ServerId) -> Result<&Runtime, BowlineError> {
+        let core = self.open_core()?;
+        let hosts = core.subscribe();
+        let is_known = hosts
+            .borrow()
+            .hosts
+            .iter()
+            .any(|host| host.server_id == *server_id);
+        is_known
+            .then_some(core)
+            .ok_or_else(|| BowlineError::unknown_host(server_id.as_str()))
+    }
+
     fn open(config: &RuntimeConfig, storage: Arc<dyn Storage>) -> Result<Arc<Self>, BowlineError> {
         let _context = engine()?.tokio.enter();
         let settings = RuntimeSettings::from(config);
         let connector = WebSocketConnector::new(&settings.extra_roots)
             .map_err(|failure| error!(Internal, Report, failure.message))?;
         let core = Runtime::with(storage, Arc::new(connector), settings)?;
-        Ok(Arc::new(Self { core }))
+        let closed = Arc::default();
+        Ok(Arc::new(Self { core, closed }))
     }
 
     fn follow_screen<T: Send + 'static>(
@@ -238,14 +312,18 @@ impl BowlineRuntime {
         mut take: impl FnMut(Arc<ScreenSnapshot>) -> Option<T> + Send + 'static,
     ) -> Result<(), BowlineError> {
         let target = core::ScreenTarget::try_from(target)?;
-        let opened = self.core.agent_screen(&server(server_id)?, target);
-        let mut screen = opened.map_err(|error| match error {
-            ScreenError::UnknownHost => BowlineError::unknown_host(server_id),
-            ScreenError::TooMany(_) | ScreenError::Busy => error!(TooMany, TryAgain, error),
-            ScreenError::UnknownCreation | ScreenError::Gone | ScreenError::Closed => {
-                error!(Closed, Nothing, error)
-            }
-        })?;
+        let core = self.open_core()?;
+        let mut screen =
+            core.agent_screen(&server(server_id)?, target)
+                .map_err(|error| match error {
+                    ScreenError::UnknownHost | ScreenError::Gone => {
+                        BowlineError::unknown_host(server_id)
+                    }
+                    ScreenError::TooMany(_) | ScreenError::Busy => error!(TooMany, TryAgain, error),
+                    ScreenError::UnknownCreation => error!(InvalidIntent, Report, error),
+                    ScreenError::Closed => BowlineError::closed(),
+                })?;
+        let closed = Arc::clone(&self.closed);
         let newest = Arc::clone(slot);
         follow(slot, async move {
             loop {
@@ -254,6 +332,11 @@ impl BowlineRuntime {
                         if let Some(value) = take(snapshot) {
                             newest.put(value);
                         }
+                    }
+                    Err(ScreenError::UnknownHost | ScreenError::Gone)
+                        if closed.load(Ordering::SeqCst) =>
+                    {
+                        break EndReason::RuntimeClosed;
                     }
                     Err(ScreenError::UnknownHost | ScreenError::Gone) => break EndReason::HostGone,
                     Err(ScreenError::Closed) => break EndReason::RuntimeClosed,

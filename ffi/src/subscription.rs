@@ -21,6 +21,8 @@ pub enum EndReason {
     TooMany,
     /// The host has more to do than it takes; subscribe again.
     Busy,
+    /// A defect ended part of the library: what was shown last may no longer be so. Only a restart of the process helps.
+    Broken,
 }
 
 /// A running subscription. It ends when it is cancelled, and when nobody holds it any more.

@@ -3,7 +3,7 @@
 use bowline_runtime::{machines, protocol};
 
 use super::{intent::IntentFailure, millis, mirror};
-use crate::error::Reason;
+use crate::error::{Reason, Refusal};
 
 mirror! {
     /// Where an agent stands.
@@ -42,6 +42,9 @@ pub struct AgentSummary {
     pub updated_at_ms: f64,
     /// Why its user should look, if they should: `permission`, `failed` or `finished`.
     pub attention: Option<String>,
+    /// The intent that created it. The row that was shown in advance has the same one, so a view that keys its rows by it
+    /// sees no jump (UX-3).
+    pub intent_id: Option<String>,
 }
 
 impl From<&protocol::AgentSummary> for AgentSummary {
@@ -55,6 +58,7 @@ impl From<&protocol::AgentSummary> for AgentSummary {
             created_at_ms: millis(agent.created_at),
             updated_at_ms: millis(agent.updated_at),
             attention: agent.attention.clone(),
+            intent_id: agent.intent_id.map(|id| id.to_string()),
         }
     }
 }
@@ -139,7 +143,10 @@ pub enum LoadFailure {
     /// The daemon does not have it.
     NotFound,
     /// The daemon refused.
-    Rejected,
+    Rejected {
+        /// Why.
+        refusal: Refusal,
+    },
     /// No answer in time.
     TimedOut,
     /// The answer is not what was asked for.
@@ -156,7 +163,9 @@ impl From<machines::load::LoadError> for LoadFailure {
                 reason: reason.into(),
             },
             LoadError::Rejected(protocol::RpcReason::NotFound) => Self::NotFound,
-            LoadError::Rejected(_) => Self::Rejected,
+            LoadError::Rejected(reason) => Self::Rejected {
+                refusal: reason.into(),
+            },
             LoadError::TimedOut => Self::TimedOut,
             LoadError::Malformed => Self::Malformed,
             LoadError::Overrun => Self::Overrun,

@@ -14,7 +14,7 @@ use crate::diff::diff;
 /// One row of the list: an agent that the daemon has, or one that is on its way there.
 #[derive(Clone, Debug, PartialEq, uniffi::Record)]
 pub struct DirectoryRow {
-    /// Names the row in this list, for ever.
+    /// Names the row in this list, for ever: that of an agent which is being created stays when the daemon has it.
     pub key: String,
     /// Whose agent.
     pub server_id: String,
@@ -59,11 +59,16 @@ pub struct DirectoryUpdate {
     pub hosts: Vec<HostDirectory>,
 }
 
-/// Names a row.
+/// Names a row: by the intent that created its agent, so that it stays the same row when the daemon has it (UX-3).
 pub(crate) fn key_of(row: &runtime::DirectoryRow) -> String {
-    match &row.agent {
-        RowAgent::Known(agent) => format!("{}/{}", row.server_id, agent.id),
-        RowAgent::Pending(agent) => format!("{}/{}", row.server_id, agent.intent_id),
+    let (agent_id, intent_id) = match &row.agent {
+        RowAgent::Known(agent) => (Some(&agent.id), agent.intent_id),
+        RowAgent::Pending(agent) => (None, Some(agent.intent_id)),
+    };
+    match (intent_id, agent_id) {
+        (Some(intent_id), _) => format!("{}/{intent_id}", row.server_id),
+        (None, Some(agent_id)) => format!("{}/{agent_id}", row.server_id),
+        (None, None) => row.server_id.to_string(),
     }
 }
 

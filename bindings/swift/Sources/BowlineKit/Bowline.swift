@@ -154,7 +154,8 @@ private struct Target: PlatformTarget {
     let closed: Flag
 
     func tell(_ event: PlatformEvent) {
-        if !closed.isSet { runtime.platformEvent(event: event) }
+        // What ended the library is told by its subscriptions; the platform has no use for it.
+        if !closed.isSet { try? runtime.platformEvent(event: event) }
     }
 
     func pause() async throws {

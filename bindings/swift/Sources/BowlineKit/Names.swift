@@ -78,6 +78,8 @@ public typealias Probe = BowlineFFI.Probe
 public typealias ProviderInfo = BowlineFFI.ProviderInfo
 /// A machine-readable reason of a lost or refused connection.
 public typealias Reason = BowlineFFI.Reason
+/// Why a daemon refused a request.
+public typealias Refusal = BowlineFFI.Refusal
 /// Made-up hosts and a made-up timeline, for previews and tests.
 public typealias Rehearsal = BowlineFFI.Rehearsal
 /// Where a ``Bowline`` keeps its files, and whose it is.

@@ -63,6 +63,8 @@ function endOf(reason: keyof typeof Generated.EndReason): BowlineError {
       return new BowlineError("TooMany", "the host has more to do than it takes", "TryAgain");
     case "ListenerFailed":
       return new BowlineError("Internal", "updates could not be taken", "TryAgain");
+    case "Broken":
+      return new BowlineError("Broken", "a defect ended part of the library; restart the app", "Report");
     case "Cancelled":
     case "RuntimeClosed":
       return new BowlineError("Closed", "the library was shut down", "Nothing");

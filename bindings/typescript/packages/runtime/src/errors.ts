@@ -27,7 +27,7 @@ export type ErrorKind =
   | "Internal";
 
 /** What the app should do. */
-export type AdviceName = "Wait" | "PairAgain" | "Update" | "Report" | "Nothing" | "CheckStorage" | "TryAgain";
+export type AdviceName = "Wait" | "PairAgain" | "Update" | "Report" | "Nothing" | "CheckStorage" | "TryAgain" | "AskUser";
 
 /** An error of this library. `message` is for people; decide by `kind` and `advice`. */
 export class BowlineError extends Error {

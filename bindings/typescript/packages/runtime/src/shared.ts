@@ -22,6 +22,7 @@ export {
   OutputStream,
   Path,
   Reason,
+  Refusal,
   Toast,
   TurnStatus,
 } from "./generated/enums.ts";

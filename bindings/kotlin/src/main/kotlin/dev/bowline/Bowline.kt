@@ -61,7 +61,8 @@ public class Bowline(
     /** What the platform's observers hold of this. Late ones do no harm. */
     private inner class Target : PlatformTarget {
         override fun tell(event: PlatformEvent) {
-            if (!closed.get()) runtime.platformEvent(event)
+            // What ended the library is told by its subscriptions; the platform has no use for it.
+            if (!closed.get()) runCatching { runtime.platformEvent(event) }
         }
 
         override suspend fun pause() {

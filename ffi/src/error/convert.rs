@@ -1,0 +1,147 @@
+//! What the runtime's errors become: each kind and its advice, in one place.
+
+use bowline_runtime::{
+    CallError, IntentError, OpenError, PairError, protocol, storage::StorageError,
+};
+
+use super::{
+    Advice, BowlineError, error,
+    reason::{advice_on, refusal},
+};
+
+impl From<protocol::IdentityError> for BowlineError {
+    fn from(error: protocol::IdentityError) -> Self {
+        error!(InvalidIdentity, Report, error)
+    }
+}
+
+impl From<StorageError> for BowlineError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Corrupt { .. } => error!(CorruptStorage, CheckStorage, error),
+            StorageError::Io { .. } | StorageError::KeyStore { .. } => {
+                error!(Storage, CheckStorage, error)
+            }
+            StorageError::Paused => error!(Paused, Wait, error),
+            StorageError::Closed => error!(Closed, Nothing, error),
+        }
+    }
+}
+
+impl From<OpenError> for BowlineError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Storage(error) => error.into(),
+            OpenError::Identity(error) => error.into(),
+            OpenError::IdentityMissing { .. } => error!(InvalidIdentity, CheckStorage, error),
+            OpenError::NoStorage => error!(Storage, Report, error),
+            OpenError::Internal(detail) => Self::internal(detail),
+        }
+    }
+}
+
+impl From<PairError> for BowlineError {
+    fn from(error: PairError) -> Self {
+        let text = error.to_string();
+        match error {
+            PairError::Unreachable(failure) => {
+                error!(
+                    Unreachable,
+                    Advice::TryAgain,
+                    text,
+                    Some(failure.reason.into())
+                )
+            }
+            PairError::Refused(failure) => {
+                let advice = failure.reason.advice().into();
+                error!(PairingRefused, advice, text, Some(failure.reason.into()))
+            }
+            PairError::NoPath => error!(NoPath, AskUser, text),
+            PairError::Storage(error) => error.into(),
+            PairError::Closed => error!(Closed, Nothing, text),
+        }
+    }
+}
+
+impl From<IntentError> for BowlineError {
+    fn from(error: IntentError) -> Self {
+        let text = error.to_string();
+        match error {
+            IntentError::UnknownHost(_) => error!(UnknownHost, PairAgain, text),
+            IntentError::OutboxFull(_) => error!(OutboxFull, TryAgain, text),
+            IntentError::Invalid(_) => error!(InvalidIntent, Report, text),
+            IntentError::Storage(error) => error.into(),
+            IntentError::Closed => error!(Closed, Nothing, text),
+        }
+    }
+}
+
+impl From<CallError> for BowlineError {
+    fn from(error: CallError) -> Self {
+        let text = error.to_string();
+        match error {
+            CallError::Rpc(error) => Self::Rejected {
+                detail: text,
+                advice: advice_on(&error),
+                reason: None,
+                refusal: refusal(&error),
+            },
+            CallError::Disconnected(reason) => {
+                error!(Disconnected, Advice::TryAgain, text, Some(reason.into()))
+            }
+            CallError::Timeout => error!(TimedOut, TryAgain, text),
+            CallError::NotConnected => error!(NotConnected, Wait, text),
+            CallError::Closed => error!(Closed, Nothing, text),
+            CallError::Malformed(_) => error!(Internal, Update, text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_runtime::protocol::{RpcReason, error::RpcError};
+
+    use super::*;
+    use crate::error::Refusal;
+
+    #[test]
+    fn what_the_daemon_refused_keeps_its_reason_and_says_what_to_do() {
+        let refused = |reason| BowlineError::from(CallError::Rpc(RpcError::new(reason, "no")));
+        for (reason, refusal, advice) in [
+            (RpcReason::Overloaded, Refusal::Overloaded, Advice::TryAgain),
+            (RpcReason::Unsupported, Refusal::Unsupported, Advice::Update),
+            (RpcReason::NotFound, Refusal::NotFound, Advice::AskUser),
+        ] {
+            let error = refused(reason);
+            assert_eq!(error.advice(), advice);
+            let BowlineError::Rejected { refusal: said, .. } = error else {
+                panic!("{error:?}");
+            };
+            assert_eq!(said, Some(refusal));
+        }
+    }
+
+    #[test]
+    fn only_an_end_that_was_asked_for_needs_nothing() {
+        for &reason in RpcReason::ALL {
+            let advice = BowlineError::from(CallError::Rpc(RpcError::new(reason, "no"))).advice();
+            assert_eq!(
+                advice == Advice::Nothing,
+                reason == RpcReason::Cancelled,
+                "{reason}"
+            );
+        }
+        assert_eq!(
+            BowlineError::from(PairError::NoPath).advice(),
+            Advice::AskUser
+        );
+        assert_eq!(
+            BowlineError::unknown_host("srv_x").advice(),
+            Advice::PairAgain
+        );
+        assert_eq!(
+            BowlineError::from(PairError::Closed).advice(),
+            Advice::Nothing
+        );
+    }
+}
