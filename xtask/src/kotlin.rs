@@ -1,15 +1,12 @@
 //! The Kotlin bindings: their tests, by Maven on the JVM, against the real daemon and relay; and what they cost there.
 
-use std::{
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::{path::PathBuf, process::Command};
 
 use crate::{
     bindings::{self, Language},
     guide,
     memory::target_dir,
-    process::{self, Done, Outcome, exists, run as run_command},
+    process::{self, Done, Outcome, exists, json_lines, run as run_command},
     tree,
 };
 
@@ -47,26 +44,15 @@ pub(crate) fn look() -> Result<(), String> {
 #[allow(dead_code, reason = "for `cargo xtask bench bindings`")]
 pub(crate) fn bench(quick: bool) -> Outcome<Vec<String>> {
     look()?;
-    let library = bindings::build(true)?;
-    bindings::generate(Language::Kotlin, &library)?;
+    bindings::for_tests(Language::Kotlin)?;
+    bindings::build(true)?;
     extract_guide()?;
     let mut maven = maven(true)?;
     maven.args(["test-compile", "exec:exec"]);
     if quick {
         maven.arg("-Dbowline.bench=--quick");
     }
-    let shown = process::show(&maven);
-    let output = maven
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| format!("`{shown}` could not be started: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        return Err(format!("`{shown}` ended with {}: {said}", output.status));
-    }
-    // Maven has something to say now and then as well.
-    let lines: Vec<_> = said.lines().filter(|line| line.starts_with('{')).collect();
-    Ok(lines.into_iter().map(str::to_owned).collect())
+    json_lines(&mut maven)
 }
 
 /// The generated code, the guide's program, and the programs that the tests start.

@@ -40,8 +40,8 @@ pub(crate) fn jvm() -> Outcome<Done> {
     if let Err(missing) = kotlin::look() {
         return Ok(Done::Skipped(missing));
     }
+    bindings::for_tests(Language::Kotlin)?;
     let library = bindings::build(true)?;
-    bindings::generate(Language::Kotlin, &library)?;
     let folder = jna_folder(&host()?)?;
     let classes = tree::root()
         .join("bindings/kotlin/target/classes")

@@ -95,6 +95,25 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
     }
 }
 
+/// Runs a command to its end and returns the JSON lines among those that it wrote.
+///
+/// # Errors
+/// When it cannot be started or does not end well; then also what it wrote.
+pub(crate) fn json_lines(command: &mut Command) -> Outcome<Vec<String>> {
+    let shown = show(command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("`{shown}` could not be started: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    if !output.status.success() {
+        return Err(format!("`{shown}` ended with {}: {said}", output.status));
+    }
+    // Tools around a program have something to say now and then as well.
+    let lines = said.lines().filter(|line| line.starts_with('{'));
+    Ok(lines.map(str::to_owned).collect())
+}
+
 /// A command as one would type it.
 pub(crate) fn show(command: &Command) -> String {
     let name = std::path::Path::new(command.get_program())

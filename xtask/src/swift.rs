@@ -1,15 +1,12 @@
 //! The Swift bindings: their tests, by the package manager, against the real daemon and relay, and what they cost.
 
-use std::{
-    path::PathBuf,
-    process::{Command, Stdio},
-};
+use std::{path::PathBuf, process::Command};
 
 use crate::{
     bindings::{self, Language},
     guide,
     memory::target_dir,
-    process::{self, Done, Outcome, run as run_command, show},
+    process::{self, Done, Outcome, json_lines, run as run_command},
     swift_root::{Toolchain, toolchain},
     tree,
 };
@@ -53,6 +50,14 @@ pub(crate) fn test() -> Outcome<Done> {
     Ok(Done::Whole)
 }
 
+/// What is missing, and how to get it. Makes the root with Swift, where there is none yet and one can be made.
+///
+/// # Errors
+/// That.
+pub(crate) fn look() -> Result<(), String> {
+    toolchain()?.map(|_| ())
+}
+
 /// Measures what the boundary costs from Swift, with the library as it is shipped: one JSON object a line, each with a
 /// `figure` and its samples in microseconds.
 ///
@@ -70,15 +75,7 @@ pub(crate) fn bench(quick: bool) -> Outcome<Vec<String>> {
     if quick {
         measure.arg("--quick");
     }
-    let output = measure
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| format!("{BENCH} could not be started: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("`{}` ended with {}", show(&measure), output.status));
-    }
-    let text = String::from_utf8(output.stdout).map_err(|error| format!("{BENCH}: {error}"))?;
-    Ok(text.lines().map(str::to_owned).collect())
+    json_lines(&mut measure)
 }
 
 /// Runs a command of the package manager on our package.

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::Command};
 use crate::{
     bindings::{self, npm},
     memory::target_dir,
-    process::{self, Done, Outcome, exists, run as run_command},
+    process::{self, Done, Outcome, exists, json_lines, run as run_command},
     tree,
 };
 
@@ -19,8 +19,8 @@ pub(crate) fn workspace() -> PathBuf {
 /// # Errors
 /// When anything of it fails; without Node, in CI.
 pub(crate) fn test() -> Outcome<Done> {
-    if let Some(skipped) = missing()? {
-        return Ok(skipped);
+    if let Err(missing) = look() {
+        return process::missing(missing);
     }
     prepare()?;
     let mut tests = npm_command(["test"]);
@@ -47,12 +47,34 @@ pub(crate) fn prepare() -> Outcome {
     run_command(&mut npm_command(["run", "build"]))
 }
 
-fn missing() -> Outcome<Option<Done>> {
+/// What is missing, and how to get it.
+///
+/// # Errors
+/// That.
+pub(crate) fn look() -> Result<(), String> {
     if exists("node") && exists(npm()) {
-        return Ok(None);
+        return Ok(());
     }
-    let what = "Node is missing; `apt-get install nodejs npm`, or from https://nodejs.org";
-    process::missing(what.to_owned()).map(Some)
+    Err("Node is missing; `apt-get install nodejs npm`, or from https://nodejs.org".to_owned())
+}
+
+/// Measures what the boundary costs in Node, with the library as it is shipped: one JSON object a line, each with a `figure` and its
+/// samples in microseconds.
+///
+/// # Errors
+/// When something does not build or cannot be measured.
+pub(crate) fn bench(quick: bool) -> Outcome<Vec<String>> {
+    prepare()?;
+    let library = bindings::build(true)?;
+    let mut measure = Command::new("node");
+    measure
+        .current_dir(workspace())
+        .args(["bench/bench.mjs", "--library"])
+        .arg(library);
+    if quick {
+        measure.arg("--quick");
+    }
+    json_lines(&mut measure)
 }
 
 fn npm_command<const N: usize>(arguments: [&str; N]) -> Command {

@@ -1,5 +1,5 @@
 /**
- * What the boundary costs in Node: one JSON object a line, for `cargo xtask bench bindings`, which judges them.
+ * What the boundary costs in Node: one JSON object a line, for `cargo xtask bench typescript`, which judges them.
  *
  *     node bench/bench.mjs [--quick] [--library FOLDER]
  *
@@ -37,9 +37,11 @@ function placed() {
   return join(packages, name);
 }
 
-function print(figure, unit, samples) {
-  console.log(JSON.stringify({ figure, [unit]: samples }));
+function print(figure, samples_us) {
+  console.log(JSON.stringify({ figure, samples_us }));
 }
+
+const inMicros = (millis) => millis.map((ms) => ms * 1_000);
 
 function busy(ms) {
   const end = performance.now() + ms;
@@ -92,7 +94,7 @@ async function timelines() {
       if (round > 0) samples.get(history).push(micros);
     }
   }
-  for (const [history, micros] of samples) print(`append_${history}`, "samples_us", micros);
+  for (const [history, micros] of samples) print(`append_${history}`, micros);
 }
 
 /** A folder with an identity and hosts that it knows; nobody listens at their addresses. */
@@ -133,8 +135,8 @@ async function views() {
   }
   await bowline.close();
   rmSync(options.storageFolder, { recursive: true, force: true });
-  print("first_snapshot", "samples_us", first);
-  print("intent_call", "samples_us", call);
+  print("first_snapshot", first);
+  print("intent_call", call);
 }
 
 /** Whether a slow callback slows who publishes, and how soon it has the last value. */
@@ -150,9 +152,9 @@ async function bursts() {
     end();
     last.push(await lastOfBurst());
   }
-  print("burst_free_ms", "samples", free);
-  print("burst_slow_ms", "samples", slow);
-  print("last_after_free_ms", "samples", last);
+  print("burst_alone", inMicros(free));
+  print("burst_slow", inMicros(slow));
+  print("last_after_free", inMicros(last));
 
   async function lastOfBurst() {
     rehearsal.renameHost("none yet");

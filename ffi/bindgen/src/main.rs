@@ -54,14 +54,19 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Failure> {
+    let loader = BindgenLoader::new(BindgenPaths::default());
+    let components = loader.load_cis(loader.load_metadata(args.library.as_path().try_into()?)?)?;
+    // The generators would write nothing and say nothing.
+    if components.is_empty() {
+        let library = args.library.display();
+        return Err(format!("{library} does not describe its surface: is it stripped?").into());
+    }
     let (language, to) = match args.what {
         What::Swift(to) => (TargetLanguage::Swift, to),
         What::Kotlin(to) => (TargetLanguage::Kotlin, to),
         What::Api => {
-            let loader = BindgenLoader::new(BindgenPaths::default());
-            let metadata = loader.load_metadata(args.library.as_path().try_into()?)?;
-            for component in loader.load_cis(metadata)? {
-                print!("{}", api::summary(&component));
+            for component in &components {
+                print!("{}", api::summary(component));
             }
             return Ok(());
         }

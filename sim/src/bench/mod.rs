@@ -124,7 +124,8 @@ fn run(args: &Args) -> Outcome<()> {
     });
     let mut report = Report::begin(args.json, args.quick);
     for figure in FIGURES {
-        if !args.names.is_empty() && !args.names.iter().any(|name| name == figure.name) {
+        let is_named = args.names.iter().any(|name| name == figure.name);
+        if !is_named && (!args.names.is_empty() || !figures::is_there(figure, &bench)) {
             continue;
         }
         // A thread of its own: what it pins ends with it.

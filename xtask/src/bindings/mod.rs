@@ -31,6 +31,9 @@ pub(crate) use ubrn::{cache_dir, program as ubrn_program};
 /// The summary of the exported API, for review.
 const API: &str = "ffi/api.txt";
 
+/// Where the packages of npm are.
+const NODE_PACKAGES: &str = "bindings/typescript/packages";
+
 /// Which bindings.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Language {
@@ -54,7 +57,7 @@ pub(crate) struct Options {
     /// Generates nothing: compares the exported API with its committed summary.
     #[arg(long)]
     pub(crate) check: bool,
-    /// Optimised and stripped.
+    /// With the optimised and stripped library where bindings come with one (Node).
     #[arg(long)]
     pub(crate) release: bool,
 }
@@ -67,8 +70,7 @@ pub(crate) fn run(options: &Options) -> Outcome {
     if options.check {
         return check_api();
     }
-    let library = build(options.release)?;
-    let library = keep_api(library, options.release)?;
+    let library = keep_api(build(false)?)?;
     let wanted = options.language.unwrap_or(Language::All);
     for language in [
         Language::Swift,
@@ -78,6 +80,9 @@ pub(crate) fn run(options: &Options) -> Outcome {
     ] {
         if wanted == language || wanted == Language::All {
             generate(language, &library)?;
+            if language == Language::Node && options.release {
+                place_library(&build(true)?, &tree::root().join(NODE_PACKAGES))?;
+            }
         }
     }
     Ok(())
@@ -103,7 +108,8 @@ pub(crate) fn check_api() -> Outcome {
     ))
 }
 
-/// Builds the library for this machine.
+/// Builds the library for this machine. The release is stripped, and with that of what describes its surface: code is
+/// generated from the other one.
 pub(crate) fn build(release: bool) -> Outcome<PathBuf> {
     let mut build = cargo(["build", "--locked", "--package=bowline-ffi", "--lib"]);
     if release {
@@ -126,7 +132,7 @@ pub(crate) fn library_name() -> String {
 }
 
 /// Writes the summary. The library says in `abi_id` which one it was built with, so it is built again if that changed.
-fn keep_api(library: PathBuf, release: bool) -> Outcome<PathBuf> {
+fn keep_api(library: PathBuf) -> Outcome<PathBuf> {
     let path = tree::root().join(API);
     let summary = api(&library)?;
     if fs::read_to_string(&path).is_ok_and(|old| old == summary) {
@@ -134,7 +140,7 @@ fn keep_api(library: PathBuf, release: bool) -> Outcome<PathBuf> {
     }
     write(&path, &summary)?;
     println!("{API} was written anew: review what changed in it");
-    build(release)
+    build(false)
 }
 
 fn api(library: &Path) -> Outcome<String> {
@@ -220,7 +226,7 @@ pub(crate) fn generate(language: Language, library: &Path) -> Outcome {
             write(&out.join("dev/bowline/ffi/Abi.kt"), &abi::kotlin()?)?;
         }
         Language::Node => {
-            let packages = bindings.join("typescript/packages");
+            let packages = root.join(NODE_PACKAGES);
             let out = empty(&packages.join("runtime/src/generated"))?;
             ubrn::node(library, &config, &out)?;
             write(&out.join("abi.ts"), &abi::typescript()?)?;

@@ -4,7 +4,7 @@
 //! A program writes one JSON object a line, `{"figure": "append_100", "samples_us": [1.5, …]}`. Samples of figures
 //! that are compared stand in the order in which they were measured in turns.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use serde::Deserialize;
 
@@ -26,10 +26,9 @@ struct Line {
 /// # Errors
 /// When it has not run, or did not measure everything.
 pub(in super::super) fn measure(bench: &Bench, language: &str) -> Outcome<Measured> {
-    let Some(folder) = &bench.bindings else {
+    let Some(path) = lines(bench, language) else {
         return Err("no program of that language has run; `cargo xtask bench` runs it".into());
     };
-    let path = folder.join(language).with_extension("jsonl");
     let text = fs::read_to_string(&path)
         .map_err(|error| format!("what {language} measured, {}: {error}", path.display()))?;
     let measured = read(&text)?;
@@ -56,6 +55,12 @@ pub(in super::super) fn measure(bench: &Bench, language: &str) -> Outcome<Measur
     .row("with a listener that takes 10 ms", Unit::Micros, slow)?
     .goal("of that with nobody", Unit::Ratio, &ratios(slow, alone), Target::AtMost(1.2))?
     .goal("the last one, once it is free", Unit::Micros, of("last_after_free")?, Target::AtMost(20_000.0))
+}
+
+/// Where the lines of a language's program are.
+pub(super) fn lines(bench: &Bench, language: &str) -> Option<PathBuf> {
+    let folder = bench.bindings.as_deref()?;
+    Some(folder.join(language).with_extension("jsonl"))
 }
 
 fn read(text: &str) -> Outcome<BTreeMap<String, Samples>> {

@@ -33,6 +33,12 @@ pub(super) struct Figure {
     pub(super) measure: fn(Arc<Bench>) -> Measuring,
 }
 
+/// Whether a figure can be had at all here: what a language measures only where its program has run.
+pub(super) fn is_there(figure: &Figure, bench: &Bench) -> bool {
+    let is_language = ["swift", "kotlin", "typescript"].contains(&figure.name);
+    !is_language || bindings::lines(bench, figure.name).is_some_and(|path| path.exists())
+}
+
 /// All of them.
 pub(super) const FIGURES: &[Figure] = &[
     Figure {
