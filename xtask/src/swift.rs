@@ -78,19 +78,41 @@ pub(crate) fn bench(quick: bool) -> Outcome<Vec<String>> {
     json_lines(&mut measure)
 }
 
+/// A package, and where it is built.
+pub(crate) struct Place {
+    /// Its folder.
+    pub(crate) package: PathBuf,
+    /// Where the package manager builds.
+    pub(crate) scratch: PathBuf,
+}
+
 /// Runs a command of the package manager on our package.
+fn swift(toolchain: &Toolchain, build: Build, arguments: &[&str]) -> Outcome {
+    let place = Place {
+        package: package(),
+        scratch: scratch(),
+    };
+    manage(toolchain, build, &place, arguments)
+}
+
+/// Runs a command of the package manager.
 ///
 /// # Errors
 /// When it fails.
-pub(crate) fn swift(toolchain: &Toolchain, build: Build, arguments: &[&str]) -> Outcome {
+pub(crate) fn manage(
+    toolchain: &Toolchain,
+    build: Build,
+    place: &Place,
+    arguments: &[&str],
+) -> Outcome {
     let mut command = command(toolchain, build, "swift")?;
     let (verb, rest) = arguments.split_first().ok_or("no command")?;
     command
         .arg(verb)
         .arg("--package-path")
-        .arg(package())
+        .arg(&place.package)
         .arg("--scratch-path")
-        .arg(scratch())
+        .arg(&place.scratch)
         .args(["--configuration", build.name()])
         // A namespace of our own is sandbox enough, and theirs does not work in it.
         .arg("--disable-sandbox")
@@ -99,7 +121,10 @@ pub(crate) fn swift(toolchain: &Toolchain, build: Build, arguments: &[&str]) -> 
 }
 
 /// A program of the toolchain's system, which finds the library and what the tests start.
-fn command(toolchain: &Toolchain, build: Build, program: &str) -> Outcome<Command> {
+///
+/// # Errors
+/// When the build folder cannot be made.
+pub(crate) fn command(toolchain: &Toolchain, build: Build, program: &str) -> Outcome<Command> {
     let library = bindings::library(build == Build::Release);
     let library = library.parent().ok_or("the library is in no folder")?;
     let (library, built) = (library.to_string_lossy(), scratch().join(build.name()));
