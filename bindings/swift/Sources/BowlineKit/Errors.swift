@@ -28,7 +28,7 @@ extension BowlineError {
             .PairingRefused(let detail, let advice, let reason), .Storage(let detail, let advice, let reason),
             .CorruptStorage(let detail, let advice, let reason), .UnknownHost(let detail, let advice, let reason),
             .TooMany(let detail, let advice, let reason), .InvalidIntent(let detail, let advice, let reason),
-            .OutboxFull(let detail, let advice, let reason), .Rejected(let detail, let advice, let reason),
+            .OutboxFull(let detail, let advice, let reason), .Rejected(let detail, let advice, let reason, _),
             .Disconnected(let detail, let advice, let reason), .TimedOut(let detail, let advice, let reason),
             .NotConnected(let detail, let advice, let reason), .Paused(let detail, let advice, let reason),
             .Closed(let detail, let advice, let reason), .Broken(let detail, let advice, let reason),
