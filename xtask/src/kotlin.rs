@@ -1,12 +1,12 @@
 //! The Kotlin bindings: their tests, by Maven on the JVM, against the real daemon and relay; and what they cost there.
 
-use std::{path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use crate::{
     bindings::{self, Language},
     guide,
     memory::target_dir,
-    process::{self, Done, Outcome, exists, json_lines, run as run_command},
+    process::{self, Done, Outcome, exists, run as run_command},
     tree,
 };
 
@@ -41,18 +41,24 @@ pub(crate) fn look() -> Result<(), String> {
 ///
 /// # Errors
 /// When something is missing, does not compile, or cannot be measured.
-#[allow(dead_code, reason = "for `cargo xtask bench bindings`")]
 pub(crate) fn bench(quick: bool) -> Outcome<Vec<String>> {
     look()?;
     bindings::for_tests(Language::Kotlin)?;
     bindings::build(true)?;
     extract_guide()?;
+    // Maven's own output has more in it than what the program prints.
+    let told = target_dir().join("kotlin-bench.jsonl");
     let mut maven = maven(true)?;
-    maven.args(["test-compile", "exec:exec"]);
+    maven
+        .args(["test-compile", "exec:exec"])
+        .arg(format!("-Dexec.outputFile={}", told.display()));
     if quick {
         maven.arg("-Dbowline.bench=--quick");
     }
-    json_lines(&mut maven)
+    run_command(&mut maven)?;
+    let lines =
+        fs::read_to_string(&told).map_err(|error| format!("{}: {error}", told.display()))?;
+    Ok(lines.lines().map(str::to_owned).collect())
 }
 
 /// The generated code, the guide's program, and the programs that the tests start.

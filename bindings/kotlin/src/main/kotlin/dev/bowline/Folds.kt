@@ -59,26 +59,18 @@ internal fun Timeline.with(update: TimelineUpdate): Timeline {
     )
 }
 
-private fun List<TimelineItem>.with(changes: List<ListChange>): List<TimelineItem> {
-    // One copy of references; the library holds at most 10,000 items of a timeline.
-    val items = ArrayList<TimelineItem>(size + changes.size)
-    items.addAll(this)
-    for (change in changes) {
+private fun List<TimelineItem>.with(changes: List<ListChange>): List<TimelineItem> =
+    changes.fold(Rows.of(this)) { items, change ->
         when (change) {
-            is ListChange.Remove -> {
-                val at = change.at.toInt()
-                items.subList(at, at + change.count.toInt()).clear()
-            }
-            is ListChange.Insert -> items.addAll(change.at.toInt(), change.items)
-            is ListChange.Update -> items[change.at.toInt()] = change.item
+            is ListChange.Remove -> items.removed(change.at.toInt(), change.count.toInt())
+            is ListChange.Insert -> items.inserted(change.at.toInt(), change.items)
+            is ListChange.Update -> items.replaced(change.at.toInt(), change.item)
             is ListChange.Grow -> {
-                val at = change.at.toInt()
-                items[at] = items[at].let { it.copy(text = it.text + change.text) }
+                val item = items[change.at.toInt()]
+                items.replaced(change.at.toInt(), item.copy(text = item.text + change.text))
             }
         }
     }
-    return items
-}
 
 /**
  * Makes the next screen of an update.

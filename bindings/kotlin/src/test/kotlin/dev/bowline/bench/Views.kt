@@ -4,6 +4,7 @@ import dev.bowline.Bowline
 import dev.bowline.Folder
 import dev.bowline.PlatformObserver
 import dev.bowline.config
+import dev.bowline.ffi.HostSnapshot
 import dev.bowline.ffi.Intent
 import dev.bowline.ffi.Rehearsal
 import dev.bowline.hosts
@@ -14,47 +15,53 @@ import kotlinx.coroutines.flow.first
 /** Hosts that the app knows. */
 private const val HOSTS = 20
 
-/** Samples before the measured ones. */
-private const val WARM_UP = 20
+/** Creations, and calls, before the measured ones: until the JIT has compiled what they run. */
+private const val CREATIONS_BEFORE = 20
+private const val CALLS_BEFORE = 6_000
 
-/**
- * Microseconds from the creation of `Bowline`, on a folder with [HOSTS] hosts, until `hosts` shows them all; and microseconds that
- * the call of `send` takes, ten times as many.
- */
-internal suspend fun views(repetitions: Int): Pair<List<Double>, List<Double>> = Folder().use { folder ->
-    val open = { Bowline(config(folder.path), platform = PlatformObserver.none) }
-    // Makes the identity that the hosts know.
-    open().shutdown()
-    val servers = knowHosts(folder.file)
-    val first = ArrayList<Double>()
-    repeat(WARM_UP + repetitions) { n ->
+/** Microseconds from the creation of `Bowline`, on a folder with [HOSTS] hosts, until `hosts` shows them all. */
+internal suspend fun firstSnapshots(samples: Int): List<Double> = Folder().use { folder ->
+    knowHosts(folder)
+    List(CREATIONS_BEFORE + samples) {
         val start = System.nanoTime()
-        val bowline = open()
+        val bowline = open(folder)
         bowline.hosts.first { it.hosts.size == HOSTS }
-        val took = microsSince(start)
-        bowline.shutdown()
-        if (n >= WARM_UP) first.add(took)
-    }
-    val intent = ArrayList<Double>()
-    val bowline = open()
-    val cancel = Intent.Cancel("agt_bench")
-    repeat(10 * (WARM_UP + repetitions)) { n ->
-        val start = System.nanoTime()
-        bowline.send(servers.first(), cancel)
-        // The very first one opens the outbox's file as well.
-        if (n >= 10 * WARM_UP) intent.add(microsSince(start))
-    }
-    bowline.shutdown()
-    first to intent
+        microsSince(start).also { bowline.shutdown() }
+    }.drop(CREATIONS_BEFORE)
 }
 
-/** Writes hosts into a storage folder, at addresses where nobody listens; their names. */
-private suspend fun knowHosts(folder: File): List<String> = Rehearsal(HOSTS.toUInt(), 0u).use { rehearsal ->
-    val servers = rehearsal.hosts().first { it.hosts.size == HOSTS }.hosts.map { it.serverId }
+/** Microseconds that the call of `send` takes. */
+internal suspend fun intentCalls(samples: Int): List<Double> {
+    // The calls before go elsewhere, so that the outbox that is measured begins empty; and to all hosts, since none takes that many.
+    called(CALLS_BEFORE) { it }
+    // The very first one opens the outbox's file as well.
+    return called(1 + samples) { it.take(1) }.drop(1)
+}
+
+private suspend fun called(count: Int, choose: (List<String>) -> List<String>): List<Double> = Folder().use { folder ->
+    val servers = choose(knowHosts(folder))
+    val bowline = open(folder)
+    // Its start is another figure: until it has found nobody at home.
+    bowline.hosts.first { it.hosts.size == HOSTS && it.hosts.all { host -> host.lastError != null } }
+    val intent = Intent.Cancel("agt_bench")
+    List(count) { n ->
+        val server = servers[n % servers.size]
+        val start = System.nanoTime()
+        bowline.send(server, intent)
+        microsSince(start)
+    }.also { bowline.shutdown() }
+}
+
+private fun open(folder: Folder) = Bowline(config(folder.path), platform = PlatformObserver.none)
+
+/** Makes an identity, and hosts that know it, at addresses where nobody listens; their names. */
+private suspend fun knowHosts(folder: Folder): List<String> {
+    open(folder).shutdown()
+    val servers = Rehearsal(HOSTS.toUInt(), 0u).use { it.hosts().first { made -> made.hosts.size == HOSTS }.hosts.map(HostSnapshot::serverId) }
     val hosts = servers.mapIndexed { n, server ->
         val key = Base64.getUrlEncoder().withoutPadding().encodeToString(ByteArray(32) { n.toByte() })
         """{"serverId":"$server","name":"host $n","transportKey":"$key","addresses":[{"path":"direct","address":"127.0.0.1:1"}]}"""
     }
-    File(folder, "hosts.json").writeText("""{"version":1,"hosts":[${hosts.joinToString(",")}]}""")
-    servers
+    File(folder.file, "hosts.json").writeText("""{"version":1,"hosts":[${hosts.joinToString(",")}]}""")
+    return servers
 }
