@@ -101,6 +101,12 @@ public final class Bowline: Sendable {
         try open().send(serverId: serverId, intent: intent)
     }
 
+    /// The result of an intent that was done, as JSON, where its outcome says that it was too long to be part of the
+    /// snapshots; none if the intent is not among the latest 64 of the host, or had no result.
+    public func result(of intentId: String, on serverId: String) throws -> String? {
+        try open().intentResult(serverId: serverId, intentId: intentId)
+    }
+
     /// Fetches the page before the oldest item of an agent's timeline, where it is open; it is in a next value.
     public func loadOlder(on serverId: String, of agentId: String) throws {
         try open().loadOlder(serverId: serverId, agentId: agentId)

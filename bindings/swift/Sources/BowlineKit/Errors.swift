@@ -21,6 +21,11 @@ extension BowlineError {
     /// The reason of the connection that was lost or refused, where there is one.
     public var reason: Reason? { parts.reason }
 
+    /// Why the daemon refused the request, where it did.
+    public var refusal: Refusal? {
+        if case .Rejected(_, _, _, let refusal) = self { refusal } else { nil }
+    }
+
     private var parts: (detail: String, advice: Advice, reason: Reason?) {
         switch self {
         case .InvalidIdentity(let detail, let advice, let reason), .InvalidOffer(let detail, let advice, let reason),

@@ -117,7 +117,7 @@ struct ScreenScenarioTests {
         let screen = try #require(day.shown.last)
         #expect(screen.timeline.pending.isEmpty)
         #expect(!screen.timeline.items.contains { $0.intentId == refused })
-        guard case .refused(let detail) = screen.timeline.failed[0].failure else {
+        guard case .refused(let detail, _) = screen.timeline.failed[0].failure else {
             Issue.record("\(screen.timeline.failed[0])")
             return
         }
