@@ -1,10 +1,13 @@
 //! What is there once in a process: the tokio runtime that everything runs on, the dispatcher, and whether a defect has
 //! broken them.
 
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{LazyLock, Once};
 
 use once_cell::sync::OnceCell;
-use tokio::runtime::{Builder, Runtime as Tokio};
+use tokio::{
+    runtime::{Builder, Runtime as Tokio},
+    sync::watch,
+};
 
 use crate::{
     dispatcher::{self, Dispatcher},
@@ -24,7 +27,8 @@ pub(crate) struct Engine {
 }
 
 static ENGINE: OnceCell<Engine> = OnceCell::new();
-static BROKEN: Mutex<Option<String>> = Mutex::new(None);
+/// What broke first, if anything did.
+static BROKEN: LazyLock<watch::Sender<Option<String>>> = LazyLock::new(watch::Sender::default);
 static HOOK: Once = Once::new();
 
 /// The engine, started by its first user. It lives as long as the process.
@@ -44,7 +48,7 @@ pub(crate) fn engine() -> Result<&'static Engine, BowlineError> {
             .map_err(|error| BowlineError::internal(format!("no thread: {error}")))?;
         Ok(Engine { tokio, dispatcher })
     })?;
-    match &*BROKEN.lock().unwrap_or_else(PoisonError::into_inner) {
+    match &*BROKEN.borrow() {
         Some(what) => Err(BowlineError::broken(what)),
         None => Ok(engine),
     }
@@ -55,8 +59,14 @@ pub(crate) fn running() -> Option<&'static Engine> {
     ENGINE.get()
 }
 
-/// Logs panics, and remembers one of our own threads: from then on every call says that the library is broken, rather
-/// than that some of its values silently no longer change.
+/// Resolves when a defect breaks part of the library, or if one did.
+pub(crate) async fn broken() {
+    // The sender is never dropped.
+    let _ = BROKEN.subscribe().wait_for(Option::is_some).await;
+}
+
+/// Logs panics, and remembers one of our own threads: from then on every call but those that clean up says that the library
+/// is broken, and every subscription ends with that reason, rather than that some values silently no longer change.
 fn hook() {
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -72,8 +82,11 @@ fn hook() {
 }
 
 fn note_broken(what: &str) {
-    let mut broken = BROKEN.lock().unwrap_or_else(PoisonError::into_inner);
-    broken.get_or_insert_with(|| what.to_owned());
+    BROKEN.send_if_modified(|broken| {
+        let is_first = broken.is_none();
+        broken.get_or_insert_with(|| what.to_owned());
+        is_first
+    });
 }
 
 /// Names the version and the exported surface of this library. Bindings compare it with the one that they were

@@ -1,9 +1,13 @@
 //! The app's own place for secrets: the identity of this install goes there, everything else into the storage folder.
 //!
-//! The identity is read and written while a runtime is created and never after, so the app's code is called on the thread that
-//! creates it, with no lock held.
+//! The identity is read and written while a runtime is created and never after, so the app's code is called, and let go, on
+//! the thread that creates it. No lock of this process is held then; of other runtimes that are created on the same folder
+//! at that moment, all but one wait.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bowline_runtime::storage::{FileStorage, OpenJournal, Storage, StorageError, Update};
 
@@ -43,11 +47,36 @@ pub trait KeyStore: Send + Sync {
 
 /// Files, but for the identity.
 pub(crate) struct SplitStorage {
-    pub(crate) secrets: Box<dyn KeyStore>,
-    pub(crate) files: Arc<FileStorage>,
+    /// Empty once a runtime was created.
+    secrets: Mutex<Option<Arc<dyn KeyStore>>>,
+    files: Arc<FileStorage>,
 }
 
 impl SplitStorage {
+    pub(crate) fn new(secrets: Box<dyn KeyStore>, files: Arc<FileStorage>) -> Self {
+        let secrets = Mutex::new(Some(Arc::from(secrets)));
+        Self { secrets, files }
+    }
+
+    /// Lets go of the key store, on this thread: dropping it calls the app's language.
+    pub(crate) fn let_go(&self) {
+        let secrets = self
+            .secrets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(secrets);
+    }
+
+    /// The key store, to be called with no lock held.
+    fn secrets(&self) -> Result<Arc<dyn KeyStore>, StorageError> {
+        let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        secrets.clone().ok_or_else(|| StorageError::KeyStore {
+            name: SECRET.to_owned(),
+            problem: "it is asked while a runtime is created, and not after".to_owned(),
+        })
+    }
+
     fn failed(action: &str, error: &KeyStoreError) -> StorageError {
         StorageError::KeyStore {
             name: SECRET.to_owned(),
@@ -61,7 +90,7 @@ impl Storage for SplitStorage {
         if name != SECRET {
             return self.files.read(name);
         }
-        let value = self.secrets.read(name.to_owned());
+        let value = self.secrets()?.read(name.to_owned());
         value.map_err(|error| Self::failed("read", &error))
     }
 
@@ -69,7 +98,7 @@ impl Storage for SplitStorage {
         if name != SECRET {
             return self.files.write(name, value);
         }
-        let written = self.secrets.write(name.to_owned(), value.to_vec());
+        let written = self.secrets()?.write(name.to_owned(), value.to_vec());
         written.map_err(|error| Self::failed("write", &error))
     }
 
@@ -77,10 +106,14 @@ impl Storage for SplitStorage {
         if name != SECRET {
             return self.files.update(name, change);
         }
-        match change(self.read(name)?)? {
-            Some(value) => self.write(name, &value),
-            None => Ok(()),
-        }
+        // The folder's lock on that name: of runtimes that are created at once, in whatever process, one makes the identity
+        // and the others find it (INV-9). The file itself is not there and is not written.
+        self.files.update(name, &mut |_file| {
+            if let Some(value) = change(self.read(name)?)? {
+                self.write(name, &value)?;
+            }
+            Ok(None)
+        })
     }
 
     fn journal(&self, name: &str) -> Result<OpenJournal, StorageError> {

@@ -3,8 +3,12 @@
 //!
 //! Nothing is decided here. Mirror types stand for those of the runtime, so that the core is free to change and no
 //! other crate knows of uniffi. A subscription is a slot that holds the newest value only: one thread, the dispatcher,
-//! hands it to the app's listener, so a slow screen gets fewer and newer values and never slows the runtime. Foreign
-//! code runs on that thread alone, with no lock held.
+//! hands it to the app's listener, so a slow screen gets fewer and newer values and never slows the runtime.
+//!
+//! Foreign code runs on two kinds of thread and on no other. On the dispatcher's: every listener, with no lock of this library
+//! held, and the wakers of the futures that async calls return. On the app's own, inside a call that it makes: a key store,
+//! while a runtime is created; the drop of a listener whose subscription was refused; and a future that is polled when
+//! its answer is there already.
 //!
 //! Numbers that a screen sees often are 32 bits wide: TypeScript makes an object of every larger one. Revisions are
 //! therefore the low 32 bits of the runtime's.
@@ -19,6 +23,7 @@ mod logging;
 mod records;
 mod rehearsal;
 mod runtime;
+mod sinks;
 mod slot;
 mod subscription;
 

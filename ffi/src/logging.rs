@@ -4,6 +4,7 @@
 //! busy is counted, and the count is handed over with what does. Nothing is logged that names a session or holds a key.
 
 use std::{
+    cell::Cell,
     fmt::{self, Write},
     sync::{
         Arc, PoisonError, RwLock, Weak,
@@ -128,8 +129,43 @@ pub fn subscribe_logs(
 struct LogSink(Box<dyn LogListener>);
 
 impl Sink<LogBatch> for LogSink {
-    fn deliver(&mut self, newest: LogBatch) -> Result<(), CallbackError> {
-        self.0.on_log(newest)
+    fn deliver(&mut self, newest: &LogBatch) -> Result<(), CallbackError> {
+        self.0.on_log(newest.clone())
+    }
+
+    fn again(&self, failed: LogBatch, newer: Option<LogBatch>) -> LogBatch {
+        let newer = newer.unwrap_or_default();
+        let mut batch = failed;
+        batch.dropped = batch.dropped.saturating_add(newer.dropped);
+        for record in newer.records {
+            add(&mut batch, record);
+        }
+        batch
+    }
+
+    fn is_log(&self) -> bool {
+        true
+    }
+}
+
+thread_local! {
+    /// A log listener runs on this thread.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// While this is held, what this thread logs goes to no listener: what the delivery of log lines causes would be delivered
+/// next, and so on for ever. The system's log gets it.
+pub(crate) fn quiet() -> Quiet {
+    QUIET.set(true);
+    Quiet
+}
+
+/// What [`quiet`] returns.
+pub(crate) struct Quiet;
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        QUIET.set(false);
     }
 }
 
@@ -227,6 +263,9 @@ impl<S: Subscriber> Layer<S> for Callbacks {
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        if QUIET.get() {
+            return;
+        }
         let metadata = event.metadata();
         // The locks are held for a copy of the list only: a slot's own lock is another one.
         let sinks: Vec<_> = {

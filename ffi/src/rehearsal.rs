@@ -14,11 +14,12 @@ use bowline_runtime::{
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
+    dispatcher::on_dispatcher,
     engine::engine,
     error::BowlineError,
     listeners::{HostsListener, TimelineListener},
     records::millis,
-    runtime::{follow_hosts, timeline_slot},
+    sinks::{follow_hosts, timeline_slot},
     slot::follow,
     subscription::{EndReason, Subscription},
 };
@@ -96,7 +97,7 @@ impl Rehearsal {
         updates: u32,
         per_second: u32,
     ) -> Result<f64, BowlineError> {
-        let published = engine()?.tokio.spawn(async move {
+        let published = on_dispatcher(engine()?, async move {
             let began = Instant::now();
             for n in 1..=updates {
                 self.rename_host(n.to_string());
@@ -113,7 +114,7 @@ impl Rehearsal {
             }
             began.elapsed()
         });
-        let took = published.await.map_err(BowlineError::internal)?;
+        let took = published.await?;
         Ok(millis(i64::try_from(took.as_millis()).unwrap_or(i64::MAX)))
     }
 

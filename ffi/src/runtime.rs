@@ -15,20 +15,16 @@ use bowline_runtime::{
     storage::{FileStorage, Storage},
     transport::{Address, WebSocketConnector},
 };
-use tokio::{sync::watch, task::JoinError};
 
 use crate::{
-    engine::engine,
+    dispatcher::on_dispatcher,
+    engine::{Engine, engine, running},
     error::{BowlineError, error},
     key_store::{KeyStore, SplitStorage},
-    listeners::{
-        CallbackError, DirectoryListener, HostsListener, ScreenListener, TimelineListener,
-    },
-    records::{
-        HostInfo, Intent, PlatformEvent, Probe, ProviderInfo, RuntimeConfig, ScreenTarget,
-        directory_update, screen_update, timeline_update,
-    },
-    slot::{Sink, Slot, follow},
+    listeners::{DirectoryListener, HostsListener, ScreenListener, TimelineListener},
+    records::{HostInfo, Intent, PlatformEvent, Probe, ProviderInfo, RuntimeConfig, ScreenTarget},
+    sinks::{DirectorySink, ScreenSink, follow_hosts, timeline_slot},
+    slot::{Slot, follow},
     subscription::{EndReason, Subscription},
 };
 
@@ -64,8 +60,11 @@ impl BowlineRuntime {
         key_store: Box<dyn KeyStore>,
     ) -> Result<Arc<Self>, BowlineError> {
         let files = Arc::new(FileStorage::open(&config.storage_folder)?);
-        let secrets = key_store;
-        Self::open(&config, Arc::new(SplitStorage { secrets, files }))
+        let storage = Arc::new(SplitStorage::new(key_store, files));
+        let opened = Self::open(&config, Arc::clone(&storage) as Arc<dyn Storage>);
+        // Here and now: what the runtime keeps of the storage may be dropped on any thread.
+        storage.let_go();
+        opened
     }
 
     /// Pairs with the daemon of an offer, and returns once it has proved its identity and taken this device.
@@ -74,10 +73,8 @@ impl BowlineRuntime {
             .parse()
             .map_err(|problem: OfferError| error!(InvalidOffer, AskUser, problem))?;
         let core = self.open_core()?.clone();
-        let paired = engine()?
-            .tokio
-            .spawn(async move { core.pair(&offer).await });
-        Ok(paired.await.map_err(defect)??.into())
+        let paired = on_dispatcher(engine()?, async move { core.pair(&offer).await });
+        Ok(paired.await??.into())
     }
 
     /// Forgets a host: its key, its addresses, and the intents that wait for it. True if it was known.
@@ -85,11 +82,13 @@ impl BowlineRuntime {
         let server_id = server(&server_id)?;
         let core = self.open_core()?.clone();
         let engine = engine()?;
+        // Writes files, so not on a thread that serves sockets.
         let forgotten = engine.tokio.spawn_blocking(move || {
             let _context = engine.tokio.enter();
             core.forget(&server_id)
         });
-        Ok(forgotten.await.map_err(defect)??)
+        let forgotten = on_dispatcher(engine, forgotten).await?;
+        Ok(forgotten.map_err(|panic| BowlineError::broken(&panic.to_string()))??)
     }
 
     /// Sends an intent: checks it, keeps it, queues it, and returns its name at once. What becomes of it is in the snapshots.
@@ -105,11 +104,11 @@ impl BowlineRuntime {
     pub async fn providers(&self, server_id: String) -> Result<Vec<ProviderInfo>, BowlineError> {
         let server_id = server(&server_id)?;
         let core = self.core_with(&server_id)?.clone();
-        let asked = engine()?.tokio.spawn(async move {
+        let asked = on_dispatcher(engine()?, async move {
             core.query::<_, Providers>(&server_id, name::PROVIDERS_LIST, &Empty {})
                 .await
         });
-        let providers = asked.await.map_err(defect)??;
+        let providers = asked.await??;
         Ok(providers.providers.into_iter().map(Into::into).collect())
     }
 
@@ -246,27 +245,26 @@ impl BowlineRuntime {
     }
 
     /// The app is about to be suspended: waits for what is being written and lets go of every file and lock, so that the system
-    /// has no reason to end the app. Until `resume` intents, pairing and forgetting are refused with `Paused`.
+    /// has no reason to end the app. Until `resume` intents, pairing and forgetting are refused with `Paused`. Possible after a
+    /// defect too.
     pub async fn pause(&self) -> Result<(), BowlineError> {
         let core = self.core.clone();
-        let paused = engine()?.tokio.spawn(async move { core.pause().await });
-        paused.await.map_err(defect)
+        on_dispatcher(cleaning()?, async move { core.pause().await }).await
     }
 
     /// The app runs again: takes up files and locks, and looks after every connection at once.
     pub async fn resume(&self) -> Result<(), BowlineError> {
         let core = self.open_core()?.clone();
-        let resumed = engine()?.tokio.spawn(async move { core.resume().await });
-        Ok(resumed.await.map_err(defect)??)
+        let resumed = on_dispatcher(engine()?, async move { core.resume().await });
+        Ok(resumed.await??)
     }
 
-    /// Ends every connection and waits until all is done, a few seconds at most. Intents without an outcome stay kept for the
-    /// next start.
+    /// Ends every connection and subscription and waits until all is done, a few seconds at most. Intents without an outcome
+    /// stay kept for the next start. Every later call says `Closed`. Possible after a defect too.
     pub async fn shutdown(&self) -> Result<(), BowlineError> {
         self.closed.store(true, Ordering::SeqCst);
         let core = self.core.clone();
-        let closed = engine()?.tokio.spawn(async move { core.close().await });
-        closed.await.map_err(defect)
+        on_dispatcher(cleaning()?, async move { core.close().await }).await
     }
 }
 
@@ -353,85 +351,7 @@ fn server(server_id: &str) -> Result<ServerId, IdentityError> {
     server_id.parse()
 }
 
-fn defect(error: JoinError) -> BowlineError {
-    BowlineError::broken(&error.to_string())
-}
-
-/// Delivers the newest snapshots to a listener.
-pub(crate) fn follow_hosts(
-    mut snapshots: watch::Receiver<Arc<core::Snapshot>>,
-    listener: Box<dyn HostsListener>,
-) -> Result<Arc<Subscription>, BowlineError> {
-    let slot = Slot::new(HostsSink(listener))?;
-    slot.put(Arc::clone(&snapshots.borrow_and_update()));
-    let target = Arc::clone(&slot);
-    follow(&slot, async move {
-        while snapshots.changed().await.is_ok() {
-            target.put(Arc::clone(&snapshots.borrow_and_update()));
-        }
-        EndReason::RuntimeClosed
-    })?;
-    Ok(Subscription::new(slot))
-}
-
-/// A slot that delivers a timeline's newest view, as what changed.
-pub(crate) fn timeline_slot(
-    listener: Box<dyn TimelineListener>,
-) -> Result<Arc<Slot<Arc<core::TimelineView>>>, BowlineError> {
-    let base = None;
-    Slot::new(TimelineSink { listener, base })
-}
-
-struct HostsSink(Box<dyn HostsListener>);
-
-impl Sink<Arc<core::Snapshot>> for HostsSink {
-    fn deliver(&mut self, newest: Arc<core::Snapshot>) -> Result<(), CallbackError> {
-        self.0.on_hosts(newest.as_ref().into())
-    }
-}
-
-/// `base` is what the listener took last. After a failure it is unknown what the listener has, so it begins anew.
-struct DirectorySink {
-    listener: Box<dyn DirectoryListener>,
-    base: Option<Arc<core::MergedDirectory>>,
-}
-
-impl Sink<Arc<core::MergedDirectory>> for DirectorySink {
-    fn deliver(&mut self, newest: Arc<core::MergedDirectory>) -> Result<(), CallbackError> {
-        let base = self.base.take();
-        let update = directory_update(base.as_deref(), &newest);
-        self.listener.on_directory(update)?;
-        self.base = Some(newest);
-        Ok(())
-    }
-}
-
-struct ScreenSink {
-    listener: Box<dyn ScreenListener>,
-    base: Option<Arc<ScreenSnapshot>>,
-}
-
-impl Sink<Arc<ScreenSnapshot>> for ScreenSink {
-    fn deliver(&mut self, newest: Arc<ScreenSnapshot>) -> Result<(), CallbackError> {
-        let base = self.base.take();
-        self.listener
-            .on_screen(screen_update(base.as_deref(), &newest))?;
-        self.base = Some(newest);
-        Ok(())
-    }
-}
-
-struct TimelineSink {
-    listener: Box<dyn TimelineListener>,
-    base: Option<Arc<core::TimelineView>>,
-}
-
-impl Sink<Arc<core::TimelineView>> for TimelineSink {
-    fn deliver(&mut self, newest: Arc<core::TimelineView>) -> Result<(), CallbackError> {
-        let base = self.base.take();
-        self.listener
-            .on_timeline(timeline_update(base.as_deref(), &newest))?;
-        self.base = Some(newest);
-        Ok(())
-    }
+/// The threads for what must be possible after a defect too.
+fn cleaning() -> Result<&'static Engine, BowlineError> {
+    running().ok_or_else(|| BowlineError::internal("no threads"))
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::slot::{Cancel, Phase};
+use crate::slot::Cancel;
 
 /// Why a subscription ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
@@ -47,21 +47,19 @@ impl Subscription {
 
     /// Whether it is about to end or has ended.
     pub fn is_ending(&self) -> bool {
-        *self.slot.phase().borrow() != Phase::Open
+        self.slot.is_ending()
     }
 
-    /// Waits until it has ended and its listener was let go: it is not called any more. Says why.
+    /// Waits until it has ended and its listener was let go: it is not called any more. Says why. Completes on the
+    /// dispatcher's thread.
     pub async fn ended(&self) -> EndReason {
-        let mut phase = self.slot.phase();
-        loop {
-            if let Phase::Ended(reason) = *phase.borrow_and_update() {
-                return reason;
-            }
-            // Its sender is part of the slot, which is held here.
-            if phase.changed().await.is_err() {
-                return EndReason::Cancelled;
-            }
-        }
+        let mut ended = self.slot.ended();
+        let reason = ended.wait_for(Option::is_some).await;
+        // Its sender is part of the slot, which is held here.
+        reason
+            .ok()
+            .and_then(|reason| *reason)
+            .unwrap_or(EndReason::Cancelled)
     }
 }
 

@@ -117,3 +117,50 @@ pub(crate) fn directory_update(
         hosts: new.hosts.iter().map(Into::into).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bowline_runtime::{
+        machines::optimistic::PendingAgent,
+        protocol::{self, AgentStatus, IntentId, ServerId},
+    };
+
+    use super::*;
+
+    #[test]
+    fn ux_3_the_row_of_an_agent_stays_the_same_row_when_the_daemon_has_it() {
+        let server_id = ServerId::of_public_key(&[1; 32]);
+        let intent_id = IntentId::from_uuid(uuid::Uuid::from_u128(7));
+        let pending = PendingAgent {
+            intent_id,
+            provider: "p".to_owned(),
+            cwd: "/".to_owned(),
+            title: None,
+            prompt: None,
+            at: 0,
+        };
+        let mut agent = protocol::AgentSummary {
+            id: "agt_1".parse().unwrap(),
+            title: String::new(),
+            provider: "p".to_owned(),
+            cwd: "/".to_owned(),
+            status: AgentStatus::Idle,
+            created_at: 0,
+            updated_at: 0,
+            attention: None,
+            intent_id: Some(intent_id),
+        };
+        let row = |agent| runtime::DirectoryRow {
+            server_id: server_id.clone(),
+            agent,
+        };
+        let before = DirectoryRow::from(&row(RowAgent::Pending(Arc::new(pending))));
+        let after = DirectoryRow::from(&row(RowAgent::Known(Arc::new(agent.clone()))));
+        assert_eq!(before.key, after.key);
+        let known = after.agent.unwrap().intent_id;
+        assert_eq!(before.pending.unwrap().intent_id, known.unwrap());
+        agent.intent_id = None;
+        let unrelated = DirectoryRow::from(&row(RowAgent::Known(Arc::new(agent))));
+        assert_ne!(unrelated.key, before.key);
+    }
+}

@@ -1,0 +1,47 @@
+//! The end of a subscription comes, once, and is final.
+
+use std::{sync::Arc, thread};
+
+use bowline_ffi::{EndReason, Rehearsal};
+
+use crate::common::{Heard, ended, listener};
+
+/// Subscriptions that each thread makes and ends.
+const ROUNDS: u32 = 2_000;
+
+#[test]
+fn the_end_comes_wherever_a_cancel_falls_between_values() {
+    let rehearsal = Rehearsal::new(1, 0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for round in 0..ROUNDS {
+                    let heard = Arc::new(Heard::default());
+                    let subscription = rehearsal.subscribe_hosts(listener(&heard)).unwrap();
+                    rehearsal.rename_host(round.to_string());
+                    subscription.cancel();
+                    assert_eq!(ended(&subscription), EndReason::Cancelled);
+                    assert!(subscription.is_ending());
+                    assert_eq!(Arc::strong_count(&heard), 1, "the listener was let go");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_source_that_is_gone_ends_what_was_subscribed_to_it_after_the_last_value() {
+    let rehearsal = Rehearsal::new(1, 0);
+    let heard = Arc::new(Heard::default());
+    let subscription = rehearsal.subscribe_hosts(listener(&heard)).unwrap();
+    rehearsal.rename_host("last".to_owned());
+    drop(rehearsal);
+    assert_eq!(ended(&subscription), EndReason::RuntimeClosed);
+    assert_eq!(heard.last_rev(), 2);
+    subscription.cancel();
+    assert_eq!(
+        ended(&subscription),
+        EndReason::RuntimeClosed,
+        "an end is final"
+    );
+}
