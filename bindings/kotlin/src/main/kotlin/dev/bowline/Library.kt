@@ -70,7 +70,7 @@ internal object Library {
         uniffiCallbackInterfaceLogListener.onLog,
         uniffiCallbackInterfaceLogListener.uniffiFree,
         uniffiCallbackInterfaceKeyStore.uniffiFree,
-        // Wakes coroutines that wait for the library, from its other threads.
+        // Wakes coroutines that wait for the library, on the same thread.
         uniffiRustFutureContinuationCallbackImpl,
     )
 }
