@@ -63,7 +63,6 @@ pub(crate) fn look() -> Result<(), String> {
 ///
 /// # Errors
 /// When something does not build or cannot be measured, and when there is no Swift.
-#[allow(dead_code, reason = "for `cargo xtask bench bindings`")]
 pub(crate) fn bench(quick: bool) -> Outcome<Vec<String>> {
     let toolchain = toolchain()??;
     // The code is generated from the other one: this one is stripped of what describes its surface.

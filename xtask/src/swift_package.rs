@@ -53,6 +53,14 @@ let package = Package(
     swiftLanguageModes: [.v6]
 )
 "#;
+/// Opens the storage folder that it is told of.
+const MAIN: &str = r#"import BowlineKit
+
+let folder = CommandLine.arguments[1]
+let bowline = try Bowline(RuntimeConfig(storageFolder: folder, appName: "consumer", appVersion: "1"))
+try await bowline.shutdown()
+print("opened")
+"#;
 
 /// Makes the package, and tries it on this machine where there is Swift. Without a Mac it has no library for Apple's systems.
 ///
@@ -162,13 +170,8 @@ fn framework(staging: &Path, package: &Path) -> Outcome {
 /// Builds an app that depends on the package, for this system, and runs it: it opens a storage folder.
 fn try_out(toolchain: &Toolchain, folder: &Path) -> Outcome {
     let consumer = folder.join("Consumer");
-    let main = consumer.join("Sources/consumer/main.swift");
-    copy(
-        &swift::package().join("Sources/bowline-test-app/main.swift"),
-        &main,
-    )?;
-    let manifest = consumer.join("Package.swift");
-    fs::write(&manifest, CONSUMER).map_err(|error| format!("{}: {error}", manifest.display()))?;
+    write(&consumer.join("Package.swift"), CONSUMER)?;
+    write(&consumer.join("Sources/consumer/main.swift"), MAIN)?;
     let search = format!("-L{}", folder.join("Bowline/lib").display());
     let mut arguments = vec!["build"];
     if !cfg!(target_os = "macos") {
@@ -182,7 +185,6 @@ fn try_out(toolchain: &Toolchain, folder: &Path) -> Outcome {
     let program = place.scratch.join("release/consumer");
     let mut open = swift::command(toolchain, Build::Release, &program.to_string_lossy())?;
     let said = open
-        .arg("open")
         .arg(folder.join("storage"))
         .output()
         .map_err(|error| format!("the consumer could not be started: {error}"))?;
@@ -235,6 +237,11 @@ fn copy(from: &Path, to: &Path) -> Outcome {
     fs::copy(from, to)
         .map(|_| ())
         .map_err(|error| format!("{}: {error}", from.display()))
+}
+
+fn write(path: &Path, text: &str) -> Outcome {
+    make(path.parent().unwrap_or(path))?;
+    fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn make(folder: &Path) -> Outcome {

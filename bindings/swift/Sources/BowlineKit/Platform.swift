@@ -117,15 +117,18 @@ public struct NetworkAddressObserver: PlatformObserver {
     var next = first
     while let entry = next?.pointee {
         next = entry.ifa_next
+        let isRunning = entry.ifa_flags & UInt32(IFF_RUNNING) != 0
         let isLoopback = entry.ifa_flags & UInt32(IFF_LOOPBACK) != 0
-        guard let address = entry.ifa_addr, !isLoopback else { continue }
+        guard let address = entry.ifa_addr, isRunning, !isLoopback else { continue }
         let family = Int32(address.pointee.sa_family)
         guard family == AF_INET || family == AF_INET6 else { continue }
         let size = family == AF_INET ? MemoryLayout<sockaddr_in>.size : MemoryLayout<sockaddr_in6>.size
         var name = [CChar](repeating: 0, count: Int(NI_MAXHOST))
         let length = socklen_t(name.count)
         if getnameinfo(address, socklen_t(size), &name, length, nil, 0, NI_NUMERICHOST) == 0 {
-            found.insert(String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self))
+            let text = String(decoding: name.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+            // Addresses of one link come and go with every container; no host is reached by them.
+            if !text.hasPrefix("fe80:"), !text.hasPrefix("169.254.") { found.insert(text) }
         }
     }
     return found

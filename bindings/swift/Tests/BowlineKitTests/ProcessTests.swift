@@ -33,6 +33,17 @@ struct ProcessTests {
         #expect(said == "called\n")
     }
 
+    @Test("a process that closes nothing, and whose callback never returns, ends as it says", .timeLimit(.minutes(2)))
+    func forgotten() throws {
+        let folder = try Folder()
+        for _ in 0..<2 {
+            // The second finds what the first left.
+            let (code, said) = try run(["forget", folder.path])
+            #expect(code == 4)
+            #expect(said == "called\n")
+        }
+    }
+
     @Test("an old library under new bindings is refused, and says so", .timeLimit(.minutes(2)))
     func oldLibrary() throws {
         let folder = try Folder()

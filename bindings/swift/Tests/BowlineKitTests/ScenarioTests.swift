@@ -18,7 +18,9 @@ struct ScenarioTests {
         screen.timeline.items.last?.kind == .turnEnd
     }
 
-    @Test("pair, attach, run, cut, resume on the relay, restart: same session, same timeline", .timeLimit(.minutes(5)))
+    @Test(
+        "AC, INV-2, INV-6, BX-1, BX-5: pair, attach, run, cut, resume on the relay, restart: same session, same timeline",
+        .timeLimit(.minutes(5)))
     func story() async throws {
         let (world, folder) = (try World(), try Folder())
         let lines = (1...150).map { "line \($0)\n" }.joined()
