@@ -89,20 +89,24 @@ fn note_broken(what: &str) {
     });
 }
 
-/// Names the version and the exported surface of this library. Bindings compare it with the one that they were
-/// generated for, before they call anything else.
+/// The version of uniffi: how values of the same surface are laid out is its business.
+const UNIFFI: &str = "0.31.2";
+const _: () = assert!(uniffi::check_compatible_version(UNIFFI));
+
+/// Names the version, the exported surface and the calling convention of this library. Bindings compare it with the one
+/// that they were generated for, before they call anything else.
 #[uniffi::export]
 pub fn abi_id() -> String {
-    format!(
-        "bowline-ffi {} {:016x}",
-        env!("CARGO_PKG_VERSION"),
-        fnv(include_bytes!("../api.txt"))
-    )
+    let surface = fnv(FNV, include_bytes!("../api.txt"));
+    let hash = fnv(surface, UNIFFI.as_bytes());
+    format!("bowline-ffi {} {hash:016x}", env!("CARGO_PKG_VERSION"))
 }
 
-/// FNV-1a: enough to tell two texts apart that are not meant to be confused.
-const fn fnv(bytes: &[u8]) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+/// FNV-1a of nothing.
+const FNV: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a, continued: enough to tell two texts apart that are not meant to be confused.
+const fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
     let mut rest = bytes;
     while let Some((byte, tail)) = rest.split_first() {
         hash = (hash ^ *byte as u64).wrapping_mul(0x0100_0000_01b3);
@@ -118,7 +122,9 @@ mod tests {
     #[test]
     fn the_abi_names_version_and_surface() {
         assert!(abi_id().starts_with("bowline-ffi 0."), "{}", abi_id());
-        assert_eq!(fnv(b""), 0xcbf2_9ce4_8422_2325);
-        assert_ne!(fnv(b"a"), fnv(b"b"));
+        // The published values of FNV-1a.
+        assert_eq!(fnv(FNV, b"a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(fnv(FNV, b"foobar"), 0x8594_4171_f739_67e8);
+        assert_eq!(fnv(fnv(FNV, b"foo"), b"bar"), fnv(FNV, b"foobar"));
     }
 }

@@ -5,7 +5,9 @@ use std::fmt::Write;
 
 use uniffi_bindgen::{
     ComponentInterface,
-    interface::{AsType, Callable, Enum, Field, Type},
+    interface::{
+        Argument, AsType, Callable, DefaultValue, Enum, Field, Literal, Object, ObjectImpl, Type,
+    },
 };
 
 /// The summary of one component.
@@ -15,7 +17,7 @@ pub(crate) fn summary(component: &ComponentInterface) -> String {
         blocks.push(callable("", "fn", function.name(), function));
     }
     for object in component.object_definitions() {
-        let mut text = format!("object {}\n", object.name());
+        let mut text = format!("{} {}\n", kind_of(object), object.name());
         for constructor in object.constructors() {
             text += &callable("    ", "constructor", constructor.name(), constructor);
         }
@@ -23,6 +25,11 @@ pub(crate) fn summary(component: &ComponentInterface) -> String {
             text += &callable("    ", "fn", method.name(), method);
         }
         blocks.push(text);
+    }
+    for ty in component.iter_local_types() {
+        if let Type::Custom { name, builtin, .. } = ty {
+            blocks.push(format!("custom {name} = {}\n", type_text(builtin)));
+        }
     }
     for listener in component.callback_interface_definitions() {
         let mut text = format!("callback {}\n", listener.name());
@@ -45,6 +52,15 @@ pub(crate) fn summary(component: &ComponentInterface) -> String {
     blocks.join("\n")
 }
 
+/// Who can implement it.
+fn kind_of(object: &Object) -> &'static str {
+    match object.imp() {
+        ObjectImpl::Struct => "object",
+        ObjectImpl::Trait => "trait",
+        ObjectImpl::CallbackTrait => "foreign trait",
+    }
+}
+
 fn enumeration(component: &ComponentInterface, definition: &Enum) -> String {
     let is_error = component.is_name_used_as_error(definition.name());
     let kind = if is_error { "error" } else { "enum" };
@@ -64,7 +80,11 @@ fn callable(indent: &str, kind: &str, name: &str, callable: &dyn Callable) -> St
     let arguments = callable.arguments();
     let arguments: Vec<_> = arguments
         .iter()
-        .map(|argument| format!("{}: {}", argument.name(), type_text(&argument.as_type())))
+        .map(|argument: &&Argument| {
+            let default = default_text(argument.default_value());
+            let ty = type_text(&argument.as_type());
+            format!("{}: {ty}{default}", argument.name())
+        })
         .collect();
     let is_async = if callable.is_async() { "async " } else { "" };
     let mut text = format!("{indent}{is_async}{kind} {name}({})", arguments.join(", "));
@@ -79,12 +99,35 @@ fn callable(indent: &str, kind: &str, name: &str, callable: &dyn Callable) -> St
 }
 
 fn field_text(field: &Field) -> String {
-    let default = if field.default_value().is_some() {
-        " = …"
-    } else {
-        ""
-    };
+    let default = default_text(field.default_value());
     format!("{}: {}{default}", field.name(), type_text(&field.as_type()))
+}
+
+/// What stands for a field or argument that is not given: it is compiled into bindings, so it is part of the surface.
+fn default_text(default: Option<&DefaultValue>) -> String {
+    match default {
+        None => String::new(),
+        Some(DefaultValue::Default) => " = default".to_owned(),
+        Some(DefaultValue::Literal(literal)) => format!(" = {}", literal_text(literal)),
+    }
+}
+
+fn literal_text(literal: &Literal) -> String {
+    match literal {
+        Literal::Boolean(value) => value.to_string(),
+        Literal::String(value) => format!("{value:?}"),
+        Literal::UInt(value, ..) => value.to_string(),
+        Literal::Int(value, ..) => value.to_string(),
+        Literal::Float(value, _) => value.clone(),
+        Literal::Enum(variant, _) => variant.clone(),
+        Literal::EmptySequence => "[]".to_owned(),
+        Literal::EmptyMap => "[:]".to_owned(),
+        Literal::None => "none".to_owned(),
+        Literal::Some { inner } => match inner.as_ref() {
+            DefaultValue::Default => "some default".to_owned(),
+            DefaultValue::Literal(literal) => format!("some {}", literal_text(literal)),
+        },
+    }
 }
 
 fn type_text(ty: &Type) -> String {

@@ -6,10 +6,27 @@ use std::fs;
 use crate::{process::Outcome, tree};
 
 fn id() -> Outcome<String> {
-    let path = tree::root().join(super::API);
-    let api = fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let read = |name: &str| {
+        let path = tree::root().join(name);
+        fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let (api, lock) = (read(super::API)?, read("Cargo.lock")?);
+    let uniffi = locked(&lock, "uniffi").ok_or("Cargo.lock names no uniffi")?;
     let version = env!("CARGO_PKG_VERSION");
-    Ok(format!("bowline-ffi {version} {:016x}", fnv(&api)))
+    let hash = fnv(&[api.as_bytes(), uniffi.as_bytes()].concat());
+    Ok(format!("bowline-ffi {version} {hash:016x}"))
+}
+
+/// The version of a package in a lock file.
+fn locked<'a>(lock: &'a str, package: &str) -> Option<&'a str> {
+    let mut packages = lock.split("[[package]]");
+    let package = packages.find_map(|text| {
+        let name = text.lines().find_map(|line| line.strip_prefix("name = "))?;
+        (name.trim_matches('"') == package).then_some(text)
+    })?;
+    let mut lines = package.lines();
+    let version = lines.find_map(|line| line.strip_prefix("version = "))?;
+    Some(version.trim_matches('"'))
 }
 
 /// FNV-1a, as in `ffi/src/engine.rs`.
@@ -39,4 +56,23 @@ pub(super) fn typescript() -> Outcome<String> {
         "{HEAD}\n\n/** What `abiId()` of the library returns that these bindings were generated for. */\nexport const EXPECTED_ABI_ID = \"{}\";\n",
         id()?
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_is_found_by_its_whole_name() {
+        let lock = "version = 4\n\n[[package]]\nname = \"uniffi_core\"\nversion = \"1.0.0\"\n\n\
+                    [[package]]\nname = \"uniffi\"\nversion = \"2.0.0\"\n";
+        assert_eq!(locked(lock, "uniffi"), Some("2.0.0"));
+        assert_eq!(locked(lock, "uni"), None);
+    }
+
+    #[test]
+    fn the_library_and_its_bindings_hash_alike() {
+        // The published value of FNV-1a, which the library's tests have too.
+        assert_eq!(fnv(b"foobar"), 0x8594_4171_f739_67e8);
+    }
 }

@@ -283,15 +283,15 @@ fn platform_manifest(platform: &str) -> Outcome<String> {
         .map_err(|error| error.to_string())
 }
 
-/// What Node calls a target.
+/// What Node calls a target. Node for Windows is built with MSVC, and asks for that; a library that was built with MinGW has the same
+/// C interface.
 pub(crate) fn node_platform(target: &str) -> Outcome<String> {
     let name = match target {
         "x86_64-unknown-linux-gnu" => "linux-x64-gnu",
         "aarch64-unknown-linux-gnu" => "linux-arm64-gnu",
         "x86_64-apple-darwin" => "darwin-x64",
         "aarch64-apple-darwin" => "darwin-arm64",
-        "x86_64-pc-windows-msvc" => "win32-x64-msvc",
-        "x86_64-pc-windows-gnu" => "win32-x64-gnu",
+        "x86_64-pc-windows-msvc" | "x86_64-pc-windows-gnu" => "win32-x64-msvc",
         other => return Err(format!("there is no package for {other}")),
     };
     Ok(name.to_owned())
@@ -345,5 +345,18 @@ mod tests {
         assert_eq!(value["cpu"][0], "x64");
         assert_eq!(value["libc"][0], "glibc");
         assert!(node_platform("sparc64-unknown-linux-gnu").is_err());
+    }
+
+    #[test]
+    fn a_library_of_either_windows_toolchain_is_in_the_package_that_node_asks_for() {
+        let native = "bindings/typescript/packages/runtime/src/native.ts";
+        let native = fs::read_to_string(tree::root().join(native)).unwrap();
+        for target in ["x86_64-pc-windows-msvc", "x86_64-pc-windows-gnu"] {
+            let platform = node_platform(target).unwrap();
+            assert!(
+                native.contains(&platform.replace("x64", "${arch}")),
+                "{platform}"
+            );
+        }
     }
 }
