@@ -4,25 +4,28 @@ import { act, cleanup, render, screen as dom } from "@testing-library/react";
 import { StrictMode, startTransition, useState } from "react";
 import { renderToString } from "react-dom/server";
 import { afterEach, describe, expect, it } from "vitest";
-import { BowlineProvider, useAgentScreen, useDirectory, useHosts, useIntent, useTimeline } from "@bowline/react";
+import { BowlineProvider, type IntentState, useAgentScreen, useDirectory, useHosts, useIntent, useTimeline } from "@bowline/react";
+import { BowlineError, type Intent, OutcomeKind } from "@bowline/runtime/bridge";
 import { type Backend, BowlineClient } from "../packages/runtime/src/client.js";
 import type { Source } from "../packages/runtime/src/store.js";
 import { until } from "./support/waiting.js";
 
 /** A backend that does as it is told. */
 function rig() {
-  const live = new Map<string, Set<(update: never) => void>>();
+  const live = new Map<string, Set<{ onUpdate: (update: never) => void; onEnd: (error: BowlineError) => void }>>();
   const counts = { opened: 0, closed: 0 };
-  const source = <U,>(topic: string): Source<U> => (onUpdate) => {
+  const source = <U,>(topic: string): Source<U> => (onUpdate, onEnd) => {
     const set = live.get(topic) ?? new Set();
     live.set(topic, set);
-    set.add(onUpdate as (update: never) => void);
+    const subscription = { onUpdate: onUpdate as (update: never) => void, onEnd };
+    set.add(subscription);
     counts.opened++;
     return () => {
       counts.closed++;
-      set.delete(onUpdate as (update: never) => void);
+      set.delete(subscription);
     };
   };
+  const slow = { release: () => {} };
   const nothing = async () => undefined as never;
   let sent = 0;
   const backend: Backend = {
@@ -33,6 +36,10 @@ function rig() {
     forgetHost: nothing,
     send: async (_, intent) => {
       if (intent.kind === "archive") throw new Error("refused here");
+      if (intent.kind === "cancel") {
+        await new Promise<void>((resolve) => (slow.release = resolve));
+        return "slow";
+      }
       return `intent-${++sent}`;
     },
     providers: nothing,
@@ -43,15 +50,46 @@ function rig() {
     signal: nothing,
   };
   const publish = (topic: string, update: unknown) => {
-    for (const onUpdate of live.get(topic) ?? []) onUpdate(update as never);
+    for (const { onUpdate } of live.get(topic) ?? []) onUpdate(update as never);
   };
-  return { client: new BowlineClient(backend), publish, counts };
+  const end = (topic: string, error: BowlineError) => {
+    for (const { onEnd } of live.get(topic) ?? []) onEnd(error);
+  };
+  return { client: new BowlineClient(backend), publish, end, counts, slow };
+}
+
+/** A component that sends, and what it shows. */
+function intents(client: BowlineClient) {
+  let renders = 0;
+  let shown: ReturnType<typeof useIntent>;
+  const Sender = () => {
+    shown = useIntent("a");
+    renders++;
+    return <p>{shown[1].status}</p>;
+  };
+  render(
+    <BowlineProvider client={client}>
+      <Sender />
+    </BowlineProvider>,
+  );
+  return {
+    begin: (intent: Intent) => shown[0](intent),
+    send: (intent: Intent) => act(async () => void (await shown[0](intent))),
+    state: (): IntentState => shown[1],
+    renders: () => renders,
+  };
 }
 
 const hosts = (rev: number, ...names: string[]) => ({
   rev,
   hosts: names.map((name) => ({ serverId: name, name, rev, recentIntents: [] as unknown[] })),
 });
+
+const withOutcome = (rev: number, outcome: object) => {
+  const update = hosts(rev, "a");
+  update.hosts[0]!.recentIntents.push(outcome);
+  return update;
+};
 
 const screenUpdate = (rev: number, timelineRev: number, changes: unknown[], overlay = false) => ({
   rev,
@@ -158,29 +196,76 @@ describe("hooks", () => {
     expect(dom.getByText("hello there")).toBeTruthy();
   });
 
-  it("an intent is followed to its outcome, and one that is not accepted says why", async () => {
-    const { client, publish } = rig();
-    let send: ReturnType<typeof useIntent>[0] | undefined;
-    const Sender = () => {
-      const [sendIntent, state] = useIntent("a");
-      send = sendIntent;
-      return <p>{state.status}</p>;
-    };
-    render(
-      <BowlineProvider client={client}>
-        <Sender />
-      </BowlineProvider>,
-    );
+  it("an intent is followed to its outcome, which stays, and one that is not accepted says why", async () => {
+    const { client, publish, counts } = rig();
+    const sender = intents(client);
     expect(dom.getByText("idle")).toBeTruthy();
-    await act(async () => void (await send!({ kind: "sendPrompt", agentId: "x", text: "hi" })));
+    await sender.send({ kind: "sendPrompt", agentId: "x", text: "hi" });
     expect(dom.getByText("pending")).toBeTruthy();
-    const outcome = { intentId: "intent-1", kind: 0, resultJson: '{"ok":true}' };
-    const update = hosts(1, "a");
-    update.hosts[0]!.recentIntents.push(outcome);
-    act(() => publish("hosts", update));
+    act(() => publish("hosts", hosts(1, "a")));
+    expect(dom.getByText("pending")).toBeTruthy();
+    act(() => publish("hosts", withOutcome(2, { intentId: "intent-1", kind: OutcomeKind.Done, resultJson: '{"ok":true}' })));
+    expect(sender.state()).toEqual({ status: "done", intentId: "intent-1", result: { ok: true } });
+    // The library names the latest outcomes only.
+    act(() => publish("hosts", hosts(3, "a")));
     expect(dom.getByText("done")).toBeTruthy();
-    await act(async () => void (await send!({ kind: "archive", agentId: "x" })));
-    expect(dom.getByText("failed")).toBeTruthy();
+    await sender.send({ kind: "archive", agentId: "x" });
+    expect(sender.state()).toMatchObject({ status: "failed", error: { name: "BowlineError", message: "Error: refused here" } });
+    expect(counts.opened).toBe(1);
+  });
+
+  it("an intent that is refused, or whose host is forgotten, does not stay pending", async () => {
+    const { client, publish } = rig();
+    const sender = intents(client);
+    await sender.send({ kind: "sendPrompt", agentId: "x", text: "hi" });
+    act(() => publish("hosts", withOutcome(1, { intentId: "intent-1", kind: OutcomeKind.Refused, detail: "no such agent" })));
+    expect(sender.state()).toEqual({ status: "refused", intentId: "intent-1", message: "no such agent" });
+    await sender.send({ kind: "sendPrompt", agentId: "x", text: "hi" });
+    expect(dom.getByText("pending")).toBeTruthy();
+    act(() => publish("hosts", hosts(2)));
+    expect(sender.state()).toEqual({ status: "unknown", intentId: "intent-2" });
+  });
+
+  it("the last intent is followed, also when an earlier one is slower", async () => {
+    const { client, slow } = rig();
+    const sender = intents(client);
+    let first: Promise<unknown> | undefined;
+    await act(async () => void (first = sender.begin({ kind: "cancel", agentId: "slow" })));
+    await sender.send({ kind: "sendPrompt", agentId: "x", text: "hi" });
+    await act(async () => {
+      slow.release();
+      await first;
+    });
+    expect(sender.state()).toEqual({ status: "pending", intentId: "intent-1" });
+  });
+
+  it("an idle sender is not rendered anew when hosts change", async () => {
+    const { client, publish } = rig();
+    const sender = intents(client);
+    const before = sender.renders();
+    act(() => publish("hosts", hosts(1, "a")));
+    expect(sender.renders()).toBe(before);
+  });
+
+  it("a screen that is re-targeted leaves the one before, and one whose source ends says why", async () => {
+    const { client, publish, end, counts } = rig();
+    const Overlay = ({ serverId }: { serverId: string }) => {
+      const view = useAgentScreen(serverId, "agent");
+      return <b>{view.failure?.kind ?? (view.ready ? "ready" : "unknown")}</b>;
+    };
+    const page = (serverId: string) => (
+      <BowlineProvider client={client}>
+        <Overlay serverId={serverId} />
+      </BowlineProvider>
+    );
+    const view = render(page("s"));
+    act(() => publish("screen s", screenUpdate(1, 1, [])));
+    expect(dom.getByText("ready")).toBeTruthy();
+    view.rerender(page("t"));
+    expect(dom.getByText("unknown")).toBeTruthy();
+    await until("the first one is left", () => counts.closed === 1);
+    act(() => end("screen t", new BowlineError("UnknownHost", "the host was forgotten", "Nothing")));
+    expect(dom.getByText("UnknownHost")).toBeTruthy();
   });
 
   it("without a provider it says what is missing", () => {

@@ -11,18 +11,24 @@ import {
   useCallback,
   useContext,
   useMemo,
+  useRef,
   useState,
   useSyncExternalStore,
 } from "react";
-import type {
-  BowlineClient,
-  DirectoryView,
-  HostsView,
-  Intent,
-  Store,
-  Target,
-  TimelineView,
-  ScreenView,
+import {
+  asBowlineError,
+  type BowlineClient,
+  type BowlineError,
+  type DirectoryView,
+  type HostSnapshot,
+  type HostsView,
+  type Intent,
+  type IntentOutcome,
+  OutcomeKind,
+  type ScreenView,
+  type Store,
+  type Target,
+  type TimelineView,
 } from "@bowline/runtime/bridge";
 
 const Context = createContext<BowlineClient | undefined>(undefined);
@@ -56,20 +62,12 @@ export function useDirectory(): DirectoryView {
 function useScreenStore(serverId: string, target: string | Target): Store<ScreenView> {
   const client = useBowline();
   const agentId = typeof target === "string" ? target : "agentId" in target ? target.agentId : undefined;
-  const intentId = typeof target !== "string" && "intentId" in target ? target.intentId : undefined;
-  return useMemo(() => {
-    // Looked up at each use: a store that nobody used for a while has given way to a new one.
-    const open = () => client.screen(serverId, agentId !== undefined ? { agentId } : { intentId: intentId ?? "" });
-    let store = open();
-    return {
-      getSnapshot: () => store.getSnapshot(),
-      getServerSnapshot: () => store.getServerSnapshot(),
-      subscribe: (onChange) => {
-        store = open();
-        return store.subscribe(onChange);
-      },
-    };
-  }, [client, serverId, agentId, intentId]);
+  const intentId = typeof target !== "string" && "intentId" in target ? target.intentId : "";
+  // By what the target says: a new object in every render is the same screen.
+  return useMemo(
+    () => client.screen(serverId, agentId !== undefined ? { agentId } : { intentId }),
+    [client, serverId, agentId, intentId],
+  );
 }
 
 /** What one agent's screen shows: overlay, toast, errors, and the timeline (UX-1 … UX-4). */
@@ -89,15 +87,27 @@ export function useTimeline(serverId: string, target: string | Target): Timeline
 
 /** How an intent stands. */
 export type IntentState =
-  | { status: "idle" }
-  | { status: "sending" }
-  | { status: "pending"; intentId: string }
-  | { status: "done"; intentId: string; result: unknown }
-  | { status: "refused"; intentId: string; message: string }
-  | { status: "unknown"; intentId: string }
-  | { status: "failed"; error: unknown };
+  | { readonly status: "idle" }
+  /** It is being handed to the library. */
+  | { readonly status: "sending" }
+  /** The library keeps it, and will do it once. */
+  | { readonly status: "pending"; readonly intentId: string }
+  /** It was done. `result` is the method's, unless that is longer than 4 KiB. */
+  | { readonly status: "done"; readonly intentId: string; readonly result: unknown }
+  /** The daemon refused it; nothing was done. */
+  | { readonly status: "refused"; readonly intentId: string; readonly message: string }
+  /** Whether it was done is not known: the host was away for too long, or was forgotten. */
+  | { readonly status: "unknown"; readonly intentId: string }
+  /** It was not accepted by the library. */
+  | { readonly status: "failed"; readonly error: BowlineError };
 
-type Sent = { serverId: string; intentId: string } | { error: unknown } | "sending" | undefined;
+/** The last intent: how it stands, and the host that it went to. */
+interface Sent {
+  readonly state: IntentState;
+  readonly serverId: string;
+  /** Whether the host's row was there since: a row that goes then was forgotten. */
+  readonly seen: boolean;
+}
 
 /**
  * Sends intents to a host and follows the last one. The function that sends is the same one in every render; it gives
@@ -105,40 +115,59 @@ type Sent = { serverId: string; intentId: string } | { error: unknown } | "sendi
  */
 export function useIntent(serverId: string): [send: (intent: Intent) => Promise<string | undefined>, state: IntentState] {
   const client = useBowline();
-  const hosts = useHosts();
-  const [sent, setSent] = useState<Sent>(undefined);
+  const [sent, setSent] = useState<Sent>({ state: { status: "idle" }, serverId, seen: false });
+  const turns = useRef(0);
   const send = useCallback(
     async (intent: Intent) => {
-      setSent("sending");
+      const turn = ++turns.current;
+      const set = (state: IntentState) => {
+        // A later one may have been faster.
+        if (turn === turns.current) setSent({ state, serverId, seen: false });
+      };
+      set({ status: "sending" });
       try {
         const intentId = await client.send(serverId, intent);
-        setSent({ serverId, intentId });
+        set({ status: "pending", intentId });
         return intentId;
       } catch (error) {
-        setSent({ error });
+        set({ status: "failed", error: asBowlineError(error) });
         return undefined;
       }
     },
     [client, serverId],
   );
-  return [send, stateOf(sent, hosts)];
+  // Only while it is pending does a host's change render the component anew.
+  const pending = sent.state.status === "pending";
+  const rowOf = ({ hosts }: HostsView) => (pending ? hosts.find((host) => host.serverId === sent.serverId) : undefined);
+  const host = useSyncExternalStore(
+    client.hosts.subscribe,
+    () => rowOf(client.hosts.getSnapshot()),
+    () => undefined,
+  );
+  const next = followed(sent, host);
+  // An outcome is kept here: the library has room for the latest ones only.
+  if (next !== sent) setSent(next);
+  return [send, next.state];
 }
 
-function stateOf(sent: Sent, hosts: HostsView): IntentState {
-  if (!sent) return { status: "idle" };
-  if (sent === "sending") return { status: "sending" };
-  if ("error" in sent) return { status: "failed", error: sent.error };
-  const { serverId, intentId } = sent;
-  const host = hosts.hosts.find((host) => host.serverId === serverId);
-  const outcome = host?.recentIntents.find((outcome) => outcome.intentId === intentId);
-  if (!outcome) return { status: "pending", intentId };
-  // By place in `OutcomeKind`: its module is native.
-  switch (outcome.kind as number) {
-    case 0:
-      return { status: "done", intentId, result: outcome.resultJson ? JSON.parse(outcome.resultJson) : undefined };
-    case 1:
-      return { status: "refused", intentId, message: outcome.detail ?? "" };
-    default:
+function followed(sent: Sent, host: HostSnapshot | undefined): Sent {
+  const { state, seen } = sent;
+  if (state.status !== "pending") return sent;
+  const { intentId } = state;
+  if (!host) return seen ? { ...sent, state: { status: "unknown", intentId } } : sent;
+  const outcome = host.recentIntents.find((outcome) => outcome.intentId === intentId);
+  if (outcome) return { ...sent, state: stateOf(outcome) };
+  return seen ? sent : { ...sent, seen: true };
+}
+
+function stateOf({ intentId, kind, resultJson, detail }: IntentOutcome): IntentState {
+  switch (kind) {
+    case OutcomeKind.Done:
+      return { status: "done", intentId, result: resultJson === undefined ? undefined : JSON.parse(resultJson) };
+    case OutcomeKind.Refused:
+      return { status: "refused", intentId, message: detail ?? "" };
+    case OutcomeKind.Expired:
+    case OutcomeKind.Abandoned:
       return { status: "unknown", intentId };
   }
 }

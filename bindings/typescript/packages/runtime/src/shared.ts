@@ -1,6 +1,6 @@
 /** What every entry of this package exports, wherever the library is. */
 export { BowlineClient, type Intent, type Target } from "./client.ts";
-export { type AdviceName, BowlineError, type ErrorKind } from "./errors.ts";
+export { type AdviceName, asBowlineError, BowlineError, type ErrorKind } from "./errors.ts";
 export { ItemList } from "./list.ts";
 export type { Port } from "./ports.ts";
 export { type Kept, type Store, waitFor } from "./store.ts";
