@@ -9,6 +9,7 @@ mod guide;
 mod kotlin;
 mod kotlin_package;
 mod memory;
+mod node_memory;
 mod npm_package;
 mod package;
 mod process;
@@ -52,7 +53,7 @@ enum Task {
     Tidy,
     /// Builds for release and measures: prints each figure with its method, target and verdict.
     Bench(bench::Options),
-    /// The local socket under the address sanitizer and under valgrind.
+    /// The local socket under the address sanitizer and under valgrind; the library of the bindings under the sanitizer, in Node.
     Memory {
         /// Only one of them.
         checker: Option<memory::Checker>,

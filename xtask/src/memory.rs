@@ -1,7 +1,8 @@
-//! `cargo xtask memory`: the local socket under a checker of memory (lesson 20).
+//! `cargo xtask memory`: the local socket (lesson 20), and the library that apps load, under a checker of memory.
 //!
 //! * `asan`: the tests of the local socket, daemon and client built with the address sanitizer, in processes and in
 //!   the real program.
+//! * `node`: the library of the bindings, see [`node_memory`].
 //! * `valgrind`: the real program as it ships, under valgrind, a thousand requests and a clean end.
 //!
 //! Each checker is first shown faults that it must find: one that finds nothing anywhere proves nothing.
@@ -12,6 +13,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::node_memory;
 use crate::process::{self, Done, Outcome, cargo, host, run as run_command};
 use crate::tree;
 
@@ -28,6 +30,8 @@ pub(crate) const QUICK_C: [&str; 4] = [
 pub(crate) enum Checker {
     /// The address sanitizer.
     Asan,
+    /// The address sanitizer over the library of the bindings, driven from Node.
+    Node,
     /// Valgrind.
     Valgrind,
 }
@@ -38,17 +42,18 @@ const UNDER_VALGRIND: &str = "lesson_20_a_thousand_requests_of_the_program";
 const VALGRIND: &str = "valgrind --quiet --error-exitcode=99 --leak-check=full \
                         --errors-for-leak-kinds=definite,indirect --show-leak-kinds=definite,indirect";
 
-/// Runs one checker, or both.
+/// Runs one checker, or all.
 ///
 /// # Errors
 /// When a checker found something.
 pub(crate) fn run(which: Option<Checker>) -> Outcome<()> {
-    for checker in [Checker::Asan, Checker::Valgrind] {
+    for checker in [Checker::Asan, Checker::Node, Checker::Valgrind] {
         if which.is_some_and(|only| only != checker) {
             continue;
         }
         let done = match checker {
             Checker::Asan => asan()?,
+            Checker::Node => node_memory::asan()?,
             Checker::Valgrind => valgrind()?,
         };
         done.tell();
@@ -126,7 +131,7 @@ pub(crate) fn valgrind() -> Outcome<Done> {
 }
 
 /// How the compiler is asked for the address sanitizer.
-const SANITIZER: &str = "-Zsanitizer=address";
+pub(crate) const SANITIZER: &str = "-Zsanitizer=address";
 
 /// A program that does what no checker may overlook.
 struct Fault {
