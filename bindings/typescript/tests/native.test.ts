@@ -1,21 +1,17 @@
 /** The library through Node: listeners that misbehave, memory, storage that is lost, libraries that do not fit. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync, chmodSync } from "node:fs";
-import { spawn } from "node:child_process";
-import { tmpdir } from "node:os";
+import { chmodSync, readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { join } from "node:path";
-import { afterEach, beforeAll, describe, expect, it } from "vitest";
-import { BowlineError, loadLibrary, openBowline, Rehearsal, subscribeLogs } from "@bowline/runtime";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
+import { beforeAll, describe, expect, it } from "vitest";
+import { BowlineError, loadLibrary, openBowline, rehearse, Rehearsal, subscribeLogs, waitFor } from "@bowline/runtime";
 import { EndReason, type HostsSnapshot } from "../packages/runtime/src/generated/bowline.js";
-import { checkAbi } from "../packages/runtime/src/open.js";
-import { workspace } from "./support/places.js";
-import { shown, until } from "./support/waiting.js";
-
-const folders: string[] = [];
-function folder(): string {
-  const made = mkdtempSync(join(tmpdir(), "bowline-ts-"));
-  folders.push(made);
-  return made;
-}
+import { platform } from "../packages/runtime/src/native.js";
+import { child } from "./support/child.js";
+import { folder } from "./support/folder.js";
+import { libraryPath } from "./support/places.js";
+import { until } from "./support/waiting.js";
 
 const options = (storageFolder: string) => ({ storageFolder, appName: "tests", appVersion: "1" });
 
@@ -29,26 +25,7 @@ function thrown(call: () => unknown): BowlineError {
   throw new Error("it did not throw");
 }
 
-/** Runs a module in a process of its own, on the built package. */
-function child(name: string, ...args: string[]): Promise<{ code: number | null; signal: string | null; out: string }> {
-  const flags = ["--expose-gc", join(workspace, "tests/children", name), ...args];
-  const started = spawn(process.execPath, flags, { stdio: ["ignore", "pipe", "pipe"] });
-  let out = "";
-  started.stdout.on("data", (text) => (out += text));
-  started.stderr.on("data", (text) => (out += text));
-  const timer = setTimeout(() => started.kill("SIGKILL"), 50_000);
-  return new Promise((resolve) =>
-    started.on("close", (code, signal) => {
-      clearTimeout(timer);
-      resolve({ code, signal, out });
-    }),
-  );
-}
-
 beforeAll(() => loadLibrary());
-afterEach(() => {
-  for (const made of folders.splice(0)) rmSync(made, { recursive: true, force: true });
-});
 
 describe("listeners", () => {
   it("one that throws is called again, and let go after sixteen failures in a row", async () => {
@@ -140,6 +117,86 @@ describe("listeners", () => {
   });
 });
 
+describe("clients", () => {
+  it("one may be closed from inside of a callback, any number of times, and says so from then on", async () => {
+    for (let round = 0; round < 20; round++) {
+      const bowline = openBowline(options(folder()));
+      const failures: (string | undefined)[] = [];
+      const closed = new Promise<void>((resolve) => {
+        bowline.hosts.subscribe(() => {
+          failures.push(bowline.hosts.getSnapshot().failure?.kind);
+          void bowline.close();
+          resolve(bowline.close());
+        });
+      });
+      // Under way while it ends.
+      const screen = bowline.screen(`srv_${"a".repeat(26)}`, { agentId: "agt_1" });
+      screen.subscribe(() => {});
+      await closed;
+      expect(failures).toEqual([undefined, "Disposed"]);
+      expect(screen.getSnapshot().failure?.kind).toBe("Disposed");
+      expect(bowline.screen("srv_1", { agentId: "late" }).getSnapshot().failure?.kind).toBe("Disposed");
+      await expect(bowline.pause()).rejects.toMatchObject({ kind: "Disposed" });
+      await expect(bowline.refresh()).rejects.toMatchObject({ kind: "Disposed" });
+    }
+  });
+
+  it("a wait for a store ends with the client", async () => {
+    const bowline = openBowline(options(folder()));
+    const waiting = waitFor(bowline.hosts, () => false);
+    const asked = expect(waiting).rejects.toMatchObject({ kind: "Disposed" });
+    await bowline.close();
+    await asked;
+  });
+
+  it("a screen of a host that is not known says so in its value", async () => {
+    await using bowline = openBowline(options(folder()));
+    const screen = bowline.screen(`srv_${"a".repeat(26)}`, { agentId: "agt_00000000-0000-7000-8000-000000000000" });
+    await expect(waitFor(screen, (view) => view.ready)).rejects.toMatchObject({ kind: "UnknownHost" });
+    const malformed = bowline.screen("nobody", { agentId: "x" });
+    await expect(waitFor(malformed, (view) => view.ready)).rejects.toMatchObject({ kind: "InvalidIdentity" });
+  });
+
+  it("a screen is the same store while somebody holds it, and is forgotten then", async () => {
+    setFlagsFromString("--expose-gc");
+    const gc = runInNewContext("gc") as () => void;
+    const client = rehearse(new Rehearsal(1, 3));
+    const target = { agentId: "agent" };
+    let runs = 0;
+    await (async () => {
+      const screen = client.screen("host", target);
+      expect(client.screen("host", { ...target })).toBe(screen);
+      const { subscribe } = screen;
+      const end = subscribe(() => void runs++);
+      await until("it has its items", () => client.screen("host", target).getSnapshot().timeline.items.length === 3);
+      end();
+    })();
+    await until("it is forgotten", () => {
+      gc();
+      return !client.screen("host", target).getSnapshot().ready;
+    });
+    expect(runs).toBe(1);
+  });
+
+  it("a screen that only its subscriber holds goes on", async () => {
+    setFlagsFromString("--expose-gc");
+    const gc = runInNewContext("gc") as () => void;
+    const rehearsal = new Rehearsal(1, 3);
+    const client = rehearse(rehearsal);
+    let runs = 0;
+    const end = (() => client.screen("host", { agentId: "agent" }).subscribe(() => void runs++))();
+    await until("it has its items", () => runs === 1);
+    for (let n = 0; n < 5; n++) {
+      gc();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    rehearsal.append("one more");
+    await until("it hears of it", () => runs === 2);
+    expect(client.screen("host", { agentId: "agent" }).getSnapshot().timeline.items.length).toBe(4);
+    end();
+  });
+});
+
 describe("memory and exit", () => {
   it("10,000 subscriptions and 1,000,000 updates leave nothing behind", async () => {
     const { code, out } = await child("memory.mjs");
@@ -153,6 +210,11 @@ describe("memory and exit", () => {
       expect({ code, signal, out }).toMatchObject({ code: how === "throw" ? 1 : 0, signal: null });
     });
   }
+
+  it("a call that is waited for keeps the process; a client nobody closed and a log do not", async () => {
+    const { code, signal, out } = await child("alone.mjs", folder());
+    expect({ code, signal, out }).toEqual({ code: 0, signal: null, out: "Unreachable\nthe end\n" });
+  });
 
   it("a forgotten cancel ends with the garbage collector", async () => {
     const { code, out } = await child("forgotten.mjs");
@@ -217,33 +279,39 @@ describe("storage and identity", () => {
     await openBowline({ ...options(storage), keyStore }).close();
     expect(Buffer.from(values.get("profile.json")!).toString()).toBe(kept);
   });
-
-  it("pause refuses intents with a typed error, and resume takes them again", async () => {
-    const bowline = openBowline(options(folder()));
-    await bowline.pause();
-    await bowline.resume();
-    const hosts = await shown("the hosts", bowline.hosts, (view) => view.ready);
-    expect(hosts.hosts).toEqual([]);
-    await bowline.close();
-  });
 });
 
 describe("the library itself", () => {
-  it("another library than the bindings were made for is a typed error", () => {
-    expect(thrown(() => checkAbi("bowline-ffi 0.0.1 0", "bowline-ffi 0.1.0 1"))).toMatchObject({
-      kind: "LibraryMismatch",
-      advice: "Report",
-    });
+  /** Opens a client with that library, in a process of its own. */
+  const opened = async (library: string): Promise<string> => {
+    const { code, signal, out } = await child("load.mjs", library, folder());
+    expect({ code, signal, out }).toMatchObject({ code: 0, signal: null });
+    return out;
+  };
+
+  it("one of another version under these bindings is a typed error, and the right one opens", async () => {
+    expect(await opened(libraryPath())).toBe("opened\n");
+    const old = join(folder(), "libbowline_ffi.so");
+    // In all but what it says of itself it is the same one.
+    const bytes = readFileSync(libraryPath()).toString("latin1");
+    const changed = bytes.replaceAll("bowline-ffi 0.", "bowline-ffi 9.");
+    expect(changed).not.toBe(bytes);
+    writeFileSync(old, changed, "latin1");
+    const said = await opened(old);
+    expect(said).toContain("LibraryMismatch Report: ");
+    expect(said).toMatch(/bowline-ffi 9\.\S+ \w+, not bowline-ffi 0\./);
+  });
+
+  it("one without the functions that these bindings call is a typed error", async () => {
+    // A library that can be loaded, and is another one altogether.
+    const other = createRequire(import.meta.url).resolve(`@ubjs/node-${platform()}`);
+    expect(await opened(other)).toContain("LibraryMismatch Report: ");
   });
 
   it("a missing one, or a file that is none, is a typed error", async () => {
     const file = join(folder(), "libbowline_ffi.so");
     writeFileSync(file, "no library");
-    for (const path of [file, join(folder(), "absent.so")]) {
-      const { code, out } = await child("missing.mjs", path);
-      expect(out).toContain("LibraryMissing");
-      expect(code).toBe(0);
-    }
+    for (const path of [file, join(folder(), "absent.so")]) expect(await opened(path)).toContain("LibraryMissing Report: ");
   });
 
   it("its log comes in batches, with the level that was asked for", async () => {

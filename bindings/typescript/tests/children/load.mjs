@@ -1,8 +1,9 @@
-/** Names a library that is none. */
+/** Opens a client with the library of that file, and says what comes of it. */
 process.env.BOWLINE_LIBRARY = process.argv[2];
-const { BowlineError, loadLibrary } = await import("../../packages/runtime/dist/index.js");
+const { BowlineError, openBowline } = await import("../../packages/runtime/dist/index.js");
 try {
-  loadLibrary();
+  await openBowline({ storageFolder: process.argv[3], appName: "tests", appVersion: "1" }).close();
+  console.log("opened");
 } catch (error) {
-  console.log(error instanceof BowlineError ? error.kind : error);
+  console.log(error instanceof BowlineError ? `${error.kind} ${error.advice}: ${error.message}` : error);
 }

@@ -71,15 +71,10 @@ function endOf(reason: keyof typeof Generated.EndReason): BowlineError {
   }
 }
 
-/**
- * A source of one kind of update. `onUpdate` is not called any more once the source was ended.
- *
- * @param holds - Whether the process stays for it.
- */
+/** A source of one kind of update. `onUpdate` is not called any more once the source was ended. The process stays for it. */
 export function sourceOf<U>(
   native: Native,
   subscribe: (onUpdate: (update: U) => void) => Generated.SubscriptionLike,
-  holds = true,
 ): Source<U> {
   return (onUpdate, onEnd) => {
     let live = true;
@@ -87,7 +82,7 @@ export function sourceOf<U>(
     const subscription = translated(native, () => subscribe((update) => {
       if (live) onUpdate(update);
     }));
-    const release = holds ? hold() : () => {};
+    const release = hold();
     const ended = (failure: BowlineError) => {
       release();
       // The handle is let go here and not by the garbage collector: a screen is opened and closed many times.

@@ -19,7 +19,6 @@ import { rehearsalClient } from "./rehearse.ts";
 export { observeElectron } from "./observers.ts";
 export { Bowline, type KeyStore, type LogLevelName, type OpenOptions } from "./open.ts";
 export * from "./shared.ts";
-export { Rehearsal } from "./generated/bowline.ts";
 export type { LogBatch, LogRecord } from "./generated/bowline.ts";
 
 let loaded = false;
@@ -50,8 +49,17 @@ export function subscribeLogs(level: LogLevelName, onLog: (batch: generated.LogB
   return subscribe(generated, level, onLog);
 }
 
-/** A client that shows what a rehearsal does, for previews of views and for tests. */
-export function rehearse(rehearsal: generated.Rehearsal): BowlineClient {
+/** Made-up hosts and a made-up timeline, which do what a preview or a test tells them to. */
+export class Rehearsal extends generated.Rehearsal {
+  /** So many hosts, all online, and a timeline of so many items. */
+  constructor(hosts: number, items: number) {
+    loadLibrary();
+    super(hosts, items);
+  }
+}
+
+/** A client that shows what a rehearsal does. */
+export function rehearse(rehearsal: Rehearsal): BowlineClient {
   loadLibrary();
   return rehearsalClient(generated, rehearsal);
 }

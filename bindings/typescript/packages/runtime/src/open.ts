@@ -1,6 +1,6 @@
 /** A client with the library in this process, for Node, Electron's main process and React Native alike. */
 import type * as Generated from "./generated/bowline.ts";
-import { type Native, nativeBackend, sourceOf, translated, translatedAsync } from "./bind.ts";
+import { type Native, nativeBackend, translated, translatedAsync } from "./bind.ts";
 import { BowlineClient } from "./client.ts";
 import { BowlineError, disposed } from "./errors.ts";
 
@@ -43,7 +43,7 @@ export class Bowline extends BowlineClient {
   readonly #native: Native;
   /** Nothing once it was closed. */
   readonly #held: { runtime: Generated.BowlineRuntimeLike | undefined };
-  #closed: Promise<void> | undefined;
+  #closed: Promise<void> = Promise.resolve();
 
   /** @internal See `openBowline`. */
   constructor(native: Native, options: OpenOptions) {
@@ -73,16 +73,22 @@ export class Bowline extends BowlineClient {
 
   /** Ends every subscription and every connection. Intents without an outcome are kept for the next start. Any number of times. */
   close(): Promise<void> {
-    this.#closed ??= this.#close();
+    const { runtime } = this.#held;
+    if (runtime) {
+      this.#held.runtime = undefined;
+      // Before the stores say so: who hears it may call this again.
+      this.#closed = this.#shutdown(runtime as Generated.BowlineRuntime);
+      this.disposeStores();
+    }
     return this.#closed;
   }
 
-  async #close(): Promise<void> {
-    const runtime = alive(this.#held);
-    this.#held.runtime = undefined;
-    this.disposeStores();
-    await translatedAsync(this.#native, () => runtime.shutdown());
-    (runtime as Generated.BowlineRuntime).uniffiDestroy();
+  async #shutdown(runtime: Generated.BowlineRuntime): Promise<void> {
+    try {
+      await translatedAsync(this.#native, () => runtime.shutdown());
+    } finally {
+      runtime.uniffiDestroy();
+    }
   }
 
   /** Ends it at the end of an `await using` block. */
@@ -110,7 +116,20 @@ export function subscribeLogs(
     debug: LogLevel.Debug,
     trace: LogLevel.Trace,
   };
-  // A log alone is no reason for a process to go on.
-  const source = sourceOf<Generated.LogBatch>(native, (onLog) => native.subscribeLogs(levels[level], { onLog }), false);
-  return source(onLog, () => {});
+  let live = true;
+  const onUpdate = (batch: Generated.LogBatch) => {
+    if (live) onLog(batch);
+  };
+  const subscription = translated(native, () => native.subscribeLogs(levels[level], { onLog: onUpdate }));
+  // Its end is not waited for: that would keep the process, and a log alone is no reason for one to go on.
+  logs.add(subscription);
+  return () => {
+    if (!live) return;
+    live = false;
+    logs.delete(subscription);
+    (subscription as Generated.Subscription).uniffiDestroy();
+  };
 }
+
+/** Held here, or the garbage collector would end those whose end nobody keeps. */
+const logs = new Set<Generated.SubscriptionLike>();
