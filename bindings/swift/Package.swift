@@ -26,7 +26,7 @@ let package = Package(
         .target(
             name: "BowlineFFI", dependencies: ["BowlineFFIC"], path: "generated/BowlineFFI",
             linkerSettings: [.unsafeFlags(["-L\(libraries)"]), .linkedLibrary("bowline_ffi")]),
-        .target(name: "BowlineKit", dependencies: ["BowlineFFI"]),
+        .target(name: "BowlineKit", dependencies: ["BowlineFFI", "BowlineFFIC"]),
         // Another process, for tests of what concerns a whole process.
         .executableTarget(name: "bowline-test-app", dependencies: ["BowlineKit", "BowlineFFI"]),
         // What the boundary costs: `cargo xtask bench bindings`.

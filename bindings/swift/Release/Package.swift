@@ -22,7 +22,7 @@ let package = Package(
     targets: [
         native,
         .target(name: "BowlineFFI", dependencies: ["BowlineFFIC"], linkerSettings: linking),
-        .target(name: "BowlineKit", dependencies: ["BowlineFFI"]),
+        .target(name: "BowlineKit", dependencies: ["BowlineFFI", "BowlineFFIC"]),
     ],
     swiftLanguageModes: [.v6]
 )

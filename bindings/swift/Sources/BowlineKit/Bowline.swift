@@ -25,7 +25,7 @@ public final class Bowline: Sendable {
         _ config: RuntimeConfig, keyStore: (any KeyStore)? = nil,
         platform: any PlatformObserver = SystemPlatform()
     ) throws {
-        try Self.checkLibrary(found: abiId())
+        try Library.check()
         let runtime =
             if let keyStore {
                 try BowlineRuntime.withKeyStore(config: config, keyStore: keyStore)
@@ -38,12 +38,6 @@ public final class Bowline: Sendable {
 
     deinit {
         close()
-    }
-
-    static func checkLibrary(found: String) throws {
-        guard found == expectedAbiId else {
-            throw LibraryMismatch(found: found, expected: expectedAbiId)
-        }
     }
 
     /// Everything about all hosts.

@@ -1,18 +1,5 @@
 import BowlineFFI
 
-/// The native library cannot be used with these bindings: it is of another version.
-public struct LibraryMismatch: Error, Equatable, CustomStringConvertible {
-    /// What the library says it is.
-    public let found: String
-    /// What these bindings were made for.
-    public let expected: String
-
-    /// For people.
-    public var description: String {
-        "the native library is `\(found)`, these bindings are for `\(expected)`: ship both from one release"
-    }
-}
-
 extension BowlineError {
     /// What the app should do, whatever the case.
     public var advice: Advice { parts.advice }

@@ -9,6 +9,7 @@ public enum Logs {
     public static func batches(_ level: LogLevel) -> AsyncThrowingStream<LogBatch, any Error> {
         AsyncThrowingStream(bufferingPolicy: .bufferingNewest(waiting)) { continuation in
             do {
+                try Library.check()
                 let subscription = try subscribeLogs(level: level, listener: LogProxy(continuation))
                 continuation.onTermination = { _ in subscription.cancel() }
             } catch {
@@ -20,7 +21,8 @@ public enum Logs {
     /// Logs to the system's log as well, on Apple's systems `os_log`. False where there is none that the library knows.
     @discardableResult
     public static func toSystem(_ level: LogLevel) throws -> Bool {
-        try logToSystem(level: level)
+        try Library.check()
+        return try logToSystem(level: level)
     }
 }
 

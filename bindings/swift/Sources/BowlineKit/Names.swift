@@ -64,8 +64,8 @@ public typealias Older = BowlineFFI.Older
 public typealias OutcomeKind = BowlineFFI.OutcomeKind
 /// Where a program wrote its output to.
 public typealias OutputStream = BowlineFFI.OutputStream
-/// The kind of way to a host.
-public typealias Path = BowlineFFI.Path
+/// The kind of way to a host. Not `Path`, which is SwiftUI's.
+public typealias HostPath = BowlineFFI.Path
 /// An agent that is being created (UX-3).
 public typealias PendingAgent = BowlineFFI.PendingAgent
 /// A message on its way (UX-3).

@@ -6,7 +6,8 @@
         @Entry public var bowline: Bowline?
     }
 
-    /// Shows what is on an agent's screen, for as long as it is on the screen itself. Another agent is another screen.
+    /// Shows what is on an agent's screen, from when it first appears until SwiftUI is done with it: under another view of
+    /// a navigation stack it keeps its content, and its place in it. Another agent is another screen.
     ///
     /// ```swift
     /// AgentScreenView(bowline, serverId: row.serverId, agentId: agent.id) { store in
@@ -39,7 +40,7 @@
         }
     }
 
-    /// Has a store while it is on the screen: a screen under another one in a navigation stack costs nothing.
+    /// Has the store. It is made when the view appears and not with it: SwiftUI makes views far more often than it shows them.
     private struct Holder<Content: View>: View {
         let make: @MainActor () -> AgentScreenStore
         let content: (AgentScreenStore) -> Content
@@ -54,7 +55,6 @@
                 }
             }
             .onAppear { if store == nil { store = make() } }
-            .onDisappear { store = nil }
         }
     }
 #endif

@@ -147,7 +147,7 @@ struct StorageTests {
 
     @Test("an old library under new bindings is refused by name")
     func abi() throws {
-        #expect(throws: LibraryMismatch.self) { try Bowline.checkLibrary(found: "bowline-ffi 0.0.1 0") }
+        #expect(throws: LibraryMismatch.self) { try Library.check(found: "bowline-ffi 0.0.1 0") }
     }
 }
 

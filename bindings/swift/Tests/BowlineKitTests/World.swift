@@ -80,7 +80,7 @@ final class World: @unchecked Sendable {
 extension Bowline {
     /// Waits until the only host is online, on that kind of path if one is named.
     @discardableResult
-    func online(_ path: Path? = nil) async throws -> HostSnapshot {
+    func online(_ path: HostPath? = nil) async throws -> HostSnapshot {
         try await hosts.until { snapshot in
             guard let host = snapshot.hosts.first else { return false }
             return host.state == .online && (path == nil || host.path == path)
