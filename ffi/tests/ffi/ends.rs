@@ -1,13 +1,13 @@
 //! The end of a subscription comes, once, and is final.
 
-use std::{sync::Arc, thread};
+use std::{hint::spin_loop, sync::Arc, thread};
 
 use bowline_ffi::{EndReason, Rehearsal};
 
 use crate::common::{Heard, ended, listener};
 
 /// Subscriptions that each thread makes and ends.
-const ROUNDS: u32 = 2_000;
+const ROUNDS: u32 = 20_000;
 
 #[test]
 fn the_end_comes_wherever_a_cancel_falls_between_values() {
@@ -19,6 +19,10 @@ fn the_end_comes_wherever_a_cancel_falls_between_values() {
                     let heard = Arc::new(Heard::default());
                     let subscription = rehearsal.subscribe_hosts(listener(&heard)).unwrap();
                     rehearsal.rename_host(round.to_string());
+                    // Before, in and after the turn that hands the value over.
+                    for _ in 0..(round * 7) % 1_000 {
+                        spin_loop();
+                    }
                     subscription.cancel();
                     assert_eq!(ended(&subscription), EndReason::Cancelled);
                     assert!(subscription.is_ending());

@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
     thread::{self, ThreadId},
+    time::Duration,
 };
 
 use bowline_ffi::{BowlineError, BowlineRuntime, KeyStore, KeyStoreError};
@@ -22,6 +23,8 @@ struct Kept {
     called: Mutex<Vec<ThreadId>>,
     dropped: Mutex<Vec<ThreadId>>,
     is_locked: bool,
+    /// How long it takes to answer.
+    delay: Duration,
 }
 
 struct Store(Arc<Kept>);
@@ -33,9 +36,10 @@ impl KeyStore for Store {
             let detail = "it is locked".to_owned();
             return Err(KeyStoreError::Failed { detail });
         }
-        // As slow as a system's: whoever comes between reading and writing has its chance.
-        thread::yield_now();
-        Ok(self.0.values.lock().unwrap().get(&name).cloned())
+        let value = self.0.values.lock().unwrap().get(&name).cloned();
+        // As slow as a system's: what is written meanwhile is not in the answer.
+        thread::sleep(self.0.delay);
+        Ok(value)
     }
 
     fn write(&self, name: String, value: Vec<u8>) -> Result<(), KeyStoreError> {
@@ -98,20 +102,21 @@ fn inv_9_a_key_store_that_cannot_be_read_is_an_error_and_is_let_go() {
 
 #[test]
 fn inv_9_runtimes_that_are_created_at_once_have_one_identity() {
-    for _ in 0..8 {
-        let folder = tempfile::tempdir().unwrap();
-        let kept = Arc::new(Kept::default());
-        let begin = Barrier::new(8);
-        thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    let store = Box::new(Store(Arc::clone(&kept)));
-                    begin.wait();
-                    BowlineRuntime::with_key_store(config(folder.path()), store).unwrap();
-                });
-            }
-        });
-        let writes = kept.writes.load(Ordering::SeqCst);
-        assert_eq!(writes, 1, "an identity was made more than once");
-    }
+    let folder = tempfile::tempdir().unwrap();
+    let kept = Arc::new(Kept {
+        delay: Duration::from_millis(20),
+        ..Kept::default()
+    });
+    let begin = Barrier::new(8);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let store = Box::new(Store(Arc::clone(&kept)));
+                begin.wait();
+                BowlineRuntime::with_key_store(config(folder.path()), store).unwrap();
+            });
+        }
+    });
+    let writes = kept.writes.load(Ordering::SeqCst);
+    assert_eq!(writes, 1, "an identity was made more than once");
 }
