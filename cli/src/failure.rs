@@ -187,6 +187,7 @@ impl From<StorageError> for CliError {
             StorageError::Io { .. } => "io",
             StorageError::KeyStore { .. } => "key_store",
             StorageError::Paused => "paused",
+            StorageError::Unavailable { .. } => "io",
             StorageError::Closed => "internal",
         };
         Self::failed(reason, error.to_string())

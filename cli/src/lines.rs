@@ -236,6 +236,7 @@ mod tests {
             address: Some("127.0.0.1:1".into()),
             generation: 3,
             last_error: None,
+            storage: None,
             rtt_ms: Some(1.5),
             probes: vec![ProbeView {
                 path: Path::Direct,

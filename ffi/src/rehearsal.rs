@@ -165,6 +165,7 @@ fn made_up_host(n: u32) -> HostSnapshot {
         address: Some(format!("192.0.2.{}:4717", n % 256)),
         generation: 1,
         last_error: None,
+        storage: None,
         rtt_ms: Some(1.0),
         probes: Vec::new(),
         directory: DirectoryView {

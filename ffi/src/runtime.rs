@@ -81,14 +81,8 @@ impl BowlineRuntime {
     pub async fn forget_host(&self, server_id: String) -> Result<bool, BowlineError> {
         let server_id = server(&server_id)?;
         let core = self.open_core()?.clone();
-        let engine = engine()?;
-        // Writes files, so not on a thread that serves sockets.
-        let forgotten = engine.tokio.spawn_blocking(move || {
-            let _context = engine.tokio.enter();
-            core.forget(&server_id)
-        });
-        let forgotten = on_dispatcher(engine, forgotten).await?;
-        Ok(forgotten.map_err(|panic| BowlineError::broken(&panic.to_string()))??)
+        let forgotten = on_dispatcher(engine()?, async move { core.forget(&server_id).await });
+        Ok(forgotten.await??)
     }
 
     /// Sends an intent: checks it, keeps it, queues it, and returns its name at once. What becomes of it is in the snapshots.
@@ -173,9 +167,9 @@ impl BowlineRuntime {
     /// Fetches the page before the oldest item of an open timeline; what became of it is in the next update.
     pub fn load_older(&self, server_id: String, agent_id: String) -> Result<(), BowlineError> {
         let (server_id, agent_id) = (server(&server_id)?, agent_id.parse()?);
-        self.core_with(&server_id)?
-            .load_older(&server_id, &agent_id);
-        Ok(())
+        let core = self.core_with(&server_id)?;
+        core.load_older(&server_id, &agent_id)
+            .map_err(|error| screen_error(&server_id.to_string(), &error))
     }
 
     /// The whole result of an intent that was done, as JSON, however long; none if the intent is not among the latest 64 of the
@@ -201,8 +195,9 @@ impl BowlineRuntime {
     /// The user has seen that a message or a creation failed: it is shown no more.
     pub fn dismiss(&self, server_id: String, intent_id: String) -> Result<(), BowlineError> {
         let (server_id, intent_id) = (server(&server_id)?, intent_id.parse()?);
-        self.core_with(&server_id)?.dismiss(&server_id, intent_id);
-        Ok(())
+        let core = self.core_with(&server_id)?;
+        core.dismiss(&server_id, intent_id)
+            .map_err(|error| screen_error(&server_id.to_string(), &error))
     }
 
     /// Fetches the lists of all hosts again: the one refresh path of every surface (DS).
@@ -248,14 +243,14 @@ impl BowlineRuntime {
     /// has no reason to end the app. Until `resume` intents, pairing and forgetting are refused with `Paused`. Possible after a
     /// defect too.
     pub async fn pause(&self) -> Result<(), BowlineError> {
-        let core = self.core.clone();
-        on_dispatcher(cleaning()?, async move { core.pause().await }).await
+        // Begun here, not in the task: of a pause and a resume at the same time the one called last counts.
+        on_dispatcher(cleaning()?, self.core.pause()).await
     }
 
     /// The app runs again: takes up files and locks, and looks after every connection at once.
     pub async fn resume(&self) -> Result<(), BowlineError> {
-        let core = self.open_core()?.clone();
-        let resumed = on_dispatcher(engine()?, async move { core.resume().await });
+        let engine = engine()?;
+        let resumed = on_dispatcher(engine, self.open_core()?.resume());
         Ok(resumed.await??)
     }
 
@@ -311,16 +306,8 @@ impl BowlineRuntime {
     ) -> Result<(), BowlineError> {
         let target = core::ScreenTarget::try_from(target)?;
         let core = self.open_core()?;
-        let mut screen =
-            core.agent_screen(&server(server_id)?, target)
-                .map_err(|error| match error {
-                    ScreenError::UnknownHost | ScreenError::Gone => {
-                        BowlineError::unknown_host(server_id)
-                    }
-                    ScreenError::TooMany(_) | ScreenError::Busy => error!(TooMany, TryAgain, error),
-                    ScreenError::UnknownCreation => error!(InvalidIntent, Report, error),
-                    ScreenError::Closed => BowlineError::closed(),
-                })?;
+        let screen = core.agent_screen(&server(server_id)?, target);
+        let mut screen = screen.map_err(|error| screen_error(server_id, &error))?;
         let closed = Arc::clone(&self.closed);
         let newest = Arc::clone(slot);
         follow(slot, async move {
@@ -344,6 +331,15 @@ impl BowlineRuntime {
                 }
             }
         })
+    }
+}
+
+fn screen_error(server_id: &str, error: &ScreenError) -> BowlineError {
+    match error {
+        ScreenError::UnknownHost | ScreenError::Gone => BowlineError::unknown_host(server_id),
+        ScreenError::TooMany(_) | ScreenError::Busy => error!(TooMany, TryAgain, error),
+        ScreenError::UnknownCreation => error!(InvalidIntent, Report, error),
+        ScreenError::Closed => BowlineError::closed(),
     }
 }
 

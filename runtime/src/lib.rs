@@ -9,6 +9,7 @@
 pub mod client;
 mod clock;
 mod config;
+mod desk;
 mod directory;
 mod error;
 mod host;
@@ -44,6 +45,7 @@ pub use screen::{ScreenError, ScreenSnapshot, ScreenSubscription, ScreenTarget};
 pub use settings::RuntimeSettings;
 pub use snapshot::{
     Counters, DirectoryView, ErrorView, HostSnapshot, IntentsView, ProbeView, Snapshot,
+    StorageTrouble, StorageView,
 };
 pub use timeline::{
     ItemList, ListChange, Older, TimelineDiff, TimelineError, TimelinePosition, TimelineStream,

@@ -58,13 +58,19 @@ struct Stored {
 /// # Errors
 /// [`StorageError::Corrupt`] names the file; it is left as it is.
 pub(crate) fn load(storage: &dyn Storage) -> Result<Vec<HostRecord>, StorageError> {
-    parse(storage, storage.read(FILE)?)
+    Ok(stored(storage)?.unwrap_or_default())
 }
 
-fn parse(storage: &dyn Storage, bytes: Option<Vec<u8>>) -> Result<Vec<HostRecord>, StorageError> {
-    let Some(bytes) = bytes else {
-        return Ok(Vec::new());
-    };
+/// [`load`], which tells a registry that is not there from an empty one.
+///
+/// # Errors
+/// As there.
+pub(crate) fn stored(storage: &dyn Storage) -> Result<Option<Vec<HostRecord>>, StorageError> {
+    let bytes = storage.read(FILE)?;
+    bytes.map(|bytes| parse(storage, bytes)).transpose()
+}
+
+fn parse(storage: &dyn Storage, bytes: Vec<u8>) -> Result<Vec<HostRecord>, StorageError> {
     let corrupt = |problem: String| StorageError::Corrupt {
         path: storage.location(FILE),
         problem,
@@ -100,7 +106,10 @@ fn change(
     mut change: impl FnMut(&mut Vec<HostRecord>),
 ) -> Result<(), StorageError> {
     storage.update(FILE, &mut |bytes| {
-        let mut hosts = parse(storage, bytes)?;
+        let mut hosts = match bytes {
+            Some(bytes) => parse(storage, bytes)?,
+            None => Vec::new(),
+        };
         change(&mut hosts);
         serde_json::to_vec_pretty(&Stored { version: 1, hosts })
             .map(Some)

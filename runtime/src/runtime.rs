@@ -1,12 +1,14 @@
 //! The façade that apps hold.
 
+mod changes;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bowline_protocol::{
-    AgentId, IntentId, Offer, Reason, ServerId, handshake::ClientInfo, identity::random_bytes,
+    AgentId, IntentId, ServerId, handshake::ClientInfo, identity::random_bytes,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{oneshot, watch};
@@ -16,11 +18,10 @@ use crate::{
     clock::unix_millis,
     config::RuntimeConfig,
     directory::DirectorySubscription,
-    error::{CallError, Failure, IntentError, OpenError, PairError},
-    host::{Host, HostCommand, HostContext},
+    error::{CallError, IntentError, OpenError},
+    host::{Host, HostCommand, HostContext, Orders},
     intent::{Intent, Outcome},
     outbox::Record,
-    pairing,
     profile::Profile,
     registry::{self, HostRecord},
     screen::{ScreenError, ScreenSubscription, ScreenTarget},
@@ -39,9 +40,13 @@ pub struct Runtime {
 
 struct Inner {
     context: HostContext,
+    /// Locked for moments: UIs wait for it.
     hosts: Mutex<Hosts>,
     /// What the app wants. Changed with the hosts locked, so that whoever holds them knows what they are for.
     phase: watch::Sender<Phase>,
+    /// Held by whoever changes files or the list of hosts.
+    changes: Arc<tokio::sync::Mutex<()>>,
+    executor: tokio::runtime::Handle,
 }
 
 /// What the app wants of the runtime.
@@ -57,18 +62,16 @@ enum Phase {
 /// The hosts that have a driver.
 #[derive(Default)]
 struct Hosts {
-    known: BTreeMap<ServerId, Host>,
+    known: BTreeMap<ServerId, Known>,
     /// Of the drivers that were told to end: true when one has.
     ending: Vec<watch::Receiver<bool>>,
 }
 
-impl Hosts {
-    /// Ends a driver and keeps in mind that it is ending.
-    fn end(&mut self, host: &Host, forget: bool) {
-        host.stop(forget);
-        self.ending.retain(|stopped| !*stopped.borrow());
-        self.ending.push(host.stopped());
-    }
+/// A host with its driver.
+struct Known {
+    host: Host,
+    /// As it was stored last.
+    record: HostRecord,
 }
 
 /// An intent on its way.
@@ -125,7 +128,7 @@ impl Runtime {
         connector: Arc<dyn Connector>,
         settings: RuntimeSettings,
     ) -> Result<Self, OpenError> {
-        tokio::runtime::Handle::try_current()
+        let executor = tokio::runtime::Handle::try_current()
             .map_err(|_| OpenError::Internal("opened outside of a tokio runtime".into()))?;
         let known = registry::load(storage.as_ref())?;
         if !known.is_empty() {
@@ -153,33 +156,23 @@ impl Runtime {
         let mut hosts = Hosts::default();
         for record in known {
             let server_id = record.server_id.clone();
-            hosts
-                .known
-                .insert(server_id, Host::start(&context, record)?);
+            let host = Host::start(&context, record.clone())?;
+            hosts.known.insert(server_id, Known { host, record });
         }
         Ok(Self {
             inner: Arc::new(Inner {
                 context,
                 hosts: Mutex::new(hosts),
                 phase: watch::Sender::new(Phase::Running),
+                changes: Arc::default(),
+                executor,
             }),
         })
     }
 
-    fn hosts(&self) -> MutexGuard<'_, Hosts> {
-        self.inner
-            .hosts
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn phase(&self) -> Phase {
-        *self.inner.phase.borrow()
-    }
-
     /// Whether [`Runtime::close`] was called: whatever ended since ended for that reason.
     pub fn is_closed(&self) -> bool {
-        self.phase() == Phase::Closed
+        *self.inner.phase.borrow() == Phase::Closed
     }
 
     /// The handle of a host. A runtime that is closed says so, whatever it knew before.
@@ -189,15 +182,16 @@ impl Runtime {
         closed: E,
         unknown: impl FnOnce() -> E,
     ) -> Result<Host, E> {
-        let hosts = self.hosts();
+        let hosts = self.inner.hosts();
         if self.is_closed() {
             return Err(closed);
         }
-        hosts.known.get(server_id).cloned().ok_or_else(unknown)
+        let known = hosts.known.get(server_id).ok_or_else(unknown)?;
+        Ok(known.host.clone())
     }
 
-    fn known_host(&self, server_id: &ServerId) -> Option<Host> {
-        self.hosts().known.get(server_id).cloned()
+    fn screened_host(&self, server_id: &ServerId) -> Result<Host, ScreenError> {
+        self.host(server_id, ScreenError::Closed, || ScreenError::UnknownHost)
     }
 
     /// Who this install is.
@@ -220,92 +214,6 @@ impl Runtime {
         self.inner.context.hub.subscribe()
     }
 
-    /// Pairs with the daemon of an offer and adds it as a host, with every address of the offer. Returns once
-    /// the daemon has proved its identity and taken this device.
-    ///
-    /// # Errors
-    /// [`PairError`]; nothing is stored then.
-    pub async fn pair(&self, offer: &Offer) -> Result<HostRecord, PairError> {
-        let mut phase = self.inner.phase.subscribe();
-        if self.is_closed() {
-            return Err(PairError::Closed);
-        }
-        let context = &self.inner.context;
-        let mut record = HostRecord::from_offer(offer);
-        let dialers = record
-            .addresses
-            .iter()
-            .filter(|address| context.allows(address))
-            .map(|address| {
-                let mut dialer = context.dialer(&record, address, Cursor::default());
-                dialer.pairing_token = Some(offer.token.to_string());
-                (address.clone(), dialer)
-            })
-            .collect();
-        let name = tokio::select! {
-            biased;
-            _ = phase.wait_for(|phase| *phase == Phase::Closed) => return Err(PairError::Closed),
-            paired = pairing::pair(dialers) => paired?,
-        };
-        if !name.is_empty() {
-            record.name = name;
-        }
-        let known = self.keep(&record)?;
-        if let Some(host) = known {
-            host.paired(record.clone()).await;
-        }
-        Ok(record)
-    }
-
-    /// Stores a proved host and starts its driver; hands out the driver that it has already.
-    fn keep(&self, record: &HostRecord) -> Result<Option<Host>, PairError> {
-        let context = &self.inner.context;
-        let mut hosts = self.hosts();
-        match self.phase() {
-            Phase::Running => {}
-            Phase::Paused => return Err(StorageError::Paused.into()),
-            Phase::Closed => return Err(PairError::Closed),
-        }
-        let known = hosts.known.get(&record.server_id).cloned();
-        let new = match known {
-            Some(_) => None,
-            None => Some(Host::start(context, record.clone())?),
-        };
-        if let Err(error) = registry::add(context.storage.as_ref(), record) {
-            if let Some(new) = new {
-                hosts.end(&new, false);
-                context.hub.remove(&record.server_id);
-            }
-            return Err(error.into());
-        }
-        if let Some(new) = new {
-            hosts.known.insert(record.server_id.clone(), new);
-        }
-        Ok(known)
-    }
-
-    /// Forgets a host: its key, its addresses and the intents that wait for it. True if it was known.
-    ///
-    /// # Errors
-    /// When the registry cannot be written; the host is then still known. [`StorageError::Closed`] after a close.
-    pub fn forget(&self, server_id: &ServerId) -> Result<bool, StorageError> {
-        let context = &self.inner.context;
-        // Held throughout, so that a pairing at the same time comes before or after.
-        let mut hosts = self.hosts();
-        match self.phase() {
-            Phase::Running => {}
-            Phase::Paused => return Err(StorageError::Paused),
-            Phase::Closed => return Err(StorageError::Closed),
-        }
-        registry::remove(context.storage.as_ref(), server_id)?;
-        let removed = hosts.known.remove(server_id);
-        if let Some(host) = &removed {
-            hosts.end(host, true);
-            context.hub.remove(server_id);
-        }
-        Ok(removed.is_some())
-    }
-
     /// Sends an intent: checks it, keeps it, queues it, and returns. It is offered to the daemon under the same
     /// id until its outcome is known, across disconnects and restarts of this process (BX-1).
     ///
@@ -319,7 +227,7 @@ impl Runtime {
         let outcome = host.submit(Record {
             id,
             method,
-            params,
+            params: params.into(),
             at: unix_millis(),
         })?;
         Ok(Submitted { id, outcome })
@@ -372,24 +280,28 @@ impl Runtime {
         server_id: &ServerId,
         target: impl Into<ScreenTarget>,
     ) -> Result<ScreenSubscription, ScreenError> {
-        let unknown = || ScreenError::UnknownHost;
-        let host = self.host(server_id, ScreenError::Closed, unknown)?;
+        let host = self.screened_host(server_id)?;
         host.screen(target.into())
     }
 
     /// Fetches the page before the oldest item of an agent's open timeline. What became of it is in the view
     /// ([`Older`](crate::Older)); asked for while one is being fetched it does nothing.
-    pub fn load_older(&self, server_id: &ServerId, agent_id: &AgentId) {
-        if let Some(host) = self.known_host(server_id) {
-            host.command(HostCommand::LoadOlder(agent_id.clone()));
-        }
+    ///
+    /// # Errors
+    /// [`ScreenError::UnknownHost`], [`ScreenError::Closed`], and [`ScreenError::Busy`] when the host has more to do than it
+    /// takes: nothing was done then.
+    pub fn load_older(&self, server_id: &ServerId, agent_id: &AgentId) -> Result<(), ScreenError> {
+        let host = self.screened_host(server_id)?;
+        host.command(HostCommand::LoadOlder(agent_id.clone()))
     }
 
     /// The user has seen that a message or a creation failed: it is shown no more.
-    pub fn dismiss(&self, server_id: &ServerId, intent_id: IntentId) {
-        if let Some(host) = self.known_host(server_id) {
-            host.command(HostCommand::Dismiss(intent_id));
-        }
+    ///
+    /// # Errors
+    /// As [`Runtime::load_older`].
+    pub fn dismiss(&self, server_id: &ServerId, intent_id: IntentId) -> Result<(), ScreenError> {
+        let host = self.screened_host(server_id)?;
+        host.command(HostCommand::Dismiss(intent_id))
     }
 
     /// What a host's driver has counted so far, for measuring and tests. Nothing is published when it changes.
@@ -399,111 +311,62 @@ impl Runtime {
 
     /// Fetches the directories of all hosts again: the one refresh path of every surface (DS).
     pub fn refresh(&self) {
-        self.tell_all(|| HostCommand::Refresh);
+        self.order_all(|orders| orders.refresh = true);
     }
 
     /// The user wants that path, or the best one with `None`. A path that the host does not have changes nothing.
     pub fn select_path(&self, server_id: &ServerId, address: Option<Address>) {
-        if let Some(host) = self.known_host(server_id) {
-            host.command(HostCommand::Select(address));
+        let hosts = self.inner.hosts();
+        let Some(known) = hosts.known.get(server_id) else {
+            return;
+        };
+        // Seen to here, so that a choice that is none does not take the place of one that is.
+        let addresses = &known.record.addresses;
+        if address.as_ref().is_none_or(|it| addresses.contains(it)) {
+            known.host.order(|orders| orders.select = Some(address));
+        } else {
+            tracing::warn!("a path was chosen that this host does not have");
         }
     }
 
     /// Platform event: the app came to the foreground (INV-7: sent by the binding layer, not by views).
     pub fn foreground(&self) {
-        self.tell_all(|| HostCommand::Foreground);
+        self.order_all(|orders| orders.foreground = Some(true));
     }
 
     /// Platform event: the app went to the background.
     pub fn background(&self) {
-        self.tell_all(|| HostCommand::Background);
+        self.order_all(|orders| orders.foreground = Some(false));
     }
 
     /// Platform event: the network changed.
     pub fn network_changed(&self) {
-        self.tell_all(|| HostCommand::NetworkChanged);
+        self.order_all(|orders| orders.network_changed = true);
     }
 
-    fn tell_all(&self, command: impl Fn() -> HostCommand) {
-        for host in self.hosts().known.values() {
-            host.command(command());
+    fn order_all(&self, order: impl Fn(&mut Orders)) {
+        for known in self.inner.hosts().known.values() {
+            known.host.order(&order);
         }
     }
+}
 
-    /// The app is about to be suspended: waits for what is being written and lets go of every file and lock, so that the
-    /// system has no reason to end the app (lesson 14). Connections stay as long as the system lets them. Until
-    /// [`Runtime::resume`] nothing is written: intents, pairing and forgetting are refused with [`StorageError::Paused`].
-    pub async fn pause(&self) {
-        let hosts: Vec<Host> = {
-            let hosts = self.hosts();
-            if self.is_closed() {
-                return;
-            }
-            self.inner.phase.send_replace(Phase::Paused);
-            hosts.known.values().cloned().collect()
-        };
-        let release = move || {
-            for host in &hosts {
-                host.pause();
-            }
-        };
-        if tokio::task::spawn_blocking(release).await.is_err() {
-            tracing::error!("pausing was given up");
-        }
-    }
-
-    /// The app runs again: takes up files and locks, and looks after every connection at once. What another process on the
-    /// same profile did meanwhile is taken into account.
-    ///
-    /// # Errors
-    /// [`StorageError`] of the first host whose outbox could not be opened; it takes no intents until a later call succeeds.
-    /// [`StorageError::Closed`] after a close.
-    pub async fn resume(&self) -> Result<(), StorageError> {
-        let hosts: Vec<Host> = {
-            let hosts = self.hosts();
-            if self.is_closed() {
-                return Err(StorageError::Closed);
-            }
-            self.inner.phase.send_replace(Phase::Running);
-            hosts.known.values().cloned().collect()
-        };
-        let mut result = Ok(());
-        for host in hosts {
-            let resumed = host.resume().await;
-            result = result.and(resumed);
-        }
-        result
-    }
-
-    /// Ends every connection, pairing and subscription, and waits until the drivers are done, a few seconds at most. Intents
-    /// without an outcome stay kept. Every later call says that the runtime is closed; another close waits for the same end.
-    pub async fn close(&self) {
-        let ending = {
-            let mut hosts = self.hosts();
-            self.inner.phase.send_replace(Phase::Closed);
-            for host in std::mem::take(&mut hosts.known).into_values() {
-                hosts.end(&host, false);
-            }
-            hosts.ending.clone()
-        };
-        for mut stopped in ending {
-            // A driver's end is bounded by its own deadlines. One that is gone with its executor has ended too.
-            let _ = stopped.wait_for(|stopped| *stopped).await;
-        }
-        self.inner.context.hub.close();
+impl Inner {
+    fn hosts(&self) -> MutexGuard<'_, Hosts> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        for host in self
+        for known in self
             .hosts
             .get_mut()
             .unwrap_or_else(PoisonError::into_inner)
             .known
             .values()
         {
-            host.stop(false);
+            known.host.stop(false);
         }
     }
 }
@@ -531,23 +394,6 @@ impl HostContext {
             client: self.client.clone(),
             cursor,
             pairing_token: None,
-        }
-    }
-}
-
-impl From<OpenError> for PairError {
-    fn from(error: OpenError) -> Self {
-        match error {
-            OpenError::Storage(error) => Self::Storage(error),
-            OpenError::Identity(error) => {
-                Self::Refused(Failure::new(Reason::IdentityMissing, error.to_string()))
-            }
-            OpenError::IdentityMissing { .. } | OpenError::NoStorage => {
-                Self::Refused(Failure::new(Reason::IdentityMissing, error.to_string()))
-            }
-            OpenError::Internal(message) => {
-                Self::Refused(Failure::new(Reason::BadRequest, message))
-            }
         }
     }
 }

@@ -6,7 +6,7 @@ use bowline_machines::Path;
 
 /// Requests waiting for one client's driver; over it callers wait.
 pub(crate) const REQUEST_QUEUE: usize = 256;
-/// Commands waiting for one host's driver; over it callers wait.
+/// Commands waiting for one host's driver; over it callers wait, or are told that it is busy.
 pub(crate) const HOST_QUEUE: usize = 1_024;
 /// Messages that a driver takes from its socket before it looks at anything else.
 pub(crate) const MESSAGES_PER_TURN: usize = 256;
@@ -40,6 +40,10 @@ pub(crate) const WAITING_QUERIES: usize = 256;
 pub(crate) const QUERY_WAIT: Duration = bowline_protocol::limits::CONNECT_DEADLINE;
 /// Commands that a host's driver takes before it looks at anything else.
 pub(crate) const COMMANDS_PER_TURN: usize = 64;
+/// Reports of a network change that come within so long of the last one that counted count as one.
+pub(crate) const NETWORK_PAUSE: Duration = Duration::from_millis(250);
+/// How often a host looks for intents that processes left behind which have ended since.
+pub(crate) const ADOPTION: Duration = Duration::from_secs(60);
 /// Pause before a follower asks again for what it could not be given.
 pub(crate) const FOLLOWER_RETRY: Duration = Duration::from_millis(300);
 /// Items of a timeline that a follower may have in part; the oldest of more stay as they are.

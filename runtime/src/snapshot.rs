@@ -47,6 +47,9 @@ pub struct HostSnapshot {
     /// What went wrong last, until the host is online.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<ErrorView>,
+    /// What is wrong with what is stored of the host, if anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageView>,
     /// Round trip over the active path in milliseconds, once it was measured.
     #[serde(skip)]
     pub rtt_ms: Option<f64>,
@@ -60,7 +63,11 @@ pub struct HostSnapshot {
 
 impl HostSnapshot {
     /// A host as it is known from the disk, before its driver has done anything.
-    pub(crate) fn of_record(record: &HostRecord, pending: usize) -> Self {
+    pub(crate) fn of_record(
+        record: &HostRecord,
+        pending: usize,
+        storage: Option<StorageView>,
+    ) -> Self {
         Self {
             rev: 0,
             server_id: record.server_id.clone(),
@@ -70,6 +77,7 @@ impl HostSnapshot {
             address: None,
             generation: 0,
             last_error: None,
+            storage,
             rtt_ms: None,
             probes: Vec::new(),
             directory: DirectoryView {
@@ -105,6 +113,45 @@ impl From<Failure> for ErrorView {
             reason: failure.reason,
             advice: failure.reason.advice(),
             message: failure.message,
+        }
+    }
+}
+
+/// Trouble with what is stored of a host. Its connection is not concerned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StorageView {
+    /// What kind of trouble.
+    pub kind: StorageTrouble,
+    /// For people; names the file.
+    pub message: String,
+}
+
+/// Kinds of [`StorageView`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StorageTrouble {
+    /// The outbox was damaged: it was set aside, and what could be read of it goes on. Intents may be lost. Stays until the
+    /// next start.
+    Damaged,
+    /// The outbox cannot be used now, so no intent is taken. It is tried again every few seconds.
+    Unavailable,
+}
+
+impl StorageView {
+    pub(crate) fn damaged(lines: usize, aside: &std::path::Path) -> Self {
+        Self {
+            kind: StorageTrouble::Damaged,
+            message: format!(
+                "{lines} lines of the outbox do not read, intents may be lost; as it was it is kept in {}",
+                aside.display()
+            ),
+        }
+    }
+
+    pub(crate) fn unavailable(problem: &str) -> Self {
+        Self {
+            kind: StorageTrouble::Unavailable,
+            message: problem.to_owned(),
         }
     }
 }

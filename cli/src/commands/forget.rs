@@ -13,6 +13,7 @@ pub(super) async fn forget(client: &Client<'_>, asked: &str) -> Result<Exit, Sto
     client
         .runtime
         .forget(&host.server_id)
+        .await
         .map_err(CliError::from)?;
     if client.output.mode.json {
         let line = Line::Forgotten {

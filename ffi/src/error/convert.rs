@@ -19,7 +19,9 @@ impl From<StorageError> for BowlineError {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::Corrupt { .. } => error!(CorruptStorage, CheckStorage, error),
-            StorageError::Io { .. } | StorageError::KeyStore { .. } => {
+            StorageError::Io { .. }
+            | StorageError::KeyStore { .. }
+            | StorageError::Unavailable { .. } => {
                 error!(Storage, CheckStorage, error)
             }
             StorageError::Paused => error!(Paused, Wait, error),

@@ -1,15 +1,10 @@
 //! What a client was told to do and has not done yet.
-//!
-//! Orders of one kind add up to the last one, so they need no queue: none is lost, none waits for room, and a
-//! client that is busy for long is not flooded afterwards.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bowline_protocol::Resume;
+
+use crate::desk;
 
 /// Every kind of order, in the order in which they are carried out.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -23,42 +18,8 @@ pub(super) struct Orders {
     pub(super) dispose: Option<Duration>,
 }
 
-#[derive(Debug, Default)]
-struct Inner {
-    orders: Orders,
-    waker: Option<Waker>,
-}
-
 /// Where handles put orders and the driver takes them.
-#[derive(Debug, Default)]
-pub(super) struct Desk(Mutex<Inner>);
-
-impl Desk {
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn give(&self, order: impl FnOnce(&mut Orders)) {
-        let mut inner = self.lock();
-        order(&mut inner.orders);
-        let waker = inner.waker.take();
-        drop(inner);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-
-    /// Everything that was ordered since; pending while that is nothing.
-    pub(super) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Orders> {
-        let mut inner = self.lock();
-        let orders = std::mem::take(&mut inner.orders);
-        if orders == Orders::default() {
-            inner.waker = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        Poll::Ready(orders)
-    }
-}
+pub(super) type Desk = desk::Desk<Orders>;
 
 /// The handles' end of the desk: with the last of them the client goes.
 #[derive(Debug)]
@@ -72,6 +33,8 @@ impl Drop for Handle {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Poll, Waker};
+
     use super::*;
 
     #[test]

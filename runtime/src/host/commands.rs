@@ -1,10 +1,6 @@
 //! What a host is told by the app.
 
-use bowline_machines::{
-    Moment, Path, directory,
-    host::{self, ConnectionId},
-    optimistic,
-};
+use bowline_machines::{Moment, Path, host::ConnectionId, optimistic};
 
 use super::{HostCommand, driver::Driver, queries::Query};
 use crate::transport::Address;
@@ -12,33 +8,6 @@ use crate::transport::Address;
 impl Driver {
     pub(super) fn on_command(&mut self, now: Moment, command: HostCommand) {
         match command {
-            HostCommand::Paired(record) => {
-                self.record = record;
-                let connections = self.connections();
-                self.machine
-                    .handle(now, host::Input::ConnectionsChanged(connections));
-                // Whatever the daemon refused this device for is over.
-                self.machine.handle(now, host::Input::ReconnectNow);
-            }
-            HostCommand::Resume { reply } => {
-                let resumed = self.resume_outbox(now);
-                self.machine.handle(now, host::Input::Foreground);
-                // Whoever asked may have stopped waiting.
-                let _ = reply.send(resumed);
-            }
-            HostCommand::Refresh => self.directory.handle(now, directory::Input::Refresh),
-            HostCommand::Select(address) => {
-                let choice = address.as_ref().map(|address| self.label(address));
-                if let Some(None) = choice {
-                    tracing::warn!("a path was chosen that this host does not have");
-                    return;
-                }
-                self.machine
-                    .handle(now, host::Input::UserSelect(choice.flatten()));
-            }
-            HostCommand::Foreground => self.machine.handle(now, host::Input::Foreground),
-            HostCommand::Background => self.machine.handle(now, host::Input::Background),
-            HostCommand::NetworkChanged => self.machine.handle(now, host::Input::NetworkChanged),
             HostCommand::Query {
                 method,
                 params,
@@ -87,7 +56,7 @@ impl Driver {
     }
 
     /// The label of a configured path.
-    fn label(&self, address: &Address) -> Option<ConnectionId> {
+    pub(super) fn label(&self, address: &Address) -> Option<ConnectionId> {
         let record = &self.record;
         let is_it = |(known, key): &(Address, _)| known == address && *key == record.transport_key;
         let place = self.places.iter().position(is_it)?;

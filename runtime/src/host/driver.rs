@@ -17,21 +17,29 @@ use bowline_machines::{
 use bowline_protocol::{AgentId, IntentId, PublicKey};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::AbortHandle,
+    task::{AbortHandle, JoinHandle},
 };
 
 use super::{
-    HostCommand, HostContext, clients::Clients, events::HostEvent, publish::Creations,
-    queries::Queries, screens::Screens, session::SessionMirror, timelines::Timelines,
+    HostCommand, HostContext, Told,
+    clients::Clients,
+    events::HostEvent,
+    orders::{NetworkChange, Orders},
+    publish::Creations,
+    queries::Queries,
+    screens::Screens,
+    session::SessionMirror,
+    timelines::Timelines,
 };
 use crate::{
     client::{ClientEvent, Cursor, DaemonClient},
     clock::{Alarm, Clock},
+    desk::Desk,
     error::Failure,
     intent::Outcome,
     outbox::{Outbox, Queue, Record},
     registry::HostRecord,
-    settings::{COMMANDS_PER_TURN, HOST_QUEUE},
+    settings::{ADOPTION, COMMANDS_PER_TURN, HOST_QUEUE},
     snapshot::{Counters, Publisher},
     timeline::TimelineView,
     transport::Address,
@@ -45,6 +53,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 /// One input.
 enum Input {
     Event(HostEvent),
+    Orders(Orders),
     Command(HostCommand),
     Submitted,
     Timer,
@@ -86,6 +95,11 @@ pub(super) struct Driver {
     pub(super) clock: Clock,
     alarm: Alarm,
     sweep_at: Moment,
+    adopt_at: Moment,
+    /// The outbox is being looked after.
+    looking_after: Option<JoinHandle<()>>,
+    pub(super) network_change: NetworkChange,
+    desk: Arc<Desk<Orders>>,
     inbox: mpsc::Receiver<HostEvent>,
     pub(super) inbox_sender: mpsc::Sender<HostEvent>,
     commands: mpsc::Receiver<HostCommand>,
@@ -99,8 +113,11 @@ impl Driver {
         publisher: Publisher,
         outbox: Arc<Outbox>,
         kept: Vec<Record>,
-        commands: mpsc::Receiver<HostCommand>,
-        stop: watch::Receiver<Option<bool>>,
+        Told {
+            desk,
+            commands,
+            stop,
+        }: Told,
     ) -> Self {
         let (inbox_sender, inbox) = mpsc::channel(HOST_QUEUE);
         let mut queue = Queue::default();
@@ -142,6 +159,10 @@ impl Driver {
             clock: Clock::start(),
             alarm: Alarm::default(),
             sweep_at: Moment::default(),
+            adopt_at: Moment::default() + SWEEP,
+            looking_after: None,
+            network_change: NetworkChange::default(),
+            desk,
             inbox,
             inbox_sender,
             commands,
@@ -160,6 +181,7 @@ impl Driver {
             let now = self.clock.now();
             match input {
                 Input::Event(event) => self.on_event(now, event),
+                Input::Orders(orders) => self.on_orders(now, orders),
                 Input::Command(command) => self.on_command(now, command),
                 Input::Submitted | Input::Timer => {}
                 Input::Stop => break,
@@ -179,6 +201,8 @@ impl Driver {
             };
             self.on_event(now, event);
         }
+        let orders = self.desk.take();
+        self.on_orders(now, orders);
         for _ in 0..COMMANDS_PER_TURN {
             let Ok(command) = self.commands.try_recv() else {
                 break;
@@ -200,6 +224,7 @@ impl Driver {
                 .filter(|_| !self.holds_acks() && self.online().is_some()),
             self.queue.next_retry(self.clock.now()),
             self.queries.deadline(),
+            self.network_change.deadline(),
             Some(self.sweep_at),
         ]
         .into_iter()
@@ -208,6 +233,7 @@ impl Driver {
         let Self {
             stop,
             inbox,
+            desk,
             commands,
             outbox,
             alarm,
@@ -219,6 +245,7 @@ impl Driver {
             // An error means that every handle is gone, which is the same as a stop.
             _ = stop.wait_for(Option::is_some) => Input::Stop,
             Some(event) = inbox.recv() => Input::Event(event),
+            orders = poll_fn(|cx| desk.poll_take(cx)) => Input::Orders(orders),
             command = commands.recv() => command.map_or(Input::Stop, Input::Command),
             () = outbox.arrived() => Input::Submitted,
             () = poll_fn(|cx| {
@@ -248,7 +275,26 @@ impl Driver {
             self.close_screens();
             self.timelines.sweep(now, &mut self.optimistic);
             self.expire_intents();
+            self.look_after_outbox(now);
         }
+        self.on_network_change(now);
+    }
+
+    /// Tries again what could not be had of the outbox, and now and then takes over what processes left behind that have
+    /// ended since. What is found comes as if it were submitted.
+    fn look_after_outbox(&mut self, now: Moment) {
+        let is_due = self.adopt_at <= now || self.outbox.is_unavailable();
+        let is_running = self.looking_after.as_ref();
+        if !is_due || is_running.is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        self.adopt_at = now + ADOPTION;
+        let outbox = Arc::clone(&self.outbox);
+        self.looking_after = Some(tokio::task::spawn_blocking(move || {
+            if let Err(problem) = outbox.look_after() {
+                tracing::warn!(%problem, "the outbox cannot be looked after");
+            }
+        }));
     }
 
     /// After every input: effects, acknowledgements, intents, then the snapshot.
@@ -319,5 +365,8 @@ impl Driver {
         };
         let _ = tokio::time::timeout(STOP_DEADLINE, clients_end).await;
         self.abandon(forget);
+        // Whoever still holds a handle of the host does not keep its journal from the next process.
+        let outbox = Arc::clone(&self.outbox);
+        let _ = tokio::task::spawn_blocking(move || outbox.release()).await;
     }
 }

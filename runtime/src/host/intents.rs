@@ -1,5 +1,7 @@
 //! Intents of a host: offered through the active client until their outcome is known (BX-1).
 
+use std::sync::Arc;
+
 use bowline_machines::Moment;
 use bowline_protocol::IntentId;
 use tokio::time::timeout;
@@ -11,7 +13,6 @@ use crate::{
     intent::Outcome,
     outbox::Submission,
     settings::{RECENT_OUTCOMES, REQUEST_TIMEOUT},
-    storage::StorageError,
 };
 
 impl Driver {
@@ -23,7 +24,9 @@ impl Driver {
         }
         for Submission { record, outcome } in submitted {
             optimistic::queued(&mut self.optimistic, &record);
-            self.outcomes.insert(record.id, outcome);
+            if let Some(outcome) = outcome {
+                self.outcomes.insert(record.id, outcome);
+            }
             self.queue.push(record);
         }
         self.machine
@@ -31,24 +34,13 @@ impl Driver {
         self.execute();
     }
 
-    /// Takes up the outbox after a pause, with what processes left in it that have ended meanwhile.
-    pub(super) fn resume_outbox(&mut self, now: Moment) -> Result<(), StorageError> {
-        self.on_submitted(now);
-        let storage = self.context.storage.as_ref();
-        let adopted = self.outbox.resume(storage, self.queue.records())?;
-        for record in adopted {
-            optimistic::queued(&mut self.optimistic, &record);
-            self.queue.push(record);
-        }
-        Ok(())
-    }
-
     /// Offers what may be offered through the active client, in order.
     pub(super) fn offer_intents(&mut self, now: Moment) {
         let Some(client) = self.online() else { return };
         while let Some(offer) = self.queue.offer(now, self.attaches) {
             let id = offer.id;
-            let Some(answer) = client.try_request(offer.record.method, offer.record.params) else {
+            let params = offer.record.params.as_ref().to_owned();
+            let Some(answer) = client.try_request(offer.record.method, params) else {
                 // The client's queue is full; an answer or the next attach brings us back here.
                 self.queue.unoffer(id, now);
                 return;
@@ -84,7 +76,11 @@ impl Driver {
 
     /// An intent has its outcome: it is forgotten on disk, told to its sender, and shown.
     fn conclude(&mut self, id: IntentId, outcome: Outcome) {
-        self.outbox.done(id, || self.queue.records());
+        if self.outbox.done(id) {
+            let outbox = Arc::clone(&self.outbox);
+            // What comes meanwhile is taken all the same, and nobody waits for the disk.
+            tokio::task::spawn_blocking(move || outbox.rewrite());
+        }
         optimistic::concluded(&mut self.optimistic, id, &outcome);
         let skip = (self.recent.len() + 1).saturating_sub(RECENT_OUTCOMES);
         let kept = self.recent.iter().skip(skip).cloned();
@@ -98,7 +94,7 @@ impl Driver {
     /// Ends the waits of this process. With `forget` the intents themselves are over.
     pub(super) fn abandon(&mut self, forget: bool) {
         let taken = self.outcomes.drain().map(|(_, sender)| sender);
-        let submitted = self.outbox.take().into_iter().map(|one| one.outcome);
+        let submitted = self.outbox.take().into_iter().filter_map(|one| one.outcome);
         for sender in taken.chain(submitted) {
             if forget {
                 let _ = sender.send(Outcome::Abandoned);

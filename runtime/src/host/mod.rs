@@ -10,6 +10,7 @@ mod follow;
 mod intents;
 mod loads;
 mod optimistic;
+mod orders;
 mod probe;
 mod publish;
 mod queries;
@@ -26,8 +27,11 @@ use tokio::{
     time::timeout,
 };
 
+pub(crate) use orders::Orders;
+
 use crate::{
-    error::{CallError, IntentError, OpenError},
+    desk::Desk,
+    error::{CallError, IntentError},
     intent::Outcome,
     outbox::{Outbox, Record},
     profile::Profile,
@@ -37,7 +41,7 @@ use crate::{
     snapshot::{HostSnapshot, SnapshotHub},
     storage::{Storage, StorageError},
     timeline::{TimelineError, TimelineStream, TimelineView},
-    transport::{Address, Connector},
+    transport::Connector,
 };
 
 /// What all hosts of a runtime share.
@@ -52,21 +56,8 @@ pub(crate) struct HostContext {
     pub(crate) hub: Arc<SnapshotHub>,
 }
 
-/// What a host's driver can be told.
+/// What a host's driver can be told, each for itself; the rest are [`Orders`].
 pub(crate) enum HostCommand {
-    /// It was paired again, with these addresses, this name and this key.
-    Paired(HostRecord),
-    /// Take up the outbox again.
-    Resume {
-        reply: oneshot::Sender<Result<(), StorageError>>,
-    },
-    /// Fetch the directory again.
-    Refresh,
-    /// The user wants that path.
-    Select(Option<Address>),
-    Foreground,
-    Background,
-    NetworkChanged,
     /// Ask the daemon something that changes nothing.
     Query {
         method: &'static str,
@@ -89,9 +80,18 @@ pub(crate) enum HostCommand {
     },
 }
 
+/// Where a driver is told things.
+struct Told {
+    desk: Arc<Desk<Orders>>,
+    commands: mpsc::Receiver<HostCommand>,
+    /// `Some(forget)` ends it.
+    stop: watch::Receiver<Option<bool>>,
+}
+
 /// Handle of one host.
 #[derive(Clone)]
 pub(crate) struct Host {
+    desk: Arc<Desk<Orders>>,
     commands: mpsc::Sender<HostCommand>,
     outbox: Arc<Outbox>,
     /// `Some(forget)` ends the driver.
@@ -100,16 +100,22 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Starts the driver of a known host.
-    pub(crate) fn start(context: &HostContext, record: HostRecord) -> Result<Self, OpenError> {
+    /// Starts the driver of a known host. Opens files.
+    ///
+    /// # Errors
+    /// [`StorageError`] when its outbox cannot be opened; that it is damaged is no error.
+    pub(crate) fn start(context: &HostContext, record: HostRecord) -> Result<Self, StorageError> {
         let name = format!("outbox-{}", record.server_id);
-        let (outbox, kept) = Outbox::open(context.storage.as_ref(), &name)?;
+        let (outbox, kept) = Outbox::open(Arc::clone(&context.storage), &name)?;
         let outbox = Arc::new(outbox);
-        let publisher = context
-            .hub
-            .register(HostSnapshot::of_record(&record, kept.len()));
+        let publisher = context.hub.register(HostSnapshot::of_record(
+            &record,
+            kept.len(),
+            outbox.trouble(),
+        ));
         let (commands, commands_in) = mpsc::channel(HOST_QUEUE);
         let (stop, stop_in) = watch::channel(None);
+        let desk = Arc::new(Desk::default());
         let (stopped_out, stopped) = watch::channel(false);
         let driver = driver::Driver::new(
             context.clone(),
@@ -117,14 +123,18 @@ impl Host {
             publisher,
             Arc::clone(&outbox),
             kept,
-            commands_in,
-            stop_in,
+            Told {
+                desk: Arc::clone(&desk),
+                commands: commands_in,
+                stop: stop_in,
+            },
         );
         tokio::spawn(async move {
             driver.run().await;
             stopped_out.send_replace(true);
         });
         Ok(Self {
+            desk,
             commands,
             outbox,
             stop: Arc::new(stop),
@@ -132,18 +142,22 @@ impl Host {
         })
     }
 
-    /// Tells the driver something. At the bound the command is dropped: all that are sent this way are repeated by
-    /// their senders or replaced by later ones.
-    pub(crate) fn command(&self, command: HostCommand) {
-        if self.commands.try_send(command).is_err() {
-            tracing::warn!("a host's command queue is full");
-        }
+    /// Tells the driver something that it must not miss, and of which only the last counts.
+    pub(crate) fn order(&self, order: impl FnOnce(&mut Orders)) {
+        self.desk.give(order);
     }
 
-    /// Tells the driver that the host was paired again.
-    pub(crate) async fn paired(&self, record: HostRecord) {
-        // A driver that has ended has been forgotten since.
-        let _ = self.commands.send(HostCommand::Paired(record)).await;
+    /// Tells the driver something.
+    ///
+    /// # Errors
+    /// [`ScreenError::Busy`] at the bound; [`ScreenError::Gone`] when the driver has ended.
+    pub(crate) fn command(&self, command: HostCommand) -> Result<(), ScreenError> {
+        self.commands
+            .try_send(command)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => ScreenError::Busy,
+                mpsc::error::TrySendError::Closed(_) => ScreenError::Gone,
+            })
     }
 
     /// Keeps an intent and queues it.
@@ -196,34 +210,25 @@ impl Host {
     /// Opens a screen; its first snapshot comes with the driver's next turn.
     pub(crate) fn screen(&self, target: ScreenTarget) -> Result<ScreenSubscription, ScreenError> {
         let (subscription, publisher) = ScreenSubscription::new();
-        let command = HostCommand::OpenScreen { target, publisher };
-        self.commands
-            .try_send(command)
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => ScreenError::Busy,
-                mpsc::error::TrySendError::Closed(_) => ScreenError::Gone,
-            })?;
+        self.command(HostCommand::OpenScreen { target, publisher })?;
         Ok(subscription)
     }
 
-    /// Lets go of files and locks.
+    /// Lets go of files and locks. Waits for what is being written.
     pub(crate) fn pause(&self) {
-        self.command(HostCommand::Background);
+        self.order(|orders| orders.foreground = Some(false));
         self.outbox.pause();
     }
 
-    /// Takes up files and locks again, and looks after the connection.
-    pub(crate) async fn resume(&self) -> Result<(), StorageError> {
-        let (reply, answer) = oneshot::channel();
-        let command = HostCommand::Resume { reply };
-        if self.commands.send(command).await.is_err() {
-            // The host was forgotten meanwhile.
-            return Ok(());
-        }
-        answer.await.unwrap_or(Ok(()))
+    /// Takes up files and locks again.
+    ///
+    /// # Errors
+    /// [`StorageError`]; tried again every few seconds.
+    pub(crate) fn resume(&self) -> Result<(), StorageError> {
+        self.outbox.resume()
     }
 
-    /// Ends the driver; with `forget` its intents are dropped as well.
+    /// Ends the driver; with `forget` its intents are dropped as well, which writes to files.
     pub(crate) fn stop(&self, forget: bool) {
         self.outbox.close(forget);
         self.stop.send_replace(Some(forget));

@@ -93,6 +93,7 @@ impl Driver {
             address,
             generation: self.machine.generation().get(),
             last_error,
+            storage: self.outbox.trouble(),
             probes,
             rtt_ms,
             directory,

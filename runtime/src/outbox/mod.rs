@@ -3,7 +3,12 @@
 //!
 //! An intent is written to the journal before it is queued, and offered under the same id until the daemon
 //! tells its outcome. The daemon runs each id once, so offering twice is safe.
+//!
+//! Two locks: `inner` is held for moments, and one line at most is written under it, because a UI's thread may wait for
+//! it. `files` is held by whoever opens, replaces or lets go of the journal; that may take long and is done where waiting
+//! is allowed.
 
+mod journal;
 mod order;
 mod queue;
 
@@ -11,7 +16,7 @@ pub(crate) use queue::Queue;
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bowline_protocol::IntentId;
@@ -23,16 +28,17 @@ use crate::{
     error::IntentError,
     intent::Outcome,
     settings::{INTENT_BYTES, JOURNAL_SLACK, OUTBOX_BYTES, OUTBOX_INTENTS},
+    snapshot::StorageView,
     storage::{Journal, Storage, StorageError},
 };
 
-/// An intent as kept and sent. A frozen format on disk.
+/// An intent as kept and sent. A frozen format on disk. Cheap to clone but for the name of its method.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Record {
     pub(crate) id: IntentId,
     pub(crate) method: String,
-    pub(crate) params: Box<RawValue>,
+    pub(crate) params: Arc<RawValue>,
     /// When it was made, milliseconds since the Unix epoch.
     pub(crate) at: i64,
 }
@@ -48,63 +54,89 @@ enum Line {
 /// A new intent on its way to the host's driver.
 pub(crate) struct Submission {
     pub(crate) record: Record,
-    pub(crate) outcome: oneshot::Sender<Outcome>,
+    /// None for one that another process left behind.
+    pub(crate) outcome: Option<oneshot::Sender<Outcome>>,
 }
 
 /// The shared front of a host's outbox: callers put in, the driver takes out.
 pub(crate) struct Outbox {
+    storage: Arc<dyn Storage>,
     name: String,
+    files: Mutex<()>,
     inner: Mutex<Inner>,
     arrived: Notify,
 }
 
+/// Where intents are written down.
+enum Place {
+    Open(Box<dyn Journal>),
+    /// The app is suspended, or about to be: no file is touched until [`Outbox::resume`].
+    Paused,
+    /// It could not be opened, as the text says; tried again with every [`Outbox::look_after`].
+    Failed(String),
+    /// Nothing is written any more.
+    Closed,
+}
+
 struct Inner {
-    /// None while the runtime is paused.
-    journal: Option<Box<dyn Journal>>,
+    place: Place,
     /// Concluded while there was no journal to say so in.
     concluded: HashSet<IntentId>,
     submitted: Vec<Submission>,
-    /// Intents kept and not done, here and in the driver's queue, each with the bytes of its line.
-    open: HashMap<IntentId, usize>,
+    /// Intents kept and not done, here and in the driver's queue.
+    open: HashMap<IntentId, Kept>,
     open_bytes: usize,
     /// Bytes in the journal, those that say nothing any more included.
     journal_bytes: usize,
     /// Not rewritten before the journal has so many bytes: it failed lately.
     rewrite_from: usize,
+    /// Somebody is about to rewrite it.
+    is_rewriting: bool,
+    /// The journal was damaged when it was opened.
+    damage: Option<StorageView>,
     closed: bool,
 }
 
+/// An open intent, with the bytes of its line.
+struct Kept {
+    record: Record,
+    bytes: usize,
+}
+
 impl Outbox {
-    /// Opens the outbox of that name with what earlier processes left in it, oldest first.
+    /// Opens the outbox of that name with what earlier processes left in it, oldest first. A journal that is damaged is set
+    /// aside, and what can be read of it is kept; [`Outbox::trouble`] tells.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`] and [`StorageError::KeyStore`].
     pub(crate) fn open(
-        storage: &dyn Storage,
+        storage: Arc<dyn Storage>,
         name: &str,
     ) -> Result<(Self, Vec<Record>), StorageError> {
-        let (journal, lines) = storage.journal(name)?;
-        let journal_bytes = lines.iter().map(|line| line.len() + 1).sum();
-        let kept = read(journal.as_ref(), &lines)?;
-        let mut inner = Inner {
-            journal: Some(journal),
-            concluded: HashSet::new(),
-            submitted: Vec::new(),
-            open: HashMap::new(),
-            open_bytes: 0,
-            journal_bytes,
-            rewrite_from: 0,
-            closed: false,
-        };
-        let mut records = Vec::with_capacity(kept.len());
-        for (id, (record, bytes)) in kept {
-            inner.open.insert(id, bytes);
-            inner.open_bytes += bytes;
-            records.push(record);
-        }
-        sort(&mut records);
         let outbox = Self {
+            storage,
             name: name.to_owned(),
-            inner: Mutex::new(inner),
+            files: Mutex::new(()),
+            inner: Mutex::new(Inner {
+                place: Place::Failed(String::new()),
+                concluded: HashSet::new(),
+                submitted: Vec::new(),
+                open: HashMap::new(),
+                open_bytes: 0,
+                journal_bytes: 0,
+                rewrite_from: 0,
+                is_rewriting: false,
+                damage: None,
+                closed: false,
+            }),
             arrived: Notify::new(),
         };
+        match outbox.look_after() {
+            // One host's damage must not keep the others away; that it cannot be read at all is shown and tried again.
+            Ok(()) | Err(StorageError::Corrupt { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let records = outbox.take().into_iter().map(|one| one.record).collect();
         Ok((outbox, records))
     }
 
@@ -128,168 +160,98 @@ impl Outbox {
             return Err(IntentError::OutboxFull(inner.open.len()));
         }
         inner.append(&line)?;
-        inner.open.insert(record.id, line.len() + 1);
-        inner.open_bytes += line.len() + 1;
+        inner.keep(record.clone(), line.len() + 1);
         let (outcome, receiver) = oneshot::channel();
+        let outcome = Some(outcome);
         inner.submitted.push(Submission { record, outcome });
         drop(inner);
         self.arrived.notify_one();
         Ok(receiver)
     }
 
-    /// Waits until something was submitted.
+    /// Waits until something was submitted, or there is another [`Outbox::trouble`].
     pub(crate) async fn arrived(&self) {
         self.arrived.notified().await;
     }
 
-    /// Takes what was submitted.
+    /// Takes what was submitted, and what others left behind.
     pub(crate) fn take(&self) -> Vec<Submission> {
         std::mem::take(&mut self.lock().submitted)
     }
 
-    /// Forgets an intent whose outcome is known. `pending` gives what is still open when the journal is worth
-    /// rewriting. A journal that cannot be written only means that the intent is offered once more after a
-    /// restart, which the daemon answers with the stored outcome.
-    pub(crate) fn done(&self, id: IntentId, pending: impl FnOnce() -> Vec<Record>) {
+    /// Forgets an intent whose outcome is known. True when the journal is worth a [`Outbox::rewrite`] now. A journal that
+    /// cannot be written only means that the intent is offered once more after a restart, which the daemon answers with
+    /// the stored outcome.
+    pub(crate) fn done(&self, id: IntentId) -> bool {
         let mut inner = self.lock();
-        let Some(bytes) = inner.open.remove(&id) else {
-            return;
+        let Some(kept) = inner.open.remove(&id) else {
+            return false;
         };
-        inner.open_bytes -= bytes;
-        if inner.journal.is_none() {
-            inner.concluded.insert(id);
-            return;
-        }
-        if let Ok(line) = line(&Line::Done(id))
-            && let Err(error) = inner.append(&line)
-        {
-            tracing::warn!(%error, "an outcome cannot be written to the outbox journal");
-        }
-        if inner.is_worth_rewriting() {
-            // What was submitted and not taken yet is open as well.
-            let waiting = inner.submitted.iter().map(|one| one.record.clone());
-            let records: Vec<Record> = pending().into_iter().chain(waiting).collect();
-            inner.rewrite(records);
-        }
+        inner.open_bytes -= kept.bytes;
+        inner.conclude(id);
+        let is_worth_it = !inner.is_rewriting && inner.is_worth_rewriting();
+        inner.is_rewriting |= is_worth_it;
+        is_worth_it
     }
 
     /// Whether no other process has this host's outbox open, and with it the session.
     pub(crate) fn is_alone(&self) -> bool {
+        match &self.lock().place {
+            Place::Open(journal) => journal.is_alone(),
+            Place::Paused | Place::Failed(_) | Place::Closed => true,
+        }
+    }
+
+    /// Whether it takes nothing because its journal cannot be had.
+    pub(crate) fn is_unavailable(&self) -> bool {
+        matches!(self.lock().place, Place::Failed(_))
+    }
+
+    /// What is wrong with what is stored.
+    pub(crate) fn trouble(&self) -> Option<StorageView> {
         let inner = self.lock();
-        inner
-            .journal
-            .as_ref()
-            .is_none_or(|journal| journal.is_alone())
-    }
-
-    /// Lets go of the journal. What was kept is on disk; nothing is taken until [`Outbox::resume`].
-    pub(crate) fn pause(&self) {
-        self.lock().journal = None;
-    }
-
-    /// Takes up a journal again. `pending` is what the driver's queue has open. Hands over what is kept there and was not
-    /// known here: left by other processes, oldest first.
-    pub(crate) fn resume(
-        &self,
-        storage: &dyn Storage,
-        pending: Vec<Record>,
-    ) -> Result<Vec<Record>, StorageError> {
-        let mut inner = self.lock();
-        if inner.journal.is_some() || inner.closed {
-            return Ok(Vec::new());
-        }
-        // Another process may have adopted ours; then it offers them too, under the same ids.
-        let (mut journal, lines) = storage.journal(&self.name)?;
-        let mut adopted = read(journal.as_ref(), &lines)?;
-        adopted.retain(|id, _| !inner.open.contains_key(id) && !inner.concluded.contains(id));
-        let waiting = inner.submitted.iter().map(|one| one.record.clone());
-        let mut records: Vec<Record> = pending.into_iter().chain(waiting).collect();
-        let mut new: Vec<Record> = adopted.values().map(|(record, _)| record.clone()).collect();
-        sort(&mut new);
-        records.extend(new.iter().cloned());
-        let lines: Vec<Vec<u8>> = records
-            .into_iter()
-            .filter_map(|record| line(&Line::Kept(record)).ok())
-            .collect();
-        journal.rewrite(&lines)?;
-        inner.journal_bytes = lines.iter().map(|line| line.len() + 1).sum();
-        inner.journal = Some(journal);
-        inner.concluded.clear();
-        for (id, (_, bytes)) in adopted {
-            inner.open.insert(id, bytes);
-            inner.open_bytes += bytes;
-        }
-        Ok(new)
-    }
-
-    /// Takes no more; the journal keeps what is open for the next process unless `forget`.
-    pub(crate) fn close(&self, forget: bool) {
-        let mut inner = self.lock();
-        inner.closed = true;
-        if forget {
-            inner.open.clear();
-            inner.open_bytes = 0;
-            inner.rewrite(Vec::new());
+        match &inner.place {
+            Place::Failed(problem) => Some(StorageView::unavailable(problem)),
+            Place::Open(_) | Place::Paused | Place::Closed => inner.damage.clone(),
         }
     }
 }
 
 impl Inner {
     fn append(&mut self, line: &[u8]) -> Result<(), StorageError> {
-        let journal = self.journal.as_mut().ok_or(StorageError::Paused)?;
-        journal.append(line)?;
+        match &mut self.place {
+            Place::Open(journal) => journal.append(line)?,
+            Place::Paused => return Err(StorageError::Paused),
+            Place::Failed(problem) => {
+                let problem = problem.clone();
+                return Err(StorageError::Unavailable { problem });
+            }
+            Place::Closed => return Err(StorageError::Closed),
+        }
         self.journal_bytes += line.len() + 1;
         Ok(())
+    }
+
+    fn keep(&mut self, record: Record, bytes: usize) {
+        self.open_bytes += bytes;
+        self.open.insert(record.id, Kept { record, bytes });
+    }
+
+    /// Writes down that an intent has its outcome.
+    fn conclude(&mut self, id: IntentId) {
+        if !matches!(self.place, Place::Open(_)) {
+            self.concluded.insert(id);
+        } else if let Ok(line) = line(&Line::Done(id))
+            && let Err(error) = self.append(&line)
+        {
+            tracing::warn!(%error, "an outcome cannot be written to the outbox journal");
+        }
     }
 
     const fn is_worth_rewriting(&self) -> bool {
         self.journal_bytes > 2 * self.open_bytes + JOURNAL_SLACK
             && self.journal_bytes > self.rewrite_from
     }
-
-    /// A journal that cannot be rewritten goes on growing by outcomes only, and is tried again later.
-    fn rewrite(&mut self, records: Vec<Record>) {
-        let lines: Vec<Vec<u8>> = records
-            .into_iter()
-            .filter_map(|record| line(&Line::Kept(record)).ok())
-            .collect();
-        let Some(journal) = self.journal.as_mut() else {
-            // Written when it is taken up again.
-            return;
-        };
-        match journal.rewrite(&lines) {
-            Ok(()) => self.journal_bytes = lines.iter().map(|line| line.len() + 1).sum(),
-            Err(error) => {
-                tracing::warn!(%error, "the outbox journal cannot be rewritten");
-                self.rewrite_from = self.journal_bytes + JOURNAL_SLACK;
-            }
-        }
-    }
-}
-
-/// What the lines of a journal keep, each with the bytes of its line.
-fn read(
-    journal: &dyn Journal,
-    lines: &[Vec<u8>],
-) -> Result<HashMap<IntentId, (Record, usize)>, StorageError> {
-    let mut kept = HashMap::new();
-    for line in lines {
-        match serde_json::from_slice(line) {
-            Ok(Line::Kept(record)) => {
-                kept.insert(record.id, (record, line.len() + 1));
-            }
-            Ok(Line::Done(done)) => {
-                kept.remove(&done);
-            }
-            Err(error) => {
-                return Err(StorageError::Corrupt {
-                    path: journal.location(),
-                    problem: format!("a line of the outbox: {error}"),
-                });
-            }
-        }
-    }
-    Ok(kept)
 }
 
 /// Oldest first. Ids of version 7 tell the order within a millisecond.
@@ -306,11 +268,17 @@ mod tests {
     use super::*;
     use crate::storage::FileStorage;
 
+    fn storage(folder: &tempfile::TempDir) -> Arc<dyn Storage> {
+        Arc::new(FileStorage::open(folder.path()).unwrap())
+    }
+
     fn record(n: u8) -> Record {
         Record {
             id: IntentId::from_uuid(uuid::Uuid::from_bytes([n; 16])),
             method: "agents.send".into(),
-            params: RawValue::from_string(format!("{{\"n\":{n}}}")).unwrap(),
+            params: RawValue::from_string(format!("{{\"n\":{n}}}"))
+                .unwrap()
+                .into(),
             at: i64::from(n),
         }
     }
@@ -318,15 +286,15 @@ mod tests {
     #[test]
     fn bx_1_what_has_no_outcome_is_there_again_after_a_restart_and_the_rest_is_not() {
         let folder = tempfile::tempdir().unwrap();
-        let storage = FileStorage::open(folder.path()).unwrap();
-        let (outbox, kept) = Outbox::open(&storage, "outbox").unwrap();
+        let storage = storage(&folder);
+        let (outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
         assert!(kept.is_empty());
         for n in 1..=3 {
             outbox.submit(record(n)).unwrap();
         }
-        outbox.done(record(2).id, Vec::new);
+        outbox.done(record(2).id);
         drop(outbox);
-        let (_outbox, kept) = Outbox::open(&storage, "outbox").unwrap();
+        let (_outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
         let ids: Vec<_> = kept.iter().map(|record| record.id).collect();
         assert_eq!(ids, [record(1).id, record(3).id]);
         assert_eq!(
@@ -338,7 +306,9 @@ mod tests {
 
     fn of_size(n: u8, bytes: usize) -> Record {
         Record {
-            params: RawValue::from_string(format!("\"{}\"", "x".repeat(bytes))).unwrap(),
+            params: RawValue::from_string(format!("\"{}\"", "x".repeat(bytes)))
+                .unwrap()
+                .into(),
             ..record(n)
         }
     }
@@ -346,8 +316,8 @@ mod tests {
     #[test]
     fn the_outbox_is_bounded_in_number_and_says_so() {
         let folder = tempfile::tempdir().unwrap();
-        let storage = FileStorage::open(folder.path()).unwrap();
-        let (outbox, _) = Outbox::open(&storage, "outbox").unwrap();
+        let storage = storage(&folder);
+        let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
         let id = |n: u128| IntentId::from_uuid(uuid::Uuid::from_u128(n));
         for n in 0..OUTBOX_INTENTS as u128 {
             outbox
@@ -361,22 +331,24 @@ mod tests {
             outbox.submit(record(1)),
             Err(IntentError::OutboxFull(OUTBOX_INTENTS))
         ));
-        outbox.done(id(7), Vec::new);
+        outbox.done(id(7));
         outbox.submit(record(1)).unwrap();
     }
 
     #[test]
     fn bx_1_however_large_intents_are_the_next_process_can_read_the_outbox() {
         let folder = tempfile::tempdir().unwrap();
-        let storage = FileStorage::open(folder.path()).unwrap();
-        let (outbox, _) = Outbox::open(&storage, "outbox").unwrap();
+        let storage = storage(&folder);
+        let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
         let too_large = outbox.submit(of_size(0, INTENT_BYTES));
         assert!(matches!(too_large, Err(IntentError::Invalid(_))));
         // Done ones leave the journal, whatever their size.
         for _ in 0..40 {
             outbox.submit(of_size(0, 900_000)).unwrap();
             outbox.take();
-            outbox.done(record(0).id, Vec::new);
+            if outbox.done(record(0).id) {
+                outbox.rewrite();
+            }
         }
         let mut waiting = 0;
         let full = loop {
@@ -389,15 +361,15 @@ mod tests {
         drop(outbox);
         let journal = std::fs::metadata(folder.path().join("outbox.0.jsonl")).unwrap();
         assert!(journal.len() < 3 * OUTBOX_BYTES as u64);
-        let (_outbox, kept) = Outbox::open(&storage, "outbox").unwrap();
+        let (_outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
         assert_eq!(kept.len(), usize::from(waiting));
     }
 
     #[test]
     fn lesson_14_a_paused_outbox_holds_no_lock_and_takes_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let storage = FileStorage::open(folder.path()).unwrap();
-        let (outbox, _) = Outbox::open(&storage, "outbox").unwrap();
+        let storage = storage(&folder);
+        let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
         for n in 1..=2 {
             outbox.submit(record(n)).unwrap();
         }
@@ -408,52 +380,180 @@ mod tests {
             Err(IntentError::Storage(StorageError::Paused))
         ));
         // Another process takes the same journal, with what is in it, and leaves something of its own.
-        let (other, adopted) = Outbox::open(&storage, "outbox").unwrap();
+        let (other, adopted) = Outbox::open(storage.clone(), "outbox").unwrap();
         assert_eq!(adopted.len(), 2);
         other.submit(record(4)).unwrap();
         drop(other);
         // An outcome that came during the pause counts.
-        outbox.done(record(1).id, Vec::new);
+        outbox.done(record(1).id);
         outbox.take();
-        let new = outbox.resume(&storage, vec![record(2)]).unwrap();
+        outbox.resume().unwrap();
         let ids = |records: &[Record]| -> Vec<_> { records.iter().map(|one| one.id).collect() };
+        let new: Vec<_> = outbox.take().into_iter().map(|one| one.record).collect();
         assert_eq!(ids(&new), [record(4).id]);
         outbox.submit(record(5)).unwrap();
         drop(outbox);
-        let (_outbox, kept) = Outbox::open(&storage, "outbox").unwrap();
+        let (_outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
         assert_eq!(ids(&kept), [record(2).id, record(4).id, record(5).id]);
     }
 
     #[test]
-    fn a_line_that_does_not_read_is_an_error_that_names_its_file() {
+    fn bx_1_what_can_be_read_of_a_damaged_journal_goes_on_and_the_rest_is_set_aside() {
         let folder = tempfile::tempdir().unwrap();
-        let storage = FileStorage::open(folder.path()).unwrap();
-        let journal = folder.path().join("outbox.0.jsonl");
-        std::fs::write(&journal, b"{}\n").unwrap();
-        let error = Outbox::open(&storage, "outbox").err().unwrap().to_string();
-        assert!(error.contains("outbox.0.jsonl"), "{error}");
-        assert_eq!(std::fs::read(&journal).unwrap(), b"{}\n", "left as it was");
+        let storage = storage(&folder);
+        let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+        for n in 1..=5 {
+            outbox.submit(record(n)).unwrap();
+        }
+        assert_eq!(outbox.trouble(), None);
+        drop(outbox);
+        // A power cut: zeros over the end of the second line and the beginning of the third; the fourth is cut off and runs
+        // into the one after it.
+        let path = folder.path().join("outbox.0.jsonl");
+        let mut text = std::fs::read(&path).unwrap();
+        let ends: Vec<usize> = (0..text.len()).filter(|at| text[*at] == b'\n').collect();
+        text.splice(ends[3] - 10..=ends[3], []);
+        text[ends[1] - 10..ends[1] + 10].fill(0);
+        std::fs::write(&path, &text).unwrap();
+        let (outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
+        let ids: Vec<_> = kept.iter().map(|record| record.id).collect();
+        assert_eq!(ids, [record(1).id, record(5).id]);
+        let trouble = outbox.trouble().unwrap();
+        assert_eq!(trouble.kind, crate::StorageTrouble::Damaged);
+        assert!(trouble.message.contains("outbox.0.jsonl.corrupt"));
+        let aside = folder.path().join("outbox.0.jsonl.corrupt");
+        assert_eq!(std::fs::read(aside).unwrap(), text);
+        outbox.submit(record(6)).unwrap();
+        drop(outbox);
+        let (outbox, kept) = Outbox::open(storage, "outbox").unwrap();
+        assert_eq!(kept.len(), ids.len() + 1);
+        assert_eq!(outbox.trouble(), None, "what goes on is whole");
+    }
+
+    #[test]
+    fn a_journal_that_begins_with_zeros_keeps_what_comes_after_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = storage(&folder);
+        let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+        outbox.submit(record(1)).unwrap();
+        drop(outbox);
+        let path = folder.path().join("outbox.0.jsonl");
+        let text = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&[0; 4_096], text.as_slice()].concat()).unwrap();
+        let (outbox, kept) = Outbox::open(storage, "outbox").unwrap();
+        assert_eq!(kept.len(), 1);
+        assert!(outbox.trouble().is_some());
+    }
+
+    #[test]
+    fn an_outbox_that_cannot_be_taken_up_says_so_and_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = storage(&folder);
+        let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+        outbox.submit(record(1)).unwrap();
+        outbox.pause();
+        outbox.look_after().unwrap();
+        assert!(storage.journal("outbox").is_ok(), "nothing in a pause");
+        // No lock can be taken.
+        for number in 0..64 {
+            let lock = folder.path().join(format!("outbox.{number}.lock"));
+            let _ = std::fs::remove_file(&lock);
+            std::fs::create_dir(lock).unwrap();
+        }
+        outbox.resume().unwrap_err();
+        let refused = outbox.submit(record(2));
+        assert!(matches!(
+            refused,
+            Err(IntentError::Storage(StorageError::Unavailable { .. }))
+        ));
+        let trouble = outbox.trouble().unwrap();
+        assert_eq!(trouble.kind, crate::StorageTrouble::Unavailable);
+        for number in 0..64 {
+            std::fs::remove_dir(folder.path().join(format!("outbox.{number}.lock"))).unwrap();
+        }
+        outbox.look_after().unwrap();
+        outbox.submit(record(2)).unwrap();
+        assert_eq!(outbox.trouble(), None);
+    }
+
+    #[test]
+    fn bx_1_intents_of_a_process_that_ends_later_are_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = storage(&folder);
+        let (old, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+        for n in 1..=2 {
+            old.submit(record(n)).unwrap();
+        }
+        old.done(record(2).id);
+        let (new, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
+        assert!(kept.is_empty());
+        new.look_after().unwrap();
+        assert!(new.take().is_empty(), "the old one lives");
+        old.release();
+        new.look_after().unwrap();
+        let taken: Vec<_> = new.take().into_iter().map(|one| one.record.id).collect();
+        assert_eq!(taken, [record(1).id]);
+        drop(new);
+        let (_outbox, kept) = Outbox::open(storage, "outbox").unwrap();
+        assert_eq!(kept.len(), 1);
+    }
+
+    #[test]
+    fn bx_1_intents_that_come_and_end_while_the_journal_is_rewritten_stay_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = storage(&folder);
+        let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+        let id = |n: u128| IntentId::from_uuid(uuid::Uuid::from_u128(n));
+        let submit = |n: u128| {
+            let record = Record {
+                id: id(n),
+                ..record(0)
+            };
+            outbox.submit(record).unwrap();
+        };
+        std::thread::scope(|scope| {
+            let rewriter = scope.spawn(|| (0..50).for_each(|_| outbox.rewrite()));
+            let mut n = 0;
+            while !rewriter.is_finished() || n < 100 {
+                submit(n);
+                if n % 2 == 0 {
+                    outbox.done(id(n));
+                }
+                n += 1;
+                outbox.take();
+                if n >= 8_000 {
+                    break;
+                }
+            }
+            submit(1_000_000);
+        });
+        let open = outbox.lock().open.len();
+        drop(outbox);
+        let (_outbox, kept) = Outbox::open(storage, "outbox").unwrap();
+        assert_eq!(kept.len(), open);
     }
 
     #[test]
     fn a_long_life_does_not_grow_the_journal() {
         let folder = tempfile::tempdir().unwrap();
-        let storage = FileStorage::open(folder.path()).unwrap();
-        let (outbox, _) = Outbox::open(&storage, "outbox").unwrap();
+        let storage = storage(&folder);
+        let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
         let open = record(250);
         outbox.submit(open.clone()).unwrap();
         outbox.take();
         for _ in 0..5_000 {
             outbox.submit(record(1)).unwrap();
             outbox.take();
-            outbox.done(record(1).id, || vec![open.clone()]);
+            if outbox.done(record(1).id) {
+                outbox.rewrite();
+            }
         }
         let size = std::fs::metadata(folder.path().join("outbox.0.jsonl"))
             .unwrap()
             .len();
         assert!(size < 512 * 1024, "{size}");
         drop(outbox);
-        let (_outbox, kept) = Outbox::open(&storage, "outbox").unwrap();
+        let (_outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
         assert!(kept.iter().any(|record| record.id == open.id));
     }
 }

@@ -73,13 +73,6 @@ impl Queue {
         self.offered > 0
     }
 
-    pub(crate) fn records(&self) -> Vec<Record> {
-        self.entries
-            .values()
-            .map(|entry| entry.record.clone())
-            .collect()
-    }
-
     /// The next intent to send through the active client, which attached as the `attach`-th, from 1. Intents go out
     /// in order; one that the daemon put off holds up later ones of the same agent only, as [`Held`] says.
     pub(crate) fn offer(&mut self, now: Moment, attach: u64) -> Option<Offer> {
@@ -237,7 +230,7 @@ mod tests {
             queue.push(Record {
                 id: id(n),
                 method: "m".into(),
-                params: RawValue::from_string("{}".into()).unwrap(),
+                params: RawValue::from_string("{}".into()).unwrap().into(),
                 at: i64::from(n),
             });
         }
@@ -300,7 +293,9 @@ mod tests {
         Record {
             id: id(n),
             method: method.into(),
-            params: RawValue::from_string(format!("{{\"agentId\":\"{agent}\"}}")).unwrap(),
+            params: RawValue::from_string(format!("{{\"agentId\":\"{agent}\"}}"))
+                .unwrap()
+                .into(),
             at: 1_000,
         }
     }

@@ -75,8 +75,25 @@ impl FileStorage {
         Ok(Some(bytes))
     }
 
+    /// Writes what is to become a file's content beside it, and puts it on the disk.
+    pub(super) fn draft(&self, name: &str, value: &[u8]) -> Result<Draft, StorageError> {
+        // Two writers never share a half-written file.
+        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+        let draft = format!(".{name}.{}.{number}.draft", std::process::id());
+        let draft = Draft {
+            path: self.folder.join(draft),
+            target: self.location(name),
+            folder: self.folder.clone(),
+        };
+        private(OpenOptions::new().write(true).create(true).truncate(true))
+            .open(&draft.path)
+            .and_then(|mut file| file.write_all(value).and_then(|()| file.sync_all()))
+            .map_err(error("write", &draft.target))?;
+        Ok(draft)
+    }
+
     /// Waits until no other process changes that value. The system drops the lock with its process.
-    fn lock(&self, name: &str) -> Result<File, StorageError> {
+    pub(super) fn lock(&self, name: &str) -> Result<File, StorageError> {
         let path = self.location(&format!("{name}.lock"));
         let deadline = Instant::now() + LOCK_DEADLINE;
         loop {
@@ -89,6 +106,44 @@ impl FileStorage {
             }
             thread::sleep(LOCK_PAUSE);
         }
+    }
+}
+
+/// A file's next content. Dropped before it is put in place it is gone.
+pub(super) struct Draft {
+    path: PathBuf,
+    target: PathBuf,
+    folder: PathBuf,
+}
+
+impl Draft {
+    /// Adds what came meanwhile.
+    pub(super) fn append(&self, bytes: &[u8]) -> Result<(), StorageError> {
+        OpenOptions::new()
+            .append(true)
+            .open(&self.path)
+            .and_then(|mut file| file.write_all(bytes))
+            .map_err(error("write", &self.target))
+    }
+
+    /// Puts it in the old content's place.
+    pub(super) fn put(&self) -> Result<(), StorageError> {
+        fs::rename(&self.path, &self.target).map_err(error("write", &self.target))
+    }
+
+    /// Puts the replacing on the disk.
+    pub(super) fn sync(&self) {
+        // The new value is in place; that it also survives a power cut is not worth failing for.
+        if let Err(problem) = sync_folder(&self.folder) {
+            tracing::warn!(%problem, folder = %self.folder.display(), "cannot sync");
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Not there any more once it was put in place.
+        let _ = fs::remove_file(&self.path);
     }
 }
 
@@ -131,23 +186,9 @@ impl Storage for FileStorage {
     }
 
     fn write(&self, name: &str, value: &[u8]) -> Result<(), StorageError> {
-        let path = self.location(name);
-        // Two writers never share a half-written file.
-        let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
-        let draft = format!(".{name}.{}.{number}.draft", std::process::id());
-        let draft = self.folder.join(draft);
-        let written = private(OpenOptions::new().write(true).create(true).truncate(true))
-            .open(&draft)
-            .and_then(|mut file| file.write_all(value).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&draft, &path));
-        written.map_err(|source| {
-            let _ = fs::remove_file(&draft);
-            error("write", &path)(source)
-        })?;
-        // The new value is in place; that it also survives a power cut is not worth failing for.
-        if let Err(problem) = sync_folder(&self.folder) {
-            tracing::warn!(%problem, folder = %self.folder.display(), "cannot sync");
-        }
+        let draft = self.draft(name, value)?;
+        draft.put()?;
+        draft.sync();
         Ok(())
     }
 

@@ -4,10 +4,11 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Seek, SeekFrom, Write},
     path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
-    Journal, OpenJournal, Storage, StorageError,
+    Adopt, Journal, OpenJournal, Rewrite, Storage, StorageError,
     files::{FileStorage, error, private, try_lock},
 };
 
@@ -18,48 +19,28 @@ const MAX_JOURNAL: u64 = 256 << 20;
 
 /// Opens the first free journal of that name and adopts the lines of all others that nobody holds.
 pub(super) fn open(storage: &FileStorage, name: &str) -> Result<OpenJournal, StorageError> {
-    let mut own = None;
-    let mut adopted = Vec::new();
-    let mut orphans = Vec::new();
     for number in 0..MAX_JOURNALS {
         let slot = Slot::new(storage, name, number);
-        if own.is_some() && !slot.path().exists() {
-            continue;
-        }
         let Some(lock) = try_lock(&slot.lock_path)? else {
             continue;
         };
-        let (lines, whole) = slot.read_lines()?;
-        adopted.extend(lines);
-        if own.is_none() {
-            own = Some((slot, whole, lock));
-        } else {
-            orphans.push((slot, lock));
-        }
+        let (mut lines, len) = slot.read_lines()?;
+        let mut journal = FileJournal(Arc::new(Shared {
+            name: name.to_owned(),
+            slot,
+            written: Mutex::new(Written {
+                file: None,
+                len,
+                since: None,
+            }),
+            _lock: lock,
+        }));
+        lines.extend(journal.adopt()()?);
+        return Ok((Box::new(journal), lines));
     }
-    let Some((slot, len, lock)) = own else {
-        let busy = format!("{MAX_JOURNALS} other processes use this profile");
-        let source = io::Error::new(io::ErrorKind::ResourceBusy, busy);
-        return Err(error("open", &storage.location(name))(source));
-    };
-    let mut journal = FileJournal {
-        file: None,
-        name: name.to_owned(),
-        slot,
-        len,
-        _lock: lock,
-    };
-    if !orphans.is_empty() {
-        journal.rewrite(&adopted)?;
-    }
-    // Only now is what the orphans held safe with us. One that stays behind is adopted again later, which the
-    // ids in its lines make harmless.
-    for (orphan, _lock) in orphans {
-        if let Err(problem) = fs::remove_file(orphan.path()) {
-            tracing::warn!(%problem, journal = orphan.lines, "an adopted journal stays behind");
-        }
-    }
-    Ok((Box::new(journal), adopted))
+    let busy = format!("{MAX_JOURNALS} other processes use this profile");
+    let source = io::Error::new(io::ErrorKind::ResourceBusy, busy);
+    Err(error("open", &storage.location(name))(source))
 }
 
 /// One numbered journal. Its lock is a file of its own, because the lines are replaced by renaming.
@@ -97,64 +78,150 @@ impl Slot {
     }
 }
 
-struct FileJournal {
-    /// Opened with the first line after a rewrite, positioned at `len`. Absent also after a failure.
-    file: Option<File>,
+struct FileJournal(Arc<Shared>);
+
+/// A journal and the work on it that may be under way. The lock goes with the last of them.
+struct Shared {
     name: String,
     slot: Slot,
-    /// Bytes of whole lines. What the file has beyond them is a torn line.
-    len: u64,
+    written: Mutex<Written>,
     _lock: File,
 }
 
-impl FileJournal {
+struct Written {
+    /// Opened with the first line after a rewrite, positioned at `len`. Absent also after a failure.
+    file: Option<File>,
+    /// Bytes of whole lines. What the file has beyond them is a torn line.
+    len: u64,
+    /// What was written since a rewrite began.
+    since: Option<Vec<u8>>,
+}
+
+impl Shared {
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The file without anything torn at its end, ready for the next line.
-    fn open(&self) -> io::Result<File> {
+    fn open(&self, len: u64) -> io::Result<File> {
         let mut file = private(OpenOptions::new().write(true).create(true).truncate(false))
             .open(self.slot.path())?;
-        if file.metadata()?.len() != self.len {
-            file.set_len(self.len)?;
+        if file.metadata()?.len() != len {
+            file.set_len(len)?;
         }
-        file.seek(SeekFrom::Start(self.len))?;
+        file.seek(SeekFrom::Start(len))?;
         Ok(file)
     }
+
+    /// Appends whole lines.
+    fn append(&self, lines: &[u8]) -> Result<(), StorageError> {
+        let failed = error("append to", &self.slot.path());
+        let mut written = self.written();
+        // Taken: after a failure nobody knows what was written, so the next line begins with a clean end.
+        let file = written.file.take();
+        let file = file.map_or_else(|| self.open(written.len), Ok);
+        // One write: either the whole line is there or a torn one that reading leaves out.
+        let file = file.and_then(|mut file| file.write_all(lines).map(|()| file));
+        written.file = Some(file.map_err(failed)?);
+        written.len += lines.len() as u64;
+        if let Some(since) = &mut written.since {
+            since.extend_from_slice(lines);
+        }
+        Ok(())
+    }
+
+    fn replace(&self, lines: &[Vec<u8>]) -> Result<(), StorageError> {
+        let bytes = text(lines);
+        let storage = &self.slot.storage;
+        let draft = storage.draft(&self.slot.lines, &bytes);
+        let mut written = self.written();
+        let since = written.since.take().unwrap_or_default();
+        let draft = draft?;
+        if !since.is_empty() {
+            draft.append(&since)?;
+        }
+        // Closed first: not every system renames onto an open file.
+        written.file = None;
+        draft.put()?;
+        written.len = bytes.len() as u64 + since.len() as u64;
+        drop(written);
+        draft.sync();
+        Ok(())
+    }
+
+    fn adopt(&self) -> Result<Vec<Vec<u8>>, StorageError> {
+        let mut adopted = Vec::new();
+        let mut orphans = Vec::new();
+        for number in 0..MAX_JOURNALS {
+            let slot = Slot::new(&self.slot.storage, &self.name, number);
+            if slot.lines == self.slot.lines || !slot.path().exists() {
+                continue;
+            }
+            let Some(lock) = try_lock(&slot.lock_path)? else {
+                continue;
+            };
+            let (lines, _) = slot.read_lines()?;
+            adopted.extend(lines);
+            orphans.push((slot, lock));
+        }
+        if !adopted.is_empty() {
+            self.append(&text(&adopted))?;
+            let path = self.slot.path();
+            let file = OpenOptions::new().write(true).open(&path);
+            let synced = file.and_then(|file| file.sync_all());
+            synced.map_err(error("write", &path))?;
+        }
+        // Only now is what the orphans held safe with us. One that stays behind is adopted again later, which the
+        // ids in its lines make harmless.
+        for (orphan, _lock) in orphans {
+            if let Err(problem) = fs::remove_file(orphan.path()) {
+                tracing::warn!(%problem, journal = orphan.lines, "an adopted journal stays behind");
+            }
+        }
+        Ok(adopted)
+    }
+}
+
+fn text(lines: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for line in lines {
+        bytes.extend_from_slice(line);
+        bytes.push(b'\n');
+    }
+    bytes
 }
 
 impl Journal for FileJournal {
     fn append(&mut self, line: &[u8]) -> Result<(), StorageError> {
-        let failed = error("append to", &self.slot.path());
-        // Taken: after a failure nobody knows what was written, so the next line begins with a clean end.
-        let file = self.file.take().map_or_else(|| self.open(), Ok);
-        // One write: either the whole line is there or a torn one that reading leaves out.
-        let line = [line, b"\n"].concat();
-        let written = file.and_then(|mut file| file.write_all(&line).map(|()| file));
-        self.file = Some(written.map_err(failed)?);
-        self.len += line.len() as u64;
-        Ok(())
+        self.0.append(&[line, b"\n"].concat())
     }
 
-    fn rewrite(&mut self, lines: &[Vec<u8>]) -> Result<(), StorageError> {
-        // Closed first: not every system renames onto an open file.
-        self.file = None;
-        let mut bytes = Vec::new();
-        for line in lines {
-            bytes.extend_from_slice(line);
-            bytes.push(b'\n');
-        }
-        self.slot.storage.write(&self.slot.lines, &bytes)?;
-        self.len = bytes.len() as u64;
-        Ok(())
+    fn rewrite(&mut self) -> Rewrite {
+        self.0.written().since = Some(Vec::new());
+        let shared = Arc::clone(&self.0);
+        Box::new(move |lines| shared.replace(lines))
+    }
+
+    fn adopt(&mut self) -> Adopt {
+        let shared = Arc::clone(&self.0);
+        Box::new(move || shared.adopt())
+    }
+
+    fn set_aside(&self) -> Result<PathBuf, StorageError> {
+        let path = self.location();
+        let aside = path.with_extension("jsonl.corrupt");
+        fs::copy(&path, &aside).map_err(error("copy", &path))?;
+        Ok(aside)
     }
 
     fn location(&self) -> PathBuf {
-        self.slot.path()
+        self.0.slot.path()
     }
 
     fn is_alone(&self) -> bool {
-        let others =
-            (0..MAX_JOURNALS).map(|number| Slot::new(&self.slot.storage, &self.name, number));
-        let others =
-            others.filter(|other| other.lines != self.slot.lines && other.lock_path.exists());
+        let slot = &self.0.slot;
+        let others = (0..MAX_JOURNALS).map(|number| Slot::new(&slot.storage, &self.0.name, number));
+        let others = others.filter(|other| other.lines != slot.lines && other.lock_path.exists());
         // One whose lock cannot be tried is taken for free: nothing is lost by that but another process's events.
         let is_held = |other: &Slot| matches!(try_lock(&other.lock_path), Ok(None));
         !others.into_iter().any(|other| is_held(&other))
@@ -165,7 +232,7 @@ impl Journal for FileJournal {
 mod tests {
     use super::*;
 
-    fn text(lines: &[&str]) -> Vec<Vec<u8>> {
+    fn lines(lines: &[&str]) -> Vec<Vec<u8>> {
         lines.iter().map(|line| line.as_bytes().to_vec()).collect()
     }
 
@@ -187,12 +254,12 @@ mod tests {
         assert!(second.is_alone());
         drop(second);
         let (third, adopted) = storage.journal("outbox").unwrap();
-        assert_eq!(adopted, text(&["a", "b"]));
+        assert_eq!(adopted, lines(&["a", "b"]));
         let (_fourth, adopted) = storage.journal("outbox").unwrap();
         assert!(adopted.is_empty(), "the third has them now");
         drop(third);
         let (_fifth, adopted) = storage.journal("outbox").unwrap();
-        assert_eq!(adopted, text(&["a", "b"]), "adopted means written down");
+        assert_eq!(adopted, lines(&["a", "b"]), "adopted means written down");
     }
 
     #[test]
@@ -201,11 +268,11 @@ mod tests {
         let storage = FileStorage::open(folder.path()).unwrap();
         fs::write(folder.path().join("outbox.0.jsonl"), b"whole\nto").unwrap();
         let (mut journal, adopted) = storage.journal("outbox").unwrap();
-        assert_eq!(adopted, text(&["whole"]));
+        assert_eq!(adopted, lines(&["whole"]));
         journal.append(b"next").unwrap();
         drop(journal);
         let (_journal, adopted) = storage.journal("outbox").unwrap();
-        assert_eq!(adopted, text(&["whole", "next"]));
+        assert_eq!(adopted, lines(&["whole", "next"]));
     }
 
     /// A full disk takes half a line. The caller is told that it is not kept; the next one must not be lost
@@ -216,21 +283,69 @@ mod tests {
         let storage = FileStorage::open(folder.path()).unwrap();
         let slot = Slot::new(&storage, "outbox", 0);
         let lock = try_lock(&slot.lock_path).unwrap().unwrap();
-        let mut journal = FileJournal {
+        let written = Written {
             file: None,
+            len: 0,
+            since: None,
+        };
+        let mut journal = FileJournal(Arc::new(Shared {
             name: "outbox".into(),
             slot,
-            len: 0,
+            written: Mutex::new(written),
             _lock: lock,
-        };
+        }));
         journal.append(b"one").unwrap();
         // What is left of a write that failed: half of it, and a file that nothing can be written to.
         fs::write(folder.path().join("outbox.0.jsonl"), b"one\nhal").unwrap();
-        journal.file = Some(File::open(folder.path().join("outbox.0.jsonl")).unwrap());
+        let unwritable = File::open(folder.path().join("outbox.0.jsonl")).unwrap();
+        journal.0.written().file = Some(unwritable);
         journal.append(b"half").unwrap_err();
         journal.append(b"two").unwrap();
         drop(journal);
         let (_journal, adopted) = storage.journal("outbox").unwrap();
-        assert_eq!(adopted, text(&["one", "two"]));
+        assert_eq!(adopted, lines(&["one", "two"]));
+    }
+
+    #[test]
+    fn bx_1_what_is_appended_while_the_journal_is_rewritten_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(folder.path()).unwrap();
+        let (mut journal, _) = storage.journal("outbox").unwrap();
+        journal.append(b"done with").unwrap();
+        let rewrite = journal.rewrite();
+        journal.append(b"meanwhile").unwrap();
+        rewrite(&lines(&["open"])).unwrap();
+        journal.append(b"after").unwrap();
+        drop(journal);
+        let (mut journal, kept) = storage.journal("outbox").unwrap();
+        assert_eq!(kept, lines(&["open", "meanwhile", "after"]));
+        // One that fails leaves everything as it was.
+        let rewrite = journal.rewrite();
+        journal.append(b"more").unwrap();
+        fs::rename(folder.path(), folder.path().with_extension("away")).unwrap();
+        rewrite(&[]).unwrap_err();
+        fs::rename(folder.path().with_extension("away"), folder.path()).unwrap();
+        drop(journal);
+        let (_journal, kept) = storage.journal("outbox").unwrap();
+        assert_eq!(kept, lines(&["open", "meanwhile", "after", "more"]));
+    }
+
+    #[test]
+    fn a_journal_whose_process_ended_later_is_adopted_by_one_that_is_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(folder.path()).unwrap();
+        let (mut old, _) = storage.journal("outbox").unwrap();
+        old.append(b"a").unwrap();
+        let (mut new, adopted) = storage.journal("outbox").unwrap();
+        assert!(adopted.is_empty());
+        new.append(b"b").unwrap();
+        assert!(new.adopt()().unwrap().is_empty(), "its process lives");
+        drop(old);
+        assert_eq!(new.adopt()().unwrap(), lines(&["a"]));
+        assert!(new.adopt()().unwrap().is_empty(), "once");
+        new.append(b"c").unwrap();
+        drop(new);
+        let (_journal, kept) = storage.journal("outbox").unwrap();
+        assert_eq!(kept, lines(&["b", "a", "c"]));
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{FileStorage, Journal, OpenJournal, Storage, StorageError, Update};
+use super::{FileStorage, Journal, OpenJournal, Rewrite, Storage, StorageError, Update};
 
 /// A key store refused. The text is for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -65,6 +65,9 @@ impl Storage for KeyStorage {
     }
 
     fn update(&self, name: &str, change: &mut Update<'_>) -> Result<(), StorageError> {
+        // Processes on one key store and folder exclude each other by the folder's lock; those without a folder cannot.
+        let _lock = self.journals.as_ref().map(|files| files.lock(name));
+        let _lock = _lock.transpose()?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         match change(self.read(name)?)? {
             Some(value) => self.write(name, &value),
@@ -85,7 +88,7 @@ impl Storage for KeyStorage {
         let journal = ValueJournal {
             storage: self.clone(),
             name: name.to_owned(),
-            text,
+            text: Arc::new(Mutex::new(text)),
         };
         Ok((Box::new(journal), lines))
     }
@@ -99,26 +102,41 @@ impl Storage for KeyStorage {
 struct ValueJournal {
     storage: KeyStorage,
     name: String,
-    text: Vec<u8>,
+    text: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Journal for ValueJournal {
     fn append(&mut self, line: &[u8]) -> Result<(), StorageError> {
-        let text = [self.text.as_slice(), line, b"\n"].concat();
+        let mut kept = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = [kept.as_slice(), line, b"\n"].concat();
         self.storage.write(&self.name, &text)?;
-        self.text = text;
+        *kept = text;
         Ok(())
     }
 
-    fn rewrite(&mut self, lines: &[Vec<u8>]) -> Result<(), StorageError> {
-        let mut text = Vec::new();
-        for line in lines {
-            text.extend_from_slice(line);
-            text.push(b'\n');
-        }
-        self.storage.write(&self.name, &text)?;
-        self.text = text;
-        Ok(())
+    fn rewrite(&mut self) -> Rewrite {
+        let kept = Arc::clone(&self.text);
+        let before = kept.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let (storage, name) = (self.storage.clone(), self.name.clone());
+        Box::new(move |lines| {
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut text = Vec::new();
+            for line in lines {
+                text.extend_from_slice(line);
+                text.push(b'\n');
+            }
+            text.extend_from_slice(kept.get(before..).unwrap_or_default());
+            storage.write(&name, &text)?;
+            *kept = text;
+            Ok(())
+        })
+    }
+
+    fn set_aside(&self) -> Result<PathBuf, StorageError> {
+        let name = format!("{}.corrupt", self.name);
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        self.storage.write(&name, &text)?;
+        Ok(self.storage.location(&name))
     }
 
     fn location(&self) -> PathBuf {
@@ -152,6 +170,8 @@ mod tests {
     impl KeyStore for Keychain {
         fn read(&self, name: &str) -> Result<Option<Vec<u8>>, KeyStoreError> {
             self.check()?;
+            // A keychain is another process.
+            std::thread::yield_now();
             Ok(self.values.lock().unwrap().get(name).cloned())
         }
 
@@ -196,8 +216,36 @@ mod tests {
         drop(journal);
         let (mut journal, lines) = storage.journal("outbox").unwrap();
         assert_eq!(lines, [b"a", b"b", b"c"]);
-        journal.rewrite(&[b"c".to_vec()]).unwrap();
+        let rewrite = journal.rewrite();
+        journal.append(b"d").unwrap();
+        rewrite(&[b"c".to_vec()]).unwrap();
         let (_, lines) = storage.journal("outbox").unwrap();
-        assert_eq!(lines, [b"c"]);
+        assert_eq!(lines, [b"c", b"d"], "what came meanwhile is kept");
+    }
+
+    /// Two processes of one app (a share extension, say) that start for the first time at once.
+    #[test]
+    fn inv_9_processes_that_begin_at_once_on_a_key_store_have_one_identity() {
+        for _ in 0..20 {
+            let folder = tempfile::tempdir().unwrap();
+            let keys = Arc::new(Keychain::default());
+            let begin = std::sync::Barrier::new(4);
+            let names: std::collections::BTreeSet<String> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4)
+                    .map(|_| {
+                        scope.spawn(|| {
+                            let files = FileStorage::open(folder.path()).unwrap();
+                            // Of its own, as in a process of its own: they share the folder and the keychain only.
+                            let storage = KeyStorage::new(keys.clone(), Some(files));
+                            begin.wait();
+                            let profile = Profile::load_or_create(&storage).unwrap();
+                            profile.client_session_key.as_str().to_owned()
+                        })
+                    })
+                    .collect();
+                threads.into_iter().map(|t| t.join().unwrap()).collect()
+            });
+            assert_eq!(names.len(), 1);
+        }
     }
 }

@@ -41,6 +41,12 @@ pub enum StorageError {
         /// What it said.
         problem: String,
     },
+    /// A host's outbox could not be taken up, when the runtime was resumed for instance. It is tried again every few seconds.
+    #[error("the outbox cannot be used: {problem}; it is tried again")]
+    Unavailable {
+        /// What went wrong, with the file's name.
+        problem: String,
+    },
     /// The runtime is paused and touches no files.
     #[error("the runtime is paused; resume it first")]
     Paused,
@@ -88,6 +94,12 @@ pub type Update<'a> = dyn FnMut(Option<Vec<u8>>) -> Result<Option<Vec<u8>>, Stor
 /// A journal of one's own, and the lines of those whose processes are gone.
 pub type OpenJournal = (Box<dyn Journal>, Vec<Vec<u8>>);
 
+/// Puts these lines in the place of those that there were.
+pub type Rewrite = Box<dyn FnOnce(&[Vec<u8>]) -> Result<(), StorageError> + Send>;
+
+/// Takes over what others left behind.
+pub type Adopt = Box<dyn FnOnce() -> Result<Vec<Vec<u8>>, StorageError> + Send>;
+
 /// An append-only list of lines that belongs to one process.
 pub trait Journal: Send {
     /// Appends one line, without its end. It outlives the process; a power cut may take the last ones. A crash in
@@ -97,11 +109,26 @@ pub trait Journal: Send {
     /// [`StorageError::Io`]: the disk is full, for instance. The line is then not kept, and nothing else is lost.
     fn append(&mut self, line: &[u8]) -> Result<(), StorageError>;
 
-    /// Replaces all lines, whole or not at all.
+    /// Begins to replace all lines there are now, whole or not at all. The work may take long and is done by what is returned,
+    /// where waiting is allowed. Until it is through the journal goes on taking lines, which then come after the new ones.
     ///
     /// # Errors
-    /// [`StorageError::Io`]; the old lines are then intact.
-    fn rewrite(&mut self, lines: &[Vec<u8>]) -> Result<(), StorageError>;
+    /// The work's: [`StorageError::Io`]; the old lines are then intact, and those that came meanwhile too.
+    fn rewrite(&mut self) -> Rewrite;
+
+    /// Takes over the lines of journals of that name whose processes are gone, and hands them over, as opening does. Done by
+    /// what is returned, as with [`Journal::rewrite`]; never both at once.
+    fn adopt(&mut self) -> Adopt {
+        Box::new(|| Ok(Vec::new()))
+    }
+
+    /// Keeps a copy of the journal, damaged as it is, and tells where: before what can be read of it replaces it.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    fn set_aside(&self) -> Result<PathBuf, StorageError> {
+        Ok(self.location())
+    }
 
     /// How messages name the journal.
     fn location(&self) -> PathBuf;

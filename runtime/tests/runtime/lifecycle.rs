@@ -86,7 +86,7 @@ async fn a_host_that_is_forgotten_and_paired_again_is_there_to_stay() {
     rig.daemon.state().mute.insert(name::AGENTS_SEND);
     let waiting = rig.runtime.send(&server_id(), prompt()).unwrap();
     eventually("arrived", || rig.daemon.state().arrivals.len() == 1).await;
-    assert!(rig.runtime.forget(&server_id()).unwrap());
+    assert!(rig.runtime.forget(&server_id()).await.unwrap());
     assert!(rig.runtime.subscribe().borrow().hosts.is_empty(), "at once");
     let outcome = timeout(LONG, waiting.outcome()).await.unwrap();
     assert_eq!(outcome, Some(Outcome::Abandoned));
@@ -175,7 +175,7 @@ async fn after_a_close_every_call_says_closed_whatever_was_known_before() {
         assert_eq!(stream.err(), Some(TimelineError::Closed));
         let screen = runtime.agent_screen(&server_id, agent_id(1));
         assert_eq!(screen.err(), Some(ScreenError::Closed));
-        let forgotten = runtime.forget(&server_id);
+        let forgotten = runtime.forget(&server_id).await;
         assert!(matches!(forgotten, Err(StorageError::Closed)));
     }
     runtime.pause().await;
@@ -204,7 +204,7 @@ async fn a_close_waits_for_a_host_that_was_forgotten_just_before() {
     rig.daemon.state().mute.insert(name::AGENTS_SEND);
     let _in_flight = rig.runtime.send(&server_id(), prompt()).unwrap();
     eventually("arrived", || rig.daemon.state().arrivals.len() == 1).await;
-    assert!(rig.runtime.forget(&server_id()).unwrap());
+    assert!(rig.runtime.forget(&server_id()).await.unwrap());
     rig.runtime.close().await;
     assert_eq!(rig.daemon.attached("a:1"), 0);
 }

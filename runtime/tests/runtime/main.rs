@@ -15,6 +15,7 @@ mod intents;
 mod lifecycle;
 mod net;
 mod pairing;
+mod pausing;
 mod queries;
 mod rig;
 mod screens;

@@ -125,6 +125,21 @@ impl Rig {
         open(&self.folder, &self.net)
     }
 
+    /// Where its state is.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Another runtime begins as soon as the one there is was dropped.
+    pub(crate) fn reopen(&mut self) {
+        let elsewhere = tempfile::tempdir().unwrap();
+        drop(std::mem::replace(
+            &mut self.runtime,
+            open(&elsewhere, &self.net),
+        ));
+        self.runtime = open(&self.folder, &self.net);
+    }
+
     /// Waits until the host is as wanted.
     pub(crate) async fn until(
         &self,

@@ -302,7 +302,7 @@ async fn ux_3_a_message_that_is_refused_is_rolled_back_with_the_error_until_dism
         (sent.id, "in vain")
     );
     assert_eq!(failed.error, IntentFailure::Refused(error));
-    rig.runtime.dismiss(&server_id(), sent.id);
+    rig.runtime.dismiss(&server_id(), sent.id).unwrap();
     until(&mut screen, "dismissed", |shown| {
         shown.timeline.failed.is_empty()
     })
@@ -418,7 +418,7 @@ async fn ux_3_an_agent_that_is_refused_is_rolled_back_with_the_error() {
         .until("rolled back", |host| host.directory.creating.is_empty())
         .await;
     assert_eq!(host.directory.failed.len(), 1);
-    rig.runtime.dismiss(&server_id(), submitted.id);
+    rig.runtime.dismiss(&server_id(), submitted.id).unwrap();
     rig.until("dismissed", |host| host.directory.failed.is_empty())
         .await;
 }
@@ -436,7 +436,7 @@ async fn older_pages_come_on_request_and_are_put_before_what_is_shown() {
     assert_eq!(shown.timeline.items.first_index(), 150);
     for first in [50, 0] {
         assert_eq!(shown.timeline.older, Older::More);
-        rig.runtime.load_older(&server_id(), &agent_id(1));
+        rig.runtime.load_older(&server_id(), &agent_id(1)).unwrap();
         let before = shown;
         shown = until(&mut screen, "older", |shown| {
             shown.timeline.items.first_index() == first
@@ -481,7 +481,7 @@ async fn a_screen_that_cannot_be_says_why() {
     assert_eq!(last.next().await, Err(ScreenError::TooMany(64)));
     let mut first = screens.remove(0);
     until(&mut first, "loaded", is_calm).await;
-    rig.runtime.forget(&server_id()).unwrap();
+    rig.runtime.forget(&server_id()).await.unwrap();
     let ended = async { while first.next().await.is_ok() {} };
     timeout(LONG, ended).await.unwrap();
     assert_eq!(first.next().await, Err(ScreenError::Gone));
@@ -522,7 +522,7 @@ async fn lesson_14_a_paused_runtime_writes_nothing_and_goes_on_when_resumed() {
         },
     );
     assert!(refused.unwrap_err().to_string().contains("paused"));
-    assert!(rig.runtime.forget(&server_id()).is_err());
+    assert!(rig.runtime.forget(&server_id()).await.is_err());
     rig.runtime.resume().await.unwrap();
     let sent = send(&rig, "again");
     timeout(LONG, sent.outcome()).await.unwrap().unwrap();

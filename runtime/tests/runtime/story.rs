@@ -132,7 +132,7 @@ async fn ux_a_session_of_a_user_is_as_written_down() {
         })
         .await;
     rig.daemon.state().errors.clear();
-    rig.runtime.dismiss(&server_id(), refused.id);
+    rig.runtime.dismiss(&server_id(), refused.id).unwrap();
     story
         .until(&mut screen, "dismissed", |shown| {
             shown.timeline.failed.is_empty()

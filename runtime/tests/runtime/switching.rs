@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bowline_protocol::{Reason, SessionEvent, methods::name};
+use bowline_runtime::ScreenError;
 use tokio::time::sleep;
 
 use crate::rig::{Rig, agent, direct, epoch, eventually, is_ready, server_id};
@@ -140,6 +141,49 @@ async fn inv_11_a_candidate_that_fails_changes_nothing_but_a_counter() {
         .await;
     assert_eq!((host.state, host.address.clone()), ("online", Some(active)));
     assert_eq!(rig.counters().switches, 0);
+}
+
+/// A system that reports one change many times must not hold up the connection that it made possible.
+#[tokio::test(start_paused = true)]
+async fn hr_a_flurry_of_network_changes_restarts_the_dialling_a_few_times_only() {
+    let rig = Rig::online(&["a:1"]).await;
+    // From now on nobody answers there.
+    let mut dials = rig.net.listen("a:1");
+    rig.daemon.cut("a:1", Reason::ConnectionLost);
+    rig.until("away", |host| host.state != "online").await;
+    sleep(Duration::from_secs(5)).await;
+    let mut held = Vec::new();
+    while let Ok(end) = dials.try_recv() {
+        held.push(end);
+    }
+    for _ in 0..50 {
+        rig.runtime.network_changed();
+        sleep(Duration::from_millis(20)).await;
+    }
+    let mut dialled = 0;
+    while let Ok(end) = dials.try_recv() {
+        held.push(end);
+        dialled += 1;
+    }
+    assert!((2..=20).contains(&dialled), "{dialled} times in a second");
+    // What was reported last counts too.
+    sleep(Duration::from_millis(300)).await;
+    assert!(dials.try_recv().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn inv_12_what_a_host_is_told_is_done_however_busy_it_is_or_refused_as_such() {
+    let rig = Rig::online(&["a:1", "b:2"]).await;
+    let (active, other) = paths(&rig).await;
+    // Without giving the driver a turn.
+    let id = bowline_protocol::IntentId::from_uuid(uuid::Uuid::nil());
+    let told = (0..2_000).map(|_| rig.runtime.dismiss(&server_id(), id));
+    let refused = told.filter(|told| *told == Err(ScreenError::Busy)).count();
+    assert_eq!(refused, 2_000 - 1_024);
+    rig.runtime.select_path(&server_id(), Some(direct(&active)));
+    rig.runtime.select_path(&server_id(), Some(direct(&other)));
+    rig.until("switched", |host| host.address.as_ref() == Some(&other))
+        .await;
 }
 
 #[tokio::test(start_paused = true)]

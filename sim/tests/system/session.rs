@@ -186,7 +186,7 @@ async fn hr_inv_6_a_host_in_trouble_is_no_trouble_for_another() -> Outcome {
     assert_ne!(theirs, Some("online"));
     assert_eq!(world.client.counters().resumed, 0);
     // Forgetting it leaves the other alone.
-    assert!(world.client.runtime().forget(&record.server_id)?);
+    assert!(world.client.runtime().forget(&record.server_id).await?);
     eventually("forgotten", || async { states() == (Some("online"), None) }).await?;
     world.done().await
 }

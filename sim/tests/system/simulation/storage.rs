@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use bowline_runtime::storage::{Journal, OpenJournal, Storage, StorageError, Update};
+use bowline_runtime::storage::{Journal, OpenJournal, Rewrite, Storage, StorageError, Update};
 
 #[derive(Clone, Default)]
 pub(super) struct MemoryStorage(Arc<Mutex<State>>);
@@ -100,9 +100,16 @@ impl Journal for MemoryJournal {
         Ok(())
     }
 
-    fn rewrite(&mut self, lines: &[Vec<u8>]) -> Result<(), StorageError> {
-        self.change(|journal| journal.lines = lines.to_vec());
-        Ok(())
+    fn rewrite(&mut self) -> Rewrite {
+        let mut before = 0;
+        self.change(|journal| before = journal.lines.len());
+        let (state, key) = (Arc::clone(&self.state), self.key.clone());
+        Box::new(move |lines| {
+            let mut state = state.lock().unwrap();
+            let journal = state.journals.entry(key).or_default();
+            journal.lines.splice(..before, lines.iter().cloned());
+            Ok(())
+        })
     }
 
     fn location(&self) -> PathBuf {
