@@ -68,7 +68,11 @@ pub(crate) fn bench(quick: bool) -> Outcome<Vec<String>> {
     // The code is generated from the other one: this one is stripped of what describes its surface.
     bindings::for_tests(Language::Swift)?;
     bindings::build(true)?;
-    swift(&toolchain, Build::Release, &["build", "--product", BENCH])?;
+    swift(
+        &toolchain,
+        Build::Release,
+        &["build", "--quiet", "--product", BENCH],
+    )?;
     let program = scratch().join("release").join(BENCH);
     let mut measure = command(&toolchain, Build::Release, &program.to_string_lossy())?;
     if quick {
