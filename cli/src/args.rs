@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
+use bowline_program::{Lapse, LogFormat};
 use bowline_runtime::machines::Path;
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 use serde::Deserialize;
-
-use crate::config::Lapse;
 
 const AFTER_HELP: &str = "\
 Every flag has a key in the configuration file (--give-up is `give_up`) and a BOWLINE_… variable; a flag wins
@@ -120,17 +119,6 @@ impl From<Only> for Path {
             Only::Local => Self::Local,
         }
     }
-}
-
-/// Form of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// Where an agent is looked for or made.

@@ -1,17 +1,11 @@
-//! The configuration file and the small types its values parse into. Unknown keys are errors that name the key
-//! and its line.
+//! The configuration file. Unknown keys are errors that name the key and its line.
 
-use std::{fmt, path::Path, path::PathBuf, str::FromStr, time::Duration};
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Deserializer, de};
+use bowline_program::{Lapse, LogFormat};
+use serde::Deserialize;
 
-use crate::{
-    args::{LogFormat, Only},
-    failure::CliError,
-};
-
-/// Largest file that is read.
-const MAX_BYTES: u64 = 1 << 20;
+use crate::{args::Only, failure::CliError};
 
 /// A configuration file as written: what is absent is `None`. Each key is the flag of that name.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -33,96 +27,21 @@ pub(crate) struct FileConfig {
 impl FileConfig {
     /// Reads a file.
     pub(crate) fn read(path: &Path) -> Result<Self, CliError> {
-        let unreadable = |problem: &dyn fmt::Display| {
-            let message = format!(
-                "cannot read the configuration {}: {problem}",
-                path.display()
-            );
-            CliError::usage("config", message)
-        };
-        let size = std::fs::metadata(path)
-            .map_err(|error| unreadable(&error))?
-            .len();
-        if size > MAX_BYTES {
-            return Err(unreadable(&"it is over 1 MiB"));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| unreadable(&error))?;
-        Self::parse(&text, path)
-    }
-
-    /// Parses the text of a file; `path` is for errors only.
-    pub(crate) fn parse(text: &str, path: &Path) -> Result<Self, CliError> {
-        toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
-            let message = error.message();
-            // An unknown key is named by the message itself, a wrong value only by its place.
-            let key = text
-                .lines()
-                .nth(line - 1)
-                .and_then(|content| content.split_once('='))
-                .map(|(key, _)| key.trim())
-                .filter(|key| !key.is_empty() && !message.contains(&format!("`{key}`")))
-                .map(|key| format!("`{key}`: "))
-                .unwrap_or_default();
-            CliError::usage(
-                "config",
-                format!("{}:{line}: {key}{message}", path.display()),
-            )
-        })
-    }
-}
-
-/// A duration setting: `"30s"`, `"10m"`, `"24h"`, `"500ms"`; `"0s"` means for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lapse(Option<Duration>);
-
-impl Lapse {
-    /// The duration, or `None` for ever.
-    pub(crate) const fn get(self) -> Option<Duration> {
-        self.0
-    }
-}
-
-impl FromStr for Lapse {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "`{text}` is no duration; write for example \"30s\", \"10m\" or \"500ms\" (\"0s\" = for ever)"
-            )
-        };
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at_checked(digits).ok_or_else(wrong)?;
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        let unit_millis = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return Err(wrong()),
-        };
-        let millis = number.checked_mul(unit_millis).ok_or_else(wrong)?;
-        Ok(Self((millis > 0).then(|| Duration::from_millis(millis))))
-    }
-}
-
-impl<'de> Deserialize<'de> for Lapse {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
+        bowline_program::read(path).map_err(|error| CliError::usage("config", error.to_string()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use bowline_program::{FileError, parse};
+
     use super::*;
 
     fn error(text: &str) -> String {
-        FileConfig::parse(text, Path::new("client.toml"))
-            .unwrap_err()
-            .to_string()
+        let read: Result<FileConfig, FileError> = parse(text, Path::new("client.toml"));
+        read.unwrap_err().to_string()
     }
 
     #[test]
@@ -162,32 +81,9 @@ mod tests {
             cwd = "/"
             limit = 7
         "#;
-        let file = FileConfig::parse(text, Path::new("x")).unwrap();
+        let file: FileConfig = parse(text, Path::new("x")).unwrap();
         assert_eq!(file.timeout.unwrap().get(), Some(Duration::from_secs(10)));
         assert_eq!(file.give_up.unwrap().get(), None, "0s means for ever");
         assert_eq!((file.only, file.limit), (Some(Only::Direct), Some(7)));
-    }
-
-    #[test]
-    fn durations_read_as_people_write_them() {
-        assert_eq!(
-            "2h".parse::<Lapse>().unwrap().get(),
-            Some(Duration::from_secs(7_200))
-        );
-        assert_eq!(
-            "250ms".parse::<Lapse>().unwrap().get(),
-            Some(Duration::from_millis(250))
-        );
-        for wrong in [
-            "",
-            "s",
-            "10",
-            "10 s",
-            "-1s",
-            "1.5h",
-            "99999999999999999999s",
-        ] {
-            assert!(wrong.parse::<Lapse>().is_err(), "{wrong}");
-        }
     }
 }

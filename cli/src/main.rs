@@ -18,11 +18,11 @@ mod waiting;
 
 use std::process::ExitCode;
 
+use bowline_program::log::{self, LogError};
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use crate::{
-    args::{Cli, LogFormat},
+    args::Cli,
     failure::{CliError, Exit, Stop},
     output::{Mode, Output},
     settings::Settings,
@@ -87,19 +87,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 }
 
 fn start_log(settings: &Settings) -> Result<(), CliError> {
-    let filter = EnvFilter::builder().parse(&settings.log).map_err(|error| {
-        CliError::usage(
-            "usage",
-            format!("the log filter `{}`: {error}", settings.log),
-        )
-    })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(output::colours(&std::io::stderr()));
-    match settings.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
-    Ok(())
+    let usage = |error: LogError| CliError::usage("usage", error.to_string());
+    let filter = log::filter(&settings.log, "bowline_runtime").map_err(usage)?;
+    log::start(filter, settings.log_format).map_err(usage)
 }

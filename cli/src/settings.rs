@@ -2,9 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use bowline_program::{Lapse, LogFormat};
+
 use crate::{
-    args::{LogFormat, Only, Shared},
-    config::{FileConfig, Lapse},
+    args::{Only, Shared},
+    config::FileConfig,
     failure::CliError,
     places,
 };

@@ -8,7 +8,7 @@ mod table;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, error::ErrorKind};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
 use crate::{
     config::{
@@ -75,13 +75,7 @@ struct Shared {
     log: Option<String>,
     /// Form of log lines on standard error [default: text]
     #[arg(long, global = true, value_name = "FORM", env = "BOWLINE_LOG_FORMAT")]
-    log_format: Option<LogForm>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogForm {
-    Text,
-    Json,
+    log_format: Option<LogFormat>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -202,10 +196,7 @@ impl Shared {
             config: self.config,
             state_dir: self.state_dir,
             log: self.log,
-            log_format: self.log_format.map(|form| match form {
-                LogForm::Text => LogFormat::Text,
-                LogForm::Json => LogFormat::Json,
-            }),
+            log_format: self.log_format,
             listen: run.listen,
             socket: self.socket,
             metrics: run.metrics,

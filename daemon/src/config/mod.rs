@@ -9,13 +9,12 @@ mod resolve;
 mod settings;
 mod values;
 
+pub use bowline_program::{Lapse, LogFormat};
 pub use file::FileConfig;
 pub use places::Home;
 pub use resolve::{Overrides, load, resolve};
-pub use settings::{Limits, LogFormat, PromptVia, ProviderKind, ProviderSettings, Settings};
-pub use values::{AdvertisedAddress, Lapse, RelayUrl};
-
-use std::path::PathBuf;
+pub use settings::{Limits, PromptVia, ProviderKind, ProviderSettings, Settings};
+pub use values::{AdvertisedAddress, RelayUrl};
 
 /// Port of the default listener.
 pub const DEFAULT_PORT: u16 = 4717;
@@ -23,24 +22,9 @@ pub const DEFAULT_PORT: u16 = 4717;
 /// Why the configuration cannot be used. Each text says where, what, and what would be right.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file named cannot be read.
-    #[error("cannot read the configuration {}: {error}", path.display())]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// Something in the file is not understood.
-    #[error("{}:{line}: {problem}", path.display())]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// Line, from 1.
-        line: usize,
-        /// What is wrong, naming the key.
-        problem: String,
-    },
+    /// The file cannot be read, or something in it is not understood.
+    #[error(transparent)]
+    File(#[from] bowline_program::FileError),
     /// Values that are right one by one do not go together.
     #[error("{0}")]
     Conflict(String),

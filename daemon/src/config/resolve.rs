@@ -60,7 +60,7 @@ pub fn load(overrides: Overrides) -> Result<Settings, ConfigError> {
         .clone()
         .or_else(|| overrides.home.config_file())
     {
-        Some(path) => FileConfig::read(&path)?,
+        Some(path) => bowline_program::read(&path)?,
         None => FileConfig::default(),
     };
     resolve(overrides, file)
@@ -302,7 +302,7 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> FileConfig {
-        FileConfig::parse(text, Path::new("test.toml")).unwrap()
+        bowline_program::parse(text, Path::new("test.toml")).unwrap()
     }
 
     fn with_state() -> Overrides {

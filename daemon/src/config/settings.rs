@@ -5,18 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use bowline_protocol::limits;
 use serde::{Deserialize, Serialize};
 
-use super::{AdvertisedAddress, RelayUrl};
-
-/// How log lines look on standard error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
+use super::{AdvertisedAddress, LogFormat, RelayUrl};
 
 /// Everything the daemon is told.
 #[derive(Clone, Debug)]

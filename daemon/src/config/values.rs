@@ -1,67 +1,8 @@
 //! Value types of the configuration: each parses once, with an error that says what would be right.
 
-use std::{fmt, net::IpAddr, str::FromStr, time::Duration};
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-/// A duration setting: `"300s"`, `"10m"`, `"24h"`, `"500ms"`, `"7d"`; `"0s"` means never.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lapse(Option<Duration>);
-
-impl Lapse {
-    /// The setting for a duration; zero is never.
-    pub const fn of(duration: Duration) -> Self {
-        if duration.is_zero() {
-            Self(None)
-        } else {
-            Self(Some(duration))
-        }
-    }
-
-    /// The duration, or `None` for never.
-    pub const fn get(self) -> Option<Duration> {
-        self.0
-    }
-}
-
-impl FromStr for Lapse {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!(
-                "`{text}` is no duration; write for example \"300s\", \"10m\" or \"24h\" (\"0s\" = never)"
-            )
-        };
-        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, unit) = text.split_at_checked(digits).ok_or_else(wrong)?;
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        let millis = match unit {
-            "ms" => 1,
-            "s" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            "d" => 86_400_000,
-            _ => return Err(wrong()),
-        };
-        let millis = number.checked_mul(millis).ok_or_else(wrong)?;
-        Ok(Self::of(Duration::from_millis(millis)))
-    }
-}
-
-impl fmt::Display for Lapse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = self.0.map_or(0, |duration| duration.as_millis());
-        let (number, unit) = match millis {
-            0 => (0, "s"),
-            n if n % 3_600_000 == 0 => (n / 3_600_000, "h"),
-            n if n % 60_000 == 0 => (n / 60_000, "m"),
-            n if n % 1_000 == 0 => (n / 1_000, "s"),
-            n => (n, "ms"),
-        };
-        write!(f, "{number}{unit}")
-    }
-}
 
 /// `host:port` as an offer lists it; IPv6 hosts stand in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -247,7 +188,6 @@ macro_rules! text_display {
     };
 }
 
-text_setting!(Lapse);
 text_setting!(AdvertisedAddress);
 text_setting!(RelayUrl);
 text_display!(AdvertisedAddress);
@@ -255,43 +195,6 @@ text_display!(AdvertisedAddress);
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations_read_as_people_write_them() {
-        for (text, seconds) in [
-            ("300s", 300),
-            ("10m", 600),
-            ("24h", 86_400),
-            ("7d", 604_800),
-        ] {
-            let lapse: Lapse = text.parse().unwrap();
-            assert_eq!(lapse.get(), Some(Duration::from_secs(seconds)));
-        }
-        assert_eq!(
-            "250ms".parse::<Lapse>().unwrap().get(),
-            Some(Duration::from_millis(250))
-        );
-        assert_eq!("0s".parse::<Lapse>().unwrap().get(), None, "0s means never");
-        for wrong in [
-            "",
-            "s",
-            "10",
-            "10 s",
-            "-1s",
-            "1y",
-            "99999999999999999999s",
-            "1.5h",
-        ] {
-            assert!(wrong.parse::<Lapse>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn durations_print_as_they_are_read() {
-        for text in ["0s", "300ms", "90s", "10m", "24h"] {
-            assert_eq!(text.parse::<Lapse>().unwrap().to_string(), text);
-        }
-    }
 
     #[test]
     fn addresses_and_relays_are_checked() {

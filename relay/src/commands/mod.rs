@@ -4,9 +4,9 @@ mod run;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
-use crate::config::{self, FileLimits, Lapse, LogFormat, Network, Overrides};
+use crate::config::{self, Deadline, FileLimits, LogFormat, Network, Overrides};
 
 /// What the process ends with (`docs/commands.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,13 +85,7 @@ struct Flags {
     log: Option<String>,
     /// Form of log lines on standard error [default: text]
     #[arg(long, global = true, value_name = "FORM", env = "BOWLINE_LOG_FORMAT")]
-    log_format: Option<LogForm>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum LogForm {
-    Text,
-    Json,
+    log_format: Option<LogFormat>,
 }
 
 #[derive(Debug, Args)]
@@ -147,13 +141,13 @@ struct LimitFlags {
         value_name = "TIME",
         env = "BOWLINE_HANDSHAKE_TIMEOUT"
     )]
-    handshake_timeout: Option<Lapse>,
+    handshake_timeout: Option<Deadline>,
     /// For the daemon's data socket after a session's first client [default: 10s]
     #[arg(long, global = true, value_name = "TIME", env = "BOWLINE_PEER_WAIT")]
-    peer_wait: Option<Lapse>,
+    peer_wait: Option<Deadline>,
     /// Silence of a daemon after which it is asked; after twice as much it is gone [default: 4s]
     #[arg(long, global = true, value_name = "TIME", env = "BOWLINE_HEARTBEAT")]
-    heartbeat: Option<Lapse>,
+    heartbeat: Option<Deadline>,
     /// How long sessions outlive their daemon's control socket [default: 10s]
     #[arg(
         long,
@@ -161,7 +155,7 @@ struct LimitFlags {
         value_name = "TIME",
         env = "BOWLINE_CONTROL_GRACE"
     )]
-    control_grace: Option<Lapse>,
+    control_grace: Option<Deadline>,
 }
 
 impl Cli {
@@ -176,10 +170,7 @@ impl Cli {
             trusted_proxy: flags.trusted_proxy,
             threads: flags.threads,
             log: flags.log,
-            log_format: flags.log_format.map(|form| match form {
-                LogForm::Text => LogFormat::Text,
-                LogForm::Json => LogFormat::Json,
-            }),
+            log_format: flags.log_format,
             limits: FileLimits {
                 sockets: limits.sockets,
                 sockets_per_address: limits.sockets_per_address,

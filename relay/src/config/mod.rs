@@ -1,37 +1,24 @@
 //! What the relay is told: flags over `BOWLINE_…` variables over the file over defaults.
 //!
-//! `file` is the shape of the TOML file, `lapse` its durations, `resolve` the one place where the four sources meet.
+//! `file` is the shape of the TOML file, `resolve` the one place where the four sources meet.
 //! Everything else of the relay sees [`Settings`] alone.
 
 mod file;
-mod lapse;
 mod resolve;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use bowline_protocol::relay::limits;
-use serde::{Deserialize, Serialize};
 
 pub use self::{
     file::{FileConfig, FileLimits},
-    lapse::Lapse,
     resolve::{Overrides, load, resolve},
 };
 pub use crate::{proxies::Network, tls::TlsFiles};
+pub use bowline_program::{Deadline, LogFormat};
 
 /// Port of the default listener.
 pub const DEFAULT_PORT: u16 = 4718;
-
-/// How log lines look on standard error.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// Everything the relay is told.
 #[derive(Clone)]
@@ -128,24 +115,9 @@ impl Default for Limits {
 /// Why the configuration cannot be used. Each text says where, what, and what would be right.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file named cannot be read.
-    #[error("cannot read the configuration {}: {error}", path.display())]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// Something in the file is not understood.
-    #[error("{}:{line}: {problem}", path.display())]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// Line, from 1.
-        line: usize,
-        /// What is wrong, naming the key.
-        problem: String,
-    },
+    /// The file cannot be read, or something in it is not understood.
+    #[error(transparent)]
+    File(#[from] bowline_program::FileError),
     /// Values that are right one by one do not go together.
     #[error("{0}")]
     Conflict(String),

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
-    ConfigError, FileConfig, FileLimits, Lapse, Limits, LogFormat, Network, Settings, TlsFiles,
+    ConfigError, Deadline, FileConfig, FileLimits, Limits, LogFormat, Network, Settings, TlsFiles,
 };
 
 /// What flags and `BOWLINE_…` variables say; `None` or empty where they say nothing.
@@ -31,7 +31,7 @@ pub struct Overrides {
 /// [`ConfigError`].
 pub fn load(overrides: Overrides) -> Result<Settings, ConfigError> {
     let file = match overrides.config.clone().or_else(default_file) {
-        Some(path) => FileConfig::read(&path)?,
+        Some(path) => bowline_program::read(&path)?,
         None => FileConfig::default(),
     };
     resolve(overrides, file)
@@ -90,8 +90,8 @@ fn first_said<T>(flags: Vec<T>, file: Option<Vec<T>>) -> Option<Vec<T>> {
 
 fn limits(flags: &FileLimits, file: &FileLimits) -> Result<Limits, ConfigError> {
     let default = Limits::default();
-    let lapse = |flag: Option<Lapse>, file: Option<Lapse>, default: Duration| {
-        flag.or(file).map_or(default, Lapse::get)
+    let lapse = |flag: Option<Deadline>, file: Option<Deadline>, default: Duration| {
+        flag.or(file).map_or(default, Deadline::get)
     };
     let number = |flag: Option<u32>, file: Option<u32>, default| flag.or(file).unwrap_or(default);
     let limits = Limits {
@@ -166,7 +166,8 @@ mod tests {
     use super::*;
 
     fn file(text: &str) -> Result<FileConfig, String> {
-        FileConfig::parse(text, Path::new("relay.toml")).map_err(|error| error.to_string())
+        bowline_program::parse::<FileConfig>(text, Path::new("relay.toml"))
+            .map_err(|error| error.to_string())
     }
 
     fn settings(overrides: Overrides, text: &str) -> Result<Settings, String> {
