@@ -2,7 +2,11 @@
 
 package android.os
 
+import java.util.concurrent.LinkedBlockingQueue
+
 class Looper private constructor() {
+    val posted = LinkedBlockingQueue<Runnable>()
+
     companion object {
         private val main = Looper()
 
@@ -11,10 +15,7 @@ class Looper private constructor() {
     }
 }
 
-@Suppress("UNUSED_PARAMETER")
-class Handler(looper: Looper) {
-    fun post(work: Runnable): Boolean {
-        work.run()
-        return true
-    }
+class Handler(private val looper: Looper) {
+    /** As Android: later, in the order of posting. */
+    fun post(work: Runnable): Boolean = looper.posted.add(work)
 }

@@ -13,6 +13,8 @@ import dev.bowline.ffi.ProviderInfo
 import dev.bowline.ffi.RuntimeConfig
 import dev.bowline.ffi.ScreenTarget
 import java.util.concurrent.atomic.AtomicBoolean
+import kotlinx.coroutines.CancellationException
+import kotlinx.coroutines.CompletableDeferred
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.SupervisorJob
@@ -32,10 +34,14 @@ internal const val KEPT_MS: Long = 5_000
  * There is nothing to connect and nothing to disconnect (INV-7): the library does that by itself, and is told of the app's
  * life and of the network by [platform]. A view collects [hosts], [directory] and [screen], and sends intents.
  *
- * Safe to use from any thread. No call but the suspending ones waits for anything but the disk.
+ * Safe to use from any thread. No call but the suspending ones waits for anything but the disk. To cancel a coroutine that waits in
+ * one of these ends the waiting, and not what was asked for.
+ *
+ * It is to be closed, with [close] or [shutdown]; one that is forgotten ends when it is collected.
  *
  * @param config Storage folder, name and version of the app.
- * @param keyStore Where the identity of this install is kept; without one, in the storage folder.
+ * @param keyStore Where the identity of this install is kept; without one, in the storage folder. What it throws, of any kind, is an
+ *   error of the storage: what cannot be read is never taken for absent (INV-9).
  * @param platform Tells of the app's life and of the network.
  * @throws BowlineException when the storage cannot be used, or an identity in it is corrupt: none is made in its place (INV-9).
  * @throws LibraryException when the native library is missing or of another version.
@@ -47,6 +53,10 @@ public class Bowline(
 ) : AutoCloseable {
     private val runtime: BowlineRuntime
     private val closed = AtomicBoolean()
+    private val ended = CompletableDeferred<Unit>()
+
+    /** What observers are given. They may hold it weakly, so it is held here. */
+    private val target = Target()
     private val observing: AutoCloseable
 
     /** Ends with this object; what is shared by collectors runs in it. */
@@ -54,34 +64,39 @@ public class Bowline(
 
     init {
         Library.load()
-        runtime = if (keyStore == null) BowlineRuntime(config) else BowlineRuntime.withKeyStore(config, keyStore)
-        observing = platform.observe(Target())
+        runtime = if (keyStore == null) BowlineRuntime(config) else BowlineRuntime.withKeyStore(config, guarded(keyStore))
+        observing = try {
+            platform.observe(target)
+        } catch (problem: Throwable) {
+            // Nobody gets this object, so nobody else can let go of the storage.
+            runtime.close()
+            throw problem
+        }
     }
 
     /** What the platform's observers hold of this. Late ones do no harm. */
     private inner class Target : PlatformTarget {
-        override fun tell(event: PlatformEvent) {
-            // What ended the library is told by its subscriptions; the platform has no use for it.
-            if (!closed.get()) runCatching { runtime.platformEvent(event) }
-        }
+        override fun tell(event: PlatformEvent) = unlessClosed { call { platformEvent(event) } }
 
-        override suspend fun pause() {
-            if (!closed.get()) runtime.pause()
-        }
+        override suspend fun pause() = unlessClosed { call { pause() } }
 
-        override suspend fun resume() {
-            if (!closed.get()) runtime.resume()
+        override suspend fun resume() = unlessClosed { call { resume() } }
+
+        private inline fun unlessClosed(tell: () -> Unit) = try {
+            tell()
+        } catch (_: BowlineException.Closed) {
+            // There is nothing left to tell.
         }
     }
 
     /** Everything about all hosts. */
     public val hosts: StateFlow<HostsSnapshot> =
-        folded(noHosts, ::newer) { receive -> open().subscribeHosts(hostsListener(receive)) }
+        folded(noHosts, ::newer) { receive -> call { subscribeHosts(hostsListener(receive)) } }
             .kept(noHosts)
 
-    /** The agents of all hosts in one list (DS). */
+    /** The agents of all hosts in one list (DS), and how each host's part of it stands. */
     public val directory: StateFlow<Directory> =
-        folded(Directory.empty, Directory::with) { receive -> open().subscribeDirectory(directoryListener(receive)) }
+        folded(Directory.empty, Directory::with) { receive -> call { subscribeDirectory(directoryListener(receive)) } }
             .kept(Directory.empty)
 
     /** The screen of an agent, or of one that is being created; to be closed with the view that shows it. */
@@ -97,7 +112,7 @@ public class Bowline(
      */
     public fun timeline(serverId: String, agentId: String): Flow<Timeline> =
         folded(Timeline.empty, Timeline::with) { receive ->
-            open().subscribeTimeline(serverId, ScreenTarget.Agent(agentId), timelineListener(receive))
+            call { subscribeTimeline(serverId, ScreenTarget.Agent(agentId), timelineListener(receive)) }
         }
 
     /**
@@ -105,62 +120,86 @@ public class Bowline(
      *
      * @throws BowlineException says why not, and what to do; nothing is stored then.
      */
-    public suspend fun pair(offer: String): HostInfo = open().pair(offer)
+    public suspend fun pair(offer: String): HostInfo = call { pair(offer) }
 
     /** Forgets a host: its key, its addresses, and the intents that wait for it. True if it was known. */
-    public suspend fun forget(serverId: String): Boolean = open().forgetHost(serverId)
+    public suspend fun forget(serverId: String): Boolean = call { forgetHost(serverId) }
 
     /** The ways a host can run agents. */
-    public suspend fun providers(serverId: String): List<ProviderInfo> = open().providers(serverId)
+    public suspend fun providers(serverId: String): List<ProviderInfo> = call { providers(serverId) }
 
     /**
      * Sends an intent: checks it, keeps it, and returns its id at once. It is done exactly once, across lost connections and
      * restarts of the app (BX-1); what becomes of it is in the snapshots.
+     *
+     * @throws BowlineException when it cannot be kept; nothing is done then.
      */
-    public fun send(serverId: String, intent: Intent): String = open().send(serverId, intent)
+    public fun send(serverId: String, intent: Intent): String = call { send(serverId, intent) }
 
     /** Fetches the page before the oldest item of an agent's timeline, where it is open; it is in a next value. */
-    public fun loadOlder(serverId: String, agentId: String): Unit = open().loadOlder(serverId, agentId)
+    public fun loadOlder(serverId: String, agentId: String): Unit = call { loadOlder(serverId, agentId) }
 
     /** The user has seen that a message or a creation failed: it is shown no more. */
-    public fun dismiss(serverId: String, intentId: String): Unit = open().dismiss(serverId, intentId)
+    public fun dismiss(serverId: String, intentId: String): Unit = call { dismiss(serverId, intentId) }
 
     /** Fetches the lists of all hosts again (DS). */
-    public fun refresh(): Unit = open().refresh()
+    public fun refresh(): Unit = call { refresh() }
 
     /** The user wants that path of a host, one of its probes; or the best one, with null. */
-    public fun selectPath(serverId: String, path: Probe?): Unit = open().selectPath(serverId, path)
+    public fun selectPath(serverId: String, path: Probe?): Unit = call { selectPath(serverId, path) }
 
-    /** Ends everything and waits until it is done, a few seconds at most. Intents without an outcome are kept. */
+    /**
+     * Ends everything and waits until it is done, a few seconds at most; so does every further call. Intents without an outcome
+     * are kept.
+     */
     public suspend fun shutdown() {
-        if (end()) {
-            try {
-                runtime.shutdown()
-            } finally {
-                runtime.close()
-            }
+        if (!closed.compareAndSet(false, true)) return ended.await()
+        try {
+            stop()
+            runtime.shutdown()
+        } finally {
+            release()
         }
     }
 
     /** Ends everything, without waiting for it. Any number of times. */
     override fun close() {
-        if (end()) runtime.close()
-    }
-
-    private fun end(): Boolean {
-        val first = closed.compareAndSet(false, true)
-        if (first) {
-            observing.close()
-            scope.cancel()
+        if (!closed.compareAndSet(false, true)) return
+        try {
+            stop()
+        } finally {
+            release()
         }
-        return first
     }
 
-    /** The generated object still takes calls while others are on their way, so the flag is our own. */
-    internal fun open(): BowlineRuntime {
-        if (closed.get()) throw BowlineException.Closed("this Bowline is closed", Advice.NOTHING, null)
-        return runtime
+    private fun stop() {
+        scope.cancel()
+        observing.close()
     }
+
+    private fun release() {
+        runtime.close()
+        ended.complete(Unit)
+    }
+
+    /**
+     * Calls the library, until the end. The generated object still takes calls while others are on their way, so the flag is our
+     * own; and a call that the end overtakes would throw what no app expects.
+     *
+     * @throws BowlineException.Closed after the end.
+     */
+    internal inline fun <T> call(call: BowlineRuntime.() -> T): T {
+        if (closed.get()) throw over()
+        return try {
+            runtime.call()
+        } catch (cancelled: CancellationException) {
+            throw cancelled
+        } catch (problem: IllegalStateException) {
+            throw if (closed.get()) over() else problem
+        }
+    }
+
+    private fun over() = BowlineException.Closed("this Bowline is closed", Advice.NOTHING, null)
 
     private fun <T> Flow<T>.kept(initial: T): StateFlow<T> =
         // The end of the library's side leaves the last value; every call then says why.

@@ -1,6 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.CallbackException
 import dev.bowline.ffi.DirectoryListener
 import dev.bowline.ffi.DirectoryUpdate
 import dev.bowline.ffi.EndReason
@@ -65,19 +64,8 @@ internal fun <U, T> folded(
     // With any other buffer it is the newest value that does not fit.
 }.buffer(CONFLATED)
 
-/** The generated code lets only exceptions through to the library: an `Error` would be taken for success. */
-private inline fun guarded(call: () -> Unit) {
-    try {
-        call()
-    } catch (problem: CallbackException) {
-        throw problem
-    } catch (problem: Throwable) {
-        throw CallbackException.Failed(problem.toString())
-    }
-}
-
 /** A listener of any function, whatever it throws. */
-public fun hostsListener(receive: (HostsSnapshot) -> Unit): HostsListener = object : HostsListener {
+internal fun hostsListener(receive: (HostsSnapshot) -> Unit): HostsListener = object : HostsListener {
     override fun onHosts(snapshot: HostsSnapshot) = guarded { receive(snapshot) }
 }
 
@@ -95,7 +83,8 @@ internal fun timelineListener(receive: (TimelineUpdate) -> Unit): TimelineListen
 
 /** Revisions are the low 32 bits of the library's, so a newer one is the one that is less than half a turn ahead. */
 internal fun newer(held: HostsSnapshot, update: HostsSnapshot): HostsSnapshot =
-    if ((update.rev - held.rev).toInt() < 0) held else update
+    // What is there before anything was told is older than all.
+    if (held !== noHosts && (update.rev - held.rev).toInt() < 0) held else update
 
 internal val noHosts: HostsSnapshot = HostsSnapshot(0u, emptyList())
 

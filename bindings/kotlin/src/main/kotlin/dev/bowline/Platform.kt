@@ -1,6 +1,7 @@
 package dev.bowline
 
 import dev.bowline.ffi.PlatformEvent
+import java.lang.ref.WeakReference
 import java.net.NetworkInterface
 import java.net.SocketException
 import kotlin.concurrent.thread
@@ -16,7 +17,11 @@ public interface PlatformTarget {
      */
     public suspend fun pause()
 
-    /** The app was not frozen after all, or is awake again. */
+    /**
+     * The app was not frozen after all, or is awake again.
+     *
+     * @throws dev.bowline.ffi.BowlineException when the storage cannot be used any more; it may be called again.
+     */
     public suspend fun resume()
 }
 
@@ -26,7 +31,8 @@ public interface PlatformTarget {
  */
 public fun interface PlatformObserver {
     /**
-     * Begins to observe, and tells [target].
+     * Begins to observe, and tells [target], which is held by the [Bowline] that it belongs to: an observer that holds it weakly lets
+     * go of one that nobody closed.
      *
      * @return ends it; after that nothing is told.
      */
@@ -38,8 +44,15 @@ public fun interface PlatformObserver {
 
         /** Observes with all of these. */
         public fun of(vararg observers: PlatformObserver): PlatformObserver = PlatformObserver { target ->
-            val running = observers.map { it.observe(target) }
-            AutoCloseable { running.forEach(AutoCloseable::close) }
+            val running = ArrayList<AutoCloseable>()
+            val all = AutoCloseable { running.forEach(AutoCloseable::close) }
+            try {
+                observers.mapTo(running) { it.observe(target) }
+            } catch (problem: Throwable) {
+                all.close()
+                throw problem
+            }
+            all
         }
     }
 }
@@ -56,22 +69,27 @@ public class NetworkInterfaceObserver(
     private val addresses: () -> Set<String> = ::machineAddresses,
 ) : PlatformObserver {
     override fun observe(target: PlatformTarget): AutoCloseable {
-        val watcher = thread(isDaemon = true, name = "bowline-network") {
-            var known = addresses()
-            try {
-                while (true) {
-                    Thread.sleep(everyMs)
-                    val now = addresses()
-                    if (now != known) {
-                        known = now
-                        target.tell(PlatformEvent.NETWORK_CHANGED)
-                    }
-                }
-            } catch (_: InterruptedException) {
-                // Closed.
-            }
-        }
+        val told = WeakReference(target)
+        val watcher = thread(isDaemon = true, name = "bowline-network") { watch(told) }
         return AutoCloseable { watcher.interrupt() }
+    }
+
+    /** Until it is interrupted, or nobody is left to be told. */
+    private fun watch(told: WeakReference<PlatformTarget>) {
+        var known = addresses()
+        try {
+            while (true) {
+                Thread.sleep(everyMs)
+                val target = told.get() ?: return
+                val now = addresses()
+                if (now != known) {
+                    known = now
+                    target.tell(PlatformEvent.NETWORK_CHANGED)
+                }
+            }
+        } catch (_: InterruptedException) {
+            // Closed.
+        }
     }
 }
 

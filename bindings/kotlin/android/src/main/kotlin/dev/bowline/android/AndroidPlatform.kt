@@ -2,15 +2,16 @@ package dev.bowline.android
 
 import android.content.Context
 import android.net.ConnectivityManager
-import android.net.Network
 import android.os.Handler
 import android.os.Looper
 import androidx.lifecycle.DefaultLifecycleObserver
+import androidx.lifecycle.Lifecycle
 import androidx.lifecycle.LifecycleOwner
 import androidx.lifecycle.ProcessLifecycleOwner
 import dev.bowline.PlatformObserver
 import dev.bowline.PlatformTarget
 import dev.bowline.ffi.PlatformEvent
+import java.lang.ref.WeakReference
 
 /**
  * Tells the library when the app comes to the foreground or goes to the background, and when its network is another one.
@@ -21,42 +22,43 @@ import dev.bowline.ffi.PlatformEvent
 public class AndroidPlatform(context: Context) : PlatformObserver {
     private val application = context.applicationContext
 
+    /**
+     * Begins to observe. From any thread; the app's life is followed on the main one, the network on one of the system's.
+     *
+     * @throws SecurityException when the app removed the permission `ACCESS_NETWORK_STATE` that this library's manifest asks for.
+     */
     override fun observe(target: PlatformTarget): AutoCloseable {
-        val life = Life(target)
-        val network = DefaultNetwork(target)
+        val told = WeakReference(target)
         val connectivity = application.getSystemService(ConnectivityManager::class.java)
+        val network = DefaultNetwork(connectivity.activeNetwork) { told.get()?.tell(PlatformEvent.NETWORK_CHANGED) }
         connectivity.registerDefaultNetworkCallback(network)
-        // Observers of a lifecycle belong to the main thread.
+        val life = Life(told)
+        // Observers of a lifecycle belong to the main thread, which does these two in this order.
         val main = Handler(Looper.getMainLooper())
-        main.post { ProcessLifecycleOwner.get().lifecycle.addObserver(life) }
+        main.post { life.begin(ProcessLifecycleOwner.get().lifecycle) }
         return AutoCloseable {
             connectivity.unregisterNetworkCallback(network)
-            main.post { ProcessLifecycleOwner.get().lifecycle.removeObserver(life) }
+            main.post { life.end(ProcessLifecycleOwner.get().lifecycle) }
         }
     }
 }
 
-private class Life(private val target: PlatformTarget) : DefaultLifecycleObserver {
-    override fun onStart(owner: LifecycleOwner) = target.tell(PlatformEvent.FOREGROUND)
-
-    override fun onStop(owner: LifecycleOwner) = target.tell(PlatformEvent.BACKGROUND)
-}
-
-private class DefaultNetwork(private val target: PlatformTarget) : ConnectivityManager.NetworkCallback() {
-    /** The first one is what there is, not a change. */
-    private var known: Network? = null
-    private var lost = false
-
-    @Synchronized
-    override fun onAvailable(network: Network) {
-        val changed = known != null && (lost || known != network)
-        known = network
-        lost = false
-        if (changed) target.tell(PlatformEvent.NETWORK_CHANGED)
+/** Follows the whole app's life: all of its activities together. */
+private class Life(private val target: WeakReference<PlatformTarget>) : DefaultLifecycleObserver {
+    fun begin(lifecycle: Lifecycle) {
+        // A process that a push or a job has started is in the background, and nobody would say so. One that is in the foreground
+        // is told by what follows.
+        if (!lifecycle.currentState.isAtLeast(Lifecycle.State.STARTED)) tell(PlatformEvent.BACKGROUND)
+        lifecycle.addObserver(this)
     }
 
-    @Synchronized
-    override fun onLost(network: Network) {
-        lost = true
+    fun end(lifecycle: Lifecycle) = lifecycle.removeObserver(this)
+
+    override fun onStart(owner: LifecycleOwner) = tell(PlatformEvent.FOREGROUND)
+
+    override fun onStop(owner: LifecycleOwner) = tell(PlatformEvent.BACKGROUND)
+
+    private fun tell(event: PlatformEvent) {
+        target.get()?.tell(event)
     }
 }

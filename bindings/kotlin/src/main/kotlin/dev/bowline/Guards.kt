@@ -1,0 +1,31 @@
+package dev.bowline
+
+import dev.bowline.ffi.CallbackException
+import dev.bowline.ffi.KeyStore
+import dev.bowline.ffi.KeyStoreException
+
+/** The generated code lets only exceptions through to the library: an `Error` would be taken for success. */
+internal inline fun guarded(call: () -> Unit) {
+    try {
+        call()
+    } catch (problem: CallbackException) {
+        throw problem
+    } catch (problem: Throwable) {
+        throw CallbackException.Failed(problem.toString())
+    }
+}
+
+/** An app's key store, whatever it throws: a read that failed must not look like one that found nothing (INV-9). */
+internal fun guarded(store: KeyStore): KeyStore = object : KeyStore {
+    override fun read(name: String): ByteArray? = kept { store.read(name) }
+
+    override fun write(name: String, value: ByteArray) = kept { store.write(name, value) }
+
+    private inline fun <T> kept(call: () -> T): T = try {
+        call()
+    } catch (problem: KeyStoreException) {
+        throw problem
+    } catch (problem: Throwable) {
+        throw KeyStoreException.Failed(problem.toString())
+    }
+}
