@@ -68,7 +68,8 @@ public class Bowline(
         observing = try {
             platform.observe(target)
         } catch (problem: Throwable) {
-            // Nobody gets this object, so nobody else can let go of the storage.
+            // Nobody gets this object, so nobody else can end it.
+            closed.set(true)
             runtime.close()
             throw problem
         }
@@ -76,7 +77,13 @@ public class Bowline(
 
     /** What the platform's observers hold of this. Late ones do no harm. */
     private inner class Target : PlatformTarget {
-        override fun tell(event: PlatformEvent) = unlessClosed { call { platformEvent(event) } }
+        override fun tell(event: PlatformEvent) {
+            try {
+                call { platformEvent(event) }
+            } catch (_: BowlineException) {
+                // It is closed or broken. Every other call says so; a thread of the platform's has nobody to say it to.
+            }
+        }
 
         override suspend fun pause() = unlessClosed { call { pause() } }
 
@@ -85,7 +92,7 @@ public class Bowline(
         private inline fun unlessClosed(tell: () -> Unit) = try {
             tell()
         } catch (_: BowlineException.Closed) {
-            // There is nothing left to tell.
+            // It holds no file any more.
         }
     }
 
@@ -135,6 +142,12 @@ public class Bowline(
      * @throws BowlineException when it cannot be kept; nothing is done then.
      */
     public fun send(serverId: String, intent: Intent): String = call { send(serverId, intent) }
+
+    /**
+     * What the daemon answered to an intent that a snapshot says is done with a result too long for it: JSON; null when it is not
+     * known, or not any more.
+     */
+    public fun intentResult(serverId: String, intentId: String): String? = call { intentResult(serverId, intentId) }
 
     /** Fetches the page before the oldest item of an agent's timeline, where it is open; it is in a next value. */
     public fun loadOlder(serverId: String, agentId: String): Unit = call { loadOlder(serverId, agentId) }

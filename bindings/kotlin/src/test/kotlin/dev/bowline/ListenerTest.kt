@@ -2,6 +2,7 @@ package dev.bowline
 
 import dev.bowline.ffi.EndReason
 import dev.bowline.ffi.HostsSnapshot
+import dev.bowline.ffi.LogLevel
 import dev.bowline.ffi.Rehearsal
 import dev.bowline.ffi.Subscription
 import java.util.concurrent.ConcurrentHashMap
@@ -139,6 +140,52 @@ class ListenerTest {
             rehearsal.hosts().until { it.hosts.isNotEmpty() }
             assertEquals(0, late.get())
         }
+    }
+
+    @Test
+    fun `a runtime may be ended in a callback, and in the middle of one`() = runBlocking {
+        Folder().use { folder ->
+            val bowline = Bowline(config(folder.path), platform = PlatformObserver.none)
+            val (entered, leave) = CountDownLatch(1) to CountDownLatch(1)
+            val blocked = bowline.call {
+                subscribeHosts(hostsListener { entered.countDown(); leave.await(60, TimeUnit.SECONDS) })
+            }
+            val done = CountDownLatch(1)
+            val ending = bowline.call { subscribeHosts(hostsListener { bowline.close(); done.countDown() }) }
+            assertTrue(entered.await(60, TimeUnit.SECONDS))
+            // Nothing waits for the callback that blocks all others, not even its runtime's end.
+            val other = Folder()
+            Bowline(config(other.path), platform = PlatformObserver.none).close()
+            leave.countDown()
+            assertTrue(done.await(60, TimeUnit.SECONDS))
+            assertEquals(EndReason.RUNTIME_CLOSED, withTimeout(LONG) { ending.ended() })
+            assertEquals(EndReason.RUNTIME_CLOSED, withTimeout(LONG) { blocked.ended() })
+            blocked.close()
+            ending.close()
+            other.close()
+        }
+        assertEquals(1, Rehearsal(1u, 0u).use { rehearsal -> rehearsal.hosts().until { it.hosts.isNotEmpty() }.hosts.size })
+    }
+
+    @Test
+    fun `the log is handed over, whatever its receiver throws`() {
+        val lines = java.util.concurrent.LinkedBlockingQueue<String>()
+        val first = AtomicInteger()
+        Logs.collect(LogLevel.DEBUG) { batch ->
+            if (first.getAndIncrement() == 0) throw AssertionError("not an Exception")
+            batch.records.forEach { lines.add(it.message) }
+        }.use {
+            Folder().use { folder ->
+                val deadline = System.nanoTime() + LONG.inWholeNanoseconds
+                // Each makes its own lines.
+                while (lines.isEmpty()) {
+                    check(System.nanoTime() < deadline) { "nothing is logged" }
+                    runBlocking { Bowline(config(folder.path), platform = PlatformObserver.none).shutdown() }
+                    Rehearsal(1u, 0u).use { it.subscribeHosts(hostsListener { error("logged") }).close() }
+                }
+            }
+        }
+        assertEquals(false, Logs.toSystem(LogLevel.ERROR))
     }
 
     @Test

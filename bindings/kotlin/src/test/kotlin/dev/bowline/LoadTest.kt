@@ -8,6 +8,7 @@ import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.async
 import kotlinx.coroutines.flow.collect
 import kotlinx.coroutines.flow.takeWhile
+import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withTimeout
 import org.junit.jupiter.api.Assertions.assertEquals
@@ -72,6 +73,19 @@ class LoadTest {
             val grown = resident() - memory
             assertTrue(grown < 24L shl 20, "grown by ${grown shr 10} KiB over 10,000 subscriptions")
             assertTrue(Thread.activeCount() <= threads + 4, "threads: $threads, then ${Thread.activeCount()}")
+        }
+    }
+
+    @Test
+    fun `1,000,000 updates leave memory as it was`() = runBlocking {
+        Rehearsal(4u, 0u).use { rehearsal ->
+            val collecting = launch(Dispatchers.Default) { rehearsal.hosts().collect { } }
+            rehearsal.burst(UPDATES, 0u)
+            val memory = resident()
+            rehearsal.burst(UPDATES * 10u, 0u)
+            val grown = resident() - memory
+            collecting.cancel()
+            assertTrue(grown < 24L shl 20, "grown by ${grown shr 10} KiB over 1,000,000 updates")
         }
     }
 

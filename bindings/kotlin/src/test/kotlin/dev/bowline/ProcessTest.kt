@@ -32,6 +32,17 @@ class ProcessTest {
     }
 
     @Test
+    fun `a library that lacks what these bindings call is refused, and says so`() = Folder().use { folder ->
+        val library = System.mapLibraryName("bowline_ffi")
+        val bytes = File(native, library).readBytes()
+        assertTrue(replaceAll(bytes, "fn_method_rehearsal_grow", "fn_method_rehearsal_GROW") > 0, "it has no such function")
+        File(folder.file, library).writeBytes(bytes)
+        val (code, said) = Child.run("open", folder.path, folder.path)
+        assertEquals(0, code, said)
+        assertTrue(said.startsWith("refused: the native library bowline_ffi"), said)
+    }
+
+    @Test
     fun `a missing library is an error that says so`() = Folder().use { folder ->
         val (code, said) = Child.run("open", folder.path, folder.path)
         assertEquals(0, code, said)

@@ -2,18 +2,30 @@ package dev.bowline
 
 import dev.bowline.ffi.Advice
 import dev.bowline.ffi.BowlineException
+import dev.bowline.ffi.EndReason
 import dev.bowline.ffi.Intent
 import dev.bowline.ffi.KeyStore
 import dev.bowline.ffi.KeyStoreException
+import dev.bowline.ffi.PlatformEvent
+import dev.bowline.ffi.Subscription
 import java.io.File
+import java.util.concurrent.CompletableFuture
 import java.util.concurrent.ConcurrentHashMap
+import java.util.concurrent.CountDownLatch
+import java.util.concurrent.TimeUnit
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.async
+import kotlinx.coroutines.joinAll
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
+import kotlinx.coroutines.withTimeout
+import kotlinx.coroutines.yield
 import org.junit.jupiter.api.Assertions.assertArrayEquals
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Assumptions.assumeTrue
 import org.junit.jupiter.api.Test
 
 /** Identity and storage: what cannot be used is an error, and nothing is made in its place (INV-9). */
@@ -63,6 +75,80 @@ class StorageTest {
     }
 
     @Test
+    fun `inv-9 a key store that fails in any way has not found nothing`() = Folder().use { folder ->
+        val problems = listOf(NotImplementedError("not yet"), AssertionError("a defect"), IllegalStateException("a bug"))
+        for (problem in problems) {
+            val written = ArrayList<String>()
+            val store = object : KeyStore {
+                override fun read(name: String): ByteArray? = throw problem
+
+                override fun write(name: String, value: ByteArray) {
+                    written.add(name)
+                }
+            }
+            val error = assertThrows(BowlineException.Storage::class.java) { open(folder.path, store) }
+            assertTrue(error.detail.contains(problem.message!!), error.detail)
+            assertEquals(emptyList<String>(), written)
+        }
+        val full = object : KeyStore {
+            override fun read(name: String): ByteArray? = null
+
+            override fun write(name: String, value: ByteArray): Unit = throw OutOfMemoryError("no room")
+        }
+        assertThrows(BowlineException.Storage::class.java) { open(folder.path, full) }
+        Unit
+    }
+
+    @Test
+    fun `a folder in which nothing can be written is an error that names it`() {
+        // Where not even root writes.
+        val folder = File("/proc/self")
+        assumeTrue(folder.isDirectory)
+        val error = assertThrows(BowlineException.Storage::class.java) { open(folder.path) }
+        assertTrue(error.detail.contains(folder.path), error.detail)
+        assertEquals(Advice.CHECK_STORAGE, error.advice)
+    }
+
+    @Test
+    fun `hosts that do not read are an error, and stay as they are`() = Folder().use { folder ->
+        open(folder.path).close()
+        val hosts = File(folder.file, "hosts.json").apply { writeText("{\"version\":1,\"hosts\":[{}]}") }
+        val error = assertThrows(BowlineException.CorruptStorage::class.java) { open(folder.path) }
+        assertTrue(error.detail.contains("hosts.json"), error.detail)
+        assertTrue(hosts.readText().contains("[{}]"))
+    }
+
+    @Test
+    fun `an observer that cannot begin leaves nothing behind, not even for itself`() = Folder().use { folder ->
+        lateinit var target: PlatformTarget
+        val observer = PlatformObserver { told -> target = told; throw SecurityException("no permission") }
+        assertThrows(SecurityException::class.java) { Bowline(config(folder.path), platform = observer) }
+        target.tell(PlatformEvent.NETWORK_CHANGED)
+        runBlocking { target.pause() }
+    }
+
+    @Test
+    fun `one that nobody closed ends once it is collected`() = Folder().use { folder ->
+        // With the JVM's own observer, whose thread lives on.
+        forgotten(folder).use { subscription ->
+            runBlocking {
+                val reason = withTimeout(LONG) {
+                    val ended = async { subscription.ended() }
+                    while (!ended.isCompleted) {
+                        System.gc()
+                        yield()
+                    }
+                    ended.await()
+                }
+                assertEquals(EndReason.RUNTIME_CLOSED, reason)
+            }
+        }
+    }
+
+    private fun forgotten(folder: Folder): Subscription =
+        Bowline(config(folder.path)).call { subscribeHosts(hostsListener { }) }
+
+    @Test
     fun `inv-9 malformed names are errors`() = Folder().use { folder ->
         open(folder.path).use { bowline ->
             val prompt = Intent.SendPrompt("agt_nonsense", "hello")
@@ -87,6 +173,40 @@ class StorageTest {
                     looking.cancel()
                 }
             }
+        }
+    }
+
+    @Test
+    fun `the end is waited for by everyone who asks for it, and late platforms do no harm`() = Folder().use { folder ->
+        lateinit var target: PlatformTarget
+        val bowline = Bowline(config(folder.path), platform = { told -> target = told; AutoCloseable { } })
+        runBlocking {
+            List(4) { launch(Dispatchers.Default) { bowline.shutdown() } }.joinAll()
+            // Nothing is left of it: the folder is free.
+            open(folder.path).close()
+            target.tell(PlatformEvent.NETWORK_CHANGED)
+            target.pause()
+            target.resume()
+        }
+    }
+
+    @Test
+    fun `calls that the end overtakes say that it came`() = Folder().use { folder ->
+        repeat(20) {
+            val bowline = open(folder.path)
+            val begun = CountDownLatch(1)
+            val outcome = CompletableFuture.supplyAsync {
+                runCatching {
+                    while (true) {
+                        bowline.refresh()
+                        begun.countDown()
+                    }
+                }
+            }
+            begun.await()
+            bowline.close()
+            val problem = outcome.get(60, TimeUnit.SECONDS).exceptionOrNull()
+            assertTrue(problem is BowlineException.Closed, "$problem")
         }
     }
 

@@ -1,0 +1,175 @@
+package dev.bowline
+
+import dev.bowline.ffi.Advice
+import dev.bowline.ffi.BowlineException
+import dev.bowline.ffi.Connectivity
+import dev.bowline.ffi.HostState
+import dev.bowline.ffi.Intent
+import dev.bowline.ffi.IntentFailure
+import dev.bowline.ffi.ItemKind
+import dev.bowline.ffi.Path
+import dev.bowline.ffi.ScreenTarget
+import java.util.concurrent.CopyOnWriteArrayList
+import java.util.concurrent.atomic.AtomicReference
+import kotlinx.coroutines.CoroutineScope
+import kotlinx.coroutines.CoroutineStart
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.coroutineScope
+import kotlinx.coroutines.flow.filterNotNull
+import kotlinx.coroutines.launch
+import kotlinx.coroutines.runBlocking
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertThrows
+import org.junit.jupiter.api.Assertions.assertTrue
+import org.junit.jupiter.api.Test
+
+/** What a screen shows over a user's day, against the real daemon and relay. */
+class ScreenScenarioTest {
+    private fun open(folder: Folder, platform: PlatformObserver = PlatformObserver.none) =
+        Bowline(config(folder.path), platform = platform)
+
+    private fun ended(screen: AgentScreen): Boolean =
+        screen.timeline.items.lastOrNull()?.kind == ItemKind.TURN_END && screen.timeline.pending.isEmpty()
+
+    /** An agent with one turn behind it. */
+    private suspend fun agent(bowline: Bowline, server: String, folder: Folder): String {
+        val intent = bowline.send(server, Intent.CreateAgent("cat", folder.path, null, "hello"))
+        return bowline.screen(server, ScreenTarget.Creation(intent)).use { screen ->
+            screen.state.filterNotNull().until { it.agentId != null && ended(it) }.agentId!!
+        }
+    }
+
+    /** Everything that a screen shows, while the block runs. */
+    private suspend fun day(screen: AgentScreenStore, block: suspend CoroutineScope.(List<AgentScreen>) -> Unit) = coroutineScope {
+        val shown = CopyOnWriteArrayList<AgentScreen>()
+        val recording = launch(Dispatchers.Default, CoroutineStart.UNDISPATCHED) {
+            screen.state.filterNotNull().collect(shown::add)
+        }
+        block(shown)
+        recording.cancel()
+    }
+
+    private suspend fun Bowline.offline() = hosts.until { it.hosts.isNotEmpty() && it.hosts.single().state != HostState.ONLINE }
+
+    private suspend fun AgentScreenStore.shows(fits: (AgentScreen) -> Boolean) = state.filterNotNull().until(fits)
+
+    /** Opens the screen once more, until it shows what it is to: UX-2. */
+    private suspend fun reopen(bowline: Bowline, server: String, agent: String, fits: (AgentScreen) -> Boolean) {
+        bowline.screen(server, agent).use { screen ->
+            day(screen) { shown ->
+                screen.shows { ended(it) && fits(it) }
+                assertTrue(shown.all { !it.overlay && ended(it) }, "an overlay, or no content, in $shown")
+            }
+        }
+    }
+
+    @Test
+    fun `ux-1, ux-2 covered at the first open only, and not after a cut, a path switch or a restart of the daemon`() = runBlocking {
+        World().use { world ->
+            Folder().use { folder ->
+                val first = open(folder)
+                val server = first.pair(world.offer(0, 2)).serverId
+                val agent = agent(first, server, folder)
+                first.shutdown()
+
+                // The app is started again, with no way to its host: the history was never loaded in this run.
+                world.cut(0)
+                world.cut(2)
+                val bowline = open(folder)
+                val screen = bowline.screen(server, agent)
+                day(screen) { shown ->
+                    screen.shows { it.overlay }
+                    world.heal(0)
+                    screen.shows { it.timeline.loaded && !it.overlay && ended(it) }
+                    val covered = shown.takeWhile { !it.timeline.loaded }
+                    assertTrue(covered.all { it.toast == null && !it.placeholder }, "something over or under an overlay")
+                    val loaded = shown.indexOfFirst { it.timeline.loaded && ended(it) }
+
+                    reopen(bowline, server, agent) { true }
+                    world.heal(2)
+                    world.cut(0)
+                    bowline.online(Path.RELAY)
+                    reopen(bowline, server, agent) { it.connectivity == Connectivity.ONLINE && it.toast == null }
+                    world.order("""{"do":"kill_daemon"}""")
+                    reopen(bowline, server, agent) { it.connectivity != Connectivity.ONLINE }
+                    world.heal(0)
+                    world.order("""{"do":"start_daemon"}""")
+                    reopen(bowline, server, agent) { it.connectivity == Connectivity.ONLINE && it.toast == null }
+
+                    screen.shows { it.connectivity == Connectivity.ONLINE && it.toast == null && ended(it) }
+                    val after = shown.drop(loaded)
+                    assertTrue(after.all { !it.overlay && ended(it) }, "content that was there was covered or gone")
+                    assertTrue(after.any { it.toast != null || it.errorIndicator != null }, "it never said that it was behind")
+                    assertEquals(1, world.sessions())
+                }
+                bowline.shutdown()
+            }
+        }
+    }
+
+    @Test
+    fun `ux-3 a message is shown at once, reconciled by its intent, and rolled back where it is refused`() = runBlocking {
+        World().use { world ->
+            Folder().use { folder ->
+                val bowline = open(folder)
+                val server = bowline.pair(world.offer(0)).serverId
+                val agent = agent(bowline, server, folder)
+                val screen = bowline.screen(server, agent)
+                day(screen) { shown ->
+                    screen.shows { it.timeline.loaded && ended(it) }
+
+                    // Held back, so that what is optimistic is seen.
+                    world.cut(0)
+                    bowline.offline()
+                    val taken = screen.send("taken")
+                    screen.shows { state -> state.timeline.pending.map { it.intentId } == listOf(taken) }
+                    world.heal(0)
+                    screen.shows { state -> ended(state) && state.timeline.items.any { it.intentId == taken } }
+                    fun pending(state: AgentScreen) = state.timeline.pending.count { it.intentId == taken }
+                    fun items(state: AgentScreen) = state.timeline.items.count { it.intentId == taken && it.kind == ItemKind.USER }
+                    assertTrue(shown.all { pending(it) + items(it) <= 1 }, "a message is shown twice")
+                    val since = shown.dropWhile { pending(it) == 0 }
+                    assertTrue(since.isNotEmpty() && since.all { pending(it) + items(it) == 1 }, "a message was gone for a moment")
+
+                    // The daemon takes no prompts for an agent that is archived.
+                    world.cut(0)
+                    bowline.offline()
+                    bowline.send(server, Intent.Archive(agent))
+                    val refused = screen.send("refused")
+                    screen.shows { state -> state.timeline.pending.any { it.intentId == refused } }
+                    world.heal(0)
+                    val rolled = screen.shows { state -> state.timeline.failed.map { it.intentId } == listOf(refused) }
+                    assertTrue(rolled.timeline.pending.isEmpty() && rolled.timeline.items.none { it.intentId == refused })
+                    val failure = rolled.timeline.failed.single().failure
+                    assertTrue(failure is IntentFailure.Refused && "archived" in failure.detail, "$failure")
+                    screen.dismiss(refused)
+                    screen.shows { it.timeline.failed.isEmpty() }
+                }
+                bowline.shutdown()
+            }
+        }
+    }
+
+    @Test
+    fun `a paused app refuses intents with a typed error, and goes on as the same session`() = runBlocking {
+        World().use { world ->
+            Folder().use { folder ->
+                val target = AtomicReference<PlatformTarget>()
+                val bowline = open(folder) { told -> target.set(told); AutoCloseable { } }
+                val server = bowline.pair(world.offer(0)).serverId
+                val agent = agent(bowline, server, folder)
+                bowline.screen(server, agent).use { screen ->
+                    target.get().pause()
+                    val refused = assertThrows(BowlineException.Paused::class.java) { screen.send("asleep") }
+                    assertEquals(Advice.WAIT, refused.advice)
+                    target.get().resume()
+                    val sent = screen.send("awake")
+                    val done = screen.shows { state -> ended(state) && state.timeline.items.any { it.intentId == sent } }
+                    assertTrue(done.timeline.items.none { it.text == "asleep" })
+                    assertEquals(1, world.sessions())
+                }
+                bowline.shutdown()
+            }
+        }
+    }
+}
