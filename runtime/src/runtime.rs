@@ -229,6 +229,7 @@ impl Runtime {
             method,
             params: params.into(),
             at: unix_millis(),
+            outcome: None,
         })?;
         Ok(Submitted { id, outcome })
     }

@@ -29,6 +29,8 @@ pub(crate) const INTENT_WINDOW: usize = 64;
 /// A cancel that could not be sent for so long is over ([`crate::Outcome::Expired`]): the turn that it meant is not the one
 /// that it would end.
 pub(crate) const CANCEL_MEMORY: Duration = Duration::from_secs(60);
+/// Messages and creations that were not done and are kept on disk until the user has seen that; the oldest is forgotten.
+pub(crate) const KEPT_FAILURES: usize = bowline_machines::optimistic::MAX_FAILED;
 /// Outcomes shown in a host's snapshot; older ones leave it.
 pub(crate) const RECENT_OUTCOMES: usize = 64;
 /// Pause before an intent the daemon could not take (`overloaded`) is offered again.

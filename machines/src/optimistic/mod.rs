@@ -347,6 +347,13 @@ impl Optimistic {
         self.failed.iter().cloned().collect()
     }
 
+    /// Whether a message or an agent with that intent is shown and on its way.
+    pub fn is_pending(&self, intent_id: IntentId) -> bool {
+        let mut creations = self.creations.iter();
+        self.recipients.contains_key(&intent_id)
+            || creations.any(|creation| creation.agent.intent_id == intent_id)
+    }
+
     /// How a creation from here stands, if it is known.
     pub fn creation(&self, intent_id: IntentId) -> Option<Standing> {
         let confirmed = self.confirmed.iter().find(|(id, _)| *id == intent_id);

@@ -1,6 +1,6 @@
 //! What a host is told by the app.
 
-use bowline_machines::{Moment, Path, host::ConnectionId, optimistic};
+use bowline_machines::{Moment, Path, host::ConnectionId};
 
 use super::{HostCommand, driver::Driver, queries::Query};
 use crate::transport::Address;
@@ -26,10 +26,7 @@ impl Driver {
             HostCommand::LoadOlder(agent_id) => {
                 self.timelines.load_older(now, &agent_id, &self.optimistic);
             }
-            HostCommand::Dismiss(intent_id) => {
-                self.optimistic
-                    .handle(optimistic::Input::Dismiss { intent_id });
-            }
+            HostCommand::Dismiss(intent_id) => self.dismiss(intent_id),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The driver of one host: takes one input at a time, feeds the machines, does what they say, publishes.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     future::poll_fn,
     sync::Arc,
     task::Poll,
@@ -87,6 +87,8 @@ pub(super) struct Driver {
     pub(super) queue: Queue,
     pub(super) outbox: Arc<Outbox>,
     pub(super) outcomes: HashMap<IntentId, oneshot::Sender<Outcome>>,
+    /// Intents that were not done and are kept until that was seen; oldest first.
+    pub(super) failures: VecDeque<IntentId>,
     pub(super) recent: Arc<[(IntentId, Outcome)]>,
     pub(super) queries: Queries,
     pub(super) last_failure: Option<Failure>,
@@ -122,9 +124,16 @@ impl Driver {
         let (inbox_sender, inbox) = mpsc::channel(HOST_QUEUE);
         let mut queue = Queue::default();
         let mut optimistic = Optimistic::new();
+        let mut failures = VecDeque::new();
         for record in kept {
             super::optimistic::queued(&mut optimistic, &record);
-            queue.push(record);
+            match &record.outcome {
+                None => queue.push(record),
+                Some(outcome) => {
+                    super::optimistic::concluded(&mut optimistic, record.id, outcome);
+                    failures.push_back(record.id);
+                }
+            }
         }
         let config = host::HostConfig {
             jitter_seed: context.seed,
@@ -151,6 +160,7 @@ impl Driver {
             queue,
             outbox,
             outcomes: HashMap::new(),
+            failures,
             recent: Arc::default(),
             queries: Queries::default(),
             last_failure: None,

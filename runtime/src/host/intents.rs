@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bowline_machines::Moment;
+use bowline_machines::{Moment, optimistic::Input};
 use bowline_protocol::IntentId;
 use tokio::time::timeout;
 
@@ -12,7 +12,7 @@ use crate::{
     error::CallError,
     intent::Outcome,
     outbox::Submission,
-    settings::{RECENT_OUTCOMES, REQUEST_TIMEOUT},
+    settings::{KEPT_FAILURES, RECENT_OUTCOMES, REQUEST_TIMEOUT},
 };
 
 impl Driver {
@@ -24,6 +24,12 @@ impl Driver {
         }
         for Submission { record, outcome } in submitted {
             optimistic::queued(&mut self.optimistic, &record);
+            // Another process left it behind.
+            if let Some(outcome) = &record.outcome {
+                optimistic::concluded(&mut self.optimistic, record.id, outcome);
+                self.keep_failure(record.id);
+                continue;
+            }
             if let Some(outcome) = outcome {
                 self.outcomes.insert(record.id, outcome);
             }
@@ -74,12 +80,18 @@ impl Driver {
         }
     }
 
-    /// An intent has its outcome: it is forgotten on disk, told to its sender, and shown.
+    /// An intent has its outcome: it is told to its sender, and shown. On disk it is forgotten, unless a screen has to say that it
+    /// was not done: then when that was seen.
     fn conclude(&mut self, id: IntentId, outcome: Outcome) {
-        if self.outbox.done(id) {
-            let outbox = Arc::clone(&self.outbox);
-            // What comes meanwhile is taken all the same, and nobody waits for the disk.
-            tokio::task::spawn_blocking(move || outbox.rewrite());
+        let is_shown = self.optimistic.is_pending(id);
+        let has_failed = matches!(outcome, Outcome::Refused { .. } | Outcome::Expired);
+        if is_shown && has_failed {
+            let should_rewrite = self.outbox.failed(id, outcome.clone());
+            self.rewrite_outbox(should_rewrite);
+            self.keep_failure(id);
+        } else {
+            let should_rewrite = self.outbox.done(id);
+            self.rewrite_outbox(should_rewrite);
         }
         optimistic::concluded(&mut self.optimistic, id, &outcome);
         let skip = (self.recent.len() + 1).saturating_sub(RECENT_OUTCOMES);
@@ -88,6 +100,33 @@ impl Driver {
         if let Some(sender) = self.outcomes.remove(&id) {
             // The sender of the intent may have stopped waiting.
             let _ = sender.send(outcome);
+        }
+    }
+
+    /// The user has seen that it failed.
+    pub(super) fn dismiss(&mut self, id: IntentId) {
+        self.optimistic.handle(Input::Dismiss { intent_id: id });
+        self.failures.retain(|failure| *failure != id);
+        let should_rewrite = self.outbox.done(id);
+        self.rewrite_outbox(should_rewrite);
+    }
+
+    /// At the bound the oldest is forgotten.
+    fn keep_failure(&mut self, id: IntentId) {
+        self.failures.push_back(id);
+        if self.failures.len() > KEPT_FAILURES
+            && let Some(oldest) = self.failures.pop_front()
+        {
+            let should_rewrite = self.outbox.done(oldest);
+            self.rewrite_outbox(should_rewrite);
+        }
+    }
+
+    fn rewrite_outbox(&self, should: bool) {
+        if should {
+            let outbox = Arc::clone(&self.outbox);
+            // What comes meanwhile is taken all the same, and nobody waits for the disk.
+            tokio::task::spawn_blocking(move || outbox.rewrite());
         }
     }
 

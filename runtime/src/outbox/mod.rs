@@ -41,6 +41,9 @@ pub(crate) struct Record {
     pub(crate) params: Arc<RawValue>,
     /// When it was made, milliseconds since the Unix epoch.
     pub(crate) at: i64,
+    /// Why it was not done: it is offered no more, and kept until its user has seen that (UX-3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) outcome: Option<Outcome>,
 }
 
 /// One line of the journal.
@@ -189,9 +192,29 @@ impl Outbox {
         };
         inner.open_bytes -= kept.bytes;
         inner.conclude(id);
-        let is_worth_it = !inner.is_rewriting && inner.is_worth_rewriting();
-        inner.is_rewriting |= is_worth_it;
-        is_worth_it
+        inner.should_rewrite()
+    }
+
+    /// Keeps an intent that was not done, with its outcome, until [`Outbox::done`]: its user may not be there to see it. True as
+    /// with that. A journal that cannot be written means that it is offered again after a restart, with the same outcome.
+    pub(crate) fn failed(&self, id: IntentId, outcome: Outcome) -> bool {
+        let mut inner = self.lock();
+        let Some(Kept { mut record, bytes }) = inner.open.remove(&id) else {
+            return false;
+        };
+        record.outcome = Some(outcome);
+        inner.open_bytes -= bytes;
+        let bytes = match line(&Line::Kept(record.clone())) {
+            Ok(line) => {
+                if let Err(error) = inner.append(&line) {
+                    tracing::debug!(%error, "a failure is not in the outbox journal yet");
+                }
+                line.len() + 1
+            }
+            Err(_) => bytes,
+        };
+        inner.keep(record, bytes);
+        inner.should_rewrite()
     }
 
     /// Whether no other process has this host's outbox open, and with it the session.
@@ -248,6 +271,13 @@ impl Inner {
         }
     }
 
+    /// Whether whoever asks should rewrite the journal now.
+    const fn should_rewrite(&mut self) -> bool {
+        let is_worth_it = !self.is_rewriting && self.is_worth_rewriting();
+        self.is_rewriting |= is_worth_it;
+        is_worth_it
+    }
+
     const fn is_worth_rewriting(&self) -> bool {
         self.journal_bytes > 2 * self.open_bytes + JOURNAL_SLACK
             && self.journal_bytes > self.rewrite_from
@@ -280,6 +310,7 @@ mod tests {
                 .unwrap()
                 .into(),
             at: i64::from(n),
+            outcome: None,
         }
     }
 

@@ -232,6 +232,7 @@ mod tests {
                 method: "m".into(),
                 params: RawValue::from_string("{}".into()).unwrap().into(),
                 at: i64::from(n),
+                outcome: None,
             });
         }
         queue
@@ -297,6 +298,7 @@ mod tests {
                 .unwrap()
                 .into(),
             at: 1_000,
+            outcome: None,
         }
     }
 

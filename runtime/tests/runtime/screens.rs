@@ -280,6 +280,44 @@ async fn ux_3_a_message_shows_at_once_and_becomes_its_item_without_a_jump() {
     );
 }
 
+/// A phone sends what was queued in a short run in the background, and ends the app again before anybody looks.
+#[tokio::test(start_paused = true)]
+async fn ux_3_a_message_that_failed_unseen_is_still_shown_after_a_restart_until_dismissed() {
+    let mut rig = Rig::online(&["a:1"]).await;
+    let error = RpcError::new(RpcReason::Unsupported, "archived");
+    rig.daemon
+        .state()
+        .errors
+        .insert(name::AGENTS_SEND, error.clone());
+    let sent = send(&rig, "in vain");
+    rig.until("refused", |host| !host.intents.recent.is_empty())
+        .await;
+    rig.daemon.state().errors.clear();
+    rig.restart().await;
+    let mut screen = open(&rig);
+    let shown = until(&mut screen, "the failure", |shown| {
+        !shown.timeline.failed.is_empty()
+    })
+    .await;
+    let failed = &shown.timeline.failed[0];
+    assert_eq!(
+        (failed.intent_id, failed.text.as_str()),
+        (sent.id, "in vain")
+    );
+    assert_eq!(failed.error, IntentFailure::Refused(error));
+    rig.until("online", is_ready).await;
+    assert_eq!(rig.daemon.state().arrivals.len(), 1, "it is not sent again");
+    rig.runtime.dismiss(&server_id(), sent.id).unwrap();
+    until(&mut screen, "dismissed", |shown| {
+        shown.timeline.failed.is_empty()
+    })
+    .await;
+    rig.restart().await;
+    let mut screen = open(&rig);
+    let shown = until(&mut screen, "loaded", is_calm).await;
+    assert!(shown.timeline.failed.is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn ux_3_a_message_that_is_refused_is_rolled_back_with_the_error_until_dismissed() {
     let rig = Rig::online(&["a:1"]).await;
