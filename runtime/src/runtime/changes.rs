@@ -120,7 +120,7 @@ impl Runtime {
     /// Begins with the call, as [`Runtime::pause`] does.
     ///
     /// # Errors
-    /// [`StorageError`] of the first host whose outbox could not be opened. It takes no intents
+    /// [`StorageError`] of the registry, or of the first host whose outbox could not be opened. Such a host takes no intents
     /// ([`StorageError::Unavailable`]) until that works, which is tried every few seconds. [`StorageError::Paused`] when a
     /// later pause came before this was through, [`StorageError::Closed`] after a close.
     pub fn resume(&self) -> impl Future<Output = Result<(), StorageError>> + Send + use<> {
