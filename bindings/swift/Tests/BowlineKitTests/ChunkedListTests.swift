@@ -37,6 +37,27 @@ struct ChunkedListTests {
         #expect(list.last == array.last)
     }
 
+    @Test("lists are equal when their elements are, however they came about")
+    func equality() {
+        let list = ChunkedList(0..<1_000)
+        #expect(list == ChunkedList(0..<1_000))
+        var shorter = list
+        shorter.remove(at: 0, count: 130)
+        #expect(shorter != list)
+        #expect(shorter == ChunkedList(130..<1_000))
+        // The same place in a chunk, and other elements before it.
+        var other = ChunkedList(Array(repeating: -1, count: 130) + Array(130..<1_000))
+        other.remove(at: 0, count: 130)
+        #expect(shorter == other)
+        for place in [0, 500, 869] {
+            var changed = shorter
+            changed[place] = -2
+            #expect(changed != shorter)
+            #expect(changed != other)
+        }
+        #expect(ChunkedList<Int>() == ChunkedList<Int>())
+    }
+
     @Test("a copy stays what it was")
     func copies() {
         var list = ChunkedList(0..<300)
