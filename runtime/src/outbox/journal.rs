@@ -2,7 +2,7 @@
 //! allowed, one at a time.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{MutexGuard, PoisonError},
 };
 
@@ -168,10 +168,13 @@ impl Outbox {
             0 => None,
             _ => Some(set_aside(journal.as_ref(), damaged)?),
         };
-        let (records, concluded, new) = {
+        let (records, concluded, failed, new) = {
             let inner = self.lock();
             let is_known = |id: &IntentId| inner.open.contains_key(id);
-            let is_whole = inner.open.keys().all(|id| adopted.contains_key(id));
+            let is_whole = inner.open.iter().all(|(id, kept)| {
+                let stored = adopted.get(id);
+                stored.is_some_and(|stored| stored.record.outcome == kept.record.outcome)
+            });
             let is_as_stored = is_whole
                 && damage.is_none()
                 && !adopted.keys().any(|id| inner.concluded.contains(id));
@@ -182,7 +185,7 @@ impl Outbox {
                 records.extend(new.iter().map(|kept| kept.record.clone()));
                 records
             });
-            (records, inner.concluded.clone(), new)
+            (records, inner.concluded.clone(), inner.failed(), new)
         };
         let mut bytes = size(&stored);
         if let Some(records) = records {
@@ -196,9 +199,13 @@ impl Outbox {
         if damage.is_some() {
             inner.damage = damage;
         }
+        // What became of intents while the lines were being written.
         let all = std::mem::take(&mut inner.concluded);
         for id in all.difference(&concluded) {
             inner.conclude(*id);
+        }
+        for id in inner.failed().difference(&failed) {
+            inner.write(*id);
         }
         inner.take_over(new);
         Ok(())
@@ -206,6 +213,22 @@ impl Outbox {
 }
 
 impl Inner {
+    /// Which of them were not done and are kept until that was seen.
+    fn failed(&self) -> HashSet<IntentId> {
+        let open = self.open.values().map(|kept| &kept.record);
+        let failed = open.filter(|record| record.outcome.is_some());
+        failed.map(|record| record.id).collect()
+    }
+
+    /// Writes an open intent down as it is now.
+    fn write(&mut self, id: IntentId) {
+        let record = self.open.get(&id).map(|kept| kept.record.clone());
+        let written = record.and_then(|record| line(&Line::Kept(record)).ok());
+        if let Some(Err(error)) = written.map(|line| self.append(&line)) {
+            tracing::warn!(%error, "a failure cannot be written to the outbox journal");
+        }
+    }
+
     /// What is open.
     fn records(&self) -> Vec<Record> {
         self.open.values().map(|kept| kept.record.clone()).collect()

@@ -429,6 +429,21 @@ mod tests {
     }
 
     #[test]
+    fn ux_3_what_failed_in_a_pause_is_there_after_a_restart_as_failed() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = storage(&folder);
+        let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+        outbox.submit(record(1)).unwrap();
+        outbox.pause();
+        outbox.failed(record(1).id, Outcome::Expired);
+        outbox.resume().unwrap();
+        drop(outbox);
+        let (_outbox, kept) = Outbox::open(storage, "outbox").unwrap();
+        let outcomes: Vec<_> = kept.into_iter().map(|record| record.outcome).collect();
+        assert_eq!(outcomes, [Some(Outcome::Expired)]);
+    }
+
+    #[test]
     fn bx_1_what_can_be_read_of_a_damaged_journal_goes_on_and_the_rest_is_set_aside() {
         let folder = tempfile::tempdir().unwrap();
         let storage = storage(&folder);
