@@ -107,6 +107,17 @@ struct StorageTests {
         #expect(detail.contains("locked"))
     }
 
+    @Test("INV-9: a key store that throws whatever it likes is an error as well")
+    func failingKeyStore() throws {
+        let folder = try Folder()
+        let found = try error { _ = try open(folder.path, FailingStore()) }
+        guard case .Storage(let detail, _, _) = found else {
+            Issue.record("\(found)")
+            return
+        }
+        #expect(detail.contains("out of order"))
+    }
+
     @Test("INV-9: malformed names are errors")
     func malformed() async throws {
         let folder = try Folder()
@@ -163,6 +174,13 @@ final class MemoryStore: KeyStore {
 /// A key store whose user has not unlocked it.
 final class LockedStore: KeyStore {
     func read(name: String) throws -> Data? { throw KeyStoreError.Failed(detail: "locked") }
+
+    func write(name: String, value: Data) throws { Issue.record("it was written to") }
+}
+
+/// A key store that fails in its own way.
+final class FailingStore: KeyStore {
+    func read(name: String) throws -> Data? { throw Late(description: "out of order") }
 
     func write(name: String, value: Data) throws { Issue.record("it was written to") }
 }
