@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    bindings, demo, fuzz, kotlin, memory, node_memory,
+    bindings, demo, fuzz, kotlin, memory, node_memory, npm_package,
     process::{Done, Outcome, cargo, run as run_command},
     swift, tidy, typescript, windows,
 };
@@ -111,6 +111,10 @@ const FULL: &[Step] = &[
     Step {
         name: "asan",
         action: memory::asan,
+    },
+    Step {
+        name: "npm",
+        action: npm_package::test,
     },
     Step {
         name: "asan node",

@@ -22,26 +22,31 @@ pub(crate) fn test() -> Outcome<Done> {
     if let Err(missing) = look() {
         return process::missing(missing);
     }
+    bindings::programs()?;
     prepare()?;
     let mut tests = npm_command(["test"]);
-    // The daemon and its world, as the step before built them.
     tests.env("CARGO_TARGET_DIR", target_dir());
     run_command(&mut tests)?;
     Ok(Done::Whole)
 }
 
+/// Runs the tests of the guide against the packages that a project has installed.
+///
+/// # Errors
+/// When they fail.
+pub(crate) fn guide(consumer: &std::path::Path) -> Outcome {
+    let mut tests = npm_command(["test", "--", "tests/guide.test.ts"]);
+    tests
+        .env("CARGO_TARGET_DIR", target_dir())
+        .env("BOWLINE_TEST_INSTALLED", consumer);
+    run_command(&mut tests)
+}
+
 /// Everything that the tests and the packages are made of.
 pub(crate) fn prepare() -> Outcome {
-    let generate = |language| {
-        bindings::run(&bindings::Options {
-            language: Some(language),
-            check: false,
-            release: false,
-        })
-    };
-    generate(bindings::Language::Node)?;
-    // Nothing runs these here; that they are generated at all is worth to know.
-    generate(bindings::Language::Rn)?;
+    bindings::for_tests(bindings::Language::Node)?;
+    // Nothing runs these here, but they are type-checked.
+    bindings::for_tests(bindings::Language::Rn)?;
     run_command(&mut npm_command(["ci", "--no-audit", "--no-fund"]))?;
     run_command(&mut npm_command(["run", "types"]))?;
     run_command(&mut npm_command(["run", "build"]))

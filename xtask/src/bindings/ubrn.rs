@@ -51,11 +51,13 @@ pub(super) fn react_native(library: &Path, config: &Path, ts: &Path, cpp: &Path)
 }
 
 /// Moves the enums into a module of their own, which loads nothing native: code that shows values needs their names also where the
-/// library is not, behind a bridge.
+/// library is not, behind a bridge. And gives every import the name of a file: without, the types of a package of modules lead
+/// nowhere.
 fn part_enums(folder: &Path) -> Outcome {
     let path = folder.join("bowline.ts");
     let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let (rest, enums) = parted(&text);
+    let (rest, enums) =
+        parted(&text.replace("from \"./bowline-ffi\"", "from \"./bowline-ffi.ts\""));
     write(&folder.join("enums.ts"), &enums)?;
     write(&path, &rest)
 }
@@ -87,7 +89,7 @@ fn parted(text: &str) -> (String, String) {
     rest.push_str(&comment);
     let names = names.join(", ");
     rest.push_str(&format!(
-        "import {{ {names} }} from \"./enums\";\nexport {{ {names} }};\n"
+        "import {{ {names} }} from \"./enums.ts\";\nexport {{ {names} }};\n"
     ));
     (rest, enums)
 }
@@ -214,7 +216,7 @@ mod tests {
         );
         assert_eq!(
             rest,
-            "/** B. */\nconst b = A.One;\nimport { A } from \"./enums\";\nexport { A };\n"
+            "/** B. */\nconst b = A.One;\nimport { A } from \"./enums.ts\";\nexport { A };\n"
         );
     }
 }
