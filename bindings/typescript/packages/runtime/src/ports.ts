@@ -9,7 +9,7 @@ import type { Source } from "./store.ts";
 /** Half of a `MessageChannel`, Electron's `MessagePortMain` included. */
 export interface Port {
   postMessage(message: unknown): void;
-  addEventListener?(event: "message" | "close", listener: (event: { data?: unknown }) => void): void;
+  addEventListener?(event: "message" | "close", listener: (event: object) => void): void;
   on?(event: "message" | "close", listener: (message: unknown) => void): unknown;
   start?(): void;
   close(): void;
@@ -47,15 +47,15 @@ function receive<T>(port: Port, onMessage: (message: T) => void, onClose: () => 
   const take = (message: unknown) => {
     if (typeof message === "object" && message !== null) onMessage(message as T);
   };
+  // Of a web's port, and of Electron's, it is the data of an event; of Node's it is the message itself.
+  const unwrapped = (event: unknown) => {
+    take(typeof event === "object" && event !== null && "data" in event ? event.data : event);
+  };
   if (port.addEventListener) {
-    port.addEventListener("message", ({ data }) => take(data));
+    port.addEventListener("message", unwrapped);
     port.addEventListener("close", onClose);
   } else {
-    port.on?.("message", (message) => {
-      // Electron hands over an event.
-      const isEvent = typeof message === "object" && message !== null && "data" in message;
-      take(isEvent ? message.data : message);
-    });
+    port.on?.("message", unwrapped);
     port.on?.("close", onClose);
   }
   port.start?.();

@@ -13,8 +13,9 @@ export { observeReactNative } from "./observers.ts";
 export { Bowline, type KeyStore, type LogLevelName, type OpenOptions } from "./open.ts";
 export * from "./shared.ts";
 
-// One generator makes both from one library; only how they call it differs.
-const generated = generatedNative as unknown as Native;
+// One generator makes both from one library; only how they call it differs. The compiler takes them for strangers all the same, since their
+// classes have private parts.
+const generated = (generatedNative satisfies Record<keyof Native, unknown>) as unknown as Native;
 
 let loaded = false;
 
