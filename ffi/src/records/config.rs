@@ -5,6 +5,11 @@ use bowline_runtime::RuntimeSettings;
 use super::host::Path;
 
 /// What a runtime is created with.
+///
+/// The app's key store and its log listener are not in it. A record is a value that is copied and compared, and dropped on
+/// whatever thread had it last; both of them are the app's own code, which is called and let go on known threads only. The
+/// key store is an argument of `with_key_store`. The log is that of the process rather than of one runtime: subscribe to it
+/// with `subscribe_logs` first, and what is logged while the runtime is created is in it.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct RuntimeConfig {
     /// Folder of the app's own, for identity, hosts and waiting intents. Made if it is not there.

@@ -6,8 +6,8 @@ use bowline_runtime::{self as runtime, MergedDirectory, RowAgent};
 
 use super::{
     agent::{AgentSummary, LoadFailure, PendingAgent},
-    host::DirectoryState,
     rev,
+    state::DirectoryState,
 };
 use crate::diff::diff;
 

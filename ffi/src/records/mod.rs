@@ -7,16 +7,16 @@ mod directory;
 mod host;
 mod intent;
 mod screen;
+mod state;
 mod timeline;
 
 pub use agent::{AgentStatus, AgentSummary, FailedAgent, LoadFailure, PendingAgent, ProviderInfo};
 pub use config::{PlatformEvent, RuntimeConfig};
 pub use directory::{DirectoryRow, DirectoryUpdate, HostDirectory};
-pub use host::{
-    DirectoryState, ErrorInfo, HostInfo, HostSnapshot, HostState, HostsSnapshot, Path, Probe,
-};
+pub use host::{ErrorInfo, HostInfo, HostSnapshot, HostsSnapshot, Path, Probe};
 pub use intent::{Intent, IntentFailure, IntentOutcome, OutcomeKind};
 pub use screen::{Connectivity, Creation, ErrorIndicator, ScreenTarget, ScreenUpdate, Toast};
+pub use state::{DirectoryState, HostState};
 pub use timeline::{
     FailedMessage, ItemKind, ListChange, Older, OutputStream, PendingMessage, TimelineItem,
     TimelineUpdate, TurnStatus,

@@ -1,24 +1,26 @@
 //! The runtime as apps hold it: intents in, values out, and nothing that connects or disconnects (INV-7).
 
+mod access;
+
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
 use bowline_runtime::{
-    self as core, Outcome, Runtime, RuntimeSettings, ScreenError, ScreenSnapshot,
+    Outcome, Runtime,
     protocol::{
-        IdentityError, IntentId, Offer, ServerId,
+        IntentId, Offer,
         methods::{Empty, Providers, name},
         offer::OfferError,
     },
     storage::{FileStorage, Storage},
-    transport::{Address, WebSocketConnector},
+    transport::Address,
 };
 
 use crate::{
     dispatcher::on_dispatcher,
-    engine::{Engine, engine, running},
+    engine::engine,
     error::{BowlineError, error},
     key_store::{KeyStore, SplitStorage},
     listeners::{DirectoryListener, HostsListener, ScreenListener, TimelineListener},
@@ -27,6 +29,8 @@ use crate::{
     slot::{Slot, follow},
     subscription::{EndReason, Subscription},
 };
+
+use access::{cleaning, screen_error, server};
 
 /// Keeps an app attached to its hosts. An app has one; the last reference ends every connection.
 #[derive(uniffi::Object)]
@@ -261,93 +265,4 @@ impl BowlineRuntime {
         let core = self.core.clone();
         on_dispatcher(cleaning()?, async move { core.close().await }).await
     }
-}
-
-impl BowlineRuntime {
-    /// The runtime for a call that makes no sense after the end.
-    fn open_core(&self) -> Result<&Runtime, BowlineError> {
-        engine()?;
-        if self.closed.load(Ordering::SeqCst) {
-            return Err(BowlineError::closed());
-        }
-        Ok(&self.core)
-    }
-
-    /// The runtime for a call about one of its hosts.
-    fn core_with(&self, server_id: &ServerId) -> Result<&Runtime, BowlineError> {
-        let core = self.open_core()?;
-        let hosts = core.subscribe();
-        let is_known = hosts
-            .borrow()
-            .hosts
-            .iter()
-            .any(|host| host.server_id == *server_id);
-        is_known
-            .then_some(core)
-            .ok_or_else(|| BowlineError::unknown_host(server_id.as_str()))
-    }
-
-    fn open(config: &RuntimeConfig, storage: Arc<dyn Storage>) -> Result<Arc<Self>, BowlineError> {
-        let _context = engine()?.tokio.enter();
-        let settings = RuntimeSettings::from(config);
-        let connector = WebSocketConnector::new(&settings.extra_roots)
-            .map_err(|failure| error!(Internal, Report, failure.message))?;
-        let core = Runtime::with(storage, Arc::new(connector), settings)?;
-        let closed = Arc::default();
-        Ok(Arc::new(Self { core, closed }))
-    }
-
-    fn follow_screen<T: Send + 'static>(
-        &self,
-        server_id: &str,
-        target: ScreenTarget,
-        slot: &Arc<Slot<T>>,
-        mut take: impl FnMut(Arc<ScreenSnapshot>) -> Option<T> + Send + 'static,
-    ) -> Result<(), BowlineError> {
-        let target = core::ScreenTarget::try_from(target)?;
-        let core = self.open_core()?;
-        let screen = core.agent_screen(&server(server_id)?, target);
-        let mut screen = screen.map_err(|error| screen_error(server_id, &error))?;
-        let closed = Arc::clone(&self.closed);
-        let newest = Arc::clone(slot);
-        follow(slot, async move {
-            loop {
-                match screen.next().await {
-                    Ok(snapshot) => {
-                        if let Some(value) = take(snapshot) {
-                            newest.put(value);
-                        }
-                    }
-                    Err(ScreenError::UnknownHost | ScreenError::Gone)
-                        if closed.load(Ordering::SeqCst) =>
-                    {
-                        break EndReason::RuntimeClosed;
-                    }
-                    Err(ScreenError::UnknownHost | ScreenError::Gone) => break EndReason::HostGone,
-                    Err(ScreenError::Closed) => break EndReason::RuntimeClosed,
-                    Err(ScreenError::UnknownCreation) => break EndReason::UnknownCreation,
-                    Err(ScreenError::TooMany(_)) => break EndReason::TooMany,
-                    Err(ScreenError::Busy) => break EndReason::Busy,
-                }
-            }
-        })
-    }
-}
-
-fn screen_error(server_id: &str, error: &ScreenError) -> BowlineError {
-    match error {
-        ScreenError::UnknownHost | ScreenError::Gone => BowlineError::unknown_host(server_id),
-        ScreenError::TooMany(_) | ScreenError::Busy => error!(TooMany, TryAgain, error),
-        ScreenError::UnknownCreation => error!(InvalidIntent, Report, error),
-        ScreenError::Closed => BowlineError::closed(),
-    }
-}
-
-fn server(server_id: &str) -> Result<ServerId, IdentityError> {
-    server_id.parse()
-}
-
-/// The threads for what must be possible after a defect too.
-fn cleaning() -> Result<&'static Engine, BowlineError> {
-    running().ok_or_else(|| BowlineError::internal("no threads"))
 }

@@ -3,41 +3,26 @@
 //! One `tracing` subscriber serves the process. A callback sink is a bounded queue: what does not fit while the app is
 //! busy is counted, and the count is handed over with what does. Nothing is logged that names a session or holds a key.
 
-use std::{
-    cell::Cell,
-    fmt::{self, Write},
-    sync::{
-        Arc, PoisonError, RwLock, Weak,
-        atomic::{AtomicU8, Ordering},
-    },
-    time::{SystemTime, UNIX_EPOCH},
+mod callbacks;
+
+use std::sync::{
+    Arc, PoisonError, RwLock, Weak,
+    atomic::{AtomicU8, Ordering},
 };
 
 use once_cell::sync::OnceCell;
-use tracing::{
-    Event, Level, Metadata, Subscriber,
-    field::{Field, Visit},
-    level_filters::LevelFilter,
-    subscriber::Interest,
-};
-use tracing_subscriber::{
-    Layer,
-    layer::{Context, SubscriberExt},
-    registry,
-};
+use tracing::{Level, Metadata, level_filters::LevelFilter};
+#[cfg(any(target_vendor = "apple", target_os = "android"))]
+use tracing::{Subscriber, subscriber::Interest};
+#[cfg(any(target_vendor = "apple", target_os = "android"))]
+use tracing_subscriber::{Layer, layer::Context};
+use tracing_subscriber::{layer::SubscriberExt, registry};
 
-use crate::{
-    error::BowlineError,
-    listeners::{CallbackError, LogListener},
-    records::{millis, small},
-    slot::{Sink, Slot},
-    subscription::Subscription,
-};
+use crate::{error::BowlineError, listeners::LogListener, slot::Slot, subscription::Subscription};
+use callbacks::{Callbacks, LogSink};
 
-/// Most lines that wait for a listener; of more the oldest are dropped and counted.
-const WAITING: usize = 1_024;
-/// Longest line, in bytes; the rest of a longer one is cut off.
-const LINE: usize = 4 << 10;
+pub(crate) use callbacks::quiet;
+
 /// Of other crates' log only what is at least so grave.
 const FOREIGN: Level = Level::WARN;
 
@@ -126,49 +111,6 @@ pub fn subscribe_logs(
     Ok(Subscription::new(slot))
 }
 
-struct LogSink(Box<dyn LogListener>);
-
-impl Sink<LogBatch> for LogSink {
-    fn deliver(&mut self, newest: &LogBatch) -> Result<(), CallbackError> {
-        self.0.on_log(newest.clone())
-    }
-
-    fn again(&self, failed: LogBatch, newer: Option<LogBatch>) -> LogBatch {
-        let newer = newer.unwrap_or_default();
-        let mut batch = failed;
-        batch.dropped = batch.dropped.saturating_add(newer.dropped);
-        for record in newer.records {
-            add(&mut batch, record);
-        }
-        batch
-    }
-
-    fn is_log(&self) -> bool {
-        true
-    }
-}
-
-thread_local! {
-    /// A log listener runs on this thread.
-    static QUIET: Cell<bool> = const { Cell::new(false) };
-}
-
-/// While this is held, what this thread logs goes to no listener: what the delivery of log lines causes would be delivered
-/// next, and so on for ever. The system's log gets it.
-pub(crate) fn quiet() -> Quiet {
-    QUIET.set(true);
-    Quiet
-}
-
-/// What [`quiet`] returns.
-pub(crate) struct Quiet;
-
-impl Drop for Quiet {
-    fn drop(&mut self) {
-        QUIET.set(false);
-    }
-}
-
 /// The callback sinks, and how much the system's log gets.
 #[derive(Default)]
 struct Fanout {
@@ -243,134 +185,5 @@ impl Fanout {
         let live = sinks.iter().filter(|(_, sink)| sink.strong_count() > 0);
         let most = live.map(|(level, _)| LevelFilter::from_level(*level)).max();
         most.unwrap_or(LevelFilter::OFF).max(self.system_level())
-    }
-}
-
-/// The layer that fills the callback sinks.
-struct Callbacks(Arc<Fanout>);
-
-impl<S: Subscriber> Layer<S> for Callbacks {
-    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if self.0.most() >= *metadata.level() && is_of_interest(metadata) {
-            Interest::sometimes()
-        } else {
-            Interest::never()
-        }
-    }
-
-    fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.0.most())
-    }
-
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if QUIET.get() {
-            return;
-        }
-        let metadata = event.metadata();
-        // The locks are held for a copy of the list only: a slot's own lock is another one.
-        let sinks: Vec<_> = {
-            let sinks = self.0.sinks.read().unwrap_or_else(PoisonError::into_inner);
-            let wanted = sinks.iter().filter(|(level, _)| metadata.level() <= level);
-            wanted.filter_map(|(_, sink)| sink.upgrade()).collect()
-        };
-        if sinks.is_empty() || !is_of_interest(metadata) {
-            return;
-        }
-        let mut line = Line::default();
-        event.record(&mut line);
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let record = LogRecord {
-            at_ms: millis(i64::try_from(since.as_millis()).unwrap_or_default()),
-            level: LogLevel::of(metadata.level()),
-            target: metadata.target().to_owned(),
-            message: line.finish(),
-        };
-        for sink in sinks {
-            sink.change(|batch| add(batch.get_or_insert_default(), record.clone()));
-        }
-    }
-}
-
-fn add(batch: &mut LogBatch, record: LogRecord) {
-    if batch.records.len() >= WAITING {
-        // Half at a time, so that a flood does not move the whole list for every line.
-        let old = WAITING / 2;
-        batch.records.drain(..old);
-        batch.dropped = batch.dropped.saturating_add(small(old));
-    }
-    batch.records.push(record);
-}
-
-/// The text of one event: the message, then its fields.
-#[derive(Default)]
-struct Line {
-    message: String,
-    fields: String,
-}
-
-impl Line {
-    fn finish(mut self) -> String {
-        self.message.push_str(&self.fields);
-        if self.message.len() > LINE {
-            let end = (0..=LINE)
-                .rev()
-                .find(|end| self.message.is_char_boundary(*end));
-            self.message.truncate(end.unwrap_or(0));
-        }
-        self.message
-    }
-}
-
-impl Visit for Line {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "message" {
-            self.message.push_str(value);
-        } else {
-            let _ = write!(self.fields, " {}={value}", field.name());
-        }
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        if field.name() == "message" {
-            let _ = write!(self.message, "{value:?}");
-        } else {
-            let _ = write!(self.fields, " {}={value:?}", field.name());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_is_bounded_and_what_was_dropped_is_counted() {
-        let mut batch = LogBatch::default();
-        for n in 0..3 * WAITING {
-            let record = LogRecord {
-                at_ms: 0.0,
-                level: LogLevel::Info,
-                target: String::new(),
-                message: n.to_string(),
-            };
-            add(&mut batch, record);
-            assert!(batch.records.len() <= WAITING);
-        }
-        assert_eq!(batch.records.len() + batch.dropped as usize, 3 * WAITING);
-        assert_eq!(
-            batch.records.last().unwrap().message,
-            (3 * WAITING - 1).to_string()
-        );
-    }
-
-    #[test]
-    fn a_long_line_is_cut_between_characters() {
-        let line = Line {
-            message: "é".repeat(LINE),
-            fields: String::new(),
-        };
-        assert!(line.finish().len() <= LINE);
     }
 }
