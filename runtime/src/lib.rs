@@ -48,6 +48,6 @@ pub use snapshot::{
     StorageTrouble, StorageView,
 };
 pub use timeline::{
-    ItemList, ListChange, Older, TimelineDiff, TimelineError, TimelinePosition, TimelineStream,
-    TimelineUpdate, TimelineView,
+    ItemList, ListChange, Newer, Older, TimelineDiff, TimelineError, TimelinePosition,
+    TimelineStream, TimelineUpdate, TimelineView,
 };

@@ -286,7 +286,9 @@ impl Runtime {
     }
 
     /// Fetches the page before the oldest item of an agent's open timeline. What became of it is in the view
-    /// ([`Older`](crate::Older)); asked for while one is being fetched it does nothing.
+    /// ([`Older`](crate::Older)); asked for while one is being fetched it does nothing, and while the timeline is brought up to
+    /// date it comes after that. A view that becomes too long loses rows at its end ([`Newer`](crate::Newer)). All who look at
+    /// the agent share its view.
     ///
     /// # Errors
     /// [`ScreenError::UnknownHost`], [`ScreenError::Closed`], and [`ScreenError::Busy`] when the host has more to do than it
@@ -294,6 +296,39 @@ impl Runtime {
     pub fn load_older(&self, server_id: &ServerId, agent_id: &AgentId) -> Result<(), ScreenError> {
         let host = self.screened_host(server_id)?;
         host.command(HostCommand::LoadOlder(agent_id.clone()))
+    }
+
+    /// Fetches the page after the newest item of an open timeline's view, if that is not the end
+    /// ([`Newer`](crate::Newer)): the view moves on, and where it comes to the end it stays there.
+    ///
+    /// # Errors
+    /// As [`Runtime::load_older`].
+    pub fn load_newer(&self, server_id: &ServerId, agent_id: &AgentId) -> Result<(), ScreenError> {
+        let host = self.screened_host(server_id)?;
+        host.command(HostCommand::LoadNewer(agent_id.clone()))
+    }
+
+    /// Shows the newest items of an agent's open timeline, wherever its view was. They are there: nothing is fetched.
+    ///
+    /// # Errors
+    /// As [`Runtime::load_older`].
+    pub fn jump_to_newest(
+        &self,
+        server_id: &ServerId,
+        agent_id: &AgentId,
+    ) -> Result<(), ScreenError> {
+        let host = self.screened_host(server_id)?;
+        host.command(HostCommand::JumpToNewest(agent_id.clone()))
+    }
+
+    /// Tries again at once to load an agent's open timeline, after that failed (UX-1, UX-4). Does nothing while it is up to date
+    /// or being loaded.
+    ///
+    /// # Errors
+    /// As [`Runtime::load_older`].
+    pub fn reload(&self, server_id: &ServerId, agent_id: &AgentId) -> Result<(), ScreenError> {
+        let host = self.screened_host(server_id)?;
+        host.command(HostCommand::Reload(agent_id.clone()))
     }
 
     /// The user has seen that a message or a creation failed: it is shown no more.

@@ -52,11 +52,11 @@ pub(crate) const FOLLOWER_RETRY: Duration = Duration::from_millis(300);
 pub(crate) const GROWING_ITEMS: usize = 4_096;
 /// Timelines open at once on one host; over it the call is refused.
 pub(crate) const OPEN_TIMELINES: usize = 64;
-/// Items that a view of a timeline holds; at the bound older ones are not fetched, and the oldest are dropped.
+/// Items that a view of a timeline holds; over it rows leave at the end where its reader is not, and come back when asked for.
 pub(crate) const VIEW_ITEMS: usize = 10_000;
 /// Bytes of text that a view of a timeline holds; at the bound as with [`VIEW_ITEMS`].
 pub(crate) const VIEW_BYTES: usize = 16 << 20;
-/// Items over [`VIEW_ITEMS`] before the oldest are dropped, so that they are dropped many at a time.
+/// Items over [`VIEW_ITEMS`] before rows are dropped, so that they are dropped many at a time.
 pub(crate) const VIEW_SLACK: usize = 256;
 /// Timelines that are kept for a screen that is opened again (UX-2); the one closed longest ago is forgotten.
 pub(crate) const KEPT_TIMELINES: usize = 128;
@@ -66,6 +66,9 @@ pub(crate) const KEPT_ITEMS: usize = 100;
 pub(crate) const KEPT_BYTES: usize = 256 << 10;
 /// Screens open at once on one host; over it the subscription ends with [`crate::ScreenError::TooMany`].
 pub(crate) const OPEN_SCREENS: usize = 256;
+/// How long after its creation from here an agent may be opened as one that was seen from the start (UX-3): time for an app to
+/// put the screen up. Opened later it is an agent like any other (UX-1).
+pub(crate) const FRESH_CREATION: Duration = Duration::from_secs(10);
 /// Agents asked for in one page of the directory.
 pub(crate) const DIRECTORY_PAGE: u32 = 500;
 /// Items asked for in one page of a timeline.

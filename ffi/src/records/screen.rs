@@ -72,6 +72,16 @@ mirror! {
     }
 }
 
+mirror! {
+    /// Why an agent takes no more prompts.
+    ReadOnly of machines::screen::ReadOnly {
+        /// It is archived.
+        Archived,
+        /// The daemon does not have it any more.
+        Removed,
+    }
+}
+
 /// An error to show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
 pub enum ErrorIndicator {
@@ -134,6 +144,8 @@ pub struct ScreenUpdate {
     pub error_indicator: Option<ErrorIndicator>,
     /// Prompts can be typed and sent; offline too.
     pub composer_enabled: bool,
+    /// Why no prompt can be sent any more; to be said in the place of the composer.
+    pub read_only: Option<ReadOnly>,
     /// How the host stands.
     pub connectivity: Connectivity,
     /// Why the host is not online, with what to do about it.
@@ -157,6 +169,7 @@ pub(crate) fn screen_update(base: Option<&ScreenSnapshot>, new: &ScreenSnapshot)
         placeholder: new.screen.placeholder,
         error_indicator: new.screen.error_indicator.map(Into::into),
         composer_enabled: new.screen.composer_enabled,
+        read_only: new.screen.read_only.map(Into::into),
         connectivity: new.connectivity.into(),
         connection_error: new.connection_error.as_ref().map(Into::into),
         timeline: timeline_update(base.map(|base| base.timeline.as_ref()), &new.timeline),

@@ -212,8 +212,6 @@ pub enum Older {
         /// Why.
         error: LoadFailure,
     },
-    /// More, for which the window has no room.
-    WindowFull,
 }
 
 impl From<runtime::Older> for Older {
@@ -225,7 +223,35 @@ impl From<runtime::Older> for Older {
             runtime::Older::Failed(error) => Self::Failed {
                 error: error.into(),
             },
-            runtime::Older::WindowFull => Self::WindowFull,
+        }
+    }
+}
+
+/// What is after the last item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
+pub enum Newer {
+    /// Nothing: it is the newest, and what comes is appended.
+    None,
+    /// More, to be had with `load_newer` and, all at once, `jump_to_newest`.
+    More,
+    /// More, which is being fetched.
+    Loading,
+    /// More, which could not be fetched; asking again tries again.
+    Failed {
+        /// Why.
+        error: LoadFailure,
+    },
+}
+
+impl From<runtime::Newer> for Newer {
+    fn from(newer: runtime::Newer) -> Self {
+        match newer {
+            runtime::Newer::None => Self::None,
+            runtime::Newer::More => Self::More,
+            runtime::Newer::Loading => Self::Loading,
+            runtime::Newer::Failed(error) => Self::Failed {
+                error: error.into(),
+            },
         }
     }
 }
@@ -240,7 +266,7 @@ pub struct TimelineUpdate {
     pub rev: u32,
     /// What changed in the list of items.
     pub changes: Vec<ListChange>,
-    /// The messages on their way, if they are others than before: shown after the items.
+    /// The messages on their way, if they are others than before: shown after the newest item.
     pub pending: Option<Vec<PendingMessage>>,
     /// The messages that were not taken, if they are others than before.
     pub failed: Option<Vec<FailedMessage>>,
@@ -250,6 +276,8 @@ pub struct TimelineUpdate {
     pub catching_up: bool,
     /// What is before the first item.
     pub older: Older,
+    /// What is after the last item: a view that grew too long at its beginning has lost rows at its end.
+    pub newer: Newer,
     /// Grows when the daemon turns out to have another timeline under this name.
     pub replaced: u32,
     /// Why it is not up to date (UX-4).
@@ -280,6 +308,7 @@ pub(crate) fn timeline_update(base: Option<&TimelineView>, new: &TimelineView) -
         loaded: new.loaded,
         catching_up: new.catching_up,
         older: new.older.into(),
+        newer: new.newer.into(),
         replaced: rev(new.replaced),
         error: new.error.map(Into::into),
     }

@@ -176,6 +176,31 @@ impl BowlineRuntime {
             .map_err(|error| screen_error(&server_id.to_string(), &error))
     }
 
+    /// Fetches the page after the last item of an open timeline, where that is not the newest; what became of it is in the next
+    /// update.
+    pub fn load_newer(&self, server_id: String, agent_id: String) -> Result<(), BowlineError> {
+        let (server_id, agent_id) = (server(&server_id)?, agent_id.parse()?);
+        let core = self.core_with(&server_id)?;
+        core.load_newer(&server_id, &agent_id)
+            .map_err(|error| screen_error(&server_id.to_string(), &error))
+    }
+
+    /// Shows the newest items of an open timeline, wherever its view was.
+    pub fn jump_to_newest(&self, server_id: String, agent_id: String) -> Result<(), BowlineError> {
+        let (server_id, agent_id) = (server(&server_id)?, agent_id.parse()?);
+        let core = self.core_with(&server_id)?;
+        core.jump_to_newest(&server_id, &agent_id)
+            .map_err(|error| screen_error(&server_id.to_string(), &error))
+    }
+
+    /// Tries again at once to load an open timeline, after that failed.
+    pub fn reload(&self, server_id: String, agent_id: String) -> Result<(), BowlineError> {
+        let (server_id, agent_id) = (server(&server_id)?, agent_id.parse()?);
+        let core = self.core_with(&server_id)?;
+        core.reload(&server_id, &agent_id)
+            .map_err(|error| screen_error(&server_id.to_string(), &error))
+    }
+
     /// The whole result of an intent that was done, as JSON, however long; none if the intent is not among the latest 64 of the
     /// host, or had no result.
     pub fn intent_result(

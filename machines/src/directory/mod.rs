@@ -302,6 +302,11 @@ impl Directory {
         }
     }
 
+    /// Whether its rows are all there are: it was loaded and is exact. Then an agent that is not among them is not there.
+    pub const fn is_complete(&self) -> bool {
+        matches!(self.state, State::Ready) && !self.is_truncated()
+    }
+
     /// Whether the host has more agents than are held.
     pub const fn is_truncated(&self) -> bool {
         self.rows.truncated

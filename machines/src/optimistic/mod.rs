@@ -224,6 +224,8 @@ pub struct Optimistic {
     creations: Vec<Creation>,
     failed: VecDeque<Arc<FailedAgent>>,
     confirmed: VecDeque<(IntentId, AgentId)>,
+    /// Agents confirmed since somebody asked, each with whether it was given a first prompt.
+    newly: VecDeque<(AgentId, bool)>,
     /// Agents whose messages changed.
     changed: BTreeSet<AgentId>,
     rev: u64,
@@ -273,6 +275,11 @@ impl Optimistic {
     /// The next agent whose messages changed.
     pub fn poll_changed(&mut self) -> Option<AgentId> {
         self.changed.pop_first()
+    }
+
+    /// The next agent that was confirmed since, and whether it was given a first prompt.
+    pub fn poll_confirmed(&mut self) -> Option<(AgentId, bool)> {
+        self.newly.pop_front()
     }
 
     /// Grows whenever the creations change.
@@ -369,7 +376,7 @@ impl Optimistic {
         Some(Standing::Pending(Arc::clone(&pending.agent)))
     }
 
-    /// Whether an agent was created from here: its whole history is known from the start.
+    /// Whether an agent was created from here, as far as is remembered.
     pub fn is_created_here(&self, agent_id: &AgentId) -> bool {
         self.confirmed.iter().any(|(_, id)| id == agent_id)
     }
@@ -479,9 +486,14 @@ impl Optimistic {
         if let Some(prompt) = &agent.prompt {
             self.add_message(agent_id.clone(), intent_id, prompt.clone(), agent.at, true);
         }
+        self.newly
+            .push_back((agent_id.clone(), agent.prompt.is_some()));
         self.confirmed.push_back((intent_id, agent_id));
         if self.confirmed.len() > MAX_CONFIRMED {
             self.confirmed.pop_front();
+        }
+        if self.newly.len() > MAX_CONFIRMED {
+            self.newly.pop_front();
         }
         self.rev += 1;
     }

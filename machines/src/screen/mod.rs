@@ -19,7 +19,7 @@ pub enum Creation {
     None,
     /// Its creation was sent and is shown in advance (UX-3).
     Pending,
-    /// It was created from here and the daemon confirmed it: its whole history is known from the start.
+    /// It was created from here and the daemon confirmed it.
     Confirmed,
     /// The daemon refused to create it: it is rolled back.
     Failed,
@@ -53,15 +53,33 @@ impl From<&host::State> for Connectivity {
     }
 }
 
+/// Why an agent takes no more prompts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadOnly {
+    /// It is archived.
+    Archived,
+    /// The daemon does not have it any more.
+    Removed,
+}
+
 /// What the screen depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ScreenInput {
     /// The history was loaded at least once in this session of the app.
     pub loaded: bool,
+    /// What was loaded is still held: an empty list means that there is nothing. Not so where it was let go to save memory.
+    pub known: bool,
     /// A load is running.
     pub loading: bool,
     /// Whether it was created from here.
     pub creation: Creation,
+    /// Somebody has looked at it all the time since it was created from here, so that nothing of its history is unknown.
+    pub followed: bool,
+    /// Its creation has a first prompt, so that there is something even before it shows.
+    pub prompted: bool,
+    /// Why it takes no more prompts.
+    pub read_only: Option<ReadOnly>,
     /// Why the last load failed, unless one succeeded since.
     pub last_error: Option<LoadError>,
     /// How the host stands.
@@ -108,6 +126,8 @@ pub struct Screen {
     pub error_indicator: Option<ErrorIndicator>,
     /// Prompts can be typed and sent. Offline too: an intent waits for the next connection (BX-1).
     pub composer_enabled: bool,
+    /// Why no prompt can be sent any more; said in the place of the composer.
+    pub read_only: Option<ReadOnly>,
 }
 
 impl Screen {
@@ -115,9 +135,10 @@ impl Screen {
     pub const fn of(input: &ScreenInput) -> Self {
         match input.creation {
             Creation::None if !input.loaded => Self::first_open(input),
-            Creation::None => Self::content(input, true),
+            // Others may have talked to it since: to who opens it now it is an agent like any other.
+            Creation::Confirmed if !input.loaded && !input.followed => Self::first_open(input),
+            Creation::None | Creation::Confirmed => Self::content(input, true),
             Creation::Pending => Self::content(input, false),
-            Creation::Confirmed => Self::content(input, true),
             Creation::Failed => Self::rolled_back(),
         }
     }
@@ -139,6 +160,7 @@ impl Screen {
             placeholder: false,
             error_indicator,
             composer_enabled: false,
+            read_only: input.read_only,
         }
     }
 
@@ -160,13 +182,19 @@ impl Screen {
             }
             (Some(_) | None, Connectivity::Online | Connectivity::Connecting) => None,
         };
+        // There is nothing to show only where that is known, and an invitation only where it can be followed.
+        let is_new = matches!(input.creation, Creation::Pending | Creation::Confirmed)
+            && !input.loaded
+            && !input.prompted;
+        let is_empty = !input.has_items && ((input.loaded && input.known) || is_new);
         Self {
             overlay: false,
             toast,
-            placeholder: !input.has_items,
+            placeholder: is_empty && input.read_only.is_none(),
             error_indicator,
             // Before the daemon has named the agent there is nobody to send a prompt to.
-            composer_enabled: exists,
+            composer_enabled: exists && input.read_only.is_none(),
+            read_only: input.read_only,
         }
     }
 
@@ -178,6 +206,7 @@ impl Screen {
             placeholder: false,
             error_indicator: Some(ErrorIndicator::CreationFailed),
             composer_enabled: false,
+            read_only: None,
         }
     }
 }

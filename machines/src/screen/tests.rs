@@ -17,35 +17,54 @@ const CONNECTIVITIES: [Connectivity; 3] = [
 ];
 const ERROR: LoadError = LoadError::Rejected(RpcReason::Overloaded);
 
+const READ_ONLY: [Option<ReadOnly>; 3] = [None, Some(ReadOnly::Archived), Some(ReadOnly::Removed)];
+const ERRORS: [Option<LoadError>; 6] = [
+    None,
+    Some(ERROR),
+    Some(LoadError::Lost(Reason::ConnectionLost)),
+    Some(LoadError::TimedOut),
+    Some(LoadError::Malformed),
+    Some(LoadError::Overrun),
+];
+
 /// Every input there is (reasons of one kind of error stand for one another), with its screen.
 fn every_combination() -> Vec<(ScreenInput, Screen)> {
     let mut all = Vec::new();
-    for bits in 0..8 {
+    for bits in 0..64 {
         for creation in CREATIONS {
             for connectivity in CONNECTIVITIES {
-                for last_error in [
-                    None,
-                    Some(ERROR),
-                    Some(LoadError::Lost(Reason::ConnectionLost)),
-                    Some(LoadError::TimedOut),
-                    Some(LoadError::Malformed),
-                    Some(LoadError::Overrun),
-                ] {
-                    let input = ScreenInput {
-                        loaded: bits & 1 != 0,
-                        loading: bits & 2 != 0,
-                        has_items: bits & 4 != 0,
-                        creation,
-                        last_error,
-                        connectivity,
-                    };
-                    all.push((input, Screen::of(&input)));
+                for last_error in ERRORS {
+                    for read_only in READ_ONLY {
+                        let input = ScreenInput {
+                            loaded: bits & 1 != 0,
+                            loading: bits & 2 != 0,
+                            has_items: bits & 4 != 0,
+                            known: bits & 8 != 0,
+                            followed: bits & 16 != 0,
+                            prompted: bits & 32 != 0,
+                            creation,
+                            read_only,
+                            last_error,
+                            connectivity,
+                        };
+                        all.push((input, Screen::of(&input)));
+                    }
                 }
             }
         }
     }
-    assert_eq!(all.len(), 576);
+    assert_eq!(all.len(), 64 * 4 * 3 * 6 * 3);
     all
+}
+
+/// Whether it is an agent of which nothing was ever seen here.
+fn is_first_open(input: &ScreenInput) -> bool {
+    let is_other = match input.creation {
+        Creation::None => true,
+        Creation::Confirmed => !input.followed,
+        Creation::Pending | Creation::Failed => false,
+    };
+    is_other && !input.loaded
 }
 
 /// Whether the only thing that failed is the connection, which is being restored.
@@ -73,7 +92,7 @@ fn overlay_excludes_toast_and_placeholder() {
 #[test]
 fn ux_1_first_open_is_an_overlay_and_nothing_else() {
     check("ux_1", |input, screen| {
-        let first_open = input.creation == Creation::None && !input.loaded;
+        let first_open = is_first_open(input);
         screen.overlay == first_open
             && (!first_open
                 || (screen.toast.is_none() && !screen.placeholder && !screen.composer_enabled))
@@ -115,7 +134,21 @@ fn ux_2_a_lost_connection_is_a_toast_over_the_content() {
 #[test]
 fn ux_3_an_agent_created_here_shows_at_once() {
     check("ux_3", |input, screen| {
-        input.creation == Creation::None || !screen.overlay
+        let followed = match input.creation {
+            Creation::None => false,
+            Creation::Confirmed => input.followed,
+            Creation::Pending | Creation::Failed => true,
+        };
+        !(followed && screen.overlay)
+    });
+    check("ux_3 placeholder", |input, screen| {
+        let invites = matches!(input.creation, Creation::Pending | Creation::Confirmed)
+            && !screen.overlay
+            && !input.loaded
+            && !input.prompted
+            && !input.has_items
+            && input.read_only.is_none();
+        !invites || screen.placeholder
     });
     check("ux_3 composer", |input, screen| {
         // There is nobody to send a prompt to before the daemon has named the agent, or after it refused.
@@ -137,12 +170,12 @@ fn ux_4_a_failed_refresh_is_an_indicator_in_nobodys_way() {
     check("ux_4", |input, screen| {
         let content =
             input.loaded && matches!(input.creation, Creation::None | Creation::Confirmed);
-        !content || (!screen.overlay && screen.composer_enabled)
+        !content || (!screen.overlay && screen.composer_enabled == input.read_only.is_none())
     });
     check("ux_4 indicator", |input, screen| {
         let failed = input.loaded
             && !input.loading
-            && matches!(input.creation, Creation::None)
+            && matches!(input.creation, Creation::None | Creation::Confirmed)
             && input.connectivity != Connectivity::Offline;
         let error = input.last_error.filter(|_| !is_being_restored(input));
         !failed || screen.error_indicator == error.map(ErrorIndicator::RefreshFailed)
@@ -153,6 +186,28 @@ fn ux_4_a_failed_refresh_is_an_indicator_in_nobodys_way() {
 fn placeholder_only_where_nothing_is() {
     check("placeholder", |input, screen| {
         !screen.placeholder || !input.has_items
+    });
+}
+
+#[test]
+fn ux_1_placeholder_only_where_it_is_known_that_nothing_is() {
+    check("placeholder of what was loaded", |input, screen| {
+        let known = input.loaded && input.known;
+        let new = matches!(input.creation, Creation::Pending | Creation::Confirmed);
+        !screen.placeholder || known || (new && !input.loaded && !input.prompted)
+    });
+    check("placeholder of a created agent", |input, screen| {
+        let unseen = input.creation == Creation::Confirmed && !input.loaded && !input.followed;
+        !(unseen && screen.placeholder)
+    });
+}
+
+#[test]
+fn an_agent_that_takes_no_prompts_says_why_and_invites_to_none() {
+    check("read only", |input, screen| {
+        let failed = input.creation == Creation::Failed;
+        screen.read_only == input.read_only.filter(|_| !failed)
+            && (input.read_only.is_none() || (!screen.composer_enabled && !screen.placeholder))
     });
 }
 

@@ -1,8 +1,8 @@
 //! One agent's timeline on the client: loads and events become one exact, growing sequence (BX-2, INV-10).
 //!
 //! ```text
-//!  Idle ──open──► CatchingUp ──loaded──► Live ◄──loaded/failed── LoadingOlder
-//!    ▲              │ ▲  ▲                │ └──────load_older────────▲
+//!  Idle ──open──► CatchingUp ──loaded──► Live ◄──loaded/failed── LoadingOlder, LoadingNewer
+//!    ▲              │ ▲  ▲                │ └──load_older, load_newer──▲
 //!    │ close  failed▼ │  └──reset, gap────┘
 //!    └──────────── Failed  (retry, attached, open)
 //! ```
@@ -17,10 +17,15 @@
 //! **Catching up.** After a reset nothing is known of what happened while nobody was looking. What is complete (everything up to the
 //! last end of a turn, and what users said) stays as it is; from the first item that may have grown on the timeline is
 //! fetched again, without taking anything away that is shown. Meanwhile events of items not yet fetched are kept,
-//! bounded; a page that is asked for later contains them, so a new load starts with nothing kept.
+//! bounded; a page that is asked for later contains them, so a new load starts with nothing kept. A load that failed goes on
+//! where it stopped as long as the session does, since events have kept exact what it had fetched. Who was away for more than
+//! [`TimelineConfig::catch_up_pages`] is given the newest page instead of all that lies between ([`Update::Restarted`]).
 //!
 //! **Bounds.** The window holds the newest [`TimelineConfig::max_items`] items and [`TimelineConfig::max_bytes`] of text. Of an
 //! item that leaves it while its turn goes on only the length is remembered, so that it still grows exactly.
+//! What a consumer has may be longer, and it bounds that itself: it gives up rows at either end and asks for them again. One
+//! that gave up the newest is *detached*: items that are appended are not told it until it has come back to the end, page by
+//! page ([`Input::LoadNewer`]) or at once ([`Timeline::restart_consumer`]). What it has grows all the while.
 //!
 //! The driver subscribes to the agent before it loads, see [`Effect::Load`]; otherwise an event could fall in between.
 
@@ -54,6 +59,8 @@ pub struct TimelineConfig {
     pub max_kept_bytes: usize,
     /// Items asked for in one page.
     pub page: u32,
+    /// Most pages fetched one after the other to bring it up to date; then the newest page is fetched instead.
+    pub catch_up_pages: u32,
 }
 
 impl Default for TimelineConfig {
@@ -64,6 +71,7 @@ impl Default for TimelineConfig {
             max_kept: 4_096,
             max_kept_bytes: 4 << 20,
             page: 100,
+            catch_up_pages: 10,
         }
     }
 }
@@ -109,8 +117,8 @@ pub enum State {
         load: Generation,
         /// What is asked for.
         request: Request,
-        /// Pages that came before this one.
-        pages: u32,
+        /// How far it has come.
+        progress: Progress,
         /// Until when the page must come.
         deadline: Moment,
     },
@@ -118,6 +126,8 @@ pub enum State {
     Live {
         /// Why the last load of older items failed, until the next one.
         older_error: Option<LoadError>,
+        /// Why the last load of newer items failed, until the next one.
+        newer_error: Option<LoadError>,
     },
     /// Like `Live`, while older items are fetched.
     LoadingOlder {
@@ -128,13 +138,40 @@ pub enum State {
         /// Until when the page must come.
         deadline: Moment,
     },
+    /// Like `Live`, while a detached consumer's next items are fetched.
+    LoadingNewer {
+        /// Which load.
+        load: Generation,
+        /// Items from this index on are asked for.
+        from: u64,
+        /// Until when the page must come.
+        deadline: Moment,
+    },
     /// Bringing it up to date failed; what is shown stays.
     Failed {
         /// Why.
         error: LoadError,
         /// When it is tried again; `None`: on the next attach or open.
         retry_at: Option<Moment>,
+        /// What had been fetched before and is kept exact by events.
+        progress: Option<Progress>,
     },
+}
+
+/// How far a load of several pages has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Progress {
+    /// Pages that came.
+    pub pages: u32,
+    /// Items before this index are exact.
+    pub exact_to: u64,
+}
+
+/// A load that was asked for while another was running or there was no connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Wish {
+    Older,
+    Newer,
 }
 
 impl State {
@@ -145,6 +182,7 @@ impl State {
             Self::CatchingUp { .. } => "catching_up",
             Self::Live { .. } => "live",
             Self::LoadingOlder { .. } => "loading_older",
+            Self::LoadingNewer { .. } => "loading_newer",
             Self::Failed { .. } => "failed",
         }
     }
@@ -201,6 +239,8 @@ pub enum Input {
     },
     /// Someone scrolled to the oldest item.
     LoadOlder,
+    /// Someone scrolled to the newest item that a detached consumer has.
+    LoadNewer,
     /// A page came.
     Loaded {
         /// The load it was asked under.
@@ -249,6 +289,13 @@ pub enum Update {
     Prepended(Vec<Arc<TimelineItem>>),
     /// The next item.
     Appended(Arc<TimelineItem>),
+    /// More was missed than is worth fetching: forget everything so far and begin with these items of the same timeline.
+    Restarted(Vec<Arc<TimelineItem>>),
+    /// The same for a consumer that is detached: forget what comes from this index on.
+    Dropped {
+        /// The first item to forget.
+        from: u64,
+    },
     /// The text of an item grew.
     Grown {
         /// Which item.
@@ -283,6 +330,7 @@ pub struct Timeline {
     seen: u64,
     kept: VecDeque<Kept>,
     kept_bytes: usize,
+    wish: Option<Wish>,
     stale: u32,
     refused: u32,
     anomalies: u32,
@@ -304,6 +352,7 @@ impl Timeline {
             seen: 0,
             kept: VecDeque::new(),
             kept_bytes: 0,
+            wish: None,
             stale: 0,
             refused: 0,
             anomalies: 0,
@@ -330,9 +379,9 @@ impl Timeline {
     /// When [`Timeline::handle_timeout`] wants to be called.
     pub const fn poll_timeout(&self) -> Option<Moment> {
         match self.state {
-            State::CatchingUp { deadline, .. } | State::LoadingOlder { deadline, .. } => {
-                Some(deadline)
-            }
+            State::CatchingUp { deadline, .. }
+            | State::LoadingOlder { deadline, .. }
+            | State::LoadingNewer { deadline, .. } => Some(deadline),
             State::Failed { retry_at, .. } => retry_at,
             // Nothing is awaited.
             State::Idle | State::Live { .. } => None,
@@ -363,6 +412,7 @@ impl Timeline {
     /// have left the window are loaded again when it asks ([`Input::LoadOlder`]). Costs a copy of the window.
     pub fn restart_consumer(&mut self) -> Vec<Arc<TimelineItem>> {
         while self.updates.pop().is_some() {}
+        self.wish = None;
         self.window.restart_consumer()
     }
 
@@ -377,6 +427,16 @@ impl Timeline {
         self.window.consumer_dropped_before(index);
     }
 
+    /// The consumer has dropped the items from that index on: it is detached until it has come back to the end.
+    pub fn consumer_dropped_from(&mut self, index: u64) {
+        self.window.consumer_dropped_from(index);
+    }
+
+    /// Whether the consumer lacks the newest items.
+    pub const fn is_detached(&self) -> bool {
+        self.window.is_detached()
+    }
+
     /// Keeps only so many of the newest items, and so many bytes of text, while nobody looks at it: enough for a screen that is
     /// opened again (UX-2). Does nothing while somebody looks.
     pub fn shrink(&mut self, max_items: usize, max_bytes: usize) {
@@ -389,23 +449,50 @@ impl Timeline {
         }
     }
 
-    /// Whether older items are being fetched.
+    /// Whether older items are being fetched, or will be as soon as it is up to date.
     pub const fn is_loading_older(&self) -> bool {
         matches!(self.state, State::LoadingOlder { .. })
+            || (self.is_loading() && matches!(self.wish, Some(Wish::Older)))
+    }
+
+    /// Whether newer items are being fetched for a detached consumer, or will be as soon as it is up to date.
+    pub const fn is_loading_newer(&self) -> bool {
+        matches!(self.state, State::LoadingNewer { .. })
+            || (self.is_loading() && matches!(self.wish, Some(Wish::Newer)))
+    }
+
+    const fn is_loading(&self) -> bool {
+        self.running().is_some()
     }
 
     /// Whether what is held is consistent: nothing of it is being fetched again.
     pub const fn is_exact(&self) -> bool {
-        matches!(self.state, State::Live { .. } | State::LoadingOlder { .. })
+        matches!(
+            self.state,
+            State::Live { .. } | State::LoadingOlder { .. } | State::LoadingNewer { .. }
+        )
     }
 
     /// Why older items could not be had, until they are asked for again.
     pub const fn older_error(&self) -> Option<LoadError> {
         match self.state {
-            State::Live { older_error } => older_error,
+            State::Live { older_error, .. } => older_error,
             State::Idle
             | State::CatchingUp { .. }
             | State::LoadingOlder { .. }
+            | State::LoadingNewer { .. }
+            | State::Failed { .. } => None,
+        }
+    }
+
+    /// Why newer items could not be had, until they are asked for again.
+    pub const fn newer_error(&self) -> Option<LoadError> {
+        match self.state {
+            State::Live { newer_error, .. } => newer_error,
+            State::Idle
+            | State::CatchingUp { .. }
+            | State::LoadingOlder { .. }
+            | State::LoadingNewer { .. }
             | State::Failed { .. } => None,
         }
     }
@@ -427,7 +514,8 @@ impl Timeline {
             State::Idle
             | State::CatchingUp { .. }
             | State::Live { .. }
-            | State::LoadingOlder { .. } => None,
+            | State::LoadingOlder { .. }
+            | State::LoadingNewer { .. } => None,
         }
     }
 

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bowline_protocol::{ItemId, TimelineItem, methods::HistoryPage};
 
 use super::{
-    Effect, Happened, Kept, Request, State, Timeline, Update,
+    Happened, Kept, Progress, Request, State, Timeline, Update,
     window::{Growth, Merge, ends_turn},
 };
-use crate::{
-    Moment,
-    load::{LOAD_DEADLINE, LoadError},
-};
+use crate::{Moment, load::LoadError};
+
+/// No timeline is as long: indices are numbers that every language can count with.
+const MAX_INDEX: u64 = 1 << 53;
 
 /// Whether an event fits on what is held.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,23 +29,71 @@ impl Timeline {
             return;
         }
         self.seen = seq;
+        if self.is_contained(&happened) {
+            return;
+        }
         if self.must_wait(&happened) {
             self.keep(now, Kept { seq, happened });
-        } else if self.apply(seq, happened) == Fit::Gap {
+            return;
+        }
+        // Its item may leave the window before the page comes, which is then the one that the consumer is given.
+        if self.is_asked_for(&happened) {
+            let happened = happened.clone();
+            self.keep(now, Kept { seq, happened });
+        }
+        if self.apply(seq, happened) == Fit::Gap {
             self.anomalies = self.anomalies.saturating_add(1);
             self.catch_up(now, "gap");
         }
     }
 
-    /// Whether the running load is about the item, so that only its page tells what the event adds to.
-    const fn must_wait(&self, happened: &Happened) -> bool {
+    /// Whether a page that is still to be asked for contains it.
+    const fn is_contained(&self, happened: &Happened) -> bool {
         match self.state {
-            State::CatchingUp { request, .. } => match request {
-                Request::From(index) => happened.index() >= index,
-                Request::Newest | Request::Before(_) => true,
+            State::Failed {
+                progress: Some(progress),
+                ..
+            } => happened.index() >= progress.exact_to,
+            State::Idle | State::Failed { progress: None, .. } => true,
+            State::CatchingUp { .. }
+            | State::Live { .. }
+            | State::LoadingOlder { .. }
+            | State::LoadingNewer { .. } => false,
+        }
+    }
+
+    /// Whether the running load is about the item, so that only its page tells what the event adds to.
+    fn must_wait(&self, happened: &Happened) -> bool {
+        match self.state {
+            State::CatchingUp {
+                request, progress, ..
+            } => match request {
+                Request::Newest if progress.pages == 0 => true,
+                Request::Newest | Request::From(_) | Request::Before(_) => {
+                    happened.index() >= progress.exact_to
+                }
             },
             State::LoadingOlder { .. } => happened.index() < self.window.oldest(),
-            State::Idle | State::Live { .. } | State::Failed { .. } => false,
+            State::Idle
+            | State::Live { .. }
+            | State::LoadingNewer { .. }
+            | State::Failed { .. } => false,
+        }
+    }
+
+    /// Whether the page for a detached consumer may have the item.
+    fn is_asked_for(&self, happened: &Happened) -> bool {
+        match self.state {
+            State::LoadingNewer { from, .. } => {
+                let is_delta = matches!(happened, Happened::Delta { .. });
+                let index = happened.index();
+                is_delta && index >= from && index - from < u64::from(self.config.page)
+            }
+            State::Idle
+            | State::CatchingUp { .. }
+            | State::Live { .. }
+            | State::LoadingOlder { .. }
+            | State::Failed { .. } => false,
         }
     }
 
@@ -105,7 +153,9 @@ impl Timeline {
     }
 
     fn append(&mut self, item: TimelineItem, seq: u64) {
-        self.updates.push(Update::Appended(Arc::new(item.clone())));
+        if !self.window.is_detached() {
+            self.updates.push(Update::Appended(Arc::new(item.clone())));
+        }
         self.window.push(item, seq, &self.config);
     }
 
@@ -126,11 +176,11 @@ impl Timeline {
     ///
     /// Only the first page of a load tells which turns are over for everything that may have grown: what came with it
     /// may have grown again before the next one was read, and the events that say so may still be on their way.
-    pub(super) fn take_newer(
+    pub(super) fn take_missed(
         &mut self,
         now: Moment,
         request: Request,
-        pages: u32,
+        progress: Progress,
         page: HistoryPage,
     ) {
         let from = match request {
@@ -142,12 +192,47 @@ impl Timeline {
             return;
         }
         let last = page.items.last().map(|item| item.index);
-        if let (None, Some(item)) = (from, page.items.first()) {
-            self.window.begin_at(item.index);
+        let more = match request {
+            // The page before item 1 says nothing of what follows, the newest page nothing of what is older.
+            Request::From(0) => true,
+            Request::From(_) => page.has_more,
+            Request::Newest | Request::Before(_) => false,
+        };
+        let next = last.map_or(progress.exact_to, |index| index.saturating_add(1));
+        let is_far = from.is_none() && progress.pages > 0;
+        // Everything held was known before the page was asked for, so the daemon must have it.
+        if !(more && last.is_some()) && next < self.window.end() {
+            return self.diverged(now);
         }
+        let first = page.items.first().map_or(0, |item| item.index);
+        if is_far && first > progress.exact_to {
+            self.skip(progress.exact_to, page);
+        } else {
+            if from.is_none() {
+                self.window.begin_at(first);
+            }
+            if !self.merge(page, progress.pages == 0) {
+                return self.diverged(now);
+            }
+        }
+        if more && last.is_some() {
+            let pages = progress.pages.saturating_add(1);
+            let exact_to = next;
+            let state = self.ask_missed(now, Progress { pages, exact_to }, false);
+            self.amend(state);
+            self.drain_kept(now);
+        } else {
+            self.failures = 0;
+            self.loaded = true;
+            self.settle_live(now);
+        }
+    }
+
+    /// Takes over what a page knows; false if that is not the timeline that is held.
+    fn merge(&mut self, page: HistoryPage, settles: bool) -> bool {
         for item in page.items {
             let (index, item_id) = (item.index, item.id.clone());
-            let settles = pages == 0 && ends_turn(&item);
+            let settles = settles && ends_turn(&item);
             if index >= self.window.end() {
                 self.append(item, page.seq);
             } else {
@@ -158,57 +243,52 @@ impl Timeline {
                         text,
                     }),
                     Merge::Same => {}
-                    Merge::Diverged => return self.diverged(now),
+                    Merge::Diverged => return false,
                 }
             }
             if settles {
                 self.window.turn_ended(index);
             }
         }
-        // The page before item 1 says nothing of what follows, the newest page nothing of what is older.
-        let next = last.map(|index| index.saturating_add(1));
-        let more = match request {
-            Request::From(0) => true,
-            Request::From(_) => page.has_more,
-            Request::Newest | Request::Before(_) => false,
-        };
-        match next.or(from) {
-            Some(next) if more && last.is_some() => {
-                self.load_next(now, next, pages.saturating_add(1));
-                self.drain_kept(now);
+        true
+    }
+
+    /// Goes on with the newest page, leaving out what lies between.
+    fn skip(&mut self, exact_to: u64, page: HistoryPage) {
+        let end = page.items.iter().rev().find(|item| ends_turn(item));
+        let end = end.map(|item| item.index);
+        let HistoryPage { items, seq, .. } = page;
+        match self.window.skip_to(items, seq, exact_to, &self.config) {
+            Some(items) => {
+                self.wish = None;
+                self.updates.push(Update::Restarted(items));
+                if let Some(end) = end {
+                    self.window.turn_ended(end);
+                }
             }
-            // Everything held was known before the page was asked for, so the daemon must have it.
-            Some(next) if next < self.window.end() => self.diverged(now),
-            Some(_) | None => {
-                self.failures = 0;
-                self.loaded = true;
-                self.set(State::Live { older_error: None }, "loaded", None);
-                self.drain_kept(now);
+            None => {
+                let from = self.window.consumer_end();
+                self.updates.push(Update::Dropped { from });
             }
         }
     }
 
-    /// Asks for the page that follows.
-    fn load_next(&mut self, now: Moment, next: u64, pages: u32) {
-        self.generation = self.generation.next();
-        let request = Request::From(next);
-        self.effects.push(Effect::Load {
-            generation: self.generation,
-            request,
-            subscribe: false,
-        });
-        self.amend(State::CatchingUp {
-            load: self.generation,
-            request,
-            pages,
-            deadline: now + LOAD_DEADLINE,
-        });
+    /// No load is running any more.
+    fn settle_live(&mut self, now: Moment) {
+        let to = State::Live {
+            older_error: None,
+            newer_error: None,
+        };
+        self.set(to, "loaded", None);
+        self.drain_kept(now);
+        self.grant_wish(now);
     }
 
     /// What is shown is not the daemon's timeline. Everything is fetched again, after a pause.
     fn diverged(&mut self, now: Moment) {
         self.anomalies = self.anomalies.saturating_add(1);
         self.window = super::Window::default();
+        self.wish = None;
         while self.updates.pop().is_some() {}
         self.updates.push(Update::Cleared);
         self.fail(now, LoadError::Malformed, "diverged");
@@ -221,21 +301,16 @@ impl Timeline {
             has_more,
             seq,
         } = page;
-        let to = State::Live { older_error: None };
         if before != self.window.oldest() {
             // The consumer that asked is gone.
-            self.set(to, "loaded", None);
         } else if !is_contiguous(&items)
             || items
                 .last()
                 .is_some_and(|item| item.index.saturating_add(1) != before)
             || (items.is_empty() && has_more)
         {
-            let error = LoadError::Malformed;
-            let to = State::Live {
-                older_error: Some(error),
-            };
-            self.set(to, "malformed_page", None);
+            self.fail(now, LoadError::Malformed, "malformed_page");
+            return;
         } else {
             if !has_more {
                 self.window.note_start();
@@ -244,9 +319,34 @@ impl Timeline {
                 let shown = self.window.prepend(items, seq, &self.config);
                 self.updates.push(Update::Prepended(shown));
             }
-            self.set(to, "loaded", None);
         }
-        self.drain_kept(now);
+        self.settle_live(now);
+    }
+
+    /// A page of items after those that a detached consumer has.
+    pub(super) fn take_newer(&mut self, now: Moment, from: u64, page: HistoryPage) {
+        if self.window.is_detached() && from == self.window.consumer_end() {
+            // What is held comes after it, so there is something.
+            if !is_a_run(&page, Some(from)) || page.items.is_empty() {
+                self.fail(now, LoadError::Malformed, "malformed_page");
+                return;
+            }
+            let shown = self.window.extend(page.items, page.seq);
+            self.show(shown);
+        }
+        self.settle_live(now);
+    }
+
+    /// What the consumer has goes on with what is held.
+    pub(super) fn join(&mut self) {
+        let shown = self.window.join();
+        self.show(shown);
+    }
+
+    fn show(&mut self, items: Vec<Arc<TimelineItem>>) {
+        for item in items {
+            self.updates.push(Update::Appended(item));
+        }
     }
 }
 
@@ -263,8 +363,9 @@ fn is_a_run(page: &HistoryPage, from: Option<u64>) -> bool {
 }
 
 fn is_contiguous(items: &[TimelineItem]) -> bool {
-    items
-        .iter()
-        .zip(items.iter().skip(1))
-        .all(|(one, next)| one.index.checked_add(1) == Some(next.index))
+    items.last().is_none_or(|item| item.index < MAX_INDEX)
+        && items
+            .iter()
+            .zip(items.iter().skip(1))
+            .all(|(one, next)| one.index.checked_add(1) == Some(next.index))
 }

@@ -1,6 +1,7 @@
 //! Tests of the timeline machine: every cell of its table, and what a consumer relies on.
 
 mod model;
+mod moving;
 
 use bowline_protocol::{ItemKind, RpcReason};
 
@@ -91,7 +92,7 @@ fn log(it: &mut Timeline) -> String {
     lines.join(" | ")
 }
 
-/// The updates in short: `+3 text`, `3 more`, `<1..3`, `clear`.
+/// The updates in short: `+3 text`, `3 more`, `<[1, 2]`, `=[7, 8]`, `..3`, `clear`.
 fn updates(it: &mut Timeline) -> Vec<String> {
     std::iter::from_fn(|| it.poll_update())
         .map(|update| match update {
@@ -101,6 +102,11 @@ fn updates(it: &mut Timeline) -> Vec<String> {
                 let indices: Vec<_> = items.iter().map(|item| item.index).collect();
                 format!("<{indices:?}")
             }
+            Update::Restarted(items) => {
+                let indices: Vec<_> = items.iter().map(|item| item.index).collect();
+                format!("={indices:?}")
+            }
+            Update::Dropped { from } => format!("..{from}"),
             Update::Cleared => "clear".to_owned(),
         })
         .collect()
@@ -136,30 +142,55 @@ fn loading_older() -> Timeline {
     quiet(it)
 }
 
+/// Holds items 8 and 9 as of event 12; the consumer has 2 alone, which may grow.
+fn detached() -> Timeline {
+    let config = TimelineConfig {
+        max_items: 2,
+        page: 3,
+        ..TimelineConfig::default()
+    };
+    let mut it = Timeline::new(config);
+    it.handle(at(0), Input::Open);
+    it.handle(at(0), loaded(&it, page(5, 2, &["a", "b"], true)));
+    it.consumer_dropped_from(3);
+    for index in 4..10 {
+        it.handle(at(0), appended(index + 3, index, "x"));
+    }
+    quiet(it)
+}
+
+fn loading_newer() -> Timeline {
+    let mut it = detached();
+    it.handle(at(0), Input::LoadNewer);
+    quiet(it)
+}
+
 fn failed_load() -> Timeline {
     let mut it = catching_up();
     it.handle(at(0), failed(&it));
     quiet(it)
 }
 
-fn every_state() -> [(&'static str, Timeline); 5] {
+fn every_state() -> [(&'static str, Timeline); 6] {
     [
         ("idle", idle()),
         ("catching_up", catching_up()),
         ("live", live()),
         ("loading_older", loading_older()),
+        ("loading_newer", loading_newer()),
         ("failed", failed_load()),
     ]
 }
 
 /// Feeds the input in every state and compares the log with what the table says.
-fn row(input: impl Fn(&Timeline) -> Input, expected: [&str; 5]) {
+fn row(input: impl Fn(&Timeline) -> Input, expected: [&str; 6]) {
     for ((name, mut it), expected) in every_state().into_iter().zip(expected) {
         assert_eq!(it.state().name(), name);
         let input = input(&it);
         it.handle(at(1), input.clone());
         assert_eq!(log(&mut it), expected, "{input:?} in {name}");
-        let begins_load = expected.ends_with("catching_up") || expected.ends_with("_older");
+        let begins_load = ["catching_up", "_older", "->loading_newer"];
+        let begins_load = begins_load.iter().any(|end| expected.ends_with(end));
         assert_eq!(
             requests(&mut it).len(),
             usize::from(begins_load),
@@ -178,6 +209,7 @@ fn table_open_and_close() {
             "",
             "",
             "",
+            "",
             "open failed->catching_up",
         ],
     );
@@ -188,6 +220,7 @@ fn table_open_and_close() {
             "close catching_up->idle",
             "close live->idle",
             "close loading_older->idle",
+            "close loading_newer->idle",
             "close failed->idle",
         ],
     );
@@ -203,13 +236,14 @@ fn table_attached() {
                 "attached catching_up->catching_up",
                 "attached live->catching_up",
                 "attached loading_older->catching_up",
+                "attached loading_newer->catching_up",
                 "attached failed->catching_up",
             ],
         );
     }
     row(
         |_| attached(SessionState::Resumed),
-        ["", "", "", "", "attached failed->catching_up"],
+        ["", "", "", "", "", "attached failed->catching_up"],
     );
 }
 
@@ -222,6 +256,7 @@ fn table_disconnected() {
             "disconnected catching_up->failed",
             "",
             "disconnected loading_older->live",
+            "disconnected loading_newer->live",
             "",
         ],
     );
@@ -235,7 +270,7 @@ fn table_disconnected() {
 fn table_load_older() {
     row(
         |_| Input::LoadOlder,
-        ["", "", "load_older live->loading_older", "", ""],
+        ["", "", "load_older live->loading_older", "", "", ""],
     );
     let mut it = catching_up();
     it.handle(at(0), loaded(&it, page(5, 0, &["a"], false)));
@@ -253,6 +288,7 @@ fn table_loaded_and_failed() {
             "loaded catching_up->live",
             "",
             "loaded loading_older->live",
+            "malformed_page loading_newer->live",
             "",
         ],
     );
@@ -263,6 +299,7 @@ fn table_loaded_and_failed() {
             "load_failed catching_up->failed",
             "",
             "load_failed loading_older->live",
+            "load_failed loading_newer->live",
             "",
         ],
     );
@@ -270,11 +307,11 @@ fn table_loaded_and_failed() {
 
 #[test]
 fn table_events() {
-    row(|_| delta(6, 3, "c"), [""; 5]);
-    row(|_| appended(6, 4, "c"), [""; 5]);
-    let expected: [&[&str]; 5] = [&[], &[], &["3 c"], &["3 c"], &[]];
+    row(|_| delta(16, 3, "c"), [""; 6]);
+    row(|_| appended(16, 4, "c"), [""; 6]);
+    let expected: [&[&str]; 6] = [&[], &[], &["3 c"], &["3 c"], &[], &[]];
     for ((name, mut it), expected) in every_state().into_iter().zip(expected) {
-        it.handle(at(1), delta(6, 3, "c"));
+        it.handle(at(1), delta(16, 3, "c"));
         assert_eq!(updates(&mut it), expected, "{name}");
     }
 }
@@ -286,6 +323,7 @@ fn table_timeouts() {
         (Some(LOAD_DEADLINE), "load_deadline catching_up->failed"),
         (None, ""),
         (Some(LOAD_DEADLINE), "load_deadline loading_older->live"),
+        (Some(LOAD_DEADLINE), "load_deadline loading_newer->live"),
         (Some(RETRY_FIRST), "retry failed->catching_up"),
     ];
     for ((name, mut it), (due, line)) in every_state().into_iter().zip(expected) {
@@ -368,8 +406,14 @@ fn bx_2_what_is_complete_is_not_fetched_again() {
     it.handle(at(0), Input::Close);
     requests(&mut it);
     it.handle(at(0), Input::Open);
-    assert_eq!(requests(&mut it), [Request::From(4)]);
-    it.handle(at(0), loaded(&it, page(9, 4, &[], false)));
+    // The newest item alone: it tells whether it is the same timeline still.
+    assert_eq!(requests(&mut it), [Request::From(3)]);
+    let same = HistoryPage {
+        items: vec![item(3, ItemKind::User, "x")],
+        has_more: false,
+        seq: 9,
+    };
+    it.handle(at(0), loaded(&it, same));
     assert_eq!(it.state().name(), "live");
 }
 
@@ -482,7 +526,8 @@ fn a_page_with_holes_is_refused() {
         let refused = matches!(
             it.state(),
             State::Live {
-                older_error: Some(_)
+                older_error: Some(_),
+                ..
             }
         );
         assert_eq!(

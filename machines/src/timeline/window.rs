@@ -49,6 +49,8 @@ pub(super) struct Window {
     first: u64,
     /// Index of the first item that the consumer has.
     oldest: u64,
+    /// Index after the last item that the consumer has, while it does not go on to the end.
+    newest: Option<u64>,
     /// The daemon said that nothing comes before `oldest`.
     at_start: bool,
     /// Everything before this index is complete.
@@ -98,6 +100,20 @@ impl Window {
         self.oldest
     }
 
+    /// Index after the last item that the consumer has.
+    pub(super) fn consumer_end(&self) -> u64 {
+        self.newest.unwrap_or_else(|| self.end())
+    }
+
+    /// Whether the consumer has been told that it does not have the newest items.
+    pub(super) const fn is_detached(&self) -> bool {
+        self.newest.is_some()
+    }
+
+    fn consumer_has(&self, index: u64) -> bool {
+        index >= self.oldest && index < self.consumer_end()
+    }
+
     pub(super) const fn has_older(&self) -> bool {
         self.oldest > 0 && !self.at_start
     }
@@ -125,6 +141,7 @@ impl Window {
         if self.items.is_empty() {
             self.first = index;
             self.oldest = index;
+            self.newest = None;
         }
     }
 
@@ -167,7 +184,8 @@ impl Window {
     }
 
     fn leave(&mut self, item: &TimelineItem, as_of: u64) {
-        if item.index >= self.complete_to && !never_grows(item.kind) {
+        let may_grow = item.index >= self.complete_to && !never_grows(item.kind);
+        if may_grow && self.consumer_has(item.index) {
             let len = item.text.len();
             self.left.insert(item.index, Left { as_of, len });
             if self.left.len() > MAX_LEFT {
@@ -207,8 +225,13 @@ impl Window {
         entry.as_of = seq;
         entry.item.text.push_str(text);
         self.bytes = self.bytes.saturating_add(text.len());
+        let is_shown = self.consumer_has(index);
         self.trim(config);
-        Growth::Grown
+        if is_shown {
+            Growth::Grown
+        } else {
+            Growth::Contained
+        }
     }
 
     /// Takes over what a page knows of an item that the consumer has.
@@ -227,7 +250,8 @@ impl Window {
                 }
             };
         }
-        let Some(entry) = self.entry_mut(item.index) else {
+        let index = item.index;
+        let Some(entry) = self.entry_mut(index) else {
             return Merge::Same;
         };
         if entry.item.id != item.id {
@@ -245,7 +269,7 @@ impl Window {
         entry.item = item;
         let more = entry.item.text.len().saturating_sub(known);
         self.bytes = self.bytes.saturating_add(more);
-        if suffix.is_empty() {
+        if suffix.is_empty() || !self.consumer_has(index) {
             Merge::Same
         } else {
             Merge::Suffix(suffix)
@@ -295,9 +319,9 @@ impl Window {
         self.first
     }
 
-    /// The consumer has given up what comes before that index. What is held here it must still have.
+    /// The consumer has given up what comes before that index. Of what is held here it must still have what it had.
     pub(super) fn consumer_dropped_before(&mut self, index: u64) {
-        let oldest = index.min(self.first);
+        let oldest = index.min(self.first).min(self.consumer_end());
         if oldest > self.oldest {
             self.oldest = oldest;
             self.at_start = false;
@@ -305,22 +329,107 @@ impl Window {
         }
     }
 
+    /// The consumer has given up what comes from that index on.
+    pub(super) fn consumer_dropped_from(&mut self, index: u64) {
+        if index < self.consumer_end() {
+            let newest = index.max(self.oldest);
+            self.newest = Some(newest);
+            self.left.split_off(&newest);
+        }
+    }
+
+    /// Gives the consumer the items that follow what it has, as far as it then has a run. The first one's index must be
+    /// [`Window::consumer_end`]. What is held is given as it is held: that is newer.
+    pub(super) fn extend(&mut self, items: Vec<TimelineItem>, seq: u64) -> Vec<Arc<TimelineItem>> {
+        let mut shown = Vec::new();
+        for item in items {
+            if item.index >= self.first || item.index != self.consumer_end() {
+                break;
+            }
+            self.newest = Some(item.index.saturating_add(1));
+            self.leave(&item, seq);
+            shown.push(Arc::new(item));
+        }
+        shown.extend(self.join());
+        shown
+    }
+
+    /// Whether what the consumer has goes on with what is held.
+    pub(super) fn can_join(&self) -> bool {
+        self.newest.is_some_and(|newest| newest >= self.first)
+    }
+
+    /// Gives the consumer everything up to the end, if that follows what it has.
+    pub(super) fn join(&mut self) -> Vec<Arc<TimelineItem>> {
+        if !self.can_join() {
+            return Vec::new();
+        }
+        let held = self.consumer_end().saturating_sub(self.first);
+        self.newest = None;
+        let entries = self
+            .items
+            .iter()
+            .skip(usize::try_from(held).unwrap_or(usize::MAX));
+        entries.map(|entry| Arc::new(entry.item.clone())).collect()
+    }
+
+    /// Goes on with a later run: what lies between is not held. A consumer that had the end has these items alone from
+    /// then on and is given them; another keeps what it has before `exact_to`.
+    pub(super) fn skip_to(
+        &mut self,
+        items: Vec<TimelineItem>,
+        seq: u64,
+        exact_to: u64,
+        config: &TimelineConfig,
+    ) -> Option<Vec<Arc<TimelineItem>>> {
+        let first = items.first().map_or(self.end(), |item| item.index);
+        let keeps = self.newest.filter(|_| self.oldest < exact_to);
+        let newest = keeps.map(|newest| newest.min(exact_to));
+        self.bytes = 0;
+        self.newest = newest;
+        match newest {
+            Some(newest) => {
+                self.left.split_off(&newest);
+                for entry in std::mem::take(&mut self.items) {
+                    self.leave(&entry.item, entry.as_of);
+                }
+            }
+            None => {
+                self.items.clear();
+                self.oldest = first;
+                self.at_start = false;
+                self.left.clear();
+            }
+        }
+        self.first = first;
+        let shown = newest.is_none();
+        let shown = shown.then(|| items.iter().cloned().map(Arc::new).collect());
+        for item in items {
+            self.push(item, seq, config);
+        }
+        shown
+    }
+
     /// Lets the oldest items go until no more is held than that. There is no consumer.
     pub(super) fn shrink(&mut self, config: &TimelineConfig) {
         self.trim(config);
-        self.oldest = self.first;
-        self.at_start = false;
-        self.left.clear();
+        self.forget_consumer();
         self.items.shrink_to_fit();
     }
 
     pub(super) fn restart_consumer(&mut self) -> Vec<Arc<TimelineItem>> {
-        self.oldest = self.first;
-        self.at_start = false;
-        self.left.clear();
+        self.forget_consumer();
         self.items
             .iter()
             .map(|entry| Arc::new(entry.item.clone()))
             .collect()
+    }
+
+    /// The next consumer begins with what is held.
+    fn forget_consumer(&mut self) {
+        self.oldest = self.first;
+        self.newest = None;
+        self.at_start = false;
+        self.left.clear();
     }
 }

@@ -31,6 +31,7 @@ enum Step {
     Happened(Happened),
     Timer,
     RestartConsumer,
+    DropNewest,
 }
 
 struct Timelines;
@@ -75,6 +76,7 @@ impl Model for Timelines {
         let config = TimelineConfig {
             max_items: 2,
             max_kept: 2,
+            catch_up_pages: 1,
             ..TimelineConfig::default()
         };
         let mut timeline = Timeline::new(config);
@@ -102,7 +104,9 @@ impl Model for Timelines {
             Step::Feed(Input::Close),
             Step::Feed(Input::Disconnected { reason }),
             Step::Feed(Input::LoadOlder),
+            Step::Feed(Input::LoadNewer),
             Step::RestartConsumer,
+            Step::DropNewest,
             Step::Feed(Input::LoadFailed {
                 generation,
                 error: LoadError::Rejected(RpcReason::Overloaded),
@@ -155,6 +159,14 @@ impl Model for Timelines {
                 let due = node.timeline.poll_timeout().unwrap_or(NOW);
                 node.timeline.handle_timeout(due);
             }
+            Step::DropNewest => {
+                if let Some((from, to)) = node.consumer
+                    && from + 1 < to
+                {
+                    node.timeline.consumer_dropped_from(to - 1);
+                    node.consumer = Some((from, to - 1));
+                }
+            }
             Step::RestartConsumer => {
                 let items = node.timeline.restart_consumer();
                 let ends = items.first().zip(items.last());
@@ -192,6 +204,14 @@ fn consume(node: &mut Node) -> Result<usize, &'static str> {
         count += 1;
         node.consumer = match (update, node.consumer) {
             (Update::Cleared, _) => None,
+            (Update::Restarted(items), _) => {
+                let ends = items.first().zip(items.last());
+                ends.map(|(first, last)| (first.index, last.index + 1))
+            }
+            (Update::Dropped { from: end }, Some((from, to))) if end > from && end <= to => {
+                Some((from, end))
+            }
+            (Update::Dropped { .. }, _) => return Err("only_what_the_consumer_has_is_dropped"),
             (Update::Appended(item), None) => Some((item.index, item.index + 1)),
             (Update::Appended(item), Some((from, to))) if item.index == to => Some((from, to + 1)),
             (Update::Appended(_), Some(_)) => return Err("appended_items_follow_the_last (BX-2)"),
@@ -214,7 +234,9 @@ fn consume(node: &mut Node) -> Result<usize, &'static str> {
 
 fn running(timeline: &Timeline) -> Option<Generation> {
     match timeline.state() {
-        State::CatchingUp { load, .. } | State::LoadingOlder { load, .. } => Some(*load),
+        State::CatchingUp { load, .. }
+        | State::LoadingOlder { load, .. }
+        | State::LoadingNewer { load, .. } => Some(*load),
         State::Idle | State::Live { .. } | State::Failed { .. } => None,
     }
 }

@@ -1,6 +1,6 @@
 //! What a host is told by the app.
 
-use bowline_machines::{Moment, Path, host::ConnectionId};
+use bowline_machines::{Moment, Path, host::ConnectionId, timeline};
 
 use super::{HostCommand, driver::Driver, queries::Query};
 use crate::transport::Address;
@@ -25,6 +25,17 @@ impl Driver {
             }
             HostCommand::LoadOlder(agent_id) => {
                 self.timelines.load_older(now, &agent_id, &self.optimistic);
+            }
+            HostCommand::LoadNewer(agent_id) => {
+                self.timelines.load_newer(now, &agent_id, &self.optimistic);
+            }
+            HostCommand::JumpToNewest(agent_id) => {
+                self.timelines.jump_to_newest(&agent_id, &self.optimistic);
+            }
+            HostCommand::Reload(agent_id) => {
+                let open = timeline::Input::Open;
+                self.timelines
+                    .handle(now, &agent_id, open, &self.optimistic);
             }
             HostCommand::Dismiss(intent_id) => self.dismiss(intent_id),
         }

@@ -4,21 +4,23 @@ use std::sync::Arc;
 
 use bowline_machines::{
     Moment,
+    load::LoadError,
     optimistic::{self, Optimistic},
     timeline::{Input, State, Timeline, TimelineConfig, Update},
 };
-use bowline_protocol::{AgentId, IntentId, TimelineItem};
+use bowline_protocol::{AgentId, IntentId, RpcReason, TimelineItem};
 use tokio::sync::watch;
 
 use crate::{
     settings::{KEPT_BYTES, KEPT_ITEMS, VIEW_BYTES, VIEW_ITEMS, VIEW_SLACK},
-    timeline::{ItemList, Older, TimelineView},
+    timeline::{ItemList, Newer, Older, TimelineView},
 };
 
 /// What followers are shown of the list. While the timeline is brought up to date it stays what it was.
 #[derive(Default)]
 struct Shown {
     items: ItemList,
+    end: u64,
     complete_to: u64,
     replaced: u64,
 }
@@ -29,11 +31,17 @@ pub(super) struct Follow {
     view: watch::Sender<Arc<TimelineView>>,
     /// Screens that show it.
     screens: usize,
+    /// Somebody has looked at it all the time since it was created from here, with a first prompt or without.
+    pub(super) created: Option<bool>,
+    /// The daemon said that it does not have it.
+    pub(super) is_gone: bool,
     /// What the machine's updates have made so far (BX-6: brought up to date by what changed).
     items: ItemList,
     /// How often the daemon turned out to have another timeline.
     replaced: u64,
     shown: Shown,
+    /// Its reader went back last: rows that are too many leave at the end, and not under the reader.
+    reads_back: bool,
     /// Items of ours that came and are not shown yet.
     arrived: Vec<IntentId>,
     changed: bool,
@@ -49,9 +57,12 @@ impl Follow {
             machine: Timeline::new(TimelineConfig::default()),
             view: watch::channel(Arc::default()).0,
             screens: 0,
+            created: None,
+            is_gone: false,
             items: ItemList::default(),
             replaced: 0,
             shown: Shown::default(),
+            reads_back: false,
             arrived: Vec::new(),
             changed: false,
             unsettled: false,
@@ -87,12 +98,7 @@ impl Follow {
     pub(super) fn open(&mut self, now: Moment, agent_id: &AgentId, optimistic: &Optimistic) {
         if self.is_idle() {
             self.restart();
-            if optimistic.has_pending(agent_id) {
-                let items: Vec<_> = self.items.iter().cloned().collect();
-                items
-                    .iter()
-                    .for_each(|item| self.note_arrival(agent_id, item, optimistic));
-            }
+            self.note_arrivals(agent_id, optimistic);
         }
         self.handle(now, agent_id, Input::Open, optimistic);
     }
@@ -102,14 +108,25 @@ impl Follow {
         self.handle(now, agent_id, Input::Close, optimistic);
         self.machine.shrink(KEPT_ITEMS, KEPT_BYTES);
         self.restart();
+        self.created = None;
         self.changed = true;
     }
 
     /// Takes the list from the machine as a whole.
     fn restart(&mut self) {
         self.items = self.machine.restart_consumer().into_iter().collect();
+        self.reads_back = false;
         self.arrived.clear();
         self.show();
+    }
+
+    fn note_arrivals(&mut self, agent_id: &AgentId, optimistic: &Optimistic) {
+        if optimistic.has_pending(agent_id) {
+            let items: Vec<_> = self.items.iter().cloned().collect();
+            items
+                .iter()
+                .for_each(|item| self.note_arrival(agent_id, item, optimistic));
+        }
     }
 
     pub(super) fn handle(
@@ -120,18 +137,23 @@ impl Follow {
         optimistic: &Optimistic,
     ) {
         // A page may know more of an item than that its text grew.
-        let page = match &input {
-            Input::Loaded { page, .. } => {
-                let (first, last) = (page.items.first(), page.items.last());
-                first
-                    .zip(last)
-                    .map(|(first, last)| first.index..=last.index)
-            }
-            _ => None,
+        let page: Vec<u64> = match &input {
+            Input::Loaded { page, .. } => page.items.iter().map(|item| item.index).collect(),
+            _ => Vec::new(),
         };
+        let end = self.machine.end();
         self.machine.handle(now, input);
         self.take_updates(agent_id, optimistic);
-        for index in page.into_iter().flatten() {
+        // A reader elsewhere is not told what is appended, but messages have arrived all the same.
+        if self.machine.is_detached() && optimistic.has_pending(agent_id) {
+            for index in end.max(self.machine.held_from())..self.machine.end() {
+                if let Some(item) = self.machine.item(index) {
+                    let ours = arrival(agent_id, item, optimistic);
+                    self.arrived.extend(ours);
+                }
+            }
+        }
+        for index in page {
             if let (Some(held), Some(shown)) = (self.machine.item(index), self.items.get(index))
                 && **shown != *held
             {
@@ -153,15 +175,32 @@ impl Follow {
         }
     }
 
-    /// Fetches older items, if there is room for them.
+    /// Moves the view towards the beginning.
     pub(super) fn load_older(&mut self, now: Moment, agent_id: &AgentId, optimistic: &Optimistic) {
-        if !self.is_full() {
-            self.handle(now, agent_id, Input::LoadOlder, optimistic);
+        self.handle(now, agent_id, Input::LoadOlder, optimistic);
+    }
+
+    /// Moves the view towards the end.
+    pub(super) fn load_newer(&mut self, now: Moment, agent_id: &AgentId, optimistic: &Optimistic) {
+        self.reads_back = false;
+        self.handle(now, agent_id, Input::LoadNewer, optimistic);
+    }
+
+    /// Shows the newest items.
+    pub(super) fn jump_to_newest(&mut self, agent_id: &AgentId, optimistic: &Optimistic) {
+        self.reads_back = false;
+        if self.machine.is_detached() {
+            self.items = self.machine.restart_consumer().into_iter().collect();
+            self.note_arrivals(agent_id, optimistic);
+            self.changed = true;
         }
     }
 
     fn take_updates(&mut self, agent_id: &AgentId, optimistic: &Optimistic) {
         self.changed = true;
+        let not_found = LoadError::Rejected(RpcReason::NotFound);
+        self.is_gone =
+            !self.machine.is_exact() && (self.is_gone || self.machine.error() == Some(not_found));
         while let Some(update) = self.machine.poll_update() {
             match update {
                 Update::Appended(item) => {
@@ -170,13 +209,21 @@ impl Follow {
                 }
                 Update::Grown { index, text, .. } => self.items.grow(index, &text),
                 Update::Prepended(items) => {
+                    self.reads_back = true;
                     for item in items.into_iter().rev() {
                         self.note_arrival(agent_id, &item, optimistic);
                         self.items.push_front(item);
                     }
                 }
+                Update::Restarted(items) => {
+                    self.reads_back = false;
+                    self.items = items.into_iter().collect();
+                    self.note_arrivals(agent_id, optimistic);
+                }
+                Update::Dropped { from } => self.items.drop_from(from),
                 Update::Cleared => {
                     self.items = ItemList::default();
+                    self.reads_back = false;
                     self.replaced += 1;
                 }
             }
@@ -185,41 +232,48 @@ impl Follow {
     }
 
     fn note_arrival(&mut self, agent_id: &AgentId, item: &TimelineItem, optimistic: &Optimistic) {
-        let ours = item.intent_id.filter(|id| optimistic.awaits(agent_id, *id));
-        // On the end of a turn it says whose turn it was; the prompt itself comes before that.
-        let ours = ours.or_else(|| optimistic.became(agent_id, &item.id));
-        self.arrived.extend(ours);
+        self.arrived.extend(arrival(agent_id, item, optimistic));
     }
 
-    fn is_full(&self) -> bool {
-        self.items.len() >= VIEW_ITEMS || self.items.text_bytes() >= VIEW_BYTES
-    }
-
-    /// Drops the oldest items, several at a time, but nothing that the machine holds.
+    /// Drops rows that are too many, several at a time, at the end where the reader is not.
     fn trim(&mut self) {
         let is_over = self.items.len() > VIEW_ITEMS + VIEW_SLACK
             || self.items.text_bytes() > VIEW_BYTES + VIEW_BYTES / 8;
         if !is_over {
             return;
         }
-        let mut from = self.items.first_index();
-        let mut bytes = self.items.text_bytes();
-        for item in self.items.iter() {
-            let left = self.items.end_index() - from;
-            if left <= VIEW_ITEMS as u64 && bytes <= VIEW_BYTES || from >= self.machine.held_from()
-            {
+        if self.reads_back {
+            let from = self.items.end_index() - self.too_many(self.items.iter_back());
+            self.items.drop_from(from);
+            self.machine.consumer_dropped_from(from);
+        } else {
+            let from = self.items.first_index() + self.too_many(self.items.iter());
+            // What the machine holds stays.
+            let from = from.min(self.machine.held_from());
+            self.items.drop_before(from);
+            self.machine.consumer_dropped_before(from);
+        }
+    }
+
+    /// How many rows must go, in that order, until the others fit. One stays, whatever its size.
+    fn too_many<'a>(&self, rows: impl Iterator<Item = &'a Arc<TimelineItem>>) -> u64 {
+        let (mut left, mut bytes) = (self.items.len(), self.items.text_bytes());
+        let mut dropped = 0;
+        for item in rows {
+            if left <= 1 || (left <= VIEW_ITEMS && bytes <= VIEW_BYTES) {
                 break;
             }
             bytes = bytes.saturating_sub(item.text.len());
-            from += 1;
+            left -= 1;
+            dropped += 1;
         }
-        self.items.drop_before(from);
-        self.machine.consumer_dropped_before(from);
+        dropped
     }
 
     fn show(&mut self) {
         self.shown = Shown {
             items: self.items.clone(),
+            end: self.machine.end(),
             complete_to: self.machine.complete_to(),
             replaced: self.replaced,
         };
@@ -265,8 +319,11 @@ impl Follow {
                 failed
             },
             loaded: self.machine.has_loaded(),
+            known: self.machine.has_loaded(),
             catching_up: self.machine.is_catching_up(),
             older: self.older(),
+            newer: self.newer(),
+            end: self.shown.end,
             complete_to: self.shown.complete_to,
             replaced: self.shown.replaced,
             error: self.machine.error(),
@@ -284,14 +341,31 @@ impl Follow {
             Older::None
         } else if self.machine.is_loading_older() {
             Older::Loading
-        } else if self.is_full() {
-            Older::WindowFull
         } else {
             self.machine
                 .older_error()
                 .map_or(Older::More, Older::Failed)
         }
     }
+
+    fn newer(&self) -> Newer {
+        if self.shown.items.end_index() >= self.shown.end {
+            Newer::None
+        } else if self.machine.is_loading_newer() {
+            Newer::Loading
+        } else {
+            self.machine
+                .newer_error()
+                .map_or(Newer::More, Newer::Failed)
+        }
+    }
+}
+
+/// The message on its way that became that item.
+fn arrival(agent_id: &AgentId, item: &TimelineItem, optimistic: &Optimistic) -> Option<IntentId> {
+    let ours = item.intent_id.filter(|id| optimistic.awaits(agent_id, *id));
+    // On the end of a turn it says whose turn it was; the prompt itself comes before that.
+    ours.or_else(|| optimistic.became(agent_id, &item.id))
 }
 
 /// Whether both say the same, without a look at the items.
@@ -300,8 +374,11 @@ fn is_same(one: &TimelineView, other: &TimelineView) -> bool {
         && Arc::ptr_eq(&one.pending, &other.pending)
         && Arc::ptr_eq(&one.failed, &other.failed)
         && one.loaded == other.loaded
+        && one.known == other.known
         && one.catching_up == other.catching_up
         && one.older == other.older
+        && one.newer == other.newer
+        && one.end == other.end
         && one.complete_to == other.complete_to
         && one.replaced == other.replaced
         && one.error == other.error

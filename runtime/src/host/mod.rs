@@ -71,6 +71,12 @@ pub(crate) enum HostCommand {
     },
     /// Fetch older items of an agent's timeline.
     LoadOlder(AgentId),
+    /// Fetch newer items of a timeline that is shown elsewhere than at its end.
+    LoadNewer(AgentId),
+    /// Show the newest items of an agent's timeline.
+    JumpToNewest(AgentId),
+    /// Try again to bring an agent's timeline up to date.
+    Reload(AgentId),
     /// The user has seen that an intent failed.
     Dismiss(IntentId),
     /// Follow an agent's timeline.

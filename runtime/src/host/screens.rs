@@ -1,18 +1,18 @@
 //! The open screens of a host: each is made of the machines' state alone, once a turn (INV-14).
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use bowline_machines::{
     Moment,
     optimistic::{FailedAgent, PendingAgent, PendingMessage, Standing},
-    screen::{Connectivity, Creation, Screen, ScreenInput},
+    screen::{Connectivity, Creation, ReadOnly, Screen, ScreenInput},
 };
-use bowline_protocol::AgentId;
+use bowline_protocol::{AgentId, AgentStatus, AgentSummary};
 
 use super::driver::Driver;
 use crate::{
     screen::{ScreenError, ScreenPublisher, ScreenSnapshot, ScreenTarget},
-    settings::{OPEN_SCREENS, OPEN_TIMELINES},
+    settings::{FRESH_CREATION, OPEN_SCREENS, OPEN_TIMELINES},
     snapshot::ErrorView,
     timeline::TimelineView,
 };
@@ -23,6 +23,10 @@ struct Slot {
     follows: Option<AgentId>,
     /// The view of an agent that is being created: its first prompt.
     preview: Option<Arc<TimelineView>>,
+    /// Its agent was in the directory.
+    had_row: bool,
+    /// It has left the directory since.
+    is_removed: bool,
     publisher: ScreenPublisher,
 }
 
@@ -30,6 +34,17 @@ struct Slot {
 #[derive(Default)]
 pub(super) struct Screens {
     slots: Vec<Slot>,
+    /// Agents that were created from here a moment ago: when, and whether with a first prompt.
+    fresh: VecDeque<(AgentId, Moment, bool)>,
+}
+
+/// What a screen's agent is, besides its timeline.
+#[derive(Clone, Copy, Default)]
+struct Standpoint {
+    creation: Creation,
+    /// It was followed since it was created from here: with a first prompt or not.
+    followed: Option<bool>,
+    read_only: Option<ReadOnly>,
 }
 
 /// What all screens of a host have in common in one turn.
@@ -48,9 +63,8 @@ impl Driver {
     ) {
         // Its creation may have been sent just before.
         self.on_submitted(now);
-        if self.screens.slots.len() >= OPEN_SCREENS {
-            self.close_screens();
-        }
+        // A screen that was closed just now must not count, nor stand between this one and a new attempt to load.
+        self.close_screens();
         if self.screens.slots.len() >= OPEN_SCREENS {
             return publisher.end(ScreenError::TooMany(OPEN_SCREENS));
         }
@@ -63,6 +77,8 @@ impl Driver {
             target,
             follows: None,
             preview: None,
+            had_row: false,
+            is_removed: false,
             publisher,
         });
         self.follow_screens(now);
@@ -82,14 +98,18 @@ impl Driver {
 
     /// Follows the timelines of screens whose agents are known by now.
     pub(super) fn follow_screens(&mut self, now: Moment) {
+        self.note_fresh(now);
         let slots = std::mem::take(&mut self.screens.slots);
         for mut slot in slots {
             if slot.follows.is_none()
                 && let Some(agent_id) = self.agent_of(&slot.target)
             {
-                let opened = self
-                    .timelines
-                    .screen_opened(now, &agent_id, &self.optimistic);
+                let mut fresh = self.screens.fresh.iter();
+                let created = fresh.find(|(id, ..)| *id == agent_id);
+                let created = created.map(|(_, _, prompted)| *prompted);
+                let opened =
+                    self.timelines
+                        .screen_opened(now, &agent_id, created, &self.optimistic);
                 if opened.is_err() {
                     slot.publisher.end(ScreenError::TooMany(OPEN_TIMELINES));
                     continue;
@@ -97,6 +117,20 @@ impl Driver {
                 slot.follows = Some(agent_id);
             }
             self.screens.slots.push(slot);
+        }
+    }
+
+    /// Takes note of what was created from here, for as long as whoever opens it can be said to have seen it from the start.
+    fn note_fresh(&mut self, now: Moment) {
+        let fresh = &mut self.screens.fresh;
+        while let Some((agent_id, prompted)) = self.optimistic.poll_confirmed() {
+            fresh.push_back((agent_id, now, prompted));
+        }
+        while fresh
+            .front()
+            .is_some_and(|(_, at, _)| *at + FRESH_CREATION <= now)
+        {
+            fresh.pop_front();
         }
     }
 
@@ -124,7 +158,7 @@ impl Driver {
         let mut rev = self.rev;
         for slot in &mut slots {
             let snapshot = match slot.follows.clone() {
-                Some(agent_id) => self.agent_screen(agent_id, &surroundings),
+                Some(agent_id) => self.agent_screen(agent_id, slot, &surroundings),
                 None => self.creation_screen(slot, &surroundings),
             };
             slot.publisher.publish(snapshot, &mut rev);
@@ -133,7 +167,12 @@ impl Driver {
         self.screens.slots = slots;
     }
 
-    fn agent_screen(&self, agent_id: AgentId, around: &Surroundings) -> ScreenSnapshot {
+    fn agent_screen(
+        &self,
+        agent_id: AgentId,
+        slot: &mut Slot,
+        around: &Surroundings,
+    ) -> ScreenSnapshot {
         let creation = if self.optimistic.is_created_here(&agent_id) {
             Creation::Confirmed
         } else {
@@ -141,10 +180,25 @@ impl Driver {
         };
         let timeline = self.timelines.view(&agent_id).unwrap_or_default();
         let agent = self.directory.agent(&agent_id).cloned();
+        slot.had_row |= agent.is_some();
+        let has_left = slot.had_row && self.directory.is_complete();
+        slot.is_removed = agent.is_none() && (slot.is_removed || has_left);
+        let read_only = if agent.as_deref().is_some_and(is_archived) {
+            Some(ReadOnly::Archived)
+        } else if slot.is_removed || self.timelines.is_gone(&agent_id) {
+            Some(ReadOnly::Removed)
+        } else {
+            None
+        };
+        let standpoint = Standpoint {
+            creation,
+            followed: self.timelines.followed_since_creation(&agent_id),
+            read_only,
+        };
         ScreenSnapshot {
             agent,
             agent_id: Some(agent_id),
-            ..self.snapshot_of(creation, timeline, around)
+            ..self.snapshot_of(standpoint, timeline, around)
         }
     }
 
@@ -158,9 +212,14 @@ impl Driver {
             Some(Standing::Pending(agent)) => {
                 let preview = slot.preview.get_or_insert_with(|| preview(&agent));
                 let timeline = Arc::clone(preview);
+                let standpoint = Standpoint {
+                    creation: Creation::Pending,
+                    followed: Some(agent.prompt.is_some()),
+                    read_only: None,
+                };
                 ScreenSnapshot {
                     creating: Some(agent),
-                    ..self.snapshot_of(Creation::Pending, timeline, around)
+                    ..self.snapshot_of(standpoint, timeline, around)
                 }
             }
             Some(Standing::Failed(failed)) => self.rolled_back(Some(failed), around),
@@ -174,22 +233,35 @@ impl Driver {
         creation_failed: Option<Arc<FailedAgent>>,
         around: &Surroundings,
     ) -> ScreenSnapshot {
+        let standpoint = Standpoint {
+            creation: Creation::Failed,
+            ..Standpoint::default()
+        };
         ScreenSnapshot {
             creation_failed,
-            ..self.snapshot_of(Creation::Failed, Arc::clone(&self.nothing), around)
+            ..self.snapshot_of(standpoint, Arc::clone(&self.nothing), around)
         }
     }
 
     fn snapshot_of(
         &self,
-        creation: Creation,
+        standpoint: Standpoint,
         timeline: Arc<TimelineView>,
         around: &Surroundings,
     ) -> ScreenSnapshot {
+        let Standpoint {
+            creation,
+            followed,
+            read_only,
+        } = standpoint;
         let screen = Screen::of(&ScreenInput {
             loaded: timeline.loaded,
+            known: timeline.known,
             loading: timeline.catching_up,
             creation,
+            followed: followed.is_some(),
+            prompted: followed == Some(true),
+            read_only,
             last_error: timeline.error,
             connectivity: around.connectivity,
             has_items: timeline.has_rows(),
@@ -208,6 +280,10 @@ impl Driver {
             timeline,
         }
     }
+}
+
+fn is_archived(agent: &AgentSummary) -> bool {
+    agent.status == AgentStatus::Archived
 }
 
 /// What the timeline of an agent on its way shows: its first prompt, as it will be.

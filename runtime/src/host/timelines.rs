@@ -32,18 +32,19 @@ impl Timelines {
         agent_id: &AgentId,
         optimistic: &Optimistic,
     ) -> Result<watch::Receiver<Arc<TimelineView>>, TimelineError> {
-        self.opened(now, agent_id, optimistic)
+        self.opened(now, agent_id, None, optimistic)
             .map(|follow| follow.subscribe())
     }
 
-    /// A screen shows it from now on.
+    /// A screen shows it from now on. `created`: it was created from here just now, with a first prompt or without.
     pub(super) fn screen_opened(
         &mut self,
         now: Moment,
         agent_id: &AgentId,
+        created: Option<bool>,
         optimistic: &Optimistic,
     ) -> Result<(), TimelineError> {
-        self.opened(now, agent_id, optimistic)
+        self.opened(now, agent_id, created, optimistic)
             .map(Follow::screen_opened)
     }
 
@@ -58,6 +59,7 @@ impl Timelines {
         &mut self,
         now: Moment,
         agent_id: &AgentId,
+        created: Option<bool>,
         optimistic: &Optimistic,
     ) -> Result<&mut Follow, TimelineError> {
         let open = self.open.iter();
@@ -69,9 +71,11 @@ impl Timelines {
             .open
             .entry(agent_id.clone())
             .or_insert_with(Follow::new);
-        if !follow.is_followed() {
-            follow.open(now, agent_id, optimistic);
+        if created.is_some() {
+            follow.created = created;
         }
+        // Whoever opens it wants it up to date, whoever else looks at it: what failed is tried again.
+        follow.open(now, agent_id, optimistic);
         Ok(follow)
     }
 
@@ -84,6 +88,16 @@ impl Timelines {
     pub(super) fn is_wanted(&self, agent_id: &AgentId) -> bool {
         let follow = self.open.get(agent_id);
         follow.is_some_and(|follow| follow.is_followed() || !follow.is_idle())
+    }
+
+    /// Whether somebody has looked at it all the time since it was created from here, with a first prompt or without.
+    pub(super) fn followed_since_creation(&self, agent_id: &AgentId) -> Option<bool> {
+        self.open.get(agent_id)?.created
+    }
+
+    /// Whether the daemon said that it does not have it.
+    pub(super) fn is_gone(&self, agent_id: &AgentId) -> bool {
+        self.open.get(agent_id).is_some_and(|follow| follow.is_gone)
     }
 
     /// Feeds one input to one timeline, if it is open.
@@ -110,6 +124,20 @@ impl Timelines {
     pub(super) fn load_older(&mut self, now: Moment, agent_id: &AgentId, optimistic: &Optimistic) {
         if let Some(follow) = self.open.get_mut(agent_id) {
             follow.load_older(now, agent_id, optimistic);
+        }
+    }
+
+    /// Fetches newer items of a timeline that is shown elsewhere than at its end.
+    pub(super) fn load_newer(&mut self, now: Moment, agent_id: &AgentId, optimistic: &Optimistic) {
+        if let Some(follow) = self.open.get_mut(agent_id) {
+            follow.load_newer(now, agent_id, optimistic);
+        }
+    }
+
+    /// Shows the newest items of a timeline.
+    pub(super) fn jump_to_newest(&mut self, agent_id: &AgentId, optimistic: &Optimistic) {
+        if let Some(follow) = self.open.get_mut(agent_id) {
+            follow.jump_to_newest(agent_id, optimistic);
         }
     }
 

@@ -77,6 +77,11 @@ impl<T> Run<T> {
         self.things.insert(0, thing);
     }
 
+    fn drop_from(&mut self, number: u64) {
+        let kept = self.place(number).unwrap_or(0);
+        self.things.truncate(kept);
+    }
+
     fn drop_before(&mut self, number: u64) {
         let dropped = self.place(number).unwrap_or(0).min(self.things.len());
         self.things.drain(..dropped);
@@ -148,6 +153,13 @@ impl ItemList {
     /// The items from that index on.
     pub fn iter_from(&self, index: u64) -> impl Iterator<Item = &Arc<TimelineItem>> {
         (index.max(self.first)..self.end).filter_map(|index| self.get(index))
+    }
+
+    /// All items, the newest first.
+    pub(crate) fn iter_back(&self) -> impl Iterator<Item = &Arc<TimelineItem>> {
+        (self.first..self.end)
+            .rev()
+            .filter_map(|index| self.get(index))
     }
 
     /// Whether both are the same value, at no cost: lists that were made apart are not, whatever they hold.
@@ -281,6 +293,30 @@ impl ItemList {
         }
     }
 
+    /// Drops the items from that index on.
+    pub(crate) fn drop_from(&mut self, index: u64) {
+        let index = index.max(self.first);
+        if index >= self.end {
+            return;
+        }
+        let dropped: usize = self.iter_from(index).map(|item| item.text.len()).sum();
+        self.bytes = self.bytes.saturating_sub(dropped);
+        if index < self.tail_start() {
+            // The chunk of the next item is the tail, whether anything is left in it or not.
+            let number = index / GRID;
+            self.tail = self.chunk(number).map(Arc::clone).unwrap_or_default();
+            let blocks = Arc::make_mut(&mut self.blocks);
+            if let Some(block) = blocks.get_mut(number / GRID) {
+                Arc::make_mut(block).drop_from(number);
+            }
+            let is_empty = |block: &Arc<Block>| block.things.is_empty();
+            let from = number / GRID + u64::from(!blocks.get(number / GRID).is_none_or(is_empty));
+            blocks.drop_from(from);
+        }
+        self.end = index;
+        Arc::make_mut(&mut self.tail).drop_from(index);
+    }
+
     /// Where the tail begins or would begin.
     const fn tail_start(&self) -> u64 {
         self.end / GRID * GRID
@@ -412,6 +448,11 @@ mod tests {
                         let new = item(first + place as u64, "other");
                         list.set(new.clone());
                         plain.0[place] = new;
+                    }
+                    _ if step % 100 == 50 => {
+                        let kept = plain.0.len() - plain.0.len() / 4;
+                        list.drop_from(first + kept as u64);
+                        plain.0.truncate(kept);
                     }
                     _ if step % 100 == 0 => {
                         let dropped = plain.0.len() / 3;

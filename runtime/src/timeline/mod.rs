@@ -7,7 +7,7 @@ mod view;
 
 pub use list::ItemList;
 pub use position::TimelinePosition;
-pub use view::{ListChange, Older, TimelineDiff, TimelineView};
+pub use view::{ListChange, Newer, Older, TimelineDiff, TimelineView};
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -155,7 +155,7 @@ impl TimelineStream {
                 return Ok(Some(update));
             }
             let view = Arc::clone(&self.view.borrow_and_update());
-            if view.loaded {
+            if view.known {
                 if self.is_another(&view) {
                     return Ok(Some(self.start_over(&view)));
                 }
@@ -205,10 +205,9 @@ impl TimelineStream {
     /// Whether the view is of another timeline than the one that was followed so far.
     fn is_another(&mut self, view: &TimelineView) -> bool {
         let followed = *self.replaced.get_or_insert(view.replaced);
-        let end = view.items.last().map_or(0, |item| item.index + 1);
         let is_behind = self.is_anchored
             && !view.catching_up
-            && self.planned.next.is_some_and(|next| next > end);
+            && self.planned.next.is_some_and(|next| next > view.end);
         followed != view.replaced || is_behind || self.planned.contradicts(&view.items)
     }
 
@@ -220,17 +219,18 @@ impl TimelineStream {
         TimelineUpdate::Cleared
     }
 
-    /// Fetches a page of what comes before the view and was not given out yet. True if there was any.
+    /// Fetches a page of what the view does not have, because another reader has moved it or it never began so early, and that
+    /// was not given out yet. True if there was any.
     async fn fill(&mut self, view: &TimelineView) -> Result<bool, CallError> {
         let (Some(next), Some(first)) = (self.planned.next, view.items.first()) else {
             return Ok(false);
         };
-        let first = first.index;
-        let missed = Some(next);
+        let (first, end) = (first.index, view.items.end_index());
+        let missed = Some(next).filter(|next| *next < view.end);
         let finished = self.planned.first_growing_before(view.complete_to);
         let unchecked = self.unchecked.filter(|index| *index < next);
         let wanted = [missed, finished, unchecked].into_iter().flatten().min();
-        let Some(from) = wanted.filter(|from| *from < first) else {
+        let Some(from) = wanted.filter(|from| *from < first || *from >= end) else {
             return Ok(false);
         };
         let history = Request::From(from).history(self.agent_id.clone(), HISTORY_PAGE);
@@ -245,7 +245,8 @@ impl TimelineStream {
         }
         // What the view has is newer there.
         let items = page.items.into_iter();
-        let items = items.filter(|item| item.index < first).map(Arc::new);
+        let items = items.filter(|item| item.index < first || from >= end);
+        let items = items.map(Arc::new);
         let items: ItemList = items.collect();
         if self.unchecked.is_some() {
             self.unchecked = items.last().map(|item| item.index + 1);

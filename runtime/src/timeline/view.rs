@@ -15,20 +15,27 @@ use super::ItemList;
 pub struct TimelineView {
     /// Grows with every change; a smaller one is older.
     pub rev: u64,
-    /// The newest items, in order of index, without gaps; bounded. While the timeline is brought up to date this is what it
-    /// was before, until the new one is consistent.
+    /// A run of the items, in order of index, without gaps; bounded. It begins as the newest ones and moves with
+    /// [`crate::Runtime::load_older`] and [`crate::Runtime::load_newer`]: rows that are too many leave at the other end. While
+    /// the timeline is brought up to date this is what it was before, until the new one is consistent.
     pub items: ItemList,
-    /// Messages sent from here that are not in `items` yet, in the order they were sent: shown after the items, with a
-    /// mark (UX-3). Each leaves in the same value in which its item appears.
+    /// Messages sent from here that are not in the timeline yet, in the order they were sent: shown after its newest item,
+    /// with a mark (UX-3). Each leaves in the same value in which its item appears, or would if `newer` were `None`.
     pub pending: Arc<[Arc<PendingMessage>]>,
     /// Messages sent from here that were not taken, with the error; the newest few, until dismissed.
     pub failed: Arc<[Arc<FailedMessage>]>,
     /// Whether a load ever succeeded (UX-1).
     pub loaded: bool,
+    /// Whether `items` is what was loaded. Not so where that was let go to save memory, until it is loaded again.
+    pub known: bool,
     /// Whether it is being brought up to date (UX-2).
     pub catching_up: bool,
     /// What is before `items`.
     pub older: Older,
+    /// What is after `items`.
+    pub newer: Newer,
+    /// Index that the next item will have.
+    pub end: u64,
     /// Items before this index are complete: no text of theirs grows any more.
     pub complete_to: u64,
     /// How often the daemon turned out to have another timeline under this name than the one shown: its store was
@@ -50,8 +57,20 @@ pub enum Older {
     Loading,
     /// More, which could not be fetched; asking again tries again.
     Failed(LoadError),
-    /// More, for which the window has no room. [`crate::Runtime::timeline`] reads from any place.
-    WindowFull,
+}
+
+/// What is after the last item of a view.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Newer {
+    /// Nothing: it is the newest, and what comes is appended.
+    #[default]
+    None,
+    /// More, to be had with [`crate::Runtime::load_newer`] and, all at once, [`crate::Runtime::jump_to_newest`].
+    More,
+    /// More, which is being fetched.
+    Loading,
+    /// More, which could not be fetched; asking again tries again.
+    Failed(LoadError),
 }
 
 impl TimelineView {

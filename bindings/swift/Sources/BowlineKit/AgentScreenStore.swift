@@ -79,6 +79,8 @@ public final class AgentScreenStore {
     public var errorIndicator: ErrorIndicator? { frame.errorIndicator }
     /// Prompts can be typed and sent; offline too.
     public var composerEnabled: Bool { frame.composerEnabled }
+    /// Why no prompt can be sent any more; to be said in the place of the composer.
+    public var readOnly: ReadOnly? { frame.readOnly }
     /// How the host stands.
     public var connectivity: Connectivity { frame.connectivity }
     /// Why the host is not online, with what to do about it.
@@ -106,6 +108,21 @@ public final class AgentScreenStore {
     /// Fetches the page before the oldest item.
     public func loadOlder() throws {
         try bowline.loadOlder(on: serverId, of: target())
+    }
+
+    /// Fetches the page after the last item, where that is not the newest.
+    public func loadNewer() throws {
+        try bowline.loadNewer(on: serverId, of: target())
+    }
+
+    /// Shows the newest items, wherever the view was.
+    public func jumpToNewest() throws {
+        try bowline.jumpToNewest(on: serverId, of: target())
+    }
+
+    /// Tries again at once to load the history, after that failed.
+    public func reload() throws {
+        try bowline.reload(on: serverId, of: target())
     }
 
     /// The user has seen that a message or the creation failed: it is shown no more.

@@ -106,6 +106,21 @@ public final class Bowline: Sendable {
         try open().loadOlder(serverId: serverId, agentId: agentId)
     }
 
+    /// Fetches the page after the last item of an open timeline, where that is not the newest.
+    public func loadNewer(on serverId: String, of agentId: String) throws {
+        try open().loadNewer(serverId: serverId, agentId: agentId)
+    }
+
+    /// Shows the newest items of an open timeline, wherever its view was.
+    public func jumpToNewest(on serverId: String, of agentId: String) throws {
+        try open().jumpToNewest(serverId: serverId, agentId: agentId)
+    }
+
+    /// Tries again at once to load an open timeline, after that failed.
+    public func reload(on serverId: String, of agentId: String) throws {
+        try open().reload(serverId: serverId, agentId: agentId)
+    }
+
     /// The user has seen that a message or a creation failed: it is shown no more.
     public func dismiss(_ intentId: String, on serverId: String) throws {
         try open().dismiss(serverId: serverId, intentId: intentId)

@@ -58,6 +58,8 @@ public typealias LogLevel = BowlineFFI.LogLevel
 public typealias LogRecord = BowlineFFI.LogRecord
 /// Lines of the log, and how many were lost before them.
 public typealias LogBatch = BowlineFFI.LogBatch
+/// What there is after the last item of a timeline.
+public typealias Newer = BowlineFFI.Newer
 /// What there is before the first item of a timeline.
 public typealias Older = BowlineFFI.Older
 /// How an intent ended.
@@ -78,6 +80,8 @@ public typealias Probe = BowlineFFI.Probe
 public typealias ProviderInfo = BowlineFFI.ProviderInfo
 /// A machine-readable reason of a lost or refused connection.
 public typealias Reason = BowlineFFI.Reason
+/// Why an agent takes no more prompts.
+public typealias ReadOnly = BowlineFFI.ReadOnly
 /// Why a daemon refused a request.
 public typealias Refusal = BowlineFFI.Refusal
 /// Made-up hosts and a made-up timeline, for previews and tests.

@@ -31,6 +31,8 @@ public struct Timeline: Sendable, Equatable {
     public internal(set) var catchingUp = false
     /// What is before the first item.
     public internal(set) var older: Older = .none
+    /// What is after the last item: a view that grew too long at its beginning has lost rows at its end.
+    public internal(set) var newer: Newer = .none
     /// Grows when the daemon turns out to have another timeline under this name: a scroll position means nothing then.
     public internal(set) var replaced: UInt32 = 0
     /// Why it is not up to date (UX-4).
@@ -66,6 +68,8 @@ public struct AgentScreen: Sendable, Equatable {
     public internal(set) var errorIndicator: ErrorIndicator?
     /// Prompts can be typed and sent; offline too.
     public internal(set) var composerEnabled = false
+    /// Why no prompt can be sent any more; to be said in the place of the composer.
+    public internal(set) var readOnly: ReadOnly?
     /// How the host stands.
     public internal(set) var connectivity: Connectivity = .offline
     /// Why the host is not online, with what to do about it.
@@ -143,7 +147,8 @@ extension Timeline {
         if let pending = update.pending { self.pending = pending }
         if let failed = update.failed { self.failed = failed }
         (rev, loaded, catchingUp) = (update.rev, update.loaded, update.catchingUp)
-        (older, replaced, error) = (update.older, update.replaced, update.error)
+        (older, newer) = (update.older, update.newer)
+        (replaced, error) = (update.replaced, update.error)
     }
 
     private func fits(_ change: ListChange) -> Bool {
@@ -172,6 +177,7 @@ extension AgentScreen {
         creationFailed = update.creationFailed
         (overlay, toast, placeholder) = (update.overlay, update.toast, update.placeholder)
         (errorIndicator, composerEnabled) = (update.errorIndicator, update.composerEnabled)
+        readOnly = update.readOnly
         (connectivity, connectionError) = (update.connectivity, update.connectionError)
     }
 }

@@ -62,7 +62,7 @@ struct ContractTests {
         func update(_ base: UInt32?, _ rev: UInt32, _ changes: [ListChange]) -> TimelineUpdate {
             TimelineUpdate(
                 baseRev: base, rev: rev, changes: changes, pending: nil, failed: nil, loaded: true, catchingUp: false,
-                older: .none, replaced: 0, error: nil)
+                older: .none, newer: .none, replaced: 0, error: nil)
         }
         func item(_ index: UInt32) -> TimelineItem {
             TimelineItem(

@@ -132,7 +132,7 @@ struct StoreTests {
         let timeline = TimelineUpdate(
             baseRev: base, rev: items > 0 ? rev : (base ?? 0),
             changes: items > 0 ? [.insert(at: base ?? 0, items: new)] : [], pending: nil, failed: nil, loaded: true,
-            catchingUp: false, older: .none, replaced: 0, error: nil)
+            catchingUp: false, older: .none, newer: .none, replaced: 0, error: nil)
         return ScreenUpdate(
             rev: rev, serverId: "srv", agentId: nil, agent: nil, creation: .pending, creating: nil, creationFailed: nil,
             overlay: overlay, toast: nil, placeholder: false, errorIndicator: nil, composerEnabled: true,

@@ -24,11 +24,18 @@ enum Step {
     /// The newest event that arrived comes once more.
     Repeat,
     LoadOlder,
+    LoadNewer,
+    /// The consumer gives up so many of its newest items.
+    DropNewest(usize),
+    /// The consumer gives up so many of its oldest items.
+    DropOldest(usize),
     /// The connection is replaced without a disconnect.
     Switch,
     Reconnect,
     /// The session is reset: events on their way are lost and numbers begin again.
     Reset,
+    /// The same, and so many items were appended meanwhile.
+    LongReset(usize),
     CloseAndOpen,
     RestartConsumer,
     Timeout,
@@ -44,9 +51,13 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (1_usize..5).prop_map(Step::Deliver),
         1 => Just(Step::Repeat),
         2 => Just(Step::LoadOlder),
+        2 => Just(Step::LoadNewer),
+        1 => (1_usize..6).prop_map(Step::DropNewest),
+        1 => (1_usize..6).prop_map(Step::DropOldest),
         1 => Just(Step::Switch),
         1 => Just(Step::Reconnect),
         1 => Just(Step::Reset),
+        1 => (5_usize..40).prop_map(Step::LongReset),
         1 => Just(Step::CloseAndOpen),
         1 => Just(Step::RestartConsumer),
         1 => Just(Step::Timeout),
@@ -69,6 +80,7 @@ struct World {
     repeat: Option<(u64, Happened)>,
     // What the consumer has put together.
     consumer: VecDeque<(u64, String)>,
+    restarts: usize,
 }
 
 impl World {
@@ -85,6 +97,7 @@ impl World {
             read: None,
             repeat: None,
             consumer: VecDeque::new(),
+            restarts: 0,
         };
         for number in 0..items {
             world.append(u8::try_from(number % 5).unwrap());
@@ -142,6 +155,12 @@ impl World {
                     .1
                     .push_str(&text);
             }
+            Update::Restarted(items) => {
+                let items = items.iter().map(|item| (item.index, item.text.clone()));
+                self.consumer = items.collect();
+                self.restarts += 1;
+            }
+            Update::Dropped { from } => self.consumer.retain(|(index, _)| *index < from),
             Update::Cleared => panic!("the daemon never took anything back"),
         }
     }
@@ -224,6 +243,21 @@ impl World {
         self.read = None;
     }
 
+    fn reset(&mut self, appended: usize) {
+        self.lose_requests();
+        self.feed(disconnected());
+        self.events.clear();
+        self.repeat = None;
+        // Growth that nobody is told of.
+        self.grow(0);
+        for _ in 0..appended {
+            self.append(7);
+        }
+        self.events.clear();
+        self.seq = 0;
+        self.feed(attached(SessionState::Reset));
+    }
+
     fn take(&mut self, step: Step) {
         self.now += 10;
         match step {
@@ -257,25 +291,29 @@ impl World {
                 }
             }
             Step::LoadOlder => self.feed(Input::LoadOlder),
+            Step::LoadNewer => self.feed(Input::LoadNewer),
+            Step::DropNewest(count) => {
+                if count < self.consumer.len() {
+                    let kept = self.consumer.len() - count;
+                    self.it.consumer_dropped_from(self.consumer[kept].0);
+                    self.consumer.truncate(kept);
+                }
+            }
+            Step::DropOldest(count) => {
+                if count < self.consumer.len() {
+                    let from = self.consumer[count].0.min(self.it.held_from());
+                    self.it.consumer_dropped_before(from);
+                    self.consumer.retain(|(index, _)| *index >= from);
+                }
+            }
             Step::Switch => self.feed(attached(SessionState::Resumed)),
             Step::Reconnect => {
                 self.lose_requests();
                 self.feed(disconnected());
                 self.feed(attached(SessionState::Resumed));
             }
-            Step::Reset => {
-                self.lose_requests();
-                self.feed(disconnected());
-                self.events.clear();
-                self.repeat = None;
-                self.seq = 0;
-                // Growth that nobody is told of.
-                self.grow(0);
-                self.append(7);
-                self.events.clear();
-                self.seq = 0;
-                self.feed(attached(SessionState::Reset));
-            }
+            Step::Reset => self.reset(1),
+            Step::LongReset(appended) => self.reset(appended),
             Step::CloseAndOpen => {
                 self.feed(Input::Close);
                 self.grow(1);
@@ -330,6 +368,7 @@ impl World {
         panic!("stuck in {:?}", self.it.state());
     }
 
+    /// What the consumer has is exact, and goes on to the end unless it was told that it does not.
     fn assert_whole(&self) {
         let first = self
             .consumer
@@ -337,7 +376,12 @@ impl World {
             .map_or(self.items.len(), |(index, _)| {
                 usize::try_from(*index).unwrap()
             });
-        let expected: Vec<_> = self.items[first..]
+        let end = if self.it.is_detached() {
+            first + self.consumer.len()
+        } else {
+            self.items.len()
+        };
+        let expected: Vec<_> = self.items[first..end]
             .iter()
             .map(|item| (item.index, item.text.clone()))
             .collect();
@@ -353,7 +397,17 @@ fn run(config: TimelineConfig, items: usize, steps: Vec<Step>) {
     }
     world.settle();
     world.assert_whole();
-    // Scrolled to its beginning, it is the whole timeline.
+    // Scrolled to its end and to its beginning, it is the whole timeline.
+    for _ in 0..1_000 {
+        if !world.it.is_detached() {
+            break;
+        }
+        world.take(Step::LoadNewer);
+        world.settle();
+        world.check();
+    }
+    assert!(!world.it.is_detached());
+    world.assert_whole();
     for _ in 0..1_000 {
         if !world.it.has_older() {
             break;
@@ -364,6 +418,50 @@ fn run(config: TimelineConfig, items: usize, steps: Vec<Step>) {
     }
     world.assert_whole();
     assert!(world.consumer.front().is_none_or(|(index, _)| *index == 0));
+}
+
+/// The consumer holds at most so many items and scrolls over the whole timeline, up and down, while it goes on.
+#[test]
+fn a_bounded_consumer_scrolls_over_any_timeline() {
+    let most = 20;
+    let config = TimelineConfig {
+        max_items: 8,
+        page: 4,
+        ..TimelineConfig::default()
+    };
+    let mut world = World::new(config, 200);
+    world.settle();
+    let (mut up, mut down) = (0, 0);
+    while world.it.has_older() {
+        world.take(Step::LoadOlder);
+        world.take(Step::Append(u8::try_from(up % 7).unwrap()));
+        world.take(Step::Grow(up));
+        world.settle();
+        let over = world.consumer.len().saturating_sub(most);
+        if over > 0 {
+            world.take(Step::DropNewest(over));
+        }
+        world.check();
+        world.assert_whole();
+        up += 1;
+    }
+    assert!(up > 40 && world.it.is_detached());
+    assert_eq!(world.consumer[0].0, 0);
+    while world.it.is_detached() {
+        world.take(Step::LoadNewer);
+        world.take(Step::Append(u8::try_from(down % 7).unwrap()));
+        world.take(Step::Grow(down));
+        world.settle();
+        let over = world.consumer.len().saturating_sub(most);
+        if over > 0 {
+            world.take(Step::DropOldest(over));
+        }
+        world.check();
+        world.assert_whole();
+        down += 1;
+    }
+    assert!(down > 40, "{down}");
+    assert_eq!(world.restarts, 0);
 }
 
 proptest! {
@@ -384,6 +482,17 @@ proptest! {
         steps in prop::collection::vec(step(), 0..120),
     ) {
         let config = TimelineConfig { max_items: 3, page: 4, max_kept: 6, ..TimelineConfig::default() };
+        run(config, items, steps);
+    }
+
+    #[test]
+    fn bx_2_and_inv_10_hold_where_what_was_missed_is_left_out(
+        items in 0_usize..60,
+        steps in prop::collection::vec(step(), 0..120),
+    ) {
+        let config = TimelineConfig {
+            max_items: 12, page: 4, max_kept: 12, catch_up_pages: 2, ..TimelineConfig::default()
+        };
         run(config, items, steps);
     }
 }

@@ -43,6 +43,9 @@ export interface Calls {
   send(serverId: string, intent: Intent): Promise<string>;
   providers(serverId: string): Promise<ProviderInfo[]>;
   loadOlder(serverId: string, agentId: string): Promise<void>;
+  loadNewer(serverId: string, agentId: string): Promise<void>;
+  jumpToNewest(serverId: string, agentId: string): Promise<void>;
+  reload(serverId: string, agentId: string): Promise<void>;
   dismiss(serverId: string, intentId: string): Promise<void>;
   refresh(): Promise<void>;
   selectPath(serverId: string, path: Probe | undefined): Promise<void>;
@@ -137,6 +140,21 @@ export class BowlineClient {
   /** Fetches the page before the oldest item of an open timeline. */
   loadOlder(serverId: string, agentId: string): Promise<void> {
     return this.#call((backend) => backend.loadOlder(serverId, agentId));
+  }
+
+  /** Fetches the page after the last item of an open timeline, where that is not the newest. */
+  loadNewer(serverId: string, agentId: string): Promise<void> {
+    return this.#call((backend) => backend.loadNewer(serverId, agentId));
+  }
+
+  /** Shows the newest items of an open timeline, wherever its view was. */
+  jumpToNewest(serverId: string, agentId: string): Promise<void> {
+    return this.#call((backend) => backend.jumpToNewest(serverId, agentId));
+  }
+
+  /** Tries again at once to load an open timeline, after that failed. */
+  reload(serverId: string, agentId: string): Promise<void> {
+    return this.#call((backend) => backend.reload(serverId, agentId));
   }
 
   /** The user has seen that a message or a creation failed. */

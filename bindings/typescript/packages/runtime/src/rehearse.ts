@@ -24,6 +24,7 @@ function screenOf(
     placeholder: false,
     errorIndicator: undefined,
     composerEnabled: true,
+    readOnly: undefined,
     connectivity: Connectivity.Online,
     connectionError: undefined,
   };
@@ -60,6 +61,9 @@ export function rehearsalClient(native: Native, rehearsal: Generated.RehearsalLi
     send: refuse,
     providers: refuse,
     loadOlder: refuse,
+    loadNewer: refuse,
+    jumpToNewest: refuse,
+    reload: refuse,
     dismiss: refuse,
     refresh: refuse,
     selectPath: refuse,

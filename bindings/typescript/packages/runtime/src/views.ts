@@ -10,6 +10,7 @@ import type {
   HostSnapshot,
   HostsSnapshot,
   LoadFailure,
+  Newer,
   Older,
   PendingMessage,
   ScreenUpdate,
@@ -61,6 +62,8 @@ export interface TimelineView {
   readonly catchingUp: boolean;
   /** What is before the first item. */
   readonly older: Older | undefined;
+  /** What is after the last item: a view that grew too long at its beginning has lost rows at its end. */
+  readonly newer: Newer | undefined;
   /** Why it is not up to date (UX-4). */
   readonly error: LoadFailure | undefined;
 }
@@ -92,6 +95,7 @@ export const NO_TIMELINE: TimelineView = Object.freeze({
   loaded: false,
   catchingUp: false,
   older: undefined,
+  newer: undefined,
   error: undefined,
 });
 
@@ -115,6 +119,7 @@ export function noScreen(serverId: string, target: Target): ScreenView {
     placeholder: false,
     errorIndicator: undefined,
     composerEnabled: false,
+    readOnly: undefined,
     connectivity: Connectivity.Connecting,
     connectionError: undefined,
     timeline: NO_TIMELINE,
@@ -198,6 +203,7 @@ export function nextTimeline(before: TimelineView, update: TimelineUpdate): Time
     loaded: update.loaded,
     catchingUp: update.catchingUp,
     older: update.older,
+    newer: update.newer,
     error: update.error,
   });
 }

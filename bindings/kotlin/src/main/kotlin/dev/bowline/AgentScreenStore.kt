@@ -82,6 +82,15 @@ public class AgentScreenStore internal constructor(
     /** Fetches the page before the oldest item; it is in a next value, and `timeline.older` says how that goes. */
     public fun loadOlder(): Unit = bowline.loadOlder(serverId, agent())
 
+    /** Fetches the page after the last item, where that is not the newest ([Timeline.newer]). */
+    public fun loadNewer(): Unit = bowline.loadNewer(serverId, agent())
+
+    /** Shows the newest items, wherever the view was. */
+    public fun jumpToNewest(): Unit = bowline.jumpToNewest(serverId, agent())
+
+    /** Tries again at once to load the history, after that failed. */
+    public fun reload(): Unit = bowline.reload(serverId, agent())
+
     /** The user has seen that a message or the creation failed: it is shown no more. */
     public fun dismiss(intentId: String): Unit = bowline.dismiss(serverId, intentId)
 

@@ -54,6 +54,7 @@ internal fun Timeline.with(update: TimelineUpdate): Timeline {
         loaded = update.loaded,
         catchingUp = update.catchingUp,
         older = update.older,
+        newer = update.newer,
         replaced = update.replaced,
         error = update.error,
     )
@@ -90,6 +91,7 @@ internal fun AgentScreen?.with(update: ScreenUpdate): AgentScreen = AgentScreen(
     placeholder = update.placeholder,
     errorIndicator = update.errorIndicator,
     composerEnabled = update.composerEnabled,
+    readOnly = update.readOnly,
     connectivity = update.connectivity,
     connectionError = update.connectionError,
     timeline = (this?.timeline ?: Timeline.empty).with(update.timeline),

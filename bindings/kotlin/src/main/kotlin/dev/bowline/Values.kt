@@ -10,9 +10,11 @@ import dev.bowline.ffi.FailedAgent
 import dev.bowline.ffi.FailedMessage
 import dev.bowline.ffi.HostDirectory
 import dev.bowline.ffi.LoadFailure
+import dev.bowline.ffi.Newer
 import dev.bowline.ffi.Older
 import dev.bowline.ffi.PendingAgent
 import dev.bowline.ffi.PendingMessage
+import dev.bowline.ffi.ReadOnly
 import dev.bowline.ffi.TimelineItem
 import dev.bowline.ffi.Toast
 
@@ -46,6 +48,7 @@ public data class Directory(
  * @property loaded Whether a load ever succeeded (UX-1).
  * @property catchingUp Whether it is being brought up to date (UX-2).
  * @property older What is before the first item.
+ * @property newer What is after the last item: a view that grew too long at its beginning has lost rows at its end.
  * @property replaced Grows when the daemon turns out to have another timeline under this name: a view's scroll position
  *   means nothing then.
  * @property error Why it is not up to date (UX-4).
@@ -58,13 +61,14 @@ public data class Timeline(
     public val loaded: Boolean,
     public val catchingUp: Boolean,
     public val older: Older,
+    public val newer: Newer,
     public val replaced: UInt,
     public val error: LoadFailure?,
 ) {
     public companion object {
         /** What is known before anything is. */
         public val empty: Timeline =
-            Timeline(0u, emptyList(), emptyList(), emptyList(), false, false, Older.None, 0u, null)
+            Timeline(0u, emptyList(), emptyList(), emptyList(), false, false, Older.None, Newer.None, 0u, null)
     }
 }
 
@@ -83,6 +87,7 @@ public data class Timeline(
  * @property placeholder "Start chatting".
  * @property errorIndicator At most one error.
  * @property composerEnabled Prompts can be typed and sent; offline too.
+ * @property readOnly Why no prompt can be sent any more; to be said in the place of the composer.
  * @property connectivity How the host stands.
  * @property connectionError Why the host is not online, with what to do about it.
  * @property timeline The content.
@@ -100,6 +105,7 @@ public data class AgentScreen(
     public val placeholder: Boolean,
     public val errorIndicator: ErrorIndicator?,
     public val composerEnabled: Boolean,
+    public val readOnly: ReadOnly?,
     public val connectivity: Connectivity,
     public val connectionError: ErrorInfo?,
     public val timeline: Timeline,
