@@ -64,6 +64,23 @@ pub(crate) const KEPT_TIMELINES: usize = 128;
 pub(crate) const KEPT_ITEMS: usize = 100;
 /// Bytes of text kept of each, the newest item apart.
 pub(crate) const KEPT_BYTES: usize = 256 << 10;
+/// Bytes kept of all of them together, roughly; the one closed longest ago is forgotten.
+pub(crate) const KEPT_BYTES_TOTAL: usize = 16 << 20;
+/// One that is larger is not kept at all.
+pub(crate) const KEPT_BYTES_LARGEST: usize = 4 << 20;
+/// What an item costs besides its text, in bytes, roughly.
+pub(crate) const ITEM_BYTES: usize = 256;
+/// Agents remembered as loaded in this run after their timelines were forgotten, so that opening them again covers nothing (UX-2);
+/// the one forgotten longest ago is opened as for the first time.
+pub(crate) const KEPT_LOADED: usize = 4_096;
+/// Messages that the daemon took, kept for an agent that nobody looks at until it is opened again; the oldest is dropped.
+pub(crate) const KEPT_DELIVERED: usize = 32;
+/// Bytes of text that all open timelines of a host share, the newest item of each apart: with more of them open each holds
+/// less, and fetches more.
+pub(crate) const OPEN_BYTES_TOTAL: usize = 96 << 20;
+/// How long a message that the daemon took is shown while online and up to date without its item coming; then the item is in a
+/// part that is not shown, and the message leaves.
+pub(crate) const SETTLE_GRACE: Duration = Duration::from_secs(10);
 /// Screens open at once on one host; over it the subscription ends with [`crate::ScreenError::TooMany`].
 pub(crate) const OPEN_SCREENS: usize = 256;
 /// How long after its creation from here an agent may be opened as one that was seen from the start (UX-3): time for an app to

@@ -182,10 +182,12 @@ pub enum Input {
         /// The intent that the item carries.
         intent_id: IntentId,
     },
-    /// What was delivered to this agent before is in no place that the timeline shows.
+    /// A message that was delivered is in no place that the timeline shows.
     Settled {
         /// Whose timeline.
         agent_id: AgentId,
+        /// The message's intent.
+        intent_id: IntentId,
     },
     /// The user has seen that it failed.
     Dismiss {
@@ -267,7 +269,14 @@ impl Optimistic {
                     self.take_message(intent_id);
                 }
             }
-            Input::Settled { agent_id } => self.settle(&agent_id),
+            Input::Settled {
+                agent_id,
+                intent_id,
+            } => {
+                if self.delivered_to(&agent_id).contains(&intent_id) {
+                    self.take_message(intent_id);
+                }
+            }
             Input::Dismiss { intent_id } => self.dismiss(intent_id),
         }
     }
@@ -328,6 +337,14 @@ impl Optimistic {
         let messages = self.messages.iter();
         let delivered = messages.filter(|(_, one)| one.pending.iter().any(|m| m.shown.delivered));
         delivered.map(|(agent_id, _)| agent_id.clone()).collect()
+    }
+
+    /// The messages to an agent that the daemon took and that no timeline showed, in the order they were sent.
+    pub fn delivered_to(&self, agent_id: &AgentId) -> Vec<IntentId> {
+        let messages = self.messages.get(agent_id);
+        let pending = messages.into_iter().flat_map(|one| &one.pending);
+        let delivered = pending.filter(|one| one.shown.delivered);
+        delivered.map(|one| one.shown.intent_id).collect()
     }
 
     /// Agents on their way that no row stands for yet, in the order they were sent.
@@ -526,16 +543,6 @@ impl Optimistic {
         }));
         if messages.failed.len() > MAX_FAILED {
             messages.failed.pop_front();
-        }
-    }
-
-    fn settle(&mut self, agent_id: &AgentId) {
-        let messages = self.messages.get(agent_id);
-        let pending = messages.into_iter().flat_map(|one| &one.pending);
-        let settled = pending.filter(|one| one.shown.delivered);
-        let settled: Vec<_> = settled.map(|one| one.shown.intent_id).collect();
-        for intent_id in settled {
-            self.take_message(intent_id);
         }
     }
 

@@ -181,12 +181,22 @@ fn ux_3_a_refused_agent_leaves_nothing_but_the_error() {
     );
 }
 
+fn settled(n: u8) -> Input {
+    Input::Settled {
+        agent_id: agent(1),
+        intent_id: intent(n),
+    }
+}
+
 #[test]
 fn what_was_delivered_and_is_in_no_window_is_settled() {
     let done = concluded(1, Conclusion::Done { item: None });
     let mut optimistic = after([message(1), message(2), done]);
     assert_eq!(optimistic.delivered(), [agent(1)]);
-    optimistic.handle(Input::Settled { agent_id: agent(1) });
+    assert_eq!(optimistic.delivered_to(&agent(1)), [intent(1)]);
+    for n in [2, 1] {
+        optimistic.handle(settled(n));
+    }
     assert_eq!(
         pending(&optimistic),
         [(intent(2), false)],
@@ -259,7 +269,7 @@ fn ux_3_in_every_order_of_news_nothing_is_shown_twice_or_forgotten() {
         Input::RowShown { agent_id: agent(1) },
         shown(1),
         shown(2),
-        Input::Settled { agent_id: agent(1) },
+        settled(1),
         Input::Dismiss {
             intent_id: intent(1),
         },
@@ -308,7 +318,7 @@ fn check(state: &Optimistic, queued: [bool; 2], was: &[(IntentId, bool)], input:
         let is_there = now.iter().any(|(other, _)| other == id);
         let may_leave = match input {
             Input::ItemShown { intent_id, .. } => intent_id == id,
-            Input::Settled { .. } => *delivered,
+            Input::Settled { intent_id, .. } => intent_id == id && *delivered,
             Input::Concluded {
                 intent_id,
                 conclusion,

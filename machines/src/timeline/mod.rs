@@ -57,6 +57,8 @@ pub struct TimelineConfig {
     pub max_kept: usize,
     /// Most bytes of text in the events kept.
     pub max_kept_bytes: usize,
+    /// Most bytes of text of one item, as many as a message may have: none that could be fetched is longer.
+    pub max_item_bytes: usize,
     /// Items asked for in one page.
     pub page: u32,
     /// Most pages fetched one after the other to bring it up to date; then the newest page is fetched instead.
@@ -70,6 +72,7 @@ impl Default for TimelineConfig {
             max_bytes: 8 << 20,
             max_kept: 4_096,
             max_kept_bytes: 4 << 20,
+            max_item_bytes: bowline_protocol::limits::MAX_MESSAGE_BYTES as usize,
             page: 100,
             catch_up_pages: 10,
         }
@@ -447,6 +450,12 @@ impl Timeline {
                 ..self.config
             });
         }
+    }
+
+    /// Bounds the bytes of text that are held; what is over leaves the window.
+    pub fn set_max_bytes(&mut self, max_bytes: usize) {
+        self.config.max_bytes = max_bytes;
+        self.window.trim(&self.config);
     }
 
     /// Whether older items are being fetched, or will be as soon as it is up to date.

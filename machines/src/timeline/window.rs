@@ -26,7 +26,7 @@ pub(super) enum Growth {
     Grown,
     /// The item has that text already, or the consumer does not have the item.
     Contained,
-    /// The position holds another item.
+    /// The position holds another item, or it would be longer than any item is.
     Mismatch,
 }
 
@@ -170,7 +170,7 @@ impl Window {
         self.left = self.left.split_off(&self.complete_to);
     }
 
-    fn trim(&mut self, config: &TimelineConfig) {
+    pub(super) fn trim(&mut self, config: &TimelineConfig) {
         while self.items.len() > 1
             && (self.items.len() > config.max_items || self.bytes > config.max_bytes)
         {
@@ -205,12 +205,16 @@ impl Window {
     ) -> Growth {
         if index < self.first {
             return match self.left.get_mut(&index) {
-                Some(left) if left.as_of < seq => {
+                Some(left) if left.as_of >= seq => Growth::Contained,
+                Some(left) if left.len.saturating_add(text.len()) > config.max_item_bytes => {
+                    Growth::Mismatch
+                }
+                Some(left) => {
                     left.as_of = seq;
                     left.len = left.len.saturating_add(text.len());
                     Growth::Grown
                 }
-                Some(_) | None => Growth::Contained,
+                None => Growth::Contained,
             };
         }
         let Some(entry) = self.entry_mut(index) else {
@@ -221,6 +225,9 @@ impl Window {
         }
         if seq <= entry.as_of {
             return Growth::Contained;
+        }
+        if entry.item.text.len().saturating_add(text.len()) > config.max_item_bytes {
+            return Growth::Mismatch;
         }
         entry.as_of = seq;
         entry.item.text.push_str(text);

@@ -283,7 +283,8 @@ impl Driver {
         if self.sweep_at <= now {
             self.sweep_at = now + SWEEP;
             self.close_screens();
-            self.timelines.sweep(now, &mut self.optimistic);
+            let attached = self.online().map(|_| self.attaches);
+            self.timelines.sweep(now, attached, &mut self.optimistic);
             self.expire_intents();
             self.look_after_outbox(now);
         }

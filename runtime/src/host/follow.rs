@@ -12,7 +12,7 @@ use bowline_protocol::{AgentId, IntentId, RpcReason, TimelineItem};
 use tokio::sync::watch;
 
 use crate::{
-    settings::{KEPT_BYTES, KEPT_ITEMS, VIEW_BYTES, VIEW_ITEMS, VIEW_SLACK},
+    settings::{ITEM_BYTES, KEPT_BYTES, KEPT_ITEMS, VIEW_BYTES, VIEW_ITEMS, VIEW_SLACK},
     timeline::{ItemList, Newer, Older, TimelineView},
 };
 
@@ -33,6 +33,10 @@ pub(super) struct Follow {
     screens: usize,
     /// Somebody has looked at it all the time since it was created from here, with a first prompt or without.
     pub(super) created: Option<bool>,
+    /// It was loaded in this run before, and let go since.
+    was_loaded: bool,
+    /// Bytes of text that the view may hold.
+    view_bytes: usize,
     /// The daemon said that it does not have it.
     pub(super) is_gone: bool,
     /// What the machine's updates have made so far (BX-6: brought up to date by what changed).
@@ -45,15 +49,16 @@ pub(super) struct Follow {
     /// Items of ours that came and are not shown yet.
     arrived: Vec<IntentId>,
     changed: bool,
-    /// Messages were delivered and not shown when it was last looked at.
-    pub(super) unsettled: bool,
     /// When the last follower left, as a count of such events; for choosing whom to forget.
     pub(super) left_at: u64,
 }
 
 impl Follow {
-    pub(super) fn new() -> Self {
+    /// One that nobody follows yet. `was_loaded`: it was loaded in this run before and let go since.
+    pub(super) fn new(was_loaded: bool) -> Self {
         Self {
+            was_loaded,
+            view_bytes: VIEW_BYTES,
             machine: Timeline::new(TimelineConfig::default()),
             view: watch::channel(Arc::default()).0,
             screens: 0,
@@ -65,7 +70,6 @@ impl Follow {
             reads_back: false,
             arrived: Vec::new(),
             changed: false,
-            unsettled: false,
             left_at: 0,
         }
     }
@@ -76,6 +80,21 @@ impl Follow {
 
     pub(super) fn is_idle(&self) -> bool {
         *self.machine.state() == State::Idle
+    }
+
+    /// Bytes that it holds, roughly: rows are held by the machine and by the view.
+    pub(super) fn bytes(&self) -> usize {
+        2 * (self.items.text_bytes() + self.items.len() * ITEM_BYTES)
+    }
+
+    /// How many bytes of text it may hold; what is over leaves.
+    pub(super) fn set_share(&mut self, bytes: usize) {
+        let most = TimelineConfig::default().max_bytes;
+        self.view_bytes = VIEW_BYTES.min(bytes / 3 * 2);
+        self.machine.set_max_bytes(most.min(bytes / 3));
+        let before = self.items.len();
+        self.trim();
+        self.changed |= self.items.len() != before;
     }
 
     pub(super) fn subscribe(&self) -> watch::Receiver<Arc<TimelineView>> {
@@ -238,7 +257,7 @@ impl Follow {
     /// Drops rows that are too many, several at a time, at the end where the reader is not.
     fn trim(&mut self) {
         let is_over = self.items.len() > VIEW_ITEMS + VIEW_SLACK
-            || self.items.text_bytes() > VIEW_BYTES + VIEW_BYTES / 8;
+            || self.items.text_bytes() > self.view_bytes + self.view_bytes / 8;
         if !is_over {
             return;
         }
@@ -260,7 +279,7 @@ impl Follow {
         let (mut left, mut bytes) = (self.items.len(), self.items.text_bytes());
         let mut dropped = 0;
         for item in rows {
-            if left <= 1 || (left <= VIEW_ITEMS && bytes <= VIEW_BYTES) {
+            if left <= 1 || (left <= VIEW_ITEMS && bytes <= self.view_bytes) {
                 break;
             }
             bytes = bytes.saturating_sub(item.text.len());
@@ -318,7 +337,7 @@ impl Follow {
             } else {
                 failed
             },
-            loaded: self.machine.has_loaded(),
+            loaded: self.was_loaded || self.machine.has_loaded(),
             known: self.machine.has_loaded(),
             catching_up: self.machine.is_catching_up(),
             older: self.older(),

@@ -1,18 +1,24 @@
 //! The timelines of one host that are open or were lately: each is followed once, however many look at it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 use bowline_machines::{
     Generation, Moment,
     optimistic::{self, Optimistic},
     timeline::{Effect, Input},
 };
-use bowline_protocol::AgentId;
+use bowline_protocol::{AgentId, IntentId};
 use tokio::sync::watch;
 
 use super::follow::Follow;
 use crate::{
-    settings::{KEPT_TIMELINES, OPEN_TIMELINES},
+    settings::{
+        KEPT_BYTES_LARGEST, KEPT_BYTES_TOTAL, KEPT_DELIVERED, KEPT_LOADED, KEPT_TIMELINES,
+        OPEN_BYTES_TOTAL, OPEN_TIMELINES, SETTLE_GRACE,
+    },
     timeline::{TimelineError, TimelineView},
 };
 
@@ -22,6 +28,12 @@ pub(super) struct Timelines {
     open: BTreeMap<AgentId, Follow>,
     /// Counts followers' ends.
     leaves: u64,
+    /// Agents whose history was loaded in this run and is kept no more: opened again they are not covered (UX-2).
+    loaded: BTreeSet<AgentId>,
+    /// The same in the order in which they were let go.
+    let_go: VecDeque<AgentId>,
+    /// Messages that the daemon took and whose items should be there by now: under which attach, since when.
+    overdue: BTreeMap<IntentId, (u64, Moment)>,
 }
 
 impl Timelines {
@@ -70,13 +82,25 @@ impl Timelines {
         let follow = self
             .open
             .entry(agent_id.clone())
-            .or_insert_with(Follow::new);
+            .or_insert_with(|| Follow::new(self.loaded.contains(agent_id)));
         if created.is_some() {
             follow.created = created;
         }
         // Whoever opens it wants it up to date, whoever else looks at it: what failed is tried again.
         follow.open(now, agent_id, optimistic);
-        Ok(follow)
+        self.share();
+        self.open
+            .get_mut(agent_id)
+            .ok_or(TimelineError::UnknownHost)
+    }
+
+    /// Gives each open timeline its share of what all of them may hold.
+    fn share(&mut self) {
+        let open = self.open.values().filter(|follow| !follow.is_idle());
+        let share = OPEN_BYTES_TOTAL / open.count().max(1);
+        for follow in self.open.values_mut().filter(|follow| !follow.is_idle()) {
+            follow.set_share(share);
+        }
     }
 
     /// The newest view of a timeline.
@@ -155,8 +179,15 @@ impl Timelines {
 
     /// Closes what nobody follows any more, and forgets the oldest of what was closed before: by then its subscription has
     /// been ended.
-    pub(super) fn sweep(&mut self, now: Moment, optimistic: &mut Optimistic) {
-        self.settle(optimistic);
+    ///
+    /// `attached`: the attach that the host is online under.
+    pub(super) fn sweep(
+        &mut self,
+        now: Moment,
+        attached: Option<u64>,
+        optimistic: &mut Optimistic,
+    ) {
+        self.settle(now, attached, optimistic);
         self.forget();
         for (agent_id, follow) in &mut self.open {
             if !follow.is_followed() && !follow.is_idle() {
@@ -165,36 +196,85 @@ impl Timelines {
                 follow.close(now, agent_id, optimistic);
             }
         }
+        self.share();
     }
 
+    /// Lets go of what nobody looks at, from what was left longest ago on, until the rest is few and small enough.
     fn forget(&mut self) {
         let kept = self.open.iter();
         let kept = kept.filter(|(_, follow)| follow.is_idle() && !follow.is_followed());
         let mut kept: Vec<_> = kept
-            // What never was loaded is not worth keeping.
-            .map(|(id, follow)| (follow.machine.has_loaded(), follow.left_at, id.clone()))
+            .map(|(id, follow)| (follow.left_at, id.clone(), follow.bytes()))
             .collect();
         kept.sort();
-        let worthless = kept.iter().filter(|(loaded, ..)| !loaded).count();
-        let over = kept.len().saturating_sub(KEPT_TIMELINES).max(worthless);
-        for (.., agent_id) in kept.into_iter().take(over) {
+        let (mut count, mut total, mut is_full) = (0, 0, false);
+        for (_, agent_id, bytes) in kept.into_iter().rev() {
+            let loaded = self
+                .open
+                .get(&agent_id)
+                .is_some_and(|follow| follow.machine.has_loaded());
+            // What never was loaded is not worth keeping, and one that is very large is not worth all others.
+            let is_worth_it = loaded && bytes <= KEPT_BYTES_LARGEST;
+            is_full |= is_worth_it && (count >= KEPT_TIMELINES || total + bytes > KEPT_BYTES_TOTAL);
+            if is_worth_it && !is_full {
+                count += 1;
+                total += bytes;
+                continue;
+            }
             self.open.remove(&agent_id);
+            if loaded && self.loaded.insert(agent_id.clone()) {
+                self.let_go.push_back(agent_id);
+            }
+        }
+        while self.let_go.len() > KEPT_LOADED {
+            if let Some(agent_id) = self.let_go.pop_front() {
+                self.loaded.remove(&agent_id);
+            }
         }
     }
 
-    /// What the daemon took and no timeline shows since the last sweep has left the window, or nobody looks.
-    fn settle(&mut self, optimistic: &mut Optimistic) {
+    /// Takes away what the daemon took and no timeline shows, although it would by now if it were in the part that is shown.
+    /// A message that an outage or a load still keeps from its place stays: it must not be gone and come back.
+    fn settle(&mut self, now: Moment, attached: Option<u64>, optimistic: &mut Optimistic) {
+        let mut overdue = BTreeMap::new();
         for agent_id in optimistic.delivered() {
-            let follow = self.open.get_mut(&agent_id);
-            let follow = follow.filter(|follow| follow.is_followed());
-            let is_settled = follow.is_none_or(|follow| {
-                let before = std::mem::replace(&mut follow.unsettled, follow.machine.is_exact());
-                before && follow.unsettled
-            });
-            if is_settled {
-                optimistic.handle(optimistic::Input::Settled { agent_id });
+            let messages = optimistic.delivered_to(&agent_id);
+            let watched = match self.open.get(&agent_id) {
+                Some(follow) if follow.is_followed() => {
+                    attached.filter(|_| follow.machine.is_exact())
+                }
+                // It is shown when this is opened again, until its item is.
+                Some(follow) if follow.machine.has_loaded() => {
+                    let over = messages.len().saturating_sub(KEPT_DELIVERED);
+                    for intent_id in messages.into_iter().take(over) {
+                        let agent_id = agent_id.clone();
+                        optimistic.handle(optimistic::Input::Settled {
+                            agent_id,
+                            intent_id,
+                        });
+                    }
+                    continue;
+                }
+                // Opening it shows nothing before its item is loaded.
+                Some(_) | None => attached,
+            };
+            let Some(attach) = watched else { continue };
+            for intent_id in messages {
+                let before = self.overdue.get(&intent_id);
+                let since = before.filter(|(under, _)| *under == attach);
+                let since = since.map_or(now, |(_, since)| *since);
+                if since + SETTLE_GRACE <= now {
+                    let agent_id = agent_id.clone();
+                    optimistic.handle(optimistic::Input::Settled {
+                        agent_id,
+                        intent_id,
+                    });
+                } else {
+                    overdue.insert(intent_id, (attach, since));
+                }
             }
         }
+        self.overdue = overdue;
     }
 
     /// The next thing that any of them wants done.

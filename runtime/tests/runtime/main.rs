@@ -20,6 +20,7 @@ mod queries;
 mod rig;
 mod screens;
 mod serving;
+mod settling;
 mod standing;
 mod story;
 mod switching;
