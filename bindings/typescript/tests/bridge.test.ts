@@ -26,6 +26,9 @@ function rig() {
       throw new BowlineError("NotConnected", "nobody there", "Wait", "Unreachable");
     },
     loadOlder: never,
+    loadNewer: never,
+    jumpToNewest: never,
+    reload: never,
     dismiss: never,
     refresh: never,
     selectPath: never,
