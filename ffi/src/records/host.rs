@@ -53,6 +53,35 @@ impl From<&runtime::ErrorView> for ErrorInfo {
     }
 }
 
+mirror! {
+    /// What is wrong with what is stored of a host.
+    StorageTrouble of runtime::StorageTrouble {
+        /// The intents that waited were damaged: they were set aside, and what could be read of them goes on. Stays until the
+        /// next start.
+        Damaged,
+        /// No intents can be kept at the moment, so none are taken; tried again by itself.
+        Unavailable,
+    }
+}
+
+/// Trouble with what is stored of a host. Its connection is not concerned.
+#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+pub struct StorageInfo {
+    /// What kind.
+    pub trouble: StorageTrouble,
+    /// For people; names the file.
+    pub detail: String,
+}
+
+impl From<&runtime::StorageView> for StorageInfo {
+    fn from(storage: &runtime::StorageView) -> Self {
+        Self {
+            trouble: storage.kind.into(),
+            detail: storage.message.clone(),
+        }
+    }
+}
+
 /// What is known of one path of a host.
 #[derive(Clone, Debug, PartialEq, uniffi::Record)]
 pub struct Probe {
@@ -87,6 +116,8 @@ pub struct HostSnapshot {
     pub rtt_ms: Option<f64>,
     /// What went wrong last, until the host is online.
     pub last_error: Option<ErrorInfo>,
+    /// What is wrong with what is stored of it, if anything.
+    pub storage: Option<StorageInfo>,
     /// What is known of each path.
     pub probes: Vec<Probe>,
     /// How its list of agents stands.
@@ -120,6 +151,7 @@ impl From<&runtime::HostSnapshot> for HostSnapshot {
             generation: rev(host.generation),
             rtt_ms: host.rtt_ms,
             last_error: host.last_error.as_ref().map(Into::into),
+            storage: host.storage.as_ref().map(Into::into),
             probes: host.probes.iter().map(probe).collect(),
             directory: DirectoryState::named(host.directory.state),
             agents: small(host.directory.agents.len()),

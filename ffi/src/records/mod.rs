@@ -13,7 +13,9 @@ mod timeline;
 pub use agent::{AgentStatus, AgentSummary, FailedAgent, LoadFailure, PendingAgent, ProviderInfo};
 pub use config::{PlatformEvent, RuntimeConfig};
 pub use directory::{DirectoryRow, DirectoryUpdate, HostDirectory};
-pub use host::{ErrorInfo, HostInfo, HostSnapshot, HostsSnapshot, Path, Probe};
+pub use host::{
+    ErrorInfo, HostInfo, HostSnapshot, HostsSnapshot, Path, Probe, StorageInfo, StorageTrouble,
+};
 pub use intent::{Intent, IntentFailure, IntentOutcome, OutcomeKind};
 pub use screen::{Connectivity, Creation, ErrorIndicator, ScreenTarget, ScreenUpdate, Toast};
 pub use state::{DirectoryState, HostState};

@@ -90,6 +90,10 @@ public typealias Rehearsal = BowlineFFI.Rehearsal
 public typealias RuntimeConfig = BowlineFFI.RuntimeConfig
 /// What a screen is of: an agent, or one that is being created.
 public typealias ScreenTarget = BowlineFFI.ScreenTarget
+/// What is wrong with what is stored of a host.
+public typealias StorageInfo = BowlineFFI.StorageInfo
+/// Kinds of trouble with what is stored of a host.
+public typealias StorageTrouble = BowlineFFI.StorageTrouble
 /// One item of a timeline.
 public typealias TimelineItem = BowlineFFI.TimelineItem
 /// The one toast that a screen shows (UX-2).

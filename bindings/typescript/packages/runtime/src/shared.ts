@@ -25,6 +25,7 @@ export {
   ReadOnly,
   Reason,
   Refusal,
+  StorageTrouble,
   Toast,
   TurnStatus,
 } from "./generated/enums.ts";
@@ -47,5 +48,6 @@ export type {
   PendingMessage,
   Probe,
   ProviderInfo,
+  StorageInfo,
   TimelineItem,
 } from "./generated/bowline.ts";
