@@ -46,6 +46,12 @@ fn calls(runtime: &BowlineRuntime, host: &str) -> Vec<(&'static str, Result<(), 
     vec![
         ("send", sent.map(drop)),
         ("load_older", runtime.load_older(host(), "agt_1".to_owned())),
+        ("load_newer", runtime.load_newer(host(), "agt_1".to_owned())),
+        (
+            "jump_to_newest",
+            runtime.jump_to_newest(host(), "agt_1".to_owned()),
+        ),
+        ("reload", runtime.reload(host(), "agt_1".to_owned())),
         ("dismiss", runtime.dismiss(host(), INTENT.to_owned())),
         ("select_path", runtime.select_path(host(), None)),
         ("intent_result", result.map(drop)),
