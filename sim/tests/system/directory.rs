@@ -124,8 +124,12 @@ fn screen(host: &HostSnapshot, view: &TimelineView) -> Screen {
     };
     Screen::of(&ScreenInput {
         loaded: view.loaded,
+        known: view.known,
         loading: view.catching_up,
         creation: Creation::None,
+        followed: false,
+        prompted: false,
+        read_only: None,
         last_error: view.error,
         connectivity,
         has_items: !view.items.is_empty(),
