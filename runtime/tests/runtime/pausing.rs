@@ -209,6 +209,15 @@ async fn bx_3_a_host_that_proves_itself_in_a_pause_is_stored_when_that_is_over()
         if is_given_up {
             pairing.abort();
         }
+        // A resume that is taken back before the host could be stored.
+        for turns in 0..4 {
+            let resume = rig.runtime.resume();
+            for _ in 0..turns {
+                yield_now().await;
+            }
+            let pause = rig.runtime.pause();
+            let (_, ()) = tokio::join!(resume, pause);
+        }
         rig.runtime.resume().await.unwrap();
         if !is_given_up {
             timeout(LONG, pairing).await.unwrap().unwrap().unwrap();
