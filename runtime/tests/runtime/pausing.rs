@@ -246,6 +246,8 @@ async fn a_pairing_that_waits_for_the_end_of_a_pause_ends_with_the_runtime() {
 #[tokio::test(start_paused = true)]
 async fn a_resume_that_cannot_have_its_files_says_so_and_is_tried_again() {
     let rig = Rig::online(&["a:1"]).await;
+    // Between two looks at what others left behind.
+    sleep(Duration::from_secs(30)).await;
     rig.runtime.pause().await;
     let name = format!("outbox-{}", server_id());
     let lock = |number: usize| rig.folder().join(format!("{name}.{number}.lock"));
@@ -273,7 +275,8 @@ async fn a_resume_that_cannot_have_its_files_says_so_and_is_tried_again() {
     for number in 0..64 {
         fs::remove_dir(lock(number)).unwrap();
     }
-    rig.until("again", |host| host.storage.is_none()).await;
+    let again = rig.until("again", |host| host.storage.is_none());
+    timeout(Duration::from_secs(10), again).await.unwrap();
     let sent = send(&rig.runtime).unwrap();
     timeout(LONG, sent.outcome()).await.unwrap().unwrap();
 }
@@ -347,6 +350,8 @@ async fn bx_1_what_a_process_that_ends_later_leaves_behind_is_offered_by_the_one
         settings(),
     );
     let other = other.unwrap();
+    // Long after the other one has begun.
+    sleep(Duration::from_secs(30)).await;
     rig.runtime.close().await;
     rig.daemon.state().mute.clear();
     rig.daemon.state().arrivals.clear();
