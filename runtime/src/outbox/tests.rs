@@ -1,0 +1,309 @@
+//! What outboxes keep, over restarts, pauses, damage and other processes.
+
+use super::*;
+use crate::storage::FileStorage;
+
+fn storage(folder: &tempfile::TempDir) -> Arc<dyn Storage> {
+    Arc::new(FileStorage::open(folder.path()).unwrap())
+}
+
+fn record(n: u8) -> Record {
+    Record {
+        id: IntentId::from_uuid(uuid::Uuid::from_bytes([n; 16])),
+        method: "agents.send".into(),
+        params: RawValue::from_string(format!("{{\"n\":{n}}}"))
+            .unwrap()
+            .into(),
+        at: i64::from(n),
+        outcome: None,
+    }
+}
+
+#[test]
+fn bx_1_what_has_no_outcome_is_there_again_after_a_restart_and_the_rest_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let (outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
+    assert!(kept.is_empty());
+    for n in 1..=3 {
+        outbox.submit(record(n)).unwrap();
+    }
+    outbox.done(record(2).id);
+    drop(outbox);
+    let (_outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
+    let ids: Vec<_> = kept.iter().map(|record| record.id).collect();
+    assert_eq!(ids, [record(1).id, record(3).id]);
+    assert_eq!(
+        kept[1].params.get(),
+        r#"{"n":3}"#,
+        "sent again to the letter"
+    );
+}
+
+fn of_size(n: u8, bytes: usize) -> Record {
+    Record {
+        params: RawValue::from_string(format!("\"{}\"", "x".repeat(bytes)))
+            .unwrap()
+            .into(),
+        ..record(n)
+    }
+}
+
+#[test]
+fn the_outbox_is_bounded_in_number_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    let id = |n: u128| IntentId::from_uuid(uuid::Uuid::from_u128(n));
+    for n in 0..OUTBOX_INTENTS as u128 {
+        outbox
+            .submit(Record {
+                id: id(n),
+                ..record(0)
+            })
+            .unwrap();
+    }
+    assert!(matches!(
+        outbox.submit(record(1)),
+        Err(IntentError::OutboxFull(OUTBOX_INTENTS))
+    ));
+    outbox.done(id(7));
+    outbox.submit(record(1)).unwrap();
+}
+
+#[test]
+fn bx_1_however_large_intents_are_the_next_process_can_read_the_outbox() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    let too_large = outbox.submit(of_size(0, INTENT_BYTES));
+    assert!(matches!(too_large, Err(IntentError::Invalid(_))));
+    // Done ones leave the journal, whatever their size.
+    for _ in 0..40 {
+        outbox.submit(of_size(0, 900_000)).unwrap();
+        outbox.take();
+        if outbox.done(record(0).id) {
+            outbox.rewrite();
+        }
+    }
+    let mut waiting = 0;
+    let full = loop {
+        match outbox.submit(of_size(waiting + 1, 900_000)) {
+            Ok(_) => waiting += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, IntentError::OutboxFull(_)), "{full}");
+    drop(outbox);
+    let journal = std::fs::metadata(folder.path().join("outbox.0.jsonl")).unwrap();
+    assert!(journal.len() < 3 * OUTBOX_BYTES as u64);
+    let (_outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
+    assert_eq!(kept.len(), usize::from(waiting));
+}
+
+#[test]
+fn lesson_14_a_paused_outbox_holds_no_lock_and_takes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    for n in 1..=2 {
+        outbox.submit(record(n)).unwrap();
+    }
+    outbox.pause();
+    let refused = outbox.submit(record(3));
+    assert!(matches!(
+        refused,
+        Err(IntentError::Storage(StorageError::Paused))
+    ));
+    // Another process takes the same journal, with what is in it, and leaves something of its own.
+    let (other, adopted) = Outbox::open(storage.clone(), "outbox").unwrap();
+    assert_eq!(adopted.len(), 2);
+    other.submit(record(4)).unwrap();
+    drop(other);
+    // An outcome that came during the pause counts.
+    outbox.done(record(1).id);
+    outbox.take();
+    outbox.resume().unwrap();
+    let ids = |records: &[Record]| -> Vec<_> { records.iter().map(|one| one.id).collect() };
+    let new: Vec<_> = outbox.take().into_iter().map(|one| one.record).collect();
+    assert_eq!(ids(&new), [record(4).id]);
+    outbox.submit(record(5)).unwrap();
+    drop(outbox);
+    let (_outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
+    assert_eq!(ids(&kept), [record(2).id, record(4).id, record(5).id]);
+}
+
+#[test]
+fn ux_3_what_failed_in_a_pause_is_there_after_a_restart_as_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    outbox.submit(record(1)).unwrap();
+    outbox.pause();
+    outbox.failed(record(1).id, Outcome::Expired);
+    outbox.resume().unwrap();
+    drop(outbox);
+    let (_outbox, kept) = Outbox::open(storage, "outbox").unwrap();
+    let outcomes: Vec<_> = kept.into_iter().map(|record| record.outcome).collect();
+    assert_eq!(outcomes, [Some(Outcome::Expired)]);
+}
+
+#[test]
+fn bx_1_what_can_be_read_of_a_damaged_journal_goes_on_and_the_rest_is_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    for n in 1..=5 {
+        outbox.submit(record(n)).unwrap();
+    }
+    assert_eq!(outbox.trouble(), None);
+    drop(outbox);
+    // A power cut: zeros over the end of the second line and the beginning of the third; the fourth is cut off and runs
+    // into the one after it.
+    let path = folder.path().join("outbox.0.jsonl");
+    let mut text = std::fs::read(&path).unwrap();
+    let ends: Vec<usize> = (0..text.len()).filter(|at| text[*at] == b'\n').collect();
+    text.splice(ends[3] - 10..=ends[3], []);
+    text[ends[1] - 10..ends[1] + 10].fill(0);
+    std::fs::write(&path, &text).unwrap();
+    let (outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
+    let ids: Vec<_> = kept.iter().map(|record| record.id).collect();
+    assert_eq!(ids, [record(1).id, record(5).id]);
+    let trouble = outbox.trouble().unwrap();
+    assert_eq!(trouble.kind, crate::StorageTrouble::Damaged);
+    assert!(trouble.message.contains("outbox.0.jsonl.corrupt"));
+    let aside = folder.path().join("outbox.0.jsonl.corrupt");
+    assert_eq!(std::fs::read(aside).unwrap(), text);
+    outbox.submit(record(6)).unwrap();
+    drop(outbox);
+    let (outbox, kept) = Outbox::open(storage, "outbox").unwrap();
+    assert_eq!(kept.len(), ids.len() + 1);
+    assert_eq!(outbox.trouble(), None, "what goes on is whole");
+}
+
+#[test]
+fn a_journal_that_begins_with_zeros_keeps_what_comes_after_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    outbox.submit(record(1)).unwrap();
+    drop(outbox);
+    let path = folder.path().join("outbox.0.jsonl");
+    let text = std::fs::read(&path).unwrap();
+    std::fs::write(&path, [&[0; 4_096], text.as_slice()].concat()).unwrap();
+    let (outbox, kept) = Outbox::open(storage, "outbox").unwrap();
+    assert_eq!(kept.len(), 1);
+    assert!(outbox.trouble().is_some());
+}
+
+#[test]
+fn an_outbox_that_cannot_be_taken_up_says_so_and_is_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    outbox.submit(record(1)).unwrap();
+    outbox.pause();
+    outbox.look_after().unwrap();
+    assert!(storage.journal("outbox").is_ok(), "nothing in a pause");
+    // No lock can be taken.
+    for number in 0..64 {
+        let lock = folder.path().join(format!("outbox.{number}.lock"));
+        let _ = std::fs::remove_file(&lock);
+        std::fs::create_dir(lock).unwrap();
+    }
+    outbox.resume().unwrap_err();
+    let refused = outbox.submit(record(2));
+    assert!(matches!(
+        refused,
+        Err(IntentError::Storage(StorageError::Unavailable { .. }))
+    ));
+    let trouble = outbox.trouble().unwrap();
+    assert_eq!(trouble.kind, crate::StorageTrouble::Unavailable);
+    for number in 0..64 {
+        std::fs::remove_dir(folder.path().join(format!("outbox.{number}.lock"))).unwrap();
+    }
+    outbox.look_after().unwrap();
+    outbox.submit(record(2)).unwrap();
+    assert_eq!(outbox.trouble(), None);
+}
+
+#[test]
+fn bx_1_intents_of_a_process_that_ends_later_are_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let (old, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    for n in 1..=2 {
+        old.submit(record(n)).unwrap();
+    }
+    old.done(record(2).id);
+    let (new, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
+    assert!(kept.is_empty());
+    new.look_after().unwrap();
+    assert!(new.take().is_empty(), "the old one lives");
+    old.release();
+    new.look_after().unwrap();
+    let taken: Vec<_> = new.take().into_iter().map(|one| one.record.id).collect();
+    assert_eq!(taken, [record(1).id]);
+    drop(new);
+    let (_outbox, kept) = Outbox::open(storage, "outbox").unwrap();
+    assert_eq!(kept.len(), 1);
+}
+
+#[test]
+fn bx_1_intents_that_come_and_end_while_the_journal_is_rewritten_stay_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    let id = |n: u128| IntentId::from_uuid(uuid::Uuid::from_u128(n));
+    let submit = |n: u128| {
+        let record = Record {
+            id: id(n),
+            ..record(0)
+        };
+        outbox.submit(record).unwrap();
+    };
+    std::thread::scope(|scope| {
+        let rewriter = scope.spawn(|| (0..50).for_each(|_| outbox.rewrite()));
+        let mut n = 0;
+        while !rewriter.is_finished() || n < 100 {
+            submit(n);
+            if n % 2 == 0 {
+                outbox.done(id(n));
+            }
+            n += 1;
+            outbox.take();
+            if n >= 8_000 {
+                break;
+            }
+        }
+        submit(1_000_000);
+    });
+    let open = outbox.lock().open.len();
+    drop(outbox);
+    let (_outbox, kept) = Outbox::open(storage, "outbox").unwrap();
+    assert_eq!(kept.len(), open);
+}
+
+#[test]
+fn a_long_life_does_not_grow_the_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    let open = record(250);
+    outbox.submit(open.clone()).unwrap();
+    outbox.take();
+    for _ in 0..5_000 {
+        outbox.submit(record(1)).unwrap();
+        outbox.take();
+        if outbox.done(record(1).id) {
+            outbox.rewrite();
+        }
+    }
+    let size = std::fs::metadata(folder.path().join("outbox.0.jsonl"))
+        .unwrap()
+        .len();
+    assert!(size < 512 * 1024, "{size}");
+    drop(outbox);
+    let (_outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
+    assert!(kept.iter().any(|record| record.id == open.id));
+}
