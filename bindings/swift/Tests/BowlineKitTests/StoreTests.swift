@@ -135,7 +135,7 @@ struct StoreTests {
             catchingUp: false, older: .none, newer: .none, replaced: 0, error: nil)
         return ScreenUpdate(
             rev: rev, serverId: "srv", agentId: nil, agent: nil, creation: .pending, creating: nil, creationFailed: nil,
-            overlay: overlay, toast: nil, placeholder: false, errorIndicator: nil, composerEnabled: true,
+            overlay: overlay, toast: nil, placeholder: false, errorIndicator: nil, composerEnabled: true, readOnly: nil,
             connectivity: .online, connectionError: nil, timeline: timeline)
     }
 }
