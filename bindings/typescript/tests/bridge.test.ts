@@ -23,10 +23,11 @@ function rig() {
     forgetHost: never,
     send: async (serverId) => serverId,
     providers: async () => {
-      throw new BowlineError("NotConnected", "nobody there", "Wait", "Unreachable");
+      throw new BowlineError("NotConnected", "nobody there", "Wait", "Unreachable", { refusal: "Overloaded" });
     },
     loadOlder: never,
     loadNewer: never,
+    intentResult: never,
     jumpToNewest: never,
     reload: never,
     dismiss: never,
@@ -70,7 +71,7 @@ it("errors cross with their kind, advice and reason", async () => {
   expect(await far.send("host", { kind: "cancel", agentId: "x" })).toBe("host");
   const error = await far.providers("host").catch((error: unknown) => error);
   expect(error).toBeInstanceOf(BowlineError);
-  expect(error).toMatchObject({ kind: "NotConnected", message: "nobody there", advice: "Wait", reason: "Unreachable" });
+  expect(error).toMatchObject({ kind: "NotConnected", message: "nobody there", advice: "Wait", reason: "Unreachable", refusal: "Overloaded" });
   // What cannot be sent is an error of that call, and of nothing else.
   await expect(far.send("host", { kind: "custom", method: "m", params: { f: () => {} } })).rejects.toMatchObject({ kind: "Internal" });
   expect(await far.send("again", { kind: "cancel", agentId: "x" })).toBe("again");

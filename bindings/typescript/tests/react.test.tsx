@@ -45,6 +45,7 @@ function rig() {
     providers: nothing,
     loadOlder: nothing,
     loadNewer: nothing,
+    intentResult: nothing,
     jumpToNewest: nothing,
     reload: nothing,
     dismiss: nothing,

@@ -64,6 +64,8 @@ it("pair → attach → run → cut → resume on the relay → restart → same
   expect(ended(done).map((item) => item.status)).toEqual([TurnStatus.Completed]);
   const lines = Array.from({ length: 150 }, (_, n) => `line ${n + 1}\n`).join("");
   expect(output(done)).toBe(lines);
+  // What came of the intent, however long that is.
+  expect(JSON.stringify(await first.intentResult(serverId, intentId))).toContain(agentId);
   creating.end();
   expect(creating.seen.some((view) => view.overlay)).toBe(false);
   expect(creating.seen.some((view) => view.creation === Creation.Pending)).toBe(true);

@@ -92,7 +92,7 @@ export type IntentState =
   | { readonly status: "sending" }
   /** The library keeps it, and will do it once. */
   | { readonly status: "pending"; readonly intentId: string }
-  /** It was done. `result` is the method's, unless that is longer than 4 KiB. */
+  /** It was done. `result` is the method's, unless that is longer than 4 KiB: `useBowline().intentResult` has it. */
   | { readonly status: "done"; readonly intentId: string; readonly result: unknown }
   /** The daemon refused it; nothing was done. */
   | { readonly status: "refused"; readonly intentId: string; readonly message: string }

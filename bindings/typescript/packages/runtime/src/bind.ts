@@ -32,7 +32,10 @@ function translate(native: Native, error: unknown): BowlineError {
   if (native.BowlineError.instanceOf(error)) {
     const { detail, advice, reason } = error.inner;
     const reasonName = reason === undefined ? undefined : native.Reason[reason];
-    return new BowlineError(error.tag as ErrorKind, detail, native.Advice[advice] as AdviceName, reasonName);
+    // Only of what a daemon rejected.
+    const refusal = (error.inner as { refusal?: Generated.Refusal }).refusal;
+    const refusalName = refusal === undefined ? undefined : native.Refusal[refusal];
+    return new BowlineError(error.tag as ErrorKind, detail, native.Advice[advice] as AdviceName, reasonName, { refusal: refusalName });
   }
   return asBowlineError(error);
 }
@@ -162,6 +165,11 @@ export function nativeBackend(native: Native, runtime: () => Generated.BowlineRu
     send: (serverId, intent) => now((runtime) => runtime.send(serverId, intentOf(native, intent))),
     providers: (serverId) => later((runtime) => runtime.providers(serverId)),
     loadOlder: (serverId, agentId) => now((runtime) => runtime.loadOlder(serverId, agentId)),
+    intentResult: (serverId, intentId) =>
+      now((runtime) => {
+        const json = runtime.intentResult(serverId, intentId);
+        return json === undefined ? undefined : JSON.parse(json);
+      }),
     loadNewer: (serverId, agentId) => now((runtime) => runtime.loadNewer(serverId, agentId)),
     jumpToNewest: (serverId, agentId) => now((runtime) => runtime.jumpToNewest(serverId, agentId)),
     reload: (serverId, agentId) => now((runtime) => runtime.reload(serverId, agentId)),

@@ -44,6 +44,7 @@ export interface Calls {
   providers(serverId: string): Promise<ProviderInfo[]>;
   loadOlder(serverId: string, agentId: string): Promise<void>;
   loadNewer(serverId: string, agentId: string): Promise<void>;
+  intentResult(serverId: string, intentId: string): Promise<unknown>;
   jumpToNewest(serverId: string, agentId: string): Promise<void>;
   reload(serverId: string, agentId: string): Promise<void>;
   dismiss(serverId: string, intentId: string): Promise<void>;
@@ -130,6 +131,14 @@ export class BowlineClient {
   /** Sends an intent and gives its name. What becomes of it is in the stores; it is done exactly once (BX-1). */
   send(serverId: string, intent: Intent): Promise<string> {
     return this.#call((backend) => backend.send(serverId, intent));
+  }
+
+  /**
+   * The whole result of an intent that was done, however long: an outcome's own is left out beyond 4 KiB. Nothing if it is not among
+   * the latest 64 of the host, or had none.
+   */
+  intentResult(serverId: string, intentId: string): Promise<unknown> {
+    return this.#call((backend) => backend.intentResult(serverId, intentId));
   }
 
   /** The ways a host can run agents. */

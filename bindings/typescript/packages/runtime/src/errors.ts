@@ -32,6 +32,8 @@ export type AdviceName = "Wait" | "PairAgain" | "Update" | "Report" | "Nothing" 
 /** An error of this library. `message` is for people; decide by `kind` and `advice`. */
 export class BowlineError extends Error {
   override readonly name = "BowlineError";
+  /** Why the daemon refused, of a closed list, where it did (`Rejected`). */
+  readonly refusal: string | undefined;
 
   constructor(
     /** What went wrong. */
@@ -41,9 +43,10 @@ export class BowlineError extends Error {
     readonly advice: AdviceName,
     /** The closed reason, where a connection is concerned. */
     readonly reason?: string | undefined,
-    options?: ErrorOptions,
+    options?: ErrorOptions & { refusal?: string | undefined },
   ) {
     super(message, options);
+    this.refusal = options?.refusal;
   }
 }
 
@@ -64,15 +67,16 @@ export interface PlainError {
   message: string;
   advice: AdviceName;
   reason?: string | undefined;
+  refusal?: string | undefined;
 }
 
 /** For a bridge. */
 export function toPlain(error: unknown): PlainError {
-  const { kind, message, advice, reason } = asBowlineError(error);
-  return { kind, message, advice, reason };
+  const { kind, message, advice, reason, refusal } = asBowlineError(error);
+  return { kind, message, advice, reason, refusal };
 }
 
 /** From a bridge. */
-export function fromPlain({ kind, message, advice, reason }: PlainError): BowlineError {
-  return new BowlineError(kind, message, advice, reason);
+export function fromPlain({ kind, message, advice, reason, refusal }: PlainError): BowlineError {
+  return new BowlineError(kind, message, advice, reason, { refusal });
 }

@@ -62,6 +62,7 @@ export function rehearsalClient(native: Native, rehearsal: Generated.RehearsalLi
     providers: refuse,
     loadOlder: refuse,
     loadNewer: refuse,
+    intentResult: refuse,
     jumpToNewest: refuse,
     reload: refuse,
     dismiss: refuse,
