@@ -119,7 +119,8 @@ async function runtimes(offer) {
           end();
           resolve(bowline.close());
         });
-        void bowline.forgetHost(HOST);
+        // Done, or ended by the end, whichever comes first.
+        bowline.forgetHost(HOST).catch(({ kind }) => void (kind === "Closed" || process.exit(2)));
       });
       writeFileSync(join(storageFolder, "hosts.json"), JSON.stringify({ version: 1, hosts }));
     }
