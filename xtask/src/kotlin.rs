@@ -62,7 +62,10 @@ pub(crate) fn bench(quick: bool) -> Outcome<Vec<String>> {
 }
 
 /// The generated code, the guide's program, and the programs that the tests start.
-fn prepare() -> Outcome {
+///
+/// # Errors
+/// When something does not build.
+pub(crate) fn prepare() -> Outcome {
     bindings::programs()?;
     bindings::for_tests(Language::Kotlin)?;
     extract_guide()
@@ -72,7 +75,8 @@ fn extract_guide() -> Outcome {
     guide::extract("docs/kotlin.md", "kotlin", &guide_folder().join("Guide.kt"))
 }
 
-fn guide_folder() -> PathBuf {
+/// Where the guide's program is.
+pub(crate) fn guide_folder() -> PathBuf {
     target_dir().join("kotlin-guide")
 }
 
@@ -95,6 +99,7 @@ pub(crate) fn maven(release: bool) -> Outcome<Command> {
     Ok(maven)
 }
 
-const fn program() -> &'static str {
+/// What Maven's program is called.
+pub(crate) const fn program() -> &'static str {
     if cfg!(windows) { "mvn.cmd" } else { "mvn" }
 }

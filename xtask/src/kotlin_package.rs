@@ -7,8 +7,9 @@ use std::{
 
 use crate::{
     bindings::{self, Language},
-    kotlin,
-    process::{Done, Outcome, cargo, exists, host, run as run_command},
+    kotlin, kotlin_app,
+    memory::target_dir,
+    process::{self, Done, Outcome, cargo, exists, host, run as run_command},
     tree,
 };
 
@@ -32,35 +33,42 @@ const ANDROID: [(&str, &str, &str); 4] = [
     ("i686-linux-android", "x86", "i686-linux-android26-clang"),
 ];
 
-/// The jar for the JVM: the bindings and, for this machine's system, the native library, where JNA looks for it.
+/// The jar for the JVM: the bindings and, for this machine's system, the native library, where JNA looks for it. It is put into
+/// Maven's local repository, and tried by an app of its own.
 ///
 /// # Errors
-/// When something does not build.
+/// When something does not build, or the app does not run.
 pub(crate) fn jvm() -> Outcome<Done> {
     if let Err(missing) = kotlin::look() {
-        return Ok(Done::Skipped(missing));
+        return process::missing(missing);
     }
-    bindings::for_tests(Language::Kotlin)?;
+    kotlin::prepare()?;
     let library = bindings::build(true)?;
     let folder = jna_folder(&host()?)?;
-    let classes = tree::root()
-        .join("bindings/kotlin/target/classes")
-        .join(folder);
+    // Not where the tests are compiled: they look for what is not there.
+    let target = target_dir().join("kotlin-package");
+    let classes = target.join("classes");
     let _ = fs::remove_dir_all(&classes);
-    copy(&library, &classes.join(bindings::library_name()))?;
+    copy(
+        &library,
+        &classes.join(folder).join(bindings::library_name()),
+    )?;
     let mut maven = kotlin::maven(true)?;
-    run_command(maven.args(["-DskipTests", "-Dmaven.test.skip=true", "package"]))?;
-    let jar = format!(
-        "bindings/kotlin/target/bowline-{}.jar",
+    maven
+        .arg(format!("-Dbowline.target={}", target.display()))
+        .args(["-Dmaven.test.skip=true", "install"]);
+    run_command(&mut maven)?;
+    let jar = target.join(format!("bowline-{}.jar", env!("CARGO_PKG_VERSION")));
+    let size = fs::metadata(&jar).map_err(|error| format!("{}: {error}", jar.display()))?;
+    println!(
+        "{}: {} KiB, with the library for {folder}; it is in Maven's local repository as dev.bowline:bowline:{}",
+        jar.display(),
+        size.len() >> 10,
         env!("CARGO_PKG_VERSION")
     );
-    let size = fs::metadata(tree::root().join(&jar)).map_err(|error| format!("{jar}: {error}"))?;
+    kotlin_app::run()?;
     println!(
-        "{jar}: {} KiB, with the library for {folder}",
-        size.len() >> 10
-    );
-    println!(
-        "a release has the libraries of every system: run this on each, and put them into one jar"
+        "a release has the libraries of every system: run this on each, and put their folders into one jar"
     );
     Ok(Done::Whole)
 }
@@ -70,16 +78,16 @@ pub(crate) fn jvm() -> Outcome<Done> {
 /// # Errors
 /// When something does not build.
 pub(crate) fn aar() -> Outcome<Done> {
-    let library = bindings::build(false)?;
-    bindings::generate(Language::Kotlin, &library)?;
+    bindings::for_tests(Language::Kotlin)?;
     let project = tree::root().join("bindings/kotlin/android");
     println!("{}: sources are complete", project.display());
     let Some(ndk) = std::env::var_os("ANDROID_NDK_HOME").map(PathBuf::from) else {
-        return Ok(Done::Skipped(
-            "no native libraries, no archive: the Android NDK is missing; \
-             https://developer.android.com/ndk/downloads, then set ANDROID_NDK_HOME"
-                .to_owned(),
-        ));
+        return Ok(Done::Skipped(format!(
+            "no native libraries, no archive: the Android NDK is missing. On a machine that has it and the SDK \
+             (https://developer.android.com/studio#command-line-tools-only: `sdkmanager 'ndk;27.2.12479018' 'platforms;android-36'`): \
+             `rustup target add {}`, `export ANDROID_HOME=… ANDROID_NDK_HOME=…`, `cargo xtask package aar`",
+            ANDROID.map(|(target, ..)| target).join(" ")
+        )));
     };
     for (target, folder, compiler) in ANDROID {
         let built = android(&ndk, target, compiler)?;
@@ -92,9 +100,11 @@ pub(crate) fn aar() -> Outcome<Done> {
         )?;
     }
     if !exists("gradle") {
-        return Ok(Done::Skipped(
-            "native libraries are in place, but no archive: Gradle is missing; https://gradle.org/install".to_owned(),
-        ));
+        return Ok(Done::Skipped(format!(
+            "native libraries are in place, but no archive: Gradle is missing; https://gradle.org/install, then \
+                 `gradle -p {} assembleRelease`",
+            project.display()
+        )));
     }
     let mut gradle = std::process::Command::new("gradle");
     gradle
@@ -132,22 +142,21 @@ fn android(ndk: &Path, target: &str, compiler: &str) -> Outcome<PathBuf> {
         .env(format!("CC_{lower}"), &linker)
         .env(format!("AR_{lower}"), tools.join("llvm-ar"));
     run_command(&mut build)?;
-    Ok(crate::memory::target_dir()
-        .join(target)
-        .join("release/libbowline_ffi.so"))
+    Ok(target_dir().join(target).join("release/libbowline_ffi.so"))
 }
 
-/// What JNA calls a system, in a jar.
+/// Systems as Rust and as JNA, in a jar, call them.
+const JNA_FOLDERS: [(&str, &str); 6] = [
+    ("x86_64-unknown-linux-gnu", "linux-x86-64"),
+    ("aarch64-unknown-linux-gnu", "linux-aarch64"),
+    ("x86_64-apple-darwin", "darwin-x86-64"),
+    ("aarch64-apple-darwin", "darwin-aarch64"),
+    ("x86_64-pc-windows-msvc", "win32-x86-64"),
+    ("x86_64-pc-windows-gnu", "win32-x86-64"),
+];
+
 fn jna_folder(target: &str) -> Outcome<&'static str> {
-    let folders = [
-        ("x86_64-unknown-linux-gnu", "linux-x86-64"),
-        ("aarch64-unknown-linux-gnu", "linux-aarch64"),
-        ("x86_64-apple-darwin", "darwin-x86-64"),
-        ("aarch64-apple-darwin", "darwin-aarch64"),
-        ("x86_64-pc-windows-msvc", "win32-x86-64"),
-        ("x86_64-pc-windows-gnu", "win32-x86-64"),
-    ];
-    let found = folders.iter().find(|(name, _)| *name == target);
+    let found = JNA_FOLDERS.iter().find(|(name, _)| *name == target);
     found
         .map(|(_, folder)| *folder)
         .ok_or_else(|| format!("the jar has no place for {target}"))

@@ -7,6 +7,7 @@ mod doctor;
 mod fuzz;
 mod guide;
 mod kotlin;
+mod kotlin_app;
 mod kotlin_package;
 mod memory;
 mod node_memory;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    bindings, demo, fuzz, kotlin, memory, node_memory, npm_package,
+    bindings, demo, fuzz, kotlin, kotlin_package, memory, node_memory, npm_package,
     process::{Done, Outcome, cargo, run as run_command},
     swift, tidy, typescript, windows,
 };
@@ -108,6 +108,11 @@ const STEPS: &[Step] = &[
 
 /// What takes long and finds little day by day (`--full`).
 const FULL: &[Step] = &[
+    Step {
+        // An app that has nothing but the jar.
+        name: "jar",
+        action: kotlin_package::jvm,
+    },
     Step {
         name: "asan",
         action: memory::asan,

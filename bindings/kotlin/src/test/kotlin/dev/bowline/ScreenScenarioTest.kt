@@ -8,6 +8,7 @@ import dev.bowline.ffi.Intent
 import dev.bowline.ffi.IntentFailure
 import dev.bowline.ffi.ItemKind
 import dev.bowline.ffi.Path
+import dev.bowline.ffi.Reason
 import dev.bowline.ffi.ScreenTarget
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.atomic.AtomicReference
@@ -169,6 +170,30 @@ class ScreenScenarioTest {
                     assertEquals(1, world.sessions())
                 }
                 bowline.shutdown()
+            }
+        }
+    }
+
+    @Test
+    fun `a pairing that fails says why and what to do, and stores nothing`() = runBlocking {
+        World().use { world ->
+            Folder().use { folder ->
+                Folder().use { elsewhere ->
+                    val bowline = open(folder)
+                    val offer = world.offer(0)
+                    bowline.pair(offer)
+                    val other = open(elsewhere)
+                    val used = assertThrows(BowlineException.PairingRefused::class.java) { runBlocking { other.pair(offer) } }
+                    assertEquals(Reason.PAIRING_TOKEN_INVALID to Advice.PAIR_AGAIN, used.reason to used.advice)
+                    val unreachable = world.offer(1)
+                    world.cut(1)
+                    val nobody = assertThrows(BowlineException.Unreachable::class.java) { runBlocking { other.pair(unreachable) } }
+                    assertEquals(Advice.TRY_AGAIN, nobody.advice)
+                    assertTrue(nobody.reason != null)
+                    assertEquals(0, other.hosts.until { it !== noHosts }.hosts.size)
+                    other.shutdown()
+                    bowline.shutdown()
+                }
             }
         }
     }
