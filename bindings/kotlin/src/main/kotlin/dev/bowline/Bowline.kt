@@ -153,13 +153,13 @@ public class Bowline(
     public fun loadOlder(serverId: String, agentId: String): Unit = call { loadOlder(serverId, agentId) }
 
     /** Fetches the page after the last item of an open timeline, where that is not the newest ([Timeline.newer]). */
-    public fun loadNewer(serverId: String, agentId: String): Unit = open().loadNewer(serverId, agentId)
+    public fun loadNewer(serverId: String, agentId: String): Unit = call { loadNewer(serverId, agentId) }
 
     /** Shows the newest items of an open timeline, wherever its view was. */
-    public fun jumpToNewest(serverId: String, agentId: String): Unit = open().jumpToNewest(serverId, agentId)
+    public fun jumpToNewest(serverId: String, agentId: String): Unit = call { jumpToNewest(serverId, agentId) }
 
     /** Tries again at once to load an open timeline, after that failed. */
-    public fun reload(serverId: String, agentId: String): Unit = open().reload(serverId, agentId)
+    public fun reload(serverId: String, agentId: String): Unit = call { reload(serverId, agentId) }
 
     /** The user has seen that a message or a creation failed: it is shown no more. */
     public fun dismiss(serverId: String, intentId: String): Unit = call { dismiss(serverId, intentId) }
