@@ -20,6 +20,7 @@ import kotlinx.coroutines.flow.filterNotNull
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertFalse
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
@@ -190,8 +191,10 @@ class ScreenScenarioTest {
                     val nobody = assertThrows(BowlineException.Unreachable::class.java) { runBlocking { other.pair(unreachable) } }
                     assertEquals(Advice.TRY_AGAIN, nobody.advice)
                     assertTrue(nobody.reason != null)
-                    assertEquals(0, other.hosts.until { it !== noHosts }.hosts.size)
                     other.shutdown()
+                    assertTrue(elsewhere.file.resolve("profile.json").exists())
+                    assertFalse(elsewhere.file.resolve("hosts.json").exists())
+                    assertTrue(folder.file.resolve("hosts.json").exists())
                     bowline.shutdown()
                 }
             }
