@@ -3,7 +3,7 @@
 mod model;
 mod moving;
 
-use bowline_protocol::{ItemKind, RpcReason};
+use bowline_protocol::{AgentId, ItemKind, Reason, RpcReason, SessionState, methods::HistoryPage};
 
 use super::*;
 use crate::load::{LOAD_DEADLINE, RETRY_FIRST};
