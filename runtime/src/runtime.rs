@@ -367,12 +367,12 @@ impl Runtime {
 
     /// Platform event: the app came to the foreground (INV-7: sent by the binding layer, not by views).
     pub fn foreground(&self) {
-        self.order_all(|orders| orders.foreground = Some(true));
+        self.order_all(|orders| orders.foreground());
     }
 
     /// Platform event: the app went to the background.
     pub fn background(&self) {
-        self.order_all(|orders| orders.foreground = Some(false));
+        self.order_all(|orders| orders.background());
     }
 
     /// Platform event: the network changed.

@@ -222,7 +222,7 @@ impl Host {
 
     /// Lets go of files and locks. Waits for what is being written.
     pub(crate) fn pause(&self) {
-        self.order(|orders| orders.foreground = Some(false));
+        self.order(|orders| orders.background());
         self.outbox.pause();
     }
 

@@ -13,11 +13,39 @@ pub(crate) struct Orders {
     pub(crate) paired: Option<HostRecord>,
     /// The user wants that path, or the best one.
     pub(crate) select: Option<Option<Address>>,
-    /// The app is in the foreground, or not.
-    pub(crate) foreground: Option<bool>,
+    /// Where the app is.
+    stay: Option<Stay>,
     pub(crate) network_changed: bool,
     /// Fetch the directory again.
     pub(crate) refresh: bool,
+}
+
+/// Where the app is, by what the platform said last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stay {
+    Background,
+    Foreground {
+        /// It was in the background since the last orders were taken. That it came back counts, however soon: a system that
+        /// suspends the app delivers both at once when it runs again.
+        came_back: bool,
+    },
+}
+
+impl Orders {
+    /// The app went to the background.
+    pub(crate) const fn background(&mut self) {
+        self.stay = Some(Stay::Background);
+    }
+
+    /// The app is in the foreground.
+    pub(crate) const fn foreground(&mut self) {
+        let came_back = match self.stay {
+            Some(Stay::Background) => true,
+            Some(Stay::Foreground { came_back }) => came_back,
+            None => false,
+        };
+        self.stay = Some(Stay::Foreground { came_back });
+    }
 }
 
 impl Driver {
@@ -25,7 +53,7 @@ impl Driver {
         let Orders {
             paired,
             select,
-            foreground,
+            stay,
             network_changed,
             refresh,
         } = orders;
@@ -40,9 +68,14 @@ impl Driver {
         if let Some(address) = select {
             self.select_path(now, address.as_ref());
         }
-        match foreground {
-            Some(true) => self.machine.handle(now, host::Input::Foreground),
-            Some(false) => self.machine.handle(now, host::Input::Background),
+        match stay {
+            Some(Stay::Background) => self.machine.handle(now, host::Input::Background),
+            Some(Stay::Foreground { came_back }) => {
+                if came_back {
+                    self.machine.handle(now, host::Input::Background);
+                }
+                self.machine.handle(now, host::Input::Foreground);
+            }
             None => {}
         }
         if network_changed {

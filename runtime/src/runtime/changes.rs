@@ -292,7 +292,7 @@ impl Inner {
         self.check_running()?;
         // Connections do not wait for files.
         for host in self.all() {
-            host.order(|orders| orders.foreground = Some(true));
+            host.order(|orders| orders.foreground());
         }
         let mut result = self.reread();
         for host in self.all() {
