@@ -12,6 +12,7 @@
 //! With each comes one small file that says which library it was generated for (`abi_id`).
 
 mod abi;
+mod jna;
 mod ubrn;
 
 use std::{
@@ -223,6 +224,7 @@ pub(crate) fn generate(language: Language, library: &Path) -> Outcome {
         Language::Kotlin => {
             let out = empty(&bindings.join("kotlin/generated"))?;
             to("kotlin", &out)?;
+            jna::reuse_statuses(&out.join("dev/bowline/ffi/bowline.kt"))?;
             write(&out.join("dev/bowline/ffi/Abi.kt"), &abi::kotlin()?)?;
         }
         Language::Node => {
