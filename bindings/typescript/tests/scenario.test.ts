@@ -5,34 +5,14 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Bowline, Creation, HostState, ItemKind, openBowline, Path, serveBridge, TurnStatus } from "@bowline/runtime";
-import { connectBridge, type ScreenView, type Store } from "@bowline/runtime/bridge";
+import { Creation, HostState, ItemKind, Path, serveBridge, TurnStatus } from "@bowline/runtime";
+import { connectBridge } from "@bowline/runtime/bridge";
+import { ended, online, open, output, recorded } from "./support/app.js";
 import { folder } from "./support/folder.js";
-import { World } from "./support/world.js";
+import { DIRECT, RELAY, World } from "./support/world.js";
 import { shown } from "./support/waiting.js";
 
-/** Places among the world's paths. */
-const [DIRECT, RELAY] = [0, 2];
-
 let world: World;
-
-const open = (storageFolder: string): Bowline => openBowline({ storageFolder, appName: "tests", appVersion: "1" });
-const output = ({ timeline }: ScreenView) =>
-  timeline.items.map(({ kind, text }) => (kind === ItemKind.Output ? text : "")).join("");
-const ended = ({ timeline }: ScreenView) => timeline.items.toArray().filter(({ kind }) => kind === ItemKind.TurnEnd);
-const online = async (bowline: Bowline, path?: Path) => {
-  const { hosts } = await shown("the host is online", bowline.hosts, ({ hosts }) =>
-    hosts.some((host) => host.state === HostState.Online && (path === undefined || host.path === path)),
-  );
-  expect(hosts.length).toBe(1);
-  return hosts[0]!;
-};
-
-/** Every value that a screen shows, from before it is subscribed to on. */
-function recorded(screen: Store<ScreenView>): { seen: ScreenView[]; end: () => void } {
-  const seen = [screen.getSnapshot()];
-  return { seen, end: screen.subscribe(() => seen.push(screen.getSnapshot())) };
-}
 
 beforeAll(async () => {
   world = await World.start();

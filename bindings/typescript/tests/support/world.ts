@@ -3,6 +3,9 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { program } from "./places.js";
 
+/** Places among the world's paths. */
+export const [DIRECT, RELAY] = [0, 2] as const;
+
 type Answer = Record<string, unknown> & { ok?: boolean; error?: string };
 
 export class World {
