@@ -176,6 +176,28 @@ class ScreenScenarioTest {
     }
 
     @Test
+    fun `ds agents of two hosts are one list, and one host that is away takes nothing from it`() = runBlocking {
+        World().use { world ->
+            World().use { other ->
+                Folder().use { folder ->
+                    val bowline = open(folder)
+                    val servers = listOf(world, other).map { bowline.pair(it.offer(0)).serverId }
+                    val agents = servers.map { agent(bowline, it, folder) }
+                    fun known(directory: Directory) = directory.rows.mapNotNull { it.agent?.id }
+                    bowline.directory.until { known(it) == agents }
+                    other.cut(0)
+                    bowline.hosts.until { all -> all.hosts.any { it.serverId == servers[1] && it.state != HostState.ONLINE } }
+                    bowline.refresh()
+                    val still = bowline.directory.until { known(it) == agents }
+                    assertFalse(still.loading)
+                    assertEquals(servers, still.rows.map { it.serverId })
+                    bowline.shutdown()
+                }
+            }
+        }
+    }
+
+    @Test
     fun `a pairing that fails says why and what to do, and stores nothing`() = runBlocking {
         World().use { world ->
             Folder().use { folder ->

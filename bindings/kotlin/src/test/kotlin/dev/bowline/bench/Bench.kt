@@ -17,7 +17,7 @@ fun main(arguments: Array<String>): Unit = runBlocking {
     tell("append_$LONG", long)
     tell("first_snapshot", firstSnapshots(samples = if (quick) 10 else 100))
     tell("intent_call", intentCalls(samples = if (quick) 200 else 1_000))
-    val (alone, slow) = bursts(samples = if (quick) 2 else 5)
+    val (alone, slow) = bursts(samples = if (quick) 5 else 20)
     tell("burst_alone", alone)
     tell("burst_slow", slow)
     tell("last_after_free", lastAfterFree(samples = if (quick) 3 else 10))
