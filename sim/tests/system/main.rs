@@ -10,6 +10,7 @@
     clippy::indexing_slicing
 )]
 
+mod cases;
 mod chaos;
 mod chaos_relay;
 mod directory;

@@ -1,0 +1,1 @@
+//! Lists at their bounds, and limits that users meet.

@@ -1,0 +1,1 @@
+//! Dialling: names, addresses, proxies, certificates, tokens, statuses.

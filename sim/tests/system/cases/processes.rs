@@ -1,0 +1,1 @@
+//! What a turn's process gets, prints and leaves behind.

@@ -1,0 +1,1 @@
+//! Refusals that are not proved, copies of one daemon, retries, tasks that die.

@@ -1,0 +1,1 @@
+//! Files and clocks that do not say what they said before.
