@@ -243,7 +243,7 @@ impl Rig {
             "intentId": "new", "provider": provider, "cwd": self.work(), "prompt": prompt,
         });
         let answer = self.rpc("agents.create", params);
-        let id = answer["result"]["agent"]["agentId"].as_str();
+        let id = answer["result"]["agent"]["id"].as_str();
         id.unwrap_or_else(|| panic!("not created: {answer}"))
             .to_owned()
     }
