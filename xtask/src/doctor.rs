@@ -1,54 +1,27 @@
 //! `cargo xtask doctor`: what this machine lacks for any task, and the command that gets it.
 
-use std::{
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{path::Path, process::Command};
 
 use crate::{
     bindings,
-    process::{Outcome, exists},
-    swift_root,
+    needs::{self, Missing, NEEDS, Without, is_root, runs},
+    process::{Outcome, exists, run as run_command},
 };
 
-/// Something that a task needs.
-struct Need {
+/// How it looks.
+#[derive(clap::Args, Clone, Copy, Debug, Default)]
+pub(crate) struct Options {
+    /// Run the commands that get what is missing (as root, or by sudo), then look again.
+    #[arg(long)]
+    install: bool,
+}
+
+/// Something that only packages for other machines need.
+struct Further {
     what: &'static str,
-    /// What is not done without it.
     for_what: &'static str,
     found: fn() -> bool,
-    /// The command that gets it.
     get: &'static str,
-}
-
-fn runs(program: &str, arguments: &[&str]) -> bool {
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.status().is_ok_and(|status| status.success())
-}
-
-/// Whether a program says that it is of that major version or a later one.
-fn is_at_least(program: &str, argument: &str, wanted: u32) -> bool {
-    let Ok(output) = Command::new(program).arg(argument).output() else {
-        return false;
-    };
-    // Java before 9 writes it to standard error.
-    let text = [output.stdout, output.stderr].concat();
-    major(&String::from_utf8_lossy(&text)).is_some_and(|major| major >= wanted)
-}
-
-/// The major version in a text such as `v20.11.1` or `javac 17.0.9`. Java calls its versions before 9 `1.8` and the like.
-fn major(text: &str) -> Option<u32> {
-    let at = text.find(|c: char| c.is_ascii_digit())?;
-    let mut parts = text.get(at..)?.split(|c: char| !c.is_ascii_digit());
-    let first = parts.next()?.parse().ok()?;
-    match first {
-        1 => parts.next()?.parse().ok(),
-        first => Some(first),
-    }
 }
 
 /// Whether an Android NDK is where the variable says.
@@ -70,66 +43,8 @@ const APPLE: [&str; 5] = [
     "x86_64-apple-darwin",
 ];
 
-const NEEDS: &[Need] = &[
-    Need {
-        what: "Rust, as rust-toolchain.toml says",
-        for_what: "everything",
-        found: || exists("rustc") && exists("cargo"),
-        get: "https://rustup.rs",
-    },
-    Need {
-        what: "a C compiler",
-        for_what: "everything",
-        found: || exists("cc") || cfg!(windows),
-        get: "apt-get install gcc libc6-dev, or xcode-select --install",
-    },
-    Need {
-        what: "Node 20 or later, with npm",
-        for_what: "the TypeScript bindings and their tests",
-        found: || is_at_least("node", "--version", 20) && exists(bindings::npm()),
-        get: "https://nodejs.org, or apt-get install nodejs npm",
-    },
-    Need {
-        what: "the generator of the TypeScript bindings, built",
-        for_what: "the TypeScript bindings; built when it is first needed",
-        found: || bindings::ubrn_program().exists(),
-        get: "cargo xtask bindings node",
-    },
-    Need {
-        what: "a JDK, 17 or later",
-        for_what: "the Kotlin bindings and their tests",
-        found: || is_at_least("javac", "-version", 17),
-        get: "apt-get install openjdk-17-jdk-headless",
-    },
-    Need {
-        what: "Maven",
-        for_what: "the Kotlin bindings and their tests",
-        found: || exists("mvn"),
-        get: "apt-get install maven",
-    },
-    Need {
-        what: "Swift 6, or mmdebstrap to get one",
-        for_what: "the Swift bindings and their tests",
-        found: || swift_root::look().is_ok(),
-        get: "apt-get install mmdebstrap, as root; or https://swift.org/install",
-    },
-    Need {
-        what: "valgrind",
-        for_what: "`cargo xtask memory`",
-        found: || exists("valgrind"),
-        get: "apt-get install valgrind",
-    },
-    Need {
-        what: "the Windows target",
-        for_what: "`cargo xtask windows`",
-        found: || has_targets(&["x86_64-pc-windows-gnu"]),
-        get: "rustup target add x86_64-pc-windows-gnu && apt-get install gcc-mingw-w64-x86-64",
-    },
-];
-
-/// What other machines' packages need; nothing else does.
-const OPTIONAL: &[Need] = &[
-    Need {
+const FURTHER: &[Further] = &[
+    Further {
         what: "the Android NDK, where ANDROID_NDK_HOME says",
         for_what: "`cargo xtask package aar`",
         found: || {
@@ -141,76 +56,148 @@ const OPTIONAL: &[Need] = &[
         },
         get: "https://developer.android.com/ndk/downloads, then set ANDROID_NDK_HOME to its folder",
     },
-    Need {
+    Further {
         what: "Rust's targets for Android",
         for_what: "`cargo xtask package aar`",
-        found: || has_targets(&ANDROID),
+        found: || ANDROID.iter().all(|target| needs::has_target(target)),
         get: "rustup target add aarch64-linux-android armv7-linux-androideabi x86_64-linux-android i686-linux-android",
     },
-    Need {
+    Further {
         what: "Gradle",
         for_what: "the archive of `cargo xtask package aar`",
         found: || exists("gradle"),
         get: "https://gradle.org/install",
     },
-    Need {
+    Further {
         what: "Xcode",
         for_what: "`cargo xtask package xcframework`",
-        found: || runs("xcodebuild", &["-version"]),
+        found: || runs(Command::new("xcodebuild").arg("-version")),
         get: "a Mac with Xcode",
     },
-    Need {
+    Further {
         what: "Rust's targets for Apple's systems",
         for_what: "`cargo xtask package xcframework`",
-        found: || has_targets(&APPLE),
+        found: || APPLE.iter().all(|target| needs::has_target(target)),
         get: "rustup target add aarch64-apple-ios aarch64-apple-ios-sim x86_64-apple-ios aarch64-apple-darwin x86_64-apple-darwin",
     },
 ];
 
-fn has_targets(targets: &[&str]) -> bool {
-    let listed = Command::new("rustup")
-        .args(["target", "list", "--installed"])
-        .output();
-    listed.is_ok_and(|output| {
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        targets
-            .iter()
-            .all(|target| text.lines().any(|line| line == *target))
-    })
-}
-
-/// Looks, and says.
+/// Looks, says, and installs where it is asked to.
 ///
 /// # Errors
-/// Never for what is missing: each task says by itself what it cannot do.
-pub(crate) fn run() -> Outcome {
-    let missing = look(NEEDS);
-    println!("\nfor packages of other machines:");
-    look(OPTIONAL);
+/// When something is missing for `cargo xtask test`. What only packages for other machines need is said and is no error.
+pub(crate) fn run(options: Options) -> Outcome {
+    let mut missing = needs::missing(|_| true);
+    if options.install && !missing.is_empty() {
+        install(&missing);
+        missing = needs::missing(|_| true);
+    }
+    for need in NEEDS {
+        match missing.iter().find(|one| std::ptr::eq(one.need, need)) {
+            None => println!("✓ {}", need.what),
+            Some(one) => println!("✗ {}\n    {}", one.text(), lost(one)),
+        }
+    }
+    println!("\nonly for packages of other machines:");
+    for need in FURTHER {
+        if (need.found)() {
+            println!("✓ {}", need.what);
+        } else {
+            println!("– {} (for {})\n    {}", need.what, need.for_what, need.get);
+        }
+    }
     println!(
         "\nwhat is fetched or built once is in {}",
         bindings::cache_dir().display()
     );
-    match missing {
-        0 => println!("nothing is missing for what this machine can do"),
-        1 => println!("1 thing is missing for what this machine can do"),
-        many => println!("{many} things are missing for what this machine can do"),
+    if !missing.is_empty() {
+        let how = if options.install {
+            "this is what it could not install"
+        } else {
+            "or `cargo xtask doctor --install`, which runs that"
+        };
+        println!("to get what is missing: {}\n{how}", needs::line(&missing));
     }
+    verdict(&missing)?;
+    println!("nothing is missing for what this machine can do");
     Ok(())
 }
 
-/// Says of each whether it is there, and how many are not.
-fn look(needs: &[Need]) -> usize {
-    let mut missing = 0;
-    for need in needs {
-        if (need.found)() {
-            println!("✓ {}", need.what);
-        } else {
-            missing += 1;
-            println!("✗ {} (for {})\n    {}", need.what, need.for_what, need.get);
+/// Whether that is all right.
+///
+/// # Errors
+/// When anything is missing: which steps are concerned.
+fn verdict(missing: &[Missing]) -> Outcome {
+    let mut steps: Vec<_> = missing
+        .iter()
+        .flat_map(|one| one.need.steps)
+        .copied()
+        .collect();
+    steps.sort_unstable();
+    steps.dedup();
+    match missing.len() {
+        0 => Ok(()),
+        1 => Err(format!(
+            "1 thing is missing for these steps of `cargo xtask test --full`: {}",
+            steps.join(", ")
+        )),
+        many => Err(format!(
+            "{many} things are missing for these steps of `cargo xtask test --full`: {}",
+            steps.join(", ")
+        )),
+    }
+}
+
+/// What is not done without it.
+fn lost(missing: &Missing) -> String {
+    let steps = missing.need.steps.join(", ");
+    match missing.need.without {
+        Without::Fails => format!("without it fail: {steps}"),
+        Without::Skips | Without::SkipsEverywhere => format!("without it are skipped: {steps}"),
+        Without::Part(tests) => format!("without it {steps} leave out {tests}"),
+    }
+}
+
+/// Runs the commands. What fails is tried package by package, so that one that cannot be had does not keep the others away.
+fn install(missing: &[Missing]) {
+    for command in needs::commands(missing, exists("apt-get"), is_root()) {
+        if play(&command) {
+            continue;
+        }
+        let options = command.iter().rposition(|word| word.starts_with('-'));
+        let Some((fixed, packages)) = options.and_then(|at| command.split_at_checked(at + 1))
+        else {
+            continue;
+        };
+        for package in packages {
+            let mut one = fixed.to_vec();
+            one.push(package.clone());
+            play(&one);
         }
     }
-    missing
+    for what in needs::by_hand(missing, exists("apt-get")) {
+        println!("not installed from here: {what}");
+    }
+}
+
+/// Shows a command and runs it; whether it ended well.
+fn play(words: &[String]) -> bool {
+    println!("→ {}", words.join(" "));
+    let Some((program, arguments)) = words.split_first() else {
+        return false;
+    };
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .current_dir(crate::tree::root())
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    match run_command(&mut command) {
+        Ok(()) => true,
+        Err(error) => {
+            println!("  {error}");
+            false
+        }
+    }
 }
 
 #[cfg(test)]
@@ -218,12 +205,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read_as_programs_say_them() {
-        assert_eq!(major("v20.11.1\n"), Some(20));
-        assert_eq!(major("javac 17.0.9\n"), Some(17));
-        assert_eq!(major("javac 1.8.0_392\n"), Some(8));
-        assert_eq!(major("openjdk 21 2023-09-19"), Some(21));
-        assert_eq!(major("no version"), None);
+    fn what_is_missing_makes_the_doctor_fail_and_names_the_steps() {
+        assert_eq!(verdict(&[]), Ok(()));
+        let maven = NEEDS.iter().find(|need| need.what == "Maven").unwrap();
+        let error = verdict(&[needs::as_missing(maven)]).unwrap_err();
+        assert!(
+            error.contains("1 thing") && error.contains("jar, kotlin"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -236,7 +225,7 @@ mod tests {
     #[test]
     fn what_gets_the_targets_names_every_one() {
         for (what, targets) in [("for Android", &ANDROID[..]), ("for Apple's", &APPLE[..])] {
-            let need = OPTIONAL.iter().find(|need| need.what.contains(what));
+            let need = FURTHER.iter().find(|need| need.what.contains(what));
             let get = need.unwrap().get;
             assert!(targets.iter().all(|target| get.contains(target)), "{get}");
         }

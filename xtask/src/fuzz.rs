@@ -7,6 +7,7 @@ use std::{fs, path::Path, process::Command};
 
 use crate::{
     memory::target_dir,
+    needs,
     process::{self, Done, Outcome, cargo, host, run as run_command},
     tree,
 };
@@ -57,8 +58,8 @@ pub(crate) fn fuzz(names: &[String], seconds: u32) -> Outcome<Done> {
     if !host.contains("linux") && !host.contains("darwin") {
         return process::missing(format!("libFuzzer is not to be had for {host}"));
     }
-    if !process::exists("c++") {
-        return process::missing("a C++ compiler is missing; `apt-get install g++`".to_owned());
+    if let Err(missing) = needs::look("fuzz") {
+        return process::missing(missing);
     }
     let target = target_dir().join("fuzz");
     // Not `--locked`: its lock file is another workspace's, which whoever gives our crates a dependency has no reason to

@@ -6,7 +6,8 @@ use crate::{
     bindings::{self, Language},
     guide,
     memory::target_dir,
-    process::{self, Done, Outcome, exists, run as run_command},
+    needs,
+    process::{self, Done, Outcome, run as run_command},
     tree,
 };
 
@@ -28,12 +29,7 @@ pub(crate) fn test() -> Outcome<Done> {
 /// # Errors
 /// That.
 pub(crate) fn look() -> Result<(), String> {
-    for (program, package) in [("javac", "openjdk-17-jdk-headless"), (program(), "maven")] {
-        if !exists(program) {
-            return Err(format!("{program} is missing; `apt-get install {package}`"));
-        }
-    }
-    Ok(())
+    needs::look("kotlin")
 }
 
 /// Measures what the bindings cost on the JVM, over a library built for release: one JSON object a line, as

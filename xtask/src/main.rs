@@ -10,6 +10,7 @@ mod kotlin;
 mod kotlin_app;
 mod kotlin_package;
 mod memory;
+mod needs;
 mod node_memory;
 mod npm_package;
 mod package;
@@ -74,8 +75,8 @@ enum Task {
     Swift,
     /// The tests of the Kotlin bindings.
     Kotlin,
-    /// What this machine lacks for any of these tasks, and the command that gets it.
-    Doctor,
+    /// What this machine lacks for any of these tasks, and the command that gets it. Exits 1 when something is missing.
+    Doctor(doctor::Options),
     /// Type-checks and lints everything for Windows, from here.
     Windows,
 }
@@ -93,7 +94,7 @@ fn main() -> ExitCode {
         Task::Typescript => typescript::test().map(Done::tell),
         Task::Swift => swift::test().map(Done::tell),
         Task::Kotlin => kotlin::test().map(Done::tell),
-        Task::Doctor => doctor::run(),
+        Task::Doctor(options) => doctor::run(options),
         Task::Windows => windows::run().map(Done::tell),
     };
     match outcome {

@@ -13,6 +13,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use crate::needs;
 use crate::node_memory;
 use crate::process::{self, Done, Outcome, cargo, host, run as run_command};
 use crate::tree;
@@ -106,8 +107,8 @@ pub(crate) fn asan() -> Outcome<Done> {
 /// # Errors
 /// When it found something.
 pub(crate) fn valgrind() -> Outcome<Done> {
-    if !process::exists("valgrind") {
-        return process::missing("valgrind is missing; `apt-get install valgrind`".to_owned());
+    if let Err(missing) = needs::look("valgrind") {
+        return process::missing(missing);
     }
     for fault in FAULTS {
         let program = faulty(fault, &[])?;

@@ -13,6 +13,7 @@ use std::{
 use crate::{
     bindings,
     memory::{QUICK_C, SANITIZER, target_dir},
+    needs,
     process::{self, Done, Outcome, cargo, host, run as run_command},
     tree, typescript,
 };
@@ -31,12 +32,11 @@ pub(crate) fn asan() -> Outcome<Done> {
     if !host.ends_with("linux-gnu") {
         return process::missing(format!("Node is not run under the sanitizer on {host}"));
     }
-    if let Err(missing) = typescript::look() {
+    if let Err(missing) = needs::look("asan node") {
         return process::missing(missing);
     }
     let Some(runtime) = sanitizer() else {
-        let what = "the sanitizer's library is missing; `apt-get install gcc`";
-        return process::missing(what.to_owned());
+        return process::missing("gcc names no address sanitizer any more".to_owned());
     };
     for fault in FAULTS {
         must_find(fault, &runtime)?;
@@ -83,7 +83,7 @@ fn build(host: &str) -> Outcome<PathBuf> {
 
 /// The sanitizer's library. Of the compilers that have one it is gcc's: Rust links its own into programs only, and their calls are
 /// the same.
-fn sanitizer() -> Option<PathBuf> {
+pub(crate) fn sanitizer() -> Option<PathBuf> {
     let mut gcc = Command::new("gcc");
     let output = gcc.arg("-print-file-name=libasan.so").output().ok()?;
     let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());

@@ -34,11 +34,16 @@ impl Done {
 /// # Errors
 /// In CI: nothing that tests is skipped there.
 pub(crate) fn missing(what: String) -> Outcome<Done> {
-    if env::var_os("CI").is_some() {
+    if is_ci() {
         Err(format!("{what}; with CI set that is a failure"))
     } else {
         Ok(Done::Skipped(what))
     }
+}
+
+/// Whether this is CI, where nothing is left out in silence.
+pub(crate) fn is_ci() -> bool {
+    env::var_os("CI").is_some()
 }
 
 /// Whether there is such a program.
@@ -91,6 +96,22 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
     match command.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("`{shown}` ended with {status}")),
+        Err(error) => Err(format!("`{shown}` could not be started: {error}")),
+    }
+}
+
+/// Runs a command to its end, quietly.
+///
+/// # Errors
+/// All that it wrote, when it does not end well; why, when it cannot be started.
+pub(crate) fn said(command: &mut Command) -> Result<(), String> {
+    let shown = show(command);
+    match command.output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let text = [output.stdout, output.stderr].concat();
+            Err(String::from_utf8_lossy(&text).into_owned())
+        }
         Err(error) => Err(format!("`{shown}` could not be started: {error}")),
     }
 }

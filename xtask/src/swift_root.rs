@@ -15,6 +15,7 @@ use std::{
 use crate::{
     bindings,
     memory::target_dir,
+    needs::is_root,
     process::{Outcome, exists},
     tree,
 };
@@ -147,9 +148,7 @@ fn can_have_root() -> Result<(), String> {
         }
     }
     // Making a file system and entering it are for root.
-    let id = Command::new("id").arg("-u").output();
-    let is_root = id.is_ok_and(|output| output.stdout.trim_ascii() == b"0");
-    if is_root {
+    if is_root() {
         Ok(())
     } else {
         Err(format!(

@@ -3,8 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    bindings, demo, fuzz, kotlin, kotlin_package, memory, node_memory, npm_package,
-    process::{Done, Outcome, cargo, run as run_command},
+    bindings, demo, fuzz, kotlin, kotlin_package, memory,
+    needs::{self, Without},
+    node_memory, npm_package,
+    process::{Done, Outcome, cargo, is_ci, run as run_command},
     swift, tidy, typescript, windows,
 };
 
@@ -154,7 +156,10 @@ pub(crate) fn run(keep_going: bool, full: bool) -> Outcome {
     } else {
         (&[][..], FULL)
     };
-    let mut lines = play(STEPS.iter().chain(further), keep_going);
+    let steps = || STEPS.iter().chain(further);
+    // Now, and not after twenty minutes.
+    announce(&steps().map(|step| step.name).collect::<Vec<_>>())?;
+    let mut lines = play(steps(), keep_going);
     lines.extend(left_out.iter().map(|step| Line {
         name: step.name,
         took: Duration::ZERO,
@@ -170,6 +175,56 @@ pub(crate) fn run(keep_going: bool, full: bool) -> Outcome {
         Ok(())
     } else {
         Err(format!("failed: {}", failed.join(", ")))
+    }
+}
+
+/// Whether there is a step of that name.
+#[cfg(test)]
+pub(crate) fn is_step(name: &str) -> bool {
+    STEPS.iter().chain(FULL).any(|step| step.name == name)
+}
+
+/// Says what these steps will leave out for want of something, and the one line that gets all of it.
+///
+/// # Errors
+/// When a step cannot but fail; in CI also when something would be left out that CI must not leave out.
+fn announce(steps: &[&str]) -> Outcome {
+    let missing = needs::missing(|need| need.steps.iter().any(|step| steps.contains(step)));
+    if missing.is_empty() {
+        println!("nothing is missing here: every step will run");
+        return Ok(());
+    }
+    let mut fatal = 0;
+    println!("missing on this machine:");
+    for one in &missing {
+        let names = one.need.steps.iter().filter(|step| steps.contains(step));
+        let names: Vec<_> = names.copied().collect();
+        let (lost, fails) = lost(one.need.without, &names.join(", "), is_ci());
+        fatal += u32::from(fails);
+        println!("  {}: {lost}", one.text());
+    }
+    println!("to get it: {}", needs::line(&missing));
+    println!("or `cargo xtask doctor --install`");
+    if fatal == 0 {
+        return Ok(());
+    }
+    Err("the tests are not begun without what is missing".to_owned())
+}
+
+/// What becomes of steps, and whether that is a failure.
+fn lost(without: Without, steps: &str, is_ci: bool) -> (String, bool) {
+    match without {
+        Without::Fails => (format!("{steps} cannot run"), true),
+        Without::Skips if is_ci => (
+            format!("{steps} would be skipped; with CI set that is a failure"),
+            true,
+        ),
+        Without::Part(tests) if is_ci => (
+            format!("{steps} would leave out {tests}; with CI set that is a failure"),
+            true,
+        ),
+        Without::Skips | Without::SkipsEverywhere => (format!("{steps} will be skipped"), false),
+        Without::Part(tests) => (format!("{steps} will leave out {tests}"), false),
     }
 }
 
@@ -250,6 +305,16 @@ mod tests {
         assert_eq!(lines[1].result, Some(Err("broken".to_owned())));
         assert_eq!(lines[2].result, None);
         assert!(table(&lines).contains("not run"));
+    }
+
+    #[test]
+    fn what_is_missing_is_a_failure_only_where_a_step_cannot_run_or_in_ci() {
+        let fails = |without, is_ci| lost(without, "kotlin", is_ci).1;
+        assert!(fails(Without::Fails, false));
+        assert!(!fails(Without::Skips, false) && fails(Without::Skips, true));
+        assert!(!fails(Without::Part("some"), false) && fails(Without::Part("some"), true));
+        assert!(!fails(Without::SkipsEverywhere, true));
+        assert!(lost(Without::Skips, "kotlin", false).0.contains("kotlin"));
     }
 
     #[test]

@@ -5,7 +5,8 @@ use std::{path::PathBuf, process::Command};
 use crate::{
     bindings::{self, npm},
     memory::target_dir,
-    process::{self, Done, Outcome, exists, json_lines, run as run_command},
+    needs,
+    process::{self, Done, Outcome, json_lines, run as run_command},
     tree,
 };
 
@@ -57,10 +58,7 @@ pub(crate) fn prepare() -> Outcome {
 /// # Errors
 /// That.
 pub(crate) fn look() -> Result<(), String> {
-    if exists("node") && exists(npm()) {
-        return Ok(());
-    }
-    Err("Node is missing; `apt-get install nodejs npm`, or from https://nodejs.org".to_owned())
+    needs::look("typescript")
 }
 
 /// Measures what the boundary costs in Node, with the library as it is shipped: one JSON object a line, each with a `figure` and its

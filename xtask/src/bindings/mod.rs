@@ -27,7 +27,7 @@ use crate::{
     tree,
 };
 
-pub(crate) use ubrn::{cache_dir, program as ubrn_program};
+pub(crate) use ubrn::cache_dir;
 
 /// The summary of the exported API, for review.
 const API: &str = "ffi/api.txt";

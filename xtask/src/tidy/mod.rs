@@ -7,7 +7,7 @@ mod dependencies;
 mod headers;
 mod links;
 mod places;
-mod protocol_doc;
+mod protocol_page;
 mod sizes;
 
 use std::fmt;
@@ -53,7 +53,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("files are of a readable size", sizes::check),
     ("links lead somewhere", links::check),
     ("the code map is true", code_map::check),
-    ("the protocol page and the code agree", protocol_doc::check),
+    ("the protocol page and the code agree", protocol_page::check),
     ("dependencies point downward", dependencies::check),
     ("connection state exists once", connection_state::check),
     ("decisions are numbered without gaps", decisions::check),

@@ -1,6 +1,12 @@
 //! `docs/protocol.md` and the code name the same methods, events, reasons, codes and limits.
 //!
-//! A table of the page that is checked stands under a comment `<!-- check: name -->`.
+//! A table of the page that is checked stands under a comment `<!-- check: name -->`. `cargo xtask tidy` runs this.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what failed by panicking"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +18,21 @@ use bowline_protocol::{
     relay::limits as relay,
 };
 
-use super::Violation;
-use crate::tree::Tree;
-
 const PAGE: &str = "docs/protocol.md";
+
+/// One thing on which the page and the code differ, and the line of the page, from 1; 0 when it concerns the whole page.
+#[derive(Debug, PartialEq, Eq)]
+struct Difference {
+    line: usize,
+    what: String,
+}
+
+impl Difference {
+    fn new(line: usize, what: impl Into<String>) -> Self {
+        let what = what.into();
+        Self { line, what }
+    }
+}
 
 /// Methods that stand in the table of the local socket.
 const LOCAL: &[&str] = &[
@@ -27,13 +44,6 @@ const LOCAL: &[&str] = &[
     name::PAIRING_CREATE,
     name::CONNECTION_CLOSING,
 ];
-
-pub(super) fn check(tree: &Tree) -> Vec<Violation> {
-    match tree.text(PAGE) {
-        Some(page) => compare(page, &expected()),
-        None => vec![Violation::new(PAGE, 0, "is missing")],
-    }
-}
 
 /// What the code says: for each table its rows, each the cells that are compared.
 type Tables = BTreeMap<&'static str, BTreeSet<Vec<String>>>;
@@ -200,12 +210,12 @@ const RELAY_LIMITS: &[(&str, u128)] = &[
     ),
 ];
 
-fn compare(page: &str, expected: &Tables) -> Vec<Violation> {
+fn compare(page: &str, expected: &Tables) -> Vec<Difference> {
     let mut found = Vec::new();
     for (table, in_code) in expected {
         let width = in_code.first().map_or(0, Vec::len);
         let Some(rows) = rows(page, table) else {
-            found.push(Violation::new(PAGE, 0, format!("has no table `{table}`")));
+            found.push(Difference::new(0, format!("has no table `{table}`")));
             continue;
         };
         let mut on_page = BTreeSet::new();
@@ -222,15 +232,15 @@ fn compare(page: &str, expected: &Tables) -> Vec<Violation> {
             }
             if !in_code.contains(&cells) {
                 let what = format!("{table}: the code knows no `{}`", cells.join(" | "));
-                found.push(Violation::new(PAGE, line, what));
+                found.push(Difference::new(line, what));
             } else if !on_page.insert(cells.clone()) {
                 let what = format!("{table}: `{}` stands twice", cells.join(" | "));
-                found.push(Violation::new(PAGE, line, what));
+                found.push(Difference::new(line, what));
             }
         }
         for missing in in_code.difference(&on_page) {
             let what = format!("{table}: `{}` of the code is missing", missing.join(" | "));
-            found.push(Violation::new(PAGE, 0, what));
+            found.push(Difference::new(0, what));
         }
     }
     found.extend(strangers(page));
@@ -256,7 +266,7 @@ fn cells(line: &str) -> Vec<String> {
 }
 
 /// Names in the prose that look like methods or events, and are none.
-fn strangers(page: &str) -> Vec<Violation> {
+fn strangers(page: &str) -> Vec<Difference> {
     let known: BTreeSet<_> = METHODS.iter().chain(SessionEvent::TYPES).copied().collect();
     let domains: BTreeSet<_> = known
         .iter()
@@ -275,77 +285,81 @@ fn strangers(page: &str) -> Vec<Violation> {
             // `session.state` is a member of the welcome.
             if like_ours && !known.contains(name) && name != "session.state" {
                 let what = format!("`{name}` is no method or event of the code");
-                found.push(Violation::new(PAGE, n + 1, what));
+                found.push(Difference::new(n + 1, what));
             }
         }
     }
     found
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+const REASONS: &str = "<!-- check: r -->\n| code | reason |\n|---|---|\n| 4400 | `bad` |\n\
+                       | – | `lost` |\n\ntext\n";
 
-    const REASONS: &str = "<!-- check: r -->\n| code | reason |\n|---|---|\n| 4400 | `bad` |\n\
-                           | – | `lost` |\n\ntext\n";
+fn code(rows: &[&[&str]]) -> Tables {
+    let row = |cells: &&[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect();
+    Tables::from([("r", rows.iter().map(row).collect())])
+}
 
-    fn code(rows: &[&[&str]]) -> Tables {
-        let row = |cells: &&[&str]| cells.iter().map(|cell| (*cell).to_owned()).collect();
-        Tables::from([("r", rows.iter().map(row).collect())])
-    }
+#[test]
+fn the_page_as_it_is_agrees_with_the_code() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .join(PAGE);
+    let page = std::fs::read_to_string(page).unwrap();
+    let found = compare(&page, &expected());
+    let found = found
+        .iter()
+        .map(|Difference { line, what }| format!("{PAGE}:{line}: {what}\n"));
+    let found: String = found.collect();
+    assert!(found.is_empty(), "\n{found}");
+}
 
-    #[test]
-    fn the_page_as_it_is_agrees_with_the_code() {
-        assert_eq!(check(&Tree::read().unwrap()), []);
-    }
+#[test]
+fn agreement_is_silent() {
+    assert_eq!(
+        compare(REASONS, &code(&[&["4400", "bad"], &["–", "lost"]])),
+        []
+    );
+}
 
-    #[test]
-    fn agreement_is_silent() {
-        assert_eq!(
-            compare(REASONS, &code(&[&["4400", "bad"], &["–", "lost"]])),
-            []
-        );
-    }
+#[test]
+fn what_only_the_code_names_is_found() {
+    let found = compare(
+        REASONS,
+        &code(&[&["4400", "bad"], &["–", "lost"], &["4401", "new"]]),
+    );
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0]
+            .what
+            .contains("`4401 | new` of the code is missing")
+    );
+}
 
-    #[test]
-    fn what_only_the_code_names_is_found() {
-        let found = compare(
-            REASONS,
-            &code(&[&["4400", "bad"], &["–", "lost"], &["4401", "new"]]),
-        );
-        assert_eq!(found.len(), 1);
-        assert!(
-            found[0]
-                .what
-                .contains("`4401 | new` of the code is missing")
-        );
-    }
+#[test]
+fn what_only_the_page_names_is_found_with_its_line() {
+    let found = compare(REASONS, &code(&[&["4400", "bad"]]));
+    assert_eq!((found.len(), found[0].line), (1, 5));
+}
 
-    #[test]
-    fn what_only_the_page_names_is_found_with_its_line() {
-        let found = compare(REASONS, &code(&[&["4400", "bad"]]));
-        assert_eq!((found.len(), found[0].line), (1, 5));
-    }
+#[test]
+fn a_wrong_code_is_found_from_both_sides() {
+    let found = compare(REASONS, &code(&[&["4499", "bad"], &["–", "lost"]]));
+    assert_eq!(found.len(), 2);
+}
 
-    #[test]
-    fn a_wrong_code_is_found_from_both_sides() {
-        let found = compare(REASONS, &code(&[&["4499", "bad"], &["–", "lost"]]));
-        assert_eq!(found.len(), 2);
-    }
+#[test]
+fn a_table_that_went_away_is_found() {
+    assert!(
+        compare("text", &code(&[&["4400", "bad"]]))[0]
+            .what
+            .contains("no table")
+    );
+}
 
-    #[test]
-    fn a_table_that_went_away_is_found() {
-        assert!(
-            compare("text", &code(&[&["4400", "bad"]]))[0]
-                .what
-                .contains("no table")
-        );
-    }
-
-    #[test]
-    fn a_method_in_the_prose_that_does_not_exist_is_found() {
-        let found = strangers("see `agents.list` and `agents.listen {}` and `limits.x`\n");
-        assert_eq!(found.len(), 1);
-        assert!(found[0].what.contains("agents.listen"));
-    }
+#[test]
+fn a_method_in_the_prose_that_does_not_exist_is_found() {
+    let found = strangers("see `agents.list` and `agents.listen {}` and `limits.x`\n");
+    assert_eq!(found.len(), 1);
+    assert!(found[0].what.contains("agents.listen"));
 }
