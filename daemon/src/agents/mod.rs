@@ -12,7 +12,7 @@ mod supervisor;
 mod text;
 mod timeline;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bowline_protocol::{
     ProviderInfo, RpcReason,
@@ -32,10 +32,16 @@ use self::{
     timeline::{Page, Range},
 };
 use crate::{
+    blocking::{Blocking, BlockingError},
     config::{ProviderKind, ProviderSettings},
     ledger::{Ledger, Reader, Tx},
     service::{Methods, Request, Service, answer},
 };
+
+/// Folders looked at at once, those that hang included; while so many hang, new agents' folders are not looked at.
+const FOLDERS: usize = 16;
+/// How long a folder may take to answer.
+const FOLDER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Settings of the agents service.
 #[derive(Clone, Debug)]
@@ -68,6 +74,8 @@ pub struct Agents {
     supervisor: Arc<Supervisor>,
     providers: Arc<[ProviderInfo]>,
     max_agents: u64,
+    /// Looks at folders of the user's choice.
+    folders: Blocking,
 }
 
 /// The service cannot start.
@@ -144,6 +152,7 @@ impl Agents {
             supervisor,
             providers: infos.into(),
             max_agents: options.max_agents,
+            folders: Blocking::new("folder", FOLDERS, FOLDER_DEADLINE),
         })
     }
 
@@ -178,12 +187,9 @@ impl Agents {
         request: Request,
         params: CreateAgent,
     ) -> Result<Box<RawValue>, RpcError> {
-        let cwd = params.cwd.clone();
-        // The disk may be slow, and the ledger's thread must not be. The verdict counts only if the intent
-        // really runs: one that has succeeded stays so, whatever became of its directory.
-        let cwd_verdict = tokio::task::spawn_blocking(move || methods::check_cwd(&cwd))
-            .await
-            .map_err(|error| RpcError::internal(error.to_string()))?;
+        // The verdict counts only if the intent really runs: one that has succeeded stays so, whatever became of
+        // its directory.
+        let cwd_verdict = self.check_cwd(&params.cwd).await;
         let intent_id = params.intent_id;
         request
             .intent(intent_id, move |tx| {
@@ -195,6 +201,20 @@ impl Agents {
                 answer(&created)
             })
             .await
+    }
+
+    /// Whether an agent can work there.
+    async fn check_cwd(&self, cwd: &str) -> Result<(), RpcError> {
+        let checked = cwd.to_owned();
+        match self.folders.run(move || methods::check_cwd(&checked)).await {
+            Ok(verdict) => verdict,
+            Err(BlockingError::Deadline(waited)) => Err(RpcError::invalid_params(format!(
+                "the folder `{cwd}` does not answer within {} s: the file system it is on hangs; check the mount",
+                waited.as_secs()
+            ))),
+            // Other folders hang, and this one need not: what is wrong with it is told by its first turn.
+            Err(BlockingError::Busy | BlockingError::NoThread) => Ok(()),
+        }
     }
 
     fn send(&self, tx: &mut Tx<'_>, params: SendPrompt) -> Result<PromptSent, RpcError> {
