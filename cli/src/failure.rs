@@ -228,6 +228,11 @@ impl From<PairError> for CliError {
                 let message = format!("the daemon refused to pair: {words}; {advice}");
                 Self::new(Exit::Refused, failure.reason.as_str(), message)
             }
+            PairError::AnotherKey(failure) => {
+                let message =
+                    format!("{failure}; make a new offer there with `bowline-daemon pair`");
+                Self::new(Exit::Refused, failure.reason.as_str(), message)
+            }
             PairError::NoPath => Self::new(Exit::Unreachable, "no_path", error.to_string()),
             PairError::Storage(_) | PairError::Closed => match error {
                 PairError::Storage(error) => error.into(),

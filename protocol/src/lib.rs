@@ -5,6 +5,7 @@
 //! the few places that make identities. Bytes are parsed once, here, into types that cannot hold an invalid value.
 //! The contract itself is `docs/protocol.md`.
 
+pub mod closing;
 pub mod error;
 pub mod extension;
 pub mod handshake;
@@ -19,6 +20,7 @@ pub mod rpc;
 pub mod seal;
 pub mod session_event;
 
+pub use closing::Closing;
 pub use error::RpcReason;
 pub use handshake::{Hello, Purpose, Refusal, Resume, SessionState, Welcome};
 pub use identity::{
@@ -27,7 +29,7 @@ pub use identity::{
 };
 pub use model::{AgentStatus, AgentSummary, ItemKind, Permission, ProviderInfo, TimelineItem};
 pub use offer::Offer;
-pub use reason::{Advice, Reason, Retry};
+pub use reason::{Advice, Claim, Reason, Retry};
 pub use session_event::SessionEvent;
 
 /// The only protocol version this library speaks (`hello.protocol`).

@@ -51,7 +51,7 @@ pub mod name {
     pub const DEVICES_REVOKE: &str = "devices.revoke";
     /// Local socket only: makes a pairing offer.
     pub const PAIRING_CREATE: &str = "pairing.create";
-    /// Local socket, daemon → client notification: this connection is about to be closed.
+    /// Daemon → client notification: this connection is about to be closed.
     pub const CONNECTION_CLOSING: &str = "connection.closing";
 
     /// Every name above.

@@ -8,6 +8,9 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// Whether a failed connection is tried again without anyone asking.
+///
+/// Those that are not are looked at again all the same, but seldom: a daemon that is updated or restored takes back what it
+/// said (`docs/protocol.md` §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Retry {
@@ -94,6 +97,8 @@ reasons! {
     IdleTimeout "idle_timeout" Some(4410), Backoff, Wait;
     /// The peer stopped answering liveness checks.
     HeartbeatTimeout "heartbeat_timeout" Some(4411), Backoff, Wait;
+    /// The session changed between the welcome and `session.ready`, so that the welcome is no longer true.
+    SessionChanged "session_changed" Some(4412), Soon, Wait;
     /// A message was over `limits.maxMessageBytes`.
     MessageTooLarge "message_too_large" Some(4413), Backoff, Wait;
     /// This side read too slowly and its bounded queue filled.
@@ -128,21 +133,59 @@ reasons! {
 }
 
 impl Reason {
-    /// The reason for a close code received from a peer; an unknown code or none is
-    /// [`Reason::ConnectionLost`], which is retried.
-    pub fn from_close_code(code: Option<u16>) -> Self {
-        code.and_then(|code| {
-            Self::ALL
-                .iter()
-                .copied()
-                .find(|reason| reason.close_code() == Some(code))
-        })
-        .unwrap_or(Self::ConnectionLost)
-    }
-
     /// Whether the library keeps trying by itself after this reason.
     pub const fn is_recoverable(self) -> bool {
         matches!(self.retry(), Retry::Backoff | Retry::Soon)
+    }
+}
+
+/// What a peer says in clear about why a connection ended: a close code, an HTTP status (TR-2).
+///
+/// Anybody between the two ends can write that, so a claim never ends attempts: it says that this connection is over, and
+/// is a hint for people why. Reasons that end attempts are believed only when they come sealed: in the welcome, or in
+/// `connection.closing` ([`crate::closing`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Claim(Reason);
+
+impl Claim {
+    /// The claim of a close code; an unknown code, or none, claims nothing ([`Reason::ConnectionLost`]).
+    pub fn of_close_code(code: Option<u16>) -> Self {
+        let claimed = code.and_then(|code| {
+            Reason::ALL
+                .iter()
+                .copied()
+                .find(|reason| reason.close_code() == Some(code))
+        });
+        Self(claimed.unwrap_or(Reason::ConnectionLost))
+    }
+
+    /// What is claimed: for logs, counters and people.
+    pub const fn claimed(self) -> Reason {
+        self.0
+    }
+
+    /// What may be acted upon: the claim where it is retried anyway, else [`Reason::ConnectionLost`].
+    pub const fn believed(self) -> Reason {
+        if self.0.is_recoverable() {
+            self.0
+        } else {
+            Reason::ConnectionLost
+        }
+    }
+
+    /// The claim, where it is not believed.
+    pub const fn disbelieved(self) -> Option<Reason> {
+        if self.0.is_recoverable() {
+            None
+        } else {
+            Some(self.0)
+        }
+    }
+}
+
+impl From<Reason> for Claim {
+    fn from(claimed: Reason) -> Self {
+        Self(claimed)
     }
 }
 
@@ -160,14 +203,29 @@ mod tests {
     fn close_codes_are_unique_and_map_back() {
         for reason in Reason::ALL {
             if let Some(code) = reason.close_code() {
-                assert_eq!(Reason::from_close_code(Some(code)), *reason);
+                assert_eq!(Claim::of_close_code(Some(code)).claimed(), *reason);
             }
         }
         assert_eq!(
-            Reason::from_close_code(Some(1006)),
+            Claim::of_close_code(Some(1006)).claimed(),
             Reason::ConnectionLost,
             "an unknown code is recoverable"
         );
+    }
+
+    /// C37b: a forged 4402 ended every path of a host for good.
+    #[test]
+    fn tr_2_no_close_code_of_a_stranger_is_final() {
+        for code in (0..=u16::MAX).map(Some).chain([None]) {
+            let claim = Claim::of_close_code(code);
+            assert!(claim.believed().is_recoverable(), "{code:?}");
+        }
+        let revoked = Claim::from(Reason::DeviceRevoked);
+        assert_eq!(revoked.believed(), Reason::ConnectionLost);
+        assert_eq!(revoked.disbelieved(), Some(Reason::DeviceRevoked));
+        let limited = Claim::from(Reason::RateLimited);
+        assert_eq!(limited.believed(), Reason::RateLimited);
+        assert_eq!(limited.disbelieved(), None);
     }
 
     #[test]

@@ -42,7 +42,6 @@ const LOCAL: &[&str] = &[
     name::DEVICES_LIST,
     name::DEVICES_REVOKE,
     name::PAIRING_CREATE,
-    name::CONNECTION_CLOSING,
 ];
 
 /// What the code says: for each table its rows, each the cells that are compared.

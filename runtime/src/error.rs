@@ -1,6 +1,6 @@
 //! Errors of the runtime's calls, typed to the edge.
 
-use bowline_protocol::{IdentityError, Reason, ServerId, error::RpcError};
+use bowline_protocol::{Claim, IdentityError, Reason, ServerId, error::RpcError};
 
 use crate::storage::StorageError;
 
@@ -40,6 +40,8 @@ pub struct Failure {
     pub message: String,
     /// Not before this time, in milliseconds, if the server said so.
     pub retry_after_ms: Option<u64>,
+    /// What somebody on the way claimed instead, without proof: the address, a relay, or whoever stands between (TR-2).
+    pub unproved: Option<Reason>,
 }
 
 impl Failure {
@@ -49,6 +51,17 @@ impl Failure {
             reason,
             message: message.into(),
             retry_after_ms: None,
+            unproved: None,
+        }
+    }
+
+    /// What may be believed of a failure before anything was sealed: a reason that ends attempts becomes a lost connection.
+    pub(crate) fn in_clear(self) -> Self {
+        let claim = Claim::from(self.reason);
+        Self {
+            reason: claim.believed(),
+            unproved: claim.disbelieved().or(self.unproved),
+            ..self
         }
     }
 }
@@ -92,6 +105,9 @@ pub enum PairError {
     /// The daemon answered and refused.
     #[error("the daemon refused: {0}")]
     Refused(Failure),
+    /// Something answered that does not have the key of the offer: another daemon, or one whose identity was made anew.
+    #[error("{0}")]
+    AnotherKey(Failure),
     /// The paths that may be used leave none of the offer's.
     #[error("the offer has no path of a kind that is allowed here")]
     NoPath,

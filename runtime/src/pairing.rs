@@ -6,14 +6,21 @@ use bowline_protocol::{
     methods::{Empty, SystemInfo, name},
     rpc::{self, Incoming, Text},
 };
-use std::{future::poll_fn, task::Poll};
-use tokio::{task::JoinSet, time::timeout};
+use std::{future::poll_fn, task::Poll, time::Duration};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout_at},
+};
 
 use crate::{
     client::Dialer,
     error::{Failure, PairError},
     transport::{Address, link::Link},
 };
+
+/// Pauses before an address that refused without proof is tried again: the first, and the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Tries every address at once; the first that proves the daemon and takes the token wins. The daemon's
 /// name comes back.
@@ -25,28 +32,60 @@ pub(crate) async fn pair(dialers: Vec<(Address, Dialer)>) -> Result<String, Pair
         return Err(PairError::NoPath);
     }
     let mut attempts = JoinSet::new();
-    for (_, dialer) in dialers {
-        attempts.spawn(async move {
-            timeout(CONNECT_DEADLINE, attach(dialer))
-                .await
-                .unwrap_or_else(|_| Err(Failure::new(Reason::ConnectTimeout, "no answer in time")))
-        });
+    for (address, dialer) in dialers {
+        attempts.spawn(persist(address, dialer));
     }
     let mut refused = None;
+    let mut wrong_key = None;
     let mut unreachable = None;
     while let Some(attempt) = attempts.join_next().await {
         match attempt {
             Ok(Ok(name)) => return Ok(name),
             // An answer from the daemon itself says more than a dead address.
             Ok(Err(failure)) if !failure.reason.is_recoverable() => refused = Some(failure),
+            Ok(Err(failure)) if failure.reason == Reason::CryptoFailed => wrong_key = Some(failure),
             Ok(Err(failure)) => unreachable = Some(failure),
-            Err(_) => {}
+            Err(error) => tracing::error!(%error, "an attempt to pair ended by a defect"),
         }
     }
-    Err(match (refused, unreachable) {
-        (Some(failure), _) => PairError::Refused(failure),
-        (None, failure) => PairError::Unreachable(failure.unwrap_or(Reason::Unreachable.into())),
+    Err(match (refused, wrong_key, unreachable) {
+        (Some(failure), ..) => PairError::Refused(failure),
+        (None, Some(failure), _) => PairError::AnotherKey(failure),
+        (None, None, failure) => {
+            PairError::Unreachable(failure.unwrap_or(Reason::Unreachable.into()))
+        }
     })
+}
+
+/// Tries one address until it is decided, within the deadline of a connect: a refusal that nothing proves may be anybody's, so
+/// it is tried again (TR-2).
+async fn persist(address: Address, dialer: Dialer) -> Result<String, Failure> {
+    let deadline = Instant::now() + CONNECT_DEADLINE;
+    let mut pause = FIRST_PAUSE;
+    let mut told = None;
+    loop {
+        let attempt = timeout_at(deadline, attach(dialer.clone())).await;
+        let failure = match attempt {
+            Ok(Ok(name)) => return Ok(name),
+            Ok(Err(failure)) => failure,
+            Err(_) => {
+                let silence = || Failure::new(Reason::ConnectTimeout, "no answer in time");
+                return Err(told.unwrap_or_else(silence));
+            }
+        };
+        if failure.reason == Reason::CryptoFailed {
+            let message = format!(
+                "the daemon at {address} is not the one that made this offer: its key differs"
+            );
+            return Err(Failure { message, ..failure });
+        }
+        if failure.unproved.is_none() || Instant::now() + pause >= deadline {
+            return Err(failure);
+        }
+        told = Some(failure);
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 /// Attaches with the token and asks who answers: the reply proves that the attach is done.
@@ -55,13 +94,13 @@ async fn attach(dialer: Dialer) -> Result<String, Failure> {
     let mut text = Vec::new();
     let lost = || Failure::from(Reason::ConnectionLost);
     rpc::write_notification(&mut text, name::SESSION_READY, &Empty {}).map_err(|_| lost())?;
-    link.queue(&text).map_err(|closed| closed.reason)?;
+    link.queue(&text).map_err(Failure::from)?;
     text.clear();
     rpc::write_request(&mut text, 1, name::SYSTEM_INFO, &Empty {}).map_err(|_| lost())?;
-    link.queue(&text).map_err(|closed| closed.reason)?;
+    link.queue(&text).map_err(Failure::from)?;
     poll_fn(|cx| link.poll_flush(cx))
         .await
-        .map_err(|closed| closed.reason)?;
+        .map_err(Failure::from)?;
     let info = receive_info(&mut link).await?;
     tokio::spawn(link.close(Reason::ClosedLocally));
     Ok(info.map_or(accepted.server_name, |info| info.name))
@@ -74,7 +113,7 @@ async fn receive_info(link: &mut Link) -> Result<Option<SystemInfo>, Failure> {
         loop {
             match link.poll_recv(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(closed)) => return Poll::Ready(Err(closed.reason.into())),
+                Poll::Ready(Err(closed)) => return Poll::Ready(Err(closed.into())),
                 Poll::Ready(Ok(text)) => {
                     if let Ok(Text::Single(Incoming::Response(response))) = rpc::parse(text)
                         && response.id.as_u64() == Some(1)

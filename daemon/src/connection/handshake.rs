@@ -6,6 +6,7 @@
 use std::{
     future::{Future, poll_fn},
     sync::Arc,
+    time::Duration,
 };
 
 use bowline_machines::{
@@ -13,7 +14,7 @@ use bowline_machines::{
     connection::{Connection, Effect, Input},
 };
 use bowline_protocol::{
-    DeviceId, Hello, Reason, Refusal, Welcome,
+    Closing, DeviceId, Hello, Reason, Refusal, Welcome,
     handshake::{Accepted, WelcomeLimits},
     seal::{Channel, Responder, SealError},
 };
@@ -39,12 +40,14 @@ use crate::{
 const MAX_CLIENT: usize = 64;
 
 /// How long a local connection that cannot be served may take to hear so.
-const LOCAL_GOODBYE: std::time::Duration = std::time::Duration::from_secs(1);
+const LOCAL_GOODBYE: Duration = Duration::from_secs(1);
 
 /// How a handshake failed.
 enum Failed {
-    /// Tell the peer why and close.
+    /// Tell the peer why and close. What ends attempts was said in the welcome.
     Close(Reason),
+    /// The same after the welcome, sealed.
+    Refused(Box<Channel>, Closing),
     /// Nobody is left to tell.
     Gone,
 }
@@ -87,6 +90,7 @@ async fn open<S: MessageSocket>(
         reason = poll_fn(|cx| listed.entry().outbound().poll_closed(cx)) => Ok(Err(Failed::Close(reason))),
     };
     let now = environment.clock.now();
+    let mut goodbye = None;
     match outcome {
         Ok(Ok(agreed)) => {
             machine.handle(now, Input::HandshakeDone);
@@ -116,6 +120,11 @@ async fn open<S: MessageSocket>(
             return Some(driver);
         }
         Ok(Err(Failed::Close(reason))) => machine.handle(now, Input::Close { reason }),
+        Ok(Err(Failed::Refused(channel, closing))) => {
+            let reason = closing.reason;
+            goodbye = Some((channel, closing));
+            machine.handle(now, Input::Close { reason });
+        }
         Ok(Err(Failed::Gone)) => {
             let reason = Reason::ConnectionLost;
             machine.handle(now, Input::PeerClosed { reason });
@@ -125,8 +134,19 @@ async fn open<S: MessageSocket>(
     while let Some(effect) = machine.poll_effect() {
         if let Effect::BeginClose { reason } = effect {
             let allowance = machine.poll_timeout().map(|due| due.since(now));
-            let _ = timeout(allowance.unwrap_or_default(), socket.close(reason)).await;
-            machine.handle(environment.clock.now(), Input::PeerClosed { reason });
+            let allowance = allowance.unwrap_or_default();
+            match goodbye.take() {
+                Some((channel, closing)) => {
+                    let mut link = Sealed::new(socket, *channel);
+                    let _ = timeout(allowance, link.close_with(closing)).await;
+                    machine.handle(environment.clock.now(), Input::PeerClosed { reason });
+                    break;
+                }
+                None => {
+                    let _ = timeout(allowance, socket.close(reason)).await;
+                    machine.handle(environment.clock.now(), Input::PeerClosed { reason });
+                }
+            }
         }
     }
     listed.entry().note(machine.state(), 0, 0, 0);
@@ -192,11 +212,16 @@ async fn agree<S: MessageSocket>(
         client: Some(client_label(&hello)),
     });
     let handle = listed.entry().handle().clone();
-    let attached = environment
-        .ledger
-        .attach(admission, handle)
-        .await
-        .map_err(|refusal| Failed::Close(refusal.reason))?;
+    let attached = match environment.ledger.attach(admission, handle).await {
+        Ok(attached) => attached,
+        Err(refusal) => {
+            let closing = Closing {
+                reason: refusal.reason,
+                retry_after: refusal.retry_after_ms.map(Duration::from_millis),
+            };
+            return Err(Failed::Refused(Box::new(channel), closing));
+        }
+    };
     Ok(Agreed {
         channel,
         attached,

@@ -2,13 +2,19 @@
 
 use std::{
     collections::VecDeque,
-    future::Future,
+    future::{Future, poll_fn},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
-use bowline_protocol::{Reason, seal::Channel};
+use bowline_protocol::{Closing, Reason, seal::Channel};
+use tokio::time::timeout;
 
 use super::{Gone, MessageSocket, Received};
+
+/// How long a peer gets to take the sealed goodbye. One that takes nothing has only the close code, which proves nothing; it
+/// learns the same, sealed, from the next welcome.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What a link brought.
 #[derive(Debug)]
@@ -70,6 +76,23 @@ impl<S: MessageSocket> Sealed<S> {
             channel,
             waiting: VecDeque::new(),
         }
+    }
+
+    /// Says why inside the channel, since a close code can be anybody's (TR-2), and ends the socket. The caller bounds the time.
+    pub(super) async fn close_with(&mut self, closing: Closing) {
+        if closing.reason.close_code().is_some() {
+            // A peer that is gone has nobody to be told.
+            let _ = timeout(GOODBYE, self.say(closing)).await;
+        }
+        self.socket.close(closing.reason).await;
+    }
+
+    async fn say(&mut self, closing: Closing) -> Result<(), Gone> {
+        let mut text = Vec::new();
+        closing.write(&mut text);
+        poll_fn(|cx| self.poll_ready(cx)).await?;
+        self.feed(&text, &mut Vec::new())?;
+        poll_fn(|cx| self.poll_flush(cx)).await
     }
 
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
@@ -143,6 +166,6 @@ impl<S: MessageSocket> Link for Sealed<S> {
     }
 
     async fn close(&mut self, reason: Reason) {
-        self.socket.close(reason).await;
+        self.close_with(reason.into()).await;
     }
 }

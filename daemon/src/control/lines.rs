@@ -8,13 +8,11 @@ use std::{
 
 use bowline_local::{LineBuffer, Stream, one_line};
 use bowline_protocol::{
-    Reason,
+    Closing, Reason,
     error::RpcError,
-    methods::name,
-    rpc::{Id, write_error, write_notification},
+    rpc::{Id, write_error},
 };
 use bytes::{Buf, BytesMut};
-use serde::Serialize;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::connection::{Gone, Heard, Link};
@@ -63,19 +61,9 @@ impl Buffers {
     }
 }
 
-/// Parameters of `connection.closing`.
-#[derive(Serialize)]
-struct Closing {
-    reason: &'static str,
-}
-
 /// Appends the line that says why a connection is about to be closed.
 pub(super) fn write_closing(out: &mut Vec<u8>, reason: Reason) {
-    let params = Closing {
-        reason: reason.as_str(),
-    };
-    // A word always serialises.
-    let _ = write_notification(out, name::CONNECTION_CLOSING, &params);
+    Closing::from(reason).write(out);
     out.push(b'\n');
 }
 

@@ -45,7 +45,7 @@ pub(super) fn refused(error: &RpcError) -> Refusal {
 
 fn overtaken() -> Refusal {
     Refusal::new(
-        Reason::SlowConsumer,
+        Reason::SessionChanged,
         "the session has changed since the welcome; connect again",
     )
 }

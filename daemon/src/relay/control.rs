@@ -9,7 +9,7 @@ use std::{
 
 use bowline_machines::Generation;
 use bowline_protocol::{
-    Reason,
+    Claim, Reason,
     relay::{
         CONTROL_PATH, CloseText, DaemonMessage, Nonce, Registration, RelayMessage,
         limits::MAX_CONTROL_MESSAGE,
@@ -184,7 +184,8 @@ fn ended(reason: Reason, message: String) -> News {
 
 /// What a close frame says.
 pub(super) fn closed(frame: Option<&CloseFrame>) -> Failure {
-    let reason = Reason::from_close_code(frame.map(|frame| u16::from(frame.code)));
+    // A link never gives up for good, so the claim may choose the pace, and what its owner is told.
+    let reason = Claim::of_close_code(frame.map(|frame| u16::from(frame.code))).claimed();
     Failure {
         reason,
         retry_after: frame.and_then(|frame| CloseText::retry_after(&frame.reason)),

@@ -206,7 +206,7 @@ async fn a_promise_that_cannot_be_kept_is_refused_and_the_client_comes_back() {
     let outbound = bowline_daemon::outbound::Outbound::new;
     let mut link = rig.keep_promise(first, outbound()).await.unwrap();
     let refusal = rig.keep_promise(second, outbound()).await.err().unwrap();
-    assert_eq!(refusal.reason, Reason::SlowConsumer);
+    assert_eq!(refusal.reason, Reason::SessionChanged);
     assert!(refusal.reason.is_recoverable());
     rig.announce(1).await;
     assert_eq!(link.heard(), [1], "the first is not disturbed");

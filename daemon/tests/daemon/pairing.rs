@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::support::{
     Install, TestDaemon,
-    client::{Attempt, paired},
+    client::{Attempt, Client, paired},
 };
 
 #[tokio::test]
@@ -75,8 +75,10 @@ async fn lesson_18_revocation_cuts_live_connections_and_lasts() {
 
     let ledger = &daemon.daemon.environment().ledger;
     ledger.revoke(lost.device_id()).await.unwrap();
-    assert_eq!(client.ended().await, Some(4402));
-    assert_eq!(second.ended().await, Some(4402));
+    // C37b: sealed, since a close code can be anybody's.
+    let revoked = (Some("device_revoked".to_owned()), Some(4402));
+    assert_eq!(client.dismissed().await, revoked);
+    assert_eq!(second.dismissed().await, revoked);
     let attempt = Attempt::new(&daemon, &lost);
     assert_eq!(
         attempt.refused().await,
@@ -120,4 +122,23 @@ async fn an_offer_made_on_the_local_socket_pairs() {
         .await;
     assert_eq!(revoked["result"], json!({}));
     assert_eq!(client.ended().await, Some(4402));
+}
+
+/// X2: pairing over two paths closed the second as `slow_consumer`, which is worth an alarm.
+#[tokio::test]
+async fn case_x2_pairing_over_two_paths_tells_the_second_that_the_session_has_changed() {
+    let daemon = TestDaemon::start().await;
+    let offer = daemon.offer().await;
+    let install = Install::new();
+    let attempt = Attempt::of_offer(&offer, &install);
+    let (wire_1, channel_1, welcome_1) = attempt.welcome().await.unwrap();
+    let (wire_2, channel_2, welcome_2) = attempt.welcome().await.unwrap();
+    let mut first = Client::attached(wire_1, channel_1, welcome_1);
+    first.notify("session.ready", json!({})).await;
+    assert!(first.is_served().await);
+    let mut second = Client::attached(wire_2, channel_2, welcome_2);
+    second.notify("session.ready", json!({})).await;
+    let changed = (Some("session_changed".to_owned()), Some(4412));
+    assert_eq!(second.dismissed().await, changed);
+    assert!(first.is_served().await);
 }

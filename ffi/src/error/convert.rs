@@ -58,6 +58,10 @@ impl From<PairError> for BowlineError {
                 let advice = failure.reason.advice().into();
                 error!(PairingRefused, advice, text, Some(failure.reason.into()))
             }
+            PairError::AnotherKey(failure) => {
+                let reason = Some(failure.reason.into());
+                error!(PairingRefused, Advice::PairAgain, text, reason)
+            }
             PairError::NoPath => error!(NoPath, AskUser, text),
             PairError::Storage(error) => error.into(),
             PairError::Closed => error!(Closed, Nothing, text),

@@ -72,6 +72,8 @@ mirror_reasons! {
     IdleTimeout,
     /// The peer stopped answering liveness checks.
     HeartbeatTimeout,
+    /// The session changed between the welcome and `session.ready`.
+    SessionChanged,
     /// A message was too large.
     MessageTooLarge,
     /// This side read too slowly.

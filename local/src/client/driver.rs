@@ -3,12 +3,11 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bowline_protocol::{
-    Reason,
+    Closing, Reason,
     error::RpcError,
     methods::name,
     rpc::{Id, Incoming, Notification as Told, Response, Text, parse, write_error},
 };
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf},
@@ -16,7 +15,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{ClientOptions, Notification, notifications::Inbox, reason};
+use super::{ClientOptions, Notification, notifications::Inbox};
 use crate::{Closed, LineBuffer};
 
 /// Bytes waiting to be written over which nothing more is taken; one line may go over it.
@@ -48,13 +47,6 @@ pub(super) struct Outgoing {
     /// With its end.
     pub(super) line: Vec<u8>,
     pub(super) waiters: Vec<Waiter>,
-}
-
-/// Parameters of `connection.closing`.
-#[derive(Deserialize)]
-struct Closing<'a> {
-    #[serde(borrow)]
-    reason: std::borrow::Cow<'a, str>,
 }
 
 /// How a connection ended of which nothing is known.
@@ -256,9 +248,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             }
             Incoming::Notification(Told { method, params }) => {
                 if method == name::CONNECTION_CLOSING {
-                    let params = params.map_or("{}", RawValue::get);
-                    let closing = serde_json::from_str::<Closing<'_>>(params);
-                    self.tell(closing.map_or(Reason::ConnectionLost, |c| reason(&c.reason)));
+                    self.tell(Closing::parse(params.map_or("{}", RawValue::get)).reason);
                     self.stop_writing();
                 }
                 if let Some(inbox) = &self.inbox {

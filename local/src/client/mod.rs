@@ -17,7 +17,6 @@ use std::{
 };
 
 use bowline_protocol::{
-    Reason,
     limits::{MAX_BATCH, MAX_IN_FLIGHT, MAX_MESSAGE_BYTES},
     rpc::{write_notification, write_request},
 };
@@ -349,10 +348,4 @@ async fn timed<T>(
             method: method.to_owned(),
             deadline,
         })
-}
-
-/// The reason of a name on the wire; one that a newer daemon knows and we do not is a lost connection.
-fn reason(name: &str) -> Reason {
-    let known = Reason::ALL.iter().find(|reason| reason.as_str() == name);
-    known.copied().unwrap_or(Reason::ConnectionLost)
 }

@@ -266,7 +266,7 @@ impl Session {
         let (unheld, fresh) = match &self.state {
             State::Detached { .. } => (true, !self.ever_attached),
             State::Attached { .. } => (false, false),
-            State::Expired => return Err(Reason::SlowConsumer),
+            State::Expired => return Err(Reason::SessionChanged),
         };
         let holds = planned.epoch == window.epoch
             && match plan {
@@ -280,7 +280,7 @@ impl Session {
         if holds {
             Ok(())
         } else {
-            Err(Reason::SlowConsumer)
+            Err(Reason::SessionChanged)
         }
     }
 

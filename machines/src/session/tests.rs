@@ -161,7 +161,7 @@ fn inv_12_expired_is_terminal() {
         assert_eq!(it.poll_timeout(), None);
         let expected = match input {
             // Nobody is left hanging on a session that is no more.
-            Input::Attach { .. } => vec![close(1, Reason::SlowConsumer)],
+            Input::Attach { .. } => vec![close(1, Reason::SessionChanged)],
             _ => vec![],
         };
         assert_eq!(effects(&mut it), expected, "{input:?}");

@@ -99,7 +99,7 @@ impl Session {
                 // The driver confirmed against a session that has ended since: the client begins another one.
                 self.effects.push(Effect::Close {
                     connection,
-                    reason: Reason::SlowConsumer,
+                    reason: Reason::SessionChanged,
                 });
             }
             // Dropped at the entrance: without connections none can hold the session.

@@ -1,7 +1,7 @@
 //! The closed lists: close codes with their advice, and the errors of one request.
 
 use bowline_protocol::{
-    Reason, RpcReason,
+    Claim, Reason, RpcReason,
     error::{RpcError, code},
 };
 use proptest::prelude::*;
@@ -69,7 +69,7 @@ proptest! {
 
     #[test]
     fn every_close_code_has_a_meaning(code: Option<u16>) {
-        let reason = Reason::from_close_code(code);
+        let reason = Claim::of_close_code(code).claimed();
         prop_assert!(reason.close_code() == code || reason == Reason::ConnectionLost);
     }
 }

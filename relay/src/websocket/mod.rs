@@ -8,7 +8,7 @@
 pub(crate) mod frame;
 pub(crate) mod reader;
 
-use bowline_protocol::{Reason, relay::CloseText};
+use bowline_protocol::{Claim, Reason, relay::CloseText};
 use frame::{MAX_CONTROL_PAYLOAD, Masked, Opcode};
 
 /// Appends one whole message of a server.
@@ -46,7 +46,7 @@ pub(crate) fn write_reason(out: &mut Vec<u8>, text: CloseText) {
 
 /// The text beside a code that a daemon gave.
 pub(crate) fn text_of_code(code: u16) -> &'static str {
-    match Reason::from_close_code(Some(code)) {
+    match Claim::of_close_code(Some(code)).claimed() {
         Reason::ConnectionLost => "",
         reason => reason.as_str(),
     }

@@ -270,17 +270,13 @@ impl<O: ClientOwner> Driver<O> {
     pub(super) fn ended(&mut self, now: Moment, generation: Generation, closed: Closed) {
         self.report_events();
         self.drop_link();
-        self.failure = Some(closed.reason.into());
-        let Closed {
-            reason,
-            retry_after,
-        } = closed;
+        self.failure = Some(closed.into());
         self.machine.handle(
             now,
             Input::TransportClosed {
                 generation,
-                reason,
-                retry_after,
+                reason: closed.reason(),
+                retry_after: closed.retry_after(),
             },
         );
         self.execute(now);

@@ -59,7 +59,7 @@ impl<O: ClientOwner> Driver<O> {
 
     /// Takes one text apart.
     fn receive(&mut self, text: &[u8]) -> Result<(), Closed> {
-        match rpc::parse(text).map_err(|_| Closed::from(Reason::BadRequest))? {
+        match rpc::parse(text).map_err(|_| Closed::sealed(Reason::BadRequest, None))? {
             Text::Single(incoming) => self.incoming(incoming),
             Text::Batch(batch) => batch.into_iter().try_for_each(|one| self.incoming(one)),
         }
@@ -82,7 +82,7 @@ impl<O: ClientOwner> Driver<O> {
                     Ok(event) => self.events.push(event),
                     Err(error) => {
                         tracing::warn!(%error, "a malformed event");
-                        return Err(Reason::BadRequest.into());
+                        return Err(Closed::sealed(Reason::BadRequest, None));
                     }
                 }
             }

@@ -41,7 +41,7 @@ async fn measure(dialer: Dialer) -> Result<Duration, Failure> {
     let start = Instant::now();
     poll_fn(|cx| link.poll_flush(cx))
         .await
-        .map_err(|closed| closed.reason)?;
+        .map_err(Failure::from)?;
     let mut buffer = Vec::new();
     loop {
         let answer = poll_fn(|cx| match link.poll_recv(cx, &mut buffer) {
@@ -50,7 +50,7 @@ async fn measure(dialer: Dialer) -> Result<Duration, Failure> {
             std::task::Poll::Pending => std::task::Poll::Pending,
         })
         .await
-        .map_err(|closed| closed.reason)?;
+        .map_err(Failure::from)?;
         if answer {
             let rtt = start.elapsed();
             tokio::spawn(link.close(Reason::ClosedLocally));

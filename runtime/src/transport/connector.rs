@@ -4,11 +4,7 @@ use bowline_machines::Path;
 use bowline_protocol::{Reason, SESSION_PATH, SUBPROTOCOL};
 use tokio_tungstenite::{
     client_async_with_config,
-    tungstenite::{
-        self, ClientRequestBuilder,
-        http::Uri,
-        protocol::{CloseFrame, WebSocketConfig},
-    },
+    tungstenite::{self, ClientRequestBuilder, http::Uri, protocol::WebSocketConfig},
 };
 
 use super::{
@@ -128,9 +124,4 @@ where
             format!("{where_to} does not speak the session protocol: {error}"),
         )),
     }
-}
-
-/// The reason in a close frame.
-pub(super) fn reason_of(frame: Option<&CloseFrame>) -> Reason {
-    Reason::from_close_code(frame.map(|frame| u16::from(frame.code)))
 }

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use bowline_protocol::{
-    DeviceKey, Hello, PublicKey, Purpose, Reason, Welcome,
+    Closing, DeviceKey, Hello, PublicKey, Purpose, Reason, Welcome,
     handshake::Accepted,
     limits::MAX_MESSAGE_BYTES,
     seal::{Channel, Initiator, SealError},
@@ -50,15 +50,11 @@ pub async fn open(
     )
     .map_err(sealing)?;
     let first = initiator.write_hello(hello).map_err(sealing)?;
-    let mut transport = connector.connect(target).await?;
+    let transport = connector.connect(target).await;
+    let mut transport = transport.map_err(Failure::in_clear)?;
     let ended = |closed: Closed| Failure {
-        retry_after_ms: closed
-            .retry_after
-            .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
-        ..Failure::new(
-            closed.reason,
-            format!("{} ended the handshake: {}", target.address, closed.reason),
-        )
+        message: format!("{} ended the handshake: {closed}", target.address),
+        ..closed.into()
     };
     transport.queue(first).map_err(ended)?;
     std::future::poll_fn(|cx| transport.poll_flush(cx))
@@ -75,6 +71,7 @@ pub async fn open(
             reason: refusal.reason,
             message: refusal.message,
             retry_after_ms: refusal.retry_after_ms,
+            unproved: None,
         }),
         Welcome::Accepted(accepted) if accepted.server_id != target.server_id => Err(Failure::new(
             Reason::ServerIdentityMismatch,
@@ -108,7 +105,8 @@ pub async fn open(
 }
 
 impl Link {
-    /// Receives one text into `buffer`; pending when none is there yet.
+    /// Receives one text into `buffer`; pending when none is there yet. The daemon's goodbye is no text but the end, and the only
+    /// end that is proved.
     pub fn poll_recv<'b>(
         &mut self,
         cx: &mut Context<'_>,
@@ -119,16 +117,22 @@ impl Link {
             match self.channel.open(&message, buffer) {
                 Ok(Some(text)) => break text.len(),
                 Ok(None) => {}
-                Err(error) => return Poll::Ready(Err(error.reason().into())),
+                // Whatever decrypted is the daemon's own; that nothing did is retried.
+                Err(error) => return Poll::Ready(Err(Closed::sealed(error.reason(), None))),
             }
         };
         // The text is the end of the buffer: a flag byte may stand before it.
         let start = buffer.len() - length;
-        Poll::Ready(
-            buffer
-                .get(start..)
-                .ok_or_else(|| Reason::CryptoFailed.into()),
-        )
+        let text = buffer
+            .get(start..)
+            .ok_or_else(|| Closed::from(Reason::CryptoFailed))?;
+        Poll::Ready(match Closing::of_text(text) {
+            None => Ok(text),
+            Some(Closing {
+                reason,
+                retry_after,
+            }) => Err(Closed::sealed(reason, retry_after)),
+        })
     }
 
     /// Whether anything at all arrived since the last look, be it a part of a text.

@@ -21,26 +21,79 @@ use std::{
 };
 
 use bowline_machines::Path;
-use bowline_protocol::{Reason, RouteKey, ServerId};
+use bowline_protocol::{Claim, Reason, RouteKey, ServerId};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 
-/// Why a transport ended.
+/// Why a transport ended, and what may be believed of it (TR-2): a reason that ends attempts is here only if the daemon said it
+/// inside the encryption ([`Closed::sealed`]). Whatever else a peer claims is a lost connection, with the claim for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed {
-    /// The closed reason.
-    pub reason: Reason,
-    /// Not before this time, if the server said so.
-    pub retry_after: Option<Duration>,
+    reason: Reason,
+    /// What somebody claimed and nothing proves.
+    claimed: Option<Reason>,
+    retry_after: Option<Duration>,
+}
+
+impl Closed {
+    /// The daemon said so, or showed it, inside the encryption.
+    pub const fn sealed(reason: Reason, retry_after: Option<Duration>) -> Self {
+        Self {
+            reason,
+            claimed: None,
+            retry_after,
+        }
+    }
+
+    /// Somebody says so in clear.
+    pub const fn claimed(claim: Claim, retry_after: Option<Duration>) -> Self {
+        Self {
+            reason: claim.believed(),
+            claimed: claim.disbelieved(),
+            retry_after,
+        }
+    }
+
+    /// The reason to act upon.
+    pub const fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    /// Not before this time, if the peer said so.
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
 }
 
 impl From<Reason> for Closed {
-    fn from(reason: Reason) -> Self {
+    fn from(seen: Reason) -> Self {
+        Self::claimed(seen.into(), None)
+    }
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.claimed {
+            None => write!(f, "{}", self.reason),
+            Some(claimed) => write!(
+                f,
+                "{} (something on the way said {claimed}, without proof)",
+                self.reason
+            ),
+        }
+    }
+}
+
+impl From<Closed> for Failure {
+    fn from(closed: Closed) -> Self {
         Self {
-            reason,
-            retry_after: None,
+            retry_after_ms: closed
+                .retry_after
+                .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            unproved: closed.claimed,
+            ..Self::new(closed.reason, closed.to_string())
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bowline_protocol::Reason;
+use bowline_protocol::{Claim, Reason, relay::CloseText};
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,7 +14,7 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, error::CapacityError, protocol::CloseFrame},
 };
 
-use super::{BoxFuture, Closed, Transport, connector::reason_of, counted::Count};
+use super::{BoxFuture, Closed, Transport, counted::Count};
 
 /// One WebSocket.
 pub(super) struct WebSocketTransport<S> {
@@ -36,6 +36,15 @@ fn closed(error: &Error) -> Closed {
     }
 }
 
+/// What a close frame says, which anybody can write.
+fn said(frame: Option<&CloseFrame>) -> Closed {
+    let claim = Claim::of_close_code(frame.map(|frame| u16::from(frame.code)));
+    Closed::claimed(
+        claim,
+        frame.and_then(|frame| CloseText::retry_after(&frame.reason)),
+    )
+}
+
 impl<S> Transport for WebSocketTransport<S>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -47,7 +56,7 @@ where
                 // The library answers pings itself; their bytes are counted.
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(Message::Close(frame))) => {
-                    return Poll::Ready(Err(reason_of(frame.as_ref()).into()));
+                    return Poll::Ready(Err(said(frame.as_ref())));
                 }
                 Some(Ok(Message::Text(_) | Message::Frame(_))) => {
                     return Poll::Ready(Err(Reason::BadRequest.into()));

@@ -48,6 +48,8 @@ pub(crate) struct State {
     pub(crate) errors: BTreeMap<&'static str, RpcError>,
     /// The agent that the next creation makes.
     pub(crate) creates: Option<AgentSummary>,
+    /// Addresses where somebody else closes every connection in clear, with a reason that is not the daemon's.
+    pub(crate) claims: BTreeMap<String, Reason>,
     /// Addresses where hellos are refused.
     pub(crate) refuse: BTreeMap<String, Reason>,
     connections: Vec<Attached>,
@@ -86,6 +88,7 @@ impl Daemon {
             delay: BTreeMap::new(),
             errors: BTreeMap::new(),
             creates: None,
+            claims: BTreeMap::new(),
             refuse: BTreeMap::new(),
             connections: Vec::new(),
         })))
@@ -139,6 +142,18 @@ impl Daemon {
             }
             !is_it
         });
+    }
+
+    /// Says goodbye on every connection of an address, inside the encryption, and ends it.
+    pub(crate) fn dismiss(&self, address: &str, reason: Reason) {
+        let mut text = Vec::new();
+        bowline_protocol::Closing::from(reason).write(&mut text);
+        for one in &self.state().connections {
+            if one.address == address {
+                let _ = one.out.send(Order::Say(text.clone()));
+            }
+        }
+        self.cut(address, reason);
     }
 
     /// Makes an agent once, and tells of it before it is answered for.

@@ -272,7 +272,7 @@ async fn hr_a_revoked_device_is_told_so_and_pairing_again_helps() {
     let rig = Rig::online(&["a:1"]).await;
     let refuse = ("a:1".to_owned(), Reason::DeviceRevoked);
     rig.daemon.state().refuse.extend([refuse]);
-    rig.daemon.cut("a:1", Reason::DeviceRevoked);
+    rig.daemon.dismiss("a:1", Reason::DeviceRevoked);
     let host = rig.until("given up", |host| host.state == "error").await;
     let error = host.last_error.clone().unwrap();
     assert_eq!(error.reason, Reason::DeviceRevoked);

@@ -87,6 +87,11 @@ impl Peer {
 
 /// Serves one connection from the daemon's state until it ends.
 pub(crate) async fn serve(daemon: Daemon, address: String, end: End) {
+    let claim = daemon.state().claims.get(&address).copied();
+    if let Some(reason) = claim {
+        end.end(reason);
+        return;
+    }
     let key = daemon.state().key.clone();
     let mut after = 0;
     let accepted = Peer::accept(end, &key, |_, hello| {

@@ -128,18 +128,20 @@ pub(super) fn resuming(dialer: &Dialer, welcome: &Accepted) -> Outcome<Dialer> {
 pub(super) async fn ready(link: &mut Link) -> Outcome<()> {
     let mut text = Vec::new();
     rpc::write_notification(&mut text, name::SESSION_READY, &Empty {})?;
-    link.queue(&text).map_err(|closed| closed.reason.as_str())?;
+    link.queue(&text)
+        .map_err(|closed| closed.reason().as_str())?;
     text.clear();
     rpc::write_request(&mut text, 1, name::SYSTEM_PING, &Empty {})?;
-    link.queue(&text).map_err(|closed| closed.reason.as_str())?;
+    link.queue(&text)
+        .map_err(|closed| closed.reason().as_str())?;
     poll_fn(|cx| link.poll_flush(cx))
         .await
-        .map_err(|closed| closed.reason.as_str())?;
+        .map_err(|closed| closed.reason().as_str())?;
     let mut buffer = Vec::new();
     loop {
         let text = poll_fn(|cx| link.poll_recv(cx, &mut buffer).map_ok(<[u8]>::to_vec))
             .await
-            .map_err(|closed| closed.reason.as_str())?;
+            .map_err(|closed| closed.reason().as_str())?;
         if let Ok(Text::Single(Incoming::Response(_))) = rpc::parse(&text) {
             return Ok(());
         }

@@ -257,6 +257,8 @@ pub(crate) struct Client {
     next_id: u64,
     events: VecDeque<Value>,
     answers: VecDeque<Value>,
+    /// What the daemon said inside the encryption before it closed.
+    pub(crate) goodbye: Option<String>,
 }
 
 impl Client {
@@ -272,6 +274,7 @@ impl Client {
             next_id: 0,
             events: VecDeque::new(),
             answers: VecDeque::new(),
+            goodbye: None,
         }
     }
 
@@ -367,7 +370,12 @@ impl Client {
         loop {
             let message = self.wire.receive().await?;
             if let Some(text) = self.channel.open(&message, &mut buffer).unwrap() {
-                return Ok(serde_json::from_slice(text).unwrap());
+                let text: Value = serde_json::from_slice(text).unwrap();
+                if text["method"] != "connection.closing" {
+                    return Ok(text);
+                }
+                let reason = text["params"]["reason"].as_str();
+                self.goodbye = reason.map(str::to_owned);
             }
         }
     }
@@ -379,6 +387,15 @@ impl Client {
 
     pub(crate) async fn ended(&mut self) -> Ended {
         self.wire.ended().await
+    }
+
+    /// The last word inside the encryption, and the close code after it.
+    pub(crate) async fn dismissed(&mut self) -> (Option<String>, Ended) {
+        loop {
+            if let Err(ended) = self.next_text().await {
+                return (self.goodbye.take(), ended);
+            }
+        }
     }
 }
 
