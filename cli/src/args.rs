@@ -8,11 +8,40 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
 use serde::Deserialize;
 
 const AFTER_HELP: &str = "\
+Begin with: `bowline-daemon run` and `bowline-daemon pair` on the machine that is to do the work, then
+`bowline pair OFFER` and `bowline run 'echo hello'` here.
+
+A HOST is the name of a host, or a beginning or an end of its serverId. An AGENT is its title, or a beginning or an
+end of its id: what the lists show is enough.
+
 Every flag has a key in the configuration file (--give-up is `give_up`) and a BOWLINE_… variable; a flag wins
 over the variable, the variable over the file.
 
 Exit codes: 0 done · 1 failed, or the turn did · 2 usage · 3 not reachable · 4 refused (pairing, revoked) ·
 130 interrupted with Ctrl-C";
+
+const PAIR_HELP: &str = "\
+Examples:
+  bowline pair 'bowline://pair?v=1&s=srv_…'    the quotes keep the shell from reading the &
+  ssh workshop bowline-daemon pair --json | jq -r .offer | bowline pair -";
+
+const RUN_HELP: &str = "\
+Examples:
+  bowline run 'make test'
+  bowline run --provider claude --cwd /srv/site 'Mend the failing test'
+  bowline run - < prompt.txt
+  git diff | bowline run -
+  bowline run -- '-v is not a flag of bowline here'
+
+Ctrl-C ends bowline and leaves the agent at work: `bowline history AGENT` shows what it did, `bowline watch` whether it
+is done. What a command leaves running in the background is not waited for: its turn ends when the command does.";
+
+const SEND_HELP: &str = "\
+Examples:
+  bowline send 9b1f04c2 'and now the other test'
+  bowline send 9b1f04c2 - < prompt.txt
+
+Ctrl-C ends bowline and leaves the agent at work, as with `bowline run`.";
 
 /// Talk to Bowline daemons from a terminal.
 #[derive(Debug, Parser)]
@@ -124,7 +153,7 @@ impl From<Only> for Path {
 /// Where an agent is looked for or made.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct HostFlag {
-    /// A host's serverId, the beginning of it, or its name; needed only where several hosts are known
+    /// A host's name, or a beginning or an end of its serverId; needed only where several hosts are known
     #[arg(long, env = "BOWLINE_HOST", hide_env = true)]
     pub(crate) host: Option<String>,
 }
@@ -133,6 +162,10 @@ pub(crate) struct HostFlag {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Pair this device with a daemon
+    ///
+    /// An offer works once and for a few minutes. Pairing again with a host that is known already keeps it and adds
+    /// the addresses of the offer.
+    #[command(after_long_help = PAIR_HELP)]
     Pair {
         /// The link that `bowline-daemon pair` prints: bowline://pair?… ("-" reads it from standard input,
         /// where no other user of this machine sees it)
@@ -141,47 +174,74 @@ pub(crate) enum Command {
     /// List the hosts this device is paired with
     Hosts,
     /// List agents
-    Agents(HostFlag),
+    Agents {
+        #[command(flatten)]
+        host: HostFlag,
+        /// List archived agents too (--json always does)
+        #[arg(long)]
+        all: bool,
+    },
+    /// List the providers of a host: what its agents can be made of
+    Providers(HostFlag),
     /// Make an agent, give it a prompt, and show its work until the turn ends
     ///
     /// The output of a command goes to stdout and stderr as the command wrote it. The exit code is 0 when the
-    /// turn completed and 1 when it failed, was cancelled or was interrupted. Ctrl-C leaves the agent running.
+    /// turn completed and 1 when it failed, was cancelled or was interrupted.
+    #[command(after_long_help = RUN_HELP)]
     Run {
         #[command(flatten)]
         host: HostFlag,
-        /// What the agent is made of, as the daemon's configuration names it
+        /// What the agent is made of, as `bowline providers` lists it; needed only where there are several
         #[arg(long, value_name = "NAME", env = "BOWLINE_PROVIDER", hide_env = true)]
         provider: Option<String>,
         /// Working directory on the daemon's machine [default: the current one]
         #[arg(long, value_name = "DIR", env = "BOWLINE_CWD", hide_env = true)]
         cwd: Option<String>,
-        /// The prompt ("-" reads it from standard input)
+        /// The prompt, at most 64 KiB ("-" reads it from standard input; after "--" it may begin with a dash)
         prompt: String,
     },
     /// Give an agent another prompt, and show its work until that turn ends
+    ///
+    /// If the agent is at work, the prompt waits for its turn, and the output of the turns before it comes first.
+    #[command(after_long_help = SEND_HELP)]
     Send {
         #[command(flatten)]
         host: HostFlag,
-        /// An agent's id, the beginning of it, or its title
+        /// An agent: its title, or a beginning or an end of its id
         agent: String,
-        /// The prompt ("-" reads it from standard input)
+        /// The prompt, at most 64 KiB ("-" reads it from standard input; after "--" it may begin with a dash)
         text: String,
     },
     /// Show what an agent did, oldest first
     History {
         #[command(flatten)]
         host: HostFlag,
-        /// An agent's id, the beginning of it, or its title
+        /// An agent: its title, or a beginning or an end of its id
         agent: String,
         /// Only the newest N items [default: all]
         #[arg(long, value_name = "N", env = "BOWLINE_LIMIT", hide_env = true)]
         limit: Option<u64>,
     },
+    /// Put an agent away for good
+    ///
+    /// Its running turn is cancelled, prompts that wait are dropped, and it takes no more. Its history can still be
+    /// read. There is no way back.
+    Archive {
+        #[command(flatten)]
+        host: HostFlag,
+        /// An agent: its title, or a beginning or an end of its id
+        agent: String,
+    },
     /// Show hosts and agents live
+    ///
+    /// On a terminal it fills the window; q, Esc and Ctrl-C end it. Into a pipe or a file it prints a line for each
+    /// change, and with --json every snapshot as a line.
     Watch,
     /// Forget a host and the requests that wait for it
+    ///
+    /// The daemon still knows this device: `bowline-daemon devices revoke` on its machine ends that.
     Forget {
-        /// A host's serverId, the beginning of it, or its name
+        /// A host's name, or a beginning or an end of its serverId
         host: String,
     },
 }

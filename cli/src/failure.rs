@@ -8,6 +8,8 @@ use bowline_runtime::{
     storage::StorageError,
 };
 
+use crate::text;
+
 /// How the program ends (`docs/commands.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -87,13 +89,14 @@ impl CliError {
         let reason = problem.map_or(Reason::ConnectTimeout, |problem| problem.reason);
         let detail = match problem {
             None => " (no answer)".to_owned(),
-            Some(problem) => cause(&problem.message)
-                .map(|cause| format!(" ({cause})"))
-                .unwrap_or_default(),
+            Some(problem) => match cause(&problem.message) {
+                Some(cause) => format!(" ({cause})"),
+                None => format!(" ({})", in_words(reason, &problem.message)),
+            },
         };
         let message = format!(
             "{} is not reachable at {}{detail}; {}",
-            host.name,
+            text::one_line(&host.name),
             addresses.join(", "),
             hint(reason)
         );
@@ -108,11 +111,38 @@ impl CliError {
         Self::new(Exit::Unreachable, reason.as_str(), message)
     }
 
+    /// Pairing failed. Names the addresses that were tried, and says so if they are good on one machine only.
+    pub(crate) fn not_paired(offer: &Offer, error: PairError) -> Self {
+        match error {
+            PairError::Unreachable(failure) => {
+                let addresses = [offer.direct.as_slice(), offer.relays.as_slice()].concat();
+                let why = in_words(failure.reason, &failure.message);
+                // Mostly there is one, and the failure names it.
+                let tried = match addresses.iter().all(|address| why.contains(address)) {
+                    true => String::new(),
+                    false => format!(" (tried {})", addresses.join(", ")),
+                };
+                let advice = if offer.relays.is_empty()
+                    && offer.direct.iter().all(|address| is_loopback(address))
+                {
+                    "the offer is good only on the daemon's own machine, and there only while the daemon runs; for \
+                     another machine start the daemon with --listen, --advertise or --relay and make a new offer"
+                } else {
+                    hint(failure.reason)
+                };
+                let message = format!("{why}{tried}; {advice}");
+                Self::new(Exit::Unreachable, failure.reason.as_str(), message)
+            }
+            error => error.into(),
+        }
+    }
+
     /// The daemon answered and will not have this device, or must not be talked to.
     pub(crate) fn refused(host: &str, problem: &ErrorView) -> Self {
         let message = format!(
-            "{host} refused this device: {}; {}",
-            describe(problem.reason, &problem.message),
+            "{} refused this device: {}; {}",
+            text::one_line(host),
+            in_words(problem.reason, &problem.message),
             hint(problem.reason)
         );
         Self::new(Exit::Refused, problem.reason.as_str(), message)
@@ -127,7 +157,7 @@ impl CliError {
             .collect();
         let message = format!(
             "{} has no address of the kind that --only allows; known: {}",
-            host.name,
+            text::one_line(&host.name),
             known.join(", ")
         );
         Self::new(Exit::Unreachable, "no_path", message)
@@ -150,29 +180,83 @@ fn cause(message: &str) -> Option<&str> {
     (!rest.is_empty() && !cause.is_empty()).then_some(cause)
 }
 
-fn describe(reason: Reason, message: &str) -> String {
+/// Whether an address is good on the daemon's own machine only.
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_matches(['[', ']']);
+    host == "localhost"
+        || host
+            .parse()
+            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+/// What happened: the failure's own words, and where those are only the name of the reason, ours.
+pub(crate) fn in_words(reason: Reason, message: &str) -> String {
     if message == reason.as_str() || message.is_empty() {
-        reason.as_str().to_owned()
+        plainly(reason).to_owned()
     } else {
-        format!("{message} ({reason})")
+        message.to_owned()
     }
 }
+
+/// What a reason means, for people.
+const fn plainly(reason: Reason) -> &'static str {
+    match reason {
+        Reason::BadRequest => "the daemon did not understand this program",
+        Reason::DeviceUnknown => "the daemon does not know this device",
+        Reason::DeviceRevoked => "the daemon's owner revoked this device",
+        Reason::PairingTokenInvalid => {
+            "the offer was used already, has expired, or is not this daemon's"
+        }
+        Reason::DaemonOffline => {
+            "the relay knows the daemon, but the daemon is not connected to it"
+        }
+        Reason::ProtocolUnsupported => "it speaks another version of the protocol",
+        Reason::IdentityMissing => "an identity is missing or malformed",
+        Reason::HandshakeTimeout | Reason::ConnectTimeout => "no answer in time",
+        Reason::SessionKeyConflict => "this device's session belongs to another device",
+        Reason::IdleTimeout => "nothing was exchanged for too long",
+        Reason::HeartbeatTimeout => "the other side stopped answering",
+        Reason::MessageTooLarge => "a message was too long",
+        Reason::SlowConsumer => "this side read too slowly",
+        Reason::SessionCapacity => "there are too many connections",
+        Reason::RateLimited => "too many attempts in a short time",
+        Reason::Replaced => "another one took its place",
+        Reason::CryptoFailed => "the other side did not prove that it is the daemon",
+        Reason::ServerRestarting => "the daemon is restarting",
+        Reason::ShuttingDown => "the daemon is shutting down",
+        Reason::Unreachable => "nothing answers",
+        Reason::TlsFailed => "no secure connection (TLS) could be made",
+        Reason::NotBowline => "what answers is not Bowline",
+        Reason::ConnectionLost => "the connection broke",
+        Reason::ServerIdentityMismatch => "another daemon answers there",
+        Reason::ClosedLocally => "the connection was closed here",
+    }
+}
+
+const PAIR_AGAIN: &str =
+    "pair again: `bowline-daemon pair` on its machine, then `bowline pair OFFER` here";
 
 /// What the user can do about a reason.
 fn hint(reason: Reason) -> &'static str {
     match reason {
         Reason::NotBowline => "is something else listening there?",
         Reason::TlsFailed => "check the certificate of that address",
-        Reason::RateLimited => "it asks to be left alone for a moment; try again later",
+        Reason::RateLimited => "try again in a minute",
+        Reason::CryptoFailed => {
+            "make a new offer with `bowline-daemon pair` on the daemon's own machine and pair with that"
+        }
+        Reason::DaemonOffline => {
+            "is the daemon running, and is its machine online? `bowline-daemon status` there shows its relays"
+        }
+        Reason::DeviceRevoked | Reason::DeviceUnknown => PAIR_AGAIN,
         Reason::ServerIdentityMismatch => {
             "another daemon answers there; if that is meant to be, pair with it: `bowline-daemon pair` on its \
-             machine, then `bowline pair <offer>` here"
+             machine, then `bowline pair OFFER` here"
         }
         _ => match reason.advice() {
             Advice::Wait => "is the daemon running? start it with `bowline-daemon run`",
-            Advice::PairAgain => {
-                "pair again: `bowline-daemon pair` on its machine, then `bowline pair <offer>` here"
-            }
+            Advice::PairAgain => PAIR_AGAIN,
             Advice::Update => "update bowline or the daemon, so that both speak the same protocol",
             Advice::Report => "this should not happen; please report it",
             Advice::Nothing => "nothing needs to be done",
@@ -214,7 +298,8 @@ impl From<PairError> for CliError {
         match &error {
             PairError::Unreachable(failure) => {
                 let reason = failure.reason;
-                let message = format!("{failure}; {}", hint(reason));
+                let words = in_words(reason, &failure.message);
+                let message = format!("{words}; {}", hint(reason));
                 Self::new(Exit::Unreachable, reason.as_str(), message)
             }
             PairError::Refused(failure) => {
@@ -224,7 +309,7 @@ impl From<PairError> for CliError {
                     }
                     reason => hint(reason),
                 };
-                let words = describe(failure.reason, &failure.message);
+                let words = in_words(failure.reason, &failure.message);
                 let message = format!("the daemon refused to pair: {words}; {advice}");
                 Self::new(Exit::Refused, failure.reason.as_str(), message)
             }
@@ -328,12 +413,16 @@ mod tests {
     fn every_reason_has_a_hint_and_refusals_exit_with_four() {
         for reason in Reason::ALL {
             assert!(!hint(*reason).is_empty());
+            let words = in_words(*reason, reason.as_str());
+            assert!(!words.contains('_'), "a code is no sentence: {words}");
         }
         let view = ErrorView::from(Failure::from(Reason::DeviceRevoked));
         let error = CliError::refused("workshop", &view);
         assert_eq!(error.exit, Exit::Refused);
         assert!(
-            error.message.contains("device_revoked; pair again"),
+            error
+                .message
+                .contains("the daemon's owner revoked this device; pair again"),
             "{error}"
         );
     }

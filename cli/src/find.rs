@@ -1,15 +1,17 @@
 //! Which host or agent the user means.
 
+use bowline_program::short_ids;
 use bowline_runtime::{HostRecord, protocol::AgentSummary};
 
 use crate::failure::CliError;
+
+/// Most rows that an error lists.
+const LISTED: usize = 10;
 
 /// What a word on the command line may stand for.
 trait Named {
     fn id(&self) -> &str;
     fn name(&self) -> &str;
-    /// What ids of this kind begin with, which the user may leave out.
-    const PREFIX: &'static str;
 }
 
 impl Named for HostRecord {
@@ -19,7 +21,6 @@ impl Named for HostRecord {
     fn name(&self) -> &str {
         &self.name
     }
-    const PREFIX: &'static str = "srv_";
 }
 
 impl Named for AgentSummary {
@@ -29,18 +30,15 @@ impl Named for AgentSummary {
     fn name(&self) -> &str {
         &self.title
     }
-    const PREFIX: &'static str = "agt_";
 }
 
-/// Everything that `asked` fits equally well: a whole id before a name, a name before the beginning of an id.
+/// Everything that `asked` fits equally well: a whole id before a name, a name before a part of an id, which is its
+/// beginning or its end.
 fn matches<'a, T: Named>(all: &[&'a T], asked: &str) -> Vec<&'a T> {
-    let with_prefix = format!("{}{asked}", T::PREFIX);
     let fits: [&dyn Fn(&T) -> bool; 3] = [
         &|one| one.id() == asked,
         &|one| one.name() == asked,
-        &|one| {
-            !asked.is_empty() && (one.id().starts_with(asked) || one.id().starts_with(&with_prefix))
-        },
+        &|one| short_ids::means(one.id(), asked),
     ];
     fits.iter()
         .map(|fits| {
@@ -53,12 +51,18 @@ fn matches<'a, T: Named>(all: &[&'a T], asked: &str) -> Vec<&'a T> {
         .unwrap_or_default()
 }
 
+/// The first of several, one a line, with ids that tell them apart.
 fn list<T: Named>(some: &[&T]) -> String {
-    let lines: Vec<_> = some
-        .iter()
-        .map(|one| format!("\n  {}  {}", one.id(), crate::text::one_line(one.name())))
-        .collect();
-    lines.concat()
+    let length = short_ids::short_length(some.iter().map(|one| one.id()));
+    let lines = some.iter().take(LISTED).map(|one| {
+        let id = short_ids::end(one.id(), length);
+        format!("\n  {id}  {}", crate::text::one_line(one.name()))
+    });
+    let mut text: String = lines.collect();
+    if some.len() > LISTED {
+        text += &format!("\n  … and {} more", some.len() - LISTED);
+    }
+    text
 }
 
 /// The host that the user means, among those known here. Without a word it is the only one.
@@ -71,7 +75,7 @@ pub(crate) fn host<'a>(
         return Err(CliError::failed(
             "no_hosts",
             "this device is paired with no daemon yet; run `bowline-daemon pair` on the daemon's machine, then \
-             `bowline pair <offer>` here",
+             `bowline pair OFFER` here",
         ));
     }
     let found = asked.map_or_else(|| all.clone(), |asked| matches(&all, asked));
@@ -144,15 +148,15 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_named_by_id_by_its_beginning_or_by_name() {
+    fn a_host_is_named_by_id_by_a_part_of_it_or_by_name() {
         let known = [record(1, "workshop"), record(2, "laptop")];
         let id = known[1].server_id.as_str();
-        for asked in ["laptop", id, &id[..12], &id[4..12]] {
+        for asked in ["laptop", id, &id[..12], &id[4..12], &id[22..]] {
             assert_eq!(host(&known, Some(asked)).unwrap(), &known[1], "{asked}");
         }
         let error = host(&known, Some("attic")).unwrap_err();
         assert_eq!(error.reason, "unknown_host");
-        assert!(error.message.contains("workshop") && error.message.contains(id));
+        assert!(error.message.contains("workshop") && error.message.contains(&id[22..]));
         assert_eq!(host(&known, Some("srv_")).unwrap_err().reason, "ambiguous");
         assert!(host(&known, None).unwrap_err().message.contains("--host"));
         assert_eq!(host(&known[..1], None).unwrap(), &known[0]);
@@ -160,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_is_named_by_id_by_its_beginning_or_by_title() {
+    fn an_agent_is_named_by_id_by_a_part_of_it_or_by_title() {
         let all = [
             summary("agt_0a1", "build"),
             summary("agt_0a2", "agt_0a1"),
@@ -176,9 +180,18 @@ mod tests {
         );
         assert_eq!(found("test").unwrap(), Some("agt_0b"));
         assert_eq!(found("agt_0b").unwrap(), Some("agt_0b"));
-        assert_eq!(found("0b").unwrap(), Some("agt_0b"));
+        for part in ["0b", "b"] {
+            assert_eq!(found(part).unwrap(), Some("agt_0b"));
+        }
         assert_eq!(found("deploy").unwrap(), None);
         assert_eq!(found("").unwrap(), None);
-        assert_eq!(found("agt_0a").unwrap_err().reason, "ambiguous");
+        let error = found("agt_0a").unwrap_err();
+        assert_eq!(error.reason, "ambiguous");
+        assert!(
+            error
+                .message
+                .ends_with(":\n  agt_0a1  build\n  agt_0a2  agt_0a1"),
+            "{error}"
+        );
     }
 }

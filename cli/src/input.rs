@@ -7,6 +7,15 @@ use crate::failure::CliError;
 /// Most bytes read from standard input; a daemon takes no longer message.
 const MAX_BYTES: u64 = 1 << 20;
 
+/// A prompt: the argument, or all of standard input if it is `-`. Not an empty one: nothing could come of it.
+pub(crate) async fn prompt(value: String) -> Result<String, CliError> {
+    let prompt = argument(value).await?;
+    if prompt.trim().is_empty() {
+        return Err(CliError::usage("usage", "the prompt is empty"));
+    }
+    Ok(prompt)
+}
+
 /// The argument, or all of standard input if it is `-`.
 pub(crate) async fn argument(value: String) -> Result<String, CliError> {
     if value != "-" {

@@ -3,7 +3,10 @@
 use bowline_runtime::{
     DirectoryView, ErrorView, HostRecord, HostSnapshot, ProbeView, Snapshot,
     machines::Path,
-    protocol::{AgentSummary, ItemId, ServerId, TimelineItem, model::TurnStatus},
+    protocol::{
+        AgentId, AgentSummary, ItemId, ServerId, TimelineItem,
+        model::{ProviderInfo, TurnStatus},
+    },
     transport::Address,
 };
 use serde::Serialize;
@@ -57,6 +60,22 @@ pub(crate) enum Line<'a> {
     Host {
         /// Which.
         host: HostRow<'a>,
+    },
+    /// A row of `providers`.
+    Provider {
+        /// Whose it is.
+        server_id: &'a ServerId,
+        /// The provider.
+        provider: &'a ProviderInfo,
+    },
+    /// An agent is put away.
+    Archived {
+        /// Where it is.
+        server_id: &'a ServerId,
+        /// Which.
+        agent_id: &'a AgentId,
+        /// Its title.
+        title: &'a str,
     },
     /// A host is forgotten.
     Forgotten {

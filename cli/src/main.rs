@@ -12,6 +12,7 @@ mod lines;
 mod output;
 mod places;
 mod settings;
+mod terminal;
 mod text;
 mod turn;
 mod waiting;

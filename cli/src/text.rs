@@ -1,6 +1,7 @@
-//! Text for people: one-line names, tables, colours.
+//! Text for people: one-line names, colours, cells of tables.
 
-use bowline_runtime::protocol::AgentStatus;
+use bowline_program::{ages, table::Cell};
+use bowline_runtime::protocol::{AgentStatus, AgentSummary};
 use clap::builder::styling::{AnsiColor, Style};
 
 /// A name on one line: whoever chose it must not move the cursor.
@@ -70,44 +71,29 @@ pub(crate) fn state(state: &'static str) -> &'static str {
     }
 }
 
-/// Rows with aligned columns. Each cell comes with its style; the last column is as long as it is.
-pub(crate) fn table(colours: bool, rows: &[Vec<(String, Style)>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns)
-        .map(|column| {
-            let cells = rows.iter().filter_map(|row| row.get(column));
-            cells
-                .map(|(text, _)| text.chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut out = String::new();
-    for row in rows {
-        for (column, ((text, style), width)) in row.iter().zip(&widths).enumerate() {
-            out.push_str(&paint(colours, *style, text));
-            if column + 1 < row.len() {
-                let gap = width.saturating_sub(text.chars().count()) + 2;
-                out.extend(std::iter::repeat_n(' ', gap));
-            }
-        }
-        out.push('\n');
+/// A cell of a table in a colour.
+pub(crate) fn cell(text: impl Into<String>, style: Style) -> Cell {
+    Cell::painted(text, style)
+}
+
+/// How the last turn of an agent ended, as far as its row tells.
+pub(crate) fn last_turn(agent: &AgentSummary) -> Cell {
+    match agent.attention.as_deref() {
+        Some("finished") => cell("completed", colour(AnsiColor::Green)),
+        Some("failed") => cell("failed", colour(AnsiColor::Red)),
+        Some(other) => cell(one_line(other), colour(AnsiColor::Yellow)),
+        None => cell("-", dim()),
     }
-    out
+}
+
+/// How long ago something happened, in milliseconds since 1970 by the daemon's clock.
+pub(crate) fn ago(then: i64) -> String {
+    ages::ago(ages::unix_millis(), u64::try_from(then).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_are_aligned_with_and_without_colours() {
-        let cell = |text: &str| (text.to_owned(), Style::new());
-        let rows = [vec![cell("a"), cell("b")], vec![cell("aé√"), cell("b")]];
-        assert_eq!(table(false, &rows), "a    b\naé√  b\n");
-        let red = (String::from("x"), AnsiColor::Red.on_default());
-        assert_eq!(table(true, &[vec![red]]), "\u{1b}[31mx\u{1b}[0m\n");
-    }
 
     #[test]
     fn a_name_cannot_move_the_cursor() {

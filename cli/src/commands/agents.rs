@@ -1,6 +1,13 @@
 //! `bowline agents`: the agents of one host or of all.
 
-use bowline_runtime::{HostRecord, protocol::AgentSummary};
+use bowline_program::{
+    short_ids,
+    table::{Cell, table},
+};
+use bowline_runtime::{
+    HostRecord,
+    protocol::{AgentStatus, AgentSummary},
+};
 use clap::builder::styling::Style;
 
 use crate::{
@@ -10,7 +17,8 @@ use crate::{
     text,
 };
 
-pub(super) async fn agents(client: &Client<'_>, on: Option<&str>) -> Result<Exit, Stop> {
+/// `all`: archived ones too.
+pub(super) async fn agents(client: &Client<'_>, on: Option<&str>, all: bool) -> Result<Exit, Stop> {
     let hosts = client.hosts(on)?;
     let settled = client.settled(&hosts, |_| false).await;
     let rows = agents_of(&hosts, &settled.snapshot);
@@ -23,12 +31,20 @@ pub(super) async fn agents(client: &Client<'_>, on: Option<&str>) -> Result<Exit
             client.output.json(&line).await?;
         }
     } else {
+        // Over all of them, so that a short id is good everywhere.
+        let length = short_ids::short_length(rows.iter().map(|(_, agent)| agent.id.as_str()));
         let several = hosts.len() > 1;
         let cells: Vec<_> = rows
             .iter()
-            .map(|(host, agent)| row(host, agent, several))
+            .filter(|(_, agent)| all || is_shown(agent))
+            .map(|(host, agent)| row(host, agent, length, several))
             .collect();
-        let table = text::table(client.output.mode.colours, &cells);
+        let mut head = vec!["AGENT", "STATUS", "LAST TURN", "CHANGED", "PROVIDER"];
+        if several {
+            head.push("HOST");
+        }
+        head.push("TITLE");
+        let table = table(&head, &cells, client.output.mode.colours);
         client.output.out(table).await?;
     }
     let answered = settled.missing.len() < hosts.len();
@@ -43,23 +59,39 @@ pub(super) async fn agents(client: &Client<'_>, on: Option<&str>) -> Result<Exit
     for error in missing {
         client.output.fail(&error).await;
     }
-    if rows.is_empty() && !client.output.mode.json {
-        let hint = "no agents yet; `bowline run` makes one";
-        client.output.say(hint).await?;
+    if client.output.mode.json {
+        return Ok(Exit::Done);
+    }
+    let hidden = rows.iter().filter(|(_, agent)| !is_shown(agent)).count();
+    if rows.is_empty() {
+        client
+            .output
+            .say("no agents yet; `bowline run PROMPT` makes one")
+            .await?;
+    } else if hidden > 0 && !all {
+        let line = format!("{hidden} archived not shown; `bowline agents --all` lists them too");
+        client.output.say(line).await?;
     }
     Ok(Exit::Done)
 }
 
-fn row(host: &HostRecord, agent: &AgentSummary, several: bool) -> Vec<(String, Style)> {
+/// Whether an agent is listed without `--all`.
+pub(super) fn is_shown(agent: &AgentSummary) -> bool {
+    agent.status != AgentStatus::Archived
+}
+
+fn row(host: &HostRecord, agent: &AgentSummary, length: usize, several: bool) -> Vec<Cell> {
     let (status, style) = text::status(agent.status);
     let mut row = vec![
-        (agent.id.to_string(), text::dim()),
-        (status.to_owned(), style),
-        (text::one_line(&agent.provider), Style::new()),
+        text::cell(short_ids::end(agent.id.as_str(), length), text::dim()),
+        text::cell(status, style),
+        text::last_turn(agent),
+        text::cell(text::ago(agent.updated_at), Style::new()),
+        text::cell(text::one_line(&agent.provider), Style::new()),
     ];
     if several {
-        row.push((text::one_line(&host.name), Style::new()));
+        row.push(text::cell(text::one_line(&host.name), Style::new()));
     }
-    row.push((text::one_line(&agent.title), text::bold()));
+    row.push(text::cell(text::one_line(&agent.title), text::bold()));
     row
 }

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use bowline_runtime::HostSnapshot;
+use bowline_program::{short_ids, table::table};
+use bowline_runtime::{HostRecord, HostSnapshot};
 use clap::builder::styling::Style;
 use tokio::time::Instant;
 
 use crate::{
     client::Client,
-    failure::{Exit, Stop},
+    failure::{self, Exit, Stop},
     lines::{HostRow, Line},
     text,
     waiting::{Standing, until, view},
@@ -20,7 +21,7 @@ const GLANCE: Duration = Duration::from_secs(3);
 pub(super) async fn hosts(client: &Client<'_>) -> Result<Exit, Stop> {
     let known = client.known();
     if known.is_empty() && !client.output.mode.json {
-        let hint = "no host yet; run `bowline-daemon pair` on a daemon's machine, then `bowline pair <offer>` here";
+        let hint = "no host yet; run `bowline-daemon pair` on a daemon's machine, then `bowline pair OFFER` here";
         client.output.say(hint).await?;
     }
     glance(client).await;
@@ -35,21 +36,22 @@ pub(super) async fn hosts(client: &Client<'_>) -> Result<Exit, Stop> {
         }
         return Ok(Exit::Done);
     }
+    let length = short_ids::short_length(known.iter().map(|host| host.server_id.as_str()));
     let rows: Vec<_> = rows
         .map(|(host, live)| {
             let state = live.map_or("booting", |live| live.state);
             vec![
-                (text::one_line(&host.name), text::bold()),
-                (text::state(state).to_owned(), text::state_style(state)),
-                (live.map(detail).unwrap_or_default(), Style::new()),
-                (host.server_id.to_string(), text::dim()),
+                text::cell(text::one_line(&host.name), text::bold()),
+                text::cell(short_ids::end(host.server_id.as_str(), length), text::dim()),
+                text::cell(text::state(state), text::state_style(state)),
+                text::cell(where_it_is(host, live), Style::new()),
+                text::cell(live.map(trouble).unwrap_or_default(), Style::new()),
             ]
         })
         .collect();
-    client
-        .output
-        .out(text::table(client.output.mode.colours, &rows))
-        .await?;
+    let head = ["HOST", "ID", "STATE", "ADDRESS", ""];
+    let table = table(&head, &rows, client.output.mode.colours);
+    client.output.out(table).await?;
     Ok(Exit::Done)
 }
 
@@ -77,17 +79,43 @@ async fn glance(client: &Client<'_>) {
     }
 }
 
+/// The path in use; without one, the addresses at which the host was reached before.
+fn where_it_is(host: &HostRecord, live: Option<&HostSnapshot>) -> String {
+    if let Some(path) = live.and_then(path) {
+        return path;
+    }
+    let known = host.addresses.iter();
+    let known: Vec<_> = known.map(|known| text::one_line(&known.address)).collect();
+    known.join(", ")
+}
+
+fn path(live: &HostSnapshot) -> Option<String> {
+    let (path, address) = (live.path?, live.address.as_ref()?);
+    Some(format!("{path} {}", text::one_line(address)))
+}
+
 /// What there is to say about a host besides its state.
 pub(super) fn detail(live: &HostSnapshot) -> String {
+    let parts = [
+        path(live),
+        Some(trouble(live)).filter(|text| !text.is_empty()),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+/// What is wrong with a host, or waits for it.
+fn trouble(live: &HostSnapshot) -> String {
     let mut parts = Vec::new();
-    if let (Some(path), Some(address)) = (live.path, &live.address) {
-        parts.push(format!("{path} {}", text::one_line(address)));
-    }
     if let Some(problem) = live.last_error.as_ref().filter(|_| live.state != "online") {
-        parts.push(text::one_line(&problem.message));
+        parts.push(text::one_line(&failure::in_words(
+            problem.reason,
+            &problem.message,
+        )));
     }
-    if live.intents.pending > 0 {
-        parts.push(format!("{} undelivered", live.intents.pending));
+    match live.intents.pending {
+        0 => {}
+        1 => parts.push("1 request undelivered".to_owned()),
+        several => parts.push(format!("{several} requests undelivered")),
     }
     parts.join(" · ")
 }

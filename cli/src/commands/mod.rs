@@ -1,10 +1,12 @@
 //! The commands, and how each may end.
 
 mod agents;
+mod archive;
 mod forget;
 mod history;
 mod hosts;
 mod pair;
+mod providers;
 mod run;
 mod send;
 mod watch;
@@ -44,6 +46,11 @@ impl Story {
         self.now.replace(Some(format!(
             "{agent} goes on at work on {name}; `bowline history {agent}` shows it"
         )));
+    }
+
+    /// Nothing is under way any more.
+    fn done(&self) {
+        self.now.take();
     }
 
     fn take(&self) -> Option<String> {
@@ -100,7 +107,8 @@ async fn dispatch(client: &Client<'_>, story: &Story, command: Command) -> Resul
     match command {
         Command::Pair { offer } => pair::pair(client, offer).await,
         Command::Hosts => hosts::hosts(client).await,
-        Command::Agents(on) => agents::agents(client, on.host.as_deref()).await,
+        Command::Agents { host, all } => agents::agents(client, host.host.as_deref(), all).await,
+        Command::Providers(on) => providers::providers(client, on.host.as_deref()).await,
         Command::Run {
             host,
             provider,
@@ -120,6 +128,9 @@ async fn dispatch(client: &Client<'_>, story: &Story, command: Command) -> Resul
         }
         Command::History { host, agent, limit } => {
             history::history(client, host.host.as_deref(), &agent, limit).await
+        }
+        Command::Archive { host, agent } => {
+            archive::archive(client, story, host.host.as_deref(), &agent).await
         }
         Command::Watch => watch::watch(client).await,
         Command::Forget { host } => forget::forget(client, &host).await,

@@ -13,15 +13,23 @@ use crate::{
 };
 
 pub(super) async fn pair(client: &Client<'_>, offer: String) -> Result<Exit, Stop> {
-    let offer: Offer = input::argument(offer).await?.parse().map_err(|error| {
-        CliError::usage(
-            "usage",
-            format!("{error}; paste the whole link that `bowline-daemon pair` prints"),
-        )
+    let offer = input::argument(offer).await?;
+    let offer: Offer = offer.trim().parse().map_err(|error| {
+        let what = if offer.trim_start().starts_with("bowline://pair?") && !offer.contains('&') {
+            "a shell cuts an unquoted link at its first `&`: put it in single quotes"
+        } else {
+            "paste the whole link that `bowline-daemon pair` prints, in single quotes"
+        };
+        CliError::usage("usage", format!("{error}; {what}"))
     })?;
+    let known = client.known().iter();
+    let known = known
+        .filter(|known| known.server_id == offer.server_id)
+        .count()
+        > 0;
     let bound = client.settings.timeout.unwrap_or(Duration::MAX);
     let host = match tokio::time::timeout(bound, client.runtime.pair(&offer)).await {
-        Ok(paired) => paired.map_err(CliError::from)?,
+        Ok(paired) => paired.map_err(|error| CliError::not_paired(&offer, error))?,
         Err(_) => return Err(CliError::no_answer(&offer).into()),
     };
     if client.output.mode.json {
@@ -38,7 +46,12 @@ pub(super) async fn pair(client: &Client<'_>, offer: String) -> Result<Exit, Sto
             .map(|address| text::one_line(&address.address))
             .collect();
         let line = format!(
-            "paired with {} ({}) at {}\n",
+            "{} {} ({}) at {}\n",
+            if known {
+                "paired again with"
+            } else {
+                "paired with"
+            },
             text::one_line(&host.name),
             host.server_id,
             addresses.join(", ")

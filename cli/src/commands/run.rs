@@ -2,12 +2,9 @@
 
 use std::path::Path;
 
-use bowline_runtime::{
-    HostRecord, Intent,
-    protocol::methods::{AgentCreated, Empty, Providers, name},
-};
+use bowline_runtime::{Intent, protocol::methods::AgentCreated};
 
-use super::Story;
+use super::{Story, providers};
 use crate::{
     client::Client,
     failure::{CliError, Exit, Stop},
@@ -31,17 +28,16 @@ pub(super) async fn run(client: &Client<'_>, story: &Story, wanted: Wanted) -> R
     let host = client.host(wanted.host.as_deref())?;
     let provider = wanted.provider.or_else(|| file.provider.clone());
     let cwd = directory(wanted.cwd.as_deref().or(file.cwd.as_deref()))?;
-    let prompt = input::argument(wanted.prompt).await?;
+    let prompt = input::prompt(wanted.prompt).await?;
     // Nothing is sent to a host that is not there: a prompt that runs hours later would surprise.
     client.online(host).await?;
-    let Some(provider) = provider else {
-        let choice = offered(client, host).await?;
-        let message = format!("which provider? name one with --provider; {choice}");
-        return Err(CliError::usage("usage", message).into());
+    let provider = match provider {
+        Some(provider) => provider,
+        None => providers::only(client, host).await?,
     };
     let intent = Intent::CreateAgent {
         provider: provider.clone(),
-        cwd,
+        cwd: cwd.clone(),
         title: None,
         prompt: Some(prompt),
     };
@@ -53,10 +49,14 @@ pub(super) async fn run(client: &Client<'_>, story: &Story, wanted: Wanted) -> R
     let turn = Turn::of(submitted.id);
     let agent = match client.outcome::<AgentCreated>(host, submitted).await {
         Ok(created) => created.agent,
-        Err(mut error) if error.reason == "not_found" => {
-            // Of what a new agent needs, only the provider is looked up by name.
-            let there = offered(client, host).await?;
-            error.message = format!("no provider `{}`; {there}", text::one_line(&provider));
+        // Of what a new agent needs, only the provider is looked up by name.
+        Err(error) if error.reason == "not_found" => {
+            return Err(providers::unknown(client, host, &provider).await.into());
+        }
+        Err(mut error) if error.reason == "invalid_request" => {
+            let (cwd, name) = (text::one_line(&cwd), text::one_line(&host.name));
+            error.message +=
+                &format!("; asked for in {cwd} on {name}, --cwd names another folder there");
             return Err(error.into());
         }
         Err(error) => return Err(error.into()),
@@ -83,21 +83,6 @@ pub(super) async fn run(client: &Client<'_>, story: &Story, wanted: Wanted) -> R
     // From its very beginning, so that nothing is missed that was quicker than this.
     let stream = stream.map_err(CliError::from)?.from_index(0);
     follow(client, host, &agent.id, stream, turn).await
-}
-
-/// The providers there are, in words.
-async fn offered(client: &Client<'_>, host: &HostRecord) -> Result<String, CliError> {
-    let offered: Providers = client.query(host, name::PROVIDERS_LIST, &Empty {}).await?;
-    let names: Vec<_> = offered
-        .providers
-        .iter()
-        .map(|provider| text::one_line(&provider.name))
-        .collect();
-    Ok(format!(
-        "{} has: {}",
-        text::one_line(&host.name),
-        names.join(", ")
-    ))
 }
 
 /// The working directory to ask for. A path that is absolute on any platform is the daemon's business; a

@@ -19,7 +19,7 @@ pub(super) async fn send(
     asked: &str,
     text: String,
 ) -> Result<Exit, Stop> {
-    let text = input::argument(text).await?;
+    let text = input::prompt(text).await?;
     let (host, agent) = client.agent(on, asked).await?;
     client.online(&host).await?;
     // Where the timeline ends before the prompt is in it: nothing that follows can be missed.

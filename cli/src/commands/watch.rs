@@ -2,23 +2,26 @@
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
-use bowline_runtime::{Snapshot, protocol::AgentSummary};
+use bowline_program::{short_ids, table};
+use bowline_runtime::{HostSnapshot, Snapshot, protocol::AgentSummary};
+use clap::builder::styling::Style;
 use tokio::time::sleep;
 
-use super::hosts::detail;
+use super::{agents::is_shown, hosts::detail};
 use crate::{
     client::Client,
     failure::{CliError, Exit, Stop},
     find,
     lines::SnapshotLine,
+    terminal::{Event, Terminal},
     text,
     waiting::{Standing, view},
 };
 
 /// Pause between two pictures on a terminal: nobody reads faster.
 const PACE: Duration = Duration::from_millis(100);
-/// Most rows of a picture: it must fit a terminal, whose height is not known here.
-const ROWS: usize = 20;
+/// How often a picture is made although nothing happened: ages grow.
+const TICK: Duration = Duration::from_secs(1);
 
 pub(super) async fn watch(client: &Client<'_>) -> Result<Exit, Stop> {
     if client.known().is_empty() {
@@ -29,29 +32,63 @@ pub(super) async fn watch(client: &Client<'_>) -> Result<Exit, Stop> {
     let all_there = |snapshot: &Arc<Snapshot>| snapshot.hosts.len() >= client.known().len();
     let ended = |_| CliError::failed("internal", "the runtime has ended");
     snapshots.wait_for(all_there).await.map_err(ended)?;
-    let mode = client.output.mode;
+    if client.output.mode.rich {
+        return living(client).await;
+    }
     let mut shown = Vec::new();
     loop {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
-        if mode.json {
+        if client.output.mode.json {
             client.output.json(&SnapshotLine::from(&*snapshot)).await?;
         } else {
-            let lines = picture(&snapshot, mode.colours, mode.rich);
-            let text = if mode.rich {
-                repaint(&lines, &shown)
-            } else {
-                changed(&lines, &shown)
-            };
+            let lines = plain(&snapshot);
+            client.output.out(changed(&lines, &shown)).await?;
             shown = lines;
-            client.output.out(text).await?;
         }
         if let Some(error) = hopeless(client, &snapshot) {
             return Err(error.into());
         }
-        if mode.rich {
-            sleep(PACE).await;
-        }
         snapshots.changed().await.map_err(ended)?;
+    }
+}
+
+/// The picture that is painted over and over, as large as the terminal. `q`, Esc and Ctrl-D end it.
+async fn living(client: &Client<'_>) -> Result<Exit, Stop> {
+    let mut snapshots = client.snapshots();
+    let mut terminal = Terminal::open();
+    let mut shown: Option<Vec<String>> = None;
+    loop {
+        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        let size = Terminal::size();
+        let lines = picture(&snapshot, size, client.output.mode.colours);
+        if shown.as_ref() != Some(&lines) {
+            let text = repaint(&lines, shown.as_deref());
+            client.output.out(text).await?;
+            shown = Some(lines);
+        }
+        if let Some(error) = hopeless(client, &snapshot) {
+            return Err(error.into());
+        }
+        let next = async {
+            sleep(PACE).await;
+            tokio::select! {
+                changed = snapshots.changed() => changed.is_ok(),
+                () = sleep(TICK) => true,
+            }
+        };
+        tokio::select! {
+            goes_on = next => if !goes_on {
+                return Err(CliError::failed("internal", "the runtime has ended").into());
+            },
+            event = terminal.event() => match event {
+                Event::Leave => return Ok(Exit::Done),
+                // Where the cursor is now, nobody knows.
+                Event::Redraw => {
+                    client.output.out("\x1b[H\x1b[J").await?;
+                    shown = None;
+                }
+            },
+        }
     }
 }
 
@@ -67,69 +104,165 @@ fn hopeless(client: &Client<'_>, snapshot: &Snapshot) -> Option<CliError> {
     last
 }
 
-/// What there is, as lines.
-fn picture(snapshot: &Snapshot, colours: bool, rich: bool) -> Vec<String> {
-    let mut lines = Vec::new();
-    for host in &snapshot.hosts {
-        let mut line = text::paint(colours, text::bold(), &text::one_line(&host.name));
-        let state = text::state(host.state);
-        let _ = write!(
-            line,
-            "  {}",
-            text::paint(colours, text::state_style(host.state), state)
-        );
-        let detail = detail(host);
-        if !detail.is_empty() {
-            let _ = write!(line, "  {detail}");
-        }
-        // A figure that changes all the time is for the living picture only.
-        if rich && let Some(rtt) = host.probes.iter().find_map(|probe| probe.rtt_ms) {
-            let _ = write!(line, " · {rtt:.1} ms");
-        }
-        lines.push(line);
-        // The newest ones matter most.
-        lines.extend(
-            host.directory
-                .agents
-                .iter()
-                .rev()
-                .map(|agent| row(agent, colours)),
-        );
-    }
-    if rich && lines.len() > ROWS {
-        let more = lines.len() - (ROWS - 1);
-        lines.truncate(ROWS - 1);
-        lines.push(text::paint(
-            colours,
-            text::dim(),
-            &format!("  … and {more} more"),
-        ));
-    }
-    lines
+/// A line as pieces, each with its colour.
+type Pieces = Vec<(String, Style)>;
+
+/// A host and the agents that are shown of it, the newest first.
+fn parts(snapshot: &Snapshot) -> Vec<(&Arc<HostSnapshot>, Vec<&Arc<AgentSummary>>)> {
+    let hosts = snapshot.hosts.iter();
+    hosts
+        .map(|host| {
+            let agents = host.directory.agents.iter().rev();
+            (host, agents.filter(|agent| is_shown(agent)).collect())
+        })
+        .collect()
 }
 
-fn row(agent: &AgentSummary, colours: bool) -> String {
+/// How long the short ids of all agents are.
+fn length(snapshot: &Snapshot) -> usize {
+    let agents = snapshot.hosts.iter();
+    let agents = agents.flat_map(|host| host.directory.agents.iter());
+    short_ids::short_length(agents.map(|agent| agent.id.as_str()))
+}
+
+/// What there is, as lines for a log: without what changes all the time.
+fn plain(snapshot: &Snapshot) -> Vec<String> {
+    let length = length(snapshot);
+    let mut lines = Vec::new();
+    for (host, agents) in parts(snapshot) {
+        lines.push(title(host, false));
+        lines.extend(agents.iter().map(|agent| row(agent, length, false)));
+    }
+    lines
+        .iter()
+        .map(|line| render(line, usize::MAX, false))
+        .collect()
+}
+
+/// What there is, as lines that fit a terminal of that many columns and rows.
+fn picture(snapshot: &Snapshot, (columns, rows): (usize, usize), colours: bool) -> Vec<String> {
+    let length = length(snapshot);
+    // The cursor rests on the last row.
+    let rows = rows.saturating_sub(1).max(1);
+    let parts = parts(snapshot);
+    let counts: Vec<_> = parts.iter().map(|(_, agents)| agents.len()).collect();
+    let shares = shares(&counts, rows.saturating_sub(parts.len()));
+    let mut lines = Vec::new();
+    for ((host, agents), share) in parts.iter().zip(shares) {
+        lines.push(title(host, true));
+        let is_all = agents.len() <= share;
+        let shown = if is_all {
+            share
+        } else {
+            share.saturating_sub(1)
+        };
+        let agents_shown = agents.iter().take(shown);
+        lines.extend(agents_shown.map(|agent| row(agent, length, true)));
+        if !is_all && share > 0 {
+            let more = format!("  … and {} more agents", agents.len() - shown);
+            lines.push(vec![(more, text::dim())]);
+        }
+    }
+    if lines.len() > rows {
+        let more = lines.len() - (rows - 1);
+        lines.truncate(rows - 1);
+        lines.push(vec![(format!("… and {more} more hosts"), text::dim())]);
+    }
+    lines
+        .iter()
+        .map(|line| render(line, columns, colours))
+        .collect()
+}
+
+/// How many rows each host gets for its agents: what one does not need goes to the others.
+fn shares(counts: &[usize], rows: usize) -> Vec<usize> {
+    let mut shares = vec![0; counts.len()];
+    let mut left = rows;
+    loop {
+        let mut hungry: Vec<_> = shares
+            .iter_mut()
+            .zip(counts)
+            .filter(|(share, count)| **share < **count)
+            .collect();
+        if hungry.is_empty() || left == 0 {
+            return shares;
+        }
+        let each = (left / hungry.len()).max(1);
+        for (share, count) in &mut hungry {
+            let more = each.min(**count - **share).min(left);
+            **share += more;
+            left -= more;
+        }
+    }
+}
+
+fn title(host: &HostSnapshot, living: bool) -> Pieces {
+    let mut line = vec![
+        (text::one_line(&host.name), text::bold()),
+        ("  ".to_owned(), Style::new()),
+        (
+            text::state(host.state).to_owned(),
+            text::state_style(host.state),
+        ),
+    ];
+    let mut rest = detail(host);
+    // A figure that changes all the time is for the living picture only.
+    if living && let Some(rtt) = host.probes.iter().find_map(|probe| probe.rtt_ms) {
+        let _ = write!(rest, " · {rtt:.1} ms");
+    }
+    if !rest.is_empty() {
+        line.push((format!("  {rest}"), Style::new()));
+    }
+    line
+}
+
+fn row(agent: &AgentSummary, length: usize, living: bool) -> Pieces {
     let (status, style) = text::status(agent.status);
     let attention = match &agent.attention {
         Some(attention) => format!("  ({})", text::one_line(attention)),
         None => String::new(),
     };
-    format!(
-        "  {}  {}  {}{attention}",
-        text::paint(colours, text::dim(), agent.id.as_str()),
-        text::paint(colours, style, &format!("{status:<8}")),
-        text::one_line(&agent.title),
-    )
+    let mut line = vec![
+        (
+            format!("  {}", short_ids::end(agent.id.as_str(), length)),
+            text::dim(),
+        ),
+        (format!("  {status:<8}"), style),
+    ];
+    if living {
+        let age = text::ago(agent.updated_at);
+        line.push((format!("  {age:<11}"), Style::new()));
+    }
+    line.push((
+        format!("  {}{attention}", text::one_line(&agent.title)),
+        Style::new(),
+    ));
+    line
 }
 
-/// Paints the picture over the one before. Lines are cut at the margin, so that one line is one row.
-fn repaint(lines: &[String], before: &[String]) -> String {
+/// A line of at most that many columns.
+fn render(line: &Pieces, columns: usize, colours: bool) -> String {
+    let mut left = columns;
+    let mut out = String::new();
+    for (piece, style) in line {
+        let piece = table::fit(piece, left);
+        left = left.saturating_sub(table::width(&piece));
+        if !piece.is_empty() {
+            out.push_str(&text::paint(colours, *style, &piece));
+        }
+    }
+    out
+}
+
+/// Paints the picture over the one before. Lines are cut at the margin, so that one line is one row whatever the
+/// terminal takes for the width of a character.
+fn repaint(lines: &[String], before: Option<&[String]>) -> String {
     let mut text = String::from("\x1b[?7l");
-    if !before.is_empty() {
+    if let Some(before) = before.filter(|before| !before.is_empty()) {
         let _ = write!(text, "\x1b[{}A\r", before.len());
     }
     for line in lines {
-        let _ = writeln!(text, "{line}\x1b[K");
+        let _ = write!(text, "{line}\x1b[K\r\n");
     }
     text.push_str("\x1b[J\x1b[?7h");
     text
@@ -151,9 +284,9 @@ mod tests {
 
     #[test]
     fn a_picture_covers_the_one_before() {
-        let first = repaint(&lines(&["a", "b"]), &[]);
-        assert_eq!(first, "\x1b[?7la\x1b[K\nb\x1b[K\n\x1b[J\x1b[?7h");
-        let second = repaint(&lines(&["a"]), &lines(&["a", "b"]));
+        let first = repaint(&lines(&["a", "b"]), None);
+        assert_eq!(first, "\x1b[?7la\x1b[K\r\nb\x1b[K\r\n\x1b[J\x1b[?7h");
+        let second = repaint(&lines(&["a"]), Some(&lines(&["a", "b"])));
         assert!(second.starts_with("\x1b[?7l\x1b[2A\ra"), "{second:?}");
     }
 
@@ -162,5 +295,26 @@ mod tests {
         let before = lines(&["workshop  online", "  one  running"]);
         let now = lines(&["workshop  online", "  one  idle"]);
         assert_eq!(changed(&now, &before), "  one  idle\n");
+    }
+
+    #[test]
+    fn rows_are_shared_and_what_one_host_does_not_need_the_others_get() {
+        assert_eq!(shares(&[3, 5], 20), [3, 5]);
+        assert_eq!(shares(&[2, 100, 100], 22), [2, 10, 10]);
+        assert_eq!(shares(&[100, 100], 3), [2, 1]);
+        assert_eq!(shares(&[100], 0), [0]);
+        assert_eq!(shares(&[], 5), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn a_line_is_cut_to_the_width_with_and_without_colours() {
+        let line = vec![
+            ("ab".to_owned(), text::bold()),
+            ("  cdef".to_owned(), Style::new()),
+        ];
+        assert_eq!(render(&line, 80, false), "ab  cdef");
+        assert_eq!(render(&line, 6, false), "ab  c…");
+        assert_eq!(render(&line, 1, false), "…");
+        assert_eq!(render(&line, 2, true), "\u{1b}[1mab\u{1b}[0m");
     }
 }

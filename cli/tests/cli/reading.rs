@@ -59,7 +59,26 @@ fn listings_tell_what_there_is() {
     assert!(none.stderr.contains("bowline run"), "{}", none.stderr);
     world.bowline(&["run", "--provider", "shell", "true"]);
     let agents = world.bowline(&["agents", "--host", "workshop"]).stdout;
-    assert!(agents.contains("idle  shell  true\n"), "{agents}");
+    let lines: Vec<Vec<&str>> = agents
+        .lines()
+        .map(|line| line.split("  ").filter(|cell| !cell.is_empty()).collect())
+        .collect();
+    assert_eq!(
+        lines[0].iter().map(|cell| cell.trim()).collect::<Vec<_>>(),
+        [
+            "AGENT",
+            "STATUS",
+            "LAST TURN",
+            "CHANGED",
+            "PROVIDER",
+            "TITLE"
+        ]
+    );
+    assert_eq!(
+        [lines[1][1], lines[1][2], lines[1][4], lines[1][5]].map(str::trim),
+        ["idle", "completed", "shell", "true"],
+        "{agents}"
+    );
     let hosts = world.bowline(&["hosts", "--json"]).json();
     let host = &hosts[0]["host"];
     assert_eq!(

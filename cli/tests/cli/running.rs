@@ -118,12 +118,12 @@ fn what_the_daemon_refuses_is_said_with_what_there_is_instead() {
             .contains("no provider `shall`; workshop has: shell"),
         "{ended:?}"
     );
-    let ended = world.bowline(&["run", "true"]);
-    assert_eq!(ended.code, 2);
-    assert!(
-        ended.stderr.contains("--provider; workshop has: shell"),
-        "{ended:?}"
+    let ended = world.bowline(&["run", "--json", " "]);
+    assert_eq!(
+        (ended.code, &ended.json()[0]["reason"]),
+        (2, &"usage".into())
     );
+    assert!(ended.stderr.contains("the prompt is empty"), "{ended:?}");
     let ended = world.bowline(&[
         "run",
         "--provider",
@@ -134,6 +134,8 @@ fn what_the_daemon_refuses_is_said_with_what_there_is_instead() {
     ]);
     assert_eq!(ended.code, 1);
     assert!(ended.stderr.contains("/no/such/place"), "{ended:?}");
+    assert!(ended.stderr.contains("--cwd"), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
     assert_eq!(
         world.bowline(&["agents", "--json"]).stdout,
         "",

@@ -76,7 +76,7 @@ pub fn resolve(overrides: Overrides, file: FileConfig) -> Result<Settings, Confi
         .or(file.state_dir)
         .or_else(|| overrides.home.state_dir())
         .ok_or(ConfigError::NoHome)?;
-    let name = overrides.name.or(file.name).unwrap_or_else(machine_name);
+    let name = overrides.name.or(file.name).unwrap_or_else(default_name);
     if name.trim().is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
         return Err(ConfigError::Conflict(format!(
             "`name` must be 1 to {MAX_NAME_BYTES} bytes of printable text"
@@ -218,38 +218,16 @@ fn providers(configured: Vec<ProviderSettings>) -> Result<Vec<ProviderSettings>,
     Ok(all)
 }
 
-/// The machine's host name, as far as it can be known without asking the network.
-fn machine_name() -> String {
-    let from_kernel = || {
-        #[cfg(unix)]
-        {
-            let name = rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned();
-            Some(name)
-        }
-        #[cfg(not(unix))]
-        {
-            std::env::var("COMPUTERNAME").ok()
-        }
-    };
-    from_kernel()
-        .map(|name| {
-            name.chars()
-                .filter(|c| !c.is_control())
-                .take(64)
-                .collect::<String>()
-        })
-        .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "bowline".to_owned())
+/// The machine's name, as far as it can be known.
+fn default_name() -> String {
+    bowline_program::machine_name().unwrap_or_else(|| "bowline".to_owned())
 }
 
 impl Settings {
     /// Settings for a state directory, all else default: for tests and for daemons built on this library.
     pub fn for_state_dir(state_dir: &Path) -> Self {
         Self {
-            name: machine_name(),
+            name: default_name(),
             listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
             socket: default_socket(state_dir),
             metrics: None,

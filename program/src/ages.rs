@@ -1,0 +1,50 @@
+//! Times as people say them: "3 min ago".
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Seconds below which something has just happened.
+const JUST_NOW: u64 = 3;
+
+/// A span of milliseconds in its largest unit: `14 s`, `3 min`, `5 h`, `12 days`.
+pub fn lasting(millis: u64) -> String {
+    match millis / 1_000 {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3_600 => format!("{} min", seconds / 60),
+        seconds @ 3_600..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// How long ago something happened, in milliseconds of two clocks that need not agree: what lies ahead is "just now".
+pub fn ago(now: u64, then: u64) -> String {
+    let millis = now.saturating_sub(then);
+    if millis / 1_000 < JUST_NOW {
+        "just now".to_owned()
+    } else {
+        format!("{} ago", lasting(millis))
+    }
+}
+
+/// Milliseconds since 1970 by this machine's clock.
+pub fn unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_as_people_say_them() {
+        assert_eq!(
+            [999, 14_000, 61_000, 3_660_000, 90_000_000, 180_000_000].map(lasting),
+            ["0 s", "14 s", "1 min", "1 h", "25 h", "2 days"]
+        );
+        assert_eq!(ago(10_000, 9_000), "just now");
+        assert_eq!(ago(200_000, 10_000), "3 min ago");
+        assert_eq!(ago(1, 5_000), "just now", "a clock that is ahead");
+    }
+}

@@ -1,0 +1,26 @@
+//! What this machine is called.
+
+/// Most characters of a name.
+const MAX_NAME: usize = 64;
+
+/// The machine's host name, as far as it can be known without asking the network, without control characters and with
+/// at most 64 characters.
+pub fn machine_name() -> Option<String> {
+    let name: String = from_system()?
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(MAX_NAME)
+        .collect();
+    (!name.trim().is_empty()).then_some(name)
+}
+
+#[cfg(unix)]
+fn from_system() -> Option<String> {
+    let system = rustix::system::uname();
+    Some(system.nodename().to_string_lossy().into_owned())
+}
+
+#[cfg(not(unix))]
+fn from_system() -> Option<String> {
+    std::env::var("COMPUTERNAME").ok()
+}
