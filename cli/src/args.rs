@@ -108,6 +108,15 @@ pub(crate) struct Shared {
         hide_env = true
     )]
     pub(crate) state_dir: Option<PathBuf>,
+    /// What this device is called in the daemon's list of devices; told when it pairs [default: this machine's name]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "BOWLINE_DEVICE_NAME",
+        hide_env = true
+    )]
+    pub(crate) device_name: Option<String>,
     /// What is logged to stderr, for example debug or bowline_runtime=info [default: error]
     #[arg(
         long,

@@ -39,6 +39,7 @@ impl<'a> Client<'a> {
     /// Opens the runtime on the state directory; its hosts begin to connect.
     pub(crate) fn open(settings: &'a Settings, output: &'a Output) -> Result<Self, CliError> {
         let mut config = RuntimeSettings::new("bowline", env!("CARGO_PKG_VERSION"));
+        config.device_name.clone_from(&settings.device_name);
         config.only = settings.only.map(Into::into);
         let runtime = Runtime::open(settings.state_dir.clone(), config)?;
         Ok(Self {

@@ -16,6 +16,7 @@ pub(crate) struct FileConfig {
     pub(crate) timeout: Option<Lapse>,
     pub(crate) give_up: Option<Lapse>,
     pub(crate) state_dir: Option<PathBuf>,
+    pub(crate) device_name: Option<String>,
     pub(crate) log: Option<String>,
     pub(crate) log_format: Option<LogFormat>,
     pub(crate) host: Option<String>,
@@ -74,6 +75,7 @@ mod tests {
             timeout = "10s"
             give_up = "0s"
             state_dir = "/s"
+            device_name = "ann-laptop"
             log = "info"
             log_format = "json"
             host = "workshop"

@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(crate) give_up: Option<Duration>,
     /// Folder of the runtime's state.
     pub(crate) state_dir: PathBuf,
+    /// What this device is called in a daemon's list; `None` where nobody knows.
+    pub(crate) device_name: Option<String>,
     /// Log filter.
     pub(crate) log: String,
     /// Form of the log.
@@ -65,6 +67,10 @@ impl Settings {
                 .map_or(Some(DEFAULT_TIMEOUT), Lapse::get),
             give_up: shared.give_up.or(file.give_up).and_then(Lapse::get),
             state_dir: state_dir.ok_or_else(|| CliError::usage("config", no_home))?,
+            device_name: shared
+                .device_name
+                .or_else(|| file.device_name.clone())
+                .or_else(bowline_program::machine_name),
             log: shared
                 .log
                 .or_else(|| file.log.clone())

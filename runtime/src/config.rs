@@ -19,6 +19,8 @@ pub struct RuntimeConfig {
     pub app_name: String,
     /// The app's version, told to daemons.
     pub app_version: String,
+    /// What the device is called, for its owner's list of devices.
+    pub device_name: Option<String>,
 }
 
 impl RuntimeConfig {
@@ -33,11 +35,14 @@ impl RuntimeConfig {
             key_store: None,
             app_name: app_name.into(),
             app_version: app_version.into(),
+            device_name: None,
         }
     }
 
     pub(crate) fn settings(&self) -> RuntimeSettings {
-        RuntimeSettings::new(self.app_name.as_str(), self.app_version.as_str())
+        let mut settings = RuntimeSettings::new(self.app_name.as_str(), self.app_version.as_str());
+        settings.device_name.clone_from(&self.device_name);
+        settings
     }
 
     pub(crate) fn storage(&self) -> Result<Arc<dyn Storage>, OpenError> {

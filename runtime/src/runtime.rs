@@ -140,7 +140,7 @@ impl Runtime {
             None => u64::from_le_bytes(random_bytes()?),
         };
         let client = ClientInfo {
-            name: settings.app_name.clone(),
+            name: settings.listed_name(),
             version: settings.app_version.clone(),
             platform: std::env::consts::OS.to_owned(),
         };

@@ -106,6 +106,8 @@ pub struct RuntimeSettings {
     pub app_name: String,
     /// Program version, told to daemons.
     pub app_version: String,
+    /// What the device is called, for its owner's list of devices; told to daemons with the program's name.
+    pub device_name: Option<String>,
     /// Kinds of path that may be used; `None` allows all.
     pub only: Option<Path>,
     /// Seed of the jitter in retries; `None` draws one. A fixed seed makes a run reproducible.
@@ -124,11 +126,20 @@ impl RuntimeSettings {
         Self {
             app_name: app_name.into(),
             app_version: app_version.into(),
+            device_name: None,
             only: None,
             seed: None,
             host: bowline_machines::host::HostConfig::new(0),
             client: bowline_machines::client::ClientConfig::new(Path::Direct, 0),
             extra_roots: Vec::new(),
+        }
+    }
+
+    /// What daemons list the device as: `bowline on ann-laptop`, or the program's name alone.
+    pub(crate) fn listed_name(&self) -> String {
+        match self.device_name.as_deref().map(str::trim) {
+            None | Some("") => self.app_name.clone(),
+            Some(device) => format!("{} on {device}", self.app_name),
         }
     }
 }

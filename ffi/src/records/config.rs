@@ -18,6 +18,10 @@ pub struct RuntimeConfig {
     pub app_name: String,
     /// Program version, told to daemons.
     pub app_version: String,
+    /// What the device is called, for its owner's list of devices: `my app on Ann's phone` is easier to revoke than `my app`.
+    /// By default the app's name stands alone.
+    #[uniffi(default = None)]
+    pub device_name: Option<String>,
     /// Only this kind of path is used; by default all are.
     #[uniffi(default = None)]
     pub only: Option<Path>,
@@ -29,6 +33,7 @@ pub struct RuntimeConfig {
 impl From<&RuntimeConfig> for RuntimeSettings {
     fn from(config: &RuntimeConfig) -> Self {
         let mut settings = Self::new(&config.app_name, &config.app_version);
+        settings.device_name.clone_from(&config.device_name);
         settings.only = config.only.map(Path::core);
         settings.extra_roots = config.extra_roots.clone();
         settings

@@ -122,6 +122,7 @@ pub(crate) fn config(folder: &Path) -> RuntimeConfig {
         storage_folder: folder.to_string_lossy().into_owned(),
         app_name: "tests".to_owned(),
         app_version: "1".to_owned(),
+        device_name: None,
         only: None,
         extra_roots: Vec::new(),
     }

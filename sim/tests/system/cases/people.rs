@@ -135,7 +135,7 @@ fn case_newcomer_watch_fits_the_terminal_and_q_ends_it() {
         until grep -q 'more agents' seen; do sleep 0.1; done
         printf '\\033[A' >&3
         sleep 0.5
-        grep -q left= seen && echo early
+        grep -q left=0 seen && echo early
         printf q >&3
         wait $!
         cat seen",

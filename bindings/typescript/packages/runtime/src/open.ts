@@ -20,6 +20,8 @@ export interface OpenOptions {
   appName: string;
   /** The app's version, told to daemons. */
   appVersion: string;
+  /** What the device is called, for its owner's list of devices. By default the app's name stands alone. */
+  deviceName?: string;
   /** Keeps the identity of this install, instead of the folder. */
   keyStore?: KeyStore;
   /** Only this kind of path is used. */
@@ -47,8 +49,8 @@ export class Bowline extends BowlineClient {
 
   /** @internal See `openBowline`. */
   constructor(native: Native, options: OpenOptions) {
-    const { storageFolder, appName, appVersion, only, extraRoots = [], keyStore } = options;
-    const config = { storageFolder, appName, appVersion, only, extraRoots };
+    const { storageFolder, appName, appVersion, deviceName, only, extraRoots = [], keyStore } = options;
+    const config = { storageFolder, appName, appVersion, deviceName, only, extraRoots };
     const held: { runtime: Generated.BowlineRuntimeLike | undefined } = {
       runtime: translated(native, () =>
         keyStore
