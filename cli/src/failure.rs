@@ -218,6 +218,7 @@ const fn plainly(reason: Reason) -> &'static str {
         Reason::IdleTimeout => "nothing was exchanged for too long",
         Reason::HeartbeatTimeout => "the other side stopped answering",
         Reason::MessageTooLarge => "a message was too long",
+        Reason::SessionChanged => "the session is not what it was",
         Reason::SlowConsumer => "this side read too slowly",
         Reason::SessionCapacity => "there are too many connections",
         Reason::RateLimited => "too many attempts in a short time",
