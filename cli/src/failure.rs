@@ -269,6 +269,7 @@ impl From<StorageError> for CliError {
     fn from(error: StorageError) -> Self {
         let reason = match &error {
             StorageError::Corrupt { .. } => "corrupt_state",
+            StorageError::TooNew { .. } => "newer_state",
             StorageError::Io { .. } => "io",
             StorageError::KeyStore { .. } => "key_store",
             StorageError::Paused => "paused",
@@ -287,6 +288,7 @@ impl From<OpenError> for CliError {
             OpenError::IdentityMissing { .. } => {
                 Self::failed("identity_missing", error.to_string())
             }
+            OpenError::HostsMissing { .. } => Self::failed("hosts_missing", error.to_string()),
             OpenError::NoStorage | OpenError::Internal(_) => {
                 Self::failed("internal", error.to_string())
             }

@@ -42,6 +42,25 @@ impl Clock {
         }))
     }
 
+    /// Sets the wall clock of a manual clock to another time; what passes is left alone.
+    pub fn set_wall(&self, to: UnixMillis) {
+        if let Source::Manual { wall, .. } = &*self.0 {
+            wall.store(to, Ordering::SeqCst);
+        }
+    }
+
+    /// Which boot of the machine this is, and how long ago it was, sleep included; `None` where the system does not say.
+    /// Two processes may compare theirs.
+    pub fn machine(&self) -> Option<(String, Duration)> {
+        match &*self.0 {
+            Source::System { .. } => machine(),
+            Source::Manual { monotonic, .. } => {
+                let millis = monotonic.load(Ordering::SeqCst);
+                Some(("manual".to_owned(), Duration::from_millis(millis)))
+            }
+        }
+    }
+
     /// Moves a manual clock forward; the machine's clock is left alone.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual { monotonic, wall } = &*self.0 {
@@ -74,6 +93,20 @@ impl Clock {
             Source::Manual { wall, .. } => wall.load(Ordering::SeqCst),
         }
     }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn machine() -> Option<(String, Duration)> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let since = Duration::try_from(since).ok()?;
+    Some((boot.trim().to_owned(), since))
+}
+
+/// Elsewhere no clock counts from the boot that two processes could compare without more than the standard library.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn machine() -> Option<(String, Duration)> {
+    None
 }
 
 impl fmt::Debug for Clock {

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::{
     agents::{Agents, AgentsError, AgentsOptions},
+    belonging::{Belonging, BelongingError},
     clock::Clock,
     config::Settings,
     connection::{Environment, Registry, list, serve},
@@ -24,6 +25,7 @@ use crate::{
     relay::{RelayBoard, RelayPlan, RelayTlsError, Relays},
     service::{CancelOnDrop, Cancellation, MethodError, Router, ServiceError, Services, Setup},
     state_dir::{StateDir, StateDirError},
+    store,
     system::System,
 };
 
@@ -51,6 +53,8 @@ pub enum StartError {
     StateDir(#[from] StateDirError),
     #[error(transparent)]
     Identity(#[from] IdentityFileError),
+    #[error(transparent)]
+    Belonging(#[from] BelongingError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -114,8 +118,11 @@ impl Daemon {
         };
         let metrics_address = metrics.as_ref().map(Endpoint::address);
         let sessions: Vec<_> = listeners.iter().map(Listener::address).collect();
+        let belonging = Belonging::check(state_dir.path())?;
         let identity = Identity::load_or_create(state_dir.path())?;
+        belonging.confirm(identity.server_id())?;
         let ledger = Ledger::open(ledger_options(&settings, &identity, clock.clone()))?;
+        belonging.mark(identity.server_id());
         let control = ControlSocket::bind(&settings.socket)?;
         let agents = Agents::start(ledger.clone(), agents_options(&settings)).await?;
 
@@ -321,7 +328,7 @@ async fn sweep(environment: Arc<Environment>) {
 }
 
 fn ledger_options(settings: &Settings, identity: &Identity, clock: Clock) -> LedgerOptions {
-    let path = settings.state_dir.join("bowline.db");
+    let path = settings.state_dir.join(store::FILE);
     LedgerOptions {
         clock,
         session_grace: settings.limits.session_grace.unwrap_or_default(),

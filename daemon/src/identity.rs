@@ -12,7 +12,7 @@ use bowline_protocol::{
 use serde::{Deserialize, Serialize};
 
 /// File name inside the state directory.
-const FILE: &str = "identity.json";
+pub(crate) const FILE: &str = "identity.json";
 /// The only version of the file's form.
 const VERSION: u32 = 1;
 /// No identity file is longer; a longer one is not read.
@@ -48,6 +48,14 @@ pub enum IdentityFileError {
         /// What is wrong with it.
         problem: String,
     },
+    /// The file was written by a newer version.
+    #[error("{} was made by a newer version of this program (file version {found}; this program knows up to {VERSION}). Update this program, or choose another --state-dir", path.display())]
+    TooNew {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+    },
     /// The system has no randomness for a new one.
     #[error(transparent)]
     Randomness(IdentityError),
@@ -73,10 +81,13 @@ impl Identity {
     pub fn load_or_create(state_dir: &Path) -> Result<Self, IdentityFileError> {
         let path = state_dir.join(FILE);
         match read(&path) {
-            Ok(bytes) => Self::parse(&bytes).map_err(|problem| IdentityFileError::Corrupt {
-                path: path.clone(),
-                problem,
-            }),
+            Ok(bytes) => match newer(&bytes) {
+                Some(found) => Err(IdentityFileError::TooNew { path, found }),
+                None => Self::parse(&bytes).map_err(|problem| IdentityFileError::Corrupt {
+                    path: path.clone(),
+                    problem,
+                }),
+            },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(&path),
             Err(error) => Err(IdentityFileError::Io { path, error }),
         }
@@ -129,6 +140,16 @@ impl Identity {
         })?;
         Ok(made)
     }
+}
+
+/// The version of a file that only a newer program can read. Looked at first, since the rest may have any form.
+fn newer(bytes: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Versioned {
+        version: u64,
+    }
+    let found: Versioned = serde_json::from_slice(bytes).ok()?;
+    (found.version > u64::from(VERSION)).then_some(found.version)
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -242,7 +263,7 @@ mod tests {
         for bad in [
             String::new(),
             "{".to_owned(),
-            good.replace("\"version\": 1", "\"version\": 9"),
+            good.replace("\"version\": 1", "\"version\": 0"),
             good.replace(mine.server_id.as_str(), stranger.server_id().as_str()),
             good.replace(&mine.transport_key, "short"),
             good.replace(&mine.identity_key, ""),
@@ -258,6 +279,23 @@ mod tests {
                 "{error}"
             );
             assert_eq!(fs::read_to_string(&path).unwrap(), bad, "left as it was");
+        }
+    }
+
+    /// C10: after a downgrade people were told that their identity is corrupt, and moved it away.
+    #[test]
+    fn case_c10_an_identity_of_a_newer_version_is_said_to_be_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        for newer in [
+            r#"{"version":99}"#,
+            r#"{"version":2,"keys":["of another form"]}"#,
+        ] {
+            fs::write(&path, newer).unwrap();
+            let error = Identity::load_or_create(dir.path()).unwrap_err();
+            assert!(matches!(error, IdentityFileError::TooNew { .. }), "{error}");
+            assert!(error.to_string().contains("up to 1"), "{error}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), newer, "left as it was");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`service::Service`], in a binary of their own whose `main` is [`run`]; `daemon/examples/voxel.rs` is one.
 
 pub mod agents;
+pub mod belonging;
 pub mod blocking;
 pub mod clock;
 mod commands;

@@ -4,7 +4,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClientSessionKey, Epoch, IdentityError, PROTOCOL_VERSION, Reason, Retry, ServerId};
+use crate::{
+    ClientSessionKey, Epoch, IdentityError, PROTOCOL_VERSION, Reason, Retry, ServerId, Stamp,
+};
 
 /// Why a client connects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -35,6 +37,10 @@ pub struct Resume {
     pub epoch: Epoch,
     /// Its number; 0 when none was received yet.
     pub last_seq: u64,
+    /// [`SessionWelcome::stamp`] of the last welcome. Without it the daemon cannot know that its events are those that
+    /// the client has applied, and answers `reset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<Stamp>,
 }
 
 /// Payload of Noise message 1.
@@ -161,6 +167,9 @@ pub struct SessionWelcome {
     pub epoch: Epoch,
     /// Number of the next event that will be made; replayed ones are smaller.
     pub next_seq: u64,
+    /// What the next hello brings back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<Stamp>,
 }
 
 /// `welcome.limits`.

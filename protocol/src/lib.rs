@@ -25,7 +25,8 @@ pub use error::RpcReason;
 pub use handshake::{Hello, Purpose, Refusal, Resume, SessionState, Welcome};
 pub use identity::{
     AgentId, ClientSessionKey, DaemonIdentity, DeviceId, DeviceKey, Epoch, ExternalSessionKey,
-    IdentityError, IntentId, ItemId, PermissionId, PublicKey, RouteKey, ServerId, TransportKey,
+    IdentityError, IntentId, ItemId, PermissionId, PublicKey, RouteKey, ServerId, Stamp,
+    TransportKey,
 };
 pub use model::{AgentStatus, AgentSummary, ItemKind, Permission, ProviderInfo, TimelineItem};
 pub use offer::Offer;

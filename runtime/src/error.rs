@@ -15,12 +15,24 @@ pub enum OpenError {
     Identity(#[from] IdentityError),
     /// There are known hosts and no identity that they know: it was lost. None is made in its place (INV-9).
     #[error(
-        "there are known hosts but no identity; restore {path} from a backup, or move the hosts' file away to start anew",
+        "there are known hosts, or messages for them, but no identity; restore {path} from a backup, or move everything beside it away to start anew",
         path = path.display()
     )]
     IdentityMissing {
         /// Where it should be.
         path: std::path::PathBuf,
+    },
+    /// There is an outbox and no list of hosts, which was lost: a host would be forgotten with all that waits for it.
+    #[error(
+        "{path} is missing, and {journal} is there: the hosts that this client was paired with were lost. Restore {path} from a backup, or move the outboxes away to start without hosts",
+        path = path.display(),
+        journal = journal.display()
+    )]
+    HostsMissing {
+        /// Where the hosts should be.
+        path: std::path::PathBuf,
+        /// What shows that there were some.
+        journal: std::path::PathBuf,
     },
     /// The configuration names neither a folder nor a key store.
     #[error("no place to keep state: give a storage folder or a key store")]

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::OpenError,
-    storage::{Storage, StorageError},
+    storage::{Storage, StorageError, refuse_newer},
 };
 
 const FILE: &str = "profile.json";
@@ -39,7 +39,9 @@ impl Profile {
             path: storage.location(FILE),
             problem,
         };
+        let newer = |bytes: &[u8]| refuse_newer(|| storage.location(FILE), bytes);
         if let Some(bytes) = storage.read(FILE)? {
+            newer(&bytes)?;
             return Ok(Self::parse(&bytes).map_err(corrupt)?);
         }
         let mut profile = Self {
@@ -49,6 +51,7 @@ impl Profile {
         let json = profile.to_json()?;
         storage.update(FILE, &mut |stored| match stored {
             Some(theirs) => {
+                newer(&theirs)?;
                 profile = Self::parse(&theirs).map_err(corrupt)?;
                 Ok(None)
             }
@@ -149,5 +152,19 @@ mod tests {
             );
             assert_eq!(storage.read(FILE).unwrap().unwrap(), content);
         }
+    }
+
+    #[test]
+    fn case_c10_a_profile_of_a_newer_version_is_said_to_be_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(folder.path()).unwrap();
+        let newer = br#"{"version":99,"keys":[]}"#;
+        storage.write(FILE, newer).unwrap();
+        let error = Profile::load_or_create(&storage).unwrap_err().to_string();
+        assert!(
+            error.contains("newer") && error.contains("up to 1"),
+            "{error}"
+        );
+        assert_eq!(storage.read(FILE).unwrap().unwrap(), newer);
     }
 }

@@ -5,7 +5,7 @@ use bowline_protocol::{Offer, PublicKey, ServerId};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    storage::{Storage, StorageError},
+    storage::{Storage, StorageError, refuse_newer},
     transport::Address,
 };
 
@@ -70,11 +70,17 @@ pub(crate) fn stored(storage: &dyn Storage) -> Result<Option<Vec<HostRecord>>, S
     bytes.map(|bytes| parse(storage, bytes)).transpose()
 }
 
+/// How messages name the registry.
+pub(crate) fn location(storage: &dyn Storage) -> std::path::PathBuf {
+    storage.location(FILE)
+}
+
 fn parse(storage: &dyn Storage, bytes: Vec<u8>) -> Result<Vec<HostRecord>, StorageError> {
     let corrupt = |problem: String| StorageError::Corrupt {
         path: storage.location(FILE),
         problem,
     };
+    refuse_newer(|| storage.location(FILE), &bytes)?;
     let stored: Stored =
         serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
     if stored.version != 1 {
@@ -161,5 +167,30 @@ mod tests {
         let error = add(&storage, &host(1)).unwrap_err().to_string();
         assert!(error.contains("hosts.json"), "{error}");
         assert_eq!(storage.read(FILE).unwrap().unwrap(), b"[]");
+    }
+
+    #[test]
+    fn case_c10_a_registry_of_a_newer_version_is_said_to_be_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(folder.path()).unwrap();
+        let newer = br#"{"version":99,"hosts":{"of":"another form"}}"#;
+        storage.write(FILE, newer).unwrap();
+        for error in [
+            load(&storage).unwrap_err(),
+            add(&storage, &host(1)).unwrap_err(),
+        ] {
+            assert!(
+                matches!(
+                    error,
+                    StorageError::TooNew {
+                        found: 99,
+                        known: 1,
+                        ..
+                    }
+                ),
+                "{error}"
+            );
+        }
+        assert_eq!(storage.read(FILE).unwrap().unwrap(), newer);
     }
 }

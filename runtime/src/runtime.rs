@@ -130,10 +130,19 @@ impl Runtime {
     ) -> Result<Self, OpenError> {
         let executor = tokio::runtime::Handle::try_current()
             .map_err(|_| OpenError::Internal("opened outside of a tokio runtime".into()))?;
-        let known = registry::load(storage.as_ref())?;
-        if !known.is_empty() {
+        let stored = registry::stored(storage.as_ref())?;
+        let has_hosts = stored.as_ref().is_some_and(|hosts| !hosts.is_empty());
+        if has_hosts || storage.any_journal(true)?.is_some() {
             Profile::require(storage.as_ref())?;
         }
+        if stored.is_none()
+            && let Some(journal) = storage.any_journal(false)?
+            && Profile::require(storage.as_ref()).is_ok()
+        {
+            let path = registry::location(storage.as_ref());
+            return Err(OpenError::HostsMissing { path, journal });
+        }
+        let known = stored.unwrap_or_default();
         let profile = Profile::load_or_create(storage.as_ref())?;
         let seed = match settings.seed {
             Some(seed) => seed,
@@ -229,6 +238,7 @@ impl Runtime {
             method,
             params: params.into(),
             at: unix_millis(),
+            sent: false,
             outcome: None,
         })?;
         Ok(Submitted { id, outcome })

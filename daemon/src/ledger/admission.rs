@@ -6,7 +6,7 @@
 use bowline_machines::session::{AttachPlan, ConnectionId, Input, ReplayWindow, Session};
 use bowline_protocol::{
     Epoch, ExternalSessionKey, Hello, PublicKey, Purpose, Reason, Refusal, RpcReason, SessionState,
-    error::RpcError, handshake::SessionWelcome, offer::PairingToken,
+    Stamp, error::RpcError, handshake::SessionWelcome, offer::PairingToken,
 };
 use uuid::Uuid;
 
@@ -59,7 +59,13 @@ impl Core {
             (Purpose::Probe, _) => Promise::Probe,
             (Purpose::Session, None) => Promise::New { epoch: new_epoch() },
             (Purpose::Session, Some((id, session, durable))) => {
-                let window = window(session, durable);
+                let resume = hello.resume.as_ref();
+                let stamp = resume.and_then(|resume| resume.stamp.as_ref());
+                let shared_to = self.starts.shared_to(stamp, &durable.log);
+                let window = ReplayWindow {
+                    shared_to,
+                    ..window(session, durable)
+                };
                 let plan = durable.machine.plan_attach(hello.resume.as_ref(), &window);
                 Promise::Known {
                     id,
@@ -70,7 +76,7 @@ impl Core {
             }
         };
         Ok(Admission {
-            welcome: promise.welcome(),
+            welcome: promise.welcome(self.starts.stamp()),
             device,
             hello,
             promise,
@@ -162,8 +168,7 @@ impl Core {
             .parse::<PairingToken>()
             .map_err(|_| invalid())?
             .digest();
-        let now = self.options.clock.unix_millis();
-        match store::devices::pairing_valid(&self.conn, &digest, now) {
+        match store::devices::pairing_valid(&self.conn, &digest, self.lived.now()) {
             Ok(true) => Ok(digest),
             Ok(false) => Err(invalid()),
             Err(error) => Err(refused(&fault(error))),
@@ -201,10 +206,11 @@ impl Core {
                 device: admission.device,
                 epoch: epoch.clone(),
                 machine: Session::new(self.live.config, self.options.clock.now()),
-                log: ReplayLog::starting_at(1),
+                log: ReplayLog::new(),
                 created_at: now,
                 last_seen_at: now,
                 detached_at: None,
+                attached_at: None,
                 unsaved: false,
                 untrimmed: false,
             })),
@@ -257,7 +263,7 @@ impl Core {
             if let Some(durable) = &mut session.durable {
                 durable.epoch = epoch.clone();
                 durable.log.clear(&mut self.live.dead_events);
-                durable.log = ReplayLog::starting_at(1);
+                durable.log = ReplayLog::new();
             }
             self.put_off();
         }
@@ -289,6 +295,9 @@ impl Core {
         });
         if let Some(session) = self.live.sessions.get_mut(&id) {
             session.links.push(connection.clone());
+            if let Some(durable) = &mut session.durable {
+                durable.attached_at.get_or_insert(now);
+            }
         }
         self.note_seen(id);
     }
@@ -362,13 +371,14 @@ impl Core {
 }
 
 impl Promise {
-    fn welcome(&self) -> Option<SessionWelcome> {
+    fn welcome(&self, stamp: &Stamp) -> Option<SessionWelcome> {
         match self {
             Self::Probe => None,
             Self::New { epoch } => Some(SessionWelcome {
                 state: SessionState::New,
                 epoch: epoch.clone(),
                 next_seq: 1,
+                stamp: Some(stamp.clone()),
             }),
             Self::Known {
                 plan,
@@ -390,6 +400,7 @@ impl Promise {
                     state,
                     epoch: epoch.clone(),
                     next_seq,
+                    stamp: Some(stamp.clone()),
                 })
             }
         }
@@ -401,6 +412,7 @@ fn window(session: &LiveSession, durable: &Durable) -> ReplayWindow {
         epoch: durable.epoch.clone(),
         first_seq: durable.log.first_seq(),
         next_seq: session.next_seq,
+        shared_to: session.next_seq,
     }
 }
 

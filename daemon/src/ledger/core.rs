@@ -14,8 +14,10 @@ use tokio::sync::oneshot;
 use super::{
     counters::{Counters, count},
     live::Live,
+    lived::Lived,
     queue::{Job, Queue},
     replay::frame,
+    starts::Starts,
     tx::{Caller, Publication, Reader, Staged, Tx, run},
     types::{LedgerOptions, SessionRef},
 };
@@ -31,6 +33,8 @@ pub(super) struct Core {
     pub(super) options: LedgerOptions,
     pub(super) counters: Arc<Counters>,
     pub(super) queue: Arc<Queue>,
+    pub(super) lived: Lived,
+    pub(super) starts: Starts,
     /// When what was put off is to be written.
     pub(super) lazy_at: Option<Moment>,
     /// When old intents are to be forgotten.
@@ -116,6 +120,8 @@ impl Core {
         // From here on callers are told at once that the ledger has stopped.
         queue.close_and_clear();
         self.write_lazily();
+        let lived = self.lived.clone();
+        let _ = self.transact(|conn| lived.save(conn));
         if let Err(error) = store::checkpoint(&self.conn) {
             tracing::warn!(%error, "no checkpoint at the end; the next start does it");
         }
@@ -200,6 +206,7 @@ impl Core {
             staged,
             counters: &self.counters,
             now,
+            lived: self.lived.now(),
             caller: Caller::default(),
         };
         for job in group {

@@ -77,7 +77,7 @@ impl Tx<'_> {
             ok,
             outcome: text,
         };
-        store::intents::insert(self.conn, &key.name, &row, self.now).map_err(fault)?;
+        store::intents::insert(self.conn, &key.name, &row, self.lived).map_err(fault)?;
         self.live.add_intent();
         count(&self.counters.intents_run);
         Ok(outcome)

@@ -42,7 +42,10 @@ pub(super) struct Durable {
     pub(super) log: ReplayLog,
     pub(super) created_at: UnixMillis,
     pub(super) last_seen_at: UnixMillis,
-    pub(super) detached_at: Option<UnixMillis>,
+    /// In milliseconds that the store had lived.
+    pub(super) detached_at: Option<i64>,
+    /// When the first of its connections came; `None` while it has none.
+    pub(super) attached_at: Option<Moment>,
     /// Whether `last_seen_at` and `detached_at` are newer than in the store.
     pub(super) unsaved: bool,
     /// Whether the log has lost entries that the store still has.

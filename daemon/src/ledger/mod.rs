@@ -11,9 +11,11 @@ mod data;
 mod emit;
 mod intent;
 mod live;
+mod lived;
 mod queue;
 mod replay;
 mod restore;
+mod starts;
 #[cfg(test)]
 mod tests;
 mod topic;
@@ -87,8 +89,8 @@ impl Ledger {
     /// [`StoreError`] names the file and says what to do; a corrupt store is never replaced.
     pub fn open(options: LedgerOptions) -> Result<Self, StoreError> {
         let path = options.path.clone();
-        let conn = store::open(&options.path, options.max_pages)?;
-        let live = restore::restore(&conn, &options)?;
+        let mut conn = store::open(&options.path, &options.server_id, options.max_pages)?;
+        let restored = restore::restore(&mut conn, &options)?;
         let queue = Arc::new(Queue::new(options.queue));
         let counters = Arc::new(Counters::default());
         let handle = Handle {
@@ -99,7 +101,9 @@ impl Ledger {
         };
         let core = Core {
             conn,
-            live,
+            live: restored.live,
+            lived: restored.lived,
+            starts: restored.starts,
             sweep_at: options.clock.now(),
             options,
             counters,
@@ -327,7 +331,9 @@ impl Ledger {
             .write(move |tx| {
                 let ttl = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
                 let expires_at = tx.now().saturating_add(ttl);
-                store::devices::add_pairing(tx.conn(), &digest, expires_at, tx.now())
+                // By the time that passes; what the clock on the wall will say is for people.
+                let until = tx.lived.saturating_add(ttl);
+                store::devices::add_pairing(tx.conn(), &digest, expires_at, tx.lived, until)
                     .map_err(fault)?;
                 Ok(expires_at)
             })

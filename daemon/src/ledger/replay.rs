@@ -15,22 +15,40 @@ pub(super) struct Body {
 
 /// A log bounded in bytes and events. Dropped bodies that no other log holds are reported, to be removed
 /// from the store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ReplayLog {
     entries: VecDeque<Arc<Body>>,
     /// Number of the first entry; of the next event when there is none.
     first: u64,
+    /// Id of the event before the first entry; zero if there was none.
+    before: i64,
     bytes: usize,
 }
 
 impl ReplayLog {
-    /// An empty log whose next event has that number.
-    pub(super) fn starting_at(next: u64) -> Self {
+    /// An empty log of a numbering that begins.
+    pub(super) fn new() -> Self {
+        Self::after(1, 0)
+    }
+
+    /// An empty log whose next event has that number, and the one before it the id `before`.
+    pub(super) const fn after(next: u64, before: i64) -> Self {
         Self {
             entries: VecDeque::new(),
             first: next,
+            before,
             bytes: 0,
         }
+    }
+
+    /// Number of the first event whose id is `event` or more, as far as the log knows: of those that have left it only the
+    /// last one counts.
+    pub(super) fn first_of(&self, event: i64) -> u64 {
+        if self.before >= event {
+            return self.first.saturating_sub(1);
+        }
+        let older = self.entries.partition_point(|body| body.event < event);
+        self.first.saturating_add(older as u64)
     }
 
     pub(super) const fn first_seq(&self) -> u64 {
@@ -87,6 +105,7 @@ impl ReplayLog {
             return false;
         };
         self.first = self.first.saturating_add(1);
+        self.before = body.event;
         self.bytes = self.bytes.saturating_sub(body.json.len());
         if let Some(body) = Arc::into_inner(body) {
             dead.push(body.event);
@@ -142,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_log_is_bounded_in_bytes_and_in_events() {
-        let mut log = ReplayLog::starting_at(1);
+        let mut log = ReplayLog::new();
         let mut dead = Vec::new();
         for n in 1..=10 {
             log.push(body(n, 10));
@@ -158,7 +177,7 @@ mod tests {
     #[test]
     fn a_body_dies_with_the_last_log_that_holds_it() {
         let shared = body(1, 10);
-        let (mut one, mut other) = (ReplayLog::starting_at(1), ReplayLog::starting_at(5));
+        let (mut one, mut other) = (ReplayLog::new(), ReplayLog::after(5, 0));
         one.push(Arc::clone(&shared));
         other.push(shared);
         let mut dead = Vec::new();
@@ -171,7 +190,7 @@ mod tests {
 
     #[test]
     fn replay_begins_after_the_cursor() {
-        let mut log = ReplayLog::starting_at(4);
+        let mut log = ReplayLog::after(4, 0);
         for n in 4..=6 {
             log.push(body(n, 1));
         }
@@ -183,7 +202,7 @@ mod tests {
 
     #[test]
     fn acknowledging_the_future_empties_the_log_and_keeps_the_numbering() {
-        let mut log = ReplayLog::starting_at(1);
+        let mut log = ReplayLog::new();
         log.push(body(1, 1));
         log.acknowledge(99, &mut Vec::new());
         assert_eq!((log.first_seq(), log.next_seq(), log.bytes()), (2, 2, 0));

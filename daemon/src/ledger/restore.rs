@@ -8,17 +8,51 @@ use rusqlite::Connection;
 
 use super::{
     live::{Durable, Live, LiveSession},
+    lived::Lived,
     replay::{Body, ReplayLog},
+    starts::Starts,
     topic::Topic,
     types::{LedgerOptions, SessionRef},
 };
 use crate::store::{self, StoreError, sessions::SessionRow};
 
-/// Reads every session with its log and subscriptions.
-pub(super) fn restore(conn: &Connection, options: &LedgerOptions) -> Result<Live, StoreError> {
-    let failed = |error: rusqlite::Error| damaged(&options.path, &error);
-    store::events::delete_orphans(conn).map_err(failed)?;
-    let next_event = store::events::next_id(conn).map_err(failed)?;
+/// What a ledger goes on with.
+pub(super) struct Restored {
+    pub(super) live: Live,
+    pub(super) lived: Lived,
+    pub(super) starts: Starts,
+}
+
+/// Takes the store for this daemon's, notes the start, and reads every session with its log and subscriptions.
+pub(super) fn restore(
+    conn: &mut Connection,
+    options: &LedgerOptions,
+) -> Result<Restored, StoreError> {
+    let failed = |error: rusqlite::Error| store::classify(&options.path, &error);
+    let tx = conn.transaction().map_err(failed)?;
+    store::facts::put(&tx, store::facts::SERVER_ID, options.server_id.as_str()).map_err(failed)?;
+    let lived = Lived::open(&tx, &options.clock).map_err(failed)?;
+    store::events::delete_orphans(&tx).map_err(failed)?;
+    let next_event = store::events::next_id(&tx).map_err(failed)?;
+    // Ids that an earlier start gave to events which are gone are not given again.
+    let next_event = next_event.max(Starts::next_event(&tx).map_err(failed)?);
+    let starts = Starts::begin(&tx, next_event).map_err(failed)?;
+    tx.commit().map_err(failed)?;
+    let live = sessions(conn, options, lived.now(), next_event)?;
+    Ok(Restored {
+        live,
+        lived,
+        starts,
+    })
+}
+
+fn sessions(
+    conn: &Connection,
+    options: &LedgerOptions,
+    lived: i64,
+    next_event: i64,
+) -> Result<Live, StoreError> {
+    let failed = |error: rusqlite::Error| store::classify(&options.path, &error);
     let intents = store::intents::count(conn).map_err(failed)?;
     let config = SessionConfig {
         grace: options.session_grace,
@@ -33,7 +67,8 @@ pub(super) fn restore(conn: &Connection, options: &LedgerOptions) -> Result<Live
     for row in store::sessions::all(conn).map_err(failed)? {
         let log = logs.remove(&row.id);
         let topics = subscriptions.remove(&row.id).unwrap_or_default();
-        let session = session(row, log, topics, &config, options, &mut live.dead_events)?;
+        let dead = &mut live.dead_events;
+        let session = session(row, log, topics, &config, options, lived, dead)?;
         live.insert(session);
     }
     Ok(live)
@@ -45,16 +80,16 @@ fn session(
     topics: Vec<String>,
     config: &SessionConfig,
     options: &LedgerOptions,
+    lived: i64,
     dead: &mut Vec<i64>,
 ) -> Result<LiveSession, StoreError> {
     let key: ExternalSessionKey = row.key.parse().map_err(|e| damaged(&options.path, &e))?;
     let epoch: Epoch = row.epoch.parse().map_err(|e| damaged(&options.path, &e))?;
     let subscriptions = topics.iter().map(|topic| Topic::stored(topic)).collect();
-    let mut log = log.unwrap_or_else(|| ReplayLog::starting_at(1));
+    let mut log = log.unwrap_or_else(ReplayLog::new);
     let untrimmed = log.trim_to(options.replay_bytes, options.replay_events, dead);
-    let wall = options.clock.unix_millis();
     let detached_for = row.detached_at.map_or(Duration::ZERO, |at| {
-        Duration::from_millis(u64::try_from(wall.saturating_sub(at)).unwrap_or(0))
+        Duration::from_millis(u64::try_from(lived.saturating_sub(at)).unwrap_or(0))
     });
     Ok(LiveSession {
         reference: SessionRef::new(row.id, key.as_str()),
@@ -69,7 +104,8 @@ fn session(
             log,
             created_at: row.created_at,
             last_seen_at: row.last_seen_at,
-            detached_at: Some(row.detached_at.unwrap_or(wall)),
+            detached_at: Some(row.detached_at.unwrap_or(lived)),
+            attached_at: None,
             unsaved: row.detached_at.is_none(),
             untrimmed,
         })),
@@ -83,7 +119,8 @@ fn logs(conn: &Connection) -> rusqlite::Result<HashMap<i64, ReplayLog>> {
     store::events::load(conn, |row| {
         let log = logs
             .entry(row.session)
-            .or_insert_with(|| ReplayLog::starting_at(row.seq));
+            // Of the event before it nothing is known but that it is older.
+            .or_insert_with(|| ReplayLog::after(row.seq, row.event.saturating_sub(1)));
         match row.body {
             Some(json) if log.next_seq() == row.seq => {
                 let body = bodies.entry(row.event).or_insert_with(|| {
@@ -95,7 +132,7 @@ fn logs(conn: &Connection) -> rusqlite::Result<HashMap<i64, ReplayLog>> {
                 log.push(Arc::clone(body));
             }
             // Only the numbering was kept, or there is a gap: nothing up to here can be replayed.
-            Some(_) | None => *log = ReplayLog::starting_at(row.seq.saturating_add(1)),
+            Some(_) | None => *log = ReplayLog::after(row.seq.saturating_add(1), row.event),
         }
     })?;
     Ok(logs)

@@ -80,6 +80,8 @@ pub struct Tx<'a> {
     pub(super) staged: &'a mut Staged,
     pub(super) counters: &'a Counters,
     pub(super) now: UnixMillis,
+    /// Milliseconds that the store has lived.
+    pub(super) lived: i64,
     pub(super) caller: Caller,
 }
 

@@ -1,16 +1,21 @@
 //! What the ledger does by itself: acknowledgements, detaches, grace, and writes that can wait.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
-use bowline_machines::session::{ConnectionId, Input};
+use bowline_machines::{
+    Moment,
+    session::{ConnectionId, Input},
+};
 use bowline_protocol::Reason;
 
-use super::{core::Core, counters::count};
+use super::{core::Core, counters::count, live::Durable};
 use crate::store;
 
 /// How long writes are put off that nobody waits for. A killed daemon loses no more than them: a log
 /// that is longer than need be, and when a session was last seen.
 const LAZY: Duration = Duration::from_secs(5);
+/// How long a client is given, once it is back, to ask for the outcomes that it has not heard.
+const RECALL: Duration = Duration::from_secs(3_600);
 /// How often old intents are looked for …
 const SWEEP: Duration = Duration::from_secs(600);
 /// … how soon again while there are more …
@@ -91,11 +96,15 @@ impl Core {
     /// Notes when a session was last seen, to be stored later.
     pub(super) fn note_seen(&mut self, id: i64) {
         let wall = self.options.clock.unix_millis();
+        let lived = self.lived.now();
         if let Some(session) = self.live.sessions.get_mut(&id)
             && let Some(durable) = &mut session.durable
         {
             durable.last_seen_at = wall;
-            durable.detached_at = session.links.is_empty().then_some(wall);
+            durable.detached_at = session.links.is_empty().then_some(lived);
+            if session.links.is_empty() {
+                durable.attached_at = None;
+            }
             durable.unsaved = true;
             self.put_off();
         }
@@ -156,16 +165,17 @@ impl Core {
                 ));
             }
             if durable.untrimmed {
-                // The newest row stays: it tells the next number after a restart.
-                let newest = session.next_seq.saturating_sub(1);
-                trims.push((*id, durable.log.first_seq().min(newest)));
+                // The row before the log stays. It tells the next number after a restart, and who made the event.
+                trims.push((*id, durable.log.first_seq().saturating_sub(1)));
             }
         }
         let dead = std::mem::take(&mut self.live.dead_events);
         if seen.is_empty() && trims.is_empty() && dead.is_empty() {
             return;
         }
+        let lived = self.lived.clone();
         let done = self.transact(|conn| {
+            lived.save(conn)?;
             for (id, last_seen_at, detached_at, device) in &seen {
                 store::sessions::seen(conn, *id, *last_seen_at, *detached_at)?;
                 store::devices::seen(conn, device, *last_seen_at)?;
@@ -189,20 +199,43 @@ impl Core {
         }
     }
 
+    /// Forgets outcomes whose time is over, by the time that has passed, and not before the clients of their sessions have
+    /// been back for a while: until then they may ask for them still (BX-1).
     fn sweep_intents(&mut self) {
         let now = self.options.clock.now();
         let memory = i64::try_from(self.options.intent_memory.as_millis()).unwrap_or(i64::MAX);
-        let before = self.options.clock.unix_millis().saturating_sub(memory);
-        let gone = self
-            .transact(|conn| store::intents::sweep(conn, before, SWEEP_BATCH))
-            .unwrap_or(0);
-        let gone = u64::try_from(gone).unwrap_or(u64::MAX);
-        self.live.intents = self.live.intents.saturating_sub(gone);
+        let lived = self.lived.clone();
+        let before = lived.now().saturating_sub(memory);
+        let later = before.saturating_add(i64::try_from(RECALL.as_millis()).unwrap_or(i64::MAX));
+        let asking: HashSet<[u8; 16]> = self
+            .live
+            .sessions
+            .values()
+            .filter(|session| session.durable.as_ref().is_some_and(|it| it.may_ask(now)))
+            .map(|session| session.reference.name.label)
+            .collect();
+        let swept = self
+            .transact(|conn| {
+                lived.save(conn)?;
+                store::intents::sweep(conn, before, later, SWEEP_BATCH, |label| {
+                    asking.contains(label)
+                })
+            })
+            .unwrap_or_default();
+        self.live.intents = self.live.intents.saturating_sub(swept.forgotten);
         self.sweep_at = now
-            + if gone >= u64::from(SWEEP_BATCH) {
+            + if swept.forgotten.saturating_add(swept.kept) >= u64::from(SWEEP_BATCH) {
                 SWEEP_ON
             } else {
                 SWEEP
             };
+    }
+}
+
+impl Durable {
+    /// Whether the session's client may hold intents whose outcomes it has not heard.
+    fn may_ask(&self, now: Moment) -> bool {
+        self.attached_at
+            .is_none_or(|since| now.since(since) < RECALL)
     }
 }

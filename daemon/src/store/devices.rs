@@ -75,29 +75,38 @@ pub(crate) fn list(conn: &Connection) -> Result<Vec<DeviceInfo>> {
     .collect()
 }
 
-/// Stores a token's digest.
+/// Stores a token's digest; it is good until the store has lived for `lived_until` milliseconds. `expires_at` is for people.
 pub(crate) fn add_pairing(
     conn: &Connection,
     digest: &[u8; 32],
     expires_at: UnixMillis,
-    now: UnixMillis,
+    lived: i64,
+    lived_until: i64,
 ) -> Result<()> {
-    conn.prepare_cached("DELETE FROM pairings WHERE expires_at <= ?1")?
-        .execute(params![now])?;
+    conn.prepare_cached("DELETE FROM pairings WHERE lived_until <= ?1")?
+        .execute(params![lived])?;
     conn.prepare_cached(
         "DELETE FROM pairings WHERE digest NOT IN
-             (SELECT digest FROM pairings ORDER BY expires_at DESC LIMIT ?1)",
+             (SELECT digest FROM pairings ORDER BY lived_until DESC LIMIT ?1)",
     )?
     .execute(params![MAX_PAIRINGS - 1])?;
-    conn.prepare_cached("INSERT INTO pairings (digest, expires_at) VALUES (?1, ?2)")?
-        .execute(params![digest, expires_at])?;
+    conn.prepare_cached(
+        "INSERT INTO pairings (digest, expires_at, lived_until) VALUES (?1, ?2, ?3)",
+    )?
+    .execute(params![digest, expires_at, lived_until])?;
     Ok(())
 }
 
-/// Whether a token can be used now.
-pub(crate) fn pairing_valid(conn: &Connection, digest: &[u8; 32], now: UnixMillis) -> Result<bool> {
-    conn.prepare_cached("SELECT 1 FROM pairings WHERE digest = ?1 AND expires_at > ?2")?
-        .exists(params![digest, now])
+/// Forgets the tokens that have expired by the wall clock: for a start that does not know how long nobody ran.
+pub(crate) fn drop_pairings(conn: &Connection, now: UnixMillis) -> Result<()> {
+    conn.execute("DELETE FROM pairings WHERE expires_at <= ?1", params![now])?;
+    Ok(())
+}
+
+/// Whether a token can be used when the store has lived for so many milliseconds.
+pub(crate) fn pairing_valid(conn: &Connection, digest: &[u8; 32], lived: i64) -> Result<bool> {
+    conn.prepare_cached("SELECT 1 FROM pairings WHERE digest = ?1 AND lived_until > ?2")?
+        .exists(params![digest, lived])
 }
 
 /// Uses a token up.

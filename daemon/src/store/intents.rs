@@ -1,6 +1,5 @@
 //! Outcomes of intents (BX-1).
 
-use bowline_protocol::model::UnixMillis;
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 /// A remembered outcome.
@@ -23,13 +22,8 @@ pub(crate) fn get(conn: &Connection, name: &[u8; 32]) -> Result<Option<IntentRow
         .optional()
 }
 
-/// Remembers an outcome.
-pub(crate) fn insert(
-    conn: &Connection,
-    name: &[u8; 32],
-    row: &IntentRow,
-    now: UnixMillis,
-) -> Result<()> {
+/// Remembers an outcome, stored when the store had lived for `now` milliseconds.
+pub(crate) fn insert(conn: &Connection, name: &[u8; 32], row: &IntentRow, now: i64) -> Result<()> {
     conn.prepare_cached(
         "INSERT INTO intents (name, digest, ok, outcome, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?
@@ -37,13 +31,41 @@ pub(crate) fn insert(
     Ok(())
 }
 
-/// Forgets outcomes from before a moment, a bounded number at a time; tells how many.
-pub(crate) fn sweep(conn: &Connection, before: UnixMillis, limit: u32) -> Result<usize> {
-    conn.prepare_cached(
-        "DELETE FROM intents WHERE name IN
-             (SELECT name FROM intents WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)",
-    )?
-    .execute(params![before, limit])
+/// What a sweep has done.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Swept {
+    pub(crate) forgotten: u64,
+    pub(crate) kept: u64,
+}
+
+/// Forgets outcomes from before a moment, a bounded number at a time. Those whose session `is_kept` names by its label are
+/// looked at again when `later` is as long ago as `before` is now.
+pub(crate) fn sweep(
+    conn: &Connection,
+    before: i64,
+    later: i64,
+    limit: u32,
+    is_kept: impl Fn(&[u8]) -> bool,
+) -> Result<Swept> {
+    let names: Vec<[u8; 32]> = conn
+        .prepare_cached(
+            "SELECT name FROM intents WHERE created_at < ?1 ORDER BY created_at LIMIT ?2",
+        )?
+        .query_map(params![before, limit], |row| row.get(0))?
+        .collect::<Result<_>>()?;
+    let mut swept = Swept::default();
+    for name in names {
+        if is_kept(name.get(..16).unwrap_or_default()) {
+            conn.prepare_cached("UPDATE intents SET created_at = ?2 WHERE name = ?1")?
+                .execute(params![name, later])?;
+            swept.kept += 1;
+        } else {
+            conn.prepare_cached("DELETE FROM intents WHERE name = ?1")?
+                .execute(params![name])?;
+            swept.forgotten += 1;
+        }
+    }
+    Ok(swept)
 }
 
 /// How many are remembered.

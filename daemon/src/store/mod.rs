@@ -4,16 +4,18 @@ pub(crate) mod agents;
 pub(crate) mod data;
 pub(crate) mod devices;
 pub(crate) mod events;
+pub(crate) mod facts;
 pub(crate) mod intents;
 mod open;
 pub(crate) mod sessions;
+pub(crate) mod starts;
 pub(crate) mod turns;
 
 use std::path::PathBuf;
 
-use bowline_protocol::{RpcReason, error::RpcError};
+use bowline_protocol::{RpcReason, ServerId, error::RpcError};
 
-pub(crate) use open::{checkpoint, open};
+pub(crate) use open::{FILE, checkpoint, classify, open};
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,16 @@ pub enum StoreError {
         found: i64,
         /// The newest this program knows.
         known: i64,
+    },
+    /// It is another daemon's.
+    #[error("{path} is the database of another daemon ({found}); `identity.json` beside it is that of {expected}. Both were left untouched: put back the two files that belong together, or move both away to start as a new daemon that every device must pair with again", path = path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Who this daemon is.
+        expected: ServerId,
     },
     /// It cannot be read or written.
     #[error("cannot open {path}: {detail}. Check that the directory exists, that it is yours, that there is space, and that no other bowline-daemon uses it", path = path.display())]

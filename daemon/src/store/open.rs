@@ -2,9 +2,10 @@
 
 use std::{path::Path, time::Duration};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use bowline_protocol::ServerId;
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
-use super::StoreError;
+use super::{StoreError, facts};
 
 /// "BwLn": marks the file as ours.
 const APPLICATION_ID: i64 = 0x4277_4c6e;
@@ -14,19 +15,32 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/001.sql"),
     include_str!("migrations/002.sql"),
     include_str!("migrations/003.sql"),
+    include_str!("migrations/004.sql"),
 ];
 
 /// Up to this size the whole file is checked at every start.
 const CHECKED_BYTES: u64 = 64 << 20;
 
-/// Opens the database and brings it to the newest version. `max_pages` bounds its size.
-pub(crate) fn open(path: &Path, max_pages: Option<u32>) -> Result<Connection, StoreError> {
+/// Name of the file in the state directory.
+pub(crate) const FILE: &str = "bowline.db";
+
+/// Opens the database of that daemon and brings it to the newest version. `max_pages` bounds its size. Until it is known to be
+/// sound, known and this daemon's nothing is written to it.
+pub(crate) fn open(
+    path: &Path,
+    server_id: &ServerId,
+    max_pages: Option<u32>,
+) -> Result<Connection, StoreError> {
     let said = |error: rusqlite::Error| classify(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let size = std::fs::metadata(path).map_or(0, |meta| meta.len());
+    refuse_what_is_no_file(path)?;
     let mut conn = Connection::open_with_flags(path, flags).map_err(said)?;
+    // A log beside it that belongs to another database must not be copied into it when it is refused.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(said)?;
     conn.busy_timeout(Duration::from_secs(5)).map_err(said)?;
     identify(&conn, path)?;
     if size > 0 && size <= CHECKED_BYTES {
@@ -36,6 +50,16 @@ pub(crate) fn open(path: &Path, max_pages: Option<u32>) -> Result<Connection, St
         if verdict != "ok" {
             return Err(corrupt(path, verdict));
         }
+    }
+    refuse_newer(&conn, path)?;
+    refuse_another_daemons(&conn, path, server_id)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)
+        .map_err(said)?;
+    if conn.is_readonly(rusqlite::MAIN_DB).map_err(said)? {
+        return Err(StoreError::Unavailable {
+            path: path.to_owned(),
+            detail: "it may not be written to".to_owned(),
+        });
     }
     conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
         .map_err(said)?;
@@ -67,10 +91,23 @@ fn identify(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     }
 }
 
-fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
-    let said = |error: rusqlite::Error| classify(path, &error);
+/// A folder, or a link to nothing: the disk that it should be on is not mounted, say.
+fn refuse_what_is_no_file(path: &Path) -> Result<(), StoreError> {
+    let unavailable = |detail: &str| StoreError::Unavailable {
+        path: path.to_owned(),
+        detail: detail.to_owned(),
+    };
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(unavailable("it is a folder")),
+        Ok(_) => Ok(()),
+        Err(_) if path.is_symlink() => Err(unavailable("it is a link that leads nowhere")),
+        Err(_) => Ok(()),
+    }
+}
+
+fn refuse_newer(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    let found: i64 = pragma(conn, "user_version").map_err(said)?;
+    let found: i64 = pragma(conn, "user_version").map_err(|error| classify(path, &error))?;
     if found > known {
         return Err(StoreError::TooNew {
             path: path.to_owned(),
@@ -78,6 +115,35 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
             known,
         });
     }
+    Ok(())
+}
+
+/// A database from before version 4 does not say whose it is; the first daemon that opens it has it.
+fn refuse_another_daemons(
+    conn: &Connection,
+    path: &Path,
+    server_id: &ServerId,
+) -> Result<(), StoreError> {
+    let said = |error: rusqlite::Error| classify(path, &error);
+    let named = conn.table_exists(None, "facts").map_err(said)?;
+    let found = if named {
+        facts::get(conn, facts::SERVER_ID).map_err(said)?
+    } else {
+        None
+    };
+    match found {
+        Some(found) if found != server_id.as_str() => Err(StoreError::Foreign {
+            path: path.to_owned(),
+            found,
+            expected: server_id.clone(),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let said = |error: rusqlite::Error| classify(path, &error);
+    let found: i64 = pragma(conn, "user_version").map_err(said)?;
     let done = usize::try_from(found)
         .map_err(|_| corrupt(path, format!("it claims to be of version {found}")))?;
     for (n, script) in MIGRATIONS.iter().enumerate().skip(done) {
@@ -104,7 +170,8 @@ fn corrupt(path: &Path, detail: String) -> StoreError {
     }
 }
 
-fn classify(path: &Path, error: &rusqlite::Error) -> StoreError {
+/// What a failure of the store means when it is opened.
+pub(crate) fn classify(path: &Path, error: &rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             corrupt(path, error.to_string())
@@ -120,13 +187,17 @@ fn classify(path: &Path, error: &rusqlite::Error) -> StoreError {
 mod tests {
     use super::*;
 
+    fn whose() -> ServerId {
+        ServerId::of_public_key(b"test")
+    }
+
     #[test]
     fn a_new_store_is_made_and_opens_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bowline.db");
-        drop(open(&path, None).unwrap());
-        let conn = open(&path, None).unwrap();
-        assert_eq!(pragma(&conn, "user_version").unwrap(), 3);
+        drop(open(&path, &whose(), None).unwrap());
+        let conn = open(&path, &whose(), None).unwrap();
+        assert_eq!(pragma(&conn, "user_version").unwrap(), 4);
         assert_eq!(pragma(&conn, "synchronous").unwrap(), 2, "FULL");
         let mode: String = conn
             .query_row("PRAGMA journal_mode", [], |row| row.get(0))
@@ -140,7 +211,7 @@ mod tests {
         let path = dir.path().join("bowline.db");
         let garbage = vec![0x5a_u8; 8_192];
         std::fs::write(&path, &garbage).unwrap();
-        let error = open(&path, None).unwrap_err();
+        let error = open(&path, &whose(), None).unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
         assert!(error.to_string().contains("bowline.db"), "{error}");
         assert!(error.to_string().contains("backup"), "{error}");
@@ -151,14 +222,14 @@ mod tests {
     fn a_damaged_page_in_the_middle_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bowline.db");
-        let conn = open(&path, None).unwrap();
+        let conn = open(&path, &whose(), None).unwrap();
         checkpoint(&conn).unwrap();
         drop(conn);
         let mut bytes = std::fs::read(&path).unwrap();
         assert!(bytes.len() > 3 * 4_096);
         bytes[2 * 4_096..3 * 4_096].fill(0xff);
         std::fs::write(&path, &bytes).unwrap();
-        let error = open(&path, None).unwrap_err();
+        let error = open(&path, &whose(), None).unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
     }
 
@@ -170,7 +241,7 @@ mod tests {
             .unwrap()
             .execute_batch("CREATE TABLE theirs (a)")
             .unwrap();
-        let error = open(&path, None).unwrap_err();
+        let error = open(&path, &whose(), None).unwrap_err();
         assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
     }
 
@@ -178,10 +249,10 @@ mod tests {
     fn a_newer_format_is_refused_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bowline.db");
-        let conn = open(&path, None).unwrap();
+        let conn = open(&path, &whose(), None).unwrap();
         conn.execute_batch("PRAGMA user_version = 99").unwrap();
         drop(conn);
-        let error = open(&path, None).unwrap_err();
+        let error = open(&path, &whose(), None).unwrap_err();
         assert!(
             matches!(error, StoreError::TooNew { found: 99, .. }),
             "{error}"
@@ -191,7 +262,7 @@ mod tests {
     #[test]
     fn a_missing_directory_is_unavailable() {
         let dir = tempfile::tempdir().unwrap();
-        let error = open(&dir.path().join("none/bowline.db"), None).unwrap_err();
+        let error = open(&dir.path().join("none/bowline.db"), &whose(), None).unwrap_err();
         assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
     }
 
@@ -207,8 +278,8 @@ mod tests {
         ))
         .unwrap();
         drop(old);
-        let conn = open(&path, None).unwrap();
-        assert_eq!(pragma(&conn, "user_version").unwrap(), 3);
+        let conn = open(&path, &whose(), None).unwrap();
+        assert_eq!(pragma(&conn, "user_version").unwrap(), 4);
         let kept: String = conn
             .query_row("SELECT agent FROM subscriptions", [], |row| row.get(0))
             .unwrap();
@@ -230,7 +301,12 @@ mod tests {
             .collect();
         assert_eq!(
             figures,
-            ["6f847f490791a6f1", "0701e792ad2a66b2", "ec531e8032d7ac8e"]
+            [
+                "6f847f490791a6f1",
+                "0701e792ad2a66b2",
+                "ec531e8032d7ac8e",
+                "52e18ca18fe1e624"
+            ]
         );
     }
 }

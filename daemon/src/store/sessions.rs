@@ -11,7 +11,8 @@ pub(crate) struct SessionRow {
     pub(crate) epoch: String,
     pub(crate) created_at: UnixMillis,
     pub(crate) last_seen_at: UnixMillis,
-    pub(crate) detached_at: Option<UnixMillis>,
+    /// In milliseconds that the store had lived.
+    pub(crate) detached_at: Option<i64>,
 }
 
 /// Every session.
@@ -64,7 +65,7 @@ pub(crate) fn seen(
     conn: &Connection,
     id: i64,
     last_seen_at: UnixMillis,
-    detached_at: Option<UnixMillis>,
+    detached_at: Option<i64>,
 ) -> Result<()> {
     conn.prepare_cached("UPDATE sessions SET last_seen_at = ?2, detached_at = ?3 WHERE id = ?1")?
         .execute(params![id, last_seen_at, detached_at])?;

@@ -61,9 +61,9 @@ async fn lesson_19_a_client_that_does_not_read_loses_its_own_socket_only() {
     assert!(other.is_served().await);
 
     // It comes back and goes on: what the log still holds is sent again, the rest is a reset.
-    let epoch = slow.welcome.session.as_ref().unwrap().epoch.clone();
+    let session = slow.welcome.session.clone().unwrap();
     let mut back = Attempt::new(&daemon, &slow_install)
-        .resume(&epoch, seq - 2)
+        .resume(&session, seq - 2)
         .connect()
         .await;
     assert_eq!(back.event().await["seq"], seq - 1);
@@ -121,13 +121,13 @@ async fn lesson_19_a_client_that_asks_and_does_not_read_is_not_asked_for_more() 
 async fn lesson_12_a_long_replay_is_paced_and_arrives_whole() {
     let daemon = TestDaemon::start().await;
     let (install, mut client) = paired(&daemon).await;
-    let epoch = client.welcome.session.clone().unwrap().epoch;
+    let session = client.welcome.session.clone().unwrap();
     for _ in 0..35 {
         client.call("test.emit", json!({"bytes": 100_000})).await;
     }
     // More than its outbound queue holds comes at once, while new events are made.
     let mut back = Attempt::new(&daemon, &install)
-        .resume(&epoch, 0)
+        .resume(&session, 0)
         .connect()
         .await;
     client.call("test.emit", json!({"bytes": 10})).await;

@@ -63,7 +63,7 @@ async fn a_termination_signal_closes_connections_with_server_restarting() {
     attempt.address = running.address();
     attempt.hello.pairing_token = None;
     let mut back = attempt
-        .resume(&session.epoch, session.next_seq - 1)
+        .resume(&session, session.next_seq - 1)
         .connect()
         .await;
     let state = back.welcome.session.clone().unwrap().state;

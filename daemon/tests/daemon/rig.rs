@@ -110,7 +110,9 @@ impl Rig {
         let admission = self.ledger.admit(app.device, &app.hello()).await?;
         let mut link = self.keep_promise(admission, outbound).await?;
         if link.state == SessionState::Resumed {
+            let stamp = link.cursor.stamp;
             link.cursor = app.resume.clone().unwrap();
+            link.cursor.stamp = stamp;
         }
         Ok(link)
     }
@@ -136,6 +138,7 @@ impl Rig {
             cursor: Resume {
                 epoch: welcome.epoch,
                 last_seq: welcome.next_seq - 1,
+                stamp: welcome.stamp.clone(),
             },
             replay,
             outbound,

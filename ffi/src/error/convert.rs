@@ -19,6 +19,7 @@ impl From<StorageError> for BowlineError {
     fn from(error: StorageError) -> Self {
         match error {
             StorageError::Corrupt { .. } => error!(CorruptStorage, CheckStorage, error),
+            StorageError::TooNew { .. } => error!(Storage, Update, error),
             StorageError::Io { .. }
             | StorageError::KeyStore { .. }
             | StorageError::Unavailable { .. } => {
@@ -36,6 +37,7 @@ impl From<OpenError> for BowlineError {
             OpenError::Storage(error) => error.into(),
             OpenError::Identity(error) => error.into(),
             OpenError::IdentityMissing { .. } => error!(InvalidIdentity, CheckStorage, error),
+            OpenError::HostsMissing { .. } => error!(Storage, CheckStorage, error),
             OpenError::NoStorage => error!(Storage, Report, error),
             OpenError::Internal(detail) => Self::internal(detail),
         }

@@ -78,6 +78,9 @@ pub struct ReplayWindow {
     pub first_seq: u64,
     /// Number of the next event that will be made.
     pub next_seq: u64,
+    /// Numbers below this were given to the events that the client's stamp vouches for: a store that went back to an
+    /// earlier state gives the later ones to other events. Zero for a stamp that the store does not know, or none.
+    pub shared_to: u64,
 }
 
 impl ReplayWindow {
@@ -241,7 +244,11 @@ impl Session {
             State::Attached { .. } => true,
         };
         match resume {
-            Some(resume) if resume.epoch == window.epoch && window.reaches(resume.last_seq) => {
+            Some(resume)
+                if resume.epoch == window.epoch
+                    && window.reaches(resume.last_seq)
+                    && resume.last_seq < window.shared_to =>
+            {
                 AttachPlan::Resumed {
                     after: resume.last_seq,
                 }

@@ -19,6 +19,7 @@ fn window(first_seq: u64, next_seq: u64) -> ReplayWindow {
         epoch: epoch("ep_1"),
         first_seq,
         next_seq,
+        shared_to: next_seq,
     }
 }
 
@@ -26,6 +27,7 @@ fn resume(name: &str, last_seq: u64) -> Resume {
     Resume {
         epoch: epoch(name),
         last_seq,
+        stamp: None,
     }
 }
 

@@ -142,6 +142,7 @@ fn plan(session: &Session) -> AttachPlan {
         epoch: "ep_1".parse().unwrap(),
         first_seq: 1,
         next_seq: 1,
+        shared_to: 1,
     };
     session.plan_attach(None, &window)
 }

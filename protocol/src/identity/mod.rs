@@ -9,7 +9,7 @@ mod names;
 pub use keys::{DaemonIdentity, DeviceKey, PublicKey, TransportKey, random_bytes};
 pub use names::{
     AgentId, ClientSessionKey, DeviceId, Epoch, ExternalSessionKey, IntentId, ItemId, PermissionId,
-    RouteKey, ServerId,
+    RouteKey, ServerId, Stamp,
 };
 
 use data_encoding::{BASE32_NOPAD, Encoding};

@@ -265,6 +265,11 @@ opaque_identity!(
     /// One run of a session's event numbering; a new one means that earlier numbers say nothing.
     Epoch, "epoch", "ep_"
 );
+opaque_identity!(
+    /// One start of the daemon on its store: tells a store that went back to an earlier state (a restored backup) from
+    /// one that went on, which epochs and numbers alone do not.
+    Stamp, "stamp", "st_"
+);
 
 /// A paired device, named by a hash of its public key so that every listing agrees.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -3,7 +3,7 @@
 use bowline_protocol::{
     AgentId, AgentStatus, AgentSummary, ClientSessionKey, DeviceId, Epoch, Hello, IntentId, ItemId,
     ItemKind, Offer, Permission, PermissionId, PublicKey, Purpose, Reason, Refusal, Resume,
-    RpcReason, ServerId, SessionEvent, SessionState, TimelineItem, Welcome,
+    RpcReason, ServerId, SessionEvent, SessionState, Stamp, TimelineItem, Welcome,
     error::RpcError,
     handshake::{Accepted, ClientInfo, SessionWelcome, WelcomeLimits},
     model::{OutputStream, PermissionOption, TurnStatus},
@@ -56,6 +56,10 @@ pub(crate) fn permission_id() -> impl Strategy<Value = PermissionId> {
 
 pub(crate) fn epoch() -> impl Strategy<Value = Epoch> {
     uuid().prop_map(Epoch::from_uuid)
+}
+
+pub(crate) fn stamp() -> impl Strategy<Value = Stamp> {
+    uuid().prop_map(Stamp::from_uuid)
 }
 
 pub(crate) fn agent() -> impl Strategy<Value = AgentSummary> {
@@ -147,7 +151,12 @@ pub(crate) fn hello() -> impl Strategy<Value = Hello> {
         version,
         platform,
     });
-    let resume = (epoch(), any::<u64>()).prop_map(|(epoch, last_seq)| Resume { epoch, last_seq });
+    let resume =
+        (epoch(), any::<u64>(), option::of(stamp())).prop_map(|(epoch, last_seq, stamp)| Resume {
+            epoch,
+            last_seq,
+            stamp,
+        });
     (
         select(vec![Purpose::Session, Purpose::Probe]),
         session_key(),
@@ -171,11 +180,13 @@ pub(crate) fn hello() -> impl Strategy<Value = Hello> {
 
 pub(crate) fn welcome() -> impl Strategy<Value = Welcome> {
     use SessionState::{New, Reset, Resumed};
-    let session = (select(vec![New, Resumed, Reset]), epoch(), any::<u64>()).prop_map(
-        |(state, epoch, next_seq)| SessionWelcome {
+    let states = select(vec![New, Resumed, Reset]);
+    let session = (states, epoch(), any::<u64>(), option::of(stamp())).prop_map(
+        |(state, epoch, next_seq, stamp)| SessionWelcome {
             state,
             epoch,
             next_seq,
+            stamp,
         },
     );
     let numbers = (any::<u32>(), any::<u32>(), any::<u32>());

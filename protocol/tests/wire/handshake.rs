@@ -35,6 +35,7 @@ fn accepted(state: SessionState) -> Accepted {
             state,
             epoch: samples::epoch(),
             next_seq: 18,
+            stamp: None,
         }),
         heartbeat_ms: 4_000,
         limits: WelcomeLimits {
@@ -68,6 +69,7 @@ fn golden_hello() {
                 resume: Some(Resume {
                     epoch: samples::epoch(),
                     last_seq: 17,
+                    stamp: None,
                 }),
                 ..hello()
             },

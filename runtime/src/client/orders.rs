@@ -46,7 +46,14 @@ mod tests {
         let epoch = bowline_protocol::Epoch::from_uuid(uuid::Uuid::nil());
         for last_seq in 0..10_000 {
             let epoch = epoch.clone();
-            desk.give(|orders| orders.ack = Some(Resume { epoch, last_seq }));
+            let stamp = None;
+            desk.give(|orders| {
+                orders.ack = Some(Resume {
+                    epoch,
+                    last_seq,
+                    stamp,
+                });
+            });
         }
         desk.give(|orders| orders.promoted = true);
         drop(handle);

@@ -128,7 +128,7 @@ impl Driver {
         for record in kept {
             super::optimistic::queued(&mut optimistic, &record);
             match &record.outcome {
-                None => queue.push(record),
+                None => queue.push(record, None),
                 Some(outcome) => {
                     super::optimistic::concluded(&mut optimistic, record.id, outcome);
                     failures.push_back(record.id);
@@ -184,7 +184,7 @@ impl Driver {
         let now = self.clock.now();
         let connections = self.connections();
         self.machine.handle(now, host::Input::Start { connections });
-        self.expire_intents();
+        self.expire_intents(now);
         self.settle(now);
         loop {
             let input = self.select().await;
@@ -285,7 +285,7 @@ impl Driver {
             self.close_screens();
             let attached = self.online().map(|_| self.attaches);
             self.timelines.sweep(now, attached, &mut self.optimistic);
-            self.expire_intents();
+            self.expire_intents(now);
             self.look_after_outbox(now);
         }
         self.on_network_change(now);

@@ -205,8 +205,11 @@ impl Driver {
         self.leftovers.clear();
         self.cursor.set(self.session.cursor());
         self.tell_attached(now, session);
-        // Whatever has grown too old since must not be offered (BX-1).
-        self.expire_intents();
+        // What may not be offered any more is over (BX-1).
+        if session == SessionState::New {
+            self.queue.session_began(self.attaches);
+        }
+        self.expire_intents(now);
     }
 
     fn tell_attached(&mut self, now: Moment, session: SessionState) {

@@ -30,10 +30,11 @@ impl Driver {
                 self.keep_failure(record.id);
                 continue;
             }
+            let made = outcome.is_some().then_some(now);
             if let Some(outcome) = outcome {
                 self.outcomes.insert(record.id, outcome);
             }
-            self.queue.push(record);
+            self.queue.push(record, made);
         }
         self.machine
             .handle(now, bowline_machines::host::Input::IntentQueued);
@@ -45,6 +46,7 @@ impl Driver {
         let Some(client) = self.online() else { return };
         while let Some(offer) = self.queue.offer(now, self.attaches) {
             let id = offer.id;
+            self.outbox.sent(id);
             let params = offer.record.params.as_ref().to_owned();
             let Some(answer) = client.try_request(offer.record.method, params) else {
                 // The client's queue is full; an answer or the next attach brings us back here.
@@ -71,11 +73,14 @@ impl Driver {
     ) {
         if let Some(outcome) = self.queue.answered(now, id, answer) {
             self.conclude(id, outcome);
+        } else {
+            // What comes back from a connection that is over may be in doubt by now.
+            self.expire_intents(now);
         }
     }
 
-    pub(super) fn expire_intents(&mut self) {
-        for id in self.queue.expire(unix_millis()) {
+    pub(super) fn expire_intents(&mut self, now: Moment) {
+        for id in self.queue.expire(now, unix_millis()) {
             self.conclude(id, Outcome::Expired);
         }
     }

@@ -2,7 +2,7 @@
 
 use bowline_machines::Moment;
 use bowline_protocol::{
-    Epoch, Resume, SessionState,
+    Epoch, Resume, SessionState, Stamp,
     handshake::SessionWelcome,
     limits::{ACK_EVENTS, ACK_INTERVAL},
 };
@@ -33,6 +33,8 @@ pub(crate) enum Verdict {
 #[derive(Debug, Default)]
 pub(crate) struct SessionMirror {
     epoch: Option<Epoch>,
+    /// Of the last welcome: what was applied since the epoch began is what the daemon had then.
+    stamp: Option<Stamp>,
     last_seq: u64,
     acked: u64,
     /// When the first event after the last acknowledgement was applied.
@@ -42,6 +44,7 @@ pub(crate) struct SessionMirror {
 impl SessionMirror {
     /// Takes note of a welcome.
     pub(crate) fn attached(&mut self, now: Moment, welcome: &SessionWelcome) -> Attached {
+        self.stamp.clone_from(&welcome.stamp);
         let same_epoch = self.epoch.as_ref() == Some(&welcome.epoch);
         match welcome.state {
             SessionState::Resumed if same_epoch => {
@@ -81,6 +84,7 @@ impl SessionMirror {
         self.epoch.clone().map(|epoch| Resume {
             epoch,
             last_seq: self.last_seq,
+            stamp: self.stamp.clone(),
         })
     }
 
@@ -122,6 +126,7 @@ mod tests {
             state,
             epoch: epoch(n),
             next_seq,
+            stamp: Some(Stamp::from_uuid(uuid::Uuid::from_bytes([n; 16]))),
         }
     }
 
@@ -169,7 +174,8 @@ mod tests {
             session.cursor(),
             Some(Resume {
                 epoch: epoch(3),
-                last_seq: 40
+                last_seq: 40,
+                stamp: welcome(SessionState::Reset, 3, 41).stamp,
             })
         );
     }

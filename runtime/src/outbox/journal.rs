@@ -270,7 +270,7 @@ fn set_aside(journal: &dyn Journal, damaged: usize) -> Result<StorageView, Stora
 
 /// What the lines of a journal keep, and how many of them do not read.
 fn read(lines: &[Vec<u8>]) -> (HashMap<IntentId, Kept>, usize) {
-    let mut kept = HashMap::new();
+    let mut kept: HashMap<IntentId, Kept> = HashMap::new();
     let mut damaged = 0;
     for line in lines {
         let parsed = serde_json::from_slice(line).ok().or_else(|| {
@@ -281,6 +281,11 @@ fn read(lines: &[Vec<u8>]) -> (HashMap<IntentId, Kept>, usize) {
             Some(Line::Kept(record)) => {
                 let bytes = line.len() + 1;
                 kept.insert(record.id, Kept { record, bytes });
+            }
+            Some(Line::Sent(sent)) => {
+                if let Some(kept) = kept.get_mut(&sent) {
+                    kept.record.sent = true;
+                }
             }
             Some(Line::Done(done)) => {
                 kept.remove(&done);
@@ -295,7 +300,7 @@ fn read(lines: &[Vec<u8>]) -> (HashMap<IntentId, Kept>, usize) {
 /// then its own text is at the end. Nothing else can be taken for it: within a line quotes are escaped, and an object in its
 /// parameters is followed by more.
 fn salvage(line: &[u8]) -> Option<Line> {
-    let starts: [&[u8]; 2] = [b"{\"kept\":", b"{\"done\":"];
+    let starts: [&[u8]; 3] = [b"{\"kept\":", b"{\"sent\":", b"{\"done\":"];
     (1..line.len()).find_map(|from| {
         let rest = line.get(from..)?;
         let is_start = starts.iter().any(|start| rest.starts_with(start));

@@ -39,8 +39,11 @@ pub(crate) struct Record {
     pub(crate) id: IntentId,
     pub(crate) method: String,
     pub(crate) params: Arc<RawValue>,
-    /// When it was made, milliseconds since the Unix epoch.
+    /// When it was made, milliseconds since the Unix epoch; later than that of every intent kept before it.
     pub(crate) at: i64,
+    /// Whether it was ever offered: then the daemon may have run it, whoever heard of that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) sent: bool,
     /// Why it was not done: it is offered no more, and kept until its user has seen that (UX-3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) outcome: Option<Outcome>,
@@ -51,6 +54,7 @@ pub(crate) struct Record {
 #[serde(rename_all = "camelCase")]
 enum Line {
     Kept(Record),
+    Sent(IntentId),
     Done(IntentId),
 }
 
@@ -89,6 +93,8 @@ struct Inner {
     /// Intents kept and not done, here and in the driver's queue.
     open: HashMap<IntentId, Kept>,
     open_bytes: usize,
+    /// The latest [`Record::at`] so far.
+    last_at: i64,
     /// Bytes in the journal, those that say nothing any more included.
     journal_bytes: usize,
     /// Not rewritten before the journal has so many bytes: it failed lately.
@@ -126,6 +132,7 @@ impl Outbox {
                 submitted: Vec::new(),
                 open: HashMap::new(),
                 open_bytes: 0,
+                last_at: 0,
                 journal_bytes: 0,
                 rewrite_from: 0,
                 is_rewriting: false,
@@ -136,7 +143,9 @@ impl Outbox {
         };
         match outbox.look_after() {
             // One host's damage must not keep the others away; that it cannot be read at all is shown and tried again.
-            Ok(()) | Err(StorageError::Corrupt { .. }) => {}
+            Ok(()) | Err(StorageError::Corrupt { .. } | StorageError::TooNew { .. }) => {}
+            // Reading goes on where nothing can be written (C8); sending says why it cannot.
+            Err(StorageError::Io { source, .. }) if is_unwritable(source.kind()) => {}
             Err(error) => return Err(error),
         }
         let records = outbox.take().into_iter().map(|one| one.record).collect();
@@ -148,7 +157,12 @@ impl Outbox {
     }
 
     /// Keeps an intent. Does not wait for any network; writes one line to the journal.
-    pub(crate) fn submit(&self, record: Record) -> Result<oneshot::Receiver<Outcome>, IntentError> {
+    pub(crate) fn submit(
+        &self,
+        mut record: Record,
+    ) -> Result<oneshot::Receiver<Outcome>, IntentError> {
+        // A clock that was set back does not put a message before an earlier one.
+        record.at = self.lock().order(record.at);
         let line = line(&Line::Kept(record.clone()))
             .map_err(|error| IntentError::Invalid(error.to_string()))?;
         if line.len() > INTENT_BYTES {
@@ -170,6 +184,24 @@ impl Outbox {
         drop(inner);
         self.arrived.notify_one();
         Ok(receiver)
+    }
+
+    /// Notes that an intent is about to be offered, so that whoever finds it in the journal knows that it may have been run. A
+    /// journal that cannot be written means that this is not known after a crash.
+    pub(crate) fn sent(&self, id: IntentId) {
+        let mut inner = self.lock();
+        let Some(kept) = inner.open.get_mut(&id) else {
+            return;
+        };
+        if std::mem::replace(&mut kept.record.sent, true) {
+            return;
+        }
+        if matches!(inner.place, Place::Open(_))
+            && let Ok(line) = line(&Line::Sent(id))
+            && let Err(error) = inner.append(&line)
+        {
+            tracing::debug!(%error, "that an intent is offered is not in the outbox journal");
+        }
     }
 
     /// Waits until something was submitted, or there is another [`Outbox::trouble`].
@@ -255,7 +287,14 @@ impl Inner {
         Ok(())
     }
 
+    /// A time for an intent made now that is later than that of every one made before.
+    fn order(&mut self, now: i64) -> i64 {
+        self.last_at = now.max(self.last_at.saturating_add(1));
+        self.last_at
+    }
+
     fn keep(&mut self, record: Record, bytes: usize) {
+        self.last_at = self.last_at.max(record.at);
         self.open_bytes += bytes;
         self.open.insert(record.id, Kept { record, bytes });
     }
@@ -282,6 +321,15 @@ impl Inner {
         self.journal_bytes > 2 * self.open_bytes + JOURNAL_SLACK
             && self.journal_bytes > self.rewrite_from
     }
+}
+
+/// Whether trouble of that kind keeps this process from writing, and from nothing else.
+const fn is_unwritable(kind: std::io::ErrorKind) -> bool {
+    use std::io::ErrorKind as Kind;
+    matches!(
+        kind,
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem | Kind::StorageFull | Kind::QuotaExceeded
+    )
 }
 
 /// Oldest first. Ids of version 7 tell the order within a millisecond.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bowline_machines::Moment;
-use bowline_protocol::{IntentId, RpcReason, error::RpcError, limits::INTENT_MEMORY};
+use bowline_protocol::{IntentId, RpcReason, error::RpcError};
 
 use super::{
     Record,
@@ -35,6 +35,10 @@ struct Entry {
     record: Record,
     turn: Turn,
     state: State,
+    /// When it was submitted to this process; by the wall clock only what another one left behind can be judged.
+    made: Option<Moment>,
+    /// Under which attach it was offered first; zero: by an earlier process.
+    sent: Option<u64>,
 }
 
 /// Open intents in the order they were made.
@@ -44,16 +48,21 @@ pub(crate) struct Queue {
     places: HashMap<IntentId, u64>,
     next_place: u64,
     offered: usize,
+    /// The last attach that began a new session.
+    began: u64,
 }
 
 impl Queue {
-    pub(crate) fn push(&mut self, record: Record) {
+    /// Takes an intent: one that was submitted to this process at that moment, or one that an earlier process left.
+    pub(crate) fn push(&mut self, record: Record, made: Option<Moment>) {
         if self.places.contains_key(&record.id) {
             return;
         }
         self.places.insert(record.id, self.next_place);
         let entry = Entry {
             turn: Turn::of(&record),
+            made,
+            sent: record.sent.then_some(0),
             record,
             state: State::Waiting {
                 from: Moment::default(),
@@ -94,6 +103,7 @@ impl Queue {
             false
         })?;
         entry.state = State::Offered { attach };
+        entry.sent.get_or_insert(attach);
         self.offered += 1;
         Some(Offer {
             id: entry.record.id,
@@ -149,23 +159,29 @@ impl Queue {
         Some(outcome)
     }
 
-    /// Intents too old to be offered: past the daemon's memory the same id could run twice, and a cancel that comes late would
-    /// end another turn than the one that was meant.
-    pub(crate) fn expire(&mut self, unix_now: i64) -> Vec<IntentId> {
-        let memory = i64::try_from(INTENT_MEMORY.as_millis()).unwrap_or(i64::MAX);
-        // An hour less, for clocks that disagree.
-        let oldest = unix_now.saturating_sub(memory - 3_600_000);
-        let cancels = i64::try_from(CANCEL_MEMORY.as_millis()).unwrap_or(i64::MAX);
-        let oldest_cancel = unix_now.saturating_sub(cancels);
+    /// The daemon has begun a new session with that attach: what an earlier one was offered it may not remember any more.
+    pub(crate) const fn session_began(&mut self, attach: u64) {
+        self.began = attach;
+    }
+
+    /// Intents that must not be offered again (BX-1). One that an earlier session was offered: the daemon keeps outcomes for as
+    /// long as the session, so the same id could run twice now. And a cancel that comes late would end another turn
+    /// than the one that was meant. No clock that can be set decides, but for a cancel that another process left.
+    pub(crate) fn expire(&mut self, now: Moment, unix_now: i64) -> Vec<IntentId> {
+        let bound = i64::try_from(CANCEL_MEMORY.as_millis()).unwrap_or(i64::MAX);
+        let is_late = |entry: &Entry| match entry.made {
+            Some(made) => now.since(made) > CANCEL_MEMORY,
+            None => unix_now.saturating_sub(entry.record.at).saturating_abs() > bound,
+        };
+        let began = self.began;
         let old: Vec<IntentId> = self
             .entries
             .values()
             .filter(|entry| {
-                let oldest = match entry.turn {
-                    Turn::Cancel(_) => oldest_cancel,
-                    Turn::Prompt(_) | Turn::Any => oldest,
-                };
-                entry.record.at < oldest && matches!(entry.state, State::Waiting { .. })
+                let is_in_doubt = entry.sent.is_some_and(|attach| attach < began);
+                let is_cancel = matches!(entry.turn, Turn::Cancel(_));
+                matches!(entry.state, State::Waiting { .. })
+                    && (is_in_doubt || is_cancel && is_late(entry))
             })
             .map(|entry| entry.record.id)
             .collect();
@@ -227,13 +243,17 @@ mod tests {
     fn queue(count: u8) -> Queue {
         let mut queue = Queue::default();
         for n in 0..count {
-            queue.push(Record {
-                id: id(n),
-                method: "m".into(),
-                params: RawValue::from_string("{}".into()).unwrap().into(),
-                at: i64::from(n),
-                outcome: None,
-            });
+            queue.push(
+                Record {
+                    id: id(n),
+                    method: "m".into(),
+                    params: RawValue::from_string("{}".into()).unwrap().into(),
+                    at: i64::from(n),
+                    sent: false,
+                    outcome: None,
+                },
+                Some(NOW),
+            );
         }
         queue
     }
@@ -298,13 +318,16 @@ mod tests {
                 .unwrap()
                 .into(),
             at: 1_000,
+            sent: false,
             outcome: None,
         }
     }
 
     fn of(records: impl IntoIterator<Item = Record>) -> Queue {
         let mut queue = Queue::default();
-        records.into_iter().for_each(|record| queue.push(record));
+        records
+            .into_iter()
+            .for_each(|record| queue.push(record, Some(NOW)));
         queue
     }
 
@@ -380,8 +403,10 @@ mod tests {
             about(0, name::AGENTS_CANCEL, "agt_a"),
             about(1, name::AGENTS_SEND, "agt_a"),
         ]);
-        assert_eq!(queue.expire(1_000 + 60_000), []);
-        assert_eq!(queue.expire(1_000 + 60_001), [id(0)]);
+        // Whatever the wall clock says (C44).
+        assert_eq!(queue.expire(NOW + CANCEL_MEMORY, i64::MAX), []);
+        let late = NOW + CANCEL_MEMORY + std::time::Duration::from_millis(1);
+        assert_eq!(queue.expire(late, 0), [id(0)]);
         assert_eq!(queue.offer(NOW, 1).unwrap().id, id(1));
     }
 
@@ -392,12 +417,42 @@ mod tests {
         assert_eq!(offered, INTENT_WINDOW);
     }
 
+    /// C44: a clock that was days ahead made an intent look young when the daemon had forgotten it, and it ran twice.
     #[test]
-    fn bx_1_an_intent_older_than_the_daemons_memory_is_not_offered_again() {
-        let mut queue = queue(2);
-        let day = 24 * 3_600_000;
-        assert_eq!(queue.expire(day - 3_600_000), []);
-        assert_eq!(queue.expire(day - 3_600_000 + 1), [id(0)]);
+    fn case_c44_what_an_earlier_session_was_offered_is_not_offered_to_a_new_one() {
+        let mut queue = queue(4);
+        queue.offer(NOW, 1);
+        queue.offer(NOW, 1);
+        queue.answered(NOW, id(0), Err(CallError::NotConnected));
+        // The second attach finds the session as it was: the daemon remembers what it was offered.
+        assert_eq!(queue.expire(NOW, i64::MAX), []);
+        queue.session_began(2);
+        assert_eq!(queue.expire(NOW, 0), [id(0)]);
+        assert_eq!(queue.offer(NOW, 2).unwrap().id, id(2), "never offered");
+        // One whose connection is found dead only now.
+        queue.answered(NOW, id(1), Err(CallError::NotConnected));
+        assert_eq!(queue.expire(NOW, 0), [id(1)]);
+        queue.answered(NOW, id(2), Err(CallError::NotConnected));
+        assert_eq!(
+            queue.expire(NOW, 0),
+            [],
+            "offered to the session that there is"
+        );
+    }
+
+    #[test]
+    fn case_c44_what_an_earlier_process_offered_is_in_doubt_for_a_new_session() {
+        let mut left = about(0, name::AGENTS_SEND, "agt_a");
+        left.sent = true;
+        let mut queue = Queue::default();
+        queue.push(left, None);
+        queue.push(about(1, name::AGENTS_CANCEL, "agt_a"), None);
+        queue.push(about(2, name::AGENTS_SEND, "agt_a"), None);
+        assert_eq!(queue.expire(NOW, 1_000), []);
+        queue.session_began(1);
+        assert_eq!(queue.expire(NOW, 1_000), [id(0)]);
+        // A clock that was set back does not make an old cancel young.
+        assert_eq!(queue.expire(NOW, 1_000 - 60_001), [id(1)]);
         assert_eq!(queue.len(), 1);
     }
 }

@@ -15,6 +15,7 @@ fn record(n: u8) -> Record {
             .unwrap()
             .into(),
         at: i64::from(n),
+        sent: false,
         outcome: None,
     }
 }
@@ -306,4 +307,70 @@ fn a_long_life_does_not_grow_the_journal() {
     drop(outbox);
     let (_outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
     assert!(kept.iter().any(|record| record.id == open.id));
+}
+
+/// C44: a clock that is set back between two messages must not change their order.
+#[test]
+fn case_c44_intents_keep_their_order_when_the_clock_is_set_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    let at = |n: u8, at: i64| Record { at, ..record(n) };
+    outbox.submit(at(9, 172_800_000)).unwrap();
+    outbox.submit(at(1, 5)).unwrap();
+    drop(outbox);
+    let (outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
+    assert_eq!(
+        kept.iter().map(|kept| kept.id).collect::<Vec<_>>(),
+        [record(9).id, record(1).id]
+    );
+    outbox.submit(at(2, 6)).unwrap();
+    drop(outbox);
+    let (_outbox, kept) = Outbox::open(storage, "outbox").unwrap();
+    let ids: Vec<_> = kept.iter().map(|kept| kept.id).collect();
+    assert_eq!(ids, [record(9).id, record(1).id, record(2).id]);
+}
+
+#[test]
+fn case_c44_that_an_intent_was_offered_is_known_after_a_crash_and_a_rewrite() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    outbox.submit(record(1)).unwrap();
+    outbox.submit(record(2)).unwrap();
+    outbox.sent(record(1).id);
+    drop(outbox);
+    for _ in 0..2 {
+        let (outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
+        assert_eq!(
+            kept.iter().map(|kept| kept.sent).collect::<Vec<_>>(),
+            [true, false]
+        );
+        outbox.rewrite();
+    }
+}
+
+/// C10: a journal of a newer version is neither damaged nor adopted; it waits for the program that made it.
+#[test]
+fn case_c10_a_journal_of_a_newer_version_is_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let newer = "{\"version\":99,\"form\":\"another\"}\n{\"queued\":1}\n";
+    for number in [0, 1] {
+        let path = folder.path().join(format!("outbox.{number}.jsonl"));
+        std::fs::write(&path, newer).unwrap();
+        let (outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
+        assert!(kept.is_empty());
+        assert_eq!(outbox.submit(record(1)).is_err(), number == 0);
+        if number == 0 {
+            let trouble = outbox.trouble().unwrap().message;
+            assert!(
+                trouble.contains("newer") && trouble.contains("99"),
+                "{trouble}"
+            );
+        }
+        drop(outbox);
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
+        std::fs::remove_file(path).unwrap();
+    }
 }

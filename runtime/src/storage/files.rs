@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{OpenJournal, Storage, StorageError, Update, journal};
+use super::{OpenJournal, Storage, StorageError, Update, journal, owner};
 
 /// Most bytes read of one value; a larger file is corrupt, not loaded.
 const MAX_VALUE: u64 = 16 << 20;
@@ -34,8 +34,8 @@ pub(super) fn error(
     let path = path.to_owned();
     move |source| StorageError::Io {
         action,
+        source: owner::explained(&path, source),
         path,
-        source,
     }
 }
 
@@ -46,8 +46,12 @@ impl FileStorage {
     /// [`StorageError::Io`] when the folder cannot be made or used.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, StorageError> {
         let folder = folder.into();
-        fs::create_dir_all(&folder).map_err(error("create the folder", &folder))?;
+        make_folder(&folder).map_err(error("create the folder", &folder))?;
         Ok(Self { folder })
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// A file's content, if there is such a file.
@@ -87,7 +91,11 @@ impl FileStorage {
         };
         private(OpenOptions::new().write(true).create(true).truncate(true))
             .open(&draft.path)
-            .and_then(|mut file| file.write_all(value).and_then(|()| file.sync_all()))
+            .and_then(|mut file| {
+                owner::give_to_owner_of(&self.folder, &file);
+                file.write_all(value)?;
+                file.sync_all()
+            })
             .map_err(error("write", &draft.target))?;
         Ok(draft)
     }
@@ -107,6 +115,24 @@ impl FileStorage {
             thread::sleep(LOCK_PAUSE);
         }
     }
+}
+
+/// Makes the folder if it is absent, for the owner of the folder that it is in.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent().filter(|parent| *parent != Path::new("")) {
+        make_folder(parent)?;
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        #[cfg(unix)]
+        owner::give_to_owner_of(parent, &File::open(folder)?);
+        return Ok(());
+    }
+    fs::create_dir_all(folder)
 }
 
 /// A file's next content. Dropped before it is put in place it is gone.
@@ -163,6 +189,9 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<File>, StorageError> {
     let file = private(OpenOptions::new().write(true).create(true).truncate(false))
         .open(path)
         .map_err(error("open", path))?;
+    if let Some(folder) = path.parent() {
+        owner::give_to_owner_of(folder, &file);
+    }
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -206,6 +235,10 @@ impl Storage for FileStorage {
 
     fn location(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    fn any_journal(&self, filled: bool) -> Result<Option<PathBuf>, StorageError> {
+        journal::any(&self.folder, filled)
     }
 }
 

@@ -3,13 +3,14 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Seek, SeekFrom, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use super::{
     Adopt, Journal, OpenJournal, Rewrite, Storage, StorageError,
     files::{FileStorage, error, private, try_lock},
+    owner, refuse_newer,
 };
 
 /// Most journals of one name, and so processes on one profile at once.
@@ -25,6 +26,9 @@ pub(super) fn open(storage: &FileStorage, name: &str) -> Result<OpenJournal, Sto
             continue;
         };
         let (mut lines, len) = slot.read_lines()?;
+        if let Some(first) = lines.first() {
+            refuse_newer(|| slot.path(), first)?;
+        }
         let mut journal = FileJournal(Arc::new(Shared {
             name: name.to_owned(),
             slot,
@@ -41,6 +45,27 @@ pub(super) fn open(storage: &FileStorage, name: &str) -> Result<OpenJournal, Sto
     let busy = format!("{MAX_JOURNALS} other processes use this profile");
     let source = io::Error::new(io::ErrorKind::ResourceBusy, busy);
     Err(error("open", &storage.location(name))(source))
+}
+
+/// Any journal of the folder, of whatever name; with `filled` one that has lines.
+pub(super) fn any(folder: &Path, filled: bool) -> Result<Option<PathBuf>, StorageError> {
+    let failed = |source| error("read", folder)(source);
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let ends: &[&str] = if filled {
+            &[".jsonl"]
+        } else {
+            &[".jsonl", ".lock"]
+        };
+        let is_one = name.is_some_and(|name| {
+            name.starts_with("outbox-") && ends.iter().any(|end| name.ends_with(end))
+        });
+        if is_one && (!filled || fs::metadata(&path).is_ok_and(|found| found.len() > 0)) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 /// One numbered journal. Its lock is a file of its own, because the lines are replaced by renaming.
@@ -106,6 +131,7 @@ impl Shared {
     fn open(&self, len: u64) -> io::Result<File> {
         let mut file = private(OpenOptions::new().write(true).create(true).truncate(false))
             .open(self.slot.path())?;
+        owner::give_to_owner_of(self.slot.storage.folder(), &file);
         if file.metadata()?.len() != len {
             file.set_len(len)?;
         }
@@ -161,6 +187,15 @@ impl Shared {
                 continue;
             };
             let (lines, _) = slot.read_lines()?;
+            // Another version's stays as it is, for that version.
+            let is_newer = |line: &Vec<u8>| refuse_newer(|| slot.path(), line).is_err();
+            if lines.first().is_some_and(is_newer) {
+                tracing::warn!(
+                    journal = slot.lines,
+                    "left to the newer version that made it"
+                );
+                continue;
+            }
             adopted.extend(lines);
             orphans.push((slot, lock));
         }

@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::{FileStorage, Journal, OpenJournal, Rewrite, Storage, StorageError, Update};
+use super::{
+    FileStorage, Journal, OpenJournal, Rewrite, Storage, StorageError, Update, refuse_newer,
+};
 
 /// A key store refused. The text is for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +82,8 @@ impl Storage for KeyStorage {
             return files.journal(name);
         }
         let text = self.read(name)?.unwrap_or_default();
+        let first = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        refuse_newer(|| self.location(name), first)?;
         let lines = text.split(|byte| *byte == b'\n');
         let lines: Vec<_> = lines
             .filter(|line| !line.is_empty())
@@ -95,6 +99,13 @@ impl Storage for KeyStorage {
 
     fn location(&self, name: &str) -> PathBuf {
         PathBuf::from(format!("the key store's entry {name}"))
+    }
+
+    fn any_journal(&self, filled: bool) -> Result<Option<PathBuf>, StorageError> {
+        match &self.journals {
+            Some(files) => files.any_journal(filled),
+            None => Ok(None),
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 mod files;
 mod journal;
 mod keys;
+mod owner;
 
 pub use files::FileStorage;
 pub use keys::{KeyStorage, KeyStore, KeyStoreError};
@@ -32,6 +33,20 @@ pub enum StorageError {
         path: PathBuf,
         /// What does not read.
         problem: String,
+    },
+    /// It was written by a newer version. It is left as it is.
+    #[error(
+        "{path} was made by a newer version of this program (file version {found}; this program knows up to {known}). Update \
+         this program, or use another folder; the file was left as it is",
+        path = path.display()
+    )]
+    TooNew {
+        /// Which file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+        /// The newest that this program knows.
+        known: u64,
     },
     /// The app's key store refused.
     #[error("the key store did not give or take `{name}`: {problem}")]
@@ -86,6 +101,41 @@ pub trait Storage: Send + Sync + 'static {
 
     /// How messages name the value.
     fn location(&self, name: &str) -> PathBuf;
+
+    /// A journal that was opened here at some time, of whatever name: there were hosts then. With `filled` one that
+    /// has lines. `None` too where a storage cannot tell.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    fn any_journal(&self, filled: bool) -> Result<Option<PathBuf>, StorageError> {
+        let _ = filled;
+        Ok(None)
+    }
+}
+
+/// The newest version of every file that the runtime keeps.
+const VERSION: u64 = 1;
+
+/// Refuses a value or a line of a newer version before anything else is read of it: the rest may have any form.
+///
+/// # Errors
+/// [`StorageError::TooNew`].
+pub(crate) fn refuse_newer(
+    path: impl FnOnce() -> PathBuf,
+    bytes: &[u8],
+) -> Result<(), StorageError> {
+    #[derive(serde::Deserialize)]
+    struct Versioned {
+        version: u64,
+    }
+    match serde_json::from_slice::<Versioned>(bytes) {
+        Ok(Versioned { version }) if version > VERSION => Err(StorageError::TooNew {
+            path: path(),
+            found: version,
+            known: VERSION,
+        }),
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// What becomes of a value: given the one there is, if any, the one to store, if another.

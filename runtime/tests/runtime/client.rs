@@ -85,6 +85,7 @@ impl Bench {
                 state: SessionState::New,
                 epoch: epoch(of_epoch),
                 next_seq: 1,
+                stamp: None,
             }),
             heartbeat_ms: 4_000,
             limits: WelcomeLimits {
@@ -320,6 +321,7 @@ async fn sv_2_an_acknowledgement_of_another_epoch_is_not_sent() {
     let cursor = |of, last_seq| Resume {
         epoch: epoch(of),
         last_seq,
+        stamp: None,
     };
     // The owner has not heard yet that another numbering has begun.
     bench.client.ack(cursor(1, 500));

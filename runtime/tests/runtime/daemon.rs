@@ -209,6 +209,7 @@ impl State {
             state,
             epoch: ours,
             next_seq,
+            stamp: None,
         };
         let accepted = Accepted {
             server_id: server_id(),

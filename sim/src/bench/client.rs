@@ -114,6 +114,7 @@ pub(super) fn resuming(dialer: &Dialer, welcome: &Accepted) -> Outcome<Dialer> {
     let cursor = Cursor::at(Resume {
         epoch: session.epoch.clone(),
         last_seq: session.next_seq.saturating_sub(1),
+        stamp: session.stamp.clone(),
     });
     Ok(Dialer {
         cursor,

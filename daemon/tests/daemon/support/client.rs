@@ -3,9 +3,9 @@
 use std::{collections::VecDeque, net::SocketAddr};
 
 use bowline_protocol::{
-    Epoch, Hello, Offer, PROTOCOL_VERSION, PublicKey, Purpose, Resume, SESSION_PATH, SUBPROTOCOL,
+    Hello, Offer, PROTOCOL_VERSION, PublicKey, Purpose, Resume, SESSION_PATH, SUBPROTOCOL,
     ServerId, Welcome,
-    handshake::{Accepted, ClientInfo},
+    handshake::{Accepted, ClientInfo, SessionWelcome},
     limits::MAX_MESSAGE_BYTES,
     offer::PairingToken,
     seal::{Channel, Initiator, NOISE_PATTERN},
@@ -152,10 +152,11 @@ impl Attempt {
         self
     }
 
-    pub(crate) fn resume(mut self, epoch: &Epoch, last_seq: u64) -> Self {
+    pub(crate) fn resume(mut self, session: &SessionWelcome, last_seq: u64) -> Self {
         self.hello.resume = Some(Resume {
-            epoch: epoch.clone(),
+            epoch: session.epoch.clone(),
             last_seq,
+            stamp: session.stamp.clone(),
         });
         self
     }

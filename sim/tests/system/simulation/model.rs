@@ -121,16 +121,19 @@ impl Model {
                 state: SessionState::New,
                 epoch,
                 next_seq: 1,
+                stamp: None,
             },
             (Some(session), Some(resume)) if session.covers(resume) => SessionWelcome {
                 state: SessionState::Resumed,
                 epoch: session.epoch.clone(),
                 next_seq: session.next_seq,
+                stamp: None,
             },
             (Some(_), _) => SessionWelcome {
                 state: SessionState::Reset,
                 epoch,
                 next_seq: 1,
+                stamp: None,
             },
         };
         Promise {
