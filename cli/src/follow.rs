@@ -24,6 +24,8 @@ use crate::{
 
 /// Items whose text may still grow; the daemon lets only the newest grow.
 const GROWING: usize = 64;
+/// What an agent's row says while its turn waits because the daemon runs as many as it may.
+const QUEUED: &str = "queued";
 /// Longest time that giving the subscription back may take.
 const RELEASE: Duration = Duration::from_millis(500);
 
@@ -45,9 +47,26 @@ pub(crate) async fn follow(
             }
         } => ended?,
         error = client.hopeless(host) => return Err(error.into()),
+        error = tell_if_queued(client, host, agent) => return Err(error),
     };
     let _ = timeout(RELEASE, release(client, host, agent)).await;
     Ok(exit)
+}
+
+/// Says once that the daemon has no place for the turn yet. Returns only what keeps it from saying so.
+async fn tell_if_queued(client: &Client<'_>, host: &HostRecord, agent: &AgentId) -> Stop {
+    let is_queued = |snapshot: &Arc<Snapshot>| {
+        let agents = view(snapshot, &host.server_id).map(|live| &live.directory.agents);
+        let mut agents = agents.into_iter().flat_map(|agents| agents.iter());
+        agents.any(|row| row.id == *agent && row.attention.as_deref() == Some(QUEUED))
+    };
+    if client.snapshots().wait_for(is_queued).await.is_ok() && !client.output.mode.json {
+        let line = "the daemon runs as many turns as it does at once; the prompt waits for a place";
+        if let Err(stop) = client.output.say(line).await {
+            return stop;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Gives the subscription back, of which a session has a bounded number.
@@ -98,9 +117,20 @@ async fn step(
             Part::End(status, exit_code) => {
                 printer.live(&item).await?;
                 if output.mode.json {
-                    output.json(&Line::Done { status, exit_code }).await?;
-                } else if turn::exit(status) != Exit::Done {
-                    output.say(turn::describe(status, exit_code)).await?;
+                    let truncated = !item.text.is_empty();
+                    let line = Line::Done {
+                        status,
+                        exit_code,
+                        truncated,
+                    };
+                    output.json(&line).await?;
+                } else {
+                    if !item.text.is_empty() {
+                        output.say(text::one_line(&item.text)).await?;
+                    }
+                    if turn::exit(status) != Exit::Done {
+                        output.say(turn::describe(status, exit_code)).await?;
+                    }
                 }
                 Ok(Some(turn::exit(status)))
             }
@@ -216,7 +246,10 @@ impl<'a> Printer<'a> {
                 let ended = item
                     .status
                     .map(|status| turn::describe(status, item.exit_code));
-                let ended = ended.unwrap_or_else(|| "ended".to_owned());
+                let mut ended = ended.unwrap_or_else(|| "ended".to_owned());
+                if !item.text.is_empty() {
+                    ended = format!("{ended}; {}", text::one_line(&item.text));
+                }
                 text::paint(rich, text::dim(), &format!("({ended})"))
             }
             (_, Some(label)) => format!("{label}: {}", item.text),

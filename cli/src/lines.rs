@@ -50,6 +50,9 @@ pub(crate) enum Line<'a> {
         /// Exit status of the process, if it was one.
         #[serde(skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
+        /// Whether output of the turn is missing; absent if not.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        truncated: bool,
     },
     /// A host is paired.
     Paired {
@@ -230,8 +233,13 @@ mod tests {
             json(&Line::Done {
                 status: TurnStatus::Completed,
                 exit_code,
+                truncated: exit_code.is_some_and(|code| code > 0),
             })
         };
+        assert_eq!(
+            done(Some(1)),
+            r#"{"event":"done","status":"completed","exitCode":1,"truncated":true}"#
+        );
         assert_eq!(
             done(Some(0)),
             r#"{"event":"done","status":"completed","exitCode":0}"#

@@ -344,6 +344,7 @@ fn agents_options(settings: &Settings) -> AgentsOptions {
         max_output_bytes: MAX_OUTPUT,
         max_runs: MAX_RUNS,
         max_agents: MAX_AGENTS,
+        launcher: settings.launcher.clone(),
     }
 }
 

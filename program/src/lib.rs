@@ -15,7 +15,7 @@ pub mod table;
 
 pub use announce::announce;
 pub use durations::{Deadline, Lapse};
-pub use file_limit::raise_file_limit;
+pub use file_limit::{FileLimit, raise_file_limit};
 pub use log::LogFormat;
 pub use machine::machine_name;
 pub use settings_file::{FileError, parse, read};

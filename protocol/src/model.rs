@@ -43,7 +43,8 @@ pub struct AgentSummary {
     pub created_at: UnixMillis,
     /// When anything of it last changed.
     pub updated_at: UnixMillis,
-    /// Why its user should look, if they should: `"permission"`, `"failed"` or `"finished"`.
+    /// Why its user should look, if they should: `"permission"`, `"failed"` or `"finished"`; or `"queued"`, while its
+    /// prompt waits because the daemon runs as many turns as it may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<String>,
     /// The intent that created it, so that a client reconciles what it showed in advance (UX-3).
@@ -101,7 +102,8 @@ pub struct TimelineItem {
     pub kind: ItemKind,
     /// When it began.
     pub at: UnixMillis,
-    /// Text so far; `timeline.delta` appends to it.
+    /// Text so far; `timeline.delta` appends to it. On [`ItemKind::TurnEnd`]: what is missing from the timeline, for
+    /// people; empty if nothing is.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
     /// `stdout` or `stderr`, for [`ItemKind::Output`].

@@ -1,100 +1,99 @@
 //! The `command` provider: one process a prompt, its output streamed into the timeline, its exit status
 //! the end of the turn.
 
-use std::{future::Future, io, pin::Pin, process::Stdio, time::Duration};
+use std::{future::Future, io, pin::Pin, time::Duration};
 
 use bowline_protocol::{
     ItemKind,
+    error::RpcError,
     model::{OutputStream, TurnStatus},
 };
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
-    process::{ChildStdin, Command},
+    io::{AsyncRead, AsyncReadExt},
     time::{Instant, sleep_until},
 };
 
 use super::{
-    process::{Group, TURN_VARIABLE},
+    leftovers::{self, Daemons},
+    process::{Exit, Happened, Process, Spec, Starter},
+    prompt::Template,
     provider::{Provider, Run, Stop, Turn, TurnEnd},
     text::Decoder,
 };
-use crate::config::PromptVia;
 
-/// Read at once from a process.
-const CHUNK: usize = 16 * 1024;
+/// Read at once from a process: all that a pipe holds, so that a slow store is asked seldom.
+const CHUNK: usize = 64 * 1024;
 /// From the request to end to the order.
 const TERM_TO_KILL: Duration = Duration::from_secs(2);
-/// How long output is awaited after the process has ended. A process it left in the background may hold
-/// the pipes open for ever.
+/// From the order to end to giving up on what does not.
+const KILL_TO_END: Duration = Duration::from_secs(1);
+/// How long nothing may come after the program has ended, while something it left in the background holds the pipes.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long after the program's end something in the background is read that never falls silent.
+const LINGER_IN_ALL: Duration = Duration::from_secs(10);
+/// Reads after the program's end that surely have taken from both pipes all that it had written.
+const LAST_READS: u32 = 4;
+/// How long what is in the pipes is read once every process of a stopped turn is gone, or as good as gone.
+const REMAINDER: Duration = Duration::from_millis(200);
+
+/// What is left out when something in the background goes on printing.
+const CUT: &str = "Something that this turn left in the background goes on printing; what it printed from here on is not kept.";
 
 /// A configured command.
 pub(super) struct CommandProvider {
-    /// Program and arguments.
-    pub(super) argv: Vec<String>,
-    /// How the program gets the prompt.
-    pub(super) prompt: PromptVia,
+    /// Program, arguments, and how the program gets the prompt.
+    pub(super) template: Template,
+    /// How it is started.
+    pub(super) starter: Starter,
 }
 
 impl Provider for CommandProvider {
     fn run(&self, turn: Turn, run: Run) -> Pin<Box<dyn Future<Output = TurnEnd> + Send>> {
-        let (argv, via) = (self.argv.clone(), self.prompt);
-        Box::pin(async move {
-            match start(&argv, via, &turn) {
-                Ok((group, input)) => Running::new(group, run).finish(input).await,
-                Err(error) => {
-                    let program = argv.first().map_or("", String::as_str);
-                    TurnEnd::broken(format!(
-                        "cannot run `{program}` in {}: {error}",
-                        turn.cwd.display()
-                    ))
-                }
-            }
-        })
+        let (template, starter) = (self.template.clone(), self.starter.clone());
+        Box::pin(async move { serve(&template, &starter, turn, run).await })
+    }
+
+    fn check(&self, prompt: &str) -> Result<(), RpcError> {
+        let verdict = self.template.check(prompt);
+        verdict.map_err(|why| RpcError::invalid_params(format!("the prompt {why}")))
     }
 }
 
-/// A prompt on its way to standard input.
-type Input = Pin<Box<dyn Future<Output = ()> + Send>>;
-
-fn start(argv: &[String], via: PromptVia, turn: &Turn) -> io::Result<(Group, Option<Input>)> {
-    let (program, arguments) = argv
-        .split_first()
-        .ok_or_else(|| io::Error::other("the provider has no command"))?;
-    let mut command = Command::new(program);
-    command.args(arguments);
-    match via {
-        PromptVia::Argument => command.arg(&turn.prompt).stdin(Stdio::null()),
-        PromptVia::Stdin => command.stdin(Stdio::piped()),
+async fn serve(template: &Template, starter: &Starter, turn: Turn, mut run: Run) -> TurnEnd {
+    let (argv, input) = match template.fill(&turn.prompt) {
+        Ok(filled) => filled,
+        Err(why) => {
+            let program = template.program();
+            return TurnEnd::broken(format!("The prompt for `{program}` {why}."));
+        }
     };
-    command
-        .current_dir(&turn.cwd)
-        .env(TURN_VARIABLE, &turn.name)
-        .env("BOWLINE_AGENT", turn.agent.as_str())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut group = Group::spawn(&mut command)?;
-    let prompt = turn.prompt.clone();
-    let input = group
-        .child()
-        .stdin
-        .take()
-        .map(|stdin| Box::pin(feed(stdin, prompt)) as Input);
-    Ok((group, input))
-}
-
-/// Writes the prompt and closes the pipe. A process that does not want it has its reasons.
-async fn feed(mut stdin: ChildStdin, prompt: String) {
-    let _ = stdin.write_all(prompt.as_bytes()).await;
-    let _ = stdin.shutdown().await;
+    let spec = Spec {
+        argv,
+        cwd: turn.cwd.to_string_lossy().into_owned(),
+        input,
+        turn: turn.name.clone(),
+        agent: turn.agent.as_str().to_owned(),
+    };
+    let started = tokio::select! {
+        started = starter.start(spec) => Ok(started),
+        stop = run.stopped() => Err(stop),
+    };
+    match started {
+        Ok(Ok(process)) => Running::new(process, run, turn.name).finish().await,
+        Ok(Err(why)) => TurnEnd::broken(why),
+        Err(stop) => {
+            // Its program may have been about to run.
+            leftovers::end(vec![turn.name], spared(stop)).await;
+            ended(Some(stop), None)
+        }
+    }
 }
 
 /// What can happen to a running process.
 enum Happening {
     Out(OutputStream, io::Result<usize>),
-    Exited(io::Result<std::process::ExitStatus>),
+    Process(Happened),
     Stop(Stop),
-    Fed,
     Deadline,
 }
 
@@ -137,69 +136,148 @@ impl<R: AsyncRead + Unpin> Pipe<R> {
     }
 }
 
+/// Reads from the one that was not read last if it has something, so that neither waits for the other. Cancel-safe.
+async fn read<A, B>(stdout: &mut Pipe<A>, stderr: &mut Pipe<B>, last: OutputStream) -> Happening
+where
+    A: AsyncRead + Unpin,
+    B: AsyncRead + Unpin,
+{
+    match last {
+        OutputStream::Stderr => tokio::select! {
+            biased;
+            outcome = stdout.read() => Happening::Out(OutputStream::Stdout, outcome),
+            outcome = stderr.read() => Happening::Out(OutputStream::Stderr, outcome),
+        },
+        OutputStream::Stdout => tokio::select! {
+            biased;
+            outcome = stderr.read() => Happening::Out(OutputStream::Stderr, outcome),
+            outcome = stdout.read() => Happening::Out(OutputStream::Stdout, outcome),
+        },
+    }
+}
+
 /// A process and what is known of it.
 struct Running {
-    group: Group,
+    process: Process,
     run: Run,
-    exit: Option<io::Result<std::process::ExitStatus>>,
+    /// The turn's, by which leftovers are found.
+    name: String,
+    exit: Option<Exit>,
+    /// No process of the turn is left, or nothing more will be known.
+    gone: bool,
+    /// When the program was known to have ended, and how often was read since.
+    over: Option<(Instant, u32)>,
     stop: Option<Stop>,
     killed: bool,
+    /// What is done at that time depends on the above.
     deadline: Option<Instant>,
+    cut: bool,
 }
 
 impl Running {
-    fn new(group: Group, run: Run) -> Self {
+    fn new(process: Process, run: Run, name: String) -> Self {
         Self {
-            group,
+            process,
             run,
+            name,
             exit: None,
+            gone: false,
+            over: None,
             stop: None,
             killed: false,
             deadline: None,
+            cut: false,
         }
     }
 
-    async fn finish(mut self, mut input: Option<Input>) -> TurnEnd {
-        let child = self.group.child();
-        let mut stdout = Pipe::new(child.stdout.take());
-        let mut stderr = Pipe::new(child.stderr.take());
+    async fn finish(mut self) -> TurnEnd {
+        let (stdout, stderr) = self.process.outputs();
+        let (mut stdout, mut stderr) = (Pipe::new(stdout), Pipe::new(stderr));
+        let mut last = OutputStream::Stderr;
         loop {
             let open = stdout.reader.is_some() || stderr.reader.is_some();
-            if self.exit.is_some() && !open {
+            if self.is_done(open) {
                 break;
             }
+            // What floods the pipes must not hold back the end of a stopped turn.
+            let overdue =
+                self.stop.is_some() && self.deadline.is_some_and(|at| at <= Instant::now());
             let happening = tokio::select! {
-                outcome = stdout.read() => Happening::Out(OutputStream::Stdout, outcome),
-                outcome = stderr.read() => Happening::Out(OutputStream::Stderr, outcome),
-                exit = self.group.child().wait(), if self.exit.is_none() => Happening::Exited(exit),
+                biased;
+                () = std::future::ready(()), if overdue => Happening::Deadline,
                 stop = self.run.stopped(), if self.stop.is_none() => Happening::Stop(stop),
-                () = fed(&mut input) => Happening::Fed,
+                happened = self.process.happened(), if !self.gone => Happening::Process(happened),
+                happening = read(&mut stdout, &mut stderr, last) => happening,
+                // Last: as long as there is something to read, nothing has fallen silent.
                 () = until(self.deadline) => Happening::Deadline,
             };
             match happening {
                 Happening::Out(stream, outcome) => {
+                    last = stream;
                     let text = match stream {
                         OutputStream::Stdout => stdout.take(outcome),
                         OutputStream::Stderr => stderr.take(outcome),
                     };
                     self.write(stream, &text).await;
+                    self.was_read();
                 }
-                Happening::Exited(exit) => {
-                    self.exit = Some(exit);
-                    // A stopped turn already has its deadline.
-                    self.deadline.get_or_insert_with(|| Instant::now() + LINGER);
-                }
+                Happening::Process(happened) => self.hear(happened),
                 Happening::Stop(stop) => self.end(stop),
-                Happening::Fed => input = None,
                 Happening::Deadline if self.stop.is_some() && !self.killed => {
-                    self.group.kill();
+                    self.process.kill();
                     self.killed = true;
-                    self.deadline = Some(Instant::now() + LINGER);
+                    self.deadline = Some(Instant::now() + KILL_TO_END);
                 }
                 Happening::Deadline => break,
             }
         }
-        self.result()
+        // A character that was cut off at the very end.
+        let rest = (stdout.decoder.finish(), stderr.decoder.finish());
+        self.write(OutputStream::Stdout, &rest.0).await;
+        self.write(OutputStream::Stderr, &rest.1).await;
+        self.result().await
+    }
+
+    /// Whether nothing more is to come that would be kept.
+    fn is_done(&mut self, open: bool) -> bool {
+        match (self.stop, self.over) {
+            (Some(_), Some(_)) => self.gone && !open,
+            (None, Some((since, reads))) => {
+                if open && since.elapsed() >= LINGER_IN_ALL && reads >= LAST_READS {
+                    self.cut = true;
+                }
+                !open || self.cut || self.run.missing().is_some()
+            }
+            (_, None) => false,
+        }
+    }
+
+    fn hear(&mut self, happened: Happened) {
+        match happened {
+            Happened::Exited(exit) => self.exit = Some(exit),
+            Happened::Gone => self.gone = true,
+        }
+        let now = Instant::now();
+        self.over.get_or_insert((now, 0));
+        match self.stop {
+            // Nobody is left who could write: only what is in the pipes is to come.
+            Some(_) if self.process.is_surely_gone() => {
+                self.killed = true;
+                self.deadline = Some(now + REMAINDER);
+            }
+            Some(_) => {}
+            None => self.deadline = Some(now + LINGER),
+        }
+    }
+
+    /// The silence begins now, however long the store has taken for what was read (C14).
+    fn was_read(&mut self) {
+        if let Some((_, reads)) = &mut self.over {
+            *reads = reads.saturating_add(1);
+            if self.stop.is_none() {
+                self.deadline = Some(Instant::now() + LINGER);
+            }
+        }
     }
 
     /// Stores output. If the turn has to end before that succeeds, the rest is read and dropped.
@@ -214,61 +292,70 @@ impl Running {
 
     fn end(&mut self, stop: Stop) {
         self.stop = Some(stop);
-        self.group.terminate();
+        self.process.terminate(stop == Stop::Shutdown);
         self.deadline = Some(Instant::now() + TERM_TO_KILL);
     }
 
-    fn result(mut self) -> TurnEnd {
-        let exit_code = match &self.exit {
-            Some(Ok(status)) => status.code(),
-            Some(Err(_)) | None => None,
-        };
-        if self.stop.is_none() {
-            self.group.release();
+    async fn result(mut self) -> TurnEnd {
+        let lost = self.exit.is_none() && self.stop.is_none();
+        if self.cut {
+            let _ = self.run.append(ItemKind::Error, None, CUT).await;
         }
-        let (status, error, broken) = match (self.stop, &self.exit) {
-            (Some(Stop::Cancelled), _) => (TurnStatus::Cancelled, None, false),
-            (Some(Stop::Shutdown), _) => (
-                TurnStatus::Interrupted,
-                Some("The daemon was stopped while this turn ran.".to_owned()),
-                true,
-            ),
-            (None, Some(Ok(status))) if status.success() => (TurnStatus::Completed, None, false),
-            (None, Some(Ok(status))) => (TurnStatus::Failed, signalled(*status), false),
-            (None, Some(Err(error))) => (
-                TurnStatus::Failed,
-                Some(format!("cannot tell how the process ended: {error}")),
-                true,
-            ),
-            (None, None) => (TurnStatus::Failed, None, true),
+        let mut end = ended(self.stop, self.exit);
+        end.missing = match self.run.missing() {
+            Some(missing) => Some(missing),
+            None => self.cut.then(|| CUT.to_owned()),
         };
-        TurnEnd {
-            status,
-            exit_code,
-            error,
-            broken,
+        let sure = self.process.is_surely_gone();
+        if self.stop.is_none() && !lost {
+            self.process.release();
+        } else {
+            // Its processes are ended here, before anything is searched for that is none of them.
+            drop(self.process);
+            if !sure {
+                let daemons = self.stop.map_or(Daemons::End, spared);
+                leftovers::end(vec![self.name], daemons).await;
+            }
         }
+        end
     }
 }
 
-/// The signal that ended a process, for people.
-#[cfg(unix)]
-fn signalled(status: std::process::ExitStatus) -> Option<String> {
-    use std::os::unix::process::ExitStatusExt;
-    status
-        .signal()
-        .map(|signal| format!("The process was ended by signal {signal}."))
+/// What becomes of daemons that a stopped turn has started.
+const fn spared(stop: Stop) -> Daemons {
+    match stop {
+        Stop::Shutdown => Daemons::Spare,
+        Stop::Cancelled => Daemons::End,
+    }
 }
 
-#[cfg(not(unix))]
-fn signalled(_status: std::process::ExitStatus) -> Option<String> {
-    None
-}
-
-async fn fed(input: &mut Option<Input>) {
-    match input {
-        Some(input) => input.await,
-        None => std::future::pending().await,
+/// How a turn ended, by why it was stopped and how its program ended.
+fn ended(stop: Option<Stop>, exit: Option<Exit>) -> TurnEnd {
+    let (status, error, broken) = match (stop, exit) {
+        (Some(Stop::Cancelled), _) => (TurnStatus::Cancelled, None, false),
+        (Some(Stop::Shutdown), _) => (
+            TurnStatus::Interrupted,
+            Some("The daemon was stopped while this turn ran.".to_owned()),
+            true,
+        ),
+        (None, Some(Exit { code: Some(0), .. })) => (TurnStatus::Completed, None, false),
+        (None, Some(Exit { signal, .. })) => (
+            TurnStatus::Failed,
+            signal.map(|signal| format!("The process was ended by signal {signal}.")),
+            false,
+        ),
+        (None, None) => (
+            TurnStatus::Failed,
+            Some("Nobody can tell how this turn's program ended: its launcher was ended from outside.".to_owned()),
+            true,
+        ),
+    };
+    TurnEnd {
+        status,
+        exit_code: exit.and_then(|exit| exit.code),
+        error,
+        broken,
+        missing: None,
     }
 }
 

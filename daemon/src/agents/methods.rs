@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{
+    provider::TurnEnd,
     supervisor::{self, Supervisor},
     timeline::{self, Bounded},
 };
@@ -227,6 +228,9 @@ fn queue(
     intent: IntentId,
     prompt: String,
 ) -> Result<bowline_protocol::ItemId, RpcError> {
+    if let Some(provider) = supervisor.provider(&row.summary.provider) {
+        provider.check(&prompt)?;
+    }
     let name = Uuid::now_v7().simple().to_string();
     store::turns::insert(tx.conn(), &name, row.n, &prompt, intent).map_err(fault)?;
     let item = timeline::append(tx, row, ItemKind::User, |item| {
@@ -251,7 +255,7 @@ pub(super) fn cancel(
             tx.after_commit(move || supervisor.cancel(agent, turn.id));
         }
         Some(turn) => {
-            timeline::end_turn(tx, &mut row, turn.id, TurnStatus::Cancelled, None)?;
+            timeline::end_turn(tx, &mut row, turn.id, &TurnEnd::cancelled())?;
             supervisor::settle(tx, &mut row, TurnStatus::Cancelled, false)?;
         }
         None => {}
@@ -271,7 +275,7 @@ pub(super) fn archive(
             let (supervisor, agent) = (Arc::clone(supervisor), row.n);
             tx.after_commit(move || supervisor.cancel(agent, turn.id));
         } else {
-            timeline::end_turn(tx, &mut row, turn.id, TurnStatus::Cancelled, None)?;
+            timeline::end_turn(tx, &mut row, turn.id, &TurnEnd::cancelled())?;
         }
     }
     timeline::set_standing(tx, &mut row, AgentStatus::Archived, None)?;

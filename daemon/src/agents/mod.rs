@@ -5,8 +5,17 @@
 //! client sees it.
 
 mod command;
+mod direct;
+mod environment;
+#[cfg(unix)]
+mod launched;
+#[cfg(unix)]
+mod launcher;
+mod leftovers;
 mod methods;
 mod process;
+mod program;
+mod prompt;
 mod provider;
 mod supervisor;
 mod text;
@@ -24,12 +33,19 @@ use bowline_protocol::{
 };
 use serde_json::value::RawValue;
 
-pub use self::provider::{Provider, Run, Stop, Turn, TurnEnd};
+#[cfg(unix)]
+pub(crate) use self::launcher::{ARGUMENT as LAUNCHER_ARGUMENT, main as launcher_main};
 use self::{
     command::CommandProvider,
     methods::AgentsPage,
+    process::Starter,
+    prompt::Template,
     supervisor::Supervisor,
     timeline::{Page, Range},
+};
+pub use self::{
+    program::{Launcher, LauncherProgram},
+    provider::{Provider, Run, Stop, Turn, TurnEnd},
 };
 use crate::{
     blocking::{Blocking, BlockingError},
@@ -54,6 +70,8 @@ pub struct AgentsOptions {
     pub max_runs: usize,
     /// Agents kept; a new one over it is answered with `overloaded`.
     pub max_agents: u64,
+    /// How programs are started.
+    pub launcher: Launcher,
 }
 
 impl AgentsOptions {
@@ -64,6 +82,7 @@ impl AgentsOptions {
             max_output_bytes: 8 << 20,
             max_runs: 64,
             max_agents: 100_000,
+            launcher: Launcher::None,
         }
     }
 }
@@ -84,11 +103,18 @@ pub enum AgentsError {
     /// Two providers have one name.
     #[error("two providers are named `{0}`: rename one of them")]
     DuplicateProvider(String),
-    /// A provider has no program.
-    #[error("provider `{0}` has an empty `command`: give it a program")]
-    EmptyCommand(String),
+    /// A provider's command line is none.
+    #[error("provider `{name}` {problem}")]
+    Command {
+        /// Its name.
+        name: String,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
     /// A provider is of a kind this daemon has no implementation of.
-    #[error("provider `{name}` is of kind `{kind}`, which this daemon cannot run")]
+    #[error(
+        "provider `{name}` is of kind `{kind}`, which this daemon cannot run: only `command` can be"
+    )]
     UnsupportedKind {
         /// Its name.
         name: String,
@@ -100,6 +126,61 @@ pub enum AgentsError {
     Store(#[from] RpcError),
 }
 
+/// Providers by their names.
+type ByName = HashMap<String, Arc<dyn Provider>>;
+
+/// Makes providers of their settings.
+fn build(
+    all: Vec<ProviderSettings>,
+    starter: &Starter,
+) -> Result<(Vec<ProviderInfo>, ByName), AgentsError> {
+    let mut infos = Vec::with_capacity(all.len());
+    let mut providers = ByName::new();
+    for settings in all {
+        let ProviderSettings {
+            name,
+            kind,
+            command,
+            prompt,
+            title,
+        } = settings;
+        let provider: Arc<dyn Provider> = match kind {
+            ProviderKind::Command => Arc::new(CommandProvider {
+                template: Template::new(command, prompt).map_err(|problem| {
+                    AgentsError::Command {
+                        name: name.clone(),
+                        problem,
+                    }
+                })?,
+                starter: starter.clone(),
+            }),
+            ProviderKind::Acp => {
+                return Err(AgentsError::UnsupportedKind {
+                    name,
+                    kind: kind.as_str(),
+                });
+            }
+        };
+        infos.push(ProviderInfo {
+            title: title.unwrap_or_else(|| name.clone()),
+            kind: kind.as_str().to_owned(),
+            name: name.clone(),
+        });
+        if providers.insert(name.clone(), provider).is_some() {
+            return Err(AgentsError::DuplicateProvider(name));
+        }
+    }
+    Ok((infos, providers))
+}
+
+/// Whether agents can be made of these providers, without making any.
+///
+/// # Errors
+/// What [`Agents::start`] would say.
+pub(crate) fn check(providers: &[ProviderSettings]) -> Result<(), AgentsError> {
+    build(providers.to_vec(), &Starter::new(Launcher::None)).map(|_| ())
+}
+
 impl Agents {
     /// Ends what a killed daemon left running, marks interrupted turns, starts queued ones. Needs a tokio
     /// runtime with I/O and time.
@@ -107,40 +188,7 @@ impl Agents {
     /// # Errors
     /// When the providers are configured wrongly or the ledger cannot write.
     pub async fn start(ledger: Ledger, options: AgentsOptions) -> Result<Self, AgentsError> {
-        let mut infos = Vec::with_capacity(options.providers.len());
-        let mut providers: HashMap<String, Arc<dyn Provider>> = HashMap::new();
-        for settings in options.providers {
-            let ProviderSettings {
-                name,
-                kind,
-                command,
-                prompt,
-                title,
-            } = settings;
-            if command.is_empty() {
-                return Err(AgentsError::EmptyCommand(name));
-            }
-            let provider: Arc<dyn Provider> = match kind {
-                ProviderKind::Command => Arc::new(CommandProvider {
-                    argv: command,
-                    prompt,
-                }),
-                ProviderKind::Acp => {
-                    return Err(AgentsError::UnsupportedKind {
-                        name,
-                        kind: kind.as_str(),
-                    });
-                }
-            };
-            infos.push(ProviderInfo {
-                title: title.unwrap_or_else(|| name.clone()),
-                kind: kind.as_str().to_owned(),
-                name: name.clone(),
-            });
-            if providers.insert(name.clone(), provider).is_some() {
-                return Err(AgentsError::DuplicateProvider(name));
-            }
-        }
+        let (infos, providers) = build(options.providers, &Starter::new(options.launcher))?;
         let supervisor = Supervisor::new(
             ledger,
             providers,

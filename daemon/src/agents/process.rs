@@ -1,141 +1,171 @@
-//! Processes of a turn as a group: started together, ended together, found again after a crash.
+//! The processes of a turn as one thing: started together, ended together, whoever is their root.
 
-use std::io;
+use std::sync::Arc;
 
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{ChildStderr, ChildStdout},
+    sync::Semaphore,
+};
 
-/// The environment variable that carries the turn's unique name.
-pub(super) const TURN_VARIABLE: &str = "BOWLINE_TURN";
+use super::direct::Direct;
+#[cfg(unix)]
+pub(super) use super::launcher::messages::Exit;
+#[cfg(unix)]
+use super::{launched::Launched, launcher::start::shown};
 
-/// What became of a search for leftovers.
+/// What to start.
+pub(super) struct Spec {
+    /// Program and arguments, the prompt among them if it is one.
+    pub(super) argv: Vec<String>,
+    /// Where it works.
+    pub(super) cwd: String,
+    /// What is written to its standard input, which then ends.
+    pub(super) input: Option<String>,
+    /// Name of the turn.
+    pub(super) turn: String,
+    /// Id of the agent.
+    pub(super) agent: String,
+}
+
+/// How a program ended.
+#[cfg(not(unix))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Exit {
+    pub(super) code: Option<i32>,
+    pub(super) signal: Option<i32>,
+}
+
+/// What is told of a turn's processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leftovers {
-    /// So many processes were ended.
-    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-    Ended(usize),
-    /// This system gives no safe way to tell whose a process is; none was touched.
-    Unsupported,
+pub(super) enum Happened {
+    /// The program has ended. What it left in the background may run.
+    Exited(Exit),
+    /// Nothing of the turn is left, or nothing more can be known of it.
+    Gone,
 }
 
-/// A child that leads a group of its own. Dropping it kills the whole group, unless it was released.
-pub(super) struct Group {
-    child: Child,
-    armed: bool,
-    #[cfg(unix)]
-    id: Option<rustix::process::Pid>,
+/// How programs are started. Clones share the bound on starts that hang.
+#[derive(Clone, Debug)]
+pub(super) struct Starter {
+    #[cfg_attr(not(unix), allow(dead_code))]
+    launcher: super::Launcher,
+    /// A place for each start that has not been answered.
+    #[cfg_attr(not(unix), allow(dead_code))]
+    starts: Arc<Semaphore>,
 }
 
-impl Group {
-    /// Starts a command as the leader of a new group.
-    pub(super) fn spawn(command: &mut Command) -> io::Result<Self> {
-        command.kill_on_drop(true);
+/// Starts that may hang at once.
+const STARTS: usize = 64;
+
+impl Starter {
+    pub(super) fn new(launcher: super::Launcher) -> Self {
+        Self {
+            launcher,
+            starts: Arc::new(Semaphore::new(STARTS)),
+        }
+    }
+
+    /// Starts a program; the error is for people. Cancel-safe: what was begun is ended.
+    pub(super) async fn start(&self, spec: Spec) -> Result<Process, String> {
         #[cfg(unix)]
-        command.process_group(0);
-        let child = command.spawn()?;
-        Ok(Self {
-            #[cfg(unix)]
-            id: child
-                .id()
-                .and_then(|id| i32::try_from(id).ok())
-                .and_then(rustix::process::Pid::from_raw),
-            child,
-            armed: true,
+        if let super::Launcher::Program(program) = &self.launcher {
+            let launched = Launched::start(program, &self.starts, spec).await?;
+            return Ok(Process {
+                root: Root::Launched(launched),
+                gone: false,
+            });
+        }
+        Ok(Process {
+            root: Root::Direct(Direct::spawn(&spec)?),
+            gone: false,
         })
     }
+}
 
-    pub(super) fn child(&mut self) -> &mut Child {
-        &mut self.child
+/// The processes of a turn. Dropping it ends them, unless they were released.
+pub(super) struct Process {
+    root: Root,
+    gone: bool,
+}
+
+enum Root {
+    Direct(Direct),
+    #[cfg(unix)]
+    Launched(Launched),
+}
+
+impl Process {
+    /// The outputs, once.
+    pub(super) fn outputs(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
+        let child = match &mut self.root {
+            Root::Direct(direct) => direct.child(),
+            #[cfg(unix)]
+            Root::Launched(launched) => launched.child(),
+        };
+        match child {
+            Some(child) => (child.stdout.take(), child.stderr.take()),
+            None => (None, None),
+        }
     }
 
-    /// Asks every process of the group to end. On Windows only the child itself can be ended.
-    pub(super) fn terminate(&mut self) {
-        #[cfg(unix)]
-        self.signal(rustix::process::Signal::TERM);
-        #[cfg(not(unix))]
-        let _ = self.child.start_kill();
+    /// What comes next; nothing comes after [`Happened::Gone`]. Cancel-safe.
+    pub(super) async fn happened(&mut self) -> Happened {
+        if self.gone {
+            return std::future::pending().await;
+        }
+        let happened = match &mut self.root {
+            Root::Direct(direct) => direct.happened().await,
+            #[cfg(unix)]
+            Root::Launched(launched) => launched.happened().await,
+        };
+        self.gone = happened == Happened::Gone;
+        happened
     }
 
-    /// Ends every process of the group.
+    /// Asks all to end; with `sparing`, except daemons among them.
+    pub(super) fn terminate(&mut self, sparing: bool) {
+        match &mut self.root {
+            Root::Direct(direct) => direct.terminate(),
+            #[cfg(unix)]
+            Root::Launched(launched) => launched.terminate(sparing),
+        }
+        let _ = sparing;
+    }
+
+    /// Ends all.
     pub(super) fn kill(&mut self) {
-        #[cfg(unix)]
-        self.signal(rustix::process::Signal::KILL);
-        #[cfg(not(unix))]
-        let _ = self.child.start_kill();
+        match &mut self.root {
+            Root::Direct(direct) => direct.kill(),
+            #[cfg(unix)]
+            Root::Launched(launched) => launched.kill(),
+        }
     }
 
     /// The turn ended by itself: what it has put into the background may stay.
     pub(super) fn release(&mut self) {
-        self.armed = false;
+        match &mut self.root {
+            Root::Direct(direct) => direct.release(),
+            #[cfg(unix)]
+            Root::Launched(launched) => launched.release(),
+        }
     }
 
-    /// The system does not reuse the number of a group that still has a process, so this reaches our group
-    /// or, when it is empty, nothing.
-    #[cfg(unix)]
-    fn signal(&self, signal: rustix::process::Signal) {
-        if let Some(id) = self.id {
-            // An error says that the group is empty.
-            let _ = rustix::process::kill_process_group(id, signal);
+    /// Whether all that was started is known to be gone, so that nothing has to be searched for.
+    pub(super) fn is_surely_gone(&self) -> bool {
+        match &self.root {
+            Root::Direct(_) => false,
+            #[cfg(unix)]
+            Root::Launched(launched) => launched.is_surely_gone(),
         }
     }
 }
 
-impl Drop for Group {
-    fn drop(&mut self) {
-        if self.armed {
-            self.kill();
-        }
-    }
-}
-
-/// Ends what a killed daemon left running of these turns. A process is ours if the turn's name, which is
-/// unique, is in the environment it was started with.
-#[cfg(target_os = "linux")]
-pub(super) fn end_leftovers(turns: &[String]) -> Leftovers {
-    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-
-    let marks: Vec<Vec<u8>> = turns
-        .iter()
-        .map(|name| format!("{TURN_VARIABLE}={name}").into_bytes())
-        .collect();
-    let mut ended = 0;
-    // A process may fork while the list is read, so it is read until nothing of ours is found.
-    for _ in 0..16 {
-        let Ok(entries) = std::fs::read_dir("/proc") else {
-            return Leftovers::Unsupported;
-        };
-        let before = ended;
-        for entry in entries.flatten() {
-            let Some(pid) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-                .and_then(Pid::from_raw)
-            else {
-                continue;
-            };
-            // The descriptor is taken first: what is read afterwards is about the process it names.
-            let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else {
-                continue;
-            };
-            let Ok(environment) = std::fs::read(entry.path().join("environ")) else {
-                continue;
-            };
-            let ours = environment
-                .split(|byte| *byte == 0)
-                .any(|variable| marks.iter().any(|mark| mark == variable));
-            if ours && pidfd_send_signal(&process, Signal::KILL).is_ok() {
-                ended += 1;
-            }
-        }
-        if ended == before {
-            break;
-        }
-    }
-    Leftovers::Ended(ended)
-}
-
-/// Elsewhere the environment of another process cannot be read in a safe and documented way.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn end_leftovers(_turns: &[String]) -> Leftovers {
-    Leftovers::Unsupported
+/// The folder of an agent hangs.
+#[cfg(unix)]
+pub(super) fn hangs(cwd: &str, seconds: u64) -> String {
+    format!(
+        "The agent's folder `{}` does not answer within {seconds} s: the file system it is on hangs. Check the mount, \
+         then send the prompt again.",
+        shown(cwd)
+    )
 }

@@ -17,6 +17,14 @@ pub trait Provider: Send + Sync + 'static {
     /// Runs one turn to its end. Has to watch [`Run::stopped`] and end soon after it.
     fn run(&self, turn: Turn, run: Run) -> Pin<Box<dyn Future<Output = TurnEnd> + Send>>;
 
+    /// Whether it can be given that prompt.
+    ///
+    /// # Errors
+    /// `invalid_params`, with what would do.
+    fn check(&self, _prompt: &str) -> Result<(), RpcError> {
+        Ok(())
+    }
+
     /// Answers a question the agent has asked.
     ///
     /// # Errors
@@ -58,9 +66,22 @@ pub struct TurnEnd {
     pub error: Option<String>,
     /// Whether the turn could not run to its end, which makes the agent `failed`.
     pub broken: bool,
+    /// What is missing from the timeline, for people: becomes the text of the `turn_end`.
+    pub missing: Option<String>,
 }
 
 impl TurnEnd {
+    /// It was cancelled before it began.
+    pub fn cancelled() -> Self {
+        Self {
+            status: TurnStatus::Cancelled,
+            exit_code: None,
+            error: None,
+            broken: false,
+            missing: None,
+        }
+    }
+
     /// The program could not be run.
     pub fn broken(error: impl Into<String>) -> Self {
         Self {
@@ -68,9 +89,13 @@ impl TurnEnd {
             exit_code: None,
             error: Some(error.into()),
             broken: true,
+            missing: None,
         }
     }
 }
+
+/// Output that is dropped is said so where it is dropped, and where the turn ends.
+const OVER_THE_BOUND: &str = "The output of this turn is over its bound; the rest is not kept.";
 
 /// Why a run has to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +140,11 @@ impl Run {
         }
     }
 
+    /// What is missing from the timeline because it was over the turn's bound.
+    pub fn missing(&self) -> Option<String> {
+        self.truncated.then(|| OVER_THE_BOUND.to_owned())
+    }
+
     /// Appends text to the timeline; returns once it is durable, which is what holds a fast program back.
     /// Text over the turn's bound is dropped, and the timeline says so once. While the store cannot write,
     /// this waits for it.
@@ -139,8 +169,7 @@ impl Run {
         }
         if kept.len() < text.len() {
             self.truncated = true;
-            let note = "The output of this turn is over its bound; the rest is not kept.";
-            self.store(ItemKind::Error, None, note).await?;
+            self.store(ItemKind::Error, None, OVER_THE_BOUND).await?;
         }
         Ok(())
     }

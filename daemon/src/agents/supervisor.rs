@@ -12,7 +12,7 @@ use bowline_protocol::{AgentStatus, ItemKind, error::RpcError, model::TurnStatus
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use super::{
-    process::{self, Leftovers},
+    leftovers::{self, Daemons},
     provider::{Pause, Provider, Run, Turn, TurnEnd},
     timeline,
 };
@@ -90,10 +90,8 @@ impl Supervisor {
             .map(|turn| turn.name.clone())
             .collect();
         if !interrupted.is_empty() {
-            // Reads all of /proc, once, and only after a crash.
-            let outcome = tokio::task::spawn_blocking(move || process::end_leftovers(&interrupted))
-                .await
-                .unwrap_or(Leftovers::Unsupported);
+            // Reads all of /proc, and only after a crash.
+            let outcome = leftovers::end(interrupted, Daemons::Spare).await;
             tracing::info!(?outcome, "ended what interrupted turns left running");
             self.ledger.write(mark_interrupted).await?;
         }
@@ -121,6 +119,7 @@ impl Supervisor {
         } else if state.runs.len() >= self.max_runs {
             if !state.waiting.contains(&agent) {
                 state.waiting.push_back(agent);
+                self.runtime.spawn(tell_queued(self.ledger.clone(), agent));
             }
         } else {
             self.begin(&mut state, agent);
@@ -272,6 +271,21 @@ impl Supervisor {
     }
 }
 
+/// Says in the agent's row that its turn waits for a place among those that run.
+async fn tell_queued(ledger: Ledger, agent: i64) {
+    let told = ledger.write(move |tx| {
+        let mut row = timeline::numbered(tx.conn(), agent)?;
+        // Otherwise it has its place by now.
+        if row.summary.status == AgentStatus::Starting {
+            timeline::set_standing(tx, &mut row, AgentStatus::Starting, Some("queued"))?;
+        }
+        Ok(())
+    });
+    if let Err(error) = told.await {
+        tracing::warn!(%error, "nobody is told that a turn waits for a place");
+    }
+}
+
 fn claim(tx: &mut Tx<'_>, agent: i64) -> Result<Option<(TurnRow, AgentRow)>, RpcError> {
     let Some(mut turn) = store::turns::first(tx.conn(), agent).map_err(fault)? else {
         return Ok(None);
@@ -294,7 +308,7 @@ fn record(tx: &mut Tx<'_>, agent: i64, turn: i64, end: &TurnEnd) -> Result<(), R
             item.text.clone_from(error);
         })?;
     }
-    timeline::end_turn(tx, &mut row, turn, end.status, end.exit_code)?;
+    timeline::end_turn(tx, &mut row, turn, end)?;
     settle(tx, &mut row, end.status, end.broken)
 }
 
@@ -330,6 +344,7 @@ fn mark_interrupted(tx: &mut Tx<'_>) -> Result<(), RpcError> {
         exit_code: None,
         error: Some("The daemon went away while this turn ran.".to_owned()),
         broken: true,
+        missing: None,
     };
     for turn in store::turns::all(tx.conn()).map_err(fault)? {
         if turn.started {

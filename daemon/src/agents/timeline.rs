@@ -1,15 +1,15 @@
 //! Timelines inside transactions: appending items and text, and pages of history.
 
 use bowline_protocol::{
-    AgentId, AgentStatus, ItemId, ItemKind, RpcReason, SessionEvent, TimelineItem,
-    error::RpcError,
-    model::{OutputStream, TurnStatus},
+    AgentId, AgentStatus, ItemId, ItemKind, RpcReason, SessionEvent, TimelineItem, error::RpcError,
+    model::OutputStream,
 };
 use rusqlite::Connection;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use super::provider::TurnEnd;
 use crate::{
     ledger::{Audience, PAGE_BYTES, Reader, Tx},
     service::answer,
@@ -65,13 +65,13 @@ pub(super) fn end_turn(
     tx: &mut Tx<'_>,
     row: &mut AgentRow,
     turn: i64,
-    status: TurnStatus,
-    exit_code: Option<i32>,
+    end: &TurnEnd,
 ) -> Result<(), RpcError> {
     let intent = store::turns::end(tx.conn(), turn).map_err(fault)?;
     append(tx, row, ItemKind::TurnEnd, |item| {
-        item.status = Some(status);
-        item.exit_code = exit_code;
+        item.status = Some(end.status);
+        item.exit_code = end.exit_code;
+        item.text = end.missing.clone().unwrap_or_default();
         item.intent_id = intent;
     })
     .map(|_| ())

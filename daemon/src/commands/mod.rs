@@ -10,6 +10,8 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
+#[cfg(unix)]
+use crate::agents::{LAUNCHER_ARGUMENT, launcher_main};
 use crate::{
     config::{
         self, AdvertisedAddress, ConfigError, Home, Lapse, LogFormat, Overrides, RelayUrl, Settings,
@@ -241,6 +243,14 @@ fn with_run(mut args: Vec<OsString>) -> Vec<OsString> {
 /// The whole program: parses the command line, does what it says, says what went wrong.
 pub(crate) fn main(program: Program, args: Vec<OsString>) -> ExitCode {
     let name = program.name;
+    // Before anything is parsed: its environment is an agent's, and its arguments are nobody's.
+    #[cfg(unix)]
+    if args
+        .get(1)
+        .is_some_and(|command| command == LAUNCHER_ARGUMENT)
+    {
+        return launcher_main(name);
+    }
     let cli = match parse(&program, args) {
         Ok(cli) => cli,
         Err(error) => {

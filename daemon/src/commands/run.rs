@@ -5,15 +5,15 @@ use bowline_protocol::Reason;
 use tracing_subscriber::EnvFilter;
 
 use super::{Exit, Failure};
-use crate::{config::Settings, daemon::Daemon, service::Services};
+use crate::{agents::Launcher, config::Settings, daemon::Daemon, service::Services};
 
 /// Threads for the rare blocking calls of the runtime itself; the ledger has its own.
 const BLOCKING_THREADS: usize = 4;
 
-pub(super) fn run(settings: Settings, services: Services) -> Result<(), Failure> {
+pub(super) fn run(mut settings: Settings, services: Services) -> Result<(), Failure> {
     log::start(log_filter(&settings.log)?, settings.log_format)
         .map_err(|error| Failure::new(Exit::Failed, error))?;
-    raise_file_limit();
+    settings.launcher = Launcher::this_program(raise_file_limit());
     // One thread serves everything but the ledger: the least memory and the shortest way for an answer.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

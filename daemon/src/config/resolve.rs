@@ -15,6 +15,8 @@ use super::{
     places::{Home, default_socket},
 };
 
+use crate::agents::{self, Launcher};
+
 /// Longest daemon name in bytes: it travels in every welcome and every QR code.
 const MAX_NAME_BYTES: usize = 128;
 
@@ -103,6 +105,7 @@ pub fn resolve(overrides: Overrides, file: FileConfig) -> Result<Settings, Confi
         log_format: overrides.log_format.or(file.log_format).unwrap_or_default(),
         limits: limits(&file.limits)?,
         providers: providers(file.provider)?,
+        launcher: Launcher::None,
     })
 }
 
@@ -198,12 +201,6 @@ fn providers(configured: Vec<ProviderSettings>) -> Result<Vec<ProviderSettings>,
                 provider.name
             )));
         }
-        if provider.command.first().is_none_or(String::is_empty) {
-            return Err(ConfigError::Conflict(format!(
-                "provider `{}`: `command` must name a program",
-                provider.name
-            )));
-        }
         if all.iter().any(|other| other.name == provider.name) {
             return Err(ConfigError::Conflict(format!(
                 "provider `{}` is configured twice",
@@ -215,6 +212,8 @@ fn providers(configured: Vec<ProviderSettings>) -> Result<Vec<ProviderSettings>,
     if all.iter().all(|provider| provider.name != "shell") {
         all.insert(0, ProviderSettings::shell());
     }
+    // What `run` would refuse is refused here, so that `config check` says it too.
+    agents::check(&all).map_err(|error| ConfigError::Conflict(error.to_string()))?;
     Ok(all)
 }
 
@@ -239,6 +238,7 @@ impl Settings {
             log_format: LogFormat::Text,
             limits: Limits::default(),
             providers: vec![ProviderSettings::shell()],
+            launcher: Launcher::None,
         }
     }
 
@@ -331,8 +331,10 @@ mod tests {
         assert!(error(&format!("{provider}{provider}")).contains("configured twice"));
         assert!(
             error("[[provider]]\nname = \"a\"\nkind = \"command\"\ncommand = []")
-                .contains("must name a program")
+                .contains("give it a program")
         );
+        let acp = error("[[provider]]\nname = \"a\"\nkind = \"acp\"\ncommand = [\"x\"]");
+        assert!(acp.contains("`acp`") && acp.contains("cannot run"), "{acp}");
     }
 
     #[test]

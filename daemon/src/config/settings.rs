@@ -6,6 +6,7 @@ use bowline_protocol::limits;
 use serde::{Deserialize, Serialize};
 
 use super::{AdvertisedAddress, LogFormat, RelayUrl};
+use crate::agents::Launcher;
 
 /// Everything the daemon is told.
 #[derive(Clone, Debug)]
@@ -34,6 +35,9 @@ pub struct Settings {
     pub limits: Limits,
     /// What agents can be made of, in the order of the configuration.
     pub providers: Vec<ProviderSettings>,
+    /// How agents' programs are started. No configuration sets it: the program does that knows itself
+    /// ([`Launcher::this_program`]), as `run` does.
+    pub launcher: Launcher,
 }
 
 /// Every bound a user may set (architecture rule 5). What happens at each is said beside it.
@@ -144,10 +148,7 @@ impl ProviderSettings {
             let shell = std::env::var("SHELL")
                 .ok()
                 .filter(|shell| shell.starts_with('/'));
-            vec![
-                shell.unwrap_or_else(|| "/bin/sh".to_owned()),
-                "-c".to_owned(),
-            ]
+            shell_command(shell.unwrap_or_else(|| "/bin/sh".to_owned()))
         };
         Self {
             name: "shell".to_owned(),
@@ -157,4 +158,17 @@ impl ProviderSettings {
             title: Some("Shell".to_owned()),
         }
     }
+}
+
+/// How a shell takes a command line as an argument, even one that begins with `-`.
+fn shell_command(shell: String) -> Vec<String> {
+    let name = shell.rsplit('/').next().unwrap_or_default();
+    let arguments: &[&str] = match name {
+        "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh" | "mksh" => &["-c", "--"],
+        "fish" => &["--command={prompt}"],
+        // Others may take `--` for the command: they are not given prompts that begin with `-`.
+        _ => &["-c"],
+    };
+    let arguments = arguments.iter().map(|&argument| argument.to_owned());
+    std::iter::once(shell.clone()).chain(arguments).collect()
 }

@@ -40,7 +40,7 @@ pub struct AgentSummary {
     pub created_at_ms: f64,
     /// When anything of it last changed.
     pub updated_at_ms: f64,
-    /// Why its user should look, if they should: `permission`, `failed` or `finished`.
+    /// Why its user should look, if they should: `permission`, `failed` or `finished`; `queued` while a prompt waits for a place.
     pub attention: Option<String>,
     /// The intent that created it. The row that was shown in advance has the same one, so a view that keys its rows by it
     /// sees no jump (UX-3).

@@ -1,0 +1,184 @@
+//! Processes by descent, from `/proc`: who is below whom, and signals that reach only whom they are meant for.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs, io,
+    os::unix::fs::MetadataExt,
+};
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+/// The argument by which a launcher is told from any other process.
+use super::ARGUMENT;
+
+/// One process. The number may be reused; number and start together are not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    parent: i32,
+    started: u64,
+}
+
+/// The processes of this machine (of this container) at one moment, those that wait to be collected left out.
+#[derive(Debug, Default)]
+pub(crate) struct Processes(HashMap<i32, Process>);
+
+impl Processes {
+    /// Reads all of `/proc`, and of each process only what never waits for it.
+    pub(crate) fn now() -> io::Result<Self> {
+        let mut all = HashMap::new();
+        for entry in fs::read_dir("/proc")?.flatten() {
+            let number = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok());
+            if let Some(process) = number.and_then(look) {
+                all.insert(process.pid, process);
+            }
+        }
+        Ok(Self(all))
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = i32> + '_ {
+        self.0.keys().copied()
+    }
+
+    /// The process that a process is a child of.
+    pub(crate) fn parent(&self, pid: i32) -> Option<i32> {
+        self.0.get(&pid).map(|process| process.parent)
+    }
+
+    /// Everything below these, without them.
+    pub(crate) fn below(&self, roots: impl IntoIterator<Item = i32>) -> HashSet<i32> {
+        let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+        for process in self.0.values() {
+            children
+                .entry(process.parent)
+                .or_default()
+                .push(process.pid);
+        }
+        let mut found = HashSet::new();
+        let mut left: Vec<i32> = roots.into_iter().collect();
+        while let Some(pid) = left.pop() {
+            for child in children.get(&pid).into_iter().flatten() {
+                if found.insert(*child) {
+                    left.push(*child);
+                }
+            }
+        }
+        found
+    }
+
+    /// A process and those it descends from.
+    pub(crate) fn lineage(&self, pid: i32) -> HashSet<i32> {
+        let mut found = HashSet::new();
+        let mut next = Some(pid);
+        while let Some(pid) = next.filter(|pid| found.insert(*pid)) {
+            next = self.0.get(&pid).map(|process| process.parent);
+        }
+        found
+    }
+
+    /// Those of `some` that are daemons of this program, and everything below them.
+    pub(crate) fn daemons(&self, some: &HashSet<i32>) -> HashSet<i32> {
+        let mut found: HashSet<i32> = some.iter().copied().filter(|pid| is_daemon(*pid)).collect();
+        found.extend(self.below(found.clone()));
+        found
+    }
+
+    /// Sends a signal to the very process that was seen; tells whether it was.
+    pub(crate) fn send(&self, pid: i32, signal: Signal) -> bool {
+        let (Some(seen), Some(raw)) = (self.0.get(&pid), Pid::from_raw(pid)) else {
+            return false;
+        };
+        // The descriptor is taken first: what is read afterwards is about the process it names.
+        let Ok(process) = pidfd_open(raw, PidfdFlags::empty()) else {
+            return false;
+        };
+        let same = look(pid).is_some_and(|now| now.started == seen.started);
+        same && pidfd_send_signal(&process, signal).is_ok()
+    }
+}
+
+/// One process, unless it has ended.
+fn look(pid: i32) -> Option<Process> {
+    parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// Reads `/proc/PID/stat`. The name of the program, in brackets, may contain anything.
+fn parse(pid: i32, stat: &str) -> Option<Process> {
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_ascii_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
+        return None;
+    }
+    Some(Process {
+        pid,
+        parent: fields.next()?.parse().ok()?,
+        // The 22nd field of the line.
+        started: fields.nth(17)?.parse().ok()?,
+    })
+}
+
+/// Whether a process is a launcher: of that turn, or of any.
+pub(crate) fn is_launcher(pid: i32) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|byte| *byte == 0).nth(1) == Some(ARGUMENT.as_bytes())
+}
+
+/// Whether a process runs the file that this one runs, other than as a launcher.
+fn is_daemon(pid: i32) -> bool {
+    let file = |of: &str| {
+        let file = fs::metadata(format!("/proc/{of}/exe")).ok()?;
+        Some((file.dev(), file.ino()))
+    };
+    let ours = file("self");
+    ours.is_some() && file(&pid.to_string()) == ours && !is_launcher(pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn processes(all: &[(i32, i32)]) -> Processes {
+        let process = |&(pid, parent)| Process {
+            pid,
+            parent,
+            started: 1,
+        };
+        Processes(all.iter().map(process).map(|p| (p.pid, p)).collect())
+    }
+
+    #[test]
+    fn a_line_of_stat_is_read_whatever_the_program_is_called() {
+        let tail = "1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 100 200";
+        let seen = parse(7, &format!("7 (a) R 9 (x) S 3 {tail}")).unwrap();
+        assert_eq!((seen.parent, seen.started), (3, 4711));
+        assert_eq!(parse(7, &format!("7 (a) Z 3 {tail}")), None);
+        assert_eq!(parse(7, "7 (a"), None);
+        let this = i32::try_from(std::process::id()).unwrap();
+        let parent = rustix::process::getppid().unwrap().as_raw_nonzero().get();
+        assert_eq!(look(this).unwrap().parent, parent);
+    }
+
+    #[test]
+    fn descent_is_followed_down_and_up() {
+        let all = processes(&[(1, 0), (2, 1), (3, 2), (4, 3), (5, 2), (6, 1)]);
+        assert_eq!(all.below([2]), HashSet::from([3, 4, 5]));
+        assert_eq!(all.below([3, 6]), HashSet::from([4]));
+        assert_eq!(all.lineage(4), HashSet::from([4, 3, 2, 1, 0]));
+    }
+
+    #[test]
+    fn a_signal_misses_a_process_that_has_only_the_number() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("600")
+            .spawn()
+            .unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(!processes(&[(pid, 1)]).send(pid, Signal::KILL));
+        assert!(child.try_wait().unwrap().is_none());
+        assert!(Processes::now().unwrap().send(pid, Signal::KILL));
+        child.wait().unwrap();
+    }
+}
