@@ -17,8 +17,8 @@ end of its id: what the lists show is enough.
 Every flag has a key in the configuration file (--give-up is `give_up`) and a BOWLINE_… variable; a flag wins
 over the variable, the variable over the file.
 
-Exit codes: 0 done · 1 failed, or the turn did · 2 usage · 3 not reachable · 4 refused (pairing, revoked) ·
-130 interrupted with Ctrl-C";
+Exit codes: 0 done · 1 failed, or the turn did · 2 usage or configuration · 3 not reachable · 4 refused
+(pairing, revoked) · 129, 130, 143 ended by SIGHUP, Ctrl-C, SIGTERM";
 
 const PAIR_HELP: &str = "\
 Examples:

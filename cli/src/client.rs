@@ -213,7 +213,7 @@ impl<'a> Client<'a> {
         // It may be on one of those that did not answer.
         match settled.missing.into_iter().next() {
             Some(error) => Err(error),
-            None => Err(CliError::failed(
+            None => Err(CliError::usage(
                 "not_found",
                 format!(
                     "no agent `{}`; `bowline agents` lists them",

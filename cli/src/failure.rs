@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt};
 
 use bowline_runtime::{
     CallError, ErrorView, HostRecord, IntentError, OpenError, PairError, TimelineError,
-    protocol::{Advice, Offer, Reason, error::RpcError},
+    protocol::{Advice, Offer, Reason, error::RpcError, text::visible},
     storage::StorageError,
 };
 
@@ -23,8 +23,28 @@ pub(crate) enum Exit {
     Unreachable = 3,
     /// The daemon will not have this device.
     Refused = 4,
+    /// The terminal has closed (SIGHUP).
+    HungUp = 129,
     /// Ctrl-C.
     Interrupted = 130,
+    /// SIGTERM.
+    Terminated = 143,
+}
+
+impl Exit {
+    /// The code of a command that was asked to end before it was done.
+    pub(crate) const fn of(stop: bowline_program::Stop) -> Self {
+        match stop.code {
+            129 => Self::HungUp,
+            143 => Self::Terminated,
+            _ => Self::Interrupted,
+        }
+    }
+
+    /// What the process ends with.
+    pub(crate) const fn code(self) -> u8 {
+        self as u8
+    }
 }
 
 /// An error for people and, with `--json`, for programs.
@@ -55,7 +75,8 @@ impl From<CliError> for Stop {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        // Paths, titles and other programs' words are in it.
+        f.write_str(&visible(&self.message))
     }
 }
 
@@ -90,7 +111,7 @@ impl CliError {
         let detail = match problem {
             None => " (no answer)".to_owned(),
             Some(problem) => match cause(&problem.message) {
-                Some(cause) => format!(" ({cause})"),
+                Some(cause) => format!(" ({})", text::one_line(cause)),
                 None => format!(" ({})", in_words(reason, &problem.message)),
             },
         };
@@ -195,7 +216,7 @@ pub(crate) fn in_words(reason: Reason, message: &str) -> String {
     if message == reason.as_str() || message.is_empty() {
         plainly(reason).to_owned()
     } else {
-        message.to_owned()
+        text::one_line(message)
     }
 }
 

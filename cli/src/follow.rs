@@ -8,6 +8,7 @@ use bowline_runtime::{
         AgentId, AgentStatus, ItemKind, TimelineItem,
         methods::{AgentRef, Empty, name},
         model::OutputStream,
+        text::{coloured, visible},
     },
 };
 use tokio::time::{sleep, timeout};
@@ -165,8 +166,14 @@ async fn step(
 /// Where the text of an item goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
+    /// Standard output, as it is: what a command wrote there.
     Out,
+    /// Standard error, as it is: what a command wrote there.
     Err,
+    /// Standard output, harmless: an agent's words.
+    Words,
+    /// Standard error, harmless: what an agent is doing.
+    Aside,
     Nowhere,
 }
 
@@ -189,7 +196,7 @@ impl<'a> Printer<'a> {
     /// typed is not repeated.
     async fn live(&mut self, item: &TimelineItem) -> Result<(), Stop> {
         let place = match item.kind {
-            ItemKind::Message => Place::Out,
+            ItemKind::Message => Place::Words,
             ItemKind::Output if item.stream == Some(OutputStream::Stderr) => Place::Err,
             ItemKind::Output => Place::Out,
             ItemKind::User | ItemKind::TurnEnd => Place::Nowhere,
@@ -197,7 +204,7 @@ impl<'a> Printer<'a> {
             | ItemKind::Tool
             | ItemKind::Plan
             | ItemKind::Permission
-            | ItemKind::Error => Place::Err,
+            | ItemKind::Error => Place::Aside,
         };
         self.growing.insert(item.index, place);
         while self.growing.len() > GROWING {
@@ -207,7 +214,10 @@ impl<'a> Printer<'a> {
             return self.output.json(&Line::Item { item }).await;
         }
         match (place, label(item.kind)) {
-            (Place::Err, Some(label)) => self.output.say(format!("{label}: {}", item.text)).await,
+            (Place::Aside, Some(label)) => {
+                let line = format!("{label}: {}", visible(&item.text));
+                self.output.say(line).await
+            }
             _ => self.put(place, &item.text).await,
         }
     }
@@ -230,6 +240,8 @@ impl<'a> Printer<'a> {
             _ if text.is_empty() => Ok(()),
             Place::Out => self.output.out(text).await,
             Place::Err => self.output.err(text).await,
+            Place::Words => self.output.out(visible(text)).await,
+            Place::Aside => self.output.err(visible(text)).await,
             Place::Nowhere => Ok(()),
         }
     }
@@ -241,7 +253,10 @@ impl<'a> Printer<'a> {
         }
         let rich = self.output.mode.colours;
         let mut text = match (item.kind, label(item.kind)) {
-            (ItemKind::User, _) => text::paint(rich, text::bold(), &format!("> {}", item.text)),
+            (ItemKind::User, _) => {
+                let prompt = format!("> {}", visible(&item.text));
+                text::paint(rich, text::bold(), &prompt)
+            }
             (ItemKind::TurnEnd, _) => {
                 let ended = item
                     .status
@@ -252,8 +267,12 @@ impl<'a> Printer<'a> {
                 }
                 text::paint(rich, text::dim(), &format!("({ended})"))
             }
-            (_, Some(label)) => format!("{label}: {}", item.text),
-            (_, None) => item.text.clone(),
+            (_, Some(label)) => format!("{label}: {}", visible(&item.text)),
+            // A command's recorded output: on a terminal with its colours, and without what else it may do to one. A file or
+            // another program gets it byte for byte.
+            (ItemKind::Output, _) if self.output.mode.terminal => coloured(&item.text).into_owned(),
+            (ItemKind::Output, _) => item.text.clone(),
+            (_, None) => visible(&item.text).into_owned(),
         };
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');

@@ -17,9 +17,13 @@ mod text;
 mod turn;
 mod waiting;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
-use bowline_program::log::{self, LogError};
+use bowline_program::{
+    Hangup, Signals,
+    log::{self, LogError},
+    print,
+};
 use clap::Parser;
 
 use crate::{
@@ -28,6 +32,9 @@ use crate::{
     output::{Mode, Output},
     settings::Settings,
 };
+
+/// How long the end of a command may take once it is asked for; its own deadlines are shorter.
+const END: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -41,7 +48,15 @@ fn main() -> ExitCode {
         Ok(settings)
     }) {
         Ok(settings) => settings,
-        Err(error) => return output::fail_plainly(&error, json),
+        Err(error) => return end(output::fail_plainly(&error, json)),
+    };
+    // Armed before anything starts, so that no signal is missed.
+    let signals = match Signals::arm(Hangup::Stop, END) {
+        Ok(signals) => signals,
+        Err(error) => {
+            let error = CliError::failed("io", format!("cannot hear signals: {error}"));
+            return end(output::fail_plainly(&error, json));
+        }
     };
     // One thread is enough for one person's client, and starts faster than a pool.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -51,19 +66,24 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             let error = CliError::failed("io", format!("cannot start: {error}"));
-            return output::fail_plainly(&error, settings.json);
+            return end(output::fail_plainly(&error, settings.json));
         }
     };
-    let exit = runtime.block_on(run(&settings, command));
+    let exit = runtime.block_on(run(&settings, command, &signals));
     // A name being looked up must not hold the end up.
     runtime.shutdown_background();
-    ExitCode::from(exit as u8)
+    end(exit)
 }
 
-async fn run(settings: &Settings, command: args::Command) -> Exit {
+/// The exit code, once the last lines of the log have had their moment.
+fn end(exit: Exit) -> ExitCode {
+    print::conclude("bowline", exit.code())
+}
+
+async fn run(settings: &Settings, command: args::Command, signals: &Signals) -> Exit {
     let output = Output::start(Mode::of(settings.json));
-    let exit = commands::run(settings, command, &output).await;
-    match output.finish(exit == Exit::Interrupted).await {
+    let exit = commands::run(settings, command, &output, signals).await;
+    match output.finish(signals).await {
         // What could not be shown was not done.
         Err(Stop::Error(_)) if exit == Exit::Done => Exit::Failed,
         _ => exit,
@@ -72,19 +92,15 @@ async fn run(settings: &Settings, command: args::Command) -> Exit {
 
 /// A command line that does not parse, or that asked for help.
 fn usage(error: &clap::Error) -> ExitCode {
-    // Nothing can be done about a closed terminal here.
-    let _ = error.print();
-    if !error.use_stderr() {
-        return ExitCode::SUCCESS;
-    }
+    let exit = print::usage("bowline", error);
     let asked = std::env::args_os().skip(1).any(|word| word == "--json");
-    if asked {
+    if asked && error.use_stderr() {
         let text = error.render().to_string();
         let first = text.lines().next().unwrap_or_default();
         let message = first.strip_prefix("error: ").unwrap_or(first);
         output::print_error_line(&CliError::usage("usage", message));
     }
-    ExitCode::from(Exit::Usage as u8)
+    exit
 }
 
 fn start_log(settings: &Settings) -> Result<(), CliError> {

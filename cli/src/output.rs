@@ -2,12 +2,13 @@
 //! neither the connection nor Ctrl-C, and so that a passing note on the terminal never mixes with output.
 
 use std::{
-    io::{self, ErrorKind, IsTerminal, Write},
-    process::ExitCode,
+    io::{self, ErrorKind, IsTerminal},
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
+use bowline_program::{Signals, complain, print};
+use bowline_runtime::protocol::text::json_line;
 use serde::Serialize;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -15,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    failure::{CliError, Stop},
+    failure::{CliError, Exit, Stop},
     lines::Line,
     text,
 };
@@ -32,6 +33,8 @@ const CLEAR_LINE: &str = "\r\x1b[2K";
 pub(crate) struct Mode {
     /// JSON, one object a line.
     pub(crate) json: bool,
+    /// Whether stdout is a terminal of any kind.
+    pub(crate) terminal: bool,
     /// Whether stdout is a terminal that understands colours and cursor movements.
     pub(crate) rich: bool,
     /// The same of stderr.
@@ -47,6 +50,7 @@ impl Mode {
     pub(crate) fn of(json: bool) -> Self {
         Self {
             json,
+            terminal: io::stdout().is_terminal(),
             rich: !json && is_rich(&io::stdout()),
             rich_err: is_rich(&io::stderr()),
             colours: !json && colours(&io::stdout()),
@@ -123,8 +127,8 @@ impl Output {
 
     /// A JSON object as a line of stdout.
     pub(crate) async fn json(&self, value: &(impl Serialize + ?Sized)) -> Result<(), Stop> {
-        let mut line = serde_json::to_string(value)
-            .map_err(|error| CliError::failed("internal", error.to_string()))?;
+        let mut line =
+            json_line(value).map_err(|error| CliError::failed("internal", error.to_string()))?;
         line.push('\n');
         self.out(line).await
     }
@@ -149,7 +153,7 @@ impl Output {
     /// A line for people who want to leave now: if the output before it is stuck, it does not wait for that.
     pub(crate) async fn last_words(&self, line: String) {
         if timeout(LEAVING, self.say(line.as_str())).await.is_err() {
-            let _ = writeln!(io::stderr(), "{line}");
+            complain!("{line}");
         }
     }
 
@@ -169,18 +173,19 @@ impl Output {
         }
     }
 
-    /// Waits until everything is written. Ctrl-C ends the wait, and someone who is `leaving` waits not long.
-    pub(crate) async fn finish(self, leaving: bool) -> Result<(), Stop> {
+    /// Waits until everything is written. A request to end ends the wait, and after one it is short.
+    pub(crate) async fn finish(self, signals: &Signals) -> Result<(), Stop> {
         let Self {
             pieces,
             done,
             ended,
-            mode,
+            ..
         } = self;
         drop(pieces);
+        let leaving = signals.stopped().is_some();
         tokio::select! {
             _ = done => {}
-            _ = tokio::signal::ctrl_c() => {}
+            _ = signals.stop(), if !leaving => {}
             () = sleep(LEAVING), if leaving => {}
         }
         match ended.get() {
@@ -188,7 +193,7 @@ impl Output {
             Some(None) => Err(Stop::NobodyReads),
             Some(Some(problem)) => {
                 let error = CliError::failed("io", format!("cannot write the output: {problem}"));
-                fail_plainly(&error, mode.json);
+                complain!("error: {error}");
                 Err(error.into())
             }
         }
@@ -218,7 +223,7 @@ impl Writer {
             while let Ok(piece) = incoming.try_recv() {
                 self.write(piece)?;
             }
-            io::stdout().flush()?;
+            print::write_all(&mut io::stdout(), b"")?;
         }
         self.clear_note()
     }
@@ -227,7 +232,7 @@ impl Writer {
         match piece {
             Piece::Out(text) => {
                 self.clear_note()?;
-                io::stdout().write_all(text.as_bytes())?;
+                print::write_all(&mut io::stdout(), text.as_bytes())?;
                 self.moved(self.mode.rich, &text);
             }
             Piece::Err(text) => {
@@ -253,8 +258,8 @@ impl Writer {
 
     /// Writes to stderr. If nobody reads that, the output itself still counts.
     fn show(&self, text: &str) -> io::Result<()> {
-        io::stdout().flush()?;
-        let _ = io::stderr().write_all(text.as_bytes());
+        print::write_all(&mut io::stdout(), b"")?;
+        let _ = print::write_all(&mut io::stderr(), text.as_bytes());
         Ok(())
     }
 
@@ -279,18 +284,17 @@ impl Writer {
     }
 }
 
-/// Shows an error before there is an [`Output`], or after it, and tells the exit code.
-pub(crate) fn fail_plainly(error: &CliError, json: bool) -> ExitCode {
+/// Shows an error before there is an [`Output`], or after it, and tells how the program ends.
+pub(crate) fn fail_plainly(error: &CliError, json: bool) -> Exit {
     if json {
         print_error_line(error);
     }
-    let _ = writeln!(io::stderr(), "error: {error}");
-    ExitCode::from(error.exit as u8)
+    complain!("error: {error}");
+    error.exit
 }
 
 /// An error as a line of stdout.
 pub(crate) fn print_error_line(error: &CliError) {
-    if let Ok(line) = serde_json::to_string(&Line::of_error(error)) {
-        let _ = writeln!(io::stdout(), "{line}");
-    }
+    // Words always serialise.
+    let _ = print::json(&Line::of_error(error));
 }

@@ -1,14 +1,12 @@
 //! Text for people: one-line names, colours, cells of tables.
 
 use bowline_program::{ages, table::Cell};
-use bowline_runtime::protocol::{AgentStatus, AgentSummary};
+use bowline_runtime::protocol::{AgentStatus, AgentSummary, text};
 use clap::builder::styling::{AnsiColor, Style};
 
-/// A name on one line: whoever chose it must not move the cursor.
+/// A name on one line, whatever is in it: whoever chose it must not move the cursor.
 pub(crate) fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    text::one_line(text).into_owned()
 }
 
 /// The text in a colour, if `on`.
@@ -97,6 +95,6 @@ mod tests {
 
     #[test]
     fn a_name_cannot_move_the_cursor() {
-        assert_eq!(one_line("a\u{1b}[2Jb\nc"), "a [2Jb c");
+        assert_eq!(one_line("a\u{1b}[2Jb\nc"), r"a\u{1b}[2Jb\nc");
     }
 }

@@ -68,7 +68,10 @@ pub(crate) fn missing(host: &HostRecord, live: Option<&HostSnapshot>) -> CliErro
         Standing::Away(problem) => CliError::unreachable(host, problem.as_ref()),
         Standing::Online => CliError::failed(
             "timeout",
-            format!("{} did not list its agents in time", host.name),
+            format!(
+                "{} did not list its agents in time",
+                text::one_line(&host.name)
+            ),
         ),
     }
 }

@@ -1,6 +1,6 @@
 //! What Bowline's programs do alike, so that a user learns it once: a settings file whose errors name line and key,
-//! durations as people write them, a log, signals, one line for each address that accepts, the machine's name, and
-//! tables, ages and short ids.
+//! durations as people write them, a log, output that may have lost its reader, signals, one line for each address that
+//! accepts, the machine's name, and tables, ages and short ids.
 
 pub mod ages;
 mod announce;
@@ -8,6 +8,7 @@ mod durations;
 mod file_limit;
 pub mod log;
 mod machine;
+pub mod print;
 mod settings_file;
 pub mod short_ids;
 mod signals;
@@ -19,4 +20,4 @@ pub use file_limit::{FileLimit, raise_file_limit};
 pub use log::LogFormat;
 pub use machine::machine_name;
 pub use settings_file::{FileError, parse, read};
-pub use signals::{Signal, Signals};
+pub use signals::{Hangup, Signal, Signals, Stop};

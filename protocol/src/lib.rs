@@ -19,6 +19,7 @@ pub mod relay;
 pub mod rpc;
 pub mod seal;
 pub mod session_event;
+pub mod text;
 
 pub use closing::Closing;
 pub use error::RpcReason;

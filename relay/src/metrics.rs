@@ -166,6 +166,13 @@ impl Metrics {
             "Sockets over the limit of all.",
             &turned_away,
         );
+        let log_lines_dropped = [("", "", bowline_program::log::lost())];
+        family(
+            "log_lines_dropped_total",
+            "counter",
+            "Lines of the log that could not be written.",
+            &log_lines_dropped,
+        );
         let closed: Vec<_> = Reason::ALL
             .iter()
             .zip(&self.closed)

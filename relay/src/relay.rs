@@ -81,14 +81,14 @@ impl Relay {
         &self.addresses
     }
 
-    /// Reads certificate and key again; sockets that are open keep theirs.
+    /// Reads certificate and key again, if there are any; sockets that are open keep theirs. Whether there are.
     ///
     /// # Errors
     /// [`TlsError`]; what was in force stays in force.
-    pub fn reload(&self) -> Result<(), TlsError> {
+    pub fn reload(&self) -> Result<bool, TlsError> {
         match &self.tls {
-            Some(tls) => tls.reload(),
-            None => Ok(()),
+            Some(tls) => tls.reload().map(|()| true),
+            None => Ok(false),
         }
     }
 

@@ -13,6 +13,7 @@ mod watch;
 
 use std::cell::RefCell;
 
+use bowline_program::Signals;
 use bowline_runtime::{HostRecord, protocol::AgentId};
 
 use crate::{
@@ -59,7 +60,12 @@ impl Story {
 }
 
 /// Does what the command line says and shows what went wrong.
-pub(crate) async fn run(settings: &Settings, command: Command, output: &Output) -> Exit {
+pub(crate) async fn run(
+    settings: &Settings,
+    command: Command,
+    output: &Output,
+    signals: &Signals,
+) -> Exit {
     let client = match Client::open(settings, output) {
         Ok(client) => client,
         Err(error) => {
@@ -76,11 +82,11 @@ pub(crate) async fn run(settings: &Settings, command: Command, output: &Output) 
     };
     let exit = tokio::select! {
         exit = work => exit,
-        _ = tokio::signal::ctrl_c() => {
+        stop = signals.stop() => {
             if let Some(line) = story.take() {
                 output.last_words(line).await;
             }
-            Exit::Interrupted
+            Exit::of(stop)
         }
     };
     client.close().await;

@@ -68,7 +68,7 @@ pub(super) async fn unknown(client: &Client<'_>, host: &HostRecord, asked: &str)
                 providers.iter().map(|provider| provider.name.as_str()),
             );
             let message = format!("no provider `{}`; {there}", text::one_line(asked));
-            CliError::failed("not_found", message)
+            CliError::usage("not_found", message)
         }
         Err(error) => error,
     }

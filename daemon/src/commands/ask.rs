@@ -5,15 +5,17 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use bowline_program::{print, say};
 use bowline_protocol::{
     DeviceId,
     methods::{Empty, name},
+    text::one_line,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Failure,
+    Exit, Failure,
     socket::call,
     table::{span, table},
 };
@@ -32,44 +34,44 @@ struct Rows {
     rows: Vec<Value>,
 }
 
-pub(super) fn status(socket: &Path, json: bool) -> Result<(), Failure> {
+pub(super) fn status(socket: &Path, as_json: bool) -> Result<(), Failure> {
     let status: Value = call(socket, name::DAEMON_STATUS, &Empty {})?;
-    if json {
-        println!("{status}");
-        return Ok(());
+    if as_json {
+        return json(&status);
     }
     let listen = status.get("listen").and_then(Value::as_array);
     let listen: Vec<_> = listen
         .into_iter()
         .flatten()
         .filter_map(Value::as_str)
+        .map(one_line)
         .collect();
-    println!(
+    say!(
         "{} ({}), version {}",
         text(&status, "name"),
         text(&status, "serverId"),
         text(&status, "version")
     );
-    println!(
+    say!(
         "process      {}, up {}",
         text(&status, "pid"),
         span(number(&status, "uptimeMs"))
     );
-    println!("listening    {}", listen.join(", "));
-    println!("state        {}", text(&status, "stateDir"));
-    println!("devices      {}", text(&status, "devices"));
-    println!("sessions     {}", text(&status, "sessions"));
-    println!(
+    say!("listening    {}", listen.join(", "));
+    say!("state        {}", text(&status, "stateDir"));
+    say!("devices      {}", text(&status, "devices"));
+    say!("sessions     {}", text(&status, "sessions"));
+    say!(
         "connections  {} ({} so far)",
         text(&status, "connections"),
         text(&status, "connectionsTotal")
     );
     let relays = status.get("relays").and_then(Value::as_array);
     for relay in relays.into_iter().flatten() {
-        println!("relay        {}", relay_line(relay));
+        say!("relay        {}", relay_line(relay));
     }
     if let Some(requests) = status.get("requests") {
-        println!(
+        say!(
             "requests     {} answered, {} failed, {} pending",
             text(requests, "ok"),
             text(requests, "failed"),
@@ -167,31 +169,34 @@ pub(super) fn revoke(socket: &Path, device_id: DeviceId) -> Result<(), Failure> 
         device_id: device_id.clone(),
     };
     let Empty {} = call(socket, name::DEVICES_REVOKE, &params)?;
-    println!("{device_id} is revoked; its connections are cut.");
+    say!("{device_id} is revoked; its connections are cut.");
     Ok(())
 }
 
 fn list(
     socket: &Path,
     method: &str,
-    json: bool,
+    as_json: bool,
     head: &[&str],
     cells: impl Fn(&Value) -> Vec<String>,
 ) -> Result<(), Failure> {
-    if json {
-        let whole: Value = call(socket, method, &Empty {})?;
-        println!("{whole}");
-        return Ok(());
+    if as_json {
+        return json(&call(socket, method, &Empty {})?);
     }
     let listing: Rows = call(socket, method, &Empty {})?;
     let rows: Vec<_> = listing.rows.iter().map(cells).collect();
-    print!("{}", table(head, &rows));
+    print::out(format_args!("{}", table(head, &rows)));
     Ok(())
 }
 
+fn json(whole: &Value) -> Result<(), Failure> {
+    print::json(whole).map_err(|error| Failure::new(Exit::Failed, error))
+}
+
+/// A value for people. What others are called cannot move the cursor or begin another row.
 fn text(row: &Value, key: &str) -> String {
     match row.get(key) {
-        Some(Value::String(text)) => text.clone(),
+        Some(Value::String(text)) => one_line(text).into_owned(),
         Some(Value::Null) | None => "-".to_owned(),
         Some(other) => other.to_string(),
     }

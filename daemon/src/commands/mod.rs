@@ -8,6 +8,7 @@ mod table;
 
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
 
+use bowline_program::{complain, print};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
 
 #[cfg(unix)]
@@ -47,7 +48,7 @@ impl Failure {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self::new(Exit::Failed, error)
+        Self::new(Exit::Usage, error)
     }
 }
 
@@ -253,23 +254,16 @@ pub(crate) fn main(program: Program, args: Vec<OsString>) -> ExitCode {
     }
     let cli = match parse(&program, args) {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            let exit = if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Done
-            };
-            return ExitCode::from(exit as u8);
+        Err(error) => return print::usage(name, &error),
+    };
+    let exit = match dispatch(program, cli) {
+        Ok(()) => Exit::Done,
+        Err(failure) => {
+            complain!("{name}: {}", failure.message);
+            failure.exit
         }
     };
-    match dispatch(program, cli) {
-        Ok(()) => ExitCode::from(Exit::Done as u8),
-        Err(failure) => {
-            eprintln!("{name}: {}", failure.message);
-            ExitCode::from(failure.exit as u8)
-        }
-    }
+    print::conclude(name, exit as u8)
 }
 
 fn dispatch(program: Program, cli: Cli) -> Result<(), Failure> {
@@ -301,7 +295,7 @@ fn check(settings: &Settings) -> Result<(), Failure> {
     run::log_filter(&settings.log)?;
     let text =
         toml::to_string(&settings.to_file()).map_err(|error| Failure::new(Exit::Failed, error))?;
-    print!("{text}");
+    print::out(format_args!("{text}"));
     Ok(())
 }
 
@@ -314,7 +308,7 @@ fn definition(program: &Program) -> clap::Command {
         .about(program.about)
         .after_help(format!(
             "Without a command it runs: `{name} --listen 0.0.0.0:4717` is `{name} run --listen …`.\n\
-             Exit codes: 0 done, 1 failed, 2 usage, 3 no daemon reachable, 4 refused."
+             Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 no daemon reachable, 4 refused."
         ))
 }
 

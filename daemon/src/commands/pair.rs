@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bowline_program::{print, say};
 use bowline_protocol::methods::name;
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 use serde::{Deserialize, Serialize};
@@ -34,19 +35,14 @@ pub(super) fn pair(socket: &Path, ttl: Lapse, json: bool) -> Result<(), Failure>
     };
     let created: Created = call(socket, name::PAIRING_CREATE, &params)?;
     if json {
-        let line = serde_json::to_string(&created);
-        println!(
-            "{}",
-            line.map_err(|error| Failure::new(Exit::Failed, error))?
-        );
-        return Ok(());
+        return print::json(&created).map_err(|error| Failure::new(Exit::Failed, error));
     }
-    println!("Scan this with the app, or open the link on the device to pair.");
-    println!("It works once, within {ttl}. Whoever has it can pair, so show it to nobody else.\n");
+    say!("Scan this with the app, or open the link on the device to pair.");
+    say!("It works once, within {ttl}. Whoever has it can pair, so show it to nobody else.\n");
     if let Some(code) = qr(&created.offer) {
-        println!("{code}\n");
+        say!("{code}\n");
     }
-    println!("{}", created.offer);
+    say!("{}", created.offer);
     Ok(())
 }
 

@@ -1,6 +1,8 @@
 //! `run`: the daemon until it is told to stop.
 
-use bowline_program::{Signals, announce, log, raise_file_limit};
+use std::time::Duration;
+
+use bowline_program::{Hangup, Signals, announce, log, raise_file_limit};
 use bowline_protocol::Reason;
 use tracing_subscriber::EnvFilter;
 
@@ -9,6 +11,8 @@ use crate::{agents::Launcher, config::Settings, daemon::Daemon, service::Service
 
 /// Threads for the rare blocking calls of the runtime itself; the ledger has its own.
 const BLOCKING_THREADS: usize = 4;
+/// How long the end of a daemon may take in all; its own deadlines are shorter.
+const END: Duration = Duration::from_secs(15);
 
 pub(super) fn run(mut settings: Settings, services: Services) -> Result<(), Failure> {
     log::start(log_filter(&settings.log)?, settings.log_format)
@@ -22,13 +26,14 @@ pub(super) fn run(mut settings: Settings, services: Services) -> Result<(), Fail
         .map_err(|error| Failure::new(Exit::Failed, format!("no runtime: {error}")))?;
     let outcome = runtime.block_on(async {
         // Armed before anything starts, so that no signal is missed.
-        let mut signals = Signals::arm(false).map_err(|error| Failure::new(Exit::Failed, error))?;
+        let signals =
+            Signals::arm(Hangup::Stop, END).map_err(|error| Failure::new(Exit::Failed, error))?;
         let daemon = Daemon::start(settings, services)
             .await
             .map_err(|error| Failure::new(Exit::Failed, error))?;
         tell(&daemon);
         let signal = signals.stop().await;
-        tracing::info!(signal, "stopping");
+        tracing::info!(signal = signal.name, "stopping");
         // Whoever stops a daemon mostly starts it again: clients come back at once.
         daemon.shutdown(Reason::ServerRestarting).await;
         Ok(())
@@ -50,5 +55,5 @@ fn tell(daemon: &Daemon) {
 
 /// The filter that a setting says.
 pub(super) fn log_filter(text: &str) -> Result<EnvFilter, Failure> {
-    log::filter(text, "bowline_daemon").map_err(|error| Failure::new(Exit::Failed, error))
+    log::filter(text, "bowline_daemon").map_err(|error| Failure::new(Exit::Usage, error))
 }

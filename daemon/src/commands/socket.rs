@@ -52,7 +52,12 @@ impl From<ConnectError> for Failure {
 impl From<CallError> for Failure {
     fn from(error: CallError) -> Self {
         let exit = match &error {
-            CallError::Rpc(error) if error.reason() == Some(RpcReason::Forbidden) => Exit::Refused,
+            CallError::Rpc(error) => match error.reason() {
+                Some(RpcReason::Forbidden) => Exit::Refused,
+                // What was named is not there.
+                Some(RpcReason::NotFound) => Exit::Usage,
+                _ => Exit::Failed,
+            },
             _ => Exit::Failed,
         };
         Self::new(exit, error)

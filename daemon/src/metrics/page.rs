@@ -28,6 +28,11 @@ pub async fn page(environment: &Environment) -> Result<String, RpcError> {
     page.gauge("bowline_sessions", "Sessions of paired devices, by state.")
         .sample(&[("state", "attached")], sessions.attached)
         .sample(&[("state", "detached")], sessions.detached);
+    page.counter(
+        "bowline_log_lines_dropped_total",
+        "Lines of the log that could not be written: a reader that stands still or went away, a full disk.",
+    )
+    .sample(&[], bowline_program::log::lost());
     connections(&mut page, environment);
     relays(&mut page, environment);
     requests(&mut page, environment);

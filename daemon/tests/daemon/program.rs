@@ -94,7 +94,7 @@ fn commands_ask_the_running_daemon() {
     }
     let unknown = format!("dev_{}", "a".repeat(26));
     let refused = output(dir.path(), &["devices", "revoke", &unknown]);
-    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(refused.status.code(), Some(2));
     assert!(stderr(&refused).contains(&unknown), "{}", stderr(&refused));
 }
 
@@ -248,7 +248,7 @@ fn the_configuration_is_checked_and_shown() {
 
     fs::write(&file, "name = \"x\"\nlisten_on = \"y\"\n").unwrap();
     let wrong = output(dir.path(), &["--config", flag, "config", "check"]);
-    assert_eq!(wrong.status.code(), Some(1));
+    assert_eq!(wrong.status.code(), Some(2));
     let said = stderr(&wrong);
     assert!(
         said.contains("test.toml:2") && said.contains("listen_on"),

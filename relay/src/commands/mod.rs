@@ -4,9 +4,13 @@ mod run;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
+use bowline_program::{complain, print};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{self, Deadline, FileLimits, LogFormat, Network, Overrides};
+
+/// What the program is called.
+const NAME: &str = "bowline-relay";
 
 /// What the process ends with (`docs/commands.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +26,7 @@ enum Exit {
     name = "bowline-relay",
     version,
     about,
-    after_help = "Limits: 0 means none. Exit codes: 0 done, 1 failed, 2 usage."
+    after_help = "Limits: 0 means none. Exit codes: 0 done, 1 failed, 2 usage or configuration."
 )]
 struct Cli {
     #[command(flatten)]
@@ -191,26 +195,19 @@ impl Cli {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            let exit = if error.use_stderr() {
-                Exit::Usage
-            } else {
-                Exit::Done
-            };
-            return ExitCode::from(exit as u8);
-        }
+        Err(error) => return print::usage(NAME, &error),
     };
     let outcome = config::load(cli.overrides())
-        .map_err(|error| error.to_string())
+        .map_err(|error| (Exit::Usage, error.to_string()))
         .and_then(run::run);
-    match outcome {
-        Ok(()) => ExitCode::from(Exit::Done as u8),
-        Err(message) => {
-            eprintln!("bowline-relay: {message}");
-            ExitCode::from(Exit::Failed as u8)
+    let exit = match outcome {
+        Ok(()) => Exit::Done,
+        Err((exit, message)) => {
+            complain!("{NAME}: {message}");
+            exit
         }
-    }
+    };
+    print::conclude(NAME, exit as u8)
 }
 
 /// The command line's definition, for documentation.

@@ -173,14 +173,14 @@ fn wrong_settings_are_named_and_usage_has_its_own_exit_code() {
     let file = dir.path().join("relay.toml");
     std::fs::write(&file, "listen = [\"127.0.0.1:0\"]\nlisten_on = 1\n").unwrap();
     let wrong = output(&["--config", file.to_str().unwrap()]);
-    assert_eq!(wrong.status.code(), Some(1));
+    assert_eq!(wrong.status.code(), Some(2));
     let said = stderr(&wrong);
     assert!(
         said.contains("relay.toml:2") && said.contains("listen_on"),
         "{said}"
     );
     let half = output(&["--listen", "127.0.0.1:0", "--tls-cert", "/nowhere"]);
-    assert_eq!(half.status.code(), Some(1));
+    assert_eq!(half.status.code(), Some(2));
     assert!(stderr(&half).contains("tls_key"));
     assert_eq!(output(&["--no-such-flag"]).status.code(), Some(2));
     assert_eq!(output(&["--help"]).status.code(), Some(0));

@@ -50,7 +50,7 @@ const RULES: &[Rule] = &[
     pure("protocol", &[]),
     pure("machines", &["bowline-protocol"]),
     rule("local", &["bowline-protocol"]),
-    rule("program", &[]),
+    rule("program", &["bowline-protocol"]),
     rule(
         "runtime",
         &["bowline-local", "bowline-machines", "bowline-protocol"],

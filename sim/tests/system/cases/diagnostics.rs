@@ -1,12 +1,257 @@
 //! Diagnostics that cannot be written, closed pipes, signals, text of strangers.
 
-use super::rig::{Rig, output};
+use std::{
+    fs::File,
+    io::{Read, Write},
+    net::TcpStream,
+    process::Stdio,
+};
 
+use bowline_sim::world::program;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::rig::{DEADLINE, Rig, lines, output, until};
+
+/// The page of metrics at an address.
+fn page(address: &str) -> String {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    write!(
+        socket,
+        "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut page = String::new();
+    socket.read_to_string(&mut page).unwrap();
+    page
+}
+
+/// A metric without labels.
+fn metric(address: &str, name: &str) -> u64 {
+    let page = page(address);
+    let mut lines = page.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value
+        .unwrap_or_else(|| panic!("no {name}: {page}"))
+        .parse()
+        .unwrap()
+}
+
+/// The log's reader went away, and the first thread that logged took half of the daemon with it: it lived and served nobody.
 #[test]
-fn the_rig_runs_a_daemon_and_a_paired_client() {
-    let rig = Rig::paired();
+fn case_c1_a_log_reader_that_goes_away_changes_nothing() {
+    let mut rig = Rig::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = rig.daemon_command(&["--log", "debug"]);
+    command.stderr(writer);
+    rig.start(command);
+    drop(reader);
+    rig.pair();
     let agent = rig.agent("shell", "echo out");
     assert_eq!(output(&rig.turns(&agent, 1)), "out\n");
-    let listed = rig.sh("$BL agents --json | wc -l");
-    assert_eq!((listed.code, listed.stdout.trim()), (0, "1"), "{listed:?}");
+    assert_eq!(rig.bd(&["status"]).code, 0);
+    assert_eq!(rig.stop(), 0);
+}
+
+/// A reader that stands still is the same kind: nobody waits for it, and the end neither.
+#[test]
+fn case_c1_a_log_reader_that_stands_still_keeps_nobody_waiting() {
+    let mut rig = Rig::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    // Full from the beginning.
+    let mut filled = writer.try_clone().unwrap();
+    std::thread::spawn(move || while filled.write_all(&[b'x'; 4096]).is_ok() {});
+    let mut command = rig.daemon_command(&["--log", "trace"]);
+    command.stderr(writer);
+    rig.start(command);
+    rig.pair();
+    for _ in 0..5 {
+        assert_eq!(rig.bd(&["status"]).code, 0);
+    }
+    assert_eq!(rig.stop(), 0);
+    drop(reader);
+}
+
+/// A full disk under the log: what cannot be written is dropped and counted, in daemon and relay.
+#[test]
+fn case_c1_a_full_disk_under_the_log_is_counted() {
+    let mut rig = Rig::new();
+    let full = || File::options().write(true).open("/dev/full").unwrap();
+    let mut command = rig.daemon_command(&["--log", "debug", "--metrics", "127.0.0.1:0"]);
+    command.stderr(full());
+    rig.start(command);
+    rig.pair();
+    let status: Value = serde_json::from_str(&rig.bd(&["status", "--json"]).stdout).unwrap();
+    let metrics = status["metrics"].as_str().unwrap();
+    assert!(metric(metrics, "bowline_log_lines_dropped_total") > 0);
+    assert_eq!(rig.stop(), 0);
+
+    let mut relay = std::process::Command::new(program("bowline-relay").unwrap());
+    relay
+        .args(["--listen", "127.0.0.1:0"])
+        .env("XDG_CONFIG_HOME", "/nowhere");
+    let relay = relay.stdout(Stdio::piped()).stderr(full()).spawn();
+    let mut relay = relay.unwrap();
+    let line = lines(relay.stdout.take().unwrap()).recv_timeout(DEADLINE);
+    let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+    let address = line["address"].as_str().unwrap();
+    // A hangup without a certificate is told in the log, which cannot be written.
+    kill_process(Pid::from_child(&relay), Signal::HUP).unwrap();
+    until("the relay counts", || {
+        metric(address, "bowline_relay_log_lines_dropped_total") > 0
+    });
+    kill_process(Pid::from_child(&relay), Signal::TERM).unwrap();
+    assert_eq!(relay.wait().unwrap().code(), Some(0));
+}
+
+/// What was logged before an end gets out, and lines that were lost are told of once there is room again.
+#[test]
+fn case_c1_the_last_lines_get_out() {
+    let mut rig = Rig::new();
+    rig.up(&[]);
+    assert_eq!(rig.stop(), 0);
+    let log = rig.log();
+    assert!(
+        log.contains("SIGTERM") && log.trim_end().ends_with("stopped"),
+        "{log}"
+    );
+    let second = {
+        rig.up(&[]);
+        rig.bd(&["run", "--listen", "127.0.0.1:0"])
+    };
+    assert_eq!(second.code, 1, "{second:?}");
+    assert!(second.stderr.contains("another daemon"), "{second:?}");
+}
+
+/// `status >/dev/full` and `status | true` panicked, as did everything else that prints.
+#[test]
+fn case_c2_closed_pipes_are_quiet_and_full_disks_are_told_once() {
+    let rig = Rig::paired();
+    let agent = rig.agent("shell", "echo out");
+    rig.turns(&agent, 1);
+    let history = format!("$BL history {agent}");
+    let history_json = format!("$BL history {agent} --json");
+    for command in [
+        "$BD status",
+        "$BD status --json",
+        "$BD sessions",
+        "$BD connections --json",
+        "$BD devices",
+        "$BD pair",
+        "$BD pair --json",
+        "$BD config check",
+        "$BD --help",
+        "$BD --version",
+        "$BL hosts",
+        "$BL agents --json",
+        "$BL run --provider shell 'echo x'",
+        &history,
+        &history_json,
+        "$BL --help",
+        "$BL watch --json",
+        "bowline-relay --version",
+    ] {
+        // A pipe whose reader is gone before anything is written.
+        let closed = rig.sh(&format!("exec 3> >(:); wait $!; {command} >&3"));
+        assert_eq!((closed.code, closed.stderr.as_str()), (0, ""), "{command}");
+        let full = rig.sh(&format!("{command} >/dev/full"));
+        assert_eq!(full.code, 1, "{command}: {full:?}");
+        assert_eq!(full.stderr.lines().count(), 1, "{command}: {full:?}");
+        assert!(full.stderr.contains("No space left"), "{command}: {full:?}");
+        // With nowhere to say it.
+        let both = rig.sh(&format!("{command} >/dev/full 2>&1"));
+        assert_eq!(both.code, 1, "{command}: {both:?}");
+    }
+    for command in [
+        "$BD nonsense",
+        "$BD run --listen x",
+        "$BL nonsense",
+        "bowline-relay --x",
+    ] {
+        for elsewhere in ["2>/dev/full", "2>&-", "2> >(:)"] {
+            let ended = rig.sh(&format!("{command} {elsewhere}"));
+            assert_eq!(ended.code, 2, "{command} {elsewhere}: {ended:?}");
+        }
+    }
+    for command in ["$BD status", "$BL hosts"] {
+        assert_eq!(
+            rig.sh(&format!("{command} >&- 2>&- <&-")).code,
+            0,
+            "{command}"
+        );
+    }
+}
+
+/// Descriptors 0 to 2 that were closed must not become a database or a socket that diagnostics are written into; and a daemon
+/// that cannot say where it listens serves.
+#[test]
+fn case_c2_a_daemon_without_standard_files_serves() {
+    for files in [">&- 2>&- <&-", ">/dev/full 2>/dev/full"] {
+        let rig = Rig::new();
+        let script = format!(
+            "exec 5>&1; $BD run --listen 127.0.0.1:0 --log trace {files} 5>&- & daemon=$!
+             for i in $(seq 300); do $BD status >/dev/null 2>&1 && break; sleep 0.1; done
+             $BD status --json; for i in 0 1 2; do readlink /proc/$daemon/fd/$i; done
+             kill $daemon; wait $daemon; echo ended $?"
+        );
+        let ended = rig.sh(&script);
+        assert!(ended.stdout.contains("serverId"), "{files}: {ended:?}");
+        assert_eq!(
+            ended.stdout.matches("/dev/").count(),
+            3,
+            "{files}: {ended:?}"
+        );
+        assert!(ended.stdout.contains("ended 0"), "{files}: {ended:?}");
+    }
+}
+
+/// A terminal that closes was as good as `kill -9`: children lived on, the socket stayed.
+#[test]
+fn case_c3_a_closed_terminal_is_an_orderly_end() {
+    let mut rig = Rig::paired();
+    rig.agent("shell", "exec sleep 73219");
+    let sleeping = || !super::rig::processes_with("sleep 73219").is_empty();
+    until("it runs", sleeping);
+    rig.signal(Signal::HUP);
+    // Said again, as shells do; that is no reason to hurry.
+    rig.signal(Signal::HUP);
+    assert_eq!(rig.ended(), 0);
+    assert!(rig.log().contains("SIGHUP"), "{}", rig.log());
+    assert!(!rig.state().join("daemon.sock").exists());
+    assert!(!sleeping());
+}
+
+/// `nohup` means it.
+#[test]
+fn case_c3_a_hangup_that_was_ignored_stays_ignored() {
+    let rig = Rig::new();
+    let ended = rig.sh(
+        "nohup $BD run --listen 127.0.0.1:0 >/dev/null 2>&1 & daemon=$!
+         for i in $(seq 300); do $BD status >/dev/null 2>&1 && break; sleep 0.1; done
+         kill -HUP $daemon; sleep 0.3; $BD status >/dev/null && echo serves
+         kill $daemon; wait $daemon; echo ended $?",
+    );
+    assert_eq!(ended.stdout, "serves\nended 0\n", "{ended:?}");
+}
+
+/// `bowline` leaves its agent at work, says so, and tells shells by what it ended.
+#[test]
+fn case_c3_a_client_that_is_told_to_end_says_what_goes_on() {
+    let rig = Rig::paired();
+    for (signal, code) in [(Signal::HUP, 129), (Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut command = rig.bl_command(&["run", "--provider", "shell", "echo on; exec sleep 60"]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut client = command.spawn().unwrap();
+        let out = lines(client.stdout.take().unwrap());
+        assert_eq!(out.recv_timeout(DEADLINE).unwrap(), "on");
+        kill_process(Pid::from_child(&client), signal).unwrap();
+        let said = lines(client.stderr.take().unwrap());
+        assert!(
+            said.recv_timeout(DEADLINE)
+                .unwrap()
+                .contains("goes on at work")
+        );
+        assert_eq!(client.wait().unwrap().code(), Some(code));
+    }
 }
