@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use bowline_runtime::{
     CallError, HostRecord, Outcome, Runtime, RuntimeSettings, Snapshot, Submitted,
-    protocol::{AgentSummary, RpcReason},
+    protocol::{
+        AgentSummary, RpcReason,
+        methods::{AgentsPage, ListAgents, name},
+    },
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
@@ -23,6 +26,10 @@ use crate::{
 
 /// Pause before a question is asked again that the daemon could not answer.
 pub(crate) const AGAIN: Duration = Duration::from_millis(300);
+/// Agents asked for at once where they are looked for in a daemon's list.
+const PAGE: u32 = 500;
+/// The shortest end of an id that an agent is looked for by there.
+const SHORTEST_END: usize = 8;
 /// How long deliveries and connections get to end when the command has.
 const CLOSE: Duration = Duration::from_secs(1);
 
@@ -210,6 +217,14 @@ impl<'a> Client<'a> {
         {
             return Ok(((*host).clone(), Arc::clone(agent)));
         }
+        // Hosts with more agents than are held here tell the rest when asked.
+        for host in &hosts {
+            let more =
+                view(&snapshot, &host.server_id).is_some_and(|host| host.directory.left_out > 0);
+            if more && let Some(agent) = self.left_out(host, asked).await? {
+                return Ok(((*host).clone(), Arc::new(agent)));
+            }
+        }
         // It may be on one of those that did not answer.
         match settled.missing.into_iter().next() {
             Some(error) => Err(error),
@@ -220,6 +235,33 @@ impl<'a> Client<'a> {
                     text::one_line(asked)
                 ),
             )),
+        }
+    }
+
+    /// The agent of that id, or of an id with that end, looked for in the daemon's own list: from its oldest on, since those are not held here.
+    async fn left_out(
+        &self,
+        host: &HostRecord,
+        asked: &str,
+    ) -> Result<Option<AgentSummary>, CliError> {
+        let is_id = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if asked.len() < SHORTEST_END || !asked.chars().all(is_id) {
+            return Ok(None);
+        }
+        let mut wanted = ListAgents {
+            limit: Some(PAGE),
+            ..ListAgents::default()
+        };
+        loop {
+            let page: AgentsPage = self.query(host, name::AGENTS_LIST, &wanted).await?;
+            let found = page
+                .agents
+                .into_iter()
+                .find(|agent| agent.id.as_str().ends_with(asked));
+            if found.is_some() || page.next_cursor.is_none() {
+                return Ok(found);
+            }
+            wanted.cursor = page.next_cursor;
         }
     }
 

@@ -278,6 +278,7 @@ mod tests {
                 failed: Arc::default(),
                 error: None,
                 truncated: false,
+                left_out: 0,
             },
             intents: IntentsView::default(),
         };

@@ -334,6 +334,7 @@ fn ledger_options(settings: &Settings, identity: &Identity, clock: Clock) -> Led
         session_grace: settings.limits.session_grace.unwrap_or_default(),
         replay_bytes: settings.limits.replay_bytes,
         replay_events: settings.limits.replay_events,
+        max_message_bytes: settings.limits.max_message_bytes,
         ..LedgerOptions::new(path, identity.server_id().clone())
     }
 }

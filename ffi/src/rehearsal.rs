@@ -174,6 +174,7 @@ fn made_up_host(n: u32) -> HostSnapshot {
             failed: Arc::default(),
             error: None,
             truncated: false,
+            left_out: 0,
         },
         intents: IntentsView::default(),
     }

@@ -35,7 +35,7 @@ rpc_reasons! {
     NotFound "not_found" -32001;
     /// The same `intentId` came before with other parameters.
     IntentConflict "intent_conflict" -32002;
-    /// The result is over the message limit; ask for a smaller page.
+    /// The result is over the message limit; ask for it alone and, where the method has a `limit`, with a smaller one.
     ResponseTooLarge "response_too_large" -32003;
     /// This daemon or provider cannot do that.
     Unsupported "unsupported" -32004;

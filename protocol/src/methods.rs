@@ -122,17 +122,23 @@ pub struct ListAgents {
     /// Most agents wanted; the daemon may give fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// The newest first, for those who keep a bounded number. A cursor goes on in the order it was given in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub newest_first: bool,
 }
 
 /// Result of `agents.list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentsPage {
-    /// Oldest first.
+    /// Oldest first, unless asked for otherwise.
     pub agents: Vec<AgentSummary>,
     /// Present when there are more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
+    /// How many agents there are.
+    #[serde(default)]
+    pub total: u64,
     /// The state is as of this event of the session: later events apply on top.
     pub seq: u64,
 }

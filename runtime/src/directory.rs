@@ -36,6 +36,8 @@ pub struct HostDirectory {
     pub error: Option<bowline_machines::load::LoadError>,
     /// Whether the host has more agents than are held.
     pub truncated: bool,
+    /// How many more.
+    pub left_out: u64,
 }
 
 /// One agent.
@@ -142,6 +144,7 @@ fn standing(host: &HostSnapshot) -> HostDirectory {
         state: host.directory.state,
         error: host.directory.error,
         truncated: host.directory.truncated,
+        left_out: host.directory.left_out,
     }
 }
 
@@ -204,7 +207,7 @@ impl DirectoryView {
     fn is_same(&self, other: &Self) -> bool {
         self.state == other.state
             && self.error == other.error
-            && self.truncated == other.truncated
+            && self.left_out == other.left_out
             && Arc::ptr_eq(&self.agents, &other.agents)
             && Arc::ptr_eq(&self.creating, &other.creating)
     }

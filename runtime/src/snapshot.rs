@@ -87,6 +87,7 @@ impl HostSnapshot {
                 failed: Arc::default(),
                 error: None,
                 truncated: false,
+                left_out: 0,
             },
             intents: IntentsView {
                 pending,
@@ -172,6 +173,10 @@ pub struct ProbeView {
     pub error: Option<Reason>,
 }
 
+const fn is_none(count: &u64) -> bool {
+    *count == 0
+}
+
 /// The agents of one host.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DirectoryView {
@@ -191,6 +196,9 @@ pub struct DirectoryView {
     /// Whether the host has more agents than are held.
     #[serde(skip)]
     pub truncated: bool,
+    /// How many more: the newest are held, and older ones that something happened to since the list was loaded.
+    #[serde(skip_serializing_if = "is_none")]
+    pub left_out: u64,
 }
 
 /// The intents of one host.

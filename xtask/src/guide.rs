@@ -45,6 +45,19 @@ mod tests {
     }
 
     #[test]
+    fn the_app_to_start_from_is_the_guides_program() {
+        let tree = Tree::read().unwrap();
+        let page = block(tree.text("docs/kotlin.md").unwrap(), "kotlin").unwrap();
+        let app = tree
+            .text("bindings/kotlin/app/src/main/kotlin/Guide.kt")
+            .unwrap();
+        assert!(
+            app == page,
+            "copy the program of docs/kotlin.md to bindings/kotlin/app"
+        );
+    }
+
+    #[test]
     fn a_guide_leads_from_nothing_to_a_prompt_in_under_40_lines() {
         let tree = Tree::read().unwrap();
         for (page, language) in [("docs/swift.md", "swift"), ("docs/kotlin.md", "kotlin")] {

@@ -9,6 +9,7 @@ use crate::{
     bindings::{self, Language},
     kotlin, kotlin_app,
     memory::target_dir,
+    notices,
     process::{self, Done, Outcome, cargo, exists, host, run as run_command},
     tree,
 };
@@ -53,6 +54,10 @@ pub(crate) fn jvm() -> Outcome<Done> {
         &library,
         &classes.join(folder).join(bindings::library_name()),
     )?;
+    let readme = tree::root().join("bindings/kotlin/README.md");
+    let readme =
+        fs::read_to_string(&readme).map_err(|error| format!("{}: {error}", readme.display()))?;
+    notices::place(&readme, &classes.join("META-INF"))?;
     let mut maven = kotlin::maven(true)?;
     maven
         .arg(format!("-Dbowline.target={}", target.display()))

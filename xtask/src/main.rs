@@ -12,6 +12,7 @@ mod kotlin_package;
 mod memory;
 mod needs;
 mod node_memory;
+mod notices;
 mod npm_package;
 mod package;
 mod process;

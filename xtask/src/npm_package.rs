@@ -18,6 +18,7 @@ use std::{
 use crate::{
     bindings::{self, npm as program},
     memory::target_dir,
+    notices,
     process::{self, Done, Outcome, host, run as run_command},
     typescript,
 };
@@ -77,22 +78,27 @@ fn packed(library: &Path) -> Outcome<PathBuf> {
         let manifest = read(&from.join("package.json"))?;
         if name == platform {
             copy(library, &stage.join(bindings::library_name()))?;
+            let readme = format!(
+                "# @bowline/{name}\n\nThe native library of `@bowline/runtime` for one platform; nothing to import.\n"
+            );
+            notices::place(&readme, &stage)?;
         } else {
+            notices::place(&read(&from.join("README.md"))?, &stage)?;
             // Those of its `files` that it has.
             for part in ["dist", "src", "cpp"] {
                 copy(&from.join(part), &stage.join(part))?;
             }
         }
-        let manifest = with_libraries(&manifest)?;
+        let manifest = published(&manifest)?;
         fs::write(stage.join("package.json"), manifest).map_err(|error| error.to_string())?;
         typescript::pack(&stage, &folder)?;
     }
     Ok(folder)
 }
 
-/// The manifest as it is published: with each platform's addon comes the library for it. Among the sources it does not say so,
+/// The manifest as it is published: with the licences among its files, and with each platform's addon comes the library for it. Among the sources it does not say so,
 /// since npm would look for packages that are not there yet.
-fn with_libraries(manifest: &str) -> Outcome<String> {
+fn published(manifest: &str) -> Outcome<String> {
     let mut manifest: serde_json::Value =
         serde_json::from_str(manifest).map_err(|error| error.to_string())?;
     if let Some(optional) = manifest
@@ -111,6 +117,9 @@ fn with_libraries(manifest: &str) -> Outcome<String> {
             );
         }
     }
+    if let Some(files) = manifest.get_mut("files").and_then(|all| all.as_array_mut()) {
+        files.extend(notices::LICENCES.map(Into::into));
+    }
     serde_json::to_string_pretty(&manifest)
         .map(|text| text + "\n")
         .map_err(|error| error.to_string())
@@ -128,6 +137,10 @@ fn installed(folder: &Path) -> Outcome {
         .args(TOOLS)
         .args(archives(folder)?);
     run_command(install.current_dir(&consumer))?;
+    let platform = format!("runtime-{}", bindings::node_platform(&host()?)?);
+    for name in ["runtime", "react", &platform] {
+        notices::check(&consumer.join("node_modules/@bowline").join(name))?;
+    }
     bindings::programs()?;
     typescript::guide(&consumer)
 }
@@ -166,11 +179,13 @@ mod tests {
     #[test]
     fn a_published_manifest_brings_a_library_for_every_addon() {
         let sources = typescript::workspace().join("packages/runtime/package.json");
-        let published = with_libraries(&read(&sources).unwrap()).unwrap();
+        let published = published(&read(&sources).unwrap()).unwrap();
         let published: serde_json::Value = serde_json::from_str(&published).unwrap();
         let optional = published["optionalDependencies"].as_object().unwrap();
         let version = env!("CARGO_PKG_VERSION");
         assert_eq!(published["version"], version);
+        let files = published["files"].as_array().unwrap();
+        assert!(files.iter().any(|file| file == "LICENSE-MIT"), "{files:?}");
         assert_eq!(optional["@bowline/runtime-linux-x64-gnu"], version);
         let (libraries, addons): (Vec<_>, Vec<_>) = optional
             .keys()

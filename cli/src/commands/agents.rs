@@ -5,7 +5,7 @@ use bowline_program::{
     table::{Cell, table},
 };
 use bowline_runtime::{
-    HostRecord,
+    HostRecord, Snapshot,
     protocol::{AgentStatus, AgentSummary},
 };
 use clap::builder::styling::Style;
@@ -15,6 +15,7 @@ use crate::{
     failure::{Exit, Stop},
     lines::Line,
     text,
+    waiting::view,
 };
 
 /// `all`: archived ones too.
@@ -62,6 +63,13 @@ pub(super) async fn agents(client: &Client<'_>, on: Option<&str>, all: bool) -> 
     if client.output.mode.json {
         return Ok(Exit::Done);
     }
+    let left_out = left_out(&hosts, &settled.snapshot);
+    if left_out > 0 {
+        let line = format!(
+            "and {left_out} more, older ones, which are not listed: `send` and `history` take them by their ids"
+        );
+        client.output.say(line).await?;
+    }
     let hidden = rows.iter().filter(|(_, agent)| !is_shown(agent)).count();
     if rows.is_empty() {
         client
@@ -73,6 +81,14 @@ pub(super) async fn agents(client: &Client<'_>, on: Option<&str>, all: bool) -> 
         client.output.say(line).await?;
     }
     Ok(Exit::Done)
+}
+
+/// How many agents these hosts have beyond those that are held here.
+fn left_out(hosts: &[&HostRecord], snapshot: &Snapshot) -> u64 {
+    let views = hosts
+        .iter()
+        .filter_map(|host| view(snapshot, &host.server_id));
+    views.map(|host| host.directory.left_out).sum()
 }
 
 /// Whether an agent is listed without `--all`.

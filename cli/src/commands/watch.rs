@@ -210,6 +210,13 @@ fn title(host: &HostSnapshot, living: bool) -> Pieces {
     if living && let Some(rtt) = host.probes.iter().find_map(|probe| probe.rtt_ms) {
         let _ = write!(rest, " · {rtt:.1} ms");
     }
+    let left_out = host.directory.left_out;
+    if left_out > 0 {
+        let _ = write!(
+            rest,
+            " · and {left_out} more agents, older ones, not listed"
+        );
+    }
     if !rest.is_empty() {
         line.push((format!("  {rest}"), Style::new()));
     }

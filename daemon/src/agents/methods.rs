@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 use bowline_protocol::{
     AgentId, AgentStatus, AgentSummary, IntentId, ItemKind, RpcReason, SessionEvent,
     error::RpcError,
-    methods::{AgentCreated, CreateAgent, Empty, PromptSent, SendPrompt},
+    methods::{AgentCreated, CreateAgent, Empty, ListAgents, PromptSent, SendPrompt},
     model::TurnStatus,
 };
 use serde::Serialize;
@@ -13,12 +13,14 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::{
+    fit,
     provider::TurnEnd,
     supervisor::{self, Supervisor},
-    timeline::{self, Bounded},
+    timeline,
 };
 use crate::{
     ledger::{Audience, Reader, Tx},
+    service::{Bounded, bad_cursor, page_rows},
     store::{self, agents::AgentRow, fault},
 };
 
@@ -37,44 +39,45 @@ pub(super) struct AgentsPage {
     agents: Vec<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
+    total: u64,
     seq: u64,
 }
 
 /// `agents.list`
-pub(super) fn list(
-    reader: &Reader<'_>,
-    after: i64,
-    limit: Option<u32>,
-) -> Result<AgentsPage, RpcError> {
-    let limit = timeline::page_limit(limit);
+pub(super) fn list(reader: &Reader<'_>, params: &ListAgents) -> Result<AgentsPage, RpcError> {
+    let from = params.cursor.as_deref().map(cursor).transpose()?;
+    let limit = page_rows(params.limit);
     // One more than the page tells whether there is another.
     let wanted = u32::try_from(limit.saturating_add(1)).unwrap_or(u32::MAX);
-    let rows = store::agents::page(reader.conn(), after, wanted).map_err(fault)?;
-    let mut page = Bounded::new(limit);
-    let mut last = after;
+    let conn = reader.conn();
+    let rows = if params.newest_first {
+        store::agents::page_before(conn, from.unwrap_or(i64::MAX), wanted)
+    } else {
+        store::agents::page(conn, from.unwrap_or_default(), wanted)
+    };
+    let rows = rows.map_err(fault)?;
+    let most = reader.content_bytes();
+    let mut page = Bounded::new(limit, reader.page_bytes());
+    let mut last = None;
     let mut more = false;
     for row in &rows {
-        if !page.add(&row.summary) {
+        if !page.add(&*fit::agent(&row.summary, most)) {
             more = true;
             break;
         }
-        last = row.n;
+        last = Some(row.n);
     }
     Ok(AgentsPage {
         agents: page.finish()?,
-        next_cursor: more.then(|| last.to_string()),
+        next_cursor: last.filter(|_| more).map(|n| n.to_string()),
+        total: store::agents::count(conn).map_err(fault)?,
         seq: reader.seq(),
     })
 }
 
 /// Reads the cursor of `agents.list`.
-pub(super) fn cursor(text: Option<&str>) -> Result<i64, RpcError> {
-    match text {
-        None => Ok(0),
-        Some(text) => text
-            .parse()
-            .map_err(|_| RpcError::invalid_params("`cursor` is not one this daemon has given")),
-    }
+fn cursor(text: &str) -> Result<i64, RpcError> {
+    text.parse().map_err(|_| bad_cursor())
 }
 
 /// Whether an agent can work there. Touches the disk: not for the ledger's thread.
@@ -180,7 +183,7 @@ pub(super) fn create(
     };
     let n = store::agents::insert(tx.conn(), &summary).map_err(fault)?;
     let event = SessionEvent::AgentUpdated {
-        agent: summary.clone(),
+        agent: fit::agent(&summary, tx.content_bytes()).into_owned(),
     };
     tx.emit(Audience::Everyone(&summary.id), &event)?;
     let mut row = AgentRow {
@@ -191,7 +194,9 @@ pub(super) fn create(
     if let Some(prompt) = params.prompt {
         queue(tx, supervisor, &mut row, params.intent_id, prompt)?;
     }
-    Ok(AgentCreated { agent: row.summary })
+    Ok(AgentCreated {
+        agent: fit::agent(&row.summary, tx.content_bytes()).into_owned(),
+    })
 }
 
 /// `agents.send`, its text checked.

@@ -7,6 +7,7 @@
 mod command;
 mod direct;
 mod environment;
+mod fit;
 #[cfg(unix)]
 mod launched;
 #[cfg(unix)]
@@ -217,8 +218,7 @@ impl Agents {
     }
 
     fn list(&self, reader: &Reader<'_>, params: ListAgents) -> Result<AgentsPage, RpcError> {
-        let after = methods::cursor(params.cursor.as_deref())?;
-        methods::list(reader, after, params.limit)
+        methods::list(reader, &params)
     }
 
     fn history(&self, reader: &Reader<'_>, params: History) -> Result<Page, RpcError> {

@@ -9,21 +9,17 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::provider::TurnEnd;
+use super::{fit, provider::TurnEnd};
 use crate::{
-    ledger::{Audience, PAGE_BYTES, Reader, Tx},
-    service::answer,
+    ledger::{Audience, Reader, Tx},
+    service::{Bounded, page_rows},
     store::{self, agents::AgentRow, fault},
 };
 
-/// Largest text of one item that grows; more goes into a new item.
+/// Largest text of one item that grows, as JSON; more goes into a new item.
 const ITEM_BYTES: usize = 16 * 1024;
-/// Largest text of one delta.
+/// Largest text of one delta, as JSON.
 const PIECE_BYTES: usize = 8 * 1024;
-/// Items of a page when the client does not say.
-const DEFAULT_PAGE: u32 = 100;
-/// Most items of a page.
-const MAX_PAGE: u32 = 1_000;
 
 /// The agent of that name.
 pub(super) fn find(conn: &Connection, id: &AgentId) -> Result<AgentRow, RpcError> {
@@ -53,7 +49,7 @@ pub(super) fn append(
     row.next_index = row.next_index.saturating_add(1);
     let event = SessionEvent::TimelineAppended {
         agent_id: row.summary.id.clone(),
-        item: item.clone(),
+        item: fit::item(&item, tx.content_bytes()).into_owned(),
     };
     tx.emit(Audience::Subscribers(&row.summary.id), &event)?;
     Ok(item)
@@ -92,7 +88,7 @@ pub(super) fn set_standing(
     row.summary.updated_at = tx.now();
     store::agents::update(tx.conn(), row).map_err(fault)?;
     let event = SessionEvent::AgentUpdated {
-        agent: row.summary.clone(),
+        agent: fit::agent(&row.summary, tx.content_bytes()).into_owned(),
     };
     tx.emit(Audience::Everyone(&row.summary.id), &event)
 }
@@ -119,9 +115,14 @@ pub(super) fn append_text(
             && tail.item.stream == stream
             && tail.item.index.saturating_add(1) == row.next_index
     });
-    for piece in pieces(text) {
+    // Half of a message for text, whatever the limit is.
+    let most = tx.content_bytes() / 2;
+    for piece in pieces(text, most.min(PIECE_BYTES)) {
+        let full = |tail: &Tail| {
+            fit::json_len(&tail.item.text) + fit::json_len(piece) > most.min(ITEM_BYTES)
+        };
         match &mut tail {
-            Some(tail) if tail.item.text.len() + piece.len() <= ITEM_BYTES => {
+            Some(tail) if !full(tail) => {
                 tail.item.text.push_str(piece);
                 store::agents::set_text(tx.conn(), agent, tail.item.index, &tail.item.text)
                     .map_err(fault)?;
@@ -145,14 +146,14 @@ pub(super) fn append_text(
     Ok(tail)
 }
 
-/// Cuts a text into pieces of bounded size, never inside a character.
-fn pieces(mut text: &str) -> impl Iterator<Item = &str> {
+/// Cuts a text into pieces of at most `most` bytes of JSON, never inside a character.
+fn pieces(mut text: &str, most: usize) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
         if text.is_empty() {
             return None;
         }
         let (piece, rest) = text
-            .split_at_checked(text.floor_char_boundary(PIECE_BYTES))
+            .split_at_checked(fit::prefix(text, most).len())
             .unwrap_or((text, ""));
         text = rest;
         Some(piece)
@@ -186,11 +187,11 @@ pub(super) fn history(
     let from = range.after.map_or(0, |after| after.saturating_add(1));
     let to = range.before.unwrap_or(u64::MAX).min(row.next_index);
     let descending = range.after.is_none();
-    let limit = page_limit(range.limit);
-    let mut page = Bounded::new(limit);
+    let mut page = Bounded::new(page_rows(range.limit), reader.page_bytes());
+    let most = reader.content_bytes();
     let mut last = None;
     store::agents::items(conn, row.n, from, to, descending, |item| {
-        let taken = page.add(&item);
+        let taken = page.add(&*fit::item(&item, most));
         if taken {
             last = Some(item.index);
         }
@@ -213,60 +214,6 @@ pub(super) fn history(
     })
 }
 
-/// How many rows a page may have.
-pub(super) fn page_limit(asked: Option<u32>) -> usize {
-    let limit = asked.unwrap_or(DEFAULT_PAGE).clamp(1, MAX_PAGE);
-    usize::try_from(limit).unwrap_or(usize::MAX)
-}
-
-/// The rows of a page as JSON, bounded in number and bytes; the first always fits.
-pub(super) struct Bounded {
-    rows: Vec<Box<RawValue>>,
-    limit: usize,
-    bytes: usize,
-    failed: Option<RpcError>,
-}
-
-impl Bounded {
-    pub(super) fn new(limit: usize) -> Self {
-        Self {
-            rows: Vec::new(),
-            limit,
-            bytes: 0,
-            failed: None,
-        }
-    }
-
-    /// Adds a row if there is room; tells whether it was added.
-    pub(super) fn add(&mut self, row: &impl Serialize) -> bool {
-        if self.rows.len() >= self.limit {
-            return false;
-        }
-        match answer(row) {
-            Ok(json) => {
-                let bytes = self.bytes.saturating_add(json.get().len());
-                if bytes > PAGE_BYTES && !self.rows.is_empty() {
-                    return false;
-                }
-                self.bytes = bytes;
-                self.rows.push(json);
-                true
-            }
-            Err(error) => {
-                self.failed = Some(error);
-                false
-            }
-        }
-    }
-
-    pub(super) fn finish(self) -> Result<Vec<Box<RawValue>>, RpcError> {
-        match self.failed {
-            Some(error) => Err(error),
-            None => Ok(self.rows),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -274,19 +221,10 @@ mod tests {
     #[test]
     fn pieces_are_bounded_and_join_to_the_whole() {
         let text = "aé€😀".repeat(3_000);
-        let cut: Vec<&str> = pieces(&text).collect();
+        let cut: Vec<&str> = pieces(&text, PIECE_BYTES).collect();
         assert!(cut.len() > 2);
         assert!(cut.iter().all(|piece| piece.len() <= PIECE_BYTES));
         assert_eq!(cut.concat(), text);
-        assert_eq!(pieces("").count(), 0);
-    }
-
-    #[test]
-    fn lesson_1_a_page_is_bounded_in_bytes_and_never_empty() {
-        let mut page = Bounded::new(10);
-        let big = "x".repeat(PAGE_BYTES);
-        assert!(page.add(&big), "the first row always fits");
-        assert!(!page.add(&"y"));
-        assert_eq!(page.finish().unwrap().len(), 1);
+        assert_eq!(pieces("", PIECE_BYTES).count(), 0);
     }
 }

@@ -27,11 +27,37 @@ struct Revoke {
     device_id: DeviceId,
 }
 
-/// Rows of a listing, as JSON: this program may be older or newer than the daemon it asks.
+/// Parameters of a listing.
+#[derive(Default, Serialize)]
+struct Wanted {
+    /// `nextCursor` of the page before. Left out at first, as daemons without pages want it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+}
+
+/// A page of a listing, as JSON: this program may be older or newer than the daemon it asks.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Rows {
     #[serde(alias = "sessions", alias = "connections", alias = "devices")]
     rows: Vec<Value>,
+    next_cursor: Option<String>,
+}
+
+/// Every row of a listing, page by page.
+fn rows(socket: &Path, method: &str) -> Result<Vec<Value>, Failure> {
+    let mut all = Vec::new();
+    let mut wanted = Wanted::default();
+    loop {
+        let page: Rows = call(socket, method, &wanted)?;
+        // Pages bring rows, so the list has an end.
+        let is_last = page.next_cursor.is_none() || page.rows.is_empty();
+        all.extend(page.rows);
+        if is_last {
+            return Ok(all);
+        }
+        wanted.cursor = page.next_cursor;
+    }
 }
 
 pub(super) fn status(socket: &Path, as_json: bool) -> Result<(), Failure> {
@@ -180,11 +206,13 @@ fn list(
     head: &[&str],
     cells: impl Fn(&Value) -> Vec<String>,
 ) -> Result<(), Failure> {
+    let rows = rows(socket, method)?;
     if as_json {
-        return json(&call(socket, method, &Empty {})?);
+        // `sessions.list` is answered with `sessions`.
+        let what = method.split('.').next().unwrap_or(method);
+        return json(&serde_json::json!({ what: rows }));
     }
-    let listing: Rows = call(socket, method, &Empty {})?;
-    let rows: Vec<_> = listing.rows.iter().map(cells).collect();
+    let rows: Vec<_> = rows.iter().map(cells).collect();
     print::out(format_args!("{}", table(head, &rows)));
     Ok(())
 }

@@ -8,6 +8,8 @@ use std::{
 
 use bowline_protocol::limits::MAX_CHUNK;
 
+use crate::service::content_bytes;
+
 use super::{
     AdvertisedAddress, ConfigError, DEFAULT_PORT, FileConfig, Lapse, Limits, LogFormat,
     ProviderSettings, RelayUrl, Settings,
@@ -86,6 +88,7 @@ pub fn resolve(overrides: Overrides, file: FileConfig) -> Result<Settings, Confi
     }
     let default_listen = || vec![SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT))];
     let listen = first_said(overrides.listen, file.listen).unwrap_or_else(default_listen);
+    let limits = limits(&file.limits)?;
     Ok(Settings {
         name,
         listen,
@@ -103,10 +106,32 @@ pub fn resolve(overrides: Overrides, file: FileConfig) -> Result<Settings, Confi
             .or(file.log)
             .unwrap_or_else(|| "info".to_owned()),
         log_format: overrides.log_format.or(file.log_format).unwrap_or_default(),
-        limits: limits(&file.limits)?,
-        providers: providers(file.provider)?,
+        providers: listed(providers(file.provider)?, limits.max_message_bytes)?,
+        limits,
         launcher: Launcher::None,
     })
+}
+
+/// The providers, if their list fits into one message: `providers.list` has no pages.
+fn listed(
+    providers: Vec<ProviderSettings>,
+    max_message_bytes: u32,
+) -> Result<Vec<ProviderSettings>, ConfigError> {
+    let bytes = |provider: &ProviderSettings| {
+        // A byte of text has at most six in JSON, and what stands around the texts of one has less than 64.
+        let title = provider.title.as_ref().unwrap_or(&provider.name);
+        64 + provider.name.len() + 6 * title.len()
+    };
+    let all: usize = providers.iter().map(bytes).sum();
+    let most = content_bytes(max_message_bytes as usize);
+    if all > most {
+        return Err(ConfigError::Conflict(format!(
+            "the list of {} providers may take {all} bytes, and clients can be sent {most}: configure fewer, give them shorter \
+             titles, or raise `limits.max_message_bytes`",
+            providers.len()
+        )));
+    }
+    Ok(providers)
 }
 
 fn first_said<T>(flags: Vec<T>, file: Option<Vec<T>>) -> Option<Vec<T>> {
@@ -335,6 +360,26 @@ mod tests {
         );
         let acp = error("[[provider]]\nname = \"a\"\nkind = \"acp\"\ncommand = [\"x\"]");
         assert!(acp.contains("`acp`") && acp.contains("cannot run"), "{acp}");
+    }
+
+    #[test]
+    fn case_c49_more_providers_than_a_message_takes_are_refused_at_the_start() {
+        let provider = |n: u32| {
+            let title = "t".repeat(100);
+            format!(
+                "[[provider]]\nname = \"p{n}\"\nkind = \"command\"\ncommand = [\"x\"]\ntitle = \"{title}\"\n"
+            )
+        };
+        let some = |count: u32| {
+            let all: String = (0..count).map(provider).collect();
+            resolve(
+                with_state(),
+                file(&format!("[limits]\nmax_message_bytes = 65536\n{all}")),
+            )
+        };
+        assert_eq!(some(50).unwrap().providers.len(), 51);
+        let error = some(500).unwrap_err().to_string();
+        assert!(error.contains("limits.max_message_bytes"), "{error}");
     }
 
     #[test]

@@ -78,7 +78,10 @@ pub(super) fn bounded(answer: Answer, max: usize) -> Answer {
 fn too_large(bytes: usize, max: usize) -> RpcError {
     RpcError::new(
         RpcReason::ResponseTooLarge,
-        format!("the result has {bytes} bytes, the limit is {max}; ask for a smaller page"),
+        format!(
+            "the result has {bytes} bytes, and a message of this daemon at most {max} (`limits.max_message_bytes`): ask with a smaller \
+             `limit` where the method has one, and not in a batch"
+        ),
     )
 }
 

@@ -10,15 +10,16 @@ use bowline_protocol::{
     model::UnixMillis,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::offer::OfferMaker;
 use crate::{
     clock::Clock,
-    connection::{ConnectionInfo, Registry},
-    ledger::{DeviceInfo, LedgerCounters, SessionInfo},
+    connection::Registry,
+    ledger::LedgerCounters,
     metrics::RequestStats,
     relay::{RelayBoard, RelayInfo},
-    service::{Methods, Request, Service},
+    service::{ListParams, Listed, Methods, Request, Service},
 };
 
 /// Longest life of a pairing token; a longer wish is −32602.
@@ -89,19 +90,31 @@ struct RequestTotals {
     pending: u64,
 }
 
+/// A page of `connections.list`.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Connections {
-    connections: Vec<ConnectionInfo>,
+    connections: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
+/// A page of `sessions.list`.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Sessions {
-    sessions: Vec<SessionInfo>,
+    sessions: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
+/// A page of `devices.list`.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Devices {
-    devices: Vec<DeviceInfo>,
+    devices: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_cursor: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -152,7 +165,7 @@ impl Service for ControlService {
             .method(name::DAEMON_STATUS, Self::status)
             .local_only();
         methods
-            .now(name::CONNECTIONS_LIST, Self::connections)
+            .method(name::CONNECTIONS_LIST, Self::connections)
             .local_only();
         methods
             .method(name::SESSIONS_LIST, Self::sessions)
@@ -201,21 +214,47 @@ impl ControlService {
         })
     }
 
-    fn connections(&self, _: Empty) -> Result<Connections, RpcError> {
+    async fn connections(
+        self: Arc<Self>,
+        request: Request,
+        wanted: ListParams,
+    ) -> Result<Connections, RpcError> {
+        let rows = self.registry.list(self.clock.now());
+        let Listed { rows, next_cursor } = wanted.page(rows, |row| (row.id, ""), max(&request))?;
         Ok(Connections {
-            connections: self.registry.list(self.clock.now()),
+            connections: rows,
+            next_cursor,
         })
     }
 
-    async fn sessions(self: Arc<Self>, request: Request, _: Empty) -> Result<Sessions, RpcError> {
+    async fn sessions(
+        self: Arc<Self>,
+        request: Request,
+        wanted: ListParams,
+    ) -> Result<Sessions, RpcError> {
+        let rows = request.ledger().sessions().await?;
+        let Listed { rows, next_cursor } =
+            wanted.page(rows, |row| (row.number, ""), max(&request))?;
         Ok(Sessions {
-            sessions: request.ledger().sessions().await?,
+            sessions: rows,
+            next_cursor,
         })
     }
 
-    async fn devices(self: Arc<Self>, request: Request, _: Empty) -> Result<Devices, RpcError> {
+    async fn devices(
+        self: Arc<Self>,
+        request: Request,
+        wanted: ListParams,
+    ) -> Result<Devices, RpcError> {
+        let rows = request.ledger().devices().await?;
+        let Listed { rows, next_cursor } = wanted.page(
+            rows,
+            |row| (row.paired_at.cast_unsigned(), row.device_id.as_str()),
+            max(&request),
+        )?;
         Ok(Devices {
-            devices: request.ledger().devices().await?,
+            devices: rows,
+            next_cursor,
         })
     }
 
@@ -242,4 +281,9 @@ impl ControlService {
             expires_at: pairing.expires_at,
         })
     }
+}
+
+/// The largest message of whoever asks.
+const fn max(request: &Request) -> usize {
+    request.context().max_message_bytes as usize
 }

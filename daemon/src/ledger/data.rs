@@ -6,7 +6,7 @@ use bowline_protocol::{RpcReason, error::RpcError};
 use rusqlite::Connection;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{PAGE_BYTES, Reader, Tx};
+use super::{Reader, Tx};
 use crate::store::{data, fault};
 
 /// Longest key in bytes; the daemon answers `unsupported` to a longer one.
@@ -23,17 +23,26 @@ pub trait Stored {
 /// Where a [`Stored`] reads.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Source<'a>(&'a Connection);
+pub struct Source<'a> {
+    conn: &'a Connection,
+    page_bytes: usize,
+}
 
 impl Stored for Reader<'_> {
     fn connection(&self) -> Source<'_> {
-        Source(self.conn)
+        Source {
+            conn: self.conn,
+            page_bytes: self.page_bytes(),
+        }
     }
 }
 
 impl Stored for Tx<'_> {
     fn connection(&self) -> Source<'_> {
-        Source(self.conn)
+        Source {
+            conn: self.conn,
+            page_bytes: self.page_bytes(),
+        }
     }
 }
 
@@ -52,7 +61,7 @@ impl Blobs {
     /// # Errors
     /// When the store fails.
     pub fn get(&self, from: &impl Stored, key: &str) -> Result<Option<Vec<u8>>, RpcError> {
-        data::get(from.connection().0, self.0, key).map_err(fault)
+        data::get(from.connection().conn, self.0, key).map_err(fault)
     }
 
     /// Stores a value, in the place of an earlier one.
@@ -86,11 +95,11 @@ impl Blobs {
     /// # Errors
     /// When the store fails.
     pub fn count(&self, from: &impl Stored) -> Result<u64, RpcError> {
-        data::count(from.connection().0, self.0).map_err(fault)
+        data::count(from.connection().conn, self.0).map_err(fault)
     }
 
     /// The entries above the key `after`, in order of their keys: at most `limit`, and no more than a page may have
-    /// bytes ([`PAGE_BYTES`]), but one at least if there is one.
+    /// bytes ([`Reader::page_bytes`]), but one at least if there is one.
     ///
     /// # Errors
     /// When the store fails.
@@ -104,9 +113,10 @@ impl Blobs {
         if limit == 0 {
             return Ok(page);
         }
-        data::scan(from.connection().0, self.0, after, |key, value| {
+        let source = from.connection();
+        data::scan(source.conn, self.0, after, |key, value| {
             bytes += key.len() + value.len();
-            if bytes > PAGE_BYTES && !page.is_empty() {
+            if bytes > source.page_bytes && !page.is_empty() {
                 return false;
             }
             page.push((key, value.to_vec()));

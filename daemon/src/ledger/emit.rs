@@ -34,7 +34,7 @@ impl Tx<'_> {
     /// like every event; a client that does not know the kind ignores it (docs/protocol.md §4, extensions).
     ///
     /// # Errors
-    /// `unsupported` over [`MAX_EVENT`]; −32603 if `kind` is no name for a service's event or `body` is
+    /// `unsupported` over [`MAX_EVENT`], or over what fits into a message; −32603 if `kind` is no name for a service's event or `body` is
     /// no object or has a member `type`; as [`Tx::emit`].
     pub fn emit_custom(
         &mut self,
@@ -42,7 +42,8 @@ impl Tx<'_> {
         kind: &'static str,
         body: &impl Serialize,
     ) -> Result<(), RpcError> {
-        let json = custom(kind, body)?;
+        let most = self.content_bytes().min(MAX_EVENT);
+        let json = custom(kind, body, most)?;
         let sessions = self.live.audience(audience);
         if sessions.is_empty() {
             return Ok(());
@@ -82,7 +83,7 @@ impl Tx<'_> {
 }
 
 /// The JSON of a service's event.
-fn custom(kind: &str, body: &impl Serialize) -> Result<String, RpcError> {
+fn custom(kind: &str, body: &impl Serialize, most: usize) -> Result<String, RpcError> {
     #[derive(Serialize)]
     struct Typed<'a, B> {
         r#type: &'a str,
@@ -104,11 +105,11 @@ fn custom(kind: &str, body: &impl Serialize) -> Result<String, RpcError> {
     let json =
         serde_json::to_string(&Typed { r#type: kind, body }).map_err(|error| defect(&error))?;
     serde_json::from_str::<OneType>(&json).map_err(|error| defect(&error))?;
-    if json.len() > MAX_EVENT {
+    if json.len() > most {
         return Err(RpcError::new(
             RpcReason::Unsupported,
             format!(
-                "an event of {} bytes cannot be told; at most {MAX_EVENT}",
+                "an event of {} bytes cannot be told; at most {most}",
                 json.len()
             ),
         ));
@@ -125,17 +126,19 @@ mod tests {
     #[test]
     fn an_event_of_a_service_is_its_type_and_its_members() {
         assert_eq!(
-            custom("voxel.changed", &json!({"layer": 3})).unwrap(),
+            custom("voxel.changed", &json!({"layer": 3}), MAX_EVENT).unwrap(),
             r#"{"type":"voxel.changed","layer":3}"#
         );
-        let event: SessionEvent =
-            serde_json::from_str(&custom("voxel.changed", &json!({"layer": 3})).unwrap()).unwrap();
+        let event: SessionEvent = serde_json::from_str(
+            &custom("voxel.changed", &json!({"layer": 3}), MAX_EVENT).unwrap(),
+        )
+        .unwrap();
         assert_eq!(event, SessionEvent::Unknown, "an older client ignores it");
     }
 
     #[test]
     fn what_is_no_event_of_a_service_is_refused() {
-        let error = |kind: &str, body| custom(kind, &body).unwrap_err();
+        let error = |kind: &str, body| custom(kind, &body, MAX_EVENT).unwrap_err();
         for kind in ["agent.updated", "timeline.repainted", "voxel", "Voxel.x"] {
             assert!(
                 error(kind, json!({})).message.contains("its name"),
@@ -154,5 +157,7 @@ mod tests {
         );
         let big = error("voxel.x", json!({"text": "x".repeat(MAX_EVENT)}));
         assert_eq!(big.reason(), Some(RpcReason::Unsupported));
+        let over = custom("voxel.x", &json!({"text": "x".repeat(4_000)}), 3_584).unwrap_err();
+        assert!(over.message.contains("at most 3584"), "{}", over.message);
     }
 }

@@ -81,6 +81,8 @@ pub(super) struct Live {
     pub(super) deadline: Option<Moment>,
     pub(super) config: SessionConfig,
     pub(super) server_id: ServerId,
+    /// `limits.max_message_bytes`.
+    pub(super) max_message: usize,
     undo: Vec<Undo>,
 }
 
@@ -88,10 +90,12 @@ impl Live {
     pub(super) fn new(
         config: SessionConfig,
         server_id: ServerId,
+        max_message: usize,
         next_event: i64,
         intents: u64,
     ) -> Self {
         Self {
+            max_message,
             sessions: HashMap::new(),
             by_key: HashMap::new(),
             subscribers: HashMap::new(),

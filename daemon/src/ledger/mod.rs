@@ -61,8 +61,7 @@ use crate::{
     store::{self, fault},
 };
 
-/// Bytes a service should keep one page of a listing under, so that it fits any message limit.
-pub const PAGE_BYTES: usize = 256 * 1024;
+pub use crate::service::PAGE_BYTES;
 
 /// A handle to the ledger; clones are cheap and all mean the same one. When the last one goes, the thread
 /// ends after what is waiting is done.
@@ -428,6 +427,7 @@ impl LiveSession {
     fn info(&self) -> Option<SessionInfo> {
         let durable = self.durable.as_ref()?;
         Some(SessionInfo {
+            number: self.reference.id.cast_unsigned(),
             external_session_key: durable.key.clone(),
             session: self.reference.log_hash(),
             device_id: DeviceId::of_public_key(&durable.device),

@@ -14,7 +14,10 @@ use super::{
     topic::Topic,
     types::{LedgerOptions, SessionRef},
 };
-use crate::store::{self, StoreError, sessions::SessionRow};
+use crate::{
+    service::content_bytes,
+    store::{self, StoreError, sessions::SessionRow},
+};
 
 /// What a ledger goes on with.
 pub(super) struct Restored {
@@ -58,8 +61,10 @@ fn sessions(
         grace: options.session_grace,
         max_connections: u16::try_from(options.connections_per_session).unwrap_or(u16::MAX),
     };
-    let mut live = Live::new(config, options.server_id.clone(), next_event, intents);
-    let mut logs = logs(conn).map_err(failed)?;
+    let max_message = options.max_message_bytes as usize;
+    let server_id = options.server_id.clone();
+    let mut live = Live::new(config, server_id, max_message, next_event, intents);
+    let mut logs = logs(conn, content_bytes(max_message)).map_err(failed)?;
     let mut subscriptions: HashMap<i64, Vec<String>> = HashMap::new();
     for (session, topic) in store::sessions::subscriptions(conn).map_err(failed)? {
         subscriptions.entry(session).or_default().push(topic);
@@ -113,7 +118,7 @@ fn session(
 }
 
 /// Every stored log; bodies are shared again.
-fn logs(conn: &Connection) -> rusqlite::Result<HashMap<i64, ReplayLog>> {
+fn logs(conn: &Connection, most: usize) -> rusqlite::Result<HashMap<i64, ReplayLog>> {
     let mut logs: HashMap<i64, ReplayLog> = HashMap::new();
     let mut bodies: HashMap<i64, Arc<Body>> = HashMap::new();
     store::events::load(conn, |row| {
@@ -122,7 +127,7 @@ fn logs(conn: &Connection) -> rusqlite::Result<HashMap<i64, ReplayLog>> {
             // Of the event before it nothing is known but that it is older.
             .or_insert_with(|| ReplayLog::after(row.seq, row.event.saturating_sub(1)));
         match row.body {
-            Some(json) if log.next_seq() == row.seq => {
+            Some(json) if log.next_seq() == row.seq && json.len() <= most => {
                 let body = bodies.entry(row.event).or_insert_with(|| {
                     Arc::new(Body {
                         event: row.event,
@@ -131,7 +136,8 @@ fn logs(conn: &Connection) -> rusqlite::Result<HashMap<i64, ReplayLog>> {
                 });
                 log.push(Arc::clone(body));
             }
-            // Only the numbering was kept, or there is a gap: nothing up to here can be replayed.
+            // Only the numbering was kept, or there is a gap, or the event is from when messages could be larger: nothing up to
+            // here can be replayed, and who needs it hears `reset`.
             Some(_) | None => *log = ReplayLog::after(row.seq.saturating_add(1), row.event),
         }
     })?;

@@ -13,7 +13,7 @@ use super::{
     types::SessionRef,
 };
 use crate::{
-    service::no_session,
+    service::{content_bytes, no_session, page_bytes},
     store::{self, fault},
 };
 
@@ -38,6 +38,17 @@ impl Reader<'_> {
         self.session
             .and_then(|session| self.live.sessions.get(&session.id))
             .map_or(0, |session| session.next_seq.saturating_sub(1))
+    }
+
+    /// Bytes that the rows of one page of a listing may have, so that the page fits into a message:
+    /// [`PAGE_BYTES`](super::PAGE_BYTES), or less where `limits.max_message_bytes` is.
+    pub fn page_bytes(&self) -> usize {
+        page_bytes(self.live.max_message)
+    }
+
+    /// Bytes that a single row or item may have.
+    pub(crate) const fn content_bytes(&self) -> usize {
+        content_bytes(self.live.max_message)
     }
 
     pub(crate) fn conn(&self) -> &Connection {
@@ -97,6 +108,16 @@ impl Tx<'_> {
     /// `forbidden` where there is none: in work of the daemon's own.
     pub fn session(&self) -> Result<SessionRef, RpcError> {
         self.caller.session.clone().ok_or_else(no_session)
+    }
+
+    /// As [`Reader::page_bytes`].
+    pub fn page_bytes(&self) -> usize {
+        page_bytes(self.live.max_message)
+    }
+
+    /// Bytes that the content of one event may have, so that it fits into a message.
+    pub(crate) const fn content_bytes(&self) -> usize {
+        content_bytes(self.live.max_message)
     }
 
     /// The intent that runs, if one does.

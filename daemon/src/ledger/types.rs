@@ -41,6 +41,8 @@ pub struct LedgerOptions {
     pub max_intents: u64,
     /// How long an outcome is remembered.
     pub intent_memory: Duration,
+    /// Largest text of a message to a client in bytes: pages and events are cut by it.
+    pub max_message_bytes: u32,
     /// Largest size of the database in pages of 4 KiB; over it writes fail as on a full disk.
     pub max_pages: Option<u32>,
 }
@@ -60,6 +62,7 @@ impl LedgerOptions {
             queue: 8_192,
             max_intents: 2_000_000,
             intent_memory: limits::INTENT_MEMORY,
+            max_message_bytes: limits::MAX_MESSAGE_BYTES,
             max_pages: None,
         }
     }
@@ -250,6 +253,9 @@ pub struct SessionCounts {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionInfo {
+    /// Its number in the store, which orders the list.
+    #[serde(skip)]
+    pub number: u64,
     /// `session:csk_…` (INV-1).
     pub external_session_key: ExternalSessionKey,
     /// Its short hash, as logs and `connections.list` name it.

@@ -7,6 +7,7 @@
 
 mod cancel;
 mod methods;
+mod page;
 mod params;
 mod request;
 mod router;
@@ -18,6 +19,7 @@ use bowline_protocol::error::RpcError;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+pub use self::page::PAGE_BYTES;
 pub use self::{
     cancel::{CancelOnDrop, Cancellation},
     methods::{Access, Method, Methods},
@@ -27,6 +29,7 @@ pub use self::{
 };
 pub(crate) use self::{
     methods::{Call, Started},
+    page::{Bounded, ListParams, Listed, bad_cursor, content_bytes, page_bytes, page_rows},
     request::no_session,
 };
 

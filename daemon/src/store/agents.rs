@@ -97,6 +97,15 @@ pub(crate) fn page(conn: &Connection, after: i64, limit: u32) -> Result<Vec<Agen
     .collect()
 }
 
+/// Agents before number `before`, newest first.
+pub(crate) fn page_before(conn: &Connection, before: i64, limit: u32) -> Result<Vec<AgentRow>> {
+    conn.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM agents WHERE n < ?1 ORDER BY n DESC LIMIT ?2"
+    ))?
+    .query_map(params![before, limit], agent)?
+    .collect()
+}
+
 /// Stores status, attention and time of change.
 pub(crate) fn update(conn: &Connection, row: &AgentRow) -> Result<()> {
     conn.prepare_cached(

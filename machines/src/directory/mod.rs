@@ -30,9 +30,10 @@ use bowline_protocol::{AgentId, AgentSummary, Reason, SessionState, methods::Age
 use crate::{Generation, Moment, Transition, load::LoadError, outbox::Outbox};
 use rows::{Fetched, Rows};
 
-/// Most agents of one host that are held; the rest of a longer list is left out and [`Directory::is_truncated`] says so.
+/// Most agents of one host that are held: the newest, and older ones that something happens to.
+/// [`Directory::left_out`] says how many more the host has; they can be reached by id all the same.
 pub const MAX_AGENTS: usize = 10_000;
-/// Most pages of one load; a list that goes on is taken as malformed.
+/// Most pages of one load. A list that goes on is left out from there on; one with pages without agents is taken as malformed.
 pub const MAX_PAGES: u32 = 1_000;
 
 /// Where the directory stands.
@@ -134,7 +135,7 @@ pub enum Input {
 /// What the driver must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Ask `agents.list` for that page and report [`Input::Loaded`] or [`Input::LoadFailed`]; without a connection the
+    /// Ask `agents.list`, the newest first, for that page and report [`Input::Loaded`] or [`Input::LoadFailed`]; without a connection the
     /// latter at once, with [`LoadError::Lost`].
     Load {
         /// To be reported back.
@@ -160,6 +161,9 @@ struct Incoming {
     base: Option<u64>,
     agents: Fetched,
     pages: u32,
+    /// How many agents there are, as the newest page says.
+    total: u64,
+    /// The list goes on beyond what was fetched.
     truncated: bool,
     changes: BTreeMap<AgentId, Change>,
 }
@@ -309,7 +313,12 @@ impl Directory {
 
     /// Whether the host has more agents than are held.
     pub const fn is_truncated(&self) -> bool {
-        self.rows.truncated
+        self.left_out() > 0
+    }
+
+    /// How many more agents the host has than are held: exact when the list was loaded, and kept from the events since.
+    pub const fn left_out(&self) -> u64 {
+        self.rows.left_out
     }
 
     /// How many results came for a load that is over; they changed nothing (INV-10).

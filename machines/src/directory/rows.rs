@@ -24,7 +24,8 @@ pub(super) struct Rows {
     rev: u64,
     /// The list as of `rev`, until the rows change.
     shown: Option<Arc<[Arc<AgentSummary>]>>,
-    pub(super) truncated: bool,
+    /// How many agents the host has beyond these, as far as it is known: exact after a load.
+    pub(super) left_out: u64,
 }
 
 impl Rows {
@@ -75,19 +76,35 @@ impl Rows {
             // Known under another time of creation, perhaps.
             None => self.take(&agent.id),
         }
-        if self.created.len() >= MAX_AGENTS && !self.created.contains_key(&agent.id) {
-            self.truncated = true;
-            return;
+        if self.created.len() >= MAX_AGENTS {
+            self.make_room(&key);
         }
         self.created.insert(agent.id.clone(), agent.created_at);
         self.by_age.insert(key, Row { seq, agent });
         self.changed();
     }
 
+    /// The oldest row goes for one that something happens to: that is what its user wants to see.
+    fn make_room(&mut self, coming: &(UnixMillis, AgentId)) {
+        let is_new = self
+            .by_age
+            .last_key_value()
+            .is_none_or(|(newest, _)| newest < coming);
+        if let Some(((_, id), _)) = self.by_age.pop_first() {
+            self.created.remove(&id);
+        }
+        // One that is older than the newest row was left out before, and takes another's place.
+        if is_new || self.left_out == 0 {
+            self.left_out = self.left_out.saturating_add(1);
+        }
+    }
+
     fn remove(&mut self, id: &AgentId) {
         if self.created.contains_key(id) {
             self.take(id);
             self.changed();
+        } else {
+            self.left_out = self.left_out.saturating_sub(1);
         }
     }
 
@@ -104,8 +121,21 @@ impl Rows {
         }
     }
 
-    /// Puts a fetched list in place of the rows, each row as of the given event.
-    pub(super) fn replace(&mut self, agents: Fetched, truncated: bool) {
+    /// Puts a fetched list in place of the rows, each row as of the given event: the newest of it, if it is too long. `total` is
+    /// how many agents the host has.
+    pub(super) fn replace(&mut self, mut agents: Fetched, total: u64) {
+        let over = agents.len().saturating_sub(MAX_AGENTS);
+        if over > 0 {
+            let mut ages: Vec<_> = agents
+                .iter()
+                .map(|(id, (_, agent))| (agent.created_at, id.clone()))
+                .collect();
+            ages.sort_unstable();
+            for (_, id) in ages.into_iter().take(over) {
+                agents.remove(&id);
+            }
+        }
+        let held = u64::try_from(agents.len()).unwrap_or(u64::MAX);
         let gone: Vec<AgentId> = self
             .created
             .keys()
@@ -115,10 +145,10 @@ impl Rows {
         for id in &gone {
             self.remove(id);
         }
-        self.truncated = truncated;
         for (seq, agent) in agents.into_values() {
             self.put(seq, agent);
         }
+        self.left_out = total.saturating_sub(held);
     }
 
     fn changed(&mut self) {

@@ -33,6 +33,7 @@ fn page(seq: u64, agents: &[(u64, &str)], next: Option<&str>) -> AgentsPage {
     AgentsPage {
         agents: agents.iter().map(|(id, title)| agent(*id, title)).collect(),
         next_cursor: next.map(str::to_owned),
+        total: agents.len() as u64,
         seq,
     }
 }
@@ -458,6 +459,65 @@ fn everything_is_bounded() {
         it.handle(at(0), loaded(&it, page(1, &[], Some("for ever"))));
     }
     assert_eq!(it.error(), Some(LoadError::Malformed), "a list without end");
+
+    let mut it = initial_loading();
+    for n in 0..u64::from(MAX_PAGES) {
+        let next = loaded(&it, page(1, &[(n, "one to a page")], Some("more")));
+        it.handle(at(0), next);
+    }
+    assert_eq!((it.state().name(), it.is_truncated()), ("ready", true));
+}
+
+/// An agent that is so old.
+fn aged(id: u64, created_at: i64) -> AgentSummary {
+    AgentSummary {
+        created_at,
+        ..agent(id, "aged")
+    }
+}
+
+#[test]
+fn case_c49_of_too_many_agents_the_newest_are_held_and_the_rest_is_counted() {
+    const TOTAL: u64 = 10_003;
+    let mut it = initial_loading();
+    // As the daemon lists them: the newest first.
+    let newest_first: Vec<_> = (0..TOTAL).rev().map(|n| aged(n, n.cast_signed())).collect();
+    for rows in newest_first.chunks(500) {
+        if it.state().name() == "ready" {
+            break;
+        }
+        let page = AgentsPage {
+            agents: rows.to_vec(),
+            next_cursor: Some("more".to_owned()),
+            total: TOTAL,
+            seq: 1,
+        };
+        it.handle(at(0), loaded(&it, page));
+    }
+    let ids = |it: &mut Directory| -> Vec<i64> {
+        let shown = it.snapshot().agents;
+        shown.iter().map(|agent| agent.created_at).collect()
+    };
+    assert_eq!(it.left_out(), 3);
+    assert_eq!(ids(&mut it), (3..10_003).collect::<Vec<_>>());
+
+    // A new one is held, the oldest goes.
+    let agent = aged(TOTAL, TOTAL.cast_signed());
+    it.handle(at(1), Input::AgentUpdated { seq: 2, agent });
+    assert_eq!((it.left_out(), ids(&mut it)[0]), (4, 4));
+    assert_eq!(ids(&mut it).last(), Some(&10_003));
+
+    // One that was left out and that something happens to is held as well.
+    let agent = aged(1, 1);
+    it.handle(at(2), Input::AgentUpdated { seq: 3, agent });
+    assert_eq!((it.left_out(), ids(&mut it)[0]), (4, 1));
+    assert_eq!(ids(&mut it).len(), MAX_AGENTS);
+
+    // Those that are removed are counted, held or not.
+    it.handle(at(3), removed(4, 2));
+    assert_eq!((it.left_out(), ids(&mut it).len()), (3, MAX_AGENTS));
+    it.handle(at(4), removed(5, 1));
+    assert_eq!((it.left_out(), ids(&mut it).len()), (3, MAX_AGENTS - 1));
 }
 
 /// What a run of the daemon's directory is made of.

@@ -169,6 +169,7 @@ impl Directory {
         let incoming = &mut self.incoming;
         incoming.base.get_or_insert(page.seq);
         incoming.pages = incoming.pages.saturating_add(1);
+        incoming.total = page.total;
         for agent in page.agents {
             if incoming.agents.len() >= MAX_AGENTS {
                 incoming.truncated = true;
@@ -177,8 +178,13 @@ impl Directory {
             let row = (page.seq, Arc::new(agent));
             incoming.agents.insert(row.1.id.clone(), row);
         }
-        match page.next_cursor {
-            Some(_) if incoming.pages >= MAX_PAGES => {
+        let next = page.next_cursor;
+        let brought = u32::try_from(incoming.agents.len()).unwrap_or(u32::MAX);
+        incoming.truncated |=
+            next.is_some() && (incoming.agents.len() >= MAX_AGENTS || incoming.pages >= MAX_PAGES);
+        match next {
+            // Each page of a daemon brings an agent at least.
+            Some(_) if incoming.pages >= MAX_PAGES && brought < incoming.pages => {
                 self.fail(now, LoadError::Malformed, "too_many_pages");
             }
             Some(cursor) if !incoming.truncated => {
@@ -203,26 +209,38 @@ impl Directory {
         let Incoming {
             base,
             mut agents,
+            mut total,
             truncated,
             changes,
             pages: _,
         } = std::mem::take(&mut self.incoming);
         let base = base.unwrap_or_default();
+        let listed = agents.values().map(|(_, agent)| agent.created_at).max();
         for (id, change) in changes {
             let as_of = agents.get(&id).map_or(base, |(seq, _)| *seq);
             match change.agent {
                 _ if change.seq <= as_of => {}
                 Some(agent) => {
+                    let is_new = listed.is_none_or(|newest| newest < agent.created_at);
+                    total = total.saturating_add(u64::from(is_new));
                     agents.insert(id, (change.seq, agent));
                 }
                 None => {
+                    total = total.saturating_sub(1);
                     agents.remove(&id);
                 }
             }
         }
+        let held = u64::try_from(agents.len()).unwrap_or(u64::MAX);
+        // A daemon that does not say how many there are has one more at least.
+        let total = if truncated {
+            total.max(held.saturating_add(1))
+        } else {
+            held
+        };
         self.failures = 0;
         self.applied = self.applied.max(base);
-        self.rows.replace(agents, truncated);
+        self.rows.replace(agents, total);
         self.set(State::Ready, "loaded", None);
     }
 

@@ -96,6 +96,7 @@ impl Model for Directories {
                 let page = AgentsPage {
                     agents: vec![agent(1, "listed"), agent(2, "listed")],
                     next_cursor,
+                    total: 2,
                     seq: node.seq,
                 };
                 steps.push(Step::Feed(Input::Loaded { generation, page }));

@@ -55,6 +55,7 @@ fn agents(golden: &mut Golden) {
         &ListAgents {
             cursor: Some("c1".into()),
             limit: Some(50),
+            newest_first: true,
         },
     );
     golden.value(
@@ -62,6 +63,7 @@ fn agents(golden: &mut Golden) {
         &AgentsPage {
             agents: vec![samples::agent(), samples::agent_wanting_attention()],
             next_cursor: Some("c2".into()),
+            total: 3,
             seq: 17,
         },
     );
@@ -70,6 +72,7 @@ fn agents(golden: &mut Golden) {
         &AgentsPage {
             agents: Vec::new(),
             next_cursor: None,
+            total: 0,
             seq: 0,
         },
     );
@@ -194,7 +197,7 @@ proptest! {
         survives(&Respond { intent_id, agent_id: agent_id.clone(), permission_id, option_id: text })?;
         survives(&AgentRef { agent_id: agent_id.clone() })?;
         survives(&History { agent_id, before, after, limit })?;
-        survives(&ListAgents { cursor, limit })?;
+        survives(&ListAgents { cursor, limit, newest_first: seq % 2 == 0 })?;
         survives(&Ack { seq })?;
     }
 
@@ -208,7 +211,7 @@ proptest! {
         for agent in &agents {
             survives(&AgentCreated { agent: agent.clone() })?;
         }
-        survives(&AgentsPage { agents, next_cursor, seq })?;
+        survives(&AgentsPage { agents, next_cursor, total: seq / 2, seq })?;
         survives(&HistoryPage { items, has_more, seq })?;
         survives(&PromptSent { item_id })?;
         survives(&Pong { server_time })?;

@@ -21,6 +21,7 @@ pub(super) async fn directory(
         &ListAgents {
             cursor,
             limit: Some(DIRECTORY_PAGE),
+            newest_first: true,
         },
     )
     .await

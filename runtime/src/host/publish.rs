@@ -83,6 +83,7 @@ impl Driver {
             failed,
             error: self.directory.error(),
             truncated: self.directory.is_truncated(),
+            left_out: self.directory.left_out(),
         };
         let host = HostSnapshot {
             rev: 0,

@@ -317,12 +317,19 @@ impl Model {
             .cursor
             .as_deref()
             .map_or(0, |cursor| cursor.parse().unwrap());
-        let rows = self.agents.iter().skip(from).take(PAGE);
-        let agents: Vec<_> = rows.map(|agent| agent.summary.clone()).collect();
+        let summary = |agent: &Agent| agent.summary.clone();
+        let agents: Vec<_> = if params.newest_first {
+            let rows = self.agents.iter().rev().skip(from).take(PAGE);
+            rows.map(summary).collect()
+        } else {
+            let rows = self.agents.iter().skip(from).take(PAGE);
+            rows.map(summary).collect()
+        };
         let next = from + agents.len();
         value(&AgentsPage {
             next_cursor: (next < self.agents.len()).then(|| next.to_string()),
             agents,
+            total: self.agents.len() as u64,
             seq: self.seq(promise)?,
         })
     }

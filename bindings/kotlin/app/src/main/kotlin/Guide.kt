@@ -1,0 +1,34 @@
+import dev.bowline.Bowline
+import dev.bowline.ffi.Intent
+import dev.bowline.ffi.ItemKind
+import dev.bowline.ffi.RuntimeConfig
+import dev.bowline.ffi.ScreenTarget
+import kotlinx.coroutines.flow.first
+import kotlinx.coroutines.launch
+import kotlinx.coroutines.runBlocking
+
+fun main(arguments: Array<String>) = runBlocking {
+    val (folder, offer) = arguments
+    val bowline = Bowline(RuntimeConfig(storageFolder = folder, appName = "hello", appVersion = "1.0"))
+
+    // A live list of hosts.
+    val list = launch {
+        bowline.hosts.collect { snapshot ->
+            for (host in snapshot.hosts) println("${host.name}: ${host.state}")
+        }
+    }
+
+    // What `bowline-daemon pair` prints. Once is enough: the host is remembered.
+    val host = bowline.pair(offer)
+
+    // An agent, its screen, and a prompt for it.
+    val intent = bowline.send(host.serverId, Intent.CreateAgent("shell", cwd = folder, title = null, prompt = null))
+    bowline.screen(host.serverId, ScreenTarget.Creation(intent)).use { screen ->
+        screen.state.first { it?.agentId != null }
+        screen.send("echo it works")
+        val done = screen.state.first { it?.timeline?.items?.lastOrNull()?.kind == ItemKind.TURN_END }
+        done?.timeline?.items?.forEach { println("${it.kind} ${it.text}") }
+    }
+    list.cancel()
+    bowline.shutdown()
+}
