@@ -80,7 +80,11 @@ async fn serve(template: &Template, starter: &Starter, turn: Turn, mut run: Run)
     };
     match started {
         Ok(Ok(process)) => Running::new(process, run, turn.name).finish().await,
-        Ok(Err(why)) => TurnEnd::broken(why),
+        Ok(Err(why)) => {
+            // What hangs on its way into a program would run once it is released.
+            leftovers::end(vec![turn.name], Daemons::End).await;
+            TurnEnd::broken(why)
+        }
         Err(stop) => {
             // Its program may have been about to run.
             leftovers::end(vec![turn.name], spared(stop)).await;

@@ -10,3 +10,4 @@ mod processes;
 mod recovery;
 mod rig;
 mod state;
+mod turns;
