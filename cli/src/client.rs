@@ -313,7 +313,7 @@ pub(crate) fn is_passing(error: &CallError) -> bool {
         CallError::Disconnected(_) | CallError::NotConnected | CallError::Timeout => true,
         CallError::Rpc(error) => matches!(
             error.reason(),
-            Some(RpcReason::Overloaded | RpcReason::Timeout)
+            Some(RpcReason::Overloaded | RpcReason::Timeout | RpcReason::StorageUnavailable)
         ),
         CallError::Malformed(_) | CallError::Closed => false,
     }

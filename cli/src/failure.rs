@@ -247,6 +247,7 @@ const fn plainly(reason: Reason) -> &'static str {
         Reason::CryptoFailed => "the other side did not prove that it is the daemon",
         Reason::ServerRestarting => "the daemon is restarting",
         Reason::ShuttingDown => "the daemon is shutting down",
+        Reason::StorageUnavailable => "the daemon's disk takes nothing",
         Reason::Unreachable => "nothing answers",
         Reason::TlsFailed => "no secure connection (TLS) could be made",
         Reason::NotBowline => "what answers is not Bowline",
@@ -272,6 +273,7 @@ fn hint(reason: Reason) -> &'static str {
             "is the daemon running, and is its machine online? `bowline-daemon status` there shows its relays"
         }
         Reason::DeviceRevoked | Reason::DeviceUnknown => PAIR_AGAIN,
+        Reason::StorageUnavailable => "free some space on the daemon's machine, then try again",
         Reason::ServerIdentityMismatch => {
             "another daemon answers there; if that is meant to be, pair with it: `bowline-daemon pair` on its \
              machine, then `bowline pair OFFER` here"

@@ -27,6 +27,7 @@ use crate::{
     state_dir::{StateDir, StateDirError},
     store,
     system::System,
+    vigil::{LostState, Vigil},
 };
 
 /// How long a shutdown may take before what is left is dropped.
@@ -84,6 +85,7 @@ pub struct Daemon {
     relays: Relays,
     /// Tells services when it goes.
     running: CancelOnDrop,
+    vigil: Option<Vigil>,
     _state_dir: StateDir,
 }
 
@@ -123,6 +125,11 @@ impl Daemon {
         belonging.confirm(identity.server_id())?;
         let ledger = Ledger::open(ledger_options(&settings, &identity, clock.clone()))?;
         belonging.mark(identity.server_id());
+        let vigil = Vigil::begin(state_dir.path())
+            .inspect_err(
+                |error| warn!(%error, "a state folder that is removed will not be noticed"),
+            )
+            .ok();
         let control = ControlSocket::bind(&settings.socket)?;
         let agents = Agents::start(ledger.clone(), agents_options(&settings)).await?;
 
@@ -193,6 +200,7 @@ impl Daemon {
             tasks,
             relays,
             running,
+            vigil,
             _state_dir: state_dir,
         })
     }
@@ -220,6 +228,15 @@ impl Daemon {
     /// What its connections share: the way in for other sources of sockets, with [`crate::connection::serve`].
     pub const fn environment(&self) -> &Arc<Environment> {
         &self.environment
+    }
+
+    /// Waits until the daemon's files are not at their paths any more: its folder was removed, or its database replaced. It should
+    /// be ended then, since nothing that it stores can be found again. For ever while all is well.
+    pub async fn lost(&mut self) -> LostState {
+        match &mut self.vigil {
+            Some(vigil) => vigil.lost().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Ends the daemon within a few seconds: no more sockets, every connection closed with `reason`, running

@@ -24,8 +24,10 @@ pub mod service;
 pub mod state_dir;
 pub mod store;
 pub mod system;
+mod vigil;
 
 pub use program::{Program, run};
+pub use vigil::LostState;
 
 /// The `main` of `bowline-daemon`.
 pub fn run_bowline() -> std::process::ExitCode {

@@ -47,6 +47,9 @@ rpc_reasons! {
     ProviderFailed "provider_failed" -32007;
     /// The caller may not do that (a probe, or a remote client calling a local method).
     Forbidden "forbidden" -32008;
+    /// The daemon's disk takes nothing: it is full, or may not be written to. Nothing has happened; the same request
+    /// succeeds once somebody has freed space on the daemon's machine.
+    StorageUnavailable "storage_unavailable" -32009;
 }
 
 impl fmt::Display for RpcReason {

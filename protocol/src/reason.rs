@@ -115,6 +115,8 @@ reasons! {
     ServerRestarting "server_restarting" Some(4450), Soon, Wait;
     /// The server is going away.
     ShuttingDown "shutting_down" Some(4451), Soon, Wait;
+    /// The daemon's disk takes nothing, and this would have to be written down: a new pairing, for instance.
+    StorageUnavailable "storage_unavailable" Some(4452), Backoff, Wait;
 
     /// The whole connect (socket, Noise, welcome) took longer than its deadline.
     ConnectTimeout "connect_timeout" None, Backoff, Wait;

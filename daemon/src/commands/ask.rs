@@ -92,6 +92,12 @@ pub(super) fn status(socket: &Path, as_json: bool) -> Result<(), Failure> {
         text(&status, "connections"),
         text(&status, "connectionsTotal")
     );
+    if status.get("storageFailingSince").is_some() {
+        let since = ago(&status, "storageFailingSince");
+        println!(
+            "disk         cannot be written since {since}; free some space on this machine, and see the log"
+        );
+    }
     let relays = status.get("relays").and_then(Value::as_array);
     for relay in relays.into_iter().flatten() {
         say!("relay        {}", relay_line(relay));

@@ -28,15 +28,26 @@ pub(super) fn run(mut settings: Settings, services: Services) -> Result<(), Fail
         // Armed before anything starts, so that no signal is missed.
         let signals =
             Signals::arm(Hangup::Stop, END).map_err(|error| Failure::new(Exit::Failed, error))?;
-        let daemon = Daemon::start(settings, services)
+        let mut daemon = Daemon::start(settings, services)
             .await
             .map_err(|error| Failure::new(Exit::Failed, error))?;
         tell(&daemon);
-        let signal = signals.stop().await;
-        tracing::info!(signal = signal.name, "stopping");
+        let lost = tokio::select! {
+            signal = signals.stop() => {
+                tracing::info!(signal = signal.name, "stopping");
+                None
+            }
+            lost = daemon.lost() => {
+                tracing::error!(%lost, "stopping");
+                Some(lost)
+            }
+        };
         // Whoever stops a daemon mostly starts it again: clients come back at once.
         daemon.shutdown(Reason::ServerRestarting).await;
-        Ok(())
+        match lost {
+            None => Ok(()),
+            Some(lost) => Err(Failure::new(Exit::Failed, lost)),
+        }
     });
     // Nothing that still blocks may hold the process.
     runtime.shutdown_background();

@@ -76,6 +76,8 @@ struct Status {
     bytes_out: u64,
     closed: BTreeMap<Reason, u64>,
     relays: Vec<RelayInfo>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage_failing_since: Option<UnixMillis>,
     ledger: LedgerCounters,
 }
 
@@ -210,6 +212,7 @@ impl ControlService {
             bytes_out: moved.values().map(|total| total.bytes_out).sum(),
             closed: self.registry.closed(),
             relays: self.relays.list(),
+            storage_failing_since: ledger.failing_since(),
             ledger: ledger.counters(),
         })
     }

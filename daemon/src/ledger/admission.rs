@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{
     core::Core,
     counters::count,
-    live::{Durable, LiveSession},
+    live::{Durable, LiveSession, Pending},
     replay::ReplayLog,
     types::{Admission, Promise, SessionRef},
 };
@@ -35,6 +35,7 @@ pub(super) struct Joined {
 pub(super) fn refused(error: &RpcError) -> Refusal {
     let reason = match error.reason() {
         Some(RpcReason::Overloaded) => Reason::RateLimited,
+        Some(RpcReason::StorageUnavailable) => Reason::StorageUnavailable,
         _ => Reason::ServerRestarting,
     };
     Refusal {
@@ -54,7 +55,13 @@ impl Core {
     /// Plans an attach. Reads only.
     pub(super) fn admit(&self, device: PublicKey, hello: Hello) -> Result<Admission, Refusal> {
         let key = hello.client_session_key.external();
-        self.check(&device, &hello, &key)?;
+        let pairing = self.check(&device, &hello, &key)?;
+        if pairing.is_some() && self.health.is_failing() {
+            return Err(Refusal::new(
+                Reason::StorageUnavailable,
+                "the daemon's disk takes nothing, and a pairing has to be written down; free some space on its machine",
+            ));
+        }
         let promise = match (hello.purpose, self.live.by_key(&key)) {
             (Purpose::Probe, _) => Promise::Probe,
             (Purpose::Session, None) => Promise::New { epoch: new_epoch() },
@@ -188,14 +195,16 @@ impl Core {
         }
         self.make_room()?;
         let now = self.options.clock.unix_millis();
-        let id = self
-            .transact(|conn| {
-                pair(conn, admission, pairing, now)?;
-                // A row is left over only if its deletion failed.
-                store::sessions::delete_key(conn, key.as_str())?;
-                store::sessions::insert(conn, key.as_str(), &admission.device, epoch.as_str(), now)
-            })
-            .map_err(|error| refused(&error))?;
+        let id = self.live.next_session;
+        let stored = self.transact(|conn| {
+            pair(conn, admission, pairing, now)?;
+            // A row is left over only if its deletion failed.
+            let key = key.as_str();
+            store::sessions::delete_key(conn, key)?;
+            store::sessions::insert(conn, id, key, &admission.device, epoch.as_str(), now)
+        });
+        let is_stored = told(stored, pairing.is_some())?;
+        self.live.next_session = id.saturating_add(1);
         self.live.insert(LiveSession {
             reference: SessionRef::new(id, key.as_str()),
             next_seq: 1,
@@ -213,6 +222,8 @@ impl Core {
                 attached_at: None,
                 unsaved: false,
                 untrimmed: false,
+                pending: (!is_stored).then_some(Pending::Begun),
+                unsaved_topics: false,
             })),
         });
         Ok(id)
@@ -250,20 +261,26 @@ impl Core {
             return Ok(after);
         }
         let now = self.options.clock.unix_millis();
-        self.transact(|conn| {
+        let stored = self.transact(|conn| {
             pair(conn, admission, pairing, now)?;
             if fresh {
                 store::sessions::reset(conn, id, epoch.as_str(), now)?;
             }
             Ok(())
-        })
-        .map_err(|error| refused(&error))?;
+        });
+        let is_stored = told(stored, pairing.is_some())?;
         if fresh && let Some(session) = self.live.sessions.get_mut(&id) {
             session.next_seq = 1;
             if let Some(durable) = &mut session.durable {
                 durable.epoch = epoch.clone();
                 durable.log.clear(&mut self.live.dead_events);
                 durable.log = ReplayLog::new();
+                if is_stored {
+                    // A session that had not been stored when it began is one that the store does not know still.
+                    durable.pending = durable.pending.filter(|it| *it == Pending::Begun);
+                } else {
+                    durable.pending.get_or_insert(Pending::Reset);
+                }
             }
             self.put_off();
         }
@@ -413,6 +430,16 @@ fn window(session: &LiveSession, durable: &Durable) -> ReplayWindow {
         first_seq: durable.log.first_seq(),
         next_seq: session.next_seq,
         shared_to: session.next_seq,
+    }
+}
+
+/// Whether an attach is in the store. A disk that takes nothing keeps nobody from reading (C8): what an attach has to write is
+/// written later, unless it is a pairing.
+fn told(stored: Result<(), RpcError>, is_pairing: bool) -> Result<bool, Refusal> {
+    match stored {
+        Ok(()) => Ok(true),
+        Err(error) if !is_pairing && store::is_unavailable(&error) => Ok(false),
+        Err(error) => Err(refused(&error)),
     }
 }
 

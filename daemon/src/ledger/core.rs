@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{
     counters::{Counters, count},
+    health::{FailingSince, Health},
     live::Live,
     lived::Lived,
     queue::{Job, Queue},
@@ -35,6 +36,8 @@ pub(super) struct Core {
     pub(super) queue: Arc<Queue>,
     pub(super) lived: Lived,
     pub(super) starts: Starts,
+    pub(super) health: Health,
+    pub(super) failing_since: Arc<FailingSince>,
     /// When what was put off is to be written.
     pub(super) lazy_at: Option<Moment>,
     /// When old intents are to be forgotten.
@@ -45,8 +48,8 @@ pub(super) struct Core {
 
 /// A job that changes something; the change is committed between its two halves.
 pub(super) trait WriteJob: Send {
-    /// Does it; tells whether its changes are to be kept.
-    fn run(&mut self, tx: &mut Tx<'_>) -> bool;
+    /// Does it; an error says that its changes are not to be kept.
+    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), RpcError>;
     /// Replies. An error says that the commit failed and nothing happened.
     fn finish(self: Box<Self>, committed: Result<(), RpcError>);
 }
@@ -63,14 +66,14 @@ where
     F: FnOnce(&mut Tx<'_>) -> Result<R, RpcError> + Send,
     R: Send,
 {
-    fn run(&mut self, tx: &mut Tx<'_>) -> bool {
+    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), RpcError> {
         let result = match self.work.take() {
             Some(work) => guarded(|| work(tx)),
             None => Err(RpcError::internal("a job ran twice")),
         };
-        let keep = result.is_ok();
+        let kept = result.as_ref().map(|_| ()).map_err(Clone::clone);
         self.result = Some(result);
-        keep
+        kept
     }
 
     fn finish(self: Box<Self>, committed: Result<(), RpcError>) {
@@ -162,11 +165,16 @@ impl Core {
         let mut staged = Staged::default();
         let start = self.live.mark();
         let began = Instant::now();
+        let changes = self.conn.total_changes();
         let outcome = self.run_group(group, &mut staged);
         let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.counters.commit_times.note(micros);
         match &outcome {
-            Ok(()) => {
+            Ok(refused) => {
+                match refused {
+                    Some(error) => self.note_failure(error),
+                    None => self.note_success(changes),
+                }
                 count(&self.counters.commits);
                 let jobs = u64::try_from(group.len()).unwrap_or(u64::MAX);
                 self.counters.commit_jobs.note(jobs);
@@ -183,13 +191,13 @@ impl Core {
                 }
             }
             Err(error) => {
-                count(&self.counters.failed_commits);
-                tracing::warn!(jobs = group.len(), %error, "a turn was undone");
+                self.note_failure(error);
+                tracing::debug!(jobs = group.len(), %error, "a turn was undone");
                 self.live.roll_back(start);
             }
         }
         for job in group.drain(..) {
-            job.finish(outcome.clone());
+            job.finish(outcome.as_ref().map(|_| ()).map_err(Clone::clone));
         }
     }
 
@@ -197,9 +205,16 @@ impl Core {
         &mut self,
         group: &mut [Box<dyn WriteJob>],
         staged: &mut Staged,
-    ) -> Result<(), RpcError> {
+    ) -> Result<Option<RpcError>, RpcError> {
+        let mut refused = None;
         let now = self.options.clock.unix_millis();
-        run(&self.conn, "BEGIN IMMEDIATE").map_err(fault)?;
+        if let Err(error) = run(&self.conn, "BEGIN IMMEDIATE").map_err(fault) {
+            if !store::is_unavailable(&error) {
+                return Err(error);
+            }
+            // What has nothing to write can be done all the same; the rest is told so one by one.
+            run(&self.conn, "BEGIN").map_err(fault)?;
+        }
         let mut tx = Tx {
             conn: &self.conn,
             live: &mut self.live,
@@ -207,23 +222,24 @@ impl Core {
             counters: &self.counters,
             now,
             lived: self.lived.now(),
+            failing: self.health.is_failing(),
             caller: Caller::default(),
         };
         for job in group {
             tx.caller = Caller::default();
-            // The job keeps its own error; here it only matters that its changes are undone.
-            let _ = tx.nested(|tx| {
-                if job.run(tx) {
-                    Ok(())
-                } else {
-                    Err(RpcError::internal("undone"))
-                }
-            });
+            // The job keeps its own error; here it matters that its changes are undone, and whether the disk is to blame.
+            if let Err(error) = tx.nested(|tx| job.run(tx))
+                && store::is_unavailable(&error)
+            {
+                refused = Some(error);
+            }
             if self.conn.is_autocommit() {
-                return Err(RpcError::new(
-                    RpcReason::Overloaded,
-                    "the daemon cannot write to its disk",
-                ));
+                return Err(refused.unwrap_or_else(|| {
+                    RpcError::new(
+                        RpcReason::StorageUnavailable,
+                        "the daemon cannot write to its disk",
+                    )
+                }));
             }
         }
         if let Err(error) = run(&self.conn, "COMMIT") {
@@ -232,7 +248,27 @@ impl Core {
             }
             return Err(fault(error));
         }
-        Ok(())
+        Ok(refused)
+    }
+
+    /// Every path that a transaction may fail on comes by here.
+    fn note_failure(&mut self, error: &RpcError) {
+        count(&self.counters.failed_commits);
+        if store::is_unavailable(error) {
+            let now = self.options.clock.now();
+            let wall = self.options.clock.unix_millis();
+            self.health.failed(now, wall, &self.failing_since, error);
+            // Tries again by itself, so that it is noticed when there is space.
+            self.put_off();
+        }
+    }
+
+    /// A transaction has ended well; if it had nothing to write, that says nothing of the disk.
+    fn note_success(&mut self, changes_before: u64) {
+        if self.conn.total_changes() != changes_before {
+            let now = self.options.clock.now();
+            self.health.written(now, &self.failing_since);
+        }
     }
 
     /// A transaction of its own, for a solo job; what it does in memory comes after.
@@ -240,6 +276,7 @@ impl Core {
         &mut self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<R>,
     ) -> Result<R, RpcError> {
+        let changes = self.conn.total_changes();
         let outcome = run(&self.conn, "BEGIN IMMEDIATE").and_then(|()| {
             let result = work(&self.conn)?;
             run(&self.conn, "COMMIT")?;
@@ -248,7 +285,12 @@ impl Core {
         if !self.conn.is_autocommit() {
             let _ = run(&self.conn, "ROLLBACK");
         }
-        outcome.map_err(fault)
+        let outcome = outcome.map_err(fault);
+        match &outcome {
+            Ok(_) => self.note_success(changes),
+            Err(error) => self.note_failure(error),
+        }
+        outcome
     }
 
     pub(super) fn reader<'a>(&'a self, session: Option<&'a SessionRef>) -> Reader<'a> {

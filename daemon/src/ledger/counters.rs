@@ -43,7 +43,7 @@ macro_rules! counters {
 counters! {
     /// Transactions committed for jobs.
     commits,
-    /// Transactions that failed; nothing of them happened.
+    /// Transactions of any kind that failed; nothing of them happened.
     failed_commits,
     /// Writing jobs committed.
     writes,

@@ -63,6 +63,7 @@ impl Tx<'_> {
                 continue;
             };
             if durable {
+                self.live.store_pending(self.conn, session).map_err(fault)?;
                 if event == 0 {
                     event = self.live.event_id();
                     store::events::insert(self.conn, event, &json).map_err(fault)?;

@@ -117,7 +117,8 @@ fn is_final(error: &RpcError) -> bool {
             RpcReason::Overloaded
             | RpcReason::IntentConflict
             | RpcReason::ResponseTooLarge
-            | RpcReason::Timeout,
+            | RpcReason::Timeout
+            | RpcReason::StorageUnavailable,
         ) => false,
         None => error.code == code::INVALID_PARAMS,
     }

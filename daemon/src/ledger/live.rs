@@ -10,13 +10,14 @@ use bowline_machines::{
     session::{Effect, Session, SessionConfig},
 };
 use bowline_protocol::{Epoch, ExternalSessionKey, PublicKey, ServerId, model::UnixMillis};
+use rusqlite::Connection;
 
 use super::{
     replay::ReplayLog,
     topic::Topic,
     types::{Audience, Name, SessionRef},
 };
-use crate::{observe, outbound::ConnectionHandle};
+use crate::{observe, outbound::ConnectionHandle, store};
 
 /// A table of so many times more places than sessions is made smaller.
 const SPARSE: usize = 8;
@@ -50,6 +51,61 @@ pub(super) struct Durable {
     pub(super) unsaved: bool,
     /// Whether the log has lost entries that the store still has.
     pub(super) untrimmed: bool,
+    /// What the store could not be told of this session yet, because the disk took nothing.
+    pub(super) pending: Option<Pending>,
+    /// Whether its subscriptions are others than in the store, for the same reason.
+    pub(super) unsaved_topics: bool,
+}
+
+/// What became of a session that the store does not know. It is told before anything else of the session: a daemon that is
+/// killed first has lost nothing, since its client then finds another epoch and fetches what it shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pending {
+    /// It has begun.
+    Begun,
+    /// It has another numbering.
+    Reset,
+}
+
+/// What is to be stored of a session then.
+pub(super) struct PendingRow {
+    pub(super) id: i64,
+    pending: Pending,
+    key: String,
+    device: PublicKey,
+    epoch: Epoch,
+    created_at: UnixMillis,
+    last_seen_at: UnixMillis,
+}
+
+impl PendingRow {
+    pub(super) fn store(&self, conn: &Connection) -> rusqlite::Result<()> {
+        let (id, epoch) = (self.id, self.epoch.as_str());
+        match self.pending {
+            Pending::Begun => {
+                store::sessions::delete_key(conn, &self.key)?;
+                let made = self.created_at;
+                store::sessions::insert(conn, id, &self.key, &self.device, epoch, made)
+            }
+            Pending::Reset => store::sessions::reset(conn, id, epoch, self.last_seen_at),
+        }
+    }
+}
+
+impl LiveSession {
+    /// What the store does not know yet of this session.
+    pub(super) fn pending_row(&self) -> Option<PendingRow> {
+        let durable = self.durable.as_deref()?;
+        Some(PendingRow {
+            id: self.reference.id,
+            pending: durable.pending?,
+            key: durable.key.as_str().to_owned(),
+            device: durable.device,
+            epoch: durable.epoch.clone(),
+            created_at: durable.created_at,
+            last_seen_at: durable.last_seen_at,
+        })
+    }
 }
 
 /// One step back.
@@ -58,6 +114,7 @@ enum Undo {
     Subscribe(i64, Topic),
     Unsubscribe(i64, Topic),
     Intent,
+    Pending(i64, Pending),
 }
 
 /// A place in the journal.
@@ -70,6 +127,8 @@ pub(super) struct Live {
     by_key: HashMap<ExternalSessionKey, i64>,
     subscribers: HashMap<Topic, BTreeSet<i64>>,
     next_local: i64,
+    /// Id of the next stored session.
+    pub(super) next_session: i64,
     /// What sessions of the local socket are called, once for all of them.
     local_name: Arc<Name>,
     next_event: i64,
@@ -100,6 +159,7 @@ impl Live {
             by_key: HashMap::new(),
             subscribers: HashMap::new(),
             next_local: -1,
+            next_session: 1,
             local_name: Name::new("local"),
             next_event,
             intents,
@@ -212,6 +272,39 @@ impl Live {
         Some((seq, session.durable.is_some()))
     }
 
+    /// Tells the store what it does not know yet of a session, before anything that refers to it.
+    pub(super) fn store_pending(&mut self, conn: &Connection, id: i64) -> rusqlite::Result<()> {
+        let row = self.sessions.get(&id).and_then(LiveSession::pending_row);
+        let Some(row) = row else {
+            return Ok(());
+        };
+        self.note_stored(id);
+        self.undo.push(Undo::Pending(id, row.pending));
+        row.store(conn)
+    }
+
+    /// The store knows of a session what there is to know.
+    pub(super) fn note_stored(&mut self, id: i64) {
+        let durable = self
+            .sessions
+            .get_mut(&id)
+            .and_then(|it| it.durable.as_mut());
+        if let Some(durable) = durable {
+            durable.pending = None;
+        }
+    }
+
+    /// Notes that the subscriptions of a session could not be stored.
+    pub(super) fn note_unsaved_topics(&mut self, id: i64) {
+        let durable = self
+            .sessions
+            .get_mut(&id)
+            .and_then(|it| it.durable.as_mut());
+        if let Some(durable) = durable {
+            durable.unsaved_topics = true;
+        }
+    }
+
     /// Notes a subscription; tells whether it is new.
     pub(super) fn subscribe(&mut self, id: i64, topic: &Topic) -> bool {
         let new = self.link(id, topic);
@@ -281,6 +374,15 @@ impl Live {
                     self.link(id, &topic);
                 }
                 Some(Undo::Intent) => self.intents = self.intents.saturating_sub(1),
+                Some(Undo::Pending(id, pending)) => {
+                    let durable = self
+                        .sessions
+                        .get_mut(&id)
+                        .and_then(|it| it.durable.as_mut());
+                    if let Some(durable) = durable {
+                        durable.pending = Some(pending);
+                    }
+                }
                 None => break,
             }
         }

@@ -9,6 +9,7 @@ mod core;
 mod counters;
 mod data;
 mod emit;
+mod health;
 mod intent;
 mod live;
 mod lived;
@@ -27,7 +28,7 @@ use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
 
 use bowline_protocol::{
     DeviceId, Hello, IntentId, PublicKey, Refusal, RpcReason, error::RpcError,
-    identity::random_bytes, offer::PairingToken,
+    identity::random_bytes, model::UnixMillis, offer::PairingToken,
 };
 use tokio::sync::oneshot;
 
@@ -36,6 +37,7 @@ use self::{
     admission::refused,
     core::{Core, Writing},
     counters::Counters,
+    health::{FailingSince, Health},
     intent::IntentKey,
     live::LiveSession,
     queue::{Job, PushError, Queue},
@@ -71,6 +73,7 @@ pub struct Ledger(Arc<Handle>);
 struct Handle {
     queue: Arc<Queue>,
     counters: Arc<Counters>,
+    failing_since: Arc<FailingSince>,
     clock: Clock,
     max_intents: u64,
 }
@@ -92,9 +95,11 @@ impl Ledger {
         let restored = restore::restore(&mut conn, &options)?;
         let queue = Arc::new(Queue::new(options.queue));
         let counters = Arc::new(Counters::default());
+        let failing_since = Arc::new(FailingSince::default());
         let handle = Handle {
             queue: Arc::clone(&queue),
             counters: Arc::clone(&counters),
+            failing_since: Arc::clone(&failing_since),
             clock: options.clock.clone(),
             max_intents: options.max_intents,
         };
@@ -103,6 +108,8 @@ impl Ledger {
             live: restored.live,
             lived: restored.lived,
             starts: restored.starts,
+            health: Health::default(),
+            failing_since,
             sweep_at: options.clock.now(),
             options,
             counters,
@@ -128,6 +135,11 @@ impl Ledger {
     /// What has been done so far.
     pub fn counters(&self) -> LedgerCounters {
         self.0.counters.snapshot()
+    }
+
+    /// Since when the store cannot be written, in milliseconds since the Unix epoch; `None` while it can.
+    pub fn failing_since(&self) -> Option<UnixMillis> {
+        self.0.failing_since.get()
     }
 
     /// Jobs waiting for the ledger's thread.

@@ -64,6 +64,7 @@ fn sessions(
     let max_message = options.max_message_bytes as usize;
     let server_id = options.server_id.clone();
     let mut live = Live::new(config, server_id, max_message, next_event, intents);
+    live.next_session = store::sessions::next_id(conn).map_err(failed)?;
     let mut logs = logs(conn, content_bytes(max_message)).map_err(failed)?;
     let mut subscriptions: HashMap<i64, Vec<String>> = HashMap::new();
     for (session, topic) in store::sessions::subscriptions(conn).map_err(failed)? {
@@ -113,6 +114,8 @@ fn session(
             attached_at: None,
             unsaved: row.detached_at.is_none(),
             untrimmed,
+            pending: None,
+            unsaved_topics: false,
         })),
     })
 }

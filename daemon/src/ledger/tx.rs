@@ -93,6 +93,8 @@ pub struct Tx<'a> {
     pub(super) now: UnixMillis,
     /// Milliseconds that the store has lived.
     pub(super) lived: i64,
+    /// Whether the store could not be written lately.
+    pub(super) failing: bool,
     pub(super) caller: Caller,
 }
 
@@ -153,7 +155,13 @@ impl Tx<'_> {
         }
         let durable = live.durable.is_some();
         self.live.subscribe(session.id, &topic);
-        if durable {
+        if durable && self.failing {
+            // Reading goes on while the disk takes nothing (C8): there are no events then, and it is stored once there are.
+            self.live.note_unsaved_topics(session.id);
+        } else if durable {
+            self.live
+                .store_pending(self.conn, session.id)
+                .map_err(fault)?;
             store::sessions::subscribe(self.conn, session.id, topic.as_str()).map_err(fault)?;
         }
         Ok(())
@@ -192,7 +200,10 @@ impl Tx<'_> {
             .sessions
             .get(&session.id)
             .is_some_and(|live| live.durable.is_some());
-        if self.live.unsubscribe(session.id, &topic) && durable {
+        let was = self.live.unsubscribe(session.id, &topic);
+        if was && durable && self.failing {
+            self.live.note_unsaved_topics(session.id);
+        } else if was && durable {
             store::sessions::unsubscribe(self.conn, session.id, topic.as_str()).map_err(fault)?;
         }
         Ok(())

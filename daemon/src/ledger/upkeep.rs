@@ -151,11 +151,18 @@ impl Core {
     pub(super) fn write_lazily(&mut self) {
         self.lazy_at = None;
         let mut seen = Vec::new();
+        let mut pending = Vec::new();
+        let mut topics = Vec::new();
         let mut trims = Vec::new();
         for (id, session) in &self.live.sessions {
             let Some(durable) = &session.durable else {
                 continue;
             };
+            pending.extend(session.pending_row());
+            if durable.unsaved_topics {
+                let names: Vec<_> = session.subscriptions.iter().cloned().collect();
+                topics.push((*id, names));
+            }
             if durable.unsaved {
                 seen.push((
                     *id,
@@ -170,12 +177,23 @@ impl Core {
             }
         }
         let dead = std::mem::take(&mut self.live.dead_events);
-        if seen.is_empty() && trims.is_empty() && dead.is_empty() {
+        let is_nothing =
+            seen.is_empty() && trims.is_empty() && dead.is_empty() && topics.is_empty();
+        if is_nothing && pending.is_empty() && !self.health.is_failing() {
             return;
         }
         let lived = self.lived.clone();
         let done = self.transact(|conn| {
             lived.save(conn)?;
+            for row in &pending {
+                row.store(conn)?;
+            }
+            for (id, topics) in &topics {
+                store::sessions::unsubscribe_all(conn, *id)?;
+                for topic in topics {
+                    store::sessions::subscribe(conn, *id, topic.as_str())?;
+                }
+            }
             for (id, last_seen_at, detached_at, device) in &seen {
                 store::sessions::seen(conn, *id, *last_seen_at, *detached_at)?;
                 store::devices::seen(conn, device, *last_seen_at)?;
@@ -193,6 +211,8 @@ impl Core {
         }
         for session in self.live.sessions.values_mut() {
             if let Some(durable) = &mut session.durable {
+                durable.pending = None;
+                durable.unsaved_topics = false;
                 durable.unsaved = false;
                 durable.untrimmed = false;
             }

@@ -176,7 +176,7 @@ fn ledger(page: &mut Page, environment: &Environment) {
     );
     counter(
         "bowline_commits_failed_total",
-        "Transactions that failed; nothing of them happened.",
+        "Transactions of any kind that failed; nothing of them happened.",
         counters.failed_commits,
     );
     counter(
@@ -208,6 +208,11 @@ fn ledger(page: &mut Page, environment: &Environment) {
         .sample(&[("outcome", "run")], counters.intents_run)
         .sample(&[("outcome", "repeated")], counters.intents_repeated)
         .sample(&[("outcome", "conflict")], counters.intent_conflicts);
+    page.gauge(
+        "bowline_store_writable",
+        "0 since a transaction failed because the disk takes nothing, else 1.",
+    )
+    .sample(&[], u8::from(environment.ledger.failing_since().is_none()));
     page.gauge("bowline_ledger_queue", "Jobs waiting for the ledger.")
         .sample(&[], environment.ledger.queued());
     let (jobs, times) = environment.ledger.commit_histograms();

@@ -58,29 +58,37 @@ pub enum StoreError {
     },
 }
 
-/// What a request is told when the store failed under it. A full or busy disk is `overloaded`: nothing
-/// has happened, and the same request may succeed later. Anything else is a defect.
+/// What a request is told when the store failed under it. A full or busy disk is `storage_unavailable`: nothing has happened, and
+/// the same request may succeed later. Anything else is a defect.
 pub(crate) fn fault(error: rusqlite::Error) -> RpcError {
     use rusqlite::ErrorCode as Code;
+    let unavailable = |text: &str| {
+        tracing::debug!(%error, "the store cannot write");
+        RpcError::new(RpcReason::StorageUnavailable, text)
+    };
     match error.sqlite_error_code() {
         Some(Code::DiskFull) => {
-            tracing::warn!(%error, "the store is full");
-            RpcError::new(RpcReason::Overloaded, "the daemon's disk is full")
+            unavailable("the daemon's disk is full; free some space on its machine")
+        }
+        Some(Code::ReadOnly | Code::PermissionDenied) => {
+            unavailable("the daemon may not write to its state folder; see to its machine")
         }
         Some(
             Code::SystemIoFailure
+            | Code::CannotOpen
             | Code::DatabaseBusy
             | Code::DatabaseLocked
             | Code::OutOfMemory
-            | Code::ReadOnly
             | Code::OperationAborted,
-        ) => {
-            tracing::warn!(%error, "the store cannot write");
-            RpcError::new(RpcReason::Overloaded, "the daemon cannot write to its disk")
-        }
+        ) => unavailable("the daemon cannot write to its disk; its log says more"),
         _ => {
             tracing::error!(%error, "the store failed");
             RpcError::internal("the daemon's store failed; its log says why")
         }
     }
+}
+
+/// Whether an error is the disk's.
+pub(crate) fn is_unavailable(error: &RpcError) -> bool {
+    error.reason() == Some(RpcReason::StorageUnavailable)
 }

@@ -35,20 +35,30 @@ pub(crate) fn all(conn: &Connection) -> Result<Vec<SessionRow>> {
     .collect()
 }
 
-/// Makes a session; tells its id.
+/// The id of the next session. Ids are not used twice.
+pub(crate) fn next_id(conn: &Connection) -> Result<i64> {
+    conn.query_row(
+        "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'sessions'), 0) + 1",
+        [],
+        |row| row.get(0),
+    )
+}
+
+/// Makes a session.
 pub(crate) fn insert(
     conn: &Connection,
+    id: i64,
     key: &str,
     device: &PublicKey,
     epoch: &str,
     now: UnixMillis,
-) -> Result<i64> {
+) -> Result<()> {
     conn.prepare_cached(
-        "INSERT INTO sessions (key, device, epoch, created_at, last_seen_at)
-         VALUES (?1, ?2, ?3, ?4, ?4)",
+        "INSERT INTO sessions (id, key, device, epoch, created_at, last_seen_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
     )?
-    .execute(params![key, device.as_bytes(), epoch, now])?;
-    Ok(conn.last_insert_rowid())
+    .execute(params![id, key, device.as_bytes(), epoch, now])?;
+    Ok(())
 }
 
 /// Begins a new numbering: the replay log of the old one goes.
@@ -104,6 +114,13 @@ pub(crate) fn subscriptions(conn: &Connection) -> Result<Vec<(i64, String)>> {
 pub(crate) fn subscribe(conn: &Connection, session: i64, agent: &str) -> Result<()> {
     conn.prepare_cached("INSERT OR IGNORE INTO subscriptions (session, agent) VALUES (?1, ?2)")?
         .execute(params![session, agent])?;
+    Ok(())
+}
+
+/// Ends every subscription of a session.
+pub(crate) fn unsubscribe_all(conn: &Connection, session: i64) -> Result<()> {
+    conn.prepare_cached("DELETE FROM subscriptions WHERE session = ?1")?
+        .execute(params![session])?;
     Ok(())
 }
 

@@ -253,7 +253,7 @@ async fn a_full_disk_fails_what_it_hits_loses_nothing_and_the_daemon_goes_on() {
         assert!(kept.len() < 1_000, "the disk never filled");
     };
     assert!(kept.len() > 5, "{}", kept.len());
-    assert_eq!(refused.1.reason(), Some(RpcReason::Overloaded));
+    assert_eq!(refused.1.reason(), Some(RpcReason::StorageUnavailable));
     assert_eq!(link.apply().len(), kept.len(), "nothing unsaid was said");
 
     // Reads go on, stored outcomes are still there.

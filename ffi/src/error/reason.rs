@@ -90,6 +90,8 @@ mirror_reasons! {
     ServerRestarting,
     /// The server is going away.
     ShuttingDown,
+    /// The daemon's disk takes nothing, and a pairing would have to be written down.
+    StorageUnavailable,
     /// The whole connect took longer than its deadline.
     ConnectTimeout,
     /// No socket could be opened.
@@ -139,6 +141,8 @@ mirror_refusals! {
     ProviderFailed,
     /// This device may not do that.
     Forbidden,
+    /// The daemon's disk is full, or may not be written to; nothing has happened.
+    StorageUnavailable,
 }
 
 /// Why the daemon refused, where it said so with one of the closed list; else it was one of JSON-RPC's own errors.
@@ -149,9 +153,12 @@ pub(crate) fn refusal(error: &protocol::error::RpcError) -> Option<Refusal> {
 /// What to do about the daemon's answer.
 pub(crate) fn advice_on(error: &protocol::error::RpcError) -> Advice {
     match refusal(error) {
-        Some(Refusal::Overloaded | Refusal::Timeout | Refusal::ResponseTooLarge) => {
-            Advice::TryAgain
-        }
+        Some(
+            Refusal::Overloaded
+            | Refusal::Timeout
+            | Refusal::ResponseTooLarge
+            | Refusal::StorageUnavailable,
+        ) => Advice::TryAgain,
         Some(Refusal::Unsupported) => Advice::Update,
         Some(Refusal::IntentConflict) => Advice::Report,
         Some(Refusal::Cancelled) => Advice::Nothing,

@@ -213,7 +213,7 @@ impl Queue {
 /// Whether an error is the intent's outcome, rather than a passing trouble of the daemon.
 fn is_final(error: &RpcError) -> bool {
     match error.reason() {
-        Some(RpcReason::Overloaded | RpcReason::Timeout) => false,
+        Some(RpcReason::Overloaded | RpcReason::Timeout | RpcReason::StorageUnavailable) => false,
         Some(
             RpcReason::NotFound
             | RpcReason::IntentConflict

@@ -261,7 +261,9 @@ fn is_passing(error: &CallError) -> bool {
     match error {
         CallError::Disconnected(_) | CallError::NotConnected | CallError::Timeout => true,
         CallError::Rpc(error) => match error.reason() {
-            Some(RpcReason::Overloaded | RpcReason::Timeout) => true,
+            Some(RpcReason::Overloaded | RpcReason::Timeout | RpcReason::StorageUnavailable) => {
+                true
+            }
             Some(_) => false,
             None => error.code == code::INTERNAL_ERROR,
         },

@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::mpsc,
@@ -11,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use super::rig::{Rig, finish, has, lines, until};
+use super::rig::{DEADLINE, Rig, finish, has, lines, until};
 
 /// `bowline watch --json`, and what it says.
 struct Watch {
@@ -329,4 +331,181 @@ fn case_c9_a_client_that_lost_its_files_does_not_begin_anew() {
     }
     let hosts = rig.bl(&["hosts"]);
     assert_eq!(hosts.code, 0, "{hosts:?}");
+}
+
+/// A request on another socket than that in the state folder.
+fn ask(socket: &Path, method: &str, mut params: Value) -> Value {
+    if params["intentId"] == "new" {
+        params["intentId"] = json!(uuid::Uuid::now_v7().to_string());
+    }
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    writeln!(stream, "{request}").unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+/// C8: on a full disk devices heard `rate_limited` and could not even read; the metric stayed at zero.
+#[test]
+fn case_c8_on_a_full_disk_reading_goes_on_and_the_reason_names_it() {
+    if !rustix::process::geteuid().is_root() || !has("unshare", "util-linux") {
+        eprintln!("skipped: a small disk of its own needs root");
+        return;
+    }
+    let mut rig = Rig::new();
+    let socket = rig.work().join("daemon.sock");
+    let at = socket.to_str().unwrap().to_owned();
+    fs::create_dir(rig.state()).unwrap();
+    let daemon = rig.daemon_command(&["--socket", &at]);
+    let mut command = Command::new("unshare");
+    command
+        .args([
+            "-m",
+            "sh",
+            "-c",
+            "mount -t tmpfs -o size=3m small \"$SMALL\" && exec \"$@\"",
+            "sh",
+        ])
+        .arg(daemon.get_program())
+        .args(daemon.get_args())
+        .env("SMALL", rig.state());
+    for (name, value) in daemon.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stderr(fs::File::create(rig.work().join("log")).unwrap());
+    rig.start(command);
+    let offer = rig.bd(&["--socket", &at, "pair", "--json"]);
+    let offer: Value = serde_json::from_str(&offer.stdout).unwrap();
+    assert_eq!(rig.bl(&["pair", offer["offer"].as_str().unwrap()]).code, 0);
+    let create = || {
+        let params = json!({"intentId": "new", "provider": "shell", "cwd": rig.work(), "title": "x".repeat(900)});
+        ask(&socket, "agents.create", params)
+    };
+    let agent = create();
+    let agent = agent["result"]["agent"]["id"].as_str().unwrap();
+
+    // Its disk as seen from here.
+    let disk = PathBuf::from(format!("/proc/{}/root{}", rig.pid(), rig.state().display()));
+    let ballast = disk.join("ballast");
+    let mut file = fs::File::create(&ballast).unwrap();
+    while file.write_all(&[0; 4_096]).is_ok() {}
+    drop(file);
+    let mut refused = Value::Null;
+    until("a write is refused", || {
+        refused = create()["error"].take();
+        refused.is_object()
+    });
+    assert_eq!(
+        refused["data"]["reason"], "storage_unavailable",
+        "{refused}"
+    );
+    assert!(
+        refused["message"].as_str().unwrap().contains("disk"),
+        "{refused}"
+    );
+    let status = ask(&socket, "daemon.status", json!({}));
+    assert!(status["result"]["storageFailingSince"].is_i64(), "{status}");
+    assert!(
+        status["result"]["ledger"]["failedCommits"].as_u64() > Some(0),
+        "{status}"
+    );
+    let shown = rig.bd(&["--socket", &at, "status"]);
+    assert!(shown.stdout.contains("cannot be written"), "{shown:?}");
+    // Another process of the client, so another cursor: the attach would have something to write.
+    let listed = rig.bl(&["agents", "--json"]);
+    assert_eq!(listed.code, 0, "{listed:?}");
+    assert!(listed.stdout.contains(agent), "{listed:?}");
+    let history = rig.bl(&["history", agent]);
+    assert_eq!(history.code, 0, "{history:?}");
+    let offer = rig.bd(&["--socket", &at, "pair"]);
+    assert!(
+        offer.code != 0 && offer.stderr.contains("disk"),
+        "{offer:?}"
+    );
+
+    fs::remove_file(ballast).unwrap();
+    until("writes are taken again", || create()["result"].is_object());
+    let status = ask(&socket, "daemon.status", json!({}));
+    assert!(
+        status["result"]["storageFailingSince"].is_null(),
+        "{status}"
+    );
+    let log = fs::read_to_string(rig.work().join("log")).unwrap();
+    let said = log
+        .lines()
+        .filter(|line| line.contains("cannot be written"))
+        .count();
+    assert!(said <= 2, "not one line a try: {log}");
+}
+
+/// C8 at the client: a folder that may not be written to kept `bowline hosts` from reading.
+#[test]
+fn case_c8_a_read_only_client_folder_is_read() {
+    if !rustix::process::geteuid().is_root() || !has("unshare", "util-linux") {
+        eprintln!("skipped: a read-only mount needs root");
+        return;
+    }
+    let rig = Rig::paired();
+    rig.agent("shell", "echo there");
+    let read_only = "unshare -m sh -c 'mount --bind \"$C\" \"$C\" && mount -o remount,ro,bind \"$C\" && exec \"$@\"' sh";
+    for command in ["hosts", "agents"] {
+        let ended = rig.sh(&format!("{read_only} $BL {command} --json"));
+        assert_eq!(ended.code, 0, "{command}: {ended:?}");
+        assert!(ended.stdout.contains("srv_"), "{ended:?}");
+    }
+    let ended = rig.sh(&format!(
+        "{read_only} $BL --timeout 20s run --provider shell 'echo x'"
+    ));
+    assert_ne!(ended.code, 0);
+    assert!(
+        ended.stderr.contains("Read-only") && ended.stderr.contains(rig.client().to_str().unwrap()),
+        "{ended:?}"
+    );
+}
+
+/// C11: after `sudo bowline pair` the client's files were root's.
+#[test]
+fn case_c11_what_root_makes_in_a_users_folder_is_the_users() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can make files of root's");
+        return;
+    }
+    let mut rig = Rig::new();
+    fs::create_dir(rig.client()).unwrap();
+    chown(rig.client(), Some(12_345), Some(12_345)).unwrap();
+    rig.up(&[]);
+    rig.pair();
+    let made: Vec<_> = fs::read_dir(rig.client()).unwrap().flatten().collect();
+    assert!(made.len() >= 2, "{made:?}");
+    for entry in made {
+        assert_eq!(entry.metadata().unwrap().uid(), 12_345, "{entry:?}");
+    }
+}
+
+/// C6: a daemon whose folder was removed went on, and everything was lost at its end.
+#[test]
+fn case_c6_a_daemon_whose_files_are_gone_says_so_and_ends() {
+    type Lose = fn(&Path);
+    let cases: [(&str, Lose); 2] = [
+        ("removed", |dir| fs::remove_dir_all(dir).unwrap()),
+        ("replaced", |dir| {
+            let copy = dir.join("copy.db");
+            fs::copy(dir.join("bowline.db"), &copy).unwrap();
+            fs::rename(copy, dir.join("bowline.db")).unwrap();
+        }),
+    ];
+    for (how, lose) in cases {
+        let mut rig = Rig::new();
+        rig.up(&[]);
+        lose(&rig.state());
+        assert_eq!(rig.ended(), 1, "{how}");
+        let said = rig.log();
+        assert!(said.contains("bowline.db") && said.contains(how), "{said}");
+    }
 }
