@@ -89,6 +89,16 @@ pub(crate) struct Shared {
         hide_env = true
     )]
     pub(crate) give_up: Option<Lapse>,
+    /// Certificates (PEM) to trust in relays besides the public ones; repeatable
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "BOWLINE_RELAY_ROOT",
+        value_delimiter = ',',
+        hide_env = true
+    )]
+    pub(crate) relay_root: Vec<PathBuf>,
     /// Configuration file (TOML) [default: bowline/client.toml in the user's configuration folder, if there]
     #[arg(
         long,

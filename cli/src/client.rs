@@ -1,6 +1,6 @@
 //! The runtime as the commands use it: which host, until when to wait for it, and what to say meanwhile.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bowline_runtime::{
     CallError, HostRecord, Outcome, Runtime, RuntimeSettings, Snapshot, Submitted,
@@ -8,6 +8,7 @@ use bowline_runtime::{
         AgentSummary, RpcReason,
         methods::{AgentsPage, ListAgents, name},
     },
+    transport::WebSocketConnector,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
@@ -48,6 +49,8 @@ impl<'a> Client<'a> {
         let mut config = RuntimeSettings::new("bowline", env!("CARGO_PKG_VERSION"));
         config.device_name.clone_from(&settings.device_name);
         config.only = settings.only.map(Into::into);
+        let roots = settings.relay_root.iter().map(|path| root(path));
+        config.extra_roots = roots.collect::<Result<_, _>>()?;
         let runtime = Runtime::open(settings.state_dir.clone(), config)?;
         Ok(Self {
             known: runtime.known_hosts()?,
@@ -305,6 +308,18 @@ impl<'a> Client<'a> {
             }
         }
     }
+}
+
+/// The certificates in a file.
+fn root(path: &Path) -> Result<Vec<u8>, CliError> {
+    let wrong = |problem: String| {
+        let path = path.display();
+        CliError::usage("config", format!("`relay_root`: {path}: {problem}"))
+    };
+    let text = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    WebSocketConnector::new(std::slice::from_ref(&text))
+        .map_err(|failure| wrong(failure.message))?;
+    Ok(text)
 }
 
 /// Whether the same question may well be answered when it is asked again.

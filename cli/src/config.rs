@@ -15,6 +15,7 @@ pub(crate) struct FileConfig {
     pub(crate) only: Option<Only>,
     pub(crate) timeout: Option<Lapse>,
     pub(crate) give_up: Option<Lapse>,
+    pub(crate) relay_root: Option<Vec<PathBuf>>,
     pub(crate) state_dir: Option<PathBuf>,
     pub(crate) device_name: Option<String>,
     pub(crate) log: Option<String>,
@@ -74,6 +75,7 @@ mod tests {
             only = "direct"
             timeout = "10s"
             give_up = "0s"
+            relay_root = ["/etc/bowline/ca.pem"]
             state_dir = "/s"
             device_name = "ann-laptop"
             log = "info"

@@ -232,6 +232,7 @@ const fn plainly(reason: Reason) -> &'static str {
         Reason::DaemonOffline => {
             "the relay knows the daemon, but the daemon is not connected to it"
         }
+        Reason::RelayTokenInvalid => "the relay does not know this daemon's token",
         Reason::ProtocolUnsupported => "it speaks another version of the protocol",
         Reason::IdentityMissing => "an identity is missing or malformed",
         Reason::HandshakeTimeout | Reason::ConnectTimeout => "no answer in time",

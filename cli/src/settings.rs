@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) timeout: Option<Duration>,
     /// How long to go on without a connection once there was one; `None` is for ever.
     pub(crate) give_up: Option<Duration>,
+    /// Files of certificates to trust in relays besides the public ones.
+    pub(crate) relay_root: Vec<PathBuf>,
     /// Folder of the runtime's state.
     pub(crate) state_dir: PathBuf,
     /// What this device is called in a daemon's list; `None` where nobody knows.
@@ -66,6 +68,10 @@ impl Settings {
                 .or(file.timeout)
                 .map_or(Some(DEFAULT_TIMEOUT), Lapse::get),
             give_up: shared.give_up.or(file.give_up).and_then(Lapse::get),
+            relay_root: match shared.relay_root {
+                said if !said.is_empty() => said,
+                _ => file.relay_root.clone().unwrap_or_default(),
+            },
             state_dir: state_dir.ok_or_else(|| CliError::usage("config", no_home))?,
             device_name: shared
                 .device_name

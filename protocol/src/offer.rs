@@ -4,7 +4,11 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{IdentityError, PublicKey, ServerId, identity::base64url};
+use crate::{
+    IdentityError, PublicKey, ServerId,
+    identity::base64url,
+    relay::{RelayUrl, RelayUrlError},
+};
 
 /// Longest offer that is read; longer text is an error, not truncated.
 const MAX_OFFER_BYTES: usize = 4_096;
@@ -142,7 +146,7 @@ impl FromStr for Offer {
                 "t" => once(&mut token, "t", value)?,
                 "n" => once(&mut name, "n", value)?,
                 "d" => push(&mut direct, host_port(value)?)?,
-                "r" => push(&mut relays, relay_url(value)?)?,
+                "r" => push(&mut relays, relay_url(&value)?)?,
                 // A later daemon may add parts that this version does without.
                 _ => {}
             }
@@ -193,21 +197,17 @@ fn host_port(value: String) -> Result<String, OfferError> {
     }
 }
 
-fn relay_url(value: String) -> Result<String, OfferError> {
-    let valid = ["ws://", "wss://", "http://", "https://"]
-        .iter()
-        .any(|scheme| {
-            value
-                .strip_prefix(scheme)
-                .is_some_and(|rest| !rest.is_empty())
-        });
-    if valid {
-        Ok(value)
-    } else {
-        Err(OfferError::Malformed(format!(
-            "`{value}` is not a relay URL"
-        )))
+fn relay_url(value: &str) -> Result<String, OfferError> {
+    // Not repeated: what a stranger or an older daemon wrote there may be a secret of theirs.
+    let url: RelayUrl = value
+        .parse()
+        .map_err(|error: RelayUrlError| OfferError::Malformed(error.to_string()))?;
+    // A relay asks daemons for tokens, never clients: it would only be spread.
+    if url.token().is_some() {
+        let what = "a relay's URL with a token in it; the daemon that made it must be updated";
+        return Err(OfferError::Malformed(what.to_owned()));
     }
+    Ok(url.as_str().to_owned())
 }
 
 /// Percent-encodes all but the unreserved characters of RFC 3986 and those harmless in a value.
@@ -270,6 +270,14 @@ mod tests {
         assert!(parse(&good.replace("&t=", "&x=")).contains("`t` is missing"));
         assert!(parse(&format!("{good}&s=srv_x")).contains("stands twice"));
         assert!(parse(&good.replace(":4717", "")).contains("not host:port"));
+        assert!(parse(&good.replace("wss:", "https:")).contains("wss://"));
+        for wrong in ["S3CRET%40relay", "S3CRET/x%40relay", "S3CRET%23x%40relay"] {
+            let text = parse(&good.replace("relay.example", wrong));
+            assert!(
+                text.contains("malformed") && !text.contains("S3CRET"),
+                "{text}"
+            );
+        }
         assert!(parse(&good.replace("%27", "%2")).contains("percent"));
         assert!(parse(&format!("{good}&d={}", "x".repeat(5_000))).contains("too long"));
     }

@@ -85,6 +85,8 @@ reasons! {
     PairingTokenInvalid "pairing_token_invalid" Some(4403), AfterUserAction, PairAgain;
     /// The relay knows no daemon of that `serverId` at the moment.
     DaemonOffline "daemon_offline" Some(4404), Backoff, Wait;
+    /// The relay is private and the daemon does not know its token (control socket only).
+    RelayTokenInvalid "relay_token_invalid" Some(4405), AfterUserAction, Report;
     /// The peer speaks no protocol version that this one speaks.
     ProtocolUnsupported "protocol_unsupported" Some(4406), Never, Update;
     /// A required identity is absent or malformed (INV-9).
@@ -253,6 +255,7 @@ mod tests {
                 "device_unknown",
                 "device_revoked",
                 "pairing_token_invalid",
+                "relay_token_invalid",
                 "protocol_unsupported",
                 "identity_missing",
                 "session_key_conflict",

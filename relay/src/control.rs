@@ -125,7 +125,7 @@ impl Control {
         }
         if !is_right(hub.daemon_token.as_deref(), registration.token.as_deref()) {
             warn!(server_id = %registration.server_id, "a daemon without the token of this relay");
-            return Err(Reason::PairingTokenInvalid.into());
+            return Err(Reason::RelayTokenInvalid.into());
         }
         let server = registration.server_id;
         match hub.registry.register(&server) {

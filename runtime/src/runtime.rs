@@ -29,7 +29,7 @@ use crate::{
     snapshot::{Counters, Snapshot, SnapshotHub},
     storage::{FileStorage, Storage, StorageError},
     timeline::{TimelineError, TimelineStream},
-    transport::{Address, Connector, Target, WebSocketConnector, link::Credentials},
+    transport::{Address, Connector, Target, link::Credentials},
 };
 
 /// Keeps an app attached to its hosts. Cheap to clone; the last clone ends every connection.
@@ -98,7 +98,8 @@ impl Runtime {
     /// [`OpenError`] names the file or entry and says what to do; a missing or corrupt identity is never replaced (INV-9).
     pub fn create(config: &RuntimeConfig) -> Result<Self, OpenError> {
         let settings = config.settings();
-        let connector = WebSocketConnector::new(&settings.extra_roots)
+        let connector = settings
+            .connector()
             .map_err(|failure| OpenError::Internal(failure.message))?;
         Self::with(config.storage()?, Arc::new(connector), settings)
     }
@@ -114,7 +115,8 @@ impl Runtime {
         settings: RuntimeSettings,
     ) -> Result<Self, OpenError> {
         let storage = Arc::new(FileStorage::open(folder)?);
-        let connector = WebSocketConnector::new(&settings.extra_roots)
+        let connector = settings
+            .connector()
             .map_err(|failure| OpenError::Internal(failure.message))?;
         Self::with(storage, Arc::new(connector), settings)
     }

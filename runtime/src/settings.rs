@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use bowline_machines::Path;
 
+use crate::{error::Failure, transport::WebSocketConnector};
+
 /// Requests waiting for one client's driver; over it callers wait.
 pub(crate) const REQUEST_QUEUE: usize = 256;
 /// Commands waiting for one host's driver; over it callers wait, or are told that it is busy.
@@ -118,6 +120,9 @@ pub struct RuntimeSettings {
     pub client: bowline_machines::client::ClientConfig,
     /// PEM certificates trusted for `wss` besides the public ones.
     pub extra_roots: Vec<Vec<u8>>,
+    /// The one proxy to go through, `http://…`, `https://…` or `socks5://…`; `None` leaves that to the variables `HTTPS_PROXY`,
+    /// `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` of the process. An empty text is no proxy.
+    pub proxy: Option<String>,
 }
 
 impl RuntimeSettings {
@@ -132,6 +137,18 @@ impl RuntimeSettings {
             host: bowline_machines::host::HostConfig::new(0),
             client: bowline_machines::client::ClientConfig::new(Path::Direct, 0),
             extra_roots: Vec::new(),
+            proxy: None,
+        }
+    }
+
+    /// A connector with this trust and this proxy.
+    ///
+    /// # Errors
+    /// When an extra root does not read.
+    pub fn connector(&self) -> Result<WebSocketConnector, Failure> {
+        match &self.proxy {
+            None => WebSocketConnector::new(&self.extra_roots),
+            Some(proxy) => WebSocketConnector::through(&self.extra_roots, proxy),
         }
     }
 

@@ -6,10 +6,19 @@ mod run;
 mod socket;
 mod table;
 
-use std::{ffi::OsString, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::{OsStr, OsString},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use bowline_program::{complain, print};
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, error::ErrorKind};
+use bowline_protocol::relay::RelayUrlError;
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::TypedValueParser,
+    error::ErrorKind,
+};
 
 #[cfg(unix)]
 use crate::agents::{LAUNCHER_ARGUMENT, launcher_main};
@@ -168,7 +177,8 @@ struct RunFlags {
         value_name = "URL",
         env = "BOWLINE_RELAY",
         value_delimiter = ',',
-        hide_env_values = true
+        hide_env_values = true,
+        value_parser = RelayParser
     )]
     relay: Vec<RelayUrl>,
     /// Certificates (PEM) to trust in relays besides the public ones; repeatable
@@ -190,6 +200,29 @@ struct RunFlags {
         value_delimiter = ','
     )]
     advertise: Vec<AdvertisedAddress>,
+}
+
+/// Reads a relay's URL. The error does not repeat it as the library's own would: it may hold a token (C33).
+#[derive(Clone)]
+struct RelayParser;
+
+impl TypedValueParser for RelayParser {
+    type Value = RelayUrl;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<RelayUrl, clap::Error> {
+        let parsed = value
+            .to_str()
+            .map_or(Err(RelayUrlError::Character), str::parse);
+        parsed.map_err(|problem| {
+            let text = format!("`relay` (--relay, BOWLINE_RELAY): {problem}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, text).with_cmd(command)
+        })
+    }
 }
 
 impl Shared {
@@ -373,6 +406,17 @@ mod tests {
         };
         assert!(error("bowline-daemon --listen nowhere").contains("nowhere"));
         assert!(error("bowline-daemon --lisen 127.0.0.1:0").contains("--lisen"));
+        for wrong in [
+            "ws://S3CRET#x@h",
+            "ws://Zm9v/S3CRET@127.0.0.1:48100",
+            "http://S3CRET@h",
+        ] {
+            let text = error(&format!("bowline-daemon --relay {wrong}"));
+            assert!(
+                text.contains("BOWLINE_RELAY") && !text.contains("S3CRET"),
+                "{text}"
+            );
+        }
         assert!(error("bowline-daemon pair --ttl soon").contains("\"10m\""));
         assert!(error("bowline-daemon devices revoke x").contains("dev_"));
         assert!(

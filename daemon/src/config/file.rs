@@ -18,6 +18,7 @@ pub struct FileConfig {
     pub listen: Option<Vec<SocketAddr>>,
     pub socket: Option<PathBuf>,
     pub metrics: Option<SocketAddr>,
+    #[serde(default, deserialize_with = "super::values::relay_list")]
     pub relay: Option<Vec<RelayUrl>>,
     pub relay_root: Option<Vec<PathBuf>>,
     pub advertise: Option<Vec<AdvertisedAddress>>,
@@ -92,6 +93,16 @@ mod tests {
             text.starts_with("bowline.toml:3: ") && text.contains("magic"),
             "{text}"
         );
+        // C33: what stands in the wrong place may hold a token.
+        for wrong in [
+            "relay = \"wss://S3CRET@relay.example.org\"\n",
+            "relay = [\"http://S3CRET@relay.example.org\"]\n",
+            "relay = [\"ws://S3CRET/x@relay.example.org\"]\n",
+        ] {
+            let text = error(wrong);
+            assert!(text.starts_with("bowline.toml:1: `relay`"), "{text}");
+            assert!(!text.contains("S3CRET"), "{text}");
+        }
         let text = error("listen = [\n");
         assert!(text.starts_with("bowline.toml:"), "{text}");
     }

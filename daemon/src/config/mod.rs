@@ -10,11 +10,12 @@ mod settings;
 mod values;
 
 pub use bowline_program::{Lapse, LogFormat};
+pub use bowline_protocol::relay::RelayUrl;
 pub use file::FileConfig;
 pub use places::Home;
 pub use resolve::{Overrides, load, resolve};
 pub use settings::{Limits, PromptVia, ProviderKind, ProviderSettings, Settings};
-pub use values::{AdvertisedAddress, RelayUrl};
+pub use values::AdvertisedAddress;
 
 /// Port of the default listener.
 pub const DEFAULT_PORT: u16 = 4717;

@@ -142,7 +142,7 @@ fn first_said<T>(flags: Vec<T>, file: Option<Vec<T>>) -> Option<Vec<T>> {
 fn relays(configured: Vec<RelayUrl>) -> Result<Vec<RelayUrl>, ConfigError> {
     let mut all: Vec<RelayUrl> = Vec::with_capacity(configured.len());
     for relay in configured {
-        if all.iter().all(|other| other.socket("") != relay.socket("")) {
+        if all.iter().all(|other| other.as_str() != relay.as_str()) {
             all.push(relay);
         }
     }

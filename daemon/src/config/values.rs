@@ -2,7 +2,11 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use bowline_protocol::relay::RelayUrl;
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, SeqAccess, Visitor},
+};
 
 /// `host:port` as an offer lists it; IPv6 hosts stand in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,122 +47,35 @@ impl FromStr for AdvertisedAddress {
     }
 }
 
-/// Base URL of a relay: `wss://…` or `https://…`, or the unencrypted forms for tests and own networks
-/// (what is carried is end-to-end encrypted either way). `wss://TOKEN@relay.example.org` says in addition what a private
-/// relay asks daemons for; the token is shown nowhere and is no part of offers.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RelayUrl {
-    /// Without the token.
-    text: String,
-    token: Option<String>,
-    secure: bool,
-    host: String,
-    port: u16,
-    base: String,
-}
+/// A list of relays as a file writes it. What stands in place of a list may hold a token, so it is not repeated.
+pub(super) fn relay_list<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<RelayUrl>>, D::Error> {
+    struct List;
 
-impl RelayUrl {
-    /// The text, without the token.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
+    impl<'de> Visitor<'de> for List {
+        type Value = Vec<RelayUrl>;
 
-    /// What a private relay asks for.
-    pub fn token(&self) -> Option<&str> {
-        self.token.as_deref()
-    }
-
-    /// Whether TLS is spoken.
-    pub const fn is_secure(&self) -> bool {
-        self.secure
-    }
-
-    /// Name or address, an IPv6 one without its brackets.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// The port.
-    pub const fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// The URL of a WebSocket at the relay; `path` begins with a slash.
-    pub fn socket(&self, path: &str) -> String {
-        let scheme = if self.secure { "wss" } else { "ws" };
-        let v6 = self.host.contains(':');
-        let (open, close) = if v6 { ("[", "]") } else { ("", "") };
-        let (host, port, base) = (&self.host, self.port, &self.base);
-        format!("{scheme}://{open}{host}{close}:{port}{base}{path}")
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let (scheme, rest) = text.split_once("://")?;
-        let secure = match scheme {
-            "wss" | "https" => true,
-            "ws" | "http" => false,
-            _ => return None,
-        };
-        let usable = |b: u8| b.is_ascii_graphic() && !b"?#\"<>\\".contains(&b);
-        if !rest.bytes().all(usable) {
-            return None;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of URLs, as in relay = [\"wss://relay.example.org\"]")
         }
-        let slash = rest.find('/').unwrap_or(rest.len());
-        let (authority, path) = rest.split_at_checked(slash)?;
-        let (token, authority) = match authority.rsplit_once('@') {
-            Some(("", _)) => return None,
-            Some((token, authority)) => (Some(token.to_owned()), authority),
-            None => (None, authority),
-        };
-        let (host, port) = match authority.strip_prefix('[') {
-            Some(v6) => {
-                let (host, port) = v6.split_once(']')?;
-                host.parse::<std::net::Ipv6Addr>().ok()?;
-                (host, port.strip_prefix(':'))
+
+        fn visit_str<E: de::Error>(self, _text: &str) -> Result<Self::Value, E> {
+            Err(E::custom(
+                "`relay` must be a list of URLs, as in relay = [\"wss://relay.example.org\"]",
+            ))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut relays = Vec::new();
+            while let Some(relay) = list.next_element()? {
+                relays.push(relay);
             }
-            None => match authority.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (authority, None),
-            },
-        };
-        let port = match port {
-            Some(port) => port.parse().ok().filter(|port| *port != 0)?,
-            None if secure => 443,
-            None => 80,
-        };
-        (!host.is_empty()).then(|| Self {
-            text: format!("{scheme}://{authority}{path}"),
-            token,
-            secure,
-            host: host.to_owned(),
-            port,
-            base: path.trim_end_matches('/').to_owned(),
-        })
+            Ok(relays)
+        }
     }
-}
 
-impl fmt::Debug for RelayUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RelayUrl({})", self.text)
-    }
-}
-
-impl fmt::Display for RelayUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl FromStr for RelayUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        // What was written may hold a token, so it is not repeated.
-        Self::parse(text).ok_or_else(|| {
-            "that is no relay URL; write for example wss://relay.example.org, or wss://TOKEN@relay.example.org for a private relay"
-                .to_owned()
-        })
-    }
+    deserializer.deserialize_any(List).map(Some)
 }
 
 macro_rules! text_setting {
@@ -189,7 +106,6 @@ macro_rules! text_display {
 }
 
 text_setting!(AdvertisedAddress);
-text_setting!(RelayUrl);
 text_display!(AdvertisedAddress);
 
 #[cfg(test)]
@@ -197,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_and_relays_are_checked() {
+    fn addresses_are_checked() {
         for right in ["laptop.local:4717", "192.168.1.2:1", "[fd00::1]:4717"] {
             assert!(right.parse::<AdvertisedAddress>().is_ok(), "{right}");
         }
@@ -211,41 +127,5 @@ mod tests {
         ] {
             assert!(wrong.parse::<AdvertisedAddress>().is_err(), "{wrong}");
         }
-        assert!("wss://relay.example.org/base".parse::<RelayUrl>().is_ok());
-        for wrong in [
-            "relay.example.org",
-            "wss://",
-            "ftp://x",
-            "wss://@x",
-            "wss://x:0",
-            "wss://x:y",
-            "wss://[x]",
-            "wss://x?y",
-            "wss://x y",
-        ] {
-            assert!(wrong.parse::<RelayUrl>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_relay_url_is_taken_apart() {
-        let url: RelayUrl = "https://relay.example.org/base/".parse().unwrap();
-        assert_eq!(
-            url.socket("/v1/daemon"),
-            "wss://relay.example.org:443/base/v1/daemon"
-        );
-        let url: RelayUrl = "ws://[::1]:4718".parse().unwrap();
-        assert_eq!((url.host(), url.port()), ("::1", 4718));
-        assert_eq!(url.socket("/x"), "ws://[::1]:4718/x");
-    }
-
-    #[test]
-    fn the_token_of_a_private_relay_is_shown_nowhere() {
-        let url: RelayUrl = "wss://s3cret@relay.example.org".parse().unwrap();
-        assert_eq!(url.token(), Some("s3cret"));
-        assert_eq!(url.as_str(), "wss://relay.example.org");
-        assert!(!format!("{url:?} {url} {}", url.socket("/")).contains("s3cret"));
-        let error = "wss://s3cret@".parse::<RelayUrl>().unwrap_err();
-        assert!(!error.contains("s3cret"), "{error}");
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use bowline_protocol::{SESSION_PATH, SUBPROTOCOL};
 use http_body_util::Full;
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode, Version,
     body::{Bytes, Incoming},
     header::{self, HeaderName, HeaderValue},
     service::Service,
@@ -30,7 +30,7 @@ impl Upgrade {
 
     fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
         match (request.uri().path(), request.method()) {
-            (SESSION_PATH, &Method::GET) => match accept_key(request.headers()) {
+            (SESSION_PATH, &Method::GET) => match accept_key(request) {
                 Ok(key) => {
                     self.accepted.store(true, Ordering::Relaxed);
                     switching(&key)
@@ -63,7 +63,9 @@ impl Service<Request<Incoming>> for Upgrade {
 }
 
 /// Checks an upgrade request as RFC 6455 asks; gives `Sec-WebSocket-Accept`.
-fn accept_key(headers: &HeaderMap) -> Result<String, (StatusCode, &'static str)> {
+fn accept_key<B>(request: &Request<B>) -> Result<String, (StatusCode, &'static str)> {
+    let headers = request.headers();
+    may_upgrade(request.version(), headers)?;
     let lists = |name: HeaderName, token: &str| {
         headers
             .get_all(name)
@@ -105,6 +107,23 @@ fn accept_key(headers: &HeaderMap) -> Result<String, (StatusCode, &'static str)>
             "`Sec-WebSocket-Key` must be 16 bytes in base64",
         )),
     }
+}
+
+/// HTTP/1.0 knows no upgrades (C39), and an upgrade that brings a body would be read by one side as messages.
+fn may_upgrade(version: Version, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
+    if version < Version::HTTP_11 {
+        return Err((
+            StatusCode::UPGRADE_REQUIRED,
+            "a WebSocket needs HTTP/1.1; a proxy in between must be told to speak it",
+        ));
+    }
+    let empty = headers
+        .get(header::CONTENT_LENGTH)
+        .is_none_or(|length| length == "0");
+    if !empty || headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err((StatusCode::BAD_REQUEST, "a WebSocket's request has no body"));
+    }
+    Ok(())
 }
 
 fn switching(accept: &str) -> Response<Full<Bytes>> {
@@ -195,6 +214,19 @@ mod tests {
             assert_eq!(got, status, "without {name}");
             assert!(!upgrade.accepted());
         }
+        let with = |name, value| [GOOD, &[(name, value)]].concat();
+        assert_eq!(
+            answer("GET", "/v1/session", &with("content-length", "0")).0,
+            101
+        );
+        assert_eq!(
+            answer("GET", "/v1/session", &with("content-length", "5")).0,
+            400
+        );
+        assert_eq!(
+            answer("GET", "/v1/session", &with("transfer-encoding", "chunked")).0,
+            400
+        );
         assert_eq!(answer("POST", "/v1/session", GOOD).0, 405);
         assert_eq!(answer("GET", "/", GOOD).0, 404);
         assert_eq!(answer("GET", "/v1/session/x", GOOD).0, 404);

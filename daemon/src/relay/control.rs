@@ -30,6 +30,9 @@ use crate::{config::RelayUrl, identity::Identity};
 const MAX_NEWS: usize = 1 << 20;
 /// Control sockets are quiet.
 const READ_BUFFER: usize = 4 * 1024;
+/// What the owner is told of a relay that asks for another token, or for one at all.
+const WRONG_TOKEN: &str = "the relay refused the token; write its `daemon_token` into its URL, as in \
+                           wss://TOKEN@relay.example.org (a `/` in it as %2F), in the settings' `relay` or BOWLINE_RELAY";
 /// How long a close frame may take; then the socket is dropped.
 const CLOSING: Duration = Duration::from_secs(1);
 
@@ -189,7 +192,10 @@ pub(super) fn closed(frame: Option<&CloseFrame>) -> Failure {
     Failure {
         reason,
         retry_after: frame.and_then(|frame| CloseText::retry_after(&frame.reason)),
-        message: format!("the relay closed the socket: {reason}"),
+        message: match reason {
+            Reason::RelayTokenInvalid => WRONG_TOKEN.to_owned(),
+            reason => format!("the relay closed the socket: {reason}"),
+        },
         status: None,
     }
 }

@@ -359,9 +359,7 @@ const fn advice(reason: Reason) -> &'static str {
         Reason::Replaced => {
             "another daemon with this identity registered; is a copy of the state directory in use?"
         }
-        Reason::PairingTokenInvalid => {
-            "the relay is private; write its token into the URL, as in wss://TOKEN@relay.example.org"
-        }
+        Reason::RelayTokenInvalid => "the relay is private",
         Reason::IdentityMissing => "the relay does not accept this daemon's proof of identity",
         _ => "the relay and this daemon do not understand each other",
     }

@@ -4,7 +4,7 @@
 //! * [`peer`] is one data socket; its [`switch`] splits it into lanes and serves each as a connection of its own
 //! * [`lane`] is one client socket behind a relay, as the [`MessageSocket`](crate::connection::MessageSocket) that any
 //!   connection is (INV-4)
-//! * [`control`] speaks on a control socket, [`dial`] and [`tls`] open sockets
+//! * [`control`] speaks on a control socket, [`dial`] opens sockets
 //! * [`board`] shows all of it (SV-5)
 //!
 //! What to do next is decided in `bowline_machines::relay`.
@@ -16,7 +16,6 @@ mod lane;
 mod link;
 mod peer;
 mod switch;
-mod tls;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -28,8 +27,8 @@ use tokio::{
 
 pub use board::{RelayBoard, RelayInfo};
 use dial::Dialler;
+pub use dial::RelayTlsError;
 use link::Link;
-pub use tls::RelayTlsError;
 
 use crate::{config::RelayUrl, connection::Environment};
 

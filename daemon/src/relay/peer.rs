@@ -10,7 +10,7 @@ use bowline_protocol::{
     relay::{DataToken, data_path, limits::MAX_DATA_MESSAGE},
 };
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
-use tokio_tungstenite::tungstenite::{http::StatusCode, protocol::WebSocketConfig};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tracing::{debug, info};
 
 use super::{
@@ -156,11 +156,14 @@ impl Peer {
 
 /// What a refused data socket means.
 fn of_dial(failure: &Failure) -> PeerEnd {
-    if failure.status == Some(StatusCode::NOT_FOUND) {
-        return PeerEnd::Gone;
-    }
+    let reason = match failure.status {
+        Some(404) => return PeerEnd::Gone,
+        // The registration that the token was of is no more.
+        Some(401) => Reason::DaemonOffline,
+        _ => failure.reason,
+    };
     PeerEnd::Lost {
-        reason: failure.reason,
+        reason,
         retry_after: failure.retry_after,
     }
 }

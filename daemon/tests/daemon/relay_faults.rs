@@ -219,7 +219,7 @@ async fn what_a_relay_asks_for_is_honoured_and_what_it_refuses_is_shown() {
     stage.comes_back().await;
     assert!(began.elapsed() >= Duration::from_millis(700));
     for (code, reason) in [
-        (4403, Reason::PairingTokenInvalid),
+        (4405, Reason::RelayTokenInvalid),
         (4430, Reason::Replaced),
         (4407, Reason::IdentityMissing),
     ] {
@@ -259,7 +259,7 @@ async fn rl_5_a_private_relay_is_told_its_token_and_no_other_is() {
     .await;
     until("the wrong token is refused", || {
         let error = shown(&daemon, 1).last_error;
-        error.is_some_and(|error| error.reason == Reason::PairingTokenInvalid)
+        error.is_some_and(|error| error.reason == Reason::RelayTokenInvalid)
     })
     .await;
     registered(&daemon, 0).await;

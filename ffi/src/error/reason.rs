@@ -60,6 +60,8 @@ mirror_reasons! {
     PairingTokenInvalid,
     /// The relay knows no such daemon at the moment.
     DaemonOffline,
+    /// The relay is private and the daemon does not know its token; apps do not meet it.
+    RelayTokenInvalid,
     /// The peer speaks no protocol version that this one speaks.
     ProtocolUnsupported,
     /// A required identity is absent or malformed.

@@ -28,6 +28,10 @@ pub struct RuntimeConfig {
     /// Certificates in PEM that are trusted for TLS besides the public ones.
     #[uniffi(default = [])]
     pub extra_roots: Vec<Vec<u8>>,
+    /// The proxy to go through, `http://…`, `https://…` or `socks5://…`, with `USER:PASSWORD@` if it asks for them. By default
+    /// the variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` of the process say; there are none on phones.
+    #[uniffi(default = None)]
+    pub proxy: Option<String>,
 }
 
 impl From<&RuntimeConfig> for RuntimeSettings {
@@ -36,6 +40,7 @@ impl From<&RuntimeConfig> for RuntimeSettings {
         settings.device_name.clone_from(&config.device_name);
         settings.only = config.only.map(Path::core);
         settings.extra_roots = config.extra_roots.clone();
+        settings.proxy = config.proxy.clone();
         settings
     }
 }

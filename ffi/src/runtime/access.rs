@@ -6,7 +6,6 @@ use bowline_runtime::{
     self as core, Runtime, RuntimeSettings, ScreenError, ScreenSnapshot,
     protocol::{IdentityError, ServerId},
     storage::Storage,
-    transport::WebSocketConnector,
 };
 
 use super::BowlineRuntime;
@@ -48,7 +47,8 @@ impl BowlineRuntime {
     ) -> Result<Arc<Self>, BowlineError> {
         let _context = engine()?.tokio.enter();
         let settings = RuntimeSettings::from(config);
-        let connector = WebSocketConnector::new(&settings.extra_roots)
+        let connector = settings
+            .connector()
             .map_err(|failure| error!(Internal, Report, failure.message))?;
         let core = Runtime::with(storage, Arc::new(connector), settings)?;
         let closed = Arc::default();

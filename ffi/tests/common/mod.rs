@@ -125,6 +125,7 @@ pub(crate) fn config(folder: &Path) -> RuntimeConfig {
         device_name: None,
         only: None,
         extra_roots: Vec::new(),
+        proxy: None,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! [`control`] is the conversation on a daemon's control socket, [`proof`] shows that a daemon is who it says it is,
 //! [`token`] opens data sockets, [`lane`] frames what travels on them, [`close`] says how long to stay away,
-//! and [`limits`] bounds all of it. None of it sees what sessions say: that is sealed end to end.
+//! [`url`] is where a relay is, and [`limits`] bounds all of it. None of it sees what sessions say: that is sealed end to end.
 
 pub mod close;
 pub mod control;
@@ -10,12 +10,14 @@ pub mod lane;
 pub mod limits;
 pub mod proof;
 pub mod token;
+pub mod url;
 
 pub use close::CloseText;
 pub use control::{DaemonMessage, Registration, RelayMessage};
 pub use lane::{Lane, LaneError, LaneFrame, LaneHeader, LaneKind};
 pub use proof::{Nonce, ProofError};
 pub use token::DataToken;
+pub use url::{RelayUrl, RelayUrlError};
 
 use crate::{RouteKey, ServerId};
 

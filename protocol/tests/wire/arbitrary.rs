@@ -237,7 +237,8 @@ pub(crate) fn rpc_error() -> impl Strategy<Value = RpcError> {
 pub(crate) fn offer() -> impl Strategy<Value = Offer> {
     let host = prop_oneof!["[a-z0-9.-]{1,30}", r"\[[0-9a-f:]{2,20}\]"];
     let direct = (host, 1..=u16::MAX).prop_map(|(host, port)| format!("{host}:{port}"));
-    let relay = ("(wss|ws|https|http)", "[^ ]{1,20}").prop_map(|(s, rest)| format!("{s}://{rest}"));
+    // In the one spelling that each relay has.
+    let relay = "(wss|ws)://[a-z0-9.-]{1,30}(:4[0-9]{3})?(/[A-Za-z0-9%=&+.]{1,12})?";
     let token = any::<[u8; 16]>().prop_map(PairingToken::from_bytes);
     (
         (server_id(), public_key(), token, text()),

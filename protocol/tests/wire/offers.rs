@@ -26,7 +26,7 @@ fn golden_offers() {
             Offer {
                 name: "Bärs & Söhne = 100% #1".into(),
                 direct: vec!["[::1]:4717".into(), "host.example:1".into()],
-                relays: vec!["wss://relay.example/a?b=c&d".into()],
+                relays: vec!["wss://relay.example:8443/a/b=c&d".into()],
                 ..offer()
             },
         ),

@@ -17,7 +17,7 @@ use bowline_protocol::{
 use data_encoding::BASE64;
 use http_body_util::Full;
 use hyper::{
-    HeaderMap, Method, Request, Response, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode, Version,
     body::{Bytes, Incoming},
     header::{self, HeaderName, HeaderValue},
 };
@@ -127,6 +127,7 @@ impl Service {
         let headers = request.headers();
         let path = request.uri().path();
         let protocol = subprotocol(path, headers)?;
+        may_upgrade(request.version(), headers)?;
         let accept = accept_key(headers)?;
         let answered = match self.admit(path, headers)? {
             Some(refused) => Answered::Refused(refused),
@@ -290,6 +291,23 @@ fn accept_key(headers: &HeaderMap) -> Result<String, Plain> {
             "`Sec-WebSocket-Key` must be 16 bytes in base64",
         )),
     }
+}
+
+/// HTTP/1.0 knows no upgrades (C39), and an upgrade that brings a body would be read by one side as messages.
+fn may_upgrade(version: Version, headers: &HeaderMap) -> Result<(), Plain> {
+    if version < Version::HTTP_11 {
+        return Err((
+            StatusCode::UPGRADE_REQUIRED,
+            "a WebSocket needs HTTP/1.1; a proxy in between must be told to speak it",
+        ));
+    }
+    let empty = headers
+        .get(header::CONTENT_LENGTH)
+        .is_none_or(|length| length == "0");
+    if !empty || headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err((StatusCode::BAD_REQUEST, "a WebSocket's request has no body"));
+    }
+    Ok(())
 }
 
 fn text(status: StatusCode, text: &str) -> Response<Full<Bytes>> {

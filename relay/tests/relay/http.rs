@@ -68,6 +68,17 @@ async fn everything_else_is_told_what_is_wrong() {
         "426"
     );
     assert_eq!(answer("GET /v1/daemon/data HTTP/1.1").await, "426");
+    // C39: HTTP/1.0 knows no upgrades, and was given one.
+    let upgrade = format!(
+        "{protocol}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+    );
+    assert_eq!(
+        answer(&format!("GET /v1/daemon HTTP/1.0\r\n{upgrade}")).await,
+        "426"
+    );
+    let with_body = format!("GET /v1/daemon HTTP/1.1\r\n{upgrade}\r\nContent-Length: 5");
+    assert_eq!(answer(&with_body).await, "400");
     assert_eq!(answer("nonsense").await, "400");
 
     let daemon = Daemon::register(address).await;

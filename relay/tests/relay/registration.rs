@@ -101,8 +101,8 @@ async fn a_replacement_leaves_data_sockets_and_clients_alone() {
 async fn a_private_relay_asks_for_its_token() {
     let (_relay, address) = start(|s| s.daemon_token = Some("secret".to_owned())).await;
     for (token, code) in [
-        (None, Some(4403)),
-        (Some("guess"), Some(4403)),
+        (None, Some(4405)),
+        (Some("guess"), Some(4405)),
         (Some("secret"), None),
     ] {
         let (mut control, nonce) = Control::challenged(address).await;

@@ -1,19 +1,14 @@
-//! Opening a WebSocket over TCP, with TLS for `wss`.
+//! Opening a WebSocket to a daemon or a relay; how is the business of `bowline_net`.
 
 use bowline_machines::Path;
-use bowline_protocol::{Reason, SESSION_PATH, SUBPROTOCOL};
-use tokio_tungstenite::{
-    client_async_with_config,
-    tungstenite::{self, ClientRequestBuilder, http::Uri, protocol::WebSocketConfig},
+use bowline_net::{DialError, Dialer, Endpoint, Opening, Proxies, Tls};
+use bowline_protocol::{
+    Reason, SESSION_PATH, SUBPROTOCOL,
+    relay::{RelayUrl, client_path},
 };
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use super::{
-    BoxFuture, Connector, Target, Transport,
-    counted::{Count, Counted},
-    tcp,
-    tls::Tls,
-    websocket::WebSocketTransport,
-};
+use super::{BoxFuture, Connector, Target, Transport, websocket::WebSocketTransport};
 use crate::{
     error::Failure,
     settings::{MAX_FRAME, MAX_WRITE_BUFFER, READ_BUFFER, WRITE_BUFFER},
@@ -21,107 +16,86 @@ use crate::{
 
 /// Opens WebSockets with subprotocol `bowline.v1`.
 pub struct WebSocketConnector {
-    tls: Tls,
+    dialer: Dialer,
 }
 
 impl WebSocketConnector {
-    /// A connector that trusts the public certificate roots and these besides (PEM).
+    /// A connector that trusts the public certificate roots and these besides (PEM), and goes through the proxies that the
+    /// process's environment names.
     ///
     /// # Errors
-    /// When an extra root does not read.
+    /// When an extra root does not read, or holds no certificate.
     pub fn new(extra_roots: &[Vec<u8>]) -> Result<Self, Failure> {
-        Ok(Self {
-            tls: Tls::new(extra_roots)?,
-        })
+        Self::with_proxies(extra_roots, Proxies::from_env())
+    }
+
+    /// The same through one proxy, `http://…`, `https://…` or `socks5://…`, whatever the environment says.
+    ///
+    /// # Errors
+    /// As [`WebSocketConnector::new`]. A URL that is no proxy's fails each connection that would go through it.
+    pub fn through(extra_roots: &[Vec<u8>], proxy: &str) -> Result<Self, Failure> {
+        Self::with_proxies(extra_roots, Proxies::all(proxy))
+    }
+
+    fn with_proxies(extra_roots: &[Vec<u8>], proxies: Proxies) -> Result<Self, Failure> {
+        let tls = Tls::new(extra_roots).map_err(|(index, error)| {
+            let message = format!(
+                "extra root {}: {error}; it must hold certificates in PEM",
+                index + 1
+            );
+            Failure::new(Reason::TlsFailed, message)
+        })?;
+        let dialer = Dialer::new(tls, proxies);
+        Ok(Self { dialer })
     }
 }
 
 impl Connector for WebSocketConnector {
     fn connect(&self, target: &Target) -> BoxFuture<Result<Box<dyn Transport>, Failure>> {
-        let url = session_url(target);
-        let tls = self.tls.clone();
+        let dialer = self.dialer.clone();
+        let endpoint = endpoint(target);
         Box::pin(async move {
-            let url: Uri = url.parse().map_err(|_| {
-                Failure::new(
-                    Reason::Unreachable,
-                    format!("`{url}` is not a usable address"),
-                )
-            })?;
-            let secure = url.scheme_str() == Some("wss");
-            let host = url
-                .host()
-                .unwrap_or_default()
-                .trim_matches(['[', ']'])
-                .to_owned();
-            let port = url.port_u16().unwrap_or(if secure { 443 } else { 80 });
-            let stream = tcp::connect(&host, port).await.map_err(|error| {
-                Failure::new(
-                    Reason::Unreachable,
-                    format!("not reachable at {host}:{port}: {error}"),
-                )
-            })?;
-            // Messages are small and answered at once: waiting to fill a segment only adds latency.
-            let _ = stream.set_nodelay(true);
-            // Below TLS: on a slow path even one of its records may take longer than a heartbeat.
-            let (stream, count) = Counted::new(stream);
-            if secure {
-                let stream = tls.connect(&host, stream).await?;
-                upgrade(url, stream, count).await
-            } else {
-                upgrade(url, stream, count).await
-            }
+            let opening = Opening {
+                subprotocol: SUBPROTOCOL,
+                authorization: None,
+                config: WebSocketConfig::default()
+                    .read_buffer_size(READ_BUFFER)
+                    .write_buffer_size(WRITE_BUFFER)
+                    .max_write_buffer_size(MAX_WRITE_BUFFER)
+                    .max_message_size(Some(MAX_FRAME))
+                    .max_frame_size(Some(MAX_FRAME)),
+            };
+            let opened = dialer.open(&endpoint?, opening).await?;
+            let transport = WebSocketTransport::new(opened.socket, opened.count);
+            Ok(Box::new(transport) as Box<dyn Transport>)
         })
     }
 }
 
-/// The URL of the session socket behind a target.
-fn session_url(target: &Target) -> String {
+/// Where the session socket behind a target is.
+fn endpoint(target: &Target) -> Result<Endpoint, Failure> {
     let address = &target.address.address;
     match target.address.path {
-        Path::Local | Path::Direct => format!("ws://{address}{SESSION_PATH}"),
+        Path::Local | Path::Direct => {
+            Ok(Endpoint::direct(address, SESSION_PATH).map_err(DialError::from)?)
+        }
         Path::Relay => {
-            let base = address
-                .replacen("https://", "wss://", 1)
-                .replacen("http://", "ws://", 1);
-            let base = base.trim_end_matches('/');
-            format!("{base}/v1/client/{}/{}", target.server_id, target.route_key)
+            let url: RelayUrl = address
+                .parse()
+                .map_err(|error| Failure::new(Reason::Unreachable, format!("{error}")))?;
+            let path = client_path(&target.server_id, &target.route_key);
+            Ok(Endpoint::relay(&url, &path))
         }
     }
 }
 
-async fn upgrade<S>(url: Uri, stream: S, count: Count) -> Result<Box<dyn Transport>, Failure>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
-{
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(WRITE_BUFFER)
-        .max_write_buffer_size(MAX_WRITE_BUFFER)
-        .max_message_size(Some(MAX_FRAME))
-        .max_frame_size(Some(MAX_FRAME));
-    let where_to = url.authority().map(ToString::to_string).unwrap_or_default();
-    let request = ClientRequestBuilder::new(url).with_sub_protocol(SUBPROTOCOL);
-    match client_async_with_config(request, stream, Some(config)).await {
-        Ok((socket, _response)) => Ok(Box::new(WebSocketTransport::new(socket, count))),
-        Err(tungstenite::Error::Http(response)) => {
-            let status = response.status();
-            let reason = match status.as_u16() {
-                429 => Reason::RateLimited,
-                502..=504 => Reason::ServerRestarting,
-                _ => Reason::NotBowline,
-            };
-            Err(Failure::new(
-                reason,
-                format!("{where_to} answered {status}, not a session socket"),
-            ))
+impl From<DialError> for Failure {
+    fn from(error: DialError) -> Self {
+        let retry_after = error.retry_after();
+        Self {
+            retry_after_ms: retry_after
+                .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            ..Self::new(error.reason(), error.to_string())
         }
-        Err(tungstenite::Error::Io(error)) => Err(Failure::new(
-            Reason::ConnectionLost,
-            format!("{where_to} hung up: {error}"),
-        )),
-        Err(error) => Err(Failure::new(
-            Reason::NotBowline,
-            format!("{where_to} does not speak the session protocol: {error}"),
-        )),
     }
 }

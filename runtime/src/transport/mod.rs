@@ -4,10 +4,7 @@
 //! messages mean is sealed by [`link`], the same over every kind of transport.
 
 mod connector;
-mod counted;
 pub mod link;
-mod tcp;
-mod tls;
 mod websocket;
 
 pub use connector::WebSocketConnector;

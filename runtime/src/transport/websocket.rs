@@ -5,6 +5,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bowline_net::Count;
 use bowline_protocol::{Claim, Reason, relay::CloseText};
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
@@ -14,7 +15,7 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, error::CapacityError, protocol::CloseFrame},
 };
 
-use super::{BoxFuture, Closed, Transport, counted::Count};
+use super::{BoxFuture, Closed, Transport};
 
 /// One WebSocket.
 pub(super) struct WebSocketTransport<S> {
@@ -109,8 +110,9 @@ mod tests {
     use tokio::io::{AsyncWriteExt, duplex};
     use tokio_tungstenite::tungstenite::protocol::Role;
 
+    use bowline_net::Counted;
+
     use super::*;
-    use crate::transport::counted::Counted;
 
     #[tokio::test]
     async fn lesson_16_parts_of_a_message_and_pings_count_as_received() {

@@ -12,6 +12,7 @@
 mod claims;
 mod client;
 mod daemon;
+mod dialing;
 mod intents;
 mod lifecycle;
 mod net;

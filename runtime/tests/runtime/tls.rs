@@ -69,7 +69,7 @@ fn target(address: SocketAddr) -> Target {
     Target {
         address: Address {
             path: Path::Relay,
-            address: format!("https://localhost:{}", address.port()),
+            address: format!("wss://localhost:{}", address.port()),
         },
         route_key: ClientSessionKey::from_random([1; 16]).route_key(&server_id),
         server_id,

@@ -51,9 +51,15 @@ const RULES: &[Rule] = &[
     pure("machines", &["bowline-protocol"]),
     rule("local", &["bowline-protocol"]),
     rule("program", &["bowline-protocol"]),
+    rule("net", &["bowline-protocol"]),
     rule(
         "runtime",
-        &["bowline-local", "bowline-machines", "bowline-protocol"],
+        &[
+            "bowline-local",
+            "bowline-machines",
+            "bowline-net",
+            "bowline-protocol",
+        ],
     ),
     rule(
         "daemon",
@@ -61,6 +67,7 @@ const RULES: &[Rule] = &[
             "bowline-heap",
             "bowline-local",
             "bowline-machines",
+            "bowline-net",
             "bowline-program",
             "bowline-protocol",
         ],

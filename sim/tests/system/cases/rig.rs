@@ -101,6 +101,33 @@ impl Rig {
         command
     }
 
+    /// A program of ours, not started yet, without settings of whoever runs the tests.
+    pub(crate) fn program(&self, name: &str) -> Command {
+        clean(&program(name).unwrap(), self.folder.path())
+    }
+
+    /// A command of this rig run by another program, as `nice` or `unshare` are: that program, its arguments, then the command.
+    pub(crate) fn wrapped(&self, wrapper: &[&str], command: &Command) -> Command {
+        let mut outer = Command::new(wrapper[0]);
+        outer
+            .args(&wrapper[1..])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(Stdio::null());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => outer.env(name, value),
+                None => outer.env_remove(name),
+            };
+        }
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log_file());
+        outer.stderr(log.unwrap());
+        outer
+    }
+
     /// Starts the daemon and waits until it listens; on the port of its first start.
     pub(crate) fn up(&mut self, args: &[&str]) {
         let command = self.daemon_command(args);
@@ -298,8 +325,9 @@ pub(crate) fn output(items: &[Value]) -> String {
 fn clean(program: &Path, home: &Path) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("BOWLINE_") {
-            command.env_remove(name);
+        let text = name.to_string_lossy();
+        if text.starts_with("BOWLINE_") || text.to_ascii_uppercase().ends_with("_PROXY") {
+            command.env_remove(&name);
         }
     }
     command

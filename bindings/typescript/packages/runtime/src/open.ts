@@ -28,6 +28,8 @@ export interface OpenOptions {
   only?: Generated.Path;
   /** Certificates in PEM that are trusted for TLS besides the public ones. */
   extraRoots?: Uint8Array[];
+  /** The proxy to go through, `http://…`, `https://…` or `socks5://…`. Without it HTTPS_PROXY, ALL_PROXY and NO_PROXY of the process say. */
+  proxy?: string;
 }
 
 /** How much of its log the library hands out. */
@@ -49,8 +51,8 @@ export class Bowline extends BowlineClient {
 
   /** @internal See `openBowline`. */
   constructor(native: Native, options: OpenOptions) {
-    const { storageFolder, appName, appVersion, deviceName, only, extraRoots = [], keyStore } = options;
-    const config = { storageFolder, appName, appVersion, deviceName, only, extraRoots };
+    const { storageFolder, appName, appVersion, deviceName, only, extraRoots = [], proxy, keyStore } = options;
+    const config = { storageFolder, appName, appVersion, deviceName, only, extraRoots, proxy };
     const held: { runtime: Generated.BowlineRuntimeLike | undefined } = {
       runtime: translated(native, () =>
         keyStore

@@ -14,22 +14,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The bytes that a [`Counted`] stream has received so far.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Count(Arc<AtomicU64>);
+pub struct Count(Arc<AtomicU64>);
 
 impl Count {
-    pub(super) fn get(&self) -> u64 {
+    /// Bytes received so far; only grows.
+    pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
 /// A stream whose received bytes are counted.
-pub(super) struct Counted<S> {
+#[derive(Debug)]
+pub struct Counted<S> {
     stream: S,
     count: Count,
 }
 
 impl<S> Counted<S> {
-    pub(super) fn new(stream: S) -> (Self, Count) {
+    /// A stream, and the count of what it receives from now on.
+    pub fn new(stream: S) -> (Self, Count) {
         let count = Count::default();
         let counted = Self {
             stream,
