@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use bowline_local::Endpoint;
 use bowline_machines::{Moment, Path};
 use bowline_protocol::{Reason, ServerId};
 use tokio::{
@@ -21,7 +22,7 @@ use crate::{
     identity::{Identity, IdentityFileError},
     ledger::{Ledger, LedgerOptions, StoreError},
     listener::{Accepted, BindError, Listener},
-    metrics::Endpoint,
+    metrics::Endpoint as MetricsEndpoint,
     relay::{RelayBoard, RelayPlan, RelayTlsError, Relays},
     service::{CancelOnDrop, Cancellation, MethodError, Router, ServiceError, Services, Setup},
     state_dir::{StateDir, StateDirError},
@@ -108,6 +109,8 @@ impl Daemon {
         services: Services,
         clock: Clock,
     ) -> Result<Self, StartError> {
+        // Before anything is made: what no socket can be called is known by its name.
+        Endpoint::new(&settings.socket).map_err(ControlError::from)?;
         let state_dir = StateDir::open(&settings.state_dir)?;
         let relays = RelayPlan::new(settings.relay.clone(), &settings.relay_root)?;
         let mut listeners = Vec::with_capacity(settings.listen.len());
@@ -115,10 +118,10 @@ impl Daemon {
             listeners.push(Listener::bind(*address).await?);
         }
         let metrics = match settings.metrics {
-            Some(address) => Some(Endpoint::bind(address).await?),
+            Some(address) => Some(MetricsEndpoint::bind(address).await?),
             None => None,
         };
-        let metrics_address = metrics.as_ref().map(Endpoint::address);
+        let metrics_address = metrics.as_ref().map(MetricsEndpoint::address);
         let sessions: Vec<_> = listeners.iter().map(Listener::address).collect();
         let belonging = Belonging::check(state_dir.path())?;
         let identity = Identity::load_or_create(state_dir.path())?;

@@ -20,12 +20,14 @@ pub struct Endpoint(PathBuf);
 pub enum EndpointError {
     /// The operating system bounds the length of a socket's path (about 100 bytes).
     #[error(
-        "{} cannot be a socket: its path has more bytes than the system allows ({limit}); choose a shorter one with --socket",
+        "{} cannot be a socket: its path has {bytes} bytes and the system allows {limit}; choose a shorter one with --socket",
         path.display()
     )]
     TooLong {
         /// The path.
         path: PathBuf,
+        /// Its bytes.
+        bytes: usize,
         /// Most bytes.
         limit: usize,
     },

@@ -44,5 +44,5 @@ pub use client::{Batch, Client, ClientOptions, Heard, Notification, Notification
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{CallError, Closed, ConnectError};
 pub use lines::{LineBuffer, LineTooLong, one_line};
-pub use listener::{ListenError, Listener};
+pub use listener::{ListenError, Listener, Restored};
 pub use stream::Stream;

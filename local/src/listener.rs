@@ -37,7 +37,7 @@ pub enum ListenError {
     },
 }
 
-/// A bound local socket. Dropping it removes it.
+/// A bound local socket. Dropping it removes its file, if that is still its own.
 #[derive(Debug)]
 pub struct Listener {
     acceptor: platform::Acceptor,
@@ -65,4 +65,29 @@ impl Listener {
     pub async fn accept(&mut self) -> io::Result<Stream> {
         self.acceptor.accept().await.map(Stream::new)
     }
+
+    /// Looks whether the place still leads here, and binds it anew where its file is gone: `None` if all is well. Waits for
+    /// nothing here, so look now and then; [`Listener::take_over`] makes use of what was found. Named pipes cannot be taken
+    /// away.
+    ///
+    /// # Errors
+    /// [`ListenError`] while the place cannot be had: another program answers there, or its folder is gone.
+    pub fn look(
+        &self,
+    ) -> impl Future<Output = Result<Option<Restored>, ListenError>> + Send + use<> {
+        let looked = self.acceptor.look();
+        async { Ok(looked.await?.map(Restored)) }
+    }
+
+    /// Goes on with what [`Listener::look`] has bound.
+    ///
+    /// # Errors
+    /// When the runtime cannot wait for it.
+    pub fn take_over(&mut self, restored: Restored) -> io::Result<()> {
+        self.acceptor.take_over(restored.0)
+    }
 }
+
+/// A socket bound in the place of one whose file is gone.
+#[derive(Debug)]
+pub struct Restored(platform::Restored);

@@ -4,7 +4,7 @@ use std::{
     fs, io,
     os::unix::{
         ffi::OsStrExt,
-        fs::{FileTypeExt, PermissionsExt},
+        fs::{FileTypeExt, MetadataExt, PermissionsExt},
         net::SocketAddr,
     },
     path::Path,
@@ -55,6 +55,7 @@ pub(crate) fn check(path: &Path) -> Result<(), EndpointError> {
         Ok(_) => Ok(()),
         Err(_) => Err(EndpointError::TooLong {
             path: path.to_owned(),
+            bytes: bytes.len(),
             limit: PATH_LIMIT,
         }),
     }
@@ -85,29 +86,61 @@ const fn is_trusted(peer: u32, own: u32) -> bool {
     peer == own || peer == 0
 }
 
-/// The listening socket. Dropping it removes the file.
+/// Device and number of a file: whether a path still leads to the same one.
+type FileId = (u64, u64);
+
+fn file_id(path: &Path) -> io::Result<FileId> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+/// The listening socket. Dropping it removes the file, if that is still its own.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     listener: UnixListener,
     endpoint: Endpoint,
+    file: FileId,
+}
+
+/// A socket bound in the place of one whose file is gone.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    listener: std::os::unix::net::UnixListener,
+    file: FileId,
 }
 
 impl Acceptor {
     pub(crate) fn bind(endpoint: &Endpoint) -> Result<Self, ListenError> {
-        let path = endpoint.path();
-        let failed = |error| ListenError::Io {
+        let Restored { listener, file } = bind(endpoint)?;
+        let listener = UnixListener::from_std(listener).map_err(|error| ListenError::Io {
             endpoint: endpoint.clone(),
             error,
-        };
-        clear(endpoint)?;
-        let listener = UnixListener::bind(path).map_err(failed)?;
-        let acceptor = Self {
+        })?;
+        Ok(Self {
             listener,
             endpoint: endpoint.clone(),
-        };
-        // Until here only the directory kept others out; the check of the peer's user does so at any time.
-        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(acceptor)
+            file,
+        })
+    }
+
+    pub(crate) fn look(
+        &self,
+    ) -> impl Future<Output = Result<Option<Restored>, ListenError>> + Send + use<> {
+        let (endpoint, file) = (self.endpoint.clone(), self.file);
+        async move {
+            let look = move || match file_id(endpoint.path()) {
+                Ok(found) if found == file => Ok(None),
+                _ => bind(&endpoint).map(Some),
+            };
+            // It may hang as long as its file system does.
+            let looked = tokio::task::spawn_blocking(look).await;
+            looked.unwrap_or(Ok(None))
+        }
+    }
+
+    pub(crate) fn take_over(&mut self, restored: Restored) -> io::Result<()> {
+        self.listener = UnixListener::from_std(restored.listener)?;
+        self.file = restored.file;
+        Ok(())
     }
 
     pub(crate) async fn accept(&mut self) -> io::Result<UnixStream> {
@@ -126,8 +159,27 @@ impl Acceptor {
 
 impl Drop for Acceptor {
     fn drop(&mut self) {
-        let _ = fs::remove_file(self.endpoint.path());
+        let path = self.endpoint.path();
+        if file_id(path).is_ok_and(|file| file == self.file) {
+            let _ = fs::remove_file(path);
+        }
     }
+}
+
+/// Binds the place, clearing away a socket that nobody answers on.
+fn bind(endpoint: &Endpoint) -> Result<Restored, ListenError> {
+    let path = endpoint.path();
+    let failed = |error| ListenError::Io {
+        endpoint: endpoint.clone(),
+        error,
+    };
+    clear(endpoint)?;
+    let listener = std::os::unix::net::UnixListener::bind(path).map_err(failed)?;
+    let file = file_id(path).map_err(failed)?;
+    // Until here only the directory kept others out; the check of the peer's user does so at any time.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(Restored { listener, file })
 }
 
 /// Removes a socket that nobody answers on any more.
@@ -147,14 +199,28 @@ fn clear(endpoint: &Endpoint) -> Result<(), ListenError> {
             endpoint: endpoint.clone(),
         });
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => Err(ListenError::InUse {
+    match knock(path) {
+        Ok(()) => Err(ListenError::InUse {
             endpoint: endpoint.clone(),
         }),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(failed)
         }
         Err(error) => Err(failed(error)),
+    }
+}
+
+/// Whether somebody listens there, also somebody who is stopped and has a crowd before the door.
+fn knock(path: &Path) -> io::Result<()> {
+    use rustix::{
+        io::{Errno, ioctl_fionbio},
+        net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket},
+    };
+    let socket = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    ioctl_fionbio(&socket, true)?;
+    match connect(&socket, &SocketAddrUnix::new(path)?) {
+        Ok(()) | Err(Errno::AGAIN | Errno::INPROGRESS) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -193,6 +259,31 @@ mod tests {
             Err(ListenError::NotASocket { .. })
         ));
         assert_eq!(fs::read(path).unwrap(), b"precious");
+    }
+
+    #[tokio::test]
+    async fn case_c6_only_the_own_file_is_removed_and_a_removed_one_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let endpoint = place(&dir);
+        let path = endpoint.path();
+        let mut first = Acceptor::bind(&endpoint).unwrap();
+        assert!(first.look().await.unwrap().is_none());
+        fs::remove_file(path).unwrap();
+        let second = Acceptor::bind(&endpoint).unwrap();
+        let error = first.look().await.unwrap_err();
+        assert!(matches!(error, ListenError::InUse { .. }), "{error}");
+        drop(second);
+        let restored = first.look().await.unwrap().unwrap();
+        first.take_over(restored).unwrap();
+        let (client, served) = tokio::join!(endpoint.connect(SOON), first.accept());
+        client.unwrap();
+        served.unwrap();
+        fs::remove_file(path).unwrap();
+        let other = Acceptor::bind(&endpoint).unwrap();
+        drop(first);
+        assert!(path.exists(), "it is the other one's");
+        drop(other);
+        assert!(!path.exists());
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ const MAX_NAME: usize = 64;
 pub fn machine_name() -> Option<String> {
     let name: String = from_system()?
         .chars()
-        .filter(|c| !c.is_control())
+        .filter(|c| !bowline_protocol::text::is_harmful(*c))
         .take(MAX_NAME)
         .collect();
     (!name.trim().is_empty()).then_some(name)

@@ -19,6 +19,7 @@ use crate::log;
 /// Prints a line on standard output, as `println!` does.
 #[macro_export]
 macro_rules! say {
+    () => { $crate::print::out(format_args!("\n")) };
     ($($text:tt)*) => { $crate::print::out(format_args!("{}\n", format_args!($($text)*))) };
 }
 

@@ -120,7 +120,7 @@ fn measure_languages(options: &Options) -> Outcome<PathBuf> {
                 fs::write(&path, lines).map_err(|error| format!("{}: {error}", path.display()))?;
             }
             Err(missing) if is_named => return Err(missing),
-            Err(missing) => eprintln!("{name} is not measured: {missing}"),
+            Err(missing) => complain!("{name} is not measured: {missing}"),
         }
     }
     Ok(folder)

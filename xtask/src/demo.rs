@@ -31,7 +31,7 @@ const PROGRAMS: [(&str, &str); 4] = [
 /// # Errors
 /// When something does not build, or the story did not hold.
 pub(crate) fn run(options: Options) -> Outcome {
-    eprintln!(
+    complain!(
         "building what the demo plays: bowline-daemon, bowline-relay, bowline, bowline-demo \
          (the first time that takes a few minutes; cargo names each crate as it comes to it) …"
     );
@@ -41,7 +41,7 @@ pub(crate) fn run(options: Options) -> Outcome {
         build.args(["--package", package, "--bin", program]);
     }
     run_command(&mut build)?;
-    eprintln!("playing (half a minute) …");
+    complain!("playing (half a minute) …");
     // Not by `cargo run`, which would build anew for the features of one package alone.
     let demo = target_dir()
         .join("debug")

@@ -94,19 +94,19 @@ pub(crate) fn run(options: Options) -> Outcome {
     }
     for need in NEEDS {
         match missing.iter().find(|one| std::ptr::eq(one.need, need)) {
-            None => println!("✓ {}", need.what),
-            Some(one) => println!("✗ {}\n    {}", one.text(), lost(one)),
+            None => say!("✓ {}", need.what),
+            Some(one) => say!("✗ {}\n    {}", one.text(), lost(one)),
         }
     }
-    println!("\nonly for packages of other machines:");
+    say!("\nonly for packages of other machines:");
     for need in FURTHER {
         if (need.found)() {
-            println!("✓ {}", need.what);
+            say!("✓ {}", need.what);
         } else {
-            println!("– {} (for {})\n    {}", need.what, need.for_what, need.get);
+            say!("– {} (for {})\n    {}", need.what, need.for_what, need.get);
         }
     }
-    println!(
+    say!(
         "\nwhat is fetched or built once is in {}",
         bindings::cache_dir().display()
     );
@@ -116,10 +116,10 @@ pub(crate) fn run(options: Options) -> Outcome {
         } else {
             "or `cargo xtask doctor --install`, which runs that"
         };
-        println!("to get what is missing: {}\n{how}", needs::line(&missing));
+        say!("to get what is missing: {}\n{how}", needs::line(&missing));
     }
     verdict(&missing)?;
-    println!("nothing is missing for what this machine can do");
+    say!("nothing is missing for what this machine can do");
     Ok(())
 }
 
@@ -176,13 +176,13 @@ fn install(missing: &[Missing]) {
         }
     }
     for what in needs::by_hand(missing, exists("apt-get")) {
-        println!("not installed from here: {what}");
+        say!("not installed from here: {what}");
     }
 }
 
 /// Shows a command and runs it; whether it ended well.
 fn play(words: &[String]) -> bool {
-    println!("→ {}", words.join(" "));
+    say!("→ {}", words.join(" "));
     let Some((program, arguments)) = words.split_first() else {
         return false;
     };
@@ -194,7 +194,7 @@ fn play(words: &[String]) -> bool {
     match run_command(&mut command) {
         Ok(()) => true,
         Err(error) => {
-            println!("  {error}");
+            say!("  {error}");
             false
         }
     }

@@ -86,7 +86,7 @@ fn one(name: &str, programs: &Path, target: &Path, seconds: u32) -> Outcome<()> 
     for folder in [&grown, &failures] {
         fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     }
-    println!("{name}:");
+    say!("{name}:");
     // What it finds goes to the first folder; the committed corpus is only read.
     let mut fuzzer = Command::new(programs.join(name));
     fuzzer

@@ -60,7 +60,7 @@ pub(crate) fn run() -> Outcome {
     run_command(&mut app)?;
     let said = fs::read_to_string(&told).map_err(|error| format!("{}: {error}", told.display()))?;
     if SAYS.iter().all(|line| said.contains(line)) {
-        println!(
+        say!(
             "an app in an empty folder, with the jar as its one dependency, does what docs/kotlin.md says"
         );
         return Ok(());

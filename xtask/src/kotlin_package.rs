@@ -65,14 +65,14 @@ pub(crate) fn jvm() -> Outcome<Done> {
     run_command(&mut maven)?;
     let jar = target.join(format!("bowline-{}.jar", env!("CARGO_PKG_VERSION")));
     let size = fs::metadata(&jar).map_err(|error| format!("{}: {error}", jar.display()))?;
-    println!(
+    say!(
         "{}: {} KiB, with the library for {folder}; it is in Maven's local repository as dev.bowline:bowline:{}",
         jar.display(),
         size.len() >> 10,
         env!("CARGO_PKG_VERSION")
     );
     kotlin_app::run()?;
-    println!(
+    say!(
         "a release has the libraries of every system: run this on each, and put their folders into one jar"
     );
     Ok(Done::Whole)
@@ -85,7 +85,7 @@ pub(crate) fn jvm() -> Outcome<Done> {
 pub(crate) fn aar() -> Outcome<Done> {
     bindings::for_tests(Language::Kotlin)?;
     let project = tree::root().join("bindings/kotlin/android");
-    println!("{}: sources are complete", project.display());
+    say!("{}: sources are complete", project.display());
     let Some(ndk) = std::env::var_os("ANDROID_NDK_HOME").map(PathBuf::from) else {
         return Ok(Done::Skipped(format!(
             "no native libraries, no archive: the Android NDK is missing. On a machine that has it and the SDK \

@@ -1,5 +1,8 @@
 //! `cargo xtask …`: what a developer and the CI run. One program, so that both run the same.
 
+#[macro_use]
+mod say;
+
 mod bench;
 mod bindings;
 mod demo;
@@ -98,11 +101,8 @@ fn main() -> ExitCode {
         Task::Doctor(options) => doctor::run(options),
         Task::Windows => windows::run().map(Done::tell),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("xtask: {error}");
-            ExitCode::FAILURE
-        }
+    if let Err(error) = &outcome {
+        complain!("xtask: {error}");
     }
+    say::conclude(outcome.is_ok())
 }

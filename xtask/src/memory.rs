@@ -203,7 +203,7 @@ fn must_find(mut command: Command, fault: &Fault, says: &str) -> Outcome<()> {
             fault.name, output.status
         ));
     }
-    println!("shown a {} it says: {says}", fault.name.replace('_', " "));
+    say!("shown a {} it says: {says}", fault.name.replace('_', " "));
     Ok(())
 }
 

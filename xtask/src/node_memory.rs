@@ -48,7 +48,7 @@ pub(crate) fn asan() -> Outcome<Done> {
         .env("BOWLINE_LIBRARY", &library);
     let report = checked(&mut node)?;
     let (ours, others) = leaks(&report, &bindings::library_name());
-    println!(
+    say!(
         "leaks with a frame of the library: {}; of Node and the addon alone: {others}",
         ours.len()
     );
@@ -112,7 +112,7 @@ fn checked(node: &mut Command) -> Outcome<String> {
         .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("`{shown}` could not be started: {error}"))?;
-    print!("{}", String::from_utf8_lossy(&output.stdout));
+    crate::say::out(format_args!("{}", String::from_utf8_lossy(&output.stdout)));
     let report = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.success() && !report.contains(FINDING) {
         return Ok(report);
@@ -196,7 +196,7 @@ fn must_find(fault: &Fault, runtime: &Path) -> Outcome {
             fault.name
         ));
     }
-    println!(
+    say!(
         "shown a {} in Node it finds it",
         fault.name.replace(['_'], " ")
     );

@@ -45,11 +45,11 @@ pub(crate) fn npm() -> Outcome<Done> {
     let folder = packed(&library)?;
     let bytes = fs::metadata(&library).map_or(0, |metadata| metadata.len());
     let size = bytes as f64 / f64::from(1 << 20);
-    println!(
+    say!(
         "the library: {size:.1} MiB; packages are in {}",
         folder.display()
     );
-    println!("libraries of other platforms are packaged there, by the same command");
+    say!("libraries of other platforms are packaged there, by the same command");
     installed(&folder)?;
     Ok(Done::Whole)
 }

@@ -24,7 +24,7 @@ impl Done {
     /// Says what was skipped, for a task that is run by itself.
     pub(crate) fn tell(self) {
         if let Self::Skipped(why) = self {
-            println!("skipped: {why}");
+            say!("skipped: {why}");
         }
     }
 }

@@ -85,8 +85,8 @@ pub(crate) fn xcframework() -> Outcome<Done> {
         Err(missing) => Some(missing),
     };
     let zipped = zip(&folder)?;
-    println!("{}: made", package.display());
-    println!("{zipped}");
+    say!("{}: made", package.display());
+    say!("{zipped}");
     let mut lacks = Vec::new();
     if !is_mac {
         let targets: Vec<_> = SLICES
@@ -191,7 +191,7 @@ fn try_out(toolchain: &Toolchain, folder: &Path) -> Outcome {
     let _ = fs::remove_dir_all(folder.join("storage"));
     let said = String::from_utf8_lossy(&said.stdout).trim().to_owned();
     if said == "opened" {
-        println!(
+        say!(
             "an app with the package was built for this system, optimised, and opened a storage folder"
         );
         Ok(())

@@ -101,7 +101,7 @@ pub(crate) fn toolchain() -> Outcome<Result<Toolchain, String>> {
         if version >= OLDEST {
             return Ok(Ok(Toolchain::Native));
         }
-        println!("the machine's Swift {version} is too old; the package takes {OLDEST} or later");
+        say!("the machine's Swift {version} is too old; the package takes {OLDEST} or later");
     }
     if let Err(missing) = can_have_root() {
         return Ok(Err(missing));
@@ -185,7 +185,7 @@ fn root() -> Outcome<PathBuf> {
     make(&cache)?;
     sweep(&cache);
     let making = cache.join(format!(".{}.{}.part", name(), process::id()));
-    println!(
+    say!(
         "making a Debian {SUITE} root with Swift, once: 2.6 GB in {}",
         place.display()
     );
@@ -233,9 +233,9 @@ fn debootstrap(into: &Path) -> Outcome {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             // What it is about; the rest is progress bars.
             if let Some(step) = line.strip_prefix("I: ") {
-                println!("  {:>4} s  {step}", began.elapsed().as_secs());
+                say!("  {:>4} s  {step}", began.elapsed().as_secs());
             } else if line.starts_with("E:") || line.starts_with("W:") {
-                println!("  {line}");
+                say!("  {line}");
             }
             last = line;
         }

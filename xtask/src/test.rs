@@ -165,7 +165,7 @@ pub(crate) fn run(keep_going: bool, full: bool) -> Outcome {
         took: Duration::ZERO,
         result: Some(Ok(Done::Skipped("only with --full, as in CI".to_owned()))),
     }));
-    println!("\n{}", table(&lines));
+    say!("\n{}", table(&lines));
     let failed: Vec<_> = lines
         .iter()
         .filter(|line| matches!(line.result, Some(Err(_))))
@@ -191,20 +191,20 @@ pub(crate) fn is_step(name: &str) -> bool {
 fn announce(steps: &[&str]) -> Outcome {
     let missing = needs::missing(|need| need.steps.iter().any(|step| steps.contains(step)));
     if missing.is_empty() {
-        println!("nothing is missing here: every step will run");
+        say!("nothing is missing here: every step will run");
         return Ok(());
     }
     let mut fatal = 0;
-    println!("missing on this machine:");
+    say!("missing on this machine:");
     for one in &missing {
         let names = one.need.steps.iter().filter(|step| steps.contains(step));
         let names: Vec<_> = names.copied().collect();
         let (lost, fails) = lost(one.need.without, &names.join(", "), is_ci());
         fatal += u32::from(fails);
-        println!("  {}: {lost}", one.text());
+        say!("  {}: {lost}", one.text());
     }
-    println!("to get it: {}", needs::line(&missing));
-    println!("or `cargo xtask doctor --install`");
+    say!("to get it: {}", needs::line(&missing));
+    say!("or `cargo xtask doctor --install`");
     if fatal == 0 {
         return Ok(());
     }
@@ -240,14 +240,14 @@ fn play<'a>(steps: impl IntoIterator<Item = &'a Step>, keep_going: bool) -> Vec<
             });
             continue;
         }
-        println!("\n── {} ──", step.name);
+        say!("\n── {} ──", step.name);
         let began = Instant::now();
         let result = (step.action)();
         let took = began.elapsed();
         match &result {
-            Ok(Done::Whole) => println!("── {}: ok, {}", step.name, seconds(took)),
-            Ok(Done::Skipped(why)) => println!("── {}: skipped: {why}", step.name),
-            Err(error) => println!("── {}: FAILED, {}: {error}", step.name, seconds(took)),
+            Ok(Done::Whole) => say!("── {}: ok, {}", step.name, seconds(took)),
+            Ok(Done::Skipped(why)) => say!("── {}: skipped: {why}", step.name),
+            Err(error) => say!("── {}: FAILED, {}: {error}", step.name, seconds(took)),
         }
         stopped = result.is_err() && !keep_going;
         lines.push(Line {

@@ -47,7 +47,7 @@ fn history_for_people_is_prompt_output_and_end() {
         "> printf a; exit 2\na\n(failed with exit status 2)\n"
     );
     let unknown = world.bowline(&["history", "nobody", "--json"]);
-    assert_eq!(unknown.code, 1);
+    assert_eq!(unknown.code, 2);
     assert_eq!(unknown.json()[0]["reason"], "not_found");
 }
 

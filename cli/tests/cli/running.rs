@@ -110,7 +110,7 @@ fn send_waits_for_the_turn_of_its_own_prompt() {
 fn what_the_daemon_refuses_is_said_with_what_there_is_instead() {
     let world = World::paired();
     let ended = world.bowline(&["run", "--json", "--provider", "shall", "true"]);
-    assert_eq!(ended.code, 1);
+    assert_eq!(ended.code, 2);
     assert_eq!(ended.json()[0]["reason"], "not_found");
     assert!(
         ended

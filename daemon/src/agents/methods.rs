@@ -129,7 +129,7 @@ pub(super) fn title(params: &CreateAgent) -> String {
         let line = text.lines().map(str::trim).find(|line| !line.is_empty());
         line.unwrap_or_default()
             .chars()
-            .filter(|c| !c.is_control())
+            .filter(|c| !bowline_protocol::text::is_harmful(*c))
             .take(MAX_TITLE)
             .collect()
     };

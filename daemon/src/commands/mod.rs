@@ -13,6 +13,7 @@ use std::{
     process::ExitCode,
 };
 
+use bowline_local::Endpoint;
 use bowline_program::{complain, print};
 use bowline_protocol::relay::RelayUrlError;
 use clap::{
@@ -326,6 +327,7 @@ fn dispatch(program: Program, cli: Cli) -> Result<(), Failure> {
 
 fn check(settings: &Settings) -> Result<(), Failure> {
     run::log_filter(&settings.log)?;
+    Endpoint::new(&settings.socket)?;
     let text =
         toml::to_string(&settings.to_file()).map_err(|error| Failure::new(Exit::Failed, error))?;
     print::out(format_args!("{text}"));

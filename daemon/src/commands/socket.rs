@@ -34,7 +34,7 @@ pub(super) fn call<R: DeserializeOwned>(
 
 impl From<EndpointError> for Failure {
     fn from(error: EndpointError) -> Self {
-        Self::new(Exit::Failed, error)
+        Self::new(Exit::Usage, error)
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bowline_protocol::limits::MAX_CHUNK;
+use bowline_protocol::{limits::MAX_CHUNK, text::is_harmful};
 
 use crate::service::content_bytes;
 
@@ -79,9 +79,10 @@ pub fn resolve(overrides: Overrides, file: FileConfig) -> Result<Settings, Confi
         .state_dir
         .or(file.state_dir)
         .or_else(|| overrides.home.state_dir())
+        .map(absolute)
         .ok_or(ConfigError::NoHome)?;
     let name = overrides.name.or(file.name).unwrap_or_else(default_name);
-    if name.trim().is_empty() || name.len() > MAX_NAME_BYTES || name.chars().any(char::is_control) {
+    if name.trim().is_empty() || name.len() > MAX_NAME_BYTES || name.contains(is_harmful) {
         return Err(ConfigError::Conflict(format!(
             "`name` must be 1 to {MAX_NAME_BYTES} bytes of printable text"
         )));
@@ -95,6 +96,7 @@ pub fn resolve(overrides: Overrides, file: FileConfig) -> Result<Settings, Confi
         socket: overrides
             .socket
             .or(file.socket)
+            .map(absolute)
             .unwrap_or_else(|| default_socket(&state_dir)),
         metrics: overrides.metrics.or(file.metrics),
         relay: relays(first_said(overrides.relay, file.relay).unwrap_or_default())?,
@@ -132,6 +134,12 @@ fn listed(
         )));
     }
     Ok(providers)
+}
+
+/// The same place for whoever is told of it, in whatever folder they are. What cannot be made absolute (an empty path) is for
+/// others to refuse.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn first_said<T>(flags: Vec<T>, file: Option<Vec<T>>) -> Option<Vec<T>> {

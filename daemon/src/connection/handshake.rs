@@ -255,7 +255,9 @@ fn client_label(hello: &Hello) -> String {
         "{} {} ({})",
         hello.client.name, hello.client.version, hello.client.platform
     );
-    let printable = label.chars().filter(|c| !c.is_control());
+    let printable = label
+        .chars()
+        .filter(|c| !bowline_protocol::text::is_harmful(*c));
     printable.take(MAX_CLIENT).collect()
 }
 

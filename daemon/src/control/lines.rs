@@ -11,6 +11,7 @@ use bowline_protocol::{
     Closing, Reason,
     error::RpcError,
     rpc::{Id, write_error},
+    text,
 };
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -166,14 +167,16 @@ impl<S: Carrier> Link for Lines<S> {
         self.poll_write_out(cx)
     }
 
-    fn feed(&mut self, text: &[u8], _scratch: &mut Vec<u8>) -> Result<usize, Gone> {
+    fn feed(&mut self, message: &[u8], _scratch: &mut Vec<u8>) -> Result<usize, Gone> {
         let output = &mut self.buffers().output;
-        output.reserve(text.len() + 1);
+        output.reserve(message.len() + 1);
         let start = output.len();
-        output.extend_from_slice(text);
+        for piece in text::line_pieces(message) {
+            output.extend_from_slice(piece);
+        }
         one_line(output.get_mut(start..).unwrap_or_default());
         output.extend_from_slice(b"\n");
-        Ok(text.len() + 1)
+        Ok(output.len() - start)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {

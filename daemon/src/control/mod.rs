@@ -13,7 +13,7 @@ pub use service::{About, ControlService};
 
 use std::{io, path::Path as FilePath, sync::Arc, time::Duration};
 
-use bowline_local::{Endpoint, Listener, Stream};
+use bowline_local::{Endpoint, Listener, Restored, Stream};
 use bowline_machines::Path;
 use bowline_protocol::{
     Reason, RpcReason,
@@ -32,10 +32,12 @@ use crate::connection::{Environment, list, serve_local};
 
 /// Pause after a failed accept, so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Pause between two looks whether the socket's file is still there.
+const LOOK: Duration = Duration::from_secs(3);
 /// How long a connection over the limit may take to hear so. Its socket is empty, so that it takes no time at all.
 const TURNING_AWAY: Duration = Duration::from_millis(100);
 
-/// The bound local socket. Dropping it removes the file.
+/// The bound local socket. Dropping it removes the file, if that is still its own.
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: Listener,
@@ -59,8 +61,18 @@ impl ControlSocket {
     /// Accepts until dropped. Every connection holds one of `places`; there are `limits.max_local_connections`.
     pub async fn serve(mut self, environment: Arc<Environment>, places: Arc<Semaphore>) {
         let most = environment.limits.max_local_connections;
+        let mut keeper = Keeper::default();
+        let mut look = Box::pin(later(self.listener.look()));
         loop {
-            let stream = match self.listener.accept().await {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                found = &mut look => {
+                    keeper.found(&mut self.listener, found);
+                    look.set(later(self.listener.look()));
+                    continue;
+                }
+            };
+            let stream = match accepted {
                 Ok(stream) => stream,
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     warn!(%error, "a local connection was turned away");
@@ -77,6 +89,46 @@ impl ControlSocket {
                 Err(_) => {
                     environment.registry.turned_away(Path::Local);
                     turn_away(stream, most).await;
+                }
+            }
+        }
+    }
+}
+
+/// Looks after a while.
+async fn later<T>(look: impl Future<Output = T>) -> T {
+    tokio::time::sleep(LOOK).await;
+    look.await
+}
+
+/// Keeps the socket's file where clients look for it, and says what became of it, each thing once.
+#[derive(Default)]
+struct Keeper {
+    said: Option<String>,
+}
+
+impl Keeper {
+    fn found(&mut self, listener: &mut Listener, found: Result<Option<Restored>, ControlError>) {
+        let taken = found.and_then(|restored| {
+            let Some(restored) = restored else {
+                return Ok(false);
+            };
+            let endpoint = listener.endpoint().clone();
+            let taken = listener.take_over(restored);
+            taken.map_err(|error| ControlError::Io { endpoint, error })?;
+            Ok(true)
+        });
+        match taken {
+            Ok(false) => self.said = None,
+            Ok(true) => {
+                self.said = None;
+                warn!(socket = %listener.endpoint(), "the local socket was gone and is there again");
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if self.said.as_deref() != Some(&text) {
+                    warn!(socket = %listener.endpoint(), %error, "the local socket is gone");
+                    self.said = Some(text);
                 }
             }
         }

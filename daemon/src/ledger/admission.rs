@@ -469,5 +469,8 @@ fn pair(
 
 /// What a client says about itself, short enough for listings.
 fn bounded(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(64).collect()
+    text.chars()
+        .filter(|c| !bowline_protocol::text::is_harmful(*c))
+        .take(64)
+        .collect()
 }

@@ -3,7 +3,7 @@
 
 mod api;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use uniffi_bindgen::{
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
     match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bowline-bindgen: {error:#}");
+            let _ = writeln!(std::io::stderr(), "bowline-bindgen: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -66,7 +66,7 @@ fn run(args: Args) -> Result<(), Failure> {
         What::Kotlin(to) => (TargetLanguage::Kotlin, to),
         What::Api => {
             for component in &components {
-                print!("{}", api::summary(component));
+                std::io::stdout().write_all(api::summary(component).as_bytes())?;
             }
             return Ok(());
         }

@@ -36,7 +36,7 @@ pub(super) fn serve(buffers: Buffers) -> Outcome<()> {
         .build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        println!("{}", listener.local_addr()?);
+        bowline_program::say!("{}", listener.local_addr()?);
         std::io::stdout().flush()?;
         loop {
             let (stream, _) = listener.accept().await?;

@@ -29,7 +29,7 @@ pub(super) fn serve() -> Outcome<()> {
         .build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        println!("{}", listener.local_addr()?);
+        bowline_program::say!("{}", listener.local_addr()?);
         std::io::stdout().flush()?;
         loop {
             let (one, other) = (accept(&listener).await?, accept(&listener).await?);

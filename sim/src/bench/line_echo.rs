@@ -33,7 +33,7 @@ pub(super) fn serve(path: &Path) -> Outcome<()> {
         .build()?;
     runtime.block_on(async {
         let listener = UnixListener::bind(path)?;
-        println!("listening");
+        bowline_program::say!("listening");
         io::stdout().flush()?;
         loop {
             let (stream, _) = listener.accept().await?;

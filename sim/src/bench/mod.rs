@@ -80,9 +80,9 @@ impl Bench {
 /// The program.
 pub fn main() -> ExitCode {
     match role(&Args::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => bowline_program::print::conclude("bench", 0),
         Err(error) => {
-            eprintln!("bench: {error}");
+            bowline_program::complain!("bench: {error}");
             ExitCode::FAILURE
         }
     }
@@ -111,7 +111,9 @@ fn run(args: &Args) -> Outcome<()> {
         return Err(format!("no figure `{name}`; there are: {}", known.join(", ")).into());
     }
     if cfg!(debug_assertions) {
-        eprintln!("bench: not optimised, so the figures mean nothing; use `cargo xtask bench`");
+        bowline_program::complain!(
+            "bench: not optimised, so the figures mean nothing; use `cargo xtask bench`"
+        );
     }
     let here = std::env::current_exe()?;
     let here = here.parent().ok_or("this program is in no folder")?;

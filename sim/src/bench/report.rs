@@ -201,9 +201,9 @@ impl Report {
         };
         if !json {
             let quick = if quick { ", quick" } else { "" };
-            println!("bowline {} on {}{quick}", report.version, report.system);
+            bowline_program::say!("bowline {} on {}{quick}", report.version, report.system);
             if let Some(load) = report.load.filter(|load| *load > BUSY) {
-                println!(
+                bowline_program::say!(
                     "this machine is busy (load {load}): expect worse figures, the tails above all"
                 );
             }
@@ -224,7 +224,7 @@ impl Report {
             failed,
         };
         if !self.json {
-            println!("{}", tell(&entry));
+            bowline_program::say!("{}", tell(&entry));
         }
         self.figures.push(entry);
     }
@@ -235,9 +235,9 @@ impl Report {
     /// When a figure could not be measured. A target that was missed is no error.
     pub(super) fn end(self) -> Outcome<()> {
         if self.json {
-            println!("{}", serde_json::to_string(&self)?);
+            bowline_program::say!("{}", serde_json::to_string(&self)?);
         } else {
-            println!("\n{}", self.verdict());
+            bowline_program::say!("\n{}", self.verdict());
         }
         match self
             .figures

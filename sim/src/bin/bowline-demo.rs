@@ -37,7 +37,7 @@ async fn main() -> ExitCode {
         return match follow(part).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("bowline-demo follow: {error}");
+                bowline_program::complain!("bowline-demo follow: {error}");
                 ExitCode::FAILURE
             }
         };
@@ -50,18 +50,15 @@ async fn main() -> ExitCode {
         Ok(report) => {
             if options.json {
                 match serde_json::to_string(&report) {
-                    Ok(json) => println!("{json}"),
-                    Err(error) => eprintln!("bowline-demo: {error}"),
+                    Ok(json) => bowline_program::say!("{json}"),
+                    Err(error) => bowline_program::complain!("bowline-demo: {error}"),
                 }
             }
-            if report.failures.is_empty() {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            }
+            let failed = u8::from(!report.failures.is_empty());
+            bowline_program::print::conclude("bowline-demo", failed)
         }
         Err(error) => {
-            eprintln!("bowline-demo: {error}");
+            bowline_program::complain!("bowline-demo: {error}");
             ExitCode::FAILURE
         }
     }

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bowline-sim-actor: {error}");
+            bowline_program::complain!("bowline-sim-actor: {error}");
             ExitCode::FAILURE
         }
     }

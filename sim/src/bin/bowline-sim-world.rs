@@ -20,6 +20,6 @@ async fn main() -> ExitCode {
 }
 
 fn failed(error: &bowline_sim::world::WorldError) -> ExitCode {
-    eprintln!("bowline-sim-world: {error}");
+    bowline_program::complain!("bowline-sim-world: {error}");
     ExitCode::FAILURE
 }

@@ -466,20 +466,20 @@ async fn keep(
 ) -> Result<(), WorldError> {
     let (daemon_program, client_program) = (program("bowline-daemon")?, program("bowline")?);
     let (client, daemon_program) = (client_program.display(), daemon_program.display());
-    println!("Everything is still running. In another terminal, for instance:\n");
-    println!(
+    bowline_program::say!("Everything is still running. In another terminal, for instance:\n");
+    bowline_program::say!(
         "  {client} watch --state-dir {}",
         stage.client_dir.display()
     );
-    println!(
+    bowline_program::say!(
         "  {client} run --provider shell 'ls -l' --state-dir {}",
         stage.client_dir.display()
     );
-    println!(
+    bowline_program::say!(
         "  {daemon_program} status --state-dir {}",
         daemon_dir.display()
     );
-    println!(
+    bowline_program::say!(
         "\nThe daemon is process {}. Ctrl-C ends it and removes {}.",
         daemon.pid().unwrap_or(0),
         folder.path().display()

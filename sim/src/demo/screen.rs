@@ -30,14 +30,14 @@ impl Screen {
     fn line(&self, mark: &str, text: &str) {
         if !self.quiet {
             let time = format!("{:7.2}s", self.began.elapsed().as_secs_f64());
-            println!("{} {mark} {text}", self.paint("2", &time));
+            bowline_program::say!("{} {mark} {text}", self.paint("2", &time));
         }
     }
 
     /// A new part of the story.
     pub(super) fn step(&self, text: &str) {
         if !self.quiet {
-            println!();
+            bowline_program::say!();
         }
         self.line(&self.paint("1;36", "▶"), &self.paint("1", text));
     }
@@ -73,11 +73,11 @@ impl Screen {
             return;
         }
         let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-        println!();
+        bowline_program::say!();
         for (name, value) in rows {
-            println!("  {name:<width$}  {}", self.paint("1", value));
+            bowline_program::say!("  {name:<width$}  {}", self.paint("1", value));
         }
-        println!();
+        bowline_program::say!();
     }
 
     /// A table with a head, its cells under each other; the last column is of numbers.
@@ -91,7 +91,7 @@ impl Screen {
                 *width = cell.chars().count().max(*width);
             }
         }
-        println!();
+        bowline_program::say!();
         for (n, row) in std::iter::once(head).chain(rows).enumerate() {
             let mut line = String::new();
             for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
@@ -102,7 +102,7 @@ impl Screen {
                     format!("  {cell}{pad}")
                 };
             }
-            println!(
+            bowline_program::say!(
                 "{}",
                 self.paint(if n == 0 { "2" } else { "0" }, line.trim_end())
             );

@@ -98,11 +98,11 @@ pub(crate) fn check_api() -> Outcome {
     let summary = api(&library)?;
     let committed = fs::read_to_string(tree::root().join(API)).unwrap_or_default();
     if summary == committed {
-        println!("the exported API is as {API} says");
+        say!("the exported API is as {API} says");
         return Ok(());
     }
     for line in differences(&committed, &summary) {
-        println!("{line}");
+        say!("{line}");
     }
     Err(format!(
         "the exported API is not what {API} says; `cargo xtask bindings` writes it anew"
@@ -140,7 +140,7 @@ fn keep_api(library: PathBuf) -> Outcome<PathBuf> {
         return Ok(library);
     }
     write(&path, &summary)?;
-    println!("{API} was written anew: review what changed in it");
+    say!("{API} was written anew: review what changed in it");
     build(false)
 }
 
@@ -243,7 +243,7 @@ pub(crate) fn generate(language: Language, library: &Path) -> Outcome {
         }
         Language::All => {}
     }
-    println!("{language:?}: generated");
+    say!("{language:?}: generated");
     Ok(())
 }
 

@@ -149,13 +149,13 @@ fn ensure() -> Outcome<PathBuf> {
     let work = folder.join(format!("build-{}", std::process::id()));
     make(&work)?;
     let began = Instant::now();
-    println!("ubrn {VERSION}: fetching it from the npm registry");
+    say!("ubrn {VERSION}: fetching it from the npm registry");
     let archive = fetch(&work)?;
-    println!("ubrn {VERSION}: building it, once for this machine; that takes some minutes");
+    say!("ubrn {VERSION}: building it, once for this machine; that takes some minutes");
     let built = build(&work, &archive)?;
     rename(&built, &program)?;
     let _ = fs::remove_dir_all(&work);
-    println!(
+    say!(
         "ubrn {VERSION}: ready after {} s",
         began.elapsed().as_secs()
     );

@@ -7,6 +7,7 @@ mod dependencies;
 mod headers;
 mod links;
 mod places;
+mod prints;
 mod protocol_page;
 mod sizes;
 
@@ -58,6 +59,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("connection state exists once", connection_state::check),
     ("decisions are numbered without gaps", decisions::check),
     ("nothing names a place on one machine", places::check),
+    ("prints do not panic", prints::check),
 ];
 
 /// Runs every check and prints what it found.
@@ -69,14 +71,14 @@ pub(crate) fn run() -> Outcome {
     let mut found = 0;
     for (name, check) in CHECKS {
         let violations = check(&tree);
-        println!("{} {name}", if violations.is_empty() { "✓" } else { "✗" });
+        say!("{} {name}", if violations.is_empty() { "✓" } else { "✗" });
         for violation in &violations {
-            println!("    {violation}");
+            say!("    {violation}");
         }
         found += violations.len();
     }
     for warning in sizes::long_files(&tree) {
-        println!("  note: {warning}");
+        say!("  note: {warning}");
     }
     match found {
         0 => Ok(()),

@@ -255,3 +255,142 @@ fn case_c3_a_client_that_is_told_to_end_says_what_goes_on() {
         assert_eq!(client.wait().unwrap().code(), Some(code));
     }
 }
+
+/// A daemon at its end removed whatever lay at its socket's path, and a socket that somebody removed never came back.
+#[test]
+fn case_c6_a_socket_file_that_was_removed_comes_back_and_anothers_stays() {
+    let mut rig = Rig::new();
+    rig.up(&[]);
+    let socket = rig.state().join("daemon.sock");
+    std::fs::remove_file(&socket).unwrap();
+    until("the socket is there again", || {
+        rig.bd(&["status"]).code == 0
+    });
+    assert!(rig.log().contains("is there again"), "{}", rig.log());
+    std::fs::remove_file(&socket).unwrap();
+    let other = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    until("it is said", || {
+        rig.log().contains("another program already answers")
+    });
+    assert_eq!(rig.stop(), 0);
+    assert!(socket.exists());
+    drop(other);
+}
+
+/// A socket path that is too long was refused after identity and database were made.
+#[test]
+fn case_c7_a_socket_path_that_is_too_long_is_refused_before_anything_is_made() {
+    let rig = Rig::new();
+    let long = rig.work().join("x".repeat(90));
+    for command in ["run --listen 127.0.0.1:0", "config check", "status"] {
+        let ended = rig.sh(&format!(
+            "bowline-daemon --state-dir {} {command}",
+            long.display()
+        ));
+        assert_eq!(
+            ended.code,
+            if command.starts_with("run") { 1 } else { 2 },
+            "{ended:?}"
+        );
+        let bytes = long.join("daemon.sock").as_os_str().len().to_string();
+        for word in [&bytes, "107", "--socket", "daemon.sock"] {
+            assert!(ended.stderr.contains(word), "{word}: {ended:?}");
+        }
+    }
+    assert!(!long.exists());
+}
+
+/// Where a daemon's state is, is told as a path that means the same everywhere.
+#[test]
+fn case_c7_a_relative_state_folder_is_told_as_it_is_everywhere() {
+    let rig = Rig::new();
+    let ended = rig.sh(
+        "bowline-daemon --state-dir here run --listen 127.0.0.1:0 >out 2>/dev/null & daemon=$!
+         for i in $(seq 300); do bowline-daemon --state-dir here status >/dev/null 2>&1 && break; sleep 0.1; done
+         bowline-daemon --state-dir here status --json; kill $daemon; wait $daemon",
+    );
+    let status: Value = serde_json::from_str(ended.stdout.trim()).unwrap();
+    let here = rig.work().canonicalize().unwrap().join("here");
+    assert_eq!(status["stateDir"], here.to_str().unwrap());
+    assert_eq!(status["socket"], here.join("daemon.sock").to_str().unwrap());
+}
+
+/// Readers that end lines at U+2028 (Node's readline does) found lines within lines.
+#[test]
+fn case_c27_lines_of_json_hold_no_line_end_of_any_kind() {
+    let rig = Rig::paired();
+    let text = "a\u{2028}b\u{2029}c\u{85}d";
+    let clean = |said: &str| !said.contains(['\u{2028}', '\u{2029}', '\u{85}']);
+    let ran = rig.bl(&[
+        "run",
+        "--provider",
+        "shell",
+        "--json",
+        &format!("echo '{text}'"),
+    ]);
+    assert!(ran.code == 0 && clean(&ran.stdout), "{ran:?}");
+    assert!(ran.stdout.contains(r"a\u2028b\u2029c\u0085d"), "{ran:?}");
+    let first: Value = serde_json::from_str(ran.stdout.lines().next().unwrap()).unwrap();
+    let agent = first["agent"]["id"].as_str().unwrap();
+    let history = rig.bl(&["history", agent, "--json"]);
+    assert!(clean(&history.stdout), "{history:?}");
+    assert_eq!(
+        output(&rig.turns(agent, 1)),
+        format!("{text}\n"),
+        "it means the same"
+    );
+    let request = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"agents.history","params":{{"agentId":"{agent}"}}}}"#
+    );
+    let mut socket =
+        std::os::unix::net::UnixStream::connect(rig.state().join("daemon.sock")).unwrap();
+    writeln!(socket, "{request}").unwrap();
+    let line = lines(socket).recv_timeout(DEADLINE).unwrap();
+    assert!(clean(&line) && line.contains(r"a\u2028b"), "{line}");
+}
+
+/// A prompt with an escape sequence did to every terminal that showed it what it said; so did folders and names.
+#[test]
+fn case_c28_text_of_others_cannot_act_on_a_terminal_or_in_a_log() {
+    let mut rig = Rig::new();
+    rig.up(&["--log", "debug"]);
+    rig.pair();
+    let evil = "\u{1b}]52;c;ZXZpbA==\u{7}\u{202e}\u{2066}\u{9b}2J";
+    let agent = rig.agent("shell", &format!("true #{evil}"));
+    rig.turns(&agent, 1);
+    let harmless =
+        |said: &str| !said.contains(['\u{1b}', '\u{7}', '\u{9b}', '\u{202e}', '\u{2066}']);
+    let history = rig.bl(&["history", &agent]);
+    assert!(harmless(&history.stdout), "{history:?}");
+    assert!(
+        history.stdout.contains(r"> true #\u{1b}]52;c;"),
+        "{history:?}"
+    );
+    for command in [
+        "$BL agents",
+        "timeout 3 $BL watch",
+        "$BD devices",
+        "$BD status",
+    ] {
+        let ended = rig.sh(command);
+        assert!(
+            harmless(&ended.stdout) && harmless(&ended.stderr),
+            "{command}: {ended:?}"
+        );
+    }
+    let folder = format!("/nowhere/{evil}\nforged");
+    let failed = rig.bl(&["run", "--provider", "shell", "--cwd", &folder, "true"]);
+    assert!(failed.code != 0 && harmless(&failed.stderr), "{failed:?}");
+    let missing = rig.bl(&["history", evil]);
+    assert!(
+        missing.code == 2 && harmless(&missing.stderr),
+        "{missing:?}"
+    );
+    assert!(harmless(&rig.log()), "{}", rig.log());
+    assert!(!rig.log().contains("\nforged"), "{}", rig.log());
+    // What a command writes is its own affair.
+    let own = rig.bl(&["run", "--provider", "shell", r"printf '\033[31mred\033[0m'"]);
+    assert_eq!(own.stdout, "\u{1b}[31mred\u{1b}[0m");
+    let named = rig.bd(&["config", "check", "--name", "a\u{202e}b"]);
+    assert_eq!(named.code, 2, "{named:?}");
+}
