@@ -94,7 +94,7 @@ pub(super) fn status(socket: &Path, as_json: bool) -> Result<(), Failure> {
     );
     if status.get("storageFailingSince").is_some() {
         let since = ago(&status, "storageFailingSince");
-        println!(
+        say!(
             "disk         cannot be written since {since}; free some space on this machine, and see the log"
         );
     }
