@@ -60,7 +60,7 @@ fn case_c49_of_ten_thousand_and_one_agents_the_newest_are_listed_and_every_one_i
         assert!(history.stdout.contains("reached"), "{history:?}");
     }
     let unknown = rig.bl(&["history", &id(77_777)]);
-    assert_eq!(unknown.code, 1, "{unknown:?}");
+    assert_eq!(unknown.code, 2, "{unknown:?}");
 }
 
 /// C49: with messages of 64 KiB, twenty agents in long folders, or much output, could not be read any more.
