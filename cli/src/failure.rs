@@ -143,9 +143,7 @@ impl CliError {
                     true => String::new(),
                     false => format!(" (tried {})", addresses.join(", ")),
                 };
-                let advice = if offer.relays.is_empty()
-                    && offer.direct.iter().all(|address| is_loopback(address))
-                {
+                let advice = if offer.is_for_one_machine() {
                     "the offer is good only on the daemon's own machine, and there only while the daemon runs; for \
                      another machine start the daemon with --listen, --advertise or --relay and make a new offer"
                 } else {
@@ -199,16 +197,6 @@ fn cause(message: &str) -> Option<&str> {
     let (rest, cause) = message.rsplit_once(": ")?;
     let cause = cause.split(" (os error").next().unwrap_or(cause);
     (!rest.is_empty() && !cause.is_empty()).then_some(cause)
-}
-
-/// Whether an address is good on the daemon's own machine only.
-fn is_loopback(address: &str) -> bool {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.trim_matches(['[', ']']);
-    host == "localhost"
-        || host
-            .parse()
-            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
 /// What happened: the failure's own words, and where those are only the name of the reason, ours.

@@ -10,7 +10,7 @@ use crate::Endpoint;
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Nobody listens there.
-    #[error("no daemon answers at {endpoint}; start it with `bowline-daemon run`")]
+    #[error("no daemon answers at {endpoint}")]
     NotReachable {
         /// Where.
         endpoint: Endpoint,

@@ -66,12 +66,8 @@ pub fn fit(text: &str, columns: usize) -> String {
     cut
 }
 
-/// Rows below a header, two spaces between columns, nothing behind the last cell of a line. Without rows there is
-/// nothing, no header either.
+/// Rows below a header, two spaces between columns, nothing behind the last cell of a line.
 pub fn table(head: &[&str], rows: &[Vec<Cell>], colours: bool) -> String {
-    if rows.is_empty() {
-        return String::new();
-    }
     let head: Vec<Cell> = head.iter().map(|name| Cell::new(*name)).collect();
     let lines = || std::iter::once(&head).chain(rows);
     let widths: Vec<usize> = (0..head.len())
@@ -111,7 +107,7 @@ mod tests {
             table(&["ID", "NAME", ""], &rows, false),
             "ID    NAME\n1     x\n工房\naé√   y     z\n"
         );
-        assert_eq!(table(&["ID"], &[], false), "", "nothing is no table");
+        assert_eq!(table(&["ID"], &[], false), "ID\n");
     }
 
     #[test]

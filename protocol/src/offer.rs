@@ -102,6 +102,33 @@ pub struct Offer {
     pub relays: Vec<String>,
 }
 
+impl Offer {
+    /// Whether all of its addresses are good on the daemon's own machine only (loopback).
+    pub fn is_for_one_machine(&self) -> bool {
+        let mut addresses = self.direct.iter().chain(&self.relays);
+        addresses.all(|address| is_loopback(address))
+    }
+}
+
+/// Whether `host:port` or a URL leads to the machine itself.
+fn is_loopback(address: &str) -> bool {
+    let address = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = address.split(['/', '?', '#']).next().unwrap_or(address);
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    // Without a port a bracket or a bare name is left.
+    let host = match host.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => host,
+    };
+    let host = host.trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse()
+            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
 impl fmt::Display for Offer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(

@@ -46,7 +46,9 @@ pub(super) async fn agents(client: &Client<'_>, on: Option<&str>, all: bool) -> 
         }
         head.push("TITLE");
         let table = table(&head, &cells, client.output.mode.colours);
-        client.output.out(table).await?;
+        if !cells.is_empty() {
+            client.output.out(table).await?;
+        }
     }
     let answered = settled.missing.len() < hosts.len();
     let mut missing = settled.missing.into_iter();

@@ -51,7 +51,9 @@ pub(super) async fn hosts(client: &Client<'_>) -> Result<Exit, Stop> {
         .collect();
     let head = ["HOST", "ID", "STATE", "ADDRESS", ""];
     let table = table(&head, &rows, client.output.mode.colours);
-    client.output.out(table).await?;
+    if !rows.is_empty() {
+        client.output.out(table).await?;
+    }
     Ok(Exit::Done)
 }
 

@@ -1,13 +1,10 @@
 //! The commands that ask a running daemon and print what it says.
 
-use std::{
-    path::Path,
-    time::{SystemTime, UNIX_EPOCH},
+use bowline_program::{
+    ages, print, say, short_ids,
+    table::{Cell, table},
 };
-
-use bowline_program::{print, say};
 use bowline_protocol::{
-    DeviceId,
     methods::{Empty, name},
     text::one_line,
 };
@@ -15,17 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Exit, Failure,
-    socket::call,
-    table::{span, table},
+    Failure,
+    socket::{Asked, call},
 };
-
-/// Parameters of `devices.revoke`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Revoke {
-    device_id: DeviceId,
-}
 
 /// Parameters of a listing.
 #[derive(Default, Serialize)]
@@ -45,11 +34,11 @@ struct Rows {
 }
 
 /// Every row of a listing, page by page.
-fn rows(socket: &Path, method: &str) -> Result<Vec<Value>, Failure> {
+fn rows(asked: &Asked, method: &str) -> Result<Vec<Value>, Failure> {
     let mut all = Vec::new();
     let mut wanted = Wanted::default();
     loop {
-        let page: Rows = call(socket, method, &wanted)?;
+        let page: Rows = call(asked, method, &wanted)?;
         // Pages bring rows, so the list has an end.
         let is_last = page.next_cursor.is_none() || page.rows.is_empty();
         all.extend(page.rows);
@@ -60,10 +49,10 @@ fn rows(socket: &Path, method: &str) -> Result<Vec<Value>, Failure> {
     }
 }
 
-pub(super) fn status(socket: &Path, as_json: bool) -> Result<(), Failure> {
-    let status: Value = call(socket, name::DAEMON_STATUS, &Empty {})?;
-    if as_json {
-        return json(&status);
+pub(super) fn status(asked: &Asked, json: bool) -> Result<(), Failure> {
+    let status: Value = call(asked, name::DAEMON_STATUS, &Empty {})?;
+    if json {
+        return printed(&status);
     }
     let listen = status.get("listen").and_then(Value::as_array);
     let listen: Vec<_> = listen
@@ -79,9 +68,9 @@ pub(super) fn status(socket: &Path, as_json: bool) -> Result<(), Failure> {
         text(&status, "version")
     );
     say!(
-        "process      {}, up {}",
+        "process      {}, up for {}",
         text(&status, "pid"),
-        span(number(&status, "uptimeMs"))
+        ages::lasting(number(&status, "uptimeMs"))
     );
     say!("listening    {}", listen.join(", "));
     say!("state        {}", text(&status, "stateDir"));
@@ -119,15 +108,16 @@ fn relay_line(relay: &Value) -> String {
     let mut line = format!("{}  {}", text(relay, "url"), text(relay, "state"));
     if registered {
         let (sessions, lanes) = (text(relay, "sessions"), text(relay, "lanes"));
-        let since = ago(relay, "since");
-        line += &format!(" since {since}; {sessions} sessions, {lanes} clients");
+        let lasting = ages::unix_millis().saturating_sub(number(relay, "since"));
+        let lasting = ages::lasting(lasting);
+        line += &format!(" for {lasting}; sessions: {sessions}, clients: {lanes}");
     } else if let Some(error) = relay.get("lastError") {
         line += &format!(": {}", text(error, "message"));
     }
     line
 }
 
-pub(super) fn sessions(socket: &Path, json: bool) -> Result<(), Failure> {
+pub(super) fn sessions(asked: &Asked, json: bool) -> Result<(), Failure> {
     let head = [
         "SESSION",
         "DEVICE",
@@ -137,11 +127,11 @@ pub(super) fn sessions(socket: &Path, json: bool) -> Result<(), Failure> {
         "REPLAY",
         "LAST SEEN",
     ];
-    list(socket, name::SESSIONS_LIST, json, &head, |row| {
+    list(asked, name::SESSIONS_LIST, json, &head, |row, length| {
         let key = text(row, "externalSessionKey");
         vec![
             bowline_protocol::identity::short_hash(&key),
-            text(row, "deviceId"),
+            short(row, length),
             text(row, "state"),
             text(row, "nextSeq"),
             row.get("connections")
@@ -154,12 +144,12 @@ pub(super) fn sessions(socket: &Path, json: bool) -> Result<(), Failure> {
     })
 }
 
-pub(super) fn connections(socket: &Path, json: bool) -> Result<(), Failure> {
+pub(super) fn connections(asked: &Asked, json: bool) -> Result<(), Failure> {
     let head = [
         "ID", "KIND", "STATE", "PATH", "PEER", "SESSION", "AGE", "SILENT", "SERVED", "PENDING",
         "IN", "OUT",
     ];
-    list(socket, name::CONNECTIONS_LIST, json, &head, |row| {
+    list(asked, name::CONNECTIONS_LIST, json, &head, |row, _| {
         vec![
             text(row, "id"),
             text(row, "kind"),
@@ -167,8 +157,8 @@ pub(super) fn connections(socket: &Path, json: bool) -> Result<(), Failure> {
             text(row, "path"),
             text(row, "peer"),
             text(row, "session"),
-            span(number(row, "ageMs")),
-            span(number(row, "silentMs")),
+            ages::lasting(number(row, "ageMs")),
+            ages::lasting(number(row, "silentMs")),
             text(row, "served"),
             text(row, "pending"),
             text(row, "bytesIn"),
@@ -177,12 +167,12 @@ pub(super) fn connections(socket: &Path, json: bool) -> Result<(), Failure> {
     })
 }
 
-pub(super) fn devices(socket: &Path, json: bool) -> Result<(), Failure> {
+pub(super) fn devices(asked: &Asked, json: bool) -> Result<(), Failure> {
     let head = ["DEVICE", "NAME", "PLATFORM", "PAIRED", "LAST SEEN", ""];
-    list(socket, name::DEVICES_LIST, json, &head, |row| {
+    list(asked, name::DEVICES_LIST, json, &head, |row, length| {
         let revoked = row.get("revoked").and_then(Value::as_bool) == Some(true);
         vec![
-            text(row, "deviceId"),
+            short(row, length),
             text(row, "name"),
             text(row, "platform"),
             ago(row, "pairedAt"),
@@ -196,39 +186,47 @@ pub(super) fn devices(socket: &Path, json: bool) -> Result<(), Failure> {
     })
 }
 
-pub(super) fn revoke(socket: &Path, device_id: DeviceId) -> Result<(), Failure> {
-    let params = Revoke {
-        device_id: device_id.clone(),
-    };
-    let Empty {} = call(socket, name::DEVICES_REVOKE, &params)?;
-    say!("{device_id} is revoked; its connections are cut.");
-    Ok(())
+/// Every device, as it is listed.
+pub(super) fn all_devices(asked: &Asked) -> Result<Vec<Value>, Failure> {
+    rows(asked, name::DEVICES_LIST)
 }
 
+/// Prints a listing; `cells` gets how long the short ids of its devices are.
 fn list(
-    socket: &Path,
+    asked: &Asked,
     method: &str,
-    as_json: bool,
+    json: bool,
     head: &[&str],
-    cells: impl Fn(&Value) -> Vec<String>,
+    cells: impl Fn(&Value, usize) -> Vec<String>,
 ) -> Result<(), Failure> {
-    let rows = rows(socket, method)?;
-    if as_json {
+    let rows = rows(asked, method)?;
+    if json {
         // `sessions.list` is answered with `sessions`.
         let what = method.split('.').next().unwrap_or(method);
-        return json(&serde_json::json!({ what: rows }));
+        return printed(&serde_json::json!({ what: rows }));
     }
-    let rows: Vec<_> = rows.iter().map(cells).collect();
-    print::out(format_args!("{}", table(head, &rows)));
+    let ids = rows.iter();
+    let ids = ids.filter_map(|row| row.get("deviceId").and_then(Value::as_str));
+    let length = short_ids::short_length(ids);
+    let cells: Vec<Vec<Cell>> = rows
+        .iter()
+        .map(|row| cells(row, length).into_iter().map(Cell::new).collect())
+        .collect();
+    print::out(format_args!("{}", table(head, &cells, false)));
     Ok(())
 }
 
-fn json(whole: &Value) -> Result<(), Failure> {
-    print::json(whole).map_err(|error| Failure::new(Exit::Failed, error))
+fn printed(value: &Value) -> Result<(), Failure> {
+    print::json(value).map_err(|error| Failure::new(super::Exit::Failed, error))
 }
 
-/// A value for people. What others are called cannot move the cursor or begin another row.
-fn text(row: &Value, key: &str) -> String {
+/// The end of a device's id, which is accepted as the whole.
+fn short(row: &Value, length: usize) -> String {
+    short_ids::end(&text(row, "deviceId"), length).to_owned()
+}
+
+/// A member as text, harmless on a terminal.
+pub(super) fn text(row: &Value, key: &str) -> String {
     match row.get(key) {
         Some(Value::String(text)) => one_line(text).into_owned(),
         Some(Value::Null) | None => "-".to_owned(),
@@ -240,10 +238,7 @@ fn number(row: &Value, key: &str) -> u64 {
     row.get(key).and_then(Value::as_u64).unwrap_or_default()
 }
 
-fn ago(row: &Value, key: &str) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    });
-    format!("{} ago", span(now.saturating_sub(number(row, key))))
+/// How long ago a time of a row was.
+pub(super) fn ago(row: &Value, key: &str) -> String {
+    ages::ago(ages::unix_millis(), number(row, key))
 }

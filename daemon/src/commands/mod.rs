@@ -2,9 +2,9 @@
 
 mod ask;
 mod pair;
+mod revoke;
 mod run;
 mod socket;
-mod table;
 
 use std::{
     ffi::{OsStr, OsString},
@@ -21,6 +21,7 @@ use clap::{
     error::ErrorKind,
 };
 
+use self::socket::Asked;
 #[cfg(unix)]
 use crate::agents::{LAUNCHER_ARGUMENT, launcher_main};
 use crate::{
@@ -94,8 +95,14 @@ struct Shared {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon (what happens without a command)
+    ///
+    /// Ctrl-C, SIGTERM and a terminal that closes end it in order: turns that run are ended, and clients come back when it is
+    /// started again. Logs go to standard error, the addresses that it listens at go to standard output.
     Run(RunFlags),
-    /// Offer a device one chance to pair: prints a link and a QR code
+    /// Offer a device one chance to pair: prints a link and, if another machine can use it, a QR code
+    ///
+    /// An offer is good for one device and for a while, and lists every address of the daemon. A new one does not end those made
+    /// before.
     Pair {
         /// How long the offer is good for, for example 10m
         #[arg(long, default_value = "10m", value_name = "DURATION")]
@@ -123,6 +130,8 @@ enum Command {
         json: bool,
     },
     /// List paired devices, or revoke one
+    ///
+    /// A device has a name, a platform, and an id of which the end is shown; its name or that end names it for `revoke`.
     Devices {
         #[command(subcommand)]
         command: Option<DevicesCommand>,
@@ -146,9 +155,12 @@ enum DevicesCommand {
         json: bool,
     },
     /// Withdraw a device's pairing and cut its connections
+    ///
+    /// It has to pair again with a new offer. What it asked for so far stays done.
     Revoke {
-        /// As `devices list` shows it: dev_…
-        id: bowline_protocol::DeviceId,
+        /// A device's name if only one has it, or a beginning or an end of its id (4 letters at least), as the list shows it
+        #[arg(value_name = "DEVICE")]
+        device: String,
     },
 }
 
@@ -303,24 +315,28 @@ pub(crate) fn main(program: Program, args: Vec<OsString>) -> ExitCode {
 fn dispatch(program: Program, cli: Cli) -> Result<(), Failure> {
     let home = program.home;
     let Cli { shared, command } = cli;
-    let socket = |shared: Shared| -> Result<PathBuf, Failure> {
-        Ok(shared.settings(home, RunFlags::default())?.socket)
+    let name = program.name;
+    let asked = |shared: Shared| -> Result<Asked, Failure> {
+        Ok(Asked {
+            socket: shared.settings(home, RunFlags::default())?.socket,
+            program: name,
+        })
     };
     match command.unwrap_or_else(|| Command::Run(RunFlags::default())) {
         Command::Run(flags) => run::run(shared.settings(home, flags)?, program.services),
         Command::Config {
             command: ConfigCommand::Check(flags),
         } => check(&shared.settings(home, flags)?),
-        Command::Pair { ttl, json } => pair::pair(&socket(shared)?, ttl, json),
-        Command::Status { json } => ask::status(&socket(shared)?, json),
-        Command::Sessions { json } => ask::sessions(&socket(shared)?, json),
-        Command::Connections { json } => ask::connections(&socket(shared)?, json),
+        Command::Pair { ttl, json } => pair::pair(&asked(shared)?, ttl, json),
+        Command::Status { json } => ask::status(&asked(shared)?, json),
+        Command::Sessions { json } => ask::sessions(&asked(shared)?, json),
+        Command::Connections { json } => ask::connections(&asked(shared)?, json),
         Command::Devices { command, json } => match command {
-            None => ask::devices(&socket(shared)?, json),
+            None => ask::devices(&asked(shared)?, json),
             Some(DevicesCommand::List { json: also }) => {
-                ask::devices(&socket(shared)?, json || also)
+                ask::devices(&asked(shared)?, json || also)
             }
-            Some(DevicesCommand::Revoke { id }) => ask::revoke(&socket(shared)?, id),
+            Some(DevicesCommand::Revoke { device }) => revoke::revoke(&asked(shared)?, &device),
         },
     }
 }
@@ -420,7 +436,7 @@ mod tests {
             );
         }
         assert!(error("bowline-daemon pair --ttl soon").contains("\"10m\""));
-        assert!(error("bowline-daemon devices revoke x").contains("dev_"));
+        assert!(error("bowline-daemon devices revoke").contains("<DEVICE>"));
         assert!(
             error("bowline-daemon stats").contains("status"),
             "a suggestion"

@@ -7,7 +7,12 @@ use bowline_protocol::Reason;
 use tracing_subscriber::EnvFilter;
 
 use super::{Exit, Failure};
-use crate::{agents::Launcher, config::Settings, daemon::Daemon, service::Services};
+use crate::{
+    agents::Launcher,
+    config::{DEFAULT_PORT, Settings},
+    daemon::Daemon,
+    service::Services,
+};
 
 /// Threads for the rare blocking calls of the runtime itself; the ledger has its own.
 const BLOCKING_THREADS: usize = 4;
@@ -24,6 +29,7 @@ pub(super) fn run(mut settings: Settings, services: Services) -> Result<(), Fail
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
         .map_err(|error| Failure::new(Exit::Failed, format!("no runtime: {error}")))?;
+    let is_offered = !settings.relay.is_empty() || !settings.advertise.is_empty();
     let outcome = runtime.block_on(async {
         // Armed before anything starts, so that no signal is missed.
         let signals =
@@ -31,7 +37,7 @@ pub(super) fn run(mut settings: Settings, services: Services) -> Result<(), Fail
         let mut daemon = Daemon::start(settings, services)
             .await
             .map_err(|error| Failure::new(Exit::Failed, error))?;
-        tell(&daemon);
+        tell(&daemon, is_offered);
         let lost = tokio::select! {
             signal = signals.stop() => {
                 tracing::info!(signal = signal.name, "stopping");
@@ -54,9 +60,19 @@ pub(super) fn run(mut settings: Settings, services: Services) -> Result<(), Fail
     outcome
 }
 
-fn tell(daemon: &Daemon) {
+fn tell(daemon: &Daemon, is_offered: bool) {
     for address in daemon.sessions() {
         announce("session", &address.to_string());
+    }
+    let reach = daemon
+        .sessions()
+        .iter()
+        .any(|address| !address.ip().is_loopback());
+    if !reach && !is_offered {
+        tracing::info!(
+            "only this machine reaches the daemon; --listen 0.0.0.0:{DEFAULT_PORT} lets in devices of the same network, --relay URL \
+             those anywhere"
+        );
     }
     announce("local", &daemon.socket().to_string_lossy());
     if let Some(address) = daemon.metrics() {

@@ -1,6 +1,6 @@
 //! Asking the running daemon over its local socket, for the commands.
 
-use std::{path::Path, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use bowline_local::{CallError, Client, ClientOptions, ConnectError, Endpoint, EndpointError};
 use bowline_protocol::RpcReason;
@@ -11,13 +11,21 @@ use super::{Exit, Failure};
 /// How long an answer may take before somebody at a terminal should hear that none comes.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// The daemon that a command asks.
+pub(super) struct Asked {
+    /// Where its local socket is.
+    pub(super) socket: PathBuf,
+    /// What the program is called, for texts that tell what to type.
+    pub(super) program: &'static str,
+}
+
 /// Calls one method over a connection of its own.
 pub(super) fn call<R: DeserializeOwned>(
-    socket: &Path,
+    asked: &Asked,
     method: &str,
     params: &impl Serialize,
 ) -> Result<R, Failure> {
-    let endpoint = Endpoint::new(socket)?;
+    let endpoint = Endpoint::new(&asked.socket)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -27,8 +35,9 @@ pub(super) fn call<R: DeserializeOwned>(
             request_timeout: ANSWER,
             ..ClientOptions::default()
         };
-        let client = Client::connect_with(&endpoint, options).await?;
-        Ok(client.call(method, params).await?)
+        let client = Client::connect_with(&endpoint, options).await;
+        let client = client.map_err(|error| not_connected(asked, error))?;
+        client.call(method, params).await.map_err(not_answered)
     })
 }
 
@@ -38,28 +47,37 @@ impl From<EndpointError> for Failure {
     }
 }
 
-impl From<ConnectError> for Failure {
-    fn from(error: ConnectError) -> Self {
-        let exit = match &error {
-            ConnectError::NotReachable { .. } | ConnectError::Timeout { .. } => Exit::NotReachable,
-            ConnectError::Forbidden { .. } | ConnectError::Stranger { .. } => Exit::Refused,
-            ConnectError::Unsupported | ConnectError::Io { .. } => Exit::Failed,
-        };
-        Self::new(exit, error)
+fn not_connected(asked: &Asked, error: ConnectError) -> Failure {
+    match &error {
+        ConnectError::NotReachable { .. } => {
+            let message = format!("{error}; start it with `{} run`", asked.program);
+            Failure::new(Exit::NotReachable, message)
+        }
+        ConnectError::Timeout { .. } => Failure::new(Exit::NotReachable, error),
+        ConnectError::Forbidden { .. } | ConnectError::Stranger { .. } => {
+            Failure::new(Exit::Refused, error)
+        }
+        ConnectError::Unsupported | ConnectError::Io { .. } => Failure::new(Exit::Failed, error),
     }
 }
 
-impl From<CallError> for Failure {
-    fn from(error: CallError) -> Self {
-        let exit = match &error {
-            CallError::Rpc(error) => match error.reason() {
+fn not_answered(error: CallError) -> Failure {
+    match error {
+        // Without its code, which is for programs.
+        CallError::Rpc(error) => {
+            let exit = match error.reason() {
                 Some(RpcReason::Forbidden) => Exit::Refused,
                 // What was named is not there.
                 Some(RpcReason::NotFound) => Exit::Usage,
                 _ => Exit::Failed,
-            },
-            _ => Exit::Failed,
-        };
-        Self::new(exit, error)
+            };
+            Failure::new(exit, error.message)
+        }
+        CallError::Timeout { .. } => {
+            let message =
+                format!("{error}; the daemon is there and busy, or it hangs: its log says more");
+            Failure::new(Exit::Failed, message)
+        }
+        error => Failure::new(Exit::Failed, error),
     }
 }

@@ -205,3 +205,114 @@ fn case_newcomer_watch_follows_the_terminals_size_and_gives_it_back_after_ctrl_c
         "the terminal is as before: {after}"
     );
 }
+
+/// The first offer that a newcomer makes holds 127.0.0.1 only, and its QR code said "scan with the app".
+#[test]
+fn case_newcomer_an_offer_says_for_whom_it_is_good_and_until_when() {
+    let mut rig = Rig::new();
+    rig.up(&[]);
+    let offer = rig.bd(&["pair"]);
+    let text = &offer.stdout;
+    assert!(text.contains("on this machine only"), "{text}");
+    for way in ["--listen", "--relay", "UTC", "(10m)", "bowline://pair?"] {
+        assert!(text.contains(way), "{way}: {text}");
+    }
+    assert!(!text.contains("Scan") && !text.contains('█'), "{text}");
+    assert!(rig.log().contains("only this machine reaches the daemon"));
+    rig.stop();
+    rig.up(&["--advertise", "workshop.local:4717"]);
+    let text = rig.bd(&["pair"]).stdout;
+    assert!(text.contains("Scan") && text.contains('█'), "{text}");
+    assert!(text.contains("UTC"), "{text}");
+    // From elsewhere an offer of the first kind leads nowhere, and the answer says why.
+    rig.stop();
+    rig.up(&[]);
+    let offer = rig.sh("$BD pair --json").stdout;
+    let offer: serde_json::Value = serde_json::from_str(&offer).unwrap();
+    rig.stop();
+    let failed = rig.bl(&["pair", offer["offer"].as_str().unwrap(), "--timeout", "5s"]);
+    assert_eq!(
+        (failed.code, failed.stderr.lines().count()),
+        (3, 1),
+        "{failed:?}"
+    );
+    assert!(failed.stderr.contains("--listen"), "{failed:?}");
+    assert!(failed.stderr.contains(&rig.address), "{failed:?}");
+}
+
+/// All devices were named `bowline`, and `revoke` wanted thirty letters.
+#[test]
+fn case_newcomer_devices_are_told_apart_and_revoked_by_what_the_list_shows() {
+    let mut rig = Rig::new();
+    rig.up(&[]);
+    let pair = |name: &str, folder: &str| {
+        let ended = rig.sh(&format!(
+            "bowline --state-dir {folder} --device-name {name} pair - < <($BD pair --json | sed 's/.*\"offer\":\"\\([^\"]*\\)\".*/\\1/')"
+        ));
+        assert_eq!(ended.code, 0, "{ended:?}");
+    };
+    pair("ann-laptop", "one");
+    pair("ann-phone", "two");
+    let listed = rig.bd(&["devices"]).stdout;
+    let rows = words(&listed);
+    assert_eq!(rows.len(), 3, "{listed}");
+    assert!(listed.contains("bowline on ann-laptop") && listed.contains("bowline on ann-phone"));
+    let short = rows[1][0];
+    assert_eq!(short.len(), 8, "{listed}");
+    let revoked = rig.bd(&["devices", "revoke", short]);
+    assert_eq!(revoked.code, 0, "{revoked:?}");
+    assert!(revoked.stdout.contains("bowline on ann-"), "{revoked:?}");
+    let left = if revoked.stdout.contains("laptop") {
+        "phone"
+    } else {
+        "laptop"
+    };
+    let revoked = rig.bd(&["devices", "revoke", &format!("bowline on ann-{left}")]);
+    assert_eq!(revoked.code, 0, "{revoked:?}");
+    let again = rig.bd(&["devices", "revoke", short]);
+    assert!(again.stdout.contains("already"), "{again:?}");
+    let unknown = rig.bd(&["devices", "revoke", "kitchen"]);
+    assert_eq!(unknown.code, 2, "{unknown:?}");
+    assert!(unknown.stderr.contains("ann-laptop"), "{unknown:?}");
+}
+
+/// Without `--device-name` a device has its machine's name.
+#[test]
+fn case_newcomer_a_device_is_named_after_its_machine() {
+    let rig = Rig::paired();
+    let listed = rig.bd(&["devices", "--json"]).stdout;
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let name = listed["devices"][0]["name"].as_str().unwrap();
+    let machine = rig.sh("uname -n").stdout;
+    let expected = format!("bowline on {}", machine.trim());
+    let expected: String = expected.chars().take(64).collect();
+    assert_eq!(name, expected);
+}
+
+/// An author's program told people to start `bowline-daemon`, and codes of JSON-RPC stood in texts.
+#[test]
+fn case_newcomer_texts_name_the_program_they_come_from_and_no_codes() {
+    let rig = Rig::paired();
+    let voxel = bowline_sim::world::program("examples/voxel").unwrap();
+    let said = rig.sh(&format!("{} --state-dir V status", voxel.display()));
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.stderr.contains("`voxel-daemon run`"), "{said:?}");
+    for command in [
+        "--help",
+        "run --help",
+        "pair --help",
+        "devices --help",
+        "config --help",
+    ] {
+        let help = rig.sh(&format!("{} {command}", voxel.display()));
+        assert!(!help.stdout.contains("bowline-daemon"), "{help:?}");
+    }
+    let unknown = format!("dev_{}", "a".repeat(26));
+    let refused = rig.bd(&["devices", "revoke", &unknown]);
+    assert!(refused.stderr.contains(&unknown), "{refused:?}");
+    let status = rig.bd(&["status"]);
+    assert!(!status.stdout.contains("since"), "{status:?}");
+    for text in [&refused.stderr, &rig.bl(&["send", "nobody", "x"]).stderr] {
+        assert!(!text.contains("-32"), "{text}");
+    }
+}
