@@ -242,6 +242,7 @@ const fn plainly(reason: Reason) -> &'static str {
         Reason::NotBowline => "what answers is not Bowline",
         Reason::ConnectionLost => "the connection broke",
         Reason::ServerIdentityMismatch => "another daemon answers there",
+        Reason::Defect => "a defect of this program ended the connection",
         Reason::ClosedLocally => "the connection was closed here",
     }
 }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use bowline_local::Endpoint;
 use bowline_machines::{Moment, Path};
+use bowline_program::{Vital, watch::kept};
 use bowline_protocol::{Reason, ServerId};
 use tokio::{
     sync::Semaphore,
@@ -28,7 +29,7 @@ use crate::{
     state_dir::{StateDir, StateDirError},
     store,
     system::System,
-    vigil::{LostState, Vigil},
+    vigil::Vigil,
 };
 
 /// How long a shutdown may take before what is left is dropped.
@@ -39,6 +40,9 @@ const CHECKPOINT: Duration = Duration::from_secs(1);
 const BURST: u64 = 64;
 /// Longest pause between two sweeps for silent connections.
 const SWEEP: Duration = Duration::from_secs(5);
+
+/// Milliseconds by which the wall clock is ahead of the other one after a sleep that counts.
+const WOKEN: i64 = 10_000;
 
 /// Output kept of one turn of an agent, in bytes; the rest is dropped, and the timeline says so.
 const MAX_OUTPUT: usize = 4 << 20;
@@ -84,6 +88,7 @@ pub struct Daemon {
     local_places: Arc<Semaphore>,
     tasks: Vec<JoinHandle<()>>,
     relays: Relays,
+    vital: Vital,
     /// Tells services when it goes.
     running: CancelOnDrop,
     vigil: Option<Vigil>,
@@ -126,7 +131,11 @@ impl Daemon {
         let belonging = Belonging::check(state_dir.path())?;
         let identity = Identity::load_or_create(state_dir.path())?;
         belonging.confirm(identity.server_id())?;
-        let ledger = Ledger::open(ledger_options(&settings, &identity, clock.clone()))?;
+        let vital = Vital::default();
+        let ledger = Ledger::open(LedgerOptions {
+            vital: vital.clone(),
+            ..ledger_options(&settings, &identity, clock.clone())
+        })?;
         belonging.mark(identity.server_id());
         let vigil = Vigil::begin(state_dir.path())
             .inspect_err(
@@ -179,13 +188,21 @@ impl Daemon {
             board,
         ));
         let mut tasks = vec![
-            tokio::spawn(control.serve(Arc::clone(&environment), Arc::clone(&local_places))),
-            tokio::spawn(sweep(Arc::clone(&environment))),
+            tokio::spawn(vital.clone().task(
+                "local socket",
+                control.serve(Arc::clone(&environment), Arc::clone(&local_places)),
+            )),
+            tokio::spawn({
+                let environment = Arc::clone(&environment);
+                async move { kept("sweep", || sweep(Arc::clone(&environment))).await }
+            }),
         ];
-        tasks
-            .extend(metrics.map(|endpoint| tokio::spawn(endpoint.serve(Arc::clone(&environment)))));
+        tasks.extend(metrics.map(|endpoint| {
+            let serving = endpoint.serve(Arc::clone(&environment));
+            tokio::spawn(vital.clone().task("metrics endpoint", serving))
+        }));
         for listener in listeners {
-            tasks.push(listen(listener, &environment, &places));
+            tasks.push(listen(listener, &environment, &places, &vital));
         }
         let relays = relays.start(&environment, &places);
         info!(
@@ -202,6 +219,7 @@ impl Daemon {
             local_places,
             tasks,
             relays,
+            vital,
             running,
             vigil,
             _state_dir: state_dir,
@@ -233,12 +251,21 @@ impl Daemon {
         &self.environment
     }
 
-    /// Waits until the daemon's files are not at their paths any more: its folder was removed, or its database replaced. It should
-    /// be ended then, since nothing that it stores can be found again. For ever while all is well.
-    pub async fn lost(&mut self) -> LostState {
-        match &mut self.vigil {
-            Some(vigil) => vigil.lost().await,
-            None => std::future::pending().await,
+    /// Waits for what leaves the daemon of no use: its store or one of its listeners has ended by a panic, its folder was removed, or
+    /// its database replaced, so that nothing it stores can be found again. The text is for people. Whoever runs the daemon shuts it
+    /// down then, and says that it failed. For ever while all is well.
+    pub async fn failed(&mut self) -> String {
+        let vigil = &mut self.vigil;
+        let lost = async {
+            match vigil {
+                Some(vigil) => vigil.lost().await.to_string(),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            defect = self.vital.failed() => defect,
+            lost = lost => lost,
         }
     }
 
@@ -287,6 +314,7 @@ fn listen(
     listener: Listener,
     environment: &Arc<Environment>,
     places: &Arc<Semaphore>,
+    vital: &Vital,
 ) -> JoinHandle<()> {
     let deadline = environment.limits.handshake_timeout;
     let registry = Arc::clone(&environment.registry);
@@ -311,7 +339,8 @@ fn listen(
         });
     };
     let full = move || registry.turned_away(Path::Direct);
-    tokio::spawn(listener.serve(Arc::clone(places), deadline, accept, full))
+    let serving = listener.serve(Arc::clone(places), deadline, accept, full);
+    tokio::spawn(vital.clone().task("listener", serving))
 }
 
 /// Looks for silent and stuck connections; one timer for all of them.
@@ -325,6 +354,7 @@ async fn sweep(environment: Arc<Environment>) {
         .fold(stall, Duration::min);
     let pause = (shortest / 4).clamp(Duration::from_millis(50), SWEEP);
     let mut last = environment.clock.now();
+    let mut last_wall = environment.clock.unix_millis();
     let mut given_back = 0;
     loop {
         tokio::time::sleep(pause).await;
@@ -335,7 +365,13 @@ async fn sweep(environment: Arc<Environment>) {
         if lost > pause {
             environment.registry.forgive(now, lost);
         }
-        last = now;
+        // Where the clock for deadlines stands still in sleep, the other one tells: relays are tried at once after it.
+        let wall = environment.clock.unix_millis();
+        let went_on = i64::try_from(now.since(last).as_millis()).unwrap_or(i64::MAX);
+        if lost > pause || (wall - last_wall).saturating_sub(went_on) > WOKEN {
+            environment.relays.hurry();
+        }
+        (last, last_wall) = (now, wall);
         environment.registry.sweep(now, silence, stall);
         let (open, ever) = environment.registry.counts();
         let left = ever.saturating_sub(open as u64);

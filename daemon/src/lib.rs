@@ -27,7 +27,6 @@ pub mod system;
 mod vigil;
 
 pub use program::{Program, run};
-pub use vigil::LostState;
 
 /// The `main` of `bowline-daemon`.
 pub fn run_bowline() -> std::process::ExitCode {

@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(2);
 #[error(
     "{} was {how} while the daemon ran, and it has ended: nothing more could have been kept. Put the folder back (stop the daemon before files are moved or restored), then start it again", path.display()
 )]
-pub struct LostState {
+pub(crate) struct LostState {
     path: PathBuf,
     /// `removed` or `replaced`.
     how: &'static str,

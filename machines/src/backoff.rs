@@ -42,6 +42,8 @@ pub enum Pace {
     Soon,
     /// The usual growing pauses.
     Usual,
+    /// Growing pauses of which at least half is kept: what many do at once, or what is hardly worth trying.
+    Steady,
     /// The slowest step: the app is in the background.
     Slowest,
 }
@@ -73,16 +75,21 @@ impl Backoff {
     pub fn fail(&mut self, pace: Pace) -> Duration {
         let bound = match pace {
             Pace::Soon => self.bound(self.failures.min(SOON_FAILURES)),
-            Pace::Usual => self.bound(self.failures),
+            Pace::Usual | Pace::Steady => self.bound(self.failures),
             Pace::Slowest => self.config.cap,
         };
         self.failures = self.failures.saturating_add(1).min(MOST_FAILURES);
         let least = match pace {
             Pace::Soon | Pace::Usual => Duration::ZERO,
             // Full jitter could draw a pause near zero, which would not be the slowest step.
-            Pace::Slowest => bound / 2,
+            Pace::Steady | Pace::Slowest => bound / 2,
         };
         self.prng.between(least, bound)
+    }
+
+    /// A random time up to `most`, so that those who were told the same do not come at once. Counts nothing.
+    pub fn jitter(&mut self, most: Duration) -> Duration {
+        self.prng.between(Duration::ZERO, most)
     }
 
     /// Says how long a success has lasted; a lasting one forgets the failures, a short one does not,

@@ -1,5 +1,5 @@
 //! What Bowline's programs do alike, so that a user learns it once: a settings file whose errors name line and key,
-//! durations as people write them, a log, output that may have lost its reader, signals, one line for each address that
+//! durations as people write them, a log, output that may have lost its reader, signals, tasks that must not die unnoticed, one line for each address that
 //! accepts, the machine's name, and tables, ages and short ids.
 
 pub mod ages;
@@ -13,6 +13,7 @@ mod settings_file;
 pub mod short_ids;
 mod signals;
 pub mod table;
+pub mod watch;
 
 pub use announce::announce;
 pub use durations::{Deadline, Lapse};
@@ -21,3 +22,4 @@ pub use log::LogFormat;
 pub use machine::machine_name;
 pub use settings_file::{FileError, parse, read};
 pub use signals::{Hangup, Signal, Signals, Stop};
+pub use watch::Vital;

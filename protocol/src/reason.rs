@@ -132,6 +132,8 @@ reasons! {
     ConnectionLost "connection_lost" None, Backoff, Wait;
     /// Another daemon proved its identity where this one was expected.
     ServerIdentityMismatch "server_identity_mismatch" None, Never, PairAgain;
+    /// A defect of this side's own code ended what kept the connection.
+    Defect "defect" None, Never, Report;
     /// This side closed the connection on purpose.
     ClosedLocally "closed_locally" None, Never, Nothing;
 }
@@ -261,6 +263,7 @@ mod tests {
                 "session_key_conflict",
                 "replaced",
                 "server_identity_mismatch",
+                "defect",
                 "closed_locally"
             ]
         );

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use bowline_program::{Vital, watch::kept};
 use bowline_protocol::{
     Reason,
     identity::random_bytes,
@@ -45,6 +46,7 @@ pub struct Relay {
     tls: Option<Arc<Tls>>,
     addresses: Vec<SocketAddr>,
     tasks: JoinSet<()>,
+    vital: Vital,
 }
 
 impl Relay {
@@ -64,21 +66,32 @@ impl Relay {
         }
         let addresses = listeners.iter().map(Listener::address).collect();
         let mut tasks = JoinSet::new();
+        let vital = Vital::default();
         for listener in listeners {
-            tasks.spawn(listener.serve(Arc::clone(&hub), tls.clone()));
+            let serving = listener.serve(Arc::clone(&hub), tls.clone());
+            tasks.spawn(vital.clone().task("listener", serving));
         }
-        tasks.spawn(upkeep(Arc::clone(&hub)));
+        tasks.spawn({
+            let hub = Arc::clone(&hub);
+            async move { kept("upkeep", || upkeep(Arc::clone(&hub))).await }
+        });
         Ok(Self {
             hub,
             tls,
             addresses,
             tasks,
+            vital,
         })
     }
 
     /// The addresses bound, in the order of the settings.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Waits for a defect that leaves a relay of no use: a listener has ended by a panic. The text is for people.
+    pub async fn failed(&self) -> String {
+        self.vital.failed().await
     }
 
     /// Reads certificate and key again, if there are any; sockets that are open keep theirs. Whether there are.

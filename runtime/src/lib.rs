@@ -6,6 +6,7 @@
 //!
 //! The drivers here decide nothing: they feed the machines of `bowline-machines` and do what those say.
 
+mod blocking;
 pub mod client;
 mod clock;
 mod config;

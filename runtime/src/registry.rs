@@ -9,7 +9,7 @@ use crate::{
     transport::Address,
 };
 
-const FILE: &str = "hosts.json";
+pub(crate) const FILE: &str = "hosts.json";
 
 /// One known host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +100,23 @@ pub(crate) fn add(storage: &dyn Storage, host: &HostRecord) -> Result<(), Storag
     })
 }
 
+/// Writes down what a host calls itself now, if it is stored and had another name.
+pub(crate) fn rename(
+    storage: &dyn Storage,
+    server_id: &ServerId,
+    name: &str,
+) -> Result<(), StorageError> {
+    let is_new = |host: &HostRecord| host.server_id == *server_id && host.name != name;
+    if !load(storage)?.iter().any(is_new) {
+        return Ok(());
+    }
+    change(storage, |hosts| {
+        for host in hosts.iter_mut().filter(|host| is_new(host)) {
+            name.clone_into(&mut host.name);
+        }
+    })
+}
+
 /// Removes a host from what is stored now.
 pub(crate) fn remove(storage: &dyn Storage, server_id: &ServerId) -> Result<(), StorageError> {
     change(storage, |hosts| {
@@ -155,6 +172,9 @@ mod tests {
         };
         add(&storage, &renamed).unwrap();
         assert_eq!(load(&storage).unwrap(), [host(2), renamed]);
+        rename(&storage, &host(1).server_id, "newer").unwrap();
+        rename(&storage, &host(3).server_id, "nobody").unwrap();
+        assert_eq!(load(&storage).unwrap()[1].name, "newer");
         remove(&storage, &host(2).server_id).unwrap();
         assert_eq!(load(&storage).unwrap().len(), 1);
     }

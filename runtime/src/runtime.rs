@@ -132,6 +132,7 @@ impl Runtime {
     ) -> Result<Self, OpenError> {
         let executor = tokio::runtime::Handle::try_current()
             .map_err(|_| OpenError::Internal("opened outside of a tokio runtime".into()))?;
+        let stamp = storage.stamp(registry::FILE);
         let stored = registry::stored(storage.as_ref())?;
         let has_hosts = stored.as_ref().is_some_and(|hosts| !hosts.is_empty());
         if has_hosts || storage.any_journal(true)?.is_some() {
@@ -170,15 +171,18 @@ impl Runtime {
             let host = Host::start(&context, record.clone())?;
             hosts.known.insert(server_id, Known { host, record });
         }
-        Ok(Self {
-            inner: Arc::new(Inner {
-                context,
-                hosts: Mutex::new(hosts),
-                phase: watch::Sender::new(Phase::Running),
-                changes: Arc::default(),
-                executor,
-            }),
-        })
+        let inner = Arc::new(Inner {
+            context,
+            hosts: Mutex::new(hosts),
+            phase: watch::Sender::new(Phase::Running),
+            changes: Arc::default(),
+            executor,
+        });
+        if let Some(stamp) = stamp {
+            let following = changes::follow_registry(Arc::downgrade(&inner), stamp);
+            inner.executor.spawn(following);
+        }
+        Ok(Self { inner })
     }
 
     /// Whether [`Runtime::close`] was called: whatever ended since ended for that reason.

@@ -28,6 +28,8 @@ pub(crate) const INTENT_BYTES: usize = bowline_protocol::limits::MAX_MESSAGE_BYT
 pub(crate) const JOURNAL_SLACK: usize = 256 << 10;
 /// Intents offered to the daemon at once; the rest wait their turn.
 pub(crate) const INTENT_WINDOW: usize = 64;
+/// How often it is looked whether another process on the same folder has paired or forgotten a host.
+pub(crate) const REGISTRY_LOOK: Duration = Duration::from_secs(2);
 /// A cancel that could not be sent for so long is over ([`crate::Outcome::Expired`]): the turn that it meant is not the one
 /// that it would end.
 pub(crate) const CANCEL_MEMORY: Duration = Duration::from_secs(60);

@@ -313,6 +313,29 @@ impl SnapshotHub {
         });
     }
 
+    /// Shows that nobody keeps a host any more, because its driver died.
+    pub(crate) fn broken(&self, publisher: Publisher) {
+        let defect = || {
+            let words = "a defect ended what keeps this host; open it anew, and please report it";
+            Failure::new(Reason::Defect, words)
+        };
+        self.change(|shown, rev| {
+            let mut places = shown.hosts.values_mut();
+            let Some(place) = places.find(|place| place.publisher == publisher) else {
+                return false;
+            };
+            place.host = Arc::new(HostSnapshot {
+                rev,
+                state: "error",
+                path: None,
+                address: None,
+                last_error: Some(defect().into()),
+                ..HostSnapshot::clone(&place.host)
+            });
+            true
+        });
+    }
+
     /// Forgets a host; what its driver still publishes is dropped.
     pub(crate) fn remove(&self, server_id: &ServerId) {
         self.change(|shown, _| shown.hosts.remove(server_id).is_some());

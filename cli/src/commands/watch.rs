@@ -3,7 +3,10 @@
 use std::{fmt::Write, sync::Arc, time::Duration};
 
 use bowline_program::{short_ids, table};
-use bowline_runtime::{HostSnapshot, Snapshot, protocol::AgentSummary};
+use bowline_runtime::{
+    HostSnapshot, Snapshot,
+    protocol::{Advice, AgentSummary},
+};
 use clap::builder::styling::Style;
 use tokio::time::sleep;
 
@@ -92,11 +95,16 @@ async fn living(client: &Client<'_>) -> Result<Exit, Stop> {
     }
 }
 
-/// An error once every host has refused: nothing will ever change again.
+/// An error once every host has refused this device: only its user can change that. What an update of either side heals is
+/// waited for (C48).
 fn hopeless(client: &Client<'_>, snapshot: &Snapshot) -> Option<CliError> {
     let mut last = None;
     for host in client.known() {
-        match Standing::of(host, view(snapshot, &host.server_id)) {
+        let live = view(snapshot, &host.server_id);
+        let error = live.and_then(|live| live.last_error.as_ref());
+        let may_heal = error.is_some_and(|error| error.reason.advice() != Advice::PairAgain);
+        match Standing::of(host, live) {
+            Standing::Over(_) if may_heal => return None,
             Standing::Over(error) => last = Some(error),
             Standing::Online | Standing::Away(_) => return None,
         }

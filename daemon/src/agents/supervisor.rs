@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use bowline_program::watch::caught;
 use bowline_protocol::{AgentStatus, ItemKind, error::RpcError, model::TurnStatus};
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
@@ -139,7 +140,28 @@ impl Supervisor {
                 again: false,
             },
         );
-        self.runtime.spawn(this.serve(agent, watching));
+        self.runtime.spawn(async move {
+            let serving = caught(Arc::clone(&this).serve(agent, watching));
+            if let Err(panic) = serving.await {
+                tracing::error!(
+                    agent,
+                    "a defect ended an agent's turn; please report it: {panic}"
+                );
+                this.give_up(agent);
+            }
+        });
+    }
+
+    /// Lets go of an agent whose task died, so that its next prompt begins another. What was running is marked interrupted by the
+    /// next start of the daemon.
+    fn give_up(&self, agent: i64) {
+        let mut state = self.lock();
+        state.runs.remove(&agent);
+        if let Some(next) = state.waiting.pop_front() {
+            self.begin(&mut state, next);
+        }
+        drop(state);
+        self.ended.send_replace(());
     }
 
     /// Ends a turn that has started. Callable from any thread.

@@ -38,22 +38,21 @@ pub(super) fn run(mut settings: Settings, services: Services) -> Result<(), Fail
             .await
             .map_err(|error| Failure::new(Exit::Failed, error))?;
         tell(&daemon, is_offered);
-        let lost = tokio::select! {
+        let outcome = tokio::select! {
+            biased;
             signal = signals.stop() => {
                 tracing::info!(signal = signal.name, "stopping");
-                None
+                Ok(())
             }
-            lost = daemon.lost() => {
-                tracing::error!(%lost, "stopping");
-                Some(lost)
+            // Half a daemon would look alive and serve nobody.
+            defect = daemon.failed() => {
+                tracing::error!(%defect, "stopping");
+                Err(Failure::new(Exit::Failed, defect))
             }
         };
         // Whoever stops a daemon mostly starts it again: clients come back at once.
         daemon.shutdown(Reason::ServerRestarting).await;
-        match lost {
-            None => Ok(()),
-            Some(lost) => Err(Failure::new(Exit::Failed, lost)),
-        }
+        outcome
     });
     // Nothing that still blocks may hold the process.
     runtime.shutdown_background();

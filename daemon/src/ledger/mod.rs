@@ -24,7 +24,7 @@ mod tx;
 mod types;
 mod upkeep;
 
-use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bowline_protocol::{
     DeviceId, Hello, IntentId, PublicKey, Refusal, RpcReason, error::RpcError,
@@ -91,6 +91,7 @@ impl Ledger {
     /// [`StoreError`] names the file and says what to do; a corrupt store is never replaced.
     pub fn open(options: LedgerOptions) -> Result<Self, StoreError> {
         let path = options.path.clone();
+        let vital = options.vital.clone();
         let mut conn = store::open(&options.path, &options.server_id, options.max_pages)?;
         let restored = restore::restore(&mut conn, &options)?;
         let queue = Arc::new(Queue::new(options.queue));
@@ -117,9 +118,8 @@ impl Ledger {
             lazy_at: None,
             stopping: Vec::new(),
         };
-        thread::Builder::new()
-            .name("ledger".to_owned())
-            .spawn(move || core.run())
+        vital
+            .thread("ledger", move || core.run())
             .map_err(|error| StoreError::Unavailable {
                 path,
                 detail: format!("no thread for it: {error}"),

@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use bowline_machines::session::{AttachPlan, ReplayWindow};
+use bowline_program::Vital;
 use bowline_protocol::{
     AgentId, DeviceId, Epoch, ExternalSessionKey, Hello, PublicKey, ServerId,
     handshake::SessionWelcome, limits, model::UnixMillis, offer::PairingToken,
@@ -45,6 +46,8 @@ pub struct LedgerOptions {
     pub max_message_bytes: u32,
     /// Largest size of the database in pages of 4 KiB; over it writes fail as on a full disk.
     pub max_pages: Option<u32>,
+    /// Who hears that the ledger's thread died.
+    pub vital: Vital,
 }
 
 impl LedgerOptions {
@@ -64,6 +67,7 @@ impl LedgerOptions {
             intent_memory: limits::INTENT_MEMORY,
             max_message_bytes: limits::MAX_MESSAGE_BYTES,
             max_pages: None,
+            vital: Vital::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::{
 
 use bowline_protocol::{Reason, model::UnixMillis};
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use crate::config::RelayUrl;
 
@@ -31,6 +32,13 @@ impl RelayBoard {
 
     pub(super) fn entries(&self) -> impl Iterator<Item = &Arc<RelayEntry>> {
         self.0.iter()
+    }
+
+    /// An attempt may be worth it now, with every relay that is waited for.
+    pub(crate) fn hurry(&self) {
+        for entry in self.entries() {
+            entry.hurry.notify_one();
+        }
     }
 
     /// What each relay has counted, for metrics.
@@ -78,6 +86,7 @@ pub struct RelayError {
 pub(super) struct RelayEntry {
     url: Box<str>,
     lanes: AtomicU64,
+    hurry: Notify,
     shown: Mutex<Shown>,
 }
 
@@ -97,6 +106,7 @@ impl RelayEntry {
         Self {
             url: relay.as_str().into(),
             lanes: AtomicU64::new(0),
+            hurry: Notify::new(),
             shown: Mutex::new(Shown {
                 state: "idle",
                 ..Shown::default()
@@ -129,6 +139,11 @@ impl RelayEntry {
             message,
             at: now,
         });
+    }
+
+    /// Waits until somebody hurries this link.
+    pub(super) async fn hurried(&self) {
+        self.hurry.notified().await;
     }
 
     pub(super) fn lane_opened(&self) {

@@ -28,6 +28,7 @@ use super::{
     control::{Control, News},
     dial::{Dialler, Failure},
     peer::{Orders, Peer, PeerNews},
+    repeats::{Line, Repeats},
 };
 use crate::{config::RelayUrl, connection::Environment, observe};
 
@@ -41,6 +42,7 @@ enum Event {
     /// A peer's task is over.
     Over(Result<(Id, ()), JoinError>),
     Timer,
+    Hurry,
     Stop(Reason),
 }
 
@@ -67,6 +69,7 @@ pub(super) struct Link {
     stopped: bool,
     /// What people are told about the end that the machine is about to hear of.
     message: Option<String>,
+    repeats: Repeats,
 }
 
 impl Link {
@@ -99,6 +102,7 @@ impl Link {
             stopping,
             stopped: false,
             message: None,
+            repeats: Repeats::default(),
         }
     }
 
@@ -124,6 +128,7 @@ impl Link {
                     self.machine.handle_timeout(now);
                     self.execute();
                 }
+                Event::Hurry => self.feed(Input::Hurry),
                 Event::Stop(reason) => {
                     self.stopped = true;
                     self.feed(Input::Stop { reason });
@@ -148,6 +153,7 @@ impl Link {
                     None => pending().await,
                 }
             } => Event::Control(news),
+            () = self.entry.hurried() => Event::Hurry,
             () = async {
                 match at {
                     Some(at) => sleep_until(at).await,
@@ -295,20 +301,32 @@ impl Link {
     /// The log, and what is shown.
     fn log(&mut self) {
         let wall = self.environment.clock.unix_millis();
+        let server_id = self.environment.identity.server_id().clone();
         while let Some(transition) = self.machine.poll_transition() {
-            observe::transition(self.environment.identity.server_id(), "", &transition);
+            if self.repeats.is_on() && transition.to != "registered" {
+                observe::repeated(&server_id, &transition);
+            } else {
+                observe::transition(&server_id, "", &transition);
+            }
             self.entry.stands(transition.to, wall);
             match (transition.to, transition.reason) {
-                ("registered", _) => info!(relay = self.entry.url(), "registered with a relay"),
+                ("registered", _) => {
+                    info!(relay = self.entry.url(), "registered with a relay");
+                    if self.repeats.is_on() {
+                        // There is a network again, perhaps for the others too.
+                        self.environment.relays.hurry();
+                    }
+                    self.repeats.over();
+                }
                 ("waiting", Some(reason)) => {
                     let message = self.message.take();
                     let message = message.unwrap_or_else(|| silence(reason));
-                    if reason.is_recoverable() {
-                        info!(relay = self.entry.url(), %reason, "no relay: {message}");
-                    } else {
-                        warn!(relay = self.entry.url(), %reason, "{}: {message}", advice(reason));
-                    }
-                    self.entry.failed(reason, message, wall);
+                    self.tell(reason, &message);
+                    let shown = match advice(reason) {
+                        Some(advice) => format!("{advice} ({message})"),
+                        None => message,
+                    };
+                    self.entry.failed(reason, shown, wall);
                 }
                 _ => {}
             }
@@ -321,6 +339,29 @@ impl Link {
         ) {
             self.control = None;
         }
+    }
+
+    /// Says that there is no registration: at first, when the reason changes, and then more and more rarely.
+    fn tell(&mut self, reason: Reason, message: &str) {
+        let now = self.now();
+        let relay = self.entry.url();
+        let next = match self.machine.state() {
+            State::Waiting { until, .. } => until.since(now).as_secs(),
+            _ => 0,
+        };
+        let words = match (self.repeats.failed(now, reason), advice(reason)) {
+            (None, _) => return,
+            (Some(Line::First), None) => {
+                info!(relay, %reason, "no relay: {message}");
+                return;
+            }
+            (Some(Line::First), Some(advice)) => format!("{advice}: {message}"),
+            (Some(Line::Still { tries, lasting }), _) => format!(
+                "still no relay after {tries} tries in {} min: {message}",
+                lasting.as_secs() / 60
+            ),
+        };
+        warn!(relay, %reason, "{words}; next try in {next} s");
     }
 
     fn now(&self) -> Moment {
@@ -353,14 +394,16 @@ fn silence(reason: Reason) -> String {
     }
 }
 
-/// What its owner can do about a relay that will not have this daemon.
-const fn advice(reason: Reason) -> &'static str {
-    match reason {
+/// What its owner can do about a relay that will not have this daemon; `None` where waiting is all.
+const fn advice(reason: Reason) -> Option<&'static str> {
+    Some(match reason {
         Reason::Replaced => {
-            "another daemon with this identity registered; is a copy of the state directory in use?"
+            "another daemon with this identity is registered there: a copy of the state folder is in use, on another machine \
+             perhaps; stop one of the two, or give it a state folder of its own"
         }
         Reason::RelayTokenInvalid => "the relay is private",
         Reason::IdentityMissing => "the relay does not accept this daemon's proof of identity",
+        reason if reason.is_recoverable() => return None,
         _ => "the relay and this daemon do not understand each other",
-    }
+    })
 }

@@ -5,7 +5,7 @@
 //! * [`lane`] is one client socket behind a relay, as the [`MessageSocket`](crate::connection::MessageSocket) that any
 //!   connection is (INV-4)
 //! * [`control`] speaks on a control socket, [`dial`] opens sockets
-//! * [`board`] shows all of it (SV-5)
+//! * [`board`] shows all of it (SV-5), [`repeats`] is what the log says of a relay that stays away
 //!
 //! What to do next is decided in `bowline_machines::relay`.
 
@@ -15,10 +15,12 @@ mod dial;
 mod lane;
 mod link;
 mod peer;
+mod repeats;
 mod switch;
 
 use std::{path::PathBuf, sync::Arc};
 
+use bowline_program::watch::kept;
 use bowline_protocol::{Reason, identity::random_bytes};
 use tokio::{
     sync::{Semaphore, watch},
@@ -61,17 +63,25 @@ impl RelayPlan {
         let (stopping, stop) = watch::channel(None);
         let mut links = JoinSet::new();
         for (relay, entry) in self.relays.into_iter().zip(environment.relays.entries()) {
-            let seed = random_bytes().map_or(0, u64::from_ne_bytes);
-            let link = Link::new(
-                relay,
-                Arc::clone(entry),
-                self.dialler.clone(),
-                Arc::clone(environment),
-                Arc::clone(places),
-                stop.clone(),
-                seed,
-            );
-            links.spawn(link.run());
+            let begin = {
+                let (entry, dialler) = (Arc::clone(entry), self.dialler.clone());
+                let (environment, places) = (Arc::clone(environment), Arc::clone(places));
+                let stop = stop.clone();
+                move || {
+                    let seed = random_bytes().map_or(0, u64::from_ne_bytes);
+                    let link = Link::new(
+                        relay.clone(),
+                        Arc::clone(&entry),
+                        dialler.clone(),
+                        Arc::clone(&environment),
+                        Arc::clone(&places),
+                        stop.clone(),
+                        seed,
+                    );
+                    link.run()
+                }
+            };
+            links.spawn(kept("relay link", begin));
         }
         Relays { links, stopping }
     }

@@ -106,6 +106,8 @@ mirror_reasons! {
     ConnectionLost,
     /// Another daemon proved its identity where this one was expected.
     ServerIdentityMismatch,
+    /// A defect of the library's own code ended what kept the host: reopen it, and report it.
+    Defect,
     /// This side closed the connection on purpose.
     ClosedLocally,
 }

@@ -119,7 +119,13 @@ mod tests {
                     candidate: None,
                 }),
             ),
-            Host::Degraded { reason, .. } => (HostState::Degraded, Some(Host::Error { reason })),
+            Host::Degraded { reason, .. } => (
+                HostState::Degraded,
+                Some(Host::Error {
+                    reason,
+                    retry_at: now,
+                }),
+            ),
             Host::Error { .. } => (HostState::Error, Some(Host::Stopped)),
             Host::Stopped => (HostState::Stopped, None),
         }

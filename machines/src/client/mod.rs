@@ -245,8 +245,10 @@ impl DaemonClient {
             Retry::Backoff => Pace::Usual,
             Retry::Soon => Pace::Soon,
         };
-        let drawn = now + self.backoff.fail(pace);
-        Some(not_before.map_or(drawn, |moment| moment.max(drawn)))
+        let pause = self.backoff.fail(pace);
+        let drawn = now + pause;
+        // A little later than asked, since others were asked the same.
+        Some(not_before.map_or(drawn, |moment| drawn.max(moment + pause / 8)))
     }
 
     /// Retries now what would be retried anyway, unless the server asked for patience.

@@ -53,7 +53,7 @@ enum Role {
 /// What can be due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Timer {
-    /// The pause between two rounds of selection.
+    /// The pause between two rounds of selection, or before an error is looked at again.
     Retry,
     /// The chosen path's client has had its time.
     Connect,
@@ -86,6 +86,8 @@ pub struct HostRuntimeManager {
     probes: Probes,
     hysteresis: Hysteresis,
     backoff: Backoff,
+    /// Paths that are left alone until then, because a peer on them asked for it.
+    held: BTreeMap<ConnectionId, Moment>,
     /// What the platform said last.
     background: bool,
     /// When the user, the network or the active client last did something.
@@ -115,6 +117,7 @@ impl HostRuntimeManager {
             probes: Probes::default(),
             hysteresis: Hysteresis::default(),
             backoff: Backoff::new(config.backoff, config.jitter_seed),
+            held: BTreeMap::new(),
             background: false,
             active_at: Moment::default(),
             last_error: None,
@@ -130,6 +133,10 @@ impl HostRuntimeManager {
     /// Feeds one input.
     pub fn handle(&mut self, now: Moment, input: Input) {
         if self.admit(&input) {
+            // Only the user knows better than a peer that asked to be left alone.
+            if matches!(input, Input::ReconnectNow | Input::UserSelect(_)) {
+                self.held.clear();
+            }
             self.apply(now, input);
             self.publish();
         }
@@ -224,6 +231,7 @@ impl HostRuntimeManager {
             Input::ClientState { generation, .. } => self.role(*generation).is_some(),
             Input::Start { .. }
             | Input::ConnectionsChanged(_)
+            | Input::StayAway { .. }
             | Input::UserSelect(_)
             | Input::ReconnectNow
             | Input::IntentQueued
@@ -302,7 +310,8 @@ impl HostRuntimeManager {
             State::Online { candidate, .. } | State::Degraded { candidate, .. } => {
                 candidate.map(|candidate| (candidate.deadline, Timer::Candidate))
             }
-            State::Booting | State::NoConnections | State::Error { .. } | State::Stopped => None,
+            State::Error { retry_at, .. } => Some((retry_at, Timer::Retry)),
+            State::Booting | State::NoConnections | State::Stopped => None,
         };
         let hold = match self.pick(Moment::default()) {
             Pick::Hold(until) => Some((until, Timer::Hold)),
@@ -460,10 +469,13 @@ impl HostRuntimeManager {
             State::ConnectingActive {
                 since, deadline, ..
             } => (now.since(since), deadline.since(now)).hash(hasher),
-            State::Degraded { reason, .. } | State::Error { reason } => reason.hash(hasher),
+            State::Degraded { reason, .. } | State::Error { reason, .. } => reason.hash(hasher),
             State::Online { .. } | State::Booting | State::NoConnections | State::Stopped => {}
         }
         self.connections.hash(hasher);
+        for (connection, until) in &self.held {
+            (connection, *until > now).hash(hasher);
+        }
         self.probes.fingerprint(now, hasher);
         self.hysteresis.hash(hasher);
         (now.since(self.active_at) >= self.config.quiet_after).hash(hasher);

@@ -25,6 +25,7 @@ impl HostRuntimeManager {
         let connections = &self.connections;
         let is_kept = |id| connections.iter().any(|(kept, _)| *kept == id);
         self.probes.retain(is_kept);
+        self.held.retain(|id, _| is_kept(*id));
         self.choice = self.choice.filter(|choice| is_kept(*choice));
         self.hysteresis.reset();
         self.changed = true;
@@ -53,10 +54,17 @@ impl HostRuntimeManager {
             self.drain()
         });
         self.cancel_probes();
-        let mut allowed = self.allowed();
-        let (first, second) = (allowed.next(), allowed.next());
-        drop(allowed);
+        let mut usable = self.usable(now);
+        let (first, second) = (usable.next(), usable.next());
+        drop(usable);
         match (first, second) {
+            (None, _) if self.allowed().next().is_some() => {
+                let selecting = State::SelectingActiveConnection {
+                    cycle: self.probes.last(),
+                    retry_at: Some(self.usable_at(now)),
+                };
+                self.set_state(selecting, event, reason);
+            }
             (None, _) => self.set_state(State::NoConnections, event, reason),
             (Some((only, _)), None) => self.connect(now, only, event),
             (Some(_), Some(_)) => {
@@ -117,13 +125,13 @@ impl HostRuntimeManager {
         let failed = self.allowed_failures(&cycle);
         match self.state {
             State::SelectingActiveConnection { .. } => match self.terminal(&failed) {
-                Some(reason) => self.fail(reason, event),
+                Some(reason) => self.fail(now, reason, event),
                 None => self.pause_selection(now, telling(&failed), event),
             },
             State::Degraded { .. } => {
                 let verdict = self.terminal(&failed);
                 match verdict.filter(|_| cycle.proven.is_empty()) {
-                    Some(reason) => self.fail(reason, event),
+                    Some(reason) => self.fail(now, reason, event),
                     None => self.schedule_recovery(now),
                 }
             }
@@ -144,9 +152,38 @@ impl HostRuntimeManager {
         let pause = self.next_pause();
         let selecting = State::SelectingActiveConnection {
             cycle: self.probes.last(),
-            retry_at: Some(now + pause),
+            retry_at: Some(self.usable_at(now).max(now + pause)),
         };
         self.set_state(selecting, event, reason);
+    }
+
+    /// Leaves a path alone, because a peer on it asked for it: not quite to the moment, since others were asked the same.
+    pub(super) fn stay_away(&mut self, now: Moment, connection: ConnectionId, pause: Duration) {
+        if self.path(connection).is_some() {
+            let pause = pause.min(self.config.most_retry_after);
+            let until = now + pause + self.backoff.jitter(pause / 8);
+            self.held.insert(connection, until);
+        }
+    }
+
+    /// Whether a path is left alone now.
+    pub(super) fn is_held(&self, now: Moment, connection: ConnectionId) -> bool {
+        self.held.get(&connection).is_some_and(|until| *until > now)
+    }
+
+    /// The paths that may become active and are not left alone.
+    fn usable(&self, now: Moment) -> impl Iterator<Item = (ConnectionId, Path)> {
+        self.allowed()
+            .filter(move |(connection, _)| !self.is_held(now, *connection))
+    }
+
+    /// When the first of the paths that may become active may be tried.
+    fn usable_at(&self, now: Moment) -> Moment {
+        let held = self.allowed().map(|(connection, _)| {
+            let until = self.held.get(&connection).copied();
+            until.unwrap_or(now).max(now)
+        });
+        held.min().unwrap_or(now)
     }
 
     /// Counts a failure and draws the pause after it.
@@ -184,7 +221,7 @@ impl HostRuntimeManager {
             return;
         };
         if self.is_terminal(reason) {
-            self.fail(reason, event);
+            self.fail(now, reason, event);
             return;
         }
         self.dispose(generation, Duration::ZERO);
@@ -204,12 +241,15 @@ impl HostRuntimeManager {
         }
     }
 
-    /// Nothing more is tried until the user has done something.
-    pub(super) fn fail(&mut self, reason: Reason, event: &'static str) {
+    /// The user has to do something. It is looked at again all the same, but rarely: a daemon that was updated or restored takes
+    /// back what it said (C48).
+    pub(super) fn fail(&mut self, now: Moment, reason: Reason, event: &'static str) {
         self.last_error = Some(reason);
         self.drop_clients(Duration::ZERO);
         self.cancel_probes();
-        self.set_state(State::Error { reason }, event, Some(reason));
+        let half = self.config.second_look / 2;
+        let retry_at = now + half + self.backoff.jitter(half);
+        self.set_state(State::Error { reason, retry_at }, event, Some(reason));
     }
 
     /// The end.
@@ -279,6 +319,13 @@ impl HostRuntimeManager {
     pub(super) fn begin_cycle(&mut self, now: Moment, handicap: Duration) -> u64 {
         self.cancel_probes();
         let mut targets = self.connections.clone();
+        targets.retain(|(connection, _)| !self.is_held(now, *connection));
+        if targets.is_empty() {
+            // Nobody wants to be asked before then.
+            let until = self.held.values().filter(|until| **until > now).min();
+            self.probes.next_at = until.copied();
+            return self.probes.last();
+        }
         targets.sort_by_key(|(_, path)| *path);
         let has_better = targets.iter().any(|(_, path)| *path != Path::Relay);
         let ids = targets.iter().map(|(connection, _)| *connection).collect();

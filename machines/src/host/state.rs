@@ -42,6 +42,11 @@ pub struct HostConfig {
     /// A cycle that ends later than this after its deadline was interrupted by sleep: it is run again
     /// instead of blaming its paths (lesson 5).
     pub clock_jump: Duration,
+    /// Longest pause before an error is looked at again; at least half of it passes. A daemon that was updated, restored or paired
+    /// with elsewhere takes back what it said.
+    pub second_look: Duration,
+    /// Longest time to stay away that a peer may ask for; a longer one is cut to it.
+    pub most_retry_after: Duration,
     /// Pauses between rounds of selection that found nothing.
     pub backoff: BackoffConfig,
     /// Most paths of one host; further ones are ignored.
@@ -66,6 +71,8 @@ impl HostConfig {
             drain: Duration::from_secs(5),
             settle: Duration::from_secs(2),
             clock_jump: Duration::from_secs(3),
+            second_look: Duration::from_secs(600),
+            most_retry_after: Duration::from_secs(600),
             backoff: BackoffConfig::default(),
             most_connections: 16,
             jitter_seed,
@@ -131,10 +138,12 @@ pub enum State {
         /// The next client, if another path proved itself.
         candidate: Option<Candidate>,
     },
-    /// Nothing is tried: the user has to do something. Stable.
+    /// The user has to do something; looked at again rarely.
     Error {
         /// What about; [`Reason::advice`] says what to do.
         reason: Reason,
+        /// When it is looked at again.
+        retry_at: Moment,
     },
     /// The end; nothing leaves this state (INV-12).
     Stopped,
@@ -298,6 +307,13 @@ pub enum Input {
         /// Round-trip time, or why the path does not work.
         outcome: Result<Duration, Reason>,
     },
+    /// A peer on that path asked for no attempt for so long. Told before the end that it came with.
+    StayAway {
+        /// The path.
+        connection: ConnectionId,
+        /// From now.
+        pause: Duration,
+    },
     /// A client changed its state.
     ClientState {
         /// The client.
@@ -328,6 +344,7 @@ impl Input {
             Self::Start { .. } => "start",
             Self::ConnectionsChanged(_) => "connections_changed",
             Self::ProbeFinished { .. } => "probe_finished",
+            Self::StayAway { .. } => "stay_away",
             Self::ClientState { state, .. } => match state {
                 ClientStatus::Connecting => "client_connecting",
                 ClientStatus::Connected => "client_connected",

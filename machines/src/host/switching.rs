@@ -66,6 +66,7 @@ impl HostRuntimeManager {
         self.activity(now);
         self.hysteresis.reset();
         self.avoid = None;
+        self.held.remove(&connection);
         self.last_error = None;
         let online = State::Online {
             connection,
@@ -87,7 +88,7 @@ impl HostRuntimeManager {
             return;
         };
         if self.is_terminal(reason) {
-            self.fail(reason, event);
+            self.fail(now, reason, event);
             return;
         }
         let was_online_for = match self.state {
@@ -136,6 +137,7 @@ impl HostRuntimeManager {
         let known = self.allowed().filter_map(|(connection, path)| {
             let result = results.get(&connection)?;
             let works = result.error.is_none() && now.since(result.at) <= fresh;
+            let works = works && !self.is_held(now, connection);
             (works && connection != lost).then_some((path, result.rtt?, connection))
         });
         if let Some((_, _, connection)) = known.min() {

@@ -24,6 +24,7 @@ impl HostRuntimeManager {
             (
                 State::Booting,
                 Input::ConnectionsChanged(_)
+                | Input::StayAway { .. }
                 | Input::UserSelect(_)
                 | Input::ReconnectNow
                 | Input::IntentQueued
@@ -55,9 +56,7 @@ impl HostRuntimeManager {
             (State::NoConnections | State::Error { .. }, Input::Background) => {
                 self.background = true;
             }
-            (State::NoConnections | State::Error { .. }, Input::Foreground) => {
-                self.background = false;
-            }
+            (State::NoConnections, Input::Foreground) => self.background = false,
             (
                 State::NoConnections,
                 Input::UserSelect(_)
@@ -231,7 +230,7 @@ impl HostRuntimeManager {
                 self.recover_now(now);
             }
 
-            // ---- error: an intent, the user or other paths leave it; the platform does not ----
+            // ---- error: an intent, the user or other paths leave it, and what may have changed everything ----
             (State::Error { .. }, Input::IntentQueued | Input::ReconnectNow) => {
                 self.activity(now);
                 self.reselect(now, event, None);
@@ -241,7 +240,26 @@ impl HostRuntimeManager {
                     self.reselect(now, event, None);
                 }
             }
-            (State::Error { .. }, Input::NetworkChanged) => {}
+            (State::Error { .. }, Input::Foreground) => {
+                if self.foreground(now) {
+                    self.reselect(now, event, None);
+                }
+            }
+            (State::Error { .. }, Input::NetworkChanged) => {
+                self.network_changed(now);
+                self.reselect(now, event, None);
+            }
+
+            // ---- what a peer asks for is kept in mind wherever there are paths ----
+            (
+                State::NoConnections
+                | State::SelectingActiveConnection { .. }
+                | State::ConnectingActive { .. }
+                | State::Online { .. }
+                | State::Degraded { .. }
+                | State::Error { .. },
+                Input::StayAway { connection, pause },
+            ) => self.stay_away(now, connection, pause),
 
             // ---- states with an active client ----
             (
@@ -288,6 +306,7 @@ impl HostRuntimeManager {
                 State::Stopped,
                 Input::Start { .. }
                 | Input::ConnectionsChanged(_)
+                | Input::StayAway { .. }
                 | Input::UserSelect(_)
                 | Input::ReconnectNow
                 | Input::IntentQueued
@@ -410,6 +429,7 @@ impl HostRuntimeManager {
             (State::SelectingActiveConnection { .. }, Timer::Retry) => {
                 self.reselect(now, "retry_timer", None);
             }
+            (State::Error { .. }, Timer::Retry) => self.reselect(now, "second_look", None),
             (State::ConnectingActive { .. }, Timer::Connect) => {
                 self.connecting_failed(now, Reason::ConnectTimeout, "connect_timeout");
             }
@@ -441,7 +461,11 @@ impl HostRuntimeManager {
             | (State::Online { .. }, Timer::Retry | Timer::Connect | Timer::Hold)
             | (State::Degraded { .. }, Timer::Retry | Timer::Connect)
             | (
-                State::Booting | State::NoConnections | State::Error { .. } | State::Stopped,
+                State::Error { .. },
+                Timer::Connect | Timer::Candidate | Timer::Hold | Timer::Cycle | Timer::NextCycle,
+            )
+            | (
+                State::Booting | State::NoConnections | State::Stopped,
                 Timer::Retry
                 | Timer::Connect
                 | Timer::Candidate

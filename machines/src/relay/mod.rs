@@ -23,6 +23,7 @@
 //! **A relay is believed in nothing that costs memory**: sessions and peers are bounded, and those over the bound ignored.
 
 mod heartbeat;
+mod pacing;
 mod sessions;
 mod transitions;
 
@@ -37,13 +38,10 @@ use std::{
 use bowline_protocol::{Reason, RouteKey, relay::limits};
 
 pub use heartbeat::{Heartbeat, Pulse};
+use pacing::Pacing;
 use sessions::Sessions;
 
-use crate::{
-    Generation, Moment, Transition,
-    backoff::{Backoff, BackoffConfig},
-    outbox::Outbox,
-};
+use crate::{Generation, Moment, Transition, backoff::BackoffConfig, outbox::Outbox};
 
 /// How a link behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -58,6 +56,14 @@ pub struct RelayConfig {
     pub clock_jump: Duration,
     /// Pauses between registrations, and between the data sockets of one session.
     pub backoff: BackoffConfig,
+    /// Attempts to register with the pauses above; after them those of `patient`.
+    pub patience: u32,
+    /// Pauses between registrations that have failed often, or that the relay refuses.
+    pub patient: BackoffConfig,
+    /// Pauses after another daemon of this identity took the registration.
+    pub contested: BackoffConfig,
+    /// Least time between two attempts that somebody hurried.
+    pub between_hurries: Duration,
     /// Sessions of one relay; further ones are ignored, and their clients told by the relay.
     pub most_sessions: usize,
     /// Seed of the jitter.
@@ -78,6 +84,19 @@ impl RelayConfig {
                 cap: Duration::from_secs(4),
                 reset_after: Duration::from_secs(10),
             },
+            patience: 16,
+            patient: BackoffConfig {
+                base: Duration::from_secs(4),
+                cap: Duration::from_secs(300),
+                reset_after: Duration::from_secs(10),
+            },
+            contested: BackoffConfig {
+                base: Duration::from_secs(8),
+                cap: Duration::from_secs(600),
+                // Longer than the other one stays away.
+                reset_after: Duration::from_secs(1_800),
+            },
+            between_hurries: Duration::from_secs(60),
             most_sessions: 1_024,
             jitter_seed,
         }
@@ -118,6 +137,8 @@ pub enum State {
         reason: Reason,
         /// When the next one begins.
         until: Moment,
+        /// Not before this time, whoever hurries.
+        earliest: Moment,
     },
     /// The end; nothing leaves this state (INV-12).
     Stopped,
@@ -214,6 +235,8 @@ pub enum Input {
         /// How.
         end: PeerEnd,
     },
+    /// Something says that an attempt may be worth it now: this machine woke up, or another relay was reached again.
+    Hurry,
     /// The daemon stops.
     Stop {
         /// What the relay is told.
@@ -263,7 +286,9 @@ pub struct RelayLink {
     config: RelayConfig,
     state: State,
     generation: Generation,
-    backoff: Backoff,
+    pacing: Pacing,
+    /// The last attempt that was hurried.
+    hurried_at: Option<Moment>,
     sessions: Sessions,
     stale: u64,
     refused: u32,
@@ -277,7 +302,8 @@ impl RelayLink {
         Self {
             state: State::Idle,
             generation: Generation::ZERO,
-            backoff: Backoff::new(config.backoff, config.jitter_seed),
+            pacing: Pacing::new(&config),
+            hurried_at: None,
             sessions: Sessions::new(config),
             config,
             stale: 0,
@@ -330,6 +356,11 @@ impl RelayLink {
     /// Of the newest control socket.
     pub const fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// Registrations and attempts that ended since a registration has lasted.
+    pub const fn failures(&self) -> u32 {
+        self.pacing.failures()
     }
 
     /// Sessions that the relay counts, as far as is known.

@@ -178,7 +178,7 @@ impl Sessions {
                 // Replaced by a peer of ours that was let go too late: nobody but us can mend it.
                 let pace = match reason {
                     Reason::Replaced => Pace::Usual,
-                    reason => super::transitions::pace(reason),
+                    reason => super::pacing::pace(reason),
                 };
                 let pause = session.backoff.fail(pace);
                 let pause = pause.max(retry_after.unwrap_or_default());

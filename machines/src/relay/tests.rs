@@ -392,10 +392,36 @@ fn retry_after_is_honoured_and_nothing_is_final() {
         );
         let pause = bench.now.since(before);
         assert!(
-            pause <= RelayConfig::new(0).backoff.cap,
+            pause <= RelayConfig::new(0).contested.base,
             "{reason}: {pause:?}"
         );
     }
+}
+
+#[test]
+fn case_c52_a_hurry_ends_a_pause_now_and_then_but_not_one_that_the_relay_asked_for() {
+    let mut bench = Bench::connecting();
+    for _ in 0..40 {
+        bench.end(Reason::Unreachable);
+        bench.timer();
+    }
+    bench.end(Reason::Unreachable);
+    assert!(bench.link.failures() > 40);
+    let connects = |effects: Vec<Effect>| matches!(effects[..], [Effect::Connect { .. }]);
+    assert!(connects(bench.feed(Input::Hurry)));
+    bench.end(Reason::Unreachable);
+    assert_eq!(bench.feed(Input::Hurry), [], "once in a while");
+    bench.now = bench.now + RelayConfig::new(0).between_hurries;
+    assert!(connects(bench.feed(Input::Hurry)));
+    let (generation, retry_after) = (bench.generation(), Some(Duration::from_secs(600)));
+    let reason = Reason::RateLimited;
+    bench.feed(Input::Ended {
+        generation,
+        reason,
+        retry_after,
+    });
+    bench.now = bench.now + Duration::from_secs(599);
+    assert_eq!(bench.feed(Input::Hurry), []);
 }
 
 #[test]

@@ -2,20 +2,10 @@
 
 use std::time::Duration;
 
-use bowline_protocol::{Reason, reason::Retry};
+use bowline_protocol::Reason;
 
 use super::{Effect, Heartbeat, Input, Pulse, RelayLink, State};
-use crate::{Generation, Moment, Path, Transition, backoff::Pace};
-
-/// How eager to be after a reason. None is final: a relay's operator may put right today what a daemon was refused for
-/// yesterday (lesson 12). Those that nobody but a person can change are tried at the slowest pace.
-pub(super) const fn pace(reason: Reason) -> Pace {
-    match reason.retry() {
-        Retry::Soon => Pace::Soon,
-        Retry::Backoff => Pace::Usual,
-        Retry::Never | Retry::AfterUserAction => Pace::Slowest,
-    }
-}
+use crate::{Generation, Moment, Path, Transition};
 
 impl RelayLink {
     /// The one place where news is checked for being of something that is no more (INV-10).
@@ -31,7 +21,7 @@ impl RelayLink {
             Input::PeerOpened { peer } | Input::PeerEnded { peer, .. } => {
                 !self.sessions.knows(*peer)
             }
-            Input::Start | Input::Stop { .. } => false,
+            Input::Start | Input::Hurry | Input::Stop { .. } => false,
         }
     }
 
@@ -111,6 +101,12 @@ impl RelayLink {
                 self.stop(reason);
             }
             (State::Idle | State::Waiting { .. }, Input::Stop { reason }) => self.stop(reason),
+            (State::Waiting { earliest, .. }, Input::Hurry) => self.hurry(now, earliest),
+            // There is nothing to hurry.
+            (
+                State::Idle | State::Connecting { .. } | State::Registered { .. } | State::Stopped,
+                Input::Hurry,
+            ) => {}
             // Under way already.
             (
                 State::Connecting { .. } | State::Registered { .. } | State::Waiting { .. },
@@ -183,12 +179,33 @@ impl RelayLink {
         event: &'static str,
     ) {
         if let State::Registered { since, .. } = self.state {
-            self.backoff.succeeded_for(now.since(since));
+            self.pacing.lasted(now.since(since));
         }
-        let pause = self.backoff.fail(pace(reason));
-        let until = now + pause.max(retry_after.unwrap_or_default());
+        let pause = self.pacing.fail(reason);
+        let asked = now + retry_after.unwrap_or_default();
+        let until = asked.max(now + pause);
+        // Whoever was pushed out by a copy of itself, or refused, gains nothing by being early.
+        let earliest = if reason.is_recoverable() {
+            asked
+        } else {
+            until
+        };
         self.sessions.orphaned();
-        self.set(State::Waiting { reason, until }, event, Some(reason));
+        let waiting = State::Waiting {
+            reason,
+            until,
+            earliest,
+        };
+        self.set(waiting, event, Some(reason));
+    }
+
+    /// Tries now, at most once in a while: the pauses go on growing should that fail.
+    fn hurry(&mut self, now: Moment, earliest: Moment) {
+        let again = self.hurried_at.map(|at| at + self.config.between_hurries);
+        if earliest <= now && again.is_none_or(|again| again <= now) {
+            self.hurried_at = Some(now);
+            self.connect(now, "hurry");
+        }
     }
 
     fn stop(&mut self, reason: Reason) {

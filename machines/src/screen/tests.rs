@@ -250,5 +250,11 @@ fn inv_5_connectivity_is_the_state_of_the_host_machine_and_a_switch_is_no_loss()
     assert_eq!(of(State::NoConnections), Connectivity::Offline);
     assert_eq!(of(State::Stopped), Connectivity::Offline);
     let reason = Reason::DeviceRevoked;
-    assert_eq!(of(State::Error { reason }), Connectivity::Offline);
+    assert_eq!(
+        of(State::Error {
+            reason,
+            retry_at: crate::Moment::default()
+        }),
+        Connectivity::Offline
+    );
 }

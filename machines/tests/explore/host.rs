@@ -191,6 +191,7 @@ impl Model for Host {
         // No pauses: jitter would make every situation a new one. `machines::backoff` tests them.
         config.backoff.base = Duration::ZERO;
         config.backoff.cap = Duration::ZERO;
+        config.second_look = Duration::from_secs(20);
         vec![Node {
             host: HostRuntimeManager::new(config),
             now: Moment::from_millis(1_000_000),
@@ -218,6 +219,11 @@ impl Model for Host {
             Step::Feed(Input::NetworkChanged),
             Step::Feed(Input::Stop),
         ];
+        let last = self.connections.last().map(|(connection, _)| *connection);
+        steps.extend(last.map(|connection| {
+            let pause = Duration::from_secs(20);
+            Step::Feed(Input::StayAway { connection, pause })
+        }));
         Self::client_steps(node, &mut steps);
         Self::probe_steps(node, &mut steps);
         if node.host.poll_timeout().is_some() {

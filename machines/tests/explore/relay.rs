@@ -28,6 +28,12 @@ fn config() -> RelayConfig {
             cap: Duration::ZERO,
             reset_after: Duration::from_secs(10),
         },
+        patient: BackoffConfig {
+            base: Duration::ZERO,
+            cap: Duration::ZERO,
+            reset_after: Duration::from_secs(10),
+        },
+        between_hurries: Duration::ZERO,
         most_sessions: 2,
         ..RelayConfig::new(1)
     }
@@ -113,7 +119,7 @@ impl Model for Links {
     }
 
     fn steps(&self, node: &Node) -> Vec<Step> {
-        let mut steps = vec![Step::Feed(Input::Start)];
+        let mut steps = vec![Step::Feed(Input::Start), Step::Feed(Input::Hurry)];
         let stale = self.news(Generation::ZERO);
         steps.extend(stale.into_iter().take(2).map(Step::Stale));
         if let Some(generation) = node.control {

@@ -30,7 +30,16 @@ fn serve(settings: Settings) -> Result<(), String> {
             announce("relay", &address.to_string());
         }
         loop {
-            match signals.next().await {
+            let signal = tokio::select! {
+                biased;
+                signal = signals.next() => signal,
+                // Half a relay would look alive and serve nobody.
+                defect = relay.failed() => {
+                    relay.shutdown().await;
+                    return Err(defect);
+                }
+            };
+            match signal {
                 Signal::Reload => match relay.reload() {
                     Ok(true) => info!("certificate and key read again"),
                     Ok(false) => info!("SIGHUP: there is no certificate to read again"),

@@ -17,7 +17,7 @@ use bowline_machines::{
     Generation,
     client::{ClientConfig, State},
 };
-use bowline_protocol::{Resume, handshake::Accepted, session_event::Sequenced};
+use bowline_protocol::{Reason, Resume, handshake::Accepted, session_event::Sequenced};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use tokio::{
@@ -30,6 +30,9 @@ use crate::{
     error::{CallError, Failure},
     settings::{REQUEST_QUEUE, REQUEST_TIMEOUT},
 };
+
+/// Pause before a client that died of a defect is reported, and replaced.
+const AFTER_DEFECT: Duration = Duration::from_secs(1);
 
 /// Handle of one client. Dropping every handle disposes of the client.
 #[derive(Clone, Debug)]
@@ -99,8 +102,27 @@ impl DaemonClient {
     ) -> Self {
         let (calls, calls_in) = mpsc::channel(REQUEST_QUEUE);
         let desk = Arc::new(Desk::default());
+        let watcher = owner.clone();
         let driver = driver::Driver::new(dialer, config, label, owner, calls_in, desk.clone());
-        tokio::spawn(driver.run());
+        tokio::spawn(async move {
+            let driving = tokio::spawn(driver.run());
+            if let Err(error) = driving.await
+                && error.is_panic()
+            {
+                tracing::error!(%error, "a defect ended a client; another takes its place");
+                // Not at once: what it died of may still be there.
+                tokio::time::sleep(AFTER_DEFECT).await;
+                let gone = ClientEvent::State {
+                    state: State::Disposed,
+                    accepted: None,
+                    failure: Some(Failure::new(
+                        Reason::Defect,
+                        "a defect ended the connection",
+                    )),
+                };
+                let _ = watcher.inbox().send(watcher.item(gone)).await;
+            }
+        });
         let orders = Arc::new(Handle(desk));
         Self { calls, orders }
     }

@@ -32,6 +32,7 @@ use super::{
     timelines::Timelines,
 };
 use crate::{
+    blocking::blocking,
     client::{ClientEvent, Cursor, DaemonClient},
     clock::{Alarm, Clock},
     desk::Desk,
@@ -301,11 +302,11 @@ impl Driver {
         }
         self.adopt_at = now + ADOPTION;
         let outbox = Arc::clone(&self.outbox);
-        self.looking_after = Some(tokio::task::spawn_blocking(move || {
+        self.looking_after = blocking(move || {
             if let Err(problem) = outbox.look_after() {
                 tracing::warn!(%problem, "the outbox cannot be looked after");
             }
-        }));
+        });
     }
 
     /// After every input: effects, acknowledgements, intents, then the snapshot.
@@ -378,6 +379,8 @@ impl Driver {
         self.abandon(forget);
         // Whoever still holds a handle of the host does not keep its journal from the next process.
         let outbox = Arc::clone(&self.outbox);
-        let _ = tokio::task::spawn_blocking(move || outbox.release()).await;
+        if let Some(released) = blocking(move || outbox.release()) {
+            let _ = released.await;
+        }
     }
 }

@@ -67,6 +67,7 @@ impl Driver {
                 outcome,
             } => {
                 let outcome = outcome.map_err(|failure| {
+                    self.stay_away(now, Some(connection), &failure);
                     let reason = failure.reason;
                     self.last_failure = Some(failure);
                     reason
@@ -147,6 +148,9 @@ impl Driver {
             } => {
                 self.clients.note(generation, state, accepted);
                 if let Some(failure) = failure {
+                    if matches!(state, client::State::Disconnected { .. }) {
+                        self.stay_away(now, self.connection_of(generation), &failure);
+                    }
                     self.last_failure = Some(failure);
                 }
                 let was = self.machine.state().active();
@@ -183,6 +187,27 @@ impl Driver {
         }
     }
 
+    /// Tells the machine what a peer on that path asked for.
+    fn stay_away(&mut self, now: Moment, connection: Option<ConnectionId>, failure: &Failure) {
+        if let (Some(connection), Some(millis)) = (connection, failure.retry_after_ms) {
+            let pause = Duration::from_millis(millis);
+            self.machine
+                .handle(now, host::Input::StayAway { connection, pause });
+        }
+    }
+
+    /// The path of the active client or of the candidate.
+    fn connection_of(&self, generation: Generation) -> Option<ConnectionId> {
+        let state = self.machine.state();
+        let candidate = state.candidate();
+        let candidate = candidate.map(|candidate| (candidate.connection, candidate.generation));
+        [state.active(), candidate]
+            .into_iter()
+            .flatten()
+            .find(|(_, known)| *known == generation)
+            .map(|(connection, _)| connection)
+    }
+
     /// The active client is attached to the session.
     fn on_attached(&mut self, now: Moment, generation: Generation) {
         self.last_failure = None;
@@ -192,6 +217,7 @@ impl Driver {
             .and_then(|slot| slot.accepted.as_ref())
             .and_then(|accepted| accepted.session.clone());
         let Some(welcome) = welcome else { return };
+        self.take_name(generation);
         let session = match self.session.attached(now, &welcome) {
             Attached::Resumed => SessionState::Resumed,
             Attached::Fresh if welcome.state == SessionState::New => SessionState::New,
@@ -210,6 +236,18 @@ impl Driver {
             self.queue.session_began(self.attaches);
         }
         self.expire_intents(now);
+    }
+
+    /// A daemon that was given another name is called so from now on; who looks after the registry stores it.
+    fn take_name(&mut self, generation: Generation) {
+        let slot = self.clients.get(generation);
+        let name = slot.and_then(|slot| slot.accepted.as_ref());
+        let Some(name) = name.map(|accepted| accepted.server_name.clone()) else {
+            return;
+        };
+        if !name.is_empty() {
+            self.record.name = name;
+        }
     }
 
     fn tell_attached(&mut self, now: Moment, session: SessionState) {
@@ -238,7 +276,7 @@ impl Driver {
             return;
         }
         let reason = match self.machine.state() {
-            host::State::Error { reason } => *reason,
+            host::State::Error { reason, .. } => *reason,
             host::State::NoConnections => Reason::Unreachable,
             host::State::SelectingActiveConnection {
                 retry_at: Some(_), ..

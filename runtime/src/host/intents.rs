@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::{driver::Driver, events::HostEvent, optimistic};
 use crate::{
+    blocking::blocking,
     clock::unix_millis,
     error::CallError,
     intent::Outcome,
@@ -131,7 +132,7 @@ impl Driver {
         if should {
             let outbox = Arc::clone(&self.outbox);
             // What comes meanwhile is taken all the same, and nobody waits for the disk.
-            tokio::task::spawn_blocking(move || outbox.rewrite());
+            let _ = blocking(move || outbox.rewrite());
         }
     }
 

@@ -116,7 +116,7 @@ impl Host {
         let outbox = Arc::new(outbox);
         let publisher = context.hub.register(HostSnapshot::of_record(
             &record,
-            kept.len(),
+            kept.iter().filter(|one| one.outcome.is_none()).count(),
             outbox.trouble(),
         ));
         let (commands, commands_in) = mpsc::channel(HOST_QUEUE);
@@ -135,8 +135,16 @@ impl Host {
                 stop: stop_in,
             },
         );
+        let hub = Arc::clone(&context.hub);
         tokio::spawn(async move {
-            driver.run().await;
+            let driving = tokio::spawn(driver.run());
+            if let Err(error) = driving.await
+                && error.is_panic()
+            {
+                // Never "online" with nobody there (X1).
+                tracing::error!(%error, "a defect ended what keeps a host");
+                hub.broken(publisher);
+            }
             stopped_out.send_replace(true);
         });
         Ok(Self {

@@ -4,17 +4,26 @@
 //! What the app wants ([`Phase`]) is noted when it says so and each change acts on what is wanted then, so that a pause and a
 //! resume at the same time end as the later of them says. The list of hosts is locked for moments only: UIs wait for it.
 
-use std::{collections::BTreeMap, future::Future, panic::resume_unwind, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    panic::resume_unwind,
+    sync::{Arc, Weak},
+};
 
 use bowline_protocol::{Offer, ServerId};
 
+use tokio::{sync::oneshot, time::sleep};
+
 use super::{Hosts, Inner, Known, Phase, Runtime};
 use crate::{
+    blocking::blocking,
     client::Cursor,
     error::PairError,
     host::Host,
     pairing,
     registry::{self, HostRecord},
+    settings::REGISTRY_LOOK,
     storage::StorageError,
 };
 
@@ -178,14 +187,63 @@ impl Runtime {
                 drop(changing);
                 done
             };
-            tokio::task::spawn_blocking(work).await
+            let (told, hears) = oneshot::channel();
+            let started = blocking(move || {
+                // Whoever asked may have stopped waiting.
+                let _ = told.send(work());
+            });
+            match started {
+                Some(working) => working.await?,
+                // Done as soon as there is a thread for it.
+                None => {}
+            }
+            Ok(hears.await.ok())
         });
         async move {
             match changed.await.and_then(|done| done) {
-                Ok(done) => Some(done),
+                Ok(done) => done,
                 Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
                 Err(_) => None,
             }
+        }
+    }
+}
+
+/// Takes over what other processes on the same folder pair and forget, seconds after they did (C51). Ends with the runtime.
+/// `stamp` is of the registry as it was read.
+pub(super) async fn follow_registry(runtime: Weak<Inner>, mut stamp: u128) {
+    loop {
+        sleep(REGISTRY_LOOK).await;
+        let Some(inner) = runtime.upgrade() else {
+            return;
+        };
+        let phase = *inner.phase.borrow();
+        match phase {
+            Phase::Running => {}
+            // A resume looks itself.
+            Phase::Paused => continue,
+            Phase::Closed => return,
+        }
+        let storage = Arc::clone(&inner.context.storage);
+        let Some(looked) = blocking(move || storage.stamp(registry::FILE)) else {
+            continue;
+        };
+        let Ok(Some(now)) = looked.await else {
+            continue;
+        };
+        if now == stamp && inner.renamed().is_empty() {
+            continue;
+        }
+        let taken = Runtime { inner }.change(|inner| {
+            inner.check_running()?;
+            inner.reread()?;
+            inner.store_names()
+        });
+        match taken.await {
+            Some(Ok(())) => stamp = now,
+            // Looked at again.
+            Some(Err(error)) => tracing::debug!(%error, "the list of hosts cannot be read"),
+            None => return,
         }
     }
 }
@@ -300,6 +358,29 @@ impl Inner {
             result = result.and(host.resume());
         }
         result
+    }
+
+    /// Hosts whose daemons call themselves otherwise than what is stored.
+    fn renamed(&self) -> Vec<(ServerId, String)> {
+        let snapshot = self.context.hub.subscribe().borrow().clone();
+        let hosts = self.hosts();
+        let shown = snapshot.hosts.iter().filter_map(|host| {
+            let known = hosts.known.get(&host.server_id)?;
+            let is_new = host.state == "online" && known.record.name != host.name;
+            is_new.then(|| (host.server_id.clone(), host.name.clone()))
+        });
+        shown.collect()
+    }
+
+    /// Writes down the names that daemons were given since.
+    fn store_names(&self) -> Result<(), StorageError> {
+        for (server_id, name) in self.renamed() {
+            registry::rename(self.context.storage.as_ref(), &server_id, &name)?;
+            if let Some(known) = self.hosts().known.get_mut(&server_id) {
+                known.record.name = name;
+            }
+        }
+        Ok(())
     }
 
     /// Takes over the hosts as they are stored now.

@@ -233,6 +233,16 @@ impl Storage for FileStorage {
         journal::open(self, name)
     }
 
+    fn stamp(&self, name: &str) -> Option<u128> {
+        let Ok(metadata) = fs::metadata(self.location(name)) else {
+            return Some(0);
+        };
+        let modified = metadata.modified().ok();
+        let since = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+        // Times are coarse on some file systems, so the size counts too.
+        Some((since.unwrap_or_default().as_nanos() << 24) | u128::from(metadata.len() & 0xff_ffff))
+    }
+
     fn location(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }

@@ -102,6 +102,12 @@ pub trait Storage: Send + Sync + 'static {
     /// How messages name the value.
     fn location(&self, name: &str) -> PathBuf;
 
+    /// Something that is another whenever the value was changed, by whomever, and is cheap to have. `None`, as here, for a storage
+    /// that no other process uses.
+    fn stamp(&self, _name: &str) -> Option<u128> {
+        None
+    }
+
     /// A journal that was opened here at some time, of whatever name: there were hosts then. With `filled` one that
     /// has lines. `None` too where a storage cannot tell.
     ///

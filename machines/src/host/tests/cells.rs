@@ -148,6 +148,7 @@ pub(super) const TABLE: &[Block] = &[
         ("online:candidate", "online+3 network1 dispose2(now) candidate3(direct) probe(direct) probe(relay)"),
         ("degraded:relay", "network1 cancel probe(direct) probe(relay+150)"),
         ("degraded:candidate", "degraded+3 network1 dispose2(now) candidate3(direct) cancel probe(direct) probe(relay+150)"),
+        ("error", "selecting_active_connection probe(direct) probe(relay+150)"),
     ]),
     ("timer", &[
         ("selecting", "selecting_active_connection cancel"),
@@ -157,6 +158,7 @@ pub(super) const TABLE: &[Block] = &[
         ("online:candidate", "probe(direct) probe(relay)"),
         ("degraded:relay", "cancel"),
         ("degraded:candidate", "cancel"),
+        ("error", "selecting_active_connection probe(direct) probe(relay+150)"),
     ]),
     ("stop", &[
         ("booting", "stopped"),

@@ -196,26 +196,31 @@ fn lesson_11_another_daemon_behind_one_address_does_not_stop_the_host() {
 }
 
 #[test]
-fn hr_an_error_is_left_by_intents_choices_and_other_paths_only() {
+fn hr_an_error_is_left_by_intents_choices_other_paths_and_networks() {
     let leave = [
         Input::IntentQueued,
         Input::ReconnectNow,
         Input::UserSelect(None),
         Input::UserSelect(Some(DIRECT)),
         Input::ConnectionsChanged(list(&[DIRECT, LOCAL])),
+        Input::NetworkChanged,
     ];
     let stay = [
         Input::Foreground,
         Input::Background,
-        Input::NetworkChanged,
+        Input::StayAway {
+            connection: DIRECT,
+            pause: ms(1_000),
+        },
         Input::UserSelect(Some(ConnectionId(77))),
         Input::ConnectionsChanged(list(&[DIRECT])),
     ];
-    for (inputs, leaves) in [(leave, true), (stay, false)] {
-        for input in inputs {
+    let leave = leave.into_iter().map(|input| (input, true));
+    for (input, leaves) in leave.chain(stay.into_iter().map(|input| (input, false))) {
+        {
             let mut bench = Bench::online(&[DIRECT]);
             bench.client(lost(Reason::DeviceUnknown));
-            bench.advance(ms(86_400_000));
+            bench.advance(ms(60_000));
             assert_eq!(bench.state(), "error");
             let name = format!("{input:?}");
             bench.feed(input);
@@ -508,4 +513,78 @@ fn hr_the_active_client_stays_while_its_path_stays() {
     let effects = bench.feed(Input::ConnectionsChanged(list(&[LOCAL, DIRECT])));
     assert_eq!(effects[0], "dispose1(5s)", "{effects:?}");
     assert_eq!(bench.state(), "selecting_active_connection");
+}
+
+/// C48: after `protocol_unsupported` a host was never tried again, also not after the daemon's update.
+#[test]
+fn case_c48_an_error_is_looked_at_again_rarely_and_when_the_app_comes_back() {
+    for reason in Reason::ALL.iter().filter(|reason| !reason.is_recoverable()) {
+        if *reason == Reason::ClosedLocally {
+            continue;
+        }
+        let mut bench = Bench::online(&[DIRECT]);
+        bench.client(lost(*reason));
+        for _ in 0..3 {
+            let since = bench.now;
+            assert_eq!(bench.wait(), ["client2(direct)", "publish"], "{reason}");
+            let pause = bench.now.since(since);
+            assert!((ms(300_000)..=ms(600_000)).contains(&pause), "{pause:?}");
+            assert_eq!(bench.host.last_error(), Some(*reason), "still shown");
+            bench.client(ClientStatus::Connected);
+            assert_eq!((bench.state(), bench.host.last_error()), ("online", None));
+            bench = Bench::online(&[DIRECT]);
+            bench.client(lost(*reason));
+        }
+        bench.feed(Input::Background);
+        bench.feed(Input::Foreground);
+        assert_eq!(bench.state(), "connecting_active", "{reason}");
+    }
+}
+
+/// C41: a relay said 45,000 ms and was dialled nine times in 40 s.
+#[test]
+fn case_c41_a_path_is_left_alone_for_as_long_as_its_peer_asked() {
+    let away = |connection, millis| Input::StayAway {
+        connection,
+        pause: ms(millis),
+    };
+    // One path: nothing at all is dialled, whatever the platform says.
+    let mut bench = Bench::started(&[RELAY]);
+    let asked = bench.now;
+    bench.feed(away(RELAY, 45_000));
+    bench.client(lost(Reason::RateLimited));
+    bench.feed(Input::NetworkChanged);
+    bench.feed(Input::Background);
+    assert_eq!(bench.feed(Input::Foreground), Vec::<String>::new());
+    let effects = bench.wait();
+    assert!(
+        effects.contains(&"client2(relay)".to_owned()),
+        "{effects:?}"
+    );
+    let waited = bench.now.since(asked);
+    assert!((ms(45_000)..=ms(55_000)).contains(&waited), "{waited:?}");
+
+    // The user knows better.
+    let mut bench = Bench::started(&[RELAY]);
+    bench.feed(away(RELAY, 45_000));
+    bench.client(lost(Reason::RateLimited));
+    let effects = bench.feed(Input::ReconnectNow);
+    assert!(
+        effects.contains(&"client2(relay)".to_owned()),
+        "{effects:?}"
+    );
+
+    // Two paths: the other one is used and measured alone.
+    let mut bench = Bench::online(&[DIRECT, RELAY]);
+    bench.feed(away(RELAY, 45_000));
+    let effects = bench.client(lost(Reason::ConnectionLost));
+    assert_eq!(effects, ["probe(direct)", "publish"]);
+
+    // Nobody is to be sent away for ever.
+    let mut bench = Bench::started(&[RELAY]);
+    let asked = bench.now;
+    bench.feed(away(RELAY, u64::from(u32::MAX)));
+    bench.client(lost(Reason::RateLimited));
+    bench.wait();
+    assert!(bench.now.since(asked) <= ms(675_000));
 }
