@@ -192,10 +192,9 @@ impl Runtime {
                 // Whoever asked may have stopped waiting.
                 let _ = told.send(work());
             });
-            match started {
-                Some(working) => working.await?,
-                // Done as soon as there is a thread for it.
-                None => {}
+            // Without one, it is done as soon as there is a thread for it.
+            if let Some(working) = started {
+                working.await?;
             }
             Ok(hears.await.ok())
         });

@@ -208,7 +208,8 @@ fn case_c9_files_that_do_not_belong_together_start_nothing() {
     let other = Rig::paired();
     let theirs = other.state();
     let from = |name: &str| theirs.join(name);
-    let cases: &[(&str, &dyn Fn(&Path))] = &[
+    type Spoil<'a> = &'a dyn Fn(&Path);
+    let cases: &[(&str, Spoil<'_>)] = &[
         ("identity.json is missing", &|dir| {
             fs::remove_file(dir.join("identity.json")).unwrap()
         }),
