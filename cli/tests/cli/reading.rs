@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{World, items};
+use crate::support::{Daemon, World, items};
 
 #[test]
 fn history_is_what_run_printed() {
@@ -136,4 +136,31 @@ fn watch_prints_one_snapshot_a_line_and_sees_what_others_do() {
         .map(|line| line["rev"].as_u64().unwrap())
         .collect();
     assert!(revs.is_sorted_by(|a, b| a < b), "{revs:?}");
+}
+
+/// C51: who looked on while another process on the same folder paired a host saw it only after the app had been suspended and
+/// resumed.
+#[test]
+fn case_c51_what_another_process_pairs_and_forgets_is_seen_soon() {
+    let world = World::paired();
+    let mut watch = world.start(&["watch", "--json"]);
+    watch.line_with(r#""state":"ready""#);
+    let other = Daemon::start(&world.work().join("other"), "127.0.0.1:0");
+    let paired = world.bowline(&["pair", "--json", &other.offer()]);
+    assert_eq!(paired.code, 0, "{paired:?}");
+    let id = paired.json()[0]["host"]["serverId"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let hosts = |line: &str| -> Vec<Value> {
+        let snapshot: Value = serde_json::from_str(line).unwrap();
+        snapshot["hosts"].as_array().unwrap().clone()
+    };
+    let is_online = |host: &Value| host["serverId"] == id.as_str() && host["state"] == "online";
+    while !hosts(&watch.line_with(&id)).iter().any(is_online) {}
+
+    assert_eq!(world.bowline(&["forget", &id]).code, 0);
+    while hosts(&watch.line_with(r#""rev""#)).len() > 1 {}
+    watch.interrupt();
+    assert_eq!(watch.finish().code, 130);
 }
