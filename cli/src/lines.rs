@@ -142,8 +142,11 @@ pub(crate) struct HostRow<'a> {
 impl<'a> HostRow<'a> {
     /// The row of a host; `live` is absent until its driver has said anything.
     pub(crate) fn new(host: &'a HostRecord, live: Option<&'a HostSnapshot>) -> Self {
+        let mut known = KnownHost::from(host);
+        // As its daemon calls itself now.
+        known.name = live.map_or(known.name, |live| &live.name);
         Self {
-            known: host.into(),
+            known,
             state: live.map_or("booting", |live| live.state),
             path: live.and_then(|live| live.path),
             address: live.and_then(|live| live.address.as_deref()),

@@ -41,7 +41,10 @@ pub(super) async fn hosts(client: &Client<'_>) -> Result<Exit, Stop> {
         .map(|(host, live)| {
             let state = live.map_or("booting", |live| live.state);
             vec![
-                text::cell(text::one_line(&host.name), text::bold()),
+                text::cell(
+                    text::one_line(live.map_or(&host.name, |live| &live.name)),
+                    text::bold(),
+                ),
                 text::cell(short_ids::end(host.server_id.as_str(), length), text::dim()),
                 text::cell(text::state(state), text::state_style(state)),
                 text::cell(where_it_is(host, live), Style::new()),

@@ -141,6 +141,14 @@ impl Runtime {
     /// Ends every connection, pairing and subscription, and waits until the drivers are done, a few seconds at most. Intents
     /// without an outcome stay kept. Every later call says that the runtime is closed; another close waits for the same end.
     pub async fn close(&self) {
+        // A program that ends soon would never get to it otherwise.
+        if self.inner.check_running().is_ok() && !self.inner.renamed().is_empty() {
+            let stored =
+                self.change(|inner| inner.check_running().and_then(|()| inner.store_names()));
+            if let Some(Err(error)) = stored.await {
+                tracing::debug!(%error, "a daemon's new name is not stored");
+            }
+        }
         {
             let mut hosts = self.inner.hosts();
             self.inner.phase.send_replace(Phase::Closed);
