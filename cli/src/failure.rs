@@ -111,7 +111,7 @@ impl CliError {
         let detail = match problem {
             None => " (no answer)".to_owned(),
             Some(problem) => match cause(&problem.message) {
-                Some(cause) => format!(" ({})", text::one_line(cause)),
+                Some(cause) => format!(" ({})", in_words(reason, cause)),
                 None => format!(" ({})", in_words(reason, &problem.message)),
             },
         };
@@ -199,12 +199,14 @@ fn cause(message: &str) -> Option<&str> {
     (!rest.is_empty() && !cause.is_empty()).then_some(cause)
 }
 
-/// What happened: the failure's own words, and where those are only the name of the reason, ours.
+/// What happened: the failure's own words, and where those are, or end with, the name of the reason, ours.
 pub(crate) fn in_words(reason: Reason, message: &str) -> String {
-    if message == reason.as_str() || message.is_empty() {
-        plainly(reason).to_owned()
-    } else {
-        text::one_line(message)
+    if message.is_empty() {
+        return plainly(reason).to_owned();
+    }
+    match message.strip_suffix(reason.as_str()) {
+        Some(before) => text::one_line(before) + plainly(reason),
+        None => text::one_line(message),
     }
 }
 
@@ -217,9 +219,7 @@ const fn plainly(reason: Reason) -> &'static str {
         Reason::PairingTokenInvalid => {
             "the offer was used already, has expired, or is not this daemon's"
         }
-        Reason::DaemonOffline => {
-            "the relay knows the daemon, but the daemon is not connected to it"
-        }
+        Reason::DaemonOffline => "the daemon is not connected to the relay",
         Reason::RelayTokenInvalid => "the relay does not know this daemon's token",
         Reason::ProtocolUnsupported => "it speaks another version of the protocol",
         Reason::IdentityMissing => "an identity is missing or malformed",
@@ -432,6 +432,13 @@ mod tests {
             let words = in_words(*reason, reason.as_str());
             assert!(!words.contains('_'), "a code is no sentence: {words}");
         }
+        assert_eq!(
+            in_words(
+                Reason::DaemonOffline,
+                "ws://relay ended the handshake: daemon_offline"
+            ),
+            "ws://relay ended the handshake: the daemon is not connected to the relay"
+        );
         let view = ErrorView::from(Failure::from(Reason::DeviceRevoked));
         let error = CliError::refused("workshop", &view);
         assert_eq!(error.exit, Exit::Refused);

@@ -62,7 +62,7 @@ async fn tell_if_queued(client: &Client<'_>, host: &HostRecord, agent: &AgentId)
         agents.any(|row| row.id == *agent && row.attention.as_deref() == Some(QUEUED))
     };
     if client.snapshots().wait_for(is_queued).await.is_ok() && !client.output.mode.json {
-        let line = "the daemon runs as many turns as it does at once; the prompt waits for a place";
+        let line = "the daemon runs as many turns at once as it may; the prompt waits for a place";
         if let Err(stop) = client.output.say(line).await {
             return stop;
         }

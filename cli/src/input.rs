@@ -34,7 +34,8 @@ pub(crate) async fn argument(value: String) -> Result<String, CliError> {
         .map_err(|error| failed(error.to_string()))?
         .map_err(|error| failed(error.to_string()))?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(failed("it is longer than 1 MiB".to_owned()));
+        let problem = "it is longer than 1 MiB; a prompt has at most 64 KiB: put long text into a file and name that";
+        return Err(failed(problem.to_owned()));
     }
     Ok(text)
 }

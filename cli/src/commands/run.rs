@@ -53,7 +53,8 @@ pub(super) async fn run(client: &Client<'_>, story: &Story, wanted: Wanted) -> R
         Err(error) if error.reason == "not_found" => {
             return Err(providers::unknown(client, host, &provider).await.into());
         }
-        Err(mut error) if error.reason == "invalid_request" => {
+        // Only a hint hangs on the words: what is wrong with a prompt is not mended by another folder.
+        Err(mut error) if error.reason == "invalid_request" && error.message.contains("`cwd`") => {
             let (cwd, name) = (text::one_line(&cwd), text::one_line(&host.name));
             error.message +=
                 &format!("; asked for in {cwd} on {name}, --cwd names another folder there");
