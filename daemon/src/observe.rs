@@ -1,7 +1,7 @@
 //! The one place that writes transitions to the log (OB).
 
 use bowline_machines::{Path, Transition};
-use bowline_protocol::ServerId;
+use bowline_protocol::{Reason, ServerId};
 
 macro_rules! record {
     ($level:ident, $server_id:expr, $session:expr, $transition:expr) => {
@@ -24,13 +24,22 @@ macro_rules! record {
 /// Writes one transition. `session` is the hash of the session key, never the key itself; it is empty
 /// where a machine belongs to no session yet.
 ///
-/// Those of local connections are for `debug`: every command of a user is one, and would take four lines.
+/// The steps of connections that come and go as they should are for `debug`: every command of a user is one. At `info` a paired
+/// client takes two lines, those of its session, and a connection that ends for a reason of its own takes one more.
 pub fn transition(server_id: &ServerId, session: &str, transition: &Transition) {
-    if transition.machine == "connection" && transition.path == Some(Path::Local) {
+    if is_routine(transition) {
         record!(debug, server_id, session, transition);
     } else {
         record!(info, server_id, session, transition);
     }
+}
+
+fn is_routine(transition: &Transition) -> bool {
+    let as_it_should = matches!(
+        transition.reason,
+        None | Some(Reason::ConnectionLost | Reason::ClosedLocally)
+    );
+    transition.machine == "connection" && (as_it_should || transition.path == Some(Path::Local))
 }
 
 /// Writes one transition that is like those before it, such as another attempt that fails as the last one did.
