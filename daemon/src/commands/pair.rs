@@ -9,7 +9,7 @@ use super::{
     Exit, Failure,
     socket::{Asked, call},
 };
-use crate::config::Lapse;
+use crate::{config::Lapse, control::MAX_PAIRING_TTL};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -31,6 +31,12 @@ pub(super) fn pair(asked: &Asked, ttl: Lapse, json: bool) -> Result<(), Failure>
             "--ttl must be at least 1s: an offer that never ends would be a password",
         ));
     };
+    if duration > MAX_PAIRING_TTL {
+        return Err(Failure::new(
+            Exit::Usage,
+            "--ttl must be at most 7d: an offer is a password while it is good",
+        ));
+    }
     let params = Create {
         ttl_seconds: duration.as_secs(),
     };

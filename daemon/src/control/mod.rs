@@ -9,6 +9,7 @@ mod service;
 
 pub use bowline_local::ListenError as ControlError;
 pub use offer::OfferMaker;
+pub(crate) use service::MAX_PAIRING_TTL;
 pub use service::{About, ControlService};
 
 use std::{io, path::Path as FilePath, sync::Arc, time::Duration};

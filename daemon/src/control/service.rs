@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Longest life of a pairing token; a longer wish is −32602.
-const MAX_PAIRING_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(crate) const MAX_PAIRING_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// What does not change while the daemon runs.
 #[derive(Clone, Debug, Serialize)]
