@@ -34,14 +34,20 @@ Examples:
   bowline run -- '-v is not a flag of bowline here'
 
 Ctrl-C ends bowline and leaves the agent at work: `bowline history AGENT` shows what it did, `bowline watch` whether it
-is done. What a command leaves running in the background is not waited for: its turn ends when the command does.";
+is done. What a command leaves running in the background is not waited for: its turn ends when the command does.
+
+A prompt has at most 64 KiB; put longer text into a file and name it. 4 MiB of a turn's output are kept, and 32 turns run
+at once on a host: a further one waits, and bowline says so. All bounds: \"Limits that users meet\" in docs/commands.md.";
 
 const SEND_HELP: &str = "\
 Examples:
   bowline send 9b1f04c2 'and now the other test'
   bowline send 9b1f04c2 - < prompt.txt
 
-Ctrl-C ends bowline and leaves the agent at work, as with `bowline run`.";
+Ctrl-C ends bowline and leaves the agent at work, as with `bowline run`.
+
+A prompt has at most 64 KiB, and an agent holds at most 64 of them at a time. All bounds: \"Limits that users meet\" in
+docs/commands.md.";
 
 /// Talk to Bowline daemons from a terminal.
 #[derive(Debug, Parser)]

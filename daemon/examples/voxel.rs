@@ -194,6 +194,6 @@ fn vox(size: [NonZeroU8; 3], grid: &Grid) -> Vec<u8> {
 }
 
 fn main() -> ExitCode {
-    let program = Program::new("voxel-daemon", env!("CARGO_PKG_VERSION"));
+    let program = Program::new("voxel", env!("CARGO_PKG_VERSION"));
     bowline_daemon::run(program.about("Keeps voxel projects").service(Voxel))
 }

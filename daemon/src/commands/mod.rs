@@ -31,6 +31,11 @@ use crate::{
     program::Program,
 };
 
+const RUN_HELP: &str = "\
+What is bounded, and what happens at each bound (prompts of 64 KiB, 4 MiB of output kept of a turn, 32 turns at once, and
+more): \"Limits that users meet\" in Bowline's docs/commands.md. Those that are settings stand under [limits] in the
+configuration file; `config check` prints them.";
+
 /// What the process ends with (`docs/commands.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -98,6 +103,7 @@ enum Command {
     ///
     /// Ctrl-C, SIGTERM and a terminal that closes end it in order: turns that run are ended, and clients come back when it is
     /// started again. Logs go to standard error, the addresses that it listens at go to standard output.
+    #[command(after_long_help = RUN_HELP)]
     Run(RunFlags),
     /// Offer a device one chance to pair: prints a link and, if another machine can use it, a QR code
     ///
