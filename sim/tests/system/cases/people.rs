@@ -296,7 +296,7 @@ fn case_newcomer_texts_name_the_program_they_come_from_and_no_codes() {
     let voxel = bowline_sim::world::program("examples/voxel").unwrap();
     let said = rig.sh(&format!("{} --state-dir V status", voxel.display()));
     assert_eq!(said.code, 3, "{said:?}");
-    assert!(said.stderr.contains("`voxel-daemon run`"), "{said:?}");
+    assert!(said.stderr.contains("`voxel run`"), "{said:?}");
     for command in [
         "--help",
         "run --help",
@@ -315,4 +315,54 @@ fn case_newcomer_texts_name_the_program_they_come_from_and_no_codes() {
     for text in [&refused.stderr, &rig.bl(&["send", "nobody", "x"]).stderr] {
         assert!(!text.contains("-32"), "{text}");
     }
+}
+
+/// A daemon that was given another name kept its old one at its clients for good: commands are too short for a look every few
+/// seconds.
+#[test]
+fn case_newcomer_a_renamed_daemon_is_called_so_by_its_clients() {
+    let mut rig = Rig::new();
+    rig.up(&["--name", "before"]);
+    rig.pair();
+    rig.stop();
+    rig.up(&["--name", "after"]);
+    let hosts = rig.bl(&["hosts"]);
+    assert_eq!(words(&hosts.stdout)[1][0], "after", "{hosts:?}");
+    let run = rig.bl(&["run", "--host", "after", "echo hello"]);
+    assert_eq!((run.code, run.stdout.as_str()), (0, "hello\n"), "{run:?}");
+    rig.stop();
+    let hosts = rig.bl(&["hosts"]);
+    assert_eq!(words(&hosts.stdout)[1][0], "after", "as stored: {hosts:?}");
+}
+
+/// Every command of a client took four lines of the daemon's log at `info`.
+#[test]
+fn case_newcomer_a_command_takes_few_lines_of_the_log() {
+    let rig = Rig::paired();
+    rig.bd(&["status"]);
+    let before = rig.log().lines().count();
+    for _ in 0..5 {
+        assert_eq!(rig.bl(&["agents"]).code, 0);
+        assert_eq!(rig.bd(&["status"]).code, 0);
+    }
+    let log = rig.log();
+    let taken = log.lines().count() - before;
+    assert!(taken <= 11, "{taken} lines: {log}");
+}
+
+/// What `run` and `send` are bounded by stood in no help.
+#[test]
+fn case_newcomer_help_points_to_the_limits() {
+    let rig = Rig::new();
+    let helps = [
+        rig.bl(&["run", "--help"]),
+        rig.bl(&["send", "--help"]),
+        rig.bd(&["run", "--help"]),
+    ];
+    for help in helps {
+        assert!(help.stdout.contains("64 KiB"), "{help:?}");
+        assert!(help.stdout.contains("Limits that users meet"), "{help:?}");
+    }
+    let commands = include_str!("../../../../docs/commands.md");
+    assert!(commands.contains("\n## Limits that users meet\n"));
 }

@@ -393,7 +393,7 @@ fn case_newcomer_config_check_refuses_what_run_refuses() {
         let config = file.to_str().unwrap();
         let checked = rig.bd(&["config", "check", "--config", config]);
         let run = rig.bd(&["run", "--listen", "127.0.0.1:0", "--config", config]);
-        assert_eq!((checked.code, run.code), (1, 1), "{checked:?} {run:?}");
+        assert_eq!((checked.code, run.code), (2, 2), "{checked:?} {run:?}");
         assert_eq!(checked.stderr, run.stderr);
         assert!(checked.stderr.contains("provider `a`"), "{checked:?}");
     }
