@@ -29,7 +29,7 @@ pub enum StoreError {
         detail: String,
     },
     /// The file was written by a newer version.
-    #[error("{path} has the format of a newer bowline-daemon (version {found}; this one knows up to {known}). Update this program, or choose another --state-dir", path = path.display())]
+    #[error("{path} has the format of a newer version of this program (version {found}; this one knows up to {known}). Update it, or choose another --state-dir", path = path.display())]
     TooNew {
         /// The file.
         path: PathBuf,
@@ -49,7 +49,7 @@ pub enum StoreError {
         expected: ServerId,
     },
     /// It cannot be read or written.
-    #[error("cannot open {path}: {detail}. Check that the directory exists, that it is yours, that there is space, and that no other bowline-daemon uses it", path = path.display())]
+    #[error("cannot open {path}: {detail}. Check that the directory exists, that it is yours, that there is space, and that no other daemon uses it", path = path.display())]
     Unavailable {
         /// The file.
         path: PathBuf,
