@@ -33,6 +33,8 @@ pub(crate) const REGISTRY_LOOK: Duration = Duration::from_secs(2);
 /// A cancel that could not be sent for so long is over ([`crate::Outcome::Expired`]): the turn that it meant is not the one
 /// that it would end.
 pub(crate) const CANCEL_MEMORY: Duration = Duration::from_secs(60);
+/// How long the daemon surely keeps an outcome (24 hours, `docs/protocol.md` §4), and an hour less.
+pub(crate) const OUTCOME_MEMORY: Duration = Duration::from_secs(23 * 3_600);
 /// Messages and creations that were not done and are kept on disk until the user has seen that; the oldest is forgotten.
 pub(crate) const KEPT_FAILURES: usize = bowline_machines::optimistic::MAX_FAILED;
 /// Outcomes shown in a host's snapshot; older ones leave it.

@@ -44,7 +44,9 @@ fn compare(table: &str, rows: &[Value]) {
         }
         seen.extend(members);
     }
-    let known: BTreeSet<_> = documented.into_keys().collect();
+    let mut known: BTreeSet<_> = documented.into_keys().collect();
+    // Said of a store that fails only; the tests of C8 see it.
+    known.remove("storageFailingSince");
     assert_eq!(seen, known, "{table}: said (left) and documented (right)");
 }
 

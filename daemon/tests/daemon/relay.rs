@@ -180,7 +180,7 @@ async fn offers_list_the_relays_without_their_tokens() {
     let daemon = TestDaemon::with(|settings| {
         settings.relay = vec![
             "wss://s3cret@127.0.0.1:1".parse().unwrap(),
-            "https://relay.invalid/base".parse().unwrap(),
+            "wss://relay.invalid/base".parse().unwrap(),
         ];
     })
     .await;
@@ -189,7 +189,7 @@ async fn offers_list_the_relays_without_their_tokens() {
     let offer: bowline_protocol::Offer = made["result"]["offer"].as_str().unwrap().parse().unwrap();
     assert_eq!(
         offer.relays,
-        ["wss://127.0.0.1:1", "https://relay.invalid/base"]
+        ["wss://127.0.0.1:1", "wss://relay.invalid/base"]
     );
     let status: Value = local.call("daemon.status", json!({})).await;
     assert!(!format!("{made}{status}").contains("s3cret"));

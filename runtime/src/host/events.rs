@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     client::ClientEvent,
+    clock::unix_millis,
     error::{CallError, Failure},
 };
 
@@ -233,7 +234,7 @@ impl Driver {
         self.tell_attached(now, session);
         // What may not be offered any more is over (BX-1).
         if session == SessionState::New {
-            self.queue.session_began(self.attaches);
+            self.queue.session_began(now, unix_millis());
         }
         self.expire_intents(now);
     }

@@ -1,6 +1,9 @@
 //! The driver's queue of open intents: pure, in order, with a window of what is offered at once.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use bowline_machines::Moment;
 use bowline_protocol::{IntentId, RpcReason, error::RpcError};
@@ -12,7 +15,7 @@ use super::{
 use crate::{
     error::CallError,
     intent::Outcome,
-    settings::{CANCEL_MEMORY, INTENT_RETRY, INTENT_WINDOW},
+    settings::{CANCEL_MEMORY, INTENT_RETRY, INTENT_WINDOW, OUTCOME_MEMORY},
 };
 
 /// An intent to be sent now.
@@ -37,8 +40,18 @@ struct Entry {
     state: State,
     /// When it was submitted to this process; by the wall clock only what another one left behind can be judged.
     made: Option<Moment>,
-    /// Under which attach it was offered first; zero: by an earlier process.
-    sent: Option<u64>,
+    sent: Sent,
+    /// The daemon may have run it and forgotten that.
+    in_doubt: bool,
+}
+
+/// When it was offered first.
+#[derive(Clone, Copy, Debug)]
+enum Sent {
+    Never,
+    /// By an earlier process.
+    Before,
+    At(Moment),
 }
 
 /// Open intents in the order they were made.
@@ -48,8 +61,6 @@ pub(crate) struct Queue {
     places: HashMap<IntentId, u64>,
     next_place: u64,
     offered: usize,
-    /// The last attach that began a new session.
-    began: u64,
 }
 
 impl Queue {
@@ -62,7 +73,12 @@ impl Queue {
         let entry = Entry {
             turn: Turn::of(&record),
             made,
-            sent: record.sent.then_some(0),
+            sent: if record.sent {
+                Sent::Before
+            } else {
+                Sent::Never
+            },
+            in_doubt: false,
             record,
             state: State::Waiting {
                 from: Moment::default(),
@@ -103,7 +119,9 @@ impl Queue {
             false
         })?;
         entry.state = State::Offered { attach };
-        entry.sent.get_or_insert(attach);
+        if matches!(entry.sent, Sent::Never) {
+            entry.sent = Sent::At(now);
+        }
         self.offered += 1;
         Some(Offer {
             id: entry.record.id,
@@ -159,29 +177,32 @@ impl Queue {
         Some(outcome)
     }
 
-    /// The daemon has begun a new session with that attach: what an earlier one was offered it may not remember any more.
-    pub(crate) const fn session_began(&mut self, attach: u64) {
-        self.began = attach;
+    /// The daemon begins a new session. It keeps outcomes for a day and as long as their session, so what the earlier one was offered
+    /// longer ago it may have run and forgotten. By the wall clock only what another process left behind can be judged.
+    pub(crate) fn session_began(&mut self, now: Moment, unix_now: i64) {
+        for entry in self.entries.values_mut() {
+            entry.in_doubt |= match entry.sent {
+                Sent::Never => false,
+                Sent::Before => is_over(unix_now, entry.record.at, OUTCOME_MEMORY),
+                Sent::At(at) => now.since(at) >= OUTCOME_MEMORY,
+            };
+        }
     }
 
-    /// Intents that must not be offered again (BX-1). One that an earlier session was offered: the daemon keeps outcomes for as
-    /// long as the session, so the same id could run twice now. And a cancel that comes late would end another turn
-    /// than the one that was meant. No clock that can be set decides, but for a cancel that another process left.
+    /// Intents that must not be offered again (BX-1). One that is in doubt could run twice. And a cancel that comes late would end
+    /// another turn than the one that was meant.
     pub(crate) fn expire(&mut self, now: Moment, unix_now: i64) -> Vec<IntentId> {
-        let bound = i64::try_from(CANCEL_MEMORY.as_millis()).unwrap_or(i64::MAX);
         let is_late = |entry: &Entry| match entry.made {
             Some(made) => now.since(made) > CANCEL_MEMORY,
-            None => unix_now.saturating_sub(entry.record.at).saturating_abs() > bound,
+            None => is_over(unix_now, entry.record.at, CANCEL_MEMORY),
         };
-        let began = self.began;
         let old: Vec<IntentId> = self
             .entries
             .values()
             .filter(|entry| {
-                let is_in_doubt = entry.sent.is_some_and(|attach| attach < began);
                 let is_cancel = matches!(entry.turn, Turn::Cancel(_));
                 matches!(entry.state, State::Waiting { .. })
-                    && (is_in_doubt || is_cancel && is_late(entry))
+                    && (entry.in_doubt || is_cancel && is_late(entry))
             })
             .map(|entry| entry.record.id)
             .collect();
@@ -208,6 +229,12 @@ impl Queue {
         }
         Some(entry.record)
     }
+}
+
+/// Whether that long lies between two times of the wall clock, whichever comes first: it may have been set.
+fn is_over(one: i64, other: i64, time: Duration) -> bool {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    one.saturating_sub(other).saturating_abs() > millis
 }
 
 /// Whether an error is the intent's outcome, rather than a passing trouble of the daemon.
@@ -419,40 +446,69 @@ mod tests {
 
     /// C44: a clock that was days ahead made an intent look young when the daemon had forgotten it, and it ran twice.
     #[test]
-    fn case_c44_what_an_earlier_session_was_offered_is_not_offered_to_a_new_one() {
-        let mut queue = queue(4);
+    fn case_c44_what_an_earlier_session_was_offered_a_day_ago_is_not_offered_to_a_new_one() {
+        let mut queue = queue(3);
         queue.offer(NOW, 1);
         queue.offer(NOW, 1);
         queue.answered(NOW, id(0), Err(CallError::NotConnected));
-        // The second attach finds the session as it was: the daemon remembers what it was offered.
-        assert_eq!(queue.expire(NOW, i64::MAX), []);
-        queue.session_began(2);
-        assert_eq!(queue.expire(NOW, 0), [id(0)]);
-        assert_eq!(queue.offer(NOW, 2).unwrap().id, id(2), "never offered");
+        let late = NOW + OUTCOME_MEMORY;
+        // While the session is there, the daemon remembers what it was offered.
+        assert_eq!(queue.expire(late, i64::MAX), []);
+        queue.session_began(late, 0);
+        assert_eq!(queue.expire(late, 0), [id(0)]);
+        assert_eq!(queue.offer(late, 2).unwrap().id, id(2), "never offered");
         // One whose connection is found dead only now.
-        queue.answered(NOW, id(1), Err(CallError::NotConnected));
-        assert_eq!(queue.expire(NOW, 0), [id(1)]);
-        queue.answered(NOW, id(2), Err(CallError::NotConnected));
+        queue.answered(late, id(1), Err(CallError::NotConnected));
+        assert_eq!(queue.expire(late, 0), [id(1)]);
+        queue.answered(late, id(2), Err(CallError::NotConnected));
         assert_eq!(
-            queue.expire(NOW, 0),
+            queue.expire(late, 0),
             [],
             "offered to the session that there is"
         );
     }
 
+    /// A short grace, or a connection that broke before the daemon had begun the session: the daemon still knows, or never did.
+    #[test]
+    fn bx_1_what_was_offered_lately_is_offered_to_a_new_session_whatever_the_clock_says() {
+        let mut queue = queue(1);
+        queue.offer(NOW, 1);
+        queue.answered(NOW, id(0), Err(CallError::NotConnected));
+        queue.session_began(NOW, i64::MAX);
+        assert_eq!(queue.expire(NOW, i64::MAX), []);
+        assert_eq!(queue.offer(NOW, 2).unwrap().id, id(0));
+        // The first offer counts, not the last.
+        queue.answered(NOW, id(0), Err(CallError::NotConnected));
+        queue.session_began(NOW + OUTCOME_MEMORY, 0);
+        assert_eq!(queue.expire(NOW + OUTCOME_MEMORY, 0), [id(0)]);
+    }
+
     #[test]
     fn case_c44_what_an_earlier_process_offered_is_in_doubt_for_a_new_session() {
-        let mut left = about(0, name::AGENTS_SEND, "agt_a");
-        left.sent = true;
+        let day = i64::try_from(OUTCOME_MEMORY.as_millis()).unwrap();
+        for (now, in_doubt) in [
+            (1_000 + day, false),
+            (1_000 - day, false),
+            (1_001 + day, true),
+            (999 - day, true),
+        ] {
+            let mut left = about(0, name::AGENTS_SEND, "agt_a");
+            left.sent = true;
+            let mut queue = Queue::default();
+            queue.push(left, None);
+            queue.push(about(1, name::AGENTS_SEND, "agt_a"), None);
+            assert_eq!(queue.expire(NOW, now), [], "the session goes on");
+            queue.session_began(NOW, now);
+            let expected: &[IntentId] = if in_doubt { &[id(0)] } else { &[] };
+            assert_eq!(queue.expire(NOW, now), expected, "{now}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_make_an_old_cancel_young() {
         let mut queue = Queue::default();
-        queue.push(left, None);
         queue.push(about(1, name::AGENTS_CANCEL, "agt_a"), None);
-        queue.push(about(2, name::AGENTS_SEND, "agt_a"), None);
         assert_eq!(queue.expire(NOW, 1_000), []);
-        queue.session_began(1);
-        assert_eq!(queue.expire(NOW, 1_000), [id(0)]);
-        // A clock that was set back does not make an old cancel young.
         assert_eq!(queue.expire(NOW, 1_000 - 60_001), [id(1)]);
-        assert_eq!(queue.len(), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! What happens in one seed's run, and what must hold.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bowline_protocol::{AgentId, ClientSessionKey, DeviceKey, IntentId};
 use bowline_runtime::{
@@ -44,6 +44,8 @@ struct Run {
     sent: Vec<Submitted>,
     /// Every intent ever sent.
     all: Vec<IntentId>,
+    /// Those of them that end a turn: one that comes late must end no other.
+    cancels: BTreeSet<IntentId>,
     made: usize,
 }
 
@@ -99,6 +101,7 @@ impl Run {
             follower: None,
             sent: Vec::new(),
             all: Vec::new(),
+            cancels: BTreeSet::new(),
             made: 0,
         };
         run.daemon.model(|model| model.create("the first".into()));
@@ -166,10 +169,14 @@ impl Run {
                 text: "x".repeat(usize::try_from(self.random.below(12)).unwrap() + 1),
             },
         };
+        let is_cancel = matches!(intent, Intent::Cancel { .. });
         let sent = self
             .runtime
             .send(&server_id(), intent)
             .map_err(|error| error.to_string())?;
+        if is_cancel {
+            self.cancels.insert(sent.id);
+        }
         self.all.push(sent.id);
         self.sent.push(sent);
         Ok(())
@@ -281,9 +288,10 @@ impl Run {
         }
         let notes = self.follower.take().map(Follower::end);
         self.runtime.close().await;
-        for sent in self.sent.drain(..) {
+        for sent in std::mem::take(&mut self.sent) {
+            let id = sent.id;
             if let Some(outcome) = sent.outcome().await {
-                done(&outcome)?;
+                self.done(id, &outcome)?;
             }
         }
         self.runtime = open(&self.storage, &self.network, &self.settings)?;
@@ -342,6 +350,15 @@ impl Run {
         Ok(())
     }
 
+    /// An intent is done; only a cancel that could not be sent for a minute may be over instead.
+    fn done(&self, id: IntentId, outcome: &Outcome) -> Checked {
+        match outcome {
+            Outcome::Done { .. } => Ok(()),
+            Outcome::Expired if self.cancels.contains(&id) => Ok(()),
+            other => Err(format!("intent {id} came to {other:?}")),
+        }
+    }
+
     /// What is true in the end, and soon.
     async fn converge(mut self) -> Checked {
         let deadline = Instant::now() + CONVERGED;
@@ -353,20 +370,21 @@ impl Run {
             sleep(Duration::from_millis(100)).await;
             self.hold()?;
         }
-        for sent in self.sent.drain(..) {
+        for sent in std::mem::take(&mut self.sent) {
             let id = sent.id;
             match timeout(PROMPT, sent.outcome()).await {
-                Ok(Some(outcome)) => done(&outcome)?,
+                Ok(Some(outcome)) => self.done(id, &outcome)?,
                 Ok(None) => return Err(format!("the outcome of {id} is lost")),
                 Err(_) => return Err(format!("intent {id} has no outcome")),
             }
         }
         let runs = self.daemon.model(|model| model.runs.clone());
-        if let Some(lost) = self.all.iter().find(|id| !runs.contains_key(id)) {
+        let must_run = |id: &&IntentId| !self.cancels.contains(id) && !runs.contains_key(id);
+        if let Some(lost) = self.all.iter().find(must_run) {
             return Err(format!("intent {lost} was lost"));
         }
-        if runs.len() != self.all.len() {
-            return Err(format!("{} intents ran of {}", runs.len(), self.all.len()));
+        if let Some(stranger) = runs.keys().find(|id| !self.all.contains(id)) {
+            return Err(format!("intent {stranger} ran and was not sent"));
         }
         let sessions = self.daemon.model(|model| model.sessions());
         if sessions != 1 {
@@ -418,11 +436,4 @@ fn open(
     let connector = Arc::new(SimConnector(Arc::clone(network)));
     Runtime::with(Arc::new(storage.clone()), connector, settings.clone())
         .map_err(|error| error.to_string())
-}
-
-fn done(outcome: &Outcome) -> Checked {
-    match outcome {
-        Outcome::Done { .. } => Ok(()),
-        other => Err(format!("an intent came to {other:?}")),
-    }
 }

@@ -9,6 +9,7 @@ import kotlinx.coroutines.runBlocking
 
 fun main(arguments: Array<String>) = runBlocking {
     val (folder, offer) = arguments
+    // Besides, deviceName = "Ann's phone" tells devices apart in the daemon's list of them.
     val bowline = Bowline(RuntimeConfig(storageFolder = folder, appName = "hello", appVersion = "1.0"))
 
     // A live list of hosts.
