@@ -72,10 +72,17 @@ pub fn complain(text: &str) {
 
 /// Prints what `clap` has to say: help on standard output, or what is wrong with the command line. The exit code: 0, or 2.
 pub fn usage(program: &str, error: &clap::Error) -> ExitCode {
-    let printed = error.print().and_then(|()| io::stdout().flush());
     if error.use_stderr() {
+        // It repeats what was given, which may have been copied from anywhere.
+        let text = error.render();
+        let text = match log::is_coloured() {
+            true => text::coloured(&text.ansi().to_string()).into_owned(),
+            false => text::visible(&text.to_string()).into_owned(),
+        };
+        let _ = write_all(&mut io::stderr(), text.as_bytes());
         return ExitCode::from(2);
     }
+    let printed = error.print().and_then(|()| io::stdout().flush());
     if let Err(error) = printed {
         *FATE.lock().unwrap_or_else(PoisonError::into_inner) = Fate::of(error);
     }

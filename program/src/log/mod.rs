@@ -142,7 +142,7 @@ fn standard_error() -> Box<dyn Write> {
     Box::new(stderr())
 }
 
-fn is_coloured() -> bool {
+pub(crate) fn is_coloured() -> bool {
     let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     stderr().is_terminal() && !forbidden
 }

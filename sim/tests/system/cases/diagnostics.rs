@@ -378,6 +378,16 @@ fn case_c28_text_of_others_cannot_act_on_a_terminal_or_in_a_log() {
             "{command}: {ended:?}"
         );
     }
+    // What is wrong with a command line is said by a library of others.
+    let long = format!("--{evil}");
+    for ended in [
+        rig.bl(&[evil]),
+        rig.bl(&["--timeout", evil, "hosts"]),
+        rig.bd(&["run", &long]),
+    ] {
+        assert!(ended.code == 2 && harmless(&ended.stderr), "{ended:?}");
+        assert!(ended.stderr.contains("--help"), "{ended:?}");
+    }
     let folder = format!("/nowhere/{evil}\nforged");
     let failed = rig.bl(&["run", "--provider", "shell", "--cwd", &folder, "true"]);
     assert!(failed.code != 0 && harmless(&failed.stderr), "{failed:?}");
