@@ -64,6 +64,13 @@ pub(crate) fn program_text(program: &str, folder: &Path, error: &io::Error) -> S
             ),
             Some(file) => interpreter_text(&name, &file),
         },
+        io::ErrorKind::PermissionDenied
+            if program.contains('/') && folder.join(program).is_dir() =>
+        {
+            format!(
+                "The provider's program `{name}` is a folder: correct `command` of the provider."
+            )
+        }
         io::ErrorKind::PermissionDenied => format!(
             "The provider's program `{name}` may not be executed by the user that the daemon runs as: make it \
              executable (chmod +x), or correct `command` of the provider."
@@ -165,6 +172,7 @@ mod tests {
             (file("plain", "#!/bin/sh\n", 0o644), "chmod +x"),
             (file("odd", "\u{1}\u{2}", 0o755), "#!/bin/sh"),
             ("/no/such/program".to_owned(), "is not there"),
+            (folder.path().to_str().unwrap().to_owned(), "is a folder"),
             ("no-such-program".to_owned(), "PATH"),
         ] {
             let text = start(&program);
