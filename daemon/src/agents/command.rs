@@ -74,12 +74,18 @@ async fn serve(template: &Template, starter: &Starter, turn: Turn, mut run: Run)
         turn: turn.name.clone(),
         agent: turn.agent.as_str().to_owned(),
     };
+    // A turn whose folder does not answer keeps only its own agent waiting (C13).
+    let place = run.place.clone();
+    let hangs = || place.leave();
     let started = tokio::select! {
-        started = starter.start(spec) => Ok(started),
+        started = starter.start(spec, &hangs) => Ok(started),
         stop = run.stopped() => Err(stop),
     };
     match started {
-        Ok(Ok(process)) => Running::new(process, run, turn.name).finish().await,
+        Ok(Ok(process)) => {
+            place.take();
+            Running::new(process, run, turn.name).finish().await
+        }
         Ok(Err(why)) => {
             // What hangs on its way into a program would run once it is released.
             leftovers::end(vec![turn.name], Daemons::End).await;

@@ -19,7 +19,7 @@ use tokio::{
     process::{Child, Command},
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, sleep_until, timeout, timeout_at},
 };
 
 use super::{
@@ -29,12 +29,16 @@ use super::{
         messages::{Report, Request, VERSION, encode, order, take},
         start::shown,
     },
-    process::{Happened, Spec, hangs},
+    process::{Happened, Spec, folder_hangs},
     program::LauncherProgram,
 };
 
 /// How long a folder and a program may take to answer.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// How long a folder may take before its turn is taken for one that hangs and makes room for others.
+const FOLDER_HANGS: Duration = Duration::from_secs(1);
+/// The same for a program, which takes its time on a machine that has much to do.
+const PROGRAM_HANGS: Duration = Duration::from_secs(3);
 /// How long a start waits for a place, all of which are taken by starts that hang.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -68,6 +72,7 @@ impl Launched {
         program: &LauncherProgram,
         starts: &Arc<Semaphore>,
         spec: Spec,
+        hangs: &(dyn Fn() + Sync),
     ) -> Result<Self, String> {
         let place = timeout(PATIENCE, Arc::clone(starts).acquire_owned());
         let Ok(Ok(place)) = place.await else {
@@ -82,7 +87,7 @@ impl Launched {
         let cwd = spec.cwd.clone();
         let name = spec.argv.first().cloned().unwrap_or_default();
         let mut entered = false;
-        let started = launched.answered(program, spec, &mut entered);
+        let started = launched.answered(program, spec, &mut entered, hangs);
         match timeout_at(Instant::now() + DEADLINE, started).await {
             Ok(Ok(())) => {
                 launched.state = State::Running;
@@ -99,7 +104,7 @@ impl Launched {
                 shown(&name),
                 DEADLINE.as_secs()
             )),
-            Err(_) => Err(hangs(&cwd, DEADLINE.as_secs())),
+            Err(_) => Err(folder_hangs(&cwd, DEADLINE.as_secs())),
         }
     }
 
@@ -133,6 +138,7 @@ impl Launched {
         program: &LauncherProgram,
         spec: Spec,
         entered: &mut bool,
+        hangs: &(dyn Fn() + Sync),
     ) -> Result<(), String> {
         let request = Request {
             version: VERSION,
@@ -147,9 +153,22 @@ impl Launched {
             )
         };
         self.send(&request).await.map_err(lost)?;
+        let mut patience = None;
         loop {
-            match self.next().await.map_err(lost)? {
-                Report::Entered => *entered = true,
+            let report = tokio::select! {
+                report = self.next() => report.map_err(lost)?,
+                () = until(patience) => {
+                    patience = None;
+                    hangs();
+                    continue;
+                }
+            };
+            match report {
+                Report::Here => patience = Some(Instant::now() + FOLDER_HANGS),
+                Report::Entered => {
+                    *entered = true;
+                    patience = Some(Instant::now() + PROGRAM_HANGS);
+                }
                 Report::Started => return Ok(()),
                 Report::Failed { text } => return Err(text),
                 Report::Exited(_) | Report::Ended => {
@@ -241,6 +260,13 @@ impl Launched {
     /// Orders are a few bytes and always fit; a launcher that is gone takes none.
     fn order(&self, order: u8) {
         let _ = self.control.try_write(&[order]);
+    }
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

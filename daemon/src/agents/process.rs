@@ -54,8 +54,9 @@ pub(super) struct Starter {
     starts: Arc<Semaphore>,
 }
 
-/// Starts that may hang at once.
-const STARTS: usize = 64;
+/// Starts that may hang at once: more than turns that run and those that are set aside because they hang, so that a
+/// turn elsewhere is not kept from starting.
+const STARTS: usize = 160;
 
 impl Starter {
     pub(super) fn new(launcher: super::Launcher) -> Self {
@@ -65,16 +66,22 @@ impl Starter {
         }
     }
 
-    /// Starts a program; the error is for people. Cancel-safe: what was begun is ended.
-    pub(super) async fn start(&self, spec: Spec) -> Result<Process, String> {
+    /// Starts a program; the error is for people. `hangs` is called once it seems that the folder or the program does
+    /// not answer, which is still waited for. Cancel-safe: what was begun is ended.
+    pub(super) async fn start(
+        &self,
+        spec: Spec,
+        hangs: &(dyn Fn() + Sync),
+    ) -> Result<Process, String> {
         #[cfg(unix)]
         if let super::Launcher::Program(program) = &self.launcher {
-            let launched = Launched::start(program, &self.starts, spec).await?;
+            let launched = Launched::start(program, &self.starts, spec, hangs).await?;
             return Ok(Process {
                 root: Root::Launched(launched),
                 gone: false,
             });
         }
+        let _ = hangs;
         Ok(Process {
             root: Root::Direct(Direct::spawn(&spec)?),
             gone: false,
@@ -162,7 +169,7 @@ impl Process {
 
 /// The folder of an agent hangs.
 #[cfg(unix)]
-pub(super) fn hangs(cwd: &str, seconds: u64) -> String {
+pub(super) fn folder_hangs(cwd: &str, seconds: u64) -> String {
     format!(
         "The agent's folder `{}` does not answer within {seconds} s: the file system it is on hangs. Check the mount, \
          then send the prompt again.",

@@ -9,7 +9,10 @@ use bowline_protocol::{
 };
 use tokio::{sync::watch, time::sleep};
 
-use super::timeline::{self, Tail};
+use super::{
+    supervisor::Place,
+    timeline::{self, Tail},
+};
 use crate::ledger::Ledger;
 
 /// Runs the turns of agents.
@@ -117,6 +120,7 @@ pub struct Run {
     pub(super) truncated: bool,
     pub(super) cancel: watch::Receiver<i64>,
     pub(super) shutdown: watch::Receiver<bool>,
+    pub(super) place: Place,
 }
 
 impl Run {

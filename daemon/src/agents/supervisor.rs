@@ -25,6 +25,9 @@ use crate::{
 /// How long a shutdown waits for the runs to be recorded.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
+/// Turns that may hang on their way into a folder or a program without counting among those that run.
+const SET_ASIDE: usize = 96;
+
 /// Starts and ends turns.
 pub(super) struct Supervisor {
     ledger: Ledger,
@@ -52,6 +55,45 @@ struct RunState {
     cancel: watch::Sender<i64>,
     /// Whether turns may have been queued since the run last looked.
     again: bool,
+    /// Whether its turn hangs before its program runs, and so counts for nothing.
+    aside: bool,
+}
+
+impl State {
+    /// Whether another turn may run.
+    fn has_place(&self, max_runs: usize) -> bool {
+        let aside = self.runs.values().filter(|run| run.aside).count();
+        self.runs.len().saturating_sub(aside.min(SET_ASIDE)) < max_runs
+    }
+}
+
+/// A run's place among those that run at once.
+#[derive(Clone)]
+pub(super) struct Place {
+    supervisor: Weak<Supervisor>,
+    agent: i64,
+}
+
+impl Place {
+    /// The turn hangs before its program runs: another one may run meanwhile.
+    pub(super) fn leave(&self) {
+        self.set_aside(true);
+    }
+
+    /// The turn runs after all, if need be as one more than usual.
+    pub(super) fn take(&self) {
+        self.set_aside(false);
+    }
+
+    fn set_aside(&self, aside: bool) {
+        if let Some(supervisor) = self.supervisor.upgrade() {
+            let mut state = supervisor.lock();
+            if let Some(run) = state.runs.get_mut(&self.agent) {
+                run.aside = aside;
+            }
+            supervisor.fill(&mut state);
+        }
+    }
 }
 
 impl Supervisor {
@@ -117,7 +159,7 @@ impl Supervisor {
         }
         if let Some(run) = state.runs.get_mut(&agent) {
             run.again = true;
-        } else if state.runs.len() >= self.max_runs {
+        } else if !state.has_place(self.max_runs) {
             if !state.waiting.contains(&agent) {
                 state.waiting.push_back(agent);
                 self.runtime.spawn(tell_queued(self.ledger.clone(), agent));
@@ -138,6 +180,7 @@ impl Supervisor {
             RunState {
                 cancel,
                 again: false,
+                aside: false,
             },
         );
         self.runtime.spawn(async move {
@@ -152,14 +195,21 @@ impl Supervisor {
         });
     }
 
+    /// Begins what waits, as far as there are places.
+    fn fill(&self, state: &mut State) {
+        while state.has_place(self.max_runs)
+            && let Some(next) = state.waiting.pop_front()
+        {
+            self.begin(state, next);
+        }
+    }
+
     /// Lets go of an agent whose task died, so that its next prompt begins another. What was running is marked interrupted by the
     /// next start of the daemon.
     fn give_up(&self, agent: i64) {
         let mut state = self.lock();
         state.runs.remove(&agent);
-        if let Some(next) = state.waiting.pop_front() {
-            self.begin(&mut state, next);
-        }
+        self.fill(&mut state);
         drop(state);
         self.ended.send_replace(());
     }
@@ -207,9 +257,7 @@ impl Supervisor {
                 Some(run) if run.again && !*self.shutdown.borrow() => run.again = false,
                 _ => {
                     state.runs.remove(&agent);
-                    if let Some(next) = state.waiting.pop_front() {
-                        self.begin(&mut state, next);
-                    }
+                    self.fill(&mut state);
                     break;
                 }
             }
@@ -241,7 +289,14 @@ impl Supervisor {
                 row.summary.provider
             ));
         };
+        let place = Place {
+            supervisor: self.this.clone(),
+            agent: row.n,
+        };
+        // The turn before this one may have hung.
+        place.take();
         let run = Run {
+            place,
             ledger: self.ledger.clone(),
             agent: row.n,
             turn: turn.id,

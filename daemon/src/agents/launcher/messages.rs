@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// Both ends are one program, except where an update replaced the file under a running daemon. One more with every
 /// change of what is below.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Largest frame: a prompt of 64 KiB, escaped, and a command line as long as the system takes.
 const MAX_FRAME: usize = 8 << 20;
 
@@ -29,6 +29,8 @@ pub(crate) struct Request {
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "report")]
 pub(crate) enum Report {
+    /// The launcher runs; the folder comes next.
+    Here,
     /// It is in the folder; the program comes next.
     Entered,
     /// The program runs.

@@ -197,6 +197,7 @@ fn stand_apart(files: Option<u64>) {
 }
 
 fn start(control: &UnixStream, request: &Request) -> Result<Child, String> {
+    report(control, &Report::Here);
     start::enter(&request.cwd)?;
     report(control, &Report::Entered);
     start::program(&request.argv, &request.cwd, request.input.is_some())

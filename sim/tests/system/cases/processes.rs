@@ -4,6 +4,7 @@ use std::{
     fs,
     io::Write,
     os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -88,18 +89,7 @@ fn case_c13_a_folder_that_hangs_holds_only_its_own_agent() {
     }
     let mut rig = Rig::new();
     rig.up(&[]);
-    let (real, mount) = (rig.work().join("real"), rig.work().join("mount"));
-    fs::create_dir(&real).unwrap();
-    fs::create_dir(&mount).unwrap();
-    let mut command = Command::new("bindfs");
-    command.arg("-f").arg(&real).arg(&mount);
-    let bindfs = Helper(command.stderr(Stdio::null()).spawn().unwrap());
-    let mounted = || {
-        fs::read_to_string("/proc/mounts")
-            .unwrap()
-            .contains(mount.to_str().unwrap())
-    };
-    until("the folder is mounted", mounted);
+    let (real, mount, bindfs) = mounted(&rig);
     for n in 0..=5 {
         fs::create_dir(real.join(n.to_string())).unwrap();
     }
@@ -153,12 +143,67 @@ fn case_c13_a_folder_that_hangs_holds_only_its_own_agent() {
     let begun = Instant::now();
     assert_eq!(rig.stop(), 0);
     assert!(begun.elapsed() < Duration::from_secs(20));
-    drop(bindfs);
-    let _ = finish({
-        let mut unmount = Command::new("fusermount");
-        unmount.arg("-uz").arg(&mount);
-        unmount
+    unmount(bindfs, &mount);
+}
+
+/// A folder, where it is mounted, and the process on which the mount depends.
+fn mounted(rig: &Rig) -> (PathBuf, PathBuf, Helper) {
+    let (real, mount) = (rig.work().join("real"), rig.work().join("mount"));
+    fs::create_dir(&real).unwrap();
+    fs::create_dir(&mount).unwrap();
+    let mut command = Command::new("bindfs");
+    command.arg("-f").arg(&real).arg(&mount);
+    let bindfs = Helper(command.stderr(Stdio::null()).spawn().unwrap());
+    until("the folder is mounted", || {
+        let mounts = fs::read_to_string("/proc/mounts").unwrap();
+        mounts.contains(mount.to_str().unwrap())
     });
+    (real, mount, bindfs)
+}
+
+fn unmount(bindfs: Helper, mount: &Path) {
+    drop(bindfs);
+    let mut command = Command::new("fusermount");
+    command.arg("-uz").arg(mount);
+    let _ = finish(command);
+}
+
+/// C13: as many agents as run at once worked in the folder that hung, and nobody else's could.
+#[test]
+fn case_c13_many_agents_whose_folder_hangs_leave_room_for_others() {
+    if !has("bindfs", "bindfs") || !has("fusermount", "fuse") {
+        return;
+    }
+    let mut rig = Rig::new();
+    rig.up(&[]);
+    let (_, mount, bindfs) = mounted(&rig);
+    let agents: Vec<String> = (0..40)
+        .map(|_| {
+            let params = json!({"intentId": "new", "provider": "shell", "cwd": mount});
+            let created = rig.rpc("agents.create", params);
+            let id = created["result"]["agent"]["id"].as_str();
+            id.unwrap().to_owned()
+        })
+        .collect();
+    kill_process(Pid::from_child(&bindfs.0), Signal::STOP).unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    for agent in &agents {
+        let params = json!({"intentId": "new", "agentId": agent, "text": "echo x"});
+        rig.rpc("agents.send", params);
+    }
+    let begun = Instant::now();
+    let other = rig.agent("shell", "echo other");
+    assert_eq!(output(&rig.turns(&other, 1)), "other\n");
+    let waited = begun.elapsed();
+    let listed = rig.rpc("agents.list", json!({"limit": 100}));
+    let agents = listed["result"]["agents"].as_array().unwrap();
+    let running = |agent: &&Value| agent["status"] == "running";
+    assert!(
+        agents.iter().filter(running).count() > 32,
+        "those hang still, after {waited:?}: {agents:?}"
+    );
+    assert_eq!(rig.stop(), 0);
+    unmount(bindfs, &mount);
 }
 
 /// C18: the token of a private relay stood in the environment of every agent, and so did the daemon's folders.
