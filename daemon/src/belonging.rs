@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{identity, store};
 
 /// File that is written once the database of an identity is there.
-const MARK: &str = "store.json";
+pub(crate) const MARK: &str = "store.json";
 /// The only version of its form.
 const VERSION: u64 = 1;
 /// No mark is longer.

@@ -77,6 +77,19 @@ pub enum StartError {
     RelayTls(#[from] RelayTlsError),
 }
 
+impl StartError {
+    /// Whether a file of the state directory could not be used at all, so that its owner, its mode or its disk is the reason.
+    pub(crate) const fn is_of_files(&self) -> bool {
+        matches!(
+            self,
+            Self::StateDir(StateDirError::Io { .. })
+                | Self::Identity(IdentityFileError::Io { .. })
+                | Self::Belonging(BelongingError::Io { .. })
+                | Self::Store(StoreError::Unavailable { .. })
+        )
+    }
+}
+
 /// A running daemon.
 pub struct Daemon {
     environment: Arc<Environment>,

@@ -40,7 +40,7 @@ pub enum IdentityFileError {
     },
     /// The file is there but does not hold an identity.
     #[error(
-        "the identity file {} is corrupt: {problem}; restore it from a backup, or move it away to start as a new daemon that every device must pair with again", path.display()
+        "the identity file {} is corrupt: {problem}; restore it from a backup, or move it, bowline.db and store.json away to start as a new daemon that every device must pair with again", path.display()
     )]
     Corrupt {
         /// Which file.

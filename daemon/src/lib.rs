@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod listener;
 pub mod metrics;
 pub mod observe;
+mod obstacle;
 pub mod outbound;
 mod program;
 pub mod relay;

@@ -7,7 +7,7 @@ use std::{
 };
 
 /// File that is locked; its content, the holder's process id, is for people only.
-const LOCK: &str = "daemon.lock";
+pub(crate) const LOCK: &str = "daemon.lock";
 
 /// Why a state directory cannot be used.
 #[derive(Debug, thiserror::Error)]

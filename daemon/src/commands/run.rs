@@ -1,6 +1,6 @@
 //! `run`: the daemon until it is told to stop.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use bowline_program::{Hangup, Signals, announce, log, raise_file_limit};
 use bowline_protocol::Reason;
@@ -10,7 +10,8 @@ use super::{Exit, Failure};
 use crate::{
     agents::Launcher,
     config::{DEFAULT_PORT, Settings},
-    daemon::Daemon,
+    daemon::{Daemon, StartError},
+    obstacle::obstacle,
     service::Services,
 };
 
@@ -34,9 +35,14 @@ pub(super) fn run(mut settings: Settings, services: Services) -> Result<(), Fail
         // Armed before anything starts, so that no signal is missed.
         let signals =
             Signals::arm(Hangup::Stop, END).map_err(|error| Failure::new(Exit::Failed, error))?;
-        let mut daemon = Daemon::start(settings, services)
-            .await
-            .map_err(|error| Failure::new(Exit::Failed, error))?;
+        let state_dir = settings.state_dir.clone();
+        let mut daemon =
+            Daemon::start(settings, services)
+                .await
+                .map_err(|error| match error.is_of_files() {
+                    true => Failure::new(Exit::Failed, explained(&error, &state_dir)),
+                    false => Failure::new(Exit::Failed, error),
+                })?;
         tell(&daemon, is_offered);
         let outcome = tokio::select! {
             biased;
@@ -57,6 +63,14 @@ pub(super) fn run(mut settings: Settings, services: Services) -> Result<(), Fail
     // Nothing that still blocks may hold the process.
     runtime.shutdown_background();
     outcome
+}
+
+/// An error about files of the state directory, with what stands in the way of them.
+fn explained(error: &StartError, state_dir: &Path) -> String {
+    match obstacle(state_dir) {
+        Some(obstacle) => format!("{error}; {obstacle}"),
+        None => error.to_string(),
+    }
 }
 
 fn tell(daemon: &Daemon, is_offered: bool) {

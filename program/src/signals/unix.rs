@@ -2,6 +2,7 @@
 
 use std::io;
 
+use rustix::process::Signal as Named;
 use tokio::signal::unix::{Signal as Noted, SignalKind, signal};
 
 use super::{Hangup, Signal, Stop};
@@ -34,6 +35,9 @@ impl Source {
     pub(super) fn arm(hangup: Hangup) -> io::Result<Self> {
         // Asked before anything is noted, which would change the answer.
         let ignored = hangup == Hangup::Stop && is_hangup_ignored();
+        // A file at the limit of `ulimit -f` is an error of the write, as a full disk is, and no end of the program. Taken once, the
+        // signal is taken for good; programs that are started get it with what it does by default.
+        drop(signal(SignalKind::from_raw(Named::XFSZ.as_raw()))?);
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

@@ -20,7 +20,7 @@ use tokio_tungstenite::tungstenite::{
     protocol::CloseFrame,
 };
 
-use super::rig::{DEADLINE, Rig, lines, until};
+use super::rig::{DEADLINE, Rig, has, lines, until};
 
 /// Answers in the place of a daemon: takes every WebSocket, and closes it with one code after the other.
 struct Impostor {
@@ -104,9 +104,15 @@ impl Drop for Killed {
 
 /// A relay on a free port, and its URL.
 fn relay(rig: &Rig) -> (Killed, String) {
+    let (relay, address) = relay_at(rig, "127.0.0.1:0");
+    (relay, format!("ws://{address}"))
+}
+
+/// A relay at an address, and which port it has got.
+fn relay_at(rig: &Rig, listen: &str) -> (Killed, String) {
     let mut command = std::process::Command::new(program("bowline-relay").unwrap());
     let mut child = command
-        .args(["--listen", "127.0.0.1:0"])
+        .args(["--listen", listen])
         .env("HOME", rig.work())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -115,10 +121,7 @@ fn relay(rig: &Rig) -> (Killed, String) {
         .unwrap();
     let lines = lines(child.stdout.take().unwrap());
     let line: Value = serde_json::from_str(&lines.recv_timeout(DEADLINE).unwrap()).unwrap();
-    (
-        Killed(child),
-        format!("ws://{}", line["address"].as_str().unwrap()),
-    )
+    (Killed(child), line["address"].as_str().unwrap().to_owned())
 }
 
 /// C37b: while a daemon was down something in its place closed with 4402, and the client was in its final error for good.
@@ -204,4 +207,102 @@ fn case_c42_two_daemons_of_one_identity_are_told_of_by_their_status() {
     until("the log says so as well", || {
         rig.log().contains("copy of the state folder")
     });
+}
+
+/// X1: no thread could be made for a moment, a look-up's task died of it, and the relay link stayed `connecting` for ever.
+#[test]
+fn case_x1_a_daemon_that_may_start_no_thread_heals_once_it_may() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: a user of its own and a name of its own need root");
+        return;
+    }
+    if !["unshare", "setpriv", "prlimit"]
+        .iter()
+        .all(|tool| has(tool, "util-linux"))
+    {
+        return;
+    }
+    let user = 12_345;
+    let as_user = [
+        "setpriv",
+        "--reuid",
+        "12345",
+        "--regid",
+        "12345",
+        "--clear-groups",
+    ];
+    let mut rig = Rig::new();
+    let (first, address) = relay_at(&rig, "127.0.0.1:0");
+    let port = address.rsplit(':').next().unwrap();
+    // A name, so that each connection needs a look-up.
+    let hosts = rig.work().join("hosts");
+    std::fs::write(&hosts, "127.0.0.1 localhost relay.test\n").unwrap();
+    std::fs::create_dir(rig.state()).unwrap();
+    // The user may not reach where the programs were built.
+    let daemon = rig.daemon_command(&["--relay", &format!("ws://relay.test:{port}")]);
+    let copy = rig.work().join("bowline-daemon");
+    std::fs::copy(daemon.get_program(), &copy).unwrap();
+    for path in [
+        rig.state().parent().unwrap(),
+        &rig.state(),
+        &rig.work(),
+        &copy,
+    ] {
+        std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+    }
+    let script = format!(
+        "mount --bind {hosts} /etc/hosts && shift && exec {as_user} {copy} \"$@\"",
+        hosts = hosts.display(),
+        as_user = as_user.join(" "),
+        copy = copy.display(),
+    );
+    rig.start(rig.wrapped(&["unshare", "-m", "sh", "-c", &script, "sh"], &daemon));
+    let relay_of = |rig: &Rig| {
+        let status = rig.rpc("daemon.status", json!({}));
+        status["result"]["relays"][0].clone()
+    };
+    until("registered", || relay_of(&rig)["state"] == "registered");
+    let limit = |rig: &Rig, limit: &str| {
+        let mut command = rig.wrapped(&as_user, &std::process::Command::new("prlimit"));
+        let pid = rig.pid().to_string();
+        let set = command.args(["--pid", &pid, &format!("--nproc={limit}:")]);
+        assert!(set.status().unwrap().success());
+    };
+    let before = std::fs::read_to_string(format!("/proc/{}/limits", rig.pid())).unwrap();
+    let line = |limits: &str| -> Vec<String> {
+        let mut lines = limits.lines();
+        let line = lines.find(|line| line.starts_with("Max processes"));
+        line.unwrap()
+            .split_whitespace()
+            .map(str::to_owned)
+            .collect()
+    };
+    // "Max processes SOFT HARD processes"
+    let usual = line(&before)[2].clone();
+    limit(&rig, "1");
+    let now = std::fs::read_to_string(format!("/proc/{}/limits", rig.pid())).unwrap();
+    assert_eq!(line(&now)[2], "1");
+    drop(first);
+    until("the relay is missed", || {
+        let relay = relay_of(&rig);
+        relay["state"] != "registered" && relay["lastError"].is_object()
+    });
+    let (_second, _) = relay_at(&rig, &address);
+    // The daemon serves meanwhile; what an agent's program needs may be refused, with a word.
+    let params = json!({"intentId": "new", "provider": "shell", "cwd": "/", "prompt": "echo x"});
+    let created = rig.rpc("agents.create", params);
+    assert!(
+        created["result"].is_object() || created["error"].is_object(),
+        "{created}"
+    );
+    std::thread::sleep(Duration::from_secs(2));
+    limit(&rig, &usual);
+    until("registered again", || {
+        relay_of(&rig)["state"] == "registered"
+    });
+    let agent = rig.agent("shell", "echo well");
+    let items = rig.turns(&agent, 1);
+    assert_eq!(super::rig::output(&items), "well\n", "{items:?}");
+    assert!(rig.runs());
+    assert_eq!(rig.stop(), 0, "{}", rig.log());
 }

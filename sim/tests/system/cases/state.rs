@@ -489,6 +489,84 @@ fn case_c11_what_root_makes_in_a_users_folder_is_the_users() {
     }
 }
 
+/// C8's kind: `ulimit -f`, by which the system ends a program rather than failing its write.
+#[test]
+fn case_c8_a_limit_of_file_sizes_ends_no_daemon() {
+    let mut rig = Rig::new();
+    let daemon = rig.daemon_command(&[]);
+    let limited = ["bash", "-c", "ulimit -f 400 && exec \"$@\"", "bash"];
+    rig.start(rig.wrapped(&limited, &daemon));
+    let prompt = "head -c 150000 /dev/zero | tr '\\0' x";
+    until("a write is refused", || {
+        let params =
+            json!({"intentId": "new", "provider": "shell", "cwd": rig.work(), "prompt": prompt});
+        let answer = rig.rpc("agents.create", params);
+        answer["error"]["data"]["reason"] == "storage_unavailable"
+    });
+    assert!(rig.runs(), "{}", rig.log());
+    let listed = rig.rpc("agents.list", json!({}));
+    assert!(listed["result"]["agents"].is_array(), "{listed}");
+    let status = rig.rpc("daemon.status", json!({}));
+    assert!(status["result"]["storageFailingSince"].is_i64(), "{status}");
+    assert_eq!(rig.stop(), 0, "{}", rig.log());
+}
+
+/// C8 and C11: a start that its own files are in the way of says whose they are, or that the disk is full, and what to do.
+#[test]
+fn case_c11_a_daemon_that_may_not_use_its_files_says_whose_they_are() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    if !rustix::process::geteuid().is_root() || !has("setpriv", "util-linux") {
+        eprintln!("skipped: only root can make files of root's");
+        return;
+    }
+    let mut rig = Rig::new();
+    rig.up(&[]);
+    assert_eq!(rig.stop(), 0);
+    // The user may not reach where the programs were built.
+    let daemon = rig.daemon_command(&[]);
+    let program = rig.work().join("bowline-daemon");
+    fs::copy(daemon.get_program(), &program).unwrap();
+    let state = rig.state();
+    let own = |path: &Path, user: u32| chown(path, Some(user), Some(user)).unwrap();
+    own(state.parent().unwrap(), 12_345);
+    own(&rig.work(), 12_345);
+    let start = || {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", "12345", "--regid", "12345", "--clear-groups"])
+            .arg(&program)
+            .args(daemon.get_args());
+        for (name, value) in daemon.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        finish(command)
+    };
+    let told = |path: &Path| {
+        let ended = start();
+        assert_eq!(ended.code, 1, "{ended:?}");
+        let text = format!("{} belongs to root", path.display());
+        assert!(ended.stderr.contains(&text), "{text}: {ended:?}");
+        let remedy = format!("sudo chown -R 12345 {}", state.display());
+        assert!(ended.stderr.contains(&remedy), "{ended:?}");
+    };
+    told(&state);
+    own(&state, 12_345);
+    let names = ["daemon.lock", "identity.json", "store.json", "bowline.db"];
+    for name in names {
+        own(&state.join(name), 12_345);
+    }
+    for name in names {
+        let path = state.join(name);
+        own(&path, 0);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        told(&path);
+        own(&path, 12_345);
+    }
+}
+
 /// C6: a daemon whose folder was removed went on, and everything was lost at its end.
 #[test]
 fn case_c6_a_daemon_whose_files_are_gone_says_so_and_ends() {
