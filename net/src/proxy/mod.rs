@@ -10,12 +10,14 @@
 //! password stand in no text.
 
 mod connect;
+mod exceptions;
 mod socks;
 
 use std::{fmt, io, net::IpAddr, time::Duration};
 
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
+use self::exceptions::Exceptions;
 use crate::{
     dialer::Wire,
     endpoint::{Endpoint, place},
@@ -27,7 +29,9 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyProblem {
     /// A variable or setting names something that is no proxy's URL. The value is not repeated, it may hold a password.
-    #[error("{0} is not the URL of a proxy; write http://, https:// or socks5://, then host:port")]
+    #[error(
+        "{0} is not the URL of a proxy; write http://, https:// or socks5://, then host:port; `/`, `?`, `#` and `@` in a password are percent-encoded"
+    )]
     Unusable(&'static str),
     /// Its name has no address.
     #[error("the proxy at {place} is not reachable: {problem}")]
@@ -106,7 +110,7 @@ enum Rule {
     Direct,
     /// The variable at fault.
     Unusable(&'static str),
-    Via(Box<Matcher>),
+    Via(Box<(Matcher, Exceptions)>),
 }
 
 impl Proxies {
@@ -176,7 +180,13 @@ impl Proxies {
         match rule {
             Rule::Direct => Ok(None),
             Rule::Unusable(name) => Err(ProxyProblem::Unusable(name)),
-            Rule::Via(matcher) => Ok(intercept(matcher, &endpoint.place()).and_then(Proxy::new)),
+            Rule::Via(rule) => {
+                let (matcher, exceptions) = &**rule;
+                if exceptions.cover(endpoint) {
+                    return Ok(None);
+                }
+                Ok(intercept(matcher, &endpoint.place()).and_then(Proxy::new))
+            }
         }
     }
 }
@@ -184,12 +194,21 @@ impl Proxies {
 impl Rule {
     fn new(name: &'static str, value: String, no: &str) -> Self {
         let usable = Matcher::builder().all(value.clone()).build();
-        if intercept(&usable, "host:1").and_then(Proxy::new).is_none() {
+        if is_ambiguous(&value) || intercept(&usable, "host:1").and_then(Proxy::new).is_none() {
             return Self::Unusable(name);
         }
-        let matcher = Matcher::builder().all(value).no(no.to_owned()).build();
-        Self::Via(Box::new(matcher))
+        let exceptions = Exceptions::parse(no);
+        let anywhere = exceptions.anywhere().to_owned();
+        let matcher = Matcher::builder().all(value).no(anywhere).build();
+        Self::Via(Box::new((matcher, exceptions)))
     }
+}
+
+/// Whether a part of a password might be taken for the host, and so end in texts: one that holds a raw `/`, `?` or `#`.
+fn is_ambiguous(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let after = rest.split_once('/').map_or("", |(_, after)| after);
+    rest.contains(['?', '#', '\\']) || after.contains('@')
 }
 
 fn intercept(matcher: &Matcher, place: &str) -> Option<Intercept> {
@@ -379,6 +398,10 @@ mod tests {
             "http://",
             "http://s3cret@",
             "s3 cret",
+            "http://s3cret/x@127.0.0.1:1",
+            "s3cret/x@127.0.0.1:1",
+            "http://u:s3cret#x@h",
+            "socks5://s3cret?x@h:1",
         ] {
             let proxies = proxies(&[("HTTPS_PROXY", wrong)]);
             let endpoint = Endpoint::relay(&"wss://r".parse().unwrap(), "/");

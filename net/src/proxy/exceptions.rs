@@ -1,0 +1,116 @@
+//! `NO_PROXY` as people write it: besides names, addresses and networks also `*.example.org`, `[::1]` and `host:port`.
+
+use hyper_util::client::proxy::matcher::Matcher;
+
+use crate::endpoint::Endpoint;
+
+/// Hosts that are reached without a proxy.
+pub(super) struct Exceptions {
+    /// Those of any port, as the matcher reads them.
+    anywhere: String,
+    /// Those of one port.
+    at: Vec<(u16, Matcher)>,
+}
+
+impl Exceptions {
+    pub(super) fn parse(text: &str) -> Self {
+        let mut anywhere = Vec::new();
+        let mut at = Vec::new();
+        let items = text.split([',', ' ', '\t']).filter(|item| !item.is_empty());
+        for item in items {
+            let (host, port) = split(item);
+            let host = match host.strip_prefix("*.") {
+                Some(domain) => domain,
+                None => host,
+            };
+            match port {
+                None => anywhere.push(host),
+                // What is asked for stands in no place: only whether it is excepted matters.
+                Some(port) => at.push((
+                    port,
+                    Matcher::builder()
+                        .all("http://proxy")
+                        .no(host.to_owned())
+                        .build(),
+                )),
+            }
+        }
+        Self {
+            anywhere: anywhere.join(","),
+            at,
+        }
+    }
+
+    /// The exceptions of any port.
+    pub(super) fn anywhere(&self) -> &str {
+        &self.anywhere
+    }
+
+    /// Whether an exception of one port is that of the endpoint.
+    pub(super) fn cover(&self, endpoint: &Endpoint) -> bool {
+        self.at.iter().any(|(port, matcher)| {
+            *port == endpoint.port && super::intercept(matcher, &endpoint.place()).is_none()
+        })
+    }
+}
+
+/// Host and port of an item; an IPv6 address without brackets has no port.
+fn split(item: &str) -> (&str, Option<u16>) {
+    if let Some((host, rest)) = item.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return (
+            host,
+            rest.strip_prefix(':').and_then(|port| port.parse().ok()),
+        );
+    }
+    match item.split_once(':') {
+        Some((host, port)) if !port.contains(':') => match port.parse() {
+            Ok(port) => (host, Some(port)),
+            Err(_) => (item, None),
+        },
+        _ => (item, None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::Proxies, *};
+
+    #[test]
+    fn case_c34_exceptions_are_read_as_people_write_them() {
+        let direct = |no: &'static str, url: &str| {
+            let proxies = Proxies::from_variables(|name| match name {
+                "ALL_PROXY" => Some("http://p:1".to_owned()),
+                "NO_PROXY" => Some(no.to_owned()),
+                _ => None,
+            });
+            let endpoint = Endpoint::relay(&url.parse().unwrap(), "/");
+            proxies.find(&endpoint).unwrap().is_none()
+        };
+        for (no, url) in [
+            ("*.example.org", "wss://relay.example.org"),
+            ("x, *.example.org", "wss://relay.example.org"),
+            (".example.org relay.test", "ws://relay.test:1"),
+            ("[::1]", "ws://[::1]:1"),
+            ("::1", "ws://[::1]:1"),
+            ("[::1]:9", "ws://[::1]:9"),
+            ("relay.test:9", "ws://relay.test:9"),
+            ("Relay.Test:443", "wss://relay.test"),
+            ("*.test:9", "ws://relay.test:9"),
+            ("10.0.0.0/8:9", "ws://10.1.2.3:9"),
+            ("*", "ws://relay.test"),
+        ] {
+            assert!(direct(no, url), "{no} {url}");
+        }
+        for (no, url) in [
+            ("relay.test:9", "ws://relay.test:8"),
+            ("[::1]:9", "ws://[::1]:8"),
+            ("*.example.org", "ws://relay.test"),
+            ("lay.test", "ws://relay.test"),
+            (":", "ws://relay.test"),
+            ("[", "ws://relay.test"),
+            ("", "ws://relay.test"),
+        ] {
+            assert!(!direct(no, url), "{no} {url}");
+        }
+    }
+}
