@@ -21,5 +21,7 @@ pub use file_limit::{FileLimit, raise_file_limit};
 pub use log::LogFormat;
 pub use machine::machine_name;
 pub use settings_file::{FileError, parse, read};
+#[cfg(unix)]
+pub use signals::unblock_signals;
 pub use signals::{Hangup, Signal, Signals, Stop};
 pub use watch::Vital;

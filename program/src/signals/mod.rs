@@ -13,6 +13,9 @@ mod platform;
 #[path = "unsupported.rs"]
 mod platform;
 
+#[cfg(unix)]
+pub use platform::unblock_signals;
+
 use std::{
     io, thread,
     time::{Duration, Instant},

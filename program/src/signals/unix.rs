@@ -23,6 +23,13 @@ const HUNG_UP: Stop = Stop {
     insists: false,
 };
 
+/// Takes signals that whoever started the process had blocked. A mask is inherited, by threads and by programs that are started: with
+/// it a process would be deaf to SIGTERM. Concerns the calling thread and those that it starts.
+pub fn unblock_signals() {
+    // Cannot fail: the arguments are right by their types.
+    let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
+}
+
 /// Where signals come from.
 pub(super) struct Source {
     terminate: Noted,
@@ -33,6 +40,8 @@ pub(super) struct Source {
 
 impl Source {
     pub(super) fn arm(hangup: Hangup) -> io::Result<Self> {
+        // One thread that takes them is enough for the whole process.
+        unblock_signals();
         // Asked before anything is noted, which would change the answer.
         let ignored = hangup == Hangup::Stop && is_hangup_ignored();
         // A file at the limit of `ulimit -f` is an error of the write, as a full disk is, and no end of the program. Taken once, the

@@ -58,6 +58,8 @@ pub(crate) fn main(name: &str) -> ExitCode {
 }
 
 fn run() -> io::Result<()> {
+    // Before any thread and any program is started, which get the mask from this one.
+    bowline_program::unblock_signals();
     let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (request, pipes) = receive(&control)?;
     let null = File::options().read(true).write(true).open("/dev/null")?;

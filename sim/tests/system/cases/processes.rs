@@ -275,6 +275,29 @@ fn case_c19_limits_signals_and_pwd_are_a_programs_own() {
     assert_eq!(ignored, 0, "{ignored:x}");
 }
 
+/// C19, C3: a service manager that had signals blocked made a daemon that never heard SIGTERM, and programs that heard none either.
+#[test]
+fn case_c19_a_signal_mask_is_not_inherited() {
+    if !has("python3", "python3") {
+        return;
+    }
+    let mut rig = Rig::new();
+    let daemon = rig.daemon_command(&[]);
+    let mut command = Command::new("python3");
+    let script = "import os, signal, sys\n\
+                  signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGUSR1})\n\
+                  os.execv(sys.argv[1], sys.argv[1:])";
+    command
+        .args(["-c", script])
+        .arg(daemon.get_program())
+        .args(daemon.get_args());
+    rig.start(command);
+    let agent = rig.agent("shell", "sed -n 's/^SigBlk:.//p' /proc/self/status");
+    let blocked = output(&rig.turns(&agent, 1));
+    assert_eq!(u64::from_str_radix(blocked.trim(), 16), Ok(0));
+    assert_eq!(rig.stop(), 0, "it hears SIGTERM");
+}
+
 /// C21: an agent that touched the terminal its daemon was started from stopped for ever.
 #[test]
 fn case_c21_agents_have_no_terminal() {
