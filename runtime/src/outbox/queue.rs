@@ -61,6 +61,8 @@ pub(crate) struct Queue {
     places: HashMap<IntentId, u64>,
     next_place: u64,
     offered: usize,
+    /// Whether the daemon's disk took nothing when it answered last, so that the log says it once.
+    is_daemon_full: bool,
 }
 
 impl Queue {
@@ -163,7 +165,20 @@ impl Queue {
                 error: RpcError::invalid_params(message),
             },
             // The daemon is there and could not take it now.
-            Err(CallError::Rpc(_) | CallError::Timeout) => {
+            Err(CallError::Rpc(error)) => {
+                let is_full = error.reason() == Some(RpcReason::StorageUnavailable);
+                if is_full && !self.is_daemon_full {
+                    // Whoever waits for it would wait without a word else (C8).
+                    tracing::error!(
+                        "{}; requests are kept and tried again until it can",
+                        error.message
+                    );
+                }
+                self.is_daemon_full = is_full;
+                self.put_back(id, now + INTENT_RETRY, false);
+                return None;
+            }
+            Err(CallError::Timeout) => {
                 self.put_back(id, now + INTENT_RETRY, false);
                 return None;
             }
@@ -173,6 +188,7 @@ impl Queue {
                 return None;
             }
         };
+        self.is_daemon_full = false;
         self.remove(id)?;
         Some(outcome)
     }
