@@ -190,6 +190,10 @@ fn look(path: &Path) -> Result<Found, BelongingError> {
         _ => Found::Something,
     };
     match fs::metadata(path) {
+        // Opening a pipe would wait for somebody who writes to it.
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => Err(failed(io::Error::other(
+            "it is a pipe, a socket or a device, and no file",
+        ))),
         Ok(metadata) => Ok(found(metadata)),
         Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
             Err(failed(io::Error::new(

@@ -61,6 +61,11 @@ impl FileStorage {
         most: u64,
     ) -> Result<Option<Vec<u8>>, StorageError> {
         let path = self.location(name);
+        // Opening a pipe would wait for somebody who writes to it.
+        if fs::metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            let wrong = io::Error::other("it is a pipe, a socket or a device, and no file");
+            return Err(error("read", &path)(wrong));
+        }
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),

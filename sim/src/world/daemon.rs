@@ -14,7 +14,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{WorldError, ending::end, program};
+use super::{
+    WorldError,
+    ending::{end, end_with_agents},
+    program,
+};
 
 /// How long a daemon may take to listen, however slow the machine.
 const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -66,6 +70,12 @@ pub struct DaemonProcess {
     /// Kept open: a daemon whose standard output is gone could not tell anything more.
     _stdout: BufReader<ChildStdout>,
     ready_after: Duration,
+}
+
+impl Drop for DaemonProcess {
+    fn drop(&mut self) {
+        end_with_agents(&mut self.child);
+    }
 }
 
 #[derive(Deserialize)]

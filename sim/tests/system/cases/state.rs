@@ -588,3 +588,20 @@ fn case_c6_a_daemon_whose_files_are_gone_says_so_and_ends() {
         assert!(said.contains("bowline.db") && said.contains(how), "{said}");
     }
 }
+
+/// C9: a pipe in the place of a file made the start wait for ever.
+#[test]
+fn case_c9_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting() {
+    let rig = Rig::new();
+    fs::create_dir_all(rig.state()).unwrap();
+    for (folder, file, command) in [
+        ("$D", "identity.json", "$BD run --listen 127.0.0.1:0"),
+        ("$C", "profile.json", "$BL hosts"),
+    ] {
+        let script = format!("mkdir -p {folder} && mkfifo {folder}/{file} && {command}");
+        let ended = rig.sh(&script);
+        assert_ne!(ended.code, 0, "{ended:?}");
+        let says = ended.stderr.contains(file) && ended.stderr.contains("a pipe");
+        assert!(says, "{ended:?}");
+    }
+}
