@@ -143,7 +143,8 @@ impl CliError {
                     true => String::new(),
                     false => format!(" (tried {})", addresses.join(", ")),
                 };
-                let advice = if offer.is_for_one_machine() {
+                let is_there = failure.reason == Reason::StorageUnavailable;
+                let advice = if offer.is_for_one_machine() && !is_there {
                     "the offer is good only on the daemon's own machine, and there only while the daemon runs; for \
                      another machine start the daemon with --listen, --advertise or --relay and make a new offer"
                 } else {

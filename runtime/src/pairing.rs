@@ -18,7 +18,7 @@ use crate::{
     transport::{Address, link::Link},
 };
 
-/// Pauses before an address that refused without proof is tried again: the first, and the longest.
+/// Pauses before an address that refused without proof, or for now, is tried again: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -58,7 +58,7 @@ pub(crate) async fn pair(dialers: Vec<(Address, Dialer)>) -> Result<String, Pair
 }
 
 /// Tries one address until it is decided, within the deadline of a connect: a refusal that nothing proves may be anybody's, so
-/// it is tried again (TR-2).
+/// it is tried again (TR-2), and so is one that may pass.
 async fn persist(address: Address, dialer: Dialer) -> Result<String, Failure> {
     let deadline = Instant::now() + CONNECT_DEADLINE;
     let mut pause = FIRST_PAUSE;
@@ -79,7 +79,13 @@ async fn persist(address: Address, dialer: Dialer) -> Result<String, Failure> {
             );
             return Err(Failure { message, ..failure });
         }
-        if failure.unproved.is_none() || Instant::now() + pause >= deadline {
+        // A full disk or a restart may pass, and the token is not used up by either.
+        let may_pass = matches!(
+            failure.reason,
+            Reason::StorageUnavailable | Reason::SessionChanged | Reason::ServerRestarting
+        );
+        let is_final = failure.unproved.is_none() && !may_pass;
+        if is_final || Instant::now() + pause >= deadline {
             return Err(failure);
         }
         told = Some(failure);
