@@ -14,6 +14,13 @@ const USUAL: (usize, usize) = (80, 24);
 
 /// What the user did with the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(unix),
+    allow(
+        dead_code,
+        reason = "no keys are read there, and no change of size is told"
+    )
+)]
 pub(crate) enum Event {
     /// They want to leave.
     Leave,

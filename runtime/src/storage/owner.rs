@@ -1,10 +1,8 @@
 //! Whose the files of a folder are: what to do about one that may not be read, and files that root makes for somebody else.
 
-use std::{
-    fs::{self, File},
-    io,
-    path::Path,
-};
+#[cfg(unix)]
+use std::fs;
+use std::{fs::File, io, path::Path};
 
 /// What the system says, with whose the file is and what to do where rights are the trouble.
 pub(super) fn explained(path: &Path, source: io::Error) -> io::Error {
