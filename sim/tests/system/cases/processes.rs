@@ -379,6 +379,8 @@ fn case_c24_what_is_missing_is_named() {
     let file = rig.work().join("agent");
     fs::write(&file, "#!/no/such/interpreter\n").unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    let plain = rig.work().join("plain");
+    fs::write(&plain, "#!/bin/sh\n").unwrap();
     let provider = |name: &str, program: &str| {
         format!("[[provider]]\nname = \"{name}\"\nkind = \"command\"\ncommand = [\"{program}\"]\n")
     };
@@ -387,13 +389,15 @@ fn case_c24_what_is_missing_is_named() {
         provider("script", file.to_str().unwrap()),
         provider("unknown", "no-such-program-anywhere"),
         provider("folder", rig.work().to_str().unwrap()),
+        provider("plain", plain.to_str().unwrap()),
     ];
     configured(&mut rig, &configuration.concat());
     for (name, says) in [
         ("missing", "`/no/such/program` is not there"),
         ("script", "`/no/such/interpreter`"),
         ("unknown", "PATH"),
-        ("folder", "may not be executed"),
+        ("folder", "is a folder"),
+        ("plain", "may not be executed"),
     ] {
         let items = rig.turns(&rig.agent(name, "x"), 1);
         assert!(errors(&items).contains(says), "{name}: {items:?}");
