@@ -98,8 +98,10 @@ impl Clock {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn machine() -> Option<(String, Duration)> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let since = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let since = Duration::try_from(since).ok()?;
+    // The first of two numbers: seconds since the boot, suspended ones among them.
+    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    let since: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+    let since = Duration::try_from_secs_f64(since).ok()?;
     Some((boot.trim().to_owned(), since))
 }
 
