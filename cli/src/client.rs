@@ -1,11 +1,12 @@
-//! The runtime as the commands use it: which host, until when to wait for it, and what to say meanwhile.
+//! The runtime as used by commands: selects the host, bounds the wait for it, and shows progress.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bowline_runtime::{
-    CallError, HostRecord, Outcome, Runtime, RuntimeSettings, Snapshot, Submitted,
+    CallError, HostRecord, HostSnapshot, HostState, Intent, Outcome, Runtime, RuntimeSettings,
+    Snapshot, Submitted,
     protocol::{
-        AgentSummary, RpcReason,
+        Advice, AgentSummary,
         methods::{AgentsPage, ListAgents, name},
     },
     transport::WebSocketConnector,
@@ -17,21 +18,22 @@ use tokio::{
 };
 
 use crate::{
+    commands::Progress,
+    config::Settings,
     failure::CliError,
     find,
     output::Output,
-    settings::Settings,
     text,
-    waiting::{Spinner, Standing, has_told, missing, note, until, view},
+    waiting::{Reachability, Spinner, missing, note, until, view},
 };
 
-/// Pause before a question is asked again that the daemon could not answer.
-pub(crate) const AGAIN: Duration = Duration::from_millis(300);
-/// Agents asked for at once where they are looked for in a daemon's list.
+/// Delay before repeating a query that the daemon could not answer.
+const RETRY_PAUSE: Duration = Duration::from_millis(300);
+/// Page size of a search in a daemon's agent list.
 const PAGE: u32 = 500;
-/// The shortest end of an id that an agent is looked for by there.
+/// Shortest end of an id accepted in that search.
 const SHORTEST_END: usize = 8;
-/// How long deliveries and connections get to end when the command has.
+/// Time for deliveries and connections to end when the command ends.
 const CLOSE: Duration = Duration::from_secs(1);
 
 /// The runtime of one command.
@@ -44,13 +46,15 @@ pub(crate) struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// Opens the runtime on the state directory; its hosts begin to connect.
+    /// Opens the runtime on the state directory; its hosts start connecting.
     pub(crate) fn open(settings: &'a Settings, output: &'a Output) -> Result<Self, CliError> {
         let mut config = RuntimeSettings::new("bowline", env!("CARGO_PKG_VERSION"));
         config.device_name.clone_from(&settings.device_name);
         config.only = settings.only.map(Into::into);
         let roots = settings.relay_root.iter().map(|path| root(path));
         config.extra_roots = roots.collect::<Result<_, _>>()?;
+        let proxy = settings.proxy.as_ref();
+        config.proxy = proxy.map(|proxy| proxy.reveal().to_owned());
         let runtime = Runtime::open(settings.state_dir.clone(), config)?;
         Ok(Self {
             known: runtime.known_hosts()?,
@@ -61,17 +65,17 @@ impl<'a> Client<'a> {
         })
     }
 
-    /// Gives requests of earlier commands that were never answered a moment to be delivered.
+    /// Gives unanswered requests of earlier commands a short time to be delivered.
     pub(crate) async fn deliver(&self) {
         let mut snapshots = self.snapshots();
         let delivered = snapshots.wait_for(|snapshot| {
             let mut hosts = snapshot.hosts.iter();
-            hosts.all(|host| host.state != "online" || host.intents.pending == 0)
+            hosts.all(|host| host.state != HostState::Online || host.intents.pending == 0)
         });
         let _ = timeout(CLOSE, delivered).await;
     }
 
-    /// Ends the connections, within a bound.
+    /// Closes the connections within a bounded time.
     pub(crate) async fn close(&self) {
         let _ = timeout(CLOSE, self.runtime.close()).await;
     }
@@ -81,7 +85,7 @@ impl<'a> Client<'a> {
         &self.known
     }
 
-    /// Snapshots, from the newest on.
+    /// Snapshots, starting with the newest.
     pub(crate) fn snapshots(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.snapshots.clone()
     }
@@ -91,21 +95,21 @@ impl<'a> Client<'a> {
         Arc::clone(&self.snapshots.borrow())
     }
 
-    /// The host that the user means; without a word of theirs the file's, or the only one.
+    /// The host selected by the user; without a selection the one in the file, or the only one.
     pub(crate) fn host(&self, asked: Option<&str>) -> Result<&HostRecord, CliError> {
-        find::host(&self.known, asked.or(self.settings.file.host.as_deref()))
+        find::host(&self.known, asked.or(self.settings.host.as_deref()))
     }
 
-    /// The hosts among which an agent is looked for.
+    /// The hosts in which to search for an agent.
     pub(crate) fn hosts(&self, asked: Option<&str>) -> Result<Vec<&HostRecord>, CliError> {
-        let named = asked.or(self.settings.file.host.as_deref()).is_some();
+        let named = asked.or(self.settings.host.as_deref()).is_some();
         if named || self.known.is_empty() {
             return Ok(vec![self.host(asked)?]);
         }
         Ok(self.known.iter().collect())
     }
 
-    /// Waits until the host is online, for as long as `--timeout` says.
+    /// Waits until the host is online, at most `--timeout`.
     pub(crate) async fn online(&self, host: &HostRecord) -> Result<(), CliError> {
         self.wait(host, self.settings.timeout, "connecting").await
     }
@@ -121,15 +125,15 @@ impl<'a> Client<'a> {
         let deadline = bound.map(|bound| Instant::now() + bound);
         loop {
             let standing =
-                Standing::of(host, view(&snapshots.borrow_and_update(), &host.server_id));
+                Reachability::of(host, view(&snapshots.borrow_and_update(), &host.server_id));
             let problem = match standing {
-                Standing::Online => return Ok(()),
-                Standing::Over(error) => return Err(error),
-                Standing::Away(problem) => problem,
+                Reachability::Online => return Ok(()),
+                Reachability::Over(error) => return Err(error),
+                Reachability::Away(problem) => problem,
             };
             tokio::select! {
                 changed = snapshots.changed() => if changed.is_err() {
-                    return Err(CliError::failed("internal", "the runtime has ended"));
+                    return Err(CliError::runtime_ended());
                 },
                 () = spinner.turn(|| note(doing, host, problem.as_ref())) => {}
                 () = until(deadline) => return Err(CliError::unreachable(host, problem.as_ref())),
@@ -137,24 +141,36 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Waits until going on with the host has become hopeless. While the runtime tries again, so do we: for
-    /// ever, or for as long as `--give-up` says.
-    pub(crate) async fn hopeless(&self, host: &HostRecord) -> CliError {
+    /// Waits until the host is lost for good. Retries as long as the runtime does, up to
+    /// `--give-up`.
+    pub(crate) async fn until_lost(&self, host: &HostRecord) -> CliError {
         let mut snapshots = self.snapshots();
         loop {
             if let Err(error) = self.wait(host, self.settings.give_up, "reconnecting").await {
                 return error;
             }
             let away = |snapshot: &Arc<Snapshot>| {
-                view(snapshot, &host.server_id).is_none_or(|host| host.state != "online")
+                view(snapshot, &host.server_id).is_none_or(|host| host.state != HostState::Online)
             };
             if snapshots.wait_for(away).await.is_err() {
-                return CliError::failed("internal", "the runtime has ended");
+                return CliError::runtime_ended();
             }
         }
     }
 
-    /// What became of an intent; waits across disconnects.
+    /// Sends an intent, and notes that it is on its way.
+    pub(crate) fn send(
+        &self,
+        progress: &Progress,
+        host: &HostRecord,
+        intent: Intent,
+    ) -> Result<Submitted, CliError> {
+        let submitted = self.runtime.send(&host.server_id, intent)?;
+        progress.sent(host);
+        Ok(submitted)
+    }
+
+    /// The outcome of an intent; waits across disconnects.
     pub(crate) async fn outcome<R: DeserializeOwned>(
         &self,
         host: &HostRecord,
@@ -162,7 +178,7 @@ impl<'a> Client<'a> {
     ) -> Result<R, CliError> {
         let outcome = tokio::select! {
             outcome = submitted.outcome() => outcome,
-            error = self.hopeless(host) => return Err(error),
+            error = self.until_lost(host) => return Err(error),
         };
         match outcome {
             Some(Outcome::Done { result }) => serde_json::from_str(&result)
@@ -179,7 +195,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Asks the host something that changes nothing; asks again when the path dies under the question.
+    /// Sends a read-only query to the host; repeats it if the path fails before the answer.
     pub(crate) async fn query<P: Serialize + ?Sized, R: DeserializeOwned>(
         &self,
         host: &HostRecord,
@@ -189,17 +205,17 @@ impl<'a> Client<'a> {
         loop {
             let asked = tokio::select! {
                 asked = self.runtime.query(&host.server_id, method, params) => asked,
-                error = self.hopeless(host) => return Err(error),
+                error = self.until_lost(host) => return Err(error),
             };
             match asked {
-                Err(error) if is_passing(&error) => sleep(AGAIN).await,
+                Err(error) if should_retry(&error) => sleep(RETRY_PAUSE).await,
                 asked => return Ok(asked?),
             }
         }
     }
 
-    /// The agent that the user means and its host, once every host that is there has told its agents. An
-    /// exact id is taken as soon as it is seen.
+    /// The agent selected by the user and its host, after every reachable host has listed its
+    /// agents. An exact id matches as soon as it appears.
     pub(crate) async fn agent(
         &self,
         on: Option<&str>,
@@ -220,7 +236,7 @@ impl<'a> Client<'a> {
         {
             return Ok(((*host).clone(), Arc::clone(agent)));
         }
-        // Hosts with more agents than are held here tell the rest when asked.
+        // Hosts with more agents than the directory holds are queried for the rest.
         for host in &hosts {
             let more =
                 view(&snapshot, &host.server_id).is_some_and(|host| host.directory.left_out > 0);
@@ -228,20 +244,19 @@ impl<'a> Client<'a> {
                 return Ok(((*host).clone(), Arc::new(agent)));
             }
         }
-        // It may be on one of those that did not answer.
+        // The agent may be on a host that did not answer.
         match settled.missing.into_iter().next() {
             Some(error) => Err(error),
-            None => Err(CliError::usage(
-                "not_found",
-                format!(
-                    "no agent `{}`; `bowline agents` lists them",
-                    text::one_line(asked)
-                ),
-            )),
+            None => {
+                let asked = text::one_line(asked);
+                let problem = format!("no agent `{asked}`; `bowline agents` lists them");
+                Err(CliError::usage("not_found", problem))
+            }
         }
     }
 
-    /// The agent of that id, or of an id with that end, looked for in the daemon's own list: from its oldest on, since those are not held here.
+    /// Finds an agent by id or end of id in the daemon's full list, oldest first, since the
+    /// directory lacks the oldest.
     async fn left_out(
         &self,
         host: &HostRecord,
@@ -268,8 +283,8 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Waits until every one of these hosts has told its agents or cannot, or until `enough`. Once one host
-    /// has answered, those that failed are not waited for.
+    /// Waits until each of these hosts has listed its agents or failed, or until `enough`. After
+    /// the first host has answered, failed hosts are no longer waited for.
     pub(crate) async fn settled(
         &self,
         hosts: &[&HostRecord],
@@ -281,16 +296,17 @@ impl<'a> Client<'a> {
         loop {
             let snapshot = Arc::clone(&snapshots.borrow_and_update());
             let live = |host: &HostRecord| view(&snapshot, &host.server_id);
-            let any_loaded = hosts.iter().any(|host| live(host).is_some_and(has_told));
+            let has_listed = |live: &HostSnapshot| live.directory.state.is_loaded();
+            let any_loaded = hosts.iter().any(|host| live(host).is_some_and(has_listed));
             let away: Vec<_> = hosts
                 .iter()
                 .copied()
-                .filter(|host| !live(host).is_some_and(has_told))
+                .filter(|host| !live(host).is_some_and(has_listed))
                 .collect();
-            let is_settled = |host: &&HostRecord| match Standing::of(host, live(host)) {
-                Standing::Over(_) => true,
-                Standing::Away(problem) => any_loaded && problem.is_some(),
-                Standing::Online => false,
+            let is_settled = |host: &&HostRecord| match Reachability::of(host, live(host)) {
+                Reachability::Over(_) => true,
+                Reachability::Away(problem) => any_loaded && problem.is_some(),
+                Reachability::Online => false,
             };
             let first_away = away.iter().copied().find(|host| !is_settled(host));
             let over = deadline.is_some_and(|deadline| deadline <= Instant::now());
@@ -322,22 +338,17 @@ fn root(path: &Path) -> Result<Vec<u8>, CliError> {
     Ok(text)
 }
 
-/// Whether the same question may well be answered when it is asked again.
-pub(crate) fn is_passing(error: &CallError) -> bool {
-    match error {
-        CallError::Disconnected(_) | CallError::NotConnected | CallError::Timeout => true,
-        CallError::Rpc(error) => matches!(
-            error.reason(),
-            Some(RpcReason::Overloaded | RpcReason::Timeout | RpcReason::StorageUnavailable)
-        ),
-        CallError::Malformed(_) | CallError::Closed => false,
-    }
+/// Whether to repeat a query without a message. A defect of the daemon may be transient too, but is
+/// reported.
+fn should_retry(error: &CallError) -> bool {
+    let is_defect = matches!(error, CallError::Rpc(error) if error.advice() == Advice::Report);
+    error.is_transient() && !is_defect
 }
 
-/// What there is when the waiting is over.
+/// The result of a wait for hosts.
 pub(crate) struct Settled {
     pub(crate) snapshot: Arc<Snapshot>,
-    /// One error for each host that told nothing.
+    /// One error per host that listed nothing.
     pub(crate) missing: Vec<CliError>,
 }
 

@@ -1,14 +1,14 @@
-//! Which host or agent the user means.
+//! Selection of hosts and agents by name or id.
 
 use bowline_program::short_ids;
 use bowline_runtime::{HostRecord, protocol::AgentSummary};
 
 use crate::failure::CliError;
 
-/// Most rows that an error lists.
+/// Maximum rows listed in an error.
 const LISTED: usize = 10;
 
-/// What a word on the command line may stand for.
+/// A named object that an argument can select.
 trait Named {
     fn id(&self) -> &str;
     fn name(&self) -> &str;
@@ -32,26 +32,23 @@ impl Named for AgentSummary {
     }
 }
 
-/// Everything that `asked` fits equally well: a whole id before a name, a name before a part of an id, which is its
-/// beginning or its end.
+/// All equally good matches of `asked`: a full id before a name, a name before the beginning or end
+/// of an id.
 fn matches<'a, T: Named>(all: &[&'a T], asked: &str) -> Vec<&'a T> {
     let fits: [&dyn Fn(&T) -> bool; 3] = [
         &|one| one.id() == asked,
         &|one| one.name() == asked,
         &|one| short_ids::means(one.id(), asked),
     ];
-    fits.iter()
-        .map(|fits| {
-            all.iter()
-                .copied()
-                .filter(|one| fits(one))
-                .collect::<Vec<_>>()
-        })
-        .find(|found| !found.is_empty())
-        .unwrap_or_default()
+    let found = fits.iter().map(|fits| -> Vec<_> {
+        let all = all.iter().copied();
+        all.filter(|one| fits(one)).collect()
+    });
+    let mut found = found.filter(|found| !found.is_empty());
+    found.next().unwrap_or_default()
 }
 
-/// The first of several, one a line, with ids that tell them apart.
+/// The first few matches, one per line, with distinguishable ids.
 fn list<T: Named>(some: &[&T]) -> String {
     let length = short_ids::short_length(some.iter().map(|one| one.id()));
     let lines = some.iter().take(LISTED).map(|one| {
@@ -65,7 +62,7 @@ fn list<T: Named>(some: &[&T]) -> String {
     text
 }
 
-/// The host that the user means, among those known here. Without a word it is the only one.
+/// The known host selected by the user; without a selection the only one.
 pub(crate) fn host<'a>(
     known: &'a [HostRecord],
     asked: Option<&str>,
@@ -79,31 +76,24 @@ pub(crate) fn host<'a>(
         ));
     }
     let found = asked.map_or_else(|| all.clone(), |asked| matches(&all, asked));
-    match (found.as_slice(), asked) {
-        ([one], _) => Ok(one),
-        ([], _) => Err(CliError::usage(
-            "unknown_host",
-            format!(
-                "no host `{}` is known here; known are:{}",
-                asked.unwrap_or_default(),
-                list(&all)
-            ),
-        )),
-        (several, Some(asked)) => Err(CliError::usage(
-            "ambiguous",
-            format!("`{asked}` may be any of:{}", list(several)),
-        )),
-        (several, None) => Err(CliError::usage(
-            "ambiguous",
-            format!(
-                "several hosts are known; name one with --host:{}",
-                list(several)
-            ),
-        )),
-    }
+    let (reason, problem) = match (found.as_slice(), asked) {
+        ([one], _) => return Ok(one),
+        ([], _) => {
+            let asked = asked.unwrap_or_default();
+            let problem = format!("no host `{asked}` is known here; known are:{}", list(&all));
+            ("unknown_host", problem)
+        }
+        (several, Some(asked)) => return Err(ambiguous(asked, several)),
+        (several, None) => {
+            let all = list(several);
+            let problem = format!("several hosts are known; name one with --host:{all}");
+            ("ambiguous", problem)
+        }
+    };
+    Err(CliError::usage(reason, problem))
 }
 
-/// The agent that the user means, if exactly one fits; an error if several do.
+/// The agent selected by the user if exactly one matches; an error if several do.
 pub(crate) fn agent<'a>(
     known: &[&'a AgentSummary],
     asked: &str,
@@ -111,11 +101,13 @@ pub(crate) fn agent<'a>(
     match matches(known, asked).as_slice() {
         [] => Ok(None),
         [one] => Ok(Some(one)),
-        several => Err(CliError::usage(
-            "ambiguous",
-            format!("`{asked}` may be any of:{}", list(several)),
-        )),
+        several => Err(ambiguous(asked, several)),
     }
+}
+
+fn ambiguous<T: Named>(asked: &str, several: &[&T]) -> CliError {
+    let problem = format!("`{asked}` may be any of:{}", list(several));
+    CliError::usage("ambiguous", problem)
 }
 
 #[cfg(test)]
@@ -129,6 +121,7 @@ mod tests {
             server_id: ServerId::of_public_key(&[n; 32]),
             name: name.into(),
             transport_key: PublicKey::from_bytes([n; 32]),
+            psk: None,
             addresses: Vec::new(),
         }
     }

@@ -1,20 +1,20 @@
-//! Showing a timeline as it grows, until our turn ends.
+//! Follows a growing timeline until the user's turn ends.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bowline_runtime::{
-    HostRecord, Snapshot, TimelineError, TimelineStream, TimelineUpdate,
+    HostRecord, Snapshot, TimelineStream, TimelineUpdate,
     protocol::{
-        AgentId, AgentStatus, ItemKind, TimelineItem,
+        AgentId, AgentStatus, AgentSummary, ItemKind, TimelineItem,
         methods::{AgentRef, Empty, name},
         model::OutputStream,
         text::{coloured, visible},
     },
 };
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use crate::{
-    client::{AGAIN, Client, is_passing},
+    client::Client,
     failure::{CliError, Exit, Stop},
     lines::Line,
     output::Output,
@@ -25,19 +25,21 @@ use crate::{
 
 /// Items whose text may still grow; the daemon lets only the newest grow.
 const GROWING: usize = 64;
-/// What an agent's row says while its turn waits because the daemon runs as many as it may.
+/// The `attention` of an agent whose turn waits for the daemon's limit of running turns.
 const QUEUED: &str = "queued";
-/// Longest time that giving the subscription back may take.
+/// Longest time for closing the subscription.
 const RELEASE: Duration = Duration::from_millis(500);
 
-/// Prints a timeline from where the stream begins until the turn ends.
+/// Prints a timeline from an index, which may be older than the subscription, until the turn ends.
 pub(crate) async fn follow(
     client: &Client<'_>,
     host: &HostRecord,
     agent: &AgentId,
-    mut stream: TimelineStream,
+    from: u64,
     mut turn: Turn,
 ) -> Result<Exit, Stop> {
+    let stream = client.runtime.timeline(&host.server_id, agent).await?;
+    let mut stream = stream.from_index(from);
     let mut printer = Printer::new(client.output);
     let exit = tokio::select! {
         ended = async {
@@ -47,22 +49,18 @@ pub(crate) async fn follow(
                 }
             }
         } => ended?,
-        error = client.hopeless(host) => return Err(error.into()),
+        error = client.until_lost(host) => return Err(error.into()),
         error = tell_if_queued(client, host, agent) => return Err(error),
     };
     let _ = timeout(RELEASE, release(client, host, agent)).await;
     Ok(exit)
 }
 
-/// Says once that the daemon has no place for the turn yet. Returns only what keeps it from saying so.
+/// Reports once that the turn waits for a free slot of the daemon. Returns only an output error.
 async fn tell_if_queued(client: &Client<'_>, host: &HostRecord, agent: &AgentId) -> Stop {
-    let is_queued = |snapshot: &Arc<Snapshot>| {
-        let agents = view(snapshot, &host.server_id).map(|live| &live.directory.agents);
-        let mut agents = agents.into_iter().flat_map(|agents| agents.iter());
-        agents.any(|row| row.id == *agent && row.attention.as_deref() == Some(QUEUED))
-    };
-    if client.snapshots().wait_for(is_queued).await.is_ok() && !client.output.mode.json {
-        let line = "the daemon runs as many turns at once as it may; the prompt waits for a place";
+    let is_queued = |row: &AgentSummary| row.attention.as_deref() == Some(QUEUED);
+    if until_row(client, host, agent, is_queued).await && !client.output.mode.json {
+        let line = "the daemon runs its maximum number of turns; the prompt is queued";
         if let Err(stop) = client.output.say(line).await {
             return stop;
         }
@@ -70,30 +68,35 @@ async fn tell_if_queued(client: &Client<'_>, host: &HostRecord, agent: &AgentId)
     std::future::pending().await
 }
 
-/// Gives the subscription back, of which a session has a bounded number.
+/// Closes the subscription, since a session's number of them is bounded.
 ///
-/// It belongs to the session, which every process on this profile shares: another one may be following the
-/// same agent. That one has a prompt there whose turn is open, and opens its timeline only after the prompt is
-/// in; so the subscription is left alone unless the agent has nothing to do.
+/// The session is shared by every process on this profile, so another process may follow the same
+/// agent: it has a prompt with an open turn, and opens its timeline only after sending it. The
+/// subscription is therefore kept unless the agent is idle.
 async fn release(client: &Client<'_>, host: &HostRecord, agent: &AgentId) {
-    let at_rest = |snapshot: &Arc<Snapshot>| {
-        let agents = view(snapshot, &host.server_id).map(|live| &live.directory.agents);
-        let mut agents = agents.into_iter().flat_map(|agents| agents.iter());
-        agents.any(|row| row.id == *agent && !is_busy(row.status))
-    };
-    // The row follows the end of the turn at once, or tells that there are more.
-    if client.snapshots().wait_for(at_rest).await.is_ok() {
+    // The row either reflects the end of the turn at once, or shows further turns.
+    if until_row(client, host, agent, |row| !is_busy(row.status)).await {
         let agent_id = agent.clone();
-        // If this fails, the bound is that much nearer; the session forgets it in the end.
-        let _: Result<Empty, _> = client
-            .runtime
-            .query(
-                &host.server_id,
-                name::AGENTS_UNSUBSCRIBE,
-                &AgentRef { agent_id },
-            )
-            .await;
+        let (method, params) = (name::AGENTS_UNSUBSCRIBE, AgentRef { agent_id });
+        let closed = client.runtime.query(&host.server_id, method, &params).await;
+        // On failure the subscription counts toward the limit until the session drops it.
+        let _: Result<Empty, _> = closed;
     }
+}
+
+/// Waits until the agent's row in the directory is as expected; false if the runtime has ended.
+async fn until_row(
+    client: &Client<'_>,
+    host: &HostRecord,
+    agent: &AgentId,
+    is_expected: impl Fn(&AgentSummary) -> bool,
+) -> bool {
+    let is_there = |snapshot: &Arc<Snapshot>| {
+        let live = view(snapshot, &host.server_id).into_iter();
+        let mut rows = live.flat_map(|live| live.directory.agents.iter());
+        rows.any(|row| row.id == *agent && is_expected(row))
+    };
+    client.snapshots().wait_for(is_there).await.is_ok()
 }
 
 /// Whether an agent has a prompt to work on.
@@ -104,7 +107,7 @@ pub(crate) const fn is_busy(status: AgentStatus) -> bool {
     )
 }
 
-/// Prints one update; tells the exit code if it was the end of the turn.
+/// Prints one update; returns the exit code at the end of the turn.
 async fn step(
     output: &Output,
     stream: &mut TimelineStream,
@@ -118,7 +121,7 @@ async fn step(
             Part::End(status, exit_code) => {
                 printer.live(&item).await?;
                 if output.mode.json {
-                    let truncated = !item.text.is_empty();
+                    let truncated = !item.text.is_empty() || printer.has_missed;
                     let line = Line::Done {
                         status,
                         exit_code,
@@ -148,40 +151,36 @@ async fn step(
             };
             printer.grown(&line, index, &text).await.map(|()| None)
         }
-        Ok(Some(TimelineUpdate::Cleared)) => Err(CliError::failed(
-            "replaced",
-            "the daemon has another timeline of that name now: its state was replaced",
-        )
-        .into()),
-        Ok(None) => Err(CliError::failed("cancelled", "the host was forgotten").into()),
-        // The path died under a page; the stream asks for it again.
-        Err(TimelineError::Call(error)) if is_passing(&error) => {
-            sleep(AGAIN).await;
-            Ok(None)
+        Ok(Some(TimelineUpdate::Cleared)) => {
+            let problem = "the timeline was replaced: the daemon's state is a different one";
+            Err(CliError::failed("replaced", problem).into())
         }
-        Err(error) => Err(CliError::from(error).into()),
+        Ok(None) => Err(CliError::forgotten().into()),
+        Err(error) => Err(error.into()),
     }
 }
 
-/// Where the text of an item goes.
+/// Destination of an item's text.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Standard output, as it is: what a command wrote there.
+enum Destination {
+    /// Standard output, unchanged: a command's output.
     Out,
-    /// Standard error, as it is: what a command wrote there.
+    /// Standard error, unchanged: a command's errors.
     Err,
-    /// Standard output, harmless: an agent's words.
+    /// Standard output, escaped: an agent's text.
     Words,
-    /// Standard error, harmless: what an agent is doing.
+    /// Standard error, escaped: an agent's actions.
     Aside,
     Nowhere,
 }
 
-/// Prints items as lines of JSON, or as what a terminal expects of a command.
+/// Prints items as JSON lines or as terminal output.
 pub(crate) struct Printer<'a> {
     output: &'a Output,
-    /// Where the text of each item goes that may still grow.
-    growing: BTreeMap<u64, Place>,
+    /// Destinations of the items that may still grow.
+    growing: BTreeMap<u64, Destination>,
+    /// Whether the daemon no longer had some of the output.
+    has_missed: bool,
 }
 
 impl<'a> Printer<'a> {
@@ -189,69 +188,79 @@ impl<'a> Printer<'a> {
         Self {
             output,
             growing: BTreeMap::new(),
+            has_missed: false,
         }
     }
 
-    /// An item of a turn that is being watched: output goes where the command meant it to, and what the user
-    /// typed is not repeated.
+    /// Prints an item of the followed turn: a command's output goes to its original stream, and the
+    /// user's prompt is not repeated.
     async fn live(&mut self, item: &TimelineItem) -> Result<(), Stop> {
-        let place = match item.kind {
-            ItemKind::Message => Place::Words,
-            ItemKind::Output if item.stream == Some(OutputStream::Stderr) => Place::Err,
-            ItemKind::Output => Place::Out,
-            ItemKind::User | ItemKind::TurnEnd => Place::Nowhere,
+        let destination = match item.kind {
+            ItemKind::Message => Destination::Words,
+            ItemKind::Output if item.stream == Some(OutputStream::Stderr) => Destination::Err,
+            ItemKind::Output => Destination::Out,
+            ItemKind::User | ItemKind::TurnEnd => Destination::Nowhere,
             ItemKind::Thought
             | ItemKind::Tool
             | ItemKind::Plan
             | ItemKind::Permission
-            | ItemKind::Error => Place::Aside,
+            | ItemKind::Error => Destination::Aside,
         };
-        self.growing.insert(item.index, place);
+        self.growing.insert(item.index, destination);
         while self.growing.len() > GROWING {
             self.growing.pop_first();
         }
+        self.has_missed |= item.dropped_bytes > 0;
         if self.output.mode.json {
             return self.output.json(&Line::Item { item }).await;
         }
-        match (place, label(item.kind)) {
-            (Place::Aside, Some(label)) => {
+        if item.dropped_bytes > 0 {
+            return self.output.say(dropped(item)).await;
+        }
+        match (destination, label(item.kind)) {
+            (Destination::Aside, Some(label)) => {
                 let line = format!("{label}: {}", visible(&item.text));
                 self.output.say(line).await
             }
-            _ => self.put(place, &item.text).await,
+            _ => self.put(destination, &item.text).await,
         }
     }
 
     /// The text of an item grew.
     async fn grown(&mut self, line: &Line<'_>, index: u64, text: &str) -> Result<(), Stop> {
-        // What was not shown does not go on: it began before our prompt.
-        let Some(place) = self.growing.get(&index).copied() else {
+        // Items from before the prompt are not shown, nor is their growth.
+        let Some(destination) = self.growing.get(&index).copied() else {
             return Ok(());
         };
         if self.output.mode.json {
             self.output.json(line).await
         } else {
-            self.put(place, text).await
+            self.put(destination, text).await
         }
     }
 
-    async fn put(&self, place: Place, text: &str) -> Result<(), Stop> {
-        match place {
+    async fn put(&self, destination: Destination, text: &str) -> Result<(), Stop> {
+        match destination {
             _ if text.is_empty() => Ok(()),
-            Place::Out => self.output.out(text).await,
-            Place::Err => self.output.err(text).await,
-            Place::Words => self.output.out(visible(text)).await,
-            Place::Aside => self.output.err(visible(text)).await,
-            Place::Nowhere => Ok(()),
+            Destination::Out => self.output.out(text).await,
+            Destination::Err => self.output.err(text).await,
+            Destination::Words => self.output.out(visible(text)).await,
+            Destination::Aside => self.output.err(visible(text)).await,
+            Destination::Nowhere => Ok(()),
         }
     }
 
-    /// An item of the past: everything goes to stdout, the prompts and ends of turns too.
+    /// Prints an item of the history: everything goes to stdout, including prompts and ends of
+    /// turns.
     pub(crate) async fn past(&self, item: &TimelineItem) -> Result<(), Stop> {
         if self.output.mode.json {
             return self.output.json(&Line::Item { item }).await;
         }
         let rich = self.output.mode.colours;
+        if item.dropped_bytes > 0 {
+            let line = text::paint(rich, text::dim(), &format!("({})", dropped(item)));
+            return self.output.out(format!("{line}\n")).await;
+        }
         let mut text = match (item.kind, label(item.kind)) {
             (ItemKind::User, _) => {
                 let prompt = format!("> {}", visible(&item.text));
@@ -268,8 +277,8 @@ impl<'a> Printer<'a> {
                 text::paint(rich, text::dim(), &format!("({ended})"))
             }
             (_, Some(label)) => format!("{label}: {}", visible(&item.text)),
-            // A command's recorded output: on a terminal with its colours, and without what else it may do to one. A file or
-            // another program gets it byte for byte.
+            // Recorded output of a command: a terminal gets its colours but no other escape
+            // sequences; a file or program gets it byte for byte.
             (ItemKind::Output, _) if self.output.mode.terminal => coloured(&item.text).into_owned(),
             (ItemKind::Output, _) => item.text.clone(),
             (_, None) => visible(&item.text).into_owned(),
@@ -281,7 +290,17 @@ impl<'a> Printer<'a> {
     }
 }
 
-/// What stands before the text of items that are not the agent's own words.
+/// What to show in the place of a text that the daemon no longer keeps.
+fn dropped(item: &TimelineItem) -> String {
+    let what = match item.kind {
+        ItemKind::User => "of a prompt",
+        ItemKind::Message => "of a message",
+        _ => "of output",
+    };
+    format!("{} bytes {what} no longer kept", item.dropped_bytes)
+}
+
+/// Prefix of items that are not the agent's own text.
 const fn label(kind: ItemKind) -> Option<&'static str> {
     match kind {
         ItemKind::Thought => Some("thought"),

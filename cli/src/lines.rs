@@ -1,7 +1,7 @@
-//! The JSON lines that `--json` prints: a contract with scripts (`docs/commands.md`).
+//! The JSON lines of `--json`: a contract with scripts (`docs/commands.md`).
 
 use bowline_runtime::{
-    DirectoryView, ErrorView, HostRecord, HostSnapshot, ProbeView, Snapshot,
+    ErrorView, HostRecord, HostSnapshot, HostState,
     machines::Path,
     protocol::{
         AgentId, AgentSummary, ItemId, ServerId, TimelineItem,
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::failure::CliError;
 
-/// One line of every command but `watch`.
+/// One line of every command except `watch`.
 #[derive(Serialize)]
 #[serde(
     tag = "event",
@@ -21,9 +21,9 @@ use crate::failure::CliError;
     rename_all_fields = "camelCase"
 )]
 pub(crate) enum Line<'a> {
-    /// An agent: the one that works, or a row of `agents`.
+    /// An agent: the one that is working, or a row of `agents`.
     Agent {
-        /// Where it is; in listings.
+        /// Its daemon; in listings.
         #[serde(skip_serializing_if = "Option::is_none")]
         server_id: Option<&'a ServerId>,
         /// The agent.
@@ -36,62 +36,71 @@ pub(crate) enum Line<'a> {
     },
     /// The text of an item grew.
     Delta {
-        /// Which item.
+        /// The item.
         item_id: &'a ItemId,
         /// Its position.
         index: u64,
-        /// What to append.
+        /// The appended text.
         text: &'a str,
     },
     /// The turn ended.
     Done {
-        /// How.
+        /// The result.
         status: TurnStatus,
-        /// Exit status of the process, if it was one.
+        /// Exit status of the process, if there was one.
         #[serde(skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
         /// Whether output of the turn is missing; absent if not.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         truncated: bool,
     },
+    /// The daemon's owner is asked whether to pair.
+    Pairing {
+        /// The daemon.
+        server_id: &'a ServerId,
+        /// Its name, as in the offer.
+        name: &'a str,
+        /// Six digits, shown there too.
+        code: &'a str,
+    },
     /// A host is paired.
     Paired {
-        /// Which.
+        /// The host.
         host: KnownHost<'a>,
     },
     /// A row of `hosts`.
     Host {
-        /// Which.
+        /// The host.
         host: HostRow<'a>,
     },
     /// A row of `providers`.
     Provider {
-        /// Whose it is.
+        /// Its daemon.
         server_id: &'a ServerId,
         /// The provider.
         provider: &'a ProviderInfo,
     },
-    /// An agent is put away.
+    /// An agent was archived.
     Archived {
-        /// Where it is.
+        /// Its daemon.
         server_id: &'a ServerId,
-        /// Which.
+        /// The agent.
         agent_id: &'a AgentId,
         /// Its title.
         title: &'a str,
     },
-    /// A host is forgotten.
+    /// A host was forgotten.
     Forgotten {
         /// Stable identity of the daemon.
         server_id: &'a ServerId,
         /// Its name.
         name: &'a str,
     },
-    /// The command could not do its work.
+    /// The command failed.
     Error {
-        /// One word.
+        /// The reason code.
         reason: &'a str,
-        /// For people.
+        /// A sentence for people.
         message: &'a str,
     },
 }
@@ -106,7 +115,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// A host as it is stored, without its key.
+/// A stored host, without its key.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct KnownHost<'a> {
@@ -125,13 +134,13 @@ impl<'a> From<&'a HostRecord> for KnownHost<'a> {
     }
 }
 
-/// A host as it is stored and as it stands.
+/// A stored host with its current state.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HostRow<'a> {
     #[serde(flatten)]
     known: KnownHost<'a>,
-    state: &'static str,
+    state: HostState,
     path: Option<Path>,
     address: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -140,14 +149,14 @@ pub(crate) struct HostRow<'a> {
 }
 
 impl<'a> HostRow<'a> {
-    /// The row of a host; `live` is absent until its driver has said anything.
+    /// The row of a host; `live` is `None` until its driver has published a snapshot.
     pub(crate) fn new(host: &'a HostRecord, live: Option<&'a HostSnapshot>) -> Self {
         let mut known = KnownHost::from(host);
-        // As its daemon calls itself now.
+        // The daemon's current name.
         known.name = live.map_or(known.name, |live| &live.name);
         Self {
             known,
-            state: live.map_or("booting", |live| live.state),
+            state: live.map_or(HostState::Booting, |live| live.state),
             path: live.and_then(|live| live.path),
             address: live.and_then(|live| live.address.as_deref()),
             last_error: live.and_then(|live| live.last_error.as_ref()),
@@ -156,53 +165,15 @@ impl<'a> HostRow<'a> {
     }
 }
 
-/// One line of `watch`: a snapshot, without what is the runtime's own business.
-#[derive(Serialize)]
-pub(crate) struct SnapshotLine<'a> {
-    rev: u64,
-    hosts: Vec<HostView<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct HostView<'a> {
-    server_id: &'a ServerId,
-    name: &'a str,
-    state: &'static str,
-    path: Option<Path>,
-    address: Option<&'a str>,
-    generation: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    last_error: Option<&'a ErrorView>,
-    probes: &'a [ProbeView],
-    directory: &'a DirectoryView,
-}
-
-impl<'a> From<&'a Snapshot> for SnapshotLine<'a> {
-    fn from(snapshot: &'a Snapshot) -> Self {
-        let view = |host: &'a HostSnapshot| HostView {
-            server_id: &host.server_id,
-            name: &host.name,
-            state: host.state,
-            path: host.path,
-            address: host.address.as_deref(),
-            generation: host.generation,
-            last_error: host.last_error.as_ref(),
-            probes: &host.probes,
-            directory: &host.directory,
-        };
-        Self {
-            rev: snapshot.rev,
-            hosts: snapshot.hosts.iter().map(|host| view(host)).collect(),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use bowline_runtime::{IntentsView, protocol::ItemKind};
+    use bowline_runtime::{
+        DirectoryState, DirectoryView, IntentsView, ProbeView, Snapshot, StorageTrouble,
+        StorageView,
+        protocol::{Grant, ItemKind},
+    };
 
     use super::*;
 
@@ -255,18 +226,45 @@ mod tests {
         );
     }
 
+    /// The names after `after` in the contract, up to a full stop or semicolon.
+    fn promised(after: &str) -> Vec<String> {
+        let contract = include_str!("../../docs/commands.md").replace('\n', " ");
+        let (_, list) = contract.split_once(after).unwrap();
+        let (list, _) = list.split_once([';', '.']).unwrap();
+        list.split(',')
+            .map(|name| format!("\"{}\"", name.trim().trim_matches('`')))
+            .collect()
+    }
+
+    #[test]
+    fn states_are_called_as_the_contract_says() {
+        assert_eq!(
+            HostState::ALL.map(|state| json(&state)).as_slice(),
+            promised("A host's `state` is one of ")
+        );
+        assert_eq!(
+            DirectoryState::ALL.map(|state| json(&state)).as_slice(),
+            promised("a directory's one of ")
+        );
+    }
+
     #[test]
     fn a_snapshot_is_one_object_of_exactly_the_promised_members() {
         let host = HostSnapshot {
             rev: 12,
             server_id: server_id(),
             name: "workshop".into(),
-            state: "online",
+            state: HostState::Online,
             path: Some(Path::Direct),
             address: Some("127.0.0.1:1".into()),
+            grant: Some(Arc::new(Grant::OWNER)),
+            last_paired: None,
             generation: 3,
             last_error: None,
-            storage: None,
+            storage: Some(StorageView {
+                kind: StorageTrouble::Damaged,
+                message: "m".into(),
+            }),
             rtt_ms: Some(1.5),
             probes: vec![ProbeView {
                 path: Path::Direct,
@@ -275,7 +273,7 @@ mod tests {
                 error: None,
             }],
             directory: DirectoryView {
-                state: "ready",
+                state: DirectoryState::Ready,
                 agents: Arc::default(),
                 creating: Arc::default(),
                 failed: Arc::default(),
@@ -288,12 +286,13 @@ mod tests {
         let snapshot = Snapshot {
             rev: 12,
             hosts: vec![Arc::new(host)],
+            pairings: Vec::new(),
         };
         let id = server_id();
         assert_eq!(
-            json(&SnapshotLine::from(&snapshot)),
+            json(&snapshot),
             format!(
-                r#"{{"rev":12,"hosts":[{{"serverId":"{id}","name":"workshop","state":"online","path":"direct","address":"127.0.0.1:1","generation":3,"probes":[{{"path":"direct","address":"127.0.0.1:1","rttMs":1.5}}],"directory":{{"state":"ready","agents":[]}}}}]}}"#
+                r#"{{"rev":12,"hosts":[{{"serverId":"{id}","name":"workshop","state":"online","path":"direct","address":"127.0.0.1:1","grant":{{"role":"owner"}},"generation":3,"storage":{{"kind":"damaged","message":"m"}},"probes":[{{"path":"direct","address":"127.0.0.1:1","rttMs":1.5}}],"directory":{{"state":"ready","agents":[]}}}}]}}"#
             )
         );
     }

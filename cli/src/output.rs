@@ -1,5 +1,6 @@
-//! What the user sees. One thread writes stdout and stderr, so that a reader who pauses (`| less`) stops
-//! neither the connection nor Ctrl-C, and so that a passing note on the terminal never mixes with output.
+//! Output to the user. One thread writes stdout and stderr, so that a reader that pauses (`| less`)
+//! blocks neither the connection nor Ctrl-C, and so that a transient note on the terminal never
+//! mixes with output.
 
 use std::{
     io::{self, ErrorKind, IsTerminal},
@@ -7,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use bowline_program::{Signals, complain, print};
+use bowline_program::{
+    Signals, complain, print,
+    terminal::{is_rich, takes_colours},
+};
 use bowline_runtime::protocol::text::json_line;
 use serde::Serialize;
 use tokio::{
@@ -21,52 +25,42 @@ use crate::{
     text,
 };
 
-/// Pieces that wait for the terminal; over it the command waits.
+/// Capacity of the output queue in pieces; the command waits when it is full.
 const QUEUE: usize = 64;
-/// How long output that is stuck keeps someone who wants to leave.
+/// Longest time that stuck output delays the exit.
 const LEAVING: Duration = Duration::from_millis(300);
-/// Back to the start of the line, and empty it.
+/// Moves to the start of the line and clears it.
 const CLEAR_LINE: &str = "\r\x1b[2K";
 
-/// How output looks.
+/// Format of the output.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mode {
-    /// JSON, one object a line.
+    /// JSON, one object per line.
     pub(crate) json: bool,
     /// Whether stdout is a terminal of any kind.
     pub(crate) terminal: bool,
-    /// Whether stdout is a terminal that understands colours and cursor movements.
+    /// Whether stdout is a terminal with colours and cursor movement.
     pub(crate) rich: bool,
-    /// The same of stderr.
+    /// The same for stderr.
     pub(crate) rich_err: bool,
-    /// Whether stdout takes colours.
+    /// Whether stdout supports colours.
     pub(crate) colours: bool,
-    /// Whether stderr does.
+    /// Whether stderr supports colours.
     pub(crate) colours_err: bool,
 }
 
 impl Mode {
-    /// The mode for where the output goes.
+    /// The mode for the current output streams.
     pub(crate) fn of(json: bool) -> Self {
         Self {
             json,
             terminal: io::stdout().is_terminal(),
             rich: !json && is_rich(&io::stdout()),
             rich_err: is_rich(&io::stderr()),
-            colours: !json && colours(&io::stdout()),
-            colours_err: colours(&io::stderr()),
+            colours: !json && takes_colours(&io::stdout()),
+            colours_err: takes_colours(&io::stderr()),
         }
     }
-}
-
-/// Whether a stream is a terminal that obeys escape sequences.
-fn is_rich(stream: &impl IsTerminal) -> bool {
-    stream.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
-}
-
-/// Whether a stream takes colours: a terminal, unless `NO_COLOR` says otherwise.
-pub(crate) fn colours(stream: &impl IsTerminal) -> bool {
-    is_rich(stream) && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 enum Piece {
@@ -74,17 +68,17 @@ enum Piece {
     Err(String),
     /// A whole line for stderr.
     Say(String),
-    /// A line on the terminal that gives way to whatever comes next; `None` takes it back.
+    /// A transient terminal line, replaced by the next output; `None` clears it.
     Note(Option<String>),
 }
 
-/// The way to stdout and stderr.
+/// Handle to the writer of stdout and stderr.
 pub(crate) struct Output {
     /// How to format what is printed.
     pub(crate) mode: Mode,
     pieces: mpsc::Sender<Piece>,
     done: oneshot::Receiver<()>,
-    /// Why writing ended; `None` inside: nobody reads any more.
+    /// Why writing ended; inner `None`: the reader has closed.
     ended: Arc<OnceLock<Option<String>>>,
 }
 
@@ -110,70 +104,71 @@ impl Output {
         }
     }
 
-    /// Text for stdout.
+    /// Writes text to stdout.
     pub(crate) async fn out(&self, text: impl Into<String>) -> Result<(), Stop> {
         self.put(Piece::Out(text.into())).await
     }
 
-    /// Text for stderr, as it is.
+    /// Writes text to stderr, unchanged.
     pub(crate) async fn err(&self, text: impl Into<String>) -> Result<(), Stop> {
         self.put(Piece::Err(text.into())).await
     }
 
-    /// A line for people on stderr.
+    /// Writes a line for people to stderr.
     pub(crate) async fn say(&self, line: impl Into<String>) -> Result<(), Stop> {
         self.put(Piece::Say(line.into())).await
     }
 
-    /// A JSON object as a line of stdout.
+    /// Writes a JSON object as a line to stdout.
     pub(crate) async fn json(&self, value: &(impl Serialize + ?Sized)) -> Result<(), Stop> {
-        let mut line =
-            json_line(value).map_err(|error| CliError::failed("internal", error.to_string()))?;
+        let mut line = json_line(value).map_err(|error| CliError::failed("internal", error))?;
         line.push('\n');
         self.out(line).await
     }
 
-    /// Shows a passing note on a terminal, or takes it back. Never waits: a note is worth nothing late.
+    /// Writes the result of a command: the JSON object, or the text for people.
+    pub(crate) async fn result(
+        &self,
+        line: &Line<'_>,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Stop> {
+        if self.mode.json {
+            self.json(line).await
+        } else {
+            self.out(text()).await
+        }
+    }
+
+    /// Shows or clears a transient note on a terminal. Never waits: a late note has no value.
     pub(crate) fn note(&self, text: Option<String>) {
         if self.mode.rich_err {
             let _ = self.pieces.try_send(Piece::Note(text));
         }
     }
 
-    /// Shows an error: on stderr, and as a line of stdout with `--json`.
+    /// Shows an error on stderr and, with `--json`, as a line on stdout.
     pub(crate) async fn fail(&self, error: &CliError) {
         if self.mode.json {
-            // It stands on stderr as well.
+            // The error is on stderr as well.
             let _ = self.json(&Line::of_error(error)).await;
         }
         let word = text::paint(self.mode.colours_err, text::alarm(), "error:");
         let _ = self.say(format!("{word} {error}")).await;
     }
 
-    /// A line for people who want to leave now: if the output before it is stuck, it does not wait for that.
-    pub(crate) async fn last_words(&self, line: String) {
+    /// Writes a final line for people; does not wait behind stuck output.
+    pub(crate) async fn final_line(&self, line: String) {
         if timeout(LEAVING, self.say(line.as_str())).await.is_err() {
             complain!("{line}");
         }
     }
 
     async fn put(&self, piece: Piece) -> Result<(), Stop> {
-        match self.pieces.send(piece).await {
-            Ok(()) => Ok(()),
-            Err(_) => Err(self.why()),
-        }
+        let sent = self.pieces.send(piece).await;
+        sent.map_err(|_| why(self.ended.get().and_then(Option::as_ref)))
     }
 
-    fn why(&self) -> Stop {
-        match self.ended.get() {
-            Some(Some(problem)) => {
-                CliError::failed("io", format!("cannot write the output: {problem}")).into()
-            }
-            Some(None) | None => Stop::NobodyReads,
-        }
-    }
-
-    /// Waits until everything is written. A request to end ends the wait, and after one it is short.
+    /// Waits until everything is written. A signal ends the wait; after a signal the wait is short.
     pub(crate) async fn finish(self, signals: &Signals) -> Result<(), Stop> {
         let Self {
             pieces,
@@ -188,23 +183,32 @@ impl Output {
             _ = signals.stop(), if !leaving => {}
             () = sleep(LEAVING), if leaving => {}
         }
-        match ended.get() {
-            None => Ok(()),
-            Some(None) => Err(Stop::NobodyReads),
-            Some(Some(problem)) => {
-                let error = CliError::failed("io", format!("cannot write the output: {problem}"));
-                complain!("error: {error}");
-                Err(error.into())
-            }
+        let Some(problem) = ended.get() else {
+            return Ok(());
+        };
+        let stop = why(problem.as_ref());
+        if let Stop::Error(error) = &stop {
+            complain!("error: {error}");
         }
+        Err(stop)
     }
 }
 
-/// The thread's side.
+/// Why writing ended; without a problem the reader has closed.
+fn why(problem: Option<&String>) -> Stop {
+    match problem {
+        Some(problem) => {
+            CliError::failed("io", format!("cannot write the output: {problem}")).into()
+        }
+        None => Stop::OutputClosed,
+    }
+}
+
+/// State of the writer thread.
 struct Writer {
     mode: Mode,
     noted: bool,
-    /// Whether the cursor stands within a line of the terminal.
+    /// Whether the cursor is in the middle of a line.
     mid_line: bool,
 }
 
@@ -247,7 +251,7 @@ impl Writer {
             }
             Piece::Note(Some(text)) => {
                 self.start_line()?;
-                // Cut at the margin: only one line can be taken back.
+                // Cut at the margin: only one line can be cleared.
                 self.show(&format!("{CLEAR_LINE}\x1b[?7l{text}\x1b[?7h"))?;
                 self.noted = true;
             }
@@ -256,7 +260,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes to stderr. If nobody reads that, the output itself still counts.
+    /// Writes to stderr. A closed reader of stderr does not affect the output itself.
     fn show(&self, text: &str) -> io::Result<()> {
         print::write_all(&mut io::stdout(), b"")?;
         let _ = print::write_all(&mut io::stderr(), text.as_bytes());
@@ -284,8 +288,8 @@ impl Writer {
     }
 }
 
-/// Shows an error before there is an [`Output`], or after it, and tells how the program ends.
-pub(crate) fn fail_plainly(error: &CliError, json: bool) -> Exit {
+/// Shows an error without an [`Output`] and returns the exit code.
+pub(crate) fn fail_without_output(error: &CliError, json: bool) -> Exit {
     if json {
         print_error_line(error);
     }
@@ -293,8 +297,8 @@ pub(crate) fn fail_plainly(error: &CliError, json: bool) -> Exit {
     error.exit
 }
 
-/// An error as a line of stdout.
+/// Prints an error as a line on stdout.
 pub(crate) fn print_error_line(error: &CliError) {
-    // Words always serialise.
+    // This type always serialises.
     let _ = print::json(&Line::of_error(error));
 }

@@ -1,30 +1,28 @@
-//! The terminal as `watch` uses it: its size, and keys that need no Enter.
+//! The terminal of `watch`: its size, and keys without Enter.
 //!
-//! The terminal's settings are changed as little as possible (no echo, no waiting for Enter; Ctrl-C and Ctrl-Z stay what
-//! they are) and are given back when a [`Terminal`] is dropped: at the end of the command, at Ctrl-C, when it panics, and
-//! while it is suspended. Only SIGKILL leaves them as they are; `stty sane` helps then.
+//! Terminal settings are changed as little as possible (no echo, no waiting for Enter; Ctrl-C and
+//! Ctrl-Z keep working) and restored when a [`Terminal`] is dropped: at the end of the command, at
+//! Ctrl-C, on a panic, and while suspended. Only SIGKILL prevents that; `stty sane` then restores
+//! them.
 
 use std::io;
 
 #[cfg(unix)]
 pub(crate) use self::unix::Terminal;
 
-/// Columns and rows where the terminal does not say.
+/// Columns and rows if the terminal does not report them.
 const USUAL: (usize, usize) = (80, 24);
 
-/// What the user did with the terminal.
+/// A user action on the terminal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     not(unix),
-    allow(
-        dead_code,
-        reason = "no keys are read there, and no change of size is told"
-    )
+    allow(dead_code, reason = "keys and size changes are not read there")
 )]
 pub(crate) enum Event {
-    /// They want to leave.
+    /// The user quits.
     Leave,
-    /// It has another size, or shows something else: all of it has to be painted anew.
+    /// The size changed or the content is stale: repaint everything.
     Redraw,
 }
 
@@ -38,8 +36,8 @@ fn size() -> (usize, usize) {
     }
 }
 
-/// Whether what one read of a terminal brought means that the user wants to leave: `q`, Esc alone, or Ctrl-D. Keys
-/// such as arrows come as Esc with more behind it.
+/// Whether the bytes of one read quit: `q`, Esc alone, or Ctrl-D. Keys such as arrows are Esc with
+/// more bytes.
 #[cfg(any(unix, test))]
 fn means_leave(keys: &[u8]) -> bool {
     const ESC: u8 = 0x1b;
@@ -51,7 +49,7 @@ fn means_leave(keys: &[u8]) -> bool {
     }
 }
 
-/// Without keys of its own: Ctrl-C ends the command.
+/// Without key input: Ctrl-C ends the command.
 #[cfg(not(unix))]
 pub(crate) struct Terminal;
 
@@ -94,13 +92,13 @@ mod unix {
 
     use super::{Event, means_leave};
 
-    /// How long the reader of keys sleeps before it looks whether it is still wanted, and still in the foreground.
-    const GLANCE: Duration = Duration::from_millis(250);
+    /// Interval at which the key reader checks whether it is still needed and in the foreground.
+    const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-    /// The terminal while `watch` has it.
+    /// The terminal during `watch`.
     pub(crate) struct Terminal {
         keys: mpsc::Receiver<Event>,
-        /// What to give back; `None` while nothing is changed.
+        /// Settings to restore; `None` while unchanged.
         before: Option<Termios>,
         is_wanted: Arc<AtomicBool>,
         resized: Option<Signals>,
@@ -109,7 +107,7 @@ mod unix {
     }
 
     impl Terminal {
-        /// Takes the terminal behind stdin. If there is none, there are no keys.
+        /// Takes the terminal behind stdin. Without one there are no keys.
         pub(crate) fn open() -> Self {
             let (send, keys) = mpsc::channel(1);
             let is_wanted = Arc::new(AtomicBool::new(true));
@@ -126,7 +124,7 @@ mod unix {
                 terminal.suspended = of(Signal::TSTP);
                 terminal.continued = of(Signal::CONT);
                 terminal.take();
-                // Without that thread there are no keys, and everything else is the same.
+                // Without this thread there are no keys; everything else works.
                 let _ = thread::Builder::new()
                     .name("keys".to_owned())
                     .spawn(move || read(&send, &is_wanted));
@@ -139,14 +137,14 @@ mod unix {
             super::size()
         }
 
-        /// The next thing the user does with the terminal. Cancel-safe.
+        /// The next user action on the terminal. Cancel-safe.
         pub(crate) async fn event(&mut self) -> Event {
             loop {
                 tokio::select! {
                     Some(event) = self.keys.recv() => return event,
                     () = next(&mut self.resized) => return Event::Redraw,
                     () = next(&mut self.suspended) => {
-                        self.give_back();
+                        self.trim();
                         let _ = kill_process(getpid(), Signal::STOP);
                     }
                     () = next(&mut self.continued) => {
@@ -157,7 +155,8 @@ mod unix {
             }
         }
 
-        /// No echo, and keys at once. Only in the foreground: changing the settings from the background stops a process.
+        /// Disables echo and line buffering. Only in the foreground: changing the settings from the
+        /// background stops a process.
         fn take(&mut self) {
             let stdin = io::stdin();
             if self.before.is_some() || !is_foreground(&stdin) {
@@ -174,7 +173,7 @@ mod unix {
             }
         }
 
-        fn give_back(&mut self) {
+        fn trim(&mut self) {
             if let Some(before) = self.before.take() {
                 let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
             }
@@ -184,7 +183,7 @@ mod unix {
     impl Drop for Terminal {
         fn drop(&mut self) {
             self.is_wanted.store(false, Ordering::Relaxed);
-            self.give_back();
+            self.trim();
         }
     }
 
@@ -201,20 +200,23 @@ mod unix {
         tcgetpgrp(stdin).is_ok_and(|group| group == getpgrp())
     }
 
-    /// Reads keys until nobody wants them. Never in the background, where reading stops a process.
+    /// Reads keys until no longer wanted. Never in the background, where reading stops a process.
     fn read(send: &mpsc::Sender<Event>, is_wanted: &AtomicBool) {
         let stdin = io::stdin();
-        let glance = Timespec {
+        let wait_briefly = Timespec {
             tv_sec: 0,
-            tv_nsec: GLANCE.subsec_nanos().into(),
+            tv_nsec: POLL_INTERVAL.subsec_nanos().into(),
         };
         let mut buffer = [0; 64];
         while is_wanted.load(Ordering::Relaxed) {
-            match poll(&mut [PollFd::new(&stdin, PollFlags::IN)], Some(&glance)) {
+            match poll(
+                &mut [PollFd::new(&stdin, PollFlags::IN)],
+                Some(&wait_briefly),
+            ) {
                 Ok(0) => continue,
                 Ok(_) if is_foreground(&stdin) => {}
                 Ok(_) | Err(_) => {
-                    thread::sleep(GLANCE);
+                    thread::sleep(POLL_INTERVAL);
                     continue;
                 }
             }
@@ -224,13 +226,13 @@ mod unix {
             match rustix::io::read(&stdin, &mut buffer) {
                 Ok(count) => {
                     let keys = buffer.get(..count).unwrap_or_default();
-                    // Nothing: the terminal is gone.
+                    // No bytes: the terminal has closed.
                     if keys.is_empty() || means_leave(keys) {
                         let _ = send.try_send(Event::Leave);
                         return;
                     }
                 }
-                Err(_) => thread::sleep(GLANCE),
+                Err(_) => thread::sleep(POLL_INTERVAL),
             }
         }
     }

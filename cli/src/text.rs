@@ -1,10 +1,13 @@
 //! Text for people: one-line names, colours, cells of tables.
 
 use bowline_program::{ages, table::Cell};
-use bowline_runtime::protocol::{AgentStatus, AgentSummary, text};
+use bowline_runtime::{
+    HostRecord, HostState,
+    protocol::{AgentStatus, AgentSummary, text},
+};
 use clap::builder::styling::{AnsiColor, Style};
 
-/// A name on one line, whatever is in it: whoever chose it must not move the cursor.
+/// A name on one line without control characters, which could move the cursor.
 pub(crate) fn one_line(text: &str) -> String {
     text::one_line(text).into_owned()
 }
@@ -18,17 +21,17 @@ pub(crate) fn paint(on: bool, style: Style, text: &str) -> String {
     }
 }
 
-/// For what matters less.
+/// Style of secondary text.
 pub(crate) const fn dim() -> Style {
     Style::new().dimmed()
 }
 
-/// For what stands out.
+/// Style of emphasised text.
 pub(crate) const fn bold() -> Style {
     Style::new().bold()
 }
 
-/// For errors.
+/// Style of errors.
 pub(crate) const fn alarm() -> Style {
     colour(AnsiColor::Red).bold()
 }
@@ -38,15 +41,20 @@ const fn colour(colour: AnsiColor) -> Style {
 }
 
 /// The colour of a host's state.
-pub(crate) fn state_style(state: &str) -> Style {
-    match state {
-        "online" => colour(AnsiColor::Green),
-        "error" => colour(AnsiColor::Red),
-        _ => colour(AnsiColor::Yellow),
-    }
+pub(crate) const fn state_style(state: HostState) -> Style {
+    colour(match state {
+        HostState::Online => AnsiColor::Green,
+        HostState::Error => AnsiColor::Red,
+        HostState::Booting
+        | HostState::NoConnections
+        | HostState::SelectingActiveConnection
+        | HostState::ConnectingActive
+        | HostState::Degraded
+        | HostState::Stopped => AnsiColor::Yellow,
+    })
 }
 
-/// An agent's status as its word and colour.
+/// An agent's status as word and style.
 pub(crate) const fn status(status: AgentStatus) -> (&'static str, Style) {
     match status {
         AgentStatus::Starting => ("starting", colour(AnsiColor::Cyan)),
@@ -58,23 +66,38 @@ pub(crate) const fn status(status: AgentStatus) -> (&'static str, Style) {
     }
 }
 
-/// A host's state in fewer words.
-pub(crate) fn state(state: &'static str) -> &'static str {
+/// A host's state in short words.
+pub(crate) const fn state(state: HostState) -> &'static str {
     match state {
-        "booting" | "selecting_active_connection" | "connecting_active" => "connecting",
-        "degraded" => "reconnecting",
-        "error" => "refused",
-        "no_connections" => "no address",
-        other => other,
+        HostState::Booting | HostState::SelectingActiveConnection | HostState::ConnectingActive => {
+            "connecting"
+        }
+        HostState::Online => "online",
+        HostState::Degraded => "reconnecting",
+        HostState::Error => "refused",
+        HostState::NoConnections => "no address",
+        HostState::Stopped => "stopped",
     }
 }
 
-/// A cell of a table in a colour.
+/// A table cell with a name or other text of people.
+pub(crate) fn plain(text: &str) -> Cell {
+    cell(one_line(text), Style::new())
+}
+
+/// The addresses of a host, for people.
+pub(crate) fn addresses(host: &HostRecord) -> String {
+    let addresses = host.addresses.iter();
+    let addresses: Vec<_> = addresses.map(|known| one_line(&known.address)).collect();
+    addresses.join(", ")
+}
+
+/// A table cell with a style.
 pub(crate) fn cell(text: impl Into<String>, style: Style) -> Cell {
     Cell::painted(text, style)
 }
 
-/// How the last turn of an agent ended, as far as its row tells.
+/// How the last turn of an agent ended, if its row contains that.
 pub(crate) fn last_turn(agent: &AgentSummary) -> Cell {
     match agent.attention.as_deref() {
         Some("finished") => cell("completed", colour(AnsiColor::Green)),
@@ -84,7 +107,7 @@ pub(crate) fn last_turn(agent: &AgentSummary) -> Cell {
     }
 }
 
-/// How long ago something happened, in milliseconds since 1970 by the daemon's clock.
+/// Age of a time in milliseconds since 1970 by the daemon's clock.
 pub(crate) fn ago(then: i64) -> String {
     ages::ago(ages::unix_millis(), u64::try_from(then).unwrap_or_default())
 }

@@ -1,32 +1,32 @@
-//! Which part of a timeline is the turn that a prompt of ours started.
+//! Finds the turn of this command's prompt in a timeline.
 
 use bowline_runtime::protocol::{IntentId, ItemKind, TimelineItem, model::TurnStatus};
 
 use crate::failure::Exit;
 
-/// Follows a timeline until our turn is over.
+/// Follows a timeline until the command's turn ends.
 ///
-/// Prompts queue: after ours, an earlier prompt's turn may still run, and its end comes first. So the end that
-/// counts is the one that names our intent, not the next one.
+/// Prompts queue: an earlier prompt's turn may still be running, and its end comes first. The
+/// relevant end is the one that names this command's intent.
 #[derive(Debug)]
 pub(crate) struct Turn {
     intent: IntentId,
     asked: bool,
 }
 
-/// What an item is to our turn.
+/// Relation of an item to the turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// It stood there before our prompt.
+    /// Before the prompt.
     Before,
-    /// It is our prompt, or came after it.
+    /// The prompt, or after it.
     During,
-    /// It ends our turn.
+    /// The end of the turn.
     End(TurnStatus, Option<i32>),
 }
 
 impl Turn {
-    /// The turn that the prompt of that intent starts.
+    /// The turn started by the prompt of this intent.
     pub(crate) const fn of(intent: IntentId) -> Self {
         Self {
             intent,
@@ -34,11 +34,11 @@ impl Turn {
         }
     }
 
-    /// Looks at the next item.
+    /// Classifies the next item.
     pub(crate) fn see(&mut self, item: &TimelineItem) -> Part {
         let ours = item.intent_id == Some(self.intent);
         match item.kind {
-            // An end that does not say how is not a good one.
+            // An end without a status counts as a failure.
             ItemKind::TurnEnd if ours => {
                 Part::End(item.status.unwrap_or(TurnStatus::Failed), item.exit_code)
             }
@@ -52,8 +52,8 @@ impl Turn {
     }
 }
 
-/// The exit code that tells how a turn ended. The process's own is in the timeline: 2, 3 and 4 mean something
-/// else here.
+/// The exit code for the status of a turn. The process's own exit code is in the timeline: 2, 3 and
+/// 4 have other meanings here.
 pub(crate) const fn exit(status: TurnStatus) -> Exit {
     match status {
         TurnStatus::Completed => Exit::Done,
@@ -61,7 +61,7 @@ pub(crate) const fn exit(status: TurnStatus) -> Exit {
     }
 }
 
-/// How a turn ended, in words.
+/// The end of a turn in words.
 pub(crate) fn describe(status: TurnStatus, exit_code: Option<i32>) -> String {
     match (status, exit_code) {
         (TurnStatus::Completed, _) => "completed".to_owned(),

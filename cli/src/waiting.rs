@@ -1,48 +1,54 @@
-//! Waiting for hosts: what a snapshot means for a command that waits, and what the terminal says meanwhile.
+//! Waiting for hosts: how a snapshot affects a waiting command, and the progress note on the
+//! terminal.
 
 use std::{future::pending, time::Duration};
 
 use bowline_runtime::{
-    ErrorView, Failure, HostRecord, HostSnapshot, Snapshot,
+    ErrorView, Failure, HostRecord, HostSnapshot, HostState, Snapshot,
     protocol::{Reason, ServerId},
 };
 use tokio::time::{Instant, Interval, interval_at, sleep_until};
 
 use crate::{failure::CliError, output::Output, text};
 
-/// How often the spinner moves.
+/// Interval of the spinner.
 const TICK: Duration = Duration::from_millis(120);
-/// A wait shorter than this shows no spinner.
+/// Shorter waits show no spinner.
 const PATIENCE: Duration = Duration::from_millis(400);
 const FRAMES: [&str; 8] = ["⠋", "⠙", "⠸", "⠴", "⠦", "⠧", "⠇", "⠏"];
 
-/// Where a host stands, as far as a waiting command is concerned.
-pub(crate) enum Standing {
-    /// It can be talked to.
+/// Reachability of a host for a waiting command.
+pub(crate) enum Reachability {
+    /// Online.
     Online,
-    /// The runtime is trying.
+    /// The runtime is trying to connect.
     Away(Option<ErrorView>),
-    /// Waiting cannot help.
+    /// Further waiting is useless.
     Over(CliError),
 }
 
-impl Standing {
-    /// What the host's snapshot says; `None` before its driver has said anything.
+impl Reachability {
+    /// Classifies the host's snapshot; `None` before its driver has published one.
     pub(crate) fn of(host: &HostRecord, live: Option<&HostSnapshot>) -> Self {
         let Some(live) = live else {
             return Self::Away(None);
         };
         match live.state {
-            "online" => Self::Online,
-            "error" => {
+            HostState::Online => Self::Online,
+            HostState::Error => {
                 let problem = live.last_error.clone();
-                let problem =
-                    problem.unwrap_or_else(|| Failure::from(Reason::DeviceUnknown).into());
-                Self::Over(CliError::refused(&host.name, &problem))
+                let unknown = || Failure::from(Reason::DeviceUnknown).into();
+                Self::Over(CliError::refused(
+                    &host.name,
+                    &problem.unwrap_or_else(unknown),
+                ))
             }
-            "no_connections" => Self::Over(CliError::no_path(host)),
-            "stopped" => Self::Over(CliError::failed("cancelled", "the host was forgotten")),
-            _ => Self::Away(live.last_error.clone()),
+            HostState::NoConnections => Self::Over(CliError::no_path(host)),
+            HostState::Stopped => Self::Over(CliError::forgotten()),
+            HostState::Booting
+            | HostState::SelectingActiveConnection
+            | HostState::ConnectingActive
+            | HostState::Degraded => Self::Away(live.last_error.clone()),
         }
     }
 }
@@ -53,30 +59,19 @@ pub(crate) fn view<'s>(snapshot: &'s Snapshot, id: &ServerId) -> Option<&'s Host
     hosts.find(|host| host.server_id == *id).map(AsRef::as_ref)
 }
 
-/// Whether the host has told its agents.
-pub(crate) fn has_told(live: &HostSnapshot) -> bool {
-    matches!(
-        live.directory.state,
-        "ready" | "revalidating" | "error_after_ready"
-    )
-}
-
-/// Why a host has told nothing.
+/// The error for a host that listed nothing.
 pub(crate) fn missing(host: &HostRecord, live: Option<&HostSnapshot>) -> CliError {
-    match Standing::of(host, live) {
-        Standing::Over(error) => error,
-        Standing::Away(problem) => CliError::unreachable(host, problem.as_ref()),
-        Standing::Online => CliError::failed(
-            "timeout",
-            format!(
-                "{} did not list its agents in time",
-                text::one_line(&host.name)
-            ),
-        ),
+    match Reachability::of(host, live) {
+        Reachability::Over(error) => error,
+        Reachability::Away(problem) => CliError::unreachable(host, problem.as_ref()),
+        Reachability::Online => {
+            let name = text::one_line(&host.name);
+            CliError::failed("timeout", format!("{name} did not list its agents in time"))
+        }
     }
 }
 
-/// What the terminal says while a host is waited for.
+/// The terminal note while waiting for a host.
 pub(crate) fn note(doing: &str, host: &HostRecord, problem: Option<&ErrorView>) -> String {
     let name = text::one_line(&host.name);
     match problem {
@@ -85,7 +80,7 @@ pub(crate) fn note(doing: &str, host: &HostRecord, problem: Option<&ErrorView>) 
     }
 }
 
-/// A note on the terminal that shows that something is being waited for. Gone when dropped.
+/// A transient terminal note with a spinner. Dropping it clears the note.
 pub(crate) struct Spinner<'a> {
     output: &'a Output,
     ticks: Interval,
@@ -101,7 +96,7 @@ impl<'a> Spinner<'a> {
         }
     }
 
-    /// Moves on when it is time to; never ready without a terminal. Cancel-safe.
+    /// Advances the spinner at its interval; never ready without a terminal. Cancel-safe.
     pub(crate) async fn turn(&mut self, text: impl FnOnce() -> String) {
         if !self.output.mode.rich_err {
             return pending().await;
@@ -121,7 +116,7 @@ impl Drop for Spinner<'_> {
     }
 }
 
-/// Ready at that moment; never without one.
+/// Ready at the deadline; never without one.
 pub(crate) async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,

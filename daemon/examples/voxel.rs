@@ -8,7 +8,7 @@ use bowline_daemon::{
     ledger::{Audience, Blobs, Reader, Stored, Table, Topic, Tx},
     service::{Methods, Request, Service},
 };
-use bowline_protocol::{RpcReason, error::RpcError, methods::Empty};
+use bowline_protocol::{Role, RpcReason, error::RpcError, methods::Empty};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -61,11 +61,21 @@ impl Service for Voxel {
     fn methods(methods: &mut Methods<Self>) {
         methods.intent("voxel.create_project", Self::create_project);
         methods.read("voxel.list_layers", Self::list_layers);
-        methods.intent("voxel.add_layer", Self::add_layer);
-        methods.intent("voxel.remove_layer", Self::remove_layer);
-        methods.intent("voxel.set_voxels", Self::set_voxels);
-        methods.write("voxel.follow", Self::follow);
-        methods.method("voxel.export", Self::export);
+        methods
+            .intent("voxel.add_layer", Self::add_layer)
+            .role(Role::Operator);
+        methods
+            .intent("voxel.remove_layer", Self::remove_layer)
+            .role(Role::Operator);
+        methods
+            .intent("voxel.set_voxels", Self::set_voxels)
+            .role(Role::Operator);
+        methods
+            .write("voxel.follow", Self::follow)
+            .role(Role::Viewer);
+        methods
+            .method("voxel.export", Self::export)
+            .role(Role::Viewer);
     }
 }
 

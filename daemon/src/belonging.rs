@@ -1,9 +1,10 @@
-//! Whether the files of a state directory belong together: `identity.json` (who the daemon is), `bowline.db` (whom it knows)
-//! and `store.json`, which says that this identity has a database. Looked at before anything is made or written, so that
-//! a file which was lost, emptied or mixed up is an error and never a new daemon that nobody asked for (INV-9).
+//! Checks that the files of a state directory belong together: `identity.json` (the daemon's keys),
+//! `bowline.db` (its devices and state) and `store.json`, the mark that this identity has a
+//! database. The check runs before any file is created or written, so that a lost, emptied or
+//! exchanged file is an error and never a new daemon by accident (INV-9).
 
 use std::{
-    fs::{self, Metadata, OpenOptions},
+    fs::{self, Metadata},
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -11,76 +12,19 @@ use std::{
 use bowline_protocol::ServerId;
 use serde::{Deserialize, Serialize};
 
-use crate::{identity, store};
+use crate::{
+    files::{FileError, private},
+    identity, store,
+};
 
-/// File that is written once the database of an identity is there.
+/// Name of the mark, written once the database of an identity exists.
 pub(crate) const MARK: &str = "store.json";
-/// The only version of its form.
+/// The only version of the mark's format.
 const VERSION: u64 = 1;
-/// No mark is longer.
+/// Largest size of a mark in bytes.
 const MAX_BYTES: u64 = 4 * 1024;
 
-/// Why the files do not belong together. All of them are as they were.
-#[derive(Debug, thiserror::Error)]
-pub enum BelongingError {
-    /// There is a database, and nobody whose it is.
-    #[error(
-        "{} is missing, and {} beside it is in use: without its identity no device would know this daemon again. Restore the identity from a backup, or move both files (and {MARK}) away to start as a new daemon that every device must pair with again",
-        identity.display(), database.display()
-    )]
-    IdentityMissing {
-        /// The file that is missing.
-        identity: PathBuf,
-        /// The file that is there.
-        database: PathBuf,
-    },
-    /// There is an identity that had a database, and the database is gone.
-    #[error(
-        "{} is {how}, although the identity {} has had a database: its paired devices and agents are in it. Restore the database from a backup, or move {MARK} and what is left of the database away to start with an empty one, with which every device must pair again",
-        database.display(), identity.display()
-    )]
-    DatabaseMissing {
-        /// `missing` or `empty`.
-        how: &'static str,
-        /// The file that is missing.
-        database: PathBuf,
-        /// The file that is there.
-        identity: PathBuf,
-    },
-    /// The identity is not the one that the database was made for.
-    #[error(
-        "{} is the identity of {found}, but {} beside it says that the database is that of {expected}. Put back the files that belong together, or move identity.json, bowline.db and {MARK} away to start as a new daemon that every device must pair with again",
-        identity.display(), mark.display()
-    )]
-    Mixed {
-        /// The identity's file.
-        identity: PathBuf,
-        /// Who it says.
-        found: ServerId,
-        /// The mark.
-        mark: PathBuf,
-        /// Who it says.
-        expected: ServerId,
-    },
-    /// The mark was written by a newer version.
-    #[error("{} was made by a newer version of this program (file version {found}; this program knows up to {VERSION}). Update this program, or choose another --state-dir", path.display())]
-    TooNew {
-        /// Which file.
-        path: PathBuf,
-        /// Its version.
-        found: u64,
-    },
-    /// One of them cannot be looked at.
-    #[error("{}: {error}", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-}
-
-/// The form of the mark. Frozen: a new form is a new version.
+/// The format of the mark. Frozen: a new format is a new version.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Mark {
@@ -89,7 +33,7 @@ struct Mark {
     server_id: Option<ServerId>,
 }
 
-/// What stands at a path.
+/// The kind of file at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
     Missing,
@@ -97,7 +41,7 @@ enum Found {
     Something,
 }
 
-/// What a look at the directory has found.
+/// The files found in the directory.
 #[derive(Debug)]
 pub struct Belonging {
     mark: PathBuf,
@@ -107,22 +51,23 @@ pub struct Belonging {
 }
 
 impl Belonging {
-    /// Looks at the files before any of them is made.
+    /// Examines the files before any of them is created.
     ///
     /// # Errors
-    /// [`BelongingError`] names the files and says what to do.
-    pub fn check(state_dir: &Path) -> Result<Self, BelongingError> {
+    /// [`FileError`] names the files and says what to do.
+    pub fn check(state_dir: &Path) -> Result<Self, FileError> {
         let identity = state_dir.join(identity::FILE);
         let database = state_dir.join(store::FILE);
         let log = state_dir.join(format!("{}-wal", store::FILE));
         let path = state_dir.join(MARK);
         let mark = read(&path)?;
         let (has_identity, stored, logged) = (look(&identity)?, look(&database)?, look(&log)?);
-        // A log holds what the database does not have yet; beside none or an empty one it would be thrown away.
+        // A write-ahead log holds content that the database does not have yet; SQLite would discard
+        // it beside a missing or empty database.
         let holds_something = stored == Found::Something || logged == Found::Something;
         match (has_identity, stored) {
             (Found::Missing, _) if holds_something || mark.is_some() => {
-                return Err(BelongingError::IdentityMissing { identity, database });
+                return Err(FileError::IdentityMissing { identity, database });
             }
             (Found::Empty | Found::Something, Found::Missing | Found::Empty)
                 if mark.is_some() || logged == Found::Something =>
@@ -131,7 +76,7 @@ impl Belonging {
                     Found::Missing => "missing",
                     Found::Empty | Found::Something => "empty",
                 };
-                return Err(BelongingError::DatabaseMissing {
+                return Err(FileError::DatabaseMissing {
                     how,
                     database,
                     identity,
@@ -147,13 +92,13 @@ impl Belonging {
         })
     }
 
-    /// Checks that the identity is the one that the mark names.
+    /// Checks that the mark names this identity.
     ///
     /// # Errors
-    /// [`BelongingError::Mixed`].
-    pub fn confirm(&self, server_id: &ServerId) -> Result<(), BelongingError> {
+    /// [`FileError::Mixed`].
+    pub fn confirm(&self, server_id: &ServerId) -> Result<(), FileError> {
         match &self.owner {
-            Some(owner) if owner != server_id => Err(BelongingError::Mixed {
+            Some(owner) if owner != server_id => Err(FileError::Mixed {
                 identity: self.identity.clone(),
                 found: server_id.clone(),
                 mark: self.mark.clone(),
@@ -163,7 +108,7 @@ impl Belonging {
         }
     }
 
-    /// Notes that the identity has a database from now on. Failing, it is noted at the next start.
+    /// Records that the identity has a database. A failure is retried at the next start.
     pub fn mark(&self, server_id: &ServerId) {
         if self.marked && self.owner.is_some() {
             return;
@@ -174,47 +119,38 @@ impl Belonging {
         };
         let text = serde_json::to_string(&mark).unwrap_or_default();
         if let Err(error) = write(&self.mark, &text) {
-            tracing::warn!(file = %self.mark.display(), %error, "a lost database will not be noticed");
+            tracing::warn!(file = %self.mark.display(), %error, "cannot record that the identity has a database; its loss would not be detected");
         }
     }
 }
 
-/// A link that leads nowhere is an error: what it should lead to is not mounted, say.
-fn look(path: &Path) -> Result<Found, BelongingError> {
-    let failed = |error| BelongingError::Io {
-        path: path.to_owned(),
-        error,
-    };
+/// A dangling link is an error: its target may be an unmounted disk.
+fn look(path: &Path) -> Result<Found, FileError> {
+    let failed = FileError::of(path);
     let found = |metadata: Metadata| match metadata.len() {
         0 if metadata.is_file() => Found::Empty,
         _ => Found::Something,
     };
     match fs::metadata(path) {
-        // Opening a pipe would wait for somebody who writes to it.
+        // Opening a named pipe would block until it has a writer.
         Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => Err(failed(io::Error::other(
-            "it is a pipe, a socket or a device, and no file",
+            "it is a pipe, a socket or a device, not a file",
         ))),
         Ok(metadata) => Ok(found(metadata)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
-            Err(failed(io::Error::new(
-                error.kind(),
-                "a link that leads nowhere; is its disk mounted?",
-            )))
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => Err(failed(
+            io::Error::new(error.kind(), "a dangling link; is its disk mounted?"),
+        )),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Missing),
         Err(error) => Err(failed(error)),
     }
 }
 
-/// The mark; one that does not read, after a power cut say, still is one.
-fn read(path: &Path) -> Result<Option<Mark>, BelongingError> {
+/// The mark; an unreadable one, after a power cut for example, counts as present.
+fn read(path: &Path) -> Result<Option<Mark>, FileError> {
     if look(path)? == Found::Missing {
         return Ok(None);
     }
-    let failed = |error| BelongingError::Io {
-        path: path.to_owned(),
-        error,
-    };
+    let failed = FileError::of(path);
     let length = fs::metadata(path).map_err(failed)?.len();
     let text = if length <= MAX_BYTES {
         fs::read(path).map_err(failed)?
@@ -226,23 +162,17 @@ fn read(path: &Path) -> Result<Option<Mark>, BelongingError> {
         server_id: None,
     });
     if mark.version > VERSION {
-        return Err(BelongingError::TooNew {
+        return Err(FileError::TooNew {
             path: path.to_owned(),
             found: mark.version,
+            known: VERSION,
         });
     }
     Ok(Some(mark))
 }
 
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    let mut file = options.open(path)?;
+    let mut file = private().create(true).truncate(true).open(path)?;
     file.write_all(text.as_bytes())?;
     file.write_all(b"\n")?;
     file.sync_all()
@@ -256,7 +186,7 @@ mod tests {
         ServerId::of_public_key(&[n])
     }
 
-    /// A directory as a daemon leaves it.
+    /// A directory as a running daemon leaves it.
     fn used() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let belonging = Belonging::check(dir.path()).unwrap();
@@ -271,7 +201,7 @@ mod tests {
         let dir = used();
         let belonging = Belonging::check(dir.path()).unwrap();
         belonging.confirm(&whose(1)).unwrap();
-        // Started for the first time, and killed before there was a database.
+        // The first start, killed before the database existed.
         let fresh = tempfile::tempdir().unwrap();
         fs::write(fresh.path().join("identity.json"), "{}").unwrap();
         Belonging::check(fresh.path()).unwrap();
@@ -279,7 +209,8 @@ mod tests {
         Belonging::check(fresh.path()).unwrap();
     }
 
-    /// C9: people restored one of the files, or emptied one, and the program began anew without a word.
+    /// C9: after one file was restored or emptied, the program started as a new daemon without an
+    /// error.
     #[test]
     fn case_c9_a_file_that_was_lost_or_emptied_is_an_error_that_names_both() {
         type Spoil = fn(&Path);
@@ -298,7 +229,7 @@ mod tests {
             ),
             (
                 |dir| {
-                    // From before there was a mark, and killed: what there is stands in the log.
+                    // Before the mark existed, and killed: the content is in the write-ahead log.
                     fs::remove_file(dir.join(MARK)).unwrap();
                     fs::write(dir.join("bowline.db"), "").unwrap();
                     fs::write(dir.join("bowline.db-wal"), "frames").unwrap();
@@ -366,7 +297,7 @@ mod tests {
         let target = dir.path().join("not/mounted.db");
         std::os::unix::fs::symlink(target, dir.path().join("bowline.db")).unwrap();
         let error = Belonging::check(dir.path()).unwrap_err().to_string();
-        assert!(error.contains("leads nowhere"), "{error}");
+        assert!(error.contains("dangling link"), "{error}");
     }
 
     fn content(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {

@@ -1,4 +1,5 @@
-//! The daemon's clocks: one for people and the wire, one that only goes forward. Tests bring their own.
+//! The daemon's clocks: wall time for people and the wire, and monotonic time. Tests use a manual
+//! clock.
 
 use std::{
     fmt,
@@ -9,10 +10,10 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use bowline_machines::Moment;
+use bowline_machines::MonotonicTime;
 use bowline_protocol::model::UnixMillis;
 
-/// A clock; clones agree.
+/// A clock; clones share one time.
 #[derive(Clone)]
 pub struct Clock(Arc<Source>);
 
@@ -27,14 +28,14 @@ enum Source {
 }
 
 impl Clock {
-    /// The machine's clock, its zero being now.
+    /// The machine's clock; its monotonic time starts at zero now.
     pub fn system() -> Self {
         Self(Arc::new(Source::System {
             zero: Instant::now(),
         }))
     }
 
-    /// A clock that stands still until [`Clock::advance`].
+    /// A clock that only moves by [`Clock::advance`].
     pub fn manual(wall: UnixMillis) -> Self {
         Self(Arc::new(Source::Manual {
             monotonic: AtomicU64::new(0),
@@ -42,15 +43,15 @@ impl Clock {
         }))
     }
 
-    /// Sets the wall clock of a manual clock to another time; what passes is left alone.
+    /// Sets the wall clock of a manual clock; its monotonic time is unchanged.
     pub fn set_wall(&self, to: UnixMillis) {
         if let Source::Manual { wall, .. } = &*self.0 {
             wall.store(to, Ordering::SeqCst);
         }
     }
 
-    /// Which boot of the machine this is, and how long ago it was, sleep included; `None` where the system does not say.
-    /// Two processes may compare theirs.
+    /// An id of the machine's boot and the time since it, including sleep; `None` where the system
+    /// does not provide it. Values of two processes are comparable.
     pub fn machine(&self) -> Option<(String, Duration)> {
         match &*self.0 {
             Source::System { .. } => machine(),
@@ -61,7 +62,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward; the machine's clock is left alone.
+    /// Moves a manual clock forward; has no effect on the machine's clock.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual { monotonic, wall } = &*self.0 {
             let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
@@ -71,13 +72,13 @@ impl Clock {
     }
 
     /// Monotonic time, for deadlines.
-    pub fn now(&self) -> Moment {
+    pub fn now(&self) -> MonotonicTime {
         match &*self.0 {
-            Source::System { zero } => {
-                Moment::from_millis(u64::try_from(zero.elapsed().as_millis()).unwrap_or(u64::MAX))
-            }
+            Source::System { zero } => MonotonicTime::from_millis(
+                u64::try_from(zero.elapsed().as_millis()).unwrap_or(u64::MAX),
+            ),
             Source::Manual { monotonic, .. } => {
-                Moment::from_millis(monotonic.load(Ordering::SeqCst))
+                MonotonicTime::from_millis(monotonic.load(Ordering::SeqCst))
             }
         }
     }
@@ -98,14 +99,14 @@ impl Clock {
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn machine() -> Option<(String, Duration)> {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    // The first of two numbers: seconds since the boot, suspended ones among them.
+    // The first of two numbers: seconds since boot, including suspend.
     let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
     let since: f64 = uptime.split_whitespace().next()?.parse().ok()?;
     let since = Duration::try_from_secs_f64(since).ok()?;
     Some((boot.trim().to_owned(), since))
 }
 
-/// Elsewhere no clock counts from the boot that two processes could compare without more than the standard library.
+/// The standard library of other systems offers no time since boot that two processes can compare.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn machine() -> Option<(String, Duration)> {
     None

@@ -1,10 +1,10 @@
-//! The daemon as a whole: what is started in which order, and how it ends.
+//! The daemon as a whole: the order of its start and of its shutdown.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use bowline_local::Endpoint;
-use bowline_machines::{Moment, Path};
-use bowline_program::{Vital, watch::kept};
+use bowline_machines::liveness::time_lost;
+use bowline_program::{BindError, Listener, Strangers, Vital, WebAccess, watch::kept};
 use bowline_protocol::{Reason, ServerId};
 use tokio::{
     sync::Semaphore,
@@ -15,52 +15,44 @@ use tracing::{info, warn};
 
 use crate::{
     agents::{Agents, AgentsError, AgentsOptions},
-    belonging::{Belonging, BelongingError},
+    belonging::Belonging,
     clock::Clock,
     config::Settings,
-    connection::{Environment, Registry, list, serve},
+    connection::{Acceptor, Registry},
     control::{About, ControlError, ControlService, ControlSocket, OfferMaker},
-    identity::{Identity, IdentityFileError},
+    files::FileError,
+    identity::Identity,
     ledger::{Ledger, LedgerOptions, StoreError},
-    listener::{Accepted, BindError, Listener},
-    metrics::Endpoint as MetricsEndpoint,
-    relay::{RelayBoard, RelayPlan, RelayTlsError, Relays},
-    service::{CancelOnDrop, Cancellation, MethodError, Router, ServiceError, Services, Setup},
-    state_dir::{StateDir, StateDirError},
+    listener,
+    metrics::{Sources, page},
+    relay::{RelayPlan, RelaySettingsError, RelayStatus, Relays},
+    service::{CancelOnDrop, Cancellation, MethodError, Router},
+    setup::{ServiceError, Services, Setup},
+    state_dir::StateDir,
     store,
     system::System,
     vigil::Vigil,
 };
 
-/// How long a shutdown may take before what is left is dropped.
+/// Time limit of a shutdown; what is left is dropped after it.
 const SHUTDOWN: Duration = Duration::from_secs(5);
-/// The part of it that is kept for the store.
+/// The share of it that is reserved for the store.
 const CHECKPOINT: Duration = Duration::from_secs(1);
-/// So many connections having left, their memory is given back to the system.
+/// Number of closed connections after which freed memory is returned to the system.
 const BURST: u64 = 64;
-/// Longest pause between two sweeps for silent connections.
+/// Longest interval between two sweeps for idle connections.
 const SWEEP: Duration = Duration::from_secs(5);
 
-/// Milliseconds by which the wall clock is ahead of the other one after a sleep that counts.
+/// Milliseconds by which the wall clock has to run ahead of the monotonic clock for the machine to
+/// count as having slept.
 const WOKEN: i64 = 10_000;
-
-/// Output kept of one turn of an agent, in bytes; the rest is dropped, and the timeline says so.
-const MAX_OUTPUT: usize = 4 << 20;
-/// Turns running at once; further ones wait.
-const MAX_RUNS: usize = 32;
-/// Agents kept; a new one over it is answered with `overloaded`.
-const MAX_AGENTS: u64 = 100_000;
 
 /// Why a daemon did not start. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant is the error it wraps")]
 pub enum StartError {
     #[error(transparent)]
-    StateDir(#[from] StateDirError),
-    #[error(transparent)]
-    Identity(#[from] IdentityFileError),
-    #[error(transparent)]
-    Belonging(#[from] BelongingError),
+    File(#[from] FileError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -74,25 +66,24 @@ pub enum StartError {
     #[error(transparent)]
     Service(#[from] ServiceError),
     #[error(transparent)]
-    RelayTls(#[from] RelayTlsError),
+    RelaySettings(#[from] RelaySettingsError),
 }
 
 impl StartError {
-    /// Whether a file of the state directory could not be used at all, so that its owner, its mode or its disk is the reason.
+    /// Whether a file of the state directory could not be used, so that its owner, its mode or its
+    /// disk may be the reason.
     pub(crate) const fn is_of_files(&self) -> bool {
         matches!(
             self,
-            Self::StateDir(StateDirError::Io { .. })
-                | Self::Identity(IdentityFileError::Io { .. })
-                | Self::Belonging(BelongingError::Io { .. })
-                | Self::Store(StoreError::Unavailable { .. })
+            Self::File(FileError::Io { .. }) | Self::Store(StoreError::Unavailable { .. })
         )
     }
 }
 
 /// A running daemon.
 pub struct Daemon {
-    environment: Arc<Environment>,
+    relay_status: RelayStatus,
+    acceptor: Arc<Acceptor>,
     agents: Agents,
     sessions: Vec<SocketAddr>,
     metrics: Option<SocketAddr>,
@@ -102,23 +93,23 @@ pub struct Daemon {
     tasks: Vec<JoinHandle<()>>,
     relays: Relays,
     vital: Vital,
-    /// Tells services when it goes.
+    /// Signals the shutdown to services.
     running: CancelOnDrop,
     vigil: Option<Vigil>,
     _state_dir: StateDir,
 }
 
 impl Daemon {
-    /// Starts a daemon; it accepts when this returns. `services` are an app author's own. Runs on the current tokio
-    /// runtime, of either kind.
+    /// Starts a daemon; it accepts connections when this returns. `services` are the app author's
+    /// own. Needs a current tokio runtime, of either kind.
     ///
     /// # Errors
-    /// [`StartError`]; nothing is left running then.
+    /// [`StartError`]; nothing is left running.
     pub async fn start(settings: Settings, services: Services) -> Result<Self, StartError> {
         Self::start_with_clock(settings, services, Clock::system()).await
     }
 
-    /// As [`Daemon::start`], by another clock.
+    /// As [`Daemon::start`], with another clock.
     ///
     /// # Errors
     /// [`StartError`].
@@ -127,19 +118,19 @@ impl Daemon {
         services: Services,
         clock: Clock,
     ) -> Result<Self, StartError> {
-        // Before anything is made: what no socket can be called is known by its name.
+        // Before any file is created: an invalid socket name is detected from the name alone.
         Endpoint::new(&settings.socket).map_err(ControlError::from)?;
         let state_dir = StateDir::open(&settings.state_dir)?;
-        let relays = RelayPlan::new(settings.relay.clone(), &settings.relay_root)?;
+        let relays = RelayPlan::new(&settings)?;
         let mut listeners = Vec::with_capacity(settings.listen.len());
         for address in &settings.listen {
-            listeners.push(Listener::bind(*address).await?);
+            listeners.push(Listener::bind(*address, "--listen").await?);
         }
         let metrics = match settings.metrics {
-            Some(address) => Some(MetricsEndpoint::bind(address).await?),
+            Some(address) => Some(Listener::bind(address, "--metrics").await?),
             None => None,
         };
-        let metrics_address = metrics.as_ref().map(MetricsEndpoint::address);
+        let metrics_address = metrics.as_ref().map(Listener::address);
         let sessions: Vec<_> = listeners.iter().map(Listener::address).collect();
         let belonging = Belonging::check(state_dir.path())?;
         let identity = Identity::load_or_create(state_dir.path())?;
@@ -152,31 +143,33 @@ impl Daemon {
         belonging.mark(identity.server_id());
         let vigil = Vigil::begin(state_dir.path())
             .inspect_err(
-                |error| warn!(%error, "a state folder that is removed will not be noticed"),
+                |error| warn!(%error, "cannot watch the state folder; its removal would not be detected"),
             )
             .ok();
         let control = ControlSocket::bind(&settings.socket)?;
         let agents = Agents::start(ledger.clone(), agents_options(&settings)).await?;
 
         let registry = Arc::new(Registry::default());
-        let board = RelayBoard::new(&settings.relay);
+        let relay_status = RelayStatus::new(&settings.relay);
         let mut router = Router::new();
-        router.add(System::new(
-            identity.server_id().clone(),
-            settings.name.clone(),
-            clock.clone(),
-        ))?;
+        let started = clock.now();
+        router.add(System {
+            server_id: identity.server_id().clone(),
+            name: settings.name.clone(),
+            clock: clock.clone(),
+            started,
+        })?;
         router.add(agents.clone())?;
-        let about = about(&settings, &identity, &sessions, metrics_address);
-        let offers = offers(&settings, &identity, &sessions);
-        router.add(ControlService::new(
-            about,
-            offers,
-            Arc::clone(&registry),
-            board.clone(),
-            router.stats().clone(),
-            clock,
-        ))?;
+        router.add(ControlService {
+            about: about(&settings, &identity, &sessions, metrics_address),
+            offers: offers(&settings, &identity, &sessions),
+            registry: Arc::clone(&registry),
+            relays: relay_status.clone(),
+            stats: router.stats().clone(),
+            clock: clock.clone(),
+            agents: agents.clone(),
+            started,
+        })?;
         let (running, shutdown) = Cancellation::new();
         let setup = Setup {
             ledger: ledger.clone(),
@@ -187,43 +180,63 @@ impl Daemon {
         services.link(&setup, &mut router).await?;
 
         let places = Arc::new(Semaphore::new(settings.limits.max_connections as usize));
+        let strangers = Strangers::new(listener::STRANGERS);
         let local_places = Arc::new(Semaphore::new(
             settings.limits.max_local_connections as usize,
         ));
         let socket = control.path().to_owned();
-        let environment = Arc::new(Environment::new(
+        let identity = Arc::new(identity);
+        let web = web_access(&settings);
+        let metrics = metrics.map(|endpoint| {
+            let sources = Arc::new(Sources {
+                ledger: ledger.clone(),
+                registry: Arc::clone(&registry),
+                relays: relay_status.clone(),
+                requests: router.stats().clone(),
+                clock,
+                started,
+            });
+            bowline_program::metrics::serve(endpoint, web.clone(), move || {
+                let sources = Arc::clone(&sources);
+                async move { page(&sources).await.map_err(|error| error.message) }
+            })
+        });
+        let acceptor = Arc::new(Acceptor::new(
             identity,
             settings.name,
             ledger,
             router,
             settings.limits,
             registry,
-            board,
         ));
         let mut tasks = vec![
             tokio::spawn(vital.clone().task(
                 "local socket",
-                control.serve(Arc::clone(&environment), Arc::clone(&local_places)),
+                control.serve(Arc::clone(&acceptor), Arc::clone(&local_places)),
             )),
             tokio::spawn({
-                let environment = Arc::clone(&environment);
-                async move { kept("sweep", || sweep(Arc::clone(&environment))).await }
+                let (acceptor, relays) = (Arc::clone(&acceptor), relay_status.clone());
+                kept("sweep", move || {
+                    sweep(Arc::clone(&acceptor), relays.clone())
+                })
             }),
         ];
-        tasks.extend(metrics.map(|endpoint| {
-            let serving = endpoint.serve(Arc::clone(&environment));
-            tokio::spawn(vital.clone().task("metrics endpoint", serving))
-        }));
+        tasks.extend(
+            metrics.map(|serving| tokio::spawn(vital.clone().task("metrics endpoint", serving))),
+        );
         for listener in listeners {
-            tasks.push(listen(listener, &environment, &places, &vital));
+            tasks.push(listen(
+                listener, &acceptor, &places, &strangers, &web, &vital,
+            ));
         }
-        let relays = relays.start(&environment, &places);
+        let relays = relays.start(&relay_status, &acceptor, &places);
         info!(
-            server_id = environment.identity.server_id().as_str(),
+            server_id = acceptor.identity.server_id().as_str(),
             "started"
         );
         Ok(Self {
-            environment,
+            relay_status,
+            acceptor,
             agents,
             sessions,
             metrics: metrics_address,
@@ -244,29 +257,50 @@ impl Daemon {
         &self.sessions
     }
 
-    /// Where `GET /metrics` is answered, as bound.
+    /// Address of `GET /metrics`, as bound.
     pub const fn metrics(&self) -> Option<SocketAddr> {
         self.metrics
     }
 
-    /// The local socket.
+    /// Path of the local socket.
     pub fn socket(&self) -> &std::path::Path {
         &self.socket
     }
 
-    /// Who it is.
+    /// The daemon's id.
     pub fn server_id(&self) -> &ServerId {
-        self.environment.identity.server_id()
+        self.acceptor.identity.server_id()
     }
 
-    /// What its connections share: the way in for other sources of sockets, with [`crate::connection::serve`].
-    pub const fn environment(&self) -> &Arc<Environment> {
-        &self.environment
+    /// Its keys.
+    pub fn identity(&self) -> &Identity {
+        &self.acceptor.identity
     }
 
-    /// Waits for what leaves the daemon of no use: its store or one of its listeners has ended by a panic, its folder was removed, or
-    /// its database replaced, so that nothing it stores can be found again. The text is for people. Whoever runs the daemon shuts it
-    /// down then, and says that it failed. For ever while all is well.
+    /// The ledger: sessions, devices, data of services.
+    pub fn ledger(&self) -> &Ledger {
+        &self.acceptor.ledger
+    }
+
+    /// Its open connections.
+    pub fn registry(&self) -> &Registry {
+        &self.acceptor.registry
+    }
+
+    /// Status of each relay.
+    pub const fn relays(&self) -> &RelayStatus {
+        &self.relay_status
+    }
+
+    /// The entry point for other sources of sockets, with [`crate::connection::serve`].
+    pub const fn acceptor(&self) -> &Arc<Acceptor> {
+        &self.acceptor
+    }
+
+    /// Waits until the daemon can no longer serve: its store or one of its listeners panicked, its
+    /// folder was removed, or its database was replaced, so that further writes would be lost.
+    /// Returns a text for people. The caller then shuts the daemon down and reports the failure.
+    /// Pending for ever while none of this happens.
     pub async fn failed(&mut self) -> String {
         let vigil = &mut self.vigil;
         let lost = async {
@@ -282,20 +316,20 @@ impl Daemon {
         }
     }
 
-    /// Ends the daemon within a few seconds: no more sockets, every connection closed with `reason`, running
-    /// programs ended, everything on disk.
+    /// Shuts the daemon down within a few seconds: stops accepting, closes every connection with
+    /// `reason`, ends running programs, and writes everything to disk.
     pub async fn shutdown(mut self, reason: Reason) {
         for task in self.tasks.drain(..) {
             task.abort();
-            // A task that is gone has dropped its listener, so the port is free when this returns.
+            // An ended task has dropped its listener, so the port is free when this returns.
             let _ = task.await;
         }
         drop(self.running);
         self.relays.stop(reason);
-        self.environment.registry.close_all(reason);
-        let limits = &self.environment.limits;
+        self.acceptor.registry.close_all(reason);
+        let limits = &self.acceptor.limits;
         let connections = async {
-            // Every connection holds a place until its socket has ended.
+            // Every connection holds a permit until its socket is closed.
             let _ = self.places.acquire_many(limits.max_connections).await;
             let local = limits.max_local_connections;
             let _ = self.local_places.acquire_many(local).await;
@@ -305,9 +339,9 @@ impl Daemon {
             tokio::join!(connections, self.relays.ended(), self.agents.shutdown());
         });
         if ended.await.is_err() {
-            warn!("not everything ended in time");
+            warn!("some tasks did not end in time");
         }
-        if timeout_at(deadline, self.environment.ledger.shutdown())
+        if timeout_at(deadline, self.acceptor.ledger.shutdown())
             .await
             .is_err()
         {
@@ -325,73 +359,75 @@ impl std::fmt::Debug for Daemon {
 
 fn listen(
     listener: Listener,
-    environment: &Arc<Environment>,
+    acceptor: &Arc<Acceptor>,
     places: &Arc<Semaphore>,
+    strangers: &Arc<Strangers>,
+    web: &WebAccess,
     vital: &Vital,
 ) -> JoinHandle<()> {
-    let deadline = environment.limits.handshake_timeout;
-    let registry = Arc::clone(&environment.registry);
-    let environment = Arc::clone(environment);
-    let accept = move |accepted| {
-        let Accepted {
-            socket,
-            peer,
-            accepted_at,
-            permit,
-        } = accepted;
-        let environment = Arc::clone(&environment);
-        let listed = list(&environment, Path::Direct, Some(peer));
-        // One deadline from the accepted socket to `session.ready`; the upgrade has used some of it.
-        let used = u64::try_from(accepted_at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let now = environment.clock.now().as_millis();
-        let accepted_at = Moment::from_millis(now.saturating_sub(used));
-        // A task of its own, so that what the upgrade needed is gone.
-        tokio::spawn(async move {
-            serve(environment, socket, listed, accepted_at).await;
-            drop(permit);
-        });
-    };
-    let full = move || registry.turned_away(Path::Direct);
-    let serving = listener.serve(Arc::clone(places), deadline, accept, full);
+    let web = web.at(listener.address());
+    let serving = listener::serve(
+        listener,
+        Arc::clone(acceptor),
+        Arc::clone(places),
+        Arc::clone(strangers),
+        web,
+    );
     tokio::spawn(vital.clone().task("listener", serving))
 }
 
-/// Looks for silent and stuck connections; one timer for all of them.
-async fn sweep(environment: Arc<Environment>) {
-    let silence = environment.limits.heartbeat_timeout;
-    let stall = environment.limits.write_timeout;
-    let idle = environment.limits.idle_timeout;
+/// The web pages that are let in, and the names of this daemon: those allowed and those advertised.
+fn web_access(settings: &Settings) -> WebAccess {
+    let advertised = settings.advertise.iter().filter_map(|address| {
+        let (host, _) = address.as_str().rsplit_once(':')?;
+        host.parse().ok()
+    });
+    let hosts: Vec<_> = settings
+        .allowed_hosts
+        .iter()
+        .cloned()
+        .chain(advertised)
+        .collect();
+    WebAccess::new(&settings.allowed_origins, &hosts)
+}
+
+/// Sweeps for idle and stalled connections; one timer serves all of them.
+async fn sweep(acceptor: Arc<Acceptor>, relays: RelayStatus) {
+    let (clock, registry) = (&acceptor.clock, &acceptor.registry);
+    let silence = acceptor.limits.heartbeat_timeout;
+    let stall = acceptor.limits.write_timeout;
+    let idle = acceptor.limits.idle_timeout;
     let shortest = [silence, idle]
         .into_iter()
         .flatten()
         .fold(stall, Duration::min);
     let pause = (shortest / 4).clamp(Duration::from_millis(50), SWEEP);
-    let mut last = environment.clock.now();
-    let mut last_wall = environment.clock.unix_millis();
+    let mut last = clock.now();
+    let mut last_wall = clock.unix_millis();
     let mut given_back = 0;
     loop {
         tokio::time::sleep(pause).await;
-        let now = environment.clock.now();
-        // Much later than asked for: this machine slept, or the process stood still (lesson 5). Less than this
-        // is at most half of the silence allowed, which a living peer's pings leave room for.
-        let lost = now.since(last).saturating_sub(pause);
-        if lost > pause {
-            environment.registry.forgive(now, lost);
+        let now = clock.now();
+        // The interval is at most half of the idle limit, so a live peer's pings arrive in time.
+        let lost = time_lost(now, last + pause, pause);
+        if let Some(lost) = lost {
+            registry.extend_deadlines(now, lost);
         }
-        // Where the clock for deadlines stands still in sleep, the other one tells: relays are tried at once after it.
-        let wall = environment.clock.unix_millis();
+        // The monotonic clock may stop during sleep; the wall clock then shows it, and relays are
+        // retried at once.
+        let wall = clock.unix_millis();
         let went_on = i64::try_from(now.since(last).as_millis()).unwrap_or(i64::MAX);
-        if lost > pause || (wall - last_wall).saturating_sub(went_on) > WOKEN {
-            environment.relays.hurry();
+        if lost.is_some() || (wall - last_wall).saturating_sub(went_on) > WOKEN {
+            relays.hurry();
         }
         (last, last_wall) = (now, wall);
-        environment.registry.sweep(now, silence, stall);
-        let (open, ever) = environment.registry.counts();
+        registry.sweep(now, silence, stall);
+        let (open, ever) = registry.counts();
         let left = ever.saturating_sub(open as u64);
         if left.saturating_sub(given_back) >= BURST {
             given_back = left;
-            let returned = bowline_heap::give_back();
-            tracing::debug!(open, returned, "many connections have left");
+            let returned = bowline_heap::trim();
+            tracing::debug!(open, returned, "many connections were closed");
         }
     }
 }
@@ -403,18 +439,23 @@ fn ledger_options(settings: &Settings, identity: &Identity, clock: Clock) -> Led
         session_grace: settings.limits.session_grace.unwrap_or_default(),
         replay_bytes: settings.limits.replay_bytes,
         replay_events: settings.limits.replay_events,
+        quotas: settings.limits.quotas(),
+        retention: settings.limits.retention(),
+        max_pages: max_pages(settings.limits.storage_limit),
         max_message_bytes: settings.limits.max_message_bytes,
         ..LedgerOptions::new(path, identity.server_id().clone())
     }
 }
 
+/// The limit of the database in pages of 4 KiB.
+fn max_pages(bytes: u64) -> Option<u32> {
+    (bytes > 0).then(|| u32::try_from(bytes / 4_096).unwrap_or(u32::MAX - 1))
+}
+
 fn agents_options(settings: &Settings) -> AgentsOptions {
     AgentsOptions {
-        providers: settings.providers.clone(),
-        max_output_bytes: MAX_OUTPUT,
-        max_runs: MAX_RUNS,
-        max_agents: MAX_AGENTS,
         launcher: settings.launcher.clone(),
+        ..AgentsOptions::new(settings.providers.clone())
     }
 }
 

@@ -1,9 +1,10 @@
-//! `identity.json`: who this daemon is. Made once, readable by its owner only, never replaced (INV-9).
+//! `identity.json`: the daemon's keys. Created once, readable by its owner only, never replaced
+//! (INV-9).
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use bowline_protocol::{
@@ -11,57 +12,25 @@ use bowline_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::files::{FileError, private};
+
 /// File name inside the state directory.
 pub(crate) const FILE: &str = "identity.json";
-/// The only version of the file's form.
+/// The only version of the file's format.
 const VERSION: u32 = 1;
-/// No identity file is longer; a longer one is not read.
+/// Largest size of an identity file in bytes; a larger one is not read.
 const MAX_BYTES: u64 = 16 * 1024;
 
 /// The daemon's keys.
 #[derive(Debug)]
 pub struct Identity {
-    /// Names the daemon and proves it to relays.
+    /// Identifies the daemon and authenticates it to relays.
     pub identity: DaemonIdentity,
-    /// What clients pin from the offer.
+    /// The key that clients pin from the offer.
     pub transport: TransportKey,
 }
 
-/// Why there is no identity. The file is as it was in every case.
-#[derive(Debug, thiserror::Error)]
-pub enum IdentityFileError {
-    /// The file cannot be read or made.
-    #[error("{}: {error}", path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// The file is there but does not hold an identity.
-    #[error(
-        "the identity file {} is corrupt: {problem}; restore it from a backup, or move it, bowline.db and store.json away to start as a new daemon that every device must pair with again", path.display()
-    )]
-    Corrupt {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// The file was written by a newer version.
-    #[error("{} was made by a newer version of this program (file version {found}; this program knows up to {VERSION}). Update this program, or choose another --state-dir", path.display())]
-    TooNew {
-        /// Which file.
-        path: PathBuf,
-        /// Its version.
-        found: u64,
-    },
-    /// The system has no randomness for a new one.
-    #[error(transparent)]
-    Randomness(IdentityError),
-}
-
-/// The form of the file. Frozen: a new form is a new version.
+/// The format of the file. Frozen: a new format is a new version.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Stored {
@@ -73,23 +42,27 @@ struct Stored {
 }
 
 impl Identity {
-    /// Loads the identity of a state directory, making one if there is no file. The caller holds the lock
-    /// of the state directory.
+    /// Loads the identity of a state directory, creating it if there is no file. The caller must
+    /// hold the lock of the state directory.
     ///
     /// # Errors
-    /// [`IdentityFileError`]; a corrupt file is never replaced.
-    pub fn load_or_create(state_dir: &Path) -> Result<Self, IdentityFileError> {
+    /// [`FileError`]; a corrupt file is never replaced.
+    pub fn load_or_create(state_dir: &Path) -> Result<Self, FileError> {
         let path = state_dir.join(FILE);
         match read(&path) {
             Ok(bytes) => match newer(&bytes) {
-                Some(found) => Err(IdentityFileError::TooNew { path, found }),
-                None => Self::parse(&bytes).map_err(|problem| IdentityFileError::Corrupt {
+                Some(found) => Err(FileError::TooNew {
+                    path,
+                    found,
+                    known: VERSION.into(),
+                }),
+                None => Self::parse(&bytes).map_err(|problem| FileError::Corrupt {
                     path: path.clone(),
                     problem,
                 }),
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(&path),
-            Err(error) => Err(IdentityFileError::Io { path, error }),
+            Err(error) => Err(FileError::Io { path, error }),
         }
     }
 
@@ -102,7 +75,7 @@ impl Identity {
         let stored: Stored = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if stored.version != VERSION {
             return Err(format!(
-                "version {} is not known to this program",
+                "version {} is not supported by this program",
                 stored.version
             ));
         }
@@ -118,14 +91,14 @@ impl Identity {
         })
     }
 
-    fn create(path: &Path) -> Result<Self, IdentityFileError> {
+    fn create(path: &Path) -> Result<Self, FileError> {
         let made = || -> Result<Self, IdentityError> {
             Ok(Self {
                 identity: DaemonIdentity::from_seed(random_bytes()?)?,
                 transport: TransportKey::from_private(random_bytes()?),
             })
         };
-        let made = made().map_err(IdentityFileError::Randomness)?;
+        let made = made().map_err(FileError::Randomness)?;
         let stored = Stored {
             version: VERSION,
             server_id: made.server_id().clone(),
@@ -134,15 +107,12 @@ impl Identity {
         };
         let mut text = serde_json::to_string_pretty(&stored).unwrap_or_default();
         text.push('\n');
-        write_new(path, text.as_bytes()).map_err(|error| IdentityFileError::Io {
-            path: path.to_owned(),
-            error,
-        })?;
+        write_new(path, text.as_bytes()).map_err(FileError::of(path))?;
         Ok(made)
     }
 }
 
-/// The version of a file that only a newer program can read. Looked at first, since the rest may have any form.
+/// The version of a file, parsed first: a newer format may differ in everything else.
 fn newer(bytes: &[u8]) -> Option<u64> {
     #[derive(Deserialize)]
     struct Versioned {
@@ -156,44 +126,19 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     if length > MAX_BYTES {
-        return Err(io::Error::other("far too long for an identity file"));
+        return Err(io::Error::other("too large for an identity file"));
     }
-    keep_private(path, &file);
     fs::read(path)
 }
 
-/// Keys that others can read are made unreadable again, and the owner is told.
-#[cfg(unix)]
-fn keep_private(path: &Path, file: &File) {
-    use std::os::unix::fs::PermissionsExt;
-    let Ok(metadata) = file.metadata() else {
-        return;
-    };
-    if metadata.permissions().mode() & 0o077 != 0 {
-        let fixed = file.set_permissions(fs::Permissions::from_mode(0o600));
-        tracing::warn!(file = %path.display(), fixed = fixed.is_ok(), "the identity file was readable by others");
-    }
-}
-
-#[cfg(not(unix))]
-fn keep_private(_path: &Path, _file: &File) {
-    // On Windows the state directory lies in the user's profile and inherits its access list.
-}
-
-/// Writes a file that must not exist yet: a private temporary one, synced, then put in its place whole.
+/// Writes a file that must not exist yet: a private temporary file, synced, then moved to its path.
 fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension(format!("tmp-{}", std::process::id()));
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600);
-    }
-    let written = options.open(&temporary).and_then(|mut file| {
+    let created = private().create_new(true).open(&temporary);
+    let written = created.and_then(|mut file| {
         file.write_all(bytes)?;
         file.sync_all()?;
-        // Unlike a rename, a link never replaces what somebody else put there meanwhile.
+        // Unlike a rename, a link never replaces a file created meanwhile.
         match fs::hard_link(&temporary, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
             Err(_) if !path.exists() => fs::rename(&temporary, path), // a file system without links
@@ -215,7 +160,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn sync_directory(_path: &Path) -> io::Result<()> {
-    // Windows has no handle to sync a directory with; the rename itself is journalled.
+    // Windows cannot sync a directory; the rename itself is journalled.
     Ok(())
 }
 
@@ -239,16 +184,12 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn only_its_owner_can_read_it() {
+    fn tr_11_only_its_owner_can_read_it() {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         Identity::load_or_create(dir.path()).unwrap();
-        let path = dir.path().join(FILE);
-        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(), 0o600);
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
-        Identity::load_or_create(dir.path()).unwrap();
-        assert_eq!(mode(), 0o600, "made private again");
+        let metadata = fs::metadata(dir.path().join(FILE)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
@@ -270,10 +211,7 @@ mod tests {
         ] {
             fs::write(&path, &bad).unwrap();
             let error = Identity::load_or_create(dir.path()).unwrap_err();
-            assert!(
-                matches!(error, IdentityFileError::Corrupt { .. }),
-                "{error}"
-            );
+            assert!(matches!(error, FileError::Corrupt { .. }), "{error}");
             assert!(
                 error.to_string().contains(path.to_str().unwrap()),
                 "{error}"
@@ -282,7 +220,7 @@ mod tests {
         }
     }
 
-    /// C10: after a downgrade people were told that their identity is corrupt, and moved it away.
+    /// C10: after a downgrade the error called the identity corrupt, and people moved it away.
     #[test]
     fn case_c10_an_identity_of_a_newer_version_is_said_to_be_one() {
         let dir = tempfile::tempdir().unwrap();
@@ -293,7 +231,7 @@ mod tests {
         ] {
             fs::write(&path, newer).unwrap();
             let error = Identity::load_or_create(dir.path()).unwrap_err();
-            assert!(matches!(error, IdentityFileError::TooNew { .. }), "{error}");
+            assert!(matches!(error, FileError::TooNew { .. }), "{error}");
             assert!(error.to_string().contains("up to 1"), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), newer, "left as it was");
         }

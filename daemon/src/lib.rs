@@ -1,7 +1,20 @@
 //! The Bowline daemon as a library: listeners, connections, sessions, services, agents, store.
 //!
-//! `bowline-daemon` is a thin binary around it. An app's author adds methods by implementing one trait,
-//! [`service::Service`], in a binary of their own whose `main` is [`run`]; `daemon/examples/voxel.rs` is one.
+//! `bowline-daemon` is a thin binary around it. An app's author adds methods by implementing one
+//! trait, [`service::Service`], in a binary whose `main` is [`run`]; `daemon/examples/voxel.rs` is
+//! one.
+//!
+//! Modules, each using only those above it in this table (`cargo xtask tidy` checks the whole
+//! order):
+//!
+//! | modules | own |
+//! |---|---|
+//! | [`rpc`], [`outbound`], [`clock`], [`files`], [`identity`] | shared basics: answers, queues, time, files, keys |
+//! | [`store`], [`ledger`] | all durable state, and the one thread that writes it |
+//! | [`service`], [`agents`], [`system`] | methods |
+//! | [`config`] | settings |
+//! | [`connection`], `listener`, [`relay`], [`control`] | sockets, from accept to close |
+//! | [`metrics`], [`setup`], [`daemon`] | start, supervision and shutdown; `commands` is the program |
 
 pub mod agents;
 pub mod belonging;
@@ -12,27 +25,40 @@ pub mod config;
 pub mod connection;
 pub mod control;
 pub mod daemon;
+pub mod files;
 pub mod identity;
 pub mod ledger;
-pub mod listener;
+mod listener;
 pub mod metrics;
 pub mod observe;
 mod obstacle;
 pub mod outbound;
 mod program;
 pub mod relay;
+pub mod rpc;
 pub mod service;
+pub mod setup;
 pub mod state_dir;
 pub mod store;
 pub mod system;
 mod vigil;
 
-pub use program::{Program, run};
+pub use program::Program;
+
+/// The `main` of a daemon: parses the command line, runs the command, reports errors.
+pub fn run(program: Program) -> std::process::ExitCode {
+    commands::main(program, std::env::args_os().collect())
+}
 
 /// The `main` of `bowline-daemon`.
 pub fn run_bowline() -> std::process::ExitCode {
     run(Program::bowline())
 }
 
-/// Version of the daemon, as the welcome says it.
+/// Version of the daemon, as sent in the welcome.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

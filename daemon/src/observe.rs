@@ -1,4 +1,4 @@
-//! The one place that writes transitions to the log (OB).
+//! Writes state transitions to the log (OB-1); the only place that does.
 
 use bowline_machines::{Path, Transition};
 use bowline_protocol::{Reason, ServerId};
@@ -21,11 +21,12 @@ macro_rules! record {
     };
 }
 
-/// Writes one transition. `session` is the hash of the session key, never the key itself; it is empty
-/// where a machine belongs to no session yet.
+/// Writes one transition. `session` is the hash of the session key, never the key itself; it is
+/// empty for a machine that has no session yet.
 ///
-/// The steps of connections that come and go as they should are for `debug`: every command of a user is one. At `info` a paired
-/// client takes two lines, those of its session, and a connection that ends for a reason of its own takes one more.
+/// Ordinary connects and disconnects are logged at `debug`, since every user command is one. At
+/// `info` a paired client takes two lines, those of its session, and a connection closed with an
+/// error takes one more.
 pub fn transition(server_id: &ServerId, session: &str, transition: &Transition) {
     if is_routine(transition) {
         record!(debug, server_id, session, transition);
@@ -42,7 +43,7 @@ fn is_routine(transition: &Transition) -> bool {
     transition.machine == "connection" && (as_it_should || transition.path == Some(Path::Local))
 }
 
-/// Writes one transition that is like those before it, such as another attempt that fails as the last one did.
+/// Writes one transition that repeats the previous one, such as another failed attempt.
 pub(crate) fn repeated(server_id: &ServerId, transition: &Transition) {
     record!(debug, server_id, "", transition);
 }

@@ -1,5 +1,5 @@
-//! What keeps a daemon from its own files: somebody else's file, a mode, a disk that is full or may only be read. Looked for when a
-//! start has failed, so that the error says what to do (C8, C11).
+//! Finds what prevents a daemon from using its own files: another owner, a mode, a full or
+//! read-only disk. It runs after a failed start, so that the error says what to do (C8, C11).
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use std::path::Path;
 #[cfg(unix)]
 const LEAST: u64 = 256 * 1024;
 
-/// The first obstacle in a state directory, as a sentence; `None` if nothing shows.
+/// The first obstacle in a state directory, as a sentence; `None` if none is found.
 #[cfg(unix)]
 pub(crate) fn obstacle(state_dir: &Path) -> Option<String> {
     use rustix::{
@@ -31,10 +31,7 @@ pub(crate) fn obstacle(state_dir: &Path) -> Option<String> {
             name => state_dir.join(name),
         };
         match access(&path, access_to) {
-            Err(Errno::ROFS) => Some(format!(
-                "{} is on a file system that may only be read",
-                path.display()
-            )),
+            Err(Errno::ROFS) => Some(format!("{} is on a read-only file system", path.display())),
             Err(Errno::ACCESS | Errno::PERM) => whose(&path),
             Ok(()) | Err(_) => None,
         }
@@ -44,11 +41,11 @@ pub(crate) fn obstacle(state_dir: &Path) -> Option<String> {
 
 #[cfg(not(unix))]
 pub(crate) fn obstacle(_state_dir: &Path) -> Option<String> {
-    // The system's own text is the one that people can look up.
+    // The system's own error text can be looked up.
     None
 }
 
-/// Whose the nearest thing at the path is that can be looked at, and what to do.
+/// The owner of the nearest existing path, and what to do.
 #[cfg(unix)]
 fn whose(path: &Path) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
@@ -58,7 +55,7 @@ fn whose(path: &Path) -> Option<String> {
     let shown = at.display();
     if found.uid() == me {
         return Some(format!(
-            "{shown} belongs to this user, who has no right to use it so: see its mode"
+            "{shown} belongs to this user, but its mode denies access: correct its mode"
         ));
     }
     let owner = match found.uid() {
@@ -75,7 +72,7 @@ fn whose(path: &Path) -> Option<String> {
     ))
 }
 
-/// Says so if the directory's disk has no room.
+/// Reports a full disk.
 #[cfg(unix)]
 fn full(state_dir: &Path) -> Option<String> {
     let mut above = state_dir.ancestors();
@@ -89,5 +86,5 @@ fn full(state_dir: &Path) -> Option<String> {
         return Some(format!("the disk of {shown} is full: free some space"));
     }
     (disk.f_files > 0 && disk.f_ffree == 0)
-        .then(|| format!("the disk of {shown} has room for no more files: remove some"))
+        .then(|| format!("the disk of {shown} has no free inodes: remove some files"))
 }

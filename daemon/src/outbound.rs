@@ -1,8 +1,8 @@
 //! The bounded outbound queue between the ledger (and request tasks) and one connection's task.
 //!
-//! Producers push whole messages; the connection's task drains them. A push over the bounds drops the
-//! queue and marks the connection `slow_consumer`: a slow client loses only its own socket and resumes
-//! (lesson 19). An idle queue holds no heap memory besides its own small block.
+//! Producers push whole messages; the connection's task drains them. A push over the limits drops
+//! the queue and marks the connection `slow_consumer`: a slow client loses only its connection and
+//! resumes (LS-19). An idle queue holds no heap memory besides its own small block.
 
 use std::{
     collections::VecDeque,
@@ -14,17 +14,17 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use bowline_machines::{Moment, Path};
+use bowline_machines::{MonotonicTime, Path};
 use bowline_protocol::Reason;
 use bytes::Bytes;
 
 /// One whole JSON-RPC text, without framing or sealing; clones share the bytes.
 pub type Frame = Bytes;
 
-/// Default bound of a queue in bytes. One message may be as large as `limits.maxMessageBytes`, so a
-/// queue that holds nothing takes one frame whatever its size.
+/// Default limit of a queue in bytes. One message may be as large as `limits.maxMessageBytes`, so
+/// an empty queue takes one frame of any size.
 pub const OUTBOUND_BYTES: usize = 2 << 20;
-/// Default bound of a queue in frames.
+/// Default limit of a queue in frames.
 pub const OUTBOUND_FRAMES: usize = 8_192;
 
 /// A handle to one connection's outbound queue. Clones share it.
@@ -48,12 +48,12 @@ struct State {
 }
 
 impl Outbound {
-    /// A queue of the default bounds.
+    /// A queue with the default limits.
     pub fn new() -> Self {
         Self::with_bounds(OUTBOUND_BYTES, OUTBOUND_FRAMES)
     }
 
-    /// A queue of other bounds.
+    /// A queue with other limits.
     pub fn with_bounds(max_bytes: usize, max_frames: usize) -> Self {
         let clamp = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Self(Arc::new(Inner {
@@ -64,8 +64,8 @@ impl Outbound {
         }))
     }
 
-    /// Appends one message. Returns whether it was taken: a closed queue takes nothing, and a full one
-    /// drops what it holds and is closed with [`Reason::SlowConsumer`].
+    /// Appends one message. Returns whether it was taken: a closed queue refuses frames; a full one
+    /// drops its content and closes with [`Reason::SlowConsumer`].
     pub fn push(&self, frame: Frame) -> bool {
         let mut state = self.lock();
         if state.closed.is_some() {
@@ -87,8 +87,8 @@ impl Outbound {
         !full
     }
 
-    /// Asks the connection's task to close its socket. The first reason stands; what is queued may
-    /// still be sent before it.
+    /// Requests the connection's task to close its socket. The first reason stays; queued frames
+    /// may still be sent before it.
     pub fn close(&self, reason: Reason) {
         let mut state = self.lock();
         if state.closed.is_none() {
@@ -97,40 +97,40 @@ impl Outbound {
         }
     }
 
-    /// Has the connection's task look at its deadlines.
+    /// Wakes the connection's task to check its deadlines.
     pub(crate) fn wake(&self) {
         wake(self.lock());
     }
 
-    /// Why the connection is to be closed, once it is.
+    /// The close reason, once set.
     pub fn close_reason(&self) -> Option<Reason> {
         self.lock().closed
     }
 
-    /// Notes that the client was heard of. Over the cap of a session's connections the one idle for longest
-    /// gives way.
-    pub fn touch(&self, now: Moment) {
+    /// Records activity of the client. Over a session's limit of connections the one idle longest
+    /// is closed.
+    pub fn touch(&self, now: MonotonicTime) {
         self.0
             .active_at
             .fetch_max(now.as_millis(), Ordering::Relaxed);
     }
 
-    /// When the client was last heard of.
-    pub fn last_active(&self) -> Moment {
-        Moment::from_millis(self.0.active_at.load(Ordering::Relaxed))
+    /// Time of the client's last activity.
+    pub fn last_active(&self) -> MonotonicTime {
+        MonotonicTime::from_millis(self.0.active_at.load(Ordering::Relaxed))
     }
 
-    /// Bytes waiting.
+    /// Number of queued bytes.
     pub fn queued_bytes(&self) -> usize {
         self.lock().bytes
     }
 
-    /// Moves what is queued to `out`, in order, and tells the close reason if there is one. For the one
-    /// consumer.
+    /// Moves the queued frames to `out`, in order, and returns the close reason, if set. For the
+    /// single consumer.
     pub fn drain_into(&self, out: &mut Vec<Frame>) -> Option<Reason> {
         let mut state = self.lock();
         out.extend(state.frames.drain(..));
-        // A burst must not leave its high-water mark with an idle connection.
+        // An idle connection does not keep the memory of an earlier burst.
         if state.frames.capacity() > 64 {
             state.frames = VecDeque::new();
         }
@@ -138,7 +138,8 @@ impl Outbound {
         state.closed
     }
 
-    /// Waits until there is something to drain or a reason to close. Cancel-safe; for the one consumer.
+    /// Waits until there are frames to drain or a close reason. Cancel-safe; for the single
+    /// consumer.
     pub async fn ready(&self) {
         poll_fn(|context| {
             let mut state = self.lock();
@@ -151,8 +152,8 @@ impl Outbound {
         .await;
     }
 
-    /// The close reason, once there is one; also wakes for frames. For the one consumer while it has no
-    /// room to drain into.
+    /// Waits for the close reason; frames wake it too. For the single consumer while it has no room
+    /// for frames.
     pub fn poll_closed(&self, context: &Context<'_>) -> Poll<Reason> {
         let mut state = self.lock();
         match state.closed {
@@ -165,7 +166,7 @@ impl Outbound {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while the lock is held; a poisoned one still holds a valid queue.
+        // No code panics while the lock is held; a poisoned lock still holds a valid queue.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -194,7 +195,7 @@ fn remember(place: &mut Option<Waker>, context: &Context<'_>) {
     }
 }
 
-/// Wakes the consumer after the lock is released (lesson 15).
+/// Wakes the consumer after the lock is released (LS-15).
 fn wake(mut state: MutexGuard<'_, State>) {
     let waker = state.waker.take();
     drop(state);
@@ -203,12 +204,13 @@ fn wake(mut state: MutexGuard<'_, State>) {
     }
 }
 
-/// What the ledger knows of one connection.
+/// The ledger's data of one connection.
 #[derive(Clone, Debug)]
 pub struct ConnectionHandle {
-    /// Number of the connection in this process, from the listener; never on the wire (INV-4).
+    /// Number of the connection in this process, assigned by the listener; never on the wire
+    /// (INV-4).
     pub id: u64,
-    /// Which way it came.
+    /// The path it arrived by.
     pub path: Path,
     /// Its queue.
     pub outbound: Outbound,
@@ -216,6 +218,8 @@ pub struct ConnectionHandle {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Wake;
+
     use super::*;
 
     fn frame(len: usize) -> Frame {
@@ -223,14 +227,14 @@ mod tests {
     }
 
     #[test]
-    fn lesson_19_a_slow_consumer_loses_its_queue_and_nothing_grows() {
+    fn ls_19_a_slow_consumer_loses_its_queue_and_nothing_grows() {
         let outbound = Outbound::with_bounds(100, 10);
         assert!(outbound.push(frame(60)));
         assert!(outbound.push(frame(40)));
         assert!(!outbound.push(frame(1)));
         assert_eq!(outbound.close_reason(), Some(Reason::SlowConsumer));
         assert_eq!(outbound.queued_bytes(), 0);
-        assert!(!outbound.push(frame(1)), "a closed queue takes nothing");
+        assert!(!outbound.push(frame(1)), "a closed queue refuses frames");
     }
 
     #[test]
@@ -277,6 +281,31 @@ mod tests {
         tokio::task::yield_now().await;
         outbound.close(Reason::IdleTimeout);
         waiting.await.unwrap();
+    }
+
+    /// Records whether the queue's lock was free at the wake.
+    struct Observer(Outbound, Mutex<Vec<bool>>);
+
+    impl Wake for Observer {
+        fn wake(self: Arc<Self>) {
+            let is_free = self.0.0.state.try_lock().is_ok();
+            self.1.lock().unwrap().push(is_free);
+        }
+    }
+
+    #[test]
+    fn ls_15_the_consumer_is_woken_while_no_lock_is_held() {
+        let outbound = Outbound::new();
+        let observer = Arc::new(Observer(outbound.clone(), Mutex::default()));
+        let waker = Waker::from(Arc::clone(&observer));
+        let wait = || outbound.poll_closed(&Context::from_waker(&waker));
+        assert!(wait().is_pending());
+        outbound.wake();
+        assert!(wait().is_pending());
+        outbound.push(frame(1));
+        assert!(wait().is_pending());
+        outbound.close(Reason::IdleTimeout);
+        assert_eq!(*observer.1.lock().unwrap(), [true, true, true]);
     }
 
     #[test]

@@ -1,15 +1,15 @@
-//! A daemon as a program: `bowline-daemon`, and those that app authors build with services of their own
+//! A daemon as a program: `bowline-daemon`, and app authors' daemons with their own services
 //! (`docs/services.md`).
 
-use std::{error::Error, future::Future, process::ExitCode};
+use std::{error::Error, future::Future};
 
 use crate::{
-    commands,
     config::Home,
-    service::{Service, Services, Setup},
+    service::Service,
+    setup::{Services, Setup},
 };
 
-/// What a daemon's program is called, and which services are linked into it. It has all commands and flags of
+/// The name of a daemon's program and its linked services. It has all commands and flags of
 /// `bowline-daemon` (docs/commands.md).
 #[derive(Debug)]
 pub struct Program {
@@ -24,16 +24,15 @@ impl Program {
     /// `bowline-daemon` itself.
     pub(crate) fn bowline() -> Self {
         Self {
-            name: "bowline-daemon",
-            version: crate::VERSION,
             about: "Bowline's daemon: keeps the sessions of your apps with this machine",
             home: Home::BOWLINE,
-            services: Services::none(),
+            ..Self::new("bowline-daemon", crate::VERSION)
         }
     }
 
-    /// A program of that name, which is also the name of its folders: it has a state, an identity and a configuration
-    /// of its own, beside any other daemon of the machine. `version` is what `--version` says.
+    /// A program with that name, which also names its folders: its state, identity and
+    /// configuration are separate from other daemons of the machine. `version` is the output of
+    /// `--version`.
     pub fn new(name: &'static str, version: &'static str) -> Self {
         Self {
             name,
@@ -44,21 +43,21 @@ impl Program {
         }
     }
 
-    /// What `--help` begins with.
+    /// The first line of `--help`.
     #[must_use]
     pub const fn about(mut self, about: &'static str) -> Self {
         self.about = about;
         self
     }
 
-    /// Links a service in.
+    /// Links a service.
     #[must_use]
     pub fn service(mut self, service: impl Service) -> Self {
         self.services = self.services.with(service);
         self
     }
 
-    /// Links a service in that is made when the daemon starts; see [`Services::starting`].
+    /// Links a service that is created when the daemon starts; see [`Services::starting`].
     #[must_use]
     pub fn starting<S, E, F>(mut self, make: impl FnOnce(Setup) -> F + Send + 'static) -> Self
     where
@@ -69,9 +68,4 @@ impl Program {
         self.services = self.services.starting(make);
         self
     }
-}
-
-/// The whole of a daemon's `main`: parses the command line, does what it says, says what went wrong.
-pub fn run(program: Program) -> ExitCode {
-    commands::main(program, std::env::args_os().collect())
 }

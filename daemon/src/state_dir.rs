@@ -1,38 +1,23 @@
-//! The state directory: made private, and held by one daemon at a time.
+//! The state directory: private to its owner, and locked by one daemon at a time.
 
 use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Read, Seek, Write},
+    fs::{File, TryLockError},
+    io::{Read, Seek, Write},
     path::{Path, PathBuf},
 };
 
-/// File that is locked; its content, the holder's process id, is for people only.
+use bowline_local::{PrivacyError, check_private_file, make_private_folder};
+
+use crate::{
+    belonging,
+    files::{FileError, private},
+    identity, store,
+};
+
+/// The locked file; its content, the holder's process id, is for people only.
 pub(crate) const LOCK: &str = "daemon.lock";
 
-/// Why a state directory cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StateDirError {
-    /// It cannot be made or written to.
-    #[error("the state directory {}: {error}", path.display())]
-    Io {
-        /// Which directory.
-        path: PathBuf,
-        /// Why.
-        error: io::Error,
-    },
-    /// Another daemon runs on it.
-    #[error(
-        "another daemon{holder} already uses the state directory {}; stop it, or give this one its own with --state-dir", path.display()
-    )]
-    Taken {
-        /// Which directory.
-        path: PathBuf,
-        /// ` (process 123)`, where it is known.
-        holder: String,
-    },
-}
-
-/// A state directory that is ours until this is dropped, or the process ends in whatever way.
+/// A locked state directory. The lock ends when this is dropped or the process ends in any way.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
@@ -40,28 +25,24 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Makes the directory if need be (mode 0700) and takes its lock.
+    /// Creates the directory if it is missing (mode 0700), checks that it and its files are
+    /// private to this user, and takes its lock.
     ///
     /// # Errors
-    /// [`StateDirError`].
-    pub fn open(path: &Path) -> Result<Self, StateDirError> {
-        let failed = |error| StateDirError::Io {
-            path: path.to_owned(),
-            error,
-        };
-        make_private(path).map_err(failed)?;
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt;
-            options.mode(0o600);
+    /// [`FileError`].
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let failed = FileError::of(path);
+        make_private_folder(path).map_err(refused)?;
+        for file in files() {
+            check_private_file(&path.join(file)).map_err(refused)?;
         }
+        let mut options = private();
+        options.read(true).create(true).truncate(false);
         let mut lock = options.open(path.join(LOCK)).map_err(failed)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(StateDirError::Taken {
+                return Err(FileError::Taken {
                     path: path.to_owned(),
                     holder: holder(&mut lock),
                 });
@@ -83,6 +64,22 @@ impl StateDir {
     }
 }
 
+/// The names of all files of a state directory, except its socket, which checks its peers.
+fn files() -> impl Iterator<Item = String> {
+    let database = store::FILE;
+    [LOCK, identity::FILE, belonging::MARK, database]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(["-wal", "-shm"].map(|end| format!("{database}{end}")))
+}
+
+fn refused(error: PrivacyError) -> FileError {
+    match error {
+        PrivacyError::Io { path, error } => FileError::Io { path, error },
+        error => FileError::NotPrivate(error),
+    }
+}
+
 fn holder(lock: &mut File) -> String {
     let mut text = String::new();
     let read = lock
@@ -94,26 +91,12 @@ fn holder(lock: &mut File) -> String {
     }
 }
 
-#[cfg(unix)]
-fn make_private(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-}
-
-#[cfg(not(unix))]
-fn make_private(path: &Path) -> io::Result<()> {
-    fs::create_dir_all(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_second_daemon_is_told_who_holds_the_directory() {
+    fn the_error_of_a_second_daemon_names_the_holder() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("deep/state");
         let first = StateDir::open(&path).unwrap();

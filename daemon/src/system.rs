@@ -1,6 +1,6 @@
-//! `system.ping` and `system.info`: answered on sight, without a task.
+//! `system.ping` and `system.info`: answered immediately, without a task.
 
-use bowline_machines::Moment;
+use bowline_machines::MonotonicTime;
 use bowline_protocol::{
     ServerId,
     error::RpcError,
@@ -15,24 +15,15 @@ use crate::{
 /// The service of the `system` methods.
 #[derive(Debug)]
 pub struct System {
-    server_id: ServerId,
-    name: String,
-    clock: Clock,
-    started: Moment,
+    pub(crate) server_id: ServerId,
+    /// The daemon's name for people.
+    pub(crate) name: String,
+    pub(crate) clock: Clock,
+    /// When the daemon started.
+    pub(crate) started: MonotonicTime,
 }
 
 impl System {
-    /// The service of a daemon that starts now.
-    pub fn new(server_id: ServerId, name: String, clock: Clock) -> Self {
-        let started = clock.now();
-        Self {
-            server_id,
-            name,
-            clock,
-            started,
-        }
-    }
-
     fn ping(&self, _: Empty) -> Result<Pong, RpcError> {
         Ok(Pong {
             server_time: self.clock.unix_millis(),

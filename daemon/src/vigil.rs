@@ -1,8 +1,9 @@
-//! Whether the files that a daemon serves are still those at their paths. A daemon whose folder was removed, or whose database was
-//! replaced, would go on with files that nobody can see any more, and lose everything at its end (C6).
+//! Watches whether the files that a daemon uses are still at their paths. With its folder removed
+//! or its database replaced, a daemon would go on with unreachable files and lose everything at its
+//! end (C6).
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
@@ -11,12 +12,13 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::store;
+use crate::{files::identity, store};
 
-/// Pause between two looks. They are a system call each, on a thread of their own, since a file system may hang.
+/// Interval between two checks. Each is one system call, on a separate thread, since a file system
+/// may hang.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// The state of a daemon is not where it was.
+/// The state of a daemon is no longer at its path.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{} was {how} while the daemon ran, and it has ended: nothing more could have been kept. Put the folder back (stop the daemon before files are moved or restored), then start it again", path.display()
@@ -27,17 +29,17 @@ pub(crate) struct LostState {
     how: &'static str,
 }
 
-/// Watches the database of a daemon until it is dropped.
+/// Watches a daemon's database until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Vigil {
-    /// Absent once it was told.
+    /// Absent once it has been returned.
     lost: Option<oneshot::Receiver<LostState>>,
-    /// The thread ends when this goes.
+    /// The thread ends when this is dropped.
     _end: mpsc::Sender<()>,
 }
 
 impl Vigil {
-    /// Begins with the files as they are now.
+    /// Starts with the current files.
     pub(crate) fn begin(state_dir: &Path) -> io::Result<Self> {
         let database = state_dir.join(store::FILE);
         let known = identity(&database)?;
@@ -55,7 +57,7 @@ impl Vigil {
                         Ok(now) if now == known => {}
                         Ok(_) => break "replaced",
                         Err(error) if error.kind() == io::ErrorKind::NotFound => break "removed",
-                        // A file system in trouble says nothing of the file.
+                        // A failing file system shows nothing about the file.
                         Err(_) => {}
                     }
                 };
@@ -68,7 +70,7 @@ impl Vigil {
         })
     }
 
-    /// Waits until the files are lost; for ever, as long as they are not.
+    /// Waits until the files are lost; pending for ever while they are not.
     pub(crate) async fn lost(&mut self) -> LostState {
         if let Some(lost) = &mut self.lost {
             let told = lost.await;
@@ -77,21 +79,7 @@ impl Vigil {
                 return lost;
             }
         }
-        // Told already, or the thread is gone: no news.
+        // Already returned, or the thread has ended: nothing more to report.
         std::future::pending().await
     }
-}
-
-/// What tells a file from another one at the same path.
-#[cfg(unix)]
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    let found = fs::metadata(path)?;
-    Ok((found.dev(), found.ino()))
-}
-
-/// Elsewhere an open file cannot be replaced, and hardly be removed.
-#[cfg(not(unix))]
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::metadata(path).map(|_| (0, 0))
 }

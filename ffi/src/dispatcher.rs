@@ -1,4 +1,4 @@
-//! The one thread on which listeners are called, and on which the futures of exported calls complete.
+//! The single thread that calls listeners and completes the futures of exported calls.
 
 use std::{
     io,
@@ -14,42 +14,43 @@ use crate::{
     error::BowlineError,
 };
 
-/// Something to be done on the dispatcher's thread. Called with no lock held.
-type Turn = Box<dyn FnOnce() + Send>;
+/// A call for the dispatcher's thread. Runs with no lock held.
+type Task = Box<dyn FnOnce() + Send>;
 
-/// Where turns are queued. A slot queues itself at most once and a call completes once, so the queue is as long as there are
-/// subscriptions and calls under way.
+/// The queue of tasks. A slot is queued at most once and a call completes once, so the queue is no
+/// longer than the number of subscriptions and pending calls.
 pub(crate) struct Dispatcher {
-    turns: mpsc::Sender<Turn>,
+    tasks: mpsc::Sender<Task>,
 }
 
 impl Dispatcher {
-    /// Queues a turn; first come, first served.
-    pub(crate) fn queue(&self, turn: impl FnOnce() + Send + 'static) {
-        // The thread ends with the process.
-        let _ = self.turns.send(Box::new(turn));
+    /// Queues a task; tasks run in order.
+    pub(crate) fn queue(&self, task: impl FnOnce() + Send + 'static) {
+        // The thread lives as long as the process.
+        let _ = self.tasks.send(Box::new(task));
     }
 }
 
-/// Starts the thread. It is never joined: an app's code that does not return must not keep a process alive.
+/// Starts the thread. It is never joined: an app's callback that hangs must not keep the process
+/// alive.
 pub(crate) fn start() -> io::Result<Dispatcher> {
-    let (turns, queue) = mpsc::channel::<Turn>();
+    let (tasks, queue) = mpsc::channel::<Task>();
     thread::Builder::new()
         .name(format!("{THREADS}-dispatch"))
         .spawn(move || {
-            for turn in queue {
-                // Reported by the panic hook; other subscriptions go on.
-                let _ = catch_unwind(AssertUnwindSafe(turn));
+            for task in queue {
+                // The panic hook logs it; other subscriptions continue.
+                let _ = catch_unwind(AssertUnwindSafe(task));
             }
         })?;
-    Ok(Dispatcher { turns })
+    Ok(Dispatcher { tasks })
 }
 
-/// Does the work of an exported call on the library's threads, and completes it on the dispatcher's.
+/// Runs an exported call on the library's threads, and completes it on the dispatcher's.
 ///
-/// A waker of uniffi's calls the app's language, with a lock of uniffi's held, on the thread that completes what is awaited:
-/// that must not be one that serves sockets, since an app's busy thread would then hold up every host. Dropping the
-/// future abandons the answer only: the work goes on to its end.
+/// A waker of uniffi calls the app's language, holding a lock of uniffi, on the thread that
+/// completes the future. That must not be a thread that serves sockets, since a busy app would then
+/// block every host. Dropping the future drops only the answer; the work continues.
 ///
 /// # Errors
 /// [`BowlineError::Broken`] when the work panicked.
@@ -62,7 +63,7 @@ pub(crate) async fn on_dispatcher<T: Send + 'static>(
     engine.tokio.spawn(async move {
         let result = work.await;
         engine.dispatcher.queue(move || {
-            // Whoever asked may have gone.
+            // The caller may have dropped its future.
             let _ = reply.send(result);
         });
     });

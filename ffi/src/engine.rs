@@ -1,5 +1,4 @@
-//! What is there once in a process: the tokio runtime that everything runs on, the dispatcher, and whether a defect has
-//! broken them.
+//! Per-process state: the tokio runtime, the dispatcher, and whether a defect has broken them.
 
 use std::sync::{LazyLock, Once};
 
@@ -14,10 +13,10 @@ use crate::{
     error::BowlineError,
 };
 
-/// Threads that sockets are served on. The work of a client is small; a second thread keeps one host's cryptography from
-/// delaying another's.
+/// Threads that serve sockets. A client has little work; the second thread keeps the cryptography
+/// of one host from delaying another.
 const WORKERS: usize = 2;
-/// Threads of the library are named so; a panic on one of them is a defect of the library.
+/// Name of the library's threads; a panic on one of them is a defect of the library.
 pub(crate) const THREADS: &str = "bowline";
 
 /// The threads of the library.
@@ -27,14 +26,15 @@ pub(crate) struct Engine {
 }
 
 static ENGINE: OnceCell<Engine> = OnceCell::new();
-/// What broke first, if anything did.
+/// The first defect, if any.
 static BROKEN: LazyLock<watch::Sender<Option<String>>> = LazyLock::new(watch::Sender::default);
 static HOOK: Once = Once::new();
 
-/// The engine, started by its first user. It lives as long as the process.
+/// The engine. The first caller starts it, and it lives as long as the process.
 ///
 /// # Errors
-/// [`BowlineError::Internal`] when the system gives no threads; [`BowlineError::Broken`] after a defect.
+/// [`BowlineError::Internal`] if the system cannot start threads; [`BowlineError::Broken`] after a
+/// defect.
 pub(crate) fn engine() -> Result<&'static Engine, BowlineError> {
     let engine = ENGINE.get_or_try_init(|| -> Result<_, BowlineError> {
         HOOK.call_once(hook);
@@ -54,19 +54,20 @@ pub(crate) fn engine() -> Result<&'static Engine, BowlineError> {
     }
 }
 
-/// The engine where there must be one already: a defect does not keep anyone from cleaning up.
+/// The running engine, also after a defect, so that cleanup stays possible.
 pub(crate) fn running() -> Option<&'static Engine> {
     ENGINE.get()
 }
 
-/// Resolves when a defect breaks part of the library, or if one did.
+/// Completes when a defect has broken part of the library.
 pub(crate) async fn broken() {
     // The sender is never dropped.
     let _ = BROKEN.subscribe().wait_for(Option::is_some).await;
 }
 
-/// Logs panics, and remembers one of our own threads: from then on every call but those that clean up says that the library
-/// is broken, and every subscription ends with that reason, rather than that some values silently no longer change.
+/// Logs panics and records those of the library's own threads. From then on every call except
+/// cleanup fails with `Broken`, and every subscription ends with that reason instead of silently
+/// going stale.
 fn hook() {
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -89,12 +90,12 @@ fn note_broken(what: &str) {
     });
 }
 
-/// The version of uniffi: how values of the same surface are laid out is its business.
+/// The version of uniffi, which defines the memory layout of the surface's values.
 const UNIFFI: &str = "0.31.2";
 const _: () = assert!(uniffi::check_compatible_version(UNIFFI));
 
-/// Names the version, the exported surface and the calling convention of this library. Bindings compare it with the one
-/// that they were generated for, before they call anything else.
+/// Fingerprint of the version, the exported surface and the calling convention of this library.
+/// Bindings compare it with their own before any other call.
 #[uniffi::export]
 pub fn abi_id() -> String {
     let surface = fnv(FNV, include_bytes!("../api.txt"));
@@ -102,10 +103,10 @@ pub fn abi_id() -> String {
     format!("bowline-ffi {} {hash:016x}", env!("CARGO_PKG_VERSION"))
 }
 
-/// FNV-1a of nothing.
+/// FNV-1a of the empty text.
 const FNV: u64 = 0xcbf2_9ce4_8422_2325;
 
-/// FNV-1a, continued: enough to tell two texts apart that are not meant to be confused.
+/// One step of FNV-1a. It detects accidental mismatches, not deliberate ones.
 const fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
     let mut rest = bytes;
     while let Some((byte, tail)) = rest.split_first() {

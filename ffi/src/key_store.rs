@@ -1,8 +1,9 @@
-//! The app's own place for secrets: the identity of this install goes there, everything else into the storage folder.
+//! The app's own key store: it holds the identity of this install; all other data is in the storage
+//! folder.
 //!
-//! The identity is read and written while a runtime is created and never after, so the app's code is called, and let go, on
-//! the thread that creates it. No lock of this process is held then; of other runtimes that are created on the same folder
-//! at that moment, all but one wait.
+//! The identity is read and written only while a runtime is created, so the app's code is called
+//! and dropped on the creating thread. No lock of this process is held then. Runtimes that are
+//! created on the same folder at the same time wait for each other.
 
 use std::{
     path::PathBuf,
@@ -11,16 +12,16 @@ use std::{
 
 use bowline_runtime::storage::{FileStorage, OpenJournal, Storage, StorageError, Update};
 
-/// The value that holds the identity.
+/// Name of the value that holds the identity.
 const SECRET: &str = "profile.json";
 
-/// The app's key store could not do it.
+/// Failure of the app's key store.
 #[derive(Clone, Debug, thiserror::Error, uniffi::Error)]
 pub enum KeyStoreError {
-    /// It failed; the text says how.
+    /// The operation failed, with a text.
     #[error("{detail}")]
     Failed {
-        /// For people.
+        /// Text for people.
         detail: String,
     },
 }
@@ -33,21 +34,21 @@ impl From<uniffi::UnexpectedUniFFICallbackError> for KeyStoreError {
     }
 }
 
-/// A place for secrets: the Keychain, the Android Keystore, a password manager. Called while a runtime is created, on the
-/// thread that creates it.
+/// A store of secrets: the Keychain, the Android Keystore or a password manager. Called only while
+/// a runtime is created, on the creating thread.
 #[uniffi::export(callback_interface)]
 pub trait KeyStore: Send + Sync {
-    /// The value of that name, or nothing if none was ever written. A store that is locked must fail: what it cannot
-    /// read is then not taken for absent, and no new identity is made (INV-9).
+    /// The value of that name, or none if it was never written. A locked store must fail: the
+    /// identity then does not count as absent, and no new one is generated (INV-9).
     fn read(&self, name: String) -> Result<Option<Vec<u8>>, KeyStoreError>;
 
-    /// Keeps a value under that name, whole or not at all.
+    /// Stores a value under that name, atomically.
     fn write(&self, name: String, value: Vec<u8>) -> Result<(), KeyStoreError>;
 }
 
-/// Files, but for the identity.
+/// Files for everything except the identity.
 pub(crate) struct SplitStorage {
-    /// Empty once a runtime was created.
+    /// Empty once the runtime is created.
     secrets: Mutex<Option<Arc<dyn KeyStore>>>,
     files: Arc<FileStorage>,
 }
@@ -58,7 +59,7 @@ impl SplitStorage {
         Self { secrets, files }
     }
 
-    /// Lets go of the key store, on this thread: dropping it calls the app's language.
+    /// Drops the key store on this thread, because dropping it calls the app's language.
     pub(crate) fn let_go(&self) {
         let secrets = self
             .secrets
@@ -73,7 +74,7 @@ impl SplitStorage {
         let secrets = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
         secrets.clone().ok_or_else(|| StorageError::KeyStore {
             name: SECRET.to_owned(),
-            problem: "it is asked while a runtime is created, and not after".to_owned(),
+            problem: "it is used only while a runtime is created".to_owned(),
         })
     }
 
@@ -106,8 +107,9 @@ impl Storage for SplitStorage {
         if name != SECRET {
             return self.files.update(name, change);
         }
-        // The folder's lock on that name: of runtimes that are created at once, in whatever process, one makes the identity
-        // and the others find it (INV-9). The file itself is not there and is not written.
+        // The folder's lock of that name: of runtimes created at the same time, in any process, one
+        // generates the identity and the others read it (INV-9). The file itself is neither present
+        // nor written.
         self.files.update(name, &mut |_file| {
             if let Some(value) = change(self.read(name)?)? {
                 self.write(name, &value)?;

@@ -1,18 +1,18 @@
-//! What apps implement. Each listener has one method with one argument, and may fail: an exception that comes out of
-//! one is counted, and the listener is detached when that happens sixteen times in a row.
+//! Interfaces that apps implement. Each listener has one method with one argument, and may fail:
+//! exceptions are counted, and sixteen in a row detach the listener.
 
 use crate::{
     logging::LogBatch,
     records::{DirectoryUpdate, HostsSnapshot, ScreenUpdate, TimelineUpdate},
 };
 
-/// The app's callback did not end well.
+/// Failure of the app's callback.
 #[derive(Clone, Debug, thiserror::Error, uniffi::Error)]
 pub enum CallbackError {
-    /// It failed; the text says how, for the log.
+    /// The callback failed, with a text for the log.
     #[error("{detail}")]
     Failed {
-        /// For people.
+        /// Text for people.
         detail: String,
     },
 }
@@ -25,37 +25,37 @@ impl From<uniffi::UnexpectedUniFFICallbackError> for CallbackError {
     }
 }
 
-/// Is told of all hosts.
+/// Receives the state of all hosts.
 #[uniffi::export(callback_interface)]
 pub trait HostsListener: Send + Sync {
-    /// Everything known of all hosts, as of now.
+    /// The current state of all hosts.
     fn on_hosts(&self, snapshot: HostsSnapshot) -> Result<(), CallbackError>;
 }
 
-/// Is told of the agents of all hosts.
+/// Receives the agents of all hosts.
 #[uniffi::export(callback_interface)]
 pub trait DirectoryListener: Send + Sync {
-    /// What changed since the last call.
+    /// The changes since the last call.
     fn on_directory(&self, update: DirectoryUpdate) -> Result<(), CallbackError>;
 }
 
-/// Is told what one agent's screen shows.
+/// Receives the content of one agent's screen.
 #[uniffi::export(callback_interface)]
 pub trait ScreenListener: Send + Sync {
-    /// The screen as of now, and what changed of its timeline since the last call.
+    /// The current screen, and the changes of its timeline since the last call.
     fn on_screen(&self, update: ScreenUpdate) -> Result<(), CallbackError>;
 }
 
-/// Is told of one agent's timeline.
+/// Receives one agent's timeline.
 #[uniffi::export(callback_interface)]
 pub trait TimelineListener: Send + Sync {
-    /// What changed since the last call.
+    /// The changes since the last call.
     fn on_timeline(&self, update: TimelineUpdate) -> Result<(), CallbackError>;
 }
 
-/// Is given the library's log.
+/// Receives the library's log.
 #[uniffi::export(callback_interface)]
 pub trait LogListener: Send + Sync {
-    /// What was logged since the last call.
+    /// The lines since the last call.
     fn on_log(&self, batch: LogBatch) -> Result<(), CallbackError>;
 }

@@ -1,97 +1,80 @@
-//! What each kind of subscription makes of the runtime's values, on the dispatcher's thread: what changed since the listener's
-//! last value, where that is less than the whole.
+//! What fills a subscription's slot, and the delivery of its values as changes.
 
 use std::sync::Arc;
 
-use bowline_runtime::{self as core, ScreenSnapshot};
+use bowline_runtime::{Snapshot, TimelineView};
 use tokio::sync::watch;
 
 use crate::{
     error::BowlineError,
-    listeners::{
-        CallbackError, DirectoryListener, HostsListener, ScreenListener, TimelineListener,
-    },
-    records::{directory_update, screen_update, timeline_update},
+    listeners::{CallbackError, HostsListener, TimelineListener},
     slot::{Sink, Slot, follow},
     subscription::{EndReason, Subscription},
 };
 
-/// Delivers the newest snapshots to a listener.
+/// Delivers a value as changes since the listener's last one, on the dispatcher's thread.
+pub(crate) struct Changes<T, F> {
+    call: F,
+    /// The listener's last value. After a failure its state is unknown, so the next update starts
+    /// from nothing.
+    base: Option<Arc<T>>,
+}
+
+impl<T, F> Changes<T, F>
+where
+    F: FnMut(Option<&T>, &T) -> Result<(), CallbackError>,
+{
+    /// `call` gets the listener's last value and the newest one.
+    pub(crate) const fn new(call: F) -> Self {
+        Self { call, base: None }
+    }
+}
+
+impl<T, F> Sink<Arc<T>> for Changes<T, F>
+where
+    T: Send + Sync,
+    F: FnMut(Option<&T>, &T) -> Result<(), CallbackError> + Send,
+{
+    fn deliver(&mut self, newest: &Arc<T>) -> Result<(), CallbackError> {
+        let base = self.base.take();
+        (self.call)(base.as_deref(), newest)?;
+        self.base = Some(Arc::clone(newest));
+        Ok(())
+    }
+}
+
+/// Delivers a timeline's newest view.
+pub(crate) fn timeline_slot(
+    listener: Box<dyn TimelineListener>,
+) -> Result<Arc<Slot<Arc<TimelineView>>>, BowlineError> {
+    Slot::new(Changes::new(move |base, new| {
+        listener.on_timeline((base, new).into())
+    }))
+}
+
+/// Delivers the newest snapshots of all hosts.
 pub(crate) fn follow_hosts(
-    mut snapshots: watch::Receiver<Arc<core::Snapshot>>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
     listener: Box<dyn HostsListener>,
 ) -> Result<Arc<Subscription>, BowlineError> {
-    let slot = Slot::new(HostsSink(listener))?;
-    slot.put(Arc::clone(&snapshots.borrow_and_update()));
+    let slot = Slot::new(Changes::new(move |_, new: &Snapshot| {
+        listener.on_hosts(new.into())
+    }))?;
+    follow_values(slot, snapshots)
+}
+
+/// Feeds a slot with each newest value until the sender is dropped.
+pub(crate) fn follow_values<T: Send + Sync + 'static>(
+    slot: Arc<Slot<Arc<T>>>,
+    mut values: watch::Receiver<Arc<T>>,
+) -> Result<Arc<Subscription>, BowlineError> {
+    slot.put(Arc::clone(&values.borrow_and_update()));
     let target = Arc::clone(&slot);
     follow(&slot, async move {
-        while snapshots.changed().await.is_ok() {
-            target.put(Arc::clone(&snapshots.borrow_and_update()));
+        while values.changed().await.is_ok() {
+            target.put(Arc::clone(&values.borrow_and_update()));
         }
         EndReason::RuntimeClosed
     })?;
     Ok(Subscription::new(slot))
-}
-
-/// A slot that delivers a timeline's newest view, as what changed.
-pub(crate) fn timeline_slot(
-    listener: Box<dyn TimelineListener>,
-) -> Result<Arc<Slot<Arc<core::TimelineView>>>, BowlineError> {
-    let base = None;
-    Slot::new(TimelineSink { listener, base })
-}
-
-struct HostsSink(Box<dyn HostsListener>);
-
-impl Sink<Arc<core::Snapshot>> for HostsSink {
-    fn deliver(&mut self, newest: &Arc<core::Snapshot>) -> Result<(), CallbackError> {
-        self.0.on_hosts(newest.as_ref().into())
-    }
-}
-
-/// `base` is what the listener took last. After a failure it is unknown what the listener has, so it begins anew.
-pub(crate) struct DirectorySink {
-    pub(crate) listener: Box<dyn DirectoryListener>,
-    pub(crate) base: Option<Arc<core::MergedDirectory>>,
-}
-
-impl Sink<Arc<core::MergedDirectory>> for DirectorySink {
-    fn deliver(&mut self, newest: &Arc<core::MergedDirectory>) -> Result<(), CallbackError> {
-        let base = self.base.take();
-        let update = directory_update(base.as_deref(), newest);
-        self.listener.on_directory(update)?;
-        self.base = Some(Arc::clone(newest));
-        Ok(())
-    }
-}
-
-/// As [`DirectorySink`].
-pub(crate) struct ScreenSink {
-    pub(crate) listener: Box<dyn ScreenListener>,
-    pub(crate) base: Option<Arc<ScreenSnapshot>>,
-}
-
-impl Sink<Arc<ScreenSnapshot>> for ScreenSink {
-    fn deliver(&mut self, newest: &Arc<ScreenSnapshot>) -> Result<(), CallbackError> {
-        let base = self.base.take();
-        self.listener
-            .on_screen(screen_update(base.as_deref(), newest))?;
-        self.base = Some(Arc::clone(newest));
-        Ok(())
-    }
-}
-
-struct TimelineSink {
-    listener: Box<dyn TimelineListener>,
-    base: Option<Arc<core::TimelineView>>,
-}
-
-impl Sink<Arc<core::TimelineView>> for TimelineSink {
-    fn deliver(&mut self, newest: &Arc<core::TimelineView>) -> Result<(), CallbackError> {
-        let base = self.base.take();
-        self.listener
-            .on_timeline(timeline_update(base.as_deref(), newest))?;
-        self.base = Some(Arc::clone(newest));
-        Ok(())
-    }
 }

@@ -1,14 +1,14 @@
-//! A place for the newest value of one subscription: the runtime's side overwrites it, the dispatcher empties it into the
-//! app's listener.
+//! The newest value of one subscription: the runtime's side overwrites it, and the dispatcher
+//! delivers it to the app's listener.
 //!
 //! ```text
-//!  open ──cancel(), finish()──► ending ──the dispatcher's next turn──► ended
-//!    └──16 failures in a row, a panic: in a turn ───────────────────────►│
+//!  open ──cancel(), finish()──► ending ──the dispatcher's next task──► ended
+//!    └──16 failures in a row, a panic: in a task ───────────────────────►│
 //! ```
 //!
-//! Only a turn ends a slot, and what it then says is final: `ended()` wakes the app's language, and that is done on
-//! the dispatcher's thread alone. The listener belongs to that thread too: it is called there, and dropped there when the
-//! slot ends, since dropping it calls the app's language as well.
+//! Only a task ends a slot, and its result is final: `ended()` wakes the app's language, which
+//! happens on the dispatcher's thread only. The listener belongs to that thread too: it is called
+//! there, and dropped there when the slot ends, because dropping it calls the app's language.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -25,24 +25,25 @@ use crate::{
     engine, error::BowlineError, listeners::CallbackError, logging, subscription::EndReason,
 };
 
-/// A listener that fails so often in a row is detached.
+/// Failures in a row after which a listener is detached.
 pub(crate) const MAX_FAILURES: u32 = 16;
-/// A value that a listener failed on is handed to it again after this time, unless a newer one comes before.
+/// Time after which a failed value is delivered again, unless a newer one arrives before.
 const AGAIN: Duration = Duration::from_millis(100);
-/// A callback that takes longer is worth a line in the log: all subscriptions wait for it.
+/// Duration of a callback that is logged as slow, because all subscriptions wait for it.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// What becomes of a subscription's values: conversion and the app's listener.
+/// Converts a subscription's values and calls the app's listener.
 pub(crate) trait Sink<T>: Send {
-    /// Hands over the newest value. Runs on the dispatcher's thread with no lock held.
+    /// Delivers a value. Runs on the dispatcher's thread with no lock held.
     fn deliver(&mut self, newest: &T) -> Result<(), CallbackError>;
 
-    /// What is to be handed over in place of a value that the listener failed on, given the one that came since.
+    /// The next value to deliver after a failure, from the failed value and the one that arrived
+    /// since.
     fn again(&self, failed: T, newer: Option<T>) -> T {
         newer.unwrap_or(failed)
     }
 
-    /// Its values are log lines: what its delivery causes is not logged to it or its like.
+    /// Whether the values are log lines: the delivery then logs nothing to callbacks.
     fn is_log(&self) -> bool {
         false
     }
@@ -51,19 +52,20 @@ pub(crate) trait Sink<T>: Send {
 /// The newest value of one subscription.
 pub(crate) struct Slot<T> {
     state: Mutex<State<T>>,
-    /// Only the dispatcher's thread looks in here; empty while the listener runs, and for good at the end.
+    /// The sink. Only the dispatcher's thread locks it; empty while the listener runs, and after
+    /// the end.
     sink: Mutex<Option<Box<dyn Sink<T>>>>,
-    /// Wakes the one task that feeds the slot: no more values are taken.
+    /// Wakes the task that feeds the slot when the slot takes no more values.
     stopped: Notify,
-    /// Set once, by a turn: the listener is gone, it is not called again.
+    /// Reason of the end. A task sets it once, after the listener was dropped.
     ended: watch::Sender<Option<EndReason>>,
 }
 
 struct State<T> {
     newest: Option<T>,
-    /// A turn is queued.
+    /// A task is queued.
     queued: bool,
-    /// No more values are taken.
+    /// The slot takes no more values.
     ending: Option<EndReason>,
     failures: u32,
 }
@@ -73,10 +75,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<T: Send + 'static> Slot<T> {
-    /// A slot that empties itself into that sink.
+    /// Creates a slot that delivers to `sink`.
     ///
     /// # Errors
-    /// When the library's threads cannot be had.
+    /// If the library's threads cannot be started.
     pub(crate) fn new(sink: impl Sink<T> + 'static) -> Result<Arc<Self>, BowlineError> {
         engine::engine()?;
         Ok(Arc::new(Self {
@@ -92,13 +94,13 @@ impl<T: Send + 'static> Slot<T> {
         }))
     }
 
-    /// Puts the newest value in place of the one that is there.
+    /// Overwrites the pending value.
     pub(crate) fn put(self: &Arc<Self>, value: T) {
-        // What was there is dropped after the lock is let go.
+        // The old value is dropped after the lock is released.
         let _older = self.change(|newest| newest.replace(value));
     }
 
-    /// Changes what is there; does nothing once the slot is ending.
+    /// Changes the pending value; has no effect once the slot is ending.
     pub(crate) fn change<R>(
         self: &Arc<Self>,
         change: impl FnOnce(&mut Option<T>) -> R,
@@ -112,7 +114,7 @@ impl<T: Send + 'static> Slot<T> {
         Some(result)
     }
 
-    /// The source has ended: what is there is still handed over, and then nothing more.
+    /// Ends the source: the pending value is still delivered, and none after it.
     pub(crate) fn finish(self: &Arc<Self>, reason: EndReason) {
         self.end(reason, |_| None);
     }
@@ -128,7 +130,7 @@ impl<T: Send + 'static> Slot<T> {
         self.stopped.notify_one();
     }
 
-    /// Queues a turn, if none is queued yet.
+    /// Queues a task, unless one is queued.
     fn queue(self: &Arc<Self>, mut state: MutexGuard<'_, State<T>>) {
         if std::mem::replace(&mut state.queued, true) {
             return;
@@ -136,18 +138,18 @@ impl<T: Send + 'static> Slot<T> {
         drop(state);
         if let Some(engine) = engine::running() {
             let slot = Arc::clone(self);
-            engine.dispatcher.queue(move || slot.turn());
+            engine.dispatcher.queue(move || slot.run());
         }
     }
 
-    /// What the dispatcher does for this slot.
-    fn turn(self: Arc<Self>) {
+    /// The dispatcher's task for this slot.
+    fn run(self: Arc<Self>) {
         let (value, ending) = {
             let mut state = lock(&self.state);
             state.queued = false;
             (state.newest.take(), state.ending)
         };
-        // Dropped last: with it, whatever else happens, the slot has ended or goes on.
+        // Dropped last, so that also a panicking task ends the slot or queues the next task.
         let _unfinished = Unfinished(&self);
         let Some(mut sink) = lock(&self.sink).take() else {
             return;
@@ -163,7 +165,7 @@ impl<T: Send + 'static> Slot<T> {
         }
     }
 
-    /// Hands a value to the listener; says so if that was one failure too many.
+    /// Delivers a value. Returns whether the failure limit is reached.
     fn call(self: &Arc<Self>, sink: &mut dyn Sink<T>, value: T) -> Option<EndReason> {
         let began = Instant::now();
         let outcome = sink.deliver(&value);
@@ -189,7 +191,7 @@ impl<T: Send + 'static> Slot<T> {
         is_last.then_some(EndReason::ListenerFailed)
     }
 
-    /// Queues a turn for the value that was put back, unless a newer one does before.
+    /// Queues a task for the failed value, unless a newer value queues one before.
     fn try_later(self: &Arc<Self>) {
         let Some(engine) = engine::running() else {
             return;
@@ -204,7 +206,7 @@ impl<T: Send + 'static> Slot<T> {
         });
     }
 
-    /// The end, once the listener is gone.
+    /// Ends the slot, after the listener was dropped.
     fn conclude(&self, reason: EndReason) {
         let (reason, _left) = {
             let mut state = lock(&self.state);
@@ -220,7 +222,7 @@ impl<T: Send + 'static> Slot<T> {
     }
 }
 
-/// Ends a slot whose turn panicked: its listener is gone with it, and nobody must wait for an end that does not come.
+/// Ends a slot whose task panicked: the listener is dropped, and `ended()` must not wait forever.
 struct Unfinished<'a, T: Send + 'static>(&'a Slot<T>);
 
 impl<T: Send + 'static> Drop for Unfinished<'_, T> {
@@ -233,11 +235,11 @@ impl<T: Send + 'static> Drop for Unfinished<'_, T> {
 
 /// A slot of any type, as its subscription holds it.
 pub(crate) trait Cancel: Send + Sync {
-    /// No further value is handed over; one may be on its way. Calls nobody.
+    /// Stops delivery; one callback may still be running. Calls no foreign code.
     fn cancel(self: Arc<Self>);
-    /// Whether no more values are taken.
+    /// Whether the slot takes no more values.
     fn is_ending(&self) -> bool;
-    /// Why it ended, once its listener is gone. Changes on the dispatcher's thread.
+    /// Why it ended, after its listener was dropped. Changes on the dispatcher's thread.
     fn ended(&self) -> watch::Receiver<Option<EndReason>>;
 }
 
@@ -255,7 +257,7 @@ impl<T: Send + 'static> Cancel for Slot<T> {
     }
 }
 
-/// Feeds a slot from a source until either ends, or the library breaks.
+/// Feeds a slot from a source until either ends, or a defect breaks the library.
 pub(crate) fn follow<T: Send + 'static>(
     slot: &Arc<Slot<T>>,
     source: impl Future<Output = EndReason> + Send + 'static,

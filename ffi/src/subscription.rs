@@ -1,4 +1,4 @@
-//! What an app holds of a subscription.
+//! The app's handle of a subscription.
 
 use std::sync::Arc;
 
@@ -7,25 +7,26 @@ use crate::slot::Cancel;
 /// Why a subscription ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
 pub enum EndReason {
-    /// It was cancelled, or nobody holds it any more.
+    /// It was cancelled or dropped.
     Cancelled,
     /// Its listener failed sixteen times in a row.
     ListenerFailed,
     /// The runtime was shut down.
     RuntimeClosed,
-    /// The host is not known, or was forgotten.
+    /// The host is unknown or was forgotten.
     HostGone,
-    /// Nothing is known of the creation that was to be shown.
+    /// The creation to show is unknown.
     UnknownCreation,
-    /// The host has its most screens open.
+    /// The host is at its limit of open screens.
     TooMany,
-    /// The host has more to do than it takes; subscribe again.
+    /// The host's queue is full; subscribe again.
     Busy,
-    /// A defect ended part of the library: what was shown last may no longer be so. Only a restart of the process helps.
+    /// A defect ended part of the library: the last value may be stale. Only a restart of the
+    /// process recovers it.
     Broken,
 }
 
-/// A running subscription. It ends when it is cancelled, and when nobody holds it any more.
+/// A running subscription. It ends when it is cancelled or its last reference is dropped.
 #[derive(uniffi::Object)]
 pub struct Subscription {
     slot: Arc<dyn Cancel>,
@@ -39,8 +40,8 @@ impl Subscription {
 
 #[uniffi::export]
 impl Subscription {
-    /// Ends it. Returns at once, any number of times, from inside a callback too. One callback may still be on its way;
-    /// `ended` tells when there will be none.
+    /// Cancels the subscription. Returns at once, may be called repeatedly and inside a callback.
+    /// One callback may still be running; `ended` completes after the last one.
     pub fn cancel(&self) {
         Arc::clone(&self.slot).cancel();
     }
@@ -50,12 +51,12 @@ impl Subscription {
         self.slot.is_ending()
     }
 
-    /// Waits until it has ended and its listener was let go: it is not called any more. Says why. Completes on the
-    /// dispatcher's thread.
+    /// Waits until the subscription has ended and its listener was dropped, after its last call.
+    /// Returns the reason. Completes on the dispatcher's thread.
     pub async fn ended(&self) -> EndReason {
         let mut ended = self.slot.ended();
         let reason = ended.wait_for(Option::is_some).await;
-        // Its sender is part of the slot, which is held here.
+        // The slot, held here, owns the sender.
         reason
             .ok()
             .and_then(|reason| *reason)

@@ -1,31 +1,33 @@
-//! After a defect, in a process of its own: what is open ends and says why, calls say so, cleaning up goes on.
+//! State after a defect, in a process of its own: subscriptions end with the reason, calls fail
+//! with it, cleanup works.
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
 use std::sync::Arc;
 
-use bowline_ffi::{BowlineError, EndReason, PlatformEvent, Rehearsal};
+use bowline_ffi::{BowlineError, EndReason, PlatformEvent, PreviewData};
+use bowline_testkit::blocking::eventually;
 
-use common::{Heard, awaited, ended, listener, server_id, until, with_host};
+use common::{Received, awaited, ended, listener, server_id, with_host};
 
 #[test]
 fn a_defect_ends_what_is_open_and_leaves_the_ways_to_clean_up() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = with_host(folder.path()).unwrap();
-    let heard = Arc::new(Heard::default());
+    let heard = Arc::new(Received::default());
     let open = runtime.subscribe_hosts(listener(&heard)).unwrap();
-    until("the first snapshot", || heard.calls() > 0);
+    eventually("the first snapshot", || heard.calls() > 0);
 
     // A panic on the dispatcher's thread, as one of the conversions would make it.
-    let panics = Arc::new(Heard {
+    let panics = Arc::new(Received {
         panics_after: Some(1),
-        ..Heard::default()
+        ..Received::default()
     });
-    let rehearsal = Rehearsal::new(1, 0);
-    let lost = rehearsal.subscribe_hosts(listener(&panics)).unwrap();
-    until("its first call", || panics.calls() == 1);
-    rehearsal.rename_host("again".to_owned());
+    let preview = PreviewData::new(1, 0);
+    let lost = preview.subscribe_hosts(listener(&panics)).unwrap();
+    eventually("its first call", || panics.calls() == 1);
+    preview.rename_host("again".to_owned());
     assert_eq!(ended(&lost), EndReason::Broken);
     assert_eq!(Arc::strong_count(&panics), 1, "the listener was let go");
     assert_eq!(

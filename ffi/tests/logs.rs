@@ -1,4 +1,4 @@
-//! The log as a listener gets it, in a process of its own: it has one subscriber for all.
+//! The log as a listener receives it, in a process of its own, which has one subscriber for all.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -9,17 +9,18 @@ use std::sync::{
 };
 
 use bowline_ffi::{CallbackError, EndReason, LogBatch, LogLevel, LogListener, subscribe_logs};
+use bowline_testkit::blocking::eventually;
 
-use common::{ended, until};
+use common::ended;
 
 #[derive(Default)]
-struct Heard {
+struct Received {
     calls: AtomicU32,
     messages: Mutex<Vec<String>>,
     failures: u32,
 }
 
-struct Listener(Arc<Heard>);
+struct Listener(Arc<Received>);
 
 impl LogListener for Listener {
     fn on_log(&self, batch: LogBatch) -> Result<(), CallbackError> {
@@ -34,24 +35,24 @@ impl LogListener for Listener {
     }
 }
 
-fn subscribe(heard: &Arc<Heard>) -> Arc<bowline_ffi::Subscription> {
+fn subscribe(heard: &Arc<Received>) -> Arc<bowline_ffi::Subscription> {
     subscribe_logs(LogLevel::Warn, Box::new(Listener(Arc::clone(heard)))).unwrap()
 }
 
 #[test]
 fn a_failing_log_listener_does_not_feed_itself_and_loses_no_line() {
-    let failing = Arc::new(Heard {
+    let failing = Arc::new(Received {
         failures: 3,
-        ..Heard::default()
+        ..Received::default()
     });
-    let other = Arc::new(Heard::default());
+    let other = Arc::new(Received::default());
     let subscriptions = [subscribe(&failing), subscribe(&other)];
     tracing::warn!(target: "bowline::tests", "one");
-    until("the listener was called", || {
+    eventually("the listener was called", || {
         failing.calls.load(Ordering::SeqCst) > 0
     });
     tracing::warn!(target: "bowline::tests", "two");
-    until("both lines", || {
+    eventually("both lines", || {
         failing.messages.lock().unwrap().len() == 2 && other.messages.lock().unwrap().len() == 2
     });
     for subscription in subscriptions {

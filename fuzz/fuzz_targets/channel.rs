@@ -1,25 +1,27 @@
-//! `Channel::open` behind a real handshake: a paired but hostile peer that seals what it likes, and a stranger who
-//! changes what passes by.
+//! `Channel::open` after a real handshake: a paired but hostile peer that seals arbitrary bytes,
+//! and a third party that modifies messages.
 //!
-//! Input: records of a kind, a length and that many bytes. Kind 0 seals the bytes as they are (the flag first), kind 1
-//! throws them in unsealed, kind 2 delivers them with one byte changed before it delivers them rightly. The handshake is
-//! made once: what was refused must leave the channel as it was.
+//! Input: records of a kind, a length and that many bytes. Kind 0 seals the bytes unchanged (flag
+//! first), kind 1 delivers them unsealed, kind 2 delivers the sealed message first with one byte
+//! changed, then intact. The handshake runs once: refused messages must leave the channel
+//! unchanged.
 
 #![no_main]
 
 use std::cell::RefCell;
 
 use bowline_protocol::{
-    Reason, Refusal, ServerId, TransportKey, Welcome,
+    DaemonIdentity, Reason, Refusal, ServerId, TransportKey, Welcome,
+    identity::PresharedKey,
     seal::{Channel, NOISE_PATTERN, Responder, SealError},
 };
 use libfuzzer_sys::fuzz_target;
 use snow::TransportState;
 
-/// Small, so that the bound is reached.
+/// Small, so that inputs reach the limit.
 const MAX: usize = 600;
 
-/// A peer, the channel it talks to, and what a plain reading of `docs/protocol.md` says the channel holds.
+/// A peer, the channel under test, and the expected content according to `docs/protocol.md`.
 struct Talk {
     peer: TransportState,
     channel: Channel,
@@ -49,7 +51,7 @@ fuzz_target!(|data: &[u8]| {
                 }
             }
         }
-        // Whatever was left unfinished ends with this run.
+        // Completes a message that the input left unfinished.
         talk.say(&[0]);
         assert!(talk.partial.is_empty());
     });
@@ -72,7 +74,7 @@ impl Talk {
 
     fn forge(&mut self, message: &[u8]) {
         let opened = self.channel.open(message, &mut Vec::new()).is_ok();
-        assert!(!opened, "a forgery was taken");
+        assert!(!opened, "a forged message was accepted");
     }
 
     fn deliver(&mut self, message: &[u8], plain: &[u8]) {
@@ -81,28 +83,57 @@ impl Talk {
             [0 | 1, chunk @ ..] if partial.len() + chunk.len() > MAX => Err("too large"),
             [0, chunk @ ..] => {
                 partial.extend_from_slice(chunk);
-                Ok(Some(std::mem::take(partial)))
+                Ok(vec![std::mem::take(partial)])
             }
             [1, chunk @ ..] => {
                 partial.extend_from_slice(chunk);
-                Ok(None)
+                Ok(Vec::new())
             }
+            [2, texts @ ..] if partial.is_empty() => several(texts),
             _ => Err("malformed"),
         };
         let mut buffer = Vec::new();
         let opened = self.channel.open(message, &mut buffer);
-        let got = opened
+        let opened = opened
             .map(|text| text.map(<[u8]>::to_vec))
             .map_err(|error| match error {
                 SealError::TooLarge { limit: MAX } => "too large",
                 SealError::Malformed(_) => "malformed",
                 _ => "something else",
             });
+        let got = opened.map(|first| {
+            let mut texts: Vec<_> = first.into_iter().collect();
+            while let Some(text) = self.channel.next(&mut buffer) {
+                texts.push(text.to_vec());
+            }
+            texts
+        });
         assert_eq!(got, expected);
     }
 }
 
-/// Both ends of a channel; the peer's made by hand, so that it can seal anything.
+/// The texts of a message with flag 2. The first fault decides.
+fn several(mut bytes: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
+    let mut texts = Vec::new();
+    while let [high, low, rest @ ..] = bytes {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        if length == 0 || length > rest.len() {
+            return Err("malformed");
+        }
+        if length > MAX {
+            return Err("too large");
+        }
+        let (text, later) = rest.split_at(length);
+        texts.push(text.to_vec());
+        bytes = later;
+    }
+    match bytes {
+        [] if !texts.is_empty() => Ok(texts),
+        _ => Err("malformed"),
+    }
+}
+
+/// Both ends of a channel; the peer uses snow directly, so that it can seal anything.
 fn handshake() -> (TransportState, Channel) {
     let key = TransportKey::from_private([0x22; 32]);
     let server = ServerId::of_public_key(b"fuzz");
@@ -114,6 +145,8 @@ fn handshake() -> (TransportState, Channel) {
         .unwrap()
         .prologue(&prologue)
         .unwrap()
+        .psk(2, &[0x44; 32])
+        .unwrap()
         .build_initiator()
         .unwrap();
     let mut message = vec![0; 1_024];
@@ -121,7 +154,10 @@ fn handshake() -> (TransportState, Channel) {
     let mut responder = Responder::new(&key, &server).unwrap();
     responder.read_hello(&message[..length]).unwrap();
     let welcome = Welcome::Refused(Refusal::new(Reason::RateLimited, ""));
-    let (message, channel) = responder.write_welcome(&welcome, MAX).unwrap();
+    let identity = DaemonIdentity::from_seed([0x55; 32]).unwrap();
+    let psk = PresharedKey::from_bytes([0x44; 32]);
+    let written = responder.write_welcome(&identity, &psk, &welcome, MAX);
+    let (message, channel) = written.unwrap();
     initiator
         .read_message(&message, &mut vec![0; 8_192])
         .unwrap();

@@ -1,6 +1,7 @@
-//! The line codec: however a stream is cut, the same lines come out, and memory stays within the limit.
+//! The line codec: any division of a stream yields the same lines, and memory stays within the
+//! limit.
 //!
-//! Input: two bytes of limit, one byte for the sizes of the cuts, then the stream.
+//! Input: two bytes of limit, one byte for the chunk sizes, then the stream.
 
 #![no_main]
 
@@ -34,7 +35,7 @@ fuzz_target!(|data: &[u8]| {
         );
     }
 
-    // The standard library's idea of the same, up to the first line that is too long.
+    // The reference: the standard library's split, up to the first line over the limit.
     let mut expected: Vec<&[u8]> = stream.split(|byte| *byte == b'\n').collect();
     if expected.last().is_some_and(|last| last.is_empty()) {
         expected.pop();

@@ -1,4 +1,4 @@
-//! Pairing offers: parsing never panics, and what was parsed reads the same after it was written again.
+//! Pairing offers: parsing never panics, and a parsed offer survives writing and parsing again.
 
 #![no_main]
 
@@ -12,7 +12,8 @@ fuzz_target!(|data: &[u8]| {
     if let Ok(offer) = text.parse::<Offer>() {
         assert!(text.trim().len() <= 4_096);
         let written = offer.to_string();
-        // Our own writing escapes more than was read, so that only its length may stand in the way.
+        // Writing may escape more characters than the input, so only its length may prevent
+        // parsing.
         if written.len() <= 4_096 {
             assert_eq!(written.parse::<Offer>().unwrap(), offer);
         }

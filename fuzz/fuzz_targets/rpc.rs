@@ -1,5 +1,5 @@
-//! The JSON-RPC parser: it never panics, agrees with a general JSON parser on what JSON is, and what it takes can be
-//! written again and reads the same.
+//! The JSON-RPC parser: never panics, agrees with a general JSON parser on valid JSON, and parsed
+//! messages survive writing and parsing again.
 
 #![no_main]
 
@@ -27,7 +27,8 @@ fuzz_target!(|data: &[u8]| {
                 error.code,
                 code::PARSE_ERROR | code::INVALID_REQUEST
             ));
-            // A general parser agrees that it is no JSON (which reads a byte order mark and deep nesting no better).
+            // A general parser agrees that it is invalid JSON (it also rejects byte order marks and
+            // deep nesting).
             assert!(error.code != code::PARSE_ERROR || json.is_err());
         }
     }
@@ -37,7 +38,8 @@ fn check(incoming: Incoming<'_>) {
     let mut text = Vec::new();
     match &incoming {
         Incoming::Request(request) => {
-            // Kept to the letter: a number may be one that no machine has, a string one that is no Unicode.
+            // Ids are kept verbatim: a number may exceed every numeric type, a string may be
+            // invalid Unicode.
             let id: &RawValue = serde_json::from_str(request.id.as_json()).unwrap();
             assert!(
                 id.get().starts_with(['"', '-', 'n']) || id.get().as_bytes()[0].is_ascii_digit()
@@ -68,6 +70,6 @@ fn check(incoming: Incoming<'_>) {
         let read = parse(&text);
         let is_message =
             matches!(&read, Ok(Text::Single(again)) if !matches!(again, Incoming::Invalid { .. }));
-        assert!(is_message, "what we write we read: {read:?}");
+        assert!(is_message, "a written message parses: {read:?}");
     }
 }

@@ -1,22 +1,24 @@
-//! Gives memory that was freed back to the system.
+//! Returns freed memory to the system.
 //!
-//! The GNU C library keeps what was freed for the next time, and returns only what lies at the end of its heap: after
-//! thousands of connections have left, one small block that stays is enough to keep all their memory. It returns
-//! the rest when asked to, and that takes one foreign call. Other allocators return memory by themselves.
+//! The GNU C library keeps freed memory for reuse and returns only the end of its heap: after
+//! thousands of connections have closed, one small block that remains keeps all their memory
+//! resident. `malloc_trim` returns the rest, which takes one foreign call. Other allocators return
+//! memory by themselves.
 
-/// Asks the allocator to return what is free. Takes about a millisecond for each ten megabytes of heap, and
-/// other threads that allocate wait meanwhile, so it is for after a burst. Tells whether anything was returned.
+/// Returns free memory to the system. Takes about 1 ms per 10 MB of heap, during which other
+/// threads cannot allocate, so callers use it after a burst. Returns whether any memory was
+/// returned.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[expect(unsafe_code, reason = "the C library offers no other way")]
-pub fn give_back() -> bool {
-    // SAFETY: the function takes a plain number, may be called from any thread at any time, and changes nothing
-    // that is allocated.
+pub fn trim() -> bool {
+    // SAFETY: the function takes a plain number, may be called from any thread at any time, and
+    // does not change allocated memory.
     unsafe { libc::malloc_trim(0) != 0 }
 }
 
-/// Asks the allocator to return what is free. Here it does so by itself.
+/// Does nothing and returns `false`: this platform's allocator returns free memory by itself.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
-pub const fn give_back() -> bool {
+pub const fn trim() -> bool {
     false
 }
 
@@ -37,7 +39,7 @@ mod tests {
         let stays: Box<[u8]> = vec![1; 1_024].into();
         drop(blocks);
         let kept = resident().unwrap();
-        assert!(give_back());
+        assert!(trim());
         let after = resident().unwrap();
         assert!(
             after + 15_000 < kept,
@@ -46,3 +48,8 @@ mod tests {
         drop(stays);
     }
 }
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

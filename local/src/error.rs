@@ -1,4 +1,4 @@
-//! What can go wrong when asking, each with what to do about it.
+//! Errors of connecting and calling, each with what to do about it.
 
 use std::{io, time::Duration};
 
@@ -6,54 +6,56 @@ use bowline_protocol::{Reason, error::RpcError};
 
 use crate::Endpoint;
 
-/// Why there is no connection.
+/// Why no connection was made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Nobody listens there.
+    /// No process listens at the endpoint.
     #[error("no daemon answers at {endpoint}")]
     NotReachable {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
     },
-    /// The system does not let us in: it belongs to another user.
-    #[error("the local socket {endpoint} belongs to another user; ask as that user")]
+    /// Permission denied: the socket belongs to another user.
+    #[error("the local socket {endpoint} belongs to another user; run this as that user")]
     Forbidden {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
     },
-    /// Another user's process listens there. Nothing was sent to it.
+    /// The listener is another user's process (TR-17). Nothing was sent to it.
     #[error(
-        "user {uid} listens at {endpoint}, and that is neither you nor root; whatever it is, it is not your daemon"
+        "the process at {endpoint} belongs to user {user}, who is neither you nor an administrator of this machine, so \
+         it is not your daemon, and nothing was sent to it: run this as that user if the daemon is theirs; otherwise \
+         stop that process, or choose another path with --socket"
     )]
     Stranger {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// Whose process it is.
-        uid: u32,
+        /// The user of the listening process: a user id, on Windows a security identifier.
+        user: String,
     },
-    /// Somebody listens, but did not take the connection in time.
-    #[error("the daemon at {endpoint} did not take the connection within {deadline:?}")]
+    /// The listener did not accept the connection in time.
+    #[error("the daemon at {endpoint} did not accept the connection within {deadline:?}")]
     Timeout {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// The time it had.
+        /// The deadline.
         deadline: Duration,
     },
-    /// This platform has no local socket we know of.
+    /// This platform has no supported local socket.
     #[error("local sockets are not supported on this platform")]
     Unsupported,
-    /// Anything else.
+    /// Any other I/O error.
     #[error("cannot connect to {endpoint}: {error}")]
     Io {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// Why.
+        /// The I/O error.
         error: io::Error,
     },
 }
 
 impl ConnectError {
-    /// Sorts an error of the operating system.
+    /// Classifies an I/O error.
     pub(crate) fn of(endpoint: &Endpoint, error: io::Error) -> Self {
         let endpoint = endpoint.clone();
         match error.kind() {
@@ -66,12 +68,12 @@ impl ConnectError {
     }
 }
 
-/// How a connection ended.
+/// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Closed {
-    /// The daemon's word (`connection.closing`), or what this side saw.
+    /// The daemon's reason (`connection.closing`), or what this side observed.
     pub reason: Reason,
-    /// What the daemon said of it in words, where it did.
+    /// The daemon's message, if it sent one.
     pub said: Option<String>,
 }
 
@@ -88,52 +90,52 @@ impl std::fmt::Display for Closed {
 /// Why a request has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The daemon said no. The connection goes on.
+    /// The daemon answered with an error. The connection continues.
     #[error("{0}")]
     Rpc(#[from] RpcError),
-    /// The connection ended before the answer came; connect again. An intent sent again with its id tells whether it had
-    /// an effect.
+    /// The connection ended before the answer arrived; connect again. Sending an intent again with
+    /// its id returns its outcome.
     #[error("the connection to the daemon ended ({0})")]
     Closed(Closed),
-    /// The deadline passed. The connection goes on; an answer that comes later is dropped.
+    /// The deadline passed. The connection continues; a late answer is dropped.
     #[error("no answer to `{method}` within {deadline:?}")]
     Timeout {
-        /// What was asked.
+        /// The method.
         method: String,
-        /// The time it had.
+        /// The deadline.
         deadline: Duration,
     },
-    /// The request is longer than the daemon reads, so it was not sent.
-    #[error("the request has {bytes} bytes, the limit is {limit}; ask for less at once")]
+    /// The request exceeds the daemon's limit and was not sent.
+    #[error("the request has {bytes} bytes, the limit is {limit}; send a smaller one")]
     TooLong {
-        /// Its bytes.
+        /// Its length in bytes.
         bytes: usize,
-        /// Most bytes.
+        /// Longest request in bytes.
         limit: usize,
     },
-    /// The batch has more calls than the daemon takes at once, so it was not sent.
+    /// The batch has more calls than the daemon accepts and was not sent.
     #[error("the batch has {calls} calls, the limit is {limit}; send several")]
     TooMany {
         /// Its calls and notifications.
         calls: usize,
-        /// Most calls.
+        /// Most calls and notifications.
         limit: usize,
     },
-    /// The parameters are no JSON, so nothing was sent.
+    /// The parameters do not serialise as JSON; nothing was sent.
     #[error("the parameters do not serialise: {0}")]
     Params(serde_json::Error),
-    /// The answer is not of the type asked for.
+    /// The result does not have the requested type.
     #[error("the result of `{method}` is not as expected: {error}")]
     Result {
-        /// What was asked.
+        /// The method.
         method: String,
-        /// Where it differs.
+        /// The parser's error.
         error: serde_json::Error,
     },
 }
 
 impl CallError {
-    /// Whether the connection is of no more use.
+    /// Whether the connection has ended.
     pub const fn is_closed(&self) -> bool {
         matches!(self, Self::Closed(_))
     }

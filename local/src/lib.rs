@@ -1,11 +1,15 @@
-//! The daemon's local socket (`docs/protocol.md` §8): where it is, what its bytes mean, and how to ask it.
+//! The daemon's local socket (`docs/protocol.md` §8): its address, its framing and its client.
 //!
-//! * [`Endpoint`] is the place: a Unix domain socket, a Windows named pipe, a typed error elsewhere
-//! * [`Stream`] and [`Listener`] are the bytes, from either side
-//! * [`LineBuffer`] cuts bytes into lines, one JSON-RPC text each
-//! * [`Client`] asks: many requests at once over one connection, matched by id
+//! * [`Endpoint`] is the address: a Unix domain socket or a Windows named pipe; other platforms get
+//!   a typed error
+//! * [`Stream`] and [`Listener`] are the connection and the accepting side
+//! * [`LineBuffer`] splits bytes into lines, one JSON-RPC text each
+//! * [`Client`] makes calls: many at once over one connection, matched by id
+//! * [`make_private_folder`] and [`check_private_file`] keep the state of daemon and client out of
+//!   places where other users may change it
 //!
-//! The daemon listens with it and asks with it; the runtime's `local::Pool` keeps several clients.
+//! The daemon listens with this crate and its commands call with it; the runtime's `local::Pool`
+//! keeps several clients.
 //!
 //! ```no_run
 //! use bowline_local::{Client, Endpoint};
@@ -28,6 +32,7 @@ mod endpoint;
 mod error;
 mod lines;
 mod listener;
+mod private;
 mod stream;
 
 #[cfg(not(any(unix, windows)))]
@@ -40,9 +45,15 @@ mod platform;
 #[path = "windows.rs"]
 mod platform;
 
-pub use client::{Batch, Client, ClientOptions, Heard, Notification, Notifications};
+pub use client::{Batch, Client, ClientOptions, Notification, NotificationEvent, Notifications};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{CallError, Closed, ConnectError};
 pub use lines::{LineBuffer, LineTooLong, one_line};
 pub use listener::{ListenError, Listener, Restored};
-pub use stream::Stream;
+pub use private::{PrivacyError, check_private_file, make_private_folder};
+pub use stream::{Stream, is_peer_gone};
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

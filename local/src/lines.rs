@@ -1,22 +1,22 @@
-//! The framing of the local socket: bytes into lines, one JSON-RPC text each, within a bound.
+//! The framing of the local socket: one JSON-RPC text per line, of bounded length.
 
-/// Cuts a byte stream into lines.
+/// Splits a byte stream into lines.
 ///
-/// Push what was read, then take lines until there is none; so it never holds more than one unfinished line of at most
-/// the limit and what was pushed last. It holds no memory while it holds no bytes.
+/// Push what was read, then take lines until there is none. The buffer then holds at most one
+/// unfinished line within the limit plus the last push, and no memory while it is empty.
 #[derive(Debug)]
 pub struct LineBuffer {
     bytes: Vec<u8>,
-    /// Where the next line begins.
+    /// Offset of the next line.
     start: usize,
-    /// Bytes before this hold no line end.
+    /// Bytes before this offset contain no line end.
     scanned: usize,
     max: usize,
     ended: bool,
 }
 
-/// Makes one line of a JSON text. Raw line ends are white space in JSON and nothing else, so a space in the place of
-/// each leaves the text the same; results and events that an app hands over as JSON may well have them.
+/// Makes a JSON text a single line. Raw line ends are only white space in JSON, so each becomes a
+/// space; results and events supplied by an app as JSON may contain them.
 pub fn one_line(text: &mut [u8]) {
     let mut rest = text;
     while let Some(end) = memchr::memchr2(b'\n', b'\r', rest) {
@@ -28,16 +28,16 @@ pub fn one_line(text: &mut [u8]) {
     }
 }
 
-/// A line of more bytes than allowed; nothing after it can be read.
+/// A line exceeds the limit; the rest of the stream is unreadable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a line of more than {limit} bytes")]
 pub struct LineTooLong {
-    /// Most bytes.
+    /// Longest line in bytes.
     pub limit: usize,
 }
 
 impl LineBuffer {
-    /// For lines of at most so many bytes, their ends not counted.
+    /// A buffer for lines of at most `max` bytes, their ends not counted.
     pub const fn new(max: usize) -> Self {
         Self {
             bytes: Vec::new(),
@@ -48,10 +48,10 @@ impl LineBuffer {
         }
     }
 
-    /// Appends what was read.
+    /// Appends received bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.start > 0 {
-            // What is left of an unfinished line moves to the front; finished ones were taken.
+            // Finished lines were taken; the unfinished rest moves to the front.
             self.bytes.drain(..self.start);
             self.scanned -= self.start;
             self.start = 0;
@@ -59,15 +59,16 @@ impl LineBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// No more bytes will come: what stands without an end is a line too.
+    /// Marks the end of the stream: a rest without a line end is a line too.
     pub const fn end(&mut self) {
         self.ended = true;
     }
 
-    /// The next line, without its end. `None`: more bytes are needed, or after [`LineBuffer::end`] nothing is left.
+    /// The next line, without its end. `None` when more bytes are needed, or after
+    /// [`LineBuffer::end`] when nothing is left.
     ///
     /// # Errors
-    /// [`LineTooLong`], also for a line whose end has not come yet.
+    /// [`LineTooLong`], also for a line whose end has not been received yet.
     pub fn next_line(&mut self) -> Result<Option<&[u8]>, LineTooLong> {
         let unseen = self.bytes.get(self.scanned..).unwrap_or_default();
         let (end, next) = match memchr::memchr(b'\n', unseen) {
@@ -81,7 +82,7 @@ impl LineBuffer {
                     return Err(LineTooLong { limit: self.max });
                 }
                 if self.start == self.bytes.len() {
-                    // A quiet connection keeps nothing, not even the room for its last burst.
+                    // An idle connection keeps no memory, not even the capacity of its last burst.
                     self.bytes = Vec::new();
                     (self.start, self.scanned) = (0, 0);
                 }
@@ -96,12 +97,12 @@ impl LineBuffer {
         Ok(self.bytes.get(begin..end))
     }
 
-    /// Bytes held that no line was made of yet.
+    /// Buffered bytes that are not yet part of a finished line.
     pub const fn buffered(&self) -> usize {
         self.bytes.len() - self.start
     }
 
-    /// Bytes of memory held.
+    /// Allocated bytes.
     pub const fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
@@ -164,7 +165,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against the standard library's idea of lines; and memory stays within the limit and one push.
+        /// Agrees with the standard library's lines, and memory stays within the limit and one
+        /// push.
         #[test]
         fn any_cut_gives_the_same_lines(
             lines in prop::collection::vec("[a-z]{0,40}", 0..20),

@@ -1,43 +1,45 @@
-//! The listening side: bound to its place, and letting in nobody but the user it belongs to.
+//! The listening side: bound to its endpoint, open to its own user only.
 
 use std::io;
 
 use crate::{Endpoint, EndpointError, Stream, platform};
 
-/// Why nothing listens.
+/// Why the endpoint cannot be listened at.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Somebody answers there.
+    /// Another program answers at the endpoint.
     #[error(
-        "another program already answers at {endpoint}; stop it, or choose another place with --socket"
+        "another program already answers at {endpoint}; stop it, or choose another path with --socket"
     )]
     InUse {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
     },
-    /// Something that is no socket lies there. It was left alone.
-    #[error("{endpoint} exists and is no socket; remove it, or choose another place with --socket")]
+    /// The path exists and is not a socket. It was not changed.
+    #[error(
+        "{endpoint} exists and is not a socket; remove it, or choose another path with --socket"
+    )]
     NotASocket {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
     },
-    /// This platform has no local socket we know of.
+    /// This platform has no supported local socket.
     #[error("local sockets are not supported on this platform")]
     Unsupported,
-    /// No local socket can be called so.
+    /// The name is not valid for a local socket.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
-    /// Anything else.
+    /// Any other I/O error.
     #[error("cannot open the local socket {endpoint}: {error}")]
     Io {
-        /// Where.
+        /// The endpoint.
         endpoint: Endpoint,
-        /// Why.
+        /// The I/O error.
         error: io::Error,
     },
 }
 
-/// A bound local socket. Dropping it removes its file, if that is still its own.
+/// A bound local socket. Dropping it removes its file, unless another listener has replaced it.
 #[derive(Debug)]
 pub struct Listener {
     acceptor: platform::Acceptor,
@@ -52,26 +54,27 @@ impl Listener {
         })
     }
 
-    /// Where it is.
+    /// The endpoint.
     pub const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }
 
-    /// The next connection. Cancel-safe.
+    /// Accepts the next connection. Cancel-safe.
     ///
     /// # Errors
-    /// `PermissionDenied` is about that one connection: it was another user's, and is closed. Others are about the
-    /// socket; it may work again a moment later.
+    /// `PermissionDenied` concerns a single connection: it came from another user and was closed.
+    /// Other errors concern the socket, which may work again later.
     pub async fn accept(&mut self) -> io::Result<Stream> {
-        self.acceptor.accept().await.map(Stream::new)
+        self.acceptor.accept().await
     }
 
-    /// Looks whether the place still leads here, and binds it anew where its file is gone: `None` if all is well. Waits for
-    /// nothing here, so look now and then; [`Listener::take_over`] makes use of what was found. Named pipes cannot be taken
-    /// away.
+    /// Checks whether the path still leads to this socket, and binds it again if its file is gone;
+    /// `None` if all is well. Never waits, so callers check periodically; [`Listener::take_over`]
+    /// uses the result. Named pipes cannot be removed.
     ///
     /// # Errors
-    /// [`ListenError`] while the place cannot be had: another program answers there, or its folder is gone.
+    /// [`ListenError`] while the path is unavailable: another program answers there, or its folder
+    /// is gone.
     pub fn look(
         &self,
     ) -> impl Future<Output = Result<Option<Restored>, ListenError>> + Send + use<> {
@@ -79,15 +82,15 @@ impl Listener {
         async { Ok(looked.await?.map(Restored)) }
     }
 
-    /// Goes on with what [`Listener::look`] has bound.
+    /// Continues with the socket bound by [`Listener::look`].
     ///
     /// # Errors
-    /// When the runtime cannot wait for it.
+    /// When the runtime cannot register the socket.
     pub fn take_over(&mut self, restored: Restored) -> io::Result<()> {
         self.acceptor.take_over(restored.0)
     }
 }
 
-/// A socket bound in the place of one whose file is gone.
+/// A socket bound in place of one whose file is gone.
 #[derive(Debug)]
 pub struct Restored(platform::Restored);

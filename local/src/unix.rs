@@ -1,4 +1,5 @@
-//! The local socket as a Unix domain socket: a file of mode 0600 whose two ends must be the same user's, or root's.
+//! The local socket as a Unix domain socket: a file of mode 0600 whose two ends must belong to the
+//! same user, or to root.
 
 use std::{
     fs, io,
@@ -16,14 +17,14 @@ use crate::{ConnectError, Endpoint, EndpointError, ListenError};
 
 pub(crate) type Stream = UnixStream;
 
-/// Sending nothing fails where nothing can be sent any more, and disturbs nobody.
+/// Sends zero bytes, which has no effect, and fails if the peer cannot receive any more.
 pub(crate) fn is_peer_gone(stream: &Stream) -> bool {
     use rustix::{
         io::Errno,
         net::{SendFlags, send},
     };
 
-    // Rust's programs ignore the signal; those that embed this may not.
+    // Rust programs ignore SIGPIPE; programs that embed this library may not.
     #[cfg(not(any(target_os = "macos", target_os = "ios")))]
     let quietly = SendFlags::NOSIGNAL;
     #[cfg(any(target_os = "macos", target_os = "ios"))]
@@ -34,8 +35,8 @@ pub(crate) fn is_peer_gone(stream: &Stream) -> bool {
     )
 }
 
-/// Most bytes of a socket's path with its closing zero, which the systems leave room for: `sun_path` has 108 bytes on
-/// Linux and 104 on macOS and the BSDs. Only named in the error; what fits is the system's word.
+/// Longest path of a socket in bytes, with its terminating zero: `sun_path` has 108 bytes on Linux
+/// and 104 on macOS and the BSDs. Used in the error text only; the system decides what fits.
 const PATH_LIMIT: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
     107
 } else {
@@ -44,7 +45,8 @@ const PATH_LIMIT: usize = if cfg!(any(target_os = "linux", target_os = "android"
 
 pub(crate) fn check(path: &Path) -> Result<(), EndpointError> {
     let bytes = path.as_os_str().as_bytes();
-    // Linux reads a leading zero byte, and an empty path, as names outside the file system: no permissions guard them.
+    // Linux treats an empty path or a leading zero byte as a name outside of the file system, which
+    // no permissions protect.
     if bytes.is_empty() || bytes.contains(&0) {
         return Err(EndpointError::Malformed {
             path: path.to_owned(),
@@ -61,18 +63,17 @@ pub(crate) fn check(path: &Path) -> Result<(), EndpointError> {
     }
 }
 
-pub(crate) async fn connect(endpoint: &Endpoint) -> Result<crate::Stream, ConnectError> {
+pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Stream, ConnectError> {
     let failed = |error| ConnectError::of(endpoint, error);
     let stream = UnixStream::connect(endpoint.path()).await.map_err(failed)?;
+    // Of the process that began to listen. Nothing is sent before it is known.
     let peer = stream.peer_cred().map_err(failed)?.uid();
-    // Root may ask anybody's daemon.
-    let own = own_user();
-    if own == 0 || is_trusted(peer, own) {
-        Ok(crate::Stream::new(stream))
+    if is_trusted(peer, own_user()) {
+        Ok(stream)
     } else {
         Err(ConnectError::Stranger {
             endpoint: endpoint.clone(),
-            uid: peer,
+            user: peer.to_string(),
         })
     }
 }
@@ -81,19 +82,19 @@ fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// Root can do all of this without asking us.
+/// Root is always trusted, since it can bypass the check anyway; root itself trusts nobody else.
 const fn is_trusted(peer: u32, own: u32) -> bool {
     peer == own || peer == 0
 }
 
-/// Device and number of a file: whether a path still leads to the same one.
+/// Device and inode number of a file, to detect that a path leads to another one.
 type FileId = (u64, u64);
 
 fn file_id(path: &Path) -> io::Result<FileId> {
     fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
-/// The listening socket. Dropping it removes the file, if that is still its own.
+/// The listening socket. Dropping it removes the file, unless another listener has replaced it.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
     listener: UnixListener,
@@ -101,7 +102,7 @@ pub(crate) struct Acceptor {
     file: FileId,
 }
 
-/// A socket bound in the place of one whose file is gone.
+/// A socket bound in place of one whose file is gone.
 #[derive(Debug)]
 pub(crate) struct Restored {
     listener: std::os::unix::net::UnixListener,
@@ -131,7 +132,7 @@ impl Acceptor {
                 Ok(found) if found == file => Ok(None),
                 _ => bind(&endpoint).map(Some),
             };
-            // It may hang as long as its file system does.
+            // On a blocking thread, since a file system may hang.
             let looked = tokio::task::spawn_blocking(look).await;
             looked.unwrap_or(Ok(None))
         }
@@ -166,7 +167,7 @@ impl Drop for Acceptor {
     }
 }
 
-/// Binds the place, clearing away a socket that nobody answers on.
+/// Binds the endpoint, after removing a socket file without a listener.
 fn bind(endpoint: &Endpoint) -> Result<Restored, ListenError> {
     let path = endpoint.path();
     let failed = |error| ListenError::Io {
@@ -176,13 +177,14 @@ fn bind(endpoint: &Endpoint) -> Result<Restored, ListenError> {
     clear(endpoint)?;
     let listener = std::os::unix::net::UnixListener::bind(path).map_err(failed)?;
     let file = file_id(path).map_err(failed)?;
-    // Until here only the directory kept others out; the check of the peer's user does so at any time.
+    // Until here only the directory's permissions kept other users out; the check of the peer's
+    // user applies at any time.
     fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(Restored { listener, file })
 }
 
-/// Removes a socket that nobody answers on any more.
+/// Removes a socket file without a listener.
 fn clear(endpoint: &Endpoint) -> Result<(), ListenError> {
     let path = endpoint.path();
     let failed = |error| ListenError::Io {
@@ -199,7 +201,7 @@ fn clear(endpoint: &Endpoint) -> Result<(), ListenError> {
             endpoint: endpoint.clone(),
         });
     }
-    match knock(path) {
+    match check_listening(path) {
         Ok(()) => Err(ListenError::InUse {
             endpoint: endpoint.clone(),
         }),
@@ -210,8 +212,8 @@ fn clear(endpoint: &Endpoint) -> Result<(), ListenError> {
     }
 }
 
-/// Whether somebody listens there, also somebody who is stopped and has a crowd before the door.
-fn knock(path: &Path) -> io::Result<()> {
+/// Succeeds if a process listens at the path, even if it is stopped and its backlog is full.
+fn check_listening(path: &Path) -> io::Result<()> {
     use rustix::{
         io::{Errno, ioctl_fionbio},
         net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket},
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_same_user_is_let_in_and_lets_itself_be_asked() {
+    async fn tr_17_the_same_user_is_let_in_and_lets_itself_be_asked() {
         let dir = tempfile::tempdir().unwrap();
         let endpoint = place(&dir);
         let mut listener = endpoint.listen().unwrap();

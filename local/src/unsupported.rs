@@ -1,10 +1,10 @@
-//! Platforms without a local socket we know of: a typed error instead of one.
+//! Platforms without a supported local socket: a typed error.
 
 use std::{io, path::Path};
 
 use crate::{ConnectError, Endpoint, EndpointError, ListenError};
 
-/// Never made; a duplex because it reads and writes.
+/// Never constructed; a duplex because it implements reading and writing.
 pub(crate) type Stream = tokio::io::DuplexStream;
 
 pub(crate) const fn is_peer_gone(_stream: &Stream) -> bool {
@@ -15,15 +15,15 @@ pub(crate) fn check(_path: &Path) -> Result<(), EndpointError> {
     Ok(())
 }
 
-pub(crate) async fn connect(_endpoint: &Endpoint) -> Result<crate::Stream, ConnectError> {
+pub(crate) async fn connect(_endpoint: &Endpoint) -> Result<Stream, ConnectError> {
     Err(ConnectError::Unsupported)
 }
 
-/// Never made.
+/// Never constructed.
 #[derive(Debug)]
 pub(crate) struct Acceptor(std::convert::Infallible);
 
-/// Never made: the place cannot be taken away.
+/// Never constructed.
 #[derive(Debug)]
 pub(crate) struct Restored(std::convert::Infallible);
 

@@ -1,47 +1,44 @@
 //! The local socket as a named pipe.
 //!
-//! Who can do what, as far as safe code reaches:
-//! * The pipe's default access list lets the daemon's user, administrators and the system write. Everyone else on the
-//!   machine may at most open it for reading, and is told nothing: the daemon speaks when spoken to.
-//! * Clients of other machines are rejected by the pipe itself.
-//! * The daemon must make the first instance of its name, or it does not start: nobody who took the name before can
-//!   sit between it and its clients.
-//! * A client connects at identification level: the other end may learn who it is, but not act in its name.
+//! Access:
+//! * The pipe's access list admits the daemon's user, administrators and the system. No other user
+//!   can open it, not even for reading.
+//! * The pipe rejects clients of other machines.
+//! * The daemon creates the first instance of its name or does not start, so no process that took
+//!   the name earlier can sit between it and its clients.
+//! * A client sends nothing unless the pipe belongs to its own user, to administrators or to the
+//!   system, so a process that takes the name while no daemon runs receives nothing.
+//! * A client connects at identification level: the other end can identify it, but cannot act in
+//!   its name.
 
-use std::{
-    io,
-    path::Path,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
+use std::{io, path::Path, time::Duration};
+
+use tokio::net::windows::named_pipe::{
+    ClientOptions, NamedPipeClient, NamedPipeServer, PipeMode, ServerOptions,
 };
-
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::windows::named_pipe::{
-        ClientOptions, NamedPipeClient, NamedPipeServer, PipeMode, ServerOptions,
-    },
+use tokio_util::either::Either;
+use windows_permissions::{
+    LocalBox, SecurityDescriptor, Sid,
+    constants::{SeObjectType, SecurityInformation},
+    utilities::current_process_sid,
+    wrappers::{GetSecurityInfo, SetSecurityInfo},
 };
 
 use crate::{ConnectError, Endpoint, EndpointError, ListenError};
 
-/// How every pipe's name begins.
+/// Prefix of every pipe name.
 const PREFIX: &str = r"\\.\pipe\";
 /// Longest name of a pipe, in UTF-16 units, prefix included.
 const NAME_LIMIT: usize = 256;
-/// All instances are in use for the moment between a connection and the next instance.
+/// No instance is free: between a connection and the creation of the next instance.
 const ERROR_PIPE_BUSY: i32 = 231;
-/// Pause before asking again for a free instance.
+/// Pause before the next attempt to get a free instance.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
-/// Either end of a pipe.
-#[derive(Debug)]
-pub(crate) enum Stream {
-    Client(NamedPipeClient),
-    Server(NamedPipeServer),
-}
+/// Either end of a pipe: the client's or the server's.
+pub(crate) type Stream = Either<NamedPipeClient, NamedPipeServer>;
 
-/// A pipe cannot end one direction: whoever has ended is gone.
+/// Always `true`: a pipe cannot end one direction, so its end means that the peer is gone.
 pub(crate) const fn is_peer_gone(_stream: &Stream) -> bool {
     true
 }
@@ -70,11 +67,20 @@ pub(crate) fn check(path: &Path) -> Result<(), EndpointError> {
     Ok(())
 }
 
-/// The caller bounds the time.
-pub(crate) async fn connect(endpoint: &Endpoint) -> Result<crate::Stream, ConnectError> {
+/// The caller sets the timeout.
+pub(crate) async fn connect(endpoint: &Endpoint) -> Result<Stream, ConnectError> {
     loop {
         match ClientOptions::new().open(endpoint.path()) {
-            Ok(client) => return Ok(crate::Stream::new(Stream::Client(client))),
+            Ok(client) => {
+                return match untrusted_owner(&client) {
+                    Ok(None) => Ok(Stream::Left(client)),
+                    Ok(Some(user)) => Err(ConnectError::Stranger {
+                        endpoint: endpoint.clone(),
+                        user,
+                    }),
+                    Err(error) => Err(ConnectError::of(endpoint, error)),
+                };
+            }
             Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY) => {
                 tokio::time::sleep(BUSY_PAUSE).await;
             }
@@ -83,26 +89,42 @@ pub(crate) async fn connect(endpoint: &Endpoint) -> Result<crate::Stream, Connec
     }
 }
 
-/// The pipe's next free instance.
+/// The pipe's owner, if it is an untrusted user.
+fn untrusted_owner(client: &NamedPipeClient) -> io::Result<Option<String>> {
+    let found = GetSecurityInfo(
+        client,
+        SeObjectType::SE_KERNEL_OBJECT,
+        SecurityInformation::Owner,
+    )?;
+    let Some(owner) = found.owner() else {
+        return Ok(Some("nobody".to_owned()));
+    };
+    let (system, administrators): (LocalBox<Sid>, LocalBox<Sid>) = ("SY".parse()?, "BA".parse()?);
+    let trusted = [current_process_sid()?, system, administrators];
+    let is_trusted = trusted.iter().any(|trusted| **trusted == *owner);
+    Ok((!is_trusted).then(|| owner.to_string()))
+}
+
+/// The listening side; holds the pipe's next free instance.
 #[derive(Debug)]
 pub(crate) struct Acceptor {
-    /// `None` after an instance could not be made; the next accept tries again.
+    /// `None` after creating an instance failed; the next accept retries.
     next: Option<NamedPipeServer>,
     endpoint: Endpoint,
 }
 
-/// Never made: the place cannot be taken away.
+/// Never constructed: a pipe cannot be removed.
 #[derive(Debug)]
 pub(crate) struct Restored(std::convert::Infallible);
 
 impl Acceptor {
     pub(crate) fn bind(endpoint: &Endpoint) -> Result<Self, ListenError> {
-        match instance(endpoint, true) {
+        match first_instance(endpoint) {
             Ok(first) => Ok(Self {
                 next: Some(first),
                 endpoint: endpoint.clone(),
             }),
-            // Somebody else made the first instance.
+            // Another process created the first instance.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 Err(ListenError::InUse {
                     endpoint: endpoint.clone(),
@@ -128,67 +150,57 @@ impl Acceptor {
     pub(crate) async fn accept(&mut self) -> io::Result<Stream> {
         let next = match &mut self.next {
             Some(next) => next,
-            none => none.insert(instance(&self.endpoint, false)?),
+            none => none.insert(options().create(self.endpoint.path())?),
         };
         if let Err(error) = next.connect().await {
-            // A client that came and went leaves an instance that takes no other. The fresh one is made before it
-            // goes, so that the name stays ours.
-            self.next = Some(instance(&self.endpoint, false)?);
+            // The client connected and disconnected, so this instance accepts no other. The new
+            // instance is created before this one is dropped, to keep the name.
+            self.next = Some(options().create(self.endpoint.path())?);
             return Err(error);
         }
-        // A failure here must not cost the client that has just connected.
-        let following = instance(&self.endpoint, false).ok();
+        // A failure here must not affect the client that has just connected.
+        let following = options().create(self.endpoint.path()).ok();
         match std::mem::replace(&mut self.next, following) {
-            Some(connected) => Ok(Stream::Server(connected)),
+            Some(connected) => Ok(Stream::Right(connected)),
             None => Err(io::ErrorKind::NotConnected.into()),
         }
     }
 }
 
-fn instance(endpoint: &Endpoint, first: bool) -> io::Result<NamedPipeServer> {
-    ServerOptions::new()
-        .first_pipe_instance(first)
+fn options() -> ServerOptions {
+    let mut options = ServerOptions::new();
+    options
         .reject_remote_clients(true)
-        .pipe_mode(PipeMode::Byte)
-        .create(endpoint.path())
+        .pipe_mode(PipeMode::Byte);
+    options
 }
 
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Client(pipe) => Pin::new(pipe).poll_read(cx, buffer),
-            Self::Server(pipe) => Pin::new(pipe).poll_read(cx, buffer),
-        }
-    }
+/// Creates the pipe with its owner and access list, which further instances share.
+fn first_instance(endpoint: &Endpoint) -> io::Result<NamedPipeServer> {
+    let mut first = options()
+        .first_pipe_instance(true)
+        .write_dac(true)
+        .write_owner(true)
+        .create(endpoint.path())?;
+    let access = access()?;
+    SetSecurityInfo(
+        &mut first,
+        SeObjectType::SE_KERNEL_OBJECT,
+        SecurityInformation::Owner | SecurityInformation::Dacl | SecurityInformation::ProtectedDacl,
+        access.owner(),
+        None,
+        access.dacl(),
+        None,
+    )?;
+    // Disconnects a client that opened the pipe before the access list was set; an error if there
+    // is none.
+    let _ = first.disconnect();
+    Ok(first)
 }
 
-impl AsyncWrite for Stream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Client(pipe) => Pin::new(pipe).poll_write(cx, bytes),
-            Self::Server(pipe) => Pin::new(pipe).poll_write(cx, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Client(pipe) => Pin::new(pipe).poll_flush(cx),
-            Self::Server(pipe) => Pin::new(pipe).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Client(pipe) => Pin::new(pipe).poll_shutdown(cx),
-            Self::Server(pipe) => Pin::new(pipe).poll_shutdown(cx),
-        }
-    }
+/// Full access for the system, administrators and this process's user, who is the owner; nothing
+/// inherited. The default owner may be a group.
+fn access() -> io::Result<LocalBox<SecurityDescriptor>> {
+    let user = current_process_sid()?;
+    format!("O:{user}D:P(A;;FA;;;SY)(A;;FA;;;BA)(A;;FA;;;{user})").parse()
 }

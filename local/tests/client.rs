@@ -1,4 +1,4 @@
-//! The client against a peer that answers as it is told: out of order, late, never, wrongly.
+//! The client against a scripted peer that answers out of order, late, never or wrongly.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,7 +10,7 @@
 
 use std::{collections::BTreeSet, future::Future, time::Duration};
 
-use bowline_local::{Batch, CallError, Client, ClientOptions, Heard, Notifications};
+use bowline_local::{Batch, CallError, Client, ClientOptions, NotificationEvent, Notifications};
 use bowline_protocol::{Reason, RpcReason};
 use serde_json::{Value, json};
 use tokio::{
@@ -18,7 +18,7 @@ use tokio::{
     task::JoinSet,
 };
 
-/// No condition takes longer, however slow the machine; reaching it fails the test.
+/// Timeout of every wait, generous for slow machines; reaching it fails the test.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn within<T>(future: impl Future<Output = T>) -> T {
@@ -27,7 +27,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
         .expect("in time")
 }
 
-/// The daemon's side, by hand.
+/// A scripted daemon.
 struct Peer(BufReader<DuplexStream>);
 
 impl Peer {
@@ -62,7 +62,7 @@ fn pair() -> (Client, Notifications, Peer) {
     pair_with(ClientOptions::default())
 }
 
-/// Starts a call; gives what it comes to.
+/// Starts a call and returns the task with its result.
 fn ask(client: &Client, n: u64) -> tokio::task::JoinHandle<Result<Value, CallError>> {
     let client = client.clone();
     tokio::spawn(async move { client.call("echo", &json!([n])).await })
@@ -218,8 +218,10 @@ async fn inv_13_the_end_is_told_with_its_reason_to_all_who_wait() {
         Err(CallError::Closed(_))
     ));
     match within(notifications.next()).await.unwrap() {
-        Heard::Notification(closing) => assert_eq!(closing.method, "connection.closing"),
-        Heard::Missed(_) => panic!("nothing was missed"),
+        NotificationEvent::Notification(closing) => {
+            assert_eq!(closing.method, "connection.closing")
+        }
+        NotificationEvent::Missed(_) => panic!("nothing was missed"),
     }
     assert_eq!(
         within(notifications.next()).await.unwrap_err().reason,
@@ -360,8 +362,10 @@ async fn notifications_come_in_order_and_a_request_is_answered_as_json_rpc_asks(
         .await;
     for seq in 1..=3 {
         match within(notifications.next()).await.unwrap() {
-            Heard::Notification(event) => assert_eq!(event.params::<Value>().unwrap()["seq"], seq),
-            Heard::Missed(_) => panic!("nothing was missed"),
+            NotificationEvent::Notification(event) => {
+                assert_eq!(event.params::<Value>().unwrap()["seq"], seq)
+            }
+            NotificationEvent::Missed(_) => panic!("nothing was missed"),
         }
     }
     let answer = peer.read().await.unwrap();
@@ -399,7 +403,7 @@ async fn a_peer_that_does_not_read_costs_bounded_memory_and_bounded_time() {
         }
         sent += 1;
     }
-    // What is handed over, the buffer and the pipe hold some; the rest waits.
+    // The queue, the buffer and the pipe hold some; the rest waits.
     assert!(
         sent < 100,
         "{sent} texts of 60 kB were taken for a peer that reads nothing"

@@ -1,27 +1,27 @@
-//! The pauses between attempts: full jitter under a doubling bound, with a cap.
+//! Pauses between attempts: full jitter under a bound that doubles up to a cap.
 //!
-//! Shared by every machine that retries (client, host runtime, directory sync). The background only
-//! slows attempts down and never ends them (lesson 4).
+//! Shared by every machine that retries (a connection, a host, a registration with a relay). The background
+//! slows attempts down and never ends them (LS-4).
 
 use std::time::Duration;
 
 use crate::prng::SplitMix64;
 
-/// The doubling stops counting here; the cap is reached long before.
+/// Failures at which the doubling stops; the cap is reached long before.
 const MOST_FAILURES: u32 = 31;
 
-/// Failures that a peer's "back soon" counts for at most, so that its retries stay close together
-/// but never become a tight loop.
+/// Most failures counted for [`Pace::Soon`], so that retries stay close together without a tight
+/// loop.
 const SOON_FAILURES: u32 = 2;
 
 /// The bounds of a [`Backoff`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BackoffConfig {
-    /// Bound of the pause after the first failure; it doubles with each further one.
+    /// Bound of the pause after the first failure; doubles with each further failure.
     pub base: Duration,
     /// Largest bound.
     pub cap: Duration,
-    /// A success that lasted this long forgets all failures.
+    /// A success that lasted this long resets the count of failures.
     pub reset_after: Duration,
 }
 
@@ -35,16 +35,17 @@ impl Default for BackoffConfig {
     }
 }
 
-/// How eager the next attempt should be.
+/// How the pause is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pace {
-    /// The peer said that it will be back at once.
+    /// Short pauses: the peer announced that it returns at once.
     Soon,
-    /// The usual growing pauses.
+    /// Growing pauses.
     Usual,
-    /// Growing pauses of which at least half is kept: what many do at once, or what is hardly worth trying.
+    /// Growing pauses of at least half the bound, for attempts that many peers make at once or that
+    /// rarely succeed.
     Steady,
-    /// The slowest step: the app is in the background.
+    /// The longest pause: the app is in the background.
     Slowest,
 }
 
@@ -57,7 +58,7 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// No failures yet; `seed` decides all jitter.
+    /// No failures yet; `seed` determines all jitter.
     pub const fn new(config: BackoffConfig, seed: u64) -> Self {
         Self {
             config,
@@ -87,20 +88,21 @@ impl Backoff {
         self.prng.between(least, bound)
     }
 
-    /// A random time up to `most`, so that those who were told the same do not come at once. Counts nothing.
+    /// A random duration up to `most`, which spreads peers that received the same instruction. Does
+    /// not count as a failure.
     pub fn jitter(&mut self, most: Duration) -> Duration {
         self.prng.between(Duration::ZERO, most)
     }
 
-    /// Says how long a success has lasted; a lasting one forgets the failures, a short one does not,
-    /// so that a connection that opens and dies at once still backs off.
+    /// Reports how long a success lasted. A lasting one resets the failures; a short one does not,
+    /// so that a connection that opens and ends at once still backs off.
     pub fn succeeded_for(&mut self, lasted: Duration) {
         if lasted >= self.config.reset_after {
             self.reset();
         }
     }
 
-    /// Forgets the failures.
+    /// Resets the failures.
     pub const fn reset(&mut self) {
         self.failures = 0;
     }
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn dc_the_bound_doubles_from_250_ms_to_30_s() {
+    fn dc_2_the_bound_doubles_from_250_ms_to_30_s() {
         let bounds = [250, 500, 1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000];
         for (failures, bound) in bounds.into_iter().enumerate() {
             let most = most_of(failures as u32, Pace::Usual);
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn dc_only_a_lasting_success_forgets_failures() {
+    fn dc_2_only_a_lasting_success_forgets_failures() {
         let mut backoff = Backoff::new(BackoffConfig::default(), 1);
         for _ in 0..100 {
             backoff.fail(Pace::Usual);
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn lesson_4_the_background_is_slow_and_never_off() {
+    fn ls_4_the_background_is_slow_and_never_off() {
         for seed in 0..300 {
             let pause = Backoff::new(BackoffConfig::default(), seed).fail(Pace::Slowest);
             assert!((Duration::from_secs(15)..=Duration::from_secs(30)).contains(&pause));

@@ -1,15 +1,15 @@
-//! SplitMix64: the small deterministic generator behind jitter.
+//! SplitMix64, a small deterministic generator for jitter.
 //!
-//! The seed is an argument, so a run can be repeated. Never used for anything secret.
+//! The seed is an argument, so that runs can be repeated. Not for secrets.
 
 use std::time::Duration;
 
-/// A deterministic stream of numbers, good enough to spread retries and nothing else.
+/// A deterministic stream of numbers, for spreading retries only.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct SplitMix64(u64);
 
 impl SplitMix64 {
-    /// The stream of that seed.
+    /// The stream for a seed.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -23,8 +23,8 @@ impl SplitMix64 {
         z ^ (z >> 31)
     }
 
-    /// A duration in whole milliseconds, uniform from `least` to `most`, both included.
-    /// `least` if the range is empty.
+    /// A duration in whole milliseconds, uniform from `least` to `most` inclusive; `least` if the
+    /// range is empty.
     pub fn between(&mut self, least: Duration, most: Duration) -> Duration {
         let least_ms = millis(least);
         let span = millis(most).saturating_sub(least_ms);

@@ -1,4 +1,4 @@
-//! Time and generations, as values that are passed in.
+//! Time and generations, passed in as values.
 
 use std::{
     fmt,
@@ -8,12 +8,12 @@ use std::{
 
 use serde::Serialize;
 
-/// A point in time: milliseconds of a monotonic clock whose zero only its driver knows.
+/// A point in time: milliseconds of a monotonic clock whose zero is the driver's choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Moment(u64);
+pub struct MonotonicTime(u64);
 
-impl Moment {
-    /// The moment so many milliseconds after the clock's zero.
+impl MonotonicTime {
+    /// The time `millis` after the clock's zero.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
@@ -23,13 +23,13 @@ impl Moment {
         self.0
     }
 
-    /// Time from `earlier` to here; zero if `earlier` is later.
+    /// Time from `earlier` to `self`; zero if `earlier` is later.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-impl Add<Duration> for Moment {
+impl Add<Duration> for MonotonicTime {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
@@ -40,7 +40,7 @@ impl Add<Duration> for Moment {
     }
 }
 
-impl Sub<Moment> for Moment {
+impl Sub<MonotonicTime> for MonotonicTime {
     type Output = Duration;
 
     fn sub(self, earlier: Self) -> Duration {
@@ -48,28 +48,28 @@ impl Sub<Moment> for Moment {
     }
 }
 
-/// Counts the clients of a host, or the transports of a client. It only grows, so a result that carries
-/// an older one is stale and changes nothing (INV-10).
+/// Number of a host's client or of a client's transport. It only grows, so a result with a smaller
+/// one is stale and changes nothing (INV-10).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Generation(u64);
 
 impl Generation {
-    /// Before the first.
+    /// Before the first generation.
     pub const ZERO: Self = Self(0);
 
-    /// The generation of that number.
+    /// The generation with this number.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }
 
-    /// The one after this.
+    /// The next generation.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 
-    /// Its number.
+    /// The number.
     pub const fn get(self) -> u64 {
         self.0
     }
@@ -78,5 +78,21 @@ impl Generation {
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// Number of a host's attach to its session. Requests sent under one attach end with its
+/// connection, so a result with a smaller number does not concern the current connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attach(u64);
+
+impl Attach {
+    /// Before the first attach.
+    pub const NONE: Self = Self(0);
+
+    /// The next attach.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
     }
 }

@@ -1,4 +1,4 @@
-//! The record of one change of state: what the transition log line is made of (OB).
+//! The record of one change of state, from which the transition log line is written (OB-1).
 
 use std::fmt;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::Generation;
 
-/// Which way a connection goes.
+/// Kind of path to a daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Path {
     /// On the daemon's own machine.
     Local,
-    /// Straight to a listener of the daemon.
+    /// Directly to a listener of the daemon.
     Direct,
     /// Through a relay.
     Relay,
@@ -36,11 +36,12 @@ impl fmt::Display for Path {
     }
 }
 
-/// One change of state of one machine. The driver adds `server_id` and the hashed session key, which
-/// the machine does not know, and writes the log line with one function.
+/// One change of state of one machine. The driver adds `server_id` and the hashed session key,
+/// which are outside the machine, and writes the log line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Transition {
-    /// `daemon_client`, `host_runtime`, `directory_sync`, `session`, `connection` or `relay_link`.
+    /// `daemon_client`, `host_runtime`, `directory_sync`, `timeline`, `session`, `connection` or
+    /// `relay_registration`.
     pub machine: &'static str,
     /// State before, in snake_case.
     pub from: &'static str,
@@ -48,10 +49,10 @@ pub struct Transition {
     pub to: &'static str,
     /// The input that caused it, in snake_case.
     pub event: &'static str,
-    /// The way of the connection concerned, where there is one.
+    /// Kind of path of the connection concerned, if there is one.
     pub path: Option<Path>,
-    /// The generation concerned, where there is one.
+    /// The generation concerned, if there is one.
     pub generation: Option<Generation>,
-    /// The typed reason, where there is one.
+    /// The typed reason, if there is one.
     pub reason: Option<Reason>,
 }

@@ -1,88 +1,48 @@
-//! A stream that counts what arrives, so that liveness need not wait for a whole message (lesson 16).
+//! Counts bytes, so that liveness does not depend on whole messages (LS-16), and a peer that takes
+//! some is told from one that takes none (LS-19).
 
-use std::{
-    io::{self, IoSlice},
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Poll},
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::{InspectReader, InspectWriter};
 
-/// The bytes that a [`Counted`] stream has received so far.
+use crate::dialer::Wire;
+
+/// Number of bytes that passed through a [`counted`] stream.
 #[derive(Clone, Debug, Default)]
-pub struct Count(Arc<AtomicU64>);
+pub struct Count(Arc<Counters>);
+
+#[derive(Debug, Default)]
+struct Counters {
+    received: AtomicU64,
+    sent: AtomicU64,
+}
 
 impl Count {
-    /// Bytes received so far; only grows.
+    /// Bytes received so far; never decreases.
     pub fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.received.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the system has taken so far; never decreases.
+    pub fn sent(&self) -> u64 {
+        self.0.sent.load(Ordering::Relaxed)
     }
 }
 
-/// A stream whose received bytes are counted.
-#[derive(Debug)]
-pub struct Counted<S> {
-    stream: S,
-    count: Count,
-}
-
-impl<S> Counted<S> {
-    /// A stream, and the count of what it receives from now on.
-    pub fn new(stream: S) -> (Self, Count) {
-        let count = Count::default();
-        let counted = Self {
-            stream,
-            count: count.clone(),
-        };
-        (counted, count)
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        let more = buffer.filled().len().saturating_sub(before);
-        let more = u64::try_from(more).unwrap_or(u64::MAX);
-        self.count.0.fetch_add(more, Ordering::Relaxed);
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
+/// The stream, with the count of bytes that pass from now on.
+pub fn counted<S: Wire>(stream: S) -> (impl Wire + use<S>, Count) {
+    let count = Count::default();
+    let (received, sent) = (Arc::clone(&count.0), Arc::clone(&count.0));
+    let note_received = move |bytes: &[u8]| {
+        let counter = &received.received;
+        counter.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    };
+    let note_sent = move |bytes: &[u8]| {
+        sent.sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    };
+    let reading = InspectReader::new(stream, note_received);
+    (InspectWriter::new(reading, note_sent), count)
 }

@@ -1,7 +1,8 @@
-//! Opening a WebSocket. The caller bounds the time.
+//! Opens WebSockets. The caller sets the timeout.
 
-use std::{io, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
+use bowline_protocol::relay::TlsExporter;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -16,31 +17,31 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    counted::{Count, Counted},
+    counted::{Count, counted},
     endpoint::Endpoint,
-    error::DialError,
+    error::{ConnectProblem, DialError},
     proxy::{Proxies, Proxy, ProxyProblem},
     race::race,
-    resolver::{NameError, Resolver},
+    resolver::Resolver,
     retry_after,
-    tls::Tls,
+    tls::{Tls, exporter},
 };
 
-/// What a WebSocket runs over: TCP, perhaps through a proxy, perhaps under TLS.
+/// The stream under a WebSocket: TCP, optionally through a proxy, optionally with TLS.
 pub trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
 /// A WebSocket.
 pub type Socket = WebSocketStream<Box<dyn Wire>>;
 
-/// How a WebSocket is asked for.
+/// Parameters of a WebSocket upgrade.
 #[derive(Clone, Debug)]
 pub struct Opening {
-    /// The one subprotocol that is offered.
+    /// The only offered subprotocol.
     pub subprotocol: &'static str,
-    /// The value of `Authorization`, if there is one.
+    /// The value of the `Authorization` header, if any.
     pub authorization: Option<String>,
-    /// Buffers and bounds.
+    /// Buffer sizes and limits.
     pub config: WebSocketConfig,
 }
 
@@ -48,11 +49,13 @@ pub struct Opening {
 pub struct Opened {
     /// The socket.
     pub socket: Socket,
-    /// Bytes received below TLS and WebSocket.
+    /// Bytes received, counted below TLS and WebSocket.
     pub count: Count,
+    /// The exporter of its TLS 1.3 connection, if it has one.
+    pub exporter: Option<TlsExporter>,
 }
 
-/// Opens WebSockets. Clones share trust, rules and threads.
+/// Opens WebSockets. Clones share the TLS trust, the proxy rules and the resolver.
 #[derive(Clone, Debug)]
 pub struct Dialer {
     tls: Tls,
@@ -60,14 +63,8 @@ pub struct Dialer {
     resolver: Resolver,
 }
 
-/// Why there is no TCP connection.
-enum NoTcp {
-    Name(NameError),
-    Connect(io::Error),
-}
-
 impl Dialer {
-    /// A dialer with that trust and those rules, on the process's resolver.
+    /// A dialer with this trust and these proxy rules, on the process's resolver.
     pub fn new(tls: Tls, proxies: Proxies) -> Self {
         Self {
             tls,
@@ -89,10 +86,14 @@ impl Dialer {
         if let Some(authorization) = opening.authorization {
             request = request.with_header(header::AUTHORIZATION.as_str(), authorization);
         }
-        let (stream, count) = self.stream(endpoint).await?;
+        let (stream, count, exporter) = self.stream(endpoint).await?;
         let place = endpoint.place();
         match client_async_with_config(request, stream, Some(opening.config)).await {
-            Ok((socket, _response)) => Ok(Opened { socket, count }),
+            Ok((socket, _response)) => Ok(Opened {
+                socket,
+                count,
+                exporter,
+            }),
             Err(Error::Http(response)) => {
                 let after = response.headers().get(header::RETRY_AFTER);
                 let now = SystemTime::now();
@@ -111,64 +112,52 @@ impl Dialer {
         }
     }
 
-    /// The stream below the WebSocket.
-    async fn stream(&self, endpoint: &Endpoint) -> Result<(Box<dyn Wire>, Count), DialError> {
+    /// Opens the stream below the WebSocket.
+    async fn stream(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<(Box<dyn Wire>, Count, Option<TlsExporter>), DialError> {
         let place = || endpoint.place();
-        let proxy = self.proxies.find(endpoint);
-        let proxy = proxy.map_err(|problem| DialError::Proxy {
+        let no_proxy = |problem| DialError::Proxy {
             place: place(),
             problem,
-        })?;
-        let (stream, count) = match proxy {
-            Some(proxy) => {
-                let led = self.lead(&proxy, endpoint).await;
-                led.map_err(|problem| DialError::Proxy {
+        };
+        let (stream, count) = match self.proxies.find(endpoint).map_err(no_proxy)? {
+            Some(proxy) => self
+                .through_proxy(&proxy, endpoint)
+                .await
+                .map_err(no_proxy)?,
+            None => {
+                let connected = self.connect(&endpoint.host, endpoint.port).await;
+                connected.map_err(|problem| DialError::Connect {
                     place: place(),
                     problem,
                 })?
             }
-            None => {
-                let connected = self.connect(&endpoint.host, endpoint.port).await;
-                connected.map_err(|problem| match problem {
-                    NoTcp::Name(problem) => DialError::Name {
-                        place: place(),
-                        problem,
-                    },
-                    NoTcp::Connect(error) => DialError::Connect {
-                        place: place(),
-                        error,
-                    },
-                })?
-            }
         };
         if !endpoint.secure {
-            return Ok((stream, count));
+            return Ok((stream, count, None));
         }
         let stream = self.tls.connect(&endpoint.host, stream).await;
         let stream = stream.map_err(|problem| DialError::Tls {
             place: place(),
             problem,
         })?;
-        Ok((Box::new(stream), count))
+        let exporter = exporter(&stream);
+        Ok((Box::new(stream), count, exporter))
     }
 
-    /// Through a proxy.
-    async fn lead(
+    /// Opens the stream through a proxy.
+    async fn through_proxy(
         &self,
         proxy: &Proxy,
         endpoint: &Endpoint,
     ) -> Result<(Box<dyn Wire>, Count), ProxyProblem> {
         let place = || proxy.place();
         let connected = self.connect(&proxy.host, proxy.port).await;
-        let (mut stream, count) = connected.map_err(|problem| match problem {
-            NoTcp::Name(problem) => ProxyProblem::Name {
-                place: place(),
-                problem,
-            },
-            NoTcp::Connect(error) => ProxyProblem::Connect {
-                place: place(),
-                error,
-            },
+        let (mut stream, count) = connected.map_err(|problem| ProxyProblem::Connect {
+            place: place(),
+            problem,
         })?;
         if proxy.is_secure() {
             let secured = self.tls.connect(&proxy.host, stream).await;
@@ -180,15 +169,18 @@ impl Dialer {
         Ok((proxy.tunnel(stream, endpoint).await?, count))
     }
 
-    /// TCP, to the first address that answers.
-    async fn connect(&self, host: &str, port: u16) -> Result<(Box<dyn Wire>, Count), NoTcp> {
-        let addresses = self.resolver.resolve(host).await.map_err(NoTcp::Name)?;
-        let stream = race(&addresses, port, TcpStream::connect).await;
-        let stream = stream.map_err(NoTcp::Connect)?;
-        // Messages are small and answered at once: waiting to fill a segment only adds latency.
+    /// Opens a TCP connection to the first address that answers.
+    async fn connect(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<(Box<dyn Wire>, Count), ConnectProblem> {
+        let addresses = self.resolver.resolve(host).await?;
+        let stream = race(&addresses, port, TcpStream::connect).await?;
+        // Messages are small and answered at once, so Nagle's delay would only add latency.
         let _ = stream.set_nodelay(true);
-        // Below TLS: on a slow path even one of its records may take longer than a heartbeat.
-        let (stream, count) = Counted::new(stream);
+        // Counted below TLS: on a slow path a single TLS record may take longer than a heartbeat.
+        let (stream, count) = counted(stream);
         Ok((Box::new(stream), count))
     }
 }

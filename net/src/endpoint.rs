@@ -1,29 +1,29 @@
-//! Where a connection leads to.
+//! The target of a connection.
 
 use std::net::Ipv6Addr;
 
 use bowline_protocol::relay::RelayUrl;
 
-/// A text is not `host:port`.
+/// The text is not `host:port`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("that is not host:port, for example 192.168.1.5:4717, laptop.local:4717 or [fd00::1]:4717")]
+#[error("not host:port, as in 192.168.1.5:4717, laptop.local:4717 or [fd00::1]:4717")]
 pub struct AddressError;
 
-/// A host, a port, and what to ask for there.
+/// Host, port and path of a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub(crate) secure: bool,
-    /// Without the brackets of an IPv6 address.
+    /// Host; IPv6 addresses without their brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
     /// Path and query.
     path: String,
-    /// Whether it is a relay. Other rules say which proxy leads to a daemon itself.
+    /// Whether it is a relay; daemons have other proxy rules.
     pub(crate) is_relay: bool,
 }
 
 impl Endpoint {
-    /// A path of a relay; it begins with a slash and may have a query.
+    /// A path at a relay; it begins with a slash and may have a query.
     pub fn relay(url: &RelayUrl, path: &str) -> Self {
         Self {
             secure: url.is_secure(),
@@ -34,7 +34,8 @@ impl Endpoint {
         }
     }
 
-    /// A path at a daemon's own address, `host:port`, without TLS: what is said there is sealed end to end.
+    /// A path at a daemon's direct address, `host:port`, without TLS: the content is sealed end to
+    /// end.
     ///
     /// # Errors
     /// [`AddressError`].
@@ -62,7 +63,7 @@ impl Endpoint {
         })
     }
 
-    /// `host:port`, for people and for proxies.
+    /// `host:port`, for messages and for proxies.
     pub fn place(&self) -> String {
         place(&self.host, self.port)
     }

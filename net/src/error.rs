@@ -1,4 +1,4 @@
-//! The closed list of why there is no socket.
+//! The closed list of dial errors.
 
 use std::{io, time::Duration};
 
@@ -6,87 +6,87 @@ use bowline_protocol::Reason;
 
 use crate::{endpoint::AddressError, proxy::ProxyProblem, resolver::NameError, tls::TlsProblem};
 
-/// Why there is no socket. No text holds a token or a password.
+/// Why no TCP connection was made.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub enum ConnectProblem {
+    /// The host name did not resolve.
+    Name(#[from] NameError),
+    /// No address answered: the error of the one that failed last.
+    Address(#[from] io::Error),
+}
+
+/// Why no WebSocket was opened. No text contains a token or a password.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    /// The address does not read.
+    /// The address is malformed.
     #[error(transparent)]
     Address(#[from] AddressError),
-    /// The URL or a header in front of the socket does not read.
+    /// The URL or a request header is malformed.
     #[error("not a usable address: {0}")]
     Request(String),
-    /// The name has no address.
+    /// No TCP connection.
     #[error("not reachable at {place}: {problem}")]
-    Name {
-        /// `host:port`.
-        place: String,
-        /// What is wrong.
-        problem: NameError,
-    },
-    /// No address answers.
-    #[error("not reachable at {place}: {error}")]
     Connect {
         /// `host:port`.
         place: String,
-        /// Of the address that failed last.
-        error: io::Error,
+        /// The problem.
+        problem: ConnectProblem,
     },
-    /// The proxy on the way does not let it through.
+    /// The proxy did not open the connection.
     #[error("not reachable at {place}: {problem}")]
     Proxy {
         /// `host:port` behind the proxy.
         place: String,
-        /// What is wrong.
+        /// The proxy's problem.
         problem: ProxyProblem,
     },
-    /// No TLS.
+    /// The TLS handshake failed.
     #[error("no TLS with {place}: {problem}")]
     Tls {
         /// `host:port`.
         place: String,
-        /// What is wrong.
+        /// The TLS problem.
         problem: TlsProblem,
     },
-    /// An HTTP answer instead of a WebSocket.
+    /// The server answered the upgrade with an HTTP status.
     #[error("not usable at {place}: answered {status}, {}", meaning(*.status, *.is_relay))]
     Status {
         /// `host:port`.
         place: String,
         /// The HTTP status.
         status: u16,
-        /// Not to be dialled again earlier than this, it says.
+        /// Least delay of the next attempt, from `Retry-After`.
         retry_after: Option<Duration>,
-        /// Whether a relay was expected there.
+        /// Whether the endpoint is a relay.
         is_relay: bool,
     },
     /// The connection ended during the upgrade.
-    #[error("{place} hung up: {error}")]
+    #[error("{place} closed the connection during the upgrade: {error}")]
     HungUp {
         /// `host:port`.
         place: String,
-        /// How.
+        /// The I/O error.
         error: io::Error,
     },
-    /// Something answers that is no WebSocket of ours.
+    /// The server does not speak Bowline's WebSocket protocol.
     #[error("{place} does not speak the protocol: {problem}")]
     Protocol {
         /// `host:port`.
         place: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
 }
 
 impl DialError {
-    /// The closed reason. The one table of what an HTTP status means before there is a socket: Bowline's daemons and relays
-    /// refuse their clients with close codes, so a status other than of load comes from something else.
+    /// The closed reason, from the only table of HTTP statuses: Bowline's daemons and relays refuse
+    /// clients with close codes, so every status except those of load comes from another server.
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::Address(_)
-            | Self::Request(_)
-            | Self::Name { .. }
-            | Self::Connect { .. }
-            | Self::Proxy { .. } => Reason::Unreachable,
+            Self::Address(_) | Self::Request(_) | Self::Connect { .. } | Self::Proxy { .. } => {
+                Reason::Unreachable
+            }
             Self::Tls { .. } => Reason::TlsFailed,
             Self::Status { status: 429, .. } => Reason::RateLimited,
             Self::Status {
@@ -97,7 +97,7 @@ impl DialError {
         }
     }
 
-    /// Not to be dialled again earlier than this, says whoever answered.
+    /// Least delay of the next attempt, if the server or proxy sent one.
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
@@ -106,7 +106,7 @@ impl DialError {
         }
     }
 
-    /// The HTTP status of what was dialled.
+    /// HTTP status of the server, if it answered with one.
     pub const fn status(&self) -> Option<u16> {
         match self {
             Self::Status { status, .. } => Some(*status),
@@ -115,14 +115,14 @@ impl DialError {
     }
 }
 
-/// What a status says to people.
+/// Meaning of a status, for people.
 const fn meaning(status: u16, is_relay: bool) -> &'static str {
     match (status, is_relay) {
         (429, _) => "too many attempts",
         (503, _) => "it is overloaded or restarting",
-        (502 | 504, _) => "a gateway is there, and what it leads to does not answer",
-        (300..=399, _) => "it points elsewhere, and that is not followed; write the address itself",
-        (401 | 403, true) => "it demands a permission that is not a Bowline relay's",
+        (502 | 504, _) => "a gateway answers, but not the server behind it",
+        (300..=399, _) => "it redirects, which is not followed; use the target address itself",
+        (401 | 403, true) => "it requires an authorization that no Bowline relay asks for",
         (_, true) => "no relay there; are host, port and path of its URL right?",
         (_, false) => "no Bowline daemon there; are host and port right?",
     }
@@ -141,9 +141,9 @@ mod tests {
         }
     }
 
-    /// C32: a 404 where a relay should be was told as `daemon_offline`.
+    /// C32: a 404 instead of a relay was reported as `daemon_offline`.
     #[test]
-    fn case_c32_a_status_is_told_as_what_it_is() {
+    fn case_c32_a_status_is_reported_as_such() {
         assert_eq!(status(404, true).reason(), Reason::NotBowline);
         assert!(
             status(404, true)
@@ -174,7 +174,7 @@ mod tests {
                 assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
                 assert!(
                     reason.is_recoverable(),
-                    "a stranger's status is never final"
+                    "an unauthenticated status is never final"
                 );
             }
         }

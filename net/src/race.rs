@@ -1,9 +1,9 @@
-//! Trying the addresses of one name (RFC 8305).
+//! Races the addresses of one name (RFC 8305).
 //!
-//! Each further address is tried after a short pause, or as soon as one has failed; none is given up for being slow
-//! (lesson 9). The families take turns, so that one that swallows packets, as IPv6 does on a half-configured network, costs
-//! one pause. The more addresses there are, the shorter the pauses: the last one has begun within [`ALL_BEGUN`], however many
-//! dead ones stand ahead of it.
+//! Each further address starts after a short pause, or as soon as an earlier one fails; slow
+//! attempts continue (LS-9). The address families alternate, so a family whose packets are dropped,
+//! as IPv6 on a half-configured network, costs one pause. More addresses mean shorter pauses: the
+//! last attempt starts within [`ALL_BEGUN`], however many dead addresses precede it.
 
 use std::{
     collections::VecDeque,
@@ -18,12 +18,12 @@ use tokio::time::sleep;
 
 /// Longest head start of an address over the next.
 const STAGGER: Duration = Duration::from_millis(250);
-/// By when the last address has its turn: well within the time that callers give a whole connect.
+/// Latest start of the last address: well within the usual timeout of a whole connect.
 const ALL_BEGUN: Duration = Duration::from_secs(3);
-/// Addresses tried of one name, and so the attempts under way at once; further ones are ignored.
-const MOST_ADDRESSES: usize = 64;
+/// Most addresses tried for one name, and so most concurrent attempts; further ones are ignored.
+const MAX_ADDRESSES: usize = 64;
 
-/// Connects to the first address that answers. The caller bounds the wait.
+/// Connects to the first address that answers. The caller sets the timeout.
 pub(crate) async fn race<T, F: Future<Output = io::Result<T>>>(
     addresses: &[IpAddr],
     port: u16,
@@ -52,7 +52,8 @@ pub(crate) async fn race<T, F: Future<Output = io::Result<T>>>(
     }
 }
 
-/// Each address once, the families by turns, beginning with that of the first; the order of the system within each.
+/// Each address once, with alternating families, beginning with that of the first; within a family
+/// in the system's order.
 fn in_turns(addresses: &[IpAddr]) -> VecDeque<IpAddr> {
     let first_is_v6 = addresses.first().is_some_and(IpAddr::is_ipv6);
     let family = |v6: bool| {
@@ -68,7 +69,7 @@ fn in_turns(addresses: &[IpAddr]) -> VecDeque<IpAddr> {
             return turns;
         }
         for address in pair.into_iter().flatten() {
-            if !turns.contains(address) && turns.len() < MOST_ADDRESSES {
+            if !turns.contains(address) && turns.len() < MAX_ADDRESSES {
                 turns.push_back(*address);
             }
         }
@@ -83,7 +84,8 @@ mod tests {
 
     const LAST: [u8; 4] = [127, 0, 0, 200];
 
-    /// Hosts below 100 swallow packets, those below 200 refuse, all others answer after a second.
+    /// A simulated network: hosts below 100 drop packets, those below 200 refuse, all others answer
+    /// after one second.
     async fn network(address: SocketAddr) -> io::Result<IpAddr> {
         match address.ip() {
             IpAddr::V4(v4) if v4.octets()[3] < 100 => std::future::pending().await,
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn lesson_9_an_address_that_swallows_packets_does_not_hide_one_that_answers() {
+    async fn ls_9_an_address_that_swallows_packets_does_not_hide_one_that_answers() {
         let start = Instant::now();
         let found = race(&v4(&[1, 200]), 1, network).await.unwrap();
         assert_eq!(found, IpAddr::from(LAST));
@@ -125,9 +127,9 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
-    /// C36: eight dead addresses ahead of the live one, and it was never reached.
+    /// C36: a live address after eight dead ones was never reached.
     #[tokio::test(start_paused = true)]
-    async fn case_c36_every_address_has_its_turn_however_many_dead_ones_stand_ahead() {
+    async fn case_c36_every_address_is_tried_however_many_dead_ones_precede_it() {
         for dead in [8, 20, 63] {
             let start = Instant::now();
             let mut addresses: Vec<u8> = (1..=dead).collect();
@@ -151,7 +153,7 @@ mod tests {
         assert_eq!(in_turns(&[a, b, a, x]), [a, x, b]);
         assert_eq!(
             in_turns(&v4(&(0..=255).collect::<Vec<_>>())).len(),
-            MOST_ADDRESSES
+            MAX_ADDRESSES
         );
     }
 }

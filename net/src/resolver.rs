@@ -1,9 +1,9 @@
-//! Looking names up, without holding anything else up.
+//! Looks names up without blocking other work.
 //!
-//! The system's resolver blocks, for a quarter of a minute and longer where name servers do not answer, and it is asked
-//! because only it knows the machine's hosts file, mDNS and VPNs. So it is called on threads of its own: a name that hangs
-//! occupies one of them, whoever else asks for it waits for the same answer, and nobody waits longer than [`DEADLINE`].
-//! The pool is the process's: one [`Resolver::shared`] for everybody in it.
+//! The system's resolver blocks for 15 s and longer when name servers do not answer. It is used
+//! because only it covers the machine's hosts file, mDNS and VPNs. It runs on its own threads: a
+//! hanging name occupies one thread, concurrent requests for it share one lookup, and no request
+//! waits longer than [`DEADLINE`]. The process has one pool, [`Resolver::shared`].
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -16,36 +16,36 @@ use std::{
 
 use tokio::{sync::oneshot, time::timeout};
 
-/// How long one asks for a name; then [`NameError::TimedOut`]. It is longer than the five seconds after which the system's
-/// resolver turns from a name server that is gone to the next.
+/// Deadline of a lookup; then [`NameError::TimedOut`]. Longer than the 5 s after which the system's
+/// resolver moves from a dead name server to the next.
 const DEADLINE: Duration = Duration::from_secs(8);
-/// Threads, and so names that may hang at once before others have to wait. More than the relays of a daemon.
-const MOST_THREADS: usize = 48;
-/// Names that wait for a thread; one more is [`NameError::Busy`] at once.
-const MOST_WAITING: usize = 256;
-/// A thread without work ends after this.
+/// Most threads, and so most names that may hang before others wait. More than a daemon has relays.
+const MAX_THREADS: usize = 48;
+/// Most names queued for a thread; one more fails with [`NameError::Busy`] at once.
+const MAX_WAITING: usize = 256;
+/// A thread without work ends after this time.
 const IDLE: Duration = Duration::from_secs(10);
-/// Stack of a thread, in bytes: modules of the system's resolver run on it.
+/// Stack of a thread in bytes; modules of the system's resolver run on it.
 const STACK: usize = 512 << 10;
-/// How long an answer that came after everybody had gone is kept for those who ask again.
-const KEPT: Duration = Duration::from_secs(30);
-/// Such answers kept; over it none is.
-const MOST_KEPT: usize = 64;
+/// Time for which an answer that came after every request timed out is kept for the next request.
+const LATE_ANSWER_TTL: Duration = Duration::from_secs(30);
+/// Most answers kept that way; further ones are dropped.
+const MAX_LATE_ANSWERS: usize = 64;
 
-/// Why there is no address.
+/// Why a name has no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// The system's resolver says so.
+    /// The system's resolver failed.
     #[error("{0}")]
     Failed(Arc<str>),
     /// No answer within the deadline.
     #[error("the name was not resolved within {} s; do the name servers answer?", DEADLINE.as_secs())]
     TimedOut,
-    /// Too many other names are being looked up.
+    /// Too many other lookups hang.
     #[error("the name was not looked up: {0} other names hang; do the name servers answer?")]
     Busy(usize),
-    /// The system gives no thread to look up with.
-    #[error("the name was not looked up: the system gives no thread ({0})")]
+    /// The system provides no thread for the lookup.
+    #[error("the name was not looked up: the system provides no thread ({0})")]
     NoThread(Arc<str>),
 }
 
@@ -70,17 +70,17 @@ struct State {
     idle: usize,
     /// Names that no thread has taken yet.
     waiting: VecDeque<Arc<str>>,
-    /// Who wants the answer, for each name that waits or is being looked up.
-    askers: HashMap<Arc<str>, Vec<oneshot::Sender<Answer>>>,
+    /// Requests waiting for the answer, for each queued or running name.
+    callers: HashMap<Arc<str>, Vec<oneshot::Sender<Answer>>>,
     late: HashMap<Arc<str>, (Instant, Arc<[IpAddr]>)>,
 }
 
 impl Resolver {
-    /// The process's resolver, on the system's.
+    /// The process's resolver, which uses the system's.
     pub fn shared() -> Self {
         static SHARED: OnceLock<Resolver> = OnceLock::new();
         SHARED
-            .get_or_init(|| Self::with(system, MOST_THREADS, DEADLINE))
+            .get_or_init(|| Self::with(system, MAX_THREADS, DEADLINE))
             .clone()
     }
 
@@ -98,7 +98,8 @@ impl Resolver {
         }))
     }
 
-    /// The addresses of a host, in the system's order. An address in text and `localhost` need no looking up.
+    /// The addresses of a host, in the system's order. Literal addresses and `localhost` need no
+    /// lookup.
     ///
     /// # Errors
     /// [`NameError`], within the deadline.
@@ -132,35 +133,35 @@ impl Pool {
         let now = Instant::now();
         state
             .late
-            .retain(|_, (since, _)| now.duration_since(*since) < KEPT);
+            .retain(|_, (since, _)| now.duration_since(*since) < LATE_ANSWER_TTL);
         if let Some((_, addresses)) = state.late.remove(name) {
             return Ok(Asked::Known(addresses));
         }
         let (sender, receiver) = oneshot::channel();
-        if let Some(askers) = state.askers.get_mut(name) {
-            // Those who have given up while it hangs.
-            askers.retain(|asker| !asker.is_closed());
-            askers.push(sender);
+        if let Some(callers) = state.callers.get_mut(name) {
+            // Drops requests that timed out while the name hangs.
+            callers.retain(|caller| !caller.is_closed());
+            callers.push(sender);
             return Ok(Asked::Wait(receiver));
         }
-        // Nobody waits for these any more.
+        // Drops queued names without a request.
         let State {
-            waiting, askers, ..
+            waiting, callers, ..
         } = &mut *state;
         waiting.retain(|name| {
-            let wanted = askers
+            let wanted = callers
                 .get(name)
                 .is_some_and(|all| all.iter().any(|one| !one.is_closed()));
             if !wanted {
-                askers.remove(name);
+                callers.remove(name);
             }
             wanted
         });
-        if state.waiting.len() >= MOST_WAITING {
-            return Err(NameError::Busy(state.askers.len()));
+        if state.waiting.len() >= MAX_WAITING {
+            return Err(NameError::Busy(state.callers.len()));
         }
         state.waiting.push_back(Arc::clone(name));
-        state.askers.insert(Arc::clone(name), vec![sender]);
+        state.callers.insert(Arc::clone(name), vec![sender]);
         if state.idle < state.waiting.len() && state.threads < self.most_threads {
             let pool = Arc::clone(self);
             let builder = thread::Builder::new()
@@ -168,11 +169,11 @@ impl Pool {
                 .stack_size(STACK);
             match builder.spawn(move || pool.work()) {
                 Ok(_) => state.threads += 1,
-                // Another thread will come to it, if there is one.
+                // Without a new thread, an existing one takes the name later.
                 Err(_) if state.threads > 0 => {}
                 Err(error) => {
                     state.waiting.pop_back();
-                    state.askers.remove(name);
+                    state.callers.remove(name);
                     return Err(NameError::NoThread(error.to_string().into()));
                 }
             }
@@ -181,17 +182,17 @@ impl Pool {
         Ok(Asked::Wait(receiver))
     }
 
-    /// Why a name has no answer by now.
+    /// Why a lookup exceeded its deadline.
     fn overdue(&self, name: &str) -> NameError {
         let state = self.state();
         if state.waiting.iter().any(|waiting| &**waiting == name) {
-            NameError::Busy(state.askers.len() - state.waiting.len())
+            NameError::Busy(state.callers.len() - state.waiting.len())
         } else {
             NameError::TimedOut
         }
     }
 
-    /// One thread's life.
+    /// Main loop of a thread.
     fn work(&self) {
         while let Some(name) = self.next() {
             let looked_up = (self.look_up)(&name);
@@ -200,21 +201,22 @@ impl Pool {
                 Err(error) => Err(NameError::Failed(error.to_string().into())),
             };
             let mut state = self.state();
-            let askers = state.askers.remove(&name).unwrap_or_default();
-            let mut heard = false;
-            for asker in askers {
-                heard |= asker.send(answer.clone()).is_ok();
+            let callers = state.callers.remove(&name).unwrap_or_default();
+            let mut delivered = false;
+            for caller in callers {
+                delivered |= caller.send(answer.clone()).is_ok();
             }
             if let Ok(addresses) = answer
-                && !heard
-                && state.late.len() < MOST_KEPT
+                && !delivered
+                && state.late.len() < MAX_LATE_ANSWERS
             {
                 state.late.insert(name, (Instant::now(), addresses));
             }
         }
     }
 
-    /// The next name that somebody wants; nothing after a while without work, and then the thread is off the count.
+    /// The next name with a waiting request. `None` after [`IDLE`] without work; the thread is then
+    /// no longer counted.
     fn next(&self) -> Option<Arc<str>> {
         let mut state = self.state();
         let begun = Instant::now();
@@ -238,9 +240,9 @@ impl Pool {
     }
 }
 
-/// Asks the system: hosts file, DNS, mDNS, whatever is configured.
+/// Looks the name up with the system's resolver: hosts file, DNS, mDNS and the like.
 fn system(name: &str) -> io::Result<Vec<IpAddr>> {
-    // The port is of no account.
+    // The port is irrelevant.
     Ok((name, 0)
         .to_socket_addrs()?
         .map(|address| address.ip())
@@ -264,7 +266,8 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(30);
 
-    /// Names that begin with `hang` hang until the sender is dropped; `none` fails; all others are 10.0.0.1.
+    /// Names that begin with `hang` hang until the sender is dropped; `none` fails; all others are
+    /// 10.0.0.1.
     fn resolver(
         threads: usize,
         deadline: Duration,
@@ -286,14 +289,14 @@ mod tests {
         (release, count, Resolver::with(look_up, threads, deadline))
     }
 
-    /// C35: names that hang used the pool up that everything else shared.
+    /// C35: hanging names used up the pool that everything else shared.
     #[tokio::test]
-    async fn case_c35_names_that_hang_do_not_hold_others_up() {
+    async fn case_c35_hanging_names_do_not_delay_others() {
         let (_release, count, resolver) = resolver(16, Duration::from_millis(300));
         let mut hanging = tokio::task::JoinSet::new();
         for n in 0..15 {
             let resolver = resolver.clone();
-            // Twice each: they are looked up once.
+            // Requested twice, looked up once.
             for _ in 0..2 {
                 let resolver = resolver.clone();
                 hanging.spawn(async move { resolver.resolve(&format!("hang{n}")).await });
@@ -327,7 +330,7 @@ mod tests {
         assert_eq!(resolver.resolve("::1").await.unwrap().len(), 1);
         assert_eq!(resolver.resolve("LocalHost").await.unwrap().len(), 2);
         drop(release);
-        // What came too late is there for the next one who asks.
+        // The late answer serves the next request.
         let begun = Instant::now();
         while resolver.resolve("hang1").await.is_err() {
             assert!(begun.elapsed() < SOON);

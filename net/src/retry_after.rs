@@ -1,15 +1,15 @@
-//! `Retry-After` of an HTTP answer: seconds or a date (RFC 9110 §10.2.3).
+//! Parses `Retry-After` of an HTTP answer: seconds or a date (RFC 9110 §10.2.3).
 
 use std::time::{Duration, SystemTime};
 
 use bowline_protocol::relay::limits::MAX_RETRY_AFTER;
 
-/// How long to stay away; a longer time than is believed is read as that, another text as nothing.
+/// The retry delay, at most [`MAX_RETRY_AFTER`]; `None` if the value is malformed.
 pub(crate) fn parse(value: &[u8], now: SystemTime) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?.trim();
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let wait = if digits {
-        // More digits than fit are long enough.
+        // A number too large to parse is the maximum.
         text.parse().map_or(MAX_RETRY_AFTER, Duration::from_secs)
     } else {
         let date = httpdate::parse_http_date(text).ok()?;

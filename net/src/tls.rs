@@ -1,63 +1,64 @@
-//! TLS under `wss`. Sessions are sealed end to end inside; TLS hides from the networks in between who is at a relay, and
-//! lets proxies route it.
+//! TLS for `wss`. Sessions are sealed end to end inside it; TLS hides from networks on the way who
+//! connects to a relay, and lets proxies route the connection.
 
 use std::{fmt, io, sync::Arc};
 
+use bowline_protocol::relay::TlsExporter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        self, CertificateError, ClientConfig, RootCertStore,
+        self, CertificateError, ClientConfig, ProtocolVersion, RootCertStore,
         crypto::ring,
         pki_types::{CertificateDer, ServerName, pem::PemObject},
     },
 };
 
-/// A root certificate is not usable.
+/// Why a root certificate is unusable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RootError {
-    /// The text holds none.
+    /// The text contains no certificate.
     #[error("no certificate in it")]
     Empty,
-    /// One of them does not read.
+    /// A certificate is malformed.
     #[error("{0}")]
     Malformed(String),
-    /// The TLS library refuses its own defaults.
+    /// The TLS library rejects its own defaults.
     #[error("no TLS: {0}")]
     Library(String),
 }
 
-/// What is wrong under a TLS connection that did not come about. Each text says what to do.
+/// Why a TLS handshake failed. Each text says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsProblem {
-    /// Signed by nobody who is trusted here.
+    /// Signed by an untrusted issuer.
     #[error(
         "its certificate is of an authority that is not trusted here; trust that authority's root certificate (the setting \
          `relay_root`, in an app `extraRoots`)"
     )]
     UnknownIssuer,
-    /// Past its end.
+    /// Expired.
     #[error(
-        "its certificate has expired; whoever runs it must renew it (or this machine's clock is wrong)"
+        "its certificate has expired; its operator must renew it (or this machine's clock is wrong)"
     )]
     Expired,
-    /// Before its beginning.
+    /// Not valid yet.
     #[error("its certificate is not valid yet; is this machine's clock right?")]
     NotYetValid,
-    /// For somebody else.
+    /// Issued for another name.
     #[error("its certificate is for another name; dial it by a name that the certificate lists")]
     WrongName,
-    /// No certificate can be for that.
-    #[error("that is no name a certificate can be for")]
+    /// Not a name that a certificate can be issued for.
+    #[error("not a name that a certificate can be issued for")]
     NoName,
-    /// Not TLS at all.
+    /// The server does not speak TLS.
     #[error("it does not speak TLS there; is it ws:// instead of wss://, or another port?")]
     NotTls,
-    /// The connection ended in the middle.
-    #[error("it hung up during the TLS handshake: {0}")]
+    /// The connection ended during the handshake.
+    #[error("it closed the connection during the TLS handshake: {0}")]
     HungUp(String),
-    /// Anything else.
+    /// Any other problem.
     #[error("{0}")]
     Other(String),
 }
@@ -87,15 +88,16 @@ impl From<io::Error> for TlsProblem {
     }
 }
 
-/// A TLS client with its trust. Clones share it.
+/// A TLS client with its trusted roots. Clones share it.
 #[derive(Clone)]
 pub struct Tls(TlsConnector);
 
 impl Tls {
-    /// Trusts the public certificate roots, and these (PEM) besides. Each text must hold at least one.
+    /// Trusts the public certificate roots and additional ones (PEM). Each text must contain at
+    /// least one certificate.
     ///
     /// # Errors
-    /// [`RootError`], with the index of the text at fault.
+    /// [`RootError`], with the index of the rejected text.
     pub fn new<R: AsRef<[u8]>>(extra_roots: &[R]) -> Result<Self, (usize, RootError)> {
         let mut store = RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
@@ -118,6 +120,16 @@ impl Tls {
         let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsProblem::NoName)?;
         Ok(self.0.connect(name, stream).await?)
     }
+}
+
+/// The exporter of a connection. TLS 1.2 has none that binds it.
+pub(crate) fn exporter<S>(stream: &TlsStream<S>) -> Option<TlsExporter> {
+    let (_, connection) = stream.get_ref();
+    if connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return None;
+    }
+    let exported = connection.export_keying_material([0; 32], TlsExporter::LABEL, Some(&[]));
+    exported.ok().map(TlsExporter::from_bytes)
 }
 
 fn add(store: &mut RootCertStore, pem: &[u8]) -> Result<(), RootError> {
@@ -150,7 +162,8 @@ mod tests {
 
     use super::*;
 
-    /// What a client that trusts `trusted` says of a server with that certificate, dialled as `localhost`.
+    /// The error of a client that trusts `trusted`, for a server with that certificate dialled as
+    /// `localhost`.
     async fn problem(params: CertificateParams, trusted: bool) -> Option<TlsProblem> {
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
@@ -182,9 +195,9 @@ mod tests {
         params
     }
 
-    /// C40: an error of TLS names what is wrong and what to do.
+    /// C40: a TLS error names the problem and its remedy.
     #[tokio::test]
-    async fn case_c40_what_is_wrong_with_a_certificate_is_said() {
+    async fn case_c40_a_certificate_error_names_the_problem() {
         assert_eq!(problem(params("localhost", 2020, 2090), true).await, None);
         for (params, trusted, expected) in [
             (
@@ -214,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn roots_that_are_none_are_refused_with_their_place() {
+    fn unusable_roots_are_refused_with_their_index() {
         let good = rcgen::generate_simple_self_signed(vec!["x".to_owned()])
             .unwrap()
             .cert

@@ -1,8 +1,8 @@
-//! Times as people say them: "3 min ago".
+//! Times as people read them: "3 min ago".
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Seconds below which something has just happened.
+/// Seconds below which an event is "just now".
 const JUST_NOW: u64 = 3;
 
 /// A span of milliseconds in its largest unit: `14 s`, `3 min`, `5 h`, `12 days`.
@@ -15,7 +15,8 @@ pub fn lasting(millis: u64) -> String {
     }
 }
 
-/// How long ago something happened, in milliseconds of two clocks that need not agree: what lies ahead is "just now".
+/// Age of an event, from two clocks in milliseconds that may disagree: an event in the future is
+/// "just now".
 pub fn ago(now: u64, then: u64) -> String {
     let millis = now.saturating_sub(then);
     if millis / 1_000 < JUST_NOW {
@@ -25,7 +26,7 @@ pub fn ago(now: u64, then: u64) -> String {
     }
 }
 
-/// A time of day in words, for texts that people read: `2026-11-29 14:32 UTC`.
+/// A time of day for people: `2026-11-29 14:32 UTC`.
 pub fn utc(unix_millis: u64) -> String {
     let minutes = unix_millis / 60_000;
     let (days, minute) = (minutes / 1_440, minutes % 1_440);
@@ -34,7 +35,8 @@ pub fn utc(unix_millis: u64) -> String {
     format!("{year}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
 }
 
-/// The date of a day counted from 1970-01-01, in years that begin in March, so that the leap day is the last.
+/// The date of a day counted from 1970-01-01. Years begin in March here, so that the leap day is
+/// the last of its year.
 const fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);

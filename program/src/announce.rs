@@ -1,4 +1,4 @@
-//! Telling whoever started the program where it listens.
+//! Prints the addresses a program listens on.
 
 use std::{
     io::{Write, stdout},
@@ -11,14 +11,14 @@ use serde::Serialize;
 
 use crate::log::Sink;
 
-/// Bytes of lines that wait for whoever reads them.
+/// Bytes of unread lines that are buffered.
 const QUEUE: usize = 64 << 10;
 
-/// Standard output of a program that serves: written by a thread of its own, because a reader that stands still must keep
-/// nobody. That nobody reads, or nothing can be written, changes nothing: the program runs all the same.
+/// Standard output of a serving program. A thread of its own writes it, because a reader that does
+/// not read must block nothing. Write errors are ignored: the program runs without a reader.
 static OUT: OnceLock<Sink> = OnceLock::new();
 
-/// One line on standard output for each address that accepts.
+/// Prints one line on standard output for each address that accepts.
 #[derive(Serialize)]
 struct Listening<'a> {
     event: &'static str,
@@ -35,13 +35,13 @@ pub fn announce(kind: &'static str, address: &str) {
     };
     let open = || -> Box<dyn Write> { Box::new(stdout()) };
     let sink = OUT.get_or_init(|| Sink::new("announce", QUEUE, open, |_| {}));
-    // Words always serialise.
+    // Text always serialises.
     if let Ok(line) = text::json_line(&line) {
         sink.push(format!("{line}\n").into_bytes());
     }
 }
 
-/// Gives the last lines a moment.
+/// Waits a bounded time until the last lines are written.
 pub(crate) fn flush(bound: Duration) {
     if let Some(sink) = OUT.get() {
         sink.flush(bound);

@@ -1,10 +1,10 @@
-//! Durations as people write them: `"500ms"`, `"10s"`, `"2m"`, `"24h"`, `"7d"`.
+//! Durations as text: `"500ms"`, `"10s"`, `"2m"`, `"24h"`, `"7d"`.
 
 use std::{fmt, str::FromStr, time::Duration};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use crate::as_text;
 
-/// Units, with their milliseconds, from the largest that is written.
+/// Units with their milliseconds. Formatting takes the largest that fits.
 const UNITS: [(&str, u64); 5] = [
     ("d", 86_400_000),
     ("h", 3_600_000),
@@ -13,12 +13,12 @@ const UNITS: [(&str, u64); 5] = [
     ("ms", 1),
 ];
 
-/// A time that may be endless: `"0s"` means never.
+/// A duration that may be infinite: `"0s"` means never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lapse(Option<Duration>);
+pub struct Timeout(Option<Duration>);
 
-impl Lapse {
-    /// The setting for a duration; zero is never.
+impl Timeout {
+    /// The setting for a duration; zero means never.
     pub const fn of(duration: Duration) -> Self {
         if duration.is_zero() {
             Self(None)
@@ -33,7 +33,7 @@ impl Lapse {
     }
 }
 
-impl FromStr for Lapse {
+impl FromStr for Timeout {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -46,11 +46,11 @@ impl FromStr for Lapse {
     }
 }
 
-impl fmt::Display for Lapse {
+impl fmt::Display for Timeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.map_or(0, |duration| duration.as_millis());
         let fits = |unit: u64| millis.is_multiple_of(u128::from(unit));
-        // Days are read and not written: people say 24h.
+        // Days are parsed and never printed: 24h is the usual form.
         let mut units = UNITS.iter().skip(1);
         match units.find(|(_, unit)| fits(*unit)) {
             Some((name, unit)) if millis > 0 => write!(f, "{}{name}", millis / u128::from(*unit)),
@@ -59,25 +59,23 @@ impl fmt::Display for Lapse {
     }
 }
 
-impl Serialize for Lapse {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+as_text!(Timeout);
 
-impl<'de> Deserialize<'de> for Lapse {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
-    }
-}
-
-/// A time that ends: there is no «never».
+/// A finite duration: it cannot be set to never.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadline(Duration);
 
 impl Deadline {
-    /// The duration, more than nothing.
+    /// The setting for a duration, unless that is zero.
+    pub const fn of(duration: Duration) -> Option<Self> {
+        if duration.is_zero() {
+            None
+        } else {
+            Some(Self(duration))
+        }
+    }
+
+    /// The duration, greater than zero.
     pub const fn get(self) -> Duration {
         self.0
     }
@@ -87,21 +85,20 @@ impl FromStr for Deadline {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match read(text) {
-            Some(duration) if !duration.is_zero() => Ok(Self(duration)),
-            _ => Err(format!(
-                "`{text}` is no deadline; write for example \"500ms\", \"10s\" or \"2m\""
-            )),
-        }
+        let deadline = read(text).and_then(Self::of);
+        deadline.ok_or_else(|| {
+            format!("`{text}` is no deadline; write for example \"500ms\", \"10s\" or \"2m\"")
+        })
     }
 }
 
-impl<'de> Deserialize<'de> for Deadline {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
+impl fmt::Display for Deadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Timeout::of(self.0).fmt(f)
     }
 }
+
+as_text!(Deadline);
 
 fn read(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -125,7 +122,7 @@ mod tests {
             ("24h", 86_400_000, "24h"),
             ("7d", 604_800_000, "168h"),
         ] {
-            let lapse: Lapse = text.parse().unwrap();
+            let lapse: Timeout = text.parse().unwrap();
             assert_eq!(lapse.get(), Some(Duration::from_millis(millis)));
             assert_eq!(lapse.to_string(), again);
             let deadline: Deadline = text.parse().unwrap();
@@ -133,14 +130,14 @@ mod tests {
         }
         let most = u64::MAX.to_string() + "d";
         for wrong in ["", "s", "10", "10 s", "-1s", "1.5s", "1y", most.as_str()] {
-            assert!(wrong.parse::<Lapse>().is_err(), "{wrong}");
+            assert!(wrong.parse::<Timeout>().is_err(), "{wrong}");
             assert!(wrong.parse::<Deadline>().is_err(), "{wrong}");
         }
     }
 
     #[test]
     fn nothing_is_never_for_a_lapse_and_no_deadline() {
-        let never: Lapse = "0m".parse().unwrap();
+        let never: Timeout = "0m".parse().unwrap();
         assert_eq!((never.get(), never.to_string().as_str()), (None, "0s"));
         assert!("0s".parse::<Deadline>().unwrap_err().contains("\"10s\""));
     }

@@ -1,18 +1,19 @@
-//! How many files a process may open.
+//! The limit of open files of this process.
 
-/// The soft limit of open files that a process was started with: what the programs it starts should get.
+/// The soft limit of open files at the start of the process, which child processes should get.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FileLimit(Option<u64>);
 
 impl FileLimit {
-    /// The limit; none is no limit, or a system without one.
+    /// The limit. `None`: unlimited, or a system without such a limit.
     pub const fn soft(self) -> Option<u64> {
         self.0
     }
 }
 
-/// Raises the limit of open files as far as the system lets us, and tells what it was. A socket is a file: the soft limit of
-/// many systems (1024) is below what our programs take. Other systems than Unix have no such limit.
+/// Raises the soft limit of open files to the hard limit and returns the former one. Each socket
+/// counts as a file, and the usual soft limit of 1024 is too low for the programs. Only Unix has
+/// this limit.
 pub fn raise_file_limit() -> FileLimit {
     #[cfg(unix)]
     {

@@ -1,10 +1,10 @@
-//! What this machine is called.
+//! The name of this machine.
 
 /// Most characters of a name.
 const MAX_NAME: usize = 64;
 
-/// The machine's host name, as far as it can be known without asking the network, without control characters and with
-/// at most 64 characters.
+/// The machine's host name as known without a network query, without control characters and with at
+/// most 64 characters.
 pub fn machine_name() -> Option<String> {
     let name: String = from_system()?
         .chars()

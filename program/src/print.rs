@@ -1,7 +1,7 @@
-//! What a program says on standard output and standard error. A reader that went away (`| head`) ends nothing and is no failure;
-//! a disk that is full is told once, and makes the program fail at its end.
+//! Standard output and standard error of a program. A closed pipe (`| head`) is no failure; a full
+//! disk is reported once and makes the program fail at its end.
 //!
-//! `println!` and `eprintln!` panic in both cases, which lints forbid throughout.
+//! `println!` and `eprintln!` panic in both cases, and lints forbid them.
 
 use std::{
     fmt::Arguments,
@@ -14,7 +14,7 @@ use std::{
 use bowline_protocol::text;
 use serde::Serialize;
 
-use crate::log;
+use crate::{Exit, log};
 
 /// Prints a line on standard output, as `println!` does.
 #[macro_export]
@@ -29,18 +29,19 @@ macro_rules! complain {
     ($($text:tt)*) => { $crate::print::complain(&format!($($text)*)) };
 }
 
-/// What became of standard output.
+/// State of standard output.
 #[derive(Debug)]
 enum Fate {
     Open,
-    /// Whoever read it went away.
+    /// The reader closed the pipe.
     NobodyReads,
     Failed(io::Error),
 }
 
 static FATE: Mutex<Fate> = Mutex::new(Fate::Open);
 
-/// Prints on standard output. After a failure nothing more is tried; [`conclude`] tells of it.
+/// Prints on standard output. After the first failure nothing more is written; [`conclude`] reports
+/// it.
 pub fn out(text: Arguments<'_>) {
     let mut fate = FATE.lock().unwrap_or_else(PoisonError::into_inner);
     if matches!(*fate, Fate::Open) {
@@ -54,15 +55,15 @@ pub fn out(text: Arguments<'_>) {
 /// Prints a value as one line of JSON on standard output.
 ///
 /// # Errors
-/// When it does not serialise.
+/// If the value does not serialise.
 pub fn json<T: Serialize + ?Sized>(value: &T) -> Result<(), serde_json::Error> {
     let line = text::json_line(value)?;
     out(format_args!("{line}\n"));
     Ok(())
 }
 
-/// Prints a text for people on standard error, harmless whatever is in it: through the log where there is one, so that a reader
-/// that stands still keeps nobody. A failure is nobody's to hear.
+/// Prints a text on standard error with control characters escaped. It goes through the log if
+/// there is one, so that a blocked reader delays nothing. Write errors are ignored.
 pub fn complain(text: &str) {
     let text = text::visible(text);
     if !log::push(&text) {
@@ -70,32 +71,34 @@ pub fn complain(text: &str) {
     }
 }
 
-/// Prints what `clap` has to say: help on standard output, or what is wrong with the command line. The exit code: 0, or 2.
+/// Prints a message of `clap`: help on standard output, an error on standard error. Returns the
+/// exit code: 0 or 2.
 pub fn usage(program: &str, error: &clap::Error) -> ExitCode {
     if error.use_stderr() {
-        // It repeats what was given, which may have been copied from anywhere.
+        // The message repeats arguments, which may contain control characters.
         let text = error.render();
         let text = match log::is_coloured() {
             true => text::coloured(&text.ansi().to_string()).into_owned(),
             false => text::visible(&text.to_string()).into_owned(),
         };
         let _ = write_all(&mut io::stderr(), text.as_bytes());
-        return ExitCode::from(2);
+        return ExitCode::from(Exit::Usage.code());
     }
     let printed = error.print().and_then(|()| io::stdout().flush());
     if let Err(error) = printed {
         *FATE.lock().unwrap_or_else(PoisonError::into_inner) = Fate::of(error);
     }
-    conclude(program, 0)
+    conclude(program, Exit::Done)
 }
 
-/// The end of a program: the exit code, which is not 0 if its output could not be written. The last lines of the log are
-/// waited for, within a bound.
-pub fn conclude(program: &str, code: u8) -> ExitCode {
+/// The exit code of a program, which is not 0 if its output could not be written. Waits a bounded
+/// time for the last log lines.
+pub fn conclude(program: &str, exit: Exit) -> ExitCode {
     let fate = std::mem::replace(
         &mut *FATE.lock().unwrap_or_else(PoisonError::into_inner),
         Fate::NobodyReads,
     );
+    let code = exit.code();
     let code = match fate {
         Fate::Failed(error) => {
             complain(&format!("{program}: cannot write the output: {error}"));
@@ -107,10 +110,11 @@ pub fn conclude(program: &str, code: u8) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Writes all of it and flushes, also to a file that takes nothing at the moment (`O_NONBLOCK`, left so by another program).
+/// Writes and flushes all bytes, also to a file that is full for the moment (`O_NONBLOCK`, as
+/// another program may leave it).
 ///
 /// # Errors
-/// What the file says.
+/// The error of the file.
 pub fn write_all(file: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     let mut rest = bytes;
     while !rest.is_empty() {

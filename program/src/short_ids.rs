@@ -1,14 +1,14 @@
-//! Ids as people read and type them: the end of an id, long enough to be the only one in its list.
+//! Short ids: the end of an id, long enough to be unique in its list.
 //!
-//! The ends are what differs. Ids of agents begin with the time they were made at, so those of one day share their first
-//! letters.
+//! The end is taken because ids of agents begin with the time of creation: ids of one day share
+//! their first letters.
 
 use std::collections::HashSet;
 
-/// Letters of a short id where that many are enough.
+/// Least length of a short id.
 const SHORT: usize = 8;
 
-/// How many letters of its end tell each of these ids from all the others; 8 at least.
+/// Number of letters from the end that make each of these ids unique; at least 8.
 pub fn short_length<'a>(ids: impl Iterator<Item = &'a str> + Clone) -> usize {
     let longest = ids.clone().map(str::len).max().unwrap_or(SHORT);
     let total = ids.clone().collect::<HashSet<_>>().len();
@@ -19,14 +19,14 @@ pub fn short_length<'a>(ids: impl Iterator<Item = &'a str> + Clone) -> usize {
     (SHORT..longest).find(is_enough).unwrap_or(longest)
 }
 
-/// The last letters of an id; all of it where it is shorter.
+/// The last letters of an id, or the whole id if it is shorter.
 pub fn end(id: &str, length: usize) -> &str {
     let cut = id.len().saturating_sub(length);
     id.get(cut..).unwrap_or(id)
 }
 
-/// Whether a word may stand for an id: the whole of it, its beginning (with or without the `xyz_` that ids of its kind
-/// begin with), or its end.
+/// Whether a word matches an id: the whole id, its beginning (with or without the prefix `xyz_` of
+/// its kind), or its end.
 pub fn means(id: &str, word: &str) -> bool {
     let bare = id.split_once('_').map_or(id, |(_, bare)| bare);
     !word.is_empty() && (id.starts_with(word) || bare.starts_with(word) || id.ends_with(word))

@@ -1,17 +1,17 @@
-//! Tables for terminals: a header, columns that line up for wide characters too, colours only where asked for.
+//! Tables for terminals: a header, columns aligned also for wide characters, optional colours.
 
 use unicode_width::UnicodeWidthStr;
 
-/// One cell: its text, which must be harmless on a terminal, and how it is painted.
+/// One cell: its text, which must be free of control characters, and its colour.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cell {
     text: String,
-    /// What switches the colour on (an SGR sequence); empty for none.
+    /// SGR sequence that switches the colour on; empty for none.
     paint: String,
 }
 
 impl Cell {
-    /// A cell in the terminal's own colour.
+    /// A cell in the default colour.
     pub fn new(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
@@ -19,7 +19,7 @@ impl Cell {
         }
     }
 
-    /// A cell in a colour; `paint` is what switches it on.
+    /// A cell in a colour; `paint` is the SGR sequence.
     pub fn painted(text: impl Into<String>, paint: impl ToString) -> Self {
         Self {
             text: text.into(),
@@ -42,12 +42,12 @@ impl<T: Into<String>> From<T> for Cell {
     }
 }
 
-/// How many columns of a terminal a text takes.
+/// Width of a text in terminal columns.
 pub fn width(text: &str) -> usize {
     text.width()
 }
 
-/// The text cut to that many columns, with `…` where something is missing.
+/// The text cut to `columns` columns, with `…` where text is missing.
 pub fn fit(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -66,7 +66,7 @@ pub fn fit(text: &str, columns: usize) -> String {
     cut
 }
 
-/// Rows below a header, two spaces between columns, nothing behind the last cell of a line.
+/// Rows below a header, two spaces between columns, no trailing spaces.
 pub fn table(head: &[&str], rows: &[Vec<Cell>], colours: bool) -> String {
     let head: Vec<Cell> = head.iter().map(|name| Cell::new(*name)).collect();
     let lines = || std::iter::once(&head).chain(rows);

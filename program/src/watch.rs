@@ -1,8 +1,10 @@
-//! Tasks and threads that must not end unnoticed: the death of one leaves half a program, which looks alive and serves nobody.
+//! Supervision of tasks and threads whose end would leave the program running but useless.
 //!
-//! Each is spawned by what its death means. [`kept`] is for what can begin anew: a panic is logged as an error and the task is
-//! begun again after a growing pause. [`Vital`] is for what the program is no use without: its end is logged, and whoever waits
-//! for [`Vital::failed`] ends the program in an orderly way with a message and an exit code. What lives as long as one
+//! A restartable task runs in [`kept`]: a panic is logged as an error and the task restarts after a
+//! growing pause. A task the program cannot work without is spawned by [`Vital`]: its end is
+//! logged, and the program, which waits on [`Vital::failed`], ends in an orderly way with a message
+//! and an exit code. A task of one connection or one request needs neither: its end closes that one
+//! alone.
 //! connection or one request needs neither: its end is the end of that.
 
 use std::{
@@ -22,16 +24,16 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// Pauses before a task that panicked begins anew: the first, and the longest.
+/// Pause before a panicked task restarts: the first, and the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// A task that lasted so long before it panicked begins with the first pause again.
+/// Run time after which a panicked task starts with the first pause again.
 const LASTING: Duration = Duration::from_secs(300);
 
 /// Runs a future to its end.
 ///
 /// # Errors
-/// What it said when it panicked. Nothing of it runs after that; what it owned is dropped.
+/// The panic message. The future is dropped with all it owns.
 pub async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
     let mut future = pin!(future);
     poll_fn(
@@ -44,7 +46,7 @@ pub async fn caught<F: Future>(future: F) -> Result<F::Output, String> {
     .await
 }
 
-/// Keeps a task that can begin anew, until it ends by itself.
+/// Runs a restartable task until it returns by itself.
 pub async fn kept<F: Future<Output = ()>>(name: &'static str, mut begin: impl FnMut() -> F) {
     let mut pause = FIRST_PAUSE;
     loop {
@@ -57,7 +59,7 @@ pub async fn kept<F: Future<Output = ()>>(name: &'static str, mut begin: impl Fn
         }
         tracing::error!(
             task = name,
-            "a defect ended a task, which begins anew in {} s; please report it: {panic}",
+            "a defect ended a task, which restarts in {} s; please report it: {panic}",
             pause.as_secs()
         );
         sleep(pause).await;
@@ -65,7 +67,7 @@ pub async fn kept<F: Future<Output = ()>>(name: &'static str, mut begin: impl Fn
     }
 }
 
-/// What a program is no use without, and who hears of its end. Clones are one.
+/// Tasks and threads that the program cannot work without. Clones share one state.
 #[derive(Clone, Debug)]
 pub struct Vital(Arc<watch::Sender<Option<String>>>);
 
@@ -76,7 +78,7 @@ impl Default for Vital {
 }
 
 impl Vital {
-    /// A task that does not end: to be spawned.
+    /// Wraps a task that must not end; the caller spawns the result.
     pub async fn task(self, name: &'static str, future: impl Future<Output = ()>) {
         match caught(future).await {
             Ok(()) => self.fail(name, "it ended by itself"),
@@ -84,10 +86,10 @@ impl Vital {
         }
     }
 
-    /// Starts a thread, which may end in an orderly way.
+    /// Starts a thread, which may return in an orderly way.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// If the system cannot start a thread.
     pub fn thread(
         &self,
         name: &'static str,
@@ -101,21 +103,18 @@ impl Vital {
         })
     }
 
-    /// Waits for the first end of any of them: what people are told.
+    /// Waits for the first failure of any of them and returns its message.
     pub async fn failed(&self) -> String {
         let mut failed = self.0.subscribe();
         match failed.wait_for(Option::is_some).await {
             Ok(text) => text.clone().unwrap_or_default(),
-            // The sender is held by `self`.
+            // `self` owns the sender.
             Err(_) => std::future::pending().await,
         }
     }
 
     fn fail(&self, name: &str, detail: &str) {
-        tracing::error!(
-            task = name,
-            "a defect ended what this program cannot do without: {detail}"
-        );
+        tracing::error!(task = name, "a defect ended an essential task: {detail}");
         let text =
             format!("a defect ended its {name}; start it again, and please report this: {detail}");
         self.0.send_if_modified(|failed| {
@@ -126,7 +125,7 @@ impl Vital {
     }
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied();
     let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
@@ -153,7 +152,7 @@ mod tests {
         assert!(started.elapsed() >= FIRST_PAUSE);
     }
 
-    /// C1: the ledger's thread panicked, and the process lived on and served nobody.
+    /// C1: the ledger's thread panicked, and the process kept running without serving requests.
     #[tokio::test]
     async fn case_c1_the_end_of_what_is_vital_is_heard() {
         let vital = Vital::default();

@@ -1,7 +1,8 @@
-//! The last word of a daemon on a connection: why it is about to be closed (`docs/protocol.md` §4, §6).
+//! `connection.closing`, the daemon's last notification on a connection: why it closes
+//! (`docs/protocol.md` §4, §6).
 //!
-//! On a session's connection it travels sealed, before the close frame, whose code says the same to whoever carries it. Only
-//! the sealed word is believed where it ends attempts (TR-2).
+//! On a session's connection it is sealed and precedes the close frame, whose code gives the same
+//! reason in clear to relays. A reason that ends retries is believed only if it was sealed (TR-2).
 
 use std::{borrow::Cow, time::Duration};
 
@@ -14,15 +15,15 @@ use crate::{
     rpc::{self, Incoming, Text},
 };
 
-/// Longest text that is looked at; a longer one says something else.
+/// Longest text in bytes that can be the notification; longer ones are not parsed.
 const MAX_TEXT: usize = 512;
 
 /// Parameters of `connection.closing`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closing {
-    /// Why.
+    /// Why the connection closes.
     pub reason: Reason,
-    /// Not to be tried again earlier than this.
+    /// Least delay of the next attempt.
     pub retry_after: Option<Duration>,
 }
 
@@ -52,11 +53,12 @@ impl Closing {
             reason: Cow::Borrowed(self.reason.as_str()),
             retry_after_ms: self.retry_after.map(millis),
         };
-        // A word and a number always serialise.
+        // A string and a number always serialise.
         let _ = rpc::write_notification(out, name::CONNECTION_CLOSING, &raw);
     }
 
-    /// Reads the parameters. A reason that this version does not know is [`Reason::ConnectionLost`], which is retried.
+    /// Reads the parameters. A reason unknown to this version is [`Reason::ConnectionLost`], which
+    /// is retried.
     pub fn parse(params: &str) -> Self {
         let Ok(raw) = serde_json::from_str::<Raw<'_>>(params) else {
             return Reason::ConnectionLost.into();
@@ -70,7 +72,7 @@ impl Closing {
         }
     }
 
-    /// What that text says if it is the notification. Cheap for every other text.
+    /// Parses a text if it is the notification; cheap for every other text.
     pub fn of_text(text: &[u8]) -> Option<Self> {
         let word = name::CONNECTION_CLOSING.as_bytes();
         let may_be = text.len() <= MAX_TEXT && text.windows(word.len()).any(|part| part == word);
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn other_texts_say_nothing_and_what_is_new_is_retried() {
+    fn other_texts_are_ignored_and_unknown_reasons_are_retried() {
         for text in [
             r#"{"jsonrpc":"2.0","id":1,"result":"connection.closing"}"#,
             r#"{"jsonrpc":"2.0","method":"session.event","params":{"x":"connection.closing"}}"#,

@@ -1,12 +1,14 @@
-//! What services linked into a daemon may call their methods and events, so that they never meet names of ours.
+//! Names for the methods and events of services linked into a daemon, kept apart from the
+//! protocol's own.
 
 /// Longest name of a method or event in bytes.
 pub const MAX_NAME: usize = 64;
 
-/// First words of names that are the protocol's own, of this version or a later one.
+/// First words of names reserved for the protocol, in this version or a later one.
 pub const RESERVED_GROUPS: &[&str] = &[
     "agent",
     "agents",
+    "audit",
     "bowline",
     "connection",
     "connections",
@@ -38,7 +40,7 @@ pub fn is_name(text: &str) -> bool {
     text.len() <= MAX_NAME && text.contains('.') && text.split('.').all(word)
 }
 
-/// Whether a name is free for a service: a name, and not in a group of ours.
+/// Whether a name is available to a service: well-formed, and not in a reserved group.
 pub fn is_extension(name: &str) -> bool {
     let group = name.split('.').next().unwrap_or_default();
     is_name(name) && !RESERVED_GROUPS.contains(&group)

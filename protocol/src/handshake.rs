@@ -1,24 +1,42 @@
 //! The hello and welcome that travel inside the Noise handshake (`docs/protocol.md` §2).
 
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{
-    ClientSessionKey, Epoch, IdentityError, PROTOCOL_VERSION, Reason, Retry, ServerId, Stamp,
+    ClientSessionKey, DaemonIdentity, Epoch, Grant, IdentityError, PROTOCOL_VERSION, PublicKey,
+    Reason, Retry, ServerId, Stamp,
+    identity::{KeyId, OfferId, PairingSecret, Signature, sha256},
 };
 
-/// Why a client connects.
+/// Prefix of the signed bytes of [`IdentityProof`].
+const IDENTITY: &[u8] = b"bowline/1 identity\n";
+/// A hello and a welcome are padded to a multiple of this many bytes, so that their size does not
+/// tell what they say.
+const PADDING: usize = 256;
+
+/// Purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// To attach to its session.
+    /// Attaches to the client's session.
     Session,
-    /// To measure the path and nothing else (INV-8).
+    /// Measures the path and nothing else (INV-8).
     Probe,
+    /// Pairs the device with an offer and ends (TR-3).
+    Pairing,
 }
 
-/// Who the client program is, for listings and logs.
+/// `hello.pairing`: the offer that a device pairs with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairingHello {
+    /// The offer. Its token is not sent: it is the pre-shared key of the handshake.
+    pub offer: OfferId,
+    /// The device's part of its future key; the same in every attempt of one pairing.
+    pub secret: PairingSecret,
+}
+
+/// The client program, for listings and logs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientInfo {
     /// Program name.
@@ -29,52 +47,56 @@ pub struct ClientInfo {
     pub platform: String,
 }
 
-/// The last event a client has applied.
+/// The last event applied by a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Resume {
-    /// The numbering it belongs to.
+    /// The numbering of `last_seq`.
     pub epoch: Epoch,
-    /// Its number; 0 when none was received yet.
+    /// Number of the event; 0 when none has been received yet.
     pub last_seq: u64,
-    /// [`SessionWelcome::stamp`] of the last welcome. Without it the daemon cannot know that its events are those that
-    /// the client has applied, and answers `reset`.
+    /// [`SessionWelcome::stamp`] of the last welcome. Without it the daemon cannot verify that its
+    /// events are those the client has applied, and answers `reset`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Stamp>,
 }
 
-/// Payload of Noise message 1.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Payload of Noise message 1; [`Hello::parse`] reads it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hello {
     /// [`PROTOCOL_VERSION`].
     pub protocol: u32,
     /// Session or probe.
     pub purpose: Purpose,
-    /// Whose session (INV-1); required of probes as well (INV-9).
+    /// Key of the client's session (INV-1); required of probes as well (INV-9).
     pub client_session_key: ClientSessionKey,
-    /// Who is calling.
+    /// The client program.
     pub client: ClientInfo,
-    /// What the client can do beyond version 1.
+    /// Capabilities beyond protocol version 1.
+    #[serde(default)]
     pub capabilities: Vec<String>,
-    /// The one-time token of a pairing offer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pairing_token: Option<String>,
-    /// Where to go on.
+    /// The key that the device shares with the daemon; absent while pairing, or if it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
+    /// The offer, with [`Purpose::Pairing`] only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pairing: Option<PairingHello>,
+    /// Position to resume from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resume: Option<Resume>,
 }
 
-/// Why a hello was not understood, with the [`Reason`] to answer it with.
+/// Why a hello is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HelloError {
     /// Not the JSON of a hello.
     #[error("malformed hello: {0}")]
     Malformed(String),
-    /// Another version.
+    /// An unsupported protocol version.
     #[error("protocol version {0} is not supported; this side speaks version {PROTOCOL_VERSION}")]
     Version(u32),
-    /// INV-9.
+    /// A missing or malformed identity (INV-9).
     #[error(transparent)]
     Identity(#[from] IdentityError),
 }
@@ -90,84 +112,78 @@ impl HelloError {
     }
 }
 
-/// What any version's hello may look like: enough to tell a wrong version and a missing identity apart
-/// from garbage.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct LooseHello {
-    protocol: u32,
-    purpose: Option<serde_json::Value>,
-    client_session_key: Option<serde_json::Value>,
-    client: Option<ClientInfo>,
-    #[serde(default)]
-    capabilities: Vec<String>,
-    pairing_token: Option<String>,
-    resume: Option<Resume>,
-}
-
 impl Hello {
+    /// The JSON of this hello, padded.
+    pub fn to_json(&self) -> Vec<u8> {
+        // Structures of strings and numbers always serialise.
+        let mut json = serde_json::to_vec(self).unwrap_or_default();
+        pad(&mut json);
+        json
+    }
+
     /// Parses a hello.
     ///
     /// # Errors
-    /// [`HelloError`] says which reason of the protocol answers it. The version is looked at first, then
-    /// the identity, then the rest.
+    /// [`HelloError`], whose reason answers the hello. The version is checked first, then the
+    /// identity, then the rest.
     pub fn parse(bytes: &[u8]) -> Result<Self, HelloError> {
-        let malformed = |error: &dyn std::fmt::Display| HelloError::Malformed(error.to_string());
-        let loose: LooseHello = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
-        if loose.protocol != PROTOCOL_VERSION {
-            return Err(HelloError::Version(loose.protocol));
+        /// What a hello of any version has.
+        #[derive(Deserialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Head {
+            protocol: u32,
+            client_session_key: Option<Value>,
         }
-        let client_session_key = match loose.client_session_key {
-            None | Some(serde_json::Value::Null) => {
-                return Err(IdentityError::new("clientSessionKey", "missing").into());
-            }
-            Some(serde_json::Value::String(text)) => ClientSessionKey::from_str(&text)?,
-            Some(_) => {
-                return Err(
-                    IdentityError::new("clientSessionKey", "malformed: not a string").into(),
-                );
-            }
+        let malformed = |error: serde_json::Error| HelloError::Malformed(error.to_string());
+        let head: Head = serde_json::from_slice(bytes).map_err(malformed)?;
+        if head.protocol != PROTOCOL_VERSION {
+            return Err(HelloError::Version(head.protocol));
+        }
+        let problem = match head.client_session_key {
+            Some(Value::String(text)) => text.parse::<ClientSessionKey>().err(),
+            None => Some(IdentityError::new("clientSessionKey", "missing")),
+            Some(_) => Some(IdentityError::new(
+                "clientSessionKey",
+                "malformed: not a string",
+            )),
         };
-        let purpose = loose
-            .purpose
-            .ok_or_else(|| malformed(&"`purpose` is missing"))?;
-        Ok(Self {
-            protocol: loose.protocol,
-            purpose: serde_json::from_value(purpose).map_err(|error| malformed(&error))?,
-            client_session_key,
-            client: loose
-                .client
-                .ok_or_else(|| malformed(&"`client` is missing"))?,
-            capabilities: loose.capabilities,
-            pairing_token: loose.pairing_token,
-            resume: loose.resume,
-        })
+        if let Some(problem) = problem {
+            return Err(problem.into());
+        }
+        let hello: Self = serde_json::from_slice(bytes).map_err(malformed)?;
+        if (hello.purpose == Purpose::Pairing) == hello.pairing.is_some() {
+            Ok(hello)
+        } else {
+            Err(HelloError::Malformed(
+                "`pairing` belongs to a hello whose purpose is `pairing`, and only there".into(),
+            ))
+        }
     }
 }
 
-/// What became of the session on attach.
+/// Outcome of an attach for the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SessionState {
-    /// There was none; it begins now.
+    /// The session is new.
     New,
-    /// It goes on after `resume.lastSeq`.
+    /// The session continues after `resume.lastSeq`.
     Resumed,
-    /// It goes on, but the client must fetch what it shows again.
+    /// The session continues, but the client must load its data again.
     Reset,
 }
 
-/// `welcome.session`: the client's cursor from now on (lesson 13: it is known before any event).
+/// `welcome.session`: the client's cursor from now on (LS-13: it precedes every event).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionWelcome {
-    /// What became of it.
+    /// Outcome of the attach.
     pub state: SessionState,
-    /// The numbering in force.
+    /// The current numbering.
     pub epoch: Epoch,
-    /// Number of the next event that will be made; replayed ones are smaller.
+    /// Number of the next new event; replayed events have smaller ones.
     pub next_seq: u64,
-    /// What the next hello brings back.
+    /// Stamp to send in the next hello.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<Stamp>,
 }
@@ -187,22 +203,23 @@ pub struct WelcomeLimits {
 #[error("{message} ({reason})")]
 #[serde(rename_all = "camelCase")]
 pub struct Refusal {
-    /// The closed reason; the close code that follows says the same.
+    /// The closed reason, same as that of the close code that follows.
     pub reason: Reason,
-    /// For people.
+    /// Message for people.
     pub message: String,
     /// `never`, `after_user_action` or `backoff`.
     pub retry: Retry,
-    /// With `backoff`: not before this many milliseconds.
+    /// With `backoff`: least delay of the next attempt, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
 impl Refusal {
-    /// A refusal with the retry advice of its reason.
+    /// A refusal with the retry policy of its reason.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         let retry = match reason.retry() {
-            // On the wire a welcome knows three kinds; `soon` is a backoff that the close code shortens.
+            // A welcome has three retry kinds; `soon` is sent as a backoff, which the close code
+            // shortens.
             Retry::Soon => Retry::Backoff,
             other => other,
         };
@@ -215,7 +232,44 @@ impl Refusal {
     }
 }
 
-/// What an accepted client is told.
+/// `welcome.identity`: the daemon's identity vouches for its transport key and for this handshake
+/// (TR-1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityProof {
+    /// The daemon's Ed25519 public key, whose hash is the `serverId`.
+    pub key: PublicKey,
+    /// Its signature.
+    pub signature: Signature,
+}
+
+impl IdentityProof {
+    /// Proves the identity in answer to message 1 of a handshake.
+    pub fn sign(identity: &DaemonIdentity, transport: &PublicKey, message_1: &[u8]) -> Self {
+        Self {
+            key: identity.verifying_key(),
+            signature: identity.sign(&Self::signed(transport, message_1)),
+        }
+    }
+
+    /// Whether the daemon of this id signed.
+    pub fn is_of(&self, server_id: &ServerId, transport: &PublicKey, message_1: &[u8]) -> bool {
+        ServerId::of_public_key(self.key.as_bytes()) == *server_id
+            && self
+                .signature
+                .verifies(&self.key, &Self::signed(transport, message_1))
+    }
+
+    fn signed(transport: &PublicKey, message_1: &[u8]) -> Vec<u8> {
+        [IDENTITY, transport.as_bytes(), &sha256(message_1)].concat()
+    }
+}
+
+/// Appends spaces up to the next multiple of [`PADDING`].
+fn pad(json: &mut Vec<u8>) {
+    json.resize(json.len().next_multiple_of(PADDING), b' ');
+}
+
+/// The accepting welcome.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Accepted {
@@ -225,14 +279,17 @@ pub struct Accepted {
     pub server_name: String,
     /// Its version.
     pub version: String,
-    /// Absent for a probe.
+    /// Present for [`Purpose::Session`] only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionWelcome>,
+    /// What the device may do (TR-4); present for [`Purpose::Session`] only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Grant>,
     /// Silence after which the client checks liveness, in milliseconds.
     pub heartbeat_ms: u32,
     /// Bounds for this connection.
     pub limits: WelcomeLimits,
-    /// What the daemon can do beyond version 1.
+    /// Capabilities beyond protocol version 1.
     pub capabilities: Vec<String>,
 }
 
@@ -245,56 +302,57 @@ pub enum Welcome {
     Refused(Refusal),
 }
 
-/// Wire form of [`Welcome`].
-#[derive(Serialize, Deserialize)]
-struct RawWelcome<A, R> {
-    ok: bool,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    accepted: Option<A>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<R>,
-}
-
 impl Welcome {
-    /// Parses a welcome.
+    /// Parses a welcome and its proof, which [`IdentityProof::is_of`] checks.
     ///
     /// # Errors
-    /// When it is not the JSON of one; the text says what is wrong.
-    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+    /// When it is not the JSON of a welcome; the text describes the problem.
+    pub fn parse(bytes: &[u8]) -> Result<(IdentityProof, Self), String> {
+        fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+            serde_json::from_slice(bytes).map_err(|error| error.to_string())
+        }
         #[derive(Deserialize)]
-        struct Ok {
+        struct Head {
             ok: bool,
+            identity: IdentityProof,
         }
         #[derive(Deserialize)]
         struct Refused {
             error: Refusal,
         }
-        let ok: Ok = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if ok.ok {
-            let accepted = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-            Result::Ok(Self::Accepted(accepted))
+        let Head { ok, identity } = read(bytes)?;
+        let welcome = if ok {
+            read(bytes).map(Self::Accepted)?
         } else {
-            let refused: Refused =
-                serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-            Result::Ok(Self::Refused(refused.error))
-        }
+            read(bytes).map(|Refused { error }| Self::Refused(error))?
+        };
+        Ok((identity, welcome))
     }
 
-    /// The JSON of this welcome.
-    pub fn to_json(&self) -> Vec<u8> {
-        let raw = match self {
-            Self::Accepted(accepted) => RawWelcome {
-                ok: true,
-                accepted: Some(accepted),
-                error: None,
-            },
-            Self::Refused(refusal) => RawWelcome {
-                ok: false,
-                accepted: None,
-                error: Some(refusal),
-            },
+    /// The JSON of this welcome with a proof, padded.
+    pub fn to_json(&self, identity: &IdentityProof) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Raw<'a> {
+            ok: bool,
+            identity: &'a IdentityProof,
+            #[serde(flatten)]
+            accepted: Option<&'a Accepted>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            error: Option<&'a Refusal>,
+        }
+        let (accepted, error) = match self {
+            Self::Accepted(accepted) => (Some(accepted), None),
+            Self::Refused(refusal) => (None, Some(refusal)),
         };
         // Structures of strings and numbers always serialise.
-        serde_json::to_vec(&raw).unwrap_or_default()
+        let mut json = serde_json::to_vec(&Raw {
+            ok: accepted.is_some(),
+            identity,
+            accepted,
+            error,
+        })
+        .unwrap_or_default();
+        pad(&mut json);
+        json
     }
 }

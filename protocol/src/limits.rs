@@ -1,41 +1,43 @@
-//! Every bound of the protocol in one table, with what happens at it (architecture rule 5).
+//! Every limit of the protocol, with what happens beyond it.
 
 use std::time::Duration;
 
-/// Largest Noise message, by its specification. A longer binary frame is `crypto_failed`.
+/// Largest Noise message in bytes, by its specification. A longer binary frame is `crypto_failed`.
 pub const MAX_NOISE_MESSAGE: usize = 65_535;
 /// Bytes the AEAD adds to a message.
 pub const NOISE_TAG: usize = 16;
-/// Largest chunk of a message: a Noise message less tag and flag byte. Longer messages are chunked.
+/// Largest chunk of a message in bytes: a Noise message less tag and flag byte. Longer messages are
+/// chunked.
 pub const MAX_CHUNK: usize = MAX_NOISE_MESSAGE - NOISE_TAG - 1;
-/// Default of `limits.maxMessageBytes`: larger requests close with `message_too_large`, larger results
-/// are answered with `response_too_large`.
+/// Default of `limits.maxMessageBytes`. Larger requests close the connection with
+/// `message_too_large`; larger results are answered with `response_too_large`.
 pub const MAX_MESSAGE_BYTES: u32 = 1 << 20;
-/// Default of `limits.maxInFlight`: a request over it is answered with `overloaded`.
+/// Default of `limits.maxInFlight`: pending requests of a connection; one more is answered with
+/// `overloaded`.
 pub const MAX_IN_FLIGHT: u32 = 256;
 /// Most requests in one JSON-RPC batch; a larger batch is answered with −32600.
 pub const MAX_BATCH: usize = 1_024;
-/// Largest hello or welcome; a larger one is `bad_request`.
+/// Largest hello or welcome in bytes; a larger one is `bad_request`.
 pub const MAX_HELLO_BYTES: usize = 8 * 1024;
 /// Silence after which a client checks liveness.
 pub const HEARTBEAT: Duration = Duration::from_secs(4);
-/// The daemon's deadline from an accepted socket to `session.ready`; past it `handshake_timeout`.
+/// The daemon's deadline from an accepted socket to `session.ready`; then `handshake_timeout`.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
-/// The client's deadline for a whole connect; past it `connect_timeout`.
+/// The client's deadline for a whole connect; then `connect_timeout`.
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(15);
-/// A client acknowledges at least after so many events …
+/// A client acknowledges after at most this many events …
 pub const ACK_EVENTS: u64 = 64;
-/// … or so much time.
+/// … or this much time, whichever comes first.
 pub const ACK_INTERVAL: Duration = Duration::from_secs(1);
-/// Default of `session_grace`: a session detached longer expires.
+/// Default of `session_grace`: a session detached for longer expires.
 pub const SESSION_GRACE: Duration = Duration::from_secs(24 * 3600);
-/// Default of `replay_bytes`: older events leave the replay log.
+/// Default of `replay_bytes`: beyond it the oldest events leave the replay log.
 pub const REPLAY_BYTES: usize = 4 << 20;
-/// Default of `replay_events`: older events leave the replay log.
+/// Default of `replay_events`: beyond it the oldest events leave the replay log.
 pub const REPLAY_EVENTS: usize = 4_096;
-/// Connections of one session; over it the oldest idle one is closed with `session_capacity`.
+/// Connections of one session; one more closes the one idle longest with `session_capacity`.
 pub const CONNECTIONS_PER_SESSION: usize = 8;
-/// How long the outcome of an intent is remembered (BX-1).
+/// Time for which the outcome of an intent is remembered (BX-1).
 pub const INTENT_MEMORY: Duration = Duration::from_secs(24 * 3600);
-/// Default life of a pairing token.
+/// Default lifetime of a pairing token.
 pub const PAIRING_TTL: Duration = Duration::from_secs(600);

@@ -1,84 +1,91 @@
-//! Method names, parameters and results of `docs/protocol.md` §3 and §5.
+//! Method names, parameters and results of `docs/protocol.md` §4 and §8.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     AgentId, AgentSummary, IntentId, ItemId, PermissionId, ProviderInfo, ServerId, TimelineItem,
-    model::UnixMillis,
+    identity::PairingNonce, model::UnixMillis,
 };
 
-/// Method names. Every one is in `docs/protocol.md`; the tidy check compares both.
+/// Method names. Each is in `docs/protocol.md`; `protocol/tests/page.rs` compares both.
 pub mod name {
-    /// Liveness; the only method a probe may call (INV-8).
-    pub const SYSTEM_PING: &str = "system.ping";
-    /// Who the daemon is.
-    pub const SYSTEM_INFO: &str = "system.info";
-    /// What agents can be made of.
-    pub const PROVIDERS_LIST: &str = "providers.list";
-    /// The directory.
-    pub const AGENTS_LIST: &str = "agents.list";
-    /// Makes an agent (intent).
-    pub const AGENTS_CREATE: &str = "agents.create";
-    /// Sends a prompt (intent).
-    pub const AGENTS_SEND: &str = "agents.send";
-    /// Ends the running turn (intent).
-    pub const AGENTS_CANCEL: &str = "agents.cancel";
-    /// Puts an agent away (intent).
-    pub const AGENTS_ARCHIVE: &str = "agents.archive";
-    /// A page of a timeline.
-    pub const AGENTS_HISTORY: &str = "agents.history";
-    /// Asks for the timeline events of one agent.
-    pub const AGENTS_SUBSCRIBE: &str = "agents.subscribe";
-    /// Ends that.
-    pub const AGENTS_UNSUBSCRIBE: &str = "agents.unsubscribe";
-    /// Answers a permission (intent).
-    pub const AGENTS_RESPOND: &str = "agents.respond";
-    /// Client → daemon notification: the welcome was accepted; from here on the daemon may change.
-    pub const SESSION_READY: &str = "session.ready";
-    /// Daemon → client notification: one event.
-    pub const SESSION_EVENT: &str = "session.event";
-    /// Client → daemon notification: events up to `seq` are applied.
-    pub const SESSION_ACK: &str = "session.ack";
-    /// Local socket only: how the daemon is.
-    pub const DAEMON_STATUS: &str = "daemon.status";
-    /// Local socket only: open connections.
-    pub const CONNECTIONS_LIST: &str = "connections.list";
-    /// Local socket only: sessions.
-    pub const SESSIONS_LIST: &str = "sessions.list";
-    /// Local socket only: paired devices.
-    pub const DEVICES_LIST: &str = "devices.list";
-    /// Local socket only: revokes a device and cuts its connections.
-    pub const DEVICES_REVOKE: &str = "devices.revoke";
-    /// Local socket only: makes a pairing offer.
-    pub const PAIRING_CREATE: &str = "pairing.create";
-    /// Daemon → client notification: this connection is about to be closed.
-    pub const CONNECTION_CLOSING: &str = "connection.closing";
+    macro_rules! names {
+        ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+            $($(#[$doc])* pub const $name: &str = $text;)*
 
-    /// Every name above.
-    pub const ALL: &[&str] = &[
-        SYSTEM_PING,
-        SYSTEM_INFO,
-        PROVIDERS_LIST,
-        AGENTS_LIST,
-        AGENTS_CREATE,
-        AGENTS_SEND,
-        AGENTS_CANCEL,
-        AGENTS_ARCHIVE,
-        AGENTS_HISTORY,
-        AGENTS_SUBSCRIBE,
-        AGENTS_UNSUBSCRIBE,
-        AGENTS_RESPOND,
-        SESSION_READY,
-        SESSION_EVENT,
-        SESSION_ACK,
-        DAEMON_STATUS,
-        CONNECTIONS_LIST,
-        SESSIONS_LIST,
-        DEVICES_LIST,
-        DEVICES_REVOKE,
-        PAIRING_CREATE,
-        CONNECTION_CLOSING,
-    ];
+            /// Every name above.
+            pub const ALL: &[&str] = &[$($name),*];
+        };
+    }
+
+    names! {
+        /// Liveness; the only method a probe may call (INV-8).
+        SYSTEM_PING = "system.ping";
+        /// The daemon's identity, name and version.
+        SYSTEM_INFO = "system.info";
+        /// The providers that agents can be created with.
+        PROVIDERS_LIST = "providers.list";
+        /// The directory: a page of agents.
+        AGENTS_LIST = "agents.list";
+        /// Creates an agent (intent).
+        AGENTS_CREATE = "agents.create";
+        /// Sends a prompt (intent).
+        AGENTS_SEND = "agents.send";
+        /// Ends the running turn (intent).
+        AGENTS_CANCEL = "agents.cancel";
+        /// Archives an agent (intent).
+        AGENTS_ARCHIVE = "agents.archive";
+        /// A page of a timeline.
+        AGENTS_HISTORY = "agents.history";
+        /// Subscribes to the timeline events of one agent.
+        AGENTS_SUBSCRIBE = "agents.subscribe";
+        /// Ends such a subscription.
+        AGENTS_UNSUBSCRIBE = "agents.unsubscribe";
+        /// Answers a permission (intent).
+        AGENTS_RESPOND = "agents.respond";
+        /// Client → daemon notification: the welcome was accepted; the session may change from here on.
+        SESSION_READY = "session.ready";
+        /// Daemon → client notification: one event.
+        SESSION_EVENT = "session.event";
+        /// Client → daemon notification: events up to `seq` are applied.
+        SESSION_ACK = "session.ack";
+        /// Local socket only: the daemon's status.
+        DAEMON_STATUS = "daemon.status";
+        /// Local socket only: the open connections.
+        CONNECTIONS_LIST = "connections.list";
+        /// Local socket only: the sessions.
+        SESSIONS_LIST = "sessions.list";
+        /// Local socket only: the paired devices.
+        DEVICES_LIST = "devices.list";
+        /// Local socket only: revokes a device and closes its connections.
+        DEVICES_REVOKE = "devices.revoke";
+        /// Local socket only: changes what a device may do.
+        DEVICES_SET = "devices.set";
+        /// Local socket only: the audit log.
+        AUDIT_LIST = "audit.list";
+        /// Local socket only: refuses all devices and stops agents until `daemon.unlock`.
+        DAEMON_LOCK = "daemon.lock";
+        /// Local socket only: ends `daemon.lock`.
+        DAEMON_UNLOCK = "daemon.unlock";
+        /// Local socket only: creates a pairing offer.
+        PAIRING_CREATE = "pairing.create";
+        /// Local socket only: the offers that devices can still pair with.
+        PAIRING_LIST = "pairing.list";
+        /// Local socket only: withdraws an offer.
+        PAIRING_CANCEL = "pairing.cancel";
+        /// Local socket only: waits until a device asks to pair with an offer.
+        PAIRING_WAIT = "pairing.wait";
+        /// Local socket only: pairs the device that asks.
+        PAIRING_APPROVE = "pairing.approve";
+        /// Local socket only: refuses the device that asks, and ends its offer.
+        PAIRING_REFUSE = "pairing.refuse";
+        /// Daemon → client notification on a pairing connection: the owner is asked.
+        PAIRING_ASKED = "pairing.asked";
+        /// Daemon → client notification on a pairing connection: the device is paired.
+        PAIRING_APPROVED = "pairing.approved";
+        /// Daemon → client notification: this connection is about to be closed.
+        CONNECTION_CLOSING = "connection.closing";
+    }
 }
 
 /// Result of `system.ping`.
@@ -101,8 +108,15 @@ pub struct SystemInfo {
     pub version: String,
     /// Milliseconds since it started.
     pub uptime_ms: u64,
-    /// What it can do beyond protocol version 1.
+    /// Capabilities beyond protocol version 1.
     pub capabilities: Vec<String>,
+}
+
+/// Parameters of `pairing.asked`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairingAsked {
+    /// The daemon's part of the code: drawn when the device asks, and kept for it.
+    pub nonce: PairingNonce,
 }
 
 /// Result of `providers.list`.
@@ -116,13 +130,14 @@ pub struct Providers {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ListAgents {
-    /// `nextCursor` of the page before.
+    /// `nextCursor` of the previous page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
-    /// Most agents wanted; the daemon may give fewer.
+    /// Largest page wanted, in agents; the daemon may return fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// The newest first, for those who keep a bounded number. A cursor goes on in the order it was given in.
+    /// Newest first, for clients that keep a bounded number. A cursor continues in the order it was
+    /// issued for.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub newest_first: bool,
 }
@@ -131,15 +146,15 @@ pub struct ListAgents {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentsPage {
-    /// Oldest first, unless asked for otherwise.
+    /// Oldest first, unless `newestFirst` was set.
     pub agents: Vec<AgentSummary>,
     /// Present when there are more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
-    /// How many agents there are.
+    /// Number of all agents.
     #[serde(default)]
     pub total: u64,
-    /// The state is as of this event of the session: later events apply on top.
+    /// The page reflects the session up to this event; later events apply on top.
     pub seq: u64,
 }
 
@@ -147,16 +162,16 @@ pub struct AgentsPage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateAgent {
-    /// Names this request for ever (BX-1).
+    /// Id of the intent; a repeated request with the same id has no further effect (BX-1).
     pub intent_id: IntentId,
     /// A provider's configured name.
     pub provider: String,
     /// Absolute working directory on the daemon's machine.
     pub cwd: String,
-    /// For people; made from the prompt when absent.
+    /// Title for people; derived from the prompt when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// First prompt; without one the agent waits.
+    /// First prompt; without one the agent is idle.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
 }
@@ -172,9 +187,9 @@ pub struct AgentCreated {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SendPrompt {
-    /// Names this request for ever (BX-1).
+    /// Id of the intent (BX-1).
     pub intent_id: IntentId,
-    /// To whom.
+    /// The agent that receives the prompt.
     pub agent_id: AgentId,
     /// The prompt.
     pub text: String,
@@ -192,9 +207,9 @@ pub struct PromptSent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AgentIntent {
-    /// Names this request for ever (BX-1).
+    /// Id of the intent (BX-1).
     pub intent_id: IntentId,
-    /// Which agent.
+    /// The agent.
     pub agent_id: AgentId,
 }
 
@@ -202,11 +217,11 @@ pub struct AgentIntent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Respond {
-    /// Names this request for ever (BX-1).
+    /// Id of the intent (BX-1).
     pub intent_id: IntentId,
-    /// Who asked.
+    /// The agent that requested the permission.
     pub agent_id: AgentId,
-    /// What was asked.
+    /// The permission request.
     pub permission_id: PermissionId,
     /// The chosen answer.
     pub option_id: String,
@@ -216,15 +231,16 @@ pub struct Respond {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct History {
-    /// Whose timeline.
+    /// The timeline's agent.
     pub agent_id: AgentId,
-    /// Only items of a smaller index.
+    /// Only items with a smaller index.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<u64>,
-    /// Only items of a larger index; the page then begins at the smallest of them.
+    /// Only items with a larger index; the page then begins at the smallest of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
-    /// Most items wanted; the daemon may give fewer (it also bounds the page in bytes).
+    /// Largest page wanted, in items; the daemon may return fewer (it also bounds the page in
+    /// bytes).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
@@ -235,9 +251,9 @@ pub struct History {
 pub struct HistoryPage {
     /// Ascending indices.
     pub items: Vec<TimelineItem>,
-    /// Whether the timeline goes on in the direction asked (older without `after`, newer with it).
+    /// Whether more items follow in the requested direction (older without `after`, newer with it).
     pub has_more: bool,
-    /// The items are as of this event of the session: later events apply on top.
+    /// The page reflects the session up to this event; later events apply on top.
     pub seq: u64,
 }
 
@@ -245,11 +261,11 @@ pub struct HistoryPage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AgentRef {
-    /// Which agent.
+    /// The agent.
     pub agent_id: AgentId,
 }
 
-/// The empty object: parameters or result of methods that need none.
+/// The empty object: parameters or result of methods without any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Empty {}
 

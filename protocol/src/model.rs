@@ -1,4 +1,4 @@
-//! What sessions talk about: agents, their timelines, providers, permissions (`docs/protocol.md` §3).
+//! The data of sessions: agents, their timelines, providers, permissions (`docs/protocol.md` §4).
 
 use serde::{Deserialize, Serialize};
 
@@ -7,21 +7,21 @@ use crate::{AgentId, ItemId, PermissionId};
 /// Milliseconds since the Unix epoch, UTC, by the daemon's clock.
 pub type UnixMillis = i64;
 
-/// Where an agent stands.
+/// Status of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentStatus {
-    /// Its program is being started.
+    /// The agent's program starts.
     Starting,
-    /// It waits for a prompt.
+    /// The agent waits for a prompt.
     Idle,
-    /// It works on a prompt.
+    /// The agent works on a prompt.
     Running,
-    /// It waits for its user (a permission).
+    /// The agent waits for its user (a permission).
     Waiting,
-    /// Its last turn could not run to its end.
+    /// The last turn failed.
     Failed,
-    /// Put away; it takes no more prompts.
+    /// Archived; accepts no more prompts.
     Archived,
 }
 
@@ -29,38 +29,39 @@ pub enum AgentStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSummary {
-    /// Name for every request about it.
+    /// Id used in every request about the agent.
     pub id: AgentId,
-    /// For people.
+    /// Title for people.
     pub title: String,
     /// Configured provider name.
     pub provider: String,
     /// Working directory on the daemon's machine.
     pub cwd: String,
-    /// Where it stands.
+    /// Status.
     pub status: AgentStatus,
     /// When it was created.
     pub created_at: UnixMillis,
-    /// When anything of it last changed.
+    /// Time of the last change.
     pub updated_at: UnixMillis,
-    /// Why its user should look, if they should: `"permission"`, `"failed"` or `"finished"`; or `"queued"`, while its
-    /// prompt waits because the daemon runs as many turns as it may.
+    /// Why the user should look at the agent, if there is a reason: `"permission"`, `"failed"` or
+    /// `"finished"`; or `"queued"` while its prompt waits because the daemon runs the maximum of
+    /// turns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention: Option<String>,
-    /// The intent that created it, so that a client reconciles what it showed in advance (UX-3).
+    /// The intent that created it, so that a client replaces its optimistic row (UX-3).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent_id: Option<crate::IntentId>,
 }
 
-/// What a timeline item is.
+/// Kind of a timeline item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ItemKind {
-    /// What the user said.
+    /// A prompt of the user.
     User,
-    /// What the agent said.
+    /// A message of the agent.
     Message,
-    /// What the agent thought aloud.
+    /// Reasoning of the agent.
     Thought,
     /// A tool call.
     Tool,
@@ -68,11 +69,11 @@ pub enum ItemKind {
     Output,
     /// A plan.
     Plan,
-    /// A question to the user.
+    /// A permission request to the user.
     Permission,
-    /// Something went wrong; `text` says what.
+    /// An error; `text` describes it.
     Error,
-    /// The end of a turn; `status` says how, `exit_code` with which exit status.
+    /// The end of a turn; `status` says how it ended, `exit_code` with which exit status.
     TurnEnd,
 }
 
@@ -80,13 +81,13 @@ pub enum ItemKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TurnStatus {
-    /// By itself and well.
+    /// Completed successfully.
     Completed,
-    /// By itself, with a failure.
+    /// Failed.
     Failed,
-    /// The user cancelled it.
+    /// Cancelled by the user.
     Cancelled,
-    /// The daemon went away under it.
+    /// The daemon ended during the turn.
     Interrupted,
 }
 
@@ -94,18 +95,22 @@ pub enum TurnStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TimelineItem {
-    /// Stable name.
+    /// Stable id.
     pub id: ItemId,
     /// Position in the timeline, from 0, without gaps.
     pub index: u64,
-    /// What it is.
+    /// Kind of the item.
     pub kind: ItemKind,
-    /// When it began.
+    /// Time at which it began.
     pub at: UnixMillis,
-    /// Text so far; `timeline.delta` appends to it. On [`ItemKind::TurnEnd`]: what is missing from the timeline, for
-    /// people; empty if nothing is.
+    /// Text so far; `timeline.delta` appends to it. On [`ItemKind::TurnEnd`]: a description for
+    /// people of what the timeline lacks; empty if it is complete.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
+    /// Bytes of text that the daemon no longer keeps: there was a text of that size, and `text` is
+    /// empty (TR-12). Zero while it is kept.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped_bytes: u64,
     /// `stdout` or `stderr`, for [`ItemKind::Output`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stream: Option<OutputStream>,
@@ -115,13 +120,21 @@ pub struct TimelineItem {
     /// Exit status of the process, for [`ItemKind::TurnEnd`] of a `command` agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// The intent that caused it, so that a client reconciles what it showed in advance (UX-3). On
-    /// [`ItemKind::TurnEnd`] the one whose prompt the turn was for: prompts queue.
+    /// The intent that caused it, so that a client replaces its optimistic item (UX-3). On
+    /// [`ItemKind::TurnEnd`]: the intent of the turn's prompt, since prompts queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent_id: Option<crate::IntentId>,
 }
 
-/// Which output of a process.
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+const fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
+}
+
+/// Output stream of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutputStream {
@@ -131,13 +144,13 @@ pub enum OutputStream {
     Stderr,
 }
 
-/// A question an agent asks its user.
+/// A permission request of an agent to its user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Permission {
-    /// Name for `agents.respond`.
+    /// Id for `agents.respond`.
     pub id: PermissionId,
-    /// For people.
+    /// Title for people.
     pub title: String,
     /// The answers to choose from.
     pub options: Vec<PermissionOption>,
@@ -147,13 +160,13 @@ pub struct Permission {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PermissionOption {
-    /// Name for `agents.respond`.
+    /// Id for `agents.respond`.
     pub id: String,
-    /// For people.
+    /// Title for people.
     pub title: String,
 }
 
-/// A provider a client may choose by name.
+/// A provider that a client may choose by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProviderInfo {
@@ -161,12 +174,12 @@ pub struct ProviderInfo {
     pub name: String,
     /// `command` or `acp`.
     pub kind: String,
-    /// For people.
+    /// Title for people.
     pub title: String,
 }
 
 impl TimelineItem {
-    /// An item of that kind with nothing in it yet.
+    /// An empty item of a kind.
     pub fn new(id: ItemId, index: u64, kind: ItemKind, at: UnixMillis) -> Self {
         Self {
             id,
@@ -174,6 +187,7 @@ impl TimelineItem {
             kind,
             at,
             text: String::new(),
+            dropped_bytes: 0,
             stream: None,
             status: None,
             exit_code: None,

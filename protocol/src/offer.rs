@@ -1,4 +1,4 @@
-//! The pairing offer: a link that says where a daemon is, how to know it, and one chance to pair.
+//! The pairing offer: a link with a daemon's addresses, its keys and a one-time pairing token.
 //!
 //! `bowline://pair?v=1&s=<serverId>&k=<base64url X25519 key>&t=<token>&n=<name>&d=<host:port>…&r=<relay>…`
 
@@ -6,63 +6,27 @@ use std::{fmt, str::FromStr};
 
 use crate::{
     IdentityError, PublicKey, ServerId,
-    identity::base64url,
+    identity::byte_identity,
+    place::{Reach, host_and_port},
     relay::{RelayUrl, RelayUrlError},
+    text,
 };
 
-/// Longest offer that is read; longer text is an error, not truncated.
+/// Longest offer in bytes; a longer text is an error, not truncated.
 const MAX_OFFER_BYTES: usize = 4_096;
-/// Most addresses of each kind in one offer.
+/// Most addresses of each kind in one offer; more are an error.
 const MAX_ADDRESSES: usize = 16;
 const PREFIX: &str = "bowline://pair?";
 
-/// A one-time pairing token: 16 random bytes, base64url in text. `Debug` hides it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PairingToken([u8; 16]);
+byte_identity!(
+    /// A one-time pairing token: 16 random bytes, base64url in text.
+    PairingToken, "pairing token", 16, secret
+);
 
-impl PairingToken {
-    /// The token of 16 random bytes.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-
-    /// SHA-256 of the token: what a daemon stores, so that its files give no token away.
-    pub fn digest(&self) -> [u8; 32] {
-        crate::identity::sha256(&self.0)
-    }
-}
-
-impl fmt::Display for PairingToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&base64url().encode(&self.0))
-    }
-}
-
-impl fmt::Debug for PairingToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PairingToken(…)")
-    }
-}
-
-impl FromStr for PairingToken {
-    type Err = IdentityError;
-
-    fn from_str(text: &str) -> Result<Self, IdentityError> {
-        let bytes = base64url().decode(text.as_bytes()).ok();
-        bytes
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(Self)
-            .ok_or(IdentityError::new(
-                "pairing token",
-                "malformed: not 16 bytes of base64url",
-            ))
-    }
-}
-
-/// Why a text is no offer.
+/// Why a text is not a pairing offer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OfferError {
-    /// Another kind of text.
+    /// A text of another kind.
     #[error("not a pairing offer: it must begin with `{PREFIX}`")]
     NotAnOffer,
     /// Made by a newer daemon.
@@ -71,13 +35,13 @@ pub enum OfferError {
     /// A required part is absent.
     #[error("the offer is incomplete: `{0}` is missing")]
     Missing(&'static str),
-    /// A part that may stand once stands twice.
-    #[error("the offer is malformed: `{0}` stands twice")]
+    /// A part occurs twice that may occur once, or an address does.
+    #[error("the offer is malformed: `{0}` occurs twice")]
     Repeated(&'static str),
-    /// A part does not read as what it must be.
+    /// A part is malformed.
     #[error("the offer is malformed: {0}")]
     Malformed(String),
-    /// Over a bound.
+    /// A part is over its bound.
     #[error("the offer is too long: {0}")]
     TooLong(&'static str),
     /// A key or id in it is malformed.
@@ -85,14 +49,14 @@ pub enum OfferError {
     Identity(#[from] IdentityError),
 }
 
-/// A pairing offer (`docs/protocol.md` §7).
+/// A pairing offer (`docs/protocol.md` §10).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
-    /// The daemon to expect.
+    /// The daemon's identity.
     pub server_id: ServerId,
-    /// Its transport key, to pin.
+    /// The daemon's transport key, pinned by the client.
     pub transport_key: PublicKey,
-    /// One chance to pair.
+    /// The one-time pairing token.
     pub token: PairingToken,
     /// The daemon's name, for people.
     pub name: String,
@@ -103,30 +67,22 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Whether all of its addresses are good on the daemon's own machine only (loopback).
+    /// Whether every address is a loopback address, reachable on the daemon's own machine only.
     pub fn is_for_one_machine(&self) -> bool {
         let mut addresses = self.direct.iter().chain(&self.relays);
-        addresses.all(|address| is_loopback(address))
+        addresses.all(|address| reach(address) == Reach::Loopback)
     }
 }
 
-/// Whether `host:port` or a URL leads to the machine itself.
-fn is_loopback(address: &str) -> bool {
-    let address = address.split_once("://").map_or(address, |(_, rest)| rest);
-    let authority = address.split(['/', '?', '#']).next().unwrap_or(address);
-    let host = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
-    // Without a port a bracket or a bare name is left.
-    let host = match host.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
-        _ => host,
-    };
-    let host = host.trim_matches(['[', ']']);
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse()
-            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+/// From where an address of an offer can be reached: `host:port`, or the URL of a relay.
+pub fn reach(address: &str) -> Reach {
+    match address.parse::<RelayUrl>() {
+        Ok(url) => Reach::of_host(url.host()),
+        Err(_) => {
+            let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+            Reach::of_host(host)
+        }
+    }
 }
 
 impl fmt::Display for Offer {
@@ -134,9 +90,7 @@ impl fmt::Display for Offer {
         write!(
             f,
             "{PREFIX}v=1&s={}&k={}&t={}",
-            self.server_id,
-            self.transport_key.to_base64(),
-            self.token
+            self.server_id, self.transport_key, self.token
         )?;
         write!(f, "&n={}", escape(&self.name))?;
         for address in &self.direct {
@@ -158,6 +112,12 @@ impl FromStr for Offer {
         if text.len() > MAX_OFFER_BYTES {
             return Err(OfferError::TooLong("more than 4096 bytes"));
         }
+        // All others are written percent-encoded: a link that holds them was put together by hand.
+        let is_written = |b: u8| b.is_ascii_graphic() && !b"?#@".contains(&b);
+        if !query.bytes().all(is_written) {
+            let what = "it holds a space, `?`, `#`, `@` or another character that no offer is written with";
+            return Err(OfferError::Malformed(what.to_owned()));
+        }
         let (mut version, mut server, mut key, mut token, mut name) =
             (None, None, None, None, None);
         let (mut direct, mut relays) = (Vec::new(), Vec::new());
@@ -172,9 +132,9 @@ impl FromStr for Offer {
                 "k" => once(&mut key, "k", value)?,
                 "t" => once(&mut token, "t", value)?,
                 "n" => once(&mut name, "n", value)?,
-                "d" => push(&mut direct, host_port(value)?)?,
-                "r" => push(&mut relays, relay_url(&value)?)?,
-                // A later daemon may add parts that this version does without.
+                "d" => push(&mut direct, "d", host_port(value)?)?,
+                "r" => push(&mut relays, "r", relay_url(&value)?)?,
+                // Parts added by a later daemon are ignored.
                 _ => {}
             }
         }
@@ -185,11 +145,16 @@ impl FromStr for Offer {
         if direct.is_empty() && relays.is_empty() {
             return Err(OfferError::Missing("d or r (an address)"));
         }
+        let name = name.unwrap_or_default();
+        if name.contains(text::is_harmful) {
+            let what = "the name holds control characters or invisible ones";
+            return Err(OfferError::Malformed(what.to_owned()));
+        }
         Ok(Self {
             server_id: server.ok_or(OfferError::Missing("s"))?.parse()?,
-            transport_key: PublicKey::from_base64(&key.ok_or(OfferError::Missing("k"))?)?,
+            transport_key: key.ok_or(OfferError::Missing("k"))?.parse()?,
             token: token.ok_or(OfferError::Missing("t"))?.parse()?,
-            name: name.unwrap_or_default(),
+            name,
             direct,
             relays,
         })
@@ -203,33 +168,39 @@ fn once(slot: &mut Option<String>, field: &'static str, value: String) -> Result
     }
 }
 
-fn push(list: &mut Vec<String>, value: String) -> Result<(), OfferError> {
+fn push(list: &mut Vec<String>, field: &'static str, value: String) -> Result<(), OfferError> {
     if list.len() == MAX_ADDRESSES {
         return Err(OfferError::TooLong("more than 16 addresses"));
+    }
+    if list.iter().any(|other| other.eq_ignore_ascii_case(&value)) {
+        return Err(OfferError::Repeated(field));
     }
     list.push(value);
     Ok(())
 }
 
-/// Checks `host:port`; IPv6 hosts stand in brackets.
+/// Checks `host:port`; IPv6 hosts are in brackets. The error does not repeat the text, which may
+/// hold anything.
 fn host_port(value: String) -> Result<String, OfferError> {
-    let valid = value.rsplit_once(':').is_some_and(|(host, port)| {
-        let bare = !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
-        !host.is_empty() && bare && port.parse::<u16>().is_ok_and(|port| port != 0)
-    });
-    if valid {
-        Ok(value)
-    } else {
-        Err(OfferError::Malformed(format!("`{value}` is not host:port")))
+    if is_direct(&value) {
+        return Ok(value);
     }
+    let what = "an address is not host:port, as in laptop.local:4717 or [fd00::1]:4717";
+    Err(OfferError::Malformed(what.to_owned()))
+}
+
+/// Whether a text is a direct address of an offer: `host:port`, IPv6 hosts in brackets.
+pub fn is_direct(text: &str) -> bool {
+    matches!(host_and_port(text), Ok((_, Some(_))))
 }
 
 fn relay_url(value: &str) -> Result<String, OfferError> {
-    // Not repeated: what a stranger or an older daemon wrote there may be a secret of theirs.
+    // The error does not repeat the value: it may contain a secret.
     let url: RelayUrl = value
         .parse()
         .map_err(|error: RelayUrlError| OfferError::Malformed(error.to_string()))?;
-    // A relay asks daemons for tokens, never clients: it would only be spread.
+    // Relays require tokens of daemons only, so a token in an offer would only be leaked to
+    // clients.
     if url.token().is_some() {
         let what = "a relay's URL with a token in it; the daemon that made it must be updated";
         return Err(OfferError::Malformed(what.to_owned()));
@@ -252,19 +223,9 @@ fn escape(text: &str) -> String {
 }
 
 fn unescape(text: &str) -> Result<String, OfferError> {
-    let bad = || OfferError::Malformed("a broken percent escape".to_owned());
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
-            let (high, low) = (digit().ok_or_else(bad)?, digit().ok_or_else(bad)?);
-            out.push(u8::try_from(high * 16 + low).map_err(|_| bad())?);
-        } else {
-            out.push(byte);
-        }
-    }
-    String::from_utf8(out).map_err(|_| OfferError::Malformed("not UTF-8".to_owned()))
+    text::percent_decoded(text).ok_or_else(|| {
+        OfferError::Malformed("a broken percent escape, or text that is not UTF-8".to_owned())
+    })
 }
 
 #[cfg(test)]
@@ -289,13 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn each_malformed_text_has_its_error() {
         let good = offer().to_string();
         let parse = |text: &str| text.parse::<Offer>().unwrap_err().to_string();
         assert!(parse("https://example.org").contains("must begin with"));
         assert!(parse(&good.replace("v=1", "v=2")).contains("version 2"));
         assert!(parse(&good.replace("&t=", "&x=")).contains("`t` is missing"));
-        assert!(parse(&format!("{good}&s=srv_x")).contains("stands twice"));
+        assert!(parse(&format!("{good}&s=srv_x")).contains("occurs twice"));
         assert!(parse(&good.replace(":4717", "")).contains("not host:port"));
         assert!(parse(&good.replace("wss:", "https:")).contains("wss://"));
         for wrong in ["S3CRET%40relay", "S3CRET/x%40relay", "S3CRET%23x%40relay"] {
@@ -307,6 +268,86 @@ mod tests {
         }
         assert!(parse(&good.replace("%27", "%2")).contains("percent"));
         assert!(parse(&format!("{good}&d={}", "x".repeat(5_000))).contains("too long"));
+    }
+
+    /// TR-14: a link that was tampered with is refused whole.
+    #[test]
+    fn tr_14_an_offer_is_parsed_strictly() {
+        let good = offer().to_string();
+        let refused = |from: &str, to: &str| {
+            let text = good.replace(from, to);
+            assert_ne!(text, good, "{from}");
+            let error = text.parse::<Offer>().unwrap_err();
+            assert!(!error.to_string().contains("evil"), "{error}");
+            error
+        };
+        for evil in [
+            "evil@192.168.1.5",
+            "evil%40192.168.1.5",
+            "evil?x",
+            "evil%3Fx",
+            "evil#x",
+            "evil%23x",
+            "evil/x",
+            "evil%2Fx",
+            "evil%0A",
+            "evil%1B%5B2J",
+            "evil%00",
+            "evil%20x",
+            "evil x",
+            "evil\u{202e}",
+            "evil%E2%80%AE",
+            "b%C3%BCcher",
+            "127.1",
+            "0x7f000001",
+            "2130706433",
+        ] {
+            let error = refused("192.168.1.5", evil);
+            assert!(matches!(error, OfferError::Malformed(_)), "{evil}: {error}");
+            if evil.ends_with("/x") || evil.ends_with("%2Fx") {
+                continue; // a path, which a relay's URL may have
+            }
+            let error = refused("relay.example", evil);
+            assert!(matches!(error, OfferError::Malformed(_)), "{evil}: {error}");
+        }
+        for evil in [
+            "evil%1B%5B2J",
+            "evil%0A",
+            "evil%E2%80%AE",
+            "evil#",
+            "evil?",
+            "evil\n",
+        ] {
+            let error = refused("Ann", evil);
+            assert!(matches!(error, OfferError::Malformed(_)), "{evil}: {error}");
+        }
+        for scheme in ["https:", "http:", "file:", "javascript:", "bowline:", ""] {
+            let error = refused("wss:", scheme);
+            assert!(
+                matches!(error, OfferError::Malformed(_)),
+                "{scheme}: {error}"
+            );
+        }
+        let many: String = (1..=100).map(|n| format!("&d=h{n}:1")).collect();
+        let error = format!("{good}{many}").parse::<Offer>().unwrap_err();
+        assert_eq!(error, OfferError::TooLong("more than 16 addresses"));
+        for twice in ["&d=192.168.1.5:4717", "&r=wss://RELAY.example/base"] {
+            let error = format!("{good}{twice}").parse::<Offer>().unwrap_err();
+            assert!(matches!(error, OfferError::Repeated(_)), "{error}");
+        }
+    }
+
+    #[test]
+    fn tr_14_the_reach_of_each_address_is_known() {
+        assert_eq!(reach("192.168.1.5:4717"), Reach::Private);
+        assert_eq!(reach("[::1]:4717"), Reach::Loopback);
+        assert_eq!(reach("wss://relay.example/base"), Reach::Public);
+        assert_eq!(reach("ws://[::1]:4718"), Reach::Loopback);
+        let mut here = offer();
+        assert!(!here.is_for_one_machine());
+        here.direct = vec!["127.0.0.1:4717".to_owned()];
+        here.relays = vec!["ws://localhost:4718".to_owned()];
+        assert!(here.is_for_one_machine());
     }
 
     #[test]

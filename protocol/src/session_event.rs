@@ -1,8 +1,10 @@
-//! Events of a session: what the daemon tells every client that holds it.
+//! Events of a session, sent by the daemon to every client attached to it.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AgentId, AgentSummary, ItemId, Permission, TimelineItem};
+use crate::{
+    AgentId, AgentSummary, DeviceId, ItemId, Permission, Role, TimelineItem, model::UnixMillis,
+};
 
 /// One event of a session. On the wire: `session.event {"seq":n,"event":{"type":…}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,19 +13,19 @@ pub enum SessionEvent {
     /// An agent is new or has changed.
     #[serde(rename = "agent.updated")]
     AgentUpdated {
-        /// Its row as it is now.
+        /// Its current row.
         agent: AgentSummary,
     },
     /// An agent is gone.
     #[serde(rename = "agent.removed")]
     AgentRemoved {
-        /// Which one.
+        /// The agent.
         agent_id: AgentId,
     },
     /// A timeline grew by one item.
     #[serde(rename = "timeline.appended")]
     TimelineAppended {
-        /// Whose timeline.
+        /// The timeline's agent.
         agent_id: AgentId,
         /// The item, with its text so far.
         item: TimelineItem,
@@ -31,24 +33,39 @@ pub enum SessionEvent {
     /// The text of an item grew.
     #[serde(rename = "timeline.delta")]
     TimelineDelta {
-        /// Whose timeline.
+        /// The timeline's agent.
         agent_id: AgentId,
-        /// Which item.
+        /// The item.
         item_id: ItemId,
         /// The item's position in the timeline.
         index: u64,
         /// What to append to the item's text.
         text: String,
     },
-    /// An agent asks its user something.
+    /// An item is no longer as it was: the daemon dropped its text.
+    #[serde(rename = "timeline.updated")]
+    TimelineUpdated {
+        /// The timeline's agent.
+        agent_id: AgentId,
+        /// The item as it is now; it replaces the one of that index.
+        item: TimelineItem,
+    },
+    /// An agent requests a permission from its user.
     #[serde(rename = "permission.requested")]
     PermissionRequested {
-        /// Who asks.
+        /// The requesting agent.
         agent_id: AgentId,
-        /// What.
+        /// The request.
         permission: Permission,
     },
-    /// An event of a later daemon. It counts in the sequence and means nothing here.
+    /// Another device has paired with the daemon (TR-3): for a notice to the user, who may not have
+    /// wanted that.
+    #[serde(rename = "device.paired")]
+    DevicePaired {
+        /// The device.
+        device: PairedDevice,
+    },
+    /// An event of a later daemon. It counts in the sequence and has no effect here.
     #[serde(other, rename = "unknown")]
     Unknown,
 }
@@ -60,8 +77,26 @@ impl SessionEvent {
         "agent.removed",
         "timeline.appended",
         "timeline.delta",
+        "timeline.updated",
         "permission.requested",
+        "device.paired",
     ];
+}
+
+/// A device that has paired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PairedDevice {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Name of the client program, as it identified itself.
+    pub name: String,
+    /// Its platform.
+    pub platform: String,
+    /// Its role.
+    pub role: Role,
+    /// When it paired.
+    pub paired_at: UnixMillis,
 }
 
 /// Parameters of a `session.event` notification.

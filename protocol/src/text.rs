@@ -1,16 +1,17 @@
-//! Text of others, made harmless: for terminals and logs, for names, and for lines of JSON.
+//! Makes untrusted text harmless for terminals, logs, names and lines of JSON.
 //!
-//! Prompts, titles, names, paths and error texts come from people and machines that nobody here knows. On a terminal a
-//! control character of theirs moves the cursor, fills the clipboard or hides what stands there; in a log a line end forges a
-//! line; and some readers of lines break them at U+2028. Each of these has one answer, and it is here.
+//! Prompts, titles, names, paths and error texts come from untrusted people and programs. In a
+//! terminal, control characters move the cursor, fill the clipboard or hide text; in a log, a line
+//! end forges a line; and some readers of lines also split at U+2028. This module has one function
+//! for each case.
 
 use std::borrow::Cow;
 
 use serde::Serialize;
 
-/// Whether a character can do something to a terminal or a reader other than being seen: controls (C0, DEL, C1), line and
-/// paragraph separators, what turns the direction of writing, and what is invisible. Joiners (U+200C, U+200D) are not among
-/// them: scripts and emoji need them.
+/// Whether a character affects a terminal or a line reader instead of being displayed: control
+/// characters, line and paragraph separators, direction overrides and invisible characters. Joiners
+/// (U+200C, U+200D) are allowed: scripts and emoji need them.
 pub const fn is_harmful(c: char) -> bool {
     matches!(
         c,
@@ -30,20 +31,22 @@ pub const fn is_harmful(c: char) -> bool {
     )
 }
 
-/// The text on one line: every harmful character, line ends and tabs included, as a visible escape (`\n`, `\u{1b}`).
+/// The text on one line: every harmful character, line ends and tabs included, as a visible escape
+/// (`\n`, `\u{1b}`).
 pub fn one_line(text: &str) -> Cow<'_, str> {
     escaped(text, |_, _| false)
 }
 
-/// The text with every harmful character as a visible escape, but with its lines and tabs: for texts of several lines.
+/// The text with every harmful character except line ends and tabs as a visible escape, for texts
+/// of several lines.
 pub fn visible(text: &str) -> Cow<'_, str> {
     escaped(text, |c, next| {
         c == '\n' || c == '\t' || (c == '\r' && next == Some('\n'))
     })
 }
 
-/// The text with every harmful character as a visible escape, but with its lines, tabs and colours (`ESC [ … m`): for the
-/// recorded output of a command.
+/// The text with every harmful character except line ends, tabs and colours (`ESC [ … m`) as a
+/// visible escape, for the recorded output of a command.
 pub fn coloured(text: &str) -> Cow<'_, str> {
     if !text.contains('\u{1b}') {
         return visible(text);
@@ -67,7 +70,7 @@ pub fn coloured(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Bytes of the colour sequence that the text begins with.
+/// Length in bytes of the colour sequence at the start of the text.
 fn colour(text: &str) -> Option<usize> {
     let codes = text.strip_prefix("\u{1b}[")?;
     let digits = codes
@@ -77,13 +80,21 @@ fn colour(text: &str) -> Option<usize> {
     (codes.as_bytes().get(digits) == Some(&b'm')).then_some(digits + 3)
 }
 
-/// The text without its harmful characters: for names and titles that are about to be stored.
-pub fn cleaned(text: &str) -> Cow<'_, str> {
-    if text.contains(is_harmful) {
-        Cow::Owned(text.chars().filter(|c| !is_harmful(*c)).collect())
-    } else {
-        Cow::Borrowed(text)
+/// The text of a percent-encoded part of a URL; `None` if an escape is broken or the bytes are not
+/// UTF-8.
+pub(crate) fn percent_decoded(text: &str) -> Option<String> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let mut digit = || char::from(bytes.next()?).to_digit(16);
+            let (high, low) = (digit()?, digit()?);
+            out.push(u8::try_from(high * 16 + low).ok()?);
+        } else {
+            out.push(byte);
+        }
     }
+    String::from_utf8(out).ok()
 }
 
 fn escaped(text: &str, stays: impl Fn(char, Option<char>) -> bool) -> Cow<'_, str> {
@@ -109,7 +120,7 @@ fn escaped(text: &str, stays: impl Fn(char, Option<char>) -> bool) -> Cow<'_, st
 /// A value as one line of JSON, without its end.
 ///
 /// # Errors
-/// When it does not serialise.
+/// When the value does not serialise.
 pub fn json_line<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json::Error> {
     let text = serde_json::to_string(value)?;
     if line_break(text.as_bytes()).is_none() {
@@ -121,7 +132,7 @@ pub fn json_line<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json:
             '\u{85}' => line.push_str("\\u0085"),
             '\u{2028}' => line.push_str("\\u2028"),
             '\u{2029}' => line.push_str("\\u2029"),
-            // White space of a raw value; inside of a string it cannot stand unescaped.
+            // White space between values; inside of strings line ends are always escaped.
             '\n' | '\r' => line.push(' '),
             c => line.push(c),
         }
@@ -129,8 +140,9 @@ pub fn json_line<T: Serialize + ?Sized>(value: &T) -> Result<String, serde_json:
     Ok(line)
 }
 
-/// The pieces of which a JSON text is one line for every reader: U+0085, U+2028 and U+2029, which may stand inside of strings
-/// only, as the escapes that mean the same. A text without them is one piece, itself. Raw `\n` and `\r` are not looked for.
+/// The pieces of a JSON text that together form one line for every reader: U+0085, U+2028 and
+/// U+2029, which occur inside of strings only, become equivalent escapes. A text without them is a
+/// single piece. Raw `\n` and `\r` are not replaced.
 pub const fn line_pieces(json: &[u8]) -> LinePieces<'_> {
     LinePieces {
         rest: json,
@@ -138,7 +150,7 @@ pub const fn line_pieces(json: &[u8]) -> LinePieces<'_> {
     }
 }
 
-/// See [`line_pieces`].
+/// Iterator of [`line_pieces`].
 #[derive(Clone, Debug)]
 pub struct LinePieces<'a> {
     rest: &'a [u8],
@@ -168,9 +180,10 @@ impl<'a> Iterator for LinePieces<'a> {
     }
 }
 
-/// The first character that some readers end a line at: where, its bytes, and its escape.
+/// The first character that some readers treat as a line end: its position, its length in bytes,
+/// and its escape.
 fn separator(text: &[u8]) -> Option<(usize, usize, &'static [u8])> {
-    // Two bytes that little text has begin all of them.
+    // All of them begin with one of two bytes that are rare in text.
     memchr::memchr2_iter(0xC2, 0xE2, text).find_map(|at| match text.get(at..)? {
         [0xC2, 0x85, ..] => Some((at, 2, b"\\u0085".as_slice())),
         [0xE2, 0x80, 0xA8, ..] => Some((at, 3, b"\\u2028".as_slice())),
@@ -191,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn case_c28_what_moves_a_terminal_is_shown_and_not_done() {
+    fn case_c28_terminal_controls_are_shown_as_escapes() {
         let text = "a\u{1b}]52;c;eA==\u{7}\u{9b}2J\u{202e}b\u{2066}\u{feff}\r\nc\td\re";
         assert_eq!(
             one_line(text),
@@ -201,14 +214,12 @@ mod tests {
             visible(text),
             "a\\u{1b}]52;c;eA==\\u{7}\\u{9b}2J\\u{202e}b\\u{2066}\\u{feff}\r\nc\td\\re"
         );
-        assert_eq!(cleaned(text), "a]52;c;eA==2Jbcde");
     }
 
     #[test]
     fn harmless_text_is_not_copied() {
         let text = "Grüße, 世界 👩‍👩‍👧 «ok»\u{a0}—";
         assert!(matches!(one_line(text), Cow::Borrowed(same) if same == text));
-        assert!(matches!(cleaned(text), Cow::Borrowed(same) if same == text));
         assert!(matches!(visible("a\n"), Cow::Owned(same) if same == "a\n"));
     }
 

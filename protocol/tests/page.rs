@@ -1,6 +1,6 @@
 //! `docs/protocol.md` and the code name the same methods, events, reasons, codes and limits.
 //!
-//! A table of the page that is checked stands under a comment `<!-- check: name -->`. `cargo xtask tidy` runs this.
+//! A checked table follows a comment `<!-- check: name -->`.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -20,7 +20,8 @@ use bowline_protocol::{
 
 const PAGE: &str = "docs/protocol.md";
 
-/// One thing on which the page and the code differ, and the line of the page, from 1; 0 when it concerns the whole page.
+/// A difference between the page and the code, and the line of the page, from 1; 0 when it concerns
+/// the whole page.
 #[derive(Debug, PartialEq, Eq)]
 struct Difference {
     line: usize,
@@ -34,17 +35,26 @@ impl Difference {
     }
 }
 
-/// Methods that stand in the table of the local socket.
+/// Methods in the table of the local socket.
 const LOCAL: &[&str] = &[
     name::DAEMON_STATUS,
     name::CONNECTIONS_LIST,
     name::SESSIONS_LIST,
     name::DEVICES_LIST,
     name::DEVICES_REVOKE,
+    name::DEVICES_SET,
+    name::AUDIT_LIST,
+    name::DAEMON_LOCK,
+    name::DAEMON_UNLOCK,
     name::PAIRING_CREATE,
+    name::PAIRING_LIST,
+    name::PAIRING_CANCEL,
+    name::PAIRING_WAIT,
+    name::PAIRING_APPROVE,
+    name::PAIRING_REFUSE,
 ];
 
-/// What the code says: for each table its rows, each the cells that are compared.
+/// The code's side: for each table its rows, each with the compared cells.
 type Tables = BTreeMap<&'static str, BTreeSet<Vec<String>>>;
 
 fn expected() -> Tables {
@@ -82,7 +92,10 @@ fn expected() -> Tables {
             "rpc-reasons",
             RpcReason::ALL
                 .iter()
-                .map(|r| row(&[r.as_str(), &r.code().to_string()]))
+                .map(|r| {
+                    let code = r.code().to_string();
+                    row(&[r.as_str(), &code, &word(r.retry()), &word(r.advice())])
+                })
                 .collect(),
         ),
         (
@@ -102,7 +115,7 @@ fn expected() -> Tables {
     ])
 }
 
-/// The word serde writes for an enum value.
+/// The serde name of an enum value.
 fn word(value: impl serde::Serialize) -> String {
     let json = serde_json::to_string(&value).unwrap_or_default();
     json.trim_matches('"').to_owned()
@@ -150,7 +163,7 @@ const LIMITS: &[(&str, u128)] = &[
     ("life of a pairing token", limits::PAIRING_TTL.as_millis()),
 ];
 
-/// Those of the relay, likewise.
+/// The limits of the relay, likewise.
 const RELAY_LIMITS: &[(&str, u128)] = &[
     (
         "message of a client socket",
@@ -174,6 +187,22 @@ const RELAY_LIMITS: &[(&str, u128)] = &[
     (
         "client sockets of one daemon",
         relay::SOCKETS_PER_DAEMON as u128,
+    ),
+    (
+        "client sockets of strangers at one daemon",
+        relay::STRANGERS_PER_DAEMON as u128,
+    ),
+    (
+        "sockets before their request or registration",
+        relay::STRANGERS_FULL as u128,
+    ),
+    (
+        "the same of one address",
+        relay::STRANGERS_PER_ADDRESS as u128,
+    ),
+    (
+        "the same of one region",
+        relay::STRANGERS_PER_REGION as u128,
     ),
     (
         "client sockets of one session",
@@ -202,6 +231,10 @@ const RELAY_LIMITS: &[(&str, u128)] = &[
     (
         "peers of a relay that restarts come back within",
         relay::RESTART_SPREAD.as_millis(),
+    ),
+    (
+        "the daemons among them within",
+        relay::DAEMON_RESTART_SPREAD.as_millis(),
     ),
     (
         "longest time to stay away that is believed",
@@ -233,7 +266,7 @@ fn compare(page: &str, expected: &Tables) -> Vec<Difference> {
                 let what = format!("{table}: the code knows no `{}`", cells.join(" | "));
                 found.push(Difference::new(line, what));
             } else if !on_page.insert(cells.clone()) {
-                let what = format!("{table}: `{}` stands twice", cells.join(" | "));
+                let what = format!("{table}: `{}` occurs twice", cells.join(" | "));
                 found.push(Difference::new(line, what));
             }
         }
@@ -242,7 +275,7 @@ fn compare(page: &str, expected: &Tables) -> Vec<Difference> {
             found.push(Difference::new(0, what));
         }
     }
-    found.extend(strangers(page));
+    found.extend(unknown_names(page));
     found
 }
 
@@ -264,8 +297,8 @@ fn cells(line: &str) -> Vec<String> {
     inner.split('|').map(clean).collect()
 }
 
-/// Names in the prose that look like methods or events, and are none.
-fn strangers(page: &str) -> Vec<Difference> {
+/// Names in the prose that look like methods or events but are neither.
+fn unknown_names(page: &str) -> Vec<Difference> {
     let known: BTreeSet<_> = METHODS.iter().chain(SessionEvent::TYPES).copied().collect();
     let domains: BTreeSet<_> = known
         .iter()
@@ -322,7 +355,7 @@ fn agreement_is_silent() {
 }
 
 #[test]
-fn what_only_the_code_names_is_found() {
+fn a_name_only_in_the_code_is_found() {
     let found = compare(
         REASONS,
         &code(&[&["4400", "bad"], &["–", "lost"], &["4401", "new"]]),
@@ -336,7 +369,7 @@ fn what_only_the_code_names_is_found() {
 }
 
 #[test]
-fn what_only_the_page_names_is_found_with_its_line() {
+fn a_name_only_on_the_page_is_found_with_its_line() {
     let found = compare(REASONS, &code(&[&["4400", "bad"]]));
     assert_eq!((found.len(), found[0].line), (1, 5));
 }
@@ -348,7 +381,7 @@ fn a_wrong_code_is_found_from_both_sides() {
 }
 
 #[test]
-fn a_table_that_went_away_is_found() {
+fn a_missing_table_is_found() {
     assert!(
         compare("text", &code(&[&["4400", "bad"]]))[0]
             .what
@@ -358,7 +391,7 @@ fn a_table_that_went_away_is_found() {
 
 #[test]
 fn a_method_in_the_prose_that_does_not_exist_is_found() {
-    let found = strangers("see `agents.list` and `agents.listen {}` and `limits.x`\n");
+    let found = unknown_names("see `agents.list` and `agents.listen {}` and `limits.x`\n");
     assert_eq!(found.len(), 1);
     assert!(found[0].what.contains("agents.listen"));
 }

@@ -1,117 +1,111 @@
-//! How often an address may register daemons and open sockets (RL-4).
+//! Which sockets are admitted: limits by number and by rate, per client address (RL-4).
 
-use std::{net::IpAddr, num::NonZeroU32, time::Duration};
+use std::{net::IpAddr, sync::Arc};
 
-use governor::{
-    DefaultKeyedRateLimiter, Quota, RateLimiter,
-    clock::{Clock, DefaultClock},
+use bowline_program::{Stranger, StrangerLimits, Strangers};
+use bowline_protocol::{identity::random_bytes, relay::limits};
+
+use crate::{
+    config::Settings,
+    connection_limits::{ConnectionLimits, ConnectionPermit, Denied},
+    proxies::{Network, client_address, is_trusted},
+    rate::Rate,
 };
 
-use crate::places::{Neighbourhood, Region};
+/// Kind of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// A daemon registers.
+    Registration,
+    /// A client, or a daemon's data socket.
+    Session,
+}
 
-/// Addresses remembered by one limiter. When so many are, those of one region share a rate, so that whoever has thousands
-/// of addresses uses up that of its own region and others do not notice.
-const MAX_REMEMBERED: usize = 64 * 1024;
-/// How many times the rate of an address a region has.
-const REGION: u32 = 64;
-/// What an address is told that came when too many regions were remembered as well.
-const CROWDED: Duration = Duration::from_secs(10);
-
-/// A rate for each address, with bursts up to a minute's worth.
+/// The limits in force and their current use.
 #[derive(Debug)]
-pub(crate) struct Rate {
-    limiter: Option<DefaultKeyedRateLimiter<Neighbourhood>>,
-    regions: Option<DefaultKeyedRateLimiter<Region>>,
-    most: usize,
-    clock: DefaultClock,
+pub(crate) struct Admission {
+    connections: ConnectionLimits,
+    registrations: Rate,
+    opens: Rate,
+    trusted_proxies: Vec<Network>,
+    /// Sockets whose request, or registration, is not complete.
+    strangers: Arc<Strangers>,
 }
 
-impl Rate {
-    /// So many a minute; 0: as many as they like.
-    pub(crate) fn per_minute(times: u32) -> Self {
-        Self::remembering(MAX_REMEMBERED, times)
-    }
-
-    fn remembering(most: usize, times: u32) -> Self {
-        let of_region = NonZeroU32::new(times.saturating_mul(REGION));
+impl Admission {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let set = &settings.limits;
         Self {
-            limiter: NonZeroU32::new(times)
-                .map(|times| RateLimiter::keyed(Quota::per_minute(times))),
-            regions: of_region.map(|times| RateLimiter::keyed(Quota::per_minute(times))),
-            most,
-            clock: DefaultClock::default(),
+            connections: ConnectionLimits::new(set.sockets, set.sockets_per_address),
+            registrations: Rate::per_minute(set.registrations_per_minute),
+            opens: Rate::per_minute(set.opens_per_minute),
+            trusted_proxies: settings.trusted_proxy.clone(),
+            strangers: Strangers::new(StrangerLimits {
+                start: limits::STRANGERS_START,
+                rate: limits::STRANGERS_RATE,
+                full: limits::STRANGERS_FULL,
+                per_address: limits::STRANGERS_PER_ADDRESS,
+                per_region: limits::STRANGERS_PER_REGION,
+            }),
         }
     }
 
-    /// Counts one more.
-    ///
-    /// # Errors
-    /// How long the address has to wait, when it was one too many.
-    pub(crate) fn admit(&self, address: IpAddr) -> Result<(), Duration> {
-        let (Some(limiter), Some(regions)) = (&self.limiter, &self.regions) else {
-            return Ok(());
-        };
-        let checked = if limiter.len() < self.most {
-            limiter.check_key(&address.into())
-        } else if regions.len() < self.most {
-            regions.check_key(&address.into())
-        } else {
-            return Err(CROWDED);
-        };
-        checked.map_err(|until| until.wait_time_from(self.clock.now()))
+    /// A permit for a newly accepted socket.
+    pub(crate) fn accept(&self, peer: IpAddr) -> Result<ConnectionPermit, Denied> {
+        let mut permit = self.connections.take()?;
+        // Behind a proxy, only the request has the client's address. A socket over the limit is
+        // closed with the reason after its request was read.
+        if !self.is_proxy(peer) && self.connections.claim(&mut permit, peer) == Err(Denied::Dropped)
+        {
+            return Err(Denied::Dropped);
+        }
+        Ok(permit)
     }
 
-    /// Forgets addresses that have their whole burst again.
+    /// Counts an accepted socket as a stranger, until it has shown what it is for. Behind a proxy all
+    /// have its address, which then does not count.
+    pub(crate) fn welcome(&self, peer: IpAddr) -> Stranger {
+        let address = (!self.is_proxy(peer)).then_some(peer);
+        let random = random_bytes().map_or(0, u64::from_ne_bytes);
+        self.strangers.enter(address, random)
+    }
+
+    /// Whether a peer is a trusted proxy.
+    pub(crate) fn is_proxy(&self, peer: IpAddr) -> bool {
+        is_trusted(&self.trusted_proxies, peer)
+    }
+
+    /// Checks number and rate for the client behind a request. `forwarded`: the values of
+    /// `X-Forwarded-For`, which count only if they come from a trusted proxy.
+    pub(crate) fn admit<'a>(
+        &self,
+        permit: &mut ConnectionPermit,
+        peer: IpAddr,
+        forwarded: impl DoubleEndedIterator<Item = &'a str>,
+        purpose: Purpose,
+    ) -> Result<(), Denied> {
+        let address = client_address(&self.trusted_proxies, peer, forwarded);
+        self.connections.claim(permit, address)?;
+        let rate = match purpose {
+            Purpose::Registration => &self.registrations,
+            Purpose::Session => &self.opens,
+        };
+        rate.admit(address).map_err(Denied::Limited)
+    }
+
+    /// Number of admitted sockets.
+    pub(crate) fn sockets(&self) -> usize {
+        self.connections.taken()
+    }
+
+    /// Waits until all sockets have closed.
+    pub(crate) async fn all_gone(&self) {
+        self.connections.all_free().await;
+    }
+
+    /// Removes addresses whose rate has recovered.
     pub(crate) fn sweep(&self) {
-        if let Some(limiter) = &self.limiter {
-            limiter.retain_recent();
-            limiter.shrink_to_fit();
-        }
-        if let Some(regions) = &self.regions {
-            regions.retain_recent();
-            regions.shrink_to_fit();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rl_4_a_flood_is_told_when_to_come_back_and_others_do_not_notice() {
-        let rate = Rate::per_minute(5);
-        let flood = "192.0.2.1".parse().unwrap();
-        for _ in 0..5 {
-            assert_eq!(rate.admit(flood), Ok(()));
-        }
-        let wait = rate.admit(flood).unwrap_err();
-        assert!(
-            wait > Duration::ZERO && wait <= Duration::from_secs(12),
-            "{wait:?}"
-        );
-        assert_eq!(rate.admit("192.0.2.2".parse().unwrap()), Ok(()));
-        rate.sweep();
-        assert!(rate.admit(flood).is_err(), "a sweep forgives nothing");
-    }
-
-    #[test]
-    fn rl_4_a_flood_from_thousands_of_addresses_uses_up_its_own_region() {
-        let rate = Rate::remembering(100, 5);
-        let of_flood = |n: u32| format!("2001:db8:0:{n:x}::1").parse().unwrap();
-        let admitted = (0..2_000).filter(|n| rate.admit(of_flood(*n)).is_ok());
-        assert_eq!(admitted.count(), 100 + 5 * 64);
-        for other in ["192.0.2.1", "2001:1234::1"] {
-            assert_eq!(rate.admit(other.parse().unwrap()), Ok(()), "{other}");
-        }
-    }
-
-    #[test]
-    fn no_limit_is_no_limit() {
-        let rate = Rate::per_minute(0);
-        for _ in 0..10_000 {
-            assert_eq!(rate.admit("192.0.2.1".parse().unwrap()), Ok(()));
-        }
-        rate.sweep();
+        self.registrations.sweep();
+        self.opens.sweep();
     }
 }

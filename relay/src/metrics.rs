@@ -1,13 +1,17 @@
-//! What the relay counts, and its Prometheus form (`GET /metrics`, SV-5).
+//! The relay's counters and the page that shows them (`GET /metrics`, SV-5).
 
 use std::{
-    fmt::Write,
-    sync::atomic::{AtomicU64, Ordering},
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
+use bowline_program::metrics::Page;
 use bowline_protocol::Reason;
 
-/// A number that only grows.
+/// A counter.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -25,35 +29,35 @@ impl Counter {
     }
 }
 
-/// Messages and their bytes, one way.
+/// Messages and their bytes in one direction.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     pub(crate) messages: Counter,
     pub(crate) bytes: Counter,
 }
 
-/// Everything counted since the start.
-#[derive(Debug)]
+/// All counters since the start.
+#[derive(Debug, Default)]
 pub(crate) struct Metrics {
     /// From clients to daemons.
     pub(crate) upward: Traffic,
     /// From daemons to clients.
     pub(crate) downward: Traffic,
-    /// Registrations that proved an identity.
+    /// Registrations with a proven identity.
     pub(crate) registered: Counter,
-    /// Registrations that did not.
+    /// Registrations refused.
     pub(crate) refused: Counter,
-    /// Client sockets that got a lane.
+    /// Client sockets given a lane.
     pub(crate) lanes: Counter,
-    /// Data sockets that found their session.
+    /// Data sockets accepted by their session.
     pub(crate) data_sockets: Counter,
-    /// Sockets turned away before their request: no place was left.
+    /// Sockets refused before their request, at a connection limit.
     pub(crate) turned_away: Counter,
-    /// Sockets closed by the relay, by reason, in the order of `Reason::ALL`.
-    closed: Vec<Counter>,
+    /// Sockets closed by the relay, by reason.
+    closed: Mutex<BTreeMap<Reason, u64>>,
 }
 
-/// What is true now, as opposed to counted.
+/// Current values, for gauges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Gauges {
     pub(crate) daemons: usize,
@@ -62,130 +66,99 @@ pub(crate) struct Gauges {
     pub(crate) sockets: usize,
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self {
-            upward: Traffic::default(),
-            downward: Traffic::default(),
-            registered: Counter::default(),
-            refused: Counter::default(),
-            lanes: Counter::default(),
-            data_sockets: Counter::default(),
-            turned_away: Counter::default(),
-            closed: Reason::ALL.iter().map(|_| Counter::default()).collect(),
-        }
-    }
-}
-
 impl Metrics {
     /// Counts a socket that the relay closed.
     pub(crate) fn closed(&self, reason: Reason) {
-        let mut rows = Reason::ALL.iter().zip(&self.closed);
-        if let Some((_, counter)) = rows.find(|(known, _)| **known == reason) {
-            counter.one();
-        }
+        *self.closed_by_reason().entry(reason).or_default() += 1;
     }
 
-    /// The text format of Prometheus.
+    fn closed_by_reason(&self) -> MutexGuard<'_, BTreeMap<Reason, u64>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The page in Prometheus's text format.
     pub(crate) fn render(&self, now: Gauges) -> String {
-        let mut out = String::new();
-        let mut family = |name: &str, kind: &str, help: &str, rows: &[(&str, &str, u64)]| {
-            let _ = writeln!(out, "# HELP bowline_relay_{name} {help}");
-            let _ = writeln!(out, "# TYPE bowline_relay_{name} {kind}");
-            for (label, value, number) in rows {
-                let _ = match *label {
-                    "" => writeln!(out, "bowline_relay_{name} {number}"),
-                    label => writeln!(out, "bowline_relay_{name}{{{label}=\"{value}\"}} {number}"),
-                };
+        let mut page = Page::default();
+        let gauges = [
+            ("bowline_relay_daemons", "Registered daemons.", now.daemons),
+            (
+                "bowline_relay_sessions",
+                "Sessions that have clients.",
+                now.sessions,
+            ),
+            (
+                "bowline_relay_clients",
+                "Client sockets that have a lane.",
+                now.clients,
+            ),
+            (
+                "bowline_relay_sockets",
+                "Open sockets of every kind.",
+                now.sockets,
+            ),
+        ];
+        for (name, help, value) in gauges {
+            page.gauge(name, help).sample(&[], value);
+        }
+        let mut counter = |name, help, label, rows: &[(&str, &Counter)]| {
+            let mut metric = page.counter(name, help);
+            for (value, count) in rows {
+                metric.sample(&[(label, value)], count.get());
             }
         };
-        let gauge = |number: usize| [("", "", number as u64)];
-        family(
-            "daemons",
-            "gauge",
-            "Registered daemons.",
-            &gauge(now.daemons),
+        counter(
+            "bowline_relay_messages_total",
+            "Messages forwarded, by direction.",
+            "direction",
+            &[
+                ("to_daemon", &self.upward.messages),
+                ("to_client", &self.downward.messages),
+            ],
         );
-        family(
-            "sessions",
-            "gauge",
-            "Sessions with clients.",
-            &gauge(now.sessions),
+        counter(
+            "bowline_relay_bytes_total",
+            "Payload bytes of messages forwarded, by direction.",
+            "direction",
+            &[
+                ("to_daemon", &self.upward.bytes),
+                ("to_client", &self.downward.bytes),
+            ],
         );
-        family(
-            "clients",
-            "gauge",
-            "Client sockets with a lane.",
-            &gauge(now.clients),
+        counter(
+            "bowline_relay_registrations_total",
+            "Registrations of daemons, by outcome: identity proven, or refused.",
+            "outcome",
+            &[("registered", &self.registered), ("refused", &self.refused)],
         );
-        family(
-            "sockets",
-            "gauge",
-            "Sockets of every kind.",
-            &gauge(now.sockets),
+        counter(
+            "bowline_relay_opened_total",
+            "Sockets accepted, by kind.",
+            "kind",
+            &[("client", &self.lanes), ("data", &self.data_sockets)],
         );
-        let ways = |up: &Counter, down: &Counter| {
-            [
-                ("direction", "to_daemon", up.get()),
-                ("direction", "to_client", down.get()),
-            ]
-        };
-        let messages = ways(&self.upward.messages, &self.downward.messages);
-        family(
-            "messages_total",
-            "counter",
-            "Messages passed on.",
-            &messages,
+        page.counter(
+            "bowline_relay_turned_away_total",
+            "Sockets refused before their request: over the limit `sockets`, or far over that of one address.",
+        )
+        .sample(&[], self.turned_away.get());
+        page.counter(
+            "bowline_relay_log_lines_dropped_total",
+            "Log lines that could not be written because their reader stalled or went away, or the disk is full.",
+        )
+        .sample(&[], bowline_program::log::lost());
+        let mut closed = page.counter(
+            "bowline_relay_closed_total",
+            "Sockets closed by the relay, by reason (docs/protocol.md section 6).",
         );
-        let bytes = ways(&self.upward.bytes, &self.downward.bytes);
-        family("bytes_total", "counter", "Payload bytes passed on.", &bytes);
-        let registrations = [
-            ("outcome", "registered", self.registered.get()),
-            ("outcome", "refused", self.refused.get()),
-        ];
-        family(
-            "registrations_total",
-            "counter",
-            "Answers to challenges.",
-            &registrations,
-        );
-        let opened = [
-            ("kind", "client", self.lanes.get()),
-            ("kind", "data", self.data_sockets.get()),
-        ];
-        family(
-            "opened_total",
-            "counter",
-            "Sockets that found their place.",
-            &opened,
-        );
-        let turned_away = [("", "", self.turned_away.get())];
-        family(
-            "turned_away_total",
-            "counter",
-            "Sockets over the limit of all.",
-            &turned_away,
-        );
-        let log_lines_dropped = [("", "", bowline_program::log::lost())];
-        family(
-            "log_lines_dropped_total",
-            "counter",
-            "Lines of the log that could not be written.",
-            &log_lines_dropped,
-        );
-        let closed: Vec<_> = Reason::ALL
+        let counts = self.closed_by_reason();
+        for reason in Reason::ALL
             .iter()
-            .zip(&self.closed)
-            .filter(|(reason, _)| reason.close_code().is_some())
-            .map(|(reason, counter)| ("reason", reason.as_str(), counter.get()))
-            .collect();
-        family(
-            "closed_total",
-            "counter",
-            "Sockets closed by the relay.",
-            &closed,
-        );
-        out
+            .filter(|reason| reason.close_code().is_some())
+        {
+            let count = counts.get(reason).copied().unwrap_or_default();
+            closed.sample(&[("reason", reason.as_str())], count);
+        }
+        page.finish()
     }
 }
 

@@ -1,31 +1,18 @@
-//! Who is at the other end: the address of the socket, or what a trusted proxy says it is.
+//! The client's address: that of the socket, or the one a trusted proxy reports.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use bowline_program::as_text;
+use ipnet::IpNet;
 
 /// An address, or a network in CIDR form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
+pub struct Network(IpNet);
 
 impl Network {
-    /// Whether it holds an address.
+    /// Whether it contains an address.
     pub fn contains(self, address: IpAddr) -> bool {
-        let shift = |bits: u8| u32::from(bits - self.prefix);
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => {
-                let differs = own.to_bits() ^ other.to_bits();
-                differs.checked_shr(shift(32)).unwrap_or(0) == 0
-            }
-            (IpAddr::V6(own), IpAddr::V6(other)) => {
-                let differs = own.to_bits() ^ other.to_bits();
-                differs.checked_shr(shift(128)).unwrap_or(0) == 0
-            }
-            _ => false,
-        }
+        self.0.contains(&address.to_canonical())
     }
 }
 
@@ -33,53 +20,31 @@ impl FromStr for Network {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("`{text}` is no address or network; write for example 10.0.0.0/8 or ::1");
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(|_| wrong())?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            Some(prefix) => prefix.parse().map_err(|_| wrong())?,
-            None => most,
-        };
-        if prefix > most {
-            return Err(wrong());
-        }
-        Ok(Self { address, prefix })
+        let network = text.parse();
+        let network = network.or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map(Self).map_err(|_| {
+            format!("`{text}` is no address or network; write for example 10.0.0.0/8 or ::1")
+        })
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
+        self.0.fmt(f)
     }
 }
 
-impl Serialize for Network {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
+as_text!(Network);
 
-impl<'de> Deserialize<'de> for Network {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// Whether `X-Forwarded-For` of this peer is believed.
+/// Whether `X-Forwarded-For` of this peer counts.
 pub(crate) fn is_trusted(trusted: &[Network], peer: IpAddr) -> bool {
     trusted.iter().any(|network| network.contains(peer))
 }
 
-/// The client's address, given the values of `X-Forwarded-For` in the order they came.
+/// The client's address, given the values of `X-Forwarded-For` in order of arrival.
 ///
-/// Each proxy appends who it heard from, so the list is read from its end for as long as trusted proxies speak. What
-/// stands before the first stranger is the stranger's own claim.
+/// Each proxy appends the address of its peer, so the list is read from its end while entries are
+/// trusted proxies. Entries before the first untrusted one are that peer's own claims.
 pub(crate) fn client_address<'a>(
     trusted: &[Network],
     peer: IpAddr,
@@ -156,7 +121,7 @@ mod tests {
             ip("192.0.2.1"),
             "a stranger claims"
         );
-        // The client itself sent a list; the proxy appended where it came from.
+        // The client itself sent a list; the proxy appended the client's address.
         assert_eq!(
             address("127.0.0.1", &["1.2.3.4, 192.0.2.7"]),
             ip("192.0.2.7")

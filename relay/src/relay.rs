@@ -1,12 +1,15 @@
-//! A running relay: listeners, upkeep, and its end.
+//! A running relay: listeners, upkeep and shutdown.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::ready, net::SocketAddr, sync::Arc, time::Duration};
 
-use bowline_program::{Vital, watch::kept};
+use bowline_program::{BindError, Listener, Vital, metrics::serve as serve_metrics, watch::kept};
 use bowline_protocol::{
     Reason,
     identity::random_bytes,
-    relay::{CloseText, limits::RESTART_SPREAD},
+    relay::{
+        CloseText,
+        limits::{DAEMON_RESTART_SPREAD, RESTART_SPREAD},
+    },
 };
 use tokio::{
     task::JoinSet,
@@ -16,35 +19,40 @@ use tracing::info;
 
 use crate::{
     config::Settings,
-    hub::Hub,
-    listener::{BindError, Listener},
+    listener::serve,
+    parts::Parts,
     tls::{Tls, TlsError},
 };
 
-/// How often what nobody waits for is looked after: orphaned sessions, forgotten addresses.
+/// Interval of the upkeep: sessions without a daemon end, and rate limits drop recovered addresses.
 const UPKEEP: Duration = Duration::from_millis(500);
-/// Every so many of these the rate limits forget addresses.
+/// Rate limits drop recovered addresses once per this many intervals.
 const SWEEP: u32 = 20;
-/// How long the peers of a relay that stops have to hear of it.
+/// Longest wait at shutdown until all peers have read the close frame.
 const GOODBYE: Duration = Duration::from_secs(4);
+/// Share of each client in the span over which they reconnect after a restart: a relay of a few
+/// devices need not keep them waiting as long as one of thousands.
+const RESTART_GAP: Duration = Duration::from_millis(2);
 
-/// Why a relay did not start.
+/// Failure to start a relay.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// No listener.
+    /// A listener could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// No TLS.
+    /// TLS could not be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
-/// A relay in this process. It ends when it is dropped, or more politely by [`Relay::shutdown`].
+/// A relay in this process. Dropping it ends it at once; [`Relay::shutdown`] closes its sockets
+/// with a reason first.
 #[derive(Debug)]
 pub struct Relay {
-    hub: Arc<Hub>,
+    parts: Arc<Parts>,
     tls: Option<Arc<Tls>>,
     addresses: Vec<SocketAddr>,
+    metrics: Option<SocketAddr>,
     tasks: JoinSet<()>,
     vital: Vital,
 }
@@ -53,32 +61,45 @@ impl Relay {
     /// Binds and begins to accept. Needs a tokio runtime with time and I/O.
     ///
     /// # Errors
-    /// [`StartError`], which says what to do.
+    /// [`StartError`], which names the remedy.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let tls = match settings.tls.clone() {
             Some(files) => Some(Arc::new(Tls::read(files)?)),
             None => None,
         };
-        let hub = Arc::new(Hub::new(&settings));
+        let parts = Arc::new(Parts::new(&settings));
         let mut listeners = Vec::new();
         for address in settings.listen {
-            listeners.push(Listener::bind(address).await?);
+            listeners.push(Listener::bind(address, "--listen").await?);
         }
+        let metrics = match settings.metrics {
+            Some(address) => Some(Listener::bind(address, "--metrics").await?),
+            None => None,
+        };
+        let metrics_address = metrics.as_ref().map(Listener::address);
         let addresses = listeners.iter().map(Listener::address).collect();
         let mut tasks = JoinSet::new();
         let vital = Vital::default();
         for listener in listeners {
-            let serving = listener.serve(Arc::clone(&hub), tls.clone());
+            let serving = serve(listener, Arc::clone(&parts), tls.clone());
             tasks.spawn(vital.clone().task("listener", serving));
         }
+        if let Some(listener) = metrics {
+            let (parts, web) = (Arc::clone(&parts), parts.web.clone());
+            let serving = serve_metrics(listener, web, move || {
+                ready(Ok(parts.metrics.render(parts.gauges())))
+            });
+            tasks.spawn(vital.clone().task("metrics endpoint", serving));
+        }
         tasks.spawn({
-            let hub = Arc::clone(&hub);
-            async move { kept("upkeep", || upkeep(Arc::clone(&hub))).await }
+            let parts = Arc::clone(&parts);
+            async move { kept("upkeep", || upkeep(Arc::clone(&parts))).await }
         });
         Ok(Self {
-            hub,
+            parts,
             tls,
             addresses,
+            metrics: metrics_address,
             tasks,
             vital,
         })
@@ -89,15 +110,22 @@ impl Relay {
         &self.addresses
     }
 
-    /// Waits for a defect that leaves a relay of no use: a listener has ended by a panic. The text is for people.
+    /// Address of `GET /metrics`, as bound.
+    pub const fn metrics(&self) -> Option<SocketAddr> {
+        self.metrics
+    }
+
+    /// Waits until a panic has ended a listener, after which the relay cannot work. The text is for
+    /// people.
     pub async fn failed(&self) -> String {
         self.vital.failed().await
     }
 
-    /// Reads certificate and key again, if there are any; sockets that are open keep theirs. Whether there are.
+    /// Reads certificate and key again and returns whether any are configured. Open sockets keep
+    /// the old ones.
     ///
     /// # Errors
-    /// [`TlsError`]; what was in force stays in force.
+    /// [`TlsError`]; the old certificate and key stay in force.
     pub fn reload(&self) -> Result<bool, TlsError> {
         match &self.tls {
             Some(tls) => tls.reload().map(|()| true),
@@ -105,30 +133,46 @@ impl Relay {
         }
     }
 
-    /// Stops accepting and tells every peer that the relay is about to be back, each with a time of its own to stay
-    /// away, so that they do not come back all at once. Returns when they have heard it, or after some seconds.
+    /// Stops accepting and closes every socket with `server_restarting` and a separate time to
+    /// wait, so that peers do not all reconnect at once, and daemons reconnect before clients.
+    /// Returns when they have read it, or after some seconds.
     pub async fn shutdown(mut self) {
         self.tasks.shutdown().await;
-        self.hub.end_all(|| CloseText {
+        let back_after = |pause| CloseText {
             reason: Reason::ServerRestarting,
-            retry_after: Some(somewhen(RESTART_SPREAD)),
-        });
-        if timeout(GOODBYE, self.hub.places.all_free()).await.is_err() {
+            retry_after: Some(pause),
+        };
+        let rest = clients_spread(self.parts.registry.gauges().clients);
+        self.parts.registry.end_all(
+            || back_after(somewhen(DAEMON_RESTART_SPREAD)),
+            || back_after(DAEMON_RESTART_SPREAD + somewhen(rest)),
+        );
+        if timeout(GOODBYE, self.parts.admission.all_gone())
+            .await
+            .is_err()
+        {
             info!(
-                sockets = self.hub.gauges().sockets,
-                "some peers did not hear the end"
+                sockets = self.parts.admission.sockets(),
+                "some peers did not read the close frame"
             );
         }
     }
 }
 
-/// A random part of a time.
+/// Span, after that of the daemons, over which so many clients reconnect.
+fn clients_spread(clients: usize) -> Duration {
+    let clients = u32::try_from(clients).unwrap_or(u32::MAX);
+    let most = RESTART_SPREAD.saturating_sub(DAEMON_RESTART_SPREAD);
+    RESTART_GAP.saturating_mul(clients).min(most)
+}
+
+/// A random part of a duration.
 fn somewhen(whole: Duration) -> Duration {
     let random: [u8; 2] = random_bytes().unwrap_or_default();
     whole * u32::from(u16::from_ne_bytes(random)) / u32::from(u16::MAX)
 }
 
-async fn upkeep(hub: Arc<Hub>) {
+async fn upkeep(parts: Arc<Parts>) {
     let mut ticks = interval(UPKEEP);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = Instant::now();
@@ -138,19 +182,18 @@ async fn upkeep(hub: Arc<Hub>) {
         ticks.tick().await;
         let now = Instant::now();
         if now.saturating_duration_since(last) > 4 * UPKEEP {
-            // We slept: daemons get their whole time again (lesson 5).
-            forgiven = now + hub.limits.control_grace;
+            // The machine was suspended: daemons get their whole time again (LS-5).
+            forgiven = now + parts.limits.control_grace;
         }
         last = now;
-        if let Some(before) = now.checked_sub(hub.limits.control_grace)
+        if let Some(before) = now.checked_sub(parts.limits.control_grace)
             && now >= forgiven
         {
-            hub.registry.end_orphans(before);
+            parts.registry.end_orphans(before);
         }
         count = count.wrapping_add(1);
         if count.is_multiple_of(SWEEP) {
-            hub.registrations.sweep();
-            hub.opens.sweep();
+            parts.admission.sweep();
         }
     }
 }

@@ -1,18 +1,19 @@
-//! Memory that every socket of a thread reads into and writes from, one after the other.
+//! Buffers that all sockets of a thread share for reading and writing.
 //!
-//! A relay forwards at once or not at all, so bytes need a place only for the moment between two system calls.
+//! A relay forwards at once or not at all, so bytes need memory only between two system calls.
 
 use std::cell::Cell;
 
-/// Bytes read in one go: enough that system calls do not dominate, small enough for the second cache.
+/// Bytes per read: large enough that system calls do not dominate, small enough for the
+/// second-level cache.
 pub(crate) const READ: usize = 128 * 1024;
 
-/// The two places.
+/// The two buffers.
 #[derive(Debug)]
 pub(crate) struct Scratch {
-    /// What was read.
+    /// Received bytes.
     pub(crate) input: Box<[u8]>,
-    /// What is to be written.
+    /// Bytes to write.
     pub(crate) output: Vec<u8>,
 }
 
@@ -20,7 +21,7 @@ thread_local! {
     static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 }
 
-/// Lends the thread's memory. A call inside a call gets memory of its own.
+/// Lends the thread's buffers. A nested call gets new ones.
 pub(crate) fn with<R>(work: impl FnOnce(&mut Scratch) -> R) -> R {
     let mut scratch = SCRATCH.take().unwrap_or_else(|| {
         Box::new(Scratch {

@@ -1,4 +1,4 @@
-//! One WebSocket after its upgrade: bytes in, and a bounded queue of bytes out.
+//! One WebSocket after its upgrade: received bytes, and a bounded queue of bytes to send.
 
 use std::{
     pin::Pin,
@@ -6,28 +6,29 @@ use std::{
     time::Duration,
 };
 
-use bowline_protocol::relay::{CloseText, limits::SOCKET_STALL};
+use bowline_machines::relay::session::Ending;
+use bowline_protocol::relay::{CloseText, limits::QUEUE_BYTES};
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    time::{Instant, timeout},
+    time::timeout,
 };
 
 use crate::{
-    places::Place,
+    connection_limits::ConnectionPermit,
     stream::Stream,
-    websocket::{text_of_code, write_close, write_reason},
+    websocket::{NORMAL, text_of_code, write_close, write_reason},
 };
 
-/// How long a peer has to take what it has not read yet, and the close frame after it.
+/// Longest wait until the peer has taken the queued bytes and the close frame.
 const LAST_WORDS: Duration = Duration::from_secs(5);
-/// How long a peer has to end its side after our close frame; it needs no more than one round trip.
+/// Longest wait for the peer to close its side after the close frame: one round trip is enough.
 const DRAIN: Duration = Duration::from_secs(1);
-/// What a peer still sends after our close frame is read and dropped up to here, in bytes: closing a socket with unread
-/// data would reset it, and the peer would never see the reason.
+/// Bytes read and dropped after the close frame. A socket closed with unread data is reset, and the
+/// peer would not see the reason.
 const MAX_DRAIN: usize = 1 << 20;
 
-/// The socket ended, one way or another.
+/// The socket has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Lost;
 
@@ -35,27 +36,24 @@ pub(crate) struct Lost;
 #[derive(Debug)]
 pub(crate) struct Socket {
     stream: Stream,
-    /// What was read together with the upgrade request.
+    /// Bytes read together with the upgrade request.
     early: Vec<u8>,
-    /// What the peer has not taken yet.
+    /// Bytes the peer has not taken yet.
     queue: BytesMut,
-    /// TLS keeps bytes of its own until it is flushed.
+    /// TLS buffers bytes of its own until it is flushed.
     unflushed: bool,
-    /// Since when nothing of the queue went out.
-    stalled: Option<Instant>,
-    /// Held for as long as the socket lives.
-    _place: Place,
+    /// Held for the life of the socket.
+    _permit: ConnectionPermit,
 }
 
 impl Socket {
-    pub(crate) fn new(stream: Stream, early: Vec<u8>, place: Place) -> Self {
+    pub(crate) fn new(stream: Stream, early: Vec<u8>, permit: ConnectionPermit) -> Self {
         Self {
             stream,
             early,
             queue: BytesMut::new(),
             unflushed: false,
-            stalled: None,
-            _place: place,
+            _permit: permit,
         }
     }
 
@@ -64,17 +62,12 @@ impl Socket {
         self.queue.len()
     }
 
-    /// Whether everything has gone out, of the layers below as well.
+    /// Whether all bytes were sent, by the layers below too.
     pub(crate) fn is_clear(&self) -> bool {
         self.queue.is_empty() && !self.unflushed
     }
 
-    /// When the socket has let nothing through for too long; `None` while nothing waits.
-    pub(crate) fn stall_deadline(&self) -> Option<Instant> {
-        self.stalled.map(|since| since + SOCKET_STALL)
-    }
-
-    /// Reads what there is, at least one byte.
+    /// Reads the available bytes, at least one.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -97,7 +90,8 @@ impl Socket {
         }
     }
 
-    /// Sends bytes; what the peer does not take now is queued, and the caller is woken when it takes more.
+    /// Sends bytes. Those the peer does not take now are queued, and the task is woken when it
+    /// takes more.
     pub(crate) fn send(&mut self, cx: &mut Context<'_>, mut bytes: &[u8]) -> Result<(), Lost> {
         if self.queue.is_empty() {
             while !bytes.is_empty() {
@@ -107,10 +101,7 @@ impl Socket {
                         self.unflushed = true;
                         bytes = bytes.get(written..).unwrap_or_default();
                     }
-                    Poll::Pending => {
-                        self.stalled = Some(Instant::now());
-                        break;
-                    }
+                    Poll::Pending => break,
                 }
             }
         }
@@ -120,13 +111,27 @@ impl Socket {
 
     /// Queues bytes for the next [`Socket::poll_flush`].
     pub(crate) fn queue(&mut self, bytes: &[u8]) {
-        if !bytes.is_empty() {
-            self.stalled.get_or_insert_with(Instant::now);
-            self.queue.extend_from_slice(bytes);
+        self.queue.extend_from_slice(bytes);
+    }
+
+    /// Sends responses to pings, unless the queue is full: the peer then does not read them.
+    pub(crate) fn answer(&mut self, cx: &mut Context<'_>, pongs: &[u8]) -> Result<(), Lost> {
+        if pongs.is_empty() || self.queued() > QUEUE_BYTES {
+            return Ok(());
+        }
+        self.send(cx, pongs)
+    }
+
+    /// Writes queued bytes. Returns whether any were sent.
+    pub(crate) fn flush(&mut self, cx: &mut Context<'_>) -> Result<bool, Lost> {
+        let before = self.queued();
+        match self.poll_flush(cx) {
+            Poll::Ready(flushed) => flushed.map(|()| true),
+            Poll::Pending => Ok(self.queued() < before),
         }
     }
 
-    /// Writes what waits. Ready: nothing does any more.
+    /// Writes queued bytes. Ready when none are left.
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
         while !self.queue.is_empty() {
             match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.queue)) {
@@ -134,7 +139,6 @@ impl Socket {
                 Ok(written) => {
                     self.queue.advance(written);
                     self.unflushed = true;
-                    self.stalled = Some(Instant::now());
                     if self.queue.is_empty() {
                         // A quiet socket holds no memory.
                         self.queue = BytesMut::new();
@@ -149,41 +153,45 @@ impl Socket {
         }
     }
 
-    /// Whether nothing is left in the layers below.
+    /// Whether the layers below have no bytes left.
     fn flush_stream(&mut self, cx: &mut Context<'_>) -> Result<bool, Lost> {
         if self.unflushed {
             // TCP has no such layers; this is for TLS.
             match Pin::new(&mut self.stream).poll_flush(cx) {
                 Poll::Ready(Ok(())) => self.unflushed = false,
                 Poll::Ready(Err(_)) => return Err(Lost),
-                Poll::Pending => {
-                    self.stalled.get_or_insert_with(Instant::now);
-                    return Ok(false);
-                }
+                Poll::Pending => return Ok(false),
             }
-        }
-        if self.queue.is_empty() {
-            self.stalled = None;
         }
         Ok(true)
     }
 
-    /// Ends the socket with a reason, in a task of its own.
-    pub(crate) fn dismiss(self, text: CloseText) {
+    /// Closes the socket as its ending requires.
+    pub(crate) fn end(self, ending: Ending) {
+        match ending {
+            Ending::Lost => drop(self),
+            Ending::ByPeer(code) | Ending::ByDaemon(code) => self.close_with(code),
+            Ending::ByRelay(text) => self.close(text),
+            Ending::Finished => self.close_with(NORMAL),
+        }
+    }
+
+    /// Closes the socket with a reason, in a separate task.
+    pub(crate) fn close(self, text: CloseText) {
         let mut frame = Vec::new();
         write_reason(&mut frame, text);
-        tokio::spawn(self.part(frame));
+        tokio::spawn(self.send_close(frame));
     }
 
-    /// Ends the socket with a close code that somebody else chose, in a task of its own.
-    pub(crate) fn dismiss_with(self, code: u16) {
+    /// Closes the socket with a close code of its other side, in a separate task.
+    pub(crate) fn close_with(self, code: u16) {
         let mut frame = Vec::new();
         write_close(&mut frame, code, text_of_code(code));
-        tokio::spawn(self.part(frame));
+        tokio::spawn(self.send_close(frame));
     }
 
-    /// Says the last words and sees to it that they arrive.
-    async fn part(mut self, frame: Vec<u8>) {
+    /// Sends the queued bytes and the close frame, then waits until the peer has read them.
+    async fn send_close(mut self, frame: Vec<u8>) {
         self.queue(&frame);
         let flushed = std::future::poll_fn(|cx| self.poll_flush(cx));
         if timeout(LAST_WORDS, flushed).await != Ok(Ok(())) {

@@ -1,4 +1,5 @@
-//! TLS by certificate and key from files, read again when asked to (SIGHUP), so that a renewed certificate needs no restart.
+//! TLS with certificate and key from files, read again on SIGHUP, so that a renewed certificate
+//! needs no restart.
 
 use std::{
     io,
@@ -6,43 +7,44 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use bowline_protocol::relay::TlsExporter;
 use tokio::net::TcpStream;
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        self, ServerConfig,
+        self, ProtocolVersion, ServerConfig,
         crypto::ring::default_provider,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     },
     server::TlsStream,
 };
 
-/// Where certificate and key are.
+/// Paths of certificate and key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// PEM: the certificate, then those that lead to the root.
+    /// PEM: the certificate, then the chain to the root.
     pub cert: PathBuf,
     /// PEM: the private key.
     pub key: PathBuf,
 }
 
-/// Why there is no TLS.
+/// TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read, or is not what it should be.
+    /// A file cannot be read or has the wrong format.
     #[error("{}: {problem}", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The error.
         problem: String,
     },
-    /// Certificate and key do not go together, or are of no use.
+    /// Certificate and key do not match, or are not usable.
     #[error("{} and {} cannot be used: {error}", files.cert.display(), files.key.display())]
     Pair {
-        /// Which.
+        /// The file.
         files: TlsFiles,
-        /// Why.
+        /// The error.
         error: Box<rustls::Error>,
     },
 }
@@ -61,7 +63,7 @@ impl Tls {
         Ok(Self { files, config })
     }
 
-    /// Reads the files again. On an error what was in force stays in force.
+    /// Reads the files again. After an error the old ones stay in force.
     pub(crate) fn reload(&self) -> Result<(), TlsError> {
         let config = Arc::new(config(&self.files)?);
         *self.config.lock().unwrap_or_else(PoisonError::into_inner) = config;
@@ -73,6 +75,16 @@ impl Tls {
         let config = Arc::clone(&self.config.lock().unwrap_or_else(PoisonError::into_inner));
         TlsAcceptor::from(config).accept(stream).await
     }
+}
+
+/// The exporter of an accepted connection. TLS 1.2 has none that binds it.
+pub(crate) fn exporter(stream: &TlsStream<TcpStream>) -> Option<TlsExporter> {
+    let (_, connection) = stream.get_ref();
+    if connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return None;
+    }
+    let exported = connection.export_keying_material([0; 32], TlsExporter::LABEL, Some(&[]));
+    exported.ok().map(TlsExporter::from_bytes)
 }
 
 fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
@@ -98,7 +110,7 @@ fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         .with_no_client_auth()
         .with_single_cert(chain, key)
         .map_err(pair)?;
-    // WebSockets are asked for by HTTP/1.1 here.
+    // WebSocket upgrades use HTTP/1.1 here.
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }

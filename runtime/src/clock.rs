@@ -2,10 +2,11 @@
 
 use std::{future::Future, pin::Pin, task::Context, time::Duration};
 
-use bowline_machines::Moment;
+use bowline_machines::MonotonicTime;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// Milliseconds since this clock began. Follows tokio's clock, so that tests and simulations can hold time.
+/// Milliseconds since the creation of this clock. Follows tokio's clock, so that tests and
+/// simulations control time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     zero: Instant,
@@ -18,30 +19,30 @@ impl Clock {
         }
     }
 
-    pub(crate) fn now(&self) -> Moment {
+    pub(crate) fn now(&self) -> MonotonicTime {
         let millis = self.zero.elapsed().as_millis();
-        Moment::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+        MonotonicTime::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
     }
 
-    fn instant(&self, moment: Moment) -> Instant {
+    fn instant(&self, moment: MonotonicTime) -> Instant {
         self.zero + Duration::from_millis(moment.as_millis())
     }
 }
 
-/// One timer that is moved only when it must fire earlier. Deadlines mostly move away with every message;
-/// letting the timer fire once in vain is cheaper than moving it each time.
+/// One timer that is moved only if it must fire earlier. Deadlines usually move later with every
+/// message; one spurious wake-up is cheaper than moving the timer each time.
 #[derive(Default)]
 pub(crate) struct Alarm {
-    armed: Option<(Moment, Pin<Box<Sleep>>)>,
+    armed: Option<(MonotonicTime, Pin<Box<Sleep>>)>,
 }
 
 impl Alarm {
-    /// True when the alarm has rung for `deadline`; otherwise the task is woken by then at the latest.
+    /// True if `deadline` has passed; otherwise the task is woken by then at the latest.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
         clock: &Clock,
-        deadline: Option<Moment>,
+        deadline: Option<MonotonicTime>,
     ) -> bool {
         let Some(deadline) = deadline else {
             self.armed = None;
@@ -71,7 +72,7 @@ impl Alarm {
     }
 }
 
-/// Milliseconds since the Unix epoch, by this machine's clock; only for what people and journals see.
+/// Milliseconds since the Unix epoch by the system clock; only for display and journals.
 pub(crate) fn unix_millis() -> i64 {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

@@ -1,4 +1,4 @@
-//! What an app says when it creates a runtime.
+//! The configuration of a runtime.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -8,23 +8,23 @@ use crate::{
     storage::{FileStorage, KeyStorage, KeyStore, Storage},
 };
 
-/// What a runtime is created with. One of `storage_folder` and `key_store` is needed.
+/// Configuration of a runtime. Requires `storage_folder` or `key_store`.
 #[derive(Clone, Default)]
 pub struct RuntimeConfig {
-    /// A folder of the app's own, made if absent. Without a key store everything is kept in it.
+    /// Folder owned by the app; created if absent. Without a key store it contains all state.
     pub storage_folder: Option<PathBuf>,
-    /// A place for the identity and the hosts. Without a folder the outbox is kept in it too.
+    /// Storage of the identity and the hosts; without a folder also of the outbox.
     pub key_store: Option<Arc<dyn KeyStore>>,
-    /// The app's name, told to daemons.
+    /// The app's name, sent to daemons.
     pub app_name: String,
-    /// The app's version, told to daemons.
+    /// The app's version, sent to daemons.
     pub app_version: String,
-    /// What the device is called, for its owner's list of devices.
+    /// The device's name in the daemon's device list.
     pub device_name: Option<String>,
 }
 
 impl RuntimeConfig {
-    /// For an app of that name and version with everything in one folder.
+    /// Configuration of an app with all state in one folder.
     pub fn in_folder(
         folder: impl Into<PathBuf>,
         app_name: impl Into<String>,

@@ -1,9 +1,11 @@
-//! The agents of all hosts in one list, made of the same snapshots as each host's own list (DS: one refresh path serves every
-//! surface).
+//! The agents of all hosts in one list, built from the same snapshots as each host's own list
+//! (DS-2: one refresh path serves every surface).
 
 use std::{cmp::Ordering, sync::Arc};
 
-use bowline_machines::optimistic::PendingAgent;
+use bowline_machines::data::{
+    directory::DirectoryState, load::LoadError, optimistic::PendingAgent, view::ListDiff,
+};
 use bowline_protocol::{AgentSummary, ServerId, model::UnixMillis};
 use tokio::sync::watch;
 
@@ -12,49 +14,49 @@ use crate::snapshot::{DirectoryView, HostSnapshot, Snapshot};
 /// All agents of all hosts.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MergedDirectory {
-    /// Grows with every change that one subscriber is given; a smaller one is older.
+    /// Increases with every change delivered to a subscriber; a smaller one is older.
     pub rev: u64,
-    /// Show a skeleton: there is nothing to show yet, and a first load runs somewhere. Derives from the directory machines
-    /// alone.
+    /// Show a skeleton: the list is empty and a first load is in progress. Derived from the
+    /// directory machines alone.
     pub loading: bool,
-    /// Each host's standing, in order of `serverId`.
+    /// Each host's status, ordered by `serverId`.
     pub hosts: Vec<HostDirectory>,
-    /// Oldest first over all hosts; agents on their way stand at the end.
+    /// Oldest first over all hosts; agents being created are at the end.
     pub rows: Vec<Arc<DirectoryRow>>,
 }
 
-/// How one host's part of the list stands.
+/// Status of one host's part of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostDirectory {
-    /// Which host.
+    /// The host.
     pub server_id: ServerId,
-    /// Its name, for people.
+    /// Display name.
     pub name: String,
-    /// State of its directory machine, in snake_case.
-    pub state: &'static str,
-    /// Why its rows may be old (UX-4).
-    pub error: Option<bowline_machines::load::LoadError>,
-    /// Whether the host has more agents than are held.
+    /// State of its directory machine.
+    pub state: DirectoryState,
+    /// The reason why its rows may be outdated (UX-4).
+    pub error: Option<LoadError>,
+    /// Whether the host has more agents than the list holds.
     pub truncated: bool,
-    /// How many more.
+    /// Number of agents that the list does not hold.
     pub left_out: u64,
 }
 
 /// One agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectoryRow {
-    /// Whose agent.
+    /// The agent's host.
     pub server_id: ServerId,
-    /// Which.
+    /// The agent.
     pub agent: RowAgent,
 }
 
-/// What a row stands for.
+/// Content of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowAgent {
-    /// An agent that the daemon has.
+    /// An existing agent.
     Known(Arc<AgentSummary>),
-    /// One that is being created from here (UX-3).
+    /// An agent being created by this client (UX-3).
     Pending(Arc<PendingAgent>),
 }
 
@@ -90,7 +92,7 @@ impl DirectoryRow {
 }
 
 impl MergedDirectory {
-    /// The merged list of a snapshot. Rows that are as they were in `before` are the same values.
+    /// The merged list of a snapshot. Rows unchanged since `before` share their values.
     pub fn of(snapshot: &Snapshot, before: &Self) -> Self {
         let mut rows: Vec<Arc<DirectoryRow>> = Vec::new();
         for host in &snapshot.hosts {
@@ -111,7 +113,7 @@ impl MergedDirectory {
         rows.sort_by(|one, other| one.compare(other));
         reuse(&mut rows, &before.rows);
         let hosts = snapshot.hosts.iter().map(|host| standing(host)).collect();
-        let is_loading = |host: &Arc<HostSnapshot>| host.directory.is_loading();
+        let is_loading = |host: &Arc<HostSnapshot>| host.directory.state.is_loading();
         Self {
             rev: before.rev + 1,
             loading: rows.is_empty() && snapshot.hosts.iter().any(is_loading),
@@ -119,9 +121,16 @@ impl MergedDirectory {
             rows,
         }
     }
+
+    /// The changes that turn `base` into this list; with `None`, from an empty list. Computed at
+    /// delivery, against the list delivered last.
+    pub fn diff(&self, base: Option<&Self>) -> ListDiff<DirectoryRow> {
+        let base = base.map(|base| (base.rev, base.rows.as_slice()));
+        ListDiff::of_sorted(base, (self.rev, &self.rows), DirectoryRow::compare)
+    }
 }
 
-/// Puts the values of before in the places of equal ones. Both are in the same order.
+/// Replaces rows by equal ones of `before`. Both are in the same order.
 fn reuse(rows: &mut [Arc<DirectoryRow>], before: &[Arc<DirectoryRow>]) {
     let mut before = before.iter().peekable();
     for row in rows {
@@ -148,7 +157,7 @@ fn standing(host: &HostSnapshot) -> HostDirectory {
     }
 }
 
-/// The merged list, the newest only. What it costs is paid by its reader, when it reads.
+/// The latest merged list. The reader computes it when it reads.
 #[derive(Clone, Debug)]
 pub struct DirectorySubscription {
     snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -167,13 +176,13 @@ impl DirectorySubscription {
         }
     }
 
-    /// The list as it was last returned.
+    /// The list as last returned.
     pub fn current(&self) -> Arc<MergedDirectory> {
         Arc::clone(&self.current)
     }
 
-    /// Waits until the list is another one and returns the newest; `None` when the runtime is gone. Cancel-safe. What else
-    /// changes of hosts does not wake its reader.
+    /// Waits for a changed list and returns the newest; `None` after the runtime has ended.
+    /// Cancel-safe. Other changes of hosts do not wake the reader.
     pub async fn next(&mut self) -> Option<Arc<MergedDirectory>> {
         loop {
             self.snapshots.changed().await.ok()?;
@@ -199,16 +208,101 @@ fn same_directories(one: &Snapshot, other: &Snapshot) -> bool {
 }
 
 impl DirectoryView {
-    /// Whether a first load runs or is about to: a skeleton stands for the rows.
-    pub fn is_loading(&self) -> bool {
-        matches!(self.state, "idle" | "initial_loading")
-    }
-
     fn is_same(&self, other: &Self) -> bool {
         self.state == other.state
             && self.error == other.error
             && self.left_out == other.left_out
             && Arc::ptr_eq(&self.agents, &other.agents)
-            && Arc::ptr_eq(&self.creating, &other.creating)
+            && self.creating == other.creating
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_protocol::{AgentId, AgentStatus, PublicKey, Reason};
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::HostRecord;
+
+    /// A host with a directory state and agents of these creation times.
+    fn host(n: u8, state: DirectoryState, created: &[i64]) -> HostSnapshot {
+        let record = HostRecord {
+            server_id: ServerId::of_public_key(&[n; 32]),
+            name: format!("host {n}"),
+            transport_key: PublicKey::from_bytes([n; 32]),
+            psk: None,
+            addresses: Vec::new(),
+        };
+        let agent = |&created_at: &i64| {
+            Arc::new(AgentSummary {
+                id: AgentId::from_uuid(Uuid::from_u64_pair(u64::from(n), 0)),
+                title: String::new(),
+                provider: "shell".into(),
+                cwd: "/".into(),
+                status: AgentStatus::Idle,
+                created_at,
+                updated_at: created_at,
+                attention: None,
+                intent_id: None,
+            })
+        };
+        let mut host = HostSnapshot::of_record(&record, 0, None);
+        host.directory.state = state;
+        host.directory.agents = created.iter().map(agent).collect();
+        host
+    }
+
+    fn merged(hosts: Vec<HostSnapshot>, before: &MergedDirectory) -> MergedDirectory {
+        let snapshot = Snapshot {
+            hosts: hosts.into_iter().map(Arc::new).collect(),
+            ..Snapshot::default()
+        };
+        MergedDirectory::of(&snapshot, before)
+    }
+
+    fn ages(merged: &MergedDirectory) -> Vec<i64> {
+        let rows = merged.rows.iter().map(|row| row.order().1);
+        rows.collect()
+    }
+
+    #[test]
+    fn ds_2_all_hosts_are_one_list_and_one_in_trouble_takes_nothing_from_it() {
+        let first = host(1, DirectoryState::Ready, &[1, 3]);
+        let second = host(2, DirectoryState::Ready, &[2, 4]);
+        let both = merged(
+            vec![first.clone(), second.clone()],
+            &MergedDirectory::default(),
+        );
+        assert_eq!(ages(&both), [1, 2, 3, 4]);
+
+        let mut away = second;
+        away.directory.state = DirectoryState::ErrorAfterReady;
+        away.directory.error = Some(LoadError::Lost(Reason::Unreachable));
+        let still = merged(vec![first, away], &both);
+        assert!(!still.loading);
+        assert_eq!(
+            still.hosts.iter().filter(|h| h.error.is_some()).count(),
+            1,
+            "the error belongs to one host"
+        );
+        let same = still.rows.iter().zip(&both.rows);
+        assert_eq!(still.rows.len(), both.rows.len());
+        assert!(same.into_iter().all(|(new, old)| Arc::ptr_eq(new, old)));
+    }
+
+    #[test]
+    fn ds_3_a_skeleton_stands_where_a_first_load_is_awaited_and_there_are_no_rows() {
+        let nothing = MergedDirectory::default();
+        for state in DirectoryState::ALL {
+            let skeleton = matches!(state, DirectoryState::Idle | DirectoryState::InitialLoading);
+            let alone = merged(vec![host(1, state, &[])], &nothing);
+            assert_eq!(alone.loading, skeleton, "{state:?}");
+            let beside_rows = merged(
+                vec![host(1, state, &[]), host(2, DirectoryState::Ready, &[1])],
+                &nothing,
+            );
+            assert!(!beside_rows.loading, "{state:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! Errors of the runtime's calls, typed to the edge.
+//! Typed errors of the runtime's calls.
 
-use bowline_protocol::{Claim, IdentityError, Reason, ServerId, error::RpcError};
+use bowline_protocol::{Claim, IdentityError, Reason, RpcReason, ServerId, error::RpcError};
 
 use crate::storage::StorageError;
 
@@ -10,54 +10,56 @@ pub enum OpenError {
     /// Stored state cannot be read or written.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// An identity could not be made.
+    /// An identity could not be created.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// There are known hosts and no identity that they know: it was lost. None is made in its place (INV-9).
+    /// There are known hosts, but the identity they were paired with is lost. It is not replaced
+    /// (INV-9).
     #[error(
         "there are known hosts, or messages for them, but no identity; restore {path} from a backup, or move everything beside it away to start anew",
         path = path.display()
     )]
     IdentityMissing {
-        /// Where it should be.
+        /// Expected path of the identity.
         path: std::path::PathBuf,
     },
-    /// There is an outbox and no list of hosts, which was lost: a host would be forgotten with all that waits for it.
+    /// There is an outbox but no list of hosts, which was lost: opening would forget the hosts and
+    /// their pending intents.
     #[error(
         "{path} is missing, and {journal} is there: the hosts that this client was paired with were lost. Restore {path} from a backup, or move the outboxes away to start without hosts",
         path = path.display(),
         journal = journal.display()
     )]
     HostsMissing {
-        /// Where the hosts should be.
+        /// Expected path of the hosts.
         path: std::path::PathBuf,
-        /// What shows that there were some.
+        /// The journal that proves that hosts existed.
         journal: std::path::PathBuf,
     },
     /// The configuration names neither a folder nor a key store.
-    #[error("no place to keep state: give a storage folder or a key store")]
+    #[error("no storage configured: set a storage folder or a key store")]
     NoStorage,
-    /// A defect, of the caller perhaps.
+    /// A defect, possibly of the caller.
     #[error("internal error: {0}")]
     Internal(String),
 }
 
-/// One connection could not be made, or ended.
+/// A connection that failed or ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Failure {
     /// The closed reason.
     pub reason: Reason,
-    /// For people.
+    /// Text for people.
     pub message: String,
-    /// Not before this time, in milliseconds, if the server said so.
+    /// Earliest time of a retry in milliseconds, if the server sent one.
     pub retry_after_ms: Option<u64>,
-    /// What somebody on the way claimed instead, without proof: the address, a relay, or whoever stands between (TR-2).
+    /// A reason claimed without proof by the address, a relay or another party on the path (TR-2).
     pub unproved: Option<Reason>,
 }
 
 impl Failure {
-    /// A failure whose message is more than the reason's name.
+    /// A failure with a message that adds to the reason's name.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -67,7 +69,8 @@ impl Failure {
         }
     }
 
-    /// What may be believed of a failure before anything was sealed: a reason that ends attempts becomes a lost connection.
+    /// The trusted part of a failure before anything was sealed: a reason that ends attempts
+    /// becomes a lost connection.
     pub(crate) fn in_clear(self) -> Self {
         let claim = Claim::from(self.reason);
         Self {
@@ -84,28 +87,39 @@ impl From<Reason> for Failure {
     }
 }
 
-/// A request got no result.
+/// A request without a result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
     /// The daemon answered with an error.
     #[error(transparent)]
     Rpc(#[from] RpcError),
-    /// The connection ended before the answer came (INV-13). Whether the request had an effect is unknown;
-    /// an intent is offered again by the runtime.
+    /// The connection ended before the answer arrived (INV-13). Whether the request took effect is
+    /// unknown; the runtime sends an intent again.
     #[error("the connection ended: {0}")]
     Disconnected(Reason),
-    /// No answer within the request's deadline.
+    /// No answer within the request timeout.
     #[error("no answer in time")]
     Timeout,
-    /// The host is not connected right now.
+    /// The host is not connected.
     #[error("not connected")]
     NotConnected,
     /// The runtime is closed.
     #[error("the runtime is closed")]
     Closed,
-    /// The answer is not of the form the protocol gives it.
+    /// The answer does not match the protocol.
     #[error("malformed answer: {0}")]
     Malformed(String),
+}
+
+impl CallError {
+    /// Whether the same request may succeed if repeated.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Rpc(error) => !error.is_final(),
+            Self::Disconnected(_) | Self::NotConnected | Self::Timeout => true,
+            Self::Malformed(_) | Self::Closed => false,
+        }
+    }
 }
 
 /// A host could not be added.
@@ -117,13 +131,24 @@ pub enum PairError {
     /// The daemon answered and refused.
     #[error("the daemon refused: {0}")]
     Refused(Failure),
-    /// Something answered that does not have the key of the offer: another daemon, or one whose identity was made anew.
+    /// The peer does not have the key of the offer: another daemon, or one with a new identity.
     #[error("{0}")]
     AnotherKey(Failure),
-    /// The paths that may be used leave none of the offer's.
-    #[error("the offer has no path of a kind that is allowed here")]
+    /// The offer names a known host under another key (TR-1). Nothing was sent.
+    #[error(
+        "this link names {name}, which this device knows under another key: the link may be forged. If {name} was set up anew, forget the host first and pair with a new link"
+    )]
+    KeyChanged {
+        /// Name of the known host.
+        name: String,
+    },
+    /// A defect, or a system without random numbers.
+    #[error("internal error: {0}")]
+    Internal(String),
+    /// The allowed path kinds exclude every address of the offer.
+    #[error("the offer has no address of an allowed kind")]
     NoPath,
-    /// The host is proved but could not be stored.
+    /// The daemon proved its identity, but the host could not be stored.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// The runtime is closed.
@@ -131,22 +156,42 @@ pub enum PairError {
     Closed,
 }
 
-/// An intent was not accepted; nothing was stored or sent.
+/// An intent was refused; nothing was stored or sent.
 #[derive(Debug, thiserror::Error)]
 pub enum IntentError {
-    /// No such host.
-    #[error("no host {0} is known here")]
+    /// Unknown host.
+    #[error("unknown host {0}")]
     UnknownHost(ServerId),
-    /// The outbox has its most intents.
-    #[error("{0} intents wait already; try again when the host is back")]
+    /// The outbox is full.
+    #[error("{0} intents are already waiting; try again when the host is back")]
     OutboxFull(usize),
-    /// The parameters do not serialise to a JSON object, or are over the message limit.
+    /// The parameters do not serialise to a JSON object, or exceed the message limit.
     #[error("invalid intent: {0}")]
     Invalid(String),
-    /// The intent could not be kept, so it is not promised.
+    /// The intent could not be stored.
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// The runtime is closed.
     #[error("the runtime is closed")]
     Closed,
+}
+
+/// A timeline could not be opened or continued.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TimelineError {
+    /// Unknown host.
+    #[error("the host is not known here")]
+    UnknownHost,
+    /// The runtime is closed.
+    #[error("the runtime is closed")]
+    Closed,
+    /// The host's limit of open timelines is reached.
+    #[error("{0} timelines are open already; close one first")]
+    TooMany(usize),
+    /// The daemon does not have the timeline, or refuses access.
+    #[error("the daemon refused: {0}")]
+    Refused(RpcReason),
+    /// Loading items before the window failed for good.
+    #[error(transparent)]
+    Call(#[from] CallError),
 }

@@ -1,16 +1,17 @@
 //! The embeddable Bowline client.
 //!
-//! A [`Runtime`] keeps an app attached to its hosts: it owns the client's identity, the registry of hosts, one
-//! driver per host, and an outbox of intents that outlives the process. A UI subscribes to [`Snapshot`]s and
-//! sends [`Intent`]s; it has no connect and no disconnect (INV-7).
+//! A [`Runtime`] keeps an app attached to its hosts: it owns the client's identity, the registry of
+//! hosts, one driver per host, and an outbox of intents that outlives the process. A UI subscribes
+//! to [`Snapshot`]s and sends [`Intent`]s; it can neither connect nor disconnect (INV-7).
 //!
-//! The drivers here decide nothing: they feed the machines of `bowline-machines` and do what those say.
+//! All decisions are made by the machines of `bowline-machines`; drivers feed them and execute
+//! their effects.
 
 mod blocking;
 pub mod client;
 mod clock;
 mod config;
-mod desk;
+mod control_slot;
 mod directory;
 mod error;
 mod host;
@@ -18,6 +19,7 @@ mod intent;
 #[cfg(feature = "local")]
 pub mod local;
 mod observe;
+mod offer;
 mod outbox;
 mod pairing;
 mod profile;
@@ -33,22 +35,35 @@ pub mod transport;
 pub use bowline_machines as machines;
 pub use bowline_protocol as protocol;
 
+pub use bowline_machines::{
+    client::paths::HostState,
+    data::{
+        directory::DirectoryState,
+        screens::ScreenTarget,
+        view::{Beyond, ItemList, ListChange, ListDiff, TimelineDiff, TimelineView},
+    },
+};
 pub use config::RuntimeConfig;
 pub use directory::{
     DirectoryRow, DirectorySubscription, HostDirectory, MergedDirectory, RowAgent,
 };
-pub use error::{CallError, Failure, IntentError, OpenError, PairError};
+pub use error::{CallError, Failure, IntentError, OpenError, PairError, TimelineError};
 pub use intent::{Intent, Outcome};
+pub use offer::{OfferAddress, OfferHost, OfferInfo};
+pub use pairing::pair_with;
 pub use profile::Profile;
 pub use registry::HostRecord;
 pub use runtime::{Runtime, Submitted};
-pub use screen::{ScreenError, ScreenSnapshot, ScreenSubscription, ScreenTarget};
+pub use screen::{ScreenError, ScreenSnapshot, ScreenSubscription};
 pub use settings::RuntimeSettings;
+pub use snapshot::PairingSnapshot;
 pub use snapshot::{
     Counters, DirectoryView, ErrorView, HostSnapshot, IntentsView, ProbeView, Snapshot,
     StorageTrouble, StorageView,
 };
-pub use timeline::{
-    ItemList, ListChange, Newer, Older, TimelineDiff, TimelineError, TimelinePosition,
-    TimelineStream, TimelineUpdate, TimelineView,
-};
+pub use timeline::{TimelinePosition, TimelineStream, TimelineUpdate};
+
+/// Runs the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,9 +1,9 @@
-//! The one function that writes transitions to the log (OB).
+//! The only function that logs transitions (OB-1).
 
 use bowline_machines::{Generation, Transition};
 use bowline_protocol::{ClientSessionKey, ServerId};
 
-/// Writes one transition with every field of OB; the session key only as its hash.
+/// Logs one transition with every field of OB-1; of the session key only its hash.
 pub(crate) fn transition(
     server_id: &ServerId,
     session: &ClientSessionKey,
@@ -13,7 +13,7 @@ pub(crate) fn transition(
     tracing::info!(
         target: "bowline::transition",
         %server_id,
-        // The daemon's name for the session, so that both logs can be joined by its hash.
+        // The daemon's name of the session, so that both logs can be joined by its hash.
         session = %session.external().log_hash(),
         machine = transition.machine,
         from = transition.from,

@@ -1,6 +1,10 @@
-//! Who this install is: its session key and its device key, made once and kept (INV-1, INV-9).
+//! The identity of this install: its session key and device key, created once and stored (INV-1,
+//! INV-9).
 
-use bowline_protocol::{ClientSessionKey, DeviceKey, identity::random_bytes};
+use bowline_protocol::{
+    ClientSessionKey, DeviceKey, ServerId,
+    identity::{InstallSecret, random_bytes},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -12,28 +16,45 @@ const FILE: &str = "profile.json";
 
 /// The identity of one app install or profile.
 #[derive(Clone, Debug)]
-pub struct Profile {
-    /// Names this client's session at every daemon.
-    pub client_session_key: ClientSessionKey,
-    /// Authenticates this device.
-    pub device_key: DeviceKey,
-}
+pub struct Profile(InstallSecret);
 
-/// What is stored. A frozen format: a change needs a new `version`.
+/// The stored form. A frozen format: a change needs a new `version`.
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 struct Stored {
     version: u32,
-    client_session_key: ClientSessionKey,
+    secret: String,
+}
+
+/// Version 1 had keys of its own, the same for all daemons. The private key is its secret now.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StoredV1 {
     device_key: String,
 }
 
+#[derive(Deserialize)]
+struct Version {
+    version: u32,
+}
+
 impl Profile {
-    /// Loads the profile, or makes and stores a new one if there never was any. Processes that begin at the same
-    /// time end up with the same one.
+    /// Identifies this client's session at a daemon (INV-1).
+    pub fn client_session_key(&self, server: &ServerId) -> ClientSessionKey {
+        self.0.client_session_key(server)
+    }
+
+    /// Authenticates this device at a daemon.
+    pub fn device_key(&self, server: &ServerId) -> DeviceKey {
+        self.0.device_key(server)
+    }
+
+    /// Loads the profile, or creates and stores one if none ever existed. Processes that start
+    /// concurrently end up with the same profile.
     ///
     /// # Errors
-    /// [`StorageError::Corrupt`] when the file does not read: it is never replaced by a new identity.
+    /// [`StorageError::Corrupt`] if the file cannot be parsed: it is never replaced by a new
+    /// identity.
     pub fn load_or_create(storage: &dyn Storage) -> Result<Self, OpenError> {
         let corrupt = |problem| StorageError::Corrupt {
             path: storage.location(FILE),
@@ -44,10 +65,7 @@ impl Profile {
             newer(&bytes)?;
             return Ok(Self::parse(&bytes).map_err(corrupt)?);
         }
-        let mut profile = Self {
-            client_session_key: ClientSessionKey::from_random(random_bytes()?),
-            device_key: DeviceKey::from_private(random_bytes()?),
-        };
+        let mut profile = Self(InstallSecret::from_bytes(random_bytes()?));
         let json = profile.to_json()?;
         storage.update(FILE, &mut |stored| match stored {
             Some(theirs) => {
@@ -63,7 +81,7 @@ impl Profile {
     /// Checks that there is a profile.
     ///
     /// # Errors
-    /// [`OpenError::IdentityMissing`] when there is none.
+    /// [`OpenError::IdentityMissing`] if there is none.
     pub(crate) fn require(storage: &dyn Storage) -> Result<(), OpenError> {
         match storage.read(FILE)? {
             Some(_) => Ok(()),
@@ -74,26 +92,24 @@ impl Profile {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {
-        let stored: Stored = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        if stored.version != 1 {
-            return Err(format!(
-                "version {} is not known to this version",
-                stored.version
-            ));
+        fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
+            serde_json::from_slice(bytes).map_err(|error| error.to_string())
         }
-        let device_key =
-            DeviceKey::from_base64(&stored.device_key).map_err(|error| error.to_string())?;
-        Ok(Self {
-            client_session_key: stored.client_session_key,
-            device_key,
-        })
+        let secret = match read::<Version>(bytes)?.version {
+            1 => read::<StoredV1>(bytes)?.device_key,
+            2 => read::<Stored>(bytes)?.secret,
+            other => return Err(format!("version {other} is not known to this version")),
+        };
+        let secret = secret
+            .parse::<InstallSecret>()
+            .map_err(|error| error.to_string())?;
+        Ok(Self(secret))
     }
 
     fn to_json(&self) -> Result<Vec<u8>, OpenError> {
         let stored = Stored {
-            version: 1,
-            client_session_key: self.client_session_key.clone(),
-            device_key: self.device_key.to_base64(),
+            version: 2,
+            secret: self.0.to_string(),
         };
         serde_json::to_vec_pretty(&stored).map_err(|error| OpenError::Internal(error.to_string()))
     }
@@ -110,8 +126,7 @@ mod tests {
         let storage = FileStorage::open(folder.path()).unwrap();
         let first = Profile::load_or_create(&storage).unwrap();
         let second = Profile::load_or_create(&storage).unwrap();
-        assert_eq!(first.client_session_key, second.client_session_key);
-        assert_eq!(first.device_key.public(), second.device_key.public());
+        assert_eq!(first.0, second.0);
     }
 
     #[test]
@@ -125,7 +140,7 @@ mod tests {
                         let storage = FileStorage::open(folder.path()).unwrap();
                         begin.wait();
                         let profile = Profile::load_or_create(&storage).unwrap();
-                        profile.client_session_key.as_str().to_owned()
+                        profile.0.to_string()
                     })
                 })
                 .collect();
@@ -162,7 +177,7 @@ mod tests {
         storage.write(FILE, newer).unwrap();
         let error = Profile::load_or_create(&storage).unwrap_err().to_string();
         assert!(
-            error.contains("newer") && error.contains("up to 1"),
+            error.contains("newer") && error.contains("up to 2"),
             "{error}"
         );
         assert_eq!(storage.read(FILE).unwrap().unwrap(), newer);

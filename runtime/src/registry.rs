@@ -1,7 +1,7 @@
-//! The hosts this client knows: added only after the daemon proved its identity (lesson 10).
+//! The known hosts: added only after the daemon has proved its identity (LS-10).
 
 use bowline_machines::Path;
-use bowline_protocol::{Offer, PublicKey, ServerId};
+use bowline_protocol::{Offer, PublicKey, ServerId, identity::PresharedKey};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -10,6 +10,8 @@ use crate::{
 };
 
 pub(crate) const FILE: &str = "hosts.json";
+/// Version 2 added the pre-shared keys.
+const VERSION: u32 = 2;
 
 /// One known host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,16 +19,20 @@ pub(crate) const FILE: &str = "hosts.json";
 pub struct HostRecord {
     /// Stable identity of the daemon.
     pub server_id: ServerId,
-    /// Its name, for people.
+    /// Display name.
     pub name: String,
     /// Its pinned transport key.
     pub transport_key: PublicKey,
-    /// Every way to it.
+    /// The key shared with the daemon since the pairing. `None`: paired before there were any, to
+    /// be paired again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub psk: Option<PresharedKey>,
+    /// Every configured address.
     pub addresses: Vec<Address>,
 }
 
 impl HostRecord {
-    /// The host an offer is for, with every address of the offer.
+    /// The host of an offer, with every address of the offer.
     pub fn from_offer(offer: &Offer) -> Self {
         let direct = offer.direct.iter().map(|address| (Path::Direct, address));
         let relays = offer.relays.iter().map(|address| (Path::Relay, address));
@@ -34,6 +40,7 @@ impl HostRecord {
             server_id: offer.server_id.clone(),
             name: offer.name.clone(),
             transport_key: offer.transport_key,
+            psk: None,
             addresses: direct
                 .chain(relays)
                 .map(|(path, address)| Address {
@@ -45,7 +52,7 @@ impl HostRecord {
     }
 }
 
-/// What is stored. A frozen format: a change needs a new `version`.
+/// The stored form. A frozen format: a change needs a new `version`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
@@ -56,21 +63,21 @@ struct Stored {
 /// Reads the hosts.
 ///
 /// # Errors
-/// [`StorageError::Corrupt`] names the file; it is left as it is.
+/// [`StorageError::Corrupt`] names the file, which stays unchanged.
 pub(crate) fn load(storage: &dyn Storage) -> Result<Vec<HostRecord>, StorageError> {
     Ok(stored(storage)?.unwrap_or_default())
 }
 
-/// [`load`], which tells a registry that is not there from an empty one.
+/// Like [`load`], but distinguishes a missing registry from an empty one.
 ///
 /// # Errors
-/// As there.
+/// As [`load`].
 pub(crate) fn stored(storage: &dyn Storage) -> Result<Option<Vec<HostRecord>>, StorageError> {
     let bytes = storage.read(FILE)?;
     bytes.map(|bytes| parse(storage, bytes)).transpose()
 }
 
-/// How messages name the registry.
+/// Name of the registry in messages.
 pub(crate) fn location(storage: &dyn Storage) -> std::path::PathBuf {
     storage.location(FILE)
 }
@@ -83,7 +90,7 @@ fn parse(storage: &dyn Storage, bytes: Vec<u8>) -> Result<Vec<HostRecord>, Stora
     refuse_newer(|| storage.location(FILE), &bytes)?;
     let stored: Stored =
         serde_json::from_slice(&bytes).map_err(|error| corrupt(error.to_string()))?;
-    if stored.version != 1 {
+    if !matches!(stored.version, 1 | VERSION) {
         return Err(corrupt(format!(
             "version {} is not known to this version",
             stored.version
@@ -92,7 +99,7 @@ fn parse(storage: &dyn Storage, bytes: Vec<u8>) -> Result<Vec<HostRecord>, Stora
     Ok(stored.hosts)
 }
 
-/// Adds or replaces a host in what is stored now, which another process may have changed.
+/// Adds or replaces a host in the stored registry, which another process may have changed.
 pub(crate) fn add(storage: &dyn Storage, host: &HostRecord) -> Result<(), StorageError> {
     change(storage, |hosts| {
         hosts.retain(|known| known.server_id != host.server_id);
@@ -100,24 +107,20 @@ pub(crate) fn add(storage: &dyn Storage, host: &HostRecord) -> Result<(), Storag
     })
 }
 
-/// Writes down what a host calls itself now, if it is stored and had another name.
+/// Stores a host's new name, if the host is stored.
 pub(crate) fn rename(
     storage: &dyn Storage,
     server_id: &ServerId,
     name: &str,
 ) -> Result<(), StorageError> {
-    let is_new = |host: &HostRecord| host.server_id == *server_id && host.name != name;
-    if !load(storage)?.iter().any(is_new) {
-        return Ok(());
-    }
     change(storage, |hosts| {
-        for host in hosts.iter_mut().filter(|host| is_new(host)) {
+        for host in hosts.iter_mut().filter(|host| host.server_id == *server_id) {
             name.clone_into(&mut host.name);
         }
     })
 }
 
-/// Removes a host from what is stored now.
+/// Removes a host from the stored registry.
 pub(crate) fn remove(storage: &dyn Storage, server_id: &ServerId) -> Result<(), StorageError> {
     change(storage, |hosts| {
         hosts.retain(|known| known.server_id != *server_id);
@@ -129,12 +132,16 @@ fn change(
     mut change: impl FnMut(&mut Vec<HostRecord>),
 ) -> Result<(), StorageError> {
     storage.update(FILE, &mut |bytes| {
-        let mut hosts = match bytes {
-            Some(bytes) => parse(storage, bytes)?,
-            None => Vec::new(),
-        };
+        let before = bytes.map(|bytes| parse(storage, bytes)).transpose()?;
+        let before = before.unwrap_or_default();
+        let mut hosts = before.clone();
         change(&mut hosts);
-        serde_json::to_vec_pretty(&Stored { version: 1, hosts })
+        // A missing file stays missing: an empty list would say that the hosts were forgotten.
+        if before == hosts {
+            return Ok(None);
+        }
+        let version = VERSION;
+        serde_json::to_vec_pretty(&Stored { version, hosts })
             .map(Some)
             .map_err(|error| StorageError::Corrupt {
                 path: storage.location(FILE),
@@ -153,6 +160,7 @@ mod tests {
             server_id: ServerId::of_public_key(&[n; 32]),
             name: format!("host {n}"),
             transport_key: PublicKey::from_bytes([n; 32]),
+            psk: Some(PresharedKey::from_bytes([n; 32])),
             addresses: vec![Address {
                 path: Path::Direct,
                 address: "127.0.0.1:4717".into(),
@@ -180,6 +188,15 @@ mod tests {
     }
 
     #[test]
+    fn inv_9_a_change_of_nothing_makes_no_empty_list_of_a_missing_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(folder.path()).unwrap();
+        rename(&storage, &host(1).server_id, "new").unwrap();
+        remove(&storage, &host(1).server_id).unwrap();
+        assert_eq!(stored(&storage).unwrap(), None);
+    }
+
+    #[test]
     fn a_corrupt_registry_is_an_error_and_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let storage = FileStorage::open(folder.path()).unwrap();
@@ -204,7 +221,7 @@ mod tests {
                     error,
                     StorageError::TooNew {
                         found: 99,
-                        known: 1,
+                        known: 2,
                         ..
                     }
                 ),

@@ -7,8 +7,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bowline_machines::data::{
+    screens::ScreenTarget,
+    timeline::{End, Input},
+};
 use bowline_protocol::{
-    AgentId, IntentId, ServerId, handshake::ClientInfo, identity::random_bytes,
+    AgentId, IntentId, Offer, RouteKey, ServerId,
+    handshake::ClientInfo,
+    identity::{PresharedKey, random_bytes},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{oneshot, watch};
@@ -18,21 +24,23 @@ use crate::{
     clock::unix_millis,
     config::RuntimeConfig,
     directory::DirectorySubscription,
-    error::{CallError, IntentError, OpenError},
-    host::{Host, HostCommand, HostContext, Orders},
+    error::{CallError, IntentError, OpenError, TimelineError},
+    host::{Control, Host, HostCommand, HostContext},
     intent::{Intent, Outcome},
+    offer::OfferInfo,
     outbox::Record,
     profile::Profile,
     registry::{self, HostRecord},
-    screen::{ScreenError, ScreenSubscription, ScreenTarget},
+    screen::{ScreenError, ScreenSubscription},
     settings::RuntimeSettings,
     snapshot::{Counters, Snapshot, SnapshotHub},
     storage::{FileStorage, Storage, StorageError},
-    timeline::{TimelineError, TimelineStream},
+    timeline::TimelineStream,
     transport::{Address, Connector, Target, link::Credentials},
 };
 
-/// Keeps an app attached to its hosts. Cheap to clone; the last clone ends every connection.
+/// Keeps an app attached to its hosts. Cheap to clone; dropping the last clone ends every
+/// connection.
 #[derive(Clone)]
 pub struct Runtime {
     inner: Arc<Inner>,
@@ -40,62 +48,64 @@ pub struct Runtime {
 
 struct Inner {
     context: HostContext,
-    /// Locked for moments: UIs wait for it.
+    /// Locked briefly: UIs wait for it.
     hosts: Mutex<Hosts>,
-    /// What the app wants. Changed with the hosts locked, so that whoever holds them knows what they are for.
+    /// The phase requested by the app. Changed only with the hosts locked, so that a holder of that
+    /// lock sees a stable phase.
     phase: watch::Sender<Phase>,
-    /// Held by whoever changes files or the list of hosts.
+    /// Held during changes of files or of the list of hosts.
     changes: Arc<tokio::sync::Mutex<()>>,
     executor: tokio::runtime::Handle,
 }
 
-/// What the app wants of the runtime.
+/// The phase requested by the app.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Running,
     /// Nothing is written until it is resumed.
     Paused,
-    /// Nothing begins any more.
+    /// Nothing starts any more.
     Closed,
 }
 
-/// The hosts that have a driver.
+/// The hosts with a driver.
 #[derive(Default)]
 struct Hosts {
     known: BTreeMap<ServerId, Known>,
-    /// Of the drivers that were told to end: true when one has.
+    /// End signals of stopping drivers: true once the driver has ended.
     ending: Vec<watch::Receiver<bool>>,
 }
 
 /// A host with its driver.
 struct Known {
     host: Host,
-    /// As it was stored last.
+    /// The stored record.
     record: HostRecord,
 }
 
-/// An intent on its way.
+/// A submitted intent.
 #[derive(Debug)]
 pub struct Submitted {
-    /// Its name for ever.
+    /// Its permanent id.
     pub id: IntentId,
     outcome: oneshot::Receiver<Outcome>,
 }
 
 impl Submitted {
-    /// Waits until the intent has an outcome, across disconnects. `None` when the runtime was closed before:
-    /// the intent is kept and offered again by the next runtime on the same storage.
+    /// Waits for the intent's outcome, across disconnects. `None` if the runtime was closed first:
+    /// the intent is kept and sent again by the next runtime on the same storage.
     pub async fn outcome(self) -> Option<Outcome> {
         self.outcome.await.ok()
     }
 }
 
 impl Runtime {
-    /// Creates a runtime for an app. Must be called within a tokio runtime, on which the drivers then run. The hosts as they
-    /// are known from the disk are in the first snapshot, which is there when this returns.
+    /// Creates a runtime for an app. Must be called within a tokio runtime, on which the drivers
+    /// then run. On return, the first snapshot contains the stored hosts.
     ///
     /// # Errors
-    /// [`OpenError`] names the file or entry and says what to do; a missing or corrupt identity is never replaced (INV-9).
+    /// [`OpenError`] names the file or entry and the remedy; a missing or corrupt identity is never
+    /// replaced (INV-9).
     pub fn create(config: &RuntimeConfig) -> Result<Self, OpenError> {
         let settings = config.settings();
         let connector = settings
@@ -104,11 +114,11 @@ impl Runtime {
         Self::with(config.storage()?, Arc::new(connector), settings)
     }
 
-    /// Opens a runtime with its state in `folder`. Must be called within a tokio runtime, on which the drivers
-    /// then run.
+    /// Opens a runtime with its state in `folder`. Must be called within a tokio runtime, on which
+    /// the drivers then run.
     ///
     /// # Errors
-    /// [`OpenError`] names the file and says what to do; a corrupt identity is never replaced (INV-9).
+    /// [`OpenError`] names the file and the remedy; a corrupt identity is never replaced (INV-9).
     /// [`OpenError::Internal`] outside of a tokio runtime.
     pub fn open(
         folder: impl Into<std::path::PathBuf>,
@@ -121,10 +131,10 @@ impl Runtime {
         Self::with(storage, Arc::new(connector), settings)
     }
 
-    /// [`Runtime::open`] on another storage or network.
+    /// [`Runtime::open`] with another storage or network.
     ///
     /// # Errors
-    /// As there.
+    /// As [`Runtime::open`].
     pub fn with(
         storage: Arc<dyn Storage>,
         connector: Arc<dyn Connector>,
@@ -185,12 +195,12 @@ impl Runtime {
         Ok(Self { inner })
     }
 
-    /// Whether [`Runtime::close`] was called: whatever ended since ended for that reason.
+    /// Whether [`Runtime::close`] was called: anything that ended since ended for that reason.
     pub fn is_closed(&self) -> bool {
         *self.inner.phase.borrow() == Phase::Closed
     }
 
-    /// The handle of a host. A runtime that is closed says so, whatever it knew before.
+    /// The handle of a host. A closed runtime reports that it is closed, for any host.
     fn host<E>(
         &self,
         server_id: &ServerId,
@@ -209,13 +219,12 @@ impl Runtime {
         self.host(server_id, ScreenError::Closed, || ScreenError::UnknownHost)
     }
 
-    /// Who this install is.
+    /// The identity of this install.
     pub fn profile(&self) -> &Profile {
         &self.inner.context.profile
     }
 
-    /// The hosts as they are stored now, oldest first: what a name on a command line may stand for, before
-    /// any of them has been heard of.
+    /// The stored hosts, oldest first, including hosts that have not connected yet.
     ///
     /// # Errors
     /// [`StorageError`] names the file.
@@ -223,38 +232,40 @@ impl Runtime {
         registry::load(self.inner.context.storage.as_ref())
     }
 
-    /// Snapshots of everything, the newest only: a slow reader gets fewer of them. When the runtime was closed the last one
-    /// shows every host as stopped, and then the channel says that it is closed.
+    /// What an offer says, compared with the known hosts, for a person to confirm (TR-14). Dials and
+    /// looks up nothing; [`Runtime::pair`] is the confirmation.
+    pub fn inspect_offer(&self, offer: &Offer) -> OfferInfo {
+        let hosts = self.inner.hosts();
+        let known = hosts.known.get(&offer.server_id);
+        OfferInfo::new(offer, known.map(|known| &known.record))
+    }
+
+    /// Snapshots of all state, latest only: a slow reader receives fewer. After a close the last
+    /// snapshot shows every host as stopped, and then the channel closes.
     pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.inner.context.hub.subscribe()
     }
 
-    /// Sends an intent: checks it, keeps it, queues it, and returns. It is offered to the daemon under the same
+    /// Submits an intent: validates, stores and queues it, and returns. It is sent under the same
     /// id until its outcome is known, across disconnects and restarts of this process (BX-1).
     ///
     /// # Errors
-    /// [`IntentError`]; nothing is kept then.
+    /// [`IntentError`]; nothing is stored then.
     pub fn send(&self, server_id: &ServerId, intent: Intent) -> Result<Submitted, IntentError> {
         let unknown = || IntentError::UnknownHost(server_id.clone());
         let host = self.host(server_id, IntentError::Closed, unknown)?;
         let id = IntentId::from_uuid(uuid::Uuid::now_v7());
-        let (method, params) = intent.into_request(id)?;
-        let outcome = host.submit(Record {
-            id,
-            method,
-            params: params.into(),
-            at: unix_millis(),
-            sent: false,
-            outcome: None,
-        })?;
+        let request = intent.into_request(id)?;
+        let outcome = host.submit(Record::new(id, request, unix_millis()))?;
         Ok(Submitted { id, outcome })
     }
 
-    /// Asks the host something that changes nothing. If the host is away, waits for as long as a connect may take
-    /// (15 s), and not at all while nothing is being tried. At most 30 s in all.
+    /// Sends a read-only query to the host. While the host is offline and connecting it waits as
+    /// long as a connect may take (15 s); it does not wait if no attempt is in progress. At most 30
+    /// s in total.
     ///
     /// # Errors
-    /// [`CallError`]; `Disconnected` at once when the connection dies under the question (INV-13).
+    /// [`CallError`]; `Disconnected` at once if the connection fails during the query (INV-13).
     pub async fn query<P: Serialize + ?Sized, R: DeserializeOwned>(
         &self,
         server_id: &ServerId,
@@ -267,10 +278,10 @@ impl Runtime {
         serde_json::from_str(result.get()).map_err(|error| CallError::Malformed(error.to_string()))
     }
 
-    /// Opens the timeline of an agent: its newest page, then everything as it happens.
+    /// Opens the timeline of an agent: its newest page, then live updates.
     ///
     /// # Errors
-    /// [`TimelineError`] when the host is not known or has its most timelines open.
+    /// [`TimelineError`] if the host is unknown or its limit of open timelines is reached.
     pub async fn timeline(
         &self,
         server_id: &ServerId,
@@ -278,20 +289,21 @@ impl Runtime {
     ) -> Result<TimelineStream, TimelineError> {
         let unknown = || TimelineError::UnknownHost;
         let host = self.host(server_id, TimelineError::Closed, unknown)?;
-        host.timeline(agent_id.clone()).await
+        let view = host.timeline(agent_id.clone()).await?;
+        Ok(TimelineStream::new(host, agent_id.clone(), view))
     }
 
-    /// The agents of all hosts in one list, the newest only (DS).
+    /// The agents of all hosts in one list, latest only (DS-2).
     pub fn directory(&self) -> DirectorySubscription {
         DirectorySubscription::new(self.subscribe())
     }
 
-    /// Opens an agent's screen, or that of an agent that is being created: [`ScreenTarget`] tells which. Returns at once; the
-    /// first snapshot comes through the subscription. All screens and followers of one agent share one subscription at the
-    /// daemon, which ends a few seconds after the last of them.
+    /// Opens the screen of an agent, or of one being created: see [`ScreenTarget`]. Returns at
+    /// once; the first snapshot comes through the subscription. All screens and followers of one
+    /// agent share one subscription at the daemon, which ends a few seconds after the last of them.
     ///
     /// # Errors
-    /// [`ScreenError`]; of those that are found out later the subscription tells.
+    /// [`ScreenError`]; later errors come through the subscription.
     pub fn agent_screen(
         &self,
         server_id: &ServerId,
@@ -301,30 +313,29 @@ impl Runtime {
         host.screen(target.into())
     }
 
-    /// Fetches the page before the oldest item of an agent's open timeline. What became of it is in the view
-    /// ([`Older`](crate::Older)); asked for while one is being fetched it does nothing, and while the timeline is brought up to
-    /// date it comes after that. A view that becomes too long loses rows at its end ([`Newer`](crate::Newer)). All who look at
-    /// the agent share its view.
+    /// Loads the page before the oldest item of an agent's open timeline. The view shows the
+    /// progress ([`Beyond`](crate::Beyond)). Does nothing while a page is loading; during a refresh
+    /// of the timeline the load follows it. A view that becomes too long drops rows at its end
+    /// ([`Beyond`](crate::Beyond)). All readers of the agent share its view.
     ///
     /// # Errors
-    /// [`ScreenError::UnknownHost`], [`ScreenError::Closed`], and [`ScreenError::Busy`] when the host has more to do than it
-    /// takes: nothing was done then.
+    /// [`ScreenError::UnknownHost`], [`ScreenError::Closed`], and [`ScreenError::Busy`] if the
+    /// host's queue is full: nothing was done then.
     pub fn load_older(&self, server_id: &ServerId, agent_id: &AgentId) -> Result<(), ScreenError> {
-        let host = self.screened_host(server_id)?;
-        host.command(HostCommand::LoadOlder(agent_id.clone()))
+        self.read(server_id, agent_id, Input::LoadMore(End::Older))
     }
 
-    /// Fetches the page after the newest item of an open timeline's view, if that is not the end
-    /// ([`Newer`](crate::Newer)): the view moves on, and where it comes to the end it stays there.
+    /// Loads the page after the newest item of an open timeline's view, unless that is the end
+    /// ([`Beyond`](crate::Beyond)): the view moves forward, and at the end it follows new items.
     ///
     /// # Errors
     /// As [`Runtime::load_older`].
     pub fn load_newer(&self, server_id: &ServerId, agent_id: &AgentId) -> Result<(), ScreenError> {
-        let host = self.screened_host(server_id)?;
-        host.command(HostCommand::LoadNewer(agent_id.clone()))
+        self.read(server_id, agent_id, Input::LoadMore(End::Newer))
     }
 
-    /// Shows the newest items of an agent's open timeline, wherever its view was. They are there: nothing is fetched.
+    /// Shows the newest items of an agent's open timeline from any position of its view. They are
+    /// in memory: nothing is loaded.
     ///
     /// # Errors
     /// As [`Runtime::load_older`].
@@ -333,21 +344,29 @@ impl Runtime {
         server_id: &ServerId,
         agent_id: &AgentId,
     ) -> Result<(), ScreenError> {
-        let host = self.screened_host(server_id)?;
-        host.command(HostCommand::JumpToNewest(agent_id.clone()))
+        self.read(server_id, agent_id, Input::JumpToNewest)
     }
 
-    /// Tries again at once to load an agent's open timeline, after that failed (UX-1, UX-4). Does nothing while it is up to date
-    /// or being loaded.
+    /// Retries a failed load of an agent's open timeline at once (UX-1, UX-4). Does nothing while
+    /// it is current or loading.
     ///
     /// # Errors
     /// As [`Runtime::load_older`].
     pub fn reload(&self, server_id: &ServerId, agent_id: &AgentId) -> Result<(), ScreenError> {
-        let host = self.screened_host(server_id)?;
-        host.command(HostCommand::Reload(agent_id.clone()))
+        self.read(server_id, agent_id, Input::Open)
     }
 
-    /// The user has seen that a message or a creation failed: it is shown no more.
+    fn read(
+        &self,
+        server_id: &ServerId,
+        agent_id: &AgentId,
+        input: Input,
+    ) -> Result<(), ScreenError> {
+        let host = self.screened_host(server_id)?;
+        host.command(HostCommand::Read(agent_id.clone(), input))
+    }
+
+    /// Removes a failed message or creation that the user has seen.
     ///
     /// # Errors
     /// As [`Runtime::load_older`].
@@ -356,49 +375,50 @@ impl Runtime {
         host.command(HostCommand::Dismiss(intent_id))
     }
 
-    /// What a host's driver has counted so far, for measuring and tests. Nothing is published when it changes.
+    /// Counters of a host's driver, for measurements and tests. Changes are not published.
     pub fn counters(&self, server_id: &ServerId) -> Option<Counters> {
         self.inner.context.hub.counters(server_id)
     }
 
-    /// Fetches the directories of all hosts again: the one refresh path of every surface (DS).
+    /// Reloads the directories of all hosts: the one refresh path of every surface (DS-2).
     pub fn refresh(&self) {
-        self.order_all(|orders| orders.refresh = true);
+        self.set_all(|control| control.refresh = true);
     }
 
-    /// The user wants that path, or the best one with `None`. A path that the host does not have changes nothing.
+    /// Selects a path of a host, or with `None` the best one. An unknown path changes nothing.
     pub fn select_path(&self, server_id: &ServerId, address: Option<Address>) {
         let hosts = self.inner.hosts();
         let Some(known) = hosts.known.get(server_id) else {
             return;
         };
-        // Seen to here, so that a choice that is none does not take the place of one that is.
+        // Checked here, so that an invalid choice does not replace a valid one.
         let addresses = &known.record.addresses;
         if address.as_ref().is_none_or(|it| addresses.contains(it)) {
-            known.host.order(|orders| orders.select = Some(address));
+            known.host.set(|control| control.select = Some(address));
         } else {
-            tracing::warn!("a path was chosen that this host does not have");
+            tracing::warn!("the selected path is not one of this host's");
         }
     }
 
-    /// Platform event: the app came to the foreground (INV-7: sent by the binding layer, not by views).
+    /// Platform event: the app came to the foreground (INV-7: sent by the binding layer, not by
+    /// views).
     pub fn foreground(&self) {
-        self.order_all(|orders| orders.foreground());
+        self.set_all(|control| control.foreground());
     }
 
     /// Platform event: the app went to the background.
     pub fn background(&self) {
-        self.order_all(|orders| orders.background());
+        self.set_all(|control| control.background());
     }
 
     /// Platform event: the network changed.
     pub fn network_changed(&self) {
-        self.order_all(|orders| orders.network_changed = true);
+        self.set_all(|control| control.network_changed = true);
     }
 
-    fn order_all(&self, order: impl Fn(&mut Orders)) {
+    fn set_all(&self, change: impl Fn(&mut Control)) {
         for known in self.inner.hosts().known.values() {
-            known.host.order(&order);
+            known.host.set(&change);
         }
     }
 }
@@ -429,23 +449,25 @@ impl HostContext {
         self.settings.only.is_none_or(|only| only == address.path)
     }
 
-    /// What dials that address of that host.
+    /// A dialer for an address of a host.
     pub(crate) fn dialer(&self, record: &HostRecord, address: &Address, cursor: Cursor) -> Dialer {
+        let device_key = self.profile.device_key(&record.server_id);
         Dialer {
             connector: Arc::clone(&self.connector),
             target: Target {
                 address: address.clone(),
                 server_id: record.server_id.clone(),
-                route_key: self.profile.client_session_key.route_key(&record.server_id),
+                route_key: RouteKey::of_device(&device_key.public(), &record.server_id),
             },
             credentials: Credentials {
-                device_key: self.profile.device_key.clone(),
+                device_key,
                 transport_key: record.transport_key,
+                psk: record.psk.clone().unwrap_or(PresharedKey::NONE),
             },
-            client_session_key: self.profile.client_session_key.clone(),
+            client_session_key: self.profile.client_session_key(&record.server_id),
             client: self.client.clone(),
             cursor,
-            pairing_token: None,
+            pairing: None,
         }
     }
 }

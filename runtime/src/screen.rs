@@ -1,93 +1,59 @@
-//! One agent's screen as a value: what to show, decided here and not in views (UX-1 … UX-4, INV-7).
+//! One agent's screen as a value: its content is decided here and not in views (UX-1 … UX-4,
+//! INV-7).
 
 use std::sync::{Arc, OnceLock};
 
 use bowline_machines::{
-    optimistic::{FailedAgent, PendingAgent},
-    screen::{Connectivity, Creation, Screen},
+    data::optimistic::{FailedAgent, PendingAgent},
+    data::screen::{Connectivity, Creation, Screen},
+    data::view::TimelineView,
 };
-use bowline_protocol::{AgentId, AgentSummary, IntentId, ServerId};
+use bowline_protocol::{AgentId, AgentSummary, ServerId};
 use tokio::sync::watch;
 
-use crate::{snapshot::ErrorView, timeline::TimelineView};
+use crate::snapshot::ErrorView;
 
-/// What a screen shows.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ScreenTarget {
-    /// An agent.
-    Agent(AgentId),
-    /// The agent that this intent creates: shown at once, and the same screen goes on when it is there (UX-3).
-    Creation(IntentId),
-}
-
-impl From<AgentId> for ScreenTarget {
-    fn from(agent_id: AgentId) -> Self {
-        Self::Agent(agent_id)
-    }
-}
-
-impl From<IntentId> for ScreenTarget {
-    fn from(intent_id: IntentId) -> Self {
-        Self::Creation(intent_id)
-    }
-}
-
-/// Everything an agent's screen shows, as of one moment. The newest one replaces all before it.
-#[derive(Clone, Debug, PartialEq)]
+/// The whole content of an agent's screen at one time. The newest replaces all earlier ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScreenSnapshot {
-    /// Grows with every change; a smaller one is older.
+    /// Increases with every change; a smaller one is older.
     pub rev: u64,
-    /// Whose agent.
+    /// The agent's host.
     pub server_id: ServerId,
-    /// The agent; `None` until the daemon has named the one that is being created.
+    /// The agent; `None` while it is being created and the daemon has not assigned its id.
     pub agent_id: Option<AgentId>,
-    /// Its row in the directory, once that is known.
+    /// Its row in the directory, once known.
     pub agent: Option<Arc<AgentSummary>>,
-    /// Whether it was created from here.
+    /// Whether this client created it.
     pub creation: Creation,
-    /// What was asked for, while it is being created.
+    /// The creation request, while in progress.
     pub creating: Option<Arc<PendingAgent>>,
-    /// Why it could not be created, with what was asked for.
+    /// The failed creation request, with the error.
     pub creation_failed: Option<Arc<FailedAgent>>,
-    /// What to show.
+    /// What the screen displays.
     pub screen: Screen,
-    /// How the host stands.
+    /// Connectivity of the host.
     pub connectivity: Connectivity,
-    /// Why the host is not online, with what to do about it.
+    /// Why the host is not online, with advice.
     pub connection_error: Option<ErrorView>,
     /// The timeline.
     pub timeline: Arc<TimelineView>,
 }
 
-impl ScreenSnapshot {
-    /// Whether both say the same, whatever their revisions. Costs nothing for timelines of any length.
-    pub(crate) fn says_the_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.timeline, &other.timeline)
-            && self.server_id == other.server_id
-            && self.agent_id == other.agent_id
-            && self.agent == other.agent
-            && self.creation == other.creation
-            && self.creating == other.creating
-            && self.creation_failed == other.creation_failed
-            && self.screen == other.screen
-            && self.connectivity == other.connectivity
-            && self.connection_error == other.connection_error
-    }
-}
-
-/// A screen could not be opened, or has ended.
+/// A screen that could not be opened, or has ended.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScreenError {
-    /// No such host.
+    /// Unknown host.
     #[error("the host is not known here")]
     UnknownHost,
-    /// Nothing of that creation is known here: it was never sent from here, or it was concluded in an earlier run of the app.
+    /// Unknown creation: it was never sent by this client, or concluded in an earlier run of the
+    /// app.
     #[error("no creation with that intent is known here")]
     UnknownCreation,
-    /// The host has its most screens or timelines open.
+    /// The host's limit of open screens or timelines is reached.
     #[error("{0} are open already; close one first")]
     TooMany(usize),
-    /// The host's driver has more to do than it takes; try again.
+    /// The host's queue is full; try again.
     #[error("the host is busy")]
     Busy,
     /// The host was forgotten or the runtime was closed.
@@ -98,8 +64,8 @@ pub enum ScreenError {
     Closed,
 }
 
-/// Snapshots of one screen, the newest only: a slow reader gets fewer of them. Dropping it ends it; the agent's timeline is
-/// followed until its last reader is gone.
+/// Snapshots of one screen, latest only: a slow reader receives fewer. Dropping it closes the
+/// screen; the agent's timeline is followed until its last reader is dropped.
 #[derive(Debug)]
 pub struct ScreenSubscription {
     snapshots: watch::Receiver<Option<Arc<ScreenSnapshot>>>,
@@ -121,15 +87,15 @@ impl ScreenSubscription {
         (subscription, publisher)
     }
 
-    /// The newest snapshot; `None` until the first, which comes at once.
+    /// The newest snapshot; `None` until the first, which follows at once.
     pub fn current(&self) -> Option<Arc<ScreenSnapshot>> {
         self.snapshots.borrow().clone()
     }
 
-    /// Waits for a snapshot that was not returned yet and returns the newest. Cancel-safe.
+    /// Waits for a snapshot not returned yet and returns the newest. Cancel-safe.
     ///
     /// # Errors
-    /// [`ScreenError`] when there will be no other.
+    /// [`ScreenError`] after the last snapshot.
     pub async fn next(&mut self) -> Result<Arc<ScreenSnapshot>, ScreenError> {
         loop {
             let changed = self.snapshots.changed().await;
@@ -143,7 +109,7 @@ impl ScreenSubscription {
     }
 }
 
-/// The driver's end of a subscription.
+/// The driver's side of a subscription.
 #[derive(Debug)]
 pub(crate) struct ScreenPublisher {
     snapshots: watch::Sender<Option<Arc<ScreenSnapshot>>>,
@@ -155,23 +121,23 @@ impl ScreenPublisher {
         !self.snapshots.is_closed()
     }
 
-    /// Tells the subscriber why there will be no other snapshot.
+    /// Ends the subscription with a reason.
     pub(crate) fn end(self, error: ScreenError) {
-        // Set once: a publisher ends once.
+        // A publisher ends only once.
         let _ = self.ended.set(error);
     }
 
-    /// Publishes a snapshot that says something new.
+    /// Publishes a snapshot if it differs from the last, also in constant time for a long timeline:
+    /// an unchanged view is the same shared value, and a changed one differs in its revision.
     pub(crate) fn publish(&self, mut snapshot: ScreenSnapshot, rev: &mut u64) {
-        let is_new = {
-            let last = self.snapshots.borrow();
-            last.as_ref()
-                .is_none_or(|last| !last.says_the_same(&snapshot))
-        };
-        if is_new {
-            *rev += 1;
-            snapshot.rev = *rev;
-            self.snapshots.send_replace(Some(Arc::new(snapshot)));
+        if let Some(last) = self.snapshots.borrow().as_ref() {
+            snapshot.rev = last.rev;
+            if **last == snapshot {
+                return;
+            }
         }
+        *rev += 1;
+        snapshot.rev = *rev;
+        self.snapshots.send_replace(Some(Arc::new(snapshot)));
     }
 }

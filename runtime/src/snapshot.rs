@@ -6,23 +6,46 @@ use std::{
 };
 
 use bowline_machines::{
-    Path, directory, host,
-    load::LoadError,
-    optimistic::{FailedAgent, PendingAgent},
+    Path,
+    client::paths::HostState,
+    data::directory::DirectoryState,
+    data::load::LoadError,
+    data::optimistic::{FailedAgent, PendingAgent},
 };
-use bowline_protocol::{Advice, AgentSummary, IntentId, Reason, ServerId};
+use bowline_protocol::{
+    Advice, AgentSummary, Grant, IntentId, Reason, ServerId, session_event::PairedDevice,
+};
 use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::{error::Failure, intent::Outcome, registry::HostRecord};
 
-/// Everything a UI shows, as of one revision.
+/// The complete state for a UI, at one revision.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Snapshot {
-    /// Grows with every change; a smaller one is older.
+    /// Increases with every change; a smaller one is older.
     pub rev: u64,
-    /// Every known host, in order of `serverId`.
+    /// Every known host, ordered by `serverId`.
     pub hosts: Vec<Arc<HostSnapshot>>,
+    /// Pairings in progress, oldest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pairings: Vec<PairingSnapshot>,
+}
+
+/// A pairing in progress (TR-3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PairingSnapshot {
+    /// Tells pairings with one daemon apart.
+    #[serde(skip)]
+    pub(crate) number: u64,
+    /// The daemon.
+    pub server_id: ServerId,
+    /// Its name, as in the offer.
+    pub name: String,
+    /// Six digits, once the daemon asks its owner. It shows the same ones; the owner compares them
+    /// and says yes or no.
+    pub code: Option<String>,
 }
 
 /// One host.
@@ -34,35 +57,43 @@ pub struct HostSnapshot {
     pub rev: u64,
     /// Stable identity of the daemon.
     pub server_id: ServerId,
-    /// Its name, for people.
+    /// Display name.
     pub name: String,
-    /// State of the host machine, in snake_case (INV-6: there is no other connection state).
-    pub state: &'static str,
+    /// State of the host machine (INV-6: there is no other connection state).
+    pub state: HostState,
     /// Kind of the active path; none while the host is not online.
     pub path: Option<Path>,
     /// Address of the active path; none while the host is not online.
     pub address: Option<String>,
-    /// Grows with every client made for this host.
+    /// What this device may do there, as of the last welcome; `None` before the first (TR-4).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<Arc<Grant>>,
+    /// The device that paired with the daemon last, of those that did while this app followed the
+    /// session: for a notice (TR-3).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_paired: Option<Arc<PairedDevice>>,
+    /// Increases with every client created for this host.
     pub generation: u64,
-    /// What went wrong last, until the host is online.
+    /// The last error, until the host is online.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<ErrorView>,
-    /// What is wrong with what is stored of the host, if anything.
+    /// Storage fault of the host, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub storage: Option<StorageView>,
-    /// Round trip over the active path in milliseconds, once it was measured.
+    /// Round trip over the active path in milliseconds, once measured.
     #[serde(skip)]
     pub rtt_ms: Option<f64>,
-    /// What is known of each path.
+    /// Probe results of each path.
     pub probes: Vec<ProbeView>,
     /// The host's agents.
     pub directory: DirectoryView,
     /// Intents of this app.
+    #[serde(skip)]
     pub intents: IntentsView,
 }
 
 impl HostSnapshot {
-    /// A host as it is known from the disk, before its driver has done anything.
+    /// A stored host before its driver has started.
     pub(crate) fn of_record(
         record: &HostRecord,
         pending: usize,
@@ -72,23 +103,17 @@ impl HostSnapshot {
             rev: 0,
             server_id: record.server_id.clone(),
             name: record.name.clone(),
-            state: host::State::Booting.name(),
+            state: HostState::Booting,
             path: None,
             address: None,
+            grant: None,
+            last_paired: None,
             generation: 0,
             last_error: None,
             storage,
             rtt_ms: None,
             probes: Vec::new(),
-            directory: DirectoryView {
-                state: directory::State::Idle.name(),
-                agents: Arc::default(),
-                creating: Arc::default(),
-                failed: Arc::default(),
-                error: None,
-                truncated: false,
-                left_out: 0,
-            },
+            directory: DirectoryView::default(),
             intents: IntentsView {
                 pending,
                 recent: Arc::default(),
@@ -97,12 +122,12 @@ impl HostSnapshot {
     }
 }
 
-/// An error with what to do about it.
+/// An error with advice.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ErrorView {
     /// The closed reason.
     pub reason: Reason,
-    /// For people.
+    /// Text for people.
     pub message: String,
     /// What the host app should do.
     pub advice: Advice,
@@ -118,12 +143,12 @@ impl From<Failure> for ErrorView {
     }
 }
 
-/// Trouble with what is stored of a host. Its connection is not concerned.
+/// A storage fault of a host. Its connection is unaffected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StorageView {
-    /// What kind of trouble.
+    /// Kind of the fault.
     pub kind: StorageTrouble,
-    /// For people; names the file.
+    /// Text for people; names the file.
     pub message: String,
 }
 
@@ -131,10 +156,10 @@ pub struct StorageView {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StorageTrouble {
-    /// The outbox was damaged: it was set aside, and what could be read of it goes on. Intents may be lost. Stays until the
-    /// next start.
+    /// The outbox was damaged: it was set aside, and its readable part is in use. Intents may be
+    /// lost. Stays until the next start.
     Damaged,
-    /// The outbox cannot be used now, so no intent is taken. It is tried again every few seconds.
+    /// The outbox is unavailable, so intents are refused. Retried every few seconds.
     Unavailable,
 }
 
@@ -143,7 +168,7 @@ impl StorageView {
         Self {
             kind: StorageTrouble::Damaged,
             message: format!(
-                "{lines} lines of the outbox do not read, intents may be lost; as it was it is kept in {}",
+                "{lines} lines of the outbox are unreadable, intents may be lost; the damaged file is kept as {}",
                 aside.display()
             ),
         }
@@ -157,7 +182,7 @@ impl StorageView {
     }
 }
 
-/// What a probe found.
+/// Result of a probe.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProbeView {
@@ -168,7 +193,7 @@ pub struct ProbeView {
     /// Round trip in milliseconds, if it was proved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
-    /// Why it was not.
+    /// Why the probe failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Reason>,
 }
@@ -178,52 +203,53 @@ const fn is_none(count: &u64) -> bool {
 }
 
 /// The agents of one host.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct DirectoryView {
-    /// State of the directory machine, in snake_case (DS: skeletons derive from this alone).
-    pub state: &'static str,
+    /// State of the directory machine (DS-3: skeletons derive from this alone).
+    pub state: DirectoryState,
     /// Oldest first.
     pub agents: Arc<[Arc<AgentSummary>]>,
-    /// Agents that are being created from here and have no row yet, in the order they were sent (UX-3).
+    /// Agents being created by this client that have no row yet, in the order of submission (UX-3).
     #[serde(skip)]
     pub creating: Arc<[Arc<PendingAgent>]>,
-    /// Agents that could not be created, with the error; the newest few, until dismissed.
+    /// Failed creations with their errors: the newest few, until dismissed.
     #[serde(skip)]
     pub failed: Arc<[Arc<FailedAgent>]>,
-    /// Why the rows may be old, or are missing (UX-4).
+    /// Why the rows may be outdated or missing (UX-4).
     #[serde(skip)]
     pub error: Option<LoadError>,
-    /// Whether the host has more agents than are held.
+    /// Whether the host has more agents than the list holds.
     #[serde(skip)]
     pub truncated: bool,
-    /// How many more: the newest are held, and older ones that something happened to since the list was loaded.
+    /// Number of agents not held: the list holds the newest, and older ones with activity since it
+    /// was loaded.
     #[serde(skip_serializing_if = "is_none")]
     pub left_out: u64,
 }
 
 /// The intents of one host.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct IntentsView {
-    /// How many have no outcome yet.
+    /// Number of intents without an outcome.
     pub pending: usize,
     /// The latest outcomes, oldest first; bounded.
     pub recent: Arc<[(IntentId, Outcome)]>,
 }
 
-/// What one host's driver counts.
+/// Counters of one host's driver.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counters {
     /// Events applied, each once and in order.
     pub events_applied: u64,
-    /// Events received again (from a second connection, or replayed) and not applied again.
+    /// Events received again (on a second connection, or replayed) and not applied again.
     pub events_repeated: u64,
-    /// Events that came with a hole before them. Anything but zero is a defect.
+    /// Events preceded by a gap. Any value but zero is a defect.
     pub event_gaps: u64,
-    /// Attaches of a session that went on where it was.
+    /// Attaches that resumed the session.
     pub resumed: u64,
-    /// Attaches after which everything shown was fetched again.
+    /// Attaches after which all displayed state was loaded again.
     pub reset: u64,
-    /// Times another client became the active one.
+    /// Changes of the active client.
     pub switches: u64,
     /// Candidates that failed before they could become active.
     pub switches_failed: u64,
@@ -233,38 +259,73 @@ pub struct Counters {
     pub last_seq: u64,
 }
 
-/// Where host drivers publish and UIs subscribe. Publishing happens under one lock, so that revisions reach
-/// subscribers in order.
+/// Publishing side of snapshots: host drivers publish, UIs subscribe. One lock keeps revisions in
+/// order for subscribers.
 pub(crate) struct SnapshotHub {
     shown: Mutex<Shown>,
-    /// What subscribers are copied from.
+    /// Template for new subscriptions.
     subscriber: watch::Receiver<Arc<Snapshot>>,
 }
 
 struct Shown {
     hosts: BTreeMap<ServerId, Place>,
+    pairings: Vec<PairingSnapshot>,
     last: Publisher,
-    /// None when the runtime is closed: with it the subscribers' channel ends.
+    /// `None` once the runtime is closed, which closes the subscribers' channel.
     current: Option<watch::Sender<Arc<Snapshot>>>,
 }
 
-/// A host's place: only the driver that it belongs to fills it.
+/// The entry of a host; only its current driver updates it.
 struct Place {
     publisher: Publisher,
     host: Arc<HostSnapshot>,
-    /// Counted apart: nobody is woken for them.
+    /// Kept separately: changes do not wake subscribers.
     counters: Counters,
 }
 
-/// A driver, as the hub knows it. One that was replaced may still be ending when its successor begins.
+/// Identifies a driver. A replaced driver may still be stopping when its successor starts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Publisher(u64);
+
+/// A shown pairing.
+pub(crate) struct Pairing {
+    hub: Arc<SnapshotHub>,
+    number: u64,
+}
+
+impl Pairing {
+    /// Shows the code to compare.
+    pub(crate) fn show(&self, code: &str) {
+        self.hub.change(|shown, _| {
+            let mut pairings = shown.pairings.iter_mut();
+            let mine = pairings.find(|one| one.number == self.number);
+            match mine {
+                Some(mine) if mine.code.as_deref() != Some(code) => {
+                    mine.code = Some(code.to_owned());
+                    true
+                }
+                Some(_) | None => false,
+            }
+        });
+    }
+}
+
+impl Drop for Pairing {
+    fn drop(&mut self) {
+        self.hub.change(|shown, _| {
+            let before = shown.pairings.len();
+            shown.pairings.retain(|one| one.number != self.number);
+            shown.pairings.len() != before
+        });
+    }
+}
 
 impl SnapshotHub {
     pub(crate) fn new() -> Self {
         let (current, subscriber) = watch::channel(Arc::default());
         let shown = Shown {
             hosts: BTreeMap::new(),
+            pairings: Vec::new(),
             last: Publisher::default(),
             current: Some(current),
         };
@@ -274,8 +335,8 @@ impl SnapshotHub {
         }
     }
 
-    /// Makes a place for a host and shows it as it is known from the disk, until the driver that is given the answer
-    /// publishes.
+    /// Adds an entry for a host from its stored record, until the driver with the returned
+    /// publisher publishes.
     pub(crate) fn register(&self, host: HostSnapshot) -> Publisher {
         let mut given = Publisher::default();
         self.change(|shown, rev| {
@@ -313,10 +374,10 @@ impl SnapshotHub {
         });
     }
 
-    /// Shows that nobody keeps a host any more, because its driver died.
+    /// Shows that a host's driver has died.
     pub(crate) fn broken(&self, publisher: Publisher) {
         let defect = || {
-            let words = "a defect ended what keeps this host; open it anew, and please report it";
+            let words = "a defect ended the driver of this host; reopen the runtime, and please report this";
             Failure::new(Reason::Defect, words)
         };
         self.change(|shown, rev| {
@@ -326,7 +387,7 @@ impl SnapshotHub {
             };
             place.host = Arc::new(HostSnapshot {
                 rev,
-                state: "error",
+                state: HostState::Error,
                 path: None,
                 address: None,
                 last_error: Some(defect().into()),
@@ -336,18 +397,37 @@ impl SnapshotHub {
         });
     }
 
-    /// Forgets a host; what its driver still publishes is dropped.
+    /// Removes a host; later updates of its driver are dropped.
     pub(crate) fn remove(&self, server_id: &ServerId) {
         self.change(|shown, _| shown.hosts.remove(server_id).is_some());
     }
 
-    /// What a host's driver has counted.
+    /// Shows a pairing until the guard is dropped.
+    pub(crate) fn begin_pairing(self: &Arc<Self>, server_id: &ServerId, name: &str) -> Pairing {
+        let mut number = 0;
+        self.change(|shown, rev| {
+            number = rev;
+            shown.pairings.push(PairingSnapshot {
+                number,
+                server_id: server_id.clone(),
+                name: name.to_owned(),
+                code: None,
+            });
+            true
+        });
+        Pairing {
+            hub: Arc::clone(self),
+            number,
+        }
+    }
+
+    /// Counters of a host's driver.
     pub(crate) fn counters(&self, server_id: &ServerId) -> Option<Counters> {
         let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         shown.hosts.get(server_id).map(|place| place.counters)
     }
 
-    /// Publishes if the change says that there is anything new. It is given the revision that would be.
+    /// Applies a change and publishes if it returns true. The closure receives the next revision.
     fn change(&self, change: impl FnOnce(&mut Shown, u64) -> bool) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let rev = self.subscriber.borrow().rev + 1;
@@ -355,19 +435,23 @@ impl SnapshotHub {
             let hosts = shown.hosts.values();
             let hosts = hosts.map(|place| Arc::clone(&place.host)).collect();
             if let Some(current) = &shown.current {
-                current.send_replace(Arc::new(Snapshot { rev, hosts }));
+                current.send_replace(Arc::new(Snapshot {
+                    rev,
+                    hosts,
+                    pairings: shown.pairings.clone(),
+                }));
             }
         }
     }
 
-    /// Begins with the newest snapshot as seen, as a subscription of a channel does.
+    /// Marks the newest snapshot as seen, like a new channel subscription.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         let mut subscriber = self.subscriber.clone();
         subscriber.mark_unchanged();
         subscriber
     }
 
-    /// Nothing is published any more: whoever has seen the last snapshot is told that it was the last.
+    /// Ends publishing: subscribers see the last snapshot and then the end of the channel.
     pub(crate) fn close(&self) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         shown.current = None;

@@ -1,127 +1,107 @@
-//! `cargo xtask bench`: builds what is measured and what measures, for release, and runs the latter.
+//! `cargo xtask bench`: builds the programs in release mode and runs the measurements.
 //!
-//! The measuring program is `bowline-bench` of the `sim` crate, so that this one stays quick to build. What the bindings
-//! cost is measured by a program of each language; `bowline-bench` judges what they write.
+//! `bowline-bench` (crate `bench`) measures, so that xtask stays quick to build. A program per
+//! language measures the cost of its bindings; `bowline-bench` judges the samples it writes.
 
-use std::{fs, path::PathBuf};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use xshell::cmd;
 
 use crate::{
-    bindings, kotlin,
-    memory::target_dir,
-    process::{Outcome, cargo, run as run_command},
+    bindings, kotlin, needs,
+    process::{Workspace, target_dir},
     swift, typescript,
 };
 
-/// What is measured, and how it is told.
+/// Scope, repetitions and output format of a measurement.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Fewer repetitions: a minute instead of several, and figures with more noise.
+    /// Fewer repetitions: takes about a minute instead of several; the figures are noisier.
     #[arg(long)]
     quick: bool,
-    /// One JSON object instead of text.
+    /// Print one JSON object instead of text.
     #[arg(long)]
     json: bool,
-    /// Where daemons keep their state meanwhile; its disk is the one measured. Default: the target folder.
+    /// Number of complete runs. With more than one, the report ends with a table of each ratio to a
+    /// bare peer: smallest, middle and largest over the runs.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
+    /// Folder for the state of the measured daemons; its disk is the one measured. Default: the
+    /// target folder.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Which figures: ping, rate, attach, start, memory, intents, events, views, library, swift, kotlin, typescript, local-ping,
-    /// local-rate, local-memory, relay-ping, relay-stream, relay-connect, relay-memory, relay-stall, relayed. Default: all but those
-    /// of languages whose tools are missing.
+    /// Figures to measure: ping, rate, attach, start, memory, intents, events, views, library,
+    /// swift, kotlin, typescript, local-ping, local-rate, local-memory, relay-ping, relay-stream,
+    /// relay-connect, relay-memory, relay-stall, relayed. Default: all, except languages whose
+    /// tools are missing.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
 
-/// A language whose program measures.
-struct Language {
-    name: &'static str,
-    /// Says what is missing, and how to get it.
-    look: fn() -> Result<(), String>,
-    /// Runs the program, quickly or at length, and returns the lines that it wrote.
-    bench: fn(bool) -> Outcome<Vec<String>>,
-}
+/// Runs the measuring program of a language (`true`: quick) and returns its output lines.
+type Bench = fn(&Workspace, bool) -> Result<String>;
 
-const LANGUAGES: [Language; 3] = [
-    Language {
-        name: "swift",
-        look: swift::look,
-        bench: swift::bench,
-    },
-    Language {
-        name: "kotlin",
-        look: kotlin::look,
-        bench: kotlin::bench,
-    },
-    Language {
-        name: "typescript",
-        look: typescript::look,
-        bench: typescript::bench,
-    },
+const LANGUAGES: [(&str, Bench); 3] = [
+    ("swift", swift::bench),
+    ("kotlin", kotlin::bench),
+    ("typescript", typescript::bench),
 ];
 
-/// Builds and measures.
+/// Builds everything and runs the measurements.
 ///
 /// # Errors
-/// When something does not build or a figure cannot be measured. A missed target is no error.
-pub(crate) fn run(options: &Options) -> Outcome {
+/// Something does not build, or a figure cannot be measured. A missed target is no error.
+pub(crate) fn run(sh: &Workspace, options: Options) -> Result<()> {
     let names = &options.names;
     if names.is_empty() || names.iter().any(|name| name == "library") {
-        bindings::build(true)?;
+        bindings::build(sh, true)?;
     }
-    let lines = measure_languages(options)?;
-    let build = [
-        "build",
-        "--release",
-        "--locked",
-        "--package=bowline-daemon",
-        "--package=bowline-relay",
-        "--package=bowline-sim",
-        "--bins",
-    ];
-    run_command(&mut cargo(build))?;
-    let mut bench = cargo([
-        "run",
-        "--quiet",
-        "--release",
-        "--locked",
-        "--package=bowline-sim",
-        "--bin=bowline-bench",
-        "--",
-    ]);
-    if options.quick {
-        bench.arg("--quick");
+    let lines = target_dir().join("bench");
+    sh.remove_path(&lines)?;
+    for run in 1..=options.runs {
+        measure_languages(sh, &options, &lines.join(run.to_string()))?;
     }
-    if options.json {
-        bench.arg("--json");
-    }
-    if let Some(dir) = &options.dir {
-        // Relative to where the user is, not to the workspace, in which the program runs.
-        bench
-            .arg("--dir")
-            .arg(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()));
-    }
-    run_command(bench.arg("--bindings").arg(lines).args(names))
+    cmd!(
+        sh,
+        "cargo build --release --locked -p bowline-daemon -p bowline-relay -p bowline-bench --bins"
+    )
+    .run()?;
+    let quick = options.quick.then_some("--quick");
+    let json = options.json.then_some("--json");
+    // Relative to the user's working directory; the program itself runs in the workspace root.
+    let dir = options
+        .dir
+        .as_deref()
+        .map(std::path::absolute)
+        .transpose()?;
+    let dir = dir.iter().flat_map(|dir| [Path::new("--dir"), dir]);
+    let runs = options.runs.to_string();
+    cmd!(
+        sh,
+        "cargo run --quiet --release --locked -p bowline-bench --bin bowline-bench --
+            {quick...} {json...} {dir...} --runs={runs} --bindings {lines} {names...}"
+    )
+    .run()?;
+    Ok(())
 }
 
-/// Runs the programs of the languages that are wanted, and says in which folder is what they wrote.
-fn measure_languages(options: &Options) -> Outcome<PathBuf> {
-    let names = &options.names;
-    let folder = target_dir().join("bench");
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    for Language { name, look, bench } in LANGUAGES {
-        let is_named = names.iter().any(|other| other == name);
-        if !is_named && !names.is_empty() {
+/// Runs the measuring programs of the requested languages and writes their lines into `folder`.
+fn measure_languages(sh: &Workspace, options: &Options, folder: &Path) -> Result<()> {
+    sh.create_dir(folder)?;
+    for (name, bench) in LANGUAGES {
+        let is_named = options.names.iter().any(|other| other == name);
+        if !is_named && !options.names.is_empty() {
             continue;
         }
-        match look() {
+        match needs::require(name) {
             Ok(()) => {
-                let path = folder.join(name).with_extension("jsonl");
-                let lines = bench(options.quick)?.join("\n");
-                fs::write(&path, lines).map_err(|error| format!("{}: {error}", path.display()))?;
+                let lines = bench(sh, options.quick)?;
+                sh.write_file(folder.join(name).with_extension("jsonl"), lines)?;
             }
-            Err(missing) if is_named => return Err(missing),
+            Err(missing) if is_named => bail!("{missing}"),
             Err(missing) => complain!("{name} is not measured: {missing}"),
         }
     }
-    Ok(folder)
+    Ok(())
 }

@@ -1,13 +1,11 @@
-//! `cargo xtask demo`: builds the programs and lets `bowline-demo` play its story with them.
+//! `cargo xtask demo`: builds the programs and runs the story of `bowline-demo` with them.
 
-use std::process::Command;
+use anyhow::Result;
+use xshell::cmd;
 
-use crate::{
-    memory::target_dir,
-    process::{Outcome, cargo, run as run_command},
-};
+use crate::process::{Workspace, target_dir};
 
-/// How the story is played.
+/// Options of the demo.
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub(crate) struct Options {
     /// Leave everything running at the end and print how to try it by hand.
@@ -18,40 +16,26 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// What the story is played with, by package: nothing else is built for it.
-const PROGRAMS: [(&str, &str); 4] = [
-    ("bowline-daemon", "bowline-daemon"),
-    ("bowline-relay", "bowline-relay"),
-    ("bowline-cli", "bowline"),
-    ("bowline-sim", "bowline-demo"),
-];
-
-/// Plays the demo.
+/// Runs the demo.
 ///
 /// # Errors
-/// When something does not build, or the story did not hold.
-pub(crate) fn run(options: Options) -> Outcome {
+/// Something does not build, or a step of the story failed.
+pub(crate) fn run(sh: &Workspace, options: Options) -> Result<()> {
     complain!(
         "building what the demo plays: bowline-daemon, bowline-relay, bowline, bowline-demo \
          (the first time that takes a few minutes; cargo names each crate as it comes to it) …"
     );
-    // One build for all of them, so that what they share is compiled with one set of features, once.
-    let mut build = cargo(["build", "--locked"]);
-    for (package, program) in PROGRAMS {
-        build.args(["--package", package, "--bin", program]);
-    }
-    run_command(&mut build)?;
+    // One build for all, so that shared crates compile once with one set of features.
+    cmd!(
+        sh,
+        "cargo build --locked -p bowline-daemon -p bowline-relay -p bowline-cli -p bowline-testkit
+            --bin bowline-daemon --bin bowline-relay --bin bowline --bin bowline-demo"
+    )
+    .run()?;
     complain!("playing (half a minute) …");
-    // Not by `cargo run`, which would build anew for the features of one package alone.
-    let demo = target_dir()
-        .join("debug")
-        .join(format!("bowline-demo{}", std::env::consts::EXE_SUFFIX));
-    let mut demo = Command::new(demo);
-    if options.keep {
-        demo.arg("--keep");
-    }
-    if options.json {
-        demo.arg("--json");
-    }
-    run_command(&mut demo)
+    // Started directly: `cargo run` would rebuild with the features of one package alone.
+    let demo = target_dir().join("debug/bowline-demo");
+    let keep = options.keep.then_some("--keep");
+    let json = options.json.then_some("--json");
+    Ok(cmd!(sh, "{demo} {keep...} {json...}").run()?)
 }

@@ -1,101 +1,41 @@
-//! `cargo xtask doctor`: what this machine lacks for any task, and the command that gets it.
+//! `cargo xtask doctor`: reports missing tools and the commands that install them.
 
-use std::{path::Path, process::Command};
+use anyhow::{Result, bail};
 
 use crate::{
     bindings,
-    needs::{self, Missing, NEEDS, Without, is_root, runs},
-    process::{Outcome, exists, run as run_command},
+    needs::{self, FURTHER, NEEDS, Need, is_root},
+    process::{Workspace, exists},
 };
 
-/// How it looks.
-#[derive(clap::Args, Clone, Copy, Debug, Default)]
+/// Options of the doctor.
+#[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct Options {
-    /// Run the commands that get what is missing (as root, or by sudo), then look again.
+    /// Run the install commands (as root, or through sudo), then check again.
     #[arg(long)]
     install: bool,
 }
 
-/// Something that only packages for other machines need.
-struct Further {
-    what: &'static str,
-    for_what: &'static str,
-    found: fn() -> bool,
-    get: &'static str,
-}
-
-/// Whether an Android NDK is where the variable says.
-fn has_ndk(named: Option<&Path>) -> bool {
-    named.is_some_and(|folder| folder.join("toolchains/llvm").is_dir())
-}
-
-const ANDROID: [&str; 4] = [
-    "aarch64-linux-android",
-    "armv7-linux-androideabi",
-    "x86_64-linux-android",
-    "i686-linux-android",
-];
-const APPLE: [&str; 5] = [
-    "aarch64-apple-ios",
-    "aarch64-apple-ios-sim",
-    "x86_64-apple-ios",
-    "aarch64-apple-darwin",
-    "x86_64-apple-darwin",
-];
-
-const FURTHER: &[Further] = &[
-    Further {
-        what: "the Android NDK, where ANDROID_NDK_HOME says",
-        for_what: "`cargo xtask package aar`",
-        found: || {
-            has_ndk(
-                std::env::var_os("ANDROID_NDK_HOME")
-                    .as_deref()
-                    .map(Path::new),
-            )
-        },
-        get: "https://developer.android.com/ndk/downloads, then set ANDROID_NDK_HOME to its folder",
-    },
-    Further {
-        what: "Rust's targets for Android",
-        for_what: "`cargo xtask package aar`",
-        found: || ANDROID.iter().all(|target| needs::has_target(target)),
-        get: "rustup target add aarch64-linux-android armv7-linux-androideabi x86_64-linux-android i686-linux-android",
-    },
-    Further {
-        what: "Gradle",
-        for_what: "the archive of `cargo xtask package aar`",
-        found: || exists("gradle"),
-        get: "https://gradle.org/install",
-    },
-    Further {
-        what: "Xcode",
-        for_what: "`cargo xtask package xcframework`",
-        found: || runs(Command::new("xcodebuild").arg("-version")),
-        get: "a Mac with Xcode",
-    },
-    Further {
-        what: "Rust's targets for Apple's systems",
-        for_what: "`cargo xtask package xcframework`",
-        found: || APPLE.iter().all(|target| needs::has_target(target)),
-        get: "rustup target add aarch64-apple-ios aarch64-apple-ios-sim x86_64-apple-ios aarch64-apple-darwin x86_64-apple-darwin",
-    },
-];
-
-/// Looks, says, and installs where it is asked to.
+/// Checks, reports, and installs if requested.
 ///
 /// # Errors
-/// When something is missing for `cargo xtask test`. What only packages for other machines need is said and is no error.
-pub(crate) fn run(options: Options) -> Outcome {
+/// A tool that `cargo xtask test` needs is missing. Tools only for packages of other platforms are
+/// reported but are no error.
+pub(crate) fn run(sh: &Workspace, options: Options) -> Result<()> {
     let mut missing = needs::missing(|_| true);
     if options.install && !missing.is_empty() {
-        install(&missing);
+        install(sh, &missing);
         missing = needs::missing(|_| true);
     }
     for need in NEEDS {
-        match missing.iter().find(|one| std::ptr::eq(one.need, need)) {
-            None => say!("✓ {}", need.what),
-            Some(one) => say!("✗ {}\n    {}", one.text(), lost(one)),
+        if missing.iter().any(|one| std::ptr::eq(*one, need)) {
+            say!(
+                "✗ {}\n    without it {}",
+                need.what,
+                need.effect(&need.steps.join(", "))
+            );
+        } else {
+            say!("✓ {}", need.what);
         }
     }
     say!("\nonly for packages of other machines:");
@@ -103,101 +43,88 @@ pub(crate) fn run(options: Options) -> Outcome {
         if (need.found)() {
             say!("✓ {}", need.what);
         } else {
-            say!("– {} (for {})\n    {}", need.what, need.for_what, need.get);
+            say!(
+                "– {} (for `{}`)\n    {}",
+                need.what,
+                need.steps.join(", "),
+                needs::how(&[need])
+            );
         }
     }
     say!(
-        "\nwhat is fetched or built once is in {}",
+        "\ndownloads and tools built once are cached in {}",
         bindings::cache_dir().display()
     );
     if !missing.is_empty() {
-        let how = if options.install {
-            "this is what it could not install"
+        let then = if options.install {
+            "these could not be installed"
         } else {
-            "or `cargo xtask doctor --install`, which runs that"
+            "or run `cargo xtask doctor --install`"
         };
-        say!("to get what is missing: {}\n{how}", needs::line(&missing));
+        say!(
+            "to install the missing tools: {}\n{then}",
+            needs::how(&missing)
+        );
     }
     verdict(&missing)?;
-    say!("nothing is missing for what this machine can do");
+    say!("nothing is missing for the tasks this machine supports");
     Ok(())
 }
 
-/// Whether that is all right.
+/// The exit result.
 ///
 /// # Errors
-/// When anything is missing: which steps are concerned.
-fn verdict(missing: &[Missing]) -> Outcome {
+/// Anything is missing; the text names the affected steps.
+fn verdict(missing: &[&Need]) -> Result<()> {
     let mut steps: Vec<_> = missing
         .iter()
-        .flat_map(|one| one.need.steps)
+        .flat_map(|need| need.steps)
         .copied()
         .collect();
     steps.sort_unstable();
     steps.dedup();
+    let steps = steps.join(", ");
     match missing.len() {
         0 => Ok(()),
-        1 => Err(format!(
-            "1 thing is missing for these steps of `cargo xtask test --full`: {}",
-            steps.join(", ")
-        )),
-        many => Err(format!(
-            "{many} things are missing for these steps of `cargo xtask test --full`: {}",
-            steps.join(", ")
-        )),
+        1 => bail!("1 thing is missing for these steps of `cargo xtask test --full`: {steps}"),
+        many => {
+            bail!("{many} things are missing for these steps of `cargo xtask test --full`: {steps}")
+        }
     }
 }
 
-/// What is not done without it.
-fn lost(missing: &Missing) -> String {
-    let steps = missing.need.steps.join(", ");
-    match missing.need.without {
-        Without::Fails => format!("without it fail: {steps}"),
-        Without::Skips | Without::SkipsEverywhere => format!("without it are skipped: {steps}"),
-        Without::Part(tests) => format!("without it {steps} leave out {tests}"),
-    }
-}
-
-/// Runs the commands. What fails is tried package by package, so that one that cannot be had does not keep the others away.
-fn install(missing: &[Missing]) {
-    for command in needs::commands(missing, exists("apt-get"), is_root()) {
-        if play(&command) {
+/// Runs the install commands. A failed command is repeated package by package, so that one
+/// unavailable package does not block the others.
+fn install(sh: &Workspace, missing: &[&Need]) {
+    let (commands, by_hand) = needs::install(missing, exists("apt-get"), is_root());
+    for command in commands {
+        if play(sh, &command) {
             continue;
         }
-        let options = command.iter().rposition(|word| word.starts_with('-'));
-        let Some((fixed, packages)) = options.and_then(|at| command.split_at_checked(at + 1))
-        else {
-            continue;
-        };
-        for package in packages {
-            let mut one = fixed.to_vec();
-            one.push(package.clone());
-            play(&one);
+        if let Some((install, packages)) = command.split_once("--no-install-recommends ") {
+            for package in packages.split(' ') {
+                play(sh, &format!("{install}--no-install-recommends {package}"));
+            }
         }
     }
-    for what in needs::by_hand(missing, exists("apt-get")) {
+    for what in by_hand {
         say!("not installed from here: {what}");
     }
 }
 
-/// Shows a command and runs it; whether it ended well.
-fn play(words: &[String]) -> bool {
-    say!("→ {}", words.join(" "));
-    let Some((program, arguments)) = words.split_first() else {
-        return false;
-    };
-    let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .current_dir(crate::tree::root())
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    match run_command(&mut command) {
-        Ok(()) => true,
-        Err(error) => {
-            say!("  {error}");
-            false
-        }
+/// Prints a command and runs it. Returns whether it succeeded.
+fn play(sh: &Workspace, command: &str) -> bool {
+    say!("→ {command}");
+    let mut words = command.split(' ');
+    let program = sh.cmd(words.next().unwrap_or_default());
+    let done = program
+        .args(words)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .run();
+    if let Err(error) = &done {
+        say!("  {error}");
     }
+    done.is_ok()
 }
 
 #[cfg(test)]
@@ -206,28 +133,12 @@ mod tests {
 
     #[test]
     fn what_is_missing_makes_the_doctor_fail_and_names_the_steps() {
-        assert_eq!(verdict(&[]), Ok(()));
+        assert!(verdict(&[]).is_ok());
         let maven = NEEDS.iter().find(|need| need.what == "Maven").unwrap();
-        let error = verdict(&[needs::as_missing(maven)]).unwrap_err();
+        let error = verdict(&[maven]).unwrap_err().to_string();
         assert!(
             error.contains("1 thing") && error.contains("jar, kotlin"),
             "{error}"
         );
-    }
-
-    #[test]
-    fn an_ndk_that_is_not_where_the_variable_says_is_missing() {
-        let folder = std::env::temp_dir().join("bowline-no-such-ndk");
-        assert!(!has_ndk(None));
-        assert!(!has_ndk(Some(&folder)));
-    }
-
-    #[test]
-    fn what_gets_the_targets_names_every_one() {
-        for (what, targets) in [("for Android", &ANDROID[..]), ("for Apple's", &APPLE[..])] {
-            let need = FURTHER.iter().find(|need| need.what.contains(what));
-            let get = need.unwrap().get;
-            assert!(targets.iter().all(|target| get.contains(target)), "{get}");
-        }
     }
 }

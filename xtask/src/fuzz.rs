@@ -1,109 +1,98 @@
-//! `cargo xtask fuzz`: every fuzz target for a while, beginning at the committed corpus.
+//! `cargo xtask fuzz`: runs every fuzz target for a bounded time, starting from the committed
+//! corpus.
 //!
-//! The targets are laid out as `cargo fuzz` wants them, and can be run with it. This builds them with the same flags and
-//! the pinned toolchain, so that nothing needs to be installed but a C++ compiler for libFuzzer.
+//! The targets follow the layout of `cargo fuzz` and run with it too. This task builds them with
+//! the same flags and the pinned toolchain, so only a C++ compiler for libFuzzer must be installed.
 
-use std::{fs, path::Path, process::Command};
+use anyhow::{Context, Result, ensure};
+use xshell::cmd;
 
 use crate::{
-    memory::target_dir,
     needs,
-    process::{self, Done, Outcome, cargo, host, run as run_command},
-    tree,
+    process::{Workspace, skip, target_dir},
 };
 
 /// Targets, in the order of `fuzz/Cargo.toml`.
-const TARGETS: &[&str] = &["lines", "rpc", "hello", "offer", "channel"];
-/// As `cargo fuzz` has them: coverage of edges and comparisons, and the address sanitizer.
+const TARGETS: [&str; 8] = [
+    "lines", "rpc", "hello", "offer", "channel", "frames", "lanes", "noise",
+];
+/// The flags of `cargo fuzz`: edge and comparison coverage, and the address sanitizer.
 const FLAGS: &str = "-Zsanitizer=address -Cpasses=sancov-module \
                      -Cllvm-args=-sanitizer-coverage-level=4 \
                      -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
                      -Cllvm-args=-sanitizer-coverage-pc-table \
                      -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Ccodegen-units=1";
-/// Seconds for each target where nobody says otherwise.
-pub(crate) const SECONDS: u32 = 5;
+/// Default duration per target, in seconds.
+const SECONDS: u32 = 5;
 
-/// What is fuzzed, and for how long.
+/// Targets and duration.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct Options {
-    /// Seconds for each target.
+    /// Seconds per target.
     #[arg(long, default_value_t = SECONDS)]
     seconds: u32,
-    /// Which targets: lines, rpc, hello, offer, channel. Default: all.
+    /// Targets: lines, rpc, hello, offer, channel, frames, lanes, noise. Default: all.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
 
-/// Fuzzes what was asked for.
-///
-/// # Errors
-/// When a target failed, or there is none of that name.
-pub(crate) fn run(options: &Options) -> Outcome<()> {
-    let unknown = |name: &&String| !TARGETS.contains(&name.as_str());
-    if let Some(name) = options.names.iter().find(unknown) {
-        return Err(format!(
-            "no fuzz target `{name}`; there are {}",
-            TARGETS.join(", ")
-        ));
-    }
-    fuzz(&options.names, options.seconds).map(Done::tell)
-}
-
-/// Builds the targets and runs those named, or all.
-///
-/// # Errors
-/// Names the target that failed, and the input that made it fail.
-pub(crate) fn fuzz(names: &[String], seconds: u32) -> Outcome<Done> {
-    let host = host()?;
-    if !host.contains("linux") && !host.contains("darwin") {
-        return process::missing(format!("libFuzzer is not to be had for {host}"));
-    }
-    if let Err(missing) = needs::look("fuzz") {
-        return process::missing(missing);
-    }
-    let target = target_dir().join("fuzz");
-    // Not `--locked`: its lock file is another workspace's, which whoever gives our crates a dependency has no reason to
-    // think of. What it names stays pinned, what is new is added.
-    let mut build = cargo(["build", "--release", "--manifest-path", "fuzz/Cargo.toml"]);
-    build
-        .args(["--target", &host])
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("RUSTFLAGS", FLAGS)
-        .env("CARGO_TARGET_DIR", &target);
-    run_command(&mut build)?;
-    let programs = target.join(&host).join("release");
-    for name in TARGETS {
-        if names.is_empty() || names.iter().any(|asked| asked == name) {
-            one(name, &programs, &target, seconds)?;
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            seconds: SECONDS,
+            names: Vec::new(),
         }
     }
-    Ok(Done::Whole)
 }
 
-fn one(name: &str, programs: &Path, target: &Path, seconds: u32) -> Outcome<()> {
-    let grown = target.join("corpus").join(name);
-    let failures = target.join("artifacts").join(name);
-    for folder in [&grown, &failures] {
-        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+/// Builds the targets and runs the named ones, or all.
+///
+/// # Errors
+/// Names the failed target and the folder of the input that caused the failure.
+pub(crate) fn run(sh: &Workspace, options: &Options) -> Result<()> {
+    for name in &options.names {
+        let known = TARGETS.join(", ");
+        ensure!(
+            TARGETS.contains(&name.as_str()),
+            "no fuzz target `{name}`; there are {known}"
+        );
     }
-    say!("{name}:");
-    // What it finds goes to the first folder; the committed corpus is only read.
-    let mut fuzzer = Command::new(programs.join(name));
-    fuzzer
-        .arg(&grown)
-        .arg(tree::root().join("fuzz/corpus").join(name))
-        .arg(format!("-max_total_time={seconds}"))
-        .arg(format!("-artifact_prefix={}/", failures.display()))
-        .args([
-            "-timeout=10",
-            "-rss_limit_mb=1024",
-            "-max_len=8192",
-            "-verbosity=0",
-            "-print_funcs=0",
-            "-print_final_stats=1",
-        ]);
-    run_command(&mut fuzzer)
-        .map_err(|error| format!("{error}; what made it fail is in {}", failures.display()))
+    let host = sh.host()?;
+    if !host.contains("linux") && !host.contains("darwin") {
+        return skip(format!("libFuzzer is not available for {host}"));
+    }
+    needs::require("fuzz")?;
+    let target = target_dir().join("fuzz");
+    // Not `--locked`: the fuzz workspace has its own lock file, which is not updated when a crate
+    // gains a dependency. Locked versions stay pinned, new dependencies are added.
+    cmd!(
+        sh,
+        "cargo build --release --manifest-path fuzz/Cargo.toml --target {host}"
+    )
+    .env("RUSTC_BOOTSTRAP", "1")
+    .env("RUSTFLAGS", FLAGS)
+    .env("CARGO_TARGET_DIR", &target)
+    .run()?;
+    let seconds = options.seconds.to_string();
+    for name in TARGETS {
+        if !options.names.is_empty() && !options.names.iter().any(|asked| asked == name) {
+            continue;
+        }
+        say!("{name}:");
+        let program = target.join(&host).join("release").join(name);
+        let grown = sh.create_dir(target.join("corpus").join(name))?;
+        let failures = sh.create_dir(target.join("artifacts").join(name))?;
+        // libFuzzer writes new inputs to the first folder; the committed corpus is only read.
+        cmd!(
+            sh,
+            "{program} {grown} fuzz/corpus/{name} -max_total_time={seconds}
+                -artifact_prefix={failures}/ -timeout=10 -rss_limit_mb=1024 -max_len=8192
+                -verbosity=0 -print_funcs=0 -print_final_stats=1"
+        )
+        .run()
+        .with_context(|| format!("the failing input is in {}", failures.display()))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -1,26 +1,24 @@
-//! The programs in the guides of `docs/`: taken out of the page, so that what the page says is what is compiled and run.
+//! Extracts the programs of the guides in `docs/`, so that the published code is compiled and run.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use crate::{process::Outcome, tree};
+use anyhow::{Context, Result};
 
-/// The first block of that language in a page, as a file.
+use crate::process::Workspace;
+
+/// Writes the first code block of a language in a page to a file.
 ///
 /// # Errors
-/// When the page or the block is missing, or the file cannot be written.
-pub(crate) fn extract(page: &str, language: &str, to: &Path) -> Outcome {
-    let path = tree::root().join(page);
-    let text = fs::read_to_string(&path).map_err(|error| format!("{page}: {error}"))?;
+/// The page or block is missing, or the file cannot be written.
+pub(crate) fn extract(sh: &Workspace, page: &str, language: &str, to: &Path) -> Result<()> {
+    let text = sh.read_file(page)?;
     let code =
-        block(&text, language).ok_or_else(|| format!("{page} has no block of {language}"))?;
-    if let Some(folder) = to.parent() {
-        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    }
-    // Unchanged it stays, so that nothing is compiled again for it.
-    if fs::read_to_string(to).is_ok_and(|old| old == code) {
+        block(&text, language).with_context(|| format!("{page} has no block of {language}"))?;
+    // An unchanged file keeps its time, so that nothing is recompiled.
+    if sh.read_file(to).is_ok_and(|old| old == code) {
         return Ok(());
     }
-    fs::write(to, code).map_err(|error| format!("{}: {error}", to.display()))
+    Ok(sh.write_file(to, code)?)
 }
 
 fn block(text: &str, language: &str) -> Option<String> {

@@ -1,101 +1,91 @@
-//! The Kotlin bindings: their tests, by Maven on the JVM, against the real daemon and relay; and what they cost there.
+//! The Kotlin bindings: their tests (Maven, on the JVM) against the real daemon and relay, and the
+//! measurement of their cost.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use xshell::{Cmd, cmd};
 
 use crate::{
     bindings::{self, Language},
-    guide,
-    memory::target_dir,
-    needs,
-    process::{self, Done, Outcome, run as run_command},
-    tree,
+    guide, needs,
+    process::{Workspace, target_dir},
 };
 
-/// Generates, compiles and tests.
+/// Name of Maven's program.
+pub(crate) const MAVEN: &str = if cfg!(windows) { "mvn.cmd" } else { "mvn" };
+
+/// Generates, compiles and tests the bindings.
 ///
 /// # Errors
-/// When a test failed; in CI also when Maven or the JDK is missing.
-pub(crate) fn test() -> Outcome<Done> {
-    if let Err(missing) = look() {
-        return process::missing(missing);
-    }
-    prepare()?;
-    run_command(maven(false)?.arg("test"))?;
-    Ok(Done::Whole)
+/// A test fails; in CI also when Maven or the JDK is missing.
+pub(crate) fn test(sh: &Workspace) -> Result<()> {
+    needs::require("kotlin")?;
+    prepare(sh)?;
+    Ok(maven(sh, false)?.arg("test").run()?)
 }
 
-/// What is missing, and how to get it.
+/// Measures the cost of the bindings on the JVM with the release library. Returns one JSON object
+/// per line, as printed by `dev.bowline.bench`.
 ///
 /// # Errors
-/// That.
-pub(crate) fn look() -> Result<(), String> {
-    needs::look("kotlin")
-}
-
-/// Measures what the bindings cost on the JVM, over a library built for release: one JSON object a line, as
-/// `dev.bowline.bench` prints them.
-///
-/// # Errors
-/// When something is missing, does not compile, or cannot be measured.
-pub(crate) fn bench(quick: bool) -> Outcome<Vec<String>> {
-    look()?;
-    bindings::for_tests(Language::Kotlin)?;
-    bindings::build(true)?;
-    extract_guide()?;
-    // Maven's own output has more in it than what the program prints.
+/// Something does not compile, or a figure cannot be measured.
+pub(crate) fn bench(sh: &Workspace, quick: bool) -> Result<String> {
+    bindings::for_tests(sh, Language::Kotlin)?;
+    bindings::build(sh, true)?;
+    extract_guide(sh)?;
+    // A file, because Maven mixes its own output with that of the program.
     let told = target_dir().join("kotlin-bench.jsonl");
-    let mut maven = maven(true)?;
-    maven
+    maven(sh, true)?
         .args(["test-compile", "exec:exec"])
-        .arg(format!("-Dexec.outputFile={}", told.display()));
-    if quick {
-        maven.arg("-Dbowline.bench=--quick");
-    }
-    run_command(&mut maven)?;
-    let lines =
-        fs::read_to_string(&told).map_err(|error| format!("{}: {error}", told.display()))?;
-    Ok(lines.lines().map(str::to_owned).collect())
+        .arg(format!("-Dexec.outputFile={}", told.display()))
+        .args(quick.then_some("-Dbowline.bench=--quick"))
+        .run()?;
+    Ok(sh.read_file(told)?)
 }
 
-/// The generated code, the guide's program, and the programs that the tests start.
+/// Builds the generated code, the guide's program, and the programs that the tests start.
 ///
 /// # Errors
-/// When something does not build.
-pub(crate) fn prepare() -> Outcome {
-    bindings::programs()?;
-    bindings::for_tests(Language::Kotlin)?;
-    extract_guide()
+/// Something does not build.
+pub(crate) fn prepare(sh: &Workspace) -> Result<()> {
+    bindings::programs(sh)?;
+    bindings::for_tests(sh, Language::Kotlin)?;
+    extract_guide(sh)
 }
 
-fn extract_guide() -> Outcome {
-    guide::extract("docs/kotlin.md", "kotlin", &guide_folder().join("Guide.kt"))
+fn extract_guide(sh: &Workspace) -> Result<()> {
+    guide::extract(
+        sh,
+        "docs/kotlin.md",
+        "kotlin",
+        &guide_folder().join("Guide.kt"),
+    )
 }
 
-/// Where the guide's program is.
-pub(crate) fn guide_folder() -> PathBuf {
+/// Folder of the guide's program.
+fn guide_folder() -> PathBuf {
     target_dir().join("kotlin-guide")
 }
 
-/// Maven for our project, with what it must be told: among it where the library is, the one for release or the other.
+/// Maven for the bindings, with the folder of the release or debug library.
 ///
 /// # Errors
-/// When the folders have no names.
-pub(crate) fn maven(release: bool) -> Outcome<Command> {
-    let native = bindings::library(release);
-    let native = native.parent().ok_or("the library is in no folder")?;
-    let mut maven = Command::new(program());
-    maven
-        .args(["--batch-mode", "--no-transfer-progress", "--quiet"])
-        .arg("--file")
-        .arg(tree::root().join("bindings/kotlin/pom.xml"))
-        // It would stay, with a gigabyte.
-        .arg("-Dkotlin.compiler.daemon=false")
-        .arg(format!("-Dbowline.library={}", native.display()))
-        .arg(format!("-Dbowline.guide={}", guide_folder().display()));
-    Ok(maven)
+/// The library is in no folder.
+pub(crate) fn maven(sh: &Workspace, release: bool) -> Result<Cmd<'_>> {
+    let library = bindings::library(release);
+    let native = library.parent().context("the library is in no folder")?;
+    let native = format!("-Dbowline.library={}", native.display());
+    Ok(project(sh, "bindings/kotlin/pom.xml").arg(native))
 }
 
-/// What Maven's program is called.
-pub(crate) const fn program() -> &'static str {
-    if cfg!(windows) { "mvn.cmd" } else { "mvn" }
+/// Maven for a project that contains the guide's program.
+pub(crate) fn project<'a>(sh: &'a Workspace, pom: &str) -> Cmd<'a> {
+    let guide = guide_folder();
+    // The compiler daemon would outlive the build and hold a gigabyte of memory.
+    cmd!(
+        sh,
+        "{MAVEN} --batch-mode --no-transfer-progress --quiet --file {pom}
+            -Dkotlin.compiler.daemon=false -Dbowline.guide={guide}"
+    )
 }

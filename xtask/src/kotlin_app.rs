@@ -1,117 +1,90 @@
-//! Tries the packaged jar: an app of its own, in an empty folder, that has the jar as its one dependency and is the guide's
-//! program, against a real daemon and relay.
+//! Tests the packaged jar: an app in an empty folder, with the jar as its only dependency, runs the
+//! guide's program against a real daemon and relay.
 
 use std::{
-    fs,
     io::{BufRead, BufReader, Write},
     process::{Child, Command, Stdio},
 };
 
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
 use crate::{
     kotlin,
-    memory::target_dir,
-    process::{Outcome, run as run_command},
-    tree,
+    process::{Workspace, target_dir},
 };
 
-/// What the program prints when it did what the page says.
+/// Lines that the program prints on success.
 const SAYS: [&str; 2] = [": ONLINE", "OUTPUT it works"];
 
 /// Compiles and runs the app. The jar is in Maven's local repository.
 ///
 /// # Errors
-/// When it does not compile, or did not do what the page says.
-pub(crate) fn run() -> Outcome {
-    let folder = target_dir().join("kotlin-app");
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+/// The app does not compile, or its output differs from the guide.
+pub(crate) fn run(sh: &Workspace) -> Result<()> {
+    let folder = sh.empty(target_dir().join("kotlin-app"))?;
     let told = folder.join("told.txt");
     let mut world = World::start()?;
     let offer = world.offer()?;
-    let mut app = Command::new(kotlin::program());
-    app.args([
-        "--batch-mode",
-        "--no-transfer-progress",
-        "--quiet",
-        "--file",
-    ])
-    .arg(tree::root().join("bindings/kotlin/app/pom.xml"))
-    .arg("-Dkotlin.compiler.daemon=false")
-    .arg(format!(
-        "-Dbowline.guide={}",
-        kotlin::guide_folder().display()
-    ))
-    .arg(format!("-Dbowline.app={}", folder.join("target").display()))
-    .arg(format!(
-        "-Dbowline.arguments={} {offer}",
-        folder.join("storage").display()
-    ))
-    .arg(format!("-Dexec.workingdir={}", folder.display()))
-    .arg(format!("-Dexec.outputFile={}", told.display()))
-    .args(["kotlin:compile", "exec:exec"]);
-    // The library is the jar's, not the one that cargo's own folders have.
-    for variable in [
-        "LD_LIBRARY_PATH",
-        "DYLD_LIBRARY_PATH",
-        "DYLD_FALLBACK_LIBRARY_PATH",
-    ] {
-        app.env_remove(variable);
-    }
-    run_command(&mut app)?;
-    let said = fs::read_to_string(&told).map_err(|error| format!("{}: {error}", told.display()))?;
-    if SAYS.iter().all(|line| said.contains(line)) {
-        say!(
-            "an app in an empty folder, with the jar as its one dependency, does what docs/kotlin.md says"
-        );
-        return Ok(());
-    }
-    Err(format!(
-        "the app did not do what docs/kotlin.md says, but said: {said}"
-    ))
+    let at = folder.display();
+    kotlin::project(sh, "bindings/kotlin/app/pom.xml")
+        .arg(format!("-Dbowline.app={at}/target"))
+        .arg(format!("-Dbowline.arguments={at}/storage {offer}"))
+        .arg(format!("-Dexec.workingdir={at}"))
+        .arg(format!("-Dexec.outputFile={}", told.display()))
+        .args(["kotlin:compile", "exec:exec"])
+        // Forces the library of the jar instead of the one in cargo's folders.
+        .env_remove("LD_LIBRARY_PATH")
+        .env_remove("DYLD_LIBRARY_PATH")
+        .env_remove("DYLD_FALLBACK_LIBRARY_PATH")
+        .run()?;
+    let said = sh.read_file(told)?;
+    ensure!(
+        SAYS.iter().all(|line| said.contains(line)),
+        "the app did not work as docs/kotlin.md describes; its output: {said}"
+    );
+    say!(
+        "an app in an empty folder, with the jar as its one dependency, works as docs/kotlin.md describes"
+    );
+    Ok(())
 }
 
-/// A daemon and a relay, as long as this is held.
+/// A running daemon and relay. Dropping it ends them.
 struct World(Child);
 
 impl World {
-    fn start() -> Outcome<Self> {
-        let program = target_dir()
-            .join("debug")
-            .join(format!("bowline-sim-world{}", std::env::consts::EXE_SUFFIX));
+    fn start() -> Result<Self> {
+        let program = target_dir().join("debug/bowline-testkit-world");
         let mut command = Command::new(&program);
         let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         started
             .map(Self)
-            .map_err(|error| format!("{}: {error}", program.display()))
+            .with_context(|| program.display().to_string())
     }
 
-    /// What an app is given to pair with.
-    fn offer(&mut self) -> Outcome<String> {
-        let (Some(orders), Some(answers)) = (self.0.stdin.as_mut(), self.0.stdout.as_mut()) else {
-            return Err("the world takes no orders".to_owned());
-        };
+    /// Requests a pairing offer for an app.
+    fn offer(&mut self) -> Result<String> {
+        let streams = self.0.stdin.as_mut().zip(self.0.stdout.as_mut());
+        let (orders, answers) = streams.context("the test world accepts no commands")?;
         let mut answers = BufReader::new(answers).lines();
-        let mut answer = || match answers.next() {
-            Some(Ok(line)) => serde_json::from_str::<serde_json::Value>(&line)
-                .map_err(|error| format!("{line}: {error}")),
-            Some(Err(error)) => Err(error.to_string()),
-            None => Err("the world ended".to_owned()),
+        let mut answer = || -> Result<Value> {
+            let line = answers.next().context("the test world ended")??;
+            serde_json::from_str(&line).context(line)
         };
-        // It says that it is ready.
+        // The first answer reports that the world is ready.
         answer()?;
-        writeln!(orders, r#"{{"do":"offer","paths":[0,2]}}"#).map_err(|error| error.to_string())?;
-        let offer = answer()?;
-        offer
-            .get("offer")
-            .and_then(serde_json::Value::as_str)
-            .map(str::to_owned)
-            .ok_or_else(|| format!("no offer: {offer}"))
+        writeln!(orders, r#"{{"do":"offer","paths":[0,2]}}"#)?;
+        let answer = answer()?;
+        let offer = answer.get("offer").and_then(Value::as_str);
+        Ok(offer
+            .with_context(|| format!("no offer: {answer}"))?
+            .to_owned())
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        // It ends with its input.
+        // The world ends at the end of its input.
         drop(self.0.stdin.take());
         let _ = self.0.wait();
     }

@@ -1,156 +1,123 @@
 //! `cargo xtask package jvm` and `package aar`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use xshell::cmd;
 
 use crate::{
     bindings::{self, Language},
-    kotlin, kotlin_app,
-    memory::target_dir,
-    notices,
-    process::{self, Done, Outcome, cargo, exists, host, run as run_command},
-    tree,
+    kotlin, kotlin_app, needs, notices,
+    process::{Workspace, exists, target_dir},
 };
 
-/// Android's targets, as Rust and as Android call them, with the compiler of the NDK.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Android targets: the names in Rust, in Android, and of the NDK's compilers.
 const ANDROID: [(&str, &str, &str); 4] = [
     (
         "aarch64-linux-android",
         "arm64-v8a",
-        "aarch64-linux-android26-clang",
+        "aarch64-linux-android26",
     ),
     (
         "armv7-linux-androideabi",
         "armeabi-v7a",
-        "armv7a-linux-androideabi26-clang",
+        "armv7a-linux-androideabi26",
     ),
-    (
-        "x86_64-linux-android",
-        "x86_64",
-        "x86_64-linux-android26-clang",
-    ),
-    ("i686-linux-android", "x86", "i686-linux-android26-clang"),
+    ("x86_64-linux-android", "x86_64", "x86_64-linux-android26"),
+    ("i686-linux-android", "x86", "i686-linux-android26"),
 ];
 
-/// The jar for the JVM: the bindings and, for this machine's system, the native library, where JNA looks for it. It is put into
-/// Maven's local repository, and tried by an app of its own.
+/// Builds the jar for the JVM: the bindings and the native library of this platform, at the path
+/// where JNA looks. Installs it in Maven's local repository and tests it with an app.
 ///
 /// # Errors
-/// When something does not build, or the app does not run.
-pub(crate) fn jvm() -> Outcome<Done> {
-    if let Err(missing) = kotlin::look() {
-        return process::missing(missing);
-    }
-    kotlin::prepare()?;
-    let library = bindings::build(true)?;
-    let folder = jna_folder(&host()?)?;
-    // Not where the tests are compiled: they look for what is not there.
+/// Something does not build, or the app fails.
+pub(crate) fn jvm(sh: &Workspace) -> Result<()> {
+    needs::require("jar")?;
+    kotlin::prepare(sh)?;
+    let library = bindings::build(sh, true)?;
+    let folder = jna_folder(&sh.host()?)?;
+    // A separate folder: the test build looks for files that a package does not have.
     let target = target_dir().join("kotlin-package");
-    let classes = target.join("classes");
-    let _ = fs::remove_dir_all(&classes);
-    copy(
+    let classes = sh.empty(target.join("classes"))?;
+    sh.copy(
         &library,
         &classes.join(folder).join(bindings::library_name()),
     )?;
-    let readme = tree::root().join("bindings/kotlin/README.md");
-    let readme =
-        fs::read_to_string(&readme).map_err(|error| format!("{}: {error}", readme.display()))?;
-    notices::place(&readme, &classes.join("META-INF"))?;
-    let mut maven = kotlin::maven(true)?;
-    maven
+    notices::place(
+        sh,
+        &sh.read_file("bindings/kotlin/README.md")?,
+        &classes.join("META-INF"),
+    )?;
+    kotlin::maven(sh, true)?
         .arg(format!("-Dbowline.target={}", target.display()))
-        .args(["-Dmaven.test.skip=true", "install"]);
-    run_command(&mut maven)?;
-    let jar = target.join(format!("bowline-{}.jar", env!("CARGO_PKG_VERSION")));
-    let size = fs::metadata(&jar).map_err(|error| format!("{}: {error}", jar.display()))?;
+        .args(["-Dmaven.test.skip=true", "install"])
+        .run()?;
+    let jar = target.join(format!("bowline-{VERSION}.jar"));
     say!(
-        "{}: {} KiB, with the library for {folder}; it is in Maven's local repository as dev.bowline:bowline:{}",
+        "{}: {} KiB, with the library for {folder}; it is in Maven's local repository as dev.bowline:bowline:{VERSION}",
         jar.display(),
-        size.len() >> 10,
-        env!("CARGO_PKG_VERSION")
+        sh.read_binary_file(&jar)?.len() >> 10
     );
-    kotlin_app::run()?;
+    kotlin_app::run(sh)?;
     say!(
-        "a release has the libraries of every system: run this on each, and put their folders into one jar"
+        "a release contains the libraries of every platform: run this on each and merge their folders into one jar"
     );
-    Ok(Done::Whole)
+    Ok(())
 }
 
-/// The Android library: the native libraries by the NDK, and the archive by Gradle.
+/// Builds the Android library: native libraries with the NDK, the archive with Gradle.
 ///
 /// # Errors
-/// When something does not build.
-pub(crate) fn aar() -> Outcome<Done> {
-    bindings::for_tests(Language::Kotlin)?;
-    let project = tree::root().join("bindings/kotlin/android");
-    say!("{}: sources are complete", project.display());
-    let Some(ndk) = std::env::var_os("ANDROID_NDK_HOME").map(PathBuf::from) else {
-        return Ok(Done::Skipped(format!(
-            "no native libraries, no archive: the Android NDK is missing. On a machine that has it and the SDK \
+/// Something does not build.
+pub(crate) fn aar(sh: &Workspace) -> Result<()> {
+    bindings::for_tests(sh, Language::Kotlin)?;
+    let project = "bindings/kotlin/android";
+    say!("{project}: sources are complete");
+    let Ok(ndk) = sh.var("ANDROID_NDK_HOME") else {
+        say!(
+            "skipped: no native libraries, no archive: the Android NDK is missing. On a machine that has it and the SDK \
              (https://developer.android.com/studio#command-line-tools-only: `sdkmanager 'ndk;27.2.12479018' 'platforms;android-36'`): \
              `rustup target add {}`, `export ANDROID_HOME=… ANDROID_NDK_HOME=…`, `cargo xtask package aar`",
             ANDROID.map(|(target, ..)| target).join(" ")
-        )));
+        );
+        return Ok(());
     };
+    let system = if cfg!(target_os = "macos") {
+        "darwin"
+    } else {
+        "linux"
+    };
+    let tools = Path::new(&ndk).join(format!("toolchains/llvm/prebuilt/{system}-x86_64/bin"));
     for (target, folder, compiler) in ANDROID {
-        let built = android(&ndk, target, compiler)?;
-        copy(
-            &built,
-            &project
-                .join("src/main/jniLibs")
-                .join(folder)
-                .join("libbowline_ffi.so"),
-        )?;
+        let linker = tools.join(format!("{compiler}-clang"));
+        let lower = target.replace('-', "_");
+        bindings::for_target(sh, target)
+            .args(["--config", "profile.release.strip=true"])
+            .env(
+                format!("CARGO_TARGET_{}_LINKER", lower.to_uppercase()),
+                &linker,
+            )
+            .env(format!("CC_{lower}"), &linker)
+            .env(format!("AR_{lower}"), tools.join("llvm-ar"))
+            .run()?;
+        let built = target_dir().join(target).join("release/libbowline_ffi.so");
+        let placed = format!("{project}/src/main/jniLibs/{folder}/libbowline_ffi.so");
+        sh.copy(&built, Path::new(&placed))?;
     }
     if !exists("gradle") {
-        return Ok(Done::Skipped(format!(
-            "native libraries are in place, but no archive: Gradle is missing; https://gradle.org/install, then \
-                 `gradle -p {} assembleRelease`",
-            project.display()
-        )));
+        say!(
+            "skipped: native libraries are in place, but no archive: Gradle is missing; https://gradle.org/install, then \
+             `gradle -p {project} assembleRelease`"
+        );
+        return Ok(());
     }
-    let mut gradle = std::process::Command::new("gradle");
-    gradle
-        .args(["--no-daemon", "assembleRelease"])
-        .current_dir(&project);
-    run_command(&mut gradle)?;
-    Ok(Done::Whole)
+    Ok(cmd!(sh, "gradle -p {project} --no-daemon assembleRelease").run()?)
 }
 
-fn android(ndk: &Path, target: &str, compiler: &str) -> Outcome<PathBuf> {
-    let system = if cfg!(target_os = "macos") {
-        "darwin-x86_64"
-    } else {
-        "linux-x86_64"
-    };
-    let tools = ndk
-        .join("toolchains/llvm/prebuilt")
-        .join(system)
-        .join("bin");
-    let linker = tools.join(compiler);
-    let upper = target.to_uppercase().replace('-', "_");
-    let lower = target.replace('-', "_");
-    let mut build = cargo([
-        "build",
-        "--release",
-        "--locked",
-        "--package=bowline-ffi",
-        "--lib",
-        "--target",
-        target,
-    ]);
-    build
-        .args(["--config", "profile.release.strip=true"])
-        .env(format!("CARGO_TARGET_{upper}_LINKER"), &linker)
-        .env(format!("CC_{lower}"), &linker)
-        .env(format!("AR_{lower}"), tools.join("llvm-ar"));
-    run_command(&mut build)?;
-    Ok(target_dir().join(target).join("release/libbowline_ffi.so"))
-}
-
-/// Systems as Rust and as JNA, in a jar, call them.
+/// Targets in Rust and the corresponding JNA folders in a jar.
 const JNA_FOLDERS: [(&str, &str); 6] = [
     ("x86_64-unknown-linux-gnu", "linux-x86-64"),
     ("aarch64-unknown-linux-gnu", "linux-aarch64"),
@@ -160,21 +127,10 @@ const JNA_FOLDERS: [(&str, &str); 6] = [
     ("x86_64-pc-windows-gnu", "win32-x86-64"),
 ];
 
-fn jna_folder(target: &str) -> Outcome<&'static str> {
+fn jna_folder(target: &str) -> Result<&'static str> {
     let found = JNA_FOLDERS.iter().find(|(name, _)| *name == target);
-    found
-        .map(|(_, folder)| *folder)
-        .ok_or_else(|| format!("the jar has no place for {target}"))
-}
-
-fn copy(from: &Path, to: &Path) -> Outcome {
-    if let Some(folder) = to.parent() {
-        fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    }
-    let copied = fs::copy(from, to);
-    copied
-        .map(|_| ())
-        .map_err(|error| format!("{}: {error}", to.display()))
+    let (_, folder) = found.with_context(|| format!("the jar has no folder for {target}"))?;
+    Ok(folder)
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
-//! `cargo xtask …`: what a developer and the CI run. One program, so that both run the same.
+//! `cargo xtask …`: the development and CI tasks. One program, so that developers and CI run the
+//! same steps.
 
 #[macro_use]
-mod say;
+mod process;
 
 mod bench;
 mod bindings;
 mod demo;
 mod doctor;
+mod faults;
 mod fuzz;
 mod guide;
 mod kotlin;
@@ -18,7 +20,7 @@ mod node_memory;
 mod notices;
 mod npm_package;
 mod package;
-mod process;
+mod program_package;
 mod swift;
 mod swift_package;
 mod swift_root;
@@ -27,12 +29,13 @@ mod tidy;
 mod tree;
 mod typescript;
 mod windows;
+mod wine;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use self::process::Done;
+use self::process::{Workspace, tell_skipped};
 
 /// Build, test and demonstration tasks of Bowline.
 #[derive(Parser)]
@@ -44,65 +47,64 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Formatting, lints, tidy checks, all tests: what must hold before a change is merged.
-    Test {
-        /// Go on after a failed step; the exit code still tells.
-        #[arg(long)]
-        keep_going: bool,
-        /// Also what takes long and finds little day by day: checkers of memory, fuzzing. CI does.
-        #[arg(long)]
-        full: bool,
-    },
-    /// Plays a session through cuts, restarts and kills, with the real programs.
+    /// Run formatting, lints, tidy checks and all tests: the condition for merging a change.
+    Test(test::Options),
+    /// Run a session through disconnects, restarts and kills, with the real programs.
     Demo(demo::Options),
-    /// Checks that the compiler does not make: headers, links, docs against code, dependencies, sizes.
+    /// Run checks beyond the compiler: headers, links, requirement ids, dependencies, sizes.
     Tidy,
-    /// Builds for release and measures: prints each figure with its method, target and verdict.
+    /// Build in release mode and measure: prints each figure with its method, target and verdict.
     Bench(bench::Options),
-    /// The local socket under the address sanitizer and under valgrind; the library of the bindings under the sanitizer, in Node.
+    /// Run the local socket under the address sanitizer and valgrind, and the binding library under
+    /// the sanitizer in Node.
     Memory {
-        /// Only one of them.
+        /// Checker to run. Default: all.
         checker: Option<memory::Checker>,
     },
-    /// Every fuzz target for a few seconds.
+    /// Run every fuzz target for a few seconds.
     Fuzz(fuzz::Options),
-    /// The library's bindings for other languages, and the summary of its exported API.
+    /// Generate the bindings for other languages and the summary of the exported API.
     Bindings(bindings::Options),
-    /// What apps are given: packages with the native library in them.
-    Package {
-        /// Which.
-        what: package::Package,
-    },
-    /// The tests of the TypeScript bindings.
+    /// Build the packages for apps, with the native library.
+    Package(package::Options),
+    /// Test the TypeScript bindings.
     Typescript,
-    /// The tests of the Swift bindings.
+    /// Test the Swift bindings.
     Swift,
-    /// The tests of the Kotlin bindings.
+    /// Test the Kotlin bindings.
     Kotlin,
-    /// What this machine lacks for any of these tasks, and the command that gets it. Exits 1 when something is missing.
+    /// Report tools that are missing on this machine and the command that installs them. Exits 1
+    /// when something is missing.
     Doctor(doctor::Options),
-    /// Type-checks and lints everything for Windows, from here.
+    /// Cross-check the workspace for Windows, and run the Windows programs under Wine.
     Windows,
 }
 
+/// The clap definition, for checks that compare command names.
+fn command_line() -> clap::Command {
+    Args::command()
+}
+
 fn main() -> ExitCode {
-    let outcome = match Args::parse().task {
-        Task::Test { keep_going, full } => test::run(keep_going, full),
-        Task::Demo(options) => demo::run(options),
+    let task = Args::parse().task;
+    let done = Workspace::open().and_then(|sh| match task {
+        Task::Test(options) => test::run(&sh, &options),
+        Task::Demo(options) => demo::run(&sh, options),
         Task::Tidy => tidy::run(),
-        Task::Bench(options) => bench::run(&options),
-        Task::Memory { checker } => memory::run(checker),
-        Task::Fuzz(options) => fuzz::run(&options),
-        Task::Bindings(options) => bindings::run(&options),
-        Task::Package { what } => package::run(what),
-        Task::Typescript => typescript::test().map(Done::tell),
-        Task::Swift => swift::test().map(Done::tell),
-        Task::Kotlin => kotlin::test().map(Done::tell),
-        Task::Doctor(options) => doctor::run(options),
-        Task::Windows => windows::run().map(Done::tell),
-    };
-    if let Err(error) = &outcome {
-        complain!("xtask: {error}");
+        Task::Bench(options) => bench::run(&sh, options),
+        Task::Memory { checker } => memory::run(&sh, checker),
+        Task::Fuzz(options) => fuzz::run(&sh, &options),
+        Task::Bindings(options) => bindings::run(&sh, options),
+        Task::Package(options) => package::run(&sh, options),
+        Task::Typescript => typescript::test(&sh),
+        Task::Swift => swift::test(&sh),
+        Task::Kotlin => kotlin::test(&sh),
+        Task::Doctor(options) => doctor::run(&sh, options),
+        Task::Windows => windows::run(&sh),
+    });
+    if let Err(error) = tell_skipped(done) {
+        complain!("xtask: {error:#}");
+        return ExitCode::FAILURE;
     }
-    say::conclude(outcome.is_ok())
+    ExitCode::SUCCESS
 }

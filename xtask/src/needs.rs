@@ -1,331 +1,369 @@
-//! What the tasks need of the machine: one table, which `cargo xtask doctor`, the steps of `cargo xtask test` and the single tasks
-//! ask, so that none says that something is there which another one misses.
+//! The tools that tasks need, in one table shared by `cargo xtask doctor`, the steps of `cargo
+//! xtask test` and the single tasks, so that all agree on whether a tool is present.
 
-mod machine;
+use std::{path::Path, process::Command};
 
-use std::fmt::Write as _;
+use anyhow::Result;
 
 use crate::{
-    bindings, node_memory,
-    process::{Outcome, exists},
-    swift_root,
+    bindings, kotlin, node_memory,
+    process::{exists, skip, succeeds},
+    swift_root, tree, wine,
 };
-use machine::{has_components, is_at_least};
-pub(crate) use machine::{has_target, is_root, runs};
 
-/// Something that steps need.
+/// A tool that steps need.
 pub(crate) struct Need {
-    /// What, for people.
+    /// Name for people.
     pub(crate) what: &'static str,
-    /// Which steps of `cargo xtask test` need it, by name.
+    /// Names of the steps of `cargo xtask test` that need it; in [`FURTHER`], of the tasks.
     pub(crate) steps: &'static [&'static str],
-    /// What those steps do without it.
+    /// Effect on those steps when it is missing.
     pub(crate) without: Without,
-    /// Whether it is here. The error says more of what is missing than `what` does, or is empty.
-    found: fn() -> Result<(), String>,
-    /// How to get it.
+    /// Whether it is present.
+    pub(crate) found: fn() -> bool,
+    /// How to install it.
     get: Get,
 }
 
-/// What a step does without something.
+/// Effect of a missing tool on a step. In CI each of them is a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Without {
-    /// It fails.
+    /// The step fails.
     Fails,
-    /// It is skipped; in CI it fails.
+    /// The step is skipped.
     Skips,
-    /// It is skipped in CI as well: networks do not always let one have it.
-    SkipsEverywhere,
-    /// It runs, but for these tests; in CI it fails.
+    /// The step runs without these tests.
     Part(&'static str),
 }
 
-/// Where something comes from.
+/// Source of a tool.
 enum Get {
-    /// Packages of Debian; elsewhere as the text says.
-    Packages(&'static [&'static str], &'static str),
+    /// Debian packages; on other systems, the text.
+    Packages(&'static str, &'static str),
     /// Arguments of `rustup`.
-    Rustup(&'static [&'static str]),
+    Rustup(&'static str),
+    /// By hand, from there.
+    From(&'static str),
 }
 
-pub(crate) const WINDOWS: &str = "x86_64-pc-windows-gnu";
-/// ring and SQLite are compiled from C, even for a check.
-const WINDOWS_COMPILER: &str = "x86_64-w64-mingw32-gcc";
+/// `rustup` arguments for the targets of Android, of Apple's systems and of Windows.
+const ANDROID: &str = "target add aarch64-linux-android armv7-linux-androideabi x86_64-linux-android i686-linux-android";
+const APPLE: &str = "target add aarch64-apple-ios aarch64-apple-ios-sim x86_64-apple-ios aarch64-apple-darwin x86_64-apple-darwin";
+const WINDOWS: &str = "target add x86_64-pc-windows-gnu";
 
+/// What `cargo xtask test --full` needs.
 pub(crate) static NEEDS: &[Need] = &[
     Need {
         what: "rustfmt and clippy",
         steps: &["format", "clippy"],
         without: Without::Fails,
-        found: || here(has_components(&["fmt", "clippy"])),
-        get: Get::Rustup(&["component", "add", "rustfmt", "clippy"]),
+        found: || {
+            ["fmt", "clippy"]
+                .iter()
+                .all(|name| succeeds("cargo", &[name, "--version"]))
+        },
+        get: Get::Rustup("component add rustfmt clippy"),
     },
     Need {
         what: "a C compiler, for SQLite and ring",
         steps: &["clippy", "build", "tests", "demo"],
         without: Without::Fails,
-        found: || here(cfg!(windows) || exists("cc")),
-        get: Get::Packages(&["gcc", "libc6-dev"], "xcode-select --install"),
+        found: || cfg!(windows) || exists("cc"),
+        get: Get::Packages("gcc libc6-dev", "xcode-select --install"),
     },
     Need {
-        what: "ip, for tests over networks of their own",
+        what: "ip, for tests in network namespaces",
         steps: &["tests"],
         without: Without::Part("those in network namespaces"),
-        found: || here(!cfg!(target_os = "linux") || exists("ip")),
-        get: Get::Packages(&["iproute2"], "iproute2"),
+        found: || !cfg!(target_os = "linux") || exists("ip"),
+        get: Get::Packages("iproute2", "iproute2"),
     },
     Need {
-        what: "Python 3, for clients of the local socket that are not ours",
+        what: "Python 3, for third-party clients of the local socket",
         steps: &["tests"],
-        without: Without::Part("those of other people's clients"),
-        found: || here(exists("python3")),
-        get: Get::Packages(&["python3"], "https://www.python.org"),
+        without: Without::Part("those of third-party clients and the example script"),
+        found: || exists("python3"),
+        get: Get::Packages("python3", "https://www.python.org"),
     },
     Need {
-        what: "strace, for a disk that answers late",
+        what: "strace, for a slow disk",
         steps: &["tests"],
         without: Without::Part("those with a slow disk"),
-        found: || here(!cfg!(target_os = "linux") || exists("strace")),
-        get: Get::Packages(&["strace"], "strace"),
+        found: || !cfg!(target_os = "linux") || exists("strace"),
+        get: Get::Packages("strace", "strace"),
     },
     Need {
         what: "bindfs, for a file system that hangs",
         steps: &["tests"],
         without: Without::Part("those with a file system that hangs"),
-        found: || here(!cfg!(target_os = "linux") || exists("bindfs") && exists("fusermount3")),
-        get: Get::Packages(&["bindfs", "fuse3"], "bindfs and fuse3"),
+        found: || !cfg!(target_os = "linux") || exists("bindfs") && exists("fusermount3"),
+        get: Get::Packages("bindfs fuse3", "bindfs and fuse3"),
     },
     Need {
         what: "a JDK, 17 or later",
         steps: &["kotlin", "jar"],
         without: Without::Skips,
-        found: || here(is_at_least("javac", "-version", 17)),
-        get: Get::Packages(&["openjdk-17-jdk-headless"], "https://adoptium.net"),
+        found: || is_at_least("javac", "-version", 17),
+        get: Get::Packages("openjdk-17-jdk-headless", "https://adoptium.net"),
     },
     Need {
         what: "Maven",
         steps: &["kotlin", "jar"],
         without: Without::Skips,
-        found: || here(exists(crate::kotlin::program())),
-        get: Get::Packages(&["maven"], "https://maven.apache.org/install.html"),
+        found: || exists(kotlin::MAVEN),
+        get: Get::Packages("maven", "https://maven.apache.org/install.html"),
     },
     Need {
-        what: "Swift 6, or mmdebstrap and root to get one",
+        what: "Swift 6, or root with mmdebstrap and util-linux to get one",
         steps: &["swift"],
         without: Without::Skips,
-        found: swift_root::look,
+        found: swift_root::is_available,
         get: Get::Packages(
-            &["mmdebstrap", "util-linux"],
-            "https://www.swift.org/install",
+            "mmdebstrap util-linux",
+            "https://www.swift.org/install (or as root: apt-get install mmdebstrap util-linux)",
         ),
     },
     Need {
         what: "Node with npm, 18 or later",
         steps: &["typescript", "npm", "asan node"],
         without: Without::Skips,
-        found: || here(is_at_least("node", "--version", 18) && exists(bindings::npm())),
-        get: Get::Packages(&["nodejs", "npm"], "https://nodejs.org"),
+        found: || is_at_least("node", "--version", 18) && exists(bindings::NPM),
+        get: Get::Packages("nodejs npm", "https://nodejs.org"),
     },
     Need {
         what: "Rust's standard library for Windows",
         steps: &["windows"],
-        without: Without::SkipsEverywhere,
-        found: || here(cfg!(windows) || has_target(WINDOWS)),
-        get: Get::Rustup(&["target", "add", WINDOWS]),
+        without: Without::Skips,
+        found: || cfg!(windows) || has_targets(WINDOWS),
+        get: Get::Rustup(WINDOWS),
     },
     Need {
         what: "a C compiler for Windows",
         steps: &["windows"],
-        without: Without::SkipsEverywhere,
-        found: || here(cfg!(windows) || exists(WINDOWS_COMPILER)),
-        get: Get::Packages(&["gcc-mingw-w64-x86-64"], "MinGW-w64"),
+        without: Without::Skips,
+        found: || cfg!(windows) || exists(crate::windows::COMPILER),
+        get: Get::Packages("gcc-mingw-w64-x86-64", "MinGW-w64"),
+    },
+    Need {
+        what: "Wine, which runs the programs built for Windows",
+        steps: &["windows"],
+        without: Without::Skips,
+        found: || cfg!(windows) || wine::loader().is_some(),
+        get: Get::Packages("wine64", "https://www.winehq.org"),
     },
     Need {
         what: "gcc's address sanitizer",
         steps: &["asan node"],
         without: Without::Skips,
-        found: || here(!cfg!(target_os = "linux") || node_memory::sanitizer().is_some()),
-        get: Get::Packages(&["gcc"], "gcc"),
+        found: || !cfg!(target_os = "linux") || node_memory::sanitizer().is_some(),
+        get: Get::Packages("gcc", "gcc"),
     },
     Need {
         what: "valgrind",
         steps: &["valgrind"],
         without: Without::Skips,
-        found: || here(exists("valgrind")),
-        get: Get::Packages(&["valgrind", "libc6-dbg"], "https://valgrind.org"),
+        found: || exists("valgrind"),
+        get: Get::Packages("valgrind libc6-dbg", "https://valgrind.org"),
     },
     Need {
         what: "a C++ compiler, for libFuzzer",
         steps: &["fuzz"],
         without: Without::Skips,
-        found: || here(exists("c++")),
-        get: Get::Packages(&["g++"], "xcode-select --install"),
+        found: || exists("c++"),
+        get: Get::Packages("g++", "xcode-select --install"),
     },
 ];
 
-fn here(found: bool) -> Result<(), String> {
-    if found { Ok(()) } else { Err(String::new()) }
-}
+/// What only packages for other platforms need.
+pub(crate) static FURTHER: &[Need] = &[
+    Need {
+        what: "the Android NDK, in the folder named by ANDROID_NDK_HOME",
+        steps: &["cargo xtask package aar"],
+        without: Without::Skips,
+        found: || {
+            std::env::var_os("ANDROID_NDK_HOME")
+                .is_some_and(|folder| Path::new(&folder).join("toolchains/llvm").is_dir())
+        },
+        get: Get::From(
+            "https://developer.android.com/ndk/downloads, then set ANDROID_NDK_HOME to its folder",
+        ),
+    },
+    Need {
+        what: "Rust's targets for Android",
+        steps: &["cargo xtask package aar"],
+        without: Without::Skips,
+        found: || has_targets(ANDROID),
+        get: Get::Rustup(ANDROID),
+    },
+    Need {
+        what: "Gradle, for the archive",
+        steps: &["cargo xtask package aar"],
+        without: Without::Skips,
+        found: || exists("gradle"),
+        get: Get::From("https://gradle.org/install"),
+    },
+    Need {
+        what: "Xcode",
+        steps: &["cargo xtask package xcframework"],
+        without: Without::Skips,
+        found: || succeeds("xcodebuild", &["-version"]),
+        get: Get::From("a Mac with Xcode"),
+    },
+    Need {
+        what: "Rust's targets for Apple's systems",
+        steps: &["cargo xtask package xcframework"],
+        without: Without::Skips,
+        found: || has_targets(APPLE),
+        get: Get::Rustup(APPLE),
+    },
+];
 
-/// A need that is not met.
-pub(crate) struct Missing {
-    /// Of which.
-    pub(crate) need: &'static Need,
-    /// What there is to say beyond its name; may be empty.
-    detail: String,
-}
-
-impl Missing {
-    /// What is missing, in one clause.
-    pub(crate) fn text(&self) -> String {
-        if self.detail.is_empty() {
-            return self.need.what.to_owned();
+impl Need {
+    /// The effect of its absence on some of its steps.
+    pub(crate) fn effect(&self, steps: &str) -> String {
+        match self.without {
+            Without::Fails => format!("{steps} cannot run"),
+            Without::Skips => format!("{steps} will be skipped"),
+            Without::Part(tests) => format!("{steps} will leave out {tests}"),
         }
-        format!("{} ({})", self.need.what, self.detail)
     }
 }
 
-/// What is missing of the needs that `wanted` picks.
-pub(crate) fn missing(wanted: impl Fn(&Need) -> bool) -> Vec<Missing> {
-    let needs = NEEDS.iter().filter(|need| wanted(need));
-    let looked = needs.filter_map(|need| {
-        let detail = (need.found)().err()?;
-        Some(Missing { need, detail })
-    });
-    looked.collect()
+/// The missing tools among the needs that `wanted` selects.
+pub(crate) fn missing(wanted: impl Fn(&Need) -> bool) -> Vec<&'static Need> {
+    let missing = NEEDS.iter().filter(|need| wanted(need) && !(need.found)());
+    missing.collect()
 }
 
-/// A need as missing.
-#[cfg(test)]
-pub(crate) fn as_missing(need: &'static Need) -> Missing {
-    Missing {
-        need,
-        detail: String::new(),
-    }
-}
-
-/// What a step cannot do without and does not have.
+/// Checks the tools that a step cannot run without.
 ///
 /// # Errors
-/// That, and the line that gets it.
-pub(crate) fn look(step: &str) -> Outcome {
-    let skips =
-        |need: &Need| need.steps.contains(&step) && !matches!(need.without, Without::Part(_));
-    let missing = missing(skips);
+/// The step is skipped: the missing tools and how to install them.
+pub(crate) fn require(step: &str) -> Result<()> {
+    let missing =
+        missing(|need| need.steps.contains(&step) && !matches!(need.without, Without::Part(_)));
     if missing.is_empty() {
         return Ok(());
     }
-    let what: Vec<_> = missing.iter().map(Missing::text).collect();
-    Err(format!(
+    let what: Vec<_> = missing.iter().map(|need| need.what).collect();
+    skip(format!(
         "{} is missing; {}",
         what.join(", and "),
-        line(&missing)
+        how(&missing)
     ))
 }
 
-/// The line that gets all of it.
-pub(crate) fn line(missing: &[Missing]) -> String {
-    let commands: Vec<_> = commands(missing, exists("apt-get"), is_root())
-        .iter()
-        .map(|command| command.join(" "))
-        .collect();
-    let mut text = String::new();
+/// How to install them all, in one line.
+pub(crate) fn how(missing: &[&Need]) -> String {
+    let (commands, mut ways) = install(missing, exists("apt-get"), is_root());
     if !commands.is_empty() {
-        let _ = write!(text, "`{}`", commands.join(" && "));
+        ways.insert(0, format!("`{}`", commands.join(" && ")));
     }
-    for by_hand in by_hand(missing, exists("apt-get")) {
-        let between = if text.is_empty() { "" } else { "; and " };
-        let _ = write!(text, "{between}{by_hand}");
-    }
-    text
+    ways.join("; and ")
 }
 
-/// The commands that get what commands can get.
-pub(crate) fn commands(missing: &[Missing], has_apt: bool, is_root: bool) -> Vec<Vec<String>> {
-    let mut packages: Vec<&str> = Vec::new();
-    let mut rustup: Vec<&[&str]> = Vec::new();
-    for one in missing {
-        match one.need.get {
-            Get::Packages(names, _) if has_apt => {
-                packages.extend(
-                    names
-                        .iter()
-                        .filter(|name| !packages.contains(name))
-                        .collect::<Vec<_>>(),
-                );
+/// The commands that install what a package manager offers, and where to get the others.
+pub(crate) fn install(needs: &[&Need], has_apt: bool, is_root: bool) -> (Vec<String>, Vec<String>) {
+    let (mut packages, mut rustup, mut by_hand) = (Vec::new(), Vec::new(), Vec::new());
+    for need in needs {
+        match need.get {
+            Get::Packages(names, _) if has_apt => packages.extend(names.split(' ')),
+            Get::Packages(_, from) | Get::From(from) => {
+                by_hand.push(format!("{}: {from}", need.what))
             }
-            Get::Packages(..) => {}
-            Get::Rustup(arguments) => rustup.push(arguments),
+            Get::Rustup(arguments) => rustup.push(format!("rustup {arguments}")),
         }
     }
-    let owned = |words: &[&str]| {
-        words
-            .iter()
-            .map(|word| (*word).to_owned())
-            .collect::<Vec<_>>()
-    };
-    let apt = |words: &[&str]| {
-        let sudo: &[&str] = if is_root { &[] } else { &["sudo"] };
-        owned(&[sudo, &["apt-get"], words].concat())
-    };
     let mut commands = Vec::new();
     if !packages.is_empty() {
-        commands.push(apt(&["update"]));
-        let install = ["install", "-y", "--no-install-recommends"];
-        commands.push(apt(&[&install, packages.as_slice()].concat()));
+        packages.sort_unstable();
+        packages.dedup();
+        let apt = if is_root { "apt-get" } else { "sudo apt-get" };
+        commands.push(format!("{apt} update"));
+        commands.push(format!(
+            "{apt} install -y --no-install-recommends {}",
+            packages.join(" ")
+        ));
     }
-    commands.extend(
-        rustup
-            .iter()
-            .map(|words| owned(&[&["rustup"], *words].concat())),
-    );
-    commands
+    commands.append(&mut rustup);
+    (commands, by_hand)
 }
 
-/// What no command here gets, and where it is.
-pub(crate) fn by_hand(missing: &[Missing], has_apt: bool) -> Vec<String> {
-    let by_hand = missing.iter().filter_map(|one| match one.need.get {
-        Get::Packages(_, elsewhere) if !has_apt => Some(format!("{}: {elsewhere}", one.need.what)),
-        Get::Packages(..) | Get::Rustup(_) => None,
-    });
-    by_hand.collect()
+/// Whether the process runs as root and needs no `sudo`.
+pub(crate) fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output();
+    id.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// Whether the toolchain of this checkout has the standard library of the targets that `rustup`
+/// would add. Checks the sysroot, because `rustup` may list another toolchain.
+fn has_targets(rustup: &str) -> bool {
+    let mut targets = rustup.split(' ').skip(2);
+    targets.all(|target| {
+        let mut rustc = Command::new("rustc");
+        rustc.args(["--print", "target-libdir", "--target", target]);
+        let printed = rustc.current_dir(tree::root()).output();
+        printed.is_ok_and(|output| {
+            let folder = String::from_utf8_lossy(&output.stdout);
+            !folder.trim().is_empty() && Path::new(folder.trim()).is_dir()
+        })
+    })
+}
+
+/// Whether a program reports at least this major version.
+fn is_at_least(program: &str, argument: &str, wanted: u32) -> bool {
+    let output = Command::new(program).arg(argument).output();
+    output.is_ok_and(|output| {
+        // Some write it to standard error.
+        let text = [output.stdout, output.stderr].concat();
+        major(&String::from_utf8_lossy(&text)).is_some_and(|major| major >= wanted)
+    })
+}
+
+/// The major version in a text such as `v20.11.1` or `javac 17.0.9`.
+fn major(text: &str) -> Option<u32> {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit());
+    numbers.find(|number| !number.is_empty())?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn all() -> Vec<Missing> {
-        NEEDS.iter().map(as_missing).collect()
+    fn all() -> Vec<&'static Need> {
+        NEEDS.iter().collect()
     }
 
     #[test]
     fn one_line_gets_everything_that_debian_and_rustup_have() {
-        let commands = commands(&all(), true, false);
-        let lines: Vec<_> = commands.iter().map(|words| words.join(" ")).collect();
-        assert_eq!(lines[0], "sudo apt-get update");
-        for package in ["maven", "strace", "bindfs", "gcc-mingw-w64-x86-64"] {
-            assert_eq!(
-                lines[1].matches(package).count(),
-                1,
-                "{package}: {}",
-                lines[1]
-            );
+        let (commands, by_hand) = install(&all(), true, false);
+        assert_eq!(commands[0], "sudo apt-get update");
+        for package in [
+            "maven",
+            "strace",
+            "bindfs",
+            "gcc-mingw-w64-x86-64",
+            "wine64",
+        ] {
+            let count = commands[1]
+                .split(' ')
+                .filter(|word| *word == package)
+                .count();
+            assert_eq!(count, 1, "{package}: {}", commands[1]);
         }
-        assert!(
-            lines
-                .iter()
-                .any(|line| line == "rustup target add x86_64-pc-windows-gnu")
-        );
-        assert!(by_hand(&all(), true).is_empty());
+        assert!(commands.contains(&format!("rustup {WINDOWS}")));
+        assert_eq!(by_hand, [""; 0]);
     }
 
     #[test]
     fn root_needs_no_sudo_and_without_apt_it_is_said_where_things_are() {
-        assert_eq!(commands(&all(), true, true)[0], ["apt-get", "update"]);
-        let commands = commands(&all(), false, true);
-        assert!(commands.iter().all(|words| words[0] == "rustup"));
-        let by_hand = by_hand(&all(), false);
+        assert_eq!(install(&all(), true, true).0[0], "apt-get update");
+        let (commands, by_hand) = install(&all(), false, true);
+        assert!(
+            commands
+                .iter()
+                .all(|command| command.starts_with("rustup "))
+        );
         assert!(
             by_hand
                 .iter()
@@ -340,5 +378,15 @@ mod tests {
                 assert!(crate::test::is_step(step), "{}: {step}", need.what);
             }
         }
+    }
+
+    #[test]
+    fn versions_are_read_as_programs_say_them() {
+        assert_eq!(major("v20.11.1\n"), Some(20));
+        assert_eq!(major("javac 17.0.9\n"), Some(17));
+        // Java 8, which is older than any wanted.
+        assert_eq!(major("javac 1.8.0_392\n"), Some(1));
+        assert_eq!(major("openjdk 21 2023-09-19"), Some(21));
+        assert_eq!(major("no version"), None);
     }
 }

@@ -1,37 +1,37 @@
-//! The files that every package carries for whoever opens it: what it is, and its licences.
+//! What every package contains: a README and the licences.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use crate::{process::Outcome, tree};
+use anyhow::{Result, ensure};
 
-/// The licences, in the root of the checkout.
+use crate::process::Workspace;
+
+/// The licence files in the root of the checkout.
 pub(crate) const LICENCES: [&str; 2] = ["LICENSE-APACHE", "LICENSE-MIT"];
 
-/// Puts a page as `README.md`, and the licences, into a folder.
+/// Copies a page as `README.md`, and the licences, into a folder.
 ///
 /// # Errors
-/// When something is missing or cannot be written.
-pub(crate) fn place(readme: &str, folder: &Path) -> Outcome {
-    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    fs::write(folder.join("README.md"), readme)
-        .map_err(|error| format!("{}: {error}", folder.display()))?;
+/// A file is missing or cannot be written.
+pub(crate) fn place(sh: &Workspace, readme: &str, folder: &Path) -> Result<()> {
+    sh.write_file(folder.join("README.md"), readme)?;
     for licence in LICENCES {
-        let from = tree::root().join(licence);
-        fs::copy(&from, folder.join(licence))
-            .map_err(|error| format!("{}: {error}", from.display()))?;
+        sh.copy_file(licence, folder)?;
     }
     Ok(())
 }
 
-/// Whether all of it is in a folder.
+/// Checks that a folder contains all of them.
 ///
 /// # Errors
-/// Names what is missing.
-pub(crate) fn check(folder: &Path) -> Outcome {
+/// Names the missing file.
+pub(crate) fn check(folder: &Path) -> Result<()> {
     for name in LICENCES.iter().chain(&["README.md"]) {
-        if !folder.join(name).is_file() {
-            return Err(format!("{} has no {name}", folder.display()));
-        }
+        ensure!(
+            folder.join(name).is_file(),
+            "{} has no {name}",
+            folder.display()
+        );
     }
     Ok(())
 }
@@ -42,11 +42,10 @@ mod tests {
 
     #[test]
     fn what_is_placed_is_all_that_is_checked() {
-        let folder = std::env::temp_dir().join(format!("bowline-notices-{}", std::process::id()));
-        assert!(check(&folder).is_err());
-        place("# it\n", &folder).unwrap();
-        let checked = check(&folder);
-        fs::remove_dir_all(&folder).unwrap();
-        assert_eq!(checked, Ok(()));
+        let sh = Workspace::open().unwrap();
+        let folder = sh.create_temp_dir().unwrap();
+        assert!(check(folder.path()).is_err());
+        place(&sh, "# it\n", folder.path()).unwrap();
+        check(folder.path()).unwrap();
     }
 }

@@ -1,151 +1,169 @@
-//! Running other programs: the cargo that runs us, in the workspace root.
+//! Runs other programs and reaches files, from the workspace root.
 
 use std::{
-    env,
-    ffi::OsString,
+    env, fmt,
+    ops::Deref,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
+use anyhow::{Result, bail};
+use xshell::{Cmd, Shell};
+
 use crate::tree;
 
-/// What a task comes to, or a sentence for people.
-pub(crate) type Outcome<T = ()> = Result<T, String>;
-
-/// How much of a step was done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Done {
-    /// All of it.
-    Whole,
-    /// Nothing: what is missing, and how to get it.
-    Skipped(String),
+/// Prints a line on standard output; errors are ignored, so that `| head` ends quietly.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($text)*)));
+    }};
 }
 
-impl Done {
-    /// Says what was skipped, for a task that is run by itself.
-    pub(crate) fn tell(self) {
-        if let Self::Skipped(why) = self {
-            say!("skipped: {why}");
+/// Prints a line on standard error; errors are ignored.
+macro_rules! complain {
+    ($($text:tt)*) => {{
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($text)*)));
+    }};
+}
+
+/// A shell in the workspace root, for `xshell::cmd!`; its relative paths are from there.
+#[derive(Debug)]
+pub(crate) struct Workspace(Shell);
+
+impl Workspace {
+    /// Opens the workspace.
+    ///
+    /// # Errors
+    /// The current folder does not exist.
+    pub(crate) fn open() -> Result<Self> {
+        let shell = Shell::new()?;
+        shell.change_dir(tree::root());
+        Ok(Self(shell))
+    }
+
+    /// A command without the variables that the outer cargo set: a nested cargo would rebuild
+    /// crates that read them.
+    pub(crate) fn cmd(&self, program: impl AsRef<Path>) -> Cmd<'_> {
+        let inherited = env::vars_os().map(|(name, _)| name).filter(|name| {
+            let name = name.to_string_lossy();
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        inherited.fold(self.0.cmd(program), Cmd::env_remove).quiet()
+    }
+
+    /// Copies a file, or a folder with its contents, and creates the folders above it.
+    ///
+    /// # Errors
+    /// Something cannot be read or written.
+    pub(crate) fn copy(&self, from: &Path, to: &Path) -> Result<()> {
+        if self.current_dir().join(from).is_dir() {
+            for entry in self.read_dir(from)? {
+                self.copy(&entry, &to.join(entry.file_name().unwrap_or_default()))?;
+            }
+            return Ok(());
         }
+        self.create_dir(to.parent().unwrap_or(to))?;
+        Ok(self.copy_file(from, to)?)
+    }
+
+    /// Creates a folder, or removes what is in it.
+    ///
+    /// # Errors
+    /// The folder cannot be created.
+    pub(crate) fn empty(&self, folder: impl AsRef<Path>) -> Result<PathBuf> {
+        self.remove_path(&folder)?;
+        Ok(self.create_dir(&folder)?)
+    }
+
+    /// The default target of this machine.
+    ///
+    /// # Errors
+    /// There is no compiler.
+    pub(crate) fn host(&self) -> Result<String> {
+        Ok(self.cmd("rustc").args(["--print", "host-tuple"]).read()?)
     }
 }
 
-/// Something is missing that a test needs.
+impl Deref for Workspace {
+    type Target = Shell;
+
+    fn deref(&self) -> &Shell {
+        &self.0
+    }
+}
+
+/// Why a step did not run.
+#[derive(Debug)]
+pub(crate) struct Skipped(pub(crate) String);
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Ends a step that cannot run on this machine.
 ///
 /// # Errors
-/// In CI: nothing that tests is skipped there.
-pub(crate) fn missing(what: String) -> Outcome<Done> {
-    if is_ci() {
-        Err(format!("{what}; with CI set that is a failure"))
-    } else {
-        Ok(Done::Skipped(what))
+/// Always: [`Skipped`], and in CI, where no test may be skipped, a failure.
+pub(crate) fn skip(why: String) -> Result<()> {
+    if in_ci() {
+        bail!("{why}; with CI set that is a failure");
+    }
+    skip_everywhere(why)
+}
+
+/// Ends a step that cannot run on this machine and need not run in CI either.
+///
+/// # Errors
+/// Always: [`Skipped`].
+pub(crate) fn skip_everywhere(why: impl Into<String>) -> Result<()> {
+    Err(anyhow::Error::msg(Skipped(why.into())))
+}
+
+/// Prints why a task was skipped, which is no failure of a task that runs alone.
+///
+/// # Errors
+/// The task failed.
+pub(crate) fn tell_skipped(done: Result<()>) -> Result<()> {
+    match done {
+        Err(error) if error.is::<Skipped>() => {
+            say!("skipped: {error}");
+            Ok(())
+        }
+        done => done,
     }
 }
 
-/// Whether this is CI, where nothing is left out in silence.
-pub(crate) fn is_ci() -> bool {
+/// Whether this runs in CI, where nothing is skipped silently.
+pub(crate) fn in_ci() -> bool {
     env::var_os("CI").is_some()
 }
 
-/// Whether there is such a program.
+/// Whether a program is in `PATH`.
 pub(crate) fn exists(program: &str) -> bool {
-    let mut command = Command::new(program);
-    command
-        .arg("--version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    command.status().is_ok()
+    status(program, &["--version"]).is_some()
 }
 
-/// The target that this machine builds for by itself.
-///
-/// # Errors
-/// When there is no compiler.
-pub(crate) fn host() -> Outcome<String> {
-    let output = Command::new("rustc")
-        .arg("-vV")
-        .current_dir(tree::root())
-        .output();
-    let output = output.map_err(|error| format!("`rustc` could not be started: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned)
-        .ok_or_else(|| "`rustc -vV` names no host".to_owned())
+/// Whether a command succeeds.
+pub(crate) fn succeeds(program: &str, arguments: &[&str]) -> bool {
+    status(program, arguments) == Some(true)
 }
 
-/// `cargo`, in the workspace root. It is the cargo that runs us, so that the toolchain is the same.
-pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
-    let program = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+/// Whether a command succeeds, without its output; `None` if it cannot be started.
+fn status(program: &str, arguments: &[&str]) -> Option<bool> {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(tree::root());
-    // Set for us by the cargo that runs us; a cargo of our own must not inherit them, or it builds anew what looks at them.
-    for (variable, _) in env::vars_os() {
-        let name = variable.to_string_lossy();
-        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
-            command.env_remove(&variable);
-        }
-    }
-    command
+    let [input, output, errors] = [Stdio::null(), Stdio::null(), Stdio::null()];
+    let status = command.stdin(input).stdout(output).stderr(errors).status();
+    Some(status.ok()?.success())
 }
 
-/// Runs a command to its end, with our own input and output.
-///
-/// # Errors
-/// When it cannot be started or does not end well.
-pub(crate) fn run(command: &mut Command) -> Outcome {
-    let shown = show(command);
-    match command.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("`{shown}` ended with {status}")),
-        Err(error) => Err(format!("`{shown}` could not be started: {error}")),
-    }
-}
-
-/// Runs a command to its end, quietly.
-///
-/// # Errors
-/// All that it wrote, when it does not end well; why, when it cannot be started.
-pub(crate) fn said(command: &mut Command) -> Result<(), String> {
-    let shown = show(command);
-    match command.output() {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => {
-            let text = [output.stdout, output.stderr].concat();
-            Err(String::from_utf8_lossy(&text).into_owned())
-        }
-        Err(error) => Err(format!("`{shown}` could not be started: {error}")),
-    }
-}
-
-/// Runs a command to its end and returns the JSON lines among those that it wrote.
-///
-/// # Errors
-/// When it cannot be started or does not end well; then also what it wrote.
-pub(crate) fn json_lines(command: &mut Command) -> Outcome<Vec<String>> {
-    let shown = show(command);
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| format!("`{shown}` could not be started: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    if !output.status.success() {
-        return Err(format!("`{shown}` ended with {}: {said}", output.status));
-    }
-    // Tools around a program have something to say now and then as well.
-    let lines = said.lines().filter(|line| line.starts_with('{'));
-    Ok(lines.map(str::to_owned).collect())
-}
-
-/// A command as one would type it.
-pub(crate) fn show(command: &Command) -> String {
-    let name = std::path::Path::new(command.get_program())
-        .file_name()
-        .unwrap_or(command.get_program());
-    let mut text = name.to_string_lossy().into_owned();
-    for argument in command.get_args() {
-        text.push(' ');
-        text.push_str(&argument.to_string_lossy());
-    }
-    text
+/// Cargo's target folder. Builds with other flags use subfolders, so that they do not invalidate
+/// its contents.
+pub(crate) fn target_dir() -> PathBuf {
+    let named = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    tree::root().join(named)
 }
 
 #[cfg(test)]
@@ -154,8 +172,9 @@ mod tests {
 
     #[test]
     fn a_failing_program_is_named_in_the_error() {
-        let error = run(cargo(["no-such-subcommand-of-cargo"]).stderr(std::process::Stdio::null()))
-            .unwrap_err();
+        let sh = Workspace::open().unwrap();
+        let command = sh.cmd("cargo").arg("no-such-subcommand-of-cargo");
+        let error = command.ignore_stderr().run().unwrap_err().to_string();
         assert!(error.contains("no-such-subcommand-of-cargo"), "{error}");
     }
 }

@@ -1,25 +1,28 @@
-//! The Swift bindings: their tests, by the package manager, against the real daemon and relay, and what they cost.
+//! The Swift bindings: their tests (Swift package manager) against the real daemon and relay, and
+//! the measurement of their cost.
 
-use std::{path::PathBuf, process::Command};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use xshell::Cmd;
 
 use crate::{
     bindings::{self, Language},
     guide,
-    memory::target_dir,
-    process::{self, Done, Outcome, json_lines, run as run_command},
+    process::{Workspace, in_ci, target_dir},
     swift_root::{Toolchain, toolchain},
     tree,
 };
 
-/// The program that measures, in the package.
+/// The measuring program of the package.
 const BENCH: &str = "bowline-bench-app";
 
-/// How something is built.
+/// Build profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Build {
     /// For tests.
     Debug,
-    /// Optimised, with the library that is shipped.
+    /// Optimised, with the shipped library.
     Release,
 }
 
@@ -32,125 +35,104 @@ impl Build {
     }
 }
 
-/// Generates, compiles and tests.
+/// Generates, compiles and tests the bindings.
 ///
 /// # Errors
-/// When a test failed; in CI also when there is no Swift and none can be had.
-pub(crate) fn test() -> Outcome<Done> {
-    let toolchain = match toolchain()? {
-        Ok(toolchain) => toolchain,
-        Err(missing) => return process::missing(missing),
-    };
-    bindings::programs()?;
-    bindings::for_tests(Language::Swift)?;
+/// A test fails; in CI also when Swift is missing and cannot be installed.
+pub(crate) fn test(sh: &Workspace) -> Result<()> {
+    let toolchain = toolchain(sh)?;
+    bindings::programs(sh)?;
+    bindings::for_tests(sh, Language::Swift)?;
     let program = package().join("generated/Guide/main.swift");
-    guide::extract("docs/swift.md", "swift", &program)?;
-    // Swift Testing: there are no tests of the older kind.
-    swift(&toolchain, Build::Debug, &["test", "--disable-xctest"])?;
-    Ok(Done::Whole)
+    guide::extract(sh, "docs/swift.md", "swift", &program)?;
+    // What a process occupies is measured without the other tests.
+    for part in [["--skip", "MemoryTests"], ["--filter", "MemoryTests"]] {
+        let manager = manager(sh, &toolchain, Build::Debug, "test", &package(), &scratch())?;
+        // The package has only Swift Testing tests, none of XCTest.
+        manager.arg("--disable-xctest").args(part).run()?;
+    }
+    Ok(())
 }
 
-/// What is missing, and how to get it. Makes the root with Swift, where there is none yet and one can be made.
+/// Measures the cost of the boundary from Swift with the shipped library: one JSON object per line,
+/// with a `figure` and its samples in microseconds.
 ///
 /// # Errors
-/// That.
-pub(crate) fn look() -> Result<(), String> {
-    toolchain()?.map(|_| ())
-}
-
-/// Measures what the boundary costs from Swift, with the library as it is shipped: one JSON object a line, each with a
-/// `figure` and its samples in microseconds.
-///
-/// # Errors
-/// When something does not build or cannot be measured, and when there is no Swift.
-pub(crate) fn bench(quick: bool) -> Outcome<Vec<String>> {
-    let toolchain = toolchain()??;
-    // The code is generated from the other one: this one is stripped of what describes its surface.
-    bindings::for_tests(Language::Swift)?;
-    bindings::build(true)?;
-    swift(
+/// Something does not build, or a figure cannot be measured.
+pub(crate) fn bench(sh: &Workspace, quick: bool) -> Result<String> {
+    let toolchain = toolchain(sh)?;
+    // Code is generated from the debug library; the release library is stripped of its metadata.
+    bindings::for_tests(sh, Language::Swift)?;
+    bindings::build(sh, true)?;
+    let manager = manager(
+        sh,
         &toolchain,
         Build::Release,
-        &["build", "--quiet", "--product", BENCH],
+        "build",
+        &package(),
+        &scratch(),
     )?;
+    manager.args(["--quiet", "--product", BENCH]).run()?;
     let program = scratch().join("release").join(BENCH);
-    let mut measure = command(&toolchain, Build::Release, &program.to_string_lossy())?;
-    if quick {
-        measure.arg("--quick");
-    }
-    json_lines(&mut measure)
+    let measure = command(sh, &toolchain, Build::Release, &program)?;
+    Ok(measure.args(quick.then_some("--quick")).read()?)
 }
 
-/// A package, and where it is built.
-pub(crate) struct Place {
-    /// Its folder.
-    pub(crate) package: PathBuf,
-    /// Where the package manager builds.
-    pub(crate) scratch: PathBuf,
-}
-
-/// Runs a command of the package manager on our package.
-fn swift(toolchain: &Toolchain, build: Build, arguments: &[&str]) -> Outcome {
-    let place = Place {
-        package: package(),
-        scratch: scratch(),
-    };
-    manage(toolchain, build, &place, arguments)
-}
-
-/// Runs a command of the package manager.
+/// A package manager command on a package, with its build folder.
 ///
 /// # Errors
-/// When it fails.
-pub(crate) fn manage(
+/// The build folder cannot be created.
+pub(crate) fn manager<'a>(
+    sh: &'a Workspace,
     toolchain: &Toolchain,
     build: Build,
-    place: &Place,
-    arguments: &[&str],
-) -> Outcome {
-    let mut command = command(toolchain, build, "swift")?;
-    let (verb, rest) = arguments.split_first().ok_or("no command")?;
-    command
-        .arg(verb)
+    verb: &str,
+    package: &Path,
+    scratch: &Path,
+) -> Result<Cmd<'a>> {
+    let command = command(sh, toolchain, build, Path::new("swift"))?;
+    // The command already runs in a mount namespace, in which SwiftPM's own sandbox does not work.
+    let command = command.args([verb, "--disable-sandbox", "--configuration", build.name()]);
+    Ok(command
         .arg("--package-path")
-        .arg(&place.package)
+        .arg(package)
         .arg("--scratch-path")
-        .arg(&place.scratch)
-        .args(["--configuration", build.name()])
-        // A namespace of our own is sandbox enough, and theirs does not work in it.
-        .arg("--disable-sandbox")
-        .args(rest);
-    run_command(&mut command)
+        .arg(scratch))
 }
 
-/// A program of the toolchain's system, which finds the library and what the tests start.
+/// A program of the toolchain's system, with the paths of the library and of the programs that the
+/// tests start.
 ///
 /// # Errors
-/// When the build folder cannot be made.
-pub(crate) fn command(toolchain: &Toolchain, build: Build, program: &str) -> Outcome<Command> {
+/// The build folder cannot be created.
+pub(crate) fn command<'a>(
+    sh: &'a Workspace,
+    toolchain: &Toolchain,
+    build: Build,
+    program: &Path,
+) -> Result<Cmd<'a>> {
     let library = bindings::library(build == Build::Release);
-    let library = library.parent().ok_or("the library is in no folder")?;
-    let (library, built) = (library.to_string_lossy(), scratch().join(build.name()));
-    let built = built.to_string_lossy();
+    let library = library.parent().context("the library is in no folder")?;
+    let built = scratch().join(build.name());
     let mut variables = vec![
-        ("BOWLINE_LIBRARY_DIR", &*library),
-        ("BOWLINE_PROGRAMS", &*library),
-        ("BOWLINE_SWIFT_BUILT", &*built),
-        ("LD_LIBRARY_PATH", &*library),
-        ("DYLD_LIBRARY_PATH", &*library),
+        ("BOWLINE_LIBRARY_DIR", library),
+        ("BOWLINE_PROGRAMS", library),
+        ("BOWLINE_SWIFT_BUILT", &built),
+        ("LD_LIBRARY_PATH", library),
+        ("DYLD_LIBRARY_PATH", library),
     ];
-    if std::env::var_os("CI").is_some() {
-        variables.push(("CI", "true"));
+    if in_ci() {
+        variables.push(("CI", Path::new("true")));
     }
-    toolchain.command(program, &variables)
+    toolchain.command(sh, program, &variables)
 }
 
-/// Our package.
+/// The project's Swift package.
 pub(crate) fn package() -> PathBuf {
     tree::root().join("bindings/swift")
 }
 
-/// Where Swift builds.
+/// Build folder of Swift.
 fn scratch() -> PathBuf {
     target_dir().join("swift")
 }

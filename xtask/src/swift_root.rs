@@ -1,8 +1,10 @@
-//! Where Swift comes from: the machine's own, or on Linux a Debian 13 root of our own making, for Debian 12 has none.
+//! The Swift toolchain: the machine's own, or on Linux a Debian 13 root made for it, since Debian
+//! 12 has no Swift.
 //!
-//! The root is made once by mmdebstrap and kept in the user's cache folder under a name that follows from its recipe, so
-//! that another recipe is another root. It is made beside its place and renamed, so that what is there is whole.
-//! Programs run in it in a mount namespace of their own, and see the checkout and the build folder at their usual paths.
+//! mmdebstrap creates the root once in the user's cache folder, under a name derived from its
+//! recipe: a changed recipe makes a new root. It is created under a temporary name and renamed, so
+//! that an existing root is complete. Programs run in it in a separate mount namespace and see the
+//! checkout and the build folder at their usual paths.
 
 use std::{
     fs,
@@ -12,28 +14,30 @@ use std::{
     time::Instant,
 };
 
+use anyhow::{Context, Result, ensure};
+use xshell::{Cmd, cmd};
+
 use crate::{
     bindings,
-    memory::target_dir,
-    needs::is_root,
-    process::{Outcome, exists},
+    needs::{self, is_root},
+    process::{Workspace, exists, target_dir},
     tree,
 };
 
-/// The release that has Swift 6.
+/// The Debian release with Swift 6.
 const SUITE: &str = "trixie";
-/// What is installed into it.
+/// Packages installed in the root.
 const PACKAGES: &str =
     "ca-certificates,swiftlang,libc6-dev,libstdc++-14-dev,binutils,binutils-gold";
-/// Changes when the way in which a root is made does.
+/// Version of the recipe; increased when the way of creating a root changes.
 const RECIPE: u32 = 1;
-/// Where its Swift is.
+/// `PATH` of the root, with Swift.
 const PROGRAMS: &str = "/usr/libexec/swift/bin:/usr/bin:/bin";
-/// The oldest Swift that the package compiles with.
+/// The oldest Swift that compiles the package.
 const OLDEST: u32 = 6;
 
-/// Enters the root `$1` with the folders `$2` and `$3` in it, and runs the rest there in the folder `$2`. Swift does not
-/// find its own libraries without `/proc`.
+/// Enters the root `$1` with the folders `$2` and `$3` mounted, and runs the remaining arguments in
+/// the folder `$2`. Swift needs `/proc` to find its libraries.
 const ENTER: &str = r#"
 set -eu
 root=$1 checkout=$2 target=$3
@@ -49,78 +53,65 @@ done
 exec chroot "$root" /bin/sh -c 'cd "$1" && shift && exec "$@"' sh "$checkout" "$@"
 "#;
 
-/// A Swift that can be used.
+/// An available Swift toolchain.
 pub(crate) enum Toolchain {
-    /// The machine's own.
+    /// Installed on the machine.
     Native,
-    /// That of a root.
+    /// In a Debian root at this path.
     Root(PathBuf),
 }
 
 impl Toolchain {
-    /// A program of the toolchain, in the workspace root.
+    /// A command of the toolchain, in the workspace root.
     ///
     /// # Errors
-    /// When the build folder cannot be made.
-    pub(crate) fn command(&self, program: &str, variables: &[(&str, &str)]) -> Outcome<Command> {
-        let checkout = tree::root();
-        match self {
-            Self::Native => {
-                let mut command = Command::new(program);
-                command
-                    .current_dir(checkout)
-                    .envs(variables.iter().copied());
-                Ok(command)
-            }
-            Self::Root(root) => {
-                let target = target_dir();
-                make(&target)?;
-                let mut command = Command::new("unshare");
-                command
-                    .args(["--mount", "--propagation", "private"])
-                    .args(["sh", "-c", ENTER, "sh"])
-                    .args([root, &checkout, &target])
-                    .args(["env", "-i", "HOME=/tmp", "LANG=C.UTF-8"])
-                    .arg(format!("PATH={PROGRAMS}"));
-                for (name, value) in variables {
-                    command.arg(format!("{name}={value}"));
-                }
-                command.arg(program);
-                Ok(command)
-            }
-        }
+    /// The build folder cannot be created.
+    pub(crate) fn command<'a>(
+        &self,
+        sh: &'a Workspace,
+        program: &Path,
+        variables: &[(&str, &Path)],
+    ) -> Result<Cmd<'a>> {
+        let Self::Root(root) = self else {
+            return Ok(sh.cmd(program).envs(variables.iter().copied()));
+        };
+        let (checkout, target) = (tree::root(), sh.create_dir(target_dir())?);
+        let variables = variables
+            .iter()
+            .map(|(name, value)| format!("{name}={}", value.display()));
+        Ok(cmd!(
+            sh,
+            "unshare --mount --propagation private sh -c {ENTER} sh {root} {checkout} {target}
+                env -i HOME=/tmp LANG=C.UTF-8 PATH={PROGRAMS} {variables...} {program}"
+        ))
     }
 }
 
-/// The Swift of this machine; makes the root where it takes one and there is none.
+/// The Swift of this machine; creates the root if one is needed.
 ///
 /// # Errors
-/// The outer: a root could not be made although it should. The inner: what is missing, and how to get it.
-pub(crate) fn toolchain() -> Outcome<Result<Toolchain, String>> {
-    if let Some(version) = native() {
-        if version >= OLDEST {
-            return Ok(Ok(Toolchain::Native));
-        }
-        say!("the machine's Swift {version} is too old; the package takes {OLDEST} or later");
-    }
-    if let Err(missing) = can_have_root() {
-        return Ok(Err(missing));
-    }
-    root().map(|root| Ok(Toolchain::Root(root)))
-}
-
-/// Whether this machine has Swift, or can have it. Changes nothing.
-///
-/// # Errors
-/// What is missing, and how to get it.
-pub(crate) fn look() -> Result<(), String> {
+/// Swift is missing and cannot be installed: the step is skipped. Creating a root failed.
+pub(crate) fn toolchain(sh: &Workspace) -> Result<Toolchain> {
+    needs::require("swift")?;
     match native() {
-        Some(version) if version >= OLDEST => Ok(()),
-        _ => can_have_root(),
+        Some(version) if version >= OLDEST => return Ok(Toolchain::Native),
+        Some(version) => {
+            say!("the machine's Swift {version} is too old; the package takes {OLDEST} or later");
+        }
+        None => {}
     }
+    root(sh).map(Toolchain::Root)
 }
 
-/// The major version of the machine's own Swift.
+/// Whether this machine has Swift or can install it: creating a file system and entering it need
+/// root privileges. Changes nothing.
+pub(crate) fn is_available() -> bool {
+    let can_have_root =
+        || cfg!(target_os = "linux") && exists("mmdebstrap") && exists("unshare") && is_root();
+    native().is_some_and(|version| version >= OLDEST) || can_have_root()
+}
+
+/// The major version of the installed Swift.
 fn native() -> Option<u32> {
     let output = Command::new("swift").arg("--version").output().ok()?;
     version(&String::from_utf8_lossy(&output.stdout))
@@ -131,78 +122,34 @@ fn version(text: &str) -> Option<u32> {
     rest.split('.').next()?.trim().parse().ok()
 }
 
-fn can_have_root() -> Result<(), String> {
-    if !cfg!(target_os = "linux") {
-        let get = if cfg!(target_os = "macos") {
-            "`xcode-select --install`"
-        } else {
-            "https://www.swift.org/install"
-        };
-        return Err(format!("Swift {OLDEST} is missing; {get}"));
-    }
-    for (program, package) in [("mmdebstrap", "mmdebstrap"), ("unshare", "util-linux")] {
-        if !exists(program) {
-            return Err(format!(
-                "Swift {OLDEST} is missing, and so is {program} to get it with; `apt-get install {package}`"
-            ));
-        }
-    }
-    // Making a file system and entering it are for root.
-    if is_root() {
-        Ok(())
-    } else {
-        Err(format!(
-            "Swift {OLDEST} is missing, and the Debian {SUITE} root to get it in takes root: run as root, or install \
-             Swift from https://www.swift.org/install"
-        ))
-    }
-}
-
-/// The folder of the root, for this recipe.
-fn place() -> PathBuf {
-    bindings::cache_dir().join(name())
-}
-
-fn name() -> String {
-    format!("swift-{SUITE}-{:016x}", key(PACKAGES, RECIPE))
-}
-
-/// FNV-1a of a recipe.
-fn key(packages: &str, recipe: u32) -> u64 {
-    let text = format!("{recipe} {packages}");
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// The root, made if it is not there.
-fn root() -> Outcome<PathBuf> {
-    let place = place();
+/// The root; created if it does not exist.
+fn root(sh: &Workspace) -> Result<PathBuf> {
+    let recipe = bindings::fnv(format!("{RECIPE} {PACKAGES}").as_bytes());
+    let name = format!("swift-{SUITE}-{recipe:016x}");
+    let cache = sh.create_dir(bindings::cache_dir())?;
+    let place = cache.join(&name);
     if place.is_dir() {
         return Ok(place);
     }
-    let cache = place.parent().unwrap_or(Path::new("/")).to_owned();
-    make(&cache)?;
     sweep(&cache);
-    let making = cache.join(format!(".{}.{}.part", name(), process::id()));
+    let making = cache.join(format!(".{name}.{}.part", process::id()));
     say!(
         "making a Debian {SUITE} root with Swift, once: 2.6 GB in {}",
         place.display()
     );
-    let made = debootstrap(&making).and_then(|()| {
-        fs::rename(&making, &place).map_err(|error| format!("{}: {error}", place.display()))
-    });
-    if let Err(error) = made {
+    let made = debootstrap(&making).and_then(|()| Ok(fs::rename(&making, &place)?));
+    if made.is_err() {
         let _ = fs::remove_dir_all(&making);
-        // Somebody else was quicker, perhaps.
-        if !place.is_dir() {
-            return Err(error);
-        }
     }
-    Ok(place)
+    // Another process may have created it first.
+    if place.is_dir() {
+        Ok(place)
+    } else {
+        made.map(|()| place)
+    }
 }
 
-/// Roots that were never finished, by processes that are no more.
+/// Removes unfinished roots of processes that have ended.
 fn sweep(cache: &Path) {
     let Ok(entries) = fs::read_dir(cache) else {
         return;
@@ -219,7 +166,7 @@ fn sweep(cache: &Path) {
     }
 }
 
-fn debootstrap(into: &Path) -> Outcome {
+fn debootstrap(into: &Path) -> Result<()> {
     let began = Instant::now();
     let mut child = Command::new("mmdebstrap")
         .args(["--variant=apt", &format!("--include={PACKAGES}"), SUITE])
@@ -227,28 +174,25 @@ fn debootstrap(into: &Path) -> Outcome {
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| format!("mmdebstrap could not be started: {error}"))?;
+        .context("mmdebstrap could not be started")?;
     let mut last = String::new();
-    if let Some(stderr) = child.stderr.take() {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            // What it is about; the rest is progress bars.
-            if let Some(step) = line.strip_prefix("I: ") {
-                say!("  {:>4} s  {step}", began.elapsed().as_secs());
-            } else if line.starts_with("E:") || line.starts_with("W:") {
-                say!("  {line}");
-            }
-            last = line;
+    let stderr = child.stderr.take().map(BufReader::new);
+    for line in stderr
+        .into_iter()
+        .flat_map(BufRead::lines)
+        .map_while(Result::ok)
+    {
+        // Lines of progress; the rest are progress bars.
+        if let Some(step) = line.strip_prefix("I: ") {
+            say!("  {:>4} s  {step}", began.elapsed().as_secs());
+        } else if line.starts_with("E:") || line.starts_with("W:") {
+            say!("  {line}");
         }
+        last = line;
     }
-    match child.wait() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("mmdebstrap ended with {status}: {last}")),
-        Err(error) => Err(format!("mmdebstrap: {error}")),
-    }
-}
-
-fn make(folder: &Path) -> Outcome {
-    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))
+    let status = child.wait()?;
+    ensure!(status.success(), "mmdebstrap ended with {status}: {last}");
+    Ok(())
 }
 
 #[cfg(test)]
@@ -265,12 +209,6 @@ mod tests {
     }
 
     #[test]
-    fn another_recipe_is_another_root() {
-        assert_ne!(key(PACKAGES, RECIPE), key(PACKAGES, RECIPE + 1));
-        assert_ne!(key(PACKAGES, RECIPE), key("swiftlang", RECIPE));
-    }
-
-    #[test]
     fn a_root_that_was_never_finished_is_swept_away_and_one_in_the_making_is_not() {
         let cache = std::env::temp_dir().join(format!("bowline-sweep-{}", process::id()));
         // No process has the number 0.
@@ -282,7 +220,7 @@ mod tests {
         }
         sweep(&cache);
         let left = (gone.is_dir(), whole.is_dir());
-        // Without `/proc` nothing tells who still works.
+        // Without `/proc` live processes cannot be detected.
         let own_left = own.is_dir() || !Path::new("/proc/self").exists();
         fs::remove_dir_all(&cache).unwrap();
         assert_eq!(left, (false, true));

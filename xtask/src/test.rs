@@ -1,260 +1,222 @@
-//! `cargo xtask test`: the steps a change must pass, each timed, with a table at the end.
+//! `cargo xtask test`: the steps that a change must pass, each timed, with a table at the end.
 
 use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use clap::builder::PossibleValuesParser;
+use xshell::cmd;
 
 use crate::{
     bindings, demo, fuzz, kotlin, kotlin_package, memory,
     needs::{self, Without},
     node_memory, npm_package,
-    process::{Done, Outcome, cargo, is_ci, run as run_command},
+    process::{Skipped, Workspace, exists, in_ci, skip_everywhere},
     swift, tidy, typescript, windows,
 };
 
-/// One step: a heading and what it does.
-struct Step {
-    name: &'static str,
-    action: fn() -> Outcome<Done>,
+/// Which steps run.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Options {
+    /// Continue after a failed step; the exit code still reports the failure.
+    #[arg(long)]
+    keep_going: bool,
+    /// Also run the slow steps, as CI does: memory checkers and fuzzing.
+    #[arg(long)]
+    full: bool,
+    /// Run this step alone, a slow one too. Repeatable.
+    #[arg(long, value_name = "STEP", conflicts_with = "full", value_parser = names())]
+    only: Vec<String>,
 }
 
-/// For what has no way to be skipped.
-fn whole(outcome: Outcome) -> Outcome<Done> {
-    outcome.map(|()| Done::Whole)
-}
+/// A name and its action.
+type Step = (&'static str, fn(&Workspace) -> Result<()>);
 
-/// In the order in which a mistake is found soonest.
+/// Ordered so that likely mistakes are found early.
 const STEPS: &[Step] = &[
-    Step {
-        name: "format",
-        action: || whole(run_command(&mut cargo(["fmt", "--all", "--check"]))),
-    },
-    Step {
-        name: "tidy",
-        action: || whole(tidy::run()),
-    },
-    Step {
-        name: "clippy",
-        action: || {
-            whole(run_command(&mut cargo([
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--locked",
-                "--",
-                "-D",
-                "warnings",
-            ])))
-        },
-    },
-    Step {
-        // The binaries first: tests of other crates start them.
-        name: "build",
-        action: || {
-            whole(run_command(&mut cargo([
-                "build",
-                "--workspace",
-                "--bins",
-                "--examples",
-                "--locked",
-            ])))
-        },
-    },
-    Step {
-        // What apps see of the library is what was reviewed.
-        name: "api",
-        action: || whole(bindings::check_api()),
-    },
-    Step {
-        name: "tests",
-        action: || {
-            whole(run_command(&mut cargo([
-                "test",
-                "--workspace",
-                "--all-targets",
-                "--locked",
-                "--no-fail-fast",
-            ])))
-        },
-    },
-    Step {
-        name: "doc tests",
-        action: || {
-            whole(run_command(&mut cargo([
-                "test",
-                "--workspace",
-                "--doc",
-                "--locked",
-            ])))
-        },
-    },
-    Step {
-        name: "kotlin",
-        action: kotlin::test,
-    },
-    Step {
-        name: "swift",
-        action: swift::test,
-    },
-    Step {
-        name: "demo",
-        action: || whole(demo::run(demo::Options::default())),
-    },
-    Step {
-        name: "typescript",
-        action: typescript::test,
-    },
-    Step {
-        name: "windows",
-        action: windows::run,
-    },
+    (
+        "format",
+        |sh| Ok(cmd!(sh, "cargo fmt --all --check").run()?),
+    ),
+    ("tidy", |_| tidy::run()),
+    ("clippy", |sh| {
+        Ok(cmd!(
+            sh,
+            "cargo clippy --workspace --all-targets --locked -- -D warnings"
+        )
+        .run()?)
+    }),
+    ("deny", deny),
+    // The binaries first: tests of other crates start them.
+    ("build", |sh| {
+        Ok(cmd!(sh, "cargo build --workspace --bins --examples --locked").run()?)
+    }),
+    // Compares the exported API with the reviewed summary.
+    ("api", bindings::check_api),
+    ("tests", |sh| {
+        Ok(cmd!(
+            sh,
+            "cargo test --workspace --all-targets --locked --no-fail-fast"
+        )
+        .run()?)
+    }),
+    ("doc tests", |sh| {
+        Ok(cmd!(sh, "cargo test --workspace --doc --locked").run()?)
+    }),
+    ("kotlin", kotlin::test),
+    ("swift", swift::test),
+    ("demo", |sh| demo::run(sh, demo::Options::default())),
+    ("typescript", typescript::test),
+    ("windows", windows::run),
 ];
 
-/// What takes long and finds little day by day (`--full`).
+/// Slow steps that rarely find a fault (`--full`).
 const FULL: &[Step] = &[
-    Step {
-        // An app that has nothing but the jar.
-        name: "jar",
-        action: kotlin_package::jvm,
-    },
-    Step {
-        name: "asan",
-        action: memory::asan,
-    },
-    Step {
-        name: "npm",
-        action: npm_package::test,
-    },
-    Step {
-        name: "asan node",
-        action: node_memory::asan,
-    },
-    Step {
-        name: "valgrind",
-        action: memory::valgrind,
-    },
-    Step {
-        name: "fuzz",
-        action: || fuzz::fuzz(&[], fuzz::SECONDS),
-    },
+    // Links of the documentation lead somewhere, those of private items too.
+    ("docs", |sh| {
+        let doc = cmd!(
+            sh,
+            "cargo doc --workspace --no-deps --document-private-items --locked"
+        );
+        Ok(doc.env("RUSTDOCFLAGS", "-D warnings").run()?)
+    }),
+    // An app with the jar as its only dependency.
+    ("jar", kotlin_package::jvm),
+    ("asan", memory::asan),
+    ("npm", npm_package::test),
+    ("asan node", node_memory::asan),
+    ("valgrind", memory::valgrind),
+    ("fuzz", |sh| fuzz::run(sh, &fuzz::Options::default())),
 ];
 
-/// How one step went.
-#[derive(Debug, PartialEq, Eq)]
-struct Line {
-    name: &'static str,
-    took: Duration,
-    /// `None`: not run, because an earlier step failed.
-    result: Option<Outcome<Done>>,
+/// Licences, bans and sources of dependencies. New advisories are reported by the nightly workflow
+/// of the public forge instead, since they do not come with a change.
+fn deny(sh: &Workspace) -> Result<()> {
+    if !exists("cargo-deny") {
+        let why = "cargo-deny is missing; `cargo install --locked cargo-deny`";
+        return skip_everywhere(why);
+    }
+    Ok(cmd!(sh, "cargo deny check licenses bans sources").run()?)
 }
 
-/// Runs every step.
+/// The result of a step.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Ok,
+    Skipped(String),
+    Failed,
+    NotRun,
+}
+
+/// The values of `--only`: any other is an error that lists them.
+fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(STEPS.iter().chain(FULL).map(|(name, _)| *name))
+}
+
+/// The steps to run, in their usual order, and the slow ones to report as left out.
+fn chosen(options: &Options) -> (Vec<Step>, &'static [Step]) {
+    let all = [STEPS, FULL].concat();
+    if !options.only.is_empty() {
+        let is_named = |(name, _): &Step| options.only.iter().any(|only| only == name);
+        (all.into_iter().filter(is_named).collect(), &[])
+    } else if options.full {
+        (all, &[])
+    } else {
+        (STEPS.to_vec(), FULL)
+    }
+}
+
+/// Runs the steps that the options choose.
 ///
 /// # Errors
-/// Names the steps that failed.
-pub(crate) fn run(keep_going: bool, full: bool) -> Outcome {
-    let (further, left_out) = if full {
-        (FULL, &[][..])
-    } else {
-        (&[][..], FULL)
-    };
-    let steps = || STEPS.iter().chain(further);
-    // Now, and not after twenty minutes.
-    announce(&steps().map(|step| step.name).collect::<Vec<_>>())?;
-    let mut lines = play(steps(), keep_going);
-    lines.extend(left_out.iter().map(|step| Line {
-        name: step.name,
-        took: Duration::ZERO,
-        result: Some(Ok(Done::Skipped("only with --full, as in CI".to_owned()))),
+/// Names the failed steps.
+pub(crate) fn run(sh: &Workspace, options: &Options) -> Result<()> {
+    let (steps, left_out) = chosen(options);
+    // Reported at the start instead of after twenty minutes.
+    announce(&steps)?;
+    let mut lines = play(sh, &steps, options.keep_going);
+    lines.extend(left_out.iter().map(|(name, _)| {
+        let why = "only with --full, as in CI".to_owned();
+        (*name, Outcome::Skipped(why), Duration::ZERO)
     }));
     say!("\n{}", table(&lines));
-    let failed: Vec<_> = lines
+    let failed = lines
         .iter()
-        .filter(|line| matches!(line.result, Some(Err(_))))
-        .map(|line| line.name)
-        .collect();
-    if failed.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("failed: {}", failed.join(", ")))
-    }
+        .filter(|(_, outcome, _)| *outcome == Outcome::Failed);
+    let failed: Vec<_> = failed.map(|(name, ..)| *name).collect();
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
+    Ok(())
 }
 
-/// Whether there is a step of that name.
+/// Whether a step of this name exists.
 #[cfg(test)]
 pub(crate) fn is_step(name: &str) -> bool {
-    STEPS.iter().chain(FULL).any(|step| step.name == name)
+    STEPS.iter().chain(FULL).any(|(step, _)| *step == name)
 }
 
-/// Says what these steps will leave out for want of something, and the one line that gets all of it.
+/// Prints the tests that these steps will skip because of missing tools, and the line that installs
+/// all of them.
 ///
 /// # Errors
-/// When a step cannot but fail; in CI also when something would be left out that CI must not leave out.
-fn announce(steps: &[&str]) -> Outcome {
-    let missing = needs::missing(|need| need.steps.iter().any(|step| steps.contains(step)));
+/// A step cannot run at all; in CI also when anything would be skipped.
+fn announce(steps: &[Step]) -> Result<()> {
+    let runs = |name: &&&str| steps.iter().any(|(step, _)| step == *name);
+    let missing = needs::missing(|need| need.steps.iter().any(|name| runs(&name)));
     if missing.is_empty() {
-        say!("nothing is missing here: every step will run");
+        say!("no tool is missing; `deny` runs only where cargo-deny is installed");
         return Ok(());
     }
-    let mut fatal = 0;
     say!("missing on this machine:");
-    for one in &missing {
-        let names = one.need.steps.iter().filter(|step| steps.contains(step));
-        let names: Vec<_> = names.copied().collect();
-        let (lost, fails) = lost(one.need.without, &names.join(", "), is_ci());
-        fatal += u32::from(fails);
-        say!("  {}: {lost}", one.text());
+    for need in &missing {
+        let names: Vec<_> = need.steps.iter().filter(runs).copied().collect();
+        say!("  {}: {}", need.what, need.effect(&names.join(", ")));
     }
-    say!("to get it: {}", needs::line(&missing));
+    say!("to install: {}", needs::how(&missing));
     say!("or `cargo xtask doctor --install`");
-    if fatal == 0 {
-        return Ok(());
+    if missing.iter().any(|need| is_fatal(need.without, in_ci())) {
+        bail!(
+            "the tests do not start while these tools are missing; with CI set, nothing may be skipped"
+        );
     }
-    Err("the tests are not begun without what is missing".to_owned())
+    Ok(())
 }
 
-/// What becomes of steps, and whether that is a failure.
-fn lost(without: Without, steps: &str, is_ci: bool) -> (String, bool) {
-    match without {
-        Without::Fails => (format!("{steps} cannot run"), true),
-        Without::Skips if is_ci => (
-            format!("{steps} would be skipped; with CI set that is a failure"),
-            true,
-        ),
-        Without::Part(tests) if is_ci => (
-            format!("{steps} would leave out {tests}; with CI set that is a failure"),
-            true,
-        ),
-        Without::Skips | Without::SkipsEverywhere => (format!("{steps} will be skipped"), false),
-        Without::Part(tests) => (format!("{steps} will leave out {tests}"), false),
-    }
+fn is_fatal(without: Without, in_ci: bool) -> bool {
+    in_ci || without == Without::Fails
 }
 
-fn play<'a>(steps: impl IntoIterator<Item = &'a Step>, keep_going: bool) -> Vec<Line> {
+/// Runs steps until one fails, or all.
+fn play(
+    sh: &Workspace,
+    steps: &[Step],
+    keep_going: bool,
+) -> Vec<(&'static str, Outcome, Duration)> {
     let mut stopped = false;
     let mut lines = Vec::new();
-    for step in steps {
+    for (name, action) in steps {
         if stopped {
-            lines.push(Line {
-                name: step.name,
-                took: Duration::ZERO,
-                result: None,
-            });
+            lines.push((*name, Outcome::NotRun, Duration::ZERO));
             continue;
         }
-        say!("\n── {} ──", step.name);
+        say!("\n── {name} ──");
         let began = Instant::now();
-        let result = (step.action)();
+        let done = action(sh);
         let took = began.elapsed();
-        match &result {
-            Ok(Done::Whole) => say!("── {}: ok, {}", step.name, seconds(took)),
-            Ok(Done::Skipped(why)) => say!("── {}: skipped: {why}", step.name),
-            Err(error) => say!("── {}: FAILED, {}: {error}", step.name, seconds(took)),
-        }
-        stopped = result.is_err() && !keep_going;
-        lines.push(Line {
-            name: step.name,
-            took,
-            result: Some(result),
-        });
+        let outcome = match done {
+            Ok(()) => {
+                say!("── {name}: ok, {}", seconds(took));
+                Outcome::Ok
+            }
+            Err(why) if why.is::<Skipped>() => {
+                say!("── {name}: skipped: {why}");
+                Outcome::Skipped(why.to_string())
+            }
+            Err(error) => {
+                say!("── {name}: FAILED, {}: {error:#}", seconds(took));
+                stopped = !keep_going;
+                Outcome::Failed
+            }
+        };
+        lines.push((*name, outcome, took));
     }
     lines
 }
@@ -263,21 +225,17 @@ fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
-fn table(lines: &[Line]) -> String {
+fn table(lines: &[(&str, Outcome, Duration)]) -> String {
     let mut text = format!("{:<12} {:<8} {:>9}\n", "step", "result", "time");
-    for line in lines {
-        let (result, time) = match &line.result {
-            Some(Ok(Done::Whole)) => ("ok", seconds(line.took)),
-            Some(Ok(Done::Skipped(_))) => ("skipped", "–".to_owned()),
-            Some(Err(_)) => ("FAILED", seconds(line.took)),
-            None => ("not run", "–".to_owned()),
+    for (name, outcome, took) in lines {
+        // Skipped steps are listed with their reason, so that they are not overlooked.
+        let (result, time, why) = match outcome {
+            Outcome::Ok => ("ok", seconds(*took), String::new()),
+            Outcome::Skipped(why) => ("skipped", "–".to_owned(), format!("  {why}")),
+            Outcome::Failed => ("FAILED", seconds(*took), String::new()),
+            Outcome::NotRun => ("not run", "–".to_owned(), String::new()),
         };
-        text.push_str(&format!("{:<12} {result:<8} {time:>9}", line.name));
-        // What was not checked must not be overlooked among what was.
-        if let Some(Ok(Done::Skipped(why))) = &line.result {
-            text.push_str(&format!("  {why}"));
-        }
-        text.push('\n');
+        text.push_str(&format!("{name:<12} {result:<8} {time:>9}{why}\n"));
     }
     text
 }
@@ -286,47 +244,72 @@ fn table(lines: &[Line]) -> String {
 mod tests {
     use super::*;
 
-    const GOOD: Step = Step {
-        name: "good",
-        action: || Ok(Done::Whole),
-    };
-    const SKIPPED: Step = Step {
-        name: "skipped",
-        action: || Ok(Done::Skipped("there is no such thing here".to_owned())),
-    };
-    const BAD: Step = Step {
-        name: "bad",
-        action: || Err("broken".to_owned()),
-    };
+    const GOOD: Step = ("good", |_| Ok(()));
+    const BAD: Step = ("bad", |_| bail!("broken"));
+    const SKIPPED: Step = ("skipped", |_| {
+        Err(anyhow::Error::msg(Skipped(
+            "there is no such thing here".to_owned(),
+        )))
+    });
+
+    fn played(steps: &[Step], keep_going: bool) -> (Vec<Outcome>, String) {
+        let lines = play(&Workspace::open().unwrap(), steps, keep_going);
+        let table = table(&lines);
+        (
+            lines.into_iter().map(|(_, outcome, _)| outcome).collect(),
+            table,
+        )
+    }
 
     #[test]
     fn the_first_failure_ends_the_run_and_the_table_says_what_was_not_run() {
-        let lines = play(&[GOOD, BAD, GOOD], false);
-        assert_eq!(lines[1].result, Some(Err("broken".to_owned())));
-        assert_eq!(lines[2].result, None);
-        assert!(table(&lines).contains("not run"));
+        let (outcomes, table) = played(&[GOOD, BAD, GOOD], false);
+        assert_eq!(outcomes, [Outcome::Ok, Outcome::Failed, Outcome::NotRun]);
+        assert!(table.contains("not run"));
     }
 
     #[test]
     fn what_is_missing_is_a_failure_only_where_a_step_cannot_run_or_in_ci() {
-        let fails = |without, is_ci| lost(without, "kotlin", is_ci).1;
-        assert!(fails(Without::Fails, false));
-        assert!(!fails(Without::Skips, false) && fails(Without::Skips, true));
-        assert!(!fails(Without::Part("some"), false) && fails(Without::Part("some"), true));
-        assert!(!fails(Without::SkipsEverywhere, true));
-        assert!(lost(Without::Skips, "kotlin", false).0.contains("kotlin"));
+        assert!(is_fatal(Without::Fails, false));
+        for without in [Without::Skips, Without::Part("some")] {
+            assert!(!is_fatal(without, false) && is_fatal(without, true));
+        }
+    }
+
+    #[test]
+    fn only_the_named_steps_run_slow_ones_too_and_other_names_are_refused_with_the_list() {
+        use clap::Parser;
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            options: Options,
+        }
+        let parse = |line: &[&str]| Line::try_parse_from([&["test"], line].concat());
+        let names = |line: &[&str]| {
+            let (steps, left_out) = chosen(&parse(line).unwrap().options);
+            let names: Vec<_> = steps.iter().map(|(name, _)| *name).collect();
+            (names, left_out.len())
+        };
+        let line = ["--only", "asan node", "--only", "tidy"];
+        assert_eq!(names(&line), (vec!["tidy", "asan node"], 0));
+        assert_eq!(names(&[]).1, FULL.len());
+        assert_eq!(names(&["--full"]).0.len(), STEPS.len() + FULL.len());
+        let unknown = parse(&["--only", "everything"]).err().unwrap().to_string();
+        for (name, _) in STEPS.iter().chain(FULL) {
+            assert!(unknown.contains(name), "{name}: {unknown}");
+        }
+        assert!(parse(&["--full", "--only", "tidy"]).is_err());
     }
 
     #[test]
     fn with_keep_going_every_step_runs() {
-        let lines = play(&[BAD, GOOD], true);
-        assert_eq!(lines[1].result, Some(Ok(Done::Whole)));
+        assert_eq!(played(&[BAD, GOOD], true).0, [Outcome::Failed, Outcome::Ok]);
     }
 
     #[test]
     fn what_was_skipped_stands_in_the_table_with_its_reason_and_is_no_failure() {
-        let lines = play(&[SKIPPED, GOOD], false);
-        assert_eq!(lines[1].result, Some(Ok(Done::Whole)));
-        assert!(table(&lines).contains("there is no such thing here"));
+        let (outcomes, table) = played(&[SKIPPED, GOOD], false);
+        assert_eq!(outcomes[1], Outcome::Ok);
+        assert!(table.contains("there is no such thing here"));
     }
 }

@@ -1,13 +1,16 @@
-//! The files of the repository, read once, so that checks are functions of a value and easy to test.
+//! The files of the repository, read once, so that checks are functions of a value and easy to
+//! test.
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
-/// Folders that hold nothing of ours.
-const SKIPPED: &[&str] = &[
+use anyhow::{Context, Result};
+
+/// Folders without sources of the project.
+const SKIPPED: [&str; 7] = [
     "target",
     ".git",
     "node_modules",
@@ -16,7 +19,7 @@ const SKIPPED: &[&str] = &[
     "dist",
     ".build",
 ];
-/// Larger files are known by name only.
+/// Contents of larger files are not read (bytes).
 const MAX_TEXT: u64 = 4 << 20;
 
 /// Every file by its path from the root, with `/` between the parts. `None`: not text.
@@ -30,40 +33,33 @@ impl Tree {
     ///
     /// # Errors
     /// When a folder or file cannot be read; the text names it.
-    pub(crate) fn read() -> Result<Self, String> {
+    pub(crate) fn read() -> Result<Self> {
         let mut tree = Self::default();
-        let root = root();
-        tree.walk(&root, "")
-            .map_err(|(path, error)| format!("{}: {error}", path.display()))?;
+        tree.walk(&root(), "")?;
         Ok(tree)
     }
 
-    fn walk(&mut self, folder: &Path, prefix: &str) -> Result<(), (PathBuf, io::Error)> {
-        let at = |error| (folder.to_owned(), error);
-        for entry in fs::read_dir(folder).map_err(at)? {
-            let entry = entry.map_err(at)?;
+    fn walk(&mut self, folder: &Path, prefix: &str) -> Result<()> {
+        for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+            let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
+            let (path, kind) = (format!("{prefix}{name}"), entry.file_type()?);
             if SKIPPED.contains(&name.as_str()) {
                 continue;
-            }
-            let path = format!("{prefix}{name}");
-            let kind = entry.file_type().map_err(at)?;
-            if kind.is_dir() {
+            } else if kind.is_dir() {
                 self.walk(&entry.path(), &format!("{path}/"))?;
             } else if kind.is_file() {
-                let small = entry.metadata().map_err(at)?.len() <= MAX_TEXT;
-                let bytes = if small {
-                    fs::read(entry.path()).map_err(|error| (entry.path(), error))?
-                } else {
-                    vec![0xff]
-                };
-                self.files.insert(path, String::from_utf8(bytes).ok());
+                let is_small = entry.metadata()?.len() <= MAX_TEXT;
+                let bytes = is_small.then(|| fs::read(entry.path())).transpose();
+                let text = bytes.with_context(|| path.clone())?.map(String::from_utf8);
+                self.files
+                    .insert(path, text.and_then(std::result::Result::ok));
             }
         }
         Ok(())
     }
 
-    /// Text files whose path ends so, in order of path.
+    /// Text files whose path ends with `suffix`, in order of path.
     pub(crate) fn ending<'a>(
         &'a self,
         ending: &'a str,

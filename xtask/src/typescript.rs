@@ -1,16 +1,18 @@
 //! The TypeScript bindings: their tests as a step of `cargo xtask test`.
 
-use std::{path::PathBuf, process::Command};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use xshell::cmd;
 
 use crate::{
-    bindings::{self, npm},
-    memory::target_dir,
+    bindings::{self, Language, NPM},
     needs,
-    process::{self, Done, Outcome, json_lines, run as run_command},
+    process::{Workspace, target_dir},
     tree,
 };
 
-/// The workspace of npm.
+/// The npm workspace.
 pub(crate) fn workspace() -> PathBuf {
     tree::root().join("bindings/typescript")
 }
@@ -18,77 +20,53 @@ pub(crate) fn workspace() -> PathBuf {
 /// Generates, type-checks, builds and tests the bindings for Node and React.
 ///
 /// # Errors
-/// When anything of it fails; without Node, in CI.
-pub(crate) fn test() -> Outcome<Done> {
-    if let Err(missing) = look() {
-        return process::missing(missing);
-    }
-    bindings::programs()?;
-    prepare()?;
-    let mut tests = npm_command(["test"]);
-    tests.env("CARGO_TARGET_DIR", target_dir());
-    run_command(&mut tests)?;
-    Ok(Done::Whole)
-}
-
-/// Runs the tests of the guide against the packages that a project has installed.
-///
-/// # Errors
-/// When they fail.
-pub(crate) fn guide(consumer: &std::path::Path) -> Outcome {
-    let mut tests = npm_command(["test", "--", "tests/guide.test.ts"]);
-    tests
+/// A step fails; in CI also when Node is missing.
+pub(crate) fn test(sh: &Workspace) -> Result<()> {
+    needs::require("typescript")?;
+    bindings::programs(sh)?;
+    prepare(sh)?;
+    let _workspace = sh.push_dir(workspace());
+    Ok(cmd!(sh, "{NPM} test")
         .env("CARGO_TARGET_DIR", target_dir())
-        .env("BOWLINE_TEST_INSTALLED", consumer);
-    run_command(&mut tests)
+        .run()?)
 }
 
-/// Everything that the tests and the packages are made of.
-pub(crate) fn prepare() -> Outcome {
-    bindings::for_tests(bindings::Language::Node)?;
-    // Nothing runs these here, but they are type-checked.
-    bindings::for_tests(bindings::Language::Rn)?;
-    run_command(&mut npm_command(["ci", "--no-audit", "--no-fund"]))?;
-    run_command(&mut npm_command(["run", "types"]))?;
-    run_command(&mut npm_command(["run", "build"]))
-}
-
-/// What is missing, and how to get it.
+/// Runs the tests of the guide against the packages installed in a project.
 ///
 /// # Errors
-/// That.
-pub(crate) fn look() -> Result<(), String> {
-    needs::look("typescript")
+/// A test fails.
+pub(crate) fn guide(sh: &Workspace, consumer: &Path) -> Result<()> {
+    let _workspace = sh.push_dir(workspace());
+    cmd!(sh, "{NPM} test -- tests/guide.test.ts")
+        .env("CARGO_TARGET_DIR", target_dir())
+        .env("BOWLINE_TEST_INSTALLED", consumer)
+        .run()?;
+    Ok(())
 }
 
-/// Measures what the boundary costs in Node, with the library as it is shipped: one JSON object a line, each with a `figure` and its
-/// samples in microseconds.
+/// Builds everything that the tests and packages need.
 ///
 /// # Errors
-/// When something does not build or cannot be measured.
-pub(crate) fn bench(quick: bool) -> Outcome<Vec<String>> {
-    prepare()?;
-    let library = bindings::build(true)?;
-    let mut measure = Command::new("node");
-    measure
-        .current_dir(workspace())
-        .args(["bench/bench.mjs", "--library"])
-        .arg(library);
-    if quick {
-        measure.arg("--quick");
-    }
-    json_lines(&mut measure)
+/// Something does not build.
+pub(crate) fn prepare(sh: &Workspace) -> Result<()> {
+    bindings::for_tests(sh, Language::Node)?;
+    // Type-checked only; nothing here runs React Native.
+    bindings::for_tests(sh, Language::Rn)?;
+    let _workspace = sh.push_dir(workspace());
+    cmd!(sh, "{NPM} ci --no-audit --no-fund").run()?;
+    cmd!(sh, "{NPM} run types").run()?;
+    Ok(cmd!(sh, "{NPM} run build").run()?)
 }
 
-fn npm_command<const N: usize>(arguments: [&str; N]) -> Command {
-    let mut command = Command::new(npm());
-    command.args(arguments).current_dir(workspace());
-    command
-}
-
-/// `npm pack` of one folder, into another.
-pub(crate) fn pack(folder: &std::path::Path, to: &std::path::Path) -> Outcome {
-    let mut command = Command::new(npm());
-    command.arg("pack").arg("--pack-destination").arg(to);
-    run_command(command.current_dir(folder))
+/// Measures the cost of the boundary in Node with the shipped library: one JSON object per line,
+/// with a `figure` and its samples in microseconds.
+///
+/// # Errors
+/// Something does not build or cannot be measured.
+pub(crate) fn bench(sh: &Workspace, quick: bool) -> Result<String> {
+    prepare(sh)?;
+    let library = bindings::build(sh, true)?;
+    let quick = quick.then_some("--quick");
+    let _workspace = sh.push_dir(workspace());
+    Ok(cmd!(sh, "node bench/bench.mjs --library {library} {quick...}").read()?)
 }

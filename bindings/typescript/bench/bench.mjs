@@ -14,10 +14,10 @@ import { parseArgs } from "node:util";
 const { values: options } = parseArgs({ options: { quick: { type: "boolean" }, library: { type: "string" } } });
 if (options.library) process.env.BOWLINE_LIBRARY = libraryIn(resolve(options.library));
 process.env.BOWLINE_LIBRARY ??= libraryIn(placed());
-const { openBowline, rehearse, Rehearsal, waitFor } = await import("../packages/runtime/dist/index.js");
+const { openBowline, preview, PreviewData, waitFor } = await import("../packages/runtime/dist/index.js");
 
 const HOSTS = 20;
-/** Updates of a burst: `Rehearsal.burst` publishes them all, whatever is delivered. */
+/** Updates of a burst: `PreviewData.burst` publishes them all, whatever is delivered. */
 const UPDATES = 100_000;
 const CALLBACK_MS = 10;
 const pick = (full, quick) => (options.quick ? quick : full);
@@ -56,12 +56,12 @@ function changes(store) {
 }
 
 /** One item after the other, each awaited in the timeline that a view would render. */
-async function appends(count, { rehearsal, screen, changed }) {
+async function appends(count, { data, screen, changed }) {
   const began = performance.now();
   for (let n = 0; n < count; n++) {
     const wanted = screen.getSnapshot().timeline.items.length + 1;
     const shown = changed.next();
-    rehearsal.append("a line of output, as long as they are");
+    data.append("a line of output, as long as they are");
     await shown;
     const { items } = screen.getSnapshot().timeline;
     if (items.length !== wanted) throw new Error(`${items.length} items, not ${wanted}`);
@@ -76,12 +76,12 @@ async function timelines() {
   for (let round = 0; round <= rounds; round++) {
     const open = [];
     for (const history of samples.keys()) {
-      const rehearsal = new Rehearsal(1, history);
-      const client = rehearse(rehearsal);
+      const data = new PreviewData(1, history);
+      const client = preview(data);
       const screen = client.screen("made-up", { agentId: "made-up" });
       const changed = changes(screen);
       await waitFor(screen, (view) => view.timeline.items.length === history);
-      open.push({ history, rehearsal, screen, changed, micros: 0 });
+      open.push({ history, data, screen, changed, micros: 0 });
     }
     // In turn, and in small parts: what disturbs the machine disturbs both.
     for (let done = 0; done < count; done += step) {
@@ -142,13 +142,13 @@ async function views() {
 /** Whether a slow callback slows who publishes, and how soon it has the last value. */
 async function bursts() {
   const [free, slow, last] = [[], [], []];
-  const rehearsal = new Rehearsal(3, 0);
-  const { hosts } = rehearse(rehearsal);
+  const data = new PreviewData(3, 0);
+  const { hosts } = preview(data);
   const name = () => hosts.getSnapshot().hosts[0]?.name;
   for (let n = 0; n < pick(10, 2); n++) {
-    free.push(await rehearsal.burst(UPDATES, 0));
+    free.push(await data.burst(UPDATES, 0));
     const end = hosts.subscribe(() => busy(CALLBACK_MS));
-    slow.push(await rehearsal.burst(UPDATES, 0));
+    slow.push(await data.burst(UPDATES, 0));
     end();
     last.push(await lastOfBurst());
   }
@@ -157,7 +157,7 @@ async function bursts() {
   print("last_after_free", inMicros(last));
 
   async function lastOfBurst() {
-    rehearsal.renameHost("none yet");
+    data.renameHost("none yet");
     await waitFor(hosts, () => name() === "none yet");
     let [called, free, delivered] = [0, 0, 0];
     const end = hosts.subscribe(() => {
@@ -169,7 +169,7 @@ async function bursts() {
       }
     });
     const began = performance.now();
-    const ended = began + (await rehearsal.burst(UPDATES, UPDATES));
+    const ended = began + (await data.burst(UPDATES, UPDATES));
     await waitFor(hosts, () => delivered > 0);
     end();
     return Math.max(delivered - Math.max(free, ended), 0);

@@ -1,7 +1,7 @@
 /** A bridge between processes: values and errors cross it, and when one side is gone the other knows. */
 import { MessageChannel } from "node:worker_threads";
 import { expect, it, onTestFinished } from "vitest";
-import { Rehearsal, rehearse, serveBridge } from "@bowline/runtime";
+import { PreviewData, preview, serveBridge } from "@bowline/runtime";
 import { BowlineError, connectBridge, waitFor } from "@bowline/runtime/bridge";
 import { type Backend, BowlineClient } from "../packages/runtime/src/client.js";
 import { serve } from "../packages/runtime/src/ports.js";
@@ -19,6 +19,7 @@ function rig() {
     hosts: source,
     directory: source,
     screen: () => source,
+    inspectOffer: never,
     pair: never,
     forgetHost: never,
     send: async (serverId) => serverId,
@@ -44,16 +45,16 @@ function rig() {
 }
 
 it("a timeline that grows on one side grows on the other, item by item", async () => {
-  const rehearsal = new Rehearsal(2, 300);
+  const data = new PreviewData(2, 300);
   const { port1, port2 } = new MessageChannel();
-  const stop = serveBridge(rehearse(rehearsal), port1);
+  const stop = serveBridge(preview(data), port1);
   const far = connectBridge(port2);
   const screen = far.screen("host", { agentId: "agent" });
   const end = screen.subscribe(() => {});
   const first = await waitFor(screen, (view) => view.timeline.items.length === 300);
   for (let n = 0; n < 20; n++) {
-    rehearsal.append(`more ${n}`);
-    rehearsal.grow("!");
+    data.append(`more ${n}`);
+    data.grow("!");
   }
   const last = await waitFor(screen, (view) => view.timeline.items.at(-1)?.text === "more 19!");
   expect(last.timeline.items.length).toBe(320);

@@ -5,7 +5,18 @@ import { join } from "node:path";
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { beforeAll, describe, expect, it } from "vitest";
-import { BowlineError, loadLibrary, openBowline, rehearse, Rehearsal, subscribeLogs, waitFor } from "@bowline/runtime";
+import {
+  BowlineError,
+  loadLibrary,
+  OfferHostTag,
+  openBowline,
+  Path,
+  preview,
+  PreviewData,
+  Reach,
+  subscribeLogs,
+  waitFor,
+} from "@bowline/runtime";
 import { EndReason, type HostsSnapshot } from "../packages/runtime/src/generated/bowline.js";
 import { platform } from "../packages/runtime/src/native.js";
 import { child } from "./support/child.js";
@@ -29,15 +40,15 @@ beforeAll(() => loadLibrary());
 
 describe("listeners", () => {
   it("one that throws is called again, and let go after sixteen failures in a row", async () => {
-    const rehearsal = new Rehearsal(1, 0);
+    const preview = new PreviewData(1, 0);
     let calls = 0;
-    const subscription = rehearsal.subscribeHosts({
+    const subscription = preview.subscribeHosts({
       onHosts() {
         calls++;
         throw new Error("a defect of the app");
       },
     });
-    const beat = setInterval(() => rehearsal.renameHost(String(calls)), 2);
+    const beat = setInterval(() => preview.renameHost(String(calls)), 2);
     expect(await subscription.ended()).toBe(EndReason.ListenerFailed);
     clearInterval(beat);
     expect(calls).toBe(16);
@@ -45,14 +56,14 @@ describe("listeners", () => {
   });
 
   it("one that fails now and then stays", async () => {
-    const rehearsal = new Rehearsal(1, 0);
+    const preview = new PreviewData(1, 0);
     let calls = 0;
-    const subscription = rehearsal.subscribeHosts({
+    const subscription = preview.subscribeHosts({
       onHosts() {
         if (++calls % 2 === 0) throw new Error("now and then");
       },
     });
-    const beat = setInterval(() => rehearsal.renameHost(String(calls)), 1);
+    const beat = setInterval(() => preview.renameHost(String(calls)), 1);
     await until("it is called often", () => calls >= 60);
     clearInterval(beat);
     expect(subscription.isEnding()).toBe(false);
@@ -61,15 +72,15 @@ describe("listeners", () => {
   });
 
   it("a callback may call the library: publish, subscribe, cancel itself", async () => {
-    const rehearsal = new Rehearsal(1, 0);
+    const preview = new PreviewData(1, 0);
     const names: string[] = [];
-    let inner: ReturnType<typeof rehearsal.subscribeHosts> | undefined;
-    const subscription = rehearsal.subscribeHosts({
+    let inner: ReturnType<typeof preview.subscribeHosts> | undefined;
+    const subscription = preview.subscribeHosts({
       onHosts(snapshot) {
         names.push(snapshot.hosts[0]!.name);
         if (names.length === 1) {
-          rehearsal.renameHost("again");
-          inner = rehearsal.subscribeHosts({ onHosts() {} });
+          preview.renameHost("again");
+          inner = preview.subscribeHosts({ onHosts() {} });
         } else {
           subscription.cancel();
           subscription.cancel();
@@ -83,24 +94,24 @@ describe("listeners", () => {
   });
 
   it("nothing is called after `ended`", async () => {
-    const rehearsal = new Rehearsal(1, 0);
+    const preview = new PreviewData(1, 0);
     for (let round = 0; round < 50; round++) {
       let calls = 0;
-      const subscription = rehearsal.subscribeHosts({ onHosts: () => void calls++ });
-      void rehearsal.burst(200, 0);
+      const subscription = preview.subscribeHosts({ onHosts: () => void calls++ });
+      void preview.burst(200, 0);
       subscription.cancel();
       await subscription.ended();
       const then = calls;
-      await rehearsal.burst(200, 0);
+      await preview.burst(200, 0);
       expect(calls).toBe(then);
     }
   });
 
   it("a slow one gets fewer and newer values, and the last one", async () => {
-    const rehearsal = new Rehearsal(3, 0);
+    const preview = new PreviewData(3, 0);
     let calls = 0;
     let last: HostsSnapshot | undefined;
-    const subscription = rehearsal.subscribeHosts({
+    const subscription = preview.subscribeHosts({
       onHosts(snapshot) {
         calls++;
         last = snapshot;
@@ -108,7 +119,7 @@ describe("listeners", () => {
         while (performance.now() < end);
       },
     });
-    await rehearsal.burst(100_000, 100_000);
+    await preview.burst(100_000, 100_000);
     await until("the last one comes", () => last?.hosts[0]?.name === "100000");
     expect(calls).toBeLessThan(2_000);
     expect(last!.rev).toBe(100_001);
@@ -160,7 +171,7 @@ describe("clients", () => {
   it("a screen is the same store while somebody holds it, and is forgotten then", async () => {
     setFlagsFromString("--expose-gc");
     const gc = runInNewContext("gc") as () => void;
-    const client = rehearse(new Rehearsal(1, 3));
+    const client = preview(new PreviewData(1, 3));
     const target = { agentId: "agent" };
     let runs = 0;
     await (async () => {
@@ -181,8 +192,8 @@ describe("clients", () => {
   it("a screen that only its subscriber holds goes on", async () => {
     setFlagsFromString("--expose-gc");
     const gc = runInNewContext("gc") as () => void;
-    const rehearsal = new Rehearsal(1, 3);
-    const client = rehearse(rehearsal);
+    const data = new PreviewData(1, 3);
+    const client = preview(data);
     let runs = 0;
     const end = (() => client.screen("host", { agentId: "agent" }).subscribe(() => void runs++))();
     await until("it has its items", () => runs === 1);
@@ -190,7 +201,7 @@ describe("clients", () => {
       gc();
       await new Promise((resolve) => setImmediate(resolve));
     }
-    rehearsal.append("one more");
+    data.append("one more");
     await until("it hears of it", () => runs === 2);
     expect(client.screen("host", { agentId: "agent" }).getSnapshot().timeline.items.length).toBe(4);
     end();
@@ -248,6 +259,30 @@ describe("storage and identity", () => {
     await expect(send(unknown, "agt_1")).rejects.toMatchObject({ kind: "Disposed" });
   });
 
+  it("TR-14: an offer is inspected before it is confirmed, and one that was tampered with is an error", async () => {
+    const bowline = openBowline(options(folder()));
+    const serverId = `srv_${"a".repeat(26)}`;
+    const keys = `k=${"A".repeat(43)}&t=${"A".repeat(22)}`;
+    const link = `bowline://pair?v=1&s=${serverId}&${keys}&n=workshop&d=192.168.1.5:4717&r=wss://relay.example.org`;
+    const offer = await bowline.inspectOffer(link);
+    expect(offer).toMatchObject({ serverId, name: "workshop", host: { tag: OfferHostTag.Unknown } });
+    expect(offer.addresses).toEqual([
+      { path: Path.Direct, address: "192.168.1.5:4717", reach: Reach.Private },
+      { path: Path.Relay, address: "wss://relay.example.org", reach: Reach.Public },
+    ]);
+    for (const wrong of [`${link}#x`, link.replace("workshop", "work%1Bshop"), link.replace("wss:", "https:")])
+      await expect(bowline.inspectOffer(wrong)).rejects.toMatchObject({ kind: "InvalidOffer" });
+    await bowline.close();
+  });
+
+  it.skipIf(process.platform === "win32")("TR-11: a folder that others may write to is a typed error", () => {
+    const storage = folder();
+    chmodSync(storage, 0o777);
+    const error = thrown(() => openBowline(options(storage)));
+    expect(error).toMatchObject({ kind: "StorageNotPrivate", advice: "CheckStorage" });
+    expect(error.message).toContain("chmod 700");
+  });
+
   it("an unwritable folder is a typed error", () => {
     const storage = join(folder(), "file");
     writeFileSync(storage, "no folder");
@@ -270,7 +305,7 @@ describe("storage and identity", () => {
     };
     await openBowline({ ...options(storage), keyStore }).close();
     const kept = Buffer.from(values.get("profile.json")!).toString();
-    expect(kept).toContain("clientSessionKey");
+    expect(kept).toContain("secret");
     locked = true;
     const error = thrown(() => openBowline({ ...options(storage), keyStore }));
     expect(error.kind).toBe("Storage");
@@ -317,8 +352,8 @@ describe("the library itself", () => {
   it("its log comes in batches, with the level that was asked for", async () => {
     const lines: string[] = [];
     const end = subscribeLogs("warn", (batch) => lines.push(...batch.records.map((record) => record.message)));
-    const rehearsal = new Rehearsal(1, 0);
-    const failing = rehearsal.subscribeHosts({
+    const preview = new PreviewData(1, 0);
+    const failing = preview.subscribeHosts({
       onHosts() {
         throw new Error("on purpose");
       },

@@ -32,6 +32,7 @@ function rig() {
     hosts: source("hosts"),
     directory: source("directory"),
     screen: (serverId) => source(`screen ${serverId}`),
+    inspectOffer: nothing,
     pair: nothing,
     forgetHost: nothing,
     send: async (_, intent) => {
@@ -95,11 +96,11 @@ const withOutcome = (rev: number, outcome: object) => {
   return update;
 };
 
-const screenUpdate = (rev: number, timelineRev: number, changes: unknown[], overlay = false) => ({
+const screenUpdate = (rev: number, timelineRev: number, changes: unknown[], rows: unknown[], overlay = false) => ({
   rev,
   serverId: "s",
   overlay,
-  timeline: { baseRev: timelineRev > 1 ? timelineRev - 1 : undefined, rev: timelineRev, changes, loaded: true },
+  timeline: { baseRev: timelineRev > 1 ? timelineRev - 1 : undefined, rev: timelineRev, changes, rows, loaded: true },
 });
 
 afterEach(cleanup);
@@ -189,14 +190,14 @@ describe("hooks", () => {
     );
     expect(counts.opened).toBe(1);
     const item = { id: "1", text: "hello" };
-    act(() => publish("screen s", screenUpdate(1, 1, [{ tag: "Insert", inner: { at: 0, items: [item] } }])));
+    act(() => publish("screen s", screenUpdate(1, 1, [{ tag: "Insert", inner: { at: 0, count: 1 } }], [item])));
     expect(dom.getByText("hello")).toBeTruthy();
     const before = renders;
-    const same = { ...screenUpdate(2, 1, [], true), timeline: { baseRev: 1, rev: 1, changes: [], loaded: true } };
+    const same = { ...screenUpdate(2, 1, [], [], true), timeline: { baseRev: 1, rev: 1, changes: [], rows: [], loaded: true } };
     act(() => publish("screen s", same));
     expect(dom.getByText("true")).toBeTruthy();
     expect(renders).toBe(before);
-    act(() => publish("screen s", screenUpdate(3, 2, [{ tag: "Grow", inner: { at: 0, text: " there" } }])));
+    act(() => publish("screen s", screenUpdate(3, 2, [{ tag: "Grow", inner: { at: 0, text: " there" } }], [])));
     expect(dom.getByText("hello there")).toBeTruthy();
   });
 
@@ -263,7 +264,7 @@ describe("hooks", () => {
       </BowlineProvider>
     );
     const view = render(page("s"));
-    act(() => publish("screen s", screenUpdate(1, 1, [])));
+    act(() => publish("screen s", screenUpdate(1, 1, [], [])));
     expect(dom.getByText("ready")).toBeTruthy();
     view.rerender(page("t"));
     expect(dom.getByText("unknown")).toBeTruthy();

@@ -12,68 +12,94 @@ import {
 } from "../packages/runtime/src/views.js";
 
 const host = (serverId: string, rev: number) => ({ serverId, rev, name: serverId }) as HostsSnapshot["hosts"][number];
-const row = (key: string, text = "") => ({ key, serverId: text }) as DirectoryUpdate["upserts"][number];
+const row = (key: string, text = "") => ({ key, serverId: text }) as DirectoryUpdate["rows"][number];
+const change = (tag: string, inner: object) => ({ tag, inner }) as never;
 const item = (id: string) => ({ id, text: id }) as never;
 
 const directory = (update: Partial<DirectoryUpdate>): DirectoryUpdate => ({
   baseRev: undefined,
   rev: 1,
-  removed: [],
-  upserts: [],
-  order: undefined,
+  changes: [],
+  rows: [],
   loading: false,
   hosts: [],
   ...update,
 });
 
 const timeline = (update: Partial<TimelineUpdate>): TimelineUpdate =>
-  ({ rev: 1, changes: [], loaded: true, catchingUp: false, replaced: 0, ...update }) as TimelineUpdate;
+  ({ rev: 1, changes: [], rows: [], loaded: true, catchingUp: false, replaced: 0, ...update }) as TimelineUpdate;
 
 describe("views", () => {
   it("hosts that did not change stay the same objects, and nothing can be written into them", () => {
-    const first = nextHosts(NO_HOSTS, { rev: 1, hosts: [host("a", 1), host("b", 1)] });
-    const second = nextHosts(first, { rev: 2, hosts: [host("a", 1), host("b", 2)] });
+    const first = nextHosts(NO_HOSTS, { rev: 1, hosts: [host("a", 1), host("b", 1)], pairings: [] });
+    const second = nextHosts(first, { rev: 2, hosts: [host("a", 1), host("b", 2)], pairings: [] });
     expect(second.hosts[0]).toBe(first.hosts[0]);
     expect(second.hosts[1]).not.toBe(first.hosts[1]);
     expect(Object.isFrozen(second) && Object.isFrozen(second.hosts) && Object.isFrozen(second.hosts[0])).toBe(true);
   });
 
   it("an older revision changes nothing, also where revisions wrap", () => {
-    const newest = nextHosts(NO_HOSTS, { rev: 5, hosts: [] });
-    expect(nextHosts(newest, { rev: 4, hosts: [host("a", 1)] })).toBe(newest);
+    const newest = nextHosts(NO_HOSTS, { rev: 5, hosts: [], pairings: [] });
+    expect(nextHosts(newest, { rev: 4, hosts: [host("a", 1)], pairings: [] })).toBe(newest);
     expect(isOlder(0xffff_ffff, 0)).toBe(true);
     expect(isOlder(0, 0xffff_ffff)).toBe(false);
   });
 
-  it("a directory takes removals, rows and order", () => {
-    const first = nextDirectory(NO_DIRECTORY, directory({ upserts: [row("a"), row("b"), row("c")] }))!;
-    const second = nextDirectory(first, directory({ baseRev: 1, rev: 2, removed: ["b"], upserts: [row("d")] }))!;
-    expect(second.rows.map((row) => row.key)).toEqual(["a", "c", "d"]);
-    expect(second.rows[0]).toBe(first.rows[0]);
-    const third = nextDirectory(second, directory({ baseRev: 2, rev: 3, order: ["d", "a", "c"] }))!;
-    expect(third.rows.map((row) => row.key)).toEqual(["d", "a", "c"]);
-    expect(nextDirectory(third, directory({ baseRev: 2, rev: 4 }))).toBeUndefined();
-    const same = nextDirectory(third, directory({ baseRev: 3, rev: 4 }))!;
-    expect(same.rows).toBe(third.rows);
+  it("a directory takes changes in their order, and its rows stay the same objects", () => {
+    const insert = change("Insert", { at: 0, count: 3 });
+    const first = nextDirectory(NO_DIRECTORY, directory({ changes: [insert], rows: [row("a"), row("b"), row("c")] }))!;
+    const changes = [
+      change("Remove", { at: 1, count: 1 }),
+      change("Insert", { at: 0, count: 1 }),
+      change("Update", { at: 1 }),
+      change("Insert", { at: 3, count: 1 }),
+    ];
+    const rows = [row("d"), row("A"), row("e")];
+    const second = nextDirectory(first, directory({ baseRev: 1, rev: 2, changes, rows }))!;
+    expect(second.rows.map((row) => row.key)).toEqual(["d", "A", "c", "e"]);
+    expect(second.rows[2]).toBe(first.rows[2]);
+    expect(second.rows.every(Object.isFrozen)).toBe(true);
+    expect(nextDirectory(second, directory({ baseRev: 1, rev: 3 }))).toBeUndefined();
+    const same = nextDirectory(second, directory({ baseRev: 2, rev: 3 }))!;
+    expect(same.rows).toBe(second.rows);
+    expect(nextDirectory(second, directory({ rev: 9, changes: [insert], rows }))!.rows.length).toBe(3);
+  });
+
+  it("a list that a change does not fit is asked for anew", () => {
+    const changes = [change("Insert", { at: 0, count: 1 })];
+    const held = nextTimeline(NO_TIMELINE, timeline({ changes, rows: [item("a")] }))!;
+    for (const misfit of [
+      change("Remove", { at: 0, count: 2 }),
+      change("Insert", { at: 2, count: 1 }),
+      change("Insert", { at: 0, count: 2 }),
+      change("Update", { at: 1 }),
+      change("Grow", { at: 1, text: "more" }),
+    ]) {
+      const update = timeline({ baseRev: 1, rev: 2, changes: [misfit], rows: [item("b")] });
+      expect(nextTimeline(held, update)).toBeUndefined();
+    }
   });
 
   it("a timeline takes changes in their order, and a reset", () => {
-    const changes = [{ tag: "Insert", inner: { at: 0, items: [item("a"), item("b"), item("c")] } }] as never;
-    const first = nextTimeline(NO_TIMELINE, timeline({ changes }))!;
+    const changes = [change("Insert", { at: 0, count: 3 })];
+    const first = nextTimeline(NO_TIMELINE, timeline({ changes, rows: [item("a"), item("b"), item("c")] }))!;
     const second = nextTimeline(
       first,
       timeline({
         baseRev: 1,
         rev: 2,
         changes: [
-          { tag: "Remove", inner: { at: 0, count: 1 } },
-          { tag: "Grow", inner: { at: 1, text: "+" } },
-          { tag: "Update", inner: { at: 0, item: item("B") } },
-          { tag: "Insert", inner: { at: 2, items: [item("d")] } },
-        ] as never,
+          change("Remove", { at: 0, count: 1 }),
+          change("Grow", { at: 1, text: "+" }),
+          change("Update", { at: 0 }),
+          change("Insert", { at: 2, count: 1 }),
+        ],
+        rows: [item("B"), item("d")],
+        replaced: 7,
       }),
     )!;
     expect(second.items.map((item) => item.text)).toEqual(["B", "c+", "d"]);
+    expect(second.replaced).toBe(7);
     expect(first.items.map((item) => item.text)).toEqual(["a", "b", "c"]);
     expect(nextTimeline(second, timeline({ baseRev: 1, rev: 3 }))).toBeUndefined();
     expect(nextTimeline(second, timeline({ rev: 9 }))!.items.length).toBe(0);

@@ -1,4 +1,4 @@
-//! `bowline agents`: the agents of one host or of all.
+//! `bowline agents`: the agents of one host or of all hosts.
 
 use bowline_program::{
     short_ids,
@@ -18,7 +18,7 @@ use crate::{
     waiting::view,
 };
 
-/// `all`: archived ones too.
+/// Lists the agents; with `all`, archived ones too.
 pub(super) async fn agents(client: &Client<'_>, on: Option<&str>, all: bool) -> Result<Exit, Stop> {
     let hosts = client.hosts(on)?;
     let settled = client.settled(&hosts, |_| false).await;
@@ -32,7 +32,7 @@ pub(super) async fn agents(client: &Client<'_>, on: Option<&str>, all: bool) -> 
             client.output.json(&line).await?;
         }
     } else {
-        // Over all of them, so that a short id is good everywhere.
+        // Computed over all agents, so that a short id is unique everywhere.
         let length = short_ids::short_length(rows.iter().map(|(_, agent)| agent.id.as_str()));
         let several = hosts.len() > 1;
         let cells: Vec<_> = rows
@@ -50,17 +50,14 @@ pub(super) async fn agents(client: &Client<'_>, on: Option<&str>, all: bool) -> 
             client.output.out(table).await?;
         }
     }
-    let answered = settled.missing.len() < hosts.len();
-    let mut missing = settled.missing.into_iter();
-    if !answered && let Some(first) = missing.next() {
-        for error in missing {
-            client.output.fail(&error).await;
-        }
-        return Err(first.into());
-    }
-    // Some answered: that is what was asked for. The rest is worth a line.
+    let mut missing = settled.missing;
+    let first = (missing.len() == hosts.len()).then(|| missing.remove(0));
+    // The hosts that did not answer are reported on a line each; the command fails if none did.
     for error in missing {
         client.output.fail(&error).await;
+    }
+    if let Some(first) = first {
+        return Err(first.into());
     }
     if client.output.mode.json {
         return Ok(Exit::Done);
@@ -68,24 +65,22 @@ pub(super) async fn agents(client: &Client<'_>, on: Option<&str>, all: bool) -> 
     let left_out = left_out(&hosts, &settled.snapshot);
     if left_out > 0 {
         let line = format!(
-            "and {left_out} more, older ones, which are not listed: `send` and `history` take them by their ids"
+            "and {left_out} more, older ones, not listed: `send` and `history` accept their ids"
         );
         client.output.say(line).await?;
     }
     let hidden = rows.iter().filter(|(_, agent)| !is_shown(agent)).count();
     if rows.is_empty() {
-        client
-            .output
-            .say("no agents yet; `bowline run PROMPT` makes one")
-            .await?;
+        let line = "no agents yet; `bowline run PROMPT` makes one";
+        client.output.say(line).await?;
     } else if hidden > 0 && !all {
-        let line = format!("{hidden} archived not shown; `bowline agents --all` lists them too");
+        let line = format!("{hidden} archived not shown; list them with `bowline agents --all`");
         client.output.say(line).await?;
     }
     Ok(Exit::Done)
 }
 
-/// How many agents these hosts have beyond those that are held here.
+/// Number of agents of these hosts that the directory does not hold.
 fn left_out(hosts: &[&HostRecord], snapshot: &Snapshot) -> u64 {
     let views = hosts
         .iter()
@@ -105,10 +100,10 @@ fn row(host: &HostRecord, agent: &AgentSummary, length: usize, several: bool) ->
         text::cell(status, style),
         text::last_turn(agent),
         text::cell(text::ago(agent.updated_at), Style::new()),
-        text::cell(text::one_line(&agent.provider), Style::new()),
+        text::plain(&agent.provider),
     ];
     if several {
-        row.push(text::cell(text::one_line(&host.name), Style::new()));
+        row.push(text::plain(&host.name));
     }
     row.push(text::cell(text::one_line(&agent.title), text::bold()));
     row

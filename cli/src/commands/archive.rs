@@ -1,11 +1,11 @@
-//! `bowline archive`: puts an agent away, for good.
+//! `bowline archive`: archives an agent permanently.
 
 use bowline_runtime::{
     Intent,
     protocol::{AgentStatus, methods::Empty},
 };
 
-use super::Story;
+use super::Progress;
 use crate::{
     client::Client,
     failure::{Exit, Stop},
@@ -15,7 +15,7 @@ use crate::{
 
 pub(super) async fn archive(
     client: &Client<'_>,
-    story: &Story,
+    progress: &Progress,
     on: Option<&str>,
     asked: &str,
 ) -> Result<Exit, Stop> {
@@ -25,32 +25,24 @@ pub(super) async fn archive(
     let intent = Intent::Archive {
         agent_id: agent.id.clone(),
     };
-    let submitted = client
-        .runtime
-        .send(&host.server_id, intent)
-        .map_err(crate::failure::CliError::from)?;
-    story.sent(&host);
+    let submitted = client.send(progress, &host, intent)?;
     let Empty {} = client.outcome(&host, submitted).await?;
-    story.done();
-    if client.output.mode.json {
-        let line = Line::Archived {
-            server_id: &host.server_id,
-            agent_id: &agent.id,
-            title: &agent.title,
-        };
-        client.output.json(&line).await?;
-    } else {
-        let title = text::one_line(&agent.title);
-        let line = if before {
-            format!("`{title}` ({}) was archived already\n", agent.id)
-        } else {
-            format!(
-                "archived `{title}` ({}) on {}\n",
-                agent.id,
+    progress.done();
+    let line = Line::Archived {
+        server_id: &host.server_id,
+        agent_id: &agent.id,
+        title: &agent.title,
+    };
+    let told = || {
+        let (title, id) = (text::one_line(&agent.title), &agent.id);
+        match before {
+            true => format!("`{title}` ({id}) was archived already\n"),
+            false => format!(
+                "archived `{title}` ({id}) on {}\n",
                 text::one_line(&host.name)
-            )
-        };
-        client.output.out(line).await?;
-    }
+            ),
+        }
+    };
+    client.output.result(&line, told).await?;
     Ok(Exit::Done)
 }

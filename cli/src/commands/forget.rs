@@ -1,8 +1,8 @@
-//! `bowline forget`: drops a host, its addresses, and the requests that wait for it.
+//! `bowline forget`: removes a host, its addresses, and its undelivered requests.
 
 use crate::{
     client::Client,
-    failure::{CliError, Exit, Stop},
+    failure::{Exit, Stop},
     find,
     lines::Line,
     text,
@@ -10,25 +10,18 @@ use crate::{
 
 pub(super) async fn forget(client: &Client<'_>, asked: &str) -> Result<Exit, Stop> {
     let host = find::host(client.known(), Some(asked))?;
-    client
-        .runtime
-        .forget(&host.server_id)
-        .await
-        .map_err(CliError::from)?;
-    if client.output.mode.json {
-        let line = Line::Forgotten {
-            server_id: &host.server_id,
-            name: &host.name,
-        };
-        client.output.json(&line).await?;
-    } else {
-        let line = format!(
-            "forgot {} ({}) and every request that waited for it\n",
-            text::one_line(&host.name),
-            host.server_id
-        );
-        client.output.out(line).await?;
-        let note = "the daemon still lists this device; `bowline-daemon devices revoke` on its machine ends that";
+    client.runtime.forget(&host.server_id).await?;
+    let line = Line::Forgotten {
+        server_id: &host.server_id,
+        name: &host.name,
+    };
+    let told = || {
+        let (name, id) = (text::one_line(&host.name), &host.server_id);
+        format!("forgot {name} ({id}) and its undelivered requests\n")
+    };
+    client.output.result(&line, told).await?;
+    if !client.output.mode.json {
+        let note = "the daemon still lists this device; remove it with `bowline-daemon devices revoke` on its machine";
         client.output.say(note).await?;
     }
     Ok(Exit::Done)

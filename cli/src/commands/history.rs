@@ -1,4 +1,4 @@
-//! `bowline history`: what an agent did, oldest first, page by page.
+//! `bowline history`: the history of an agent, oldest first, page by page.
 
 use bowline_runtime::{
     HostRecord,
@@ -14,7 +14,7 @@ use crate::{
     follow::Printer,
 };
 
-/// Items asked for at once; the daemon bounds a page in bytes as well.
+/// Items per page; the daemon bounds a page in bytes as well.
 const PAGE: u32 = 200;
 
 pub(super) async fn history(
@@ -23,9 +23,9 @@ pub(super) async fn history(
     asked: &str,
     limit: Option<u64>,
 ) -> Result<Exit, Stop> {
-    let limit = limit.or(client.settings.file.limit);
+    let limit = limit.or(client.settings.limit);
     let (host, agent) = client.agent(on, asked).await?;
-    // The end is where the timeline ends now: a history ends even if the agent works on.
+    // Ends at the current end of the timeline, even if the agent continues to work.
     let Some(last) = newest(client, &host, &agent.id).await? else {
         return Ok(Exit::Done);
     };
@@ -33,7 +33,7 @@ pub(super) async fn history(
     let mut next = total.saturating_sub(limit.unwrap_or(total));
     let printer = Printer::new(client.output);
     while next <= last {
-        // Nothing comes after what is before the first item, so that one is asked for from behind.
+        // The first page is requested backwards from item 1, because no cursor precedes item 0.
         let page = match next.checked_sub(1) {
             Some(after) => page(client, &host, &agent.id, None, Some(after), PAGE).await?,
             None => page(client, &host, &agent.id, Some(1), None, 1).await?,

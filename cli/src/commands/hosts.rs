@@ -1,22 +1,23 @@
-//! `bowline hosts`: the paired daemons and where each stands.
+//! `bowline hosts`: the paired daemons and their states.
 
 use std::time::Duration;
 
 use bowline_program::{short_ids, table::table};
-use bowline_runtime::{HostRecord, HostSnapshot};
+use bowline_runtime::{HostRecord, HostSnapshot, HostState};
 use clap::builder::styling::Style;
 use tokio::time::Instant;
 
 use crate::{
     client::Client,
-    failure::{self, Exit, Stop},
+    failure::{Exit, Stop},
     lines::{HostRow, Line},
+    reasons::in_words,
     text,
-    waiting::{Standing, until, view},
+    waiting::{Reachability, until, view},
 };
 
-/// Longest wait for a host to answer: this is a listing, not an errand.
-const GLANCE: Duration = Duration::from_secs(3);
+/// Longest wait for a host to answer in a listing.
+const LISTING_WAIT: Duration = Duration::from_secs(3);
 
 pub(super) async fn hosts(client: &Client<'_>) -> Result<Exit, Stop> {
     let known = client.known();
@@ -24,7 +25,7 @@ pub(super) async fn hosts(client: &Client<'_>) -> Result<Exit, Stop> {
         let hint = "no host yet; run `bowline-daemon pair` on a daemon's machine, then `bowline pair OFFER` here";
         client.output.say(hint).await?;
     }
-    glance(client).await;
+    wait_briefly(client).await;
     let snapshot = client.newest();
     let rows = known
         .iter()
@@ -39,12 +40,10 @@ pub(super) async fn hosts(client: &Client<'_>) -> Result<Exit, Stop> {
     let length = short_ids::short_length(known.iter().map(|host| host.server_id.as_str()));
     let rows: Vec<_> = rows
         .map(|(host, live)| {
-            let state = live.map_or("booting", |live| live.state);
+            let state = live.map_or(HostState::Booting, |live| live.state);
+            let name = text::one_line(live.map_or(&host.name, |live| &live.name));
             vec![
-                text::cell(
-                    text::one_line(live.map_or(&host.name, |live| &live.name)),
-                    text::bold(),
-                ),
+                text::cell(name, text::bold()),
                 text::cell(short_ids::end(host.server_id.as_str(), length), text::dim()),
                 text::cell(text::state(state), text::state_style(state)),
                 text::cell(where_it_is(host, live), Style::new()),
@@ -60,21 +59,21 @@ pub(super) async fn hosts(client: &Client<'_>) -> Result<Exit, Stop> {
     Ok(Exit::Done)
 }
 
-/// Waits until each host is online and has what waited for it, or has failed once.
-async fn glance(client: &Client<'_>) {
+/// Waits until each host is online with its pending requests delivered, or has failed once.
+async fn wait_briefly(client: &Client<'_>) {
     let bound = client
         .settings
         .timeout
-        .map_or(GLANCE, |timeout| timeout.min(GLANCE));
+        .map_or(LISTING_WAIT, |timeout| timeout.min(LISTING_WAIT));
     let deadline = Instant::now() + bound;
     let mut snapshots = client.snapshots();
     let looked = snapshots.wait_for(|snapshot| {
         client.known().iter().all(|host| {
             let live = view(snapshot, &host.server_id);
-            match Standing::of(host, live) {
-                Standing::Online => live.is_some_and(|live| live.intents.pending == 0),
-                Standing::Away(problem) => problem.is_some(),
-                Standing::Over(_) => true,
+            match Reachability::of(host, live) {
+                Reachability::Online => live.is_some_and(|live| live.intents.pending == 0),
+                Reachability::Away(problem) => problem.is_some(),
+                Reachability::Over(_) => true,
             }
         })
     });
@@ -84,14 +83,9 @@ async fn glance(client: &Client<'_>) {
     }
 }
 
-/// The path in use; without one, the addresses at which the host was reached before.
+/// The path in use; without one, the last known addresses of the host.
 fn where_it_is(host: &HostRecord, live: Option<&HostSnapshot>) -> String {
-    if let Some(path) = live.and_then(path) {
-        return path;
-    }
-    let known = host.addresses.iter();
-    let known: Vec<_> = known.map(|known| text::one_line(&known.address)).collect();
-    known.join(", ")
+    live.and_then(path).unwrap_or_else(|| text::addresses(host))
 }
 
 fn path(live: &HostSnapshot) -> Option<String> {
@@ -99,23 +93,20 @@ fn path(live: &HostSnapshot) -> Option<String> {
     Some(format!("{path} {}", text::one_line(address)))
 }
 
-/// What there is to say about a host besides its state.
+/// Details of a host besides its state.
 pub(super) fn detail(live: &HostSnapshot) -> String {
-    let parts = [
-        path(live),
-        Some(trouble(live)).filter(|text| !text.is_empty()),
-    ];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+    let mut parts: Vec<_> = path(live).into_iter().chain([trouble(live)]).collect();
+    parts.retain(|part| !part.is_empty());
+    parts.join(" · ")
 }
 
-/// What is wrong with a host, or waits for it.
+/// Faults of a host and its undelivered requests.
 fn trouble(live: &HostSnapshot) -> String {
     let mut parts = Vec::new();
-    if let Some(problem) = live.last_error.as_ref().filter(|_| live.state != "online") {
-        parts.push(text::one_line(&failure::in_words(
-            problem.reason,
-            &problem.message,
-        )));
+    if live.state != HostState::Online
+        && let Some(problem) = &live.last_error
+    {
+        parts.push(in_words(problem.reason, &problem.message));
     }
     match live.intents.pending {
         0 => {}

@@ -19,37 +19,37 @@ use bowline_runtime::{HostRecord, protocol::AgentId};
 use crate::{
     args::Command,
     client::Client,
+    config::Settings,
     failure::{Exit, Stop},
     output::Output,
-    settings::Settings,
     text,
 };
 
-/// What is under way at the daemon, for whoever leaves before it is done.
+/// Work in progress at the daemon, reported to a user who leaves early.
 #[derive(Default)]
-pub(crate) struct Story {
+pub(crate) struct Progress {
     now: RefCell<Option<String>>,
 }
 
-impl Story {
+impl Progress {
     /// A request is on its way.
-    fn sent(&self, host: &HostRecord) {
+    pub(crate) fn sent(&self, host: &HostRecord) {
         let name = text::one_line(&host.name);
         self.now.replace(Some(format!(
-            "the request is kept and goes out with the next bowline command that reaches {name}; `bowline \
+            "the request is stored and sent with the next bowline command that reaches {name}; `bowline \
              forget` drops it"
         )));
     }
 
-    /// An agent works.
+    /// An agent is working.
     fn working(&self, host: &HostRecord, agent: &AgentId) {
         let name = text::one_line(&host.name);
         self.now.replace(Some(format!(
-            "{agent} goes on at work on {name}; `bowline history {agent}` shows it"
+            "{agent} continues on {name}; `bowline history {agent}` shows its output"
         )));
     }
 
-    /// Nothing is under way any more.
+    /// Nothing is in progress any more.
     fn done(&self) {
         self.now.take();
     }
@@ -59,7 +59,7 @@ impl Story {
     }
 }
 
-/// Does what the command line says and shows what went wrong.
+/// Runs the command and shows its error, if any.
 pub(crate) async fn run(
     settings: &Settings,
     command: Command,
@@ -73,18 +73,18 @@ pub(crate) async fn run(
             return error.exit;
         }
     };
-    let story = Story::default();
+    let progress = Progress::default();
     let work = async {
-        let ended = dispatch(&client, &story, command).await;
-        let exit = conclude(ended, &story, output).await;
+        let ended = dispatch(&client, &progress, command).await;
+        let exit = conclude(ended, &progress, output).await;
         client.deliver().await;
         exit
     };
     let exit = tokio::select! {
         exit = work => exit,
         stop = signals.stop() => {
-            if let Some(line) = story.take() {
-                output.last_words(line).await;
+            if let Some(line) = progress.take() {
+                output.final_line(line).await;
             }
             Exit::of(stop)
         }
@@ -93,15 +93,15 @@ pub(crate) async fn run(
     exit
 }
 
-async fn conclude(ended: Result<Exit, Stop>, story: &Story, output: &Output) -> Exit {
+async fn conclude(ended: Result<Exit, Stop>, progress: &Progress, output: &Output) -> Exit {
     match ended {
         Ok(exit) => exit,
-        // `bowline … | head`: that is no failure.
-        Err(Stop::NobodyReads) => Exit::Done,
+        // `bowline … | head`: a closed reader is no failure.
+        Err(Stop::OutputClosed) => Exit::Done,
         Err(Stop::Error(error)) => {
             output.fail(&error).await;
             let left = matches!(error.exit, Exit::Unreachable | Exit::Refused);
-            if let Some(line) = story.take().filter(|_| left) {
+            if let Some(line) = progress.take().filter(|_| left) {
                 let _ = output.say(line).await;
             }
             error.exit
@@ -109,9 +109,13 @@ async fn conclude(ended: Result<Exit, Stop>, story: &Story, output: &Output) -> 
     }
 }
 
-async fn dispatch(client: &Client<'_>, story: &Story, command: Command) -> Result<Exit, Stop> {
+async fn dispatch(
+    client: &Client<'_>,
+    progress: &Progress,
+    command: Command,
+) -> Result<Exit, Stop> {
     match command {
-        Command::Pair { offer } => pair::pair(client, offer).await,
+        Command::Pair { offer, yes } => pair::pair(client, offer, yes).await,
         Command::Hosts => hosts::hosts(client).await,
         Command::Agents { host, all } => agents::agents(client, host.host.as_deref(), all).await,
         Command::Providers(on) => providers::providers(client, on.host.as_deref()).await,
@@ -127,16 +131,16 @@ async fn dispatch(client: &Client<'_>, story: &Story, command: Command) -> Resul
                 cwd,
                 prompt,
             };
-            run::run(client, story, wanted).await
+            run::run(client, progress, wanted).await
         }
         Command::Send { host, agent, text } => {
-            send::send(client, story, host.host.as_deref(), &agent, text).await
+            send::send(client, progress, host.host.as_deref(), &agent, text).await
         }
         Command::History { host, agent, limit } => {
             history::history(client, host.host.as_deref(), &agent, limit).await
         }
         Command::Archive { host, agent } => {
-            archive::archive(client, story, host.host.as_deref(), &agent).await
+            archive::archive(client, progress, host.host.as_deref(), &agent).await
         }
         Command::Watch => watch::watch(client).await,
         Command::Forget { host } => forget::forget(client, &host).await,

@@ -1,11 +1,13 @@
-//! `bowline providers`: what agents of a host can be made of; and which one is meant where none is named.
+//! `bowline providers`: the providers of a host, and the default provider of a command.
 
 use bowline_program::table::table;
 use bowline_runtime::{
     HostRecord,
-    protocol::methods::{Empty, Providers, name},
+    protocol::{
+        ProviderInfo,
+        methods::{Empty, Providers, name},
+    },
 };
-use clap::builder::styling::Style;
 
 use crate::{
     client::Client,
@@ -28,45 +30,39 @@ pub(super) async fn providers(client: &Client<'_>, on: Option<&str>) -> Result<E
         }
         return Ok(Exit::Done);
     }
-    let rows: Vec<_> = providers
-        .iter()
-        .map(|provider| {
-            vec![
-                text::cell(text::one_line(&provider.name), text::bold()),
-                text::cell(text::one_line(&provider.kind), Style::new()),
-                text::cell(text::one_line(&provider.title), Style::new()),
-            ]
-        })
-        .collect();
-    let colours = client.output.mode.colours;
-    client
-        .output
-        .out(table(&["PROVIDER", "KIND", "TITLE"], &rows, colours))
-        .await?;
+    let row = |provider: &ProviderInfo| {
+        let name = text::cell(text::one_line(&provider.name), text::bold());
+        vec![
+            name,
+            text::plain(&provider.kind),
+            text::plain(&provider.title),
+        ]
+    };
+    let rows: Vec<_> = providers.iter().map(row).collect();
+    let head = ["PROVIDER", "KIND", "TITLE"];
+    let table = table(&head, &rows, client.output.mode.colours);
+    client.output.out(table).await?;
     Ok(Exit::Done)
 }
 
-/// The provider to use where none is named: the only one there is.
+/// The default provider: the only one of the host.
 pub(super) async fn only(client: &Client<'_>, host: &HostRecord) -> Result<String, CliError> {
     let Providers { providers } = offered(client, host).await?;
     match providers.as_slice() {
         [one] => Ok(one.name.clone()),
         several => {
-            let there = in_words(host, several.iter().map(|provider| provider.name.as_str()));
+            let there = in_words(host, several);
             let message = format!("which provider? name one with --provider; {there}");
             Err(CliError::usage("usage", message))
         }
     }
 }
 
-/// The error for a provider that is not there.
+/// The error for an unknown provider.
 pub(super) async fn unknown(client: &Client<'_>, host: &HostRecord, asked: &str) -> CliError {
     match offered(client, host).await {
         Ok(Providers { providers }) => {
-            let there = in_words(
-                host,
-                providers.iter().map(|provider| provider.name.as_str()),
-            );
+            let there = in_words(host, &providers);
             let message = format!("no provider `{}`; {there}", text::one_line(asked));
             CliError::usage("not_found", message)
         }
@@ -78,7 +74,10 @@ async fn offered(client: &Client<'_>, host: &HostRecord) -> Result<Providers, Cl
     client.query(host, name::PROVIDERS_LIST, &Empty {}).await
 }
 
-fn in_words<'a>(host: &HostRecord, names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<_> = names.map(text::one_line).collect();
+fn in_words(host: &HostRecord, providers: &[ProviderInfo]) -> String {
+    let names = providers.iter();
+    let names: Vec<_> = names
+        .map(|provider| text::one_line(&provider.name))
+        .collect();
     format!("{} has: {}", text::one_line(&host.name), names.join(", "))
 }

@@ -1,10 +1,8 @@
-//! `bowline run`: makes an agent with a prompt and shows its work until the turn ends.
-
-use std::path::Path;
+//! `bowline run`: creates an agent with a prompt and shows its work until the turn ends.
 
 use bowline_runtime::{Intent, protocol::methods::AgentCreated};
 
-use super::{Story, providers};
+use super::{Progress, providers};
 use crate::{
     client::Client,
     failure::{CliError, Exit, Stop},
@@ -15,7 +13,7 @@ use crate::{
     turn::Turn,
 };
 
-/// What the command line asks for.
+/// Arguments of the command.
 pub(super) struct Wanted {
     pub(super) host: Option<String>,
     pub(super) provider: Option<String>,
@@ -23,13 +21,17 @@ pub(super) struct Wanted {
     pub(super) prompt: String,
 }
 
-pub(super) async fn run(client: &Client<'_>, story: &Story, wanted: Wanted) -> Result<Exit, Stop> {
-    let file = &client.settings.file;
+pub(super) async fn run(
+    client: &Client<'_>,
+    progress: &Progress,
+    wanted: Wanted,
+) -> Result<Exit, Stop> {
+    let settings = client.settings;
     let host = client.host(wanted.host.as_deref())?;
-    let provider = wanted.provider.or_else(|| file.provider.clone());
-    let cwd = directory(wanted.cwd.as_deref().or(file.cwd.as_deref()))?;
+    let provider = wanted.provider.or_else(|| settings.provider.clone());
+    let cwd = directory(wanted.cwd.as_deref().or(settings.cwd.as_deref()))?;
     let prompt = input::prompt(wanted.prompt).await?;
-    // Nothing is sent to a host that is not there: a prompt that runs hours later would surprise.
+    // Nothing is sent to an unreachable host: a prompt must not start hours later.
     client.online(host).await?;
     let provider = match provider {
         Some(provider) => provider,
@@ -41,28 +43,24 @@ pub(super) async fn run(client: &Client<'_>, story: &Story, wanted: Wanted) -> R
         title: None,
         prompt: Some(prompt),
     };
-    let submitted = client
-        .runtime
-        .send(&host.server_id, intent)
-        .map_err(CliError::from)?;
-    story.sent(host);
+    let submitted = client.send(progress, host, intent)?;
     let turn = Turn::of(submitted.id);
     let agent = match client.outcome::<AgentCreated>(host, submitted).await {
         Ok(created) => created.agent,
-        // Of what a new agent needs, only the provider is looked up by name.
+        // Of the parameters of a new agent, only the provider is looked up by name.
         Err(error) if error.reason == "not_found" => {
             return Err(providers::unknown(client, host, &provider).await.into());
         }
-        // Only a hint hangs on the words: what is wrong with a prompt is not mended by another folder.
+        // Only the hint depends on the message text: another folder does not fix a bad prompt.
         Err(mut error) if error.reason == "invalid_request" && error.message.contains("`cwd`") => {
             let (cwd, name) = (text::one_line(&cwd), text::one_line(&host.name));
             error.message +=
-                &format!("; asked for in {cwd} on {name}, --cwd names another folder there");
+                &format!("; the directory is {cwd} on {name}, select another with --cwd");
             return Err(error.into());
         }
         Err(error) => return Err(error.into()),
     };
-    story.working(host, &agent.id);
+    progress.working(host, &agent.id);
     if client.output.mode.json {
         let line = Line::Agent {
             server_id: None,
@@ -71,23 +69,15 @@ pub(super) async fn run(client: &Client<'_>, story: &Story, wanted: Wanted) -> R
         client.output.json(&line).await?;
     } else if client.output.mode.rich_err {
         let line = format!("{} on {}", agent.id, text::one_line(&host.name));
-        client
-            .output
-            .say(text::paint(
-                client.output.mode.colours_err,
-                text::dim(),
-                &line,
-            ))
-            .await?;
+        let colours = client.output.mode.colours_err;
+        let line = text::paint(colours, text::dim(), &line);
+        client.output.say(line).await?;
     }
-    let stream = client.runtime.timeline(&host.server_id, &agent.id).await;
-    // From its very beginning, so that nothing is missed that was quicker than this.
-    let stream = stream.map_err(CliError::from)?.from_index(0);
-    follow(client, host, &agent.id, stream, turn).await
+    follow(client, host, &agent.id, 0, turn).await
 }
 
-/// The working directory to ask for. A path that is absolute on any platform is the daemon's business; a
-/// relative one stands for a directory here.
+/// The working directory for the agent. A path that is absolute on any platform is sent unchanged;
+/// a relative one is resolved on this machine.
 fn directory(asked: Option<&str>) -> Result<String, CliError> {
     let asked = asked.unwrap_or(".");
     let drive = asked
@@ -97,20 +87,16 @@ fn directory(asked: Option<&str>) -> Result<String, CliError> {
         return Ok(asked.to_owned());
     }
     let unusable = |problem: &str| {
-        let message =
-            format!("`{asked}` cannot be made an absolute path ({problem}); name one with --cwd");
-        CliError::usage("usage", message)
+        let what = format!("`{asked}` cannot be made an absolute path ({problem})");
+        CliError::usage("usage", format!("{what}; name one with --cwd"))
     };
     let here = std::env::current_dir().map_err(|error| unusable(&error.to_string()))?;
-    let joined = if asked == "." {
-        here
-    } else {
-        here.join(Path::new(asked))
+    let joined = match asked {
+        "." => here,
+        asked => here.join(asked),
     };
-    joined
-        .into_os_string()
-        .into_string()
-        .map_err(|_| unusable("it is no UTF-8"))
+    let joined = joined.into_os_string().into_string();
+    joined.map_err(|_| unusable("it is not UTF-8"))
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use bowline_runtime::{Intent, protocol::methods::PromptSent};
 
-use super::{Story, history::newest};
+use super::{Progress, history::newest};
 use crate::{
     client::Client,
-    failure::{CliError, Exit, Stop},
+    failure::{Exit, Stop},
     follow::{follow, is_busy},
     input,
     lines::Line,
@@ -14,7 +14,7 @@ use crate::{
 
 pub(super) async fn send(
     client: &Client<'_>,
-    story: &Story,
+    progress: &Progress,
     on: Option<&str>,
     asked: &str,
     text: String,
@@ -22,7 +22,7 @@ pub(super) async fn send(
     let text = input::prompt(text).await?;
     let (host, agent) = client.agent(on, asked).await?;
     client.online(&host).await?;
-    // Where the timeline ends before the prompt is in it: nothing that follows can be missed.
+    // The end of the timeline before the prompt is added, so that no later item is missed.
     let next = newest(client, &host, &agent.id)
         .await?
         .map_or(0, |index| index + 1);
@@ -30,14 +30,10 @@ pub(super) async fn send(
         agent_id: agent.id.clone(),
         text,
     };
-    let submitted = client
-        .runtime
-        .send(&host.server_id, intent)
-        .map_err(CliError::from)?;
-    story.sent(&host);
+    let submitted = client.send(progress, &host, intent)?;
     let turn = Turn::of(submitted.id);
     let PromptSent { item_id: _ } = client.outcome(&host, submitted).await?;
-    story.working(&host, &agent.id);
+    progress.working(&host, &agent.id);
     if client.output.mode.json {
         let line = Line::Agent {
             server_id: None,
@@ -47,11 +43,9 @@ pub(super) async fn send(
     } else if is_busy(agent.status) {
         client
             .output
-            .say("the agent is still at work; the prompt waits for its turn")
+            .say("the agent is still working; the prompt is queued")
             .await?;
     }
     // Opened only now, while the turn is open: see `follow::release`.
-    let stream = client.runtime.timeline(&host.server_id, &agent.id).await;
-    let stream = stream.map_err(CliError::from)?.from_index(next);
-    follow(client, &host, &agent.id, stream, turn).await
+    follow(client, &host, &agent.id, next, turn).await
 }

@@ -1,4 +1,4 @@
-//! `bowline watch`: hosts and agents as they change.
+//! `bowline watch`: a live view of hosts and agents.
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
@@ -15,61 +15,61 @@ use crate::{
     client::Client,
     failure::{CliError, Exit, Stop},
     find,
-    lines::SnapshotLine,
     terminal::{Event, Terminal},
     text,
-    waiting::{Standing, view},
+    waiting::{Reachability, view},
 };
 
-/// Pause between two pictures on a terminal: nobody reads faster.
+/// Shortest interval between two repaints.
 const PACE: Duration = Duration::from_millis(100);
-/// How often a picture is made although nothing happened: ages grow.
+/// Longest interval between two repaints, to update ages.
 const TICK: Duration = Duration::from_secs(1);
 
 pub(super) async fn watch(client: &Client<'_>) -> Result<Exit, Stop> {
     if client.known().is_empty() {
-        // Says what to do: there is nothing to watch, and pairing elsewhere would not show here.
+        // Without a host there is nothing to watch, and pairing in another process would not show
+        // here. The error tells how to pair.
         find::host(client.known(), None)?;
     }
     let mut snapshots = client.snapshots();
     let all_there = |snapshot: &Arc<Snapshot>| snapshot.hosts.len() >= client.known().len();
-    let ended = |_| CliError::failed("internal", "the runtime has ended");
+    let ended = |_| CliError::runtime_ended();
     snapshots.wait_for(all_there).await.map_err(ended)?;
     if client.output.mode.rich {
-        return living(client).await;
+        return live_view(client).await;
     }
     let mut shown = Vec::new();
     loop {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
         if client.output.mode.json {
-            client.output.json(&SnapshotLine::from(&*snapshot)).await?;
+            client.output.json(&*snapshot).await?;
         } else {
-            let lines = plain(&snapshot);
+            let lines = log_lines(&snapshot);
             client.output.out(changed(&lines, &shown)).await?;
             shown = lines;
         }
-        if let Some(error) = hopeless(client, &snapshot) {
+        if let Some(error) = refused_by_all(client, &snapshot) {
             return Err(error.into());
         }
         snapshots.changed().await.map_err(ended)?;
     }
 }
 
-/// The picture that is painted over and over, as large as the terminal. `q`, Esc and Ctrl-D end it.
-async fn living(client: &Client<'_>) -> Result<Exit, Stop> {
+/// Repaints the view in place, sized to the terminal. `q`, Esc and Ctrl-D end it.
+async fn live_view(client: &Client<'_>) -> Result<Exit, Stop> {
     let mut snapshots = client.snapshots();
     let mut terminal = Terminal::open();
     let mut shown: Option<Vec<String>> = None;
     loop {
         let snapshot = Arc::clone(&snapshots.borrow_and_update());
         let size = Terminal::size();
-        let lines = picture(&snapshot, size, client.output.mode.colours);
+        let lines = screen_lines(&snapshot, size, client.output.mode.colours);
         if shown.as_ref() != Some(&lines) {
             let text = repaint(&lines, shown.as_deref());
             client.output.out(text).await?;
             shown = Some(lines);
         }
-        if let Some(error) = hopeless(client, &snapshot) {
+        if let Some(error) = refused_by_all(client, &snapshot) {
             return Err(error.into());
         }
         let next = async {
@@ -81,11 +81,11 @@ async fn living(client: &Client<'_>) -> Result<Exit, Stop> {
         };
         tokio::select! {
             goes_on = next => if !goes_on {
-                return Err(CliError::failed("internal", "the runtime has ended").into());
+                return Err(CliError::runtime_ended().into());
             },
             event = terminal.event() => match event {
                 Event::Leave => return Ok(Exit::Done),
-                // Where the cursor is now, nobody knows.
+                // The cursor position is unknown.
                 Event::Redraw => {
                     client.output.out("\x1b[H\x1b[J").await?;
                     shown = None;
@@ -95,27 +95,27 @@ async fn living(client: &Client<'_>) -> Result<Exit, Stop> {
     }
 }
 
-/// An error once every host has refused this device: only its user can change that. What an update of either side heals is
-/// waited for (C48).
-fn hopeless(client: &Client<'_>, snapshot: &Snapshot) -> Option<CliError> {
+/// An error once every host has refused this device, which only the user can change. A failure that
+/// an update of either side resolves keeps waiting (C48).
+fn refused_by_all(client: &Client<'_>, snapshot: &Snapshot) -> Option<CliError> {
     let mut last = None;
     for host in client.known() {
         let live = view(snapshot, &host.server_id);
         let error = live.and_then(|live| live.last_error.as_ref());
         let may_heal = error.is_some_and(|error| error.reason.advice() != Advice::PairAgain);
-        match Standing::of(host, live) {
-            Standing::Over(_) if may_heal => return None,
-            Standing::Over(error) => last = Some(error),
-            Standing::Online | Standing::Away(_) => return None,
+        match Reachability::of(host, live) {
+            Reachability::Over(_) if may_heal => return None,
+            Reachability::Over(error) => last = Some(error),
+            Reachability::Online | Reachability::Away(_) => return None,
         }
     }
     last
 }
 
-/// A line as pieces, each with its colour.
+/// A line in pieces, each with its style.
 type Pieces = Vec<(String, Style)>;
 
-/// A host and the agents that are shown of it, the newest first.
+/// Each host with its shown agents, newest first.
 fn parts(snapshot: &Snapshot) -> Vec<(&Arc<HostSnapshot>, Vec<&Arc<AgentSummary>>)> {
     let hosts = snapshot.hosts.iter();
     hosts
@@ -126,15 +126,15 @@ fn parts(snapshot: &Snapshot) -> Vec<(&Arc<HostSnapshot>, Vec<&Arc<AgentSummary>
         .collect()
 }
 
-/// How long the short ids of all agents are.
+/// Length of the short ids of all agents.
 fn length(snapshot: &Snapshot) -> usize {
     let agents = snapshot.hosts.iter();
     let agents = agents.flat_map(|host| host.directory.agents.iter());
     short_ids::short_length(agents.map(|agent| agent.id.as_str()))
 }
 
-/// What there is, as lines for a log: without what changes all the time.
-fn plain(snapshot: &Snapshot) -> Vec<String> {
+/// The view as log lines, without values that change constantly.
+fn log_lines(snapshot: &Snapshot) -> Vec<String> {
     let length = length(snapshot);
     let mut lines = Vec::new();
     for (host, agents) in parts(snapshot) {
@@ -147,10 +147,14 @@ fn plain(snapshot: &Snapshot) -> Vec<String> {
         .collect()
 }
 
-/// What there is, as lines that fit a terminal of that many columns and rows.
-fn picture(snapshot: &Snapshot, (columns, rows): (usize, usize), colours: bool) -> Vec<String> {
+/// The view as lines that fit a terminal of this many columns and rows.
+fn screen_lines(
+    snapshot: &Snapshot,
+    (columns, rows): (usize, usize),
+    colours: bool,
+) -> Vec<String> {
     let length = length(snapshot);
-    // The cursor rests on the last row.
+    // The cursor stays on the last row.
     let rows = rows.saturating_sub(1).max(1);
     let parts = parts(snapshot);
     let counts: Vec<_> = parts.iter().map(|(_, agents)| agents.len()).collect();
@@ -182,7 +186,7 @@ fn picture(snapshot: &Snapshot, (columns, rows): (usize, usize), colours: bool) 
         .collect()
 }
 
-/// How many rows each host gets for its agents: what one does not need goes to the others.
+/// Rows per host for its agents: unused rows of one host go to the others.
 fn shares(counts: &[usize], rows: usize) -> Vec<usize> {
     let mut shares = vec![0; counts.len()];
     let mut left = rows;
@@ -204,7 +208,7 @@ fn shares(counts: &[usize], rows: usize) -> Vec<usize> {
     }
 }
 
-fn title(host: &HostSnapshot, living: bool) -> Pieces {
+fn title(host: &HostSnapshot, is_live: bool) -> Pieces {
     let mut line = vec![
         (text::one_line(&host.name), text::bold()),
         ("  ".to_owned(), Style::new()),
@@ -214,8 +218,8 @@ fn title(host: &HostSnapshot, living: bool) -> Pieces {
         ),
     ];
     let mut rest = detail(host);
-    // A figure that changes all the time is for the living picture only.
-    if living && let Some(rtt) = host.probes.iter().find_map(|probe| probe.rtt_ms) {
+    // Constantly changing values appear only in the live view.
+    if is_live && let Some(rtt) = host.probes.iter().find_map(|probe| probe.rtt_ms) {
         let _ = write!(rest, " · {rtt:.1} ms");
     }
     let left_out = host.directory.left_out;
@@ -231,7 +235,7 @@ fn title(host: &HostSnapshot, living: bool) -> Pieces {
     line
 }
 
-fn row(agent: &AgentSummary, length: usize, living: bool) -> Pieces {
+fn row(agent: &AgentSummary, length: usize, is_live: bool) -> Pieces {
     let (status, style) = text::status(agent.status);
     let attention = match &agent.attention {
         Some(attention) => format!("  ({})", text::one_line(attention)),
@@ -244,7 +248,7 @@ fn row(agent: &AgentSummary, length: usize, living: bool) -> Pieces {
         ),
         (format!("  {status:<8}"), style),
     ];
-    if living {
+    if is_live {
         let age = text::ago(agent.updated_at);
         line.push((format!("  {age:<11}"), Style::new()));
     }
@@ -255,7 +259,7 @@ fn row(agent: &AgentSummary, length: usize, living: bool) -> Pieces {
     line
 }
 
-/// A line of at most that many columns.
+/// A line cut to at most this many columns.
 fn render(line: &Pieces, columns: usize, colours: bool) -> String {
     let mut left = columns;
     let mut out = String::new();
@@ -269,8 +273,8 @@ fn render(line: &Pieces, columns: usize, colours: bool) -> String {
     out
 }
 
-/// Paints the picture over the one before. Lines are cut at the margin, so that one line is one row whatever the
-/// terminal takes for the width of a character.
+/// Repaints over the previous view. Lines are cut at the margin, so that one line takes one row
+/// whatever width the terminal gives a character.
 fn repaint(lines: &[String], before: Option<&[String]>) -> String {
     let mut text = String::from("\x1b[?7l");
     if let Some(before) = before.filter(|before| !before.is_empty()) {
@@ -283,7 +287,7 @@ fn repaint(lines: &[String], before: Option<&[String]>) -> String {
     text
 }
 
-/// The lines that were not there before: what a log wants.
+/// The lines that are new, for a log.
 fn changed(lines: &[String], before: &[String]) -> String {
     let new = lines.iter().filter(|line| !before.contains(line));
     new.map(|line| format!("{line}\n")).collect()

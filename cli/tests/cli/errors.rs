@@ -1,4 +1,4 @@
-//! Exit codes and messages of what cannot be.
+//! Exit codes and messages of commands that cannot succeed.
 
 use crate::support::World;
 
@@ -65,7 +65,7 @@ fn bx_3_an_offer_that_does_not_read_is_usage_and_a_used_one_is_refused() {
         assert_eq!(ended.code, 2, "{wrong}: {ended:?}");
         assert_eq!(ended.json()[0]["reason"], "usage");
     }
-    let paired = world.bowline(&["pair", &offer, "--json"]);
+    let paired = world.bowline(&["pair", "--yes", &offer, "--json"]);
     assert_eq!(paired.code, 0, "{paired:?}");
     let line = &paired.json()[0];
     assert_eq!(
@@ -81,7 +81,7 @@ fn bx_3_an_offer_that_does_not_read_is_usage_and_a_used_one_is_refused() {
     let other = other.to_str().unwrap();
     let mut used = std::process::Command::new(env!("CARGO_BIN_EXE_bowline"));
     let used = used
-        .args(["--state-dir", other, "pair", &offer, "--json"])
+        .args(["--state-dir", other, "pair", "--yes", &offer, "--json"])
         .output()
         .unwrap();
     assert_eq!(used.status.code(), Some(4));
@@ -93,7 +93,7 @@ fn bx_3_an_offer_that_does_not_read_is_usage_and_a_used_one_is_refused() {
 
     let offer = world.daemon.offer();
     world.daemon.kill();
-    let away = world.bowline(&["pair", &offer]);
+    let away = world.bowline(&["pair", "--yes", &offer]);
     assert_eq!(away.code, 3);
     assert!(
         away.stderr
@@ -119,7 +119,7 @@ fn bx_3_a_revoked_device_is_exit_code_four_at_once_also_in_mid_stream() {
     let last = ended.json().pop().unwrap();
     assert_eq!(last["reason"], "device_revoked");
     assert!(ended.stderr.contains("pair again"), "{}", ended.stderr);
-    // The time limit is for daemons that do not answer; this one has.
+    // The timeout applies to daemons that do not answer; this one has answered.
     let ended = world.bowline(&["agents", "--json", "--timeout", "0s"]);
     assert_eq!(
         (ended.code, &ended.json()[0]["reason"]),
@@ -129,7 +129,7 @@ fn bx_3_a_revoked_device_is_exit_code_four_at_once_also_in_mid_stream() {
     assert_eq!(ended.code, 4);
     let offer = world.daemon.offer();
     assert_eq!(
-        world.bowline(&["pair", &offer]).code,
+        world.bowline(&["pair", "--yes", &offer]).code,
         0,
         "pairing again helps"
     );
@@ -142,7 +142,10 @@ fn inv_9_a_corrupt_profile_is_an_error_that_names_it_and_no_new_identity() {
     let profile = world.state().join("profile.json");
     std::fs::write(&profile, "{").unwrap();
     let offer = world.daemon.offer();
-    for args in [&["hosts", "--json"][..], &["pair", &offer, "--json"]] {
+    for args in [
+        &["hosts", "--json"][..],
+        &["pair", "--yes", &offer, "--json"],
+    ] {
         let ended = world.bowline(args);
         assert_eq!(ended.code, 1);
         let line = &ended.json()[0];
@@ -233,7 +236,7 @@ fn a_flag_wins_over_a_variable_over_the_file_and_unknown_keys_are_named() {
     assert_eq!(
         run(&["run", "echo hi"], None),
         1,
-        "the provider stands in the file"
+        "the provider is in the file"
     );
     assert_eq!(run(&["history", "echo hi"], None), 1);
     assert_eq!(run(&["history", "echo hi"], Some("2")), 2);

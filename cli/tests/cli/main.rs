@@ -1,6 +1,6 @@
-//! The program against a real daemon, as its user sees it: exit codes, output, and what survives what.
+//! The program against a real daemon: exit codes, output, and survival of disconnects and restarts.
 //!
-//! The prompts are lines of a Unix shell. What does not depend on the platform is covered beside the code.
+//! Prompts are Unix shell commands. Platform-independent behaviour is tested beside the code.
 #![cfg(unix)]
 #![allow(
     clippy::unwrap_used,

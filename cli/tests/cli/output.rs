@@ -1,4 +1,4 @@
-//! Readers of the output that go away, pause, or are full.
+//! Output to readers that close or pause, and to full disks.
 
 use std::{
     io::{BufRead, BufReader},
@@ -48,7 +48,7 @@ fn output_that_cannot_be_written_is_a_failure() {
 #[test]
 fn a_reader_that_pauses_stops_neither_the_connection_nor_ctrl_c() {
     let world = World::paired();
-    // Far more than a pipe and the queue in front of it hold, and nobody reads.
+    // Far more than a pipe and the output queue hold, without a reader.
     let prompt = "i=0; while [ $i -lt 500 ]; do seq 1 1000; i=$((i+1)); done; sleep 600";
     let child = world
         .command(&["run", "--provider", "shell", prompt])
@@ -56,7 +56,7 @@ fn a_reader_that_pauses_stops_neither_the_connection_nor_ctrl_c() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    crate::support::until("all of it was said", || {
+    bowline_testkit::blocking::eventually("all of it was said", || {
         let listed = world.bowline(&["agents", "--json"]);
         let lines = listed.json();
         let Some(id) = lines.first().and_then(|line| line["agent"]["id"].as_str()) else {
@@ -73,7 +73,7 @@ fn a_reader_that_pauses_stops_neither_the_connection_nor_ctrl_c() {
     .unwrap();
     let mut child = child;
     let mut code = None;
-    crate::support::until("it ends", || {
+    bowline_testkit::blocking::eventually("it ends", || {
         code = child.try_wait().unwrap();
         code.is_some()
     });

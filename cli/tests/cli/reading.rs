@@ -1,4 +1,4 @@
-//! `history`, `agents`, `hosts`, `watch`: what they show of what happened.
+//! Output of `history`, `agents`, `hosts` and `watch`.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use crate::support::{Daemon, World, items};
 #[test]
 fn history_is_what_run_printed() {
     let world = World::paired();
-    // More than fits one page, in items that grow while they are watched.
+    // More than one page, in items that grow while followed.
     let prompt = "i=0; while [ $i -lt 60 ]; do seq $((i*1000)) $((i*1000+999)); echo $i >&2; i=$((i+1)); done";
     let run = world.bowline(&["run", "--json", "--provider", "shell", prompt]);
     assert_eq!(run.code, 0, "{}", run.stderr);
@@ -122,6 +122,7 @@ fn watch_prints_one_snapshot_a_line_and_sees_what_others_do() {
         "address",
         "directory",
         "generation",
+        "grant",
         "name",
         "path",
         "probes",
@@ -138,15 +139,15 @@ fn watch_prints_one_snapshot_a_line_and_sees_what_others_do() {
     assert!(revs.is_sorted_by(|a, b| a < b), "{revs:?}");
 }
 
-/// C51: who looked on while another process on the same folder paired a host saw it only after the app had been suspended and
-/// resumed.
+/// C51: a host paired by another process on the same folder appeared only after the app had been
+/// suspended and resumed.
 #[test]
 fn case_c51_what_another_process_pairs_and_forgets_is_seen_soon() {
     let world = World::paired();
     let mut watch = world.start(&["watch", "--json"]);
     watch.line_with(r#""state":"ready""#);
     let other = Daemon::start(&world.work().join("other"), "127.0.0.1:0");
-    let paired = world.bowline(&["pair", "--json", &other.offer()]);
+    let paired = world.bowline(&["pair", "--yes", "--json", &other.offer()]);
     assert_eq!(paired.code, 0, "{paired:?}");
     let id = paired.json()[0]["host"]["serverId"]
         .as_str()

@@ -1,4 +1,4 @@
-//! `run` and `send`: what they print, and whose turn they wait for.
+//! `run` and `send`: their output, and the turn they wait for.
 
 use serde_json::json;
 

@@ -1,6 +1,8 @@
-//! What survives the end of either side: nothing is lost and nothing is done twice.
+//! Ends of either side: no loss and no duplication.
 
-use crate::support::{World, items, until};
+use bowline_testkit::blocking::eventually;
+
+use crate::support::{World, items};
 
 #[test]
 fn bx_1_a_prompt_whose_client_was_killed_in_mid_request_is_run_once() {
@@ -14,16 +16,16 @@ fn bx_1_a_prompt_whose_client_was_killed_in_mid_request_is_run_once() {
 fn bx_1_a_prompt_whose_client_and_daemon_were_killed_in_mid_request_is_run_once() {
     let mut world = World::paired();
     kill_the_client_in_mid_request(&world);
-    // What stood in the daemon's socket is lost with it.
+    // Data in the daemon's socket buffer is lost.
     world.daemon.kill();
     world.daemon.again();
     assert_it_ran_once(&world);
 }
 
-/// The daemon is frozen when the request goes out, so no answer can have come.
+/// The daemon is frozen when the request is sent, so no answer can have arrived.
 fn kill_the_client_in_mid_request(world: &World) {
     let mut run = world.start(&["run", "--json", "--provider", "shell", "-"]);
-    until("the client is attached", || world.daemon.sessions() == 1);
+    eventually("the client is attached", || world.daemon.sessions() == 1);
     world.daemon.freeze();
     run.input("echo ran >> proof");
     let outbox = || {
@@ -32,18 +34,18 @@ fn kill_the_client_in_mid_request(world: &World) {
         let mut lines = files.filter(|file| file.extension().is_some_and(|end| end == "jsonl"));
         lines.any(|file| std::fs::read_to_string(file).unwrap().contains("echo ran"))
     };
-    until("the request is kept", outbox);
+    eventually("the request is kept", outbox);
     run.kill();
 }
 
-/// Any later command delivers what was kept.
+/// Any later command delivers stored requests.
 fn assert_it_ran_once(world: &World) {
-    // Watching from the first moment, so that a second agent could not come and go unseen.
-    until("the request is delivered", || {
+    // Watches from the start, so that a second agent cannot appear and vanish unnoticed.
+    eventually("the request is delivered", || {
         world.bowline(&["agents", "--json"]).json().len() == 1
     });
     world.until_status("idle");
-    until("nothing waits any more", || {
+    eventually("nothing waits any more", || {
         world.bowline(&["hosts", "--json"]).json()[0]["host"]["pending"] == 0
     });
     assert_eq!(world.only_agent()["attention"], "finished");
@@ -97,7 +99,7 @@ fn inv_2_ctrl_c_leaves_the_agent_at_work() {
     let id = ended.json()[0]["agent"]["id"].as_str().unwrap().to_owned();
     assert_eq!(
         ended.stderr,
-        format!("{id} goes on at work on workshop; `bowline history {id}` shows it\n")
+        format!("{id} continues on workshop; `bowline history {id}` shows its output\n")
     );
     assert_eq!(world.only_agent()["status"], "running");
     std::fs::write(gate, "").unwrap();
@@ -130,11 +132,11 @@ fn give_up_bounds_the_wait_for_a_daemon_that_is_gone() {
     assert_eq!(ended.code, 3, "{ended:?}");
     assert_eq!(ended.json().pop().unwrap()["event"], "error");
     assert!(
-        ended.stderr.contains("goes on at work on workshop"),
+        ended.stderr.contains("continues on workshop"),
         "{}",
         ended.stderr
     );
-    // So that what the killed daemon left running is ended.
+    // Ends the processes that the killed daemon left running.
     world.daemon.again();
     world.until_status("failed");
 }

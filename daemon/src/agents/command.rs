@@ -1,65 +1,87 @@
-//! The `command` provider: one process a prompt, its output streamed into the timeline, its exit status
-//! the end of the turn.
+//! The `command` provider: one process per prompt. Its output is streamed into the timeline; its
+//! exit ends the turn.
 
-use std::{future::Future, io, pin::Pin, time::Duration};
+use std::{future::Future, io, path::Path, pin::Pin, time::Duration};
 
 use bowline_protocol::{
-    ItemKind,
+    ItemKind, RpcReason,
     error::RpcError,
     model::{OutputStream, TurnStatus},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
-    time::{Instant, sleep_until},
+    time::Instant,
 };
 
 use super::{
     leftovers::{self, Daemons},
-    process::{Exit, Happened, Process, Spec, Starter},
+    process::{Exit, Process, ProcessEvent, Spec, Starter, until},
     prompt::Template,
     provider::{Provider, Run, Stop, Turn, TurnEnd},
+    roots::{OTHER_ROOT, Roots},
     text::Decoder,
 };
 
-/// Read at once from a process: all that a pipe holds, so that a slow store is asked seldom.
+/// Bytes of one read: a full pipe, which keeps the number of transactions low.
 const CHUNK: usize = 64 * 1024;
-/// From the request to end to the order.
+/// Time from the request to end (SIGTERM) to the kill.
 const TERM_TO_KILL: Duration = Duration::from_secs(2);
-/// From the order to end to giving up on what does not.
+/// Time from the kill until remaining processes are given up.
 const KILL_TO_END: Duration = Duration::from_secs(1);
-/// How long nothing may come after the program has ended, while something it left in the background holds the pipes.
+/// Silence after the program's end that ends reading, while background processes hold the pipes.
 const LINGER: Duration = Duration::from_secs(1);
-/// How long after the program's end something in the background is read that never falls silent.
+/// Time after the program's end until output of background processes is cut.
 const LINGER_IN_ALL: Duration = Duration::from_secs(10);
-/// Reads after the program's end that surely have taken from both pipes all that it had written.
+/// Number of reads after the program's end that are certain to have emptied both pipes of its
+/// output.
 const LAST_READS: u32 = 4;
-/// How long what is in the pipes is read once every process of a stopped turn is gone, or as good as gone.
+/// Time to read what is left in the pipes once all processes of a stopped turn are gone.
 const REMAINDER: Duration = Duration::from_millis(200);
 
-/// What is left out when something in the background goes on printing.
-const CUT: &str = "Something that this turn left in the background goes on printing; what it printed from here on is not kept.";
+/// The timeline's text where output of background processes is cut.
+const CUT: &str =
+    "A background process of this turn goes on printing; its output from here on is not kept.";
 
 /// A configured command.
 pub(super) struct CommandProvider {
     /// Program, arguments, and how the program gets the prompt.
     pub(super) template: Template,
-    /// How it is started.
+    /// Folders that its agents may be started in.
+    pub(super) roots: Roots,
+    /// Starts its programs.
     pub(super) starter: Starter,
 }
 
 impl Provider for CommandProvider {
     fn run(&self, turn: Turn, run: Run) -> Pin<Box<dyn Future<Output = TurnEnd> + Send>> {
         let (template, starter) = (self.template.clone(), self.starter.clone());
-        Box::pin(async move { serve(&template, &starter, turn, run).await })
+        let roots = self.roots.clone();
+        Box::pin(async move { serve(&template, roots, &starter, turn, run).await })
     }
 
     fn check(&self, prompt: &str) -> Result<(), RpcError> {
         let verdict = self.template.check(prompt);
         verdict.map_err(|why| RpcError::invalid_params(format!("the prompt {why}")))
     }
+
+    fn check_folder(&self, folder: &Path) -> Result<(), RpcError> {
+        let verdict = self.roots.check(folder);
+        verdict.map_err(|outside| {
+            RpcError::new(
+                RpcReason::Forbidden,
+                format!("the folder {outside}; {OTHER_ROOT}"),
+            )
+        })
+    }
 }
 
-async fn serve(template: &Template, starter: &Starter, turn: Turn, mut run: Run) -> TurnEnd {
+async fn serve(
+    template: &Template,
+    roots: Roots,
+    starter: &Starter,
+    turn: Turn,
+    mut run: Run,
+) -> TurnEnd {
     let (argv, input) = match template.fill(&turn.prompt) {
         Ok(filled) => filled,
         Err(why) => {
@@ -70,24 +92,25 @@ async fn serve(template: &Template, starter: &Starter, turn: Turn, mut run: Run)
     let spec = Spec {
         argv,
         cwd: turn.cwd.to_string_lossy().into_owned(),
+        roots,
         input,
         turn: turn.name.clone(),
         agent: turn.agent.as_str().to_owned(),
     };
-    // A turn whose folder does not answer keeps only its own agent waiting (C13).
-    let place = run.place.clone();
-    let hangs = || place.leave();
+    // A folder that does not respond blocks only its own agent (C13).
+    let permit = run.permit.clone();
+    let hangs = || permit.suspend();
     let started = tokio::select! {
         started = starter.start(spec, &hangs) => Ok(started),
         stop = run.stopped() => Err(stop),
     };
     match started {
         Ok(Ok(process)) => {
-            place.take();
+            permit.resume();
             Running::new(process, run, turn.name).finish().await
         }
         Ok(Err(why)) => {
-            // What hangs on its way into a program would run once it is released.
+            // A start that is still blocked would run the program once it is released.
             leftovers::end(vec![turn.name], Daemons::End).await;
             TurnEnd::broken(why)
         }
@@ -99,10 +122,10 @@ async fn serve(template: &Template, starter: &Starter, turn: Turn, mut run: Run)
     }
 }
 
-/// What can happen to a running process.
-enum Happening {
+/// The events of a running process.
+enum RunEvent {
     Out(OutputStream, io::Result<usize>),
-    Process(Happened),
+    Process(ProcessEvent),
     Stop(Stop),
     Deadline,
 }
@@ -123,7 +146,7 @@ impl<R: AsyncRead + Unpin> Pipe<R> {
         }
     }
 
-    /// Reads some; never ready once the pipe has ended. Cancel-safe.
+    /// Reads once; pending for ever once the pipe has ended. Cancel-safe.
     async fn read(&mut self) -> io::Result<usize> {
         match &mut self.reader {
             Some(reader) => reader.read(&mut self.buffer).await,
@@ -131,7 +154,7 @@ impl<R: AsyncRead + Unpin> Pipe<R> {
         }
     }
 
-    /// The text of what was read; an end or an error ends the pipe.
+    /// The text of a read; an end or an error closes the pipe.
     fn take(&mut self, outcome: io::Result<usize>) -> String {
         match outcome {
             Ok(count) if count > 0 => {
@@ -146,8 +169,9 @@ impl<R: AsyncRead + Unpin> Pipe<R> {
     }
 }
 
-/// Reads from the one that was not read last if it has something, so that neither waits for the other. Cancel-safe.
-async fn read<A, B>(stdout: &mut Pipe<A>, stderr: &mut Pipe<B>, last: OutputStream) -> Happening
+/// Reads from either pipe, preferring the one that was not read last, so that neither starves the
+/// other. Cancel-safe.
+async fn read<A, B>(stdout: &mut Pipe<A>, stderr: &mut Pipe<B>, last: OutputStream) -> RunEvent
 where
     A: AsyncRead + Unpin,
     B: AsyncRead + Unpin,
@@ -155,31 +179,31 @@ where
     match last {
         OutputStream::Stderr => tokio::select! {
             biased;
-            outcome = stdout.read() => Happening::Out(OutputStream::Stdout, outcome),
-            outcome = stderr.read() => Happening::Out(OutputStream::Stderr, outcome),
+            outcome = stdout.read() => RunEvent::Out(OutputStream::Stdout, outcome),
+            outcome = stderr.read() => RunEvent::Out(OutputStream::Stderr, outcome),
         },
         OutputStream::Stdout => tokio::select! {
             biased;
-            outcome = stderr.read() => Happening::Out(OutputStream::Stderr, outcome),
-            outcome = stdout.read() => Happening::Out(OutputStream::Stdout, outcome),
+            outcome = stderr.read() => RunEvent::Out(OutputStream::Stderr, outcome),
+            outcome = stdout.read() => RunEvent::Out(OutputStream::Stdout, outcome),
         },
     }
 }
 
-/// A process and what is known of it.
+/// A running process and its state.
 struct Running {
     process: Process,
     run: Run,
-    /// The turn's, by which leftovers are found.
+    /// The turn's name, which marks its leftover processes.
     name: String,
     exit: Option<Exit>,
-    /// No process of the turn is left, or nothing more will be known.
+    /// No process of the turn is left, or its state can no longer be observed.
     gone: bool,
-    /// When the program was known to have ended, and how often was read since.
+    /// When the program's end was seen, and the number of reads since.
     over: Option<(Instant, u32)>,
     stop: Option<Stop>,
     killed: bool,
-    /// What is done at that time depends on the above.
+    /// When the next step is due; the step depends on the fields above.
     deadline: Option<Instant>,
     cut: bool,
 }
@@ -209,20 +233,20 @@ impl Running {
             if self.is_done(open) {
                 break;
             }
-            // What floods the pipes must not hold back the end of a stopped turn.
+            // A flood of output must not delay the end of a stopped turn.
             let overdue =
                 self.stop.is_some() && self.deadline.is_some_and(|at| at <= Instant::now());
-            let happening = tokio::select! {
+            let event = tokio::select! {
                 biased;
-                () = std::future::ready(()), if overdue => Happening::Deadline,
-                stop = self.run.stopped(), if self.stop.is_none() => Happening::Stop(stop),
-                happened = self.process.happened(), if !self.gone => Happening::Process(happened),
-                happening = read(&mut stdout, &mut stderr, last) => happening,
-                // Last: as long as there is something to read, nothing has fallen silent.
-                () = until(self.deadline) => Happening::Deadline,
+                () = std::future::ready(()), if overdue => RunEvent::Deadline,
+                stop = self.run.stopped(), if self.stop.is_none() => RunEvent::Stop(stop),
+                event = self.process.next_event(), if !self.gone => RunEvent::Process(event),
+                event = read(&mut stdout, &mut stderr, last) => event,
+                // Last: readable output means that there is no silence.
+                () = until(self.deadline) => RunEvent::Deadline,
             };
-            match happening {
-                Happening::Out(stream, outcome) => {
+            match event {
+                RunEvent::Out(stream, outcome) => {
                     last = stream;
                     let text = match stream {
                         OutputStream::Stdout => stdout.take(outcome),
@@ -231,24 +255,24 @@ impl Running {
                     self.write(stream, &text).await;
                     self.was_read();
                 }
-                Happening::Process(happened) => self.hear(happened),
-                Happening::Stop(stop) => self.end(stop),
-                Happening::Deadline if self.stop.is_some() && !self.killed => {
+                RunEvent::Process(event) => self.process_event(event),
+                RunEvent::Stop(stop) => self.end(stop),
+                RunEvent::Deadline if self.stop.is_some() && !self.killed => {
                     self.process.kill();
                     self.killed = true;
                     self.deadline = Some(Instant::now() + KILL_TO_END);
                 }
-                Happening::Deadline => break,
+                RunEvent::Deadline => break,
             }
         }
-        // A character that was cut off at the very end.
+        // An incomplete character at the very end.
         let rest = (stdout.decoder.finish(), stderr.decoder.finish());
         self.write(OutputStream::Stdout, &rest.0).await;
         self.write(OutputStream::Stderr, &rest.1).await;
         self.result().await
     }
 
-    /// Whether nothing more is to come that would be kept.
+    /// Whether no further output will be kept.
     fn is_done(&mut self, open: bool) -> bool {
         match (self.stop, self.over) {
             (Some(_), Some(_)) => self.gone && !open,
@@ -262,15 +286,15 @@ impl Running {
         }
     }
 
-    fn hear(&mut self, happened: Happened) {
-        match happened {
-            Happened::Exited(exit) => self.exit = Some(exit),
-            Happened::Gone => self.gone = true,
+    fn process_event(&mut self, event: ProcessEvent) {
+        match event {
+            ProcessEvent::Exited(exit) => self.exit = Some(exit),
+            ProcessEvent::Gone => self.gone = true,
         }
         let now = Instant::now();
         self.over.get_or_insert((now, 0));
         match self.stop {
-            // Nobody is left who could write: only what is in the pipes is to come.
+            // No process is left to write: only the content of the pipes remains.
             Some(_) if self.process.is_surely_gone() => {
                 self.killed = true;
                 self.deadline = Some(now + REMAINDER);
@@ -280,7 +304,8 @@ impl Running {
         }
     }
 
-    /// The silence begins now, however long the store has taken for what was read (C14).
+    /// Restarts the silence timeout after the store has taken the output, however long that took
+    /// (C14).
     fn was_read(&mut self) {
         if let Some((_, reads)) = &mut self.over {
             *reads = reads.saturating_add(1);
@@ -290,7 +315,7 @@ impl Running {
         }
     }
 
-    /// Stores output. If the turn has to end before that succeeds, the rest is read and dropped.
+    /// Stores output. If the turn has to end first, further output is read and dropped.
     async fn write(&mut self, stream: OutputStream, text: &str) {
         let stored = self.run.append(ItemKind::Output, Some(stream), text).await;
         if let Err(stop) = stored
@@ -320,7 +345,7 @@ impl Running {
         if self.stop.is_none() && !lost {
             self.process.release();
         } else {
-            // Its processes are ended here, before anything is searched for that is none of them.
+            // Ends its processes before the search, which then finds only processes outside it.
             drop(self.process);
             if !sure {
                 let daemons = self.stop.map_or(Daemons::End, spared);
@@ -331,7 +356,7 @@ impl Running {
     }
 }
 
-/// What becomes of daemons that a stopped turn has started.
+/// Whether background daemons that a stopped turn started are ended too.
 const fn spared(stop: Stop) -> Daemons {
     match stop {
         Stop::Shutdown => Daemons::Spare,
@@ -339,39 +364,24 @@ const fn spared(stop: Stop) -> Daemons {
     }
 }
 
-/// How a turn ended, by why it was stopped and how its program ended.
+/// The end of a turn, from why it was stopped and how its program ended.
 fn ended(stop: Option<Stop>, exit: Option<Exit>) -> TurnEnd {
-    let (status, error, broken) = match (stop, exit) {
-        (Some(Stop::Cancelled), _) => (TurnStatus::Cancelled, None, false),
-        (Some(Stop::Shutdown), _) => (
-            TurnStatus::Interrupted,
-            Some("The daemon was stopped while this turn ran.".to_owned()),
-            true,
-        ),
-        (None, Some(Exit { code: Some(0), .. })) => (TurnStatus::Completed, None, false),
-        (None, Some(Exit { signal, .. })) => (
-            TurnStatus::Failed,
-            signal.map(|signal| format!("The process was ended by signal {signal}.")),
-            false,
-        ),
-        (None, None) => (
-            TurnStatus::Failed,
-            Some("Nobody can tell how this turn's program ended: its launcher was ended from outside.".to_owned()),
-            true,
-        ),
+    let end = match (stop, exit) {
+        (Some(Stop::Cancelled), _) => TurnEnd::cancelled(),
+        (Some(Stop::Shutdown), _) => {
+            TurnEnd::interrupted("The daemon was stopped while this turn ran.")
+        }
+        (None, Some(Exit { code: Some(0), .. })) => TurnEnd::of(TurnStatus::Completed),
+        (None, Some(Exit { signal, .. })) => TurnEnd {
+            error: signal.map(|signal| format!("The process was ended by signal {signal}.")),
+            ..TurnEnd::of(TurnStatus::Failed)
+        },
+        (None, None) => {
+            TurnEnd::broken("The exit of this turn's program is unknown: its launcher was killed.")
+        }
     };
     TurnEnd {
-        status,
         exit_code: exit.and_then(|exit| exit.code),
-        error,
-        broken,
-        missing: None,
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
+        ..end
     }
 }

@@ -1,7 +1,7 @@
-//! A turn's program as a child of the daemon itself: where there is no launcher (Windows, and programs that use the
-//! daemon as a plain library).
+//! Runs a turn's program as a direct child of the daemon, where there is no launcher (Windows, and
+//! programs that embed the daemon as a plain library).
 
-use std::{io, process::Stdio};
+use std::{io, path::Path, process::Stdio};
 
 use tokio::{
     io::AsyncWriteExt,
@@ -11,10 +11,16 @@ use tokio::{
 
 use super::{
     environment,
-    process::{Exit, Happened, Spec},
+    process::{Exit, ProcessEvent, Spec},
 };
 
-/// A child that leads a group of its own. Dropping it kills the whole group, unless it was released.
+/// A console of its own, without a window (`CREATE_NO_WINDOW`): it gets no keys of the daemon's
+/// console, and a daemon without a console opens no windows.
+#[cfg(windows)]
+const OWN_CONSOLE: u32 = 0x0800_0000;
+
+/// A child that leads its own process group. Dropping it kills the whole group, unless it was
+/// released.
 pub(super) struct Direct {
     child: Child,
     armed: bool,
@@ -31,11 +37,12 @@ impl Direct {
             .argv
             .split_first()
             .ok_or("The provider has no command.")?;
+        let real = spec.roots.entered(Path::new(&spec.cwd))?;
         let mut command = Command::new(program);
         environment::apply(&mut command, &spec.turn, &spec.agent);
+        pass(&mut command, arguments);
         command
-            .args(arguments)
-            .current_dir(&spec.cwd)
+            .current_dir(real)
             .env("PWD", &spec.cwd)
             .stdin(if spec.input.is_some() {
                 Stdio::piped()
@@ -47,6 +54,8 @@ impl Direct {
             .kill_on_drop(true);
         #[cfg(unix)]
         command.process_group(0);
+        #[cfg(windows)]
+        command.creation_flags(OWN_CONSOLE);
         let mut child = command
             .spawn()
             .map_err(|error| failed(program, spec, &error))?;
@@ -72,34 +81,35 @@ impl Direct {
         Some(&mut self.child)
     }
 
-    /// The exit, then, at once, that nothing more will be known. Cancel-safe.
-    pub(super) async fn happened(&mut self) -> Happened {
+    /// Returns the exit, then at once [`ProcessEvent::Gone`], since nothing further can be
+    /// observed. Cancel-safe.
+    pub(super) async fn next_event(&mut self) -> ProcessEvent {
         if self.exited {
-            return Happened::Gone;
+            return ProcessEvent::Gone;
         }
         let status = self.child.wait().await;
         self.exited = true;
         match status {
-            Ok(status) => Happened::Exited(Exit {
+            Ok(status) => ProcessEvent::Exited(Exit {
                 code: status.code(),
                 signal: signal(status),
             }),
             Err(error) => {
-                tracing::warn!(%error, "cannot tell how a program ended");
-                Happened::Gone
+                tracing::warn!(%error, "cannot read the exit of a program");
+                ProcessEvent::Gone
             }
         }
     }
 
-    /// Asks every process of the group to end. On Windows only the child itself can be ended.
-    pub(super) fn terminate(&mut self) {
+    /// Requests every process of the group to end. On Windows only the child itself can be ended.
+    pub(super) fn terminate(&mut self, _sparing: bool) {
         #[cfg(unix)]
         self.signal(rustix::process::Signal::TERM);
         #[cfg(not(unix))]
         let _ = self.child.start_kill();
     }
 
-    /// Ends every process of the group.
+    /// Kills every process of the group.
     pub(super) fn kill(&mut self) {
         #[cfg(unix)]
         self.signal(rustix::process::Signal::KILL);
@@ -107,17 +117,17 @@ impl Direct {
         let _ = self.child.start_kill();
     }
 
-    /// The turn ended by itself: what it has put into the background may stay.
+    /// Releases the group after the turn ended by itself: its background processes may stay.
     pub(super) fn release(&mut self) {
         self.armed = false;
     }
 
-    /// The system does not reuse the number of a group that still has a process, so this reaches our group
-    /// or, when it is empty, nothing.
+    /// The system does not reuse the id of a group that still has a process, so the signal reaches
+    /// this group or, when it is empty, nothing.
     #[cfg(unix)]
     fn signal(&self, signal: rustix::process::Signal) {
         if let Some(id) = self.id {
-            // An error says that the group is empty.
+            // An error means that the group is empty.
             let _ = rustix::process::kill_process_group(id, signal);
         }
     }
@@ -134,13 +144,35 @@ impl Drop for Direct {
     }
 }
 
-/// Writes the prompt and closes the pipe. A process that does not want it has its reasons.
+/// Sets the arguments of a command.
+#[cfg(not(windows))]
+fn pass(command: &mut Command, arguments: &[String]) {
+    command.args(arguments);
+}
+
+/// Sets the arguments of a command. The text after `/S /C` is the command line of `cmd`, which
+/// takes it literally between two quotes and does not apply the argument rules of other programs.
+#[cfg(windows)]
+fn pass(command: &mut Command, arguments: &[String]) {
+    let is = |argument: &String, option| argument.eq_ignore_ascii_case(option);
+    match arguments.split_last() {
+        Some((line, options @ [.., before, last])) if is(before, "/S") && is(last, "/C") => {
+            command.args(options).raw_arg(format!("\"{line}\""));
+        }
+        _ => {
+            command.args(arguments);
+        }
+    }
+}
+
+/// Writes the prompt and closes the pipe. A process that does not read it is no error.
 async fn feed(mut stdin: ChildStdin, prompt: String) {
     let _ = stdin.write_all(prompt.as_bytes()).await;
     let _ = stdin.shutdown().await;
 }
 
-/// The folder and the program fail alike here, so the folder is looked at once more.
+/// The error text of a failed start. A bad folder and a bad program fail alike here, so the folder
+/// is checked again.
 fn failed(program: &str, spec: &Spec, error: &io::Error) -> String {
     #[cfg(unix)]
     {

@@ -1,18 +1,19 @@
-//! What the programs of agents find in their environment: the user's, without anything of the daemon's own (C18).
+//! The environment of agents' programs: the user's, without the daemon's own variables (C18, TR-6).
 
 use std::{env, ffi::OsStr};
 
 use tokio::process::Command;
 
-/// The environment variable that carries the turn's unique name.
+/// Environment variable with the turn's unique name.
 pub(super) const TURN_VARIABLE: &str = "BOWLINE_TURN";
-/// The one that carries the agent's id.
+/// Environment variable with the agent's id.
 const AGENT_VARIABLE: &str = "BOWLINE_AGENT";
 
-/// Settings of Bowline's programs: of the daemon, and of a client that an agent may use with settings of its own.
+/// Settings of Bowline's programs: of the daemon, and of a client, which an agent may use with
+/// other settings.
 const OURS: &str = "BOWLINE_";
 
-/// What a service manager tells the process that it starts, and no other.
+/// Variables that a service manager sets for its own child only.
 const OF_THE_SERVICE: [&str; 28] = [
     "CACHE_DIRECTORY",
     "CONFIGURATION_DIRECTORY",
@@ -44,13 +45,13 @@ const OF_THE_SERVICE: [&str; 28] = [
     "XPC_SERVICE_NAME",
 ];
 
-/// Whether a variable is the daemon's and not the user's.
+/// Whether a variable belongs to the daemon rather than the user.
 fn is_of_the_daemon(name: &OsStr) -> bool {
     let name = name.to_string_lossy().to_ascii_uppercase();
     name.starts_with(OURS) || OF_THE_SERVICE.contains(&name.as_str())
 }
 
-/// Gives a command the environment of an agent's program.
+/// Sets a command's environment to that of an agent's program.
 pub(super) fn apply(command: &mut Command, turn: &str, agent: &str) {
     for (name, _) in env::vars_os() {
         if is_of_the_daemon(&name) {
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn case_c18_the_daemons_own_variables_are_told_from_the_users() {
+    fn tr_6_case_c18_the_daemons_own_variables_are_distinguished_from_the_users() {
         for name in [
             "BOWLINE_RELAY",
             "BOWLINE_STATE_DIR",

@@ -1,16 +1,17 @@
-//! Agents and items as they fit into one message: what is too large for that is shown shortened, and says so.
+//! Shortens agents and items to fit into one message, and marks them as shortened.
 //!
-//! With the default limits everything fits. `limits.max_message_bytes` may be smaller than a prompt or a path, and may have been
-//! larger when they were stored; then a list or a timeline that could not be read at all would be the worse answer.
+//! With the default limits everything fits. `limits.max_message_bytes` may be smaller than a prompt
+//! or a path, and may have been larger when they were stored. A shortened row is better than a list
+//! or timeline that cannot be read.
 
 use std::borrow::Cow;
 
 use bowline_protocol::{AgentSummary, TimelineItem};
 
-/// Most bytes of JSON that a mark takes.
+/// Most bytes of JSON of the mark.
 const MARK: usize = 160;
 
-/// The item, its text shortened if the item's JSON has more than `most` bytes.
+/// The item, with its text shortened if its JSON exceeds `most` bytes.
 pub(super) fn item(item: &TimelineItem, most: usize) -> Cow<'_, TimelineItem> {
     let text = json_len(&item.text);
     if text.saturating_add(300) <= most || json_bytes(item) <= most {
@@ -22,7 +23,7 @@ pub(super) fn item(item: &TimelineItem, most: usize) -> Cow<'_, TimelineItem> {
     Cow::Owned(item)
 }
 
-/// The agent, its folder and then its title shortened if its JSON has more than `most` bytes.
+/// The agent, with its folder and then its title shortened if its JSON exceeds `most` bytes.
 pub(super) fn agent(agent: &AgentSummary, most: usize) -> Cow<'_, AgentSummary> {
     let bytes = json_bytes(agent);
     if bytes <= most {
@@ -39,14 +40,15 @@ pub(super) fn agent(agent: &AgentSummary, most: usize) -> Cow<'_, AgentSummary> 
     Cow::Owned(agent)
 }
 
-/// As much of the beginning of a text as leaves room for the mark.
+/// The beginning of a text, as long as leaves room for the mark.
 fn shortened(text: &str, most: usize) -> String {
     let kept = prefix(text, most.saturating_sub(MARK));
     let left = text.len().saturating_sub(kept.len());
     format!("{kept}… [{left} bytes more, over what limits.max_message_bytes lets through]")
 }
 
-/// The longest beginning of a text that has at most `most` bytes in JSON; at least one character of a text that has any.
+/// The longest beginning of a text with at most `most` bytes in JSON; at least one character of a
+/// non-empty text.
 pub(super) fn prefix(text: &str, most: usize) -> &str {
     let mut bytes = 0_usize;
     let end = text.char_indices().find(|(at, c)| {
@@ -56,16 +58,16 @@ pub(super) fn prefix(text: &str, most: usize) -> &str {
     end.and_then(|(at, _)| text.get(..at)).unwrap_or(text)
 }
 
-/// The bytes of a text in JSON, without its quotes.
+/// Bytes of a text in JSON, without its quotes.
 pub(super) fn json_len(text: &str) -> usize {
     text.chars().map(char_len).sum()
 }
 
-/// The bytes of a character in JSON, at most.
+/// Most bytes of a character in JSON.
 const fn char_len(c: char) -> usize {
     match c {
         '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,
-        // Escaped where lines of JSON are written, so that no reader takes them for the end of a line.
+        // Escaped in lines of JSON, so that readers do not take them for line ends.
         '\0'..='\u{1f}' | '\u{85}' | '\u{2028}' | '\u{2029}' => 6,
         c => c.len_utf8(),
     }

@@ -1,4 +1,5 @@
-//! A turn's program below a launcher of its own: the daemon's side (`launcher/` is the other).
+//! Runs a turn's program under its own launcher: the daemon's side (the launcher's side is
+//! `launcher/`).
 
 use std::{
     io,
@@ -19,7 +20,7 @@ use tokio::{
     process::{Child, Command},
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use super::{
@@ -29,59 +30,59 @@ use super::{
         messages::{Report, Request, VERSION, encode, order, take},
         start::shown,
     },
-    process::{Happened, Spec, folder_hangs},
+    process::{ProcessEvent, Spec, folder_hangs, until},
     program::LauncherProgram,
 };
 
-/// How long a folder and a program may take to answer.
+/// Time for the folder and the program to respond.
 const DEADLINE: Duration = Duration::from_secs(10);
-/// How long a folder may take before its turn is taken for one that hangs and makes room for others.
+/// Time for the folder to respond before its turn is set aside, so that other turns can run.
 const FOLDER_HANGS: Duration = Duration::from_secs(1);
-/// The same for a program, which takes its time on a machine that has much to do.
+/// The same for the program, which takes longer on a loaded machine.
 const PROGRAM_HANGS: Duration = Duration::from_secs(3);
-/// How long a start waits for a place, all of which are taken by starts that hang.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Time a start waits for a permit while all are held by blocked starts.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A launcher and what it tells. Dropping it ends everything below it, unless it was released.
+/// A launcher and its connection. Dropping it ends everything below it, unless it was released.
 pub(super) struct Launched {
-    /// There until this is dropped.
+    /// Present until this is dropped.
     child: Option<Child>,
     control: UnixStream,
     received: Vec<u8>,
     state: State,
-    /// Held until the start is answered.
-    place: Option<OwnedSemaphorePermit>,
+    /// The start permit, held until the start is answered.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Not known to run: nothing is below the launcher yet, or it is just coming.
+    /// The program may not run yet: nothing is below the launcher, or it is just starting.
     Starting,
     Running,
     /// The turn ended by itself.
     Released,
-    /// The launcher says that nothing is left.
+    /// The launcher reported that no process is left.
     Ended,
-    /// The launcher is gone without a word.
+    /// The launcher ended without a report.
     Lost,
 }
 
 impl Launched {
-    /// Starts a launcher, and through it the program.
+    /// Starts a launcher, which starts the program.
     pub(super) async fn start(
         program: &LauncherProgram,
         starts: &Arc<Semaphore>,
         spec: Spec,
         hangs: &(dyn Fn() + Sync),
     ) -> Result<Self, String> {
-        let place = timeout(PATIENCE, Arc::clone(starts).acquire_owned());
-        let Ok(Ok(place)) = place.await else {
+        let permit = timeout(PERMIT_TIMEOUT, Arc::clone(starts).acquire_owned());
+        let Ok(Ok(permit)) = permit.await else {
             return Err(
-                "Too many turns wait for folders that do not answer: check the mounts, then send the prompt again."
+                "Too many turns wait for folders that do not respond: check the mounts, then send the prompt again."
                     .to_owned(),
             );
         };
-        let mut launched = Self::spawn(program, &spec, place).map_err(|error| {
+        let mut launched = Self::spawn(program, &spec, permit).map_err(|error| {
             format!("The system has no room for another process: {error}. End some, or raise its limits (ulimit -u, ulimit -n).")
         })?;
         let cwd = spec.cwd.clone();
@@ -91,7 +92,7 @@ impl Launched {
         match timeout_at(Instant::now() + DEADLINE, started).await {
             Ok(Ok(())) => {
                 launched.state = State::Running;
-                launched.place = None;
+                launched.permit = None;
                 Ok(launched)
             }
             Ok(Err(text)) => {
@@ -111,7 +112,7 @@ impl Launched {
     fn spawn(
         program: &LauncherProgram,
         spec: &Spec,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) -> io::Result<Self> {
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
@@ -128,11 +129,11 @@ impl Launched {
             child: Some(command.spawn()?),
             received: Vec::new(),
             state: State::Starting,
-            place: Some(place),
+            permit: Some(permit),
         })
     }
 
-    /// Asks for the program and waits until it runs.
+    /// Requests the start and waits until the program runs.
     async fn answered(
         &mut self,
         program: &LauncherProgram,
@@ -144,8 +145,10 @@ impl Launched {
             version: VERSION,
             argv: spec.argv,
             cwd: spec.cwd,
+            roots: spec.roots,
             input: spec.input,
             files: program.files(),
+            umask: program.umask(),
         };
         let lost = |error: io::Error| {
             format!(
@@ -178,7 +181,8 @@ impl Launched {
         }
     }
 
-    /// Sends the request, and with it the reading ends of the outputs: the launcher reads on when the daemon does not.
+    /// Sends the request with the read ends of the outputs: the launcher drains them when the
+    /// daemon stops reading.
     async fn send(&mut self, request: &Request) -> io::Result<()> {
         let frame = encode(request)?;
         let child = self.child.as_ref();
@@ -211,18 +215,20 @@ impl Launched {
         self.child.as_mut()
     }
 
-    /// The program's exit; then that nothing is left below the launcher. Cancel-safe.
-    pub(super) async fn happened(&mut self) -> Happened {
+    /// Returns the program's exit, then the report that no process is left below the launcher.
+    /// Cancel-safe.
+    pub(super) async fn next_event(&mut self) -> ProcessEvent {
         loop {
             match self.next().await {
-                Ok(Report::Exited(exit)) => return Happened::Exited(exit),
+                Ok(Report::Exited(exit)) => return ProcessEvent::Exited(exit),
                 Ok(Report::Ended) => {
                     self.state = State::Ended;
-                    return Happened::Gone;
+                    return ProcessEvent::Gone;
                 }
                 Ok(_) => {}
                 Err(_) => {
-                    // A launcher that has done its work ends well, with the last process below it.
+                    // A launcher that finished its work exits with success, after the last process
+                    // below it.
                     let status = match &mut self.child {
                         Some(child) => child.wait().await.ok(),
                         None => None,
@@ -231,7 +237,7 @@ impl Launched {
                         Some(status) if status.success() => State::Ended,
                         Some(_) | None => State::Lost,
                     };
-                    return Happened::Gone;
+                    return ProcessEvent::Gone;
                 }
             }
         }
@@ -257,16 +263,10 @@ impl Launched {
         self.state == State::Ended
     }
 
-    /// Orders are a few bytes and always fit; a launcher that is gone takes none.
+    /// Sends a command to the launcher. Commands are a few bytes and always fit; a launcher that is
+    /// gone is ignored.
     fn order(&self, order: u8) {
         let _ = self.control.try_write(&[order]);
-    }
-}
-
-async fn until(time: Option<Instant>) {
-    match time {
-        Some(time) => sleep_until(time).await,
-        None => std::future::pending().await,
     }
 }
 
@@ -276,16 +276,16 @@ impl Drop for Launched {
             State::Running => self.kill(),
             State::Starting => {
                 self.kill();
-                // One that hangs hears no order. Nothing is below it unless it answers just now, and then it is
-                // told by the order.
+                // A blocked launcher reads no commands. Nothing is below it, unless it proceeds at
+                // this moment; then it reads the command.
                 if let Some(mut child) = self.child.take()
                     && let Ok(runtime) = Handle::try_current()
                 {
-                    let place = self.place.take();
+                    let permit = self.permit.take();
                     let _ = child.start_kill();
                     runtime.spawn(async move {
                         let _ = child.wait().await;
-                        drop(place);
+                        drop(permit);
                     });
                 }
             }

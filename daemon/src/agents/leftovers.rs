@@ -1,34 +1,35 @@
-//! What is left of turns that nobody watches any more: after a crash of the daemon, or of a launcher.
+//! Ends leftover processes of turns after a crash of the daemon or of a launcher.
 
 use std::time::Duration;
 
 use crate::blocking::Blocking;
 
-/// How long the search may take in all.
+/// Time limit of the search.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// What became of a search for leftovers.
+/// The outcome of a search for leftovers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Leftovers {
-    /// So many processes were ended.
+    /// Number of processes ended.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
     Ended(usize),
-    /// This system gives no safe way to tell whose a process is; none was touched.
+    /// The system offers no safe way to identify the processes; none was ended.
     Unsupported,
 }
 
-/// Whether daemons that a turn has started are ended with it.
+/// Whether daemons that a turn started are ended with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Daemons {
-    /// They are, as everything is that a user cancels.
+    /// They are ended, as is everything that a user cancels.
     End,
-    /// They are not, nor what is below them: a daemon that ends or starts does not end another one.
+    /// They stay, with their descendants: a daemon that starts or stops does not end another
+    /// daemon.
     Spare,
 }
 
-/// Ends what still runs of these turns, on a thread of its own: what carries a turn's name in the environment it was
-/// started with, and everything below such a process. This process and those it descends from are spared: a daemon may
-/// have been started by the very turn that it interrupts (C17).
+/// Ends the remaining processes of these turns, on a separate thread: processes with a turn's name
+/// in their initial environment, and their descendants. This process and its ancestors are spared:
+/// a daemon may have been started by the very turn that it interrupts (C17).
 pub(super) async fn end(turns: Vec<String>, daemons: Daemons) -> Leftovers {
     let search = Blocking::new("leftovers", 1, DEADLINE);
     let found = search.run(move || end_now(&turns, daemons)).await;
@@ -52,7 +53,7 @@ fn end_now(turns: &[String], daemons: Daemons) -> Leftovers {
         .collect();
     let this = getpid().as_raw_nonzero().get();
     let mut ended = HashSet::new();
-    // A process may fork while the list is read, so it is read until nothing of ours is found.
+    // A process may fork during a scan, so scans repeat until one finds nothing.
     for round in 0..100 {
         let Ok(processes) = Processes::now() else {
             return Leftovers::Unsupported;
@@ -63,7 +64,8 @@ fn end_now(turns: &[String], daemons: Daemons) -> Leftovers {
             .collect();
         let mut ours = processes.below(marked.iter().copied());
         ours.extend(marked);
-        // What is below this process is not spared: a shell that became this daemon had other children.
+        // Descendants of this process are not spared: a shell that became this daemon may have had
+        // other children.
         for pid in processes.lineage(this) {
             ours.remove(&pid);
         }
@@ -72,8 +74,8 @@ fn end_now(turns: &[String], daemons: Daemons) -> Leftovers {
                 ours.remove(&pid);
             }
         }
-        // A launcher goes last, and by itself: without it, what has no mark would be below nobody. One that has
-        // nothing below it hangs on its way in.
+        // Launchers are ended last and separately: without the launcher, unmarked processes would
+        // have no marked ancestor. A launcher without descendants is blocked on its start.
         ours.retain(|pid| !is_launcher(*pid) || processes.below([*pid]).is_empty());
         let mut left = false;
         for pid in ours {
@@ -83,7 +85,7 @@ fn end_now(turns: &[String], daemons: Daemons) -> Leftovers {
                 if processes.parent(pid) == Some(this)
                     && let Some(child) = Pid::from_raw(pid)
                 {
-                    // Such a child; nobody else here knows of it and would collect it.
+                    // A direct child from before; no other code in this process reaps it.
                     let _ = waitpid(Some(child), WaitOptions::empty());
                 }
             }
@@ -96,7 +98,7 @@ fn end_now(turns: &[String], daemons: Daemons) -> Leftovers {
     Leftovers::Ended(ended.len())
 }
 
-/// Whether a process was started with one of these in its environment.
+/// Whether a process was started with one of these names in its environment.
 #[cfg(target_os = "linux")]
 fn carries(pid: i32, marks: &[Vec<u8>]) -> bool {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
@@ -104,7 +106,7 @@ fn carries(pid: i32, marks: &[Vec<u8>]) -> bool {
     variables.any(|variable| marks.iter().any(|mark| mark == variable))
 }
 
-/// Elsewhere the environment of another process cannot be read in a safe and documented way.
+/// Other systems have no safe, documented way to read the environment of another process.
 #[cfg(not(target_os = "linux"))]
 fn end_now(_turns: &[String], _daemons: Daemons) -> Leftovers {
     Leftovers::Unsupported

@@ -1,36 +1,31 @@
-//! The methods of the agents service, inside their transactions.
+//! The methods of the agents service that read or change agents, inside their transactions.
 
 use std::{path::Path, sync::Arc};
 
 use bowline_protocol::{
     AgentId, AgentStatus, AgentSummary, IntentId, ItemKind, RpcReason, SessionEvent,
     error::RpcError,
-    methods::{AgentCreated, CreateAgent, Empty, ListAgents, PromptSent, SendPrompt},
+    methods::{AgentCreated, AgentIntent, CreateAgent, Empty, ListAgents, PromptSent, SendPrompt},
     model::TurnStatus,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{
-    fit,
-    provider::TurnEnd,
-    supervisor::{self, Supervisor},
-    timeline,
-};
+use super::{Agents, fit, grants, provider::TurnEnd, supervisor, timeline};
 use crate::{
-    ledger::{Audience, Reader, Tx},
-    service::{Bounded, bad_cursor, page_rows},
-    store::{self, agents::AgentRow, fault},
+    ledger::{Audience, Reader, Tx, Usage},
+    rpc::{Bounded, bad_cursor, page_rows},
+    store::{self, agents::AgentRow, fault, turns::NewTurn},
 };
 
-/// Largest prompt in bytes. Small enough for one argument of a process and for one page of history.
+/// Largest prompt in bytes. It fits into one argument of a process and one page of history.
 const MAX_PROMPT: usize = 64 * 1024;
-/// Longest title in characters; a longer one is cut.
+/// Longest title in characters; a longer one is truncated.
 const MAX_TITLE: usize = 120;
 /// Longest working directory in bytes.
 const MAX_CWD: usize = 4_096;
-/// Prompts an agent holds, the running one included; one more is answered with `overloaded`.
+/// Prompts queued per agent, including the running one; over it the answer is `overloaded`.
 const MAX_QUEUED: u64 = 64;
 
 #[derive(Serialize)]
@@ -43,45 +38,202 @@ pub(super) struct AgentsPage {
     seq: u64,
 }
 
-/// `agents.list`
-pub(super) fn list(reader: &Reader<'_>, params: &ListAgents) -> Result<AgentsPage, RpcError> {
-    let from = params.cursor.as_deref().map(cursor).transpose()?;
-    let limit = page_rows(params.limit);
-    // One more than the page tells whether there is another.
-    let wanted = u32::try_from(limit.saturating_add(1)).unwrap_or(u32::MAX);
-    let conn = reader.conn();
-    let rows = if params.newest_first {
-        store::agents::page_before(conn, from.unwrap_or(i64::MAX), wanted)
-    } else {
-        store::agents::page(conn, from.unwrap_or_default(), wanted)
-    };
-    let rows = rows.map_err(fault)?;
-    let most = reader.content_bytes();
-    let mut page = Bounded::new(limit, reader.page_bytes());
-    let mut last = None;
-    let mut more = false;
-    for row in &rows {
-        if !page.add(&*fit::agent(&row.summary, most)) {
-            more = true;
-            break;
+impl Agents {
+    /// `agents.list`
+    pub(super) fn list(
+        &self,
+        reader: &Reader<'_>,
+        params: ListAgents,
+    ) -> Result<AgentsPage, RpcError> {
+        let from = params.cursor.as_deref().map(cursor).transpose()?;
+        let limit = page_rows(params.limit);
+        // One row more than the page shows whether there is a next page.
+        let wanted = u32::try_from(limit.saturating_add(1)).unwrap_or(u32::MAX);
+        let conn = reader.conn();
+        let rows = if params.newest_first {
+            store::agents::page_before(conn, from.unwrap_or(i64::MAX), wanted)
+        } else {
+            store::agents::page(conn, from.unwrap_or_default(), wanted)
+        };
+        let rows = rows.map_err(fault)?;
+        let most = reader.content_bytes();
+        let mut page = Bounded::new(limit, reader.page_bytes());
+        let mut last = None;
+        let mut more = false;
+        for row in &rows {
+            if !page.add(&*fit::agent(&row.summary, most)) {
+                more = true;
+                break;
+            }
+            last = Some(row.n);
         }
-        last = Some(row.n);
+        Ok(AgentsPage {
+            agents: page.finish()?,
+            next_cursor: last.filter(|_| more).map(|n| n.to_string()),
+            total: store::agents::count(conn).map_err(fault)?,
+            seq: reader.seq(),
+        })
     }
-    Ok(AgentsPage {
-        agents: page.finish()?,
-        next_cursor: last.filter(|_| more).map(|n| n.to_string()),
-        total: store::agents::count(conn).map_err(fault)?,
-        seq: reader.seq(),
-    })
+
+    /// `agents.create`, with checked parameters.
+    pub(super) fn create_checked(
+        &self,
+        tx: &mut Tx<'_>,
+        params: CreateAgent,
+    ) -> Result<AgentCreated, RpcError> {
+        grants::check_provider(tx.grant(), &params.provider)?;
+        if self.supervisor.provider(&params.provider).is_none() {
+            return Err(RpcError::new(
+                RpcReason::NotFound,
+                self.supervisor.no_provider(&params.provider),
+            ));
+        }
+        if store::agents::count(tx.conn()).map_err(fault)? >= self.max_agents {
+            return Err(RpcError::new(
+                RpcReason::Overloaded,
+                format!("the daemon keeps at most {} agents", self.max_agents),
+            ));
+        }
+        let summary = AgentSummary {
+            id: AgentId::from_uuid(Uuid::now_v7()),
+            title: title(&params),
+            provider: params.provider,
+            cwd: params.cwd,
+            status: if params.prompt.is_some() {
+                AgentStatus::Starting
+            } else {
+                AgentStatus::Idle
+            },
+            created_at: tx.now(),
+            updated_at: tx.now(),
+            attention: None,
+            intent_id: Some(params.intent_id),
+        };
+        tx.charge_caller(Usage::agent())?;
+        let n = store::agents::insert(tx.conn(), &summary, tx.owner().0).map_err(fault)?;
+        let event = SessionEvent::AgentUpdated {
+            agent: fit::agent(&summary, tx.content_bytes()).into_owned(),
+        };
+        tx.emit(Audience::Everyone(&summary.id), &event)?;
+        let mut row = AgentRow {
+            n,
+            summary,
+            next_index: 0,
+            owner: tx.owner().0,
+            bytes: 0,
+        };
+        if let Some(prompt) = params.prompt {
+            self.queue(tx, &mut row, params.intent_id, prompt)?;
+        }
+        Ok(AgentCreated {
+            agent: fit::agent(&row.summary, tx.content_bytes()).into_owned(),
+        })
+    }
+
+    /// `agents.send`
+    pub(super) fn send(&self, tx: &mut Tx<'_>, params: SendPrompt) -> Result<PromptSent, RpcError> {
+        check_prompt("text", &params.text)?;
+        let mut row = timeline::find(tx.conn(), &params.agent_id)?;
+        grants::check(tx.grant(), &row.summary)?;
+        if row.summary.status == AgentStatus::Archived {
+            return Err(RpcError::new(
+                RpcReason::Unsupported,
+                "the agent is archived and takes no more prompts",
+            ));
+        }
+        if store::turns::count(tx.conn(), row.n).map_err(fault)? >= MAX_QUEUED {
+            return Err(RpcError::new(
+                RpcReason::Overloaded,
+                format!("the agent has {MAX_QUEUED} queued prompts; send it again later"),
+            ));
+        }
+        if matches!(row.summary.status, AgentStatus::Idle | AgentStatus::Failed) {
+            timeline::set_standing(tx, &mut row, AgentStatus::Starting, None)?;
+        }
+        let item_id = self.queue(tx, &mut row, params.intent_id, params.text)?;
+        Ok(PromptSent { item_id })
+    }
+
+    /// Adds a prompt to the timeline and to the agent's queue.
+    fn queue(
+        &self,
+        tx: &mut Tx<'_>,
+        row: &mut AgentRow,
+        intent: IntentId,
+        prompt: String,
+    ) -> Result<bowline_protocol::ItemId, RpcError> {
+        if let Some(provider) = self.supervisor.provider(&row.summary.provider) {
+            provider.check(&prompt)?;
+        }
+        tx.check_timelines(row.owner)?;
+        let name = Uuid::now_v7().simple().to_string();
+        let device = tx.device();
+        let turn = NewTurn {
+            name: &name,
+            agent: row.n,
+            prompt: &prompt,
+            intent,
+            device: device.as_ref(),
+        };
+        store::turns::insert(tx.conn(), &turn).map_err(fault)?;
+        let item = timeline::append(tx, row, ItemKind::User, |item| {
+            item.text = prompt;
+            item.intent_id = Some(intent);
+        })?;
+        let (supervisor, agent) = (Arc::clone(&self.supervisor), row.n);
+        tx.after_commit(move || supervisor.kick(agent));
+        Ok(item.id)
+    }
+
+    /// `agents.cancel`: ends the running turn; without one, removes the next queued turn, if any.
+    pub(super) fn cancel(&self, tx: &mut Tx<'_>, params: AgentIntent) -> Result<Empty, RpcError> {
+        let mut row = timeline::find(tx.conn(), &params.agent_id)?;
+        grants::check(tx.grant(), &row.summary)?;
+        match store::turns::first(tx.conn(), row.n).map_err(fault)? {
+            Some(turn) if turn.started => {
+                let (supervisor, agent) = (Arc::clone(&self.supervisor), row.n);
+                tx.after_commit(move || supervisor.cancel(agent, turn.id));
+            }
+            Some(turn) => {
+                timeline::end_turn(tx, &mut row, turn.id, &TurnEnd::cancelled())?;
+                supervisor::settle(tx, &mut row, TurnStatus::Cancelled, false)?;
+                // The next one may be another device's, which has room.
+                let (supervisor, agent) = (Arc::clone(&self.supervisor), row.n);
+                tx.after_commit(move || supervisor.kick(agent));
+            }
+            None => {}
+        }
+        Ok(Empty {})
+    }
+
+    /// `agents.archive`: ends the running turn, drops the queued turns, and refuses further prompts.
+    pub(super) fn archive(&self, tx: &mut Tx<'_>, params: AgentIntent) -> Result<Empty, RpcError> {
+        let mut row = timeline::find(tx.conn(), &params.agent_id)?;
+        grants::check(tx.grant(), &row.summary)?;
+        for turn in store::turns::of_agent(tx.conn(), row.n).map_err(fault)? {
+            if turn.started {
+                let (supervisor, agent) = (Arc::clone(&self.supervisor), row.n);
+                tx.after_commit(move || supervisor.cancel(agent, turn.id));
+            } else {
+                timeline::end_turn(tx, &mut row, turn.id, &TurnEnd::cancelled())?;
+            }
+        }
+        timeline::set_standing(tx, &mut row, AgentStatus::Archived, None)?;
+        Ok(Empty {})
+    }
 }
 
-/// Reads the cursor of `agents.list`.
+/// Parses the cursor of `agents.list`.
 fn cursor(text: &str) -> Result<i64, RpcError> {
     text.parse().map_err(|_| bad_cursor())
 }
 
-/// Whether an agent can work there. Touches the disk: not for the ledger's thread.
-pub(super) fn check_cwd(cwd: &str) -> Result<(), RpcError> {
+/// Checks that an agent can work in the folder, if `allowed` agrees. Accesses the file system: not
+/// for the ledger's thread.
+pub(super) fn check_cwd(
+    cwd: &str,
+    allowed: impl FnOnce(&Path) -> Result<(), RpcError>,
+) -> Result<(), RpcError> {
     if cwd.len() > MAX_CWD {
         return Err(RpcError::invalid_params(format!(
             "`cwd` is longer than {MAX_CWD} bytes"
@@ -93,6 +245,8 @@ pub(super) fn check_cwd(cwd: &str) -> Result<(), RpcError> {
             "`cwd` must be an absolute path on the daemon's machine; `{cwd}` is not"
         )));
     }
+    // First, so that nothing is told about what is outside.
+    allowed(path)?;
     match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => Ok(()),
         Ok(_) => Err(RpcError::invalid_params(format!(
@@ -104,7 +258,7 @@ pub(super) fn check_cwd(cwd: &str) -> Result<(), RpcError> {
     }
 }
 
-/// Whether a prompt can be given to a program.
+/// Checks that a prompt can be passed to a program.
 pub(super) fn check_prompt(member: &str, text: &str) -> Result<(), RpcError> {
     if text.trim().is_empty() {
         return Err(RpcError::invalid_params(format!("`{member}` is empty")));
@@ -117,13 +271,13 @@ pub(super) fn check_prompt(member: &str, text: &str) -> Result<(), RpcError> {
     }
     if text.contains('\0') {
         return Err(RpcError::invalid_params(format!(
-            "`{member}` contains a NUL character, which no program takes"
+            "`{member}` contains a NUL character, which no program accepts"
         )));
     }
     Ok(())
 }
 
-/// A title for people: the one given, else the first line of the prompt, else the directory's name.
+/// The title: the one given, else the first line of the prompt, else the directory's name.
 pub(super) fn title(params: &CreateAgent) -> String {
     let clean = |text: &str| -> String {
         let line = text.lines().map(str::trim).find(|line| !line.is_empty());
@@ -142,149 +296,6 @@ pub(super) fn title(params: &CreateAgent) -> String {
         .map(|text| clean(&text))
         .find(|title| !title.is_empty())
         .unwrap_or_else(|| params.provider.clone())
-}
-
-/// `agents.create`, its parameters checked.
-pub(super) fn create(
-    tx: &mut Tx<'_>,
-    supervisor: &Arc<Supervisor>,
-    params: CreateAgent,
-    max_agents: u64,
-) -> Result<AgentCreated, RpcError> {
-    if supervisor.provider(&params.provider).is_none() {
-        return Err(RpcError::new(
-            RpcReason::NotFound,
-            format!(
-                "no provider `{}`; `providers.list` names those there are",
-                params.provider
-            ),
-        ));
-    }
-    if store::agents::count(tx.conn()).map_err(fault)? >= max_agents {
-        return Err(RpcError::new(
-            RpcReason::Overloaded,
-            format!("the daemon keeps at most {max_agents} agents"),
-        ));
-    }
-    let summary = AgentSummary {
-        id: AgentId::from_uuid(Uuid::now_v7()),
-        title: title(&params),
-        provider: params.provider,
-        cwd: params.cwd,
-        status: if params.prompt.is_some() {
-            AgentStatus::Starting
-        } else {
-            AgentStatus::Idle
-        },
-        created_at: tx.now(),
-        updated_at: tx.now(),
-        attention: None,
-        intent_id: Some(params.intent_id),
-    };
-    let n = store::agents::insert(tx.conn(), &summary).map_err(fault)?;
-    let event = SessionEvent::AgentUpdated {
-        agent: fit::agent(&summary, tx.content_bytes()).into_owned(),
-    };
-    tx.emit(Audience::Everyone(&summary.id), &event)?;
-    let mut row = AgentRow {
-        n,
-        summary,
-        next_index: 0,
-    };
-    if let Some(prompt) = params.prompt {
-        queue(tx, supervisor, &mut row, params.intent_id, prompt)?;
-    }
-    Ok(AgentCreated {
-        agent: fit::agent(&row.summary, tx.content_bytes()).into_owned(),
-    })
-}
-
-/// `agents.send`, its text checked.
-pub(super) fn send(
-    tx: &mut Tx<'_>,
-    supervisor: &Arc<Supervisor>,
-    params: SendPrompt,
-) -> Result<PromptSent, RpcError> {
-    let mut row = timeline::find(tx.conn(), &params.agent_id)?;
-    if row.summary.status == AgentStatus::Archived {
-        return Err(RpcError::new(
-            RpcReason::Unsupported,
-            "the agent is archived and takes no more prompts",
-        ));
-    }
-    if store::turns::count(tx.conn(), row.n).map_err(fault)? >= MAX_QUEUED {
-        return Err(RpcError::new(
-            RpcReason::Overloaded,
-            format!("the agent has {MAX_QUEUED} prompts to work on; send it again later"),
-        ));
-    }
-    if matches!(row.summary.status, AgentStatus::Idle | AgentStatus::Failed) {
-        timeline::set_standing(tx, &mut row, AgentStatus::Starting, None)?;
-    }
-    let item_id = queue(tx, supervisor, &mut row, params.intent_id, params.text)?;
-    Ok(PromptSent { item_id })
-}
-
-/// Puts a prompt into the timeline and into the agent's queue.
-fn queue(
-    tx: &mut Tx<'_>,
-    supervisor: &Arc<Supervisor>,
-    row: &mut AgentRow,
-    intent: IntentId,
-    prompt: String,
-) -> Result<bowline_protocol::ItemId, RpcError> {
-    if let Some(provider) = supervisor.provider(&row.summary.provider) {
-        provider.check(&prompt)?;
-    }
-    let name = Uuid::now_v7().simple().to_string();
-    store::turns::insert(tx.conn(), &name, row.n, &prompt, intent).map_err(fault)?;
-    let item = timeline::append(tx, row, ItemKind::User, |item| {
-        item.text = prompt;
-        item.intent_id = Some(intent);
-    })?;
-    let (supervisor, agent) = (Arc::clone(supervisor), row.n);
-    tx.after_commit(move || supervisor.kick(agent));
-    Ok(item.id)
-}
-
-/// `agents.cancel`: ends the running turn; without one, the one that would run next; else nothing.
-pub(super) fn cancel(
-    tx: &mut Tx<'_>,
-    supervisor: &Arc<Supervisor>,
-    agent: &AgentId,
-) -> Result<Empty, RpcError> {
-    let mut row = timeline::find(tx.conn(), agent)?;
-    match store::turns::first(tx.conn(), row.n).map_err(fault)? {
-        Some(turn) if turn.started => {
-            let (supervisor, agent) = (Arc::clone(supervisor), row.n);
-            tx.after_commit(move || supervisor.cancel(agent, turn.id));
-        }
-        Some(turn) => {
-            timeline::end_turn(tx, &mut row, turn.id, &TurnEnd::cancelled())?;
-            supervisor::settle(tx, &mut row, TurnStatus::Cancelled, false)?;
-        }
-        None => {}
-    }
-    Ok(Empty {})
-}
-
-/// `agents.archive`: ends the running turn, drops the queued ones, takes no more.
-pub(super) fn archive(
-    tx: &mut Tx<'_>,
-    supervisor: &Arc<Supervisor>,
-    agent: &AgentId,
-) -> Result<Empty, RpcError> {
-    let mut row = timeline::find(tx.conn(), agent)?;
-    for turn in store::turns::of_agent(tx.conn(), row.n).map_err(fault)? {
-        if turn.started {
-            let (supervisor, agent) = (Arc::clone(supervisor), row.n);
-            tx.after_commit(move || supervisor.cancel(agent, turn.id));
-        } else {
-            timeline::end_turn(tx, &mut row, turn.id, &TurnEnd::cancelled())?;
-        }
-    }
-    timeline::set_standing(tx, &mut row, AgentStatus::Archived, None)?;
-    Ok(Empty {})
 }
 
 #[cfg(test)]
@@ -319,25 +330,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "").unwrap();
-        assert!(check_cwd(dir.path().to_str().unwrap()).is_ok());
+        let everywhere = |_: &Path| Ok(());
+        assert!(check_cwd(dir.path().to_str().unwrap(), everywhere).is_ok());
         for (cwd, says) in [
             ("relative/dir", "absolute"),
             ("", "absolute"),
             (file.to_str().unwrap(), "directory"),
             (dir.path().join("none").to_str().unwrap(), "cannot be used"),
         ] {
-            let error = check_cwd(cwd).unwrap_err();
+            let error = check_cwd(cwd, everywhere).unwrap_err();
             assert_eq!(error.code, bowline_protocol::error::code::INVALID_PARAMS);
             assert!(error.message.contains(says), "{}", error.message);
         }
     }
 
     #[test]
-    fn prompts_are_bounded_and_fit_for_a_program() {
+    fn case_c22_prompts_are_bounded_and_fit_for_a_program() {
         assert!(check_prompt("text", "echo hi").is_ok());
         assert!(check_prompt("text", " \n").is_err());
         assert!(check_prompt("text", "a\0b").is_err());
         assert!(check_prompt("text", &"x".repeat(MAX_PROMPT)).is_ok());
-        assert!(check_prompt("text", &"x".repeat(MAX_PROMPT + 1)).is_err());
+        let refused = check_prompt("text", &"x".repeat(MAX_PROMPT + 1)).unwrap_err();
+        assert!(refused.message.contains("65536"), "{}", refused.message);
     }
 }

@@ -1,13 +1,14 @@
 //! Agents: their directory, timelines and the programs that run them (`docs/protocol.md` §4).
 //!
-//! A mutating method runs as an intent, in one transaction with its outcome; what has to happen in the
-//! world, starting and ending programs, follows its commit. Everything a turn prints is durable before a
-//! client sees it.
+//! A mutating method runs as an intent, in one transaction with its outcome. Starting and ending
+//! programs follows the commit. Everything a turn prints is durable before a client sees it.
 
+pub(crate) mod caller;
 mod command;
 mod direct;
 mod environment;
 mod fit;
+mod grants;
 #[cfg(unix)]
 mod launched;
 #[cfg(unix)]
@@ -18,101 +19,98 @@ mod process;
 mod program;
 mod prompt;
 mod provider;
+pub(crate) mod roots;
+mod settings;
 mod supervisor;
 mod text;
 mod timeline;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use bowline_protocol::{
-    ProviderInfo, RpcReason,
+    ProviderInfo, PublicKey, Role, RpcReason,
     error::RpcError,
-    methods::{
-        AgentIntent, AgentRef, CreateAgent, Empty, History, ListAgents, PromptSent, Providers,
-        Respond, SendPrompt, name,
-    },
+    methods::{AgentRef, CreateAgent, Empty, History, Providers, Respond, name},
 };
 use serde_json::value::RawValue;
 
 #[cfg(unix)]
 pub(crate) use self::launcher::{ARGUMENT as LAUNCHER_ARGUMENT, main as launcher_main};
 use self::{
-    command::CommandProvider,
-    methods::AgentsPage,
-    process::Starter,
-    prompt::Template,
-    supervisor::Supervisor,
-    timeline::{Page, Range},
+    command::CommandProvider, process::Starter, prompt::Template, roots::Roots,
+    supervisor::Supervisor, timeline::Page,
 };
 pub use self::{
     program::{Launcher, LauncherProgram},
     provider::{Provider, Run, Stop, Turn, TurnEnd},
+    settings::{PromptVia, ProviderKind, ProviderSettings},
 };
 use crate::{
     blocking::{Blocking, BlockingError},
-    config::{ProviderKind, ProviderSettings},
     ledger::{Ledger, Reader, Tx},
-    service::{Methods, Request, Service, answer},
+    rpc::answer,
+    service::{Methods, Request, Service},
 };
 
-/// Folders looked at at once, those that hang included; while so many hang, new agents' folders are not looked at.
+/// Concurrent folder checks, including blocked ones; while all are blocked, new agents' folders are
+/// not checked.
 const FOLDERS: usize = 16;
-/// How long a folder may take to answer.
+/// Time for a folder to respond.
 const FOLDER_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Settings of the agents service.
 #[derive(Clone, Debug)]
 pub struct AgentsOptions {
-    /// In the order clients see them. An unknown kind or a duplicate name is an error at start.
+    /// In the order of listings. An unknown kind or a duplicate name is an error at start.
     pub providers: Vec<ProviderSettings>,
-    /// Output kept of one turn, in bytes; the rest is read and dropped, and the timeline says so.
+    /// Output kept of one turn in bytes; the rest is read and dropped, and the timeline says so.
     pub max_output_bytes: usize,
-    /// Turns running at once; further ones wait.
+    /// Turns running at once; further turns wait.
     pub max_runs: usize,
-    /// Agents kept; a new one over it is answered with `overloaded`.
+    /// Agents kept; over it a new agent is answered with `overloaded`.
     pub max_agents: u64,
     /// How programs are started.
     pub launcher: Launcher,
 }
 
 impl AgentsOptions {
-    /// These providers, and the default bounds.
+    /// The settings with these providers and the default limits.
     pub fn new(providers: Vec<ProviderSettings>) -> Self {
         Self {
             providers,
-            max_output_bytes: 8 << 20,
-            max_runs: 64,
+            max_output_bytes: 4 << 20,
+            max_runs: 32,
             max_agents: 100_000,
             launcher: Launcher::None,
         }
     }
 }
 
-/// The service. Clones are the same one.
+/// The agents service. Clones share one service.
 #[derive(Clone)]
 pub struct Agents {
     supervisor: Arc<Supervisor>,
     providers: Arc<[ProviderInfo]>,
     max_agents: u64,
-    /// Looks at folders of the user's choice.
+    /// Checks folders that clients chose.
     folders: Blocking,
 }
 
-/// The service cannot start.
+/// Why the service cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentsError {
     /// Two providers have one name.
     #[error("two providers are named `{0}`: rename one of them")]
     DuplicateProvider(String),
-    /// A provider's command line is none.
+    /// A provider's command line or its roots are invalid.
     #[error("provider `{name}` {problem}")]
     Command {
         /// Its name.
         name: String,
-        /// What is wrong, and what would be right.
+        /// The problem and how to correct it.
         problem: String,
     },
-    /// A provider is of a kind this daemon has no implementation of.
+    /// A provider's kind is not supported by this daemon.
     #[error(
         "provider `{name}` is of kind `{kind}`, which this daemon cannot run: only `command` can be"
     )]
@@ -123,14 +121,14 @@ pub enum AgentsError {
         kind: &'static str,
     },
     /// The store failed.
-    #[error("cannot bring the agents back: {0}")]
+    #[error("cannot restore the agents: {0}")]
     Store(#[from] RpcError),
 }
 
-/// Providers by their names.
+/// Providers by name.
 type ByName = HashMap<String, Arc<dyn Provider>>;
 
-/// Makes providers of their settings.
+/// Creates providers from their settings.
 fn build(
     all: Vec<ProviderSettings>,
     starter: &Starter,
@@ -143,16 +141,21 @@ fn build(
             kind,
             command,
             prompt,
+            roots,
             title,
         } = settings;
+        let wrong = |problem: String| AgentsError::Command {
+            name: name.clone(),
+            problem,
+        };
         let provider: Arc<dyn Provider> = match kind {
             ProviderKind::Command => Arc::new(CommandProvider {
-                template: Template::new(command, prompt).map_err(|problem| {
-                    AgentsError::Command {
-                        name: name.clone(),
-                        problem,
-                    }
-                })?,
+                template: Template::new(command, prompt).map_err(wrong)?,
+                roots: roots
+                    .map(|roots| Roots::parse(&roots))
+                    .transpose()
+                    .map_err(|error| wrong(error.to_string()))?
+                    .unwrap_or_default(),
                 starter: starter.clone(),
             }),
             ProviderKind::Acp => {
@@ -174,39 +177,68 @@ fn build(
     Ok((infos, providers))
 }
 
-/// Whether agents can be made of these providers, without making any.
+/// Checks that the service can start with these providers, without starting it.
 ///
 /// # Errors
-/// What [`Agents::start`] would say.
+/// As [`Agents::start`].
 pub(crate) fn check(providers: &[ProviderSettings]) -> Result<(), AgentsError> {
     build(providers.to_vec(), &Starter::new(Launcher::None)).map(|_| ())
 }
 
 impl Agents {
-    /// Ends what a killed daemon left running, marks interrupted turns, starts queued ones. Needs a tokio
-    /// runtime with I/O and time.
+    /// Ends processes left by a killed daemon, marks interrupted turns, and starts queued turns.
+    /// Needs a tokio runtime with I/O and time.
     ///
     /// # Errors
     /// When the providers are configured wrongly or the ledger cannot write.
     pub async fn start(ledger: Ledger, options: AgentsOptions) -> Result<Self, AgentsError> {
-        let (infos, providers) = build(options.providers, &Starter::new(options.launcher))?;
+        Self::start_with(ledger, options, Vec::new()).await
+    }
+
+    /// [`Agents::start`] with additional providers implemented by the caller, listed after the
+    /// configured ones.
+    ///
+    /// # Errors
+    /// As [`Agents::start`].
+    pub async fn start_with(
+        ledger: Ledger,
+        options: AgentsOptions,
+        own: Vec<(ProviderInfo, Arc<dyn Provider>)>,
+    ) -> Result<Self, AgentsError> {
+        let (mut infos, mut providers) = build(options.providers, &Starter::new(options.launcher))?;
+        for (info, provider) in own {
+            if providers.insert(info.name.clone(), provider).is_some() {
+                return Err(AgentsError::DuplicateProvider(info.name));
+            }
+            infos.push(info);
+        }
+        let folders = Blocking::new("folder", FOLDERS, FOLDER_DEADLINE);
         let supervisor = Supervisor::new(
             ledger,
             providers,
             options.max_runs,
             options.max_output_bytes,
+            folders.clone(),
         );
         supervisor.recover().await?;
         Ok(Self {
             supervisor,
             providers: infos.into(),
             max_agents: options.max_agents,
-            folders: Blocking::new("folder", FOLDERS, FOLDER_DEADLINE),
+            folders,
         })
     }
 
-    /// Ends every running turn (its process group too) and returns once they are gone and recorded, or
-    /// after a few seconds. To be called before the ledger is shut down.
+    /// Ends the turns that a device asked for, running and waiting ones (TR-5); returns how many.
+    ///
+    /// # Errors
+    /// As [`Ledger::write`].
+    pub async fn end_turns_of(&self, device: PublicKey) -> Result<u64, RpcError> {
+        self.supervisor.end_turns_of(device).await
+    }
+
+    /// Ends every running turn with its processes, and returns once they are gone and recorded, or
+    /// after a few seconds. It must run before the ledger's shutdown.
     pub async fn shutdown(&self) {
         self.supervisor.stop().await;
     }
@@ -217,17 +249,8 @@ impl Agents {
         })
     }
 
-    fn list(&self, reader: &Reader<'_>, params: ListAgents) -> Result<AgentsPage, RpcError> {
-        methods::list(reader, &params)
-    }
-
     fn history(&self, reader: &Reader<'_>, params: History) -> Result<Page, RpcError> {
-        let range = Range {
-            before: params.before,
-            after: params.after,
-            limit: params.limit,
-        };
-        timeline::history(reader, &params.agent_id, range)
+        timeline::history(reader, &params)
     }
 
     async fn create(
@@ -235,51 +258,66 @@ impl Agents {
         request: Request,
         params: CreateAgent,
     ) -> Result<Box<RawValue>, RpcError> {
-        // The verdict counts only if the intent really runs: one that has succeeded stays so, whatever became of
-        // its directory.
-        let cwd_verdict = self.check_cwd(&params.cwd).await;
+        // The check applies only if the intent really runs: a repeated intent keeps its stored
+        // success, whatever happened to its directory.
+        let roots = request.session()?.grant().roots.clone();
+        let cwd_verdict = self.check_cwd(&params, roots).await;
         let intent_id = params.intent_id;
         request
             .intent(intent_id, move |tx| {
-                cwd_verdict?;
+                let mut params = params;
+                if let Some(real) = cwd_verdict? {
+                    params.cwd = real;
+                }
                 if let Some(prompt) = &params.prompt {
                     methods::check_prompt("prompt", prompt)?;
                 }
-                let created = methods::create(tx, &self.supervisor, params, self.max_agents)?;
-                answer(&created)
+                answer(&self.create_checked(tx, params)?)
             })
             .await
     }
 
-    /// Whether an agent can work there.
-    async fn check_cwd(&self, cwd: &str) -> Result<(), RpcError> {
-        let checked = cwd.to_owned();
-        match self.folders.run(move || methods::check_cwd(&checked)).await {
+    /// Checks that an agent of the provider may and can work in the folder. With roots of a device,
+    /// the folder is returned without links.
+    async fn check_cwd(
+        &self,
+        params: &CreateAgent,
+        roots: Option<Vec<String>>,
+    ) -> Result<Option<String>, RpcError> {
+        let cwd = &params.cwd;
+        let (checked, provider) = (cwd.clone(), self.supervisor.provider(&params.provider));
+        let provider = provider.map(Arc::clone);
+        let allowed = move |folder: &Path| match &provider {
+            Some(provider) => provider.check_folder(folder),
+            // Refused below, for another reason.
+            None => Ok(()),
+        };
+        let is_limited = roots.is_some();
+        let check = move || {
+            methods::check_cwd(&checked, allowed)?;
+            roots
+                .map(|roots| grants::within(&checked, &roots))
+                .transpose()
+        };
+        match self.folders.run(check).await {
             Ok(verdict) => verdict,
             Err(BlockingError::Deadline(waited)) => Err(RpcError::invalid_params(format!(
                 "the folder `{cwd}` does not answer within {} s: the file system it is on hangs; check the mount",
                 waited.as_secs()
             ))),
-            // Other folders hang, and this one need not: what is wrong with it is told by its first turn.
-            Err(BlockingError::Busy | BlockingError::NoThread) => Ok(()),
+            // Other folders are blocked, and this one need not be: its first turn reports a
+            // problem, and checks the provider's roots.
+            Err(BlockingError::Busy | BlockingError::NoThread) if is_limited => Err(RpcError::new(
+                RpcReason::Overloaded,
+                "the folder could not be checked against what this device may use; send it again later",
+            )),
+            Err(BlockingError::Busy | BlockingError::NoThread) => Ok(None),
         }
-    }
-
-    fn send(&self, tx: &mut Tx<'_>, params: SendPrompt) -> Result<PromptSent, RpcError> {
-        methods::check_prompt("text", &params.text)?;
-        methods::send(tx, &self.supervisor, params)
-    }
-
-    fn cancel(&self, tx: &mut Tx<'_>, params: AgentIntent) -> Result<Empty, RpcError> {
-        methods::cancel(tx, &self.supervisor, &params.agent_id)
-    }
-
-    fn archive(&self, tx: &mut Tx<'_>, params: AgentIntent) -> Result<Empty, RpcError> {
-        methods::archive(tx, &self.supervisor, &params.agent_id)
     }
 
     fn respond(&self, tx: &mut Tx<'_>, params: Respond) -> Result<Empty, RpcError> {
         let row = timeline::find(tx.conn(), &params.agent_id)?;
+        grants::check(tx.grant(), &row.summary)?;
         let provider = self
             .supervisor
             .provider(&row.summary.provider)
@@ -305,13 +343,23 @@ impl Service for Agents {
         methods.now(name::PROVIDERS_LIST, Self::providers);
         methods.read(name::AGENTS_LIST, Self::list);
         methods.method(name::AGENTS_CREATE, Self::create);
-        methods.intent(name::AGENTS_SEND, Self::send);
-        methods.intent(name::AGENTS_CANCEL, Self::cancel);
+        methods
+            .intent(name::AGENTS_SEND, Self::send)
+            .role(Role::Operator);
+        methods
+            .intent(name::AGENTS_CANCEL, Self::cancel)
+            .role(Role::Operator);
         methods.intent(name::AGENTS_ARCHIVE, Self::archive);
-        methods.intent(name::AGENTS_RESPOND, Self::respond);
+        methods
+            .intent(name::AGENTS_RESPOND, Self::respond)
+            .role(Role::Operator);
         methods.read(name::AGENTS_HISTORY, Self::history);
-        methods.write(name::AGENTS_SUBSCRIBE, Self::subscribe);
-        methods.write(name::AGENTS_UNSUBSCRIBE, Self::unsubscribe);
+        methods
+            .write(name::AGENTS_SUBSCRIBE, Self::subscribe)
+            .role(Role::Viewer);
+        methods
+            .write(name::AGENTS_UNSUBSCRIBE, Self::unsubscribe)
+            .role(Role::Viewer);
     }
 }
 

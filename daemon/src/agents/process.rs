@@ -1,25 +1,27 @@
-//! The processes of a turn as one thing: started together, ended together, whoever is their root.
+//! The processes of a turn as one unit, started and ended together, with or without a launcher.
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tokio::{
     process::{ChildStderr, ChildStdout},
     sync::Semaphore,
+    time::{Instant, sleep_until},
 };
 
-use super::direct::Direct;
-#[cfg(unix)]
-pub(super) use super::launcher::messages::Exit;
+use super::{Launcher, direct::Direct, roots::Roots};
 #[cfg(unix)]
 use super::{launched::Launched, launcher::start::shown};
 
 /// What to start.
 pub(super) struct Spec {
-    /// Program and arguments, the prompt among them if it is one.
+    /// Program and arguments, including a prompt passed as an argument.
     pub(super) argv: Vec<String>,
-    /// Where it works.
+    /// Its working directory.
     pub(super) cwd: String,
-    /// What is written to its standard input, which then ends.
+    /// Folders that the working directory must be in.
+    pub(super) roots: Roots,
+    /// Content of its standard input, which then ends.
     pub(super) input: Option<String>,
     /// Name of the turn.
     pub(super) turn: String,
@@ -27,65 +29,63 @@ pub(super) struct Spec {
     pub(super) agent: String,
 }
 
-/// How a program ended.
-#[cfg(not(unix))]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Exit {
-    pub(super) code: Option<i32>,
-    pub(super) signal: Option<i32>,
+/// The exit of a program; at most one field is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Exit {
+    /// Its exit status.
+    pub(crate) code: Option<i32>,
+    /// The signal that ended it.
+    pub(crate) signal: Option<i32>,
 }
 
-/// What is told of a turn's processes.
+/// Events of a turn's processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Happened {
-    /// The program has ended. What it left in the background may run.
+pub(super) enum ProcessEvent {
+    /// The program has ended. Background processes may still run.
     Exited(Exit),
-    /// Nothing of the turn is left, or nothing more can be known of it.
+    /// No process of the turn is left, or its processes can no longer be observed.
     Gone,
 }
 
-/// How programs are started. Clones share the bound on starts that hang.
+/// Starts programs. Clones share the limit of blocked starts.
 #[derive(Clone, Debug)]
 pub(super) struct Starter {
-    #[cfg_attr(not(unix), allow(dead_code))]
-    launcher: super::Launcher,
-    /// A place for each start that has not been answered.
+    launcher: Launcher,
+    /// Permits for unanswered starts.
     #[cfg_attr(not(unix), allow(dead_code))]
     starts: Arc<Semaphore>,
 }
 
-/// Starts that may hang at once: more than turns that run and those that are set aside because they hang, so that a
-/// turn elsewhere is not kept from starting.
+/// Limit of starts that may block at once: above running turns plus set-aside turns, so that turns
+/// in other folders can start.
 const STARTS: usize = 160;
 
 impl Starter {
-    pub(super) fn new(launcher: super::Launcher) -> Self {
+    pub(super) fn new(launcher: Launcher) -> Self {
         Self {
             launcher,
             starts: Arc::new(Semaphore::new(STARTS)),
         }
     }
 
-    /// Starts a program; the error is for people. `hangs` is called once it seems that the folder or the program does
-    /// not answer, which is still waited for. Cancel-safe: what was begun is ended.
+    /// Starts a program; the error is for people. Calls `hangs` once the folder or the program
+    /// seems blocked, and goes on waiting. Cancel-safe: a started process is ended.
     pub(super) async fn start(
         &self,
         spec: Spec,
         hangs: &(dyn Fn() + Sync),
     ) -> Result<Process, String> {
-        #[cfg(unix)]
-        if let super::Launcher::Program(program) = &self.launcher {
-            let launched = Launched::start(program, &self.starts, spec, hangs).await?;
-            return Ok(Process {
-                root: Root::Launched(launched),
-                gone: false,
-            });
-        }
-        let _ = hangs;
-        Ok(Process {
-            root: Root::Direct(Direct::spawn(&spec)?),
-            gone: false,
-        })
+        let root = match &self.launcher {
+            #[cfg(unix)]
+            Launcher::Program(program) => {
+                Root::Launched(Launched::start(program, &self.starts, spec, hangs).await?)
+            }
+            _ => {
+                let _ = hangs;
+                Root::Direct(Direct::spawn(&spec)?)
+            }
+        };
+        Ok(Process { root, gone: false })
     }
 }
 
@@ -101,63 +101,52 @@ enum Root {
     Launched(Launched),
 }
 
-impl Process {
-    /// The outputs, once.
-    pub(super) fn outputs(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
-        let child = match &mut self.root {
-            Root::Direct(direct) => direct.child(),
+/// Calls the same method of either kind.
+macro_rules! of_root {
+    ($process:ident, $root:ident => $call:expr) => {
+        match &mut $process.root {
+            Root::Direct($root) => $call,
             #[cfg(unix)]
-            Root::Launched(launched) => launched.child(),
-        };
-        match child {
+            Root::Launched($root) => $call,
+        }
+    };
+}
+
+impl Process {
+    /// The output pipes; available once.
+    pub(super) fn outputs(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
+        match of_root!(self, root => root.child()) {
             Some(child) => (child.stdout.take(), child.stderr.take()),
             None => (None, None),
         }
     }
 
-    /// What comes next; nothing comes after [`Happened::Gone`]. Cancel-safe.
-    pub(super) async fn happened(&mut self) -> Happened {
+    /// Waits for the next event; none follows [`ProcessEvent::Gone`]. Cancel-safe.
+    pub(super) async fn next_event(&mut self) -> ProcessEvent {
         if self.gone {
             return std::future::pending().await;
         }
-        let happened = match &mut self.root {
-            Root::Direct(direct) => direct.happened().await,
-            #[cfg(unix)]
-            Root::Launched(launched) => launched.happened().await,
-        };
-        self.gone = happened == Happened::Gone;
-        happened
+        let event = of_root!(self, root => root.next_event().await);
+        self.gone = event == ProcessEvent::Gone;
+        event
     }
 
-    /// Asks all to end; with `sparing`, except daemons among them.
+    /// Requests all processes to end (SIGTERM); with `sparing`, except daemons among them.
     pub(super) fn terminate(&mut self, sparing: bool) {
-        match &mut self.root {
-            Root::Direct(direct) => direct.terminate(),
-            #[cfg(unix)]
-            Root::Launched(launched) => launched.terminate(sparing),
-        }
-        let _ = sparing;
+        of_root!(self, root => root.terminate(sparing));
     }
 
-    /// Ends all.
+    /// Kills all processes.
     pub(super) fn kill(&mut self) {
-        match &mut self.root {
-            Root::Direct(direct) => direct.kill(),
-            #[cfg(unix)]
-            Root::Launched(launched) => launched.kill(),
-        }
+        of_root!(self, root => root.kill());
     }
 
-    /// The turn ended by itself: what it has put into the background may stay.
+    /// Releases the processes after the turn ended by itself: its background processes may stay.
     pub(super) fn release(&mut self) {
-        match &mut self.root {
-            Root::Direct(direct) => direct.release(),
-            #[cfg(unix)]
-            Root::Launched(launched) => launched.release(),
-        }
+        of_root!(self, root => root.release());
     }
 
-    /// Whether all that was started is known to be gone, so that nothing has to be searched for.
+    /// Whether every started process is certainly gone, so that no search is needed.
     pub(super) fn is_surely_gone(&self) -> bool {
         match &self.root {
             Root::Direct(_) => false,
@@ -167,7 +156,15 @@ impl Process {
     }
 }
 
-/// The folder of an agent hangs.
+/// Waits for a time; for ever without one.
+pub(super) async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The error for an agent's folder that does not respond.
 #[cfg(unix)]
 pub(super) fn folder_hangs(cwd: &str, seconds: u64) -> String {
     format!(

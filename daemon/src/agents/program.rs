@@ -1,61 +1,67 @@
-//! Which program starts the turns' programs: this one, by its hidden command, or none.
+//! Selects the program that starts turns: this one by its hidden command, or none.
 
 use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
 };
 
-use bowline_program::FileLimit;
+use bowline_program::{FileLimit, Umask};
 
-/// How the programs of turns are started.
+use crate::files::identity;
+
+/// How the programs of turns start.
 #[derive(Clone, Debug, Default)]
 pub enum Launcher {
-    /// As children of this process. They share its terminal, its session and its limits, what leaves their process
-    /// group cannot be ended with them, and a folder that hangs holds the thread that starts them. For programs that use the
-    /// daemon as a plain library, and for systems without Unix processes.
+    /// As children of this process. They share its terminal, its session and its limits; processes
+    /// that leave their process group are not ended with them; and a folder that does not respond
+    /// blocks the thread that starts them. For programs that embed the daemon as a plain library,
+    /// and for systems without Unix processes.
     #[default]
     None,
-    /// Each below a process of its own that this program starts: see [`Launcher::this_program`].
+    /// Each under a launcher process that this program starts: see [`Launcher::this_program`].
     Program(LauncherProgram),
 }
 
 impl Launcher {
-    /// The program of this process, whose `main` is [`crate::run`] (or [`crate::run_bowline`]): only such a program
-    /// knows the command that starts a turn. `files` is the limit of open files that it was started with, which
-    /// programs of agents get. On Windows this is [`Launcher::None`].
-    pub fn this_program(files: FileLimit) -> Self {
+    /// The program of this process, whose `main` must be [`crate::run`] (or
+    /// [`crate::run_bowline`]), since only those handle the launcher's command. `files` and
+    /// `umask` are the limit of open files and the mask at its start, which agents' programs get.
+    /// On Windows this is [`Launcher::None`].
+    pub fn this_program(files: FileLimit, umask: Umask) -> Self {
         if !cfg!(unix) {
             return Self::None;
         }
         match std::env::current_exe() {
             Ok(path) => Self::Program(LauncherProgram {
-                stamp: stamp(&path),
+                stamp: identity(&path).ok(),
                 path,
                 files,
+                umask,
             }),
             Err(error) => {
-                tracing::warn!(%error, "this program does not find itself: turns start without a launcher");
+                tracing::warn!(%error, "cannot find this program's own file: turns start without a launcher");
                 Self::None
             }
         }
     }
 }
 
-/// A program with the hidden command of a launcher.
+/// A program with the launcher's hidden command.
 #[derive(Clone, Debug)]
 pub struct LauncherProgram {
     path: PathBuf,
-    /// Which file it was when the daemon started.
+    /// Identity of its file when the daemon started.
     stamp: Option<(u64, u64)>,
     files: FileLimit,
+    umask: Umask,
 }
 
 #[cfg_attr(not(unix), allow(dead_code))]
 impl LauncherProgram {
-    /// What to execute: the program by its path or, once an update has put another file there, by what Linux keeps of
-    /// the one that runs.
+    /// The file to execute: the program's path or, once an update replaced the file, Linux's handle
+    /// to the running one.
     pub(super) fn path(&self) -> &Path {
-        let replaced = self.stamp != stamp(&self.path);
+        let replaced = self.stamp != identity(&self.path).ok();
         if replaced && cfg!(any(target_os = "linux", target_os = "android")) {
             Path::new("/proc/self/exe")
         } else {
@@ -63,7 +69,7 @@ impl LauncherProgram {
         }
     }
 
-    /// What the process is called in lists.
+    /// The process's name in process lists.
     pub(super) fn name(&self) -> &OsStr {
         self.path.file_name().unwrap_or(self.path.as_os_str())
     }
@@ -71,17 +77,8 @@ impl LauncherProgram {
     pub(super) const fn files(&self) -> Option<u64> {
         self.files.soft()
     }
-}
 
-/// Which file is at a path.
-#[cfg(unix)]
-fn stamp(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    let file = std::fs::metadata(path).ok()?;
-    Some((file.dev(), file.ino()))
-}
-
-#[cfg(not(unix))]
-fn stamp(_path: &Path) -> Option<(u64, u64)> {
-    None
+    pub(super) const fn umask(&self) -> Option<u32> {
+        self.umask.bits()
+    }
 }

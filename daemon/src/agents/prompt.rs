@@ -1,70 +1,70 @@
-//! How a prompt becomes part of a command line, and never an option of the program (C23, TR-6).
+//! Inserts a prompt into a command line so that it cannot be taken for an option (C23, TR-6).
 
-use crate::config::PromptVia;
+use super::PromptVia;
 
-/// Stands for the prompt inside one argument.
+/// Replaced by the prompt inside one argument.
 const PLACEHOLDER: &str = "{prompt}";
-/// After it, programs take nothing for an option.
+/// Ends option parsing in most programs.
 const NO_MORE_OPTIONS: &str = "--";
 
-/// A configured command line, and where the prompt goes.
+/// A configured command line and the place of the prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Template {
     argv: Vec<String>,
-    place: Place,
+    position: Position,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// On standard input.
+enum Position {
+    /// The prompt goes to standard input.
     Input,
-    /// As one more argument, the last.
+    /// The prompt is the last argument.
     Last,
-    /// Where the placeholder stands, in that argument.
+    /// The prompt replaces the placeholder in that argument.
     Inside(usize),
 }
 
 impl Template {
-    /// Reads a configured command line.
+    /// Parses a configured command line.
     ///
     /// # Errors
-    /// What is wrong with it, to follow the provider's name.
+    /// The problem, as a text that follows the provider's name.
     pub(super) fn new(argv: Vec<String>, via: PromptVia) -> Result<Self, String> {
         if argv.first().is_none_or(String::is_empty) {
             return Err("has an empty `command`: give it a program".to_owned());
         }
         if argv.iter().any(|argument| argument.contains('\0')) {
-            return Err("has a NUL character in `command`, which no program takes".to_owned());
+            return Err("has a NUL character in `command`, which no program accepts".to_owned());
         }
         let holders = argv
             .iter()
             .enumerate()
             .filter(|(_, argument)| argument.contains(PLACEHOLDER));
         let holders: Vec<usize> = holders.map(|(index, _)| index).collect();
-        let place = match (holders.as_slice(), via) {
-            ([], PromptVia::Stdin) => Place::Input,
-            ([], PromptVia::Argument) => Place::Last,
+        let position = match (holders.as_slice(), via) {
+            ([], PromptVia::Stdin) => Position::Input,
+            ([], PromptVia::Argument) => Position::Last,
             ([0, ..], _) => return Err(format!("has `{PLACEHOLDER}` in the name of its program")),
             (_, PromptVia::Stdin) => {
                 return Err(format!(
                     "has `{PLACEHOLDER}` in `command` and `prompt = \"stdin\"`: choose one"
                 ));
             }
-            ([index], PromptVia::Argument) => Place::Inside(*index),
+            ([index], PromptVia::Argument) => Position::Inside(*index),
             _ => {
                 return Err(format!(
                     "has `{PLACEHOLDER}` in more than one argument of `command`"
                 ));
             }
         };
-        if let Place::Inside(index) = place
+        if let Position::Inside(index) = position
             && argv
                 .get(index)
                 .is_some_and(|argument| argument.matches(PLACEHOLDER).count() > 1)
         {
             return Err(format!("has `{PLACEHOLDER}` more than once in `command`"));
         }
-        Ok(Self { argv, place })
+        Ok(Self { argv, position })
     }
 
     /// The program, as configured.
@@ -72,18 +72,19 @@ impl Template {
         self.argv.first().map_or("", String::as_str)
     }
 
-    /// Whether a prompt can be given to the program.
+    /// Checks that a prompt can be passed to the program.
     ///
     /// # Errors
-    /// Why not, and what would do; the text names neither the command line nor the prompt.
+    /// The reason and what would be accepted; the text contains neither the command line nor the
+    /// prompt.
     pub(super) fn check(&self, prompt: &str) -> Result<(), String> {
         if !prompt.starts_with('-') {
             return Ok(());
         }
-        let before = match self.place {
-            Place::Input => return Ok(()),
-            Place::Last => self.argv.as_slice(),
-            Place::Inside(index) => match (self.argv.get(index), self.argv.get(..index)) {
+        let before = match self.position {
+            Position::Input => return Ok(()),
+            Position::Last => self.argv.as_slice(),
+            Position::Inside(index) => match (self.argv.get(index), self.argv.get(..index)) {
                 (Some(argument), Some(before)) if argument.starts_with(PLACEHOLDER) => before,
                 _ => return Ok(()),
             },
@@ -103,17 +104,17 @@ impl Template {
         )
     }
 
-    /// The arguments, and what goes to standard input.
+    /// The arguments, and the content of standard input.
     ///
     /// # Errors
     /// As [`Template::check`].
     pub(super) fn fill(&self, prompt: &str) -> Result<(Vec<String>, Option<String>), String> {
         self.check(prompt)?;
         let mut argv = self.argv.clone();
-        match self.place {
-            Place::Input => return Ok((argv, Some(prompt.to_owned()))),
-            Place::Last => argv.push(prompt.to_owned()),
-            Place::Inside(index) => {
+        match self.position {
+            Position::Input => return Ok((argv, Some(prompt.to_owned()))),
+            Position::Last => argv.push(prompt.to_owned()),
+            Position::Inside(index) => {
                 if let Some(argument) = argv.get_mut(index) {
                     *argument = argument.replacen(PLACEHOLDER, prompt, 1);
                 }
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn case_c23_a_prompt_is_never_an_option_of_the_program() {
+    fn tr_6_case_c23_a_prompt_is_never_an_option_of_the_program() {
         assert_eq!(
             filled(&["python3"], "print(1)").unwrap(),
             "python3|print(1)"

@@ -1,6 +1,11 @@
-//! What runs a turn: the [`Provider`] trait and the [`Run`] a provider writes its output to.
+//! The [`Provider`] trait, which runs turns, and [`Run`], the output side of one turn.
 
-use std::{future::Future, path::PathBuf, pin::Pin, time::Duration};
+use std::{
+    future::Future,
+    path::{Path, PathBuf},
+    pin::{Pin, pin},
+    time::Duration,
+};
 
 use bowline_protocol::{
     AgentId, ItemKind, PermissionId, RpcReason,
@@ -10,28 +15,45 @@ use bowline_protocol::{
 use tokio::{sync::watch, time::sleep};
 
 use super::{
-    supervisor::Place,
+    supervisor::RunPermit,
     timeline::{self, Tail},
 };
-use crate::ledger::Ledger;
+use crate::{
+    ledger::{Ledger, Tx},
+    store::retention::ITEM_COST,
+};
+
+/// First pause between two attempts to write to the store.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// Longest pause.
+const LAST_PAUSE: Duration = Duration::from_millis(1_280);
 
 /// Runs the turns of agents.
 pub trait Provider: Send + Sync + 'static {
-    /// Runs one turn to its end. Has to watch [`Run::stopped`] and end soon after it.
+    /// Runs one turn to its end. It must watch [`Run::stopped`] and end soon after it.
     fn run(&self, turn: Turn, run: Run) -> Pin<Box<dyn Future<Output = TurnEnd> + Send>>;
 
-    /// Whether it can be given that prompt.
+    /// Checks that the provider accepts this prompt.
     ///
     /// # Errors
-    /// `invalid_params`, with what would do.
+    /// `invalid_params` with the reason and what would be accepted.
     fn check(&self, _prompt: &str) -> Result<(), RpcError> {
         Ok(())
     }
 
-    /// Answers a question the agent has asked.
+    /// Checks that its agents may be started in this folder. It may access the file system: it is
+    /// called on a thread of its own.
     ///
     /// # Errors
-    /// `not_found` if there is no such question.
+    /// `forbidden` with the folders that are allowed.
+    fn check_folder(&self, _folder: &Path) -> Result<(), RpcError> {
+        Ok(())
+    }
+
+    /// Answers a question of the agent.
+    ///
+    /// # Errors
+    /// `not_found` without such a question.
     fn respond(
         &self,
         agent: &AgentId,
@@ -40,44 +62,44 @@ pub trait Provider: Send + Sync + 'static {
     ) -> Result<(), RpcError> {
         Err(RpcError::new(
             RpcReason::NotFound,
-            format!("agent `{agent}` asks nothing under `{permission}`"),
+            format!("agent `{agent}` has no question `{permission}`"),
         ))
     }
 }
 
-/// What is to be done.
+/// One turn to run.
 #[derive(Clone, Debug)]
 pub struct Turn {
-    /// Whose turn.
+    /// The agent of the turn.
     pub agent: AgentId,
-    /// Unique name; to be in the environment of the turn's processes as `BOWLINE_TURN`.
+    /// Unique name; it must be set as `BOWLINE_TURN` in the environment of the turn's processes.
     pub name: String,
-    /// What the user said.
+    /// The prompt.
     pub prompt: String,
     /// The agent's working directory.
     pub cwd: PathBuf,
 }
 
-/// How it ended.
+/// The end of a turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnEnd {
-    /// Well or not.
+    /// Whether it completed, failed, or was cancelled or interrupted.
     pub status: TurnStatus,
     /// Exit status of the process, if it had one.
     pub exit_code: Option<i32>,
     /// What went wrong, for people; becomes an `error` item before the `turn_end`.
     pub error: Option<String>,
-    /// Whether the turn could not run to its end, which makes the agent `failed`.
+    /// Whether the turn could not run to its end; the agent becomes `failed`.
     pub broken: bool,
-    /// What is missing from the timeline, for people: becomes the text of the `turn_end`.
+    /// Output missing from the timeline, for people: becomes the text of the `turn_end`.
     pub missing: Option<String>,
 }
 
 impl TurnEnd {
-    /// It was cancelled before it began.
-    pub fn cancelled() -> Self {
+    /// An end with that status, and nothing to add.
+    pub const fn of(status: TurnStatus) -> Self {
         Self {
-            status: TurnStatus::Cancelled,
+            status,
             exit_code: None,
             error: None,
             broken: false,
@@ -85,46 +107,57 @@ impl TurnEnd {
         }
     }
 
-    /// The program could not be run.
+    /// A turn cancelled before it began.
+    pub const fn cancelled() -> Self {
+        Self::of(TurnStatus::Cancelled)
+    }
+
+    /// A turn whose program could not run.
     pub fn broken(error: impl Into<String>) -> Self {
         Self {
-            status: TurnStatus::Failed,
-            exit_code: None,
             error: Some(error.into()),
             broken: true,
-            missing: None,
+            ..Self::of(TurnStatus::Failed)
+        }
+    }
+
+    /// A turn that ended with its daemon.
+    pub(super) fn interrupted(error: &str) -> Self {
+        Self {
+            status: TurnStatus::Interrupted,
+            ..Self::broken(error)
         }
     }
 }
 
-/// Output that is dropped is said so where it is dropped, and where the turn ends.
+/// Text shown where output was dropped, and at the end of the turn.
 const OVER_THE_BOUND: &str = "The output of this turn is over its bound; the rest is not kept.";
 
-/// Why a run has to end.
+/// Why a run must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// Its user cancelled the turn.
+    /// A client cancelled the turn.
     Cancelled,
-    /// The daemon is going away.
+    /// The daemon shuts down.
     Shutdown,
 }
 
-/// The provider's side of one running turn.
+/// The provider's interface to one running turn.
 pub struct Run {
     pub(super) ledger: Ledger,
     pub(super) agent: i64,
     pub(super) turn: i64,
     pub(super) tail: Option<Tail>,
-    /// Bytes of text that may still be stored.
+    /// Bytes of output that may still be stored.
     pub(super) budget: usize,
     pub(super) truncated: bool,
     pub(super) cancel: watch::Receiver<i64>,
     pub(super) shutdown: watch::Receiver<bool>,
-    pub(super) place: Place,
+    pub(super) permit: RunPermit,
 }
 
 impl Run {
-    /// Waits until the turn has to end. Cancel-safe.
+    /// Waits until the turn must end. Cancel-safe.
     pub async fn stopped(&mut self) -> Stop {
         let turn = self.turn;
         tokio::select! {
@@ -133,7 +166,7 @@ impl Run {
         }
     }
 
-    /// Whether it has to end already.
+    /// Why the turn must end, if it must.
     pub fn stop(&self) -> Option<Stop> {
         if *self.shutdown.borrow() {
             Some(Stop::Shutdown)
@@ -144,17 +177,17 @@ impl Run {
         }
     }
 
-    /// What is missing from the timeline because it was over the turn's bound.
+    /// Output missing from the timeline because the turn exceeded its bound.
     pub fn missing(&self) -> Option<String> {
         self.truncated.then(|| OVER_THE_BOUND.to_owned())
     }
 
-    /// Appends text to the timeline; returns once it is durable, which is what holds a fast program back.
-    /// Text over the turn's bound is dropped, and the timeline says so once. While the store cannot write,
-    /// this waits for it.
+    /// Appends text to the timeline; returns once it is durable, which throttles a fast program.
+    /// Text over the turn's bound is dropped, which the timeline says once. While the store cannot
+    /// write, this waits.
     ///
     /// # Errors
-    /// Why the turn has to end, if that came before the text was stored.
+    /// Why the turn must end, if that came before the text was stored.
     pub async fn append(
         &mut self,
         kind: ItemKind,
@@ -184,42 +217,50 @@ impl Run {
         stream: Option<OutputStream>,
         text: &str,
     ) -> Result<(), Stop> {
-        let agent = self.agent;
-        let mut pause = Pause::default();
-        loop {
-            let (tail, text) = (self.tail.clone(), text.to_owned());
-            let job = self
-                .ledger
-                .write(move |tx| timeline::append_text(tx, agent, tail, kind, stream, &text));
-            match job.await {
-                Ok(tail) => {
-                    self.tail = tail;
-                    return Ok(());
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "output waits for the store");
-                    // Nothing was stored: the same again, unless the turn has to end.
-                    if let Some(stop) = self.stop() {
-                        return Err(stop);
-                    }
-                    tokio::select! {
-                        () = pause.wait() => {}
-                        stop = self.stopped() => return Err(stop),
-                    }
-                }
-            }
+        let (ledger, agent, tail) = (self.ledger.clone(), self.agent, self.tail.clone());
+        let before = tail.as_ref().map(|tail| (tail.index(), tail.bytes()));
+        let job = || {
+            let (tail, text) = (tail.clone(), text.to_owned());
+            move |tx: &mut Tx<'_>| timeline::append_text(tx, agent, tail, kind, stream, &text)
+        };
+        self.tail = insist(&ledger, "output", job, self.stopped()).await?;
+        // What alternates between two streams begins many small items, which take space themselves.
+        if let (Some((index, bytes)), Some(tail)) = (before, &self.tail)
+            && tail.index() != index
+        {
+            let cost = ITEM_COST.saturating_sub(bytes);
+            self.budget = self.budget.saturating_sub(cost);
         }
+        Ok(())
     }
 }
 
-/// Growing pauses between attempts at the store.
-#[derive(Debug, Default)]
-pub(super) struct Pause(u32);
-
-impl Pause {
-    pub(super) async fn wait(&mut self) {
-        let pause = Duration::from_millis(20 << self.0.min(6));
-        self.0 = self.0.saturating_add(1);
-        sleep(pause).await;
+/// Runs the job until the store takes it, with growing pauses.
+///
+/// # Errors
+/// The output of `stopped`, if it is ready after a failure and before a success. Nothing was stored
+/// then.
+pub(super) async fn insist<R, J, S>(
+    ledger: &Ledger,
+    what: &'static str,
+    job: impl Fn() -> J,
+    stopped: impl Future<Output = S>,
+) -> Result<R, S>
+where
+    R: Send + 'static,
+    J: FnOnce(&mut Tx<'_>) -> Result<R, RpcError> + Send + 'static,
+{
+    let mut stopped = pin!(stopped);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match ledger.write(job()).await {
+            Ok(result) => return Ok(result),
+            Err(error) => tracing::warn!(%error, "{what} waits for the store"),
+        }
+        tokio::select! {
+            biased;
+            stop = &mut stopped => return Err(stop),
+            () = sleep(pause) => pause = LAST_PAUSE.min(2 * pause),
+        }
     }
 }

@@ -1,13 +1,13 @@
-//! Bytes of a process to text: UTF-8 decoded as it comes, what is not UTF-8 replaced.
+//! Incremental decoding of a process's bytes to text: UTF-8, with invalid bytes replaced.
 
-/// Holds back the beginning of a character whose rest has not arrived.
+/// Holds back the beginning of an incomplete character.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     held: Vec<u8>,
 }
 
 impl Decoder {
-    /// The text that is certain now.
+    /// The text that is complete so far.
     pub(super) fn push(&mut self, bytes: &[u8]) -> String {
         self.held.extend_from_slice(bytes);
         let mut text = String::with_capacity(self.held.len());
@@ -31,7 +31,7 @@ impl Decoder {
         text
     }
 
-    /// What is left at the end, replaced.
+    /// The held-back bytes at the end, replaced.
     pub(super) fn finish(&mut self) -> String {
         let text = String::from_utf8_lossy(&self.held).into_owned();
         self.held.clear();
@@ -39,7 +39,7 @@ impl Decoder {
     }
 }
 
-/// Whether these bytes, which are no character, may be the beginning of one.
+/// Whether these invalid bytes may be the beginning of a character.
 fn may_continue(bytes: &[u8]) -> bool {
     matches!(std::str::from_utf8(bytes), Err(error) if error.error_len().is_none())
 }

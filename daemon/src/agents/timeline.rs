@@ -2,7 +2,7 @@
 
 use bowline_protocol::{
     AgentId, AgentStatus, ItemId, ItemKind, RpcReason, SessionEvent, TimelineItem, error::RpcError,
-    model::OutputStream,
+    methods::History, model::OutputStream,
 };
 use rusqlite::Connection;
 use serde::Serialize;
@@ -12,30 +12,30 @@ use uuid::Uuid;
 use super::{fit, provider::TurnEnd};
 use crate::{
     ledger::{Audience, Reader, Tx},
-    service::{Bounded, page_rows},
+    rpc::{Bounded, page_rows},
     store::{self, agents::AgentRow, fault},
 };
 
-/// Largest text of one item that grows, as JSON; more goes into a new item.
+/// Largest text of one growing item, as JSON; further text starts a new item.
 const ITEM_BYTES: usize = 16 * 1024;
 /// Largest text of one delta, as JSON.
 const PIECE_BYTES: usize = 8 * 1024;
 
-/// The agent of that name.
+/// The agent with that id.
 pub(super) fn find(conn: &Connection, id: &AgentId) -> Result<AgentRow, RpcError> {
     store::agents::by_id(conn, id)
         .map_err(fault)?
         .ok_or_else(|| RpcError::new(RpcReason::NotFound, format!("no agent `{id}`")))
 }
 
-/// The agent of that number; a turn's agent is always there.
+/// The agent with that number; a turn's agent always exists.
 pub(super) fn numbered(conn: &Connection, n: i64) -> Result<AgentRow, RpcError> {
     store::agents::by_number(conn, n)
         .map_err(fault)?
         .ok_or_else(|| RpcError::internal(format!("agent number {n} is missing")))
 }
 
-/// Appends an item, filled in by `fill`, and tells the subscribers.
+/// Appends an item, filled in by `fill`, and emits it to the subscribers.
 pub(super) fn append(
     tx: &mut Tx<'_>,
     row: &mut AgentRow,
@@ -45,8 +45,10 @@ pub(super) fn append(
     let id = ItemId::from_uuid(Uuid::now_v7());
     let mut item = TimelineItem::new(id, row.next_index, kind, tx.now());
     fill(&mut item);
-    store::agents::append_item(tx.conn(), row.n, &item).map_err(fault)?;
+    let bytes = Tx::item_cost(&item.text);
+    store::agents::append_item(tx.conn(), row.n, &item, tx.lived(), bytes).map_err(fault)?;
     row.next_index = row.next_index.saturating_add(1);
+    grown(tx, row, bytes);
     let event = SessionEvent::TimelineAppended {
         agent_id: row.summary.id.clone(),
         item: fit::item(&item, tx.content_bytes()).into_owned(),
@@ -55,7 +57,13 @@ pub(super) fn append(
     Ok(item)
 }
 
-/// Ends a turn, in the store and in the timeline. The item names the intent that asked for the turn: prompts
+/// Counts the growth of a timeline.
+fn grown(tx: &mut Tx<'_>, row: &mut AgentRow, bytes: i64) {
+    row.bytes = row.bytes.saturating_add(bytes);
+    tx.grow_timeline(row.owner, row.n, bytes, row.bytes);
+}
+
+/// Ends a turn in the store and in the timeline. The item names the intent of the turn: prompts
 /// queue, so the next end after a prompt need not be its own.
 pub(super) fn end_turn(
     tx: &mut Tx<'_>,
@@ -73,7 +81,7 @@ pub(super) fn end_turn(
     .map(|_| ())
 }
 
-/// Stores an agent's new standing and tells every session.
+/// Stores an agent's new status and emits it to every session.
 pub(super) fn set_standing(
     tx: &mut Tx<'_>,
     row: &mut AgentRow,
@@ -93,14 +101,26 @@ pub(super) fn set_standing(
     tx.emit(Audience::Everyone(&row.summary.id), &event)
 }
 
-/// The item that text is being appended to.
+/// The item that text is appended to.
 #[derive(Clone, Debug)]
 pub(super) struct Tail {
     item: TimelineItem,
 }
 
-/// Appends text of one kind: to the tail as long as that is the timeline's last item, of the same kind
-/// and not full, else to a new item. Returns the new tail.
+impl Tail {
+    /// Its position in the timeline.
+    pub(super) const fn index(&self) -> u64 {
+        self.item.index
+    }
+
+    /// Bytes of its text.
+    pub(super) const fn bytes(&self) -> usize {
+        self.item.text.len()
+    }
+}
+
+/// Appends text of one kind to the tail while it is the timeline's last item, of the same kind and
+/// not full; else to a new item. Returns the new tail.
 pub(super) fn append_text(
     tx: &mut Tx<'_>,
     agent: i64,
@@ -115,7 +135,7 @@ pub(super) fn append_text(
             && tail.item.stream == stream
             && tail.item.index.saturating_add(1) == row.next_index
     });
-    // Half of a message for text, whatever the limit is.
+    // Half of a message is reserved for text, whatever the limit.
     let most = tx.content_bytes() / 2;
     for piece in pieces(text, most.min(PIECE_BYTES)) {
         let full = |tail: &Tail| {
@@ -124,8 +144,10 @@ pub(super) fn append_text(
         match &mut tail {
             Some(tail) if !full(tail) => {
                 tail.item.text.push_str(piece);
-                store::agents::set_text(tx.conn(), agent, tail.item.index, &tail.item.text)
-                    .map_err(fault)?;
+                let (index, text) = (tail.item.index, &tail.item.text);
+                let more = i64::try_from(piece.len()).unwrap_or(i64::MAX);
+                store::agents::set_text(tx.conn(), agent, index, text, more).map_err(fault)?;
+                grown(tx, &mut row, more);
                 let event = SessionEvent::TimelineDelta {
                     agent_id: row.summary.id.clone(),
                     item_id: tail.item.id.clone(),
@@ -146,7 +168,7 @@ pub(super) fn append_text(
     Ok(tail)
 }
 
-/// Cuts a text into pieces of at most `most` bytes of JSON, never inside a character.
+/// Splits a text into pieces of at most `most` bytes of JSON, never inside a character.
 fn pieces(mut text: &str, most: usize) -> impl Iterator<Item = &str> {
     std::iter::from_fn(move || {
         if text.is_empty() {
@@ -160,14 +182,6 @@ fn pieces(mut text: &str, most: usize) -> impl Iterator<Item = &str> {
     })
 }
 
-/// What part of a timeline is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Range {
-    pub(super) before: Option<u64>,
-    pub(super) after: Option<u64>,
-    pub(super) limit: Option<u32>,
-}
-
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Page {
@@ -176,14 +190,10 @@ pub(super) struct Page {
     seq: u64,
 }
 
-/// A page of an agent's timeline, bounded in items and bytes (lesson 1).
-pub(super) fn history(
-    reader: &Reader<'_>,
-    agent: &AgentId,
-    range: Range,
-) -> Result<Page, RpcError> {
+/// A page of an agent's timeline, bounded in items and bytes (LS-1).
+pub(super) fn history(reader: &Reader<'_>, range: &History) -> Result<Page, RpcError> {
     let conn = reader.conn();
-    let row = find(conn, agent)?;
+    let row = find(conn, &range.agent_id)?;
     let from = range.after.map_or(0, |after| after.saturating_add(1));
     let to = range.before.unwrap_or(u64::MAX).min(row.next_index);
     let descending = range.after.is_none();

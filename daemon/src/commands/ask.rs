@@ -1,4 +1,4 @@
-//! The commands that ask a running daemon and print what it says.
+//! Commands that query a running daemon and print the result.
 
 use bowline_program::{
     ages, print, say, short_ids,
@@ -12,19 +12,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    Failure,
+    Failure, grant,
     socket::{Asked, call},
 };
 
 /// Parameters of a listing.
 #[derive(Default, Serialize)]
 struct Wanted {
-    /// `nextCursor` of the page before. Left out at first, as daemons without pages want it.
+    /// `nextCursor` of the previous page. Omitted for the first page, as daemons without pages
+    /// require.
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
 }
 
-/// A page of a listing, as JSON: this program may be older or newer than the daemon it asks.
+/// A page of a listing, as JSON: the daemon may be older or newer than this program.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Rows {
@@ -33,13 +34,13 @@ struct Rows {
     next_cursor: Option<String>,
 }
 
-/// Every row of a listing, page by page.
+/// All rows of a listing, over all pages.
 fn rows(asked: &Asked, method: &str) -> Result<Vec<Value>, Failure> {
     let mut all = Vec::new();
     let mut wanted = Wanted::default();
     loop {
         let page: Rows = call(asked, method, &wanted)?;
-        // Pages bring rows, so the list has an end.
+        // Every page has rows, so the loop ends.
         let is_last = page.next_cursor.is_none() || page.rows.is_empty();
         all.extend(page.rows);
         if is_last {
@@ -52,7 +53,7 @@ fn rows(asked: &Asked, method: &str) -> Result<Vec<Value>, Failure> {
 pub(super) fn status(asked: &Asked, json: bool) -> Result<(), Failure> {
     let status: Value = call(asked, name::DAEMON_STATUS, &Empty {})?;
     if json {
-        return printed(&status);
+        return print::json(&status).map_err(Failure::failed);
     }
     let listen = status.get("listen").and_then(Value::as_array);
     let listen: Vec<_> = listen
@@ -81,6 +82,13 @@ pub(super) fn status(asked: &Asked, json: bool) -> Result<(), Failure> {
         text(&status, "connections"),
         text(&status, "connectionsTotal")
     );
+    if status.get("lockedAt").is_some() {
+        let since = ago(&status, "lockedAt");
+        say!(
+            "locked       {since}; devices are refused and agents are stopped until `{} unlock`",
+            asked.program
+        );
+    }
     if status.get("storageFailingSince").is_some() {
         let since = ago(&status, "storageFailingSince");
         say!(
@@ -102,7 +110,7 @@ pub(super) fn status(asked: &Asked, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One relay, for people.
+/// One relay, as text for people.
 fn relay_line(relay: &Value) -> String {
     let registered = relay.get("state").and_then(Value::as_str) == Some("registered");
     let mut line = format!("{}  {}", text(relay, "url"), text(relay, "state"));
@@ -168,7 +176,7 @@ pub(super) fn connections(asked: &Asked, json: bool) -> Result<(), Failure> {
 }
 
 pub(super) fn devices(asked: &Asked, json: bool) -> Result<(), Failure> {
-    let head = ["DEVICE", "NAME", "PLATFORM", "PAIRED", "LAST SEEN", ""];
+    let head = ["DEVICE", "NAME", "PLATFORM", "PAIRED", "LAST SEEN", "MAY"];
     list(asked, name::DEVICES_LIST, json, &head, |row, length| {
         let revoked = row.get("revoked").and_then(Value::as_bool) == Some(true);
         vec![
@@ -180,18 +188,24 @@ pub(super) fn devices(asked: &Asked, json: bool) -> Result<(), Failure> {
             if revoked {
                 "revoked".to_owned()
             } else {
-                String::new()
+                granted(row)
             },
         ]
     })
 }
 
-/// Every device, as it is listed.
+/// What a device may do, in words.
+fn granted(row: &Value) -> String {
+    let grant = row.get("grant").cloned().unwrap_or_default();
+    serde_json::from_value(grant).map_or_else(|_| "-".to_owned(), |grant| grant::words(&grant))
+}
+
+/// A device, as `devices` lists it.
 pub(super) fn all_devices(asked: &Asked) -> Result<Vec<Value>, Failure> {
     rows(asked, name::DEVICES_LIST)
 }
 
-/// Prints a listing; `cells` gets how long the short ids of its devices are.
+/// Prints a listing; `cells` gets the length of the short ids of its devices.
 fn list(
     asked: &Asked,
     method: &str,
@@ -201,9 +215,9 @@ fn list(
 ) -> Result<(), Failure> {
     let rows = rows(asked, method)?;
     if json {
-        // `sessions.list` is answered with `sessions`.
+        // The response of `sessions.list` has the member `sessions`.
         let what = method.split('.').next().unwrap_or(method);
-        return printed(&serde_json::json!({ what: rows }));
+        return print::json(&serde_json::json!({ what: rows })).map_err(Failure::failed);
     }
     let ids = rows.iter();
     let ids = ids.filter_map(|row| row.get("deviceId").and_then(Value::as_str));
@@ -216,16 +230,12 @@ fn list(
     Ok(())
 }
 
-fn printed(value: &Value) -> Result<(), Failure> {
-    print::json(value).map_err(|error| Failure::new(super::Exit::Failed, error))
-}
-
-/// The end of a device's id, which is accepted as the whole.
+/// The end of a device's id, which commands accept in place of the whole.
 fn short(row: &Value, length: usize) -> String {
     short_ids::end(&text(row, "deviceId"), length).to_owned()
 }
 
-/// A member as text, harmless on a terminal.
+/// A JSON member as text, without control characters.
 pub(super) fn text(row: &Value, key: &str) -> String {
     match row.get(key) {
         Some(Value::String(text)) => one_line(text).into_owned(),
@@ -238,7 +248,7 @@ fn number(row: &Value, key: &str) -> u64 {
     row.get(key).and_then(Value::as_u64).unwrap_or_default()
 }
 
-/// How long ago a time of a row was.
+/// Age of a time in a row.
 pub(super) fn ago(row: &Value, key: &str) -> String {
     ages::ago(ages::unix_millis(), number(row, key))
 }

@@ -1,72 +1,34 @@
 //! The command line of `bowline-daemon` (`docs/commands.md`).
 
 mod ask;
+mod audit;
+mod devices;
+mod grant;
+mod lock;
+mod offers;
 mod pair;
-mod revoke;
 mod run;
 mod socket;
 
-use std::{
-    ffi::{OsStr, OsString},
-    net::SocketAddr,
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use bowline_local::Endpoint;
-use bowline_program::{complain, print};
-use bowline_protocol::relay::RelayUrlError;
-use clap::{
-    Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::TypedValueParser,
-    error::ErrorKind,
-};
+use bowline_program::{Failure, config::parse_line, end, print};
+use clap::{Args, CommandFactory, Parser, Subcommand, error::ErrorKind};
 
-use self::socket::Asked;
+use self::{pair::How, socket::Asked};
 #[cfg(unix)]
 use crate::agents::{LAUNCHER_ARGUMENT, launcher_main};
 use crate::{
-    config::{
-        self, AdvertisedAddress, ConfigError, Home, Lapse, LogFormat, Overrides, RelayUrl, Settings,
-    },
+    config::{self, Home, LogFormat, Settings, Written},
     program::Program,
+    relay::RelayPlan,
 };
 
 const RUN_HELP: &str = "\
 What is bounded, and what happens at each bound (prompts of 64 KiB, 4 MiB of output kept of a turn, 32 turns at once, and
 more): \"Limits that users meet\" in Bowline's docs/commands.md. Those that are settings stand under [limits] in the
 configuration file; `config check` prints them.";
-
-/// What the process ends with (`docs/commands.md`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Exit {
-    Done = 0,
-    Failed = 1,
-    Usage = 2,
-    NotReachable = 3,
-    Refused = 4,
-}
-
-/// A message for people, and the exit code.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    exit: Exit,
-    message: String,
-}
-
-impl Failure {
-    pub(crate) fn new(exit: Exit, message: impl ToString) -> Self {
-        Self {
-            exit,
-            message: message.to_string(),
-        }
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::new(Exit::Usage, error)
-    }
-}
 
 /// The command line of every daemon program; name, version and description are the program's.
 #[derive(Debug, Parser)]
@@ -92,60 +54,70 @@ struct Shared {
     /// Log filter, for example `info` or `bowline_daemon=debug` [default: info]
     #[arg(long, global = true, value_name = "FILTER", env = "BOWLINE_LOG")]
     log: Option<String>,
-    /// Form of log lines on standard error [default: text]
+    /// Format of log lines on standard error [default: text]
     #[arg(long, global = true, value_name = "FORM", env = "BOWLINE_LOG_FORMAT")]
     log_format: Option<LogFormat>,
 }
 
+/// The form of a command's output.
+#[derive(Debug, Args)]
+struct Form {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the daemon (what happens without a command)
+    /// Run the daemon (default command)
     ///
-    /// Ctrl-C, SIGTERM and a terminal that closes end it in order: turns that run are ended, and clients come back when it is
-    /// started again. Logs go to standard error, the addresses that it listens at go to standard output.
+    /// Ctrl-C, SIGTERM and a closed terminal end it in an orderly way: running turns end, and
+    /// clients reconnect when it is started again. Logs go to standard error, listening addresses
+    /// to standard output.
     #[command(after_long_help = RUN_HELP)]
-    Run(RunFlags),
-    /// Offer a device one chance to pair: prints a link and, if another machine can use it, a QR code
+    Run(Written),
+    /// Create a pairing offer for one device: prints a link and, if other machines can use it, a QR
+    /// code
     ///
-    /// An offer is good for one device and for a while, and lists every address of the daemon. A new one does not end those made
-    /// before.
-    Pair {
-        /// How long the offer is good for, for example 10m
-        #[arg(long, default_value = "10m", value_name = "DURATION")]
-        ttl: Lapse,
-        /// Print {"offer","expiresAt"} instead
-        #[arg(long)]
-        json: bool,
+    /// An offer is valid for one device and for a limited time, and lists every address of the
+    /// daemon. When a device comes, its name and a code of six digits are shown; it is paired after
+    /// a yes. A paired device may do everything that its owner may, unless `--role`, `--provider`
+    /// and `--root` say less. A new offer does not end earlier ones.
+    Pair(How),
+    /// List open pairing offers, withdraw one, or pair with the device that asks
+    Offers {
+        #[command(subcommand)]
+        command: Option<OffersCommand>,
+        #[command(flatten)]
+        form: Form,
     },
-    /// Show how the daemon is
-    Status {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    /// Show the daemon's status
+    Status(Form),
     /// List sessions
-    Sessions {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Sessions(Form),
     /// List open connections
-    Connections {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// List paired devices, or revoke one
+    Connections(Form),
+    /// List paired devices, change what one may do, or revoke one
     ///
-    /// A device has a name, a platform, and an id of which the end is shown; its name or that end names it for `revoke`.
+    /// A device has a name, a platform and an id, whose end is shown. `set` and `revoke` accept the
+    /// name or that end.
     Devices {
         #[command(subcommand)]
         command: Option<DevicesCommand>,
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        form: Form,
     },
-    /// Look at the configuration
+    /// Show who paired, was refused or revoked, and what each device asked for
+    Audit(audit::How),
+    /// Refuse all devices and stop agents, until `unlock`
+    ///
+    /// For a lost device, or while you look at the audit log: every device's connections are cut
+    /// and it is refused, running turns end, and waiting turns wait. A restart does not end it. The
+    /// daemon's own machine is not locked out.
+    Lock(Form),
+    /// Serve devices again after `lock`
+    Unlock(Form),
+    /// Inspect the configuration
     Config {
         #[command(subcommand)]
         command: ConfigCommand,
@@ -153,130 +125,109 @@ enum Command {
 }
 
 #[derive(Debug, Subcommand)]
-enum DevicesCommand {
-    /// List paired devices (what happens without a command)
-    List {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
+enum OffersCommand {
+    /// List open offers (default command)
+    List(Form),
+    /// Withdraw an offer; a device that asks with it is told
+    Cancel {
+        /// Beginning or end of the offer's id (at least 4 letters), as the list shows it
+        #[arg(value_name = "OFFER")]
+        offer: String,
+        #[command(flatten)]
+        form: Form,
     },
-    /// Withdraw a device's pairing and cut its connections
+    /// Pair with the device that asks with an offer, once you have compared the code
+    Approve {
+        /// Beginning or end of the offer's id (at least 4 letters), as the list shows it
+        #[arg(value_name = "OFFER")]
+        offer: String,
+        /// The six digits that your device shows; without them the terminal asks
+        #[arg(long, value_name = "CODE")]
+        code: Option<String>,
+        #[command(flatten)]
+        form: Form,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DevicesCommand {
+    /// List paired devices (default command)
+    List(Form),
+    /// Revoke a device's pairing and close its connections
     ///
-    /// It has to pair again with a new offer. What it asked for so far stays done.
+    /// It has to pair again with a new offer. Its running and waiting turns are ended; what they
+    /// did until then stays.
     Revoke {
-        /// A device's name if only one has it, or a beginning or an end of its id (4 letters at least), as the list shows it
+        /// A device's name if it is unique, or the beginning or end of its id (at least 4 letters),
+        /// as the list shows it
         #[arg(value_name = "DEVICE")]
         device: String,
+        /// Let the turns that it asked for go on
+        #[arg(long)]
+        keep_turns: bool,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Change what a device may do
+    ///
+    /// Only what is named changes, from the device's next request on. Its connections are made
+    /// again.
+    Set {
+        /// A device's name if it is unique, or the beginning or end of its id (at least 4 letters),
+        /// as the list shows it
+        #[arg(value_name = "DEVICE")]
+        device: String,
+        #[command(flatten)]
+        change: devices::Change,
+        #[command(flatten)]
+        form: Form,
     },
 }
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Check the configuration and print what is in force
-    Check(RunFlags),
+    /// Check the configuration and print the resolved settings
+    Check(Written),
 }
 
-/// Flags of `run`.
-#[derive(Clone, Debug, Default, Args)]
-struct RunFlags {
-    /// Where to listen; repeatable; port 0 picks a free one [default: 127.0.0.1:4717]
-    #[arg(
-        long,
-        value_name = "ADDR:PORT",
-        env = "BOWLINE_LISTEN",
-        value_delimiter = ','
-    )]
-    listen: Vec<SocketAddr>,
-    /// Where to answer GET /metrics, for Prometheus [default: nowhere]
-    #[arg(long, value_name = "ADDR:PORT", env = "BOWLINE_METRICS")]
-    metrics: Option<SocketAddr>,
-    /// A relay to register with, wss://HOST, or wss://TOKEN@HOST if it is private; repeatable
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "BOWLINE_RELAY",
-        value_delimiter = ',',
-        hide_env_values = true,
-        value_parser = RelayParser
-    )]
-    relay: Vec<RelayUrl>,
-    /// Certificates (PEM) to trust in relays besides the public ones; repeatable
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "BOWLINE_RELAY_ROOT",
-        value_delimiter = ','
-    )]
-    relay_root: Vec<PathBuf>,
-    /// The daemon's name, for people [default: the machine's name]
-    #[arg(long, value_name = "NAME", env = "BOWLINE_NAME")]
-    name: Option<String>,
-    /// What offers list instead of the addresses bound; repeatable
-    #[arg(
-        long,
-        value_name = "HOST:PORT",
-        env = "BOWLINE_ADVERTISE",
-        value_delimiter = ','
-    )]
-    advertise: Vec<AdvertisedAddress>,
-}
-
-/// Reads a relay's URL. The error does not repeat it as the library's own would: it may hold a token (C33).
-#[derive(Clone)]
-struct RelayParser;
-
-impl TypedValueParser for RelayParser {
-    type Value = RelayUrl;
-
-    fn parse_ref(
-        &self,
-        command: &clap::Command,
-        _: Option<&clap::Arg>,
-        value: &OsStr,
-    ) -> Result<RelayUrl, clap::Error> {
-        let parsed = value
-            .to_str()
-            .map_or(Err(RelayUrlError::Character), str::parse);
-        parsed.map_err(|problem| {
-            let text = format!("`relay` (--relay, BOWLINE_RELAY): {problem}\n");
-            clap::Error::raw(ErrorKind::ValueValidation, text).with_cmd(command)
-        })
+impl Cli {
+    /// The settings among the flags of the command, if it has any.
+    const fn written(&mut self) -> Option<&mut Written> {
+        match &mut self.command {
+            Some(
+                Command::Run(written)
+                | Command::Config {
+                    command: ConfigCommand::Check(written),
+                },
+            ) => Some(written),
+            _ => None,
+        }
     }
 }
 
 impl Shared {
-    fn settings(self, home: Home, run: RunFlags) -> Result<Settings, Failure> {
-        Ok(config::load(Overrides {
-            home,
-            config: self.config,
+    fn settings(self, home: Home, run: Written) -> Result<Settings, Failure> {
+        let written = Written {
             state_dir: self.state_dir,
+            socket: self.socket,
             log: self.log,
             log_format: self.log_format,
-            listen: run.listen,
-            socket: self.socket,
-            metrics: run.metrics,
-            relay: run.relay,
-            relay_root: run.relay_root,
-            name: run.name,
-            advertise: run.advertise,
-        })?)
+            ..run
+        };
+        Ok(config::load(home, self.config, written)?)
     }
 }
 
 /// Parses a command line. Flags of `run` alone mean `run`.
 fn parse(program: &Program, args: Vec<OsString>) -> Result<Cli, clap::Error> {
-    let read = |args: &[OsString]| {
-        let mut definition = definition(program);
-        let matches = definition.try_get_matches_from_mut(args)?;
-        Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut definition))
-    };
+    let read = |args: &[OsString]| parse_line(&definition(program), args, Cli::written);
     match read(&args) {
         Ok(cli) if cli.command.is_some() => Ok(cli),
-        // `run` must be said once, so that its flags and variables are read.
+        // `run` must be explicit, so that its flags and variables are parsed.
         Ok(_) => read(&with_run(args)),
         Err(error) if error.kind() == ErrorKind::UnknownArgument => {
             read(&with_run(args)).map_err(|second| {
-                // Without `run` the first error is the one that fits what was written.
+                // Without `run`, the first error is the relevant one.
                 if second.kind() == ErrorKind::UnknownArgument {
                     error
                 } else {
@@ -293,10 +244,11 @@ fn with_run(mut args: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
-/// The whole program: parses the command line, does what it says, says what went wrong.
+/// The whole program: parses the command line, runs the command and prints errors.
 pub(crate) fn main(program: Program, args: Vec<OsString>) -> ExitCode {
     let name = program.name;
-    // Before anything is parsed: its environment is an agent's, and its arguments are nobody's.
+    // Checked before parsing: the environment is that of an agent, and the arguments are not this
+    // program's.
     #[cfg(unix)]
     if args
         .get(1)
@@ -308,14 +260,7 @@ pub(crate) fn main(program: Program, args: Vec<OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return print::usage(name, &error),
     };
-    let exit = match dispatch(program, cli) {
-        Ok(()) => Exit::Done,
-        Err(failure) => {
-            complain!("{name}: {}", failure.message);
-            failure.exit
-        }
-    };
-    print::conclude(name, exit as u8)
+    end(name, dispatch(program, cli))
 }
 
 fn dispatch(program: Program, cli: Cli) -> Result<(), Failure> {
@@ -324,39 +269,66 @@ fn dispatch(program: Program, cli: Cli) -> Result<(), Failure> {
     let name = program.name;
     let asked = |shared: Shared| -> Result<Asked, Failure> {
         Ok(Asked {
-            socket: shared.settings(home, RunFlags::default())?.socket,
+            socket: shared.settings(home, Written::default())?.socket,
             program: name,
         })
     };
-    match command.unwrap_or_else(|| Command::Run(RunFlags::default())) {
+    match command.unwrap_or_else(|| Command::Run(Written::default())) {
         Command::Run(flags) => run::run(shared.settings(home, flags)?, program.services),
         Command::Config {
             command: ConfigCommand::Check(flags),
         } => check(&shared.settings(home, flags)?),
-        Command::Pair { ttl, json } => pair::pair(&asked(shared)?, ttl, json),
-        Command::Status { json } => ask::status(&asked(shared)?, json),
-        Command::Sessions { json } => ask::sessions(&asked(shared)?, json),
-        Command::Connections { json } => ask::connections(&asked(shared)?, json),
-        Command::Devices { command, json } => match command {
-            None => ask::devices(&asked(shared)?, json),
-            Some(DevicesCommand::List { json: also }) => {
-                ask::devices(&asked(shared)?, json || also)
+        Command::Pair(how) => pair::pair(&asked(shared)?, &how),
+        Command::Offers { command, form } => match command {
+            None => offers::list(&asked(shared)?, form.json),
+            Some(OffersCommand::List(Form { json })) => {
+                offers::list(&asked(shared)?, json || form.json)
             }
-            Some(DevicesCommand::Revoke { device }) => revoke::revoke(&asked(shared)?, &device),
+            Some(OffersCommand::Cancel {
+                offer,
+                form: Form { json },
+            }) => offers::cancel(&asked(shared)?, &offer, json || form.json),
+            Some(OffersCommand::Approve {
+                offer,
+                code,
+                form: Form { json },
+            }) => offers::approve(&asked(shared)?, &offer, code.as_deref(), json || form.json),
         },
+        Command::Status(Form { json }) => ask::status(&asked(shared)?, json),
+        Command::Sessions(Form { json }) => ask::sessions(&asked(shared)?, json),
+        Command::Connections(Form { json }) => ask::connections(&asked(shared)?, json),
+        Command::Devices { command, form } => match command {
+            None => ask::devices(&asked(shared)?, form.json),
+            Some(DevicesCommand::List(Form { json })) => {
+                ask::devices(&asked(shared)?, json || form.json)
+            }
+            Some(DevicesCommand::Revoke {
+                device,
+                keep_turns,
+                form: Form { json },
+            }) => devices::revoke(&asked(shared)?, &device, keep_turns, json || form.json),
+            Some(DevicesCommand::Set {
+                device,
+                change,
+                form: Form { json },
+            }) => devices::set(&asked(shared)?, &device, &change, json || form.json),
+        },
+        Command::Audit(how) => audit::audit(&asked(shared)?, &how),
+        Command::Lock(Form { json }) => lock::lock(&asked(shared)?, json),
+        Command::Unlock(Form { json }) => lock::unlock(&asked(shared)?, json),
     }
 }
 
 fn check(settings: &Settings) -> Result<(), Failure> {
     run::log_filter(&settings.log)?;
-    Endpoint::new(&settings.socket)?;
-    let text =
-        toml::to_string(&settings.to_file()).map_err(|error| Failure::new(Exit::Failed, error))?;
+    Endpoint::new(&settings.socket).map_err(Failure::usage)?;
+    RelayPlan::new(settings).map_err(Failure::usage)?;
+    let text = toml::to_string(&settings.to_written()).map_err(Failure::failed)?;
     print::out(format_args!("{text}"));
     Ok(())
 }
 
-/// The definition of a program's command line.
+/// Definition of a program's command line.
 fn definition(program: &Program) -> clap::Command {
     let name = program.name;
     Cli::command()
@@ -406,7 +378,7 @@ mod tests {
         let Some(Command::Run(flags)) = cli.command else {
             panic!("not run");
         };
-        assert_eq!(flags.listen, ["127.0.0.1:0".parse().unwrap()]);
+        assert_eq!(flags.listen, Some(vec!["127.0.0.1:0".parse().unwrap()]));
         assert_eq!(cli.shared.state_dir, Some(PathBuf::from("/s")));
         assert!(matches!(
             parsed("bowline-daemon").command,
@@ -414,7 +386,7 @@ mod tests {
         ));
         assert!(matches!(
             parsed("bowline-daemon status --json --state-dir /s").command,
-            Some(Command::Status { json: true })
+            Some(Command::Status(Form { json: true }))
         ));
     }
 

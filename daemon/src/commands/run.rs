@@ -1,48 +1,48 @@
-//! `run`: the daemon until it is told to stop.
+//! `run`: the daemon until a signal ends it.
 
 use std::{path::Path, time::Duration};
 
-use bowline_program::{Hangup, Signals, announce, log, raise_file_limit};
+use bowline_program::{
+    Failure, Hangup, Signals, announce, create_private_files, log, raise_file_limit,
+};
 use bowline_protocol::Reason;
 use tracing_subscriber::EnvFilter;
 
-use super::{Exit, Failure};
 use crate::{
     agents::Launcher,
     config::{DEFAULT_PORT, Settings},
     daemon::{Daemon, StartError},
     obstacle::obstacle,
-    service::Services,
+    setup::Services,
 };
 
-/// Threads for the rare blocking calls of the runtime itself; the ledger has its own.
+/// Threads for the rare blocking calls of tokio itself; the ledger has its own.
 const BLOCKING_THREADS: usize = 4;
-/// How long the end of a daemon may take in all; its own deadlines are shorter.
+/// Limit of the whole shutdown of a daemon; its own deadlines are shorter.
 const END: Duration = Duration::from_secs(15);
 
 pub(super) fn run(mut settings: Settings, services: Services) -> Result<(), Failure> {
-    log::start(log_filter(&settings.log)?, settings.log_format)
-        .map_err(|error| Failure::new(Exit::Failed, error))?;
-    settings.launcher = Launcher::this_program(raise_file_limit());
-    // One thread serves everything but the ledger: the least memory and the shortest way for an answer.
+    let umask = create_private_files();
+    log::start(log_filter(&settings.log)?, settings.log_format).map_err(Failure::failed)?;
+    settings.launcher = Launcher::this_program(raise_file_limit(), umask);
+    // One thread runs everything except the ledger, for the least memory and latency.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS)
         .build()
-        .map_err(|error| Failure::new(Exit::Failed, format!("no runtime: {error}")))?;
+        .map_err(|error| Failure::failed(format!("no runtime: {error}")))?;
     let is_offered = !settings.relay.is_empty() || !settings.advertise.is_empty();
     let outcome = runtime.block_on(async {
         // Armed before anything starts, so that no signal is missed.
-        let signals =
-            Signals::arm(Hangup::Stop, END).map_err(|error| Failure::new(Exit::Failed, error))?;
+        let signals = Signals::arm(Hangup::Stop, END).map_err(Failure::failed)?;
         let state_dir = settings.state_dir.clone();
-        let mut daemon =
-            Daemon::start(settings, services)
-                .await
-                .map_err(|error| match error.is_of_files() {
-                    true => Failure::new(Exit::Failed, explained(&error, &state_dir)),
-                    false => Failure::new(Exit::Failed, error),
-                })?;
+        let mut daemon = Daemon::start(settings, services)
+            .await
+            .map_err(|error| match error {
+                StartError::RelaySettings(error) => Failure::usage(error),
+                error if error.is_of_files() => Failure::failed(explained(&error, &state_dir)),
+                error => Failure::failed(error),
+            })?;
         tell(&daemon, is_offered);
         let outcome = tokio::select! {
             biased;
@@ -50,22 +50,22 @@ pub(super) fn run(mut settings: Settings, services: Services) -> Result<(), Fail
                 tracing::info!(signal = signal.name, "stopping");
                 Ok(())
             }
-            // Half a daemon would look alive and serve nobody.
+            // A daemon without an essential task would keep running and serve no client.
             defect = daemon.failed() => {
                 tracing::error!(%defect, "stopping");
-                Err(Failure::new(Exit::Failed, defect))
+                Err(Failure::failed(defect))
             }
         };
-        // Whoever stops a daemon mostly starts it again: clients come back at once.
+        // A stopped daemon usually restarts soon, so clients reconnect at once.
         daemon.shutdown(Reason::ServerRestarting).await;
         outcome
     });
-    // Nothing that still blocks may hold the process.
+    // Blocking calls that still run must not delay the exit.
     runtime.shutdown_background();
     outcome
 }
 
-/// An error about files of the state directory, with what stands in the way of them.
+/// An error about files of the state directory, with the remedy.
 fn explained(error: &StartError, state_dir: &Path) -> String {
     match obstacle(state_dir) {
         Some(obstacle) => format!("{error}; {obstacle}"),
@@ -93,7 +93,7 @@ fn tell(daemon: &Daemon, is_offered: bool) {
     }
 }
 
-/// The filter that a setting says.
+/// The log filter of a setting.
 pub(super) fn log_filter(text: &str) -> Result<EnvFilter, Failure> {
-    log::filter(text, "bowline_daemon").map_err(|error| Failure::new(Exit::Usage, error))
+    log::filter(text, "bowline_daemon").map_err(Failure::usage)
 }

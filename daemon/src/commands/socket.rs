@@ -1,35 +1,34 @@
-//! Asking the running daemon over its local socket, for the commands.
+//! Calls of the commands to the running daemon over its local socket.
 
 use std::{path::PathBuf, time::Duration};
 
-use bowline_local::{CallError, Client, ClientOptions, ConnectError, Endpoint, EndpointError};
+use bowline_local::{CallError, Client, ClientOptions, ConnectError, Endpoint};
+use bowline_program::{Exit, Failure};
 use bowline_protocol::RpcReason;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Exit, Failure};
-
-/// How long an answer may take before somebody at a terminal should hear that none comes.
+/// Deadline of a response, short enough for a user who waits at a terminal.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// The daemon that a command asks.
+/// The daemon that a command calls.
 pub(super) struct Asked {
-    /// Where its local socket is.
+    /// The endpoint of its local socket.
     pub(super) socket: PathBuf,
-    /// What the program is called, for texts that tell what to type.
+    /// The program's name, for texts that suggest a command.
     pub(super) program: &'static str,
 }
 
-/// Calls one method over a connection of its own.
+/// Calls one method over a new connection.
 pub(super) fn call<R: DeserializeOwned>(
     asked: &Asked,
     method: &str,
     params: &impl Serialize,
 ) -> Result<R, Failure> {
-    let endpoint = Endpoint::new(&asked.socket)?;
+    let endpoint = Endpoint::new(&asked.socket).map_err(Failure::usage)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Exit::Failed, format!("no runtime: {error}")))?;
+        .map_err(|error| Failure::failed(format!("no runtime: {error}")))?;
     runtime.block_on(async {
         let options = ClientOptions {
             request_timeout: ANSWER,
@@ -41,33 +40,27 @@ pub(super) fn call<R: DeserializeOwned>(
     })
 }
 
-impl From<EndpointError> for Failure {
-    fn from(error: EndpointError) -> Self {
-        Self::new(Exit::Usage, error)
-    }
-}
-
 fn not_connected(asked: &Asked, error: ConnectError) -> Failure {
     match &error {
         ConnectError::NotReachable { .. } => {
             let message = format!("{error}; start it with `{} run`", asked.program);
-            Failure::new(Exit::NotReachable, message)
+            Failure::new(Exit::Unreachable, message)
         }
-        ConnectError::Timeout { .. } => Failure::new(Exit::NotReachable, error),
+        ConnectError::Timeout { .. } => Failure::new(Exit::Unreachable, error),
         ConnectError::Forbidden { .. } | ConnectError::Stranger { .. } => {
             Failure::new(Exit::Refused, error)
         }
-        ConnectError::Unsupported | ConnectError::Io { .. } => Failure::new(Exit::Failed, error),
+        ConnectError::Unsupported | ConnectError::Io { .. } => Failure::failed(error),
     }
 }
 
 fn not_answered(error: CallError) -> Failure {
     match error {
-        // Without its code, which is for programs.
+        // Without its code, which is meant for programs.
         CallError::Rpc(error) => {
             let exit = match error.reason() {
                 Some(RpcReason::Forbidden) => Exit::Refused,
-                // What was named is not there.
+                // The object named in the parameters does not exist.
                 Some(RpcReason::NotFound) => Exit::Usage,
                 _ => Exit::Failed,
             };
@@ -76,8 +69,8 @@ fn not_answered(error: CallError) -> Failure {
         CallError::Timeout { .. } => {
             let message =
                 format!("{error}; the daemon is there and busy, or it hangs: its log says more");
-            Failure::new(Exit::Failed, message)
+            Failure::failed(message)
         }
-        error => Failure::new(Exit::Failed, error),
+        error => Failure::failed(error),
     }
 }

@@ -1,14 +1,15 @@
-//! Value types of the configuration: each parses once, with an error that says what would be right.
+//! Value types of the configuration. Each is parsed once; its errors name a valid form.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{fmt, str::FromStr};
 
-use bowline_protocol::relay::RelayUrl;
+use bowline_program::as_text;
+use bowline_protocol::{offer::is_direct, relay::RelayUrl};
 use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
+    Deserializer,
     de::{self, SeqAccess, Visitor},
 };
 
-/// `host:port` as an offer lists it; IPv6 hosts stand in brackets.
+/// `host:port` as offers list it; IPv6 hosts are in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdvertisedAddress(String);
 
@@ -23,21 +24,7 @@ impl FromStr for AdvertisedAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let valid = text.rsplit_once(':').is_some_and(|(host, port)| {
-            let host_ok = match host.strip_prefix('[') {
-                Some(rest) => rest
-                    .strip_suffix(']')
-                    .is_some_and(|v6| v6.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv6())),
-                None => {
-                    !host.is_empty()
-                        && host
-                            .bytes()
-                            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
-                }
-            };
-            host_ok && port.parse::<u16>().is_ok_and(|port| port != 0)
-        });
-        if valid {
+        if is_direct(text) {
             Ok(Self(text.to_owned()))
         } else {
             Err(format!(
@@ -47,7 +34,7 @@ impl FromStr for AdvertisedAddress {
     }
 }
 
-/// A list of relays as a file writes it. What stands in place of a list may hold a token, so it is not repeated.
+/// A list of relays in a file. Errors omit the value, because it may contain a token.
 pub(super) fn relay_list<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Vec<RelayUrl>>, D::Error> {
@@ -78,35 +65,13 @@ pub(super) fn relay_list<'de, D: Deserializer<'de>>(
     deserializer.deserialize_any(List).map(Some)
 }
 
-macro_rules! text_setting {
-    ($name:ident) => {
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
+impl fmt::Display for AdvertisedAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }
 
-macro_rules! text_display {
-    ($name:ident) => {
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-    };
-}
-
-text_setting!(AdvertisedAddress);
-text_display!(AdvertisedAddress);
+as_text!(AdvertisedAddress);
 
 #[cfg(test)]
 mod tests {

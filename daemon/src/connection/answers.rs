@@ -1,4 +1,4 @@
-//! Answers on their way out: encoded, bounded, and put together again where they belong to a batch.
+//! Outgoing responses: encoding, size limits and batches.
 
 use bowline_protocol::{
     RpcReason,
@@ -6,12 +6,12 @@ use bowline_protocol::{
     rpc::{Id, append_batch_item, begin_batch, end_batch, write_error, write_response},
 };
 
-use crate::service::Answer;
+use crate::rpc::Answer;
 
 /// Bytes of a response around its result and id.
 const FRAMING: usize = 48;
 
-/// Finished texts, in order. One buffer serves all connections of a thread.
+/// Encoded texts, in order. All connections of a thread share one buffer.
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     bytes: Vec<u8>,
@@ -19,7 +19,7 @@ pub(super) struct Answers {
 }
 
 impl Answers {
-    /// Adds a text that `write` appends to the buffer; nothing appended is no text.
+    /// Adds the text that `write` appends to the buffer; an empty one is ignored.
     pub(super) fn add(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         let start = self.bytes.len();
         write(&mut self.bytes);
@@ -38,7 +38,7 @@ impl Answers {
         })
     }
 
-    /// Bytes of all of them.
+    /// Size of all texts in bytes.
     pub(super) const fn bytes(&self) -> usize {
         self.bytes.len()
     }
@@ -47,7 +47,7 @@ impl Answers {
         self.ends.is_empty()
     }
 
-    /// Forgets the texts; gives memory beyond `keep` bytes back.
+    /// Removes all texts and frees memory beyond `keep` bytes.
     pub(super) fn clear(&mut self, keep: usize) {
         self.bytes.clear();
         self.bytes.shrink_to(keep);
@@ -56,7 +56,7 @@ impl Answers {
     }
 }
 
-/// Appends the response to one request. A result over the limit is an error of that request alone (lesson 1).
+/// Appends the response to one request. A result over the limit fails that request alone (LS-1).
 pub(super) fn encode(out: &mut Vec<u8>, id: &Id<'_>, answer: &Answer, max: usize) {
     match answer {
         Ok(result) if result.get().len() + id.as_json().len() + FRAMING <= max => {
@@ -67,7 +67,7 @@ pub(super) fn encode(out: &mut Vec<u8>, id: &Id<'_>, answer: &Answer, max: usize
     }
 }
 
-/// The answer, if it fits into a text of `max` bytes; else the error that takes its place (lesson 1).
+/// The result, if its text fits `max` bytes; else the error that replaces it (LS-1).
 pub(super) fn bounded(answer: Answer, max: usize) -> Answer {
     match answer {
         Ok(result) if result.get().len() + FRAMING > max => Err(too_large(result.get().len(), max)),
@@ -85,7 +85,7 @@ fn too_large(bytes: usize, max: usize) -> RpcError {
     )
 }
 
-/// A batch whose requests are not all answered.
+/// A batch with unanswered requests.
 #[derive(Debug)]
 pub(super) struct Batch {
     waiting: usize,
@@ -94,7 +94,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// A batch; the caller's own hold on it counts as one answer awaited.
+    /// A batch; the parser's reference counts as one pending response.
     pub(super) fn new() -> Self {
         let mut text = Vec::new();
         begin_batch(&mut text);
@@ -105,16 +105,16 @@ impl Batch {
         }
     }
 
-    /// One more answer is awaited.
+    /// Adds a pending response.
     pub(super) const fn expect(&mut self) {
         self.waiting += 1;
     }
 
-    /// Adds one answer.
+    /// Adds one response.
     pub(super) fn add(&mut self, id: &Id<'_>, answer: &Answer, max: usize) {
         let mut item = Vec::new();
         encode(&mut item, id, answer, max);
-        // The whole batch is one text and has one text's limit.
+        // The whole batch is one text under one size limit.
         if self.text.len() + item.len() + 2 > max {
             let error = too_large(self.text.len() + item.len(), max);
             item.clear();
@@ -127,7 +127,7 @@ impl Batch {
         }
     }
 
-    /// One awaited answer is there; whether it was the last.
+    /// Completes one pending response. Returns whether it was the last.
     pub(super) const fn release(&mut self) -> bool {
         self.waiting = self.waiting.saturating_sub(1);
         self.waiting == 0
@@ -136,7 +136,7 @@ impl Batch {
     /// Appends the finished text; a batch of notifications has none.
     pub(super) fn finish(mut self, out: &mut Vec<u8>, max: usize) {
         if self.overflowed {
-            // Not even the errors fit. One error says so for all.
+            // Not even the errors fit, so a single error replaces them.
             write_error(out, &Id::NULL, &too_large(self.text.len(), max));
         } else if self.text.len() > 1 {
             end_batch(&mut self.text);
@@ -148,14 +148,14 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::answer;
+    use crate::rpc::answer;
 
     fn text(bytes: &[u8]) -> String {
         String::from_utf8(bytes.to_vec()).unwrap()
     }
 
     #[test]
-    fn lesson_1_an_oversize_result_is_an_error_of_that_request() {
+    fn ls_1_an_oversize_result_is_an_error_of_that_request() {
         let mut out = Vec::new();
         encode(&mut out, &Id::number(7), &answer(&"x".repeat(5_000)), 4_096);
         let out = text(&out);

@@ -1,16 +1,17 @@
-//! What a connection's socket had no room for yet.
+//! Output of a connection that waits for room in its socket.
 
 use std::collections::VecDeque;
 
 use crate::outbound::Frame;
 
-/// Frames and answers to be written before anything else. One word while there are none, and a burst leaves nothing behind.
+/// Frames and responses to be written before all others. One pointer while empty, and no memory
+/// stays after a burst.
 #[derive(Default)]
 pub(super) struct Backlog(Option<Box<Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
-    /// The replay first, then what was queued.
+    /// The replay first, then queued events.
     frames: VecDeque<Frame>,
     /// Written after the frames.
     answers: VecDeque<Vec<u8>>,
@@ -19,7 +20,7 @@ struct Waiting {
 }
 
 impl Backlog {
-    /// Adds frames, behind those there are.
+    /// Appends frames.
     pub(super) fn add_frames(&mut self, frames: impl ExactSizeIterator<Item = Frame>) {
         if frames.len() > 0 {
             let waiting = self.0.get_or_insert_default();
@@ -30,7 +31,7 @@ impl Backlog {
         }
     }
 
-    /// Adds an answer, behind those there are.
+    /// Appends a response.
     pub(super) fn add_answer(&mut self, text: &[u8]) {
         let waiting = self.0.get_or_insert_default();
         waiting.answer_bytes += text.len();
@@ -42,7 +43,7 @@ impl Backlog {
         self.0.as_ref()?.frames.front().cloned()
     }
 
-    /// Forgets the first frame.
+    /// Removes the first frame.
     pub(super) fn frame_written(&mut self) {
         if let Some(waiting) = &mut self.0
             && let Some(frame) = waiting.frames.pop_front()
@@ -51,13 +52,13 @@ impl Backlog {
         }
     }
 
-    /// Whether answers wait.
+    /// Whether responses wait.
     pub(super) fn has_answers(&self) -> bool {
         let waiting = self.0.as_ref();
         waiting.is_some_and(|waiting| !waiting.answers.is_empty())
     }
 
-    /// Takes the first answer.
+    /// Removes and returns the first response.
     pub(super) fn take_answer(&mut self) -> Option<Vec<u8>> {
         let waiting = self.0.as_mut()?;
         let answer = waiting.answers.pop_front()?;
@@ -65,18 +66,18 @@ impl Backlog {
         Some(answer)
     }
 
-    /// Bytes of the answers.
+    /// Bytes of the responses.
     pub(super) fn answer_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |waiting| waiting.answer_bytes)
     }
 
-    /// Bytes of everything.
+    /// Bytes of frames and responses.
     pub(super) fn bytes(&self) -> usize {
         let waiting = self.0.as_ref();
         waiting.map_or(0, |waiting| waiting.frame_bytes + waiting.answer_bytes)
     }
 
-    /// Gives the memory back. Only when nothing waits any more, or nobody is left to write to.
+    /// Frees the memory. Only when the backlog is empty or the socket has ended.
     pub(super) fn clear(&mut self) {
         self.0 = None;
     }

@@ -1,20 +1,22 @@
-//! The driver of one open connection: it polls, feeds the machine, does what the machine says, and decides nothing.
+//! The driver of one open connection: it polls, feeds the machine and executes its effects, and
+//! makes no decisions.
 //!
-//! One turn takes everything that is waiting (texts, finished answers, queued events) and ends with one flush. While
-//! the socket takes no bytes nothing more is read, so a client that does not read its answers stops being asked
-//! for questions. Working buffers belong to the thread: a quiet connection holds none.
+//! One round takes all pending input (texts, finished responses, queued events) and ends with one
+//! flush. While the socket accepts no bytes the driver reads no more, so a client that does not
+//! read its responses cannot send further requests. Working buffers belong to the thread: a quiet
+//! connection holds none.
 
 use std::{
     cell::RefCell,
     future::Future,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context as TaskContext, Poll},
+    task::{Context as Waking, Poll},
 };
 
 use bowline_machines::{
-    Moment,
-    connection::{Connection, Effect, Input, State},
+    MonotonicTime,
+    daemon::connection::{Connection, Effect, Input, State},
 };
 use bowline_protocol::Reason;
 use tokio::{
@@ -23,32 +25,33 @@ use tokio::{
 };
 
 use super::{
-    Environment, Listed,
+    Acceptor, Listed,
     answers::Answers,
     backlog::Backlog,
-    link::{Heard, Link},
-    requests::{Desk, Requests},
+    link::{TextChannel, TextEvent},
+    requests::{Requests, Scope},
 };
 use crate::{
+    agents::caller::Caller,
     ledger::Attachment,
     observe,
     outbound::{Frame, OUTBOUND_BYTES},
-    service::Context,
+    service::{Context, Origin},
 };
 
-/// Texts taken in one turn before other connections have theirs.
-const TURN: usize = 128;
-/// Bytes of answers to wait for the socket, over which no more requests are finished: they are as bounded as the
-/// queue of events. One answer may go over it.
+/// Texts taken in one round before other connections get theirs.
+const ROUND: usize = 128;
+/// Bytes of responses waiting for the socket above which no more requests are finished. It bounds
+/// responses as the event queue bounds events; one response may exceed it.
 const MAX_ANSWERS: usize = OUTBOUND_BYTES;
-/// Bytes a thread's working buffers keep between turns.
+/// Bytes that a thread's working buffers keep between rounds.
 const KEEP: usize = 64 * 1024;
 
-/// Working buffers of a turn.
+/// Time and working buffers of a round.
 #[derive(Default)]
 struct Scratch {
+    now: MonotonicTime,
     text: Vec<u8>,
-    seal: Vec<u8>,
     answers: Answers,
     frames: Vec<Frame>,
 }
@@ -58,78 +61,87 @@ thread_local! {
 }
 
 impl Scratch {
-    /// Takes the thread's buffers; a turn within a turn would find them empty, not shared.
-    fn take() -> Self {
-        SCRATCH.with(|scratch| scratch.take())
+    /// Takes the thread's buffers; a nested round would get empty ones.
+    fn take(now: MonotonicTime) -> Self {
+        Self {
+            now,
+            ..SCRATCH.take()
+        }
     }
 
-    fn give_back(mut self) {
+    fn trim(mut self) {
         self.text.clear();
         self.text.shrink_to(KEEP);
-        self.seal.clear();
-        self.seal.shrink_to(KEEP);
         self.answers.clear(KEEP);
         self.frames.clear();
         self.frames.shrink_to(KEEP / 64);
-        SCRATCH.with(|scratch| scratch.replace(self));
+        SCRATCH.set(self);
     }
 }
 
-/// What a connection begins with, after its handshake.
+/// Result of the handshake, from which a connection starts.
 pub(super) struct Opened<L> {
     pub(super) link: L,
     pub(super) listed: Listed,
     pub(super) machine: Connection,
-    pub(super) context: Context,
+    pub(super) origin: Origin,
+    /// The process at the other end of the local socket.
+    pub(super) caller: Option<Caller>,
     pub(super) attachment: Option<Attachment>,
     pub(super) replay: Vec<Frame>,
     /// Hash of the session key, for the log; `None` on the local socket.
     pub(super) session: Option<Box<str>>,
-    /// Its place among those that may be open; `None` where somebody else keeps it.
+    /// Permit among the open connections; `None` if another owner holds it.
     pub(super) place: Option<OwnedSemaphorePermit>,
 }
 
 /// An open connection.
 pub(super) struct Driver<L> {
-    environment: Arc<Environment>,
+    acceptor: Arc<Acceptor>,
     link: L,
     listed: Listed,
     machine: Connection,
-    context: Context,
     attachment: Option<Attachment>,
     session: Option<Box<str>>,
     requests: Requests,
-    /// To be written before anything else.
+    /// Written before all other output.
     backlog: Backlog,
-    /// Why the queue was closed; acted upon once what came before it is written.
+    /// Reason of the closed queue; applied once earlier output is written.
     closing: Option<Reason>,
     timer: Option<Pin<Box<Sleep>>>,
     reading: bool,
-    /// Given up last.
+    /// Dropped last.
     _place: Option<OwnedSemaphorePermit>,
 }
 
-/// Why a turn ended early.
+/// Why a round ended early.
 enum Stop {
-    /// The socket ended.
+    /// The socket closed.
     Ended,
-    /// The machine was told to close.
+    /// The machine requested the close.
     Closing,
 }
 
-impl<L: Link> Driver<L> {
-    pub(super) fn new(environment: Arc<Environment>, opened: Opened<L>) -> Self {
+impl<L: TextChannel> Driver<L> {
+    pub(super) fn new(acceptor: Arc<Acceptor>, opened: Opened<L>) -> Self {
         let mut backlog = Backlog::default();
         backlog.add_frames(opened.replay.into_iter());
+        let attachment = opened.attachment.as_ref();
+        let context = Context {
+            ledger: acceptor.ledger.clone(),
+            session: attachment.map(|attachment| attachment.session().clone()),
+            origin: opened.origin,
+            connection: opened.listed.entry().handle().id,
+            max_message_bytes: acceptor.limits.max_message_bytes,
+        };
         Self {
-            environment,
+            requests: Requests::new(context, opened.caller),
+            acceptor,
             link: opened.link,
             listed: opened.listed,
             machine: opened.machine,
-            context: opened.context,
             attachment: opened.attachment,
             session: opened.session,
-            requests: Requests::default(),
             backlog,
             closing: None,
             timer: None,
@@ -138,17 +150,18 @@ impl<L: Link> Driver<L> {
         }
     }
 
-    /// Ends the connection: with words for the peer if there is a reason to tell it.
+    /// Closes the connection, with a close message if there is a reason to send.
     pub(super) async fn finish(mut self: Box<Self>, close: Option<Reason>) {
-        // From here on the session counts this connection as gone, however long its socket takes to end.
+        // The session counts this connection as detached from here on, however long its socket
+        // takes to close.
         self.attachment = None;
-        self.requests = Requests::default();
+        self.requests.clear();
         self.backlog.clear();
         if let Some(reason) = close {
-            let now = self.environment.clock.now();
+            let now = self.acceptor.clock.now();
             let allowance = self.machine.poll_timeout().map(|at| at.since(now));
             let closed = timeout(allowance.unwrap_or_default(), self.link.close(reason)).await;
-            let now = self.environment.clock.now();
+            let now = self.acceptor.clock.now();
             match closed {
                 Ok(()) => self.machine.handle(now, Input::PeerClosed { reason }),
                 Err(_) => self.machine.handle_timeout(now),
@@ -157,20 +170,14 @@ impl<L: Link> Driver<L> {
         self.log();
     }
 
-    /// Takes a text that came with the handshake.
+    /// Takes a text that arrived with the handshake.
     pub(super) fn take_first(&mut self, first: &[u8]) {
-        let mut scratch = Scratch::take();
-        let now = self.environment.clock.now();
-        let mut desk = Desk {
-            router: &self.environment.router,
-            context: &self.context,
-            machine: &mut self.machine,
-            now,
-            answers: &mut scratch.answers,
-        };
-        self.requests.take(first, &mut desk);
+        let mut scratch = Scratch::take(self.acceptor.clock.now());
+        let Scratch { now, answers, .. } = &mut scratch;
+        let scope = &mut Scope::new(&self.acceptor.router, &mut self.machine, *now, answers);
+        self.requests.take(first, scope);
         self.keep_answers(&scratch.answers);
-        scratch.give_back();
+        scratch.trim();
     }
 
     fn keep_answers(&mut self, answers: &Answers) {
@@ -179,18 +186,18 @@ impl<L: Link> Driver<L> {
         }
     }
 
-    /// One turn. Ready with the reason to close with, or with nothing when there is nobody left to tell.
-    pub(super) fn poll_turn(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<Reason>> {
-        let mut scratch = Scratch::take();
-        let now = self.environment.clock.now();
-        let turned = self.turn(cx, now, &mut scratch);
-        scratch.give_back();
-        if let Err(Stop::Ended) = turned {
+    /// One round. Ready with the close reason, or with none if the socket has ended.
+    pub(super) fn poll_turn(&mut self, cx: &mut Waking<'_>) -> Poll<Option<Reason>> {
+        let now = self.acceptor.clock.now();
+        let mut scratch = Scratch::take(now);
+        let outcome = self.round(cx, &mut scratch);
+        scratch.trim();
+        if let Err(Stop::Ended) = outcome {
             let reason = Reason::ConnectionLost;
             self.machine.handle(now, Input::PeerClosed { reason });
         }
         let end = self.end();
-        self.machine.give_back();
+        self.machine.trim();
         self.listed.entry().note(
             self.machine.state(),
             self.machine.requests(),
@@ -203,47 +210,43 @@ impl<L: Link> Driver<L> {
         }
     }
 
-    fn turn(
-        &mut self,
-        cx: &mut TaskContext<'_>,
-        now: Moment,
-        scratch: &mut Scratch,
-    ) -> Result<(), Stop> {
+    fn round(&mut self, cx: &mut Waking<'_>, scratch: &mut Scratch) -> Result<(), Stop> {
+        let now = scratch.now;
         if !self.reading && self.link.is_peer_gone() {
             return Err(Stop::Ended);
         }
-        let mut room = self.write_late(cx, now, scratch)?;
-        let mut budget = TURN;
+        let mut room = self.write_late(cx, scratch)?;
+        let mut budget = ROUND;
         while room && self.reading && self.closing.is_none() {
             if budget == 0 {
                 cx.waker().wake_by_ref();
                 break;
             }
             budget -= 1;
-            if !self.read_one(cx, now, scratch)? {
+            if !self.read_one(cx, scratch)? {
                 break;
             }
-            room = self.write_answers(cx, now, scratch)?;
+            room = self.write_answers(cx, scratch)?;
         }
         if let (Some(seq), Some(attachment)) = (self.requests.take_ack(), &self.attachment) {
             attachment.ack(seq);
         }
-        let finished = self.finish_requests(cx, now, scratch);
-        // Events made before an answer go out before it: its `seq` counts them.
-        room = room && self.write_queued(cx, now, scratch)?;
+        let finished = self.finish_requests(cx, scratch);
+        // Events emitted before a response are sent before it, because its `seq` counts them.
+        room = room && self.write_queued(cx, scratch)?;
         if room {
-            room = self.write_answers(cx, now, scratch)?;
+            room = self.write_answers(cx, scratch)?;
         } else {
             self.keep_answers(&scratch.answers);
             scratch.answers.clear(KEEP);
         }
         if room && !finished {
-            // Without room, the turn that finds some goes on.
+            // Without room, the round that finds room continues.
             cx.waker().wake_by_ref();
         }
         let flushed = self.flush(cx, now)?;
         if !room && self.closing.is_none() {
-            // Without room the queue is not drained, but its end must still be heard.
+            // Without room the queue is not drained, but its close must still be noticed.
             if let Poll::Ready(reason) = self.listed.entry().outbound().poll_closed(cx) {
                 self.closing = Some(reason);
             }
@@ -251,7 +254,7 @@ impl<L: Link> Driver<L> {
         match self.closing {
             Some(Reason::SlowConsumer) => self.machine.handle(now, Input::OutboundOverflow),
             Some(reason) => self.machine.handle(now, Input::Close { reason }),
-            // It has read all it asked for, and asks for no more.
+            // The peer has read all its responses and sends no more requests.
             None if !self.reading && self.requests.is_empty() && room && flushed => {
                 return Err(Stop::Ended);
             }
@@ -260,38 +263,32 @@ impl<L: Link> Driver<L> {
         Ok(())
     }
 
-    /// Reads one text; `false` when none is waiting.
-    fn read_one(
-        &mut self,
-        cx: &mut TaskContext<'_>,
-        now: Moment,
-        scratch: &mut Scratch,
-    ) -> Result<bool, Stop> {
-        let (heard, bytes) = match self.link.poll_text(cx, &mut scratch.text) {
+    /// Reads one text; `false` if none is available.
+    fn read_one(&mut self, cx: &mut Waking<'_>, scratch: &mut Scratch) -> Result<bool, Stop> {
+        let Scratch {
+            now, text, answers, ..
+        } = scratch;
+        let now = *now;
+        let (heard, bytes) = match self.link.poll_text(cx, text) {
             Poll::Ready(heard) => heard,
             Poll::Pending => return Ok(false),
         };
         self.listed.entry().heard(now, bytes);
         self.machine.handle(now, Input::Received);
         match heard {
-            Heard::Text(text) => {
-                let mut desk = Desk {
-                    router: &self.environment.router,
-                    context: &self.context,
-                    machine: &mut self.machine,
-                    now,
-                    answers: &mut scratch.answers,
-                };
-                self.requests.take(text, &mut desk);
+            TextEvent::Text(text) => {
+                let scope = &mut Scope::new(&self.acceptor.router, &mut self.machine, now, answers);
+                self.requests.take(text, scope);
             }
-            Heard::More => {}
-            Heard::HalfClosed => {
+            TextEvent::More => {}
+            TextEvent::HalfClosed => {
                 self.reading = false;
-                // What was asked last begins in this turn; the next one looks whether anybody waits for it.
+                // The last requests start in this round; the next one checks whether the peer still
+                // reads.
                 cx.waker().wake_by_ref();
             }
-            Heard::Gone => return Err(Stop::Ended),
-            Heard::Broken(reason) => {
+            TextEvent::Gone => return Err(Stop::Ended),
+            TextEvent::Broken(reason) => {
                 self.machine.handle(now, Input::Close { reason });
                 return Err(Stop::Closing);
             }
@@ -299,41 +296,31 @@ impl<L: Link> Driver<L> {
         Ok(true)
     }
 
-    /// Finishes requests as far as their answers may wait; whether none had to be put off.
-    fn finish_requests(
-        &mut self,
-        cx: &mut TaskContext<'_>,
-        now: Moment,
-        scratch: &mut Scratch,
-    ) -> bool {
+    /// Finishes requests while their responses may be buffered. Returns whether all were finished.
+    fn finish_requests(&mut self, cx: &mut Waking<'_>, scratch: &mut Scratch) -> bool {
         if self.requests.is_empty() {
             return true;
         }
         let most = MAX_ANSWERS.saturating_sub(self.backlog.answer_bytes());
-        let mut desk = Desk {
-            router: &self.environment.router,
-            context: &self.context,
-            machine: &mut self.machine,
-            now,
-            answers: &mut scratch.answers,
-        };
-        self.requests.poll_finished(cx, &mut desk, most)
+        let scope = &mut Scope::new(
+            &self.acceptor.router,
+            &mut self.machine,
+            scratch.now,
+            &mut scratch.answers,
+        );
+        self.requests.poll_finished(cx, scope, most)
     }
 
-    /// Writes answers as far as there is room; the rest is kept, in order. Whether there is room for more.
-    fn write_answers(
-        &mut self,
-        cx: &mut TaskContext<'_>,
-        now: Moment,
-        scratch: &mut Scratch,
-    ) -> Result<bool, Stop> {
+    /// Writes responses while there is room and keeps the rest in order. Returns whether there is
+    /// more room.
+    fn write_answers(&mut self, cx: &mut Waking<'_>, scratch: &mut Scratch) -> Result<bool, Stop> {
         if scratch.answers.is_empty() {
             return Ok(!self.backlog.has_answers());
         }
-        let Scratch { seal, answers, .. } = scratch;
+        let Scratch { now, answers, .. } = scratch;
         for text in answers.texts() {
-            if !self.backlog.has_answers() && self.room(cx, now)? {
-                self.feed(text, now, seal)?;
+            if !self.backlog.has_answers() && self.room(cx, *now)? {
+                self.feed(text, *now)?;
             } else {
                 self.backlog.add_answer(text);
             }
@@ -342,39 +329,30 @@ impl<L: Link> Driver<L> {
         Ok(!self.backlog.has_answers())
     }
 
-    /// Writes what an earlier turn had no room for: the replay, queued frames, then answers.
-    fn write_late(
-        &mut self,
-        cx: &mut TaskContext<'_>,
-        now: Moment,
-        scratch: &mut Scratch,
-    ) -> Result<bool, Stop> {
+    /// Writes the backlog: the replay, queued frames, then responses.
+    fn write_late(&mut self, cx: &mut Waking<'_>, scratch: &mut Scratch) -> Result<bool, Stop> {
         while let Some(frame) = self.backlog.frame() {
-            if !self.room(cx, now)? {
+            if !self.room(cx, scratch.now)? {
                 return Ok(false);
             }
-            self.feed(&frame, now, &mut scratch.seal)?;
+            self.feed(&frame, scratch.now)?;
             self.backlog.frame_written();
         }
         while self.backlog.has_answers() {
-            if !self.room(cx, now)? {
+            if !self.room(cx, scratch.now)? {
                 return Ok(false);
             }
             if let Some(text) = self.backlog.take_answer() {
-                self.feed(&text, now, &mut scratch.seal)?;
+                self.feed(&text, scratch.now)?;
             }
         }
         self.backlog.clear();
-        self.room(cx, now)
+        self.room(cx, scratch.now)
     }
 
-    /// Writes queued frames until the queue is empty or there is no more room. Waits on the queue when it is empty.
-    fn write_queued(
-        &mut self,
-        cx: &mut TaskContext<'_>,
-        now: Moment,
-        scratch: &mut Scratch,
-    ) -> Result<bool, Stop> {
+    /// Writes queued frames until the queue is empty or there is no room. Waits on the queue when
+    /// it is empty.
+    fn write_queued(&mut self, cx: &mut Waking<'_>, scratch: &mut Scratch) -> Result<bool, Stop> {
         while self.closing.is_none() {
             if pin!(self.listed.entry().outbound().ready())
                 .poll(cx)
@@ -388,14 +366,14 @@ impl<L: Link> Driver<L> {
                 .outbound()
                 .drain_into(&mut scratch.frames);
             self.backlog.add_frames(scratch.frames.drain(..));
-            if !self.write_late(cx, now, scratch)? {
+            if !self.write_late(cx, scratch)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    fn room(&mut self, cx: &mut TaskContext<'_>, now: Moment) -> Result<bool, Stop> {
+    fn room(&mut self, cx: &mut Waking<'_>, now: MonotonicTime) -> Result<bool, Stop> {
         match self.link.poll_ready(cx) {
             Poll::Ready(Ok(())) => Ok(true),
             Poll::Ready(Err(_)) => Err(Stop::Ended),
@@ -406,15 +384,15 @@ impl<L: Link> Driver<L> {
         }
     }
 
-    fn feed(&mut self, text: &[u8], now: Moment, seal: &mut Vec<u8>) -> Result<(), Stop> {
-        let bytes = self.link.feed(text, seal);
+    fn feed(&mut self, text: &[u8], now: MonotonicTime) -> Result<(), Stop> {
+        let bytes = self.link.feed(text);
         let bytes = bytes.map_err(|_| Stop::Ended)?;
         self.listed.entry().sent(bytes);
         self.machine.handle(now, Input::Sent);
         Ok(())
     }
 
-    fn flush(&mut self, cx: &mut TaskContext<'_>, now: Moment) -> Result<bool, Stop> {
+    fn flush(&mut self, cx: &mut Waking<'_>, now: MonotonicTime) -> Result<bool, Stop> {
         match self.link.poll_flush(cx) {
             Poll::Ready(Ok(())) => {
                 self.listed.entry().unblocked();
@@ -428,7 +406,7 @@ impl<L: Link> Driver<L> {
         }
     }
 
-    /// Does what the machine says; tells how the connection ends once it does.
+    /// Executes the machine's effects. Returns how the connection ends, once it does.
     fn end(&mut self) -> Option<Option<Reason>> {
         let mut end = None;
         let mut scratch = None;
@@ -437,35 +415,33 @@ impl<L: Link> Driver<L> {
                 Effect::BeginClose { reason } => end = Some(Some(reason)),
                 Effect::Terminate { .. } => end = Some(None),
                 Effect::RequestTimedOut { slot } => {
-                    let scratch = scratch.get_or_insert_with(Scratch::take);
-                    let mut desk = Desk {
-                        router: &self.environment.router,
-                        context: &self.context,
-                        now: self.environment.clock.now(),
-                        machine: &mut self.machine,
-                        answers: &mut scratch.answers,
-                    };
-                    self.requests.time_out(slot, &mut desk);
+                    let clock = &self.acceptor.clock;
+                    let Scratch { now, answers, .. } =
+                        scratch.get_or_insert_with(|| Scratch::take(clock.now()));
+                    let scope =
+                        &mut Scope::new(&self.acceptor.router, &mut self.machine, *now, answers);
+                    self.requests.time_out(slot, scope);
                 }
             }
         }
         if let Some(scratch) = scratch {
             self.keep_answers(&scratch.answers);
-            scratch.give_back();
+            scratch.trim();
         }
         self.log();
         end
     }
 
-    /// Keeps one timer for the machine's next deadline. A deadline that moves later, or goes, leaves the timer as
-    /// it is: it fires early and looks again, which is cheaper than setting it for every request. A quiet connection
-    /// needs none: the sweep wakes it when it has been idle for too long.
-    fn poll_timer(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<Reason>> {
+    /// Keeps one timer for the machine's next deadline. A deadline that moves later or is removed
+    /// leaves the timer unchanged: it fires early and checks again, which is cheaper than a reset
+    /// for every request. A quiet connection has no timer: the sweep wakes it at its idle timeout.
+    fn poll_timer(&mut self, cx: &mut Waking<'_>) -> Poll<Option<Reason>> {
         loop {
-            let now = self.environment.clock.now();
+            let now = self.acceptor.clock.now();
             let due = self.machine.poll_timeout();
             let quiet = matches!(self.machine.state(), State::Active | State::Idle { .. });
-            // Nobody says when a peer that sends no more goes away as well: the sweep has us look.
+            // A half-closed peer may close its other side without any event, so the sweep wakes
+            // this task to check.
             let look_again = (!self.reading).then_some(now);
             let rest_until = look_again.or_else(|| due.filter(|_| quiet));
             self.listed.entry().rest_until(rest_until);
@@ -492,12 +468,12 @@ impl<L: Link> Driver<L> {
                 return Poll::Pending;
             }
             self.timer = None;
-            self.machine.handle_timeout(self.environment.clock.now());
+            self.machine.handle_timeout(self.acceptor.clock.now());
             if let Some(end) = self.end() {
                 return Poll::Ready(end);
             }
             if self.backlog.has_answers() {
-                // Requests were answered with `timeout`: another turn writes that.
+                // Requests were answered with `timeout`: the next round writes that.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -506,7 +482,7 @@ impl<L: Link> Driver<L> {
 
     fn log(&mut self) {
         while let Some(transition) = self.machine.poll_transition() {
-            let server = self.environment.identity.server_id();
+            let server = self.acceptor.identity.server_id();
             let session = self.session.as_deref().unwrap_or("local");
             observe::transition(server, session, &transition);
         }

@@ -1,7 +1,8 @@
-//! From an accepted socket to an attached connection (`docs/protocol.md` §2, §3; BX-3, INV-8, INV-9).
+//! From an accepted socket to an attached connection (`docs/protocol.md` §2, §3; BX-3, INV-8,
+//! INV-9).
 //!
-//! Nothing on the daemon changes before the client's first sealed message has decrypted: a replayed message 1 gets
-//! an answer that only the device's key can read, and then its deadline.
+//! No state of the daemon changes before the client's first sealed message decrypts: a replayed
+//! message 1 gets a response that only the device's key can read, and then runs into the deadline.
 
 use std::{
     future::{Future, poll_fn},
@@ -11,11 +12,12 @@ use std::{
 
 use bowline_machines::{
     Path,
-    connection::{Connection, Effect, Input},
+    daemon::connection::{Connection, Effect, Input},
 };
 use bowline_protocol::{
-    Closing, DeviceId, Hello, Reason, Refusal, Welcome,
+    Closing, DeviceId, Hello, Purpose, Reason, Refusal, Welcome,
     handshake::{Accepted, WelcomeLimits},
+    limits::HEARTBEAT,
     seal::{Channel, Responder, SealError},
 };
 use tokio::{
@@ -24,35 +26,36 @@ use tokio::{
 };
 
 use super::{
-    Environment, Listed, MessageSocket, Received, Who,
+    Acceptor, Listed, MessageSocket, Received, Who,
     driver::{Driver, Opened},
     life::Life,
-    link::{Link, Sealed},
+    link::{Sealed, TextChannel},
     registry::Kind,
 };
 use crate::{
-    ledger::{Admission, Attached},
+    agents::caller::Caller,
+    ledger::{Admission, Attached, SealedRefusal},
     observe,
-    service::{Context, Origin},
+    service::Origin,
 };
 
-/// Longest client name and version kept for listings, in characters.
+/// Longest client name and version in listings, in characters.
 const MAX_CLIENT: usize = 64;
 
-/// How long a local connection that cannot be served may take to hear so.
+/// Time to send the close line of a local connection that cannot be served.
 const LOCAL_GOODBYE: Duration = Duration::from_secs(1);
 
-/// How a handshake failed.
+/// Failure of a handshake.
 enum Failed {
-    /// Tell the peer why and close. What ends attempts was said in the welcome.
+    /// Send the reason and close. Refusals of attempts are part of the welcome.
     Close(Reason),
     /// The same after the welcome, sealed.
     Refused(Box<Channel>, Closing),
-    /// Nobody is left to tell.
+    /// The socket has ended.
     Gone,
 }
 
-/// What a handshake comes to.
+/// Result of a handshake.
 struct Agreed {
     channel: Channel,
     attached: Attached,
@@ -62,60 +65,57 @@ struct Agreed {
     first: Vec<u8>,
 }
 
-/// Serves one socket from its first message to its end: the same for a WebSocket and a relay's lane (SV-1).
+/// Serves one socket from its first message to its close, for both WebSockets and relay lanes
+/// (SV-1).
 pub fn serve<S: MessageSocket>(
-    environment: Arc<Environment>,
+    acceptor: Arc<Acceptor>,
     socket: S,
     listed: Listed,
-    accepted_at: bowline_machines::Moment,
+    accepted_at: bowline_machines::MonotonicTime,
 ) -> impl Future<Output = ()> + Send + 'static {
-    Life::begin(open(environment, socket, listed, accepted_at))
+    Life::begin(open(acceptor, socket, listed, accepted_at))
 }
 
 async fn open<S: MessageSocket>(
-    environment: Arc<Environment>,
+    acceptor: Arc<Acceptor>,
     mut socket: S,
-    listed: Listed,
-    accepted_at: bowline_machines::Moment,
+    mut listed: Listed,
+    accepted_at: bowline_machines::MonotonicTime,
 ) -> Option<Box<Driver<Sealed<S>>>> {
     let path = listed.entry().handle().path;
-    let config = Arc::clone(&environment.session_config);
+    let config = Arc::clone(&acceptor.session_config);
     let mut machine = Connection::new(config, path, accepted_at);
-    let now = environment.clock.now();
+    let now = acceptor.clock.now();
     let left = machine.poll_timeout().map(|due| due.since(now));
     let deadline = Instant::now() + left.unwrap_or_default();
     let outcome = tokio::select! {
         biased;
-        outcome = timeout_at(deadline, agree(&environment, &mut socket, &listed)) => outcome,
+        outcome = timeout_at(deadline, agree(&acceptor, &mut socket, &listed)) => outcome,
         reason = poll_fn(|cx| listed.entry().outbound().poll_closed(cx)) => Ok(Err(Failed::Close(reason))),
+        () = listed.dropped() => {
+            // Without a goodbye, which would keep the place that others need.
+            listed.entry().ended(Reason::RateLimited);
+            Ok(Err(Failed::Gone))
+        }
     };
-    let now = environment.clock.now();
+    listed.is_proven();
+    let now = acceptor.clock.now();
     let mut goodbye = None;
     match outcome {
         Ok(Ok(agreed)) => {
             machine.handle(now, Input::HandshakeDone);
-            let context = Context {
-                ledger: environment.ledger.clone(),
-                session: agreed
-                    .attached
-                    .attachment
-                    .as_ref()
-                    .map(|attachment| attachment.session().clone()),
-                origin: agreed.origin,
-                connection: listed.entry().handle().id,
-                max_message_bytes: environment.limits.max_message_bytes,
-            };
             let opened = Opened {
                 link: Sealed::new(socket, agreed.channel),
                 listed,
                 machine,
-                context,
+                caller: None,
+                origin: agreed.origin,
                 attachment: agreed.attached.attachment,
                 replay: agreed.attached.replay,
                 session: Some(agreed.session.into()),
                 place: None,
             };
-            let mut driver = Box::new(Driver::new(environment, opened));
+            let mut driver = Box::new(Driver::new(acceptor, opened));
             driver.take_first(&agreed.first);
             return Some(driver);
         }
@@ -139,80 +139,85 @@ async fn open<S: MessageSocket>(
                 Some((channel, closing)) => {
                     let mut link = Sealed::new(socket, *channel);
                     let _ = timeout(allowance, link.close_with(closing)).await;
-                    machine.handle(environment.clock.now(), Input::PeerClosed { reason });
+                    machine.handle(acceptor.clock.now(), Input::PeerClosed { reason });
                     break;
                 }
                 None => {
                     let _ = timeout(allowance, socket.close(reason)).await;
-                    machine.handle(environment.clock.now(), Input::PeerClosed { reason });
+                    machine.handle(acceptor.clock.now(), Input::PeerClosed { reason });
                 }
             }
         }
     }
     listed.entry().note(machine.state(), 0, 0, 0);
     while let Some(transition) = machine.poll_transition() {
-        observe::transition(environment.identity.server_id(), "", &transition);
+        observe::transition(acceptor.identity.server_id(), "", &transition);
     }
     None
 }
 
 /// The three steps: hello, welcome, first sealed text.
 async fn agree<S: MessageSocket>(
-    environment: &Environment,
+    acceptor: &Acceptor,
     socket: &mut S,
     listed: &Listed,
 ) -> Result<Agreed, Failed> {
-    let identity = &environment.identity;
+    let identity = &acceptor.identity;
     let mut responder = Responder::new(&identity.transport, identity.server_id())
         .map_err(|error| Failed::Close(error.reason()))?;
-    let message = receive(environment, socket, listed).await?;
+    let message = receive(acceptor, socket, listed).await?;
     let (device, hello) = responder
         .read_hello(&message)
         .map_err(|error| match error {
-            // The bound of the hello is its own, not that of messages.
+            // The hello has its own size limit.
             SealError::TooLarge { .. } => Failed::Close(Reason::BadRequest),
             error => Failed::Close(error.reason()),
         })?;
     drop(message);
-    let max = environment.limits.max_message_bytes as usize;
+    let max = acceptor.limits.max_message_bytes as usize;
     let looked_at = match Hello::parse(&hello) {
-        Ok(hello) => match environment.ledger.admit(device, &hello).await {
+        Ok(hello) => match acceptor.ledger.admit(device, &hello).await {
             Ok(admission) => Ok((hello, admission)),
-            Err(refusal) => Err(refusal),
+            Err(refused) => Err(refused),
         },
-        Err(error) => Err(Refusal::new(error.reason(), error.to_string())),
+        Err(error) => Err(Refusal::new(error.reason(), error.to_string()).into()),
     };
     let (hello, admission) = match looked_at {
         Ok(both) => both,
-        Err(refusal) => {
+        Err(SealedRefusal { refusal, psk }) => {
             let reason = refusal.reason;
             tracing::info!(device = %DeviceId::of_public_key(&device), reason = reason.as_str(), "refused: {}", refusal.message);
-            if let Ok((message, _)) = responder.write_welcome(&Welcome::Refused(refusal), max) {
+            let welcome = Welcome::Refused(refusal);
+            let sealed = responder.write_welcome(&identity.identity, &psk, &welcome, max);
+            if let Ok((message, _)) = sealed {
                 send(socket, listed, message).await?;
             }
             return Err(Failed::Close(reason));
         }
     };
-    let welcome = accepted(environment, &admission);
+    let welcome = accepted(acceptor, &admission);
     let (message, mut channel) = responder
-        .write_welcome(&welcome, max)
+        .write_welcome(&identity.identity, admission.psk(), &welcome, max)
         .map_err(|error| Failed::Close(error.reason()))?;
     send(socket, listed, message).await?;
-    let first = first_text(environment, socket, listed, &mut channel).await?;
-    let probe = admission.is_probe();
-    let session = if probe {
-        String::new()
-    } else {
-        hello.client_session_key.external().log_hash()
+    let first = first_text(acceptor, socket, listed, &mut channel).await?;
+    let kind = match hello.purpose {
+        Purpose::Session => Kind::Session,
+        Purpose::Probe => Kind::Probe,
+        Purpose::Pairing => Kind::Pairing,
+    };
+    let session = match kind {
+        Kind::Session => hello.client_session_key.external().log_hash(),
+        _ => String::new(),
     };
     listed.entry().identify(Who {
-        kind: if probe { Kind::Probe } else { Kind::Session },
-        session: (!probe).then(|| session.clone()),
+        kind,
+        session: (kind == Kind::Session).then(|| session.clone()),
         device: Some(admission.device_id()),
         client: Some(client_label(&hello)),
     });
     let handle = listed.entry().handle().clone();
-    let attached = match environment.ledger.attach(admission, handle).await {
+    let attached = match acceptor.ledger.attach(admission, handle).await {
         Ok(attached) => attached,
         Err(refusal) => {
             let closing = Closing {
@@ -225,26 +230,26 @@ async fn agree<S: MessageSocket>(
     Ok(Agreed {
         channel,
         attached,
-        origin: if probe {
-            Origin::Probe
-        } else {
-            Origin::Session
+        origin: match kind {
+            Kind::Session => Origin::Session,
+            _ => Origin::Probe,
         },
         session,
         first,
     })
 }
 
-fn accepted(environment: &Environment, admission: &Admission) -> Welcome {
+fn accepted(acceptor: &Acceptor, admission: &Admission) -> Welcome {
     Welcome::Accepted(Accepted {
-        server_id: environment.identity.server_id().clone(),
-        server_name: environment.name.clone(),
+        server_id: acceptor.identity.server_id().clone(),
+        server_name: acceptor.name.clone(),
         version: crate::VERSION.to_owned(),
         session: admission.session().cloned(),
-        heartbeat_ms: Environment::heartbeat_ms(),
+        grant: admission.grant().cloned(),
+        heartbeat_ms: u32::try_from(HEARTBEAT.as_millis()).unwrap_or(u32::MAX),
         limits: WelcomeLimits {
-            max_message_bytes: environment.limits.max_message_bytes,
-            max_in_flight: environment.limits.max_in_flight,
+            max_message_bytes: acceptor.limits.max_message_bytes,
+            max_in_flight: acceptor.limits.max_in_flight,
         },
         capabilities: Vec::new(),
     })
@@ -261,16 +266,16 @@ fn client_label(hello: &Hello) -> String {
     printable.take(MAX_CLIENT).collect()
 }
 
-/// The first sealed text of the client, normally `session.ready`.
+/// The client's first sealed text, normally `session.ready`.
 async fn first_text<S: MessageSocket>(
-    environment: &Environment,
+    acceptor: &Acceptor,
     socket: &mut S,
     listed: &Listed,
     channel: &mut Channel,
 ) -> Result<Vec<u8>, Failed> {
     let mut buffer = Vec::new();
     loop {
-        let message = receive(environment, socket, listed).await?;
+        let message = receive(acceptor, socket, listed).await?;
         match channel.open(&message, &mut buffer) {
             Ok(Some(text)) => return Ok(text.to_vec()),
             Ok(None) => {}
@@ -280,14 +285,14 @@ async fn first_text<S: MessageSocket>(
 }
 
 async fn receive<S: MessageSocket>(
-    environment: &Environment,
+    acceptor: &Acceptor,
     socket: &mut S,
     listed: &Listed,
 ) -> Result<bytes::Bytes, Failed> {
     loop {
         match poll_fn(|cx| socket.poll_recv(cx)).await {
             Received::Message(message) => {
-                let now = environment.clock.now();
+                let now = acceptor.clock.now();
                 listed.entry().heard(now, message.len());
                 return Ok(message);
             }
@@ -313,25 +318,27 @@ async fn send<S: MessageSocket>(
         .map_err(|_| Failed::Gone)
 }
 
-/// Serves one connection of the local socket, and keeps its place until it has ended. It has no handshake: the system has
-/// said whose process it is.
-pub(crate) fn serve_local<L: Link>(
-    environment: Arc<Environment>,
+/// Serves one connection of the local socket and holds its permit until it closes. It has no
+/// handshake: the system authenticates the owner of the process.
+pub(crate) fn serve_local<L: TextChannel>(
+    acceptor: Arc<Acceptor>,
     link: L,
     listed: Listed,
     place: OwnedSemaphorePermit,
+    caller: Caller,
 ) -> impl Future<Output = ()> + Send + 'static {
-    Life::begin(open_local(environment, link, listed, place))
+    Life::begin(open_local(acceptor, link, listed, place, caller))
 }
 
-async fn open_local<L: Link>(
-    environment: Arc<Environment>,
+async fn open_local<L: TextChannel>(
+    acceptor: Arc<Acceptor>,
     mut link: L,
     listed: Listed,
     place: OwnedSemaphorePermit,
+    caller: Caller,
 ) -> Option<Box<Driver<L>>> {
     let handle = listed.entry().handle().clone();
-    let attachment = match environment.ledger.attach_local(handle).await {
+    let attachment = match acceptor.ledger.attach_local(handle).await {
         Ok(attachment) => attachment,
         Err(error) => {
             tracing::warn!(%error, "a local connection could not be served");
@@ -340,29 +347,17 @@ async fn open_local<L: Link>(
             return None;
         }
     };
-    let config = Arc::clone(&environment.local_config);
+    let config = Arc::clone(&acceptor.local_config);
     let opened = Opened {
         link,
-        machine: Connection::new(config, Path::Local, environment.clock.now()),
-        context: Context {
-            ledger: environment.ledger.clone(),
-            session: Some(attachment.session().clone()),
-            origin: Origin::Local,
-            connection: listed.entry().handle().id,
-            max_message_bytes: environment.limits.max_message_bytes,
-        },
+        machine: Connection::new(config, Path::Local, acceptor.clock.now()),
+        origin: Origin::Local,
+        caller: Some(caller),
         listed,
         attachment: Some(attachment),
         replay: Vec::new(),
         session: None,
         place: Some(place),
     };
-    Some(Box::new(Driver::new(environment, opened)))
-}
-
-/// Lists a connection that has just been accepted.
-pub fn list(environment: &Environment, path: Path, peer: Option<std::net::SocketAddr>) -> Listed {
-    environment
-        .registry
-        .open(path, peer, environment.clock.now())
+    Some(Box::new(Driver::new(acceptor, opened)))
 }

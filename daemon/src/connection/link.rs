@@ -1,4 +1,5 @@
-//! JSON-RPC texts over a socket: sealed in Noise messages, or (local socket) one a line. The driver is the same.
+//! JSON-RPC texts over a socket: sealed in Noise messages, or (local socket) one per line. The
+//! driver is the same for both.
 
 use std::{
     collections::VecDeque,
@@ -12,52 +13,54 @@ use tokio::time::timeout;
 
 use super::{Gone, MessageSocket, Received};
 
-/// How long a peer gets to take the sealed goodbye. One that takes nothing has only the close code, which proves nothing; it
-/// learns the same, sealed, from the next welcome.
+/// Time a peer has to receive the sealed close message. A peer that does not read sees only the
+/// close code, which proves nothing; the next welcome repeats the reason, sealed.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// What a link brought.
+/// Input of a channel.
 #[derive(Debug)]
-pub(crate) enum Heard<'b> {
+pub(crate) enum TextEvent<'b> {
     /// A whole text.
     Text(&'b [u8]),
-    /// Part of one, or proof of life.
+    /// Part of a text, or a sign of liveness.
     More,
-    /// The peer sends no more, but may still read what it asked for.
+    /// The peer sends no more, but may still read its responses.
     HalfClosed,
     /// The socket ended.
     Gone,
-    /// The peer broke the rules; nothing more is read.
+    /// The peer violated the protocol; nothing more is read.
     Broken(Reason),
 }
 
-/// Texts both ways.
-pub(crate) trait Link: Send + Unpin + 'static {
-    /// The next thing heard, with the bytes it took on the wire. `buffer` is working space that holds the text.
+/// A channel of texts in both directions.
+pub(crate) trait TextChannel: Send + Unpin + 'static {
+    /// The next event, with its bytes on the wire. The text is in `buffer`, which is working space.
     fn poll_text<'b>(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &'b mut Vec<u8>,
-    ) -> Poll<(Heard<'b>, usize)>;
+    ) -> Poll<(TextEvent<'b>, usize)>;
 
     /// Whether one more text may be fed.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>>;
 
-    /// Takes one text, after [`Link::poll_ready`]; gives its bytes on the wire.
-    fn feed(&mut self, text: &[u8], scratch: &mut Vec<u8>) -> Result<usize, Gone>;
+    /// Feeds one text, after [`TextChannel::poll_ready`]. Returns its bytes on the wire.
+    fn feed(&mut self, text: &[u8]) -> Result<usize, Gone>;
 
-    /// Writes out everything fed.
+    /// Writes all fed texts.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>>;
 
-    /// Asked after [`Heard::HalfClosed`]: whether the peer does not read its answers either.
+    /// After [`TextEvent::HalfClosed`]: whether the peer no longer reads its responses.
     fn is_peer_gone(&self) -> bool {
         false
     }
 
-    /// Bytes that the socket has taken so far: what tells a slow reader from one that does not read (lesson 19).
+    /// Bytes the socket has taken so far; this tells a slow reader from one that does not read
+    /// (LS-19).
     fn taken(&self) -> u64;
 
-    /// Says why, and ends the socket such that the peer can read it. The caller bounds the time.
+    /// Sends the close reason and ends the socket such that the peer can read it. The caller bounds
+    /// the time.
     fn close(&mut self, reason: Reason) -> impl Future<Output = ()> + Send;
 }
 
@@ -65,7 +68,7 @@ pub(crate) trait Link: Send + Unpin + 'static {
 pub(crate) struct Sealed<S> {
     socket: S,
     channel: Channel,
-    /// Chunks of a long text that the socket had no room for yet.
+    /// Sealed messages that wait for room in the socket.
     waiting: VecDeque<Vec<u8>>,
 }
 
@@ -78,10 +81,11 @@ impl<S: MessageSocket> Sealed<S> {
         }
     }
 
-    /// Says why inside the channel, since a close code can be anybody's (TR-2), and ends the socket. The caller bounds the time.
+    /// Sends the close reason inside the channel, because a close code can be forged (TR-2), and
+    /// ends the socket. The caller bounds the time.
     pub(super) async fn close_with(&mut self, closing: Closing) {
         if closing.reason.close_code().is_some() {
-            // A peer that is gone has nobody to be told.
+            // The peer may already have closed.
             let _ = timeout(GOODBYE, self.say(closing)).await;
         }
         self.socket.close(closing.reason).await;
@@ -91,14 +95,11 @@ impl<S: MessageSocket> Sealed<S> {
         let mut text = Vec::new();
         closing.write(&mut text);
         poll_fn(|cx| self.poll_ready(cx)).await?;
-        self.feed(&text, &mut Vec::new())?;
+        self.feed(&text)?;
         poll_fn(|cx| self.poll_flush(cx)).await
     }
 
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        if self.waiting.is_empty() {
-            return Poll::Ready(Ok(()));
-        }
         while !self.waiting.is_empty() {
             ready!(self.socket.poll_ready(cx))?;
             if let Some(message) = self.waiting.pop_front() {
@@ -110,22 +111,26 @@ impl<S: MessageSocket> Sealed<S> {
     }
 }
 
-impl<S: MessageSocket> Link for Sealed<S> {
+impl<S: MessageSocket> TextChannel for Sealed<S> {
     fn poll_text<'b>(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &'b mut Vec<u8>,
-    ) -> Poll<(Heard<'b>, usize)> {
+    ) -> Poll<(TextEvent<'b>, usize)> {
+        if self.channel.has_next() {
+            let text = self.channel.next(buffer).unwrap_or_default();
+            return Poll::Ready((TextEvent::Text(text), 0));
+        }
         let message = match ready!(self.socket.poll_recv(cx)) {
             Received::Message(message) => message,
-            Received::Alive => return Poll::Ready((Heard::More, 0)),
-            Received::Gone => return Poll::Ready((Heard::Gone, 0)),
-            Received::Broken(reason) => return Poll::Ready((Heard::Broken(reason), 0)),
+            Received::Alive => return Poll::Ready((TextEvent::More, 0)),
+            Received::Gone => return Poll::Ready((TextEvent::Gone, 0)),
+            Received::Broken(reason) => return Poll::Ready((TextEvent::Broken(reason), 0)),
         };
         let heard = match self.channel.open(&message, buffer) {
-            Ok(Some(text)) => Heard::Text(text),
-            Ok(None) => Heard::More,
-            Err(error) => Heard::Broken(error.reason()),
+            Ok(Some(text)) => TextEvent::Text(text),
+            Ok(None) => TextEvent::More,
+            Err(error) => TextEvent::Broken(error.reason()),
         };
         Poll::Ready((heard, message.len()))
     }
@@ -135,28 +140,24 @@ impl<S: MessageSocket> Link for Sealed<S> {
         self.socket.poll_ready(cx)
     }
 
-    fn feed(&mut self, text: &[u8], scratch: &mut Vec<u8>) -> Result<usize, Gone> {
+    /// Texts of one round go out under one seal: [`TextChannel::poll_flush`] makes it.
+    fn feed(&mut self, text: &[u8]) -> Result<usize, Gone> {
         let Self {
-            socket,
-            channel,
-            waiting,
+            channel, waiting, ..
         } = self;
-        let (mut wire, mut fed) = (0, Ok(()));
-        let mut first = true;
-        let sealed = channel.seal(text, scratch, |message| {
-            wire += message.len();
-            if std::mem::take(&mut first) {
-                fed = socket.feed(message);
-            } else {
-                waiting.push_back(message);
-            }
-        });
-        fed?;
-        // A channel that cannot seal is used up; the peer can be told nothing through it.
-        sealed.map(|()| wire).map_err(|_| Gone)
+        // A channel that cannot seal is exhausted; no more can be sent.
+        channel
+            .gather(text, |message| waiting.push_back(message))
+            .map_err(|_| Gone)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
+        let Self {
+            channel, waiting, ..
+        } = self;
+        channel
+            .finish(|message| waiting.push_back(message))
+            .map_err(|_| Gone)?;
         ready!(self.poll_waiting(cx))?;
         self.socket.poll_flush(cx)
     }

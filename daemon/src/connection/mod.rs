@@ -1,17 +1,20 @@
 //! Connections: one socket each, from handshake to close (SV-4).
 //!
-//! * [`socket`] is what is needed of a socket; [`websocket`] is a direct one, a relay's lane the other (`daemon/src/relay`)
-//! * [`handshake`] brings a socket to the point where it is attached to its session
-//! * [`link`] makes JSON-RPC texts of messages (or, for the local socket, of lines)
-//! * [`driver`] runs an open connection; [`requests`] and [`answers`] are its two ends, [`backlog`] what waits between
-//! * [`life`] is the task of a connection: from the handshake to the driver to the close
-//! * [`registry`] lists them all
+//! * [`acceptor`] has the state all connections share
+//! * [`socket`] is the interface of a socket; [`websocket`] is a direct one, a relay's lane
+//!   (`daemon/src/relay`) the other
+//! * [`handshake`] attaches a socket to its session
+//! * [`link`] maps JSON-RPC texts to messages (or, for the local socket, to lines)
+//! * [`driver`] runs an open connection; [`requests`] takes its input, [`answers`] encodes its
+//!   responses, [`backlog`] holds unsent output
+//! * [`life`] is the task of a connection: handshake, driver, close
+//! * [`registry`] lists all connections
 
+mod acceptor;
 mod access;
 mod answers;
 mod backlog;
 mod driver;
-mod environment;
 mod handshake;
 mod life;
 mod link;
@@ -20,11 +23,11 @@ mod requests;
 mod socket;
 mod websocket;
 
-pub use environment::Environment;
-pub use handshake::{list, serve};
+pub use acceptor::Acceptor;
+pub use handshake::serve;
 pub use registry::{ConnectionInfo, Entry, Kind, Listed, Registry, Totals, Who};
 pub use socket::{Gone, MessageSocket, Received};
 pub use websocket::WebSocket;
 
 pub(crate) use handshake::serve_local;
-pub(crate) use link::{Heard, Link};
+pub(crate) use link::{TextChannel, TextEvent};

@@ -1,6 +1,8 @@
-//! The requests of one connection: read, checked, run side by side, answered as they finish (SV-4).
+//! The requests of one connection: parsed, checked, run concurrently, and answered as they finish
+//! (SV-4).
 
 use std::{
+    collections::{BTreeMap, btree_map},
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -9,14 +11,14 @@ use std::{
 };
 
 use bowline_machines::{
-    Moment,
-    connection::{Admission, Connection, RequestSlot},
+    MonotonicTime,
+    daemon::connection::{Admission, Connection, RequestSlot},
 };
 use bowline_protocol::{
     RpcReason,
     error::RpcError,
     methods::{Ack, name},
-    rpc::{Id, Incoming, Notification, Request as RpcRequest, Text, parse, write_error},
+    rpc::{Id, Incoming, Notification, Request as RpcRequest, Text, parse},
 };
 use futures_util::{Stream, stream::FuturesUnordered};
 use serde_json::value::RawValue;
@@ -26,38 +28,37 @@ use super::{
     answers::{Answers, Batch, bounded, encode},
 };
 use crate::{
-    metrics::Outcome,
-    service::{self, Answer, AnswerFuture, Call, Context, Method, Router},
+    agents::caller::Caller,
+    rpc::{Answer, AnswerFuture, Outcome},
+    service::{self, Access, Call, Context, Method, Router},
 };
 
-/// Where an answer goes.
+/// The request that a response is for.
 #[derive(Debug)]
-enum Ticket {
-    /// A response of its own.
-    Single(Id<'static>),
-    /// Into a batch.
-    Item { batch: usize, id: Id<'static> },
-    /// Nowhere: it was a notification.
-    Silent,
+struct Ticket {
+    id: Id<'static>,
+    /// The batch that it came in.
+    batch: Option<u64>,
 }
 
-/// A request being worked on.
+/// A request in progress.
 struct Running {
     slot: RequestSlot,
     method: Arc<Method>,
     began: Instant,
+    /// `None` for a notification, which gets no response.
     ticket: Option<Ticket>,
-    /// `None` once nobody waits for it any more.
+    /// `None` once the response is no longer needed.
     future: Option<AnswerFuture>,
     waker: Option<Waker>,
 }
 
-/// A request that has its answer.
+/// A request with its response.
 struct Finished {
     slot: RequestSlot,
     method: Arc<Method>,
     began: Instant,
-    ticket: Ticket,
+    ticket: Option<Ticket>,
     answer: Answer,
 }
 
@@ -70,7 +71,7 @@ impl Drop for Running {
 }
 
 impl Future for Running {
-    /// `None` for one that was answered before it was done.
+    /// `None` for a request that was answered before it finished.
     type Output = Option<Finished>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
@@ -80,11 +81,11 @@ impl Future for Running {
         match future.as_mut().poll(cx) {
             Poll::Ready(answer) => {
                 self.future = None;
-                Poll::Ready(self.ticket.take().map(|ticket| Finished {
+                Poll::Ready(Some(Finished {
                     slot: self.slot,
                     method: Arc::clone(&self.method),
                     began: self.began,
-                    ticket,
+                    ticket: self.ticket.take(),
                     answer,
                 }))
             }
@@ -99,168 +100,222 @@ impl Future for Running {
     }
 }
 
-/// What a text is judged by.
-pub(super) struct Desk<'a> {
-    pub(super) router: &'a Router,
-    pub(super) context: &'a Context,
-    pub(super) machine: &'a mut Connection,
-    pub(super) now: Moment,
-    pub(super) answers: &'a mut Answers,
+/// What requests use and change besides themselves.
+pub(super) struct Scope<'a> {
+    router: &'a Router,
+    machine: &'a mut Connection,
+    now: MonotonicTime,
+    answers: &'a mut Answers,
 }
 
-impl Desk<'_> {
-    fn max(&self) -> usize {
-        self.context.max_message_bytes as usize
+impl<'a> Scope<'a> {
+    pub(super) const fn new(
+        router: &'a Router,
+        machine: &'a mut Connection,
+        now: MonotonicTime,
+        answers: &'a mut Answers,
+    ) -> Self {
+        Self {
+            router,
+            machine,
+            now,
+            answers,
+        }
     }
 }
 
-/// The requests of one connection. Owns no memory while none is pending.
-#[derive(Default)]
+/// The requests of one connection. Holds no memory while none is pending.
 pub(super) struct Requests {
+    context: Context,
+    /// The process at the other end of the local socket. Boxed, so that connections of devices stay
+    /// small.
+    caller: Option<Box<Caller>>,
     running: Option<Box<FuturesUnordered<Running>>>,
-    /// Open batches; `None` is a free place.
-    batches: Vec<Option<Batch>>,
-    /// What the client has acknowledged since this was last asked.
+    /// Open batches.
+    batches: BTreeMap<u64, Batch>,
+    /// The newest acknowledgement not yet taken.
     acked: Option<u64>,
 }
 
+/// Result of checking a request.
+enum Started {
+    /// Already answered.
+    Answered(Answer),
+    /// To be run.
+    Running(Running),
+    /// The connection accepts no more requests; there is no response.
+    Refused,
+}
+
 impl Requests {
+    pub(super) fn new(context: Context, caller: Option<Caller>) -> Self {
+        Self {
+            context,
+            caller: caller.map(Box::new),
+            running: None,
+            batches: BTreeMap::new(),
+            acked: None,
+        }
+    }
+
     /// Whether nothing is pending.
     pub(super) const fn is_empty(&self) -> bool {
         self.running.is_none()
     }
 
-    /// The newest acknowledgement, once.
+    /// Ends all work.
+    pub(super) fn clear(&mut self) {
+        self.running = None;
+        self.batches.clear();
+    }
+
+    /// Takes the newest acknowledgement.
     pub(super) const fn take_ack(&mut self) -> Option<u64> {
         self.acked.take()
     }
 
-    /// Takes one text: answers at once what can be, starts the rest.
-    pub(super) fn take(&mut self, text: &[u8], desk: &mut Desk<'_>) {
+    /// Takes one text: answers at once where possible and starts the other requests.
+    pub(super) fn take(&mut self, text: &[u8], scope: &mut Scope<'_>) {
         match parse(text) {
-            Ok(Text::Single(incoming)) => self.take_single(incoming, desk),
-            Ok(Text::Batch(items)) => self.take_batch(items, desk),
-            // Malformed input is answered and survived (SV-4).
-            Err(error) => {
-                desk.router.others().note(Outcome::of(&error));
-                desk.answers.add(|out| write_error(out, &Id::NULL, &error));
+            Ok(Text::Single(incoming)) => self.take_one(incoming, None, scope),
+            Ok(Text::Batch(items)) => {
+                let batch = self.batches.last_key_value();
+                let batch = batch.map_or(0, |(last, _)| last + 1);
+                self.batches.insert(batch, Batch::new());
+                for item in items {
+                    self.take_one(item, Some(batch), scope);
+                }
+                self.release(batch, scope);
             }
+            // Malformed input is answered; the connection stays open (SV-4).
+            Err(error) => self.respond(None, &Id::NULL, &invalid(error, scope), scope),
         }
     }
 
-    fn take_single(&mut self, incoming: Incoming<'_>, desk: &mut Desk<'_>) {
+    fn take_one(&mut self, incoming: Incoming<'_>, batch: Option<u64>, scope: &mut Scope<'_>) {
         match incoming {
             Incoming::Request(RpcRequest { id, method, params }) => {
-                let now = answer_now(&method, params, desk);
-                match now {
-                    Started::Answered(answer) => {
-                        let max = desk.max();
-                        desk.answers.add(|out| encode(out, &id, &answer, max));
+                match self.start(&method, params, scope) {
+                    Started::Answered(answer) => self.respond(batch, &id, &answer, scope),
+                    Started::Running(mut running) => {
+                        if let Some(batch) = batch.and_then(|batch| self.batches.get_mut(&batch)) {
+                            batch.expect();
+                        }
+                        let id = id.into_owned();
+                        running.ticket = Some(Ticket { id, batch });
+                        self.running.get_or_insert_default().push(running);
                     }
-                    Started::Running(begun) => self.run(begun, Ticket::Single(id.into_owned())),
                     Started::Refused => {}
                 }
             }
-            Incoming::Notification(notification) => self.notified(&notification, desk),
+            Incoming::Notification(notification) => self.notified(&notification, scope),
             Incoming::Invalid { id, error } => {
-                desk.router.others().note(Outcome::of(&error));
-                desk.answers.add(|out| write_error(out, &id, &error));
+                self.respond(batch, &id, &invalid(error, scope), scope);
             }
-            // This side asks nothing, so an answer answers nothing.
+            // This side sends no requests, so a response matches none.
             Incoming::Response(_) => {}
         }
     }
 
-    fn take_batch(&mut self, items: Vec<Incoming<'_>>, desk: &mut Desk<'_>) {
-        let max = desk.max();
-        let place = self.open_batch();
-        for item in items {
-            let (id, answer) = match item {
-                Incoming::Request(RpcRequest { id, method, params }) => {
-                    match answer_now(&method, params, desk) {
-                        Started::Answered(answer) => (id, answer),
-                        Started::Running(begun) => {
-                            if let Some(batch) = self.batch(place) {
-                                batch.expect();
-                            }
-                            let ticket = Ticket::Item {
-                                batch: place,
-                                id: id.into_owned(),
-                            };
-                            self.run(begun, ticket);
-                            continue;
-                        }
-                        Started::Refused => continue,
-                    }
-                }
-                Incoming::Notification(notification) => {
-                    self.notified(&notification, desk);
-                    continue;
-                }
-                Incoming::Invalid { id, error } => {
-                    desk.router.others().note(Outcome::of(&error));
-                    (id, Err(error))
-                }
-                Incoming::Response(_) => continue,
-            };
-            if let Some(batch) = self.batch(place) {
-                batch.add(&id, &answer, max);
-            }
-        }
-        self.release_batch(place, max, desk.answers);
-    }
-
-    /// A notification is a request whose answer nobody wants; those of the session are its own business.
-    fn notified(&mut self, notification: &Notification<'_>, desk: &mut Desk<'_>) {
-        match (&*notification.method, &desk.context.session) {
+    /// A notification is a request without a response; those of the session are handled separately.
+    fn notified(&mut self, notification: &Notification<'_>, scope: &mut Scope<'_>) {
+        match (&*notification.method, &self.context.session) {
             (name::SESSION_READY, _) => {}
             (name::SESSION_ACK, Some(_)) => {
                 let params = notification.params.map_or("", RawValue::get);
-                // A malformed acknowledgement acknowledges nothing; there is nobody to tell.
+                // A malformed acknowledgement is ignored; a notification has no response.
                 if let Ok(ack) = serde_json::from_str::<Ack>(params) {
                     self.acked = self.acked.max(Some(ack.seq));
                 }
             }
             (method, _) => {
-                let started = answer_now(method, notification.params, desk);
-                if let Started::Running(begun) = started {
-                    self.run(begun, Ticket::Silent);
+                if let Started::Running(running) = self.start(method, notification.params, scope) {
+                    self.running.get_or_insert_default().push(running);
                 }
             }
         }
     }
 
-    fn run(&mut self, begun: Begun, ticket: Ticket) {
-        let running = self.running.get_or_insert_default();
-        running.push(Running {
-            slot: begun.slot,
-            method: begun.method,
-            began: Instant::now(),
-            ticket: Some(ticket),
-            future: Some(begun.future),
-            waker: None,
-        });
+    /// Checks a request, and answers or begins it.
+    fn start(&self, method: &str, params: Option<&RawValue>, scope: &mut Scope<'_>) -> Started {
+        let router = scope.router;
+        let found = router.find(method);
+        let stats = found.map_or(router.others(), |method| method.stats().as_ref());
+        let answered = |answer: Answer| {
+            let answer = bounded(answer, self.max());
+            stats.note(outcome(&answer));
+            Started::Answered(answer)
+        };
+        if let Err(error) = permitted(&self.context, found.map(Arc::as_ref)) {
+            return answered(Err(error));
+        }
+        let slot = match scope.machine.start_request(scope.now) {
+            Admission::Admitted(slot) => slot,
+            Admission::Overloaded => {
+                return answered(Err(RpcError::new(
+                    RpcReason::Overloaded,
+                    "too many requests are pending on this connection",
+                )));
+            }
+            Admission::Refused => return Started::Refused,
+        };
+        let answer = match found.map(|found| (found, self.run(found, params))) {
+            Some((found, service::Started::Running(future))) => {
+                return Started::Running(Running {
+                    slot,
+                    method: Arc::clone(found),
+                    began: Instant::now(),
+                    ticket: None,
+                    future: Some(future),
+                    waker: None,
+                });
+            }
+            Some((_, service::Started::Answered(answer))) => answer,
+            None => Err(RpcError::method_not_found(method)),
+        };
+        scope.machine.finish_request(scope.now, slot);
+        answered(answer)
     }
 
-    /// Collects what has finished, until there are so many bytes of answers; whether that is all of it, and the task
-    /// is woken when more finishes.
+    /// Starts a method; one for the owner once it is known that no agent makes the request (TR-7).
+    fn run(&self, method: &Arc<Method>, params: Option<&RawValue>) -> service::Started {
+        let context = &self.context;
+        let caller = self.caller.as_ref();
+        let Some(caller) = caller.filter(|_| method.access() == Access::Owner) else {
+            return method.start(Call { params, context });
+        };
+        let caller = caller.clone();
+        let (method, context) = (Arc::clone(method), context.clone());
+        let params = params.map(RawValue::to_owned);
+        service::Started::Running(Box::pin(async move {
+            caller.check_owner(method.name()).await?;
+            let (params, context) = (params.as_deref(), &context);
+            match method.start(Call { params, context }) {
+                service::Started::Answered(answer) => answer,
+                service::Started::Running(future) => future.await,
+            }
+        }))
+    }
+
+    /// Collects finished requests up to a limit of response bytes. Returns whether all were
+    /// collected; the task is then woken when more finish.
     pub(super) fn poll_finished(
         &mut self,
         cx: &mut TaskContext<'_>,
-        desk: &mut Desk<'_>,
+        scope: &mut Scope<'_>,
         most: usize,
     ) -> bool {
         while let Some(running) = &mut self.running {
-            if desk.answers.bytes() >= most {
+            if scope.answers.bytes() >= most {
                 return false;
             }
             match Pin::new(&mut **running).poll_next(cx) {
                 Poll::Ready(Some(Some(finished))) => {
-                    let answer = bounded(finished.answer, desk.max());
+                    let answer = bounded(finished.answer, self.max());
                     let stats = finished.method.stats();
                     stats.note_after(outcome(&answer), finished.began.elapsed());
-                    if desk.machine.finish_request(desk.now, finished.slot) {
-                        self.settle(finished.ticket, &answer, desk);
+                    if scope.machine.finish_request(scope.now, finished.slot) {
+                        self.settle(finished.ticket, &answer, scope);
                     }
                 }
                 Poll::Ready(Some(None)) => {}
@@ -271,8 +326,8 @@ impl Requests {
         true
     }
 
-    /// Answers a request whose time is up, and stops its work.
-    pub(super) fn time_out(&mut self, slot: RequestSlot, desk: &mut Desk<'_>) {
+    /// Answers a request with `timeout` and stops its work.
+    pub(super) fn time_out(&mut self, slot: RequestSlot, scope: &mut Scope<'_>) {
         let Some(running) = &mut self.running else {
             return;
         };
@@ -280,121 +335,60 @@ impl Requests {
             return;
         };
         late.future = None;
-        // So that its place is given up at the next poll.
+        // Its slot is freed at the next poll.
         if let Some(waker) = late.waker.take() {
             waker.wake();
         }
-        if let Some(ticket) = late.ticket.take() {
-            let error = RpcError::new(
-                RpcReason::Timeout,
-                "the daemon did not finish in time; an intent sent again with its id tells its outcome",
-            );
-            let stats = late.method.stats();
-            stats.note_after(Outcome::of(&error), late.began.elapsed());
-            self.settle(ticket, &Err(error), desk);
+        let answer = Err(RpcError::new(
+            RpcReason::Timeout,
+            "the daemon did not finish in time; an intent sent again with its id tells its outcome",
+        ));
+        let stats = late.method.stats();
+        stats.note_after(outcome(&answer), late.began.elapsed());
+        let ticket = late.ticket.take();
+        self.settle(ticket, &answer, scope);
+    }
+
+    fn settle(&mut self, ticket: Option<Ticket>, answer: &Answer, scope: &mut Scope<'_>) {
+        if let Some(Ticket { id, batch }) = ticket {
+            self.respond(batch, &id, answer, scope);
+            batch
+                .into_iter()
+                .for_each(|batch| self.release(batch, scope));
         }
     }
 
-    fn settle(&mut self, ticket: Ticket, answer: &Answer, desk: &mut Desk<'_>) {
-        let max = desk.max();
-        match ticket {
-            Ticket::Single(id) => desk.answers.add(|out| encode(out, &id, answer, max)),
-            Ticket::Item { batch: place, id } => {
-                if let Some(batch) = self.batch(place) {
-                    batch.add(&id, answer, max);
-                }
-                self.release_batch(place, max, desk.answers);
-            }
-            Ticket::Silent => {}
+    /// Writes a response, or adds it to its batch.
+    fn respond(&mut self, batch: Option<u64>, id: &Id<'_>, answer: &Answer, scope: &mut Scope<'_>) {
+        let max = self.max();
+        match batch.and_then(|batch| self.batches.get_mut(&batch)) {
+            Some(batch) => batch.add(id, answer, max),
+            None => scope.answers.add(|out| encode(out, id, answer, max)),
         }
     }
 
-    fn open_batch(&mut self) -> usize {
-        let place = self.batches.iter().position(Option::is_none);
-        let place = place.unwrap_or(self.batches.len());
-        match self.batches.get_mut(place) {
-            Some(free) => *free = Some(Batch::new()),
-            None => self.batches.push(Some(Batch::new())),
-        }
-        place
-    }
-
-    fn batch(&mut self, place: usize) -> Option<&mut Batch> {
-        self.batches.get_mut(place)?.as_mut()
-    }
-
-    fn release_batch(&mut self, place: usize, max: usize, answers: &mut Answers) {
-        if !self.batch(place).is_some_and(Batch::release) {
-            return;
-        }
-        if let Some(batch) = self.batches.get_mut(place).and_then(Option::take) {
-            answers.add(|out| batch.finish(out, max));
-        }
-        if self.batches.iter().all(Option::is_none) {
-            self.batches = Vec::new();
+    /// Writes a batch once all its responses are there.
+    fn release(&mut self, batch: u64, scope: &mut Scope<'_>) {
+        let max = self.max();
+        if let btree_map::Entry::Occupied(mut entry) = self.batches.entry(batch)
+            && entry.get_mut().release()
+        {
+            let batch = entry.remove();
+            scope.answers.add(|out| batch.finish(out, max));
         }
     }
-}
 
-/// What became of a request on sight.
-enum Started {
-    /// Done already.
-    Answered(Answer),
-    /// To be run.
-    Running(Begun),
-    /// The connection takes none any more; nobody is told.
-    Refused,
-}
-
-/// A request that waits for something.
-struct Begun {
-    slot: RequestSlot,
-    method: Arc<Method>,
-    future: AnswerFuture,
+    const fn max(&self) -> usize {
+        self.context.max_message_bytes as usize
+    }
 }
 
 fn outcome(answer: &Answer) -> Outcome {
     answer.as_ref().map_or_else(Outcome::of, |_| Outcome::OK)
 }
 
-fn answer_now(method: &str, params: Option<&RawValue>, desk: &mut Desk<'_>) -> Started {
-    let found = desk.router.find(method);
-    let stats = found.map_or(desk.router.others(), |method| method.stats().as_ref());
-    let answered = |answer: Answer| {
-        let answer = bounded(answer, desk.context.max_message_bytes as usize);
-        stats.note(outcome(&answer));
-        Started::Answered(answer)
-    };
-    if let Err(error) = permitted(desk.context.origin, found.map(Arc::as_ref)) {
-        return answered(Err(error));
-    }
-    let slot = match desk.machine.start_request(desk.now) {
-        Admission::Admitted(slot) => slot,
-        Admission::Overloaded => {
-            return answered(Err(RpcError::new(
-                RpcReason::Overloaded,
-                "too many requests are pending on this connection",
-            )));
-        }
-        Admission::Refused => return Started::Refused,
-    };
-    let Some(found) = found else {
-        desk.machine.finish_request(desk.now, slot);
-        return answered(Err(RpcError::method_not_found(method)));
-    };
-    let call = Call {
-        params,
-        context: desk.context,
-    };
-    match found.start(call) {
-        service::Started::Answered(answer) => {
-            desk.machine.finish_request(desk.now, slot);
-            answered(answer)
-        }
-        service::Started::Running(future) => Started::Running(Begun {
-            slot,
-            method: Arc::clone(found),
-            future,
-        }),
-    }
+/// The answer to what is no request.
+fn invalid(error: RpcError, scope: &Scope<'_>) -> Answer {
+    scope.router.others().note(Outcome::of(&error));
+    Err(error)
 }

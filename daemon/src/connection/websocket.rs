@@ -24,17 +24,18 @@ use tokio_tungstenite::{
 
 use super::{Gone, MessageSocket, Received};
 
-/// Kept by every connection for as long as it lives, so it is small; larger messages grow it for a while.
+/// Every connection keeps it for its whole life, so it is small; larger messages grow it
+/// temporarily.
 const READ_BUFFER: usize = 2 * 1024;
-/// Answers gather here until it is full or the turn ends: then one write to the socket.
+/// Responses are buffered until it is full or the round ends, then written to the socket at once.
 const WRITE_BUFFER: usize = 16 * 1024;
-/// Room for one more message beside a full buffer.
+/// Room for one more message beyond a full buffer.
 const MAX_WRITE_BUFFER: usize = WRITE_BUFFER + MAX_NOISE_MESSAGE + 64;
-/// What a peer still sends after our close frame is read and dropped up to here, in bytes: closing a socket with
-/// unread data would reset it, and the peer would never see the reason.
+/// Limit of the bytes read and dropped after the close frame was sent. Closing a socket with unread
+/// data would reset it, and the peer would never see the reason.
 const MAX_DRAIN: usize = 1 << 20;
 
-/// How long a peer has to end its side after our close frame; it needs no more than one round trip.
+/// Time a peer has to close its side after the close frame; one round trip suffices.
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// The server's end of a WebSocket.
@@ -43,7 +44,7 @@ pub struct WebSocket<S> {
     inner: WebSocketStream<Counted<S>>,
 }
 
-/// A byte stream that counts what it takes.
+/// A byte stream that counts the written bytes.
 #[derive(Debug)]
 struct Counted<S> {
     stream: S,
@@ -84,7 +85,7 @@ impl<S> WebSocket<S>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    /// Takes over a stream after the HTTP upgrade; `read` is what was read beyond it.
+    /// Takes a stream after the HTTP upgrade; `read` are the bytes already read beyond it.
     pub async fn accepted(stream: S, read: &[u8]) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
@@ -99,10 +100,10 @@ where
     }
 }
 
-/// What to tell a peer that broke the WebSocket's rules; `None` when there is nobody left to tell.
+/// Close reason for a peer that violated the WebSocket protocol; `None` if the socket has ended.
 fn violation(error: &Error) -> Option<Reason> {
     match error {
-        // A frame longer than any Noise message cannot be one (`docs/protocol.md` §7).
+        // A frame longer than any Noise message cannot contain one (`docs/protocol.md` §7).
         Error::Capacity(_) => Some(Reason::CryptoFailed),
         Error::Protocol(
             tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
@@ -121,7 +122,13 @@ where
             Some(Ok(Message::Binary(message))) => Received::Message(message),
             Some(Ok(Message::Text(_))) => Received::Broken(Reason::BadRequest),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Received::Alive,
-            Some(Ok(Message::Close(_) | Message::Frame(_))) | None => Received::Gone,
+            Some(Ok(Message::Close(_))) => {
+                // Sends the answer that RFC 6455 §5.5.1 asks for. What the socket does not take at
+                // once is left out: the peer has gone.
+                let _ = Pin::new(&mut self.inner).poll_flush(cx);
+                Received::Gone
+            }
+            Some(Ok(Message::Frame(_))) | None => Received::Gone,
             Some(Err(error)) => violation(&error).map_or(Received::Gone, Received::Broken),
         })
     }
@@ -146,10 +153,11 @@ where
     }
 
     async fn close(&mut self, reason: Reason) {
-        if let Some(code) = reason.close_code() {
+        if reason.close_code().is_some() {
+            let (code, text) = reason.in_clear();
             let frame = CloseFrame {
                 code: CloseCode::from(code),
-                reason: reason.as_str().into(),
+                reason: text.into(),
             };
             let _ = self.inner.send(Message::Close(Some(frame))).await;
         }
@@ -208,6 +216,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_close_frame_is_answered() {
+        let (mut client, mut server) = pair().await;
+        client.send(Message::Close(None)).await.unwrap();
+        assert_eq!(received(&mut server).await, Received::Gone);
+        drop(server);
+        let answer = client.next().await.unwrap();
+        assert!(matches!(answer, Ok(Message::Close(_))), "{answer:?}");
+    }
+
+    #[tokio::test]
     async fn a_frame_longer_than_any_noise_message_is_refused_before_it_is_read() {
         let (mut client, mut server) = pair().await;
         client
@@ -236,7 +254,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn lesson_19_what_the_stream_takes_is_counted_and_not_what_waits_for_it() {
+    async fn ls_19_what_the_stream_takes_is_counted_and_not_what_waits_for_it() {
         let (mut client, server) = tokio::io::duplex(64);
         let mut server = WebSocket::accepted(server, b"").await;
         server.feed(vec![0; 1024]).unwrap();

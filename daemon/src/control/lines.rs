@@ -1,4 +1,5 @@
-//! One JSON-RPC text a line, over a byte stream: the wire of the local socket (`docs/protocol.md` §8).
+//! One JSON-RPC text per line over a byte stream: the wire of the local socket (`docs/protocol.md`
+//! §8).
 
 use std::{
     mem::MaybeUninit,
@@ -16,26 +17,26 @@ use bowline_protocol::{
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use crate::connection::{Gone, Heard, Link};
+use crate::connection::{Gone, TextChannel, TextEvent};
 
-/// Bytes asked for in one read.
+/// Bytes per read.
 const CHUNK: usize = 8 * 1024;
-/// Bytes gathered before they must be written out.
+/// Bytes buffered before they must be written.
 const WRITE_BUFFER: usize = 64 * 1024;
 
-/// What carries the bytes.
+/// A byte stream.
 pub(crate) trait Carrier: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// Whether the peer is gone, asked after the end of what it sends.
+    /// Whether the peer is gone, checked after it closed its sending side.
     fn is_peer_gone(&self) -> bool;
 }
 
 impl Carrier for Stream {
     fn is_peer_gone(&self) -> bool {
-        Self::is_peer_gone(self)
+        bowline_local::is_peer_gone(self)
     }
 }
 
-/// A byte stream as a link. While it is quiet it holds no buffer.
+/// A byte stream as a text channel. It holds no buffer while quiet.
 #[derive(Debug)]
 pub(crate) struct Lines<S> {
     stream: S,
@@ -43,7 +44,7 @@ pub(crate) struct Lines<S> {
     ended: bool,
     /// Bytes the stream has taken.
     taken: u64,
-    /// Only while something is in them.
+    /// Allocated only while not empty.
     buffers: Option<Box<Buffers>>,
 }
 
@@ -62,7 +63,7 @@ impl Buffers {
     }
 }
 
-/// Appends the line that says why a connection is about to be closed.
+/// Appends the line with the reason of an imminent close.
 pub(super) fn write_closing(out: &mut Vec<u8>, reason: Reason) {
     Closing::from(reason).write(out);
     out.push(b'\n');
@@ -97,15 +98,13 @@ impl<S: Carrier> Lines<S> {
                 _ => return Poll::Ready(Err(Gone)),
             }
         }
-        // Also without capacity left it may hold on to memory.
+        // An empty buffer may still hold memory.
         buffers.output = BytesMut::new();
-        if buffers.input.buffered() == 0 {
-            self.buffers = None;
-        }
+        self.rest();
         Poll::Ready(Ok(()))
     }
 
-    /// Gives the buffers back if nothing is in them.
+    /// Frees empty buffers.
     fn rest(&mut self) {
         let unused = |buffers: &Buffers| buffers.input.buffered() == 0 && buffers.output.is_empty();
         if self.buffers.as_deref().is_some_and(unused) {
@@ -114,31 +113,31 @@ impl<S: Carrier> Lines<S> {
     }
 }
 
-impl<S: Carrier> Link for Lines<S> {
+impl<S: Carrier> TextChannel for Lines<S> {
     fn poll_text<'b>(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &'b mut Vec<u8>,
-    ) -> Poll<(Heard<'b>, usize)> {
+    ) -> Poll<(TextEvent<'b>, usize)> {
         loop {
             if let Some(buffers) = &mut self.buffers {
                 match buffers.input.next_line() {
                     Ok(Some(line)) => {
                         buffer.clear();
                         buffer.extend_from_slice(line);
-                        // With its end, which only the last line of a stream may lack.
+                        // Includes the line end, which only the last line of a stream may omit.
                         let taken = buffer.len() + 1;
-                        return Poll::Ready((Heard::Text(buffer), taken));
+                        return Poll::Ready((TextEvent::Text(buffer), taken));
                     }
                     Ok(None) => {}
                     Err(_) => {
                         let taken = buffers.input.buffered();
-                        return Poll::Ready((Heard::Broken(Reason::MessageTooLarge), taken));
+                        return Poll::Ready((TextEvent::Broken(Reason::MessageTooLarge), taken));
                     }
                 }
             }
             if self.ended {
-                return Poll::Ready((Heard::HalfClosed, 0));
+                return Poll::Ready((TextEvent::HalfClosed, 0));
             }
             let mut chunk = [MaybeUninit::uninit(); CHUNK];
             let mut read = ReadBuf::uninit(&mut chunk);
@@ -150,7 +149,7 @@ impl<S: Carrier> Link for Lines<S> {
                     }
                 }
                 Poll::Ready(Ok(())) => self.buffers().input.push(read.filled()),
-                Poll::Ready(Err(_)) => return Poll::Ready((Heard::Gone, 0)),
+                Poll::Ready(Err(_)) => return Poll::Ready((TextEvent::Gone, 0)),
                 Poll::Pending => {
                     self.rest();
                     return Poll::Pending;
@@ -167,7 +166,7 @@ impl<S: Carrier> Link for Lines<S> {
         self.poll_write_out(cx)
     }
 
-    fn feed(&mut self, message: &[u8], _scratch: &mut Vec<u8>) -> Result<usize, Gone> {
+    fn feed(&mut self, message: &[u8]) -> Result<usize, Gone> {
         let output = &mut self.buffers().output;
         output.reserve(message.len() + 1);
         let start = output.len();
@@ -232,7 +231,7 @@ mod tests {
         poll_fn(|cx| {
             let heard = lines.poll_text(cx, &mut buffer);
             heard.map(|(heard, _)| match heard {
-                Heard::Text(text) => String::from_utf8(text.to_vec()).unwrap(),
+                TextEvent::Text(text) => String::from_utf8(text.to_vec()).unwrap(),
                 other => format!("{other:?}"),
             })
         })
@@ -272,7 +271,7 @@ mod tests {
     async fn what_was_fed_is_written_and_nothing_is_kept() {
         let (mut client, server) = tokio::io::duplex(1 << 20);
         let mut lines = Lines::new(server, 100);
-        lines.feed(&[b'x'; 5_000], &mut Vec::new()).unwrap();
+        lines.feed(&[b'x'; 5_000]).unwrap();
         poll_fn(|cx| lines.poll_flush(cx)).await.unwrap();
         let mut got = vec![0; 5_001];
         client.read_exact(&mut got).await.unwrap();

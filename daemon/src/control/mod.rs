@@ -1,15 +1,18 @@
-//! The local socket: the daemon's owner speaks JSON-RPC to it, one text a line (`docs/protocol.md` §8).
+//! The local socket: the daemon's owner uses JSON-RPC on it, one text per line (`docs/protocol.md`
+//! §8).
 //!
-//! The same router, machine and driver as for session connections serve it; only the wire and the rights differ. The
-//! socket itself, and a client of it, are `bowline-local`.
+//! The router, machine and driver of session connections serve it too; only the wire and the
+//! permissions differ. `bowline-local` has the socket itself and a client.
 
+mod devices;
 mod lines;
 mod offer;
+mod pairing;
 mod service;
 
 pub use bowline_local::ListenError as ControlError;
 pub use offer::OfferMaker;
-pub(crate) use service::MAX_PAIRING_TTL;
+pub(crate) use pairing::MAX_PAIRING_TTL;
 pub use service::{About, ControlService};
 
 use std::{io, path::Path as FilePath, sync::Arc, time::Duration};
@@ -29,39 +32,46 @@ use tokio::{
 use tracing::{debug, warn};
 
 use self::lines::Lines;
-use crate::connection::{Environment, list, serve_local};
+use crate::{
+    agents::caller::{Caller, Callers},
+    connection::{Acceptor, serve_local},
+};
 
 /// Pause after a failed accept, so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Pause between two looks whether the socket's file is still there.
+/// Interval of the check whether the socket's file still exists.
 const LOOK: Duration = Duration::from_secs(3);
-/// How long a connection over the limit may take to hear so. Its socket is empty, so that it takes no time at all.
+/// Time to send the error to a connection over the limit. Its socket buffer is empty, so the write
+/// completes at once.
 const TURNING_AWAY: Duration = Duration::from_millis(100);
 
 /// The bound local socket. Dropping it removes the file, if that is still its own.
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: Listener,
+    callers: Callers,
 }
 
 impl ControlSocket {
-    /// Binds the socket, clearing away what a killed daemon left.
+    /// Binds the socket, and removes the file that a killed daemon left.
     ///
     /// # Errors
     /// [`ControlError`]. Needs a tokio runtime.
     pub fn bind(path: &FilePath) -> Result<Self, ControlError> {
         let listener = Endpoint::new(path)?.listen()?;
-        Ok(Self { listener })
+        let callers = Callers::new();
+        Ok(Self { listener, callers })
     }
 
-    /// Where it is.
+    /// Its endpoint.
     pub fn path(&self) -> &FilePath {
         self.listener.endpoint().path()
     }
 
-    /// Accepts until dropped. Every connection holds one of `places`; there are `limits.max_local_connections`.
-    pub async fn serve(mut self, environment: Arc<Environment>, places: Arc<Semaphore>) {
-        let most = environment.limits.max_local_connections;
+    /// Accepts until dropped. Every connection holds one permit of `places`; there are
+    /// `limits.max_local_connections`.
+    pub async fn serve(mut self, acceptor: Arc<Acceptor>, places: Arc<Semaphore>) {
+        let most = acceptor.limits.max_local_connections;
         let mut keeper = Keeper::default();
         let mut look = Box::pin(later(self.listener.look()));
         loop {
@@ -76,7 +86,7 @@ impl ControlSocket {
             let stream = match accepted {
                 Ok(stream) => stream,
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    warn!(%error, "a local connection was turned away");
+                    warn!(%error, "a local connection was refused");
                     continue;
                 }
                 Err(error) => {
@@ -86,9 +96,12 @@ impl ControlSocket {
                 }
             };
             match Arc::clone(&places).try_acquire_owned() {
-                Ok(permit) => spawn(Arc::clone(&environment), stream, permit),
+                Ok(permit) => {
+                    let caller = self.callers.of(&stream);
+                    spawn(Arc::clone(&acceptor), stream, permit, caller);
+                }
                 Err(_) => {
-                    environment.registry.turned_away(Path::Local);
+                    acceptor.turned_away(Path::Local);
                     turn_away(stream, most).await;
                 }
             }
@@ -96,13 +109,13 @@ impl ControlSocket {
     }
 }
 
-/// Looks after a while.
+/// Runs a check after the interval.
 async fn later<T>(look: impl Future<Output = T>) -> T {
     tokio::time::sleep(LOOK).await;
     look.await
 }
 
-/// Keeps the socket's file where clients look for it, and says what became of it, each thing once.
+/// Restores the socket's file at its path, and logs each problem once.
 #[derive(Default)]
 struct Keeper {
     said: Option<String>,
@@ -123,12 +136,12 @@ impl Keeper {
             Ok(false) => self.said = None,
             Ok(true) => {
                 self.said = None;
-                warn!(socket = %listener.endpoint(), "the local socket was gone and is there again");
+                warn!(socket = %listener.endpoint(), "the local socket was removed and is there again");
             }
             Err(error) => {
                 let text = error.to_string();
                 if self.said.as_deref() != Some(&text) {
-                    warn!(socket = %listener.endpoint(), %error, "the local socket is gone");
+                    warn!(socket = %listener.endpoint(), %error, "the local socket was removed");
                     self.said = Some(text);
                 }
             }
@@ -136,16 +149,17 @@ impl Keeper {
     }
 }
 
-fn spawn(environment: Arc<Environment>, stream: Stream, permit: OwnedSemaphorePermit) {
-    let max_line = environment.limits.max_message_bytes as usize;
-    let listed = list(&environment, Path::Local, None);
+fn spawn(acceptor: Arc<Acceptor>, stream: Stream, permit: OwnedSemaphorePermit, caller: Caller) {
+    let max_line = acceptor.limits.max_message_bytes as usize;
+    let listed = acceptor.list(Path::Local, None);
     let lines = Lines::new(stream, max_line);
-    tokio::spawn(serve_local(environment, lines, listed, permit));
+    tokio::spawn(serve_local(acceptor, lines, listed, permit, caller));
 }
 
-/// Says why and closes. In the accepting task, so that a crowd before the door costs one socket.
+/// Sends the error and closes. It runs in the accepting task, so that a flood of connections costs
+/// one socket.
 async fn turn_away(mut stream: Stream, most: u32) {
-    debug!("a local connection was turned away: {most} are open");
+    debug!("a local connection was refused: {most} are open");
     let mut text = Vec::new();
     let error = RpcError::new(
         RpcReason::Overloaded,

@@ -1,4 +1,4 @@
-//! Pairing offers: which addresses of this machine they list.
+//! Pairing offers: the addresses of this machine that they list.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
@@ -9,25 +9,25 @@ use crate::{config::AdvertisedAddress, ledger::NewPairing};
 /// Most addresses listed, as the offer's format allows.
 const MAX_ADDRESSES: usize = 16;
 
-/// What every offer of this daemon says.
+/// The contents common to every offer of this daemon.
 #[derive(Clone, Debug)]
 pub struct OfferMaker {
-    /// Who the daemon is.
+    /// Id of the daemon.
     pub server_id: ServerId,
-    /// What clients pin.
+    /// The public key, which clients pin.
     pub transport_key: PublicKey,
-    /// Its name, for people.
+    /// Its name for people.
     pub name: String,
-    /// Configured addresses; they stand instead of the bound ones.
+    /// Configured addresses; they replace the bound ones.
     pub advertise: Vec<AdvertisedAddress>,
-    /// Addresses bound.
+    /// Bound addresses.
     pub bound: Vec<SocketAddr>,
-    /// Base URLs of the relays, whether or not they can be reached now.
+    /// Base URLs of the relays, reachable or not.
     pub relays: Vec<String>,
 }
 
 impl OfferMaker {
-    /// The offer that carries a token.
+    /// The offer with a token.
     pub fn offer(&self, pairing: &NewPairing) -> Offer {
         Offer {
             server_id: self.server_id.clone(),
@@ -39,8 +39,8 @@ impl OfferMaker {
         }
     }
 
-    /// Advertised addresses, else the bound ones; one bound to all interfaces stands for the address this machine
-    /// uses for the outside, and for loopback where it has none.
+    /// The advertised addresses, else the bound ones. A wildcard address is replaced by the address
+    /// this machine uses for outside connections, or by loopback if it has none.
     fn addresses(&self, primary: &dyn Fn(bool) -> Option<IpAddr>) -> Vec<String> {
         let mut all: Vec<String> = if self.advertise.is_empty() {
             let concrete = self.bound.iter().flat_map(|address| match address.ip() {
@@ -50,7 +50,7 @@ impl OfferMaker {
                     vec![SocketAddr::new(ip, address.port())]
                 }
                 IpAddr::V6(_) => {
-                    // A wildcard of IPv6 takes IPv4 as well on the platforms we know.
+                    // An IPv6 wildcard accepts IPv4 too on the supported platforms.
                     let both = [primary(true), primary(false)];
                     let mut found: Vec<_> = both.into_iter().flatten().collect();
                     if found.is_empty() {
@@ -74,8 +74,8 @@ impl OfferMaker {
     }
 }
 
-/// The address this machine would use for the outside. Connecting a UDP socket only asks the routing table: nothing
-/// is sent. The targets belong to ranges reserved for documentation.
+/// The address this machine uses for outside connections. Connecting a UDP socket only queries the
+/// routing table and sends nothing. The targets are in ranges reserved for documentation.
 fn primary_address(v6: bool) -> Option<IpAddr> {
     let (from, to): (SocketAddr, SocketAddr) = if v6 {
         (
@@ -137,8 +137,10 @@ mod tests {
 
     #[test]
     fn an_offer_reads_back() {
+        let token = bowline_protocol::offer::PairingToken::from_bytes([5; 16]);
         let pairing = NewPairing {
-            token: bowline_protocol::offer::PairingToken::from_bytes([5; 16]),
+            id: bowline_protocol::identity::OfferId::of_token(&token),
+            token,
             expires_at: 0,
         };
         let offer = maker(&["127.0.0.1:4717"], &[]).offer(&pairing);

@@ -1,37 +1,39 @@
-//! Hellos, attaches, revocation: who may hold which session, and from where it goes on.
+//! Hellos and attaches: which device may use which session, and where it resumes.
 //!
-//! A hello only reads (`admit`). What it was promised is done at `session.ready` (`attach`), after
-//! everything was checked again: between the two the world may have moved on.
+//! `admit` checks a hello and only reads. `attach` runs at `session.ready` and checks everything
+//! again, since the state may have changed in between.
 
-use bowline_machines::session::{AttachPlan, ConnectionId, Input, ReplayWindow, Session};
+use std::sync::Arc;
+
+use bowline_machines::daemon::session::{AttachPlan, ConnectionId, Input, ReplayWindow, Session};
 use bowline_protocol::{
-    Epoch, ExternalSessionKey, Hello, PublicKey, Purpose, Reason, Refusal, RpcReason, SessionState,
-    Stamp, error::RpcError, handshake::SessionWelcome, offer::PairingToken,
+    Epoch, ExternalSessionKey, Grant, Hello, PublicKey, Purpose, Reason, Refusal, RpcReason,
+    SessionState, Stamp,
+    error::RpcError,
+    handshake::SessionWelcome,
+    identity::{KeyId, PresharedKey},
 };
 use uuid::Uuid;
 
 use super::{
+    attachment::{Attached, Attachment},
     core::Core,
     counters::count,
     live::{Durable, LiveSession, Pending},
+    owner::Account,
+    pairing::Checked,
     replay::ReplayLog,
-    types::{Admission, Promise, SessionRef},
+    types::{Admission, Promise, SealedRefusal, SessionRef},
 };
 use crate::{
-    outbound::{ConnectionHandle, Frame},
+    outbound::ConnectionHandle,
     store::{self, fault},
 };
 
-/// How long a client waits after a refusal for want of capacity, in milliseconds.
+/// Retry delay in milliseconds for a client refused for lack of capacity.
 const RETRY_MS: u64 = 1_000;
 
-/// What an attach has done.
-pub(super) struct Joined {
-    pub(super) session: SessionRef,
-    pub(super) replay: Vec<Frame>,
-}
-
-/// A failure of the store or of the queue, as a refusal that the client waits out.
+/// Maps a failure of the store or the queue to a refusal that the client retries.
 pub(super) fn refused(error: &RpcError) -> Refusal {
     let reason = match error.reason() {
         Some(RpcReason::Overloaded) => Reason::RateLimited,
@@ -44,6 +46,18 @@ pub(super) fn refused(error: &RpcError) -> Refusal {
     }
 }
 
+/// The refusal while the daemon is locked.
+pub(super) const LOCKED: (Reason, &str) = (
+    Reason::DaemonLocked,
+    "the owner of this machine has locked the daemon; `unlock` there ends that",
+);
+
+/// How a device stands: the key to answer it under, and what it may do.
+struct Standing {
+    psk: PresharedKey,
+    outcome: Result<Grant, Refusal>,
+}
+
 fn overtaken() -> Refusal {
     Refusal::new(
         Reason::SessionChanged,
@@ -52,17 +66,29 @@ fn overtaken() -> Refusal {
 }
 
 impl Core {
-    /// Plans an attach. Reads only.
-    pub(super) fn admit(&self, device: PublicKey, hello: Hello) -> Result<Admission, Refusal> {
+    /// Plans an attach. Only reads.
+    pub(super) fn admit(
+        &self,
+        device: PublicKey,
+        hello: Hello,
+    ) -> Result<Admission, SealedRefusal> {
         let key = hello.client_session_key.external();
-        let pairing = self.check(&device, &hello, &key)?;
-        if pairing.is_some() && self.health.is_failing() {
-            return Err(Refusal::new(
-                Reason::StorageUnavailable,
-                "the daemon's disk takes nothing, and a pairing has to be written down; free some space on its machine",
-            ));
-        }
+        let (psk, outcome) = match &hello.pairing {
+            Some(pairing) => {
+                let Checked { psk, outcome } = self.check_pairing(&device, pairing);
+                (psk, outcome.map(|_| None))
+            }
+            None => {
+                let Standing { psk, outcome } = self.check(&device, hello.key, &key);
+                (psk, outcome.map(Some))
+            }
+        };
+        let grant = match outcome {
+            Ok(grant) => grant,
+            Err(refusal) => return Err(SealedRefusal { refusal, psk }),
+        };
         let promise = match (hello.purpose, self.live.by_key(&key)) {
+            (Purpose::Pairing, _) => Promise::Pairing,
             (Purpose::Probe, _) => Promise::Probe,
             (Purpose::Session, None) => Promise::New { epoch: new_epoch() },
             (Purpose::Session, Some((id, session, durable))) => {
@@ -83,102 +109,125 @@ impl Core {
             }
         };
         Ok(Admission {
+            psk,
             welcome: promise.welcome(self.starts.stamp()),
+            grant: grant.filter(|_| hello.purpose == Purpose::Session),
             device,
             hello,
             promise,
         })
     }
 
-    /// Does what was promised. Everything is decided and stored before memory changes.
+    /// Runs the planned attach. Everything is decided and stored before memory changes.
     pub(super) fn attach(
         &mut self,
         admission: &Admission,
         connection: &ConnectionHandle,
-    ) -> Result<Joined, Refusal> {
+    ) -> Result<Attached, Refusal> {
         if let Some(reason) = connection.outbound.close_reason() {
             return Err(Refusal::new(reason, "the connection has ended"));
         }
         let key = admission.hello.client_session_key.external();
-        let pairing = self.check(&admission.device, &admission.hello, &key)?;
+        let grant = self.check_again(admission)?;
+        if admission.grant.as_ref() != Some(&grant) {
+            return Err(overtaken());
+        }
         let (id, after) = match &admission.promise {
-            // Handled before it comes here; a probe attaches to nothing (INV-8).
-            Promise::Probe => return Err(overtaken()),
-            Promise::New { epoch } => (self.begin(admission, &key, epoch, pairing)?, 0),
+            // The caller handles these; they attach to nothing (INV-8).
+            Promise::Probe | Promise::Pairing => return Err(overtaken()),
+            Promise::New { epoch } => (self.begin(admission, &key, epoch)?, 0),
             Promise::Known {
                 id,
                 plan,
                 window: planned,
                 epoch,
             } => {
-                let after = self.go_on(admission, *id, *plan, planned, epoch, pairing)?;
+                let after = self.go_on(*id, *plan, planned, epoch)?;
                 (*id, after)
             }
         };
-        self.join(id, connection);
-        let Some(session) = self.live.sessions.get(&id) else {
-            return Err(overtaken());
-        };
-        let replay = session
-            .durable
-            .as_ref()
-            .map(|durable| durable.log.frames_after(after))
-            .unwrap_or_default();
-        let session = session.reference.clone();
+        self.join(id, connection, &grant);
+        self.watch_expiry(&grant);
+        self.key_is_proven(&admission.device, &admission.psk);
+        let (session, durable) = self.live.stored(id).ok_or_else(overtaken)?;
         count(&self.counters.attaches);
-        Ok(Joined { session, replay })
+        Ok(Attached {
+            attachment: Some(Attachment {
+                session: session.reference.clone(),
+                connection: connection.id,
+                queue: Arc::clone(&self.queue),
+            }),
+            replay: durable.log.frames_after(after),
+        })
     }
 
-    /// Whether the device may hold the session. Tells the token to use up, if it takes one.
+    /// Checks the device of a planned attach again, as it stands now.
+    pub(super) fn check_again(&self, admission: &Admission) -> Result<Grant, Refusal> {
+        let key = admission.hello.client_session_key.external();
+        self.check(&admission.device, admission.hello.key, &key)
+            .outcome
+    }
+
+    /// Checks that the device may use the session.
     fn check(
         &self,
         device: &PublicKey,
-        hello: &Hello,
+        named: Option<KeyId>,
         key: &ExternalSessionKey,
-    ) -> Result<Option<[u8; 32]>, Refusal> {
-        let failed = |error| refused(&fault(error));
-        let standing = store::devices::revoked(&self.conn, device).map_err(failed)?;
-        let pairing = match (standing, &hello.pairing_token) {
-            // A paired device that offers a token again has not heard that it worked.
-            (Some(false), _) => None,
-            (None, None) => {
-                return Err(Refusal::new(
-                    Reason::DeviceUnknown,
-                    "this device is not paired with the daemon",
-                ));
-            }
-            (Some(true), None) => {
-                return Err(Refusal::new(
-                    Reason::DeviceRevoked,
-                    "this device's pairing was withdrawn",
-                ));
-            }
-            (None | Some(true), Some(token)) => Some(self.check_token(token)?),
+    ) -> Standing {
+        let refused_as = |psk, refusal| Standing {
+            psk,
+            outcome: Err(refusal),
         };
-        match self.live.by_key(key) {
-            Some((_, _, durable)) if durable.device != *device => Err(Refusal::new(
+        let known = match store::devices::standing(&self.conn, device) {
+            Ok(known) => known,
+            Err(error) => return refused_as(PresharedKey::NONE, refused(&fault(error))),
+        };
+        let known = known.and_then(|device| {
+            let mut keys = device.keys.iter();
+            // A device that lost its key may pair again.
+            let psk = keys.find(|known| Some(known.id()) == named)?.clone();
+            Some((psk, device))
+        });
+        let Some((psk, known)) = known else {
+            let refusal = Refusal::new(
+                Reason::DeviceUnknown,
+                "this device is not paired with the daemon",
+            );
+            return refused_as(PresharedKey::NONE, refusal);
+        };
+        let (now, lived) = (self.options.clock.unix_millis(), self.lived.now());
+        let reason = match self.live.by_key(key) {
+            _ if known.is_revoked || self.live.revoked.contains(device) => {
+                Some((Reason::DeviceRevoked, "this device was revoked"))
+            }
+            _ if known.is_expired(now, lived) => Some((
+                Reason::DeviceExpired,
+                "this device was paired for a limited time, which is over",
+            )),
+            _ if self.live.locked_at.is_some() => Some(LOCKED),
+            Some((_, _, durable)) if durable.device != *device => Some((
                 Reason::SessionKeyConflict,
                 "the session key belongs to another device",
             )),
-            Some(_) | None => Ok(pairing),
-        }
+            Some(_) | None => None,
+        };
+        let outcome = match reason {
+            Some((reason, message)) => Err(Refusal::new(reason, message)),
+            None => Ok(known.grant),
+        };
+        Standing { psk, outcome }
     }
 
-    fn check_token(&self, token: &str) -> Result<[u8; 32], Refusal> {
-        let invalid = || {
-            Refusal::new(
-                Reason::PairingTokenInvalid,
-                "the pairing token was used, has expired or never existed",
-            )
-        };
-        let digest = token
-            .parse::<PairingToken>()
-            .map_err(|_| invalid())?
-            .digest();
-        match store::devices::pairing_valid(&self.conn, &digest, self.lived.now()) {
-            Ok(true) => Ok(digest),
-            Ok(false) => Err(invalid()),
-            Err(error) => Err(refused(&fault(error))),
+    /// Drops the key before the last pairing, once the device has shown that it has the new one. If
+    /// the disk is full, the next attach does it.
+    fn key_is_proven(&mut self, device: &PublicKey, psk: &PresharedKey) {
+        let standing = store::devices::standing(&self.conn, device);
+        if let Ok(Some(standing)) = standing
+            && standing.keys.len() > 1
+            && standing.keys.first() == Some(psk)
+        {
+            let _ = self.transact(|core| store::devices::prove_key(&core.conn, device));
         }
     }
 
@@ -188,25 +237,26 @@ impl Core {
         admission: &Admission,
         key: &ExternalSessionKey,
         epoch: &Epoch,
-        pairing: Option<[u8; 32]>,
     ) -> Result<i64, Refusal> {
         if self.live.by_key(key).is_some() {
             return Err(overtaken());
         }
-        self.make_room()?;
+        self.make_room(&admission.device)?;
         let now = self.options.clock.unix_millis();
+        let name = store::devices::name(&self.conn, &admission.device)
+            .map_err(|error| refused(&fault(error)))?;
+        let account = Account::of(&admission.device, name.as_deref().unwrap_or("a device"));
         let id = self.live.next_session;
-        let stored = self.transact(|conn| {
-            pair(conn, admission, pairing, now)?;
+        let stored = self.transact(|core| {
             // A row is left over only if its deletion failed.
-            let key = key.as_str();
-            store::sessions::delete_key(conn, key)?;
-            store::sessions::insert(conn, id, key, &admission.device, epoch.as_str(), now)
+            let (key, epoch) = (key.as_str(), epoch.as_str());
+            store::sessions::delete_key(&core.conn, key)?;
+            store::sessions::insert(&core.conn, id, key, &admission.device, epoch, now)
         });
-        let is_stored = told(stored, pairing.is_some())?;
+        let is_stored = attach_stored(stored)?;
         self.live.next_session = id.saturating_add(1);
         self.live.insert(LiveSession {
-            reference: SessionRef::new(id, key.as_str()),
+            reference: SessionRef::new(id, key.as_str(), account),
             next_seq: 1,
             links: Vec::new(),
             subscriptions: std::collections::BTreeSet::new(),
@@ -229,22 +279,15 @@ impl Core {
         Ok(id)
     }
 
-    /// Resumes or resets a session; tells the cursor the client goes on from.
+    /// Resumes or resets a session; returns the client's new cursor.
     fn go_on(
         &mut self,
-        admission: &Admission,
         id: i64,
         plan: AttachPlan,
         planned: &ReplayWindow,
         epoch: &Epoch,
-        pairing: Option<[u8; 32]>,
     ) -> Result<u64, Refusal> {
-        let Some(session) = self.live.sessions.get(&id) else {
-            return Err(overtaken());
-        };
-        let Some(durable) = &session.durable else {
-            return Err(overtaken());
-        };
+        let (session, durable) = self.live.stored(id).ok_or_else(overtaken)?;
         durable
             .machine
             .confirm(plan, planned, &window(session, durable))
@@ -257,26 +300,21 @@ impl Core {
             AttachPlan::Reset { keep_epoch: true } => (planned.next_seq.saturating_sub(1), false),
             AttachPlan::New | AttachPlan::Reset { keep_epoch: false } => (0, true),
         };
-        if !fresh && pairing.is_none() {
+        if !fresh {
             return Ok(after);
         }
         let now = self.options.clock.unix_millis();
-        let stored = self.transact(|conn| {
-            pair(conn, admission, pairing, now)?;
-            if fresh {
-                store::sessions::reset(conn, id, epoch.as_str(), now)?;
-            }
-            Ok(())
-        });
-        let is_stored = told(stored, pairing.is_some())?;
-        if fresh && let Some(session) = self.live.sessions.get_mut(&id) {
+        let stored =
+            self.transact(|core| store::sessions::reset(&core.conn, id, epoch.as_str(), now));
+        let is_stored = attach_stored(stored)?;
+        if let Some(session) = self.live.sessions.get_mut(&id) {
             session.next_seq = 1;
             if let Some(durable) = &mut session.durable {
                 durable.epoch = epoch.clone();
                 durable.log.clear(&mut self.live.dead_events);
                 durable.log = ReplayLog::new();
                 if is_stored {
-                    // A session that had not been stored when it began is one that the store does not know still.
+                    // A session whose creation is not stored yet stays marked as created.
                     durable.pending = durable.pending.filter(|it| *it == Pending::Begun);
                 } else {
                     durable.pending.get_or_insert(Pending::Reset);
@@ -287,8 +325,8 @@ impl Core {
         Ok(after)
     }
 
-    /// Lets a connection hold a session.
-    fn join(&mut self, id: i64, connection: &ConnectionHandle) {
+    /// Attaches a connection to a session.
+    fn join(&mut self, id: i64, connection: &ConnectionHandle, grant: &Grant) {
         let now = self.options.clock.now();
         let Some(session) = self.live.sessions.get(&id) else {
             return;
@@ -311,6 +349,7 @@ impl Core {
             );
         });
         if let Some(session) = self.live.sessions.get_mut(&id) {
+            session.set_grant(grant);
             session.links.push(connection.clone());
             if let Some(durable) = &mut session.durable {
                 durable.attached_at.get_or_insert(now);
@@ -319,109 +358,66 @@ impl Core {
         self.note_seen(id);
     }
 
-    /// At the bound of sessions the one detached longest is forgotten.
-    fn make_room(&mut self) -> Result<(), Refusal> {
+    /// Removes the session detached longest when the limit of sessions is reached: of the device's
+    /// own if that is its limit, so that no device ends another's by beginning many (TR-12).
+    fn make_room(&mut self, device: &PublicKey) -> Result<(), Refusal> {
+        let stored = self.live.sessions.iter();
+        let stored = stored.filter_map(|(id, session)| Some((*id, session.durable.as_deref()?)));
+        let own = stored.filter(|(_, durable)| durable.device == *device);
+        let quota = self.live.quotas.sessions;
+        if quota > 0 && own.clone().count() >= quota {
+            let oldest = longest_detached(own);
+            return self.replace(oldest, "this device has reached its limit of sessions");
+        }
         if self.live.sessions.len() < self.options.max_sessions {
             return Ok(());
         }
-        let oldest = self
-            .live
-            .sessions
-            .iter()
-            .filter_map(|(id, session)| {
-                let durable = session.durable.as_ref()?;
-                durable.machine.detached_since().map(|since| (since, *id))
-            })
-            .min();
-        match oldest {
-            Some((_, id)) => {
-                self.forget(&[id]);
-                Ok(())
-            }
-            None => Err(Refusal {
-                retry_after_ms: Some(RETRY_MS),
-                ..Refusal::new(
-                    Reason::SessionCapacity,
-                    "the daemon has as many sessions as it can hold",
-                )
-            }),
-        }
+        let stored = self.live.sessions.iter();
+        let stored = stored.filter_map(|(id, session)| Some((*id, session.durable.as_deref()?)));
+        let oldest = longest_detached(stored);
+        self.replace(oldest, "the daemon has reached its limit of sessions")
     }
 
-    /// Revokes a device: its sessions end and its connections are cut at once (lesson 18).
-    pub(super) fn revoke(&mut self, device: &bowline_protocol::DeviceId) -> Result<(), RpcError> {
-        let theirs: Vec<i64> = self
-            .live
-            .sessions
-            .iter()
-            .filter(|(_, session)| {
-                session.durable.as_ref().is_some_and(|durable| {
-                    bowline_protocol::DeviceId::of_public_key(&durable.device) == *device
-                })
-            })
-            .map(|(id, _)| *id)
-            .collect();
-        let found = self.transact(|conn| {
-            let found = store::devices::revoke(conn, device)?.is_some();
-            if found {
-                theirs
-                    .iter()
-                    .try_for_each(|id| store::sessions::delete(conn, *id))?;
-            }
-            Ok(found)
+    fn replace(&mut self, oldest: Option<i64>, full: &str) -> Result<(), Refusal> {
+        let id = oldest.ok_or_else(|| Refusal {
+            retry_after_ms: Some(RETRY_MS),
+            ..Refusal::new(Reason::SessionCapacity, full)
         })?;
-        if !found {
-            return Err(RpcError::new(
-                RpcReason::NotFound,
-                format!("no device `{device}`"),
-            ));
-        }
-        let now = self.options.clock.now();
-        for id in theirs {
-            self.live
-                .drive(id, |machine| machine.handle(now, Input::Revoke));
-            self.live.remove(id);
-        }
-        self.put_off();
+        self.forget(&[id]);
         Ok(())
     }
 }
 
 impl Promise {
     fn welcome(&self, stamp: &Stamp) -> Option<SessionWelcome> {
-        match self {
-            Self::Probe => None,
-            Self::New { epoch } => Some(SessionWelcome {
-                state: SessionState::New,
-                epoch: epoch.clone(),
-                next_seq: 1,
-                stamp: Some(stamp.clone()),
-            }),
+        use SessionState::{New, Reset, Resumed};
+        let (state, epoch, next_seq) = match self {
+            Self::Probe | Self::Pairing => return None,
+            Self::New { epoch } => (New, epoch, 1),
             Self::Known {
                 plan,
                 window,
                 epoch,
                 ..
-            } => {
-                let (state, epoch, next_seq) = match plan {
-                    AttachPlan::New => (SessionState::New, epoch, 1),
-                    AttachPlan::Resumed { .. } => {
-                        (SessionState::Resumed, &window.epoch, window.next_seq)
-                    }
-                    AttachPlan::Reset { keep_epoch: true } => {
-                        (SessionState::Reset, &window.epoch, window.next_seq)
-                    }
-                    AttachPlan::Reset { keep_epoch: false } => (SessionState::Reset, epoch, 1),
-                };
-                Some(SessionWelcome {
-                    state,
-                    epoch: epoch.clone(),
-                    next_seq,
-                    stamp: Some(stamp.clone()),
-                })
-            }
-        }
+            } => match plan {
+                AttachPlan::New => (New, epoch, 1),
+                AttachPlan::Resumed { .. } => (Resumed, &window.epoch, window.next_seq),
+                AttachPlan::Reset { keep_epoch: true } => (Reset, &window.epoch, window.next_seq),
+                AttachPlan::Reset { keep_epoch: false } => (Reset, epoch, 1),
+            },
+        };
+        Some(SessionWelcome {
+            state,
+            epoch: epoch.clone(),
+            next_seq,
+            stamp: Some(stamp.clone()),
+        })
     }
+}
+
+fn longest_detached<'a>(sessions: impl Iterator<Item = (i64, &'a Durable)>) -> Option<i64> {
+    let detached = sessions.filter_map(|(id, it)| Some((it.machine.detached_since()?, id)));
+    detached.min().map(|(_, id)| id)
 }
 
 fn window(session: &LiveSession, durable: &Durable) -> ReplayWindow {
@@ -433,44 +429,16 @@ fn window(session: &LiveSession, durable: &Durable) -> ReplayWindow {
     }
 }
 
-/// Whether an attach is in the store. A disk that takes nothing keeps nobody from reading (C8): what an attach has to write is
-/// written later, unless it is a pairing.
-fn told(stored: Result<(), RpcError>, is_pairing: bool) -> Result<bool, Refusal> {
+/// Stores an attach unless the disk is full. A full disk does not prevent reading (C8): the rows of
+/// an attach are written later.
+fn attach_stored(stored: Result<(), RpcError>) -> Result<bool, Refusal> {
     match stored {
         Ok(()) => Ok(true),
-        Err(error) if !is_pairing && store::is_unavailable(&error) => Ok(false),
+        Err(error) if store::is_unavailable(&error) => Ok(false),
         Err(error) => Err(refused(&error)),
     }
 }
 
 fn new_epoch() -> Epoch {
     Epoch::from_uuid(Uuid::now_v7())
-}
-
-fn pair(
-    conn: &rusqlite::Connection,
-    admission: &Admission,
-    pairing: Option<[u8; 32]>,
-    now: i64,
-) -> rusqlite::Result<()> {
-    let Some(digest) = pairing else {
-        return Ok(());
-    };
-    let client = &admission.hello.client;
-    store::devices::consume_pairing(conn, &digest)?;
-    store::devices::pair(
-        conn,
-        &admission.device,
-        &bounded(&client.name),
-        &bounded(&client.platform),
-        now,
-    )
-}
-
-/// What a client says about itself, short enough for listings.
-fn bounded(text: &str) -> String {
-    text.chars()
-        .filter(|c| !bowline_protocol::text::is_harmful(*c))
-        .take(64)
-        .collect()
 }

@@ -1,33 +1,41 @@
-//! The ledger's thread: turns of jobs, commits, publication.
+//! The ledger's thread: batches of jobs, commits, publication.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use bowline_machines::Moment;
-use bowline_protocol::{RpcReason, error::RpcError};
+use bowline_machines::MonotonicTime;
+use bowline_protocol::{RpcReason, error::RpcError, model::UnixMillis};
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{
+    audit::RefusedAttempts,
     counters::{Counters, count},
-    health::{FailingSince, Health},
+    health::Health,
     live::Live,
     lived::Lived,
+    pairing::Pairings,
     queue::{Job, Queue},
     replay::frame,
+    retention::Upkeep,
     starts::Starts,
-    tx::{Caller, Publication, Reader, Staged, Tx, run},
+    storage::StorageLimit,
+    tx::{Caller, Publication, Reader, Staged, Tx},
     types::{LedgerOptions, SessionRef},
 };
-use crate::store::{self, fault};
+use crate::store::{self, fault, sql::run};
 
-/// Jobs of one turn. More wait for the next, so that no caller waits for an endless transaction.
-const TURN: usize = 256;
+/// Jobs of one batch. Further jobs wait for the next batch, which bounds the length of a
+/// transaction.
+const BATCH: usize = 256;
 
-/// Everything the ledger owns.
+/// Shortest pause that a client is asked for while its account is full.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+
+/// The state of the ledger's thread.
 pub(super) struct Core {
     pub(super) conn: Connection,
     pub(super) live: Live,
@@ -37,24 +45,32 @@ pub(super) struct Core {
     pub(super) lived: Lived,
     pub(super) starts: Starts,
     pub(super) health: Health,
-    pub(super) failing_since: Arc<FailingSince>,
-    /// When what was put off is to be written.
-    pub(super) lazy_at: Option<Moment>,
-    /// When old intents are to be forgotten.
-    pub(super) sweep_at: Moment,
-    /// Who waits for the end.
+    pub(super) pairings: Pairings,
+    pub(super) refused: RefusedAttempts,
+    /// When ended pairings of connected devices are next looked for.
+    pub(super) expiry_at: Option<MonotonicTime>,
+    /// Tells since when the daemon is locked.
+    pub(super) locked: Arc<watch::Sender<Option<UnixMillis>>>,
+    /// Tells of a device that was paired or revoked.
+    pub(super) devices: Arc<watch::Sender<()>>,
+    /// When deferred writes are due.
+    pub(super) lazy_at: Option<MonotonicTime>,
+    /// When the next sweep of old intents is due.
+    pub(super) sweep_at: MonotonicTime,
+    pub(super) retention: Upkeep,
+    /// Callers that wait for the shutdown.
     pub(super) stopping: Vec<oneshot::Sender<()>>,
 }
 
-/// A job that changes something; the change is committed between its two halves.
+/// A job that changes something; the change is committed between its two methods.
 pub(super) trait WriteJob: Send {
-    /// Does it; an error says that its changes are not to be kept.
+    /// Runs the job; an error undoes its changes.
     fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), RpcError>;
-    /// Replies. An error says that the commit failed and nothing happened.
+    /// Replies. An error means that the commit failed and nothing was changed.
     fn finish(self: Box<Self>, committed: Result<(), RpcError>);
 }
 
-/// The usual writing job: a closure and where its result goes.
+/// The usual writing job: a closure and the channel for its result.
 pub(super) struct Writing<F, R> {
     pub(super) work: Option<F>,
     pub(super) result: Option<Result<R, RpcError>>,
@@ -68,7 +84,9 @@ where
 {
     fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), RpcError> {
         let result = match self.work.take() {
-            Some(work) => guarded(|| work(tx)),
+            Some(work) => {
+                guarded(|| work(tx)).map_err(|error| tx.storage_limit.explain(tx.conn, error))
+            }
             None => Err(RpcError::internal("a job ran twice")),
         };
         let kept = result.as_ref().map(|_| ()).map_err(Clone::clone);
@@ -82,51 +100,50 @@ where
             (Some(Ok(result)), Ok(())) => Ok(result),
             (None, Ok(())) => Err(RpcError::internal("a job did not run")),
         };
-        // A caller that has gone away loses its reply, nothing else.
+        // If the caller is gone, only the reply is lost.
         let _ = self.reply.send(result);
     }
 }
 
-/// Runs a job's own code. A panic in an app's service is that request's failure, not the daemon's.
+/// Runs a job's own code. A panic in a service fails that request, not the daemon.
 pub(crate) fn guarded<R>(work: impl FnOnce() -> Result<R, RpcError>) -> Result<R, RpcError> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(panicked()))
 }
 
-/// What a request is told whose code panicked.
+/// The error of a request whose code panicked.
 pub(crate) fn panicked() -> RpcError {
     tracing::error!("a request's code panicked");
     RpcError::internal("the request's code panicked")
 }
 
-/// However the thread ends, nobody waits for it in vain.
-struct TellCallers(Arc<Queue>);
+/// Fails all waiting callers when the thread ends, even by a panic.
+struct FailWaiting(Arc<Queue>);
 
-impl Drop for TellCallers {
+impl Drop for FailWaiting {
     fn drop(&mut self) {
         self.0.close_and_clear();
     }
 }
 
 impl Core {
-    /// The thread's whole life.
+    /// The main loop of the thread.
     pub(super) fn run(mut self) {
         let queue = Arc::clone(&self.queue);
-        let _told = TellCallers(Arc::clone(&queue));
-        let mut jobs = Vec::with_capacity(TURN);
-        while queue.drain(&mut jobs, TURN, self.next_wait()) {
-            self.turn(&mut jobs);
+        let _guard = FailWaiting(Arc::clone(&queue));
+        let mut jobs = Vec::with_capacity(BATCH);
+        while queue.drain(&mut jobs, BATCH, self.next_wait()) {
+            self.run_batch(&mut jobs);
             if !self.stopping.is_empty() {
                 break;
             }
             self.upkeep();
         }
-        // From here on callers are told at once that the ledger has stopped.
+        // Callers get the error that the ledger has stopped from here on.
         queue.close_and_clear();
         self.write_lazily();
-        let lived = self.lived.clone();
-        let _ = self.transact(|conn| lived.save(conn));
+        let _ = self.transact(|core| core.lived.save(&core.conn));
         if let Err(error) = store::checkpoint(&self.conn) {
-            tracing::warn!(%error, "no checkpoint at the end; the next start does it");
+            tracing::warn!(%error, "no checkpoint at shutdown; the next start makes it");
         }
         let stopping = std::mem::take(&mut self.stopping);
         drop(self);
@@ -135,8 +152,8 @@ impl Core {
         }
     }
 
-    /// One turn: first what only reads, then the writing jobs in their order.
-    fn turn(&mut self, jobs: &mut Vec<Job>) {
+    /// Runs one batch: first the reading jobs, then the writing jobs in order.
+    fn run_batch(&mut self, jobs: &mut Vec<Job>) {
         let mut writes = Vec::with_capacity(jobs.len());
         for job in jobs.drain(..) {
             match job {
@@ -157,8 +174,8 @@ impl Core {
         self.commit_group(&mut group);
     }
 
-    /// Runs jobs in one transaction, commits, publishes, replies.
-    fn commit_group(&mut self, group: &mut Vec<Box<dyn WriteJob>>) {
+    /// Runs jobs in one transaction, commits, publishes events, replies.
+    pub(super) fn commit_group(&mut self, group: &mut Vec<Box<dyn WriteJob>>) {
         if group.is_empty() {
             return;
         }
@@ -192,7 +209,7 @@ impl Core {
             }
             Err(error) => {
                 self.note_failure(error);
-                tracing::debug!(jobs = group.len(), %error, "a turn was undone");
+                tracing::debug!(jobs = group.len(), %error, "a batch was rolled back");
                 self.live.roll_back(start);
             }
         }
@@ -208,12 +225,12 @@ impl Core {
     ) -> Result<Option<RpcError>, RpcError> {
         let mut refused = None;
         let now = self.options.clock.unix_millis();
-        if let Err(error) = run(&self.conn, "BEGIN IMMEDIATE").map_err(fault) {
+        if let Err(error) = run(&self.conn, "BEGIN IMMEDIATE", ()).map_err(fault) {
             if !store::is_unavailable(&error) {
                 return Err(error);
             }
-            // What has nothing to write can be done all the same; the rest is told so one by one.
-            run(&self.conn, "BEGIN").map_err(fault)?;
+            // Jobs without writes can still run; each job with writes fails on its own.
+            run(&self.conn, "BEGIN", ()).map_err(fault)?;
         }
         let mut tx = Tx {
             conn: &self.conn,
@@ -222,12 +239,15 @@ impl Core {
             counters: &self.counters,
             now,
             lived: self.lived.now(),
+            sweep_in: self.sweep_at.since(self.options.clock.now()).max(MIN_PAUSE),
             failing: self.health.is_failing(),
+            storage_limit: StorageLimit(self.options.max_pages),
             caller: Caller::default(),
         };
         for job in group {
             tx.caller = Caller::default();
-            // The job keeps its own error; here it matters that its changes are undone, and whether the disk is to blame.
+            // The job keeps its own error. Here its changes are undone, and a disk fault is
+            // recorded.
             if let Err(error) = tx.nested(|tx| job.run(tx))
                 && store::is_unavailable(&error)
             {
@@ -242,50 +262,70 @@ impl Core {
                 }));
             }
         }
-        if let Err(error) = run(&self.conn, "COMMIT") {
+        if let Err(error) = run(&self.conn, "COMMIT", ()) {
             if !self.conn.is_autocommit() {
-                let _ = run(&self.conn, "ROLLBACK");
+                let _ = run(&self.conn, "ROLLBACK", ());
             }
             return Err(fault(error));
         }
         Ok(refused)
     }
 
-    /// Every path that a transaction may fail on comes by here.
+    /// Records a failed transaction; every failing path calls it.
     fn note_failure(&mut self, error: &RpcError) {
         count(&self.counters.failed_commits);
         if store::is_unavailable(error) {
             let now = self.options.clock.now();
             let wall = self.options.clock.unix_millis();
-            self.health.failed(now, wall, &self.failing_since, error);
-            // Tries again by itself, so that it is noticed when there is space.
+            self.health.failed(now, wall, error);
+            // The deferred write tries again, which detects free space.
             self.put_off();
+            if self.options.max_pages.is_some() {
+                // Old output may be all that is in the way.
+                self.retention.at = now;
+            }
         }
     }
 
-    /// A transaction has ended well; if it had nothing to write, that says nothing of the disk.
+    /// Records a successful transaction; one without changes shows nothing about the disk.
     fn note_success(&mut self, changes_before: u64) {
         if self.conn.total_changes() != changes_before {
-            let now = self.options.clock.now();
-            self.health.written(now, &self.failing_since);
+            self.health.written(self.options.clock.now());
         }
     }
 
-    /// A transaction of its own, for a solo job; what it does in memory comes after.
+    /// Runs a writing job at once, in a transaction of its own.
+    pub(super) fn write_now<R: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<R, RpcError> + Send + 'static,
+    ) -> Result<R, RpcError> {
+        let (reply, mut result) = oneshot::channel();
+        let job = Writing {
+            work: Some(work),
+            result: None,
+            reply,
+        };
+        self.commit_group(&mut vec![Box::new(job)]);
+        let ran = result.try_recv();
+        ran.unwrap_or_else(|_| Err(RpcError::internal("a job was not answered")))
+    }
+
+    /// Runs a transaction of its own; the changes in memory follow it.
     pub(super) fn transact<R>(
         &mut self,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<R>,
+        work: impl FnOnce(&Self) -> rusqlite::Result<R>,
     ) -> Result<R, RpcError> {
         let changes = self.conn.total_changes();
-        let outcome = run(&self.conn, "BEGIN IMMEDIATE").and_then(|()| {
-            let result = work(&self.conn)?;
-            run(&self.conn, "COMMIT")?;
+        let outcome = run(&self.conn, "BEGIN IMMEDIATE", ()).and_then(|()| {
+            let result = work(self)?;
+            run(&self.conn, "COMMIT", ())?;
             Ok(result)
         });
         if !self.conn.is_autocommit() {
-            let _ = run(&self.conn, "ROLLBACK");
+            let _ = run(&self.conn, "ROLLBACK", ());
         }
-        let outcome = outcome.map_err(fault);
+        let limit = self.storage_limit();
+        let outcome = outcome.map_err(|error| limit.explain(&self.conn, fault(error)));
         match &outcome {
             Ok(_) => self.note_success(changes),
             Err(error) => self.note_failure(error),
@@ -301,7 +341,7 @@ impl Core {
         }
     }
 
-    /// Hands a committed event to its sessions: to the replay log and to every connection.
+    /// Delivers a committed event to its sessions: the replay log and every connection.
     fn publish(&mut self, publication: Publication) {
         let Publication { body, to } = publication;
         for (id, seq) in to {
@@ -326,7 +366,7 @@ impl Core {
             }
             let frame = frame(seq, &body.json);
             for link in &session.links {
-                // A queue that overflows closes itself; its connection's task then detaches.
+                // A queue that overflows closes itself; the connection's task then detaches.
                 if link.outbound.push(frame.clone()) {
                     count(&self.counters.frames_pushed);
                 }

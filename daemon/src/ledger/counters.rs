@@ -1,10 +1,10 @@
-//! What the ledger has done so far, for `daemon.status` and for tests.
+//! Counters of the ledger, for `daemon.status` and for tests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-use crate::metrics::{COUNT_BOUNDS, Histogram, TIME_BOUNDS};
+use bowline_program::metrics::{COUNT_BOUNDS, Histogram, TIME_BOUNDS};
 
 macro_rules! counters {
     ($( $(#[$doc:meta])* $name:ident, )*) => {
@@ -13,7 +13,7 @@ macro_rules! counters {
             $( pub(super) $name: AtomicU64, )*
             /// Writing jobs of one commit.
             pub(super) commit_jobs: Histogram,
-            /// Microseconds of one commit.
+            /// Microseconds per commit.
             pub(super) commit_times: Histogram,
         }
 
@@ -43,22 +43,24 @@ macro_rules! counters {
 counters! {
     /// Transactions committed for jobs.
     commits,
-    /// Transactions of any kind that failed; nothing of them happened.
+    /// Failed transactions of any kind; none of their changes remain.
     failed_commits,
     /// Writing jobs committed.
     writes,
     /// Intents run.
     intents_run,
-    /// Intents answered from memory.
+    /// Intents answered with a stored outcome.
     intents_repeated,
-    /// Intents refused because their id had come with other parameters.
+    /// Intents refused because their id was used with other parameters.
     intent_conflicts,
-    /// Events made; each is serialised once, whatever the number of sessions and connections.
+    /// Events created; each is serialised once for all sessions and connections.
     events_serialised,
-    /// Frames handed to connections.
+    /// Frames queued to connections.
     frames_pushed,
-    /// Events that left a replay log before they were acknowledged, for want of room.
+    /// Events dropped from a full replay log before they were acknowledged.
     replay_evicted,
+    /// Bytes of timelines dropped by retention.
+    dropped_bytes,
     /// Attaches.
     attaches,
     /// Sessions that have expired.

@@ -1,4 +1,4 @@
-//! Durable storage for services: values by key, in the transaction of whatever else a job does.
+//! Durable storage for services: values by key, written in the transaction of the job.
 
 use std::marker::PhantomData;
 
@@ -6,7 +6,7 @@ use bowline_protocol::{RpcReason, error::RpcError};
 use rusqlite::Connection;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Reader, Tx};
+use super::{Reader, Tx, owner::Owner, usage::Usage};
 use crate::store::{data, fault};
 
 /// Longest key in bytes; the daemon answers `unsupported` to a longer one.
@@ -14,13 +14,13 @@ pub const MAX_KEY: usize = 512;
 /// Largest value in bytes; the daemon answers `unsupported` to a larger one.
 pub const MAX_VALUE: usize = 4 << 20;
 
-/// What can be read from: a [`Reader`], or a [`Tx`], which also sees its own changes.
+/// A source of reads: a [`Reader`], or a [`Tx`], which also sees its own changes.
 pub trait Stored {
     #[doc(hidden)]
     fn connection(&self) -> Source<'_>;
 }
 
-/// Where a [`Stored`] reads.
+/// The connection that a [`Stored`] reads from.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Source<'a> {
@@ -46,12 +46,13 @@ impl Stored for Tx<'_> {
     }
 }
 
-/// A durable map of bytes by key. The name is the map's for ever: it should begin with the service's own.
+/// A durable map of bytes by key. The name is permanent; it should begin with the name of the
+/// service.
 #[derive(Clone, Copy, Debug)]
 pub struct Blobs(&'static str);
 
 impl Blobs {
-    /// The map of that name.
+    /// The map with that name.
     pub const fn new(name: &'static str) -> Self {
         Self(name)
     }
@@ -64,10 +65,12 @@ impl Blobs {
         data::get(from.connection().conn, self.0, key).map_err(fault)
     }
 
-    /// Stores a value, in the place of an earlier one.
+    /// Stores a value, replacing an earlier one.
     ///
     /// # Errors
-    /// `unsupported` over [`MAX_KEY`] or [`MAX_VALUE`]; when the store fails. Pass it on, so that the job is undone.
+    /// `unsupported` over [`MAX_KEY`] or [`MAX_VALUE`]; `quota_exceeded` over what the requesting
+    /// device may store; when the store fails. The caller must pass
+    /// the error on, so that the job is undone.
     pub fn put(&self, tx: &mut Tx<'_>, key: &str, value: &[u8]) -> Result<(), RpcError> {
         let over = |what, bytes, limit| {
             let text = format!("a {what} of {bytes} bytes cannot be stored; at most {limit}");
@@ -79,18 +82,31 @@ impl Blobs {
         if value.len() > MAX_VALUE {
             return over("value", value.len(), MAX_VALUE);
         }
-        data::put(tx.conn(), self.0, key, value).map_err(fault)
+        self.credit(tx, key)?;
+        tx.charge_caller(Usage::row(key.len() + value.len()))?;
+        let owner = tx.owner();
+        data::put(tx.conn(), self.0, key, value, owner.0).map_err(fault)
     }
 
-    /// Removes a value; tells whether there was one.
+    /// Gives the bytes of a value that goes back to the account of its writer.
+    fn credit(&self, tx: &mut Tx<'_>, key: &str) -> Result<(), RpcError> {
+        if let Some((owner, bytes)) = data::cost(tx.conn(), self.0, key).map_err(fault)? {
+            let bytes = usize::try_from(bytes).unwrap_or(0);
+            tx.charge(Owner(owner), -Usage::row(bytes));
+        }
+        Ok(())
+    }
+
+    /// Removes a value; returns whether it existed.
     ///
     /// # Errors
     /// When the store fails.
     pub fn remove(&self, tx: &mut Tx<'_>, key: &str) -> Result<bool, RpcError> {
+        self.credit(tx, key)?;
         data::remove(tx.conn(), self.0, key).map_err(fault)
     }
 
-    /// How many entries there are. Walks over their keys.
+    /// Number of entries. Scans all keys.
     ///
     /// # Errors
     /// When the store fails.
@@ -98,8 +114,8 @@ impl Blobs {
         data::count(from.connection().conn, self.0).map_err(fault)
     }
 
-    /// The entries above the key `after`, in order of their keys: at most `limit`, and no more than a page may have
-    /// bytes ([`Reader::page_bytes`]), but one at least if there is one.
+    /// The entries with keys above `after`, in key order: at most `limit` entries and at most
+    /// [`Reader::page_bytes`] bytes, but at least one entry if any exists.
     ///
     /// # Errors
     /// When the store fails.
@@ -127,7 +143,8 @@ impl Blobs {
     }
 }
 
-/// A durable map of values by key, as JSON: [`Blobs`] for a type. A field added later needs `#[serde(default)]`.
+/// A durable map of JSON values by key: [`Blobs`] for a type. A field added later needs
+/// `#[serde(default)]`.
 #[derive(Debug)]
 pub struct Table<V> {
     blobs: Blobs,
@@ -135,7 +152,7 @@ pub struct Table<V> {
 }
 
 impl<V: Serialize + DeserializeOwned> Table<V> {
-    /// The map of that name.
+    /// The map with that name.
     pub const fn new(name: &'static str) -> Self {
         Self {
             blobs: Blobs::new(name),
@@ -146,13 +163,13 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     /// The value under a key.
     ///
     /// # Errors
-    /// When the store fails, or what it holds is no `V`.
+    /// When the store fails, or the stored value does not parse as a `V`.
     pub fn get(&self, from: &impl Stored, key: &str) -> Result<Option<V>, RpcError> {
         let bytes = self.blobs.get(from, key)?;
         bytes.map(|bytes| self.read(&bytes)).transpose()
     }
 
-    /// The value under a key that a client has named.
+    /// The value under a key that a client sent.
     ///
     /// # Errors
     /// `not_found`; as [`Table::get`].
@@ -161,12 +178,12 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
             let shown: String = key.chars().take(64).collect();
             RpcError::new(
                 RpcReason::NotFound,
-                format!("nothing is named `{shown}` in {}", self.blobs.0),
+                format!("no entry `{shown}` in {}", self.blobs.0),
             )
         })
     }
 
-    /// Stores a value, in the place of an earlier one.
+    /// Stores a value, replacing an earlier one.
     ///
     /// # Errors
     /// As [`Blobs::put`].
@@ -176,7 +193,7 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
         self.blobs.put(tx, key, &bytes)
     }
 
-    /// Removes a value; tells whether there was one.
+    /// Removes a value; returns whether it existed.
     ///
     /// # Errors
     /// When the store fails.
@@ -184,7 +201,7 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
         self.blobs.remove(tx, key)
     }
 
-    /// How many entries there are, as [`Blobs::count`].
+    /// Number of entries, as [`Blobs::count`].
     ///
     /// # Errors
     /// When the store fails.
@@ -211,7 +228,7 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     fn read(&self, bytes: &[u8]) -> Result<V, RpcError> {
         serde_json::from_slice(bytes).map_err(|error| {
             RpcError::internal(format!(
-                "a value in {} does not read: {error}",
+                "a value in {} cannot be parsed: {error}",
                 self.blobs.0
             ))
         })

@@ -1,4 +1,4 @@
-//! Events on their way into the sessions: ours, and those of services.
+//! Emits events to sessions: the daemon's own, and those of services.
 
 use std::sync::{Arc, atomic::Ordering};
 
@@ -12,14 +12,15 @@ use super::{
 };
 use crate::store::{self, fault};
 
-/// Largest event of a service in bytes. More is fetched by those who were told.
+/// Largest event of a service in bytes. Clients fetch larger content after the event.
 pub const MAX_EVENT: usize = 64 * 1024;
 
 impl Tx<'_> {
-    /// Tells sessions something, once this job is committed.
+    /// Emits an event to sessions once this job is committed.
     ///
     /// # Errors
-    /// When the event cannot be stored; pass it on, so that the whole job is undone.
+    /// When the event cannot be stored. The caller must pass the error on, so that the whole job is
+    /// undone.
     pub fn emit(&mut self, audience: Audience<'_>, event: &SessionEvent) -> Result<(), RpcError> {
         let sessions = self.live.audience(audience);
         if sessions.is_empty() {
@@ -30,12 +31,14 @@ impl Tx<'_> {
         self.publish(sessions, json)
     }
 
-    /// Tells sessions something of a service: `{"type":kind, …members of body}`. It is numbered, kept and sent again
-    /// like every event; a client that does not know the kind ignores it (docs/protocol.md §4, extensions).
+    /// Emits an event of a service: `{"type":kind, …members of body}`. It is numbered, kept and
+    /// replayed like every event; a client that does not support the kind ignores it
+    /// (docs/protocol.md §4, extensions).
     ///
     /// # Errors
-    /// `unsupported` over [`MAX_EVENT`], or over what fits into a message; −32603 if `kind` is no name for a service's event or `body` is
-    /// no object or has a member `type`; as [`Tx::emit`].
+    /// `unsupported` over [`MAX_EVENT`], or over the size of a message; −32603 if `kind` is not a
+    /// valid name for a service's event, or `body` is not an object or has a member `type`; as
+    /// [`Tx::emit`].
     pub fn emit_custom(
         &mut self,
         audience: Audience<'_>,
@@ -51,7 +54,7 @@ impl Tx<'_> {
         self.publish(sessions, json)
     }
 
-    /// Numbers an event in each session and stores it where that is kept.
+    /// Numbers an event in each session and stores it for sessions that are stored.
     fn publish(&mut self, sessions: Vec<i64>, json: String) -> Result<(), RpcError> {
         self.counters
             .events_serialised
@@ -83,7 +86,7 @@ impl Tx<'_> {
     }
 }
 
-/// The JSON of a service's event.
+/// Builds the JSON of a service's event.
 fn custom(kind: &str, body: &impl Serialize, most: usize) -> Result<String, RpcError> {
     #[derive(Serialize)]
     struct Typed<'a, B> {
@@ -91,14 +94,14 @@ fn custom(kind: &str, body: &impl Serialize, most: usize) -> Result<String, RpcE
         #[serde(flatten)]
         body: &'a B,
     }
-    /// Reading it back finds a second `type`.
+    /// Parsing the text again detects a second `type`.
     #[derive(Deserialize)]
     struct OneType {
         #[serde(rename = "type")]
         _type: IgnoredAny,
     }
     let defect = |problem: &dyn std::fmt::Display| {
-        RpcError::internal(format!("the event `{kind}` cannot be told: {problem}"))
+        RpcError::internal(format!("the event `{kind}` cannot be emitted: {problem}"))
     };
     if !is_extension(kind) {
         return Err(defect(&"its name is not one for a service's event"));
@@ -110,7 +113,7 @@ fn custom(kind: &str, body: &impl Serialize, most: usize) -> Result<String, RpcE
         return Err(RpcError::new(
             RpcReason::Unsupported,
             format!(
-                "an event of {} bytes cannot be told; at most {most}",
+                "an event of {} bytes cannot be emitted; at most {most}",
                 json.len()
             ),
         ));
@@ -149,7 +152,7 @@ mod tests {
         assert!(
             error("voxel.x", json!([1]))
                 .message
-                .contains("cannot be told")
+                .contains("cannot be emitted")
         );
         assert!(
             error("voxel.x", json!({"type": "agent.removed"}))

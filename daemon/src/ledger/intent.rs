@@ -1,26 +1,44 @@
-//! Exactly-once intents (BX-1): the outcome is remembered in the transaction of its effect.
+//! Exactly-once intents (BX-1): an outcome is stored in the same transaction as its effect.
 
-use bowline_protocol::{
-    IntentId, RpcReason,
-    error::{RpcError, code},
-};
+use bowline_protocol::{IntentId, RpcReason, error::RpcError};
 use ring::digest::{Context, SHA256};
 use serde_json::{Value, value::RawValue};
 
-use super::{counters::count, tx::Tx, types::SessionRef};
+use super::{counters::count, tx::Tx, types::SessionRef, usage::Usage};
 use crate::{
-    service::Answer,
+    rpc::Answer,
     store::{self, fault, intents::IntentRow},
 };
 
-/// What identifies an intent, and what it was asked to do.
+/// The identity of an intent, and a digest of its request.
 pub(super) struct IntentKey {
     name: [u8; 32],
     digest: [u8; 32],
+    /// Bytes of the parameters.
+    bytes: usize,
+}
+
+/// What was asked for, shortened for the audit log.
+pub(super) struct Requested {
+    pub(super) method: Box<str>,
+    pub(super) params: Box<str>,
+}
+
+/// Most bytes of a request's parameters in the audit log.
+const MAX_PARAMS: usize = 512;
+
+impl Requested {
+    pub(super) fn new(method: &str, params: &str) -> Self {
+        let end = params.floor_char_boundary(MAX_PARAMS);
+        Self {
+            method: method.into(),
+            params: params.get(..end).unwrap_or_default().into(),
+        }
+    }
 }
 
 impl IntentKey {
-    /// The key of one request. Order of members and white space of `params` do not matter.
+    /// The key of one request. The order of members and white space in `params` do not matter.
     pub(super) fn new(
         session: &SessionRef,
         id: IntentId,
@@ -41,44 +59,54 @@ impl IntentKey {
         {
             *to = *from;
         }
-        Ok(Self { name, digest })
+        Ok(Self {
+            name,
+            digest,
+            bytes: params.len(),
+        })
     }
 }
 
 impl Tx<'_> {
-    /// Runs `effect` unless its outcome is known. The outer error undoes the job and is not remembered.
+    /// Runs `effect` unless its outcome is stored. The outer error undoes the job and is not
+    /// stored.
     pub(super) fn intent(
         &mut self,
         key: &IntentKey,
+        request: &Requested,
         max_intents: u64,
         effect: impl FnOnce(&mut Tx<'_>) -> Answer,
     ) -> Result<Answer, RpcError> {
         if let Some(row) = store::intents::get(self.conn, &key.name).map_err(fault)? {
             return self.repeat(key, row);
         }
-        if self.live.intents >= max_intents {
+        self.check_intents(&request.method, key.bytes)?;
+        if self.live.accounts.intents() >= max_intents {
             return Err(RpcError::new(
                 RpcReason::Overloaded,
-                "the daemon remembers as many intents as it can; the oldest are forgotten after a day",
+                "the daemon has reached its limit of stored intents; the oldest expire after a day",
             ));
         }
         let outcome = self.nested(effect);
         let (ok, text) = match &outcome {
             Ok(result) => (true, result.get().to_owned()),
-            Err(error) if !is_final(error) => return Err(error.clone()),
+            Err(error) if !error.is_final() => return Err(error.clone()),
             Err(error) => (
                 false,
                 serde_json::to_string(error)
                     .map_err(|error| RpcError::internal(error.to_string()))?,
             ),
         };
+        self.audit_intent(request, outcome.as_ref().err())?;
         let row = IntentRow {
             digest: key.digest,
             ok,
             outcome: text,
         };
-        store::intents::insert(self.conn, &key.name, &row, self.lived).map_err(fault)?;
-        self.live.add_intent();
+        let (owner, bytes) = (self.owner(), key.bytes + row.outcome.len());
+        let cost = (owner.0, i64::try_from(bytes).unwrap_or(i64::MAX));
+        store::intents::insert(self.conn, &key.name, &row, cost, self.lived).map_err(fault)?;
+        self.charge(owner, Usage::intent(bytes));
         count(&self.counters.intents_run);
         Ok(outcome)
     }
@@ -88,12 +116,12 @@ impl Tx<'_> {
             count(&self.counters.intent_conflicts);
             return Err(RpcError::new(
                 RpcReason::IntentConflict,
-                "this intentId came before with other parameters; every new request needs a new id",
+                "this intentId was used before with other parameters; every new request needs a new id",
             ));
         }
         count(&self.counters.intents_repeated);
         let damaged = |error: serde_json::Error| {
-            RpcError::internal(format!("a stored outcome does not read: {error}"))
+            RpcError::internal(format!("a stored outcome cannot be parsed: {error}"))
         };
         Ok(if row.ok {
             Ok(RawValue::from_string(row.outcome).map_err(damaged)?)
@@ -103,28 +131,7 @@ impl Tx<'_> {
     }
 }
 
-/// Whether trying the same again could not end otherwise. Only such an error is an outcome.
-fn is_final(error: &RpcError) -> bool {
-    match error.reason() {
-        Some(
-            RpcReason::NotFound
-            | RpcReason::Unsupported
-            | RpcReason::ProviderFailed
-            | RpcReason::Forbidden
-            | RpcReason::Cancelled,
-        ) => true,
-        Some(
-            RpcReason::Overloaded
-            | RpcReason::IntentConflict
-            | RpcReason::ResponseTooLarge
-            | RpcReason::Timeout
-            | RpcReason::StorageUnavailable,
-        ) => false,
-        None => error.code == code::INVALID_PARAMS,
-    }
-}
-
-/// Feeds a value to the hash in one canonical form: each part tagged and with its length.
+/// Hashes a value in one canonical form: each part with its tag and length.
 fn canonical(context: &mut Context, value: &Value) {
     match value {
         Value::Null => context.update(b"n"),
@@ -163,13 +170,12 @@ fn text(context: &mut Context, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::owner::Account, *};
 
     fn digest(method: &str, params: &str) -> [u8; 32] {
         let id = IntentId::from_uuid(uuid::Uuid::nil());
-        IntentKey::new(&SessionRef::new(1, "local"), id, method, params)
-            .unwrap()
-            .digest
+        let session = SessionRef::new(1, "local", Account::local());
+        IntentKey::new(&session, id, method, params).unwrap().digest
     }
 
     #[test]
@@ -196,13 +202,5 @@ mod tests {
         ] {
             assert_ne!(base, digest(method, params), "{method} {params}");
         }
-    }
-
-    #[test]
-    fn transient_errors_are_not_outcomes() {
-        assert!(is_final(&RpcError::new(RpcReason::NotFound, "")));
-        assert!(is_final(&RpcError::invalid_params("")));
-        assert!(!is_final(&RpcError::new(RpcReason::Overloaded, "")));
-        assert!(!is_final(&RpcError::internal("")));
     }
 }

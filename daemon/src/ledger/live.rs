@@ -1,40 +1,46 @@
-//! Every session in memory, and the journal that takes back what a failed transaction did.
+//! Every session in memory, and the undo journal for failed transactions.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use bowline_machines::{
-    Moment,
-    session::{Effect, Session, SessionConfig},
+    MonotonicTime,
+    daemon::session::{Effect, Session, SessionConfig},
 };
-use bowline_protocol::{Epoch, ExternalSessionKey, PublicKey, ServerId, model::UnixMillis};
+use bowline_protocol::{
+    Epoch, ExternalSessionKey, Grant, PublicKey, RpcReason, ServerId, error::RpcError,
+    model::UnixMillis,
+};
 use rusqlite::Connection;
 
 use super::{
+    owner::{Account, Owner},
     replay::ReplayLog,
+    retention::Overfull,
     topic::Topic,
     types::{Audience, Name, SessionRef},
+    usage::{Accounts, Quotas, Usage},
 };
 use crate::{observe, outbound::ConnectionHandle, store};
 
-/// A table of so many times more places than sessions is made smaller.
+/// Ratio of capacity to sessions above which the table is shrunk.
 const SPARSE: usize = 8;
 
 /// One session.
 pub(super) struct LiveSession {
     pub(super) reference: SessionRef,
     /// Absent for a session of the local socket, which is not stored.
-    /// Boxed, so that those of the local socket are small.
+    /// Boxed, so that sessions of the local socket stay small.
     pub(super) durable: Option<Box<Durable>>,
-    /// Number of the next event, those of the open transaction included.
+    /// Number of the next event, including events of the open transaction.
     pub(super) next_seq: u64,
     pub(super) links: Vec<ConnectionHandle>,
     pub(super) subscriptions: BTreeSet<Topic>,
 }
 
-/// What only a stored session has.
+/// The part of a session that only stored sessions have.
 pub(super) struct Durable {
     pub(super) key: ExternalSessionKey,
     pub(super) device: PublicKey,
@@ -43,49 +49,50 @@ pub(super) struct Durable {
     pub(super) log: ReplayLog,
     pub(super) created_at: UnixMillis,
     pub(super) last_seen_at: UnixMillis,
-    /// In milliseconds that the store had lived.
+    /// Milliseconds of the store's own clock.
     pub(super) detached_at: Option<i64>,
-    /// When the first of its connections came; `None` while it has none.
-    pub(super) attached_at: Option<Moment>,
+    /// When the first of its current connections attached; `None` without a connection.
+    pub(super) attached_at: Option<MonotonicTime>,
     /// Whether `last_seen_at` and `detached_at` are newer than in the store.
     pub(super) unsaved: bool,
     /// Whether the log has lost entries that the store still has.
     pub(super) untrimmed: bool,
-    /// What the store could not be told of this session yet, because the disk took nothing.
+    /// The session's change that could not be stored yet because the disk is full.
     pub(super) pending: Option<Pending>,
-    /// Whether its subscriptions are others than in the store, for the same reason.
+    /// Whether its subscriptions differ from the stored ones, for the same reason.
     pub(super) unsaved_topics: bool,
 }
 
-/// What became of a session that the store does not know. It is told before anything else of the session: a daemon that is
-/// killed first has lost nothing, since its client then finds another epoch and fetches what it shows.
+/// A session's change that is not stored yet. It is stored before any other row of the session. If
+/// the daemon is killed first, nothing is lost: the client then gets another epoch and fetches its
+/// content again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pending {
-    /// It has begun.
+    /// The session began.
     Begun,
-    /// It has another numbering.
+    /// The session got a new epoch.
     Reset,
 }
 
-/// What is to be stored of a session then.
-pub(super) struct PendingRow {
-    pub(super) id: i64,
-    pending: Pending,
-    key: String,
-    device: PublicKey,
-    epoch: Epoch,
-    created_at: UnixMillis,
-    last_seen_at: UnixMillis,
-}
+impl Durable {
+    /// Whether the store has everything of the session.
+    pub(super) const fn is_saved(&self) -> bool {
+        self.pending.is_none() && !(self.unsaved_topics || self.unsaved || self.untrimmed)
+    }
 
-impl PendingRow {
-    pub(super) fn store(&self, conn: &Connection) -> rusqlite::Result<()> {
-        let (id, epoch) = (self.id, self.epoch.as_str());
-        match self.pending {
+    /// Records that the store has everything of the session.
+    pub(super) const fn note_saved(&mut self) {
+        self.pending = None;
+        (self.unsaved_topics, self.unsaved, self.untrimmed) = (false, false, false);
+    }
+
+    fn store(&self, conn: &Connection, id: i64, change: Pending) -> rusqlite::Result<()> {
+        let epoch = self.epoch.as_str();
+        match change {
             Pending::Begun => {
-                store::sessions::delete_key(conn, &self.key)?;
-                let made = self.created_at;
-                store::sessions::insert(conn, id, &self.key, &self.device, epoch, made)
+                let (key, made) = (self.key.as_str(), self.created_at);
+                store::sessions::delete_key(conn, key)?;
+                store::sessions::insert(conn, id, key, &self.device, epoch, made)
             }
             Pending::Reset => store::sessions::reset(conn, id, epoch, self.last_seen_at),
         }
@@ -93,31 +100,46 @@ impl PendingRow {
 }
 
 impl LiveSession {
-    /// What the store does not know yet of this session.
-    pub(super) fn pending_row(&self) -> Option<PendingRow> {
-        let durable = self.durable.as_deref()?;
-        Some(PendingRow {
-            id: self.reference.id,
-            pending: durable.pending?,
-            key: durable.key.as_str().to_owned(),
-            device: durable.device,
-            epoch: durable.epoch.clone(),
-            created_at: durable.created_at,
-            last_seen_at: durable.last_seen_at,
-        })
+    /// Stores what the store does not have yet.
+    pub(super) fn save(&self, conn: &Connection) -> rusqlite::Result<()> {
+        let id = self.reference.id;
+        let Some(durable) = &self.durable else {
+            return Ok(());
+        };
+        if let Some(change) = durable.pending {
+            durable.store(conn, id, change)?;
+        }
+        if durable.unsaved_topics {
+            store::sessions::unsubscribe_all(conn, id)?;
+            for topic in &self.subscriptions {
+                store::sessions::subscribe(conn, id, topic.as_str())?;
+            }
+        }
+        if durable.unsaved {
+            let seen_at = durable.last_seen_at;
+            store::sessions::seen(conn, id, seen_at, durable.detached_at)?;
+            store::devices::seen(conn, &durable.device, seen_at)?;
+        }
+        if durable.untrimmed {
+            // The row before the log stays: after a restart it gives the next number and the start
+            // that made the event.
+            let first = durable.log.first_seq().saturating_sub(1);
+            store::events::trim(conn, id, first)?;
+        }
+        Ok(())
     }
 }
 
-/// One step back.
+/// One entry of the undo journal.
 enum Undo {
     NextSeq(i64, u64),
     Subscribe(i64, Topic),
     Unsubscribe(i64, Topic),
-    Intent,
+    Charge(Owner, Usage),
     Pending(i64, Pending),
 }
 
-/// A place in the journal.
+/// A position in the undo journal.
 #[derive(Clone, Copy)]
 pub(super) struct UndoMark(usize);
 
@@ -129,15 +151,23 @@ pub(super) struct Live {
     next_local: i64,
     /// Id of the next stored session.
     pub(super) next_session: i64,
-    /// What sessions of the local socket are called, once for all of them.
+    /// The label shared by all sessions of the local socket.
     local_name: Arc<Name>,
     next_event: i64,
-    /// Remembered intents, those of the open transaction included.
-    pub(super) intents: u64,
-    /// Stored bodies that no log holds any more.
+    /// What each account has stored, including the changes of the open transaction.
+    pub(super) accounts: Accounts,
+    pub(super) quotas: Quotas,
+    /// Most bytes of one agent's timeline; zero = unbounded.
+    pub(super) timeline_bytes: u64,
+    pub(super) overfull: Overfull,
+    /// Stored bodies that no log refers to any more.
     pub(super) dead_events: Vec<i64>,
-    /// When a session's grace is to be looked at next.
-    pub(super) deadline: Option<Moment>,
+    /// Devices whose revocation could not be stored; they count as revoked until it is.
+    pub(super) revoked: HashSet<PublicKey>,
+    /// Since when the daemon is locked (TR-15).
+    pub(super) locked_at: Option<UnixMillis>,
+    /// When the next session's grace period is due for a check.
+    pub(super) deadline: Option<MonotonicTime>,
     pub(super) config: SessionConfig,
     pub(super) server_id: ServerId,
     /// `limits.max_message_bytes`.
@@ -151,7 +181,8 @@ impl Live {
         server_id: ServerId,
         max_message: usize,
         next_event: i64,
-        intents: u64,
+        accounts: Accounts,
+        quotas: Quotas,
     ) -> Self {
         Self {
             max_message,
@@ -160,10 +191,15 @@ impl Live {
             subscribers: HashMap::new(),
             next_local: -1,
             next_session: 1,
-            local_name: Name::new("local"),
+            local_name: Name::new("local", Account::local(), Grant::OWNER),
             next_event,
-            intents,
+            accounts,
+            quotas,
+            timeline_bytes: 0,
+            overfull: Overfull::default(),
             dead_events: Vec::new(),
+            revoked: HashSet::new(),
+            locked_at: None,
             deadline: None,
             config,
             server_id,
@@ -173,8 +209,38 @@ impl Live {
 
     pub(super) fn by_key(&self, key: &ExternalSessionKey) -> Option<(i64, &LiveSession, &Durable)> {
         let id = *self.by_key.get(key)?;
+        let (session, durable) = self.stored(id)?;
+        Some((id, session, durable))
+    }
+
+    /// A session that is stored.
+    pub(super) fn stored(&self, id: i64) -> Option<(&LiveSession, &Durable)> {
         let session = self.sessions.get(&id)?;
-        Some((id, session, session.durable.as_deref()?))
+        Some((session, session.durable.as_deref()?))
+    }
+
+    /// Checks that a request's session still stands: its device was not revoked, and may do what it
+    /// might when the request came (TR-5). What the owner asked for on the local socket is done even
+    /// if the connection has ended.
+    pub(super) fn check_standing(&self, session: Option<&SessionRef>) -> Result<(), RpcError> {
+        let stands = session.is_none_or(|session| {
+            let known = self.sessions.get(&session.id);
+            session.id < 0
+                || (self.locked_at.is_none()
+                    && known.is_some_and(|known| known.reference == *session))
+        });
+        if stands {
+            return Ok(());
+        }
+        Err(RpcError::new(
+            RpcReason::Overloaded,
+            "the session has ended or what its device may do has changed; connect again",
+        ))
+    }
+
+    /// The stored part of a session.
+    pub(super) fn durable_mut(&mut self, id: i64) -> Option<&mut Durable> {
+        self.sessions.get_mut(&id)?.durable.as_deref_mut()
     }
 
     pub(super) fn insert(&mut self, session: LiveSession) {
@@ -193,10 +259,11 @@ impl Live {
         self.sessions.insert(id, session);
     }
 
-    /// Forgets a session. Its stored rows are the caller's business, its connections as well.
+    /// Removes a session from memory. The caller deletes its stored rows and closes its
+    /// connections.
     pub(super) fn remove(&mut self, id: i64) -> Option<LiveSession> {
         let mut session = self.sessions.remove(&id)?;
-        // A crowd that has left must not leave its table behind. Seldom enough to cost nothing for each.
+        // The table shrinks after many sessions ended; rarely enough to be cheap.
         if self.sessions.capacity() > SPARSE * self.sessions.len().max(SPARSE) {
             self.sessions.shrink_to(2 * self.sessions.len());
         }
@@ -210,7 +277,7 @@ impl Live {
         Some(session)
     }
 
-    /// A session that is not stored.
+    /// Takes a reference for a session that is not stored.
     pub(super) fn local_session(&mut self) -> SessionRef {
         let id = self.next_local;
         self.next_local = id.saturating_sub(1);
@@ -220,20 +287,20 @@ impl Live {
         }
     }
 
-    /// An id for an event; one that is not used in the end is skipped.
+    /// Takes an id for an event; unused ids are skipped.
     pub(super) fn event_id(&mut self) -> i64 {
         let id = self.next_event;
         self.next_event = id.saturating_add(1);
         id
     }
 
-    pub(super) fn wake_at(&mut self, moment: Option<Moment>) {
+    pub(super) fn wake_at(&mut self, moment: Option<MonotonicTime>) {
         if let Some(moment) = moment {
             self.deadline = Some(self.deadline.map_or(moment, |at| at.min(moment)));
         }
     }
 
-    /// The sessions an event goes to.
+    /// The sessions that receive an event.
     pub(super) fn audience(&self, audience: Audience<'_>) -> Vec<i64> {
         let followers = |topic: &str| -> Vec<i64> {
             let ids = self.subscribers.get(topic);
@@ -263,7 +330,7 @@ impl Live {
         }
     }
 
-    /// Takes the next number of a session; tells also whether the session is stored.
+    /// Takes the next number of a session; also returns whether the session is stored.
     pub(super) fn take_seq(&mut self, id: i64) -> Option<(u64, bool)> {
         let session = self.sessions.get_mut(&id)?;
         let seq = session.next_seq;
@@ -272,40 +339,23 @@ impl Live {
         Some((seq, session.durable.is_some()))
     }
 
-    /// Tells the store what it does not know yet of a session, before anything that refers to it.
+    /// Stores a session's pending row before any row that refers to it.
     pub(super) fn store_pending(&mut self, conn: &Connection, id: i64) -> rusqlite::Result<()> {
-        let row = self.sessions.get(&id).and_then(LiveSession::pending_row);
-        let Some(row) = row else {
+        let Some(durable) = self
+            .sessions
+            .get_mut(&id)
+            .and_then(|it| it.durable.as_mut())
+        else {
             return Ok(());
         };
-        self.note_stored(id);
-        self.undo.push(Undo::Pending(id, row.pending));
-        row.store(conn)
+        let Some(change) = durable.pending.take() else {
+            return Ok(());
+        };
+        self.undo.push(Undo::Pending(id, change));
+        durable.store(conn, id, change)
     }
 
-    /// The store knows of a session what there is to know.
-    pub(super) fn note_stored(&mut self, id: i64) {
-        let durable = self
-            .sessions
-            .get_mut(&id)
-            .and_then(|it| it.durable.as_mut());
-        if let Some(durable) = durable {
-            durable.pending = None;
-        }
-    }
-
-    /// Notes that the subscriptions of a session could not be stored.
-    pub(super) fn note_unsaved_topics(&mut self, id: i64) {
-        let durable = self
-            .sessions
-            .get_mut(&id)
-            .and_then(|it| it.durable.as_mut());
-        if let Some(durable) = durable {
-            durable.unsaved_topics = true;
-        }
-    }
-
-    /// Notes a subscription; tells whether it is new.
+    /// Records a subscription; returns whether it is new.
     pub(super) fn subscribe(&mut self, id: i64, topic: &Topic) -> bool {
         let new = self.link(id, topic);
         if new {
@@ -314,7 +364,7 @@ impl Live {
         new
     }
 
-    /// Notes the end of a subscription; tells whether there was one.
+    /// Removes a subscription; returns whether it existed.
     pub(super) fn unsubscribe(&mut self, id: i64, topic: &Topic) -> bool {
         let was = self.unlink(id, topic);
         if was {
@@ -323,10 +373,10 @@ impl Live {
         was
     }
 
-    /// Counts one more remembered intent.
-    pub(super) fn add_intent(&mut self) {
-        self.intents = self.intents.saturating_add(1);
-        self.undo.push(Undo::Intent);
+    /// Charges an account for what a job stores.
+    pub(super) fn charge(&mut self, owner: Owner, change: Usage) {
+        self.accounts.add(owner, change);
+        self.undo.push(Undo::Charge(owner, change));
     }
 
     fn link(&mut self, id: i64, topic: &Topic) -> bool {
@@ -358,7 +408,7 @@ impl Live {
         UndoMark(self.undo.len())
     }
 
-    /// Takes everything back that was done after the mark.
+    /// Undoes every change after the mark.
     pub(super) fn roll_back(&mut self, mark: UndoMark) {
         while self.undo.len() > mark.0 {
             match self.undo.pop() {
@@ -373,13 +423,9 @@ impl Live {
                 Some(Undo::Unsubscribe(id, topic)) => {
                     self.link(id, &topic);
                 }
-                Some(Undo::Intent) => self.intents = self.intents.saturating_sub(1),
+                Some(Undo::Charge(owner, change)) => self.accounts.add(owner, -change),
                 Some(Undo::Pending(id, pending)) => {
-                    let durable = self
-                        .sessions
-                        .get_mut(&id)
-                        .and_then(|it| it.durable.as_mut());
-                    if let Some(durable) = durable {
+                    if let Some(durable) = self.durable_mut(id) {
                         durable.pending = Some(pending);
                     }
                 }
@@ -388,13 +434,13 @@ impl Live {
         }
     }
 
-    /// Makes everything done so far final.
+    /// Makes every change so far final.
     pub(super) fn settle(&mut self) {
         self.undo.clear();
     }
 
-    /// Feeds a session's machine and does what it asks, except forgetting the session: whether that is to
-    /// be done is the answer.
+    /// Feeds a session's machine and runs its effects, except removing the session: the return
+    /// value says whether the caller has to remove it.
     pub(super) fn drive(&mut self, id: i64, feed: impl FnOnce(&mut Session)) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
@@ -441,16 +487,23 @@ fn remove_subscriber(subscribers: &mut HashMap<Topic, BTreeSet<i64>>, topic: &To
 }
 
 impl SessionRef {
-    pub(super) fn new(id: i64, key: &str) -> Self {
+    pub(super) fn new(id: i64, key: &str, account: Account) -> Self {
         Self {
             id,
-            name: Name::new(key),
+            name: Name::new(key, account, Grant::OWNER),
+        }
+    }
+
+    pub(super) fn with_grant(self, grant: Grant) -> Self {
+        Self {
+            name: Name::new(&self.name.key, self.name.account.clone(), grant),
+            ..self
         }
     }
 }
 
 impl Name {
-    fn new(key: &str) -> Arc<Self> {
+    fn new(key: &str, account: Account, grant: Grant) -> Arc<Self> {
         let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
         let mut label = [0; 16];
         for (to, from) in label.iter_mut().zip(digest.as_ref()) {
@@ -459,6 +512,8 @@ impl Name {
         Arc::new(Self {
             key: key.into(),
             label,
+            grant,
+            account,
         })
     }
 }

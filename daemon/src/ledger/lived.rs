@@ -1,10 +1,12 @@
-//! The clock that outcomes, offers and the grace of sessions age by: the time that the store has lived.
+//! The store's own clock: the time the store has been in use. Outcomes, pairing offers and the
+//! grace period of sessions age by it.
 //!
-//! It goes on by the monotonic clock while a daemon runs, and by the machine's time since its boot while none does, as
-//! far as that is known: over a reboot nothing is added. The wall clock, which anybody may set, has no part in it.
-//! What it counts is therefore at most the time that has passed, and nothing is forgotten too early.
+//! While a daemon runs, it advances with the monotonic clock. While none runs, it advances with the
+//! machine's time since boot, where that is known; a reboot adds nothing. It ignores the wall
+//! clock, which users can set. It never counts more time than has passed, so nothing expires too
+//! early.
 
-use bowline_machines::Moment;
+use bowline_machines::MonotonicTime;
 use rusqlite::Connection;
 
 use crate::{
@@ -16,17 +18,17 @@ const LIVED: &str = "lived";
 const MACHINE: &str = "machine";
 const MACHINE_TIME: &str = "machineTime";
 
-/// How long the store has lived.
+/// The clock of the time that the store has been in use.
 #[derive(Clone, Debug)]
 pub(super) struct Lived {
     clock: Clock,
     /// Milliseconds at `since`.
     base: i64,
-    since: Moment,
+    since: MonotonicTime,
 }
 
 impl Lived {
-    /// Goes on where the last daemon on this store left. Within a transaction.
+    /// Continues from the time stored by the previous daemon. Runs within a transaction.
     ///
     /// # Errors
     /// When the store fails.
@@ -41,8 +43,9 @@ impl Lived {
                 millis(*time).saturating_sub(number(MACHINE_TIME)?).max(0)
             }
             _ => {
-                // How long nobody ran is not known; an offer is better dead than valid for weeks.
-                store::devices::drop_pairings(conn, clock.unix_millis())?;
+                // The time without a daemon is unknown, so pending offers are dropped: an offer
+                // that stays valid for weeks would be worse.
+                store::offers::drop_expired(conn, clock.unix_millis())?;
                 0
             }
         };
@@ -55,13 +58,14 @@ impl Lived {
         Ok(lived)
     }
 
-    /// Milliseconds lived so far.
+    /// Milliseconds counted so far.
     pub(super) fn now(&self) -> i64 {
         let run = self.clock.now().since(self.since);
         self.base.saturating_add(millis(run))
     }
 
-    /// Stores it, so that a crash loses no more than what comes after, and nothing at all without a reboot.
+    /// Stores the time. A crash loses only the time since the last save, and nothing if the machine
+    /// did not reboot.
     ///
     /// # Errors
     /// When the store fails.

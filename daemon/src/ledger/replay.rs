@@ -1,24 +1,25 @@
-//! One session's replay log in memory: the events a client may still ask for, in order, without gaps.
+//! One session's replay log in memory: the events a client may still request, in order, without
+//! gaps.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use crate::outbound::Frame;
 
-/// The body of an event, shared by every log that holds it.
+/// The body of an event, shared by all logs that contain it.
 #[derive(Debug)]
 pub(super) struct Body {
-    /// Its id in the store; zero if it is not stored.
+    /// Its id in the store; zero if not stored.
     pub(super) event: i64,
     /// `{"type":…}`.
     pub(super) json: Box<str>,
 }
 
-/// A log bounded in bytes and events. Dropped bodies that no other log holds are reported, to be removed
-/// from the store.
+/// A log bounded in bytes and events. Reports dropped bodies that no other log contains, so that
+/// they are removed from the store.
 #[derive(Debug)]
 pub(super) struct ReplayLog {
     entries: VecDeque<Arc<Body>>,
-    /// Number of the first entry; of the next event when there is none.
+    /// Number of the first entry, or of the next event in an empty log.
     first: u64,
     /// Id of the event before the first entry; zero if there was none.
     before: i64,
@@ -26,12 +27,12 @@ pub(super) struct ReplayLog {
 }
 
 impl ReplayLog {
-    /// An empty log of a numbering that begins.
+    /// An empty log at the beginning of a numbering.
     pub(super) fn new() -> Self {
         Self::after(1, 0)
     }
 
-    /// An empty log whose next event has that number, and the one before it the id `before`.
+    /// An empty log whose next event has this number and follows the event with id `before`.
     pub(super) const fn after(next: u64, before: i64) -> Self {
         Self {
             entries: VecDeque::new(),
@@ -41,8 +42,8 @@ impl ReplayLog {
         }
     }
 
-    /// Number of the first event whose id is `event` or more, as far as the log knows: of those that have left it only the
-    /// last one counts.
+    /// Number of the first event with id `event` or higher, as far as the log can tell: of the
+    /// dropped events it keeps only the last id.
     pub(super) fn first_of(&self, event: i64) -> u64 {
         if self.before >= event {
             return self.first.saturating_sub(1);
@@ -73,7 +74,7 @@ impl ReplayLog {
         self.entries.push_back(body);
     }
 
-    /// Drops the oldest events over the bounds. Returns whether there were any.
+    /// Drops the oldest events over the bounds. Returns whether any were dropped.
     pub(super) fn trim_to(&mut self, bytes: usize, events: usize, dead: &mut Vec<i64>) -> bool {
         let before = self.first;
         while self.bytes > bytes || self.entries.len() > events {
@@ -84,7 +85,7 @@ impl ReplayLog {
         self.first != before
     }
 
-    /// Drops what a client has acknowledged. Returns whether there was anything.
+    /// Drops acknowledged events. Returns whether any were dropped.
     pub(super) fn acknowledge(&mut self, seq: u64, dead: &mut Vec<i64>) -> bool {
         let before = self.first;
         while self.first <= seq && self.pop(dead) {}
@@ -126,7 +127,8 @@ impl ReplayLog {
     }
 }
 
-/// The notification of one event, made by concatenation: the body is serialised once for all sessions.
+/// Builds the notification of one event by concatenation: the body is serialised once for all
+/// sessions.
 pub(super) fn frame(seq: u64, body: &str) -> Frame {
     const HEAD: &str = r#"{"jsonrpc":"2.0","method":"session.event","params":{"seq":"#;
     const MIDDLE: &str = r#","event":"#;

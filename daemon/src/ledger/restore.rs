@@ -1,46 +1,45 @@
-//! Bringing the sessions back from the store at the start (INV-2, BX-4).
+//! Restores the sessions from the store at start (INV-2, BX-4).
 
-use std::{collections::HashMap, fmt::Display, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use bowline_machines::session::{Session, SessionConfig};
-use bowline_protocol::{Epoch, ExternalSessionKey};
-use rusqlite::Connection;
+use bowline_machines::daemon::session::{Session, SessionConfig};
+use bowline_protocol::DeviceId;
+use rusqlite::{Connection, Result};
 
 use super::{
     live::{Durable, Live, LiveSession},
     lived::Lived,
+    owner::Account,
     replay::{Body, ReplayLog},
     starts::Starts,
     topic::Topic,
     types::{LedgerOptions, SessionRef},
+    usage::Accounts,
 };
 use crate::{
-    service::content_bytes,
-    store::{self, StoreError, sessions::SessionRow},
+    rpc::content_bytes,
+    store::{self, sessions::SessionRow},
 };
 
-/// What a ledger goes on with.
+/// The state that a ledger starts with.
 pub(super) struct Restored {
     pub(super) live: Live,
     pub(super) lived: Lived,
     pub(super) starts: Starts,
 }
 
-/// Takes the store for this daemon's, notes the start, and reads every session with its log and subscriptions.
-pub(super) fn restore(
-    conn: &mut Connection,
-    options: &LedgerOptions,
-) -> Result<Restored, StoreError> {
-    let failed = |error: rusqlite::Error| store::classify(&options.path, &error);
-    let tx = conn.transaction().map_err(failed)?;
-    store::facts::put(&tx, store::facts::SERVER_ID, options.server_id.as_str()).map_err(failed)?;
-    let lived = Lived::open(&tx, &options.clock).map_err(failed)?;
-    store::events::delete_orphans(&tx).map_err(failed)?;
-    let next_event = store::events::next_id(&tx).map_err(failed)?;
-    // Ids that an earlier start gave to events which are gone are not given again.
-    let next_event = next_event.max(Starts::next_event(&tx).map_err(failed)?);
-    let starts = Starts::begin(&tx, next_event).map_err(failed)?;
-    tx.commit().map_err(failed)?;
+/// Records the owner and this start in the store, and reads every session with its log and
+/// subscriptions.
+pub(super) fn restore(conn: &mut Connection, options: &LedgerOptions) -> Result<Restored> {
+    let tx = conn.transaction()?;
+    store::facts::put(&tx, store::facts::SERVER_ID, options.server_id.as_str())?;
+    let lived = Lived::open(&tx, &options.clock)?;
+    store::events::delete_orphans(&tx)?;
+    let next_event = store::events::next_id(&tx)?;
+    // Event ids used by an earlier start are not reused, even if their events are gone.
+    let next_event = next_event.max(Starts::next_event(&tx)?);
+    let starts = Starts::begin(&tx, next_event)?;
+    tx.commit()?;
     let live = sessions(conn, options, lived.now(), next_event)?;
     Ok(Restored {
         live,
@@ -54,59 +53,81 @@ fn sessions(
     options: &LedgerOptions,
     lived: i64,
     next_event: i64,
-) -> Result<Live, StoreError> {
-    let failed = |error: rusqlite::Error| store::classify(&options.path, &error);
-    let intents = store::intents::count(conn).map_err(failed)?;
-    let config = SessionConfig {
-        grace: options.session_grace,
-        max_connections: u16::try_from(options.connections_per_session).unwrap_or(u16::MAX),
-    };
+) -> Result<Live> {
+    let accounts = Accounts::count(conn)?;
     let max_message = options.max_message_bytes as usize;
     let server_id = options.server_id.clone();
-    let mut live = Live::new(config, server_id, max_message, next_event, intents);
-    live.next_session = store::sessions::next_id(conn).map_err(failed)?;
-    let mut logs = logs(conn, content_bytes(max_message)).map_err(failed)?;
+    let mut live = Live::new(
+        session_config(options),
+        server_id,
+        max_message,
+        next_event,
+        accounts,
+        options.quotas,
+    );
+    let most = options.retention.timeline_bytes;
+    live.timeline_bytes = most;
+    if most > 0 {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        live.overfull.agents = store::retention::larger(conn, most)?.into_iter().collect();
+    }
+    let most = i64::try_from(options.quotas.timeline_bytes).unwrap_or(i64::MAX);
+    live.overfull.owners = live.accounts.over_timeline_bytes(most).collect();
+    live.next_session = store::sessions::next_id(conn)?;
+    let mut logs = logs(conn, content_bytes(max_message))?;
     let mut subscriptions: HashMap<i64, Vec<String>> = HashMap::new();
-    for (session, topic) in store::sessions::subscriptions(conn).map_err(failed)? {
+    for (session, topic) in store::sessions::subscriptions(conn)? {
         subscriptions.entry(session).or_default().push(topic);
     }
-    for row in store::sessions::all(conn).map_err(failed)? {
+    let names: HashMap<DeviceId, String> = store::devices::list(conn)?
+        .into_iter()
+        .map(|device| (device.device_id, device.name))
+        .collect();
+    for row in store::sessions::all(conn)? {
+        let name = names.get(&DeviceId::of_public_key(&row.device));
+        let account = Account::of(&row.device, name.map_or("a device", String::as_str));
+        let reference = SessionRef::new(row.id, row.key.as_str(), account);
         let log = logs.remove(&row.id);
         let topics = subscriptions.remove(&row.id).unwrap_or_default();
         let dead = &mut live.dead_events;
-        let session = session(row, log, topics, &config, options, lived, dead)?;
+        let session = session(row, reference, log, topics, options, lived, dead);
         live.insert(session);
     }
     Ok(live)
 }
 
+fn session_config(options: &LedgerOptions) -> SessionConfig {
+    SessionConfig {
+        grace: options.session_grace,
+        max_connections: u16::try_from(options.connections_per_session).unwrap_or(u16::MAX),
+    }
+}
+
 fn session(
     row: SessionRow,
+    reference: SessionRef,
     log: Option<ReplayLog>,
     topics: Vec<String>,
-    config: &SessionConfig,
     options: &LedgerOptions,
     lived: i64,
     dead: &mut Vec<i64>,
-) -> Result<LiveSession, StoreError> {
-    let key: ExternalSessionKey = row.key.parse().map_err(|e| damaged(&options.path, &e))?;
-    let epoch: Epoch = row.epoch.parse().map_err(|e| damaged(&options.path, &e))?;
+) -> LiveSession {
     let subscriptions = topics.iter().map(|topic| Topic::stored(topic)).collect();
     let mut log = log.unwrap_or_else(ReplayLog::new);
     let untrimmed = log.trim_to(options.replay_bytes, options.replay_events, dead);
     let detached_for = row.detached_at.map_or(Duration::ZERO, |at| {
         Duration::from_millis(u64::try_from(lived.saturating_sub(at)).unwrap_or(0))
     });
-    Ok(LiveSession {
-        reference: SessionRef::new(row.id, key.as_str()),
+    LiveSession {
+        reference,
         next_seq: log.next_seq(),
         links: Vec::new(),
         subscriptions,
         durable: Some(Box::new(Durable {
-            key,
+            key: row.key,
             device: row.device,
-            epoch,
-            machine: Session::restored(*config, options.clock.now(), detached_for),
+            epoch: row.epoch,
+            machine: Session::restored(session_config(options), options.clock.now(), detached_for),
             log,
             created_at: row.created_at,
             last_seen_at: row.last_seen_at,
@@ -117,17 +138,17 @@ fn session(
             pending: None,
             unsaved_topics: false,
         })),
-    })
+    }
 }
 
-/// Every stored log; bodies are shared again.
-fn logs(conn: &Connection, most: usize) -> rusqlite::Result<HashMap<i64, ReplayLog>> {
+/// Reads every stored log; sessions share event bodies again.
+fn logs(conn: &Connection, most: usize) -> Result<HashMap<i64, ReplayLog>> {
     let mut logs: HashMap<i64, ReplayLog> = HashMap::new();
     let mut bodies: HashMap<i64, Arc<Body>> = HashMap::new();
     store::events::load(conn, |row| {
         let log = logs
             .entry(row.session)
-            // Of the event before it nothing is known but that it is older.
+            // The id of the event before it is unknown; it is only certain to be lower.
             .or_insert_with(|| ReplayLog::after(row.seq, row.event.saturating_sub(1)));
         match row.body {
             Some(json) if log.next_seq() == row.seq && json.len() <= most => {
@@ -139,17 +160,10 @@ fn logs(conn: &Connection, most: usize) -> rusqlite::Result<HashMap<i64, ReplayL
                 });
                 log.push(Arc::clone(body));
             }
-            // Only the numbering was kept, or there is a gap, or the event is from when messages could be larger: nothing up to
-            // here can be replayed, and who needs it hears `reset`.
+            // The entry has no body, follows a gap, or exceeds the current message limit: nothing
+            // up to here can be replayed, and a client that needs it gets `reset`.
             Some(_) | None => *log = ReplayLog::after(row.seq.saturating_add(1), row.event),
         }
     })?;
     Ok(logs)
-}
-
-fn damaged(path: &Path, error: &dyn Display) -> StoreError {
-    StoreError::Corrupt {
-        path: path.to_owned(),
-        detail: error.to_string(),
-    }
 }

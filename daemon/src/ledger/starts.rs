@@ -1,4 +1,5 @@
-//! Which numbers a client's stamp vouches for: whether the events that it has applied are those of this store.
+//! Validates a client's stamp: up to which number the events that the client applied are those of
+//! this store.
 
 use bowline_protocol::Stamp;
 use rusqlite::Connection;
@@ -7,7 +8,7 @@ use uuid::Uuid;
 use super::replay::ReplayLog;
 use crate::store::starts::{self, Start};
 
-/// The starts on this store, this one last.
+/// The starts on this store, the current one last.
 #[derive(Debug)]
 pub(super) struct Starts {
     known: Vec<Start>,
@@ -15,7 +16,7 @@ pub(super) struct Starts {
 }
 
 impl Starts {
-    /// Notes a new start whose events begin with that id. Within a transaction.
+    /// Records a new start whose events begin with that id. Runs within a transaction.
     ///
     /// # Errors
     /// When the store fails.
@@ -32,7 +33,7 @@ impl Starts {
         })
     }
 
-    /// The id that the next event has at least, by what earlier starts may have made.
+    /// The lowest id for the next event, given the ids that earlier starts may have used.
     ///
     /// # Errors
     /// When the store fails.
@@ -41,13 +42,13 @@ impl Starts {
         Ok(known.last().map_or(1, |start| start.first_event))
     }
 
-    /// What clients are given.
+    /// The stamp that clients get.
     pub(super) const fn stamp(&self) -> &Stamp {
         &self.stamp
     }
 
-    /// The numbers of a session below which it has the events that a client with that stamp may have applied. Zero if the
-    /// stamp is none of this store.
+    /// The number below which a session has the same events that a client with this stamp may have
+    /// applied. Zero if the stamp is not from this store.
     pub(super) fn shared_to(&self, stamp: Option<&Stamp>, log: &ReplayLog) -> u64 {
         let Some(stamp) = stamp else {
             return 0;
@@ -59,7 +60,7 @@ impl Starts {
         else {
             return 0;
         };
-        // What the start after it made has other numbers in the history that the client knows, if they differ.
+        // The start after it may have used other numbers in the history that the client has seen.
         match self.known.get(at + 1) {
             Some(next) => log.first_of(next.first_event),
             None => log.next_seq(),
@@ -122,13 +123,13 @@ mod tests {
     #[test]
     fn case_c43_what_was_acknowledged_and_left_the_log_counts() {
         let starts = starts(&[1, 10, 20]);
-        // Events 1 to 4 have left; the last of them was made by the second start.
+        // Events 1 to 4 are dropped from the log; the second start made event 4.
         let log = log(5, 11, &[25]);
         let shared = |n| starts.shared_to(Some(&stamp(n)), &log);
         assert_eq!(
             shared(0),
             4,
-            "event 4 is another's, what was before is not known"
+            "event 4 comes from another start; earlier events are unknown"
         );
         assert_eq!(shared(1), 5);
         assert_eq!(shared(2), 6);

@@ -1,14 +1,21 @@
-//! What only the inside can provoke: a commit that fails, a thread that dies.
+//! Faults that only tests inside the crate can provoke: a failing commit, a dying thread.
+
+use std::{cell::RefCell, collections::HashMap};
 
 use bowline_machines::Path;
 use bowline_protocol::{
     AgentId, ClientSessionKey, IntentId, PROTOCOL_VERSION, Purpose, Reason, Resume, ServerId,
-    SessionEvent, SessionState, handshake::ClientInfo,
+    SessionEvent, SessionState,
+    handshake::{ClientInfo, PairingHello},
+    identity::{KeyId, OfferId, PairingSecret, PresharedKey},
+    offer::PairingToken,
 };
 use uuid::Uuid;
 
 use super::*;
-use crate::{outbound::Outbound, service::answer};
+use crate::{outbound::Outbound, rpc::answer, store::fault};
+
+mod retention;
 
 fn open() -> (tempfile::TempDir, Ledger) {
     let dir = tempfile::tempdir().unwrap();
@@ -41,7 +48,7 @@ async fn a_failed_commit_says_nothing_undoes_everything_and_the_ledger_goes_on()
     let agent: AgentId = "agt_1".parse().unwrap();
     // A violated deferred constraint fails at COMMIT and not before.
     ledger
-        .now(|core| {
+        .ask(Job::Now, |core| {
             core.conn
                 .execute_batch(
                     "PRAGMA foreign_keys = ON;
@@ -68,10 +75,10 @@ async fn a_failed_commit_says_nothing_undoes_everything_and_the_ledger_goes_on()
     };
     assert!(spoil.await.is_err());
     assert_eq!(ledger.counters().failed_commits, 1);
-    assert_eq!(outbound.queued_bytes(), 0, "nothing was said");
+    assert_eq!(outbound.queued_bytes(), 0, "nothing was sent");
     assert!(!acted.load(std::sync::atomic::Ordering::SeqCst));
 
-    // The subscription was undone, the number given back, the intent forgotten.
+    // The subscription is undone, the number is free again, the intent is forgotten.
     let again = {
         let (session, agent) = (session.clone(), agent.clone());
         ledger.write(move |tx| {
@@ -92,7 +99,7 @@ async fn a_failed_commit_says_nothing_undoes_everything_and_the_ledger_goes_on()
 }
 
 #[tokio::test]
-async fn inv_12_nobody_waits_for_a_thread_that_has_died() {
+async fn inv_12_requests_fail_once_the_thread_has_died() {
     let (_dir, ledger) = open();
     let waiting = ledger.read(|_| {
         std::thread::sleep(std::time::Duration::from_millis(20));
@@ -100,7 +107,7 @@ async fn inv_12_nobody_waits_for_a_thread_that_has_died() {
     });
     let deadly = Job::Now(Box::new(|_| panic!("a defect of the ledger itself")));
     let (first, ()) = tokio::join!(waiting, async {
-        ledger.0.queue.push_always(deadly).unwrap();
+        ledger.0.queue.push_always(Owner::DAEMON, deadly).unwrap();
     });
     first.unwrap();
     let deadline = tokio::time::Duration::from_secs(20);
@@ -108,17 +115,22 @@ async fn inv_12_nobody_waits_for_a_thread_that_has_died() {
     assert!(after.await.expect("an answer in time").is_err());
 }
 
-/// A disk that takes nothing, and takes everything again.
+/// Switches the store between a full disk (writes fail) and a working one.
 async fn set_full(ledger: &Ledger, full: bool) {
     let sql = format!("PRAGMA query_only = {}", u8::from(full));
-    let set = ledger.now(move |core| core.conn.execute_batch(&sql).map_err(fault));
+    let set = ledger.ask(Job::Now, move |core| {
+        core.conn.execute_batch(&sql).map_err(fault)
+    });
     set.await.unwrap();
 }
 
 fn hello(key: u8, token: Option<&PairingToken>, resume: Option<Resume>) -> Hello {
     Hello {
         protocol: PROTOCOL_VERSION,
-        purpose: Purpose::Session,
+        purpose: match token {
+            Some(_) => Purpose::Pairing,
+            None => Purpose::Session,
+        },
         client_session_key: ClientSessionKey::from_random([key; 16]),
         client: ClientInfo {
             name: "test".to_owned(),
@@ -126,26 +138,35 @@ fn hello(key: u8, token: Option<&PairingToken>, resume: Option<Resume>) -> Hello
             platform: "test".to_owned(),
         },
         capabilities: Vec::new(),
-        pairing_token: token.map(ToString::to_string),
+        key: None,
+        pairing: token.map(|token| PairingHello {
+            offer: OfferId::of_token(token),
+            secret: PairingSecret::from_bytes([1; 32]),
+        }),
         resume,
     }
 }
 
-/// Attaches, and tells what became of the session, the cursor, and what has come.
+/// Attaches; returns what happened to the session, the cursor, and the replayed events.
 async fn attach(
     ledger: &Ledger,
     device: u8,
     hello: &Hello,
 ) -> Result<(SessionState, Resume, Attached, Outbound), Refusal> {
+    let hello = &Hello {
+        key: KEYS.with_borrow(|keys| keys.get(&device).copied()),
+        ..hello.clone()
+    };
     let device = PublicKey::from_bytes([device; 32]);
-    let admission = ledger.admit(device, hello).await?;
-    let welcome = admission.session().cloned().unwrap();
     let outbound = Outbound::new();
     let handle = ConnectionHandle {
         id: rand(),
         path: Path::Direct,
         outbound: outbound.clone(),
     };
+    let admission = ledger.admit(device, hello).await;
+    let admission = admission.map_err(|refused| refused.refusal)?;
+    let welcome = admission.session().cloned().unwrap();
     let attached = ledger.attach(admission, handle).await?;
     let cursor = Resume {
         epoch: welcome.epoch,
@@ -155,22 +176,49 @@ async fn attach(
     Ok((welcome.state, cursor, attached, outbound))
 }
 
-fn rand() -> u64 {
-    u64::from_le_bytes(random_bytes().unwrap())
+thread_local! {
+    /// The keys that the devices of one test have paired with; each test has a thread.
+    static KEYS: RefCell<HashMap<u8, KeyId>> = RefCell::default();
 }
 
-/// C8: on a full disk devices heard `rate_limited` for half a minute and could not even read.
+/// Pairs a device with an offer that asks nobody.
+async fn pair(ledger: &Ledger, device: u8, token: &PairingToken) -> Result<(), Refusal> {
+    let offer = PresharedKey::of_offer(token);
+    let key = PresharedKey::of_device(&offer, &PairingSecret::from_bytes([1; 32]));
+    KEYS.with_borrow_mut(|keys| keys.insert(device, key.id()));
+    let device = PublicKey::from_bytes([device; 32]);
+    let admission = ledger.admit(device, &hello(1, Some(token), None)).await;
+    let handle = ConnectionHandle {
+        id: rand(),
+        path: Path::Direct,
+        outbound: Outbound::new(),
+    };
+    let admission = admission.map_err(|refused| refused.refusal)?;
+    ledger.attach(admission, handle).await.map(|_| ())
+}
+
+fn rand() -> u64 {
+    u64::from_le_bytes(bowline_protocol::identity::random_bytes().unwrap())
+}
+
+/// C8: a full disk answers reads and attaches; earlier, devices got `rate_limited` for half a
+/// minute and could not even read.
 #[tokio::test]
 async fn case_c8_attaching_reading_and_following_go_on_when_the_disk_is_full() {
     let (dir, ledger) = open();
     let day = std::time::Duration::from_secs(86_400);
     let (first, second) = (
-        ledger.create_pairing(day).await.unwrap(),
-        ledger.create_pairing(day).await.unwrap(),
+        ledger
+            .create_pairing(day, false, super::OfferedGrant::default())
+            .await
+            .unwrap(),
+        ledger
+            .create_pairing(day, false, super::OfferedGrant::default())
+            .await
+            .unwrap(),
     );
-    attach(&ledger, 1, &hello(1, Some(&first.token), None))
-        .await
-        .unwrap();
+    pair(&ledger, 1, &first.token).await.unwrap();
+    drop(attach(&ledger, 1, &hello(1, None, None)).await.unwrap());
     set_full(&ledger, true).await;
     let agent: AgentId = "agt_1".parse().unwrap();
     let write = {
@@ -182,7 +230,7 @@ async fn case_c8_attaching_reading_and_following_go_on_when_the_disk_is_full() {
     assert_eq!(ledger.counters().failed_commits, 1);
     assert!(ledger.failing_since().is_some());
 
-    // One that was there and lost its cursor, and an install of the same device that is new.
+    // One known install that lost its cursor, and one new install of the same device.
     let (state, cursor, old, _) = attach(&ledger, 1, &hello(1, None, None)).await.unwrap();
     assert_eq!(state, SessionState::Reset);
     let (state, new_cursor, new, heard) = attach(&ledger, 1, &hello(2, None, None)).await.unwrap();
@@ -197,11 +245,8 @@ async fn case_c8_attaching_reading_and_following_go_on_when_the_disk_is_full() {
         ledger.write_as(Some(session), move |tx| tx.follow(&agent))
     };
     follow.await.unwrap();
-    // What has to be written is refused, and says why.
-    let error = attach(&ledger, 2, &hello(3, Some(&second.token), None))
-        .await
-        .err()
-        .unwrap();
+    // Requests that have to write are refused with the reason.
+    let error = pair(&ledger, 2, &second.token).await.err().unwrap();
     assert_eq!(error.reason, Reason::StorageUnavailable);
     assert!(error.message.contains("disk"), "{}", error.message);
     assert!(ledger.counters().failed_commits > 1, "every path counts");
@@ -220,14 +265,12 @@ async fn case_c8_attaching_reading_and_following_go_on_when_the_disk_is_full() {
     assert!(ledger.failing_since().is_none());
     let mut frames = Vec::new();
     heard.drain_into(&mut frames);
-    assert_eq!(frames.len(), 1, "it follows");
-    attach(&ledger, 2, &hello(3, Some(&second.token), None))
-        .await
-        .unwrap();
+    assert_eq!(frames.len(), 1, "it is subscribed");
+    pair(&ledger, 2, &second.token).await.unwrap();
     drop((old, new));
     ledger.shutdown().await;
 
-    // All of it is in the store now.
+    // Everything is in the store now.
     let server_id = ServerId::of_public_key(b"test");
     let options = LedgerOptions::new(dir.path().join("bowline.db"), server_id);
     let ledger = Ledger::open(options).unwrap();
@@ -238,7 +281,8 @@ async fn case_c8_attaching_reading_and_following_go_on_when_the_disk_is_full() {
     let (state, _, attached, heard) = attach(&ledger, 1, &hello(2, None, Some(new_cursor)))
         .await
         .unwrap();
-    assert_eq!((state, attached.replay.len()), (SessionState::Resumed, 1));
+    // The pairing of the other device, and the event of the agent.
+    assert_eq!((state, attached.replay.len()), (SessionState::Resumed, 2));
     let again = ledger.write(move |tx| {
         let event = SessionEvent::AgentRemoved {
             agent_id: agent.clone(),
@@ -255,14 +299,16 @@ async fn case_c8_attaching_reading_and_following_go_on_when_the_disk_is_full() {
 async fn case_c8_a_daemon_that_dies_before_a_session_was_stored_has_lost_nothing() {
     let (dir, ledger) = open();
     let day = std::time::Duration::from_secs(86_400);
-    let pairing = ledger.create_pairing(day).await.unwrap();
-    attach(&ledger, 1, &hello(1, Some(&pairing.token), None))
+    let pairing = ledger
+        .create_pairing(day, false, super::OfferedGrant::default())
         .await
         .unwrap();
+    pair(&ledger, 1, &pairing.token).await.unwrap();
+    drop(attach(&ledger, 1, &hello(1, None, None)).await.unwrap());
     set_full(&ledger, true).await;
     let (_, reset, ..) = attach(&ledger, 1, &hello(1, None, None)).await.unwrap();
     let (_, begun, ..) = attach(&ledger, 1, &hello(2, None, None)).await.unwrap();
-    // As it is on the disk now: a kill.
+    // The disk state as a kill leaves it.
     let copy = tempfile::tempdir().unwrap();
     for name in ["bowline.db", "bowline.db-wal"] {
         let _ = std::fs::copy(dir.path().join(name), copy.path().join(name));
@@ -278,4 +324,42 @@ async fn case_c8_a_daemon_that_dies_before_a_session_was_stored_has_lost_nothing
         .await
         .unwrap();
     assert_eq!(state, SessionState::New);
+}
+
+/// A full disk keeps no device connected, and prompts nobody to leave the daemon open.
+#[tokio::test]
+async fn tr_5_tr_15_a_full_disk_stops_neither_revocation_nor_lock() {
+    let (_dir, ledger) = open();
+    let day = std::time::Duration::from_secs(86_400);
+    let mut offers = Vec::new();
+    for _ in 0..2 {
+        let made = ledger.create_pairing(day, false, OfferedGrant::default());
+        offers.push(made.await.unwrap());
+    }
+    for (key, offer) in (1..).zip(&offers) {
+        pair(&ledger, key, &offer.token).await.unwrap();
+    }
+    let (_, _, first, heard) = attach(&ledger, 1, &hello(1, None, None)).await.unwrap();
+    let (_, _, _second, other) = attach(&ledger, 2, &hello(2, None, None)).await.unwrap();
+    let session = first.attachment.as_ref().unwrap().session().clone();
+    set_full(&ledger, true).await;
+
+    let devices = ledger.devices().await.unwrap();
+    let revoked = ledger.revoke(devices[0].device_id.clone(), false).await;
+    assert!(revoked.unwrap().not_stored.is_some(), "and says so");
+    assert_eq!(heard.close_reason(), Some(Reason::DeviceRevoked));
+    let refused = attach(&ledger, 1, &hello(1, None, None)).await;
+    assert_eq!(refused.err().unwrap().reason, Reason::DeviceRevoked);
+    let request = ledger.read_as(Some(session), |_| Ok(())).await;
+    assert!(request.is_err(), "what it asked for before has no effect");
+
+    let locked = ledger.lock().await.unwrap_err();
+    assert_eq!(locked.reason(), Some(RpcReason::StorageUnavailable));
+    assert!(ledger.locked_at().is_some());
+    assert_eq!(other.close_reason(), Some(Reason::DaemonLocked));
+    set_full(&ledger, false).await;
+    assert!(ledger.unlock().await.unwrap());
+    let again = ledger.revoke(devices[0].device_id.clone(), false).await;
+    assert!(again.unwrap().not_stored.is_none());
+    assert!(ledger.devices().await.unwrap()[0].revoked);
 }

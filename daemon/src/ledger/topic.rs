@@ -1,4 +1,4 @@
-//! What a session may follow: an agent, or something of a service.
+//! Topics that a session can follow: an agent, or an object of a service.
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
@@ -7,12 +7,12 @@ use bowline_protocol::{AgentId, error::RpcError};
 /// Longest topic in bytes.
 const MAX_TOPIC: usize = 256;
 
-/// Names what events are about. Cheap to clone.
+/// The subject of events. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Topic(Arc<str>);
 
 impl Topic {
-    /// Something of a service: `group` is the first word of its names, `key` says what of it.
+    /// A topic of a service: `group` is the first word of its method names, `key` names the object.
     ///
     /// # Errors
     /// −32602 for an empty key, one with control characters, or one too long.
@@ -26,12 +26,12 @@ impl Topic {
         Ok(Self(text.into()))
     }
 
-    /// One that was stored.
+    /// A topic read from the store.
     pub(super) fn stored(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// The whole text.
+    /// The full text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -39,7 +39,7 @@ impl Topic {
 
 impl From<&AgentId> for Topic {
     fn from(agent: &AgentId) -> Self {
-        // No agent's id has a slash, so the two kinds never meet.
+        // Agent ids contain no slash, so the two kinds never collide.
         Self(agent.as_str().into())
     }
 }

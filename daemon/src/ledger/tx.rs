@@ -1,26 +1,27 @@
-//! What jobs get to work with: [`Reader`] for a snapshot, [`Tx`] for one atomic change.
+//! The interfaces jobs use: [`Reader`] for a snapshot, [`Tx`] for one atomic change.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use bowline_protocol::{IntentId, RpcReason, error::RpcError, model::UnixMillis};
+use bowline_protocol::{Grant, IntentId, PublicKey, RpcReason, error::RpcError, model::UnixMillis};
 use rusqlite::Connection;
 
 use super::{
     counters::Counters,
     live::{Live, UndoMark},
     replay::Body,
+    storage::StorageLimit,
     topic::Topic,
     types::SessionRef,
 };
 use crate::{
-    service::{content_bytes, no_session, page_bytes},
-    store::{self, fault},
+    rpc::{content_bytes, no_session, page_bytes},
+    store::{self, devices::Standing, fault, sql::run},
 };
 
 /// Topics one session may follow; one more is answered with `overloaded`.
 const MAX_SUBSCRIPTIONS: usize = 1_024;
 
-/// What a reading job sees: the state as committed.
+/// A reading job's view: the committed state.
 pub struct Reader<'a> {
     pub(super) conn: &'a Connection,
     pub(super) live: &'a Live,
@@ -28,25 +29,26 @@ pub struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Whose request it is; `None` for the daemon's own work and for probes.
+    /// The session of the request; `None` for the daemon's own work and for probes.
     pub const fn session(&self) -> Option<&SessionRef> {
         self.session
     }
 
-    /// The last event number of the session that asks: the state read here is as of it. Zero without one.
+    /// The last event number of the requesting session: the state read here includes that event.
+    /// Zero without a session.
     pub fn seq(&self) -> u64 {
         self.session
             .and_then(|session| self.live.sessions.get(&session.id))
             .map_or(0, |session| session.next_seq.saturating_sub(1))
     }
 
-    /// Bytes that the rows of one page of a listing may have, so that the page fits into a message:
-    /// [`PAGE_BYTES`](super::PAGE_BYTES), or less where `limits.max_message_bytes` is.
+    /// Most bytes of rows in one page of a listing, so that the page fits into a message:
+    /// [`PAGE_BYTES`](super::PAGE_BYTES), or less with a small `limits.max_message_bytes`.
     pub fn page_bytes(&self) -> usize {
         page_bytes(self.live.max_message)
     }
 
-    /// Bytes that a single row or item may have.
+    /// Most bytes of a single row or item.
     pub(crate) const fn content_bytes(&self) -> usize {
         content_bytes(self.live.max_message)
     }
@@ -56,20 +58,20 @@ impl Reader<'_> {
     }
 }
 
-/// An event on its way to its sessions.
+/// An event with the sessions that receive it.
 pub(super) struct Publication {
     pub(super) body: Arc<Body>,
     pub(super) to: Vec<(i64, u64)>,
 }
 
-/// What happens after the commit.
+/// Effects that run after the commit.
 #[derive(Default)]
 pub(super) struct Staged {
     pub(super) publications: Vec<Publication>,
     pub(super) actions: Vec<Box<dyn FnOnce() + Send>>,
 }
 
-/// A place to go back to.
+/// A state to roll back to.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     undo: UndoMark,
@@ -77,39 +79,71 @@ pub(super) struct Mark {
     actions: usize,
 }
 
-/// On whose behalf a job runs.
+/// The request that a job runs for.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Caller {
     pub(super) session: Option<SessionRef>,
     pub(super) intent: Option<IntentId>,
 }
 
-/// What a writing job may do; all of it happens, durably, or none.
+/// The interface of a writing job; its changes are durable all together or not at all.
 pub struct Tx<'a> {
     pub(super) conn: &'a Connection,
     pub(super) live: &'a mut Live,
     pub(super) staged: &'a mut Staged,
     pub(super) counters: &'a Counters,
     pub(super) now: UnixMillis,
-    /// Milliseconds that the store has lived.
+    /// The store's own time in milliseconds (see `lived.rs`).
     pub(super) lived: i64,
-    /// Whether the store could not be written lately.
+    /// Time until old intents are forgotten next, and make room.
+    pub(super) sweep_in: Duration,
+    /// Whether recent writes to the store failed.
     pub(super) failing: bool,
+    pub(super) storage_limit: StorageLimit,
     pub(super) caller: Caller,
 }
 
 impl Tx<'_> {
-    /// The time of this turn, for people and the wire.
+    /// Wall-clock time of this batch, for people and the wire.
     pub fn now(&self) -> UnixMillis {
         self.now
     }
 
-    /// Whose request it is.
+    /// The store's own time in milliseconds.
+    pub(crate) const fn lived(&self) -> i64 {
+        self.lived
+    }
+
+    /// The session of the request.
     ///
     /// # Errors
-    /// `forbidden` where there is none: in work of the daemon's own.
+    /// `forbidden` without a session, as in the daemon's own work.
     pub fn session(&self) -> Result<SessionRef, RpcError> {
         self.caller.session.clone().ok_or_else(no_session)
+    }
+
+    /// The device of the request; `None` for the owner on the local socket and for the daemon's own
+    /// work.
+    pub(crate) fn device(&self) -> Option<PublicKey> {
+        let session = self.caller.session.as_ref()?;
+        let (_, durable) = self.live.stored(session.id)?;
+        Some(durable.device)
+    }
+
+    /// Whether a device was revoked, be it stored or not.
+    pub(crate) fn is_revoked(&self, device: &PublicKey, standing: &Standing) -> bool {
+        standing.is_revoked || self.live.revoked.contains(device)
+    }
+
+    /// Whether the daemon is locked, so that no agent runs (TR-15).
+    pub(crate) const fn is_locked(&self) -> bool {
+        self.live.locked_at.is_some()
+    }
+
+    /// What the caller may do: everything, except for devices with less (TR-4).
+    pub fn grant(&self) -> &Grant {
+        let session = self.caller.session.as_ref();
+        session.map_or(&Grant::OWNER, SessionRef::grant)
     }
 
     /// As [`Reader::page_bytes`].
@@ -117,12 +151,12 @@ impl Tx<'_> {
         page_bytes(self.live.max_message)
     }
 
-    /// Bytes that the content of one event may have, so that it fits into a message.
+    /// Most bytes of the content of one event, so that it fits into a message.
     pub(crate) const fn content_bytes(&self) -> usize {
         content_bytes(self.live.max_message)
     }
 
-    /// The intent that runs, if one does.
+    /// The running intent, if any.
     pub const fn intent_id(&self) -> Option<IntentId> {
         self.caller.intent
     }
@@ -131,10 +165,11 @@ impl Tx<'_> {
         self.conn
     }
 
-    /// Lets a session follow a topic, such as an agent; a second time changes nothing. It lasts as long as the session.
+    /// Subscribes a session to a topic, such as an agent; repeating it changes nothing. The
+    /// subscription lasts as long as the session.
     ///
     /// # Errors
-    /// `not_found` if the session has ended; `overloaded` at the bound of subscriptions.
+    /// `not_found` if the session has ended; `overloaded` over the limit of subscriptions.
     pub fn subscribe(
         &mut self,
         session: &SessionRef,
@@ -150,24 +185,21 @@ impl Tx<'_> {
         if live.subscriptions.len() >= MAX_SUBSCRIPTIONS {
             return Err(RpcError::new(
                 RpcReason::Overloaded,
-                format!("a session follows at most {MAX_SUBSCRIPTIONS} things"),
+                format!("a session can follow at most {MAX_SUBSCRIPTIONS} topics"),
             ));
         }
-        let durable = live.durable.is_some();
         self.live.subscribe(session.id, &topic);
-        if durable && self.failing {
-            // Reading goes on while the disk takes nothing (C8): there are no events then, and it is stored once there are.
-            self.live.note_unsaved_topics(session.id);
-        } else if durable {
-            self.live
-                .store_pending(self.conn, session.id)
+        if self.is_topic_stored(session) {
+            let (conn, id) = (self.conn, session.id);
+            let stored = self.live.store_pending(conn, id);
+            stored
+                .and_then(|()| store::sessions::subscribe(conn, id, topic.as_str()))
                 .map_err(fault)?;
-            store::sessions::subscribe(self.conn, session.id, topic.as_str()).map_err(fault)?;
         }
         Ok(())
     }
 
-    /// Lets the session that asks follow a topic: [`Tx::subscribe`].
+    /// Subscribes the requesting session to a topic: [`Tx::subscribe`].
     ///
     /// # Errors
     /// As [`Tx::session`] and [`Tx::subscribe`].
@@ -176,7 +208,7 @@ impl Tx<'_> {
         self.subscribe(&session, topic)
     }
 
-    /// Ends what [`Tx::follow`] began; else nothing changes.
+    /// Ends the subscription of [`Tx::follow`]; without one nothing changes.
     ///
     /// # Errors
     /// As [`Tx::session`]; when the store fails.
@@ -195,46 +227,48 @@ impl Tx<'_> {
         topic: impl Into<Topic>,
     ) -> Result<(), RpcError> {
         let topic = topic.into();
-        let durable = self
-            .live
-            .sessions
-            .get(&session.id)
-            .is_some_and(|live| live.durable.is_some());
-        let was = self.live.unsubscribe(session.id, &topic);
-        if was && durable && self.failing {
-            self.live.note_unsaved_topics(session.id);
-        } else if was && durable {
+        if self.live.unsubscribe(session.id, &topic) && self.is_topic_stored(session) {
             store::sessions::unsubscribe(self.conn, session.id, topic.as_str()).map_err(fault)?;
         }
         Ok(())
     }
 
-    /// Runs `action` on the ledger's thread after the commit; it must be short. Not run for an intent
-    /// whose outcome was already stored.
+    /// Whether a changed subscription of the session is stored now. Subscribing works while the
+    /// disk is full (C8): no events occur then, and the change is stored once writes succeed.
+    fn is_topic_stored(&mut self, session: &SessionRef) -> bool {
+        let Some(durable) = self.live.durable_mut(session.id) else {
+            return false;
+        };
+        durable.unsaved_topics |= self.failing;
+        !self.failing
+    }
+
+    /// Runs `action` on the ledger's thread after the commit; it must be short. It does not run for
+    /// an intent whose outcome was already stored.
     pub fn after_commit(&mut self, action: impl FnOnce() + Send + 'static) {
         self.staged.actions.push(Box::new(action));
     }
 
-    /// Runs a part of the job that is undone by itself when it fails.
+    /// Runs a part of the job in its own savepoint: a failure undoes this part only.
     pub(super) fn nested<R>(
         &mut self,
         part: impl FnOnce(&mut Self) -> Result<R, RpcError>,
     ) -> Result<R, RpcError> {
         let mark = self.mark();
-        run(self.conn, "SAVEPOINT part").map_err(fault)?;
+        run(self.conn, "SAVEPOINT part", ()).map_err(fault)?;
         let outcome = part(self);
         match &outcome {
-            Ok(_) => run(self.conn, "RELEASE part").map_err(fault)?,
+            Ok(_) => run(self.conn, "RELEASE part", ()).map_err(fault)?,
             Err(_) => {
                 self.roll_back(mark);
-                // A store fault may have ended the whole transaction. The turn notices that, and it also has
-                // to end if the part cannot be undone by itself.
+                // A store fault may have ended the whole transaction, which the batch detects. The
+                // transaction must also end if this part cannot be rolled back separately.
                 if !self.conn.is_autocommit()
-                    && run(self.conn, "ROLLBACK TO part")
-                        .and_then(|()| run(self.conn, "RELEASE part"))
+                    && run(self.conn, "ROLLBACK TO part", ())
+                        .and_then(|()| run(self.conn, "RELEASE part", ()))
                         .is_err()
                 {
-                    let _ = run(self.conn, "ROLLBACK");
+                    let _ = run(self.conn, "ROLLBACK", ());
                 }
             }
         }
@@ -254,9 +288,4 @@ impl Tx<'_> {
         self.staged.publications.truncate(mark.publications);
         self.staged.actions.truncate(mark.actions);
     }
-}
-
-/// Runs a statement without parameters or rows.
-pub(super) fn run(conn: &Connection, sql: &str) -> rusqlite::Result<()> {
-    conn.prepare_cached(sql)?.execute([]).map(|_| ())
 }

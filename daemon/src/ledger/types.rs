@@ -1,52 +1,58 @@
-//! What goes in and out of the ledger.
+//! Inputs and outputs of the ledger.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use bowline_machines::session::{AttachPlan, ReplayWindow};
+use bowline_machines::daemon::session::{AttachPlan, ReplayWindow};
 use bowline_program::Vital;
 use bowline_protocol::{
-    AgentId, DeviceId, Epoch, ExternalSessionKey, Hello, PublicKey, ServerId,
-    handshake::SessionWelcome, limits, model::UnixMillis, offer::PairingToken,
+    AgentId, DeviceId, Epoch, ExternalSessionKey, Grant, Hello, PublicKey, Refusal, ServerId,
+    handshake::SessionWelcome,
+    identity::{OfferId, PresharedKey},
+    limits,
+    model::UnixMillis,
+    offer::PairingToken,
 };
 use serde::Serialize;
 
-use super::{
-    queue::{Job, Queue},
-    topic::Topic,
-};
-use crate::{clock::Clock, outbound::Frame};
+use super::{owner::Account, retention::Retention, topic::Topic, usage::Quotas};
+use crate::clock::Clock;
 
 /// Settings of the ledger, each with its default.
 #[derive(Clone, Debug)]
 pub struct LedgerOptions {
     /// The database file; its directory must exist.
     pub path: PathBuf,
-    /// Whose ledger it is, for the log.
+    /// The daemon's id: checked against the store, and written to the log.
     pub server_id: ServerId,
-    /// Clock.
+    /// The clock.
     pub clock: Clock,
-    /// A session detached longer than this expires; zero = never.
+    /// Time after which a detached session expires; zero = never.
     pub session_grace: Duration,
-    /// Bytes of one session's replay log; older events leave it.
+    /// Bytes of one session's replay log; over it the oldest events are dropped.
     pub replay_bytes: usize,
-    /// Events of one session's replay log; older events leave it.
+    /// Events of one session's replay log; over it the oldest events are dropped.
     pub replay_events: usize,
-    /// Connections of one session; over it the oldest idle one is closed with `session_capacity`.
+    /// Connections of one session; over it the connection idle longest is closed with
+    /// `session_capacity`.
     pub connections_per_session: usize,
-    /// Sessions kept; over it the one detached longest is forgotten, and if none is detached a new one
-    /// is refused with `session_capacity`.
+    /// Sessions kept; over it the session detached longest is removed, and if none is detached a
+    /// new one is refused with `session_capacity`.
     pub max_sessions: usize,
-    /// Jobs waiting; a job over it is answered with `overloaded`.
+    /// Waiting jobs; over it a job is answered with `overloaded`.
     pub queue: usize,
-    /// Intent outcomes remembered; a new intent over it is answered with `overloaded`.
+    /// Intent outcomes remembered; over it a new intent is answered with `overloaded`.
     pub max_intents: u64,
-    /// How long an outcome is remembered.
+    /// Most that is kept for one device (TR-12).
+    pub quotas: Quotas,
+    /// How long timelines are kept (TR-12).
+    pub retention: Retention,
+    /// Time an outcome is remembered.
     pub intent_memory: Duration,
-    /// Largest text of a message to a client in bytes: pages and events are cut by it.
+    /// Largest text of a message to a client in bytes; pages and events are limited by it.
     pub max_message_bytes: u32,
     /// Largest size of the database in pages of 4 KiB; over it writes fail as on a full disk.
     pub max_pages: Option<u32>,
-    /// Who hears that the ledger's thread died.
+    /// Receives the failure when the ledger's thread dies.
     pub vital: Vital,
 }
 
@@ -64,6 +70,8 @@ impl LedgerOptions {
             max_sessions: 10_000,
             queue: 8_192,
             max_intents: 2_000_000,
+            quotas: Quotas::default(),
+            retention: Retention::default(),
             intent_memory: limits::INTENT_MEMORY,
             max_message_bytes: limits::MAX_MESSAGE_BYTES,
             max_pages: None,
@@ -72,24 +80,33 @@ impl LedgerOptions {
     }
 }
 
-/// Names a session inside the daemon. Cheap to clone.
+/// Identifies a session inside the daemon. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct SessionRef {
     pub(crate) id: i64,
     pub(super) name: Arc<Name>,
 }
 
-/// What a session is called.
+/// The names of a session, and what it may do.
 #[derive(PartialEq, Eq, Hash)]
 pub(super) struct Name {
-    /// `session:csk_…`, or `local` for a connection of the local socket; what intents are kept by.
+    /// `session:csk_…`, or `local` for a connection of the local socket; the scope of its intents.
     pub(super) key: Box<str>,
-    /// Half the hash of `key`, the first half of the names of its intents.
+    /// First half of the hash of `key`: the prefix of the stored names of its intents.
     pub(super) label: [u8; 16],
+    /// What the device of the session may do; everything, for the owner on the local socket.
+    pub(super) grant: Grant,
+    /// Whom its jobs and data are charged to.
+    pub(super) account: Account,
 }
 
 impl SessionRef {
-    /// Short hash for logs (OB).
+    /// What the device of the session may do (TR-4).
+    pub fn grant(&self) -> &Grant {
+        &self.name.grant
+    }
+
+    /// Short hash for logs (OB-1).
     pub fn log_hash(&self) -> String {
         bowline_protocol::identity::short_hash(&self.name.key)
     }
@@ -101,32 +118,55 @@ impl fmt::Debug for SessionRef {
     }
 }
 
-/// What a hello was promised.
+/// The attach that a hello was admitted for.
 #[derive(Clone, Debug)]
 pub struct Admission {
     pub(crate) device: PublicKey,
     pub(crate) hello: Hello,
+    pub(crate) psk: PresharedKey,
     pub(crate) welcome: Option<SessionWelcome>,
+    /// What the device may do; for a session only.
+    pub(crate) grant: Option<Grant>,
     pub(crate) promise: Promise,
 }
 
-/// What an attach is to do.
+/// A refusal, with the pre-shared key to send it under.
+#[derive(Debug)]
+pub struct SealedRefusal {
+    /// Why.
+    pub refusal: Refusal,
+    /// The key of the device or offer, or none if there is none.
+    pub psk: PresharedKey,
+}
+
+impl From<Refusal> for SealedRefusal {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            refusal,
+            psk: PresharedKey::NONE,
+        }
+    }
+}
+
+/// What an attach does.
 #[derive(Clone, Debug)]
 pub(crate) enum Promise {
     /// Nothing.
     Probe,
-    /// Begin a session with that epoch.
+    /// Pair the device, or ask its owner.
+    Pairing,
+    /// Begin a session with this epoch.
     New {
-        /// Made for it.
+        /// The epoch generated for it.
         epoch: Epoch,
     },
-    /// Go on with a session.
+    /// Resume a session.
     Known {
-        /// Which.
+        /// The session.
         id: i64,
-        /// How.
+        /// The resume decision.
         plan: AttachPlan,
-        /// What could be replayed when it was planned.
+        /// The replay range at the time of planning.
         window: ReplayWindow,
         /// The epoch of a new numbering, if the plan needs one.
         epoch: Epoch,
@@ -134,122 +174,59 @@ pub(crate) enum Promise {
 }
 
 impl Admission {
-    /// `welcome.session`; absent for a probe.
+    /// `welcome.session`; absent for a probe and while pairing.
     pub fn session(&self) -> Option<&SessionWelcome> {
         self.welcome.as_ref()
     }
 
-    /// Whether it is a probe's.
-    pub fn is_probe(&self) -> bool {
-        matches!(self.promise, Promise::Probe)
+    /// `welcome.grant`: what the device may do.
+    pub const fn grant(&self) -> Option<&Grant> {
+        self.grant.as_ref()
     }
 
-    /// The device's name in listings.
+    /// The pre-shared key of the handshake.
+    pub const fn psk(&self) -> &PresharedKey {
+        &self.psk
+    }
+
+    /// The device's name for listings.
     pub fn device_id(&self) -> DeviceId {
         DeviceId::of_public_key(&self.device)
     }
 }
 
-/// A connection that is attached.
-#[derive(Debug)]
-pub struct Attached {
-    /// Detaches when dropped; absent for a probe.
-    pub attachment: Option<Attachment>,
-    /// The events after the client's cursor, in order; to be sent before anything from the connection's
-    /// queue.
-    pub replay: Vec<Frame>,
-}
-
-/// Keeps a connection attached to its session; dropping it detaches (INV-4).
-pub struct Attachment {
-    pub(super) session: SessionRef,
-    pub(super) connection: u64,
-    pub(super) queue: Arc<Queue>,
-}
-
-impl Attachment {
-    /// The session, for requests.
-    pub fn session(&self) -> &SessionRef {
-        &self.session
-    }
-
-    /// The connection attached.
-    pub fn connection(&self) -> u64 {
-        self.connection
-    }
-
-    /// The client has applied every event up to `seq`. Never waits; at a full queue it is forgotten, as the
-    /// next one says the same and more.
-    pub fn ack(&self, seq: u64) {
-        let session = self.session.id;
-        let job = Job::Now(Box::new(move |core| core.acknowledge(session, seq)));
-        let _ = self.queue.push(job);
-    }
-}
-
-impl Drop for Attachment {
-    fn drop(&mut self) {
-        let (session, connection) = (self.session.id, self.connection);
-        let job = Job::Now(Box::new(move |core| core.detach(session, connection)));
-        // A ledger that has stopped has no connections.
-        let _ = self.queue.push_always(job);
-    }
-}
-
-impl fmt::Debug for Attachment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Attachment({:?}, {})", self.session, self.connection)
-    }
-}
-
-/// Who is told.
+/// The recipients of an event.
 #[derive(Clone, Copy, Debug)]
 pub enum Audience<'a> {
-    /// Every session; on the local socket those subscribed to this agent.
+    /// Every session; on the local socket only those subscribed to this agent.
     Everyone(&'a AgentId),
     /// The sessions subscribed to this agent.
     Subscribers(&'a AgentId),
-    /// Every session of a device; none of the local socket.
+    /// Every session of a device, and none of the local socket.
     Devices,
     /// The sessions that follow this topic.
     Followers(&'a Topic),
-    /// This session, as long as it exists.
+    /// This session, while it exists.
     Session(&'a SessionRef),
 }
 
-/// A new pairing token.
+/// A new pairing offer.
 #[derive(Clone, Debug)]
 pub struct NewPairing {
-    /// What the offer carries; only its hash is stored.
+    /// Its id.
+    pub id: OfferId,
+    /// The token in the offer; the store keeps the key derived from it.
     pub token: PairingToken,
-    /// When it stops working.
+    /// When it expires.
     pub expires_at: UnixMillis,
 }
 
-/// One row of `devices.list`.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct DeviceInfo {
-    /// For `devices.revoke`.
-    pub device_id: DeviceId,
-    /// Name of the client program that paired.
-    pub name: String,
-    /// Its platform.
-    pub platform: String,
-    /// When it paired.
-    pub paired_at: UnixMillis,
-    /// When it last attached.
-    pub last_seen_at: UnixMillis,
-    /// Whether it was revoked.
-    pub revoked: bool,
-}
-
-/// Sessions of paired devices, by state.
+/// Number of sessions of paired devices, by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SessionCounts {
-    /// With a connection at least.
+    /// Sessions with at least one connection.
     pub attached: usize,
-    /// Without.
+    /// Sessions without a connection.
     pub detached: usize,
 }
 
@@ -257,31 +234,31 @@ pub struct SessionCounts {
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionInfo {
-    /// Its number in the store, which orders the list.
+    /// Its number in the store; orders the list.
     #[serde(skip)]
     pub number: u64,
     /// `session:csk_…` (INV-1).
     pub external_session_key: ExternalSessionKey,
-    /// Its short hash, as logs and `connections.list` name it.
+    /// Its short hash, as in logs and `connections.list`.
     pub session: String,
-    /// Whose session.
+    /// The device of the session.
     pub device_id: DeviceId,
     /// `attached` or `detached`.
     pub state: &'static str,
-    /// The numbering in force.
+    /// The current epoch.
     pub epoch: Epoch,
     /// Number of the next event.
     pub next_seq: u64,
     /// Numbers of its connections.
     pub connections: Vec<u64>,
-    /// Topics it follows, agents mostly.
+    /// Topics it follows, mostly agents.
     pub subscriptions: usize,
     /// Events in its replay log.
     pub replay_events: usize,
     /// Bytes in its replay log.
     pub replay_bytes: usize,
-    /// When it began.
+    /// When it was created.
     pub created_at: UnixMillis,
-    /// When a connection last came or went.
+    /// When a connection last attached or detached.
     pub last_seen_at: UnixMillis,
 }

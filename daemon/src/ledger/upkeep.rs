@@ -1,46 +1,55 @@
-//! What the ledger does by itself: acknowledgements, detaches, grace, and writes that can wait.
+//! The ledger's periodic work: acknowledgements, detaches, grace periods, deferred writes.
 
 use std::{collections::HashSet, time::Duration};
 
 use bowline_machines::{
-    Moment,
-    session::{ConnectionId, Input},
+    MonotonicTime,
+    daemon::session::{ConnectionId, Input},
 };
 use bowline_protocol::Reason;
 
-use super::{core::Core, counters::count, live::Durable};
+use super::{core::Core, counters::count, live::Durable, owner::Owner, usage::Usage};
 use crate::store;
 
-/// How long writes are put off that nobody waits for. A killed daemon loses no more than them: a log
-/// that is longer than need be, and when a session was last seen.
+/// Delay of deferred writes, which no caller waits for. A killed daemon loses only those: the log
+/// is longer than needed, and the last-seen time is older.
 const LAZY: Duration = Duration::from_secs(5);
-/// How long a client is given, once it is back, to ask for the outcomes that it has not heard.
+/// Time a client has after it attaches to fetch the outcomes it missed.
 const RECALL: Duration = Duration::from_secs(3_600);
-/// How often old intents are looked for …
+/// Interval of the sweep of old intents.
 const SWEEP: Duration = Duration::from_secs(600);
-/// … how soon again while there are more …
+/// Interval while more old intents are left.
 const SWEEP_ON: Duration = Duration::from_millis(100);
-/// … and how many are forgotten at once.
+/// Old intents removed in one sweep.
 const SWEEP_BATCH: u32 = 2_000;
 
 impl Core {
-    /// Notes that writes are put off.
+    /// Schedules the deferred writes.
     pub(super) fn put_off(&mut self) {
         let at = self.options.clock.now() + LAZY;
         self.lazy_at.get_or_insert(at);
     }
 
-    /// How long the thread may wait for a job.
+    /// Time the thread may wait for a job.
     pub(super) fn next_wait(&self) -> Option<Duration> {
         let now = self.options.clock.now();
-        [self.live.deadline, self.lazy_at, Some(self.sweep_at)]
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|at| at.since(now))
+        let sweep_at = Some(self.sweep_at);
+        [
+            self.live.deadline,
+            self.lazy_at,
+            sweep_at,
+            Some(self.retention_due()),
+            self.pairings.due(),
+            self.refused.due(),
+            self.expiry_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .map(|at| at.since(now))
     }
 
-    /// Does what is due.
+    /// Runs the work that is due.
     pub(super) fn upkeep(&mut self) {
         let now = self.options.clock.now();
         if self.live.deadline.is_some_and(|at| at <= now) {
@@ -52,9 +61,21 @@ impl Core {
         if self.sweep_at <= now {
             self.sweep_intents();
         }
+        if self.retention_due() <= now {
+            self.retain();
+        }
+        if self.pairings.due().is_some_and(|at| at <= now) {
+            self.end_expired_pairings(now);
+        }
+        if self.expiry_due().is_some_and(|at| at <= now) {
+            self.end_expired_devices();
+        }
+        if self.refused.due().is_some_and(|at| at <= now) {
+            self.write_refused();
+        }
     }
 
-    /// A client has applied every event up to `seq`.
+    /// Records that a client has applied every event up to `seq`.
     pub(super) fn acknowledge(&mut self, session: i64, seq: u64) {
         let Some(session) = self.live.sessions.get_mut(&session) else {
             return;
@@ -67,7 +88,7 @@ impl Core {
         }
     }
 
-    /// A connection has gone.
+    /// Detaches a closed connection.
     pub(super) fn detach(&mut self, id: i64, connection: u64) {
         let Some(session) = self.live.sessions.get_mut(&id) else {
             return;
@@ -93,7 +114,7 @@ impl Core {
         self.note_seen(id);
     }
 
-    /// Notes when a session was last seen, to be stored later.
+    /// Records when a session was last seen, to be stored later.
     pub(super) fn note_seen(&mut self, id: i64) {
         let wall = self.options.clock.unix_millis();
         let lived = self.lived.now();
@@ -116,7 +137,7 @@ impl Core {
         let mut expired = Vec::new();
         let ids: Vec<i64> = self.live.sessions.keys().copied().collect();
         for id in ids {
-            // Feeding the machine also notes when it wants to be called next.
+            // Feeding the machine also updates its next deadline.
             if self.live.drive(id, |machine| {
                 if machine.poll_timeout().is_some_and(|at| at <= now) {
                     machine.handle_timeout(now);
@@ -128,16 +149,16 @@ impl Core {
         self.forget(&expired);
     }
 
-    /// Forgets sessions that are over.
+    /// Removes ended sessions.
     pub(super) fn forget(&mut self, ids: &[i64]) {
         if ids.is_empty() {
             return;
         }
-        // A row that cannot be deleted now comes back as a detached session at the next start, and
+        // A row that cannot be deleted now is restored as a detached session at the next start, and
         // expires again.
-        let _ = self.transact(|conn| {
+        let _ = self.transact(|core| {
             ids.iter()
-                .try_for_each(|id| store::sessions::delete(conn, *id))
+                .try_for_each(|id| store::sessions::delete(&core.conn, *id))
         });
         for id in ids {
             if self.live.remove(*id).is_some() {
@@ -147,85 +168,40 @@ impl Core {
         self.put_off();
     }
 
-    /// Writes what was put off. Failing, it is tried again later.
+    /// Runs the deferred writes. A failure is retried later.
     pub(super) fn write_lazily(&mut self) {
         self.lazy_at = None;
-        let mut seen = Vec::new();
-        let mut pending = Vec::new();
-        let mut topics = Vec::new();
-        let mut trims = Vec::new();
-        for (id, session) in &self.live.sessions {
-            let Some(durable) = &session.durable else {
-                continue;
-            };
-            pending.extend(session.pending_row());
-            if durable.unsaved_topics {
-                let names: Vec<_> = session.subscriptions.iter().cloned().collect();
-                topics.push((*id, names));
-            }
-            if durable.unsaved {
-                seen.push((
-                    *id,
-                    durable.last_seen_at,
-                    durable.detached_at,
-                    durable.device,
-                ));
-            }
-            if durable.untrimmed {
-                // The row before the log stays. It tells the next number after a restart, and who made the event.
-                trims.push((*id, durable.log.first_seq().saturating_sub(1)));
-            }
-        }
-        let dead = std::mem::take(&mut self.live.dead_events);
-        let is_nothing =
-            seen.is_empty() && trims.is_empty() && dead.is_empty() && topics.is_empty();
-        if is_nothing && pending.is_empty() && !self.health.is_failing() {
+        let mut sessions = self.live.sessions.values();
+        let all_saved = sessions.all(|it| it.durable.as_deref().is_none_or(Durable::is_saved));
+        if all_saved && self.live.dead_events.is_empty() && !self.health.is_failing() {
             return;
         }
-        let lived = self.lived.clone();
-        let done = self.transact(|conn| {
-            lived.save(conn)?;
-            for row in &pending {
-                row.store(conn)?;
+        let done = self.transact(|core| {
+            core.lived.save(&core.conn)?;
+            for session in core.live.sessions.values() {
+                session.save(&core.conn)?;
             }
-            for (id, topics) in &topics {
-                store::sessions::unsubscribe_all(conn, *id)?;
-                for topic in topics {
-                    store::sessions::subscribe(conn, *id, topic.as_str())?;
-                }
-            }
-            for (id, last_seen_at, detached_at, device) in &seen {
-                store::sessions::seen(conn, *id, *last_seen_at, *detached_at)?;
-                store::devices::seen(conn, device, *last_seen_at)?;
-            }
-            for (id, first) in &trims {
-                store::events::trim(conn, *id, *first)?;
-            }
-            dead.iter()
-                .try_for_each(|event| store::events::delete(conn, *event))
+            let mut dead = core.live.dead_events.iter();
+            dead.try_for_each(|event| store::events::delete(&core.conn, *event))
         });
         if done.is_err() {
-            self.live.dead_events = dead;
             self.put_off();
             return;
         }
-        for session in self.live.sessions.values_mut() {
-            if let Some(durable) = &mut session.durable {
-                durable.pending = None;
-                durable.unsaved_topics = false;
-                durable.unsaved = false;
-                durable.untrimmed = false;
-            }
+        self.live.dead_events = Vec::new();
+        let sessions = self.live.sessions.values_mut();
+        for durable in sessions.filter_map(|it| it.durable.as_deref_mut()) {
+            durable.note_saved();
         }
     }
 
-    /// Forgets outcomes whose time is over, by the time that has passed, and not before the clients of their sessions have
-    /// been back for a while: until then they may ask for them still (BX-1).
+    /// Removes outcomes past their retention time, measured by the store's own clock, and only
+    /// after the session's client has been back for a while: until then it may still ask for them
+    /// (BX-1).
     fn sweep_intents(&mut self) {
         let now = self.options.clock.now();
         let memory = i64::try_from(self.options.intent_memory.as_millis()).unwrap_or(i64::MAX);
-        let lived = self.lived.clone();
-        let before = lived.now().saturating_sub(memory);
+        let before = self.lived.now().saturating_sub(memory);
         let later = before.saturating_add(i64::try_from(RECALL.as_millis()).unwrap_or(i64::MAX));
         let asking: HashSet<[u8; 16]> = self
             .live
@@ -234,17 +210,22 @@ impl Core {
             .filter(|session| session.durable.as_ref().is_some_and(|it| it.may_ask(now)))
             .map(|session| session.reference.name.label)
             .collect();
-        let swept = self
-            .transact(|conn| {
-                lived.save(conn)?;
-                store::intents::sweep(conn, before, later, SWEEP_BATCH, |label| {
-                    asking.contains(label)
-                })
+        let sweep = |core: &Self| {
+            core.lived.save(&core.conn)?;
+            store::intents::sweep(&core.conn, before, later, SWEEP_BATCH, |label| {
+                asking.contains(label)
             })
-            .unwrap_or_default();
-        self.live.intents = self.live.intents.saturating_sub(swept.forgotten);
+        };
+        let swept = self.with_reserve(|core| core.transact(sweep));
+        let swept = swept.unwrap_or_default();
+        for (owner, bytes) in &swept.forgotten {
+            let bytes = usize::try_from(*bytes).unwrap_or(0);
+            self.live.accounts.add(Owner(*owner), -Usage::intent(bytes));
+        }
+        let is_trimmed = !self.with_reserve(Self::trim_audit);
+        let is_more = swept.forgotten.len().saturating_add(swept.kept) >= SWEEP_BATCH as usize;
         self.sweep_at = now
-            + if swept.forgotten.saturating_add(swept.kept) >= u64::from(SWEEP_BATCH) {
+            + if is_more || !is_trimmed {
                 SWEEP_ON
             } else {
                 SWEEP
@@ -253,8 +234,8 @@ impl Core {
 }
 
 impl Durable {
-    /// Whether the session's client may hold intents whose outcomes it has not heard.
-    fn may_ask(&self, now: Moment) -> bool {
+    /// Whether the session's client may still ask for outcomes that it missed.
+    fn may_ask(&self, now: MonotonicTime) -> bool {
         self.attached_at
             .is_none_or(|since| now.since(since) < RECALL)
     }

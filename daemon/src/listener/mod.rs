@@ -1,156 +1,119 @@
 //! Direct listeners: TCP sockets whose HTTP upgrade yields session sockets (`docs/protocol.md` §2).
 //!
-//! Everything before the upgrade is bounded: sockets by a semaphore that each one holds until it ends, headers
-//! in size and number, and the whole request in time.
+//! All steps before the upgrade are bounded: the number of sockets by a semaphore, whose permit
+//! each holds until it closes, the headers in size and number, and the whole request in time.
 
 mod upgrade;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
+use bowline_machines::Path;
+use bowline_program::{Listener, Stranger, StrangerLimits, Strangers, WebAccess};
+use bowline_protocol::identity::random_bytes;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout},
+    time::timeout,
 };
-use tracing::{debug, warn};
+use tracing::debug;
 use upgrade::Upgrade;
 
-use crate::connection::WebSocket;
+use crate::connection::{self, Acceptor, WebSocket};
 
 /// Most request headers; a request with more is answered with 431.
 const MAX_HEADERS: usize = 64;
 /// Longest request head in bytes; a longer one is answered with 431. The least that hyper allows.
 const MAX_HEAD: usize = 8 * 1024;
-/// Pause after a failed accept (no more file descriptors, for instance), so that it does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// What a socket over the limit is sent.
+/// Response to a socket over the limit.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n";
 
-/// Why there is no listener.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Somebody else has the port.
-    #[error(
-        "{address} is in use by another program; stop it, or choose another address with {flag} (port 0 picks a free one)"
-    )]
-    InUse {
-        /// The address asked for.
-        address: SocketAddr,
-        /// What sets it.
-        flag: &'static str,
-    },
-    /// Anything else.
-    #[error("cannot listen on {address}: {error}")]
-    Other {
-        /// The address asked for.
-        address: SocketAddr,
-        /// Why.
-        error: io::Error,
-    },
-}
+/// Sockets that have not proved a device, of all direct listeners together. A handshake takes
+/// milliseconds, so that these many at once are a flood (TR-10).
+pub(crate) const STRANGERS: StrangerLimits = StrangerLimits {
+    start: 64,
+    rate: 30,
+    full: 256,
+    per_address: 128,
+    per_region: 192,
+};
 
-/// A socket that asked for a session, after its upgrade.
-#[derive(Debug)]
-pub struct Accepted {
-    /// The socket.
-    pub socket: WebSocket<TcpStream>,
-    /// Who is at its other end.
-    pub peer: SocketAddr,
-    /// When it was accepted; its deadline runs from there.
-    pub accepted_at: Instant,
-    /// Its place among the sockets; to be held for as long as it lives.
-    pub permit: OwnedSemaphorePermit,
-}
-
-/// A bound listener.
-#[derive(Debug)]
-pub struct Listener {
-    listener: TcpListener,
-    address: SocketAddr,
-}
-
-impl Listener {
-    /// Binds an address.
-    ///
-    /// # Errors
-    /// [`BindError`], which says what to do.
-    pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
-        let bound = match TcpListener::bind(address).await {
-            Ok(listener) => listener.local_addr().map(|local| (listener, local)),
-            Err(error) => Err(error),
+/// Accepts until dropped. `places` bounds the sockets, `strangers` those of nobody yet.
+pub(crate) async fn serve(
+    listener: Listener,
+    acceptor: Arc<Acceptor>,
+    places: Arc<Semaphore>,
+    strangers: Arc<Strangers>,
+    web: WebAccess,
+) {
+    loop {
+        let (stream, peer) = listener.accept().await;
+        let random = random_bytes().map_or(0, u64::from_ne_bytes);
+        let stranger = strangers.enter(Some(peer.ip()), random);
+        let Ok(permit) = Arc::clone(&places).try_acquire_owned() else {
+            debug!(%peer, "refused: the connection limit is reached");
+            acceptor.turned_away(Path::Direct);
+            let _ = stream.try_write(BUSY);
+            continue;
         };
-        match bound {
-            Ok((listener, address)) => Ok(Self { listener, address }),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BindError::InUse {
-                address,
-                flag: "--listen",
-            }),
-            Err(error) => Err(BindError::Other { address, error }),
+        // Small messages are responses that people wait for; Nagle's algorithm would delay them.
+        let _ = stream.set_nodelay(true);
+        let upgrade = Upgrade::new(web.clone());
+        tokio::spawn(welcome(
+            Arc::clone(&acceptor),
+            stream,
+            peer,
+            permit,
+            stranger,
+            upgrade,
+        ));
+    }
+}
+
+/// Serves one accepted socket until it is a connection or refused.
+async fn welcome(
+    acceptor: Arc<Acceptor>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    permit: OwnedSemaphorePermit,
+    stranger: Stranger,
+    service: Upgrade,
+) {
+    // One deadline covers the time from the accepted socket to `session.ready`; the upgrade uses
+    // some of it.
+    let accepted_at = acceptor.clock.now();
+    let upgraded = async {
+        tokio::select! {
+            biased;
+            upgraded = upgrade(stream, service) => upgraded,
+            () = stranger.dropped() => None,
         }
-    }
-
-    /// The address bound.
-    pub const fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// Accepts until dropped, handing every upgraded socket to `accept`. `places` bounds the sockets, and `full` is told
-    /// of each that finds none; `deadline` is the time a socket has for its request.
-    pub async fn serve<F>(
-        self,
-        places: Arc<Semaphore>,
-        deadline: Duration,
-        accept: F,
-        full: impl Fn() + Send + Sync,
-    ) where
-        F: Fn(Accepted) + Clone + Send + Sync + 'static,
-    {
-        loop {
-            let (stream, peer) = match self.listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    warn!(%error, address = %self.address, "accept failed");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let Ok(permit) = Arc::clone(&places).try_acquire_owned() else {
-                debug!(%peer, "turned away: all places are taken");
-                full();
-                let _ = stream.try_write(BUSY);
-                continue;
-            };
-            // Small messages are answers people wait for; Nagle's algorithm would hold them back.
-            let _ = stream.set_nodelay(true);
-            let accept = accept.clone();
-            let accepted_at = Instant::now();
+    };
+    match timeout(acceptor.limits.handshake_timeout, upgraded).await {
+        Ok(Some(socket)) => {
+            let listed = acceptor.list(Path::Direct, Some(peer));
+            let listed = listed.of_stranger(stranger);
+            // A separate task, which frees the memory of the upgrade.
             tokio::spawn(async move {
-                match timeout(deadline, upgrade(stream)).await {
-                    Ok(Some(socket)) => accept(Accepted {
-                        socket,
-                        peer,
-                        accepted_at,
-                        permit,
-                    }),
-                    Ok(None) => {}
-                    Err(_) => debug!(%peer, "no complete request in time"),
-                }
+                connection::serve(acceptor, socket, listed, accepted_at).await;
+                drop(permit);
             });
         }
+        Ok(None) => {}
+        Err(_) => debug!(%peer, "no complete request in time"),
     }
 }
 
-/// Serves the one request of a socket; the socket comes back when it was an upgrade.
-async fn upgrade(stream: TcpStream) -> Option<WebSocket<TcpStream>> {
+/// Serves the one request of a socket, and returns the socket after an upgrade.
+async fn upgrade(stream: TcpStream, service: Upgrade) -> Option<WebSocket<TcpStream>> {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        // The deadline of the whole request is the caller's.
+        // The caller bounds the whole request.
         .header_read_timeout(None)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD)
-        .serve_connection(TokioIo::new(stream), Upgrade::default());
+        .serve_connection(TokioIo::new(stream), service);
     let parts = connection.without_shutdown().await.ok()?;
     if !parts.service.accepted() {
         return None;

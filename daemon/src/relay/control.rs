@@ -3,16 +3,18 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bowline_machines::Generation;
+use bowline_net::{Count, Opened};
 use bowline_protocol::{
     Claim, Reason,
     relay::{
-        CONTROL_PATH, CloseText, DaemonMessage, Nonce, Registration, RelayMessage,
-        limits::MAX_CONTROL_MESSAGE,
+        Binding, CONTROL_PATH, CloseText, DaemonMessage, KnownDevices, Nonce, Registration,
+        RelayMessage, RelayOrigin, limits::MAX_CONTROL_MESSAGE,
     },
 };
 use bytes::Bytes;
@@ -23,31 +25,36 @@ use tokio_tungstenite::tungstenite::{
     protocol::{CloseFrame, WebSocketConfig},
 };
 
-use super::dial::{Dialler, Failure, Socket};
-use crate::{config::RelayUrl, identity::Identity};
+use super::{
+    RelayContext,
+    dial::{Failure, Socket},
+};
+use crate::identity::Identity;
 
-/// Largest message of a relay: `sync` with every session that it may have. A larger one ends the socket.
+/// Largest message of a relay: `sync` with every session that it may have. A larger one ends the
+/// socket.
 const MAX_NEWS: usize = 1 << 20;
-/// Control sockets are quiet.
+/// Read buffer in bytes; small, because control sockets are quiet.
 const READ_BUFFER: usize = 4 * 1024;
-/// What the owner is told of a relay that asks for another token, or for one at all.
-const WRONG_TOKEN: &str = "the relay refused the token; write its `daemon_token` into its URL, as in \
-                           wss://TOKEN@relay.example.org (a `/` in it as %2F), in the settings' `relay` or BOWLINE_RELAY";
+/// Advice if the relay refuses the daemon's token or requires one.
+const WRONG_TOKEN: &str = "the relay refused this daemon's token, or requires one: write the relay's `daemon_token` into the \
+                           file named by `relay_token_file` (--relay-token-file, BOWLINE_RELAY_TOKEN_FILE), or into its URL \
+                           in `relay` (--relay, BOWLINE_RELAY), as in wss://TOKEN@relay.example.org (a `/` in it as %2F)";
 /// How long a close frame may take; then the socket is dropped.
 const CLOSING: Duration = Duration::from_secs(1);
 
-/// What a control socket brought.
+/// An event of a control socket.
 #[derive(Debug)]
-pub(super) enum News {
-    /// Proof of life.
+pub(super) enum ControlEvent {
+    /// Bytes that only prove the relay's liveness.
     Alive,
-    /// The relay says something.
+    /// A message of the relay.
     Said(RelayMessage),
-    /// There is no socket (any more).
+    /// The socket has ended, or could not be opened.
     Ended(Failure),
 }
 
-type Dialling = Pin<Box<dyn Future<Output = Result<Socket, Failure>> + Send>>;
+type Dialling = Pin<Box<dyn Future<Output = Result<Opened, Failure>> + Send>>;
 
 enum Stage {
     Dialling(Dialling),
@@ -60,22 +67,37 @@ pub(super) struct Control {
     generation: Generation,
     stage: Stage,
     nonce: Option<Nonce>,
+    /// Bytes of the socket.
+    count: Count,
+    /// Nothing waits to be written.
+    is_clear: bool,
+    /// What a registration over this socket is bound to.
+    binding: Binding,
 }
 
 impl Control {
-    pub(super) fn dial(generation: Generation, dialler: &Dialler, relay: &RelayUrl) -> Self {
-        let (dialler, relay) = (dialler.clone(), relay.clone());
+    pub(super) fn dial(generation: Generation, context: Arc<RelayContext>) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
             .max_write_buffer_size(4 * MAX_CONTROL_MESSAGE)
             .max_message_size(Some(MAX_NEWS))
             .max_frame_size(Some(MAX_NEWS));
-        let dialling = async move { dialler.dial(&relay, CONTROL_PATH, None, config).await };
+        let binding = Binding {
+            origin: context.relay.origin().clone(),
+            exporter: None,
+        };
+        let dialling = async move {
+            let RelayContext { dialler, relay, .. } = &*context;
+            dialler.dial(relay, CONTROL_PATH, None, config).await
+        };
         Self {
             generation,
             stage: Stage::Dialling(Box::pin(dialling)),
             nonce: None,
+            count: Count::default(),
+            is_clear: true,
+            binding,
         }
     }
 
@@ -83,44 +105,64 @@ impl Control {
         self.generation
     }
 
-    /// The next news. Nothing comes after [`News::Ended`].
-    pub(super) fn poll_news(&mut self, cx: &mut Context<'_>) -> Poll<News> {
-        let news = match &mut self.stage {
+    /// The next event. None comes after [`ControlEvent::Ended`].
+    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<ControlEvent> {
+        let mut events = match &mut self.stage {
             Stage::Dialling(dialling) => match ready!(dialling.as_mut().poll(cx)) {
-                Ok(socket) => {
-                    self.stage = Stage::Open(Box::new(socket));
-                    return Poll::Ready(News::Alive);
+                Ok(opened) => {
+                    self.binding.exporter = opened.exporter;
+                    self.count = opened.count;
+                    self.stage = Stage::Open(Box::new(opened.socket));
+                    return Poll::Ready(ControlEvent::Alive);
                 }
-                Err(failure) => News::Ended(failure),
+                Err(failure) => ControlEvent::Ended(failure),
             },
             Stage::Open(socket) => {
-                // A socket that cannot be written to shows that by its end or its silence.
-                let _ = Pin::new(&mut **socket).poll_flush(cx);
+                // A write that fails is noticed by the next read, or as silence.
+                self.is_clear = Pin::new(&mut **socket).poll_flush(cx).is_ready();
                 ready!(poll_message(socket, cx))
             }
             Stage::Over => return Poll::Pending,
         };
-        match &news {
-            News::Ended(_) => self.stage = Stage::Over,
-            News::Said(RelayMessage::Challenge { nonce }) => self.nonce = Some(*nonce),
-            News::Said(_) | News::Alive => {}
+        match &mut events {
+            ControlEvent::Ended(failure) => {
+                if failure.reason == Reason::RelayOriginUnknown {
+                    failure.message = foreign_origin(&self.binding.origin);
+                }
+                self.stage = Stage::Over;
+            }
+            ControlEvent::Said(RelayMessage::Challenge { nonce }) => self.nonce = Some(*nonce),
+            ControlEvent::Said(_) | ControlEvent::Alive => {}
         }
-        Poll::Ready(news)
+        Poll::Ready(events)
+    }
+
+    /// All bytes that the socket has taken, and whether nothing waits to be written.
+    pub(super) fn written(&self) -> (u64, bool) {
+        (self.count.sent(), self.is_clear)
     }
 
     /// Answers the challenge.
     pub(super) fn answer(&mut self, identity: &Identity, token: Option<&str>) {
         if let Some(nonce) = self.nonce.take() {
             let token = token.map(str::to_owned);
-            let registration = Registration::answer(&identity.identity, &nonce, token);
-            let message = DaemonMessage::Register(registration);
+            let binding = self.binding.clone();
+            let registration = Registration::answer(&identity.identity, &nonce, binding, token);
+            let message = DaemonMessage::Register(Box::new(registration));
             // None of these messages can fail to be JSON.
             let json = serde_json::to_string(&message).unwrap_or_default();
             self.feed(Message::text(json));
         }
     }
 
-    /// Asks whether the relay is there.
+    /// Sends the list of known devices.
+    pub(super) fn tell_devices(&mut self, devices: KnownDevices) {
+        // None of these messages can fail to be JSON.
+        let json = serde_json::to_string(&DaemonMessage::Devices(devices)).unwrap_or_default();
+        self.feed(Message::text(json));
+    }
+
+    /// Sends a ping.
     pub(super) fn ping(&mut self) {
         self.feed(Message::Ping(Bytes::new()));
     }
@@ -132,16 +174,16 @@ impl Control {
         }
     }
 
-    /// Written with the next poll, which the caller owes.
+    /// Queues a message; the next poll writes it, and the caller has to poll.
     fn feed(&mut self, message: Message) {
         if let Stage::Open(socket) = &mut self.stage {
-            // Full only when the relay takes nothing, and then its silence is the end.
+            // Full only if the relay reads nothing, and then silence ends the socket.
             let _ = Pin::new(&mut **socket).start_send(message);
         }
     }
 }
 
-/// Says why and closes, in bounded time.
+/// Sends a close frame with the reason; bounded by [`CLOSING`].
 pub(super) async fn say_goodbye(mut socket: Box<Socket>, reason: Reason) {
     let frame = CloseFrame {
         // 1001: the end of a program, in the WebSocket's own words.
@@ -155,18 +197,18 @@ pub(super) async fn say_goodbye(mut socket: Box<Socket>, reason: Reason) {
     let _ = timeout(CLOSING, goodbye).await;
 }
 
-fn poll_message(socket: &mut Socket, cx: &mut Context<'_>) -> Poll<News> {
+fn poll_message(socket: &mut Socket, cx: &mut Context<'_>) -> Poll<ControlEvent> {
     let message = ready!(Pin::new(socket).poll_next(cx));
     Poll::Ready(match message {
         Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
-            Ok(message) => News::Said(message),
+            Ok(message) => ControlEvent::Said(message),
             Err(error) => ended(
                 Reason::BadRequest,
                 format!("the relay says what is no message: {error}"),
             ),
         },
-        Some(Ok(Message::Ping(_) | Message::Pong(_))) => News::Alive,
-        Some(Ok(Message::Close(frame))) => News::Ended(closed(frame.as_ref())),
+        Some(Ok(Message::Ping(_) | Message::Pong(_))) => ControlEvent::Alive,
+        Some(Ok(Message::Close(frame))) => ControlEvent::Ended(closed(frame.as_ref())),
         Some(Ok(Message::Binary(_) | Message::Frame(_))) => ended(
             Reason::BadRequest,
             "the relay says what is no text".to_owned(),
@@ -176,8 +218,16 @@ fn poll_message(socket: &mut Socket, cx: &mut Context<'_>) -> Poll<News> {
     })
 }
 
-fn ended(reason: Reason, message: String) -> News {
-    News::Ended(Failure {
+/// Advice if the relay does not know that it is reached at this origin (TR-9).
+fn foreign_origin(origin: &RelayOrigin) -> String {
+    format!(
+        "the relay does not know that it is reached at {origin}; its owner adds that to its setting \
+         `origin` (--origin {origin}, BOWLINE_ORIGIN), see docs/relay.md"
+    )
+}
+
+fn ended(reason: Reason, message: String) -> ControlEvent {
+    ControlEvent::Ended(Failure {
         reason,
         retry_after: None,
         message,
@@ -185,9 +235,10 @@ fn ended(reason: Reason, message: String) -> News {
     })
 }
 
-/// What a close frame says.
+/// The failure that a close frame stands for.
 pub(super) fn closed(frame: Option<&CloseFrame>) -> Failure {
-    // A link never gives up for good, so the claim may choose the pace, and what its owner is told.
+    // An unsealed reason is only a claim. Registration never gives up, so the claim decides no more
+    // than the pause and the text.
     let reason = Claim::of_close_code(frame.map(|frame| u16::from(frame.code))).claimed();
     Failure {
         reason,

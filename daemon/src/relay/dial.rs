@@ -1,34 +1,50 @@
-//! Opening a WebSocket to a relay; how is the business of `bowline_net`. The caller bounds the time.
+//! Opens WebSockets to a relay with `bowline_net`. The caller bounds the time.
 
 use std::{path::PathBuf, time::Duration};
 
 pub(super) use bowline_net::Socket;
-use bowline_net::{DialError, Dialer, Endpoint, Opening, Proxies, Tls};
-use bowline_protocol::{Reason, relay::SUBPROTOCOL};
+use bowline_net::{DialError, Dialer, Endpoint, Opened, Opening, Proxies, Tls};
+use bowline_program::config::SecretError;
+use bowline_protocol::{
+    Reason,
+    relay::{RelayUrlError, SUBPROTOCOL},
+};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use crate::config::RelayUrl;
+use crate::config::{ProxyUrl, RelayUrl};
 
-/// Why relays cannot be spoken to over TLS.
+/// Relay settings are not usable.
 #[derive(Debug, thiserror::Error)]
-pub enum RelayTlsError {
+pub enum RelaySettingsError {
     /// A root certificate is not usable.
     #[error("`relay_root`: {}: {problem}; it must hold certificates in PEM", path.display())]
     Root {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
+    /// The token of the file has not exactly one relay.
+    #[error(
+        "`relay_token_file` holds the token of one relay, and {0} have none in their URL: write \
+         those of others as in wss://TOKEN@HOST"
+    )]
+    TokenOf(usize),
+    /// The file with a relay's token is not usable.
+    #[error("`relay_token_file`: {0}")]
+    TokenFile(#[from] SecretError),
+    /// The file contains no valid token.
+    #[error("`relay_token_file`: {0}")]
+    Token(#[from] RelayUrlError),
 }
 
-/// Why there is no socket.
+/// Failure to open a socket.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) reason: Reason,
-    /// Not to be tried again earlier than this.
+    /// Earliest time of the next attempt.
     pub(super) retry_after: Option<Duration>,
-    /// For people.
+    /// Text for people.
     pub(super) message: String,
     /// The relay answered with this HTTP status.
     pub(super) status: Option<u16>,
@@ -50,10 +66,13 @@ impl From<DialError> for Failure {
 pub(super) struct Dialler(Dialer);
 
 impl Dialler {
-    /// Trusts the public certificate roots, and those in these files besides. Goes through the proxies that the daemon's
-    /// environment names.
-    pub(super) fn new(roots: &[PathBuf]) -> Result<Self, RelayTlsError> {
-        let wrong = |path: &PathBuf, problem: String| RelayTlsError::Root {
+    /// Trusts the public certificate roots and those in `roots`. Uses `proxy`, or else the proxies
+    /// of the daemon's environment.
+    pub(super) fn new(
+        roots: &[PathBuf],
+        proxy: Option<&ProxyUrl>,
+    ) -> Result<Self, RelaySettingsError> {
+        let wrong = |path: &PathBuf, problem: String| RelaySettingsError::Root {
             path: path.clone(),
             problem,
         };
@@ -64,23 +83,23 @@ impl Dialler {
             let path = roots.get(index).cloned().unwrap_or_default();
             wrong(&path, error.to_string())
         })?;
-        Ok(Self(Dialer::new(tls, Proxies::from_env())))
+        let proxies = proxy.map_or_else(Proxies::from_env, |proxy| Proxies::all(proxy.reveal()));
+        Ok(Self(Dialer::new(tls, proxies)))
     }
 
-    /// Opens the WebSocket at `path`, with that `Authorization` if there is one.
+    /// Opens the WebSocket at `path`, with the `Authorization` header if given.
     pub(super) async fn dial(
         &self,
         relay: &RelayUrl,
         path: &str,
         authorization: Option<String>,
         config: WebSocketConfig,
-    ) -> Result<Socket, Failure> {
+    ) -> Result<Opened, Failure> {
         let opening = Opening {
             subprotocol: SUBPROTOCOL,
             authorization,
             config,
         };
-        let opened = self.0.open(&Endpoint::relay(relay, path), opening).await?;
-        Ok(opened.socket)
+        Ok(self.0.open(&Endpoint::relay(relay, path), opening).await?)
     }
 }

@@ -1,45 +1,38 @@
 //! One lane: a client socket behind a relay, as a socket of messages (RL-3, INV-4).
 //!
-//! The data socket's task and the connection's driver share a pair of bounded queues. Both run in one task, so the
-//! lock is never waited for. What a full queue means is what a full kernel buffer means: the reader of the one is
-//! awaited, and the sweep closes a connection that takes nothing for too long (lesson 19).
+//! The data socket's task and the connection's driver share a pair of bounded queues. Both run in
+//! one task, so the lock is never contended. A full queue acts as a full kernel buffer: the writer
+//! waits for the reader, and the sweep closes a stalled connection (LS-19).
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
+use bowline_machines::relay::lane::{LaneFlow, SendRoom};
 use bowline_protocol::{
     Reason,
-    relay::{Lane, LaneFrame, LaneHeader, LaneKind, limits::QUEUE_BYTES},
+    relay::{Lane, LaneFrame, LaneHeader, LaneKind},
 };
 use bytes::Bytes;
+use futures_util::task::AtomicWaker;
 
 use crate::connection::{Gone, MessageSocket, Received};
 
-/// Close code of a connection that ends without a reason that the peer can be told: 1001, going away.
+/// Close code of a connection that closes without a reason for the client: 1001, going away.
 const GOING_AWAY: u16 = 1001;
 
-/// Both queues of one lane.
+/// Both queues of one lane. The machine `flow` bounds them.
 #[derive(Debug, Default)]
 struct Queues {
+    flow: LaneFlow,
     /// Messages for the connection.
     inbox: VecDeque<Bytes>,
-    inbox_bytes: usize,
-    /// Nothing more comes.
-    ended: bool,
-    /// What comes is dropped: the connection is being closed for not taking it.
-    deaf: bool,
     /// Frames for the relay.
     outbox: VecDeque<Bytes>,
-    outbox_bytes: usize,
-    /// Bytes of the frames that the relay's socket has taken.
-    taken: u64,
-    /// The close frame is the last in the outbox, or was.
-    closed: bool,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
+    reader: AtomicWaker,
+    writer: AtomicWaker,
 }
 
 /// The data socket's side of a lane.
@@ -67,51 +60,49 @@ impl LaneEnd {
         self.lane
     }
 
-    /// Hands a message to the connection. The caller looks at [`LaneEnd::is_full`] before it reads the next.
-    pub(super) fn deliver(&self, message: Bytes) {
+    /// Passes a message to the connection. The caller checks [`LaneEnd::is_full`] before it reads
+    /// the next.
+    pub(super) fn deliver(&self, message: &[u8]) {
         let mut queues = self.lock();
-        if queues.deaf || queues.ended || queues.closed {
-            return;
+        if queues.flow.deliver(message.len()) {
+            // A copy, because the message shares the memory of whatever was read with it, and would
+            // keep all of that (TR-8).
+            queues.inbox.push_back(Bytes::copy_from_slice(message));
+            queues.reader.wake();
         }
-        queues.inbox_bytes += message.len();
-        queues.inbox.push_back(message);
-        wake(&mut queues.reader);
     }
 
     /// The connection does not keep up.
     pub(super) fn is_full(&self) -> bool {
-        self.lock().inbox_bytes >= QUEUE_BYTES
+        self.lock().flow.is_full()
     }
 
-    /// Waits for this lane no longer: what it has not read is dropped, and what comes.
+    /// Drops the pending and future messages of a connection that does not read.
     pub(super) fn give_up(&self) {
         let mut queues = self.lock();
-        queues.deaf = true;
+        queues.flow.give_up();
         queues.inbox = VecDeque::new();
-        queues.inbox_bytes = 0;
     }
 
-    /// The client socket is gone: the connection reads what came before, then the end.
+    /// The client socket has closed: the connection reads the pending messages, then the end.
     pub(super) fn end(&self) {
         let mut queues = self.lock();
-        queues.ended = true;
+        queues.flow.end();
         queues.outbox = VecDeque::new();
-        queues.outbox_bytes = 0;
-        wake(&mut queues.reader);
-        wake(&mut queues.writer);
+        queues.reader.wake();
+        queues.writer.wake();
     }
 
     /// The next frame for the relay.
     pub(super) fn next_frame(&self) -> Option<Bytes> {
         let mut queues = self.lock();
         let frame = queues.outbox.pop_front()?;
-        queues.outbox_bytes -= frame.len();
-        queues.taken += frame.len() as u64;
-        if queues.outbox_bytes < QUEUE_BYTES {
-            wake(&mut queues.writer);
+        queues.flow.on_taken(frame.len());
+        if queues.flow.send_room() == SendRoom::Free {
+            queues.writer.wake();
         }
         if queues.outbox.is_empty() && queues.outbox.capacity() > 64 {
-            // A burst must not leave its high-water mark with an idle lane.
+            // An idle lane does not keep the capacity that a burst needed.
             queues.outbox = VecDeque::new();
         }
         Some(frame)
@@ -125,33 +116,16 @@ impl LaneEnd {
     fn close(&self, code: u16) {
         let mut queues = self.lock();
         queues.inbox = VecDeque::new();
-        queues.inbox_bytes = 0;
-        if queues.ended || std::mem::replace(&mut queues.closed, true) {
-            return;
-        }
         let lane = self.lane;
         let frame = LaneFrame::Close { lane, code }.encode();
-        queues.outbox_bytes += frame.len();
-        queues.outbox.push_back(frame);
+        if queues.flow.close(frame.len()) {
+            queues.outbox.push_back(frame);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queues> {
-        // Nothing panics while the lock is held.
+        // No code panics while the lock is held.
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn wake(waker: &mut Option<Waker>) {
-    if let Some(waker) = waker.take() {
-        waker.wake();
-    }
-}
-
-/// Waits with this waker from now on.
-fn wait(place: &mut Option<Waker>, cx: &Context<'_>) {
-    match place {
-        Some(waker) => waker.clone_from(cx.waker()),
-        none => *none = Some(cx.waker().clone()),
     }
 }
 
@@ -159,34 +133,34 @@ impl MessageSocket for LaneSocket {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Received> {
         let mut queues = self.0.lock();
         if let Some(message) = queues.inbox.pop_front() {
-            queues.inbox_bytes -= message.len();
+            queues.flow.on_read(message.len());
             if queues.inbox.is_empty() && queues.inbox.capacity() > 64 {
                 queues.inbox = VecDeque::new();
             }
             return Poll::Ready(Received::Message(message));
         }
-        if queues.ended {
+        if queues.flow.has_ended() {
             return Poll::Ready(Received::Gone);
         }
-        wait(&mut queues.reader, cx);
+        queues.reader.register(cx.waker());
         Poll::Pending
     }
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        let mut queues = self.0.lock();
-        if queues.ended || queues.closed {
-            return Poll::Ready(Err(Gone));
+        let queues = self.0.lock();
+        match queues.flow.send_room() {
+            SendRoom::Free => Poll::Ready(Ok(())),
+            SendRoom::Gone => Poll::Ready(Err(Gone)),
+            SendRoom::Full => {
+                queues.writer.register(cx.waker());
+                Poll::Pending
+            }
         }
-        if queues.outbox_bytes >= QUEUE_BYTES {
-            wait(&mut queues.writer, cx);
-            return Poll::Pending;
-        }
-        Poll::Ready(Ok(()))
     }
 
     fn feed(&mut self, message: Vec<u8>) -> Result<(), Gone> {
         let mut queues = self.0.lock();
-        if queues.ended || queues.closed {
+        if queues.flow.send_room() == SendRoom::Gone {
             return Err(Gone);
         }
         let header = LaneHeader {
@@ -196,22 +170,24 @@ impl MessageSocket for LaneSocket {
         let mut frame = Vec::with_capacity(LaneHeader::LEN + message.len());
         frame.extend_from_slice(&header.to_bytes());
         frame.extend_from_slice(&message);
-        queues.outbox_bytes += frame.len();
+        queues.flow.send(frame.len());
         queues.outbox.push_back(Bytes::from(frame));
         Ok(())
     }
 
-    /// The bounded queue is to a lane what the kernel's buffer is to a socket: what is in it counts as written.
+    /// Frames in the bounded queue count as written, as bytes in the kernel's buffer do for a
+    /// socket.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Gone>> {
         self.poll_ready(cx)
     }
 
     fn taken(&self) -> u64 {
-        self.0.lock().taken
+        self.0.lock().flow.taken()
     }
 
     async fn close(&mut self, reason: Reason) {
-        self.0.close(reason.close_code().unwrap_or(GOING_AWAY));
+        let code = reason.close_code().map(|_| reason.in_clear().0);
+        self.0.close(code.unwrap_or(GOING_AWAY));
     }
 }
 
@@ -224,6 +200,8 @@ impl Drop for LaneSocket {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+
+    use bowline_protocol::relay::limits::QUEUE_BYTES;
 
     use super::*;
 
@@ -238,9 +216,9 @@ mod tests {
     #[tokio::test]
     async fn what_came_before_the_end_is_read_before_it() {
         let (end, mut socket) = pair();
-        end.deliver(Bytes::from_static(b"last words"));
+        end.deliver(b"last words");
         end.end();
-        end.deliver(Bytes::from_static(b"from beyond"));
+        end.deliver(b"from beyond");
         assert_eq!(
             received(&mut socket).await,
             Received::Message(Bytes::from_static(b"last words"))
@@ -264,12 +242,12 @@ mod tests {
         assert!(poll_fn(|cx| Poll::Ready(socket.poll_ready(cx).is_ready())).await);
 
         while !end.is_full() {
-            end.deliver(Bytes::from_static(&[0; 1024]));
+            end.deliver(&[0; 1024]);
         }
         received(&mut socket).await;
         assert!(!end.is_full());
         end.give_up();
-        end.deliver(Bytes::from_static(&[0; 1024]));
+        end.deliver(&[0; 1024]);
         assert!(poll_fn(|cx| Poll::Ready(socket.poll_recv(cx).is_pending())).await);
     }
 

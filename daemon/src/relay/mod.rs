@@ -1,47 +1,73 @@
-//! The relays that lead clients here (`docs/protocol.md` §9; SV-3, RL-2, RL-3).
+//! The daemon's side of its relays (`docs/protocol.md` §9; SV-3, RL-2, RL-3).
 //!
-//! * [`link`] keeps the daemon registered with one relay: a control socket, and a data socket for each client session
-//! * [`peer`] is one data socket; its [`switch`] splits it into lanes and serves each as a connection of its own
-//! * [`lane`] is one client socket behind a relay, as the [`MessageSocket`](crate::connection::MessageSocket) that any
-//!   connection is (INV-4)
-//! * [`control`] speaks on a control socket, [`dial`] opens sockets
-//! * [`board`] shows all of it (SV-5), [`repeats`] is what the log says of a relay that stays away
+//! * [`registration`] keeps the daemon registered with one relay: a control socket, and a data
+//!   socket for each client session
+//! * [`data_socket`] is the task of one data socket; its [`lane_server`] splits it into lanes and
+//!   serves each as a connection
+//! * [`lane`] is one client socket behind a relay, as the
+//!   [`MessageSocket`](crate::connection::MessageSocket) of a connection (INV-4)
+//! * [`control`] drives a control socket, [`dial`] opens sockets
+//! * [`status`] reports all of it (SV-5), [`failure_log`] limits the log lines about an unreachable
+//!   relay
 //!
-//! What to do next is decided in `bowline_machines::relay`.
+//! The machines `bowline_machines::daemon::registration` and `bowline_machines::relay` make the
+//! decisions.
 
-pub mod board;
 mod control;
+mod data_socket;
 mod dial;
+mod failure_log;
 mod lane;
-mod link;
-mod peer;
-mod repeats;
-mod switch;
+mod lane_server;
+mod registration;
+pub mod status;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
-use bowline_program::watch::kept;
-use bowline_protocol::{Reason, identity::random_bytes};
+use bowline_program::{config::read_secret, watch::kept};
+use bowline_protocol::{Reason, RouteKey, identity::random_bytes, relay::KnownDevices};
 use tokio::{
     sync::{Semaphore, watch},
     task::JoinSet,
 };
 
-pub use board::{RelayBoard, RelayInfo};
 use dial::Dialler;
-pub use dial::RelayTlsError;
-use link::Link;
+pub use dial::RelaySettingsError;
+use registration::RegistrationDriver;
+use status::RelayEntry;
+pub use status::{RelayInfo, RelayState, RelayStatus};
 
-use crate::{config::RelayUrl, connection::Environment};
+use crate::{
+    config::{RelayUrl, Settings},
+    connection::Acceptor,
+};
 
-/// All relay links of a daemon; they end when this is dropped.
+/// All relay registrations of a daemon. Dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Relays {
-    links: JoinSet<()>,
+    registrations: JoinSet<()>,
     stopping: watch::Sender<Option<Reason>>,
 }
 
-/// What reads the settings; it fails before anything runs.
+/// Routes of devices.
+type Routes = Arc<BTreeSet<RouteKey>>;
+
+/// What the tasks of one relay share.
+struct RelayContext {
+    relay: RelayUrl,
+    entry: Arc<RelayEntry>,
+    /// Status of all relays.
+    status: RelayStatus,
+    dialler: Dialler,
+    acceptor: Arc<Acceptor>,
+    places: Arc<Semaphore>,
+    /// Routes of the devices that the daemon knows, once read.
+    devices: watch::Receiver<Option<Routes>>,
+    /// The reason for which the daemon stops, once it does.
+    stopping: watch::Receiver<Option<Reason>>,
+}
+
+/// Relay settings, validated before anything runs.
 #[derive(Debug)]
 pub(crate) struct RelayPlan {
     relays: Vec<RelayUrl>,
@@ -49,52 +75,105 @@ pub(crate) struct RelayPlan {
 }
 
 impl RelayPlan {
-    /// Checks what can be checked before there is a network.
+    /// Validates the settings without a network.
     ///
     /// # Errors
-    /// [`RelayTlsError`] when a root certificate is not usable.
-    pub(crate) fn new(relays: Vec<RelayUrl>, roots: &[PathBuf]) -> Result<Self, RelayTlsError> {
-        let dialler = Dialler::new(roots)?;
+    /// [`RelaySettingsError`] if a root certificate or a token file is not usable, or if it is not
+    /// clear whose token the file holds.
+    pub(crate) fn new(settings: &Settings) -> Result<Self, RelaySettingsError> {
+        let dialler = Dialler::new(&settings.relay_root, settings.proxy.as_ref())?;
+        let mut relays = settings.relay.clone();
+        if let Some(path) = &settings.relay_token_file {
+            let without = relays
+                .iter()
+                .filter(|relay| relay.token().is_none())
+                .count();
+            if without != 1 {
+                return Err(RelaySettingsError::TokenOf(without));
+            }
+            let token = read_secret(path)?;
+            for relay in relays.iter_mut().filter(|relay| relay.token().is_none()) {
+                *relay = relay.clone().with_token(&token)?;
+            }
+        }
         Ok(Self { relays, dialler })
     }
 
-    /// Registers with every relay from now on. Each lane holds one of `places` for as long as it lives.
-    pub(crate) fn start(self, environment: &Arc<Environment>, places: &Arc<Semaphore>) -> Relays {
+    /// Registers with every relay from now on. Each lane holds one permit of `places` for its whole
+    /// life.
+    pub(crate) fn start(
+        self,
+        status: &RelayStatus,
+        acceptor: &Arc<Acceptor>,
+        places: &Arc<Semaphore>,
+    ) -> Relays {
         let (stopping, stop) = watch::channel(None);
-        let mut links = JoinSet::new();
-        for (relay, entry) in self.relays.into_iter().zip(environment.relays.entries()) {
-            let begin = {
-                let (entry, dialler) = (Arc::clone(entry), self.dialler.clone());
-                let (environment, places) = (Arc::clone(environment), Arc::clone(places));
-                let stop = stop.clone();
-                move || {
-                    let seed = random_bytes().map_or(0, u64::from_ne_bytes);
-                    let link = Link::new(
-                        relay.clone(),
-                        Arc::clone(&entry),
-                        dialler.clone(),
-                        Arc::clone(&environment),
-                        Arc::clone(&places),
-                        stop.clone(),
-                        seed,
-                    );
-                    link.run()
-                }
-            };
-            links.spawn(kept("relay link", begin));
+        let mut registrations = JoinSet::new();
+        let (known, devices) = watch::channel(None);
+        if !self.relays.is_empty() {
+            let (acceptor, stop) = (Arc::clone(acceptor), stop.clone());
+            registrations.spawn(kept("known devices", move || {
+                know(Arc::clone(&acceptor), known.clone(), stop.clone())
+            }));
         }
-        Relays { links, stopping }
+        for (relay, entry) in self.relays.into_iter().zip(status.entries()) {
+            let context = Arc::new(RelayContext {
+                relay,
+                entry: Arc::clone(entry),
+                status: status.clone(),
+                dialler: self.dialler.clone(),
+                acceptor: Arc::clone(acceptor),
+                places: Arc::clone(places),
+                devices: devices.clone(),
+                stopping: stop.clone(),
+            });
+            let begin = move || {
+                let seed = random_bytes().map_or(0, u64::from_ne_bytes);
+                RegistrationDriver::new(Arc::clone(&context), seed).run()
+            };
+            registrations.spawn(kept("relay registration", begin));
+        }
+        Relays {
+            registrations,
+            stopping,
+        }
     }
 }
 
 impl Relays {
-    /// Takes no more clients and tells the relays so. Lanes that are open go on until their connections end.
+    /// Takes no more clients and unregisters from the relays. Open lanes continue until their
+    /// connections close.
     pub(crate) fn stop(&self, reason: Reason) {
         self.stopping.send_replace(Some(reason));
     }
 
-    /// Waits until every lane has ended and its relay was told. After [`Relays::stop`].
+    /// Waits until every lane has closed and the relays have been informed. After [`Relays::stop`].
     pub(crate) async fn ended(mut self) {
-        while self.links.join_next().await.is_some() {}
+        while self.registrations.join_next().await.is_some() {}
+    }
+}
+
+/// Keeps the routes of the paired devices up to date, until the daemon stops.
+async fn know(
+    acceptor: Arc<Acceptor>,
+    known: watch::Sender<Option<Routes>>,
+    mut stopping: watch::Receiver<Option<Reason>>,
+) {
+    let server = acceptor.identity.server_id();
+    let mut changes = acceptor.ledger.devices_changed();
+    loop {
+        changes.borrow_and_update();
+        match acceptor.ledger.known_devices(KnownDevices::MOST).await {
+            Ok(keys) => {
+                let routes = keys.iter().map(|key| RouteKey::of_device(key, server));
+                known.send_replace(Some(Arc::new(routes.collect())));
+            }
+            // The list before stays; the next change or start reads it again.
+            Err(error) => tracing::warn!(%error, "the devices could not be read for the relays"),
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            _ = stopping.wait_for(Option::is_some) => return,
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Cancellation: work that runs on elsewhere learns that nobody waits for it.
+//! Cancellation: a signal to detached work that its result is no longer needed.
 
 use std::{
     pin::pin,
@@ -16,7 +16,7 @@ struct Inner {
     notify: Notify,
 }
 
-/// Tells when something is over: a request, or the daemon. Clones tell the same.
+/// Signals the end of a request or of the daemon. Clones share the signal.
 #[derive(Clone, Debug)]
 pub struct Cancellation(Arc<Inner>);
 
@@ -25,21 +25,21 @@ pub struct Cancellation(Arc<Inner>);
 pub struct CancelOnDrop(Arc<Inner>);
 
 impl Cancellation {
-    /// Both ends of a new one.
+    /// Creates both ends.
     pub fn new() -> (CancelOnDrop, Self) {
         let inner = Arc::new(Inner::default());
         (CancelOnDrop(Arc::clone(&inner)), Self(inner))
     }
 
-    /// Whether it is over. Cheap: long loops ask it now and then.
+    /// Whether it is cancelled. Cheap: long loops can check it often.
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::Acquire)
     }
 
-    /// Waits until it is over; at once if it is.
+    /// Waits for the cancellation; returns at once if it has happened.
     pub async fn cancelled(&self) {
         let mut told = pin!(self.0.notify.notified());
-        // Registered before the look, so that nothing falls between the two.
+        // Registered before the check, so that a cancellation in between is not missed.
         told.as_mut().enable();
         if !self.is_cancelled() {
             told.await;

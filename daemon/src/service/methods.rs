@@ -1,33 +1,30 @@
-//! The list of a service's methods: typed functions in, one uniform kind of handler out.
+//! The list of a service's methods: converts typed functions to uniform handlers.
 
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
-use bowline_protocol::error::RpcError;
+use bowline_protocol::{Role, error::RpcError};
 use futures_util::FutureExt;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::{
-    Answer, AnswerFuture, Cancellation, Context, Request, Service, answer, params,
-    request::no_session,
-};
+use super::{Cancellation, Context, Request, Service, params};
 use crate::{
     ledger::{Reader, Tx, guarded, panicked},
-    metrics::MethodStats,
+    rpc::{Answer, AnswerFuture, MethodStats, answer, no_session},
 };
 
-/// One call, before its parameters are read.
+/// One call with unparsed parameters.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub(crate) params: Option<&'a RawValue>,
     pub(crate) context: &'a Context,
 }
 
-/// What became of a call on sight.
+/// The state of a call after its handler returned.
 pub(crate) enum Started {
-    /// Done already.
+    /// Done.
     Answered(Answer),
-    /// To be waited for.
+    /// A future to wait for.
     Running(AnswerFuture),
 }
 
@@ -36,18 +33,21 @@ type Handler = Box<dyn Fn(Call<'_>) -> Started + Send + Sync>;
 /// Who may call a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// Sessions, the local socket and probes (INV-8: only `system.ping` is such a one).
+    /// Sessions, the local socket and probes (INV-8: only `system.ping`).
     Probes,
-    /// Sessions and the local socket: the usual.
+    /// Sessions and the local socket: the default.
     Sessions,
-    /// The local socket: the daemon's owner.
+    /// The local socket: programs of the daemon's user.
     Local,
+    /// The local socket, but no program that an agent has started (TR-7).
+    Owner,
 }
 
 /// One method of a service.
 pub struct Method {
     name: &'static str,
     access: Access,
+    role: Role,
     handler: Handler,
     stats: Arc<MethodStats>,
 }
@@ -63,14 +63,33 @@ impl Method {
         self.access
     }
 
-    /// What became of its requests.
+    /// The least role of a device that may call it (TR-4).
+    pub const fn least_role(&self) -> Role {
+        self.role
+    }
+
+    /// Lets every device call it whose role is at least this one. Without it, methods that read
+    /// ([`Methods::now`], [`Methods::read`]) are for [`Role::Viewer`], and all others for
+    /// [`Role::Owner`].
+    pub const fn role(&mut self, least: Role) -> &mut Self {
+        self.role = least;
+        self
+    }
+
+    /// Counts of its requests.
     pub const fn stats(&self) -> &Arc<MethodStats> {
         &self.stats
     }
 
-    /// Makes it a method of the local socket: remote clients get `forbidden`.
+    /// Restricts it to the local socket: remote clients get `forbidden`.
     pub const fn local_only(&mut self) {
         self.access = Access::Local;
+    }
+
+    /// Restricts it to the daemon's owner: remote clients, and programs that an agent has started,
+    /// get `forbidden`. The latter are recognised as far as the system allows (`docs/commands.md`).
+    pub const fn owner_only(&mut self) {
+        self.access = Access::Owner;
     }
 
     pub(crate) const fn for_probes(&mut self) {
@@ -84,20 +103,24 @@ impl Method {
 
 impl std::fmt::Debug for Method {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Method({}, {:?})", self.name, self.access)
+        write!(f, "Method({}, {:?}, {})", self.name, self.access, self.role)
     }
 }
 
 /// Takes the methods of a service. Each kind of method is a function with typed parameters `P` (any
-/// `Deserialize`; [`bowline_protocol::methods::Empty`] for none) and a typed result `R` (any `Serialize`).
+/// `Deserialize`; [`bowline_protocol::methods::Empty`] for none) and a typed result `R` (any
+/// `Serialize`).
 ///
 /// | kind | runs | for |
 /// |---|---|---|
 /// | [`now`](Self::now) | at once, on the connection's task | what is in memory |
 /// | [`read`](Self::read) | on the ledger's thread, on a consistent snapshot | what is stored |
-/// | [`intent`](Self::intent) | there, exactly once for its `intentId` | every change a client asks for |
-/// | [`write`](Self::write) | there, every time | changes that are the same however often they happen |
-/// | [`method`](Self::method) | as a future, side by side with others | all that waits: programs, files, networks |
+/// | [`intent`](Self::intent) | there, exactly once per `intentId` | every change a client requests |
+/// | [`write`](Self::write) | there, every time | changes that may safely repeat |
+/// | [`method`](Self::method) | as a concurrent future | waiting: programs, files, networks |
+///
+/// Devices have roles (TR-4). `now` and `read` are for every device; the others change things and
+/// are for devices with the role `owner` unless [`Method::role`] says otherwise.
 pub struct Methods<S> {
     service: Arc<S>,
     list: Vec<Method>,
@@ -105,7 +128,7 @@ pub struct Methods<S> {
 
 impl<S: Service> Methods<S> {
     /// The methods of a service.
-    pub(super) fn of(service: S) -> Vec<Method> {
+    pub(crate) fn of(service: S) -> Vec<Method> {
         let mut methods = Self {
             service: Arc::new(service),
             list: Vec::new(),
@@ -114,8 +137,8 @@ impl<S: Service> Methods<S> {
         methods.list
     }
 
-    /// A method that is answered at once, without a task or a queue. It must be quick: nothing else of its
-    /// connection happens meanwhile.
+    /// A method that is answered immediately, without a task or a queue. It must be quick: it
+    /// blocks its connection.
     pub fn now<P, R>(
         &mut self,
         name: &'static str,
@@ -126,7 +149,7 @@ impl<S: Service> Methods<S> {
         R: Serialize,
     {
         let service = Arc::clone(&self.service);
-        self.add(name, false, move |call| {
+        self.add(name, Role::Viewer, false, move |call| {
             Started::Answered(params::plain(call.params).and_then(|params| {
                 let result = guarded(|| handler(&service, params))?;
                 answer(&result)
@@ -134,7 +157,7 @@ impl<S: Service> Methods<S> {
         })
     }
 
-    /// A method that reads what is stored. Short: everything that is stored waits for it.
+    /// A method that reads stored data. It must be short: it blocks the ledger.
     pub fn read<P, R>(
         &mut self,
         name: &'static str,
@@ -144,24 +167,24 @@ impl<S: Service> Methods<S> {
         P: DeserializeOwned + Send + 'static,
         R: Serialize + Send + 'static,
     {
-        let bound = Arc::new((Arc::clone(&self.service), handler));
-        self.add(name, true, move |call| {
-            run(params::plain(call.params), |params| {
-                let bound = Arc::clone(&bound);
-                let Context {
-                    ledger, session, ..
-                } = call.context.clone();
-                Box::pin(async move {
-                    let job = move |reader: &Reader<'_>| (bound.1)(&bound.0, reader, params);
-                    answer(&ledger.read_as(session, job).await?)
-                })
-            })
-        })
+        let handler = Arc::new(handler);
+        self.waiting(
+            name,
+            Role::Viewer,
+            params::plain,
+            move |service, call, params| {
+                let (handler, context) = (Arc::clone(&handler), call.context.clone());
+                async move {
+                    let job = move |reader: &Reader<'_>| handler(&service, reader, params);
+                    answer(&context.ledger.read_as(context.session, job).await?)
+                }
+            },
+        )
     }
 
-    /// A method that changes something, exactly once for each `intentId` (BX-1): its effect, its events and its
-    /// outcome are one transaction. The parameters must be an object and carry `intentId`; `P` need not have it.
-    /// Short: see [`Methods::read`].
+    /// A method that changes something, exactly once for each `intentId` (BX-1): its effect, its
+    /// events and its outcome are one transaction. The parameters must be an object with
+    /// `intentId`; `P` need not have that field. It must be short: see [`Methods::read`].
     pub fn intent<P, R>(
         &mut self,
         name: &'static str,
@@ -171,29 +194,26 @@ impl<S: Service> Methods<S> {
         P: DeserializeOwned + Send + 'static,
         R: Serialize,
     {
-        let bound = Arc::new((Arc::clone(&self.service), handler));
-        self.add(name, true, move |call| {
-            let Some(session) = call.context.session.clone() else {
-                return Started::Answered(Err(no_session()));
-            };
-            run(params::intent(call.params), |(intent_id, params)| {
-                let bound = Arc::clone(&bound);
-                let ledger = call.context.ledger.clone();
+        let handler = Arc::new(handler);
+        self.waiting(
+            name,
+            Role::Owner,
+            params::intent,
+            move |service, call, (id, params)| {
+                let (handler, context) = (Arc::clone(&handler), call.context.clone());
                 let text: Box<str> = params::text(call.params).into();
-                Box::pin(async move {
-                    let effect = move |tx: &mut Tx<'_>| {
-                        let result = (bound.1)(&bound.0, tx, params)?;
-                        answer(&result)
-                    };
-                    ledger
-                        .intent(&session, intent_id, name, &text, effect)
-                        .await
-                })
-            })
-        })
+                async move {
+                    let session = context.session.ok_or_else(no_session)?;
+                    let effect = move |tx: &mut Tx<'_>| answer(&handler(&service, tx, params)?);
+                    let ledger = context.ledger;
+                    ledger.intent(&session, id, name, &text, effect).await
+                }
+            },
+        )
     }
 
-    /// A method that changes something and may well do so again, as a subscription does. Short: see [`Methods::read`].
+    /// A method with a repeatable change, such as a subscription. It must be short: see
+    /// [`Methods::read`].
     pub fn write<P, R>(
         &mut self,
         name: &'static str,
@@ -203,22 +223,22 @@ impl<S: Service> Methods<S> {
         P: DeserializeOwned + Send + 'static,
         R: Serialize + Send + 'static,
     {
-        let bound = Arc::new((Arc::clone(&self.service), handler));
-        self.add(name, true, move |call| {
-            run(params::plain(call.params), |params| {
-                let bound = Arc::clone(&bound);
-                let Context {
-                    ledger, session, ..
-                } = call.context.clone();
-                Box::pin(async move {
-                    let job = move |tx: &mut Tx<'_>| (bound.1)(&bound.0, tx, params);
-                    answer(&ledger.write_as(session, job).await?)
-                })
-            })
-        })
+        let handler = Arc::new(handler);
+        self.waiting(
+            name,
+            Role::Owner,
+            params::plain,
+            move |service, call, params| {
+                let (handler, context) = (Arc::clone(&handler), call.context.clone());
+                async move {
+                    let job = move |tx: &mut Tx<'_>| handler(&service, tx, params);
+                    answer(&context.ledger.write_as(context.session, job).await?)
+                }
+            },
+        )
     }
 
-    /// A method that waits for something. Its future is dropped at the request's deadline and when its connection
+    /// A method that waits. Its future is dropped at the request's deadline and when its connection
     /// ends; see [`Request`].
     pub fn method<P, R, F>(
         &mut self,
@@ -226,13 +246,15 @@ impl<S: Service> Methods<S> {
         handler: impl Fn(Arc<S>, Request, P) -> F + Send + Sync + 'static,
     ) -> &mut Method
     where
-        P: DeserializeOwned,
+        P: DeserializeOwned + 'static,
         R: Serialize,
         F: Future<Output = Result<R, RpcError>> + Send + 'static,
     {
-        let service = Arc::clone(&self.service);
-        self.add(name, true, move |call| {
-            run(params::plain(call.params), |params| {
+        self.waiting(
+            name,
+            Role::Owner,
+            params::plain,
+            move |service, call, params| {
                 let (guard, cancellation) = Cancellation::new();
                 let request = Request {
                     method: name,
@@ -240,27 +262,56 @@ impl<S: Service> Methods<S> {
                     context: call.context.clone(),
                     cancellation,
                 };
-                let handled = handler(Arc::clone(&service), request, params);
-                // A panic in a service's code is that request's failure, not its connection's.
+                let handled = handler(service, request, params);
+                // A panic in a service's code fails that request, not its connection.
                 let caught =
                     AssertUnwindSafe(async move { answer(&handled.await?) }).catch_unwind();
-                Box::pin(async move {
+                async move {
                     let _tells_at_the_end = guard;
                     caught.await.unwrap_or_else(|_| Err(panicked()))
-                })
-            })
+                }
+            },
+        )
+    }
+
+    /// A method whose calls, once their parameters are parsed, are futures.
+    fn waiting<P, F>(
+        &mut self,
+        name: &'static str,
+        role: Role,
+        parse: fn(Option<&RawValue>) -> Result<P, RpcError>,
+        start: impl Fn(Arc<S>, Call<'_>, P) -> F + Send + Sync + 'static,
+    ) -> &mut Method
+    where
+        P: 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let service = Arc::clone(&self.service);
+        self.add(name, role, true, move |call| match parse(call.params) {
+            Ok(params) => Started::Running(Box::pin(start(Arc::clone(&service), call, params))),
+            Err(error) => Started::Answered(Err(error)),
         })
+    }
+
+    /// Restricts all methods listed so far to the local socket, if not to the owner.
+    pub(crate) fn local_only(&mut self) {
+        let others = self.list.iter_mut();
+        others
+            .filter(|method| method.access != Access::Owner)
+            .for_each(Method::local_only);
     }
 
     fn add(
         &mut self,
         name: &'static str,
+        role: Role,
         waits: bool,
         handler: impl Fn(Call<'_>) -> Started + Send + Sync + 'static,
     ) -> &mut Method {
         self.list.push(Method {
             name,
             access: Access::Sessions,
+            role,
             handler: Box::new(handler),
             stats: Arc::new(MethodStats::new(waits)),
         });
@@ -273,13 +324,5 @@ impl<S: Service> Methods<S> {
 impl<S> std::fmt::Debug for Methods<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_list().entries(&self.list).finish()
-    }
-}
-
-/// Runs what has good parameters.
-fn run<P>(params: Result<P, RpcError>, start: impl FnOnce(P) -> AnswerFuture) -> Started {
-    match params {
-        Ok(params) => Started::Running(start(params)),
-        Err(error) => Started::Answered(Err(error)),
     }
 }

@@ -1,4 +1,4 @@
-//! Parameters: from JSON to the type a method asks for, `intentId` apart.
+//! Parses parameters from JSON into a method's type, with `intentId` separate.
 
 use bowline_protocol::{IntentId, error::RpcError};
 use serde::{
@@ -7,19 +7,19 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// The member that names an intent.
+/// The member with the intent's id.
 const INTENT_ID: &str = "intentId";
 
-/// The typed parameters; absent ones count as `{}`.
+/// The typed parameters; absent parameters count as `{}`.
 ///
 /// # Errors
-/// −32602 with the place and kind of the mistake.
+/// −32602 with the position and kind of the mistake.
 pub(super) fn plain<P: DeserializeOwned>(params: Option<&RawValue>) -> Result<P, RpcError> {
     serde_json::from_str(text(params)).map_err(|error| RpcError::invalid_params(error.to_string()))
 }
 
-/// The `intentId` and the rest. The type sees `intentId` only if it has such a field, so a type that refuses
-/// unknown members need not know of intents.
+/// The `intentId` and the other parameters. The type gets `intentId` only if it has such a field,
+/// so a type that refuses unknown members need not declare it.
 ///
 /// # Errors
 /// −32602.
@@ -56,12 +56,12 @@ fn id_of(text: &str) -> Result<IntentId, RpcError> {
         serde_json::from_str(text).map_err(|error| RpcError::invalid_params(error.to_string()))?;
     only.intent_id.ok_or_else(|| {
         RpcError::invalid_params(
-            "`intentId` is missing: what changes something is named by a UUID of its own",
+            "`intentId` is missing: every request that changes something needs a new UUID",
         )
     })
 }
 
-/// Gives a type the members of an object without `intentId`, which goes to `id`.
+/// Deserialises a type from the members of an object without `intentId`, which goes to `id`.
 struct Split<'a, D> {
     json: D,
     id: &'a mut Option<IntentId>,
@@ -92,7 +92,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Split<'_, D> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        // `RawValue` is one of a special name; other newtypes are what they hold.
+        // `RawValue` is a newtype with a special name; other newtypes deserialise as their content.
         if name.starts_with("$serde_json::") {
             return self.json.deserialize_newtype_struct(name, visitor);
         }
@@ -124,7 +124,7 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Object<'_, V> {
     }
 }
 
-/// The members of an object but one.
+/// The members of an object except one.
 struct Members<'a, A> {
     members: A,
     id: &'a mut Option<IntentId>,

@@ -1,42 +1,45 @@
-//! One request, and what it may use.
+//! One request and its resources.
 
-use bowline_protocol::{IntentId, RpcReason, error::RpcError};
+use bowline_protocol::{IntentId, error::RpcError};
 use serde_json::value::RawValue;
 
-use super::{Answer, Cancellation};
-use crate::ledger::{Ledger, Reader, SessionRef, Tx};
+use super::Cancellation;
+use crate::{
+    ledger::{Ledger, Reader, SessionRef, Tx},
+    rpc::{Answer, no_session},
+};
 
-/// Where a request came from.
+/// The origin of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// A paired device's session.
     Session,
     /// The local socket: the daemon's owner.
     Local,
-    /// A probe; it may call `system.ping` and nothing else (INV-8).
+    /// A probe; it may only call `system.ping` (INV-8).
     Probe,
 }
 
-/// What every request of one connection may use.
+/// The resources of all requests of one connection.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// The state.
+    /// The ledger.
     pub ledger: Ledger,
-    /// Whose requests; `None` only for a probe.
+    /// The session; `None` only for a probe.
     pub session: Option<SessionRef>,
-    /// Where they come from.
+    /// The origin.
     pub origin: Origin,
-    /// The connection they come by, as in its [`crate::outbound::ConnectionHandle`].
+    /// The number of the connection, as in its [`crate::outbound::ConnectionHandle`].
     pub connection: u64,
-    /// The most bytes a result may have.
+    /// Most bytes of a result.
     pub max_message_bytes: u32,
 }
 
 /// One request of the asynchronous kind ([`super::Methods::method`]).
 ///
-/// Its future is dropped at the request's deadline and at the end of its connection. What must not stop half-way
-/// belongs into [`Request::intent`] or [`Request::write`], which complete or do nothing; what was
-/// handed to another task or thread watches [`Request::cancellation`].
+/// Its future is dropped at the request's deadline and at the end of its connection. Work that must
+/// not stop half-way belongs into [`Request::intent`] or [`Request::write`], which complete or
+/// change nothing. Work on another task or thread must watch [`Request::cancellation`].
 #[derive(Debug)]
 pub struct Request {
     pub(super) method: &'static str,
@@ -51,22 +54,22 @@ impl Request {
         self.method
     }
 
-    /// The parameters as sent; absent ones are `{}`.
+    /// The parameters as sent; absent parameters are `{}`.
     pub fn params_text(&self) -> &str {
         self.params.as_deref().map_or("{}", RawValue::get)
     }
 
-    /// What the connection's requests share: limits, origin.
+    /// The resources shared by the connection's requests: limits, origin.
     pub const fn context(&self) -> &Context {
         &self.context
     }
 
-    /// The state; a clone outlives the request.
+    /// The ledger; a clone outlives the request.
     pub const fn ledger(&self) -> &Ledger {
         &self.context.ledger
     }
 
-    /// Whose request it is.
+    /// The session of the request.
     ///
     /// # Errors
     /// `forbidden` for a probe, which has no session.
@@ -74,7 +77,8 @@ impl Request {
         self.context.session.as_ref().ok_or_else(no_session)
     }
 
-    /// Tells when nobody waits for the answer any more. For work that runs outside this request's future.
+    /// Signals that the answer is no longer needed. For work that runs outside this request's
+    /// future.
     pub const fn cancellation(&self) -> &Cancellation {
         &self.cancellation
     }
@@ -91,8 +95,8 @@ impl Request {
         self.context.ledger.read_as(session, job).await
     }
 
-    /// Runs a writing job; returns after its commit. For changes that are the same however often they happen; all
-    /// others are intents.
+    /// Runs a writing job; returns after its commit. For changes that may safely repeat; all others
+    /// must be intents.
     ///
     /// # Errors
     /// See [`Ledger::write`].
@@ -104,12 +108,12 @@ impl Request {
         self.context.ledger.write_as(session, job).await
     }
 
-    /// Runs `effect` exactly once for this intent (BX-1), in one transaction with its outcome; the same
-    /// intent again gets the stored outcome.
+    /// Runs `effect` exactly once for this intent (BX-1), in one transaction with its outcome; the
+    /// same intent again gets the stored outcome.
     ///
     /// # Errors
-    /// What `effect` says; `intent_conflict` if the id came with other parameters; `overloaded` when
-    /// the daemon is too busy or cannot write; `forbidden` for a probe.
+    /// Those of `effect`; `intent_conflict` if the id came with other parameters; `overloaded` when
+    /// the daemon is too busy; `storage_unavailable` when it cannot write; `forbidden` for a probe.
     pub async fn intent(
         &self,
         intent_id: IntentId,
@@ -121,12 +125,4 @@ impl Request {
             .intent(session, intent_id, self.method, params, effect)
             .await
     }
-}
-
-/// What a probe is told that asks for more than a ping.
-pub(crate) fn no_session() -> RpcError {
-    RpcError::new(
-        RpcReason::Forbidden,
-        "only a session may do that, and a probe has none",
-    )
 }

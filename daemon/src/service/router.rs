@@ -6,25 +6,25 @@ use bowline_protocol::{error::RpcError, extension::is_name};
 use serde_json::value::RawValue;
 
 use super::{
-    Answer, Context, Method, Methods, Service,
+    Context, Method, Methods, Service,
     methods::{Call, Started},
 };
-use crate::metrics::{MethodStats, RequestStats};
+use crate::rpc::{Answer, MethodStats, RequestStats};
 
-/// Why a service cannot be linked in.
+/// Why a service cannot be linked.
 #[derive(Debug, thiserror::Error)]
 pub enum MethodError {
-    /// Two services claim one method.
-    #[error("two services answer `{0}`: remove one of them")]
+    /// Two services have the same method.
+    #[error("two services have the method `{0}`: remove one of them")]
     Duplicate(&'static str),
-    /// A name that is no method name.
+    /// An invalid method name.
     #[error(
-        "`{0}` is no method name: it must be like `group.verb`, in lower case, at most 64 bytes"
+        "`{0}` is not a method name: it must be like `group.verb`, in lower case, at most 64 bytes"
     )]
     Malformed(&'static str),
-    /// A name in a group of the protocol.
+    /// A name in one of the protocol's groups.
     #[error(
-        "`{0}` is in a group that is Bowline's own, so that later versions can add to it: choose another first word (docs/protocol.md §4)"
+        "`{0}` is in a group reserved for Bowline: choose another first word (docs/protocol.md §4)"
     )]
     Reserved(&'static str),
 }
@@ -33,13 +33,13 @@ pub enum MethodError {
 #[derive(Clone)]
 pub struct Router {
     methods: HashMap<&'static str, Arc<Method>>,
-    /// Of what was no request of a known method.
+    /// Counts of messages without a known method.
     others: Arc<MethodStats>,
     stats: RequestStats,
 }
 
 impl Router {
-    /// A router that knows no method yet.
+    /// A router without methods.
     pub fn new() -> Self {
         let (others, stats) = (Arc::new(MethodStats::new(false)), RequestStats::default());
         stats.add("other", Arc::clone(&others));
@@ -58,7 +58,7 @@ impl Router {
         self.add_methods(Methods::of(service))
     }
 
-    pub(super) fn add_methods(&mut self, methods: Vec<Method>) -> Result<(), MethodError> {
+    pub(crate) fn add_methods(&mut self, methods: Vec<Method>) -> Result<(), MethodError> {
         for (n, method) in methods.iter().enumerate() {
             let name = method.name();
             if !is_name(name) {
@@ -76,27 +76,28 @@ impl Router {
         Ok(())
     }
 
-    /// Every method known, in no order.
+    /// Every method, in no particular order.
     pub fn methods(&self) -> impl Iterator<Item = &Method> {
         self.methods.values().map(Arc::as_ref)
     }
 
-    /// What became of the requests so far.
+    /// Counts of requests so far.
     pub const fn stats(&self) -> &RequestStats {
         &self.stats
     }
 
-    /// What became of requests of no known method, and of what was no request at all.
+    /// Counts of requests without a known method, and of invalid requests.
     pub(crate) fn others(&self) -> &MethodStats {
         &self.others
     }
 
-    /// The method of that name.
+    /// The method with that name.
     pub(crate) fn find(&self, name: &str) -> Option<&Arc<Method>> {
         self.methods.get(name)
     }
 
-    /// Answers one request as a connection would, without its limits and deadlines: for the tests of a service.
+    /// Answers one request like a connection, without its limits and deadlines: for the tests of a
+    /// service.
     pub async fn answer(
         &self,
         method: &str,

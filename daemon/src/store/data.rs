@@ -1,41 +1,59 @@
-//! What services keep: values by space and key.
+//! Data of services: values by space and key.
 
-use rusqlite::{Connection, OptionalExtension, Result, params};
+use rusqlite::{Connection, Result};
+
+use super::sql;
 
 /// The value under a key.
 pub(crate) fn get(conn: &Connection, space: &str, key: &str) -> Result<Option<Vec<u8>>> {
-    conn.prepare_cached("SELECT value FROM service_data WHERE space = ?1 AND key = ?2")?
-        .query_row(params![space, key], |row| row.get(0))
-        .optional()
+    let sql = "SELECT value FROM service_data WHERE space = ?1 AND key = ?2";
+    sql::first(conn, sql, (space, key), |row| row.get(0))
 }
 
-/// Stores a value, in the place of an earlier one.
-pub(crate) fn put(conn: &Connection, space: &str, key: &str, value: &[u8]) -> Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO service_data (space, key, value) VALUES (?1, ?2, ?3)
-         ON CONFLICT (space, key) DO UPDATE SET value = excluded.value",
-    )?
-    .execute(params![space, key, value])?;
-    Ok(())
+/// Whom the value under a key is charged to, and for how many bytes.
+pub(crate) fn cost(conn: &Connection, space: &str, key: &str) -> Result<Option<(i64, i64)>> {
+    let sql = "SELECT owner, length(CAST(key AS BLOB)) + length(value) FROM service_data
+         WHERE space = ?1 AND key = ?2";
+    sql::first(conn, sql, (space, key), |row| {
+        Ok((row.get(0)?, row.get(1)?))
+    })
 }
 
-/// Removes a value; tells whether there was one.
+/// Stores a value, replacing an earlier one.
+pub(crate) fn put(
+    conn: &Connection,
+    space: &str,
+    key: &str,
+    value: &[u8],
+    owner: i64,
+) -> Result<()> {
+    let sql = "INSERT INTO service_data (space, key, value, owner) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (space, key) DO UPDATE SET value = excluded.value, owner = excluded.owner";
+    sql::run(conn, sql, (space, key, value, owner))
+}
+
+/// Removes a value; returns whether it existed.
 pub(crate) fn remove(conn: &Connection, space: &str, key: &str) -> Result<bool> {
-    let removed = conn
-        .prepare_cached("DELETE FROM service_data WHERE space = ?1 AND key = ?2")?
-        .execute(params![space, key])?;
-    Ok(removed > 0)
+    let sql = "DELETE FROM service_data WHERE space = ?1 AND key = ?2";
+    Ok(sql::change(conn, sql, (space, key))? > 0)
 }
 
-/// How many there are.
+/// Number and bytes of the entries of each owner.
+pub(crate) fn by_owner(conn: &Connection) -> Result<Vec<(i64, i64, i64)>> {
+    let sql = "SELECT owner, count(*), sum(length(CAST(key AS BLOB)) + length(value))
+         FROM service_data GROUP BY owner";
+    sql::all(conn, sql, (), |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })
+}
+
+/// Number of entries.
 pub(crate) fn count(conn: &Connection, space: &str) -> Result<u64> {
-    conn.prepare_cached("SELECT count(*) FROM service_data WHERE space = ?1")?
-        .query_row(params![space], |row| {
-            row.get::<_, i64>(0).map(i64::cast_unsigned)
-        })
+    let sql = "SELECT count(*) FROM service_data WHERE space = ?1";
+    sql::count(conn, sql, (space,))
 }
 
-/// Hands the entries whose key is above `after` to `each`, in order of their keys, until it says no.
+/// Passes the entries above the key `after` to `each`, in key order, until it returns `false`.
 pub(crate) fn scan(
     conn: &Connection,
     space: &str,
@@ -45,7 +63,7 @@ pub(crate) fn scan(
     let mut statement = conn.prepare_cached(
         "SELECT key, value FROM service_data WHERE space = ?1 AND key > ?2 ORDER BY key",
     )?;
-    let mut rows = statement.query(params![space, after])?;
+    let mut rows = statement.query((space, after))?;
     while let Some(row) = rows.next()? {
         if !each(row.get(0)?, row.get_ref(1)?.as_blob()?) {
             break;

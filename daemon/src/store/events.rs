@@ -1,9 +1,11 @@
 //! The stored replay logs: event bodies, shared, and each session's numbering of them (BX-4).
 
-use rusqlite::{Connection, Result, params};
+use rusqlite::{Connection, Result};
 
-/// One entry of a stored replay log, in order of session and number. The body is absent where only the
-/// numbering was kept.
+use super::sql;
+
+/// One entry of a stored replay log, in order of session and number. The body is absent where only
+/// the numbering was kept.
 pub(crate) struct ReplayRow {
     pub(crate) session: i64,
     pub(crate) seq: u64,
@@ -23,19 +25,17 @@ pub(crate) fn next_id(conn: &Connection) -> Result<i64> {
 
 /// Stores a body.
 pub(crate) fn insert(conn: &Connection, id: i64, body: &str) -> Result<()> {
-    conn.prepare_cached("INSERT INTO events (id, body) VALUES (?1, ?2)")?
-        .execute(params![id, body])?;
-    Ok(())
+    let sql = "INSERT INTO events (id, body) VALUES (?1, ?2)";
+    sql::run(conn, sql, (id, body))
 }
 
-/// Puts an event into a session's log.
+/// Adds an event to a session's log.
 pub(crate) fn append(conn: &Connection, session: i64, seq: u64, event: i64) -> Result<()> {
-    conn.prepare_cached("INSERT INTO replay (session, seq, event) VALUES (?1, ?2, ?3)")?
-        .execute(params![session, seq.cast_signed(), event])?;
-    Ok(())
+    let sql = "INSERT INTO replay (session, seq, event) VALUES (?1, ?2, ?3)";
+    sql::run(conn, sql, (session, seq.cast_signed(), event))
 }
 
-/// Hands every log entry to `each`, in order of session and number.
+/// Passes every log entry to `each`, in order of session and number.
 pub(crate) fn load(conn: &Connection, mut each: impl FnMut(ReplayRow)) -> Result<()> {
     let mut statement = conn.prepare(
         "SELECT r.session, r.seq, r.event, e.body FROM replay r LEFT JOIN events e ON e.id = r.event
@@ -55,19 +55,16 @@ pub(crate) fn load(conn: &Connection, mut each: impl FnMut(ReplayRow)) -> Result
 
 /// Removes the entries of a session before `first`.
 pub(crate) fn trim(conn: &Connection, session: i64, first: u64) -> Result<()> {
-    conn.prepare_cached("DELETE FROM replay WHERE session = ?1 AND seq < ?2")?
-        .execute(params![session, first.cast_signed()])?;
-    Ok(())
+    let sql = "DELETE FROM replay WHERE session = ?1 AND seq < ?2";
+    sql::run(conn, sql, (session, first.cast_signed()))
 }
 
-/// Removes a body that no log holds any more.
+/// Removes a body that no log refers to any more.
 pub(crate) fn delete(conn: &Connection, id: i64) -> Result<()> {
-    conn.prepare_cached("DELETE FROM events WHERE id = ?1")?
-        .execute(params![id])?;
-    Ok(())
+    sql::run(conn, "DELETE FROM events WHERE id = ?1", (id,))
 }
 
-/// Removes what no session refers to; for the start, when nothing is counted yet.
+/// Removes unreferenced bodies; at the start, before references are counted.
 pub(crate) fn delete_orphans(conn: &Connection) -> Result<()> {
     conn.execute_batch(
         "DELETE FROM replay WHERE session NOT IN (SELECT id FROM sessions);

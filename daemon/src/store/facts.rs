@@ -1,30 +1,26 @@
-//! What the store knows of itself: values by name.
+//! Facts of the store about itself: values by name.
 
-use rusqlite::{Connection, OptionalExtension, Result, params};
+use rusqlite::{Connection, Result};
 
-/// Whose store it is.
+use super::sql;
+
+/// The id of the daemon that owns the store.
 pub(crate) const SERVER_ID: &str = "serverId";
 
-/// The value of a name.
+/// The value under a name.
 pub(crate) fn get(conn: &Connection, name: &str) -> Result<Option<String>> {
-    conn.prepare_cached("SELECT value FROM facts WHERE name = ?1")?
-        .query_row(params![name], |row| row.get(0))
-        .optional()
+    let sql = "SELECT value FROM facts WHERE name = ?1";
+    sql::first(conn, sql, (name,), |row| row.get(0))
 }
 
-/// Stores a value, in the place of an earlier one.
+/// Stores a value, replacing an earlier one.
 pub(crate) fn put(conn: &Connection, name: &str, value: &str) -> Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO facts (name, value) VALUES (?1, ?2)
-         ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-    )?
-    .execute(params![name, value])?;
-    Ok(())
+    let sql = "INSERT INTO facts (name, value) VALUES (?1, ?2)
+         ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    sql::run(conn, sql, (name, value))
 }
 
-/// Forgets a name.
+/// Removes a name.
 pub(crate) fn remove(conn: &Connection, name: &str) -> Result<()> {
-    conn.prepare_cached("DELETE FROM facts WHERE name = ?1")?
-        .execute(params![name])?;
-    Ok(())
+    sql::run(conn, "DELETE FROM facts WHERE name = ?1", (name,))
 }

@@ -1,8 +1,10 @@
 //! Outcomes of intents (BX-1).
 
-use rusqlite::{Connection, OptionalExtension, Result, params};
+use rusqlite::{Connection, Result};
 
-/// A remembered outcome.
+use super::sql;
+
+/// A stored outcome.
 pub(crate) struct IntentRow {
     pub(crate) digest: [u8; 32],
     pub(crate) ok: bool,
@@ -11,35 +13,46 @@ pub(crate) struct IntentRow {
 
 /// The outcome under a name.
 pub(crate) fn get(conn: &Connection, name: &[u8; 32]) -> Result<Option<IntentRow>> {
-    conn.prepare_cached("SELECT digest, ok, outcome FROM intents WHERE name = ?1")?
-        .query_row(params![name], |row| {
-            Ok(IntentRow {
-                digest: row.get(0)?,
-                ok: row.get(1)?,
-                outcome: row.get(2)?,
-            })
+    let sql = "SELECT digest, ok, outcome FROM intents WHERE name = ?1";
+    sql::first(conn, sql, (name,), |row| {
+        Ok(IntentRow {
+            digest: row.get(0)?,
+            ok: row.get(1)?,
+            outcome: row.get(2)?,
         })
-        .optional()
+    })
 }
 
-/// Remembers an outcome, stored when the store had lived for `now` milliseconds.
-pub(crate) fn insert(conn: &Connection, name: &[u8; 32], row: &IntentRow, now: i64) -> Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO intents (name, digest, ok, outcome, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?
-    .execute(params![name, row.digest, row.ok, row.outcome, now])?;
-    Ok(())
+/// Stores an outcome at this time of the store's own clock, in milliseconds. `cost` is whom it is
+/// charged to, and for how many bytes.
+pub(crate) fn insert(
+    conn: &Connection,
+    name: &[u8; 32],
+    row: &IntentRow,
+    cost: (i64, i64),
+    now: i64,
+) -> Result<()> {
+    let sql = "INSERT INTO intents (name, digest, ok, outcome, created_at, owner, bytes)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let (owner, bytes) = cost;
+    let IntentRow {
+        digest,
+        ok,
+        outcome,
+    } = row;
+    sql::run(conn, sql, (name, digest, ok, outcome, now, owner, bytes))
 }
 
-/// What a sweep has done.
-#[derive(Clone, Copy, Debug, Default)]
+/// The result of a sweep.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Swept {
-    pub(crate) forgotten: u64,
-    pub(crate) kept: u64,
+    /// Owner and bytes of each that is forgotten.
+    pub(crate) forgotten: Vec<(i64, i64)>,
+    pub(crate) kept: usize,
 }
 
-/// Forgets outcomes from before a moment, a bounded number at a time. Those whose session `is_kept` names by its label are
-/// looked at again when `later` is as long ago as `before` is now.
+/// Deletes outcomes stored before a time, a bounded number at once. Those of a session whose label
+/// `is_kept` accepts are kept, and checked again when `later` is as old as `before` is now.
 pub(crate) fn sweep(
     conn: &Connection,
     before: i64,
@@ -47,30 +60,29 @@ pub(crate) fn sweep(
     limit: u32,
     is_kept: impl Fn(&[u8]) -> bool,
 ) -> Result<Swept> {
-    let names: Vec<[u8; 32]> = conn
-        .prepare_cached(
-            "SELECT name FROM intents WHERE created_at < ?1 ORDER BY created_at LIMIT ?2",
-        )?
-        .query_map(params![before, limit], |row| row.get(0))?
-        .collect::<Result<_>>()?;
+    let sql = "SELECT name, owner, bytes FROM intents WHERE created_at < ?1
+         ORDER BY created_at LIMIT ?2";
+    let rows: Vec<([u8; 32], i64, i64)> = sql::all(conn, sql, (before, limit), |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+    })?;
     let mut swept = Swept::default();
-    for name in names {
+    for (name, owner, bytes) in rows {
         if is_kept(name.get(..16).unwrap_or_default()) {
-            conn.prepare_cached("UPDATE intents SET created_at = ?2 WHERE name = ?1")?
-                .execute(params![name, later])?;
+            let sql = "UPDATE intents SET created_at = ?2 WHERE name = ?1";
+            sql::run(conn, sql, (name, later))?;
             swept.kept += 1;
         } else {
-            conn.prepare_cached("DELETE FROM intents WHERE name = ?1")?
-                .execute(params![name])?;
-            swept.forgotten += 1;
+            sql::run(conn, "DELETE FROM intents WHERE name = ?1", (name,))?;
+            swept.forgotten.push((owner, bytes));
         }
     }
     Ok(swept)
 }
 
-/// How many are remembered.
-pub(crate) fn count(conn: &Connection) -> Result<u64> {
-    conn.query_row("SELECT count(*) FROM intents", [], |row| {
-        row.get::<_, i64>(0).map(i64::cast_unsigned)
+/// Number and bytes of the stored outcomes of each owner.
+pub(crate) fn by_owner(conn: &Connection) -> Result<Vec<(i64, i64, i64)>> {
+    let sql = "SELECT owner, count(*), sum(bytes) FROM intents GROUP BY owner";
+    sql::all(conn, sql, (), |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
     })
 }

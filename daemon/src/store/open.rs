@@ -1,4 +1,4 @@
-//! Opening and migrating the database file. A file that is not sound is never replaced.
+//! Opens and migrates the database file. A damaged file is never replaced.
 
 use std::{path::Path, time::Duration};
 
@@ -7,25 +7,29 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use super::{StoreError, facts};
 
-/// "BwLn": marks the file as ours.
+/// "BwLn": the application id of the file.
 const APPLICATION_ID: i64 = 0x4277_4c6e;
 
-/// One script a version; a new version adds one and changes none.
+/// One script per version; a new version adds one and changes none.
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/001.sql"),
     include_str!("migrations/002.sql"),
     include_str!("migrations/003.sql"),
     include_str!("migrations/004.sql"),
+    include_str!("migrations/005.sql"),
+    include_str!("migrations/006.sql"),
+    include_str!("migrations/007.sql"),
+    include_str!("migrations/008.sql"),
 ];
 
-/// Up to this size the whole file is checked at every start.
+/// Size up to which the whole file is checked at every start.
 const CHECKED_BYTES: u64 = 64 << 20;
 
 /// Name of the file in the state directory.
 pub(crate) const FILE: &str = "bowline.db";
 
-/// Opens the database of that daemon and brings it to the newest version. `max_pages` bounds its size. Until it is known to be
-/// sound, known and this daemon's nothing is written to it.
+/// Opens this daemon's database and migrates it to the newest version. `max_pages` limits its size.
+/// Writes nothing before the file is known to be sound, supported and this daemon's.
 pub(crate) fn open(
     path: &Path,
     server_id: &ServerId,
@@ -38,7 +42,8 @@ pub(crate) fn open(
     let size = std::fs::metadata(path).map_or(0, |meta| meta.len());
     refuse_what_is_no_file(path)?;
     let mut conn = Connection::open_with_flags(path, flags).map_err(said)?;
-    // A log beside it that belongs to another database must not be copied into it when it is refused.
+    // A write-ahead log of another database must not be copied into a database that is then
+    // refused.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         .map_err(said)?;
     conn.busy_timeout(Duration::from_secs(5)).map_err(said)?;
@@ -58,7 +63,7 @@ pub(crate) fn open(
     if conn.is_readonly(rusqlite::MAIN_DB).map_err(said)? {
         return Err(StoreError::Unavailable {
             path: path.to_owned(),
-            detail: "it may not be written to".to_owned(),
+            detail: "it is not writable".to_owned(),
         });
     }
     conn.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;")
@@ -66,18 +71,34 @@ pub(crate) fn open(
     conn.set_prepared_statement_cache_capacity(96);
     migrate(&mut conn, path)?;
     if let Some(pages) = max_pages {
-        conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
-            .map_err(said)?;
+        limit_pages(&conn, pages).map_err(said)?;
     }
     Ok(conn)
 }
 
-/// Moves everything to the main file, so that a copy of it alone is whole.
+/// Limits the size of the file; one that is larger already does not grow.
+pub(crate) fn limit_pages(conn: &Connection, pages: u32) -> rusqlite::Result<()> {
+    conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))
+}
+
+/// Pages of the file, unused ones included.
+pub(crate) fn pages(conn: &Connection) -> rusqlite::Result<u32> {
+    let pages = pragma(conn, "page_count")?;
+    Ok(u32::try_from(pages).unwrap_or(u32::MAX))
+}
+
+/// Pages of the file that hold nothing.
+pub(crate) fn free_pages(conn: &Connection) -> rusqlite::Result<u32> {
+    let pages = pragma(conn, "freelist_count")?;
+    Ok(u32::try_from(pages).unwrap_or(u32::MAX))
+}
+
+/// Moves everything to the main file, so that a copy of that file alone is complete.
 pub(crate) fn checkpoint(conn: &Connection) -> rusqlite::Result<()> {
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
-/// Refuses a database that is someone else's, before anything is written to it.
+/// Refuses another daemon's database before any write.
 fn identify(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     let said = |error: rusqlite::Error| classify(path, &error);
     let id: i64 = pragma(conn, "application_id").map_err(said)?;
@@ -91,7 +112,7 @@ fn identify(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// A folder, or a link to nothing: the disk that it should be on is not mounted, say.
+/// A folder, or a dangling link: its disk may not be mounted.
 fn refuse_what_is_no_file(path: &Path) -> Result<(), StoreError> {
     let unavailable = |detail: &str| StoreError::Unavailable {
         path: path.to_owned(),
@@ -100,7 +121,7 @@ fn refuse_what_is_no_file(path: &Path) -> Result<(), StoreError> {
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => Err(unavailable("it is a folder")),
         Ok(_) => Ok(()),
-        Err(_) if path.is_symlink() => Err(unavailable("it is a link that leads nowhere")),
+        Err(_) if path.is_symlink() => Err(unavailable("it is a dangling link")),
         Err(_) => Ok(()),
     }
 }
@@ -118,7 +139,8 @@ fn refuse_newer(conn: &Connection, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A database from before version 4 does not say whose it is; the first daemon that opens it has it.
+/// A database from before version 4 does not name its daemon; the first daemon that opens it takes
+/// it.
 fn refuse_another_daemons(
     conn: &Connection,
     path: &Path,
@@ -145,7 +167,7 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let said = |error: rusqlite::Error| classify(path, &error);
     let found: i64 = pragma(conn, "user_version").map_err(said)?;
     let done = usize::try_from(found)
-        .map_err(|_| corrupt(path, format!("it claims to be of version {found}")))?;
+        .map_err(|_| corrupt(path, format!("its version number {found} is invalid")))?;
     for (n, script) in MIGRATIONS.iter().enumerate().skip(done) {
         let version = n + 1;
         let tx = conn.transaction().map_err(said)?;
@@ -170,10 +192,13 @@ fn corrupt(path: &Path, detail: String) -> StoreError {
     }
 }
 
-/// What a failure of the store means when it is opened.
+/// Maps a store failure at opening to its error.
 pub(crate) fn classify(path: &Path, error: &rusqlite::Error) -> StoreError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+            corrupt(path, error.to_string())
+        }
+        _ if matches!(error, rusqlite::Error::FromSqlConversionFailure(..)) => {
             corrupt(path, error.to_string())
         }
         _ => StoreError::Unavailable {
@@ -197,7 +222,10 @@ mod tests {
         let path = dir.path().join("bowline.db");
         drop(open(&path, &whose(), None).unwrap());
         let conn = open(&path, &whose(), None).unwrap();
-        assert_eq!(pragma(&conn, "user_version").unwrap(), 4);
+        assert_eq!(
+            pragma(&conn, "user_version").unwrap(),
+            MIGRATIONS.len() as i64
+        );
         assert_eq!(pragma(&conn, "synchronous").unwrap(), 2, "FULL");
         let mode: String = conn
             .query_row("PRAGMA journal_mode", [], |row| row.get(0))
@@ -206,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn inv_9_a_damaged_store_is_an_explicit_error_and_is_left_alone() {
+    fn inv_9_a_damaged_store_is_an_explicit_error_and_stays_unchanged() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("bowline.db");
         let garbage = vec![0x5a_u8; 8_192];
@@ -279,16 +307,19 @@ mod tests {
         .unwrap();
         drop(old);
         let conn = open(&path, &whose(), None).unwrap();
-        assert_eq!(pragma(&conn, "user_version").unwrap(), 4);
+        assert_eq!(
+            pragma(&conn, "user_version").unwrap(),
+            MIGRATIONS.len() as i64
+        );
         let kept: String = conn
             .query_row("SELECT agent FROM subscriptions", [], |row| row.get(0))
             .unwrap();
         assert_eq!(kept, "agt_1");
-        conn.execute_batch("INSERT INTO service_data VALUES ('s', 'k', x'00')")
+        conn.execute_batch("INSERT INTO service_data VALUES ('s', 'k', x'00', 0)")
             .unwrap();
     }
 
-    /// A stored format is frozen: whoever changes it adds a migration and a figure here.
+    /// A stored format is frozen: a change needs a migration and a new value here.
     #[test]
     fn the_versions_of_the_schema_are_frozen() {
         let figures: Vec<String> = MIGRATIONS
@@ -305,7 +336,11 @@ mod tests {
                 "6f847f490791a6f1",
                 "0701e792ad2a66b2",
                 "ec531e8032d7ac8e",
-                "52e18ca18fe1e624"
+                "52e18ca18fe1e624",
+                "230400e1841e1c43",
+                "07d815467b99aed9",
+                "15d55b0d08abf60a",
+                "6bb3c3ac9ad31471"
             ]
         );
     }

@@ -1,41 +1,40 @@
 //! Sessions and their subscriptions (INV-2, BX-4).
 
-use bowline_protocol::{PublicKey, model::UnixMillis};
-use rusqlite::{Connection, Result, params};
+use bowline_protocol::{Epoch, ExternalSessionKey, PublicKey, model::UnixMillis};
+use rusqlite::{Connection, Result};
+
+use super::sql::{self, Parsed};
 
 /// One stored session.
 pub(crate) struct SessionRow {
     pub(crate) id: i64,
-    pub(crate) key: String,
+    pub(crate) key: ExternalSessionKey,
     pub(crate) device: PublicKey,
-    pub(crate) epoch: String,
+    pub(crate) epoch: Epoch,
     pub(crate) created_at: UnixMillis,
     pub(crate) last_seen_at: UnixMillis,
-    /// In milliseconds that the store had lived.
+    /// Milliseconds of the store's own clock.
     pub(crate) detached_at: Option<i64>,
 }
 
 /// Every session.
 pub(crate) fn all(conn: &Connection) -> Result<Vec<SessionRow>> {
-    conn.prepare(
-        "SELECT id, key, device, epoch, created_at, last_seen_at, detached_at FROM sessions
-         ORDER BY id",
-    )?
-    .query_map([], |row| {
+    let sql = "SELECT id, key, device, epoch, created_at, last_seen_at, detached_at FROM sessions
+         ORDER BY id";
+    sql::all(conn, sql, (), |row| {
         Ok(SessionRow {
             id: row.get(0)?,
-            key: row.get(1)?,
+            key: row.get::<_, Parsed<_>>(1)?.0,
             device: PublicKey::from_bytes(row.get(2)?),
-            epoch: row.get(3)?,
+            epoch: row.get::<_, Parsed<_>>(3)?.0,
             created_at: row.get(4)?,
             last_seen_at: row.get(5)?,
             detached_at: row.get(6)?,
         })
-    })?
-    .collect()
+    })
 }
 
-/// The id of the next session. Ids are not used twice.
+/// The id of the next session. Ids are not reused.
 pub(crate) fn next_id(conn: &Connection) -> Result<i64> {
     conn.query_row(
         "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'sessions'), 0) + 1",
@@ -44,7 +43,7 @@ pub(crate) fn next_id(conn: &Connection) -> Result<i64> {
     )
 }
 
-/// Makes a session.
+/// Inserts a session.
 pub(crate) fn insert(
     conn: &Connection,
     id: i64,
@@ -53,80 +52,66 @@ pub(crate) fn insert(
     epoch: &str,
     now: UnixMillis,
 ) -> Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO sessions (id, key, device, epoch, created_at, last_seen_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
-    )?
-    .execute(params![id, key, device.as_bytes(), epoch, now])?;
-    Ok(())
+    let sql = "INSERT INTO sessions (id, key, device, epoch, created_at, last_seen_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?5)";
+    sql::run(conn, sql, (id, key, device.as_bytes(), epoch, now))
 }
 
-/// Begins a new numbering: the replay log of the old one goes.
+/// Begins a new numbering: deletes the old replay log.
 pub(crate) fn reset(conn: &Connection, id: i64, epoch: &str, now: UnixMillis) -> Result<()> {
-    conn.prepare_cached("DELETE FROM replay WHERE session = ?1")?
-        .execute(params![id])?;
-    conn.prepare_cached("UPDATE sessions SET epoch = ?2, last_seen_at = ?3 WHERE id = ?1")?
-        .execute(params![id, epoch, now])?;
-    Ok(())
+    sql::run(conn, "DELETE FROM replay WHERE session = ?1", (id,))?;
+    let sql = "UPDATE sessions SET epoch = ?2, last_seen_at = ?3 WHERE id = ?1";
+    sql::run(conn, sql, (id, epoch, now))
 }
 
-/// Notes when a session was last seen, and since when it has been detached.
+/// Stores when a session was last seen, and since when it has been detached.
 pub(crate) fn seen(
     conn: &Connection,
     id: i64,
     last_seen_at: UnixMillis,
     detached_at: Option<i64>,
 ) -> Result<()> {
-    conn.prepare_cached("UPDATE sessions SET last_seen_at = ?2, detached_at = ?3 WHERE id = ?1")?
-        .execute(params![id, last_seen_at, detached_at])?;
-    Ok(())
+    let sql = "UPDATE sessions SET last_seen_at = ?2, detached_at = ?3 WHERE id = ?1";
+    sql::run(conn, sql, (id, last_seen_at, detached_at))
 }
 
-/// Forgets a session and what belongs to it. Intent outcomes stay: they have a life of their own.
+/// Deletes a session and its rows. Intent outcomes stay: they expire on their own.
 pub(crate) fn delete(conn: &Connection, id: i64) -> Result<()> {
-    for sql in [
-        "DELETE FROM replay WHERE session = ?1",
-        "DELETE FROM subscriptions WHERE session = ?1",
-        "DELETE FROM sessions WHERE id = ?1",
-    ] {
-        conn.prepare_cached(sql)?.execute(params![id])?;
-    }
-    Ok(())
+    sql::run(conn, "DELETE FROM replay WHERE session = ?1", (id,))?;
+    unsubscribe_all(conn, id)?;
+    sql::run(conn, "DELETE FROM sessions WHERE id = ?1", (id,))
 }
 
-/// Forgets whatever is stored under a key.
+/// Deletes the session stored under a key.
 pub(crate) fn delete_key(conn: &Connection, key: &str) -> Result<()> {
-    let id: Vec<i64> = conn
-        .prepare_cached("SELECT id FROM sessions WHERE key = ?1")?
-        .query_map(params![key], |row| row.get(0))?
-        .collect::<Result<_>>()?;
-    id.into_iter().try_for_each(|id| delete(conn, id))
+    let sql = "SELECT id FROM sessions WHERE key = ?1";
+    let id = sql::first(conn, sql, (key,), |row| row.get(0))?;
+    id.map_or(Ok(()), |id| delete(conn, id))
 }
 
 /// Every subscription: session and agent.
 pub(crate) fn subscriptions(conn: &Connection) -> Result<Vec<(i64, String)>> {
-    conn.prepare("SELECT session, agent FROM subscriptions")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect()
+    let sql = "SELECT session, agent FROM subscriptions";
+    sql::all(conn, sql, (), |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Subscribes a session to an agent.
 pub(crate) fn subscribe(conn: &Connection, session: i64, agent: &str) -> Result<()> {
-    conn.prepare_cached("INSERT OR IGNORE INTO subscriptions (session, agent) VALUES (?1, ?2)")?
-        .execute(params![session, agent])?;
-    Ok(())
+    let sql = "INSERT OR IGNORE INTO subscriptions (session, agent) VALUES (?1, ?2)";
+    sql::run(conn, sql, (session, agent))
 }
 
 /// Ends every subscription of a session.
 pub(crate) fn unsubscribe_all(conn: &Connection, session: i64) -> Result<()> {
-    conn.prepare_cached("DELETE FROM subscriptions WHERE session = ?1")?
-        .execute(params![session])?;
-    Ok(())
+    sql::run(
+        conn,
+        "DELETE FROM subscriptions WHERE session = ?1",
+        (session,),
+    )
 }
 
 /// Ends a subscription.
 pub(crate) fn unsubscribe(conn: &Connection, session: i64, agent: &str) -> Result<()> {
-    conn.prepare_cached("DELETE FROM subscriptions WHERE session = ?1 AND agent = ?2")?
-        .execute(params![session, agent])?;
-    Ok(())
+    let sql = "DELETE FROM subscriptions WHERE session = ?1 AND agent = ?2";
+    sql::run(conn, sql, (session, agent))
 }

@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
-use bowline_daemon::agents::AgentsOptions;
+use bowline_daemon::{agents::AgentsOptions, config::PromptVia};
 use bowline_protocol::ItemKind;
 use serde_json::json;
 
 use crate::{
-    agents_rig::{Bench, ended, ends, options, printed, runs},
+    agents_rig::{Bench, ended, ends, options, printed, provider, runs},
     rig::intent_id,
 };
 
@@ -147,6 +147,24 @@ async fn a_program_that_is_not_there_fails_the_turn_with_its_name() {
     assert!(items[1].text.contains("/nonexistent/program"));
     assert_eq!(ends(&items), [("failed".to_owned(), None)]);
     assert_eq!(bench.row(&agent).await["status"], "failed");
+}
+
+#[tokio::test]
+async fn tr_12_output_in_tiny_pieces_counts_with_the_space_it_takes() {
+    let most = 10_000;
+    let bench = Bench::with(AgentsOptions {
+        max_output_bytes: most,
+        ..options()
+    })
+    .await;
+    // The pauses let the daemon see the order of the two streams.
+    let pieces = "for i in $(seq 200); do printf o; sleep 0.01; printf e >&2; sleep 0.01; done";
+    let agent = bench.create("shell", Some(pieces)).await;
+    let items = bench.turns(&agent, 1).await;
+    let outputs = items.iter().filter(|item| item.kind == ItemKind::Output);
+    let most_items = most / 127 + 2;
+    assert!(outputs.clone().count() <= most_items, "{}", items.len());
+    assert!(items.iter().any(|item| item.kind == ItemKind::Error));
 }
 
 #[tokio::test]
@@ -329,4 +347,76 @@ async fn runs_are_bounded_and_the_rest_waits_its_turn() {
     std::fs::write(bench.rig.dir.path().join("go"), "").unwrap();
     let items = bench.turns(&waiting, 1).await;
     assert_eq!(printed(&items, "stdout"), "ran\n");
+}
+
+#[tokio::test]
+async fn tr_12_a_device_leaves_places_for_the_turns_of_others() {
+    let mut bench = Bench::with(AgentsOptions {
+        max_runs: 4,
+        ..options()
+    })
+    .await;
+    // More turns than there are places.
+    let hold = "touch began.$$; while [ ! -e go ]; do sleep 0.01; done; echo done";
+    let mut held = Vec::new();
+    for _ in 0..6 {
+        held.push(bench.create("shell", Some(hold)).await);
+    }
+    let running = async |bench: &Bench| {
+        let mut statuses = Vec::new();
+        for agent in &held {
+            statuses.push(bench.row(agent).await["status"].clone());
+        }
+        statuses.iter().filter(|it| *it == "running").count()
+    };
+    bowline_testkit::eventually("three of them run", async || running(&bench).await == 3).await;
+    let row = bench.row(&held[5]).await;
+    assert_eq!(row["status"], "starting");
+
+    let other = bench.rig.paired().await;
+    let other = bench.rig.attach(&other).await.unwrap();
+    let noisy = std::mem::replace(&mut bench.link, other);
+    for _ in 0..3 {
+        let agent = bench.create("shell", Some("echo ran")).await;
+        let items = bench.turns(&agent, 1).await;
+        assert_eq!(printed(&items, "stdout"), "ran\n");
+    }
+    // Nor does a turn behind one of the noisy device wait for more than that one.
+    bench.send(&held[5], "echo mine").await.unwrap();
+    bench.link = noisy;
+    bench.intent("agents.cancel", &held[5]).await.unwrap();
+    let items = bench.turns(&held[5], 2).await;
+    assert_eq!(printed(&items, "stdout"), "mine\n");
+    assert_eq!(running(&bench).await, 3, "and no more");
+
+    // The rest runs in its order once there is room.
+    std::fs::write(bench.rig.dir.path().join("go"), "").unwrap();
+    for agent in &held[..5] {
+        let items = bench.turns(agent, 1).await;
+        assert_eq!(printed(&items, "stdout"), "done\n");
+    }
+}
+
+/// A daemon that embeds the library has no launcher, which checks the folder it has entered.
+#[tokio::test]
+async fn tr_6_roots_hold_without_a_launcher() {
+    let folders = tempfile::tempdir().unwrap();
+    let at = |name: &str| folders.path().join(name);
+    for name in ["root/moves", "out"] {
+        std::fs::create_dir_all(at(name)).unwrap();
+    }
+    let mut shell = provider("shell", &["/bin/sh", "-c"], PromptVia::Argument);
+    shell.roots = Some(vec![at("root").to_str().unwrap().to_owned()]);
+    let bench = Bench::with(AgentsOptions::new(vec![shell])).await;
+    let agent = bench
+        .create_in("shell", Some("touch ran"), &at("root/moves"))
+        .await;
+    bench.turns(&agent, 1).await;
+    assert!(at("root/moves/ran").exists());
+    std::fs::remove_dir_all(at("root/moves")).unwrap();
+    std::os::unix::fs::symlink(at("out"), at("root/moves")).unwrap();
+    bench.send(&agent, "touch ran").await.unwrap();
+    let items = bench.turns(&agent, 2).await;
+    assert_eq!(ends(&items)[1], ("failed".to_owned(), None));
+    assert!(!at("out/ran").exists());
 }

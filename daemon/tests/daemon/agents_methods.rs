@@ -209,7 +209,7 @@ async fn history_is_paged_in_both_directions() {
 }
 
 #[tokio::test]
-async fn lesson_1_a_page_of_history_is_bounded_in_bytes() {
+async fn ls_1_a_page_of_history_is_bounded_in_bytes() {
     let bench = Bench::new().await;
     // Every quote and backslash doubles in JSON.
     let script = r#"i=0; while [ $i -lt 4000 ]; do

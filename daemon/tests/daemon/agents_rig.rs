@@ -1,23 +1,21 @@
 //! Agents on a ledger, called as a connection would call them.
 
 use std::{
-    path::Path,
-    time::{Duration, Instant},
+    path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use bowline_daemon::{
-    agents::{Agents, AgentsOptions},
+    agents::{Agents, AgentsOptions, Provider},
     config::{PromptVia, ProviderKind, ProviderSettings},
     ledger::SessionRef,
     service::{Context, Origin, Router},
 };
-use bowline_protocol::{TimelineItem, error::RpcError};
+use bowline_protocol::{ProviderInfo, TimelineItem, error::RpcError};
+use bowline_testkit::eventually;
 use serde_json::{Value, json, value::to_raw_value};
 
 use crate::rig::{App, Link, Rig, intent_id};
-
-/// How long anything here may take.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Agents, and an app that uses them.
 pub(crate) struct Bench {
@@ -34,6 +32,7 @@ pub(crate) fn provider(name: &str, command: &[&str], prompt: PromptVia) -> Provi
         kind: ProviderKind::Command,
         command: command.iter().map(|&part| part.to_owned()).collect(),
         prompt,
+        roots: None,
         title: None,
     }
 }
@@ -57,8 +56,24 @@ impl Bench {
         Self::on(rig, app, options).await
     }
 
+    /// With providers that are code, made by the path of the store.
+    pub(crate) async fn with_own(
+        options: AgentsOptions,
+        own: impl FnOnce(PathBuf) -> Vec<(ProviderInfo, Arc<dyn Provider>)>,
+    ) -> Self {
+        let rig = Rig::new();
+        let app = rig.paired().await;
+        let own = own(rig.options.path.clone());
+        let agents = Agents::start_with(rig.ledger.clone(), options, own).await;
+        Self::of(rig, app, agents.unwrap()).await
+    }
+
     pub(crate) async fn on(rig: Rig, app: App, options: AgentsOptions) -> Self {
         let agents = Agents::start(rig.ledger.clone(), options).await.unwrap();
+        Self::of(rig, app, agents).await
+    }
+
+    async fn of(rig: Rig, app: App, agents: Agents) -> Self {
         let mut router = Router::new();
         router.add(agents.clone()).unwrap();
         let link = rig.attach(&app).await.unwrap();
@@ -160,15 +175,15 @@ impl Bench {
         agent: &str,
         wanted: impl Fn(&[TimelineItem]) -> bool,
     ) -> Vec<TimelineItem> {
-        let begin = Instant::now();
-        loop {
+        eventually("the timeline is as wanted", async || {
             let items = self.timeline(agent).await;
             if wanted(&items) {
-                return items;
+                Ok(items)
+            } else {
+                Err(items)
             }
-            assert!(begin.elapsed() < DEADLINE, "still: {items:#?}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        })
+        .await
     }
 
     /// Waits for the end of so many turns.
@@ -217,9 +232,5 @@ pub(crate) fn runs(pid: i32) -> bool {
 
 /// Waits until a process has ended.
 pub(crate) async fn ended(pid: i32) {
-    let begin = Instant::now();
-    while runs(pid) {
-        assert!(begin.elapsed() < DEADLINE, "process {pid} still runs");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually(format!("process {pid} has ended"), async || !runs(pid)).await;
 }

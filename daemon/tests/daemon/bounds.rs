@@ -1,19 +1,19 @@
-//! Everything is bounded, and what happens at the bound is typed (SV-4, lessons 1, 2, 6, 12, 19).
+//! Everything is bounded, and what happens at the bound is typed (SV-4, LS-1, LS-2, LS-6, LS-12, LS-19).
 
 use std::time::Duration;
 
 use bowline_daemon::connection::Kind;
 use bowline_protocol::limits::MAX_CHUNK;
+use bowline_testkit::eventually;
 use serde_json::json;
 
 use crate::support::{
     TestDaemon,
     client::{Attempt, Wire, paired, raw_http},
-    until,
 };
 
 #[tokio::test]
-async fn lesson_1_an_oversize_answer_is_an_error_of_that_request() {
+async fn ls_1_an_oversize_answer_is_an_error_of_that_request() {
     let daemon = TestDaemon::with(|settings| settings.limits.max_message_bytes = 100_000).await;
     let (_, mut client) = paired(&daemon).await;
     let answer = client.call("test.big", json!({"bytes": 100_000})).await;
@@ -39,8 +39,9 @@ async fn a_request_over_the_limit_closes_with_message_too_large() {
     let mut messages = Vec::new();
     let text = vec![b' '; 2 * MAX_CHUNK];
     channel
-        .seal(&text, &mut Vec::new(), |message| messages.push(message))
+        .gather(&text, |message| messages.push(message))
         .unwrap();
+    channel.finish(|message| messages.push(message)).unwrap();
     for message in messages {
         wire.send(message).await;
     }
@@ -49,7 +50,7 @@ async fn a_request_over_the_limit_closes_with_message_too_large() {
 }
 
 #[tokio::test]
-async fn lesson_19_a_client_that_does_not_read_loses_its_own_socket_only() {
+async fn ls_19_a_client_that_does_not_read_loses_its_own_socket_only() {
     let daemon = TestDaemon::start().await;
     let (slow_install, mut slow) = paired(&daemon).await;
     let (_, mut other) = paired(&daemon).await;
@@ -91,7 +92,7 @@ async fn until_slow(
 }
 
 #[tokio::test]
-async fn lesson_19_a_client_that_asks_and_does_not_read_is_not_asked_for_more() {
+async fn ls_19_a_client_that_asks_and_does_not_read_is_not_asked_for_more() {
     let daemon = TestDaemon::start().await;
     let (install, mut other) = paired(&daemon).await;
     let mut greedy = Attempt::new(&daemon, &install).connect().await;
@@ -118,7 +119,7 @@ async fn lesson_19_a_client_that_asks_and_does_not_read_is_not_asked_for_more() 
 }
 
 #[tokio::test]
-async fn lesson_12_a_long_replay_is_paced_and_arrives_whole() {
+async fn ls_12_a_long_replay_is_paced_and_arrives_whole() {
     let daemon = TestDaemon::start().await;
     let (install, mut client) = paired(&daemon).await;
     let session = client.welcome.session.clone().unwrap();
@@ -138,7 +139,7 @@ async fn lesson_12_a_long_replay_is_paced_and_arrives_whole() {
 }
 
 #[tokio::test]
-async fn lesson_2_a_half_open_socket_is_given_up_after_the_silence_allowed() {
+async fn ls_2_a_half_open_socket_is_given_up_after_the_silence_allowed() {
     let daemon = TestDaemon::with(|settings| {
         settings.limits.heartbeat_timeout = Some(Duration::from_millis(400));
     })
@@ -181,7 +182,10 @@ async fn over_a_sessions_cap_the_longest_idle_connection_gives_way() {
     for client in &mut others {
         assert!(client.is_served().await);
     }
-    until("it is no longer listed", || daemon.connections().len() == 8).await;
+    eventually("it is no longer listed", async || {
+        daemon.connections().len() == 8
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -1,9 +1,10 @@
 //! Before a connection is attached: every malformed or hostile beginning gets its own typed end, changes nothing,
-//! and leaves the others alone (SV-4, BX-3, lessons 6, 7, 8).
+//! and leaves the others alone (SV-4, BX-3, LS-6, LS-7, LS-8).
 
 use std::time::Duration;
 
 use bowline_protocol::limits::{MAX_HELLO_BYTES, MAX_NOISE_MESSAGE};
+use bowline_testkit::eventually;
 use futures_util::SinkExt;
 use tokio::{io::AsyncReadExt, net::TcpStream};
 use tokio_tungstenite::tungstenite::Message;
@@ -11,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::support::{
     Install, TestDaemon,
     client::{Attempt, Wire, paired, raw_http},
-    until, within,
+    within,
 };
 
 const NOISE: &[u8] = b"\x00\x01\xfe\xff{\"not\":\"noise\"}";
@@ -21,17 +22,23 @@ async fn http_that_is_no_session_is_answered_with_what_is_missing() {
     let daemon = TestDaemon::start().await;
     let (_, mut other) = paired(&daemon).await;
     let address = daemon.address();
-    let upgrade = "GET /v1/session HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+    let upgrade = "GET /v1/session HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
     for (request, status) in [
-        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "404"),
-        ("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), "200"),
         (
-            "GET /v1/session HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+            "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+            "404",
+        ),
+        (
+            "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+            "200",
+        ),
+        (
+            "GET /v1/session HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
             "426",
         ),
         (
-            "POST /v1/session HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n".to_owned(),
+            "POST /v1/session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".to_owned(),
             "405",
         ),
         (format!("{upgrade}\r\n"), "400"),
@@ -55,7 +62,7 @@ async fn http_that_is_no_session_is_answered_with_what_is_missing() {
 }
 
 #[tokio::test]
-async fn lesson_6_a_socket_that_says_nothing_is_ended_at_every_stage() {
+async fn ls_6_a_socket_that_says_nothing_is_ended_at_every_stage() {
     let daemon = TestDaemon::with(|settings| {
         settings.limits.handshake_timeout = Duration::from_millis(300);
     })
@@ -81,7 +88,7 @@ async fn lesson_6_a_socket_that_says_nothing_is_ended_at_every_stage() {
 }
 
 #[tokio::test]
-async fn lesson_8_bytes_that_are_no_noise_end_with_crypto_failed_at_every_stage() {
+async fn ls_8_bytes_that_are_no_noise_end_with_crypto_failed_at_every_stage() {
     let daemon = TestDaemon::start().await;
     let (install, mut other) = paired(&daemon).await;
 
@@ -90,7 +97,7 @@ async fn lesson_8_bytes_that_are_no_noise_end_with_crypto_failed_at_every_stage(
         wire.send(bytes.to_vec()).await;
         // Longer than any hello: refused for that before anything is tried.
         let code = if bytes.len() > MAX_HELLO_BYTES + 96 {
-            4400
+            1000
         } else {
             4440
         };
@@ -132,15 +139,15 @@ async fn text_frames_are_a_bad_request_at_every_stage() {
 
     let mut wire = Wire::dial(daemon.address()).await;
     wire.send_text(hello).await;
-    assert_eq!(wire.ended().await, Some(4400));
+    assert_eq!(wire.ended().await, Some(1000));
 
     let (mut wire, _, _) = Attempt::new(&daemon, &install).welcome().await.unwrap();
     wire.send_text(hello).await;
-    assert_eq!(wire.ended().await, Some(4400));
+    assert_eq!(wire.ended().await, Some(1000));
 
     let mut client = Attempt::new(&daemon, &install).connect().await;
     client.wire.send_text(hello).await;
-    assert_eq!(client.ended().await, Some(4400));
+    assert_eq!(client.ended().await, Some(1000));
     assert!(other.is_served().await);
 }
 
@@ -165,25 +172,25 @@ async fn malformed_hellos_are_refused_by_what_is_wrong_with_them() {
     let attempt = Attempt::new(&daemon, &Install::new());
     let good = serde_json::to_string(&attempt.hello).unwrap();
     for (hello, reason, code) in [
-        ("{".to_owned(), "bad_request", 4400),
-        ("[]".to_owned(), "bad_request", 4400),
+        ("{".to_owned(), "bad_request", 1000),
+        ("[]".to_owned(), "bad_request", 1000),
         (
             good.replace("\"session\"", "\"other\""),
             "bad_request",
-            4400,
+            1000,
         ),
         (
             good.replace("\"client\"", "\"klient\""),
             "bad_request",
-            4400,
+            1000,
         ),
         (
             good.replace("\"protocol\":1", "\"protocol\":2"),
             "protocol_unsupported",
-            4406,
+            1000,
         ),
         // Another version is told so whatever else it sends.
-        ("{\"protocol\":9}".to_owned(), "protocol_unsupported", 4406),
+        ("{\"protocol\":9}".to_owned(), "protocol_unsupported", 1000),
     ] {
         let refused = attempt.refused_raw(hello.as_bytes()).await;
         assert_eq!(refused, (reason.to_owned(), Some(code)), "{hello}");
@@ -191,7 +198,7 @@ async fn malformed_hellos_are_refused_by_what_is_wrong_with_them() {
     let long = good.replace("\"linux\"", &format!("\"{}\"", "x".repeat(MAX_HELLO_BYTES)));
     assert_eq!(
         attempt.refused_raw(long.as_bytes()).await.1,
-        Some(4400),
+        Some(1000),
         "over the hello's bound"
     );
     assert_eq!(daemon.devices().await, []);
@@ -246,8 +253,9 @@ async fn a_message_sent_twice_ends_the_connection() {
     let text = br#"{"jsonrpc":"2.0","id":1,"method":"system.ping"}"#;
     let channel = &mut client.channel;
     channel
-        .seal(text, &mut Vec::new(), |message| sealed.push(message))
+        .gather(text, |message| sealed.push(message))
         .unwrap();
+    channel.finish(|message| sealed.push(message)).unwrap();
     client.wire.send(sealed[0].clone()).await;
     assert!(client.next_answer().await["result"].is_object());
     client.wire.send(sealed[0].clone()).await;
@@ -273,5 +281,8 @@ async fn a_client_that_vanishes_is_forgotten() {
     let (wire, _, _) = Attempt::new(&daemon, &install).welcome().await.unwrap();
     drop(wire);
     daemon.quiet().await;
-    until("its place is free", || daemon.connections().is_empty()).await;
+    eventually("its place is free", async || {
+        daemon.connections().is_empty()
+    })
+    .await;
 }

@@ -1,4 +1,4 @@
-//! INV-9: no identity is ever made up. INV-8: probes touch nothing. Lesson 7: the client is authenticated inside the
+//! INV-9: no identity is ever made up. INV-8: probes touch nothing. LS-7: the client is authenticated inside the
 //! encryption, always the same way.
 
 use bowline_protocol::Purpose;
@@ -38,7 +38,7 @@ async fn inv_9_missing_empty_and_malformed_session_keys_are_typed_errors() {
             let refused = attempt.refused_raw(hello.to_string().as_bytes()).await;
             assert_eq!(
                 refused,
-                ("identity_missing".to_owned(), Some(4407)),
+                ("identity_missing".to_owned(), Some(1000)),
                 "{purpose:?} with {key:?}"
             );
         }
@@ -48,22 +48,22 @@ async fn inv_9_missing_empty_and_malformed_session_keys_are_typed_errors() {
 }
 
 #[tokio::test]
-async fn lesson_7_an_unknown_device_is_refused() {
+async fn ls_7_an_unknown_device_is_refused() {
     let daemon = TestDaemon::start().await;
     let (_, mut other) = paired(&daemon).await;
     let stranger = Attempt::new(&daemon, &Install::new());
     assert_eq!(
         stranger.refused().await,
-        ("device_unknown".to_owned(), Some(4401))
+        ("device_unknown".to_owned(), Some(1000))
     );
     assert_eq!(
         stranger.clone().probe().refused().await.1,
-        Some(4401),
+        Some(1000),
         "a probe as well"
     );
     assert_eq!(
         stranger.token(&stray_token()).refused().await,
-        ("pairing_token_invalid".to_owned(), Some(4403))
+        ("pairing_token_invalid".to_owned(), Some(1000))
     );
     assert!(other.is_served().await);
     assert_eq!(daemon.devices().await.len(), 1);
@@ -78,14 +78,14 @@ async fn another_devices_session_key_is_a_conflict() {
     let attempt = Attempt::new(&daemon, &thief);
     assert_eq!(
         attempt.refused().await,
-        ("session_key_conflict".to_owned(), Some(4409))
+        ("session_key_conflict".to_owned(), Some(1000))
     );
     // A stranger does not get so far as to learn that the key exists.
     let mut stranger = Install::new();
     stranger.session = owner.session.clone();
     assert_eq!(
         Attempt::new(&daemon, &stranger).refused().await.1,
-        Some(4401)
+        Some(1000)
     );
     assert!(client.is_served().await);
 }
@@ -99,7 +99,7 @@ async fn another_daemons_key_or_name_does_not_open_this_one() {
     attempt.server = elsewhere.daemon.server_id().clone();
     assert_eq!(attempt.welcome().await.err(), Some(Some(4440)));
     let mut attempt = Attempt::new(&daemon, &install);
-    attempt.daemon = elsewhere.daemon.environment().identity.transport.public();
+    attempt.daemon = elsewhere.daemon.identity().transport.public();
     assert_eq!(attempt.welcome().await.err(), Some(Some(4440)));
     assert!(client.is_served().await);
 }
@@ -109,7 +109,7 @@ async fn inv_8_a_probe_attaches_to_nothing_and_may_ping_only() {
     let daemon = TestDaemon::start().await;
     let (install, mut client) = paired(&daemon).await;
     let sessions = |daemon: &TestDaemon| {
-        let ledger = daemon.daemon.environment().ledger.clone();
+        let ledger = daemon.daemon.ledger().clone();
         async move { serde_json::to_value(ledger.sessions().await.unwrap()).unwrap() }
     };
     let before = sessions(&daemon).await;

@@ -103,14 +103,22 @@ async fn case_c44_an_offer_lives_by_the_time_that_passes() {
     let rig = Rig::new();
     let offer = |token: &bowline_daemon::ledger::NewPairing| {
         let mut app = App::new();
-        app.token = Some(token.token.to_string());
+        app.token = Some(token.token.clone());
         app
     };
-    let fresh = rig.ledger.create_pairing(ttl).await.unwrap();
+    let fresh = rig
+        .ledger
+        .create_pairing(ttl, false, bowline_daemon::ledger::OfferedGrant::default())
+        .await
+        .unwrap();
     rig.clock().set_wall(BEGINNING + 25 * HOUR);
     rig.attach(&offer(&fresh)).await.unwrap();
     // Set back, it does not live on.
-    let old = rig.ledger.create_pairing(ttl).await.unwrap();
+    let old = rig
+        .ledger
+        .create_pairing(ttl, false, bowline_daemon::ledger::OfferedGrant::default())
+        .await
+        .unwrap();
     rig.clock().advance(Duration::from_secs(599));
     rig.clock().set_wall(BEGINNING - 25 * HOUR);
     let alive = rig.kill();
@@ -120,7 +128,7 @@ async fn case_c44_an_offer_lives_by_the_time_that_passes() {
     assert_eq!(refused.reason, Reason::PairingTokenInvalid);
 }
 
-/// Lesson 5: a clock that jumps ends no session.
+/// LS-5: a clock that jumps ends no session.
 #[tokio::test]
 async fn case_c44_the_grace_of_a_session_is_measured_by_the_time_that_passes() {
     let rig = Rig::with(|options| options.session_grace = Duration::from_secs(48 * 3_600));

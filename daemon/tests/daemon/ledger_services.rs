@@ -172,9 +172,9 @@ async fn topics_belong_to_the_session_and_outlive_the_process() {
 #[tokio::test]
 async fn one_session_can_be_told_alone() {
     let rig = Rig::new();
-    let app = rig.paired().await;
+    let (app, other) = (rig.paired().await, rig.paired().await);
     let mut link = rig.attach(&app).await.unwrap();
-    let mut beside = rig.attach(&rig.paired().await).await.unwrap();
+    let mut beside = rig.attach(&other).await.unwrap();
     let session = link.session().clone();
     rig.ledger
         .write_as(Some(session), |tx| {

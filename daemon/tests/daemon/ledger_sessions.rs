@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use bowline_daemon::outbound::Outbound;
-use bowline_machines::Moment;
-use bowline_protocol::{ClientSessionKey, DeviceId, Purpose, Reason, RpcReason, SessionState};
+use bowline_machines::MonotonicTime;
+use bowline_protocol::{
+    ClientSessionKey, DeviceId, Purpose, Reason, RpcReason, SessionState, offer::PairingToken,
+};
 
 use crate::rig::{App, Rig};
 
@@ -98,13 +100,13 @@ async fn sv_2_within_the_grace_nothing_is_lost_and_after_it_the_session_is_new()
 }
 
 #[tokio::test]
-async fn lesson_2_over_the_cap_the_connection_idle_longest_gives_way() {
+async fn ls_2_over_the_cap_the_connection_idle_longest_gives_way() {
     let rig = Rig::with(|options| options.connections_per_session = 3);
     let app = rig.paired().await;
     let mut links = Vec::new();
     for n in 0..3 {
         let link = rig.attach(&app).await.unwrap();
-        link.outbound.touch(Moment::from_millis(100 - n));
+        link.outbound.touch(MonotonicTime::from_millis(100 - n));
         links.push(link);
         rig.clock().advance(Duration::from_millis(1));
     }
@@ -120,7 +122,7 @@ async fn lesson_2_over_the_cap_the_connection_idle_longest_gives_way() {
 }
 
 #[tokio::test]
-async fn lesson_13_the_cursor_is_known_before_any_event() {
+async fn ls_13_the_cursor_is_known_before_any_event() {
     let rig = Rig::new();
     let app = rig.paired().await;
     let link = rig.attach(&app).await.unwrap();
@@ -133,7 +135,7 @@ async fn lesson_13_the_cursor_is_known_before_any_event() {
 }
 
 #[tokio::test]
-async fn lesson_19_a_slow_client_loses_its_socket_only_and_resumes() {
+async fn ls_19_a_slow_client_loses_its_socket_only_and_resumes() {
     let rig = Rig::new();
     let app = rig.paired().await;
     let mut quick = rig.attach(&app).await.unwrap();
@@ -172,7 +174,6 @@ async fn inv_8_a_probe_attaches_to_nothing_and_leaves_no_trace() {
         .admit(app.device, &other_key.hello())
         .await
         .unwrap();
-    assert!(admission.is_probe());
     assert!(admission.session().is_none());
     assert_eq!(rig.ledger.sessions().await.unwrap().len(), before);
 
@@ -185,7 +186,7 @@ async fn inv_8_a_probe_attaches_to_nothing_and_leaves_no_trace() {
         .admit(stranger.device, &stranger.hello())
         .await
         .unwrap_err();
-    assert_eq!(refusal.reason, Reason::DeviceUnknown);
+    assert_eq!(refusal.refusal.reason, Reason::DeviceUnknown);
 }
 
 #[tokio::test]
@@ -194,12 +195,16 @@ async fn a_hello_without_ready_changes_nothing() {
     let mut app = App::new();
     let pairing = rig
         .ledger
-        .create_pairing(Duration::from_secs(60))
+        .create_pairing(
+            Duration::from_secs(60),
+            false,
+            bowline_daemon::ledger::OfferedGrant::default(),
+        )
         .await
         .unwrap();
-    app.token = Some(pairing.token.to_string());
+    app.token = Some(pairing.token);
     for _ in 0..3 {
-        rig.ledger.admit(app.device, &app.hello()).await.unwrap();
+        rig.admit_pairing(&app).await.unwrap();
     }
     assert!(rig.ledger.sessions().await.unwrap().is_empty());
     assert!(rig.ledger.devices().await.unwrap().is_empty());
@@ -208,25 +213,25 @@ async fn a_hello_without_ready_changes_nothing() {
 }
 
 #[tokio::test]
-async fn lesson_18_a_pairing_token_works_once() {
+async fn ls_18_a_pairing_token_works_once() {
     let rig = Rig::new();
     let pairing = rig
         .ledger
-        .create_pairing(Duration::from_secs(60))
+        .create_pairing(
+            Duration::from_secs(60),
+            false,
+            bowline_daemon::ledger::OfferedGrant::default(),
+        )
         .await
         .unwrap();
-    let token = Some(pairing.token.to_string());
+    let token = Some(pairing.token);
     let (mut first, mut second) = (App::new(), App::new());
     first.token.clone_from(&token);
     second.token = token;
     // Both are promised; only the first to be ready is paired.
-    let late = rig
-        .ledger
-        .admit(second.device, &second.hello())
-        .await
-        .unwrap();
+    let late = rig.admit_pairing(&second).await.unwrap();
     rig.attach(&first).await.unwrap();
-    let refusal = rig.keep_promise(late, Outbound::new()).await.err().unwrap();
+    let refusal = rig.pair(late).await.err().unwrap();
     assert_eq!(refusal.reason, Reason::PairingTokenInvalid);
     let refusal = rig.attach(&second).await.err().unwrap();
     assert_eq!(refusal.reason, Reason::PairingTokenInvalid);
@@ -235,17 +240,21 @@ async fn lesson_18_a_pairing_token_works_once() {
 }
 
 #[tokio::test]
-async fn lesson_18_a_pairing_token_expires() {
+async fn ls_18_a_pairing_token_expires() {
     let rig = Rig::new();
     let ttl = Duration::from_secs(60);
-    let pairing = rig.ledger.create_pairing(ttl).await.unwrap();
+    let pairing = rig
+        .ledger
+        .create_pairing(ttl, false, bowline_daemon::ledger::OfferedGrant::default())
+        .await
+        .unwrap();
     assert_eq!(pairing.expires_at, crate::rig::BEGINNING + 60_000);
     let mut app = App::new();
-    app.token = Some(pairing.token.to_string());
+    app.token = Some(pairing.token);
     rig.clock().advance(ttl);
     let refusal = rig.attach(&app).await.err().unwrap();
     assert_eq!(refusal.reason, Reason::PairingTokenInvalid);
-    app.token = Some("not even a token".to_owned());
+    app.token = Some(PairingToken::from_bytes([9; 16]));
     let refusal = rig.attach(&app).await.err().unwrap();
     assert_eq!(refusal.reason, Reason::PairingTokenInvalid);
     app.token = None;
@@ -269,14 +278,14 @@ async fn a_session_key_belongs_to_one_device() {
 }
 
 #[tokio::test]
-async fn lesson_18_revoking_a_device_cuts_its_connections_and_ends_its_sessions() {
+async fn ls_18_revoking_a_device_cuts_its_connections_and_ends_its_sessions() {
     let rig = Rig::new();
     let (mut mine, other) = (rig.paired().await, rig.paired().await);
     let link = rig.attach(&mine).await.unwrap();
     let others = rig.attach(&other).await.unwrap();
     let promised = rig.ledger.admit(mine.device, &mine.hello()).await.unwrap();
     let id = DeviceId::of_public_key(&mine.device);
-    rig.ledger.revoke(id.clone()).await.unwrap();
+    rig.ledger.revoke(id.clone(), false).await.unwrap();
     assert_eq!(link.outbound.close_reason(), Some(Reason::DeviceRevoked));
     assert_eq!(others.outbound.close_reason(), None);
     assert_eq!(rig.ledger.sessions().await.unwrap().len(), 1);
@@ -296,10 +305,14 @@ async fn lesson_18_revoking_a_device_cuts_its_connections_and_ends_its_sessions(
 
     let pairing = rig
         .ledger
-        .create_pairing(Duration::from_secs(60))
+        .create_pairing(
+            Duration::from_secs(60),
+            false,
+            bowline_daemon::ledger::OfferedGrant::default(),
+        )
         .await
         .unwrap();
-    mine.token = Some(pairing.token.to_string());
+    mine.token = Some(pairing.token);
     let link = rig.attach(&mine).await.unwrap();
     assert_eq!(link.state, SessionState::New, "paired anew");
 }
@@ -308,7 +321,7 @@ async fn lesson_18_revoking_a_device_cuts_its_connections_and_ends_its_sessions(
 async fn revoking_an_unknown_device_is_not_found() {
     let rig = Rig::new();
     let id = DeviceId::of_public_key(&App::new().device);
-    let error = rig.ledger.revoke(id).await.unwrap_err();
+    let error = rig.ledger.revoke(id, false).await.unwrap_err();
     assert_eq!(error.reason(), Some(RpcReason::NotFound));
 }
 

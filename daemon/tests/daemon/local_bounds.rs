@@ -1,10 +1,11 @@
-//! The bounds of local connections, and what is said at each (SV-4, lessons 2 and 19).
+//! The bounds of local connections, and what is said at each (SV-4, LS-2 and LS-19).
 
 use std::time::Duration;
 
+use bowline_testkit::eventually;
 use serde_json::json;
 
-use crate::support::{TestDaemon, local::Local, until};
+use crate::support::{TestDaemon, local::Local};
 
 #[tokio::test]
 async fn one_connection_too_many_is_told_why_and_places_come_back() {
@@ -23,7 +24,7 @@ async fn one_connection_too_many_is_told_why_and_places_come_back() {
     assert_eq!(closing["params"]["reason"], "session_capacity");
     assert_eq!(third.line().await, None);
     drop(second);
-    until("a place is free", || daemon.connections().len() == 1).await;
+    eventually("a place is free", async || daemon.connections().len() == 1).await;
     assert!(Local::connect(&daemon).await.is_served().await);
     assert!(first.is_served().await);
 }
@@ -66,7 +67,7 @@ async fn a_hundred_connections_at_once_are_all_served() {
 }
 
 #[tokio::test]
-async fn lesson_19_a_client_that_asks_and_never_reads_is_asked_for_no_more_and_closed() {
+async fn ls_19_a_client_that_asks_and_never_reads_is_asked_for_no_more_and_closed() {
     let daemon = TestDaemon::with(|settings| {
         settings.limits.write_timeout = Duration::from_secs(4);
     })
@@ -102,7 +103,7 @@ async fn lesson_19_a_client_that_asks_and_never_reads_is_asked_for_no_more_and_c
         let rows = daemon.connections();
         rows.len() == 1 || rows.iter().any(|row| row.state == "closing")
     };
-    until("it is closed", closing).await;
+    eventually("it is closed", async || closing()).await;
     let said = greedy.rest().await;
     let last = said.trim_ascii_end().rsplit(|b| *b == b'\n').next();
     let last = String::from_utf8_lossy(last.unwrap());
@@ -114,7 +115,7 @@ async fn lesson_19_a_client_that_asks_and_never_reads_is_asked_for_no_more_and_c
 }
 
 #[tokio::test]
-async fn lesson_19_a_client_that_reads_slowly_and_steadily_is_not_closed() {
+async fn ls_19_a_client_that_reads_slowly_and_steadily_is_not_closed() {
     let write_timeout = Duration::from_secs(1);
     let daemon = TestDaemon::with(|settings| settings.limits.write_timeout = write_timeout).await;
     let mut slow = Local::connect(&daemon).await;
@@ -140,7 +141,7 @@ async fn lesson_19_a_client_that_reads_slowly_and_steadily_is_not_closed() {
 }
 
 #[tokio::test]
-async fn lesson_19_a_client_that_follows_and_never_reads_gets_slow_consumer() {
+async fn ls_19_a_client_that_follows_and_never_reads_gets_slow_consumer() {
     let daemon = TestDaemon::start().await;
     let mut other = Local::connect(&daemon).await;
     let mut slow = Local::connect(&daemon).await;

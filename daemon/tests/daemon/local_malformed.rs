@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use bowline_testkit::eventually;
 use serde_json::{Value, json};
 
-use crate::support::{TestDaemon, local::Local, until};
+use crate::support::{TestDaemon, local::Local};
 
 /// What must come back for one line.
 enum Expected {
@@ -298,7 +299,7 @@ async fn half_a_line_costs_its_bytes_and_ends_with_the_idle_deadline() {
     let closing = local.line().await.unwrap();
     assert_eq!(closing["params"]["reason"], "idle_timeout");
     assert_eq!(local.line().await, None);
-    until("it is gone", || daemon.connections().is_empty()).await;
+    eventually("it is gone", async || daemon.connections().is_empty()).await;
 }
 
 #[tokio::test]
@@ -313,5 +314,5 @@ async fn half_a_line_and_the_end_is_a_malformed_line() {
     let mut local = Local::connect(&daemon).await;
     local.write("{\"jsonrpc\"").await;
     drop(local);
-    until("both are gone", || daemon.connections().is_empty()).await;
+    eventually("both are gone", async || daemon.connections().is_empty()).await;
 }

@@ -7,10 +7,11 @@ use bowline_protocol::{
     methods::{Empty, Pong, name},
 };
 use bowline_runtime::local::{CallError, ConnectError, Endpoint, Pool, PoolError, PoolOptions};
+use bowline_testkit::eventually;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::support::{TestDaemon, until, within};
+use crate::support::{TestDaemon, within};
 
 fn pool(daemon: &TestDaemon, options: PoolOptions) -> Pool {
     Pool::new(Endpoint::new(daemon.daemon.socket()).unwrap(), options).unwrap()
@@ -78,7 +79,7 @@ async fn over_the_limit_one_waits_and_is_told_when_none_comes_back() {
         let patient = patient.clone();
         async move { patient.get().await.map(drop) }
     });
-    until("somebody waits", || patient.status().waiting == 1).await;
+    eventually("somebody waits", async || patient.status().waiting == 1).await;
     drop(held);
     within("its turn", waiting).await.unwrap().unwrap();
 }
@@ -91,8 +92,7 @@ async fn a_connection_that_has_ended_is_replaced() {
     let _: Pong = client.call(name::SYSTEM_PING, &Empty {}).await.unwrap();
     let observer = (*client).clone();
     drop(client);
-    let environment = daemon.daemon.environment();
-    environment.registry.close_all(Reason::IdleTimeout);
+    daemon.daemon.registry().close_all(Reason::IdleTimeout);
     let closed = within("its end", observer.ended()).await;
     assert_eq!(closed.reason, Reason::IdleTimeout);
     assert_eq!(pool.status().connections, 0, "the dead one is let go of");
@@ -152,13 +152,12 @@ async fn requests_on_loan_survive_nothing_but_say_so() {
     let pool = Arc::new(pool(&daemon, few(1)));
     let client = pool.get().await.unwrap();
     let call = client.call::<Value>("test.never", &Empty {});
-    let environment = Arc::clone(daemon.daemon.environment());
     let cut = async {
-        until("it is pending", || {
+        eventually("it is pending", async || {
             daemon.connections().iter().any(|row| row.pending == 1)
         })
         .await;
-        environment.registry.close_all(Reason::ServerRestarting);
+        daemon.daemon.registry().close_all(Reason::ServerRestarting);
     };
     let (outcome, ()) = within("the end", async { tokio::join!(call, cut) }).await;
     match outcome {

@@ -44,7 +44,7 @@ async fn thousand(local: &mut Local) {
 }
 
 #[tokio::test]
-async fn lesson_20_a_thousand_requests_of_the_program_and_a_clean_end() {
+async fn ls_20_a_thousand_requests_of_the_program_and_a_clean_end() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start_wrapped(dir.path());
     let mut local = Local::connect_to(&running.socket()).await;
@@ -81,7 +81,7 @@ const LEFT_BEHIND_INSTRUMENTED: u64 = 5 << 19;
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn lesson_20_memory_is_flat_after_a_hundred_thousand_requests() {
+async fn ls_20_memory_is_flat_after_a_hundred_thousand_requests() {
     let dir = tempfile::tempdir().unwrap();
     let running = Running::start(dir.path());
     let resident = || {

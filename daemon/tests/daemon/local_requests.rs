@@ -1,4 +1,4 @@
-//! Many requests over one local connection, of mixed methods, each answered exactly once (SV-4, lesson 20).
+//! Many requests over one local connection, of mixed methods, each answered exactly once (SV-4, LS-20).
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ fn request(n: u64) -> (&'static str, Value, fn(u64, &Value) -> bool) {
 }
 
 #[tokio::test]
-async fn lesson_20_ten_thousand_requests_in_turn() {
+async fn ls_20_ten_thousand_requests_in_turn() {
     let daemon = TestDaemon::start().await;
     let mut local = Local::connect(&daemon).await;
     for n in 0..10_000 {
@@ -77,7 +77,7 @@ async fn at_once(daemon: &TestDaemon, count: u64) -> (BTreeMap<u64, u32>, u64) {
 }
 
 #[tokio::test]
-async fn lesson_20_a_thousand_requests_at_once() {
+async fn ls_20_a_thousand_requests_at_once() {
     let daemon = TestDaemon::with(|settings| settings.limits.max_in_flight = 1_000).await;
     let (seen, right) = at_once(&daemon, 1_000).await;
     assert_eq!(seen.len(), 1_000);

@@ -7,8 +7,10 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
     clippy::indexing_slicing,
-    reason = "a test fails by panicking"
+    reason = "a test fails by panicking and prints what it measured"
 )]
 
 #[cfg(unix)]
@@ -17,8 +19,11 @@ mod rig;
 mod support;
 
 mod agents_commands;
+#[cfg(unix)]
+mod agents_defects;
 mod agents_methods;
 mod bounds;
+mod grants;
 mod handshake;
 mod identities;
 mod ledger_clocks;
@@ -32,6 +37,7 @@ mod listings;
 mod local_bounds;
 mod local_foreign;
 mod local_malformed;
+mod local_owner;
 mod local_pool;
 #[cfg(unix)]
 mod local_process;
@@ -39,10 +45,14 @@ mod local_requests;
 mod local_socket;
 mod metrics;
 mod pairing;
+mod pairing_approval;
 mod program;
+#[cfg(unix)]
+mod quotas;
 mod relay;
 mod relay_faults;
 mod relay_hostile;
 mod relay_tls;
 mod requests;
+mod retention;
 mod services;

@@ -18,7 +18,7 @@ async fn it_says_where_it_listens_once_it_accepts() {
     assert_eq!(running.lines[1]["kind"], "local");
     let said = raw_http(
         running.address(),
-        b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
     )
     .await;
     assert!(said.starts_with("HTTP/1.1 200"), "{said}");
@@ -59,9 +59,8 @@ async fn a_termination_signal_closes_connections_with_server_restarting() {
     // BX-4: who was paired still is, and the session goes on.
     let running = Running::start(dir.path());
     let session = client.welcome.session.clone().unwrap();
-    let mut attempt = attempt;
+    let mut attempt = attempt.paired();
     attempt.address = running.address();
-    attempt.hello.pairing_token = None;
     let mut back = attempt
         .resume(&session, session.next_seq - 1)
         .connect()
@@ -147,7 +146,7 @@ async fn metrics_are_where_the_flag_says_and_the_program_tells_where() {
         (&"listening".into(), &"metrics".into())
     );
     let address = line["address"].as_str().unwrap().parse().unwrap();
-    let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let page = raw_http(address, request).await;
     assert!(page.contains("\nbowline_uptime_seconds "), "{page}");
     let checked = program(dir.path(), &["config", "check"])
@@ -254,6 +253,37 @@ fn the_configuration_is_checked_and_shown() {
         said.contains("test.toml:2") && said.contains("listen_on"),
         "{said}"
     );
+}
+
+/// A relay's token in its URL and the file that holds it are one setting: the flag of the one wins
+/// over the variable of the other.
+#[test]
+fn a_flag_wins_over_the_variable_of_the_same_setting_in_another_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    fs::write(&file, "token\n").unwrap();
+    let file = file.to_str().unwrap();
+    let (url, bare) = ("wss://t@relay.example.org", "wss://relay.example.org");
+    let (relay, token_file) = ("BOWLINE_RELAY", "BOWLINE_RELAY_TOKEN_FILE");
+    let check = |flags: &[&str], variables: &[(&str, &str)]| {
+        let mut command = program(dir.path(), &["config", "check"]);
+        command.args(flags).envs(variables.iter().copied());
+        command.output().unwrap()
+    };
+    for (flags, variables) in [
+        (["--relay", url], &[(token_file, "/no/such/token")][..]),
+        (["--relay-token-file", file], &[(relay, url)]),
+        (
+            ["--relay-token-file", file],
+            &[(relay, url), (token_file, "/no/such/token")],
+        ),
+        (["--relay", bare], &[(relay, url), (token_file, file)]),
+    ] {
+        let checked = check(&flags, variables);
+        assert_eq!(checked.status.code(), Some(0), "{}", stderr(&checked));
+    }
+    let both = check(&[], &[(relay, url), (token_file, file)]);
+    assert_eq!(both.status.code(), Some(2), "one layer holds both");
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! Relays that go, fall silent or refuse, and what becomes of registration, data sockets and lanes (RL-2 to RL-5, lessons
-//! 3, 6 and 17).
+//! Relays that go, fall silent or refuse, and what becomes of registration, data sockets and lanes (RL-2 to RL-5, LS-3,
+//! LS-6, LS-17).
 
 use std::time::Duration;
 
+use bowline_daemon::relay::RelayState;
 use bowline_protocol::{Reason, RouteKey, relay::RelayMessage};
-use bowline_sim::Proxy;
+use bowline_testkit::eventually;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -12,8 +13,9 @@ use crate::support::{
     Install, TestDaemon,
     client::Attempt,
     fake_relay::{FakeControl, FakeData, FakeRelay},
-    relay::{daemon_at, paired_through, registered, relay, relay_with, shown, url},
-    until,
+    relay::{
+        daemon_at, paired_through, registered, relay, relay_behind_proxy, relay_with, shown, url,
+    },
 };
 
 /// A daemon at a relay that a test plays, registered.
@@ -33,8 +35,10 @@ impl Stage {
         control.sync(&[]).await;
         registered(&daemon, 0).await;
         let install = Install::new();
-        let attempt = Attempt::of_offer(&daemon.offer().await, &install);
-        let route = install.session.route_key(daemon.daemon.server_id());
+        let pairing = Attempt::of_offer(&daemon.offer().await, &install);
+        pairing.pair().await;
+        let attempt = pairing.paired();
+        let route = install.route(daemon.daemon.server_id());
         Self {
             daemon,
             fake,
@@ -71,8 +75,8 @@ async fn a_relay_that_goes_and_comes_back_is_registered_with_again() {
     let (install, mut client) = paired_through(&daemon, address).await;
     first.shutdown().await;
     assert_eq!(client.ended().await, Some(4450));
-    until("the daemon has noticed", || {
-        shown(&daemon, 0).state != "registered"
+    eventually("the daemon has noticed", async || {
+        shown(&daemon, 0).state != RelayState::Registered
     })
     .await;
     let (_second, _) = relay_with(|settings| settings.listen = vec![address]).await;
@@ -86,13 +90,12 @@ async fn a_relay_that_goes_and_comes_back_is_registered_with_again() {
 }
 
 #[tokio::test]
-async fn lesson_3_a_half_open_control_socket_is_found_by_its_silence() {
-    let (_relay, address) = relay().await;
-    let proxy = Proxy::start(address).await.unwrap();
+async fn ls_3_a_half_open_control_socket_is_found_by_its_silence() {
+    let (_relay, address, proxy) = relay_behind_proxy().await;
     let daemon = daemon_at(&[proxy.addr()]).await;
     let before = Instant::now();
     proxy.blackhole();
-    until("the silence shows", || {
+    eventually("the silence shows", async || {
         shown(&daemon, 0).last_error.is_some()
     })
     .await;
@@ -111,36 +114,34 @@ async fn lesson_3_a_half_open_control_socket_is_found_by_its_silence() {
 
 #[tokio::test]
 async fn a_frozen_relay_is_given_up_and_come_back_to() {
-    let (_relay, address) = relay().await;
-    let proxy = Proxy::start(address).await.unwrap();
+    let (_relay, _, proxy) = relay_behind_proxy().await;
     let daemon = daemon_at(&[proxy.addr()]).await;
     for _ in 0..2 {
         let before = shown(&daemon, 0).registrations;
         proxy.freeze();
-        until("the silence shows", || {
-            shown(&daemon, 0).state != "registered"
+        eventually("the silence shows", async || {
+            shown(&daemon, 0).state != RelayState::Registered
         })
         .await;
         proxy.thaw();
-        until("a new registration", || {
+        eventually("a new registration", async || {
             let shown = shown(&daemon, 0);
-            shown.registrations > before && shown.state == "registered"
+            shown.registrations > before && shown.state == RelayState::Registered
         })
         .await;
     }
 }
 
 #[tokio::test]
-async fn lesson_6_a_half_open_data_socket_is_replaced() {
-    let (_relay, address) = relay().await;
-    let proxy = Proxy::start(address).await.unwrap();
+async fn ls_6_a_half_open_data_socket_is_replaced() {
+    let (_relay, address, proxy) = relay_behind_proxy().await;
     let daemon = daemon_at(&[proxy.addr()]).await;
     let (install, mut client) = paired_through(&daemon, address).await;
     proxy.blackhole();
     // The relay is told by the new data socket that the old one is void, and tells the client.
     assert_eq!(client.ended().await, Some(4404));
     let again = Attempt::new(&daemon, &install).through(address);
-    until("the old connection is gone", || {
+    eventually("the old connection is gone", async || {
         daemon.connections().is_empty()
     })
     .await;
@@ -199,7 +200,7 @@ async fn sync_is_the_whole_truth() {
     let mut data = stage.data().await;
     let _client = data.client(&stage.attempt, 1).await;
     stage.control.sync(&[]).await;
-    until("the session is forgotten", || {
+    eventually("the session is forgotten", async || {
         shown(&stage.daemon, 0).sessions == 0
     })
     .await;
@@ -220,16 +221,17 @@ async fn what_a_relay_asks_for_is_honoured_and_what_it_refuses_is_shown() {
     assert!(began.elapsed() >= Duration::from_millis(700));
     for (code, reason) in [
         (4405, Reason::RelayTokenInvalid),
+        (4415, Reason::RelayOriginUnknown),
         (4430, Reason::Replaced),
         (4407, Reason::IdentityMissing),
     ] {
         stage.control.close(code, "").await;
-        until("the reason is shown", || {
+        eventually("the reason is shown", async || {
             let error = shown(&stage.daemon, 0).last_error;
             error.is_some_and(|error| error.reason == reason)
         })
         .await;
-        // None is final (lesson 12).
+        // None is final (LS-12).
         stage.comes_back().await;
     }
 }
@@ -247,7 +249,7 @@ async fn rl_5_a_private_relay_is_told_its_token_and_no_other_is() {
     let (_, told) = public.control().await.challenge().await;
     assert_eq!(told.token, None);
     let (_relay, address) = relay_with(|settings| {
-        settings.daemon_token = Some("s3cret".to_owned());
+        settings.daemon_token = Some("s3cret".into());
     })
     .await;
     let daemon = TestDaemon::with(|settings| {
@@ -257,11 +259,20 @@ async fn rl_5_a_private_relay_is_told_its_token_and_no_other_is() {
         ];
     })
     .await;
-    until("the wrong token is refused", || {
+    eventually("the wrong token is refused", async || {
         let error = shown(&daemon, 1).last_error;
         error.is_some_and(|error| error.reason == Reason::RelayTokenInvalid)
     })
     .await;
+    let advice = shown(&daemon, 1).last_error.unwrap().message;
+    for place in [
+        "`relay_token_file`",
+        "BOWLINE_RELAY_TOKEN_FILE",
+        "`relay`",
+        "BOWLINE_RELAY",
+    ] {
+        assert!(advice.contains(place), "{place} in {advice}");
+    }
     registered(&daemon, 0).await;
 }
 

@@ -36,7 +36,7 @@ async fn requests_run_side_by_side_and_are_matched_by_id() {
 }
 
 #[tokio::test]
-async fn lesson_20_a_thousand_requests_over_one_connection() {
+async fn ls_20_a_thousand_requests_over_one_connection() {
     let daemon = TestDaemon::start().await;
     let (_, mut client) = paired(&daemon).await;
     for n in 0..1_000 {

@@ -1,7 +1,10 @@
 //! A ledger in a directory of its own, and apps that attach to it without sockets.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -13,8 +16,10 @@ use bowline_daemon::{
 use bowline_machines::Path;
 use bowline_protocol::{
     AgentId, ClientSessionKey, DeviceKey, Hello, IntentId, PROTOCOL_VERSION, PublicKey, Purpose,
-    Refusal, Resume, ServerId, SessionEvent, SessionState, handshake::ClientInfo,
-    identity::random_bytes,
+    Refusal, Resume, ServerId, SessionEvent, SessionState,
+    handshake::{ClientInfo, PairingHello},
+    identity::{KeyId, OfferId, PairingSecret, PresharedKey, random_bytes},
+    offer::PairingToken,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -92,10 +97,14 @@ impl Rig {
         let mut app = App::new();
         let pairing = self
             .ledger
-            .create_pairing(Duration::from_secs(600))
+            .create_pairing(
+                Duration::from_secs(600),
+                false,
+                bowline_daemon::ledger::OfferedGrant::default(),
+            )
             .await
             .unwrap();
-        app.token = Some(pairing.token.to_string());
+        app.token = Some(pairing.token);
         let link = self.attach(&app).await.unwrap();
         drop(link);
         app.token = None;
@@ -107,7 +116,13 @@ impl Rig {
     }
 
     pub(crate) async fn attach_by(&self, app: &App, outbound: Outbound) -> Result<Link, Refusal> {
-        let admission = self.ledger.admit(app.device, &app.hello()).await?;
+        if app.token.is_some() {
+            let admission = self.admit_pairing(app).await?;
+            self.pair(admission).await?;
+            app.note_paired();
+        }
+        let admission = self.ledger.admit(app.device, &app.hello()).await;
+        let admission = admission.map_err(|refused| refused.refusal)?;
         let mut link = self.keep_promise(admission, outbound).await?;
         if link.state == SessionState::Resumed {
             let stamp = link.cursor.stamp;
@@ -115,6 +130,25 @@ impl Rig {
             link.cursor.stamp = stamp;
         }
         Ok(link)
+    }
+
+    /// What a hello with the app's offer is answered.
+    pub(crate) async fn admit_pairing(&self, app: &App) -> Result<Admission, Refusal> {
+        let admission = self.ledger.admit(app.device, &app.pairing_hello()).await;
+        admission.map_err(|refused| refused.refusal)
+    }
+
+    /// What `session.ready` does while pairing, with an offer that asks nobody.
+    pub(crate) async fn pair(&self, admission: Admission) -> Result<(), Refusal> {
+        let handle = ConnectionHandle {
+            id: 0,
+            path: Path::Direct,
+            outbound: Outbound::new(),
+        };
+        let Attached { attachment, replay } = self.ledger.attach(admission, handle).await?;
+        assert!(attachment.is_none());
+        assert_eq!(replay.len(), 1, "the approval");
+        Ok(())
     }
 
     /// What `session.ready` does.
@@ -180,7 +214,10 @@ pub(crate) fn intent_id() -> IntentId {
 pub(crate) struct App {
     pub(crate) device: PublicKey,
     pub(crate) key: ClientSessionKey,
-    pub(crate) token: Option<String>,
+    /// The offer that it pairs with first.
+    pub(crate) token: Option<PairingToken>,
+    /// The key of its last pairing.
+    pub(crate) paired: Arc<Mutex<Option<KeyId>>>,
     pub(crate) resume: Option<Resume>,
     pub(crate) purpose: Purpose,
 }
@@ -191,9 +228,17 @@ impl App {
             device: DeviceKey::from_private(random_bytes().unwrap()).public(),
             key: ClientSessionKey::from_random(random_bytes().unwrap()),
             token: None,
+            paired: Arc::default(),
             resume: None,
             purpose: Purpose::Session,
         }
+    }
+
+    fn note_paired(&self) {
+        let offer = PresharedKey::of_offer(self.token.as_ref().unwrap());
+        let secret = PairingSecret::from_bytes([1; 32]);
+        let key = PresharedKey::of_device(&offer, &secret).id();
+        *self.paired.lock().unwrap() = Some(key);
     }
 
     pub(crate) fn resuming(&self, cursor: &Resume) -> Self {
@@ -214,8 +259,23 @@ impl App {
                 platform: "test".to_owned(),
             },
             capabilities: Vec::new(),
-            pairing_token: self.token.clone(),
+            key: *self.paired.lock().unwrap(),
+            pairing: None,
             resume: self.resume.clone(),
+        }
+    }
+
+    /// The hello with its offer.
+    pub(crate) fn pairing_hello(&self) -> Hello {
+        let token = self.token.as_ref().unwrap();
+        Hello {
+            purpose: Purpose::Pairing,
+            key: None,
+            pairing: Some(PairingHello {
+                offer: OfferId::of_token(token),
+                secret: PairingSecret::from_bytes([1; 32]),
+            }),
+            ..self.hello()
         }
     }
 }
@@ -257,10 +317,9 @@ impl Link {
     pub(crate) fn heard(&mut self) -> Vec<usize> {
         self.apply()
             .iter()
-            .map(|(_, event)| {
-                let name = event["agentId"].as_str().unwrap();
-                name.trim_start_matches("agt_").parse().unwrap()
-            })
+            // Pairings are told as well.
+            .filter_map(|(_, event)| event["agentId"].as_str())
+            .map(|name| name.trim_start_matches("agt_").parse().unwrap())
             .collect()
     }
 }

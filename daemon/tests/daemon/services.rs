@@ -13,18 +13,20 @@ use bowline_daemon::{
     config::Settings,
     daemon::{Daemon, StartError},
     ledger::{Reader, Tx},
-    service::{Access, Cancellation, Methods, Request, Service, Services},
+    service::{Access, Cancellation, Methods, Request, Service},
+    setup::Services,
 };
 use bowline_protocol::{
     Reason,
     error::RpcError,
     methods::{Empty, name},
 };
+use bowline_testkit::eventually;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{TestDaemon, client::paired, local::Local, until, within};
+use crate::support::{TestDaemon, client::paired, local::Local, within};
 
 /// What a request has left behind tells when it is over.
 type LeftBehind = Arc<Mutex<Option<Cancellation>>>;
@@ -144,17 +146,17 @@ async fn a_local_client_that_is_gone_has_its_requests_cancelled_and_one_that_lis
     // Killed, say: its socket is closed both ways.
     let mut local = Local::connect(&daemon).await;
     local.ask("odd.leave", json!({})).await;
-    until("the request runs", || left.lock().unwrap().is_some()).await;
+    eventually("the request runs", async || left.lock().unwrap().is_some()).await;
     let told = left.lock().unwrap().take().unwrap();
     drop(local);
     within("the end", told.cancelled()).await;
-    until("it is gone", || daemon.connections().is_empty()).await;
+    eventually("it is gone", async || daemon.connections().is_empty()).await;
 
     // Its input has ended, as that of `printf … | nc -N`, and only later is it gone.
     let mut local = Local::connect(&daemon).await;
     local.ask("odd.leave", json!({})).await;
     local.stop_writing().await;
-    until("the request runs", || left.lock().unwrap().is_some()).await;
+    eventually("the request runs", async || left.lock().unwrap().is_some()).await;
     let told = left.lock().unwrap().take().unwrap();
     tokio::time::sleep(Duration::from_millis(300)).await;
     assert!(!told.is_cancelled(), "it waits for its answer");
@@ -176,7 +178,7 @@ async fn a_method_for_the_owner_is_not_for_devices() {
 #[tokio::test]
 async fn the_daemons_own_methods_are_for_whom_the_protocol_says() {
     let daemon = TestDaemon::start().await;
-    let router = &daemon.daemon.environment().router;
+    let router = daemon.daemon.acceptor().router();
     let access = |wanted: Access| {
         let methods = router.methods().filter(|method| method.access() == wanted);
         let mut names: Vec<_> = methods.map(|method| method.name()).collect();
@@ -190,10 +192,24 @@ async fn the_daemons_own_methods_are_for_whom_the_protocol_says() {
         [
             name::CONNECTIONS_LIST,
             name::DAEMON_STATUS,
+            name::SESSIONS_LIST,
+        ]
+    );
+    assert_eq!(
+        access(Access::Owner),
+        [
+            name::AUDIT_LIST,
+            name::DAEMON_LOCK,
+            name::DAEMON_UNLOCK,
             name::DEVICES_LIST,
             name::DEVICES_REVOKE,
+            name::DEVICES_SET,
+            name::PAIRING_APPROVE,
+            name::PAIRING_CANCEL,
             name::PAIRING_CREATE,
-            name::SESSIONS_LIST,
+            name::PAIRING_LIST,
+            name::PAIRING_REFUSE,
+            name::PAIRING_WAIT,
         ]
     );
     assert_eq!(access(Access::Sessions).len(), 11);
@@ -224,21 +240,21 @@ async fn a_service_must_not_take_names_of_the_protocol_or_of_another() {
     for (services, says) in [
         (
             named!("agents.paint"),
-            "`agents.paint` is in a group that is Bowline's own",
+            "`agents.paint` is in a group reserved for Bowline",
         ),
         (
             named!("system.ping"),
-            "`system.ping` is in a group that is Bowline's own",
+            "`system.ping` is in a group reserved for Bowline",
         ),
         (
             named!("rpc.discover"),
-            "`rpc.discover` is in a group that is Bowline's own",
+            "`rpc.discover` is in a group reserved for Bowline",
         ),
-        (named!("paint"), "`paint` is no method name"),
-        (named!("Paint.it"), "`Paint.it` is no method name"),
+        (named!("paint"), "`paint` is not a method name"),
+        (named!("Paint.it"), "`Paint.it` is not a method name"),
         (
             Services::none().with(Odd::default()).with(Odd::default()),
-            "two services answer `odd.now`",
+            "two services have the method `odd.now`",
         ),
     ] {
         let error = start_with(services).await.unwrap_err().to_string();
@@ -263,11 +279,11 @@ async fn a_service_starts_with_the_daemons_state_and_learns_of_its_end() {
     let (daemon, _dir) = start_with(services).await.unwrap();
     assert!(!over.load(Ordering::SeqCst));
     daemon.shutdown(Reason::ShuttingDown).await;
-    until("the service knows", || over.load(Ordering::SeqCst)).await;
+    eventually("the service knows", async || over.load(Ordering::SeqCst)).await;
 
     let failing = Services::none().starting(|_| async { Err::<Odd, _>("no licence") });
     let error = start_with(failing).await.unwrap_err();
-    assert_eq!(error.to_string(), "a service does not start: no licence");
+    assert_eq!(error.to_string(), "a service failed to start: no licence");
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! The exported API as a text for review: every name and type that an app can see, in order of name, without
-//! documentation. A change of the surface is a change of this text.
+//! The exported API as a text for review: each name and type that an app can see, ordered by name
+//! and without documentation. Each change of the surface changes this text.
 
 use std::fmt::Write;
 
@@ -52,7 +52,7 @@ pub(crate) fn summary(component: &ComponentInterface) -> String {
     blocks.join("\n")
 }
 
-/// Who can implement it.
+/// Whether an app or the library implements it.
 fn kind_of(object: &Object) -> &'static str {
     match object.imp() {
         ObjectImpl::Struct => "object",
@@ -103,7 +103,8 @@ fn field_text(field: &Field) -> String {
     format!("{}: {}{default}", field.name(), type_text(&field.as_type()))
 }
 
-/// What stands for a field or argument that is not given: it is compiled into bindings, so it is part of the surface.
+/// The default value of a field or argument. It is compiled into bindings, so it is part of the
+/// surface.
 fn default_text(default: Option<&DefaultValue>) -> String {
     match default {
         None => String::new(),

@@ -1,5 +1,5 @@
-//! `bowline-bindgen`: the generator of the Swift and Kotlin bindings, and the summary of the exported API, all from the
-//! metadata that is in the built library.
+//! `bowline-bindgen`: generates the Swift and Kotlin bindings and the summary of the exported API
+//! from the metadata in the built library.
 
 mod api;
 
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<(), Failure> {
     let loader = BindgenLoader::new(BindgenPaths::default());
     let components = loader.load_cis(loader.load_metadata(args.library.as_path().try_into()?)?)?;
-    // The generators would write nothing and say nothing.
+    // Without this check the generators would write nothing and report no error.
     if components.is_empty() {
         let library = args.library.display();
         return Err(format!("{library} does not describe its surface: is it stripped?").into());

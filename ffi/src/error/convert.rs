@@ -1,13 +1,10 @@
-//! What the runtime's errors become: each kind and its advice, in one place.
+//! Conversion of the runtime's errors: kind and advice of each.
 
 use bowline_runtime::{
     CallError, IntentError, OpenError, PairError, protocol, storage::StorageError,
 };
 
-use super::{
-    Advice, BowlineError, error,
-    reason::{advice_on, refusal},
-};
+use super::{Advice, BowlineError, error, reason::refusal};
 
 impl From<protocol::IdentityError> for BowlineError {
     fn from(error: protocol::IdentityError) -> Self {
@@ -20,6 +17,7 @@ impl From<StorageError> for BowlineError {
         match error {
             StorageError::Corrupt { .. } => error!(CorruptStorage, CheckStorage, error),
             StorageError::TooNew { .. } => error!(Storage, Update, error),
+            StorageError::NotPrivate(_) => error!(StorageNotPrivate, CheckStorage, error),
             StorageError::Io { .. }
             | StorageError::KeyStore { .. }
             | StorageError::Unavailable { .. } => {
@@ -64,7 +62,12 @@ impl From<PairError> for BowlineError {
                 let reason = Some(failure.reason.into());
                 error!(PairingRefused, Advice::PairAgain, text, reason)
             }
+            PairError::KeyChanged { .. } => {
+                let reason = Some(crate::Reason::ServerIdentityMismatch);
+                error!(PairingRefused, Advice::AskUser, text, reason)
+            }
             PairError::NoPath => error!(NoPath, AskUser, text),
+            PairError::Internal(_) => error!(Internal, Report, text),
             PairError::Storage(error) => error.into(),
             PairError::Closed => error!(Closed, Nothing, text),
         }
@@ -90,7 +93,7 @@ impl From<CallError> for BowlineError {
         match error {
             CallError::Rpc(error) => Self::Rejected {
                 detail: text,
-                advice: advice_on(&error),
+                advice: error.advice().into(),
                 reason: None,
                 refusal: refusal(&error),
             },
@@ -119,6 +122,16 @@ mod tests {
             (RpcReason::Overloaded, Refusal::Overloaded, Advice::TryAgain),
             (RpcReason::Unsupported, Refusal::Unsupported, Advice::Update),
             (RpcReason::NotFound, Refusal::NotFound, Advice::AskUser),
+            (
+                RpcReason::RateLimited,
+                Refusal::RateLimited,
+                Advice::TryAgain,
+            ),
+            (
+                RpcReason::QuotaExceeded,
+                Refusal::QuotaExceeded,
+                Advice::AskUser,
+            ),
         ] {
             let error = refused(reason);
             assert_eq!(error.advice(), advice);

@@ -1,4 +1,4 @@
-//! The one error of the exported calls: a kind, a message, and what the host app should do.
+//! The error of all exported calls: a kind, a message, and advice to the host app.
 
 mod convert;
 mod reason;
@@ -9,18 +9,19 @@ pub(crate) use reason::refusal;
 
 macro_rules! errors {
     ($($(#[$doc:meta])* $variant:ident $({ $(#[$more_doc:meta])* $more:ident: $type:ty })?),* $(,)?) => {
-        /// What an exported call could not do. The variant is the kind, which is stable; each says the same three things.
+        /// Failure of an exported call. The variant is the kind, which is stable; all have the same
+        /// three fields.
         #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, uniffi::Error)]
         pub enum BowlineError {
             $(
                 $(#[$doc])*
                 #[error("{detail}")]
                 $variant {
-                    /// For people.
+                    /// Text for people.
                     detail: String,
-                    /// What the host app should do.
+                    /// The recommended action of the host app.
                     advice: Advice,
-                    /// The closed reason, where a connection is concerned.
+                    /// The reason from the closed list, if a connection is concerned.
                     reason: Option<Reason>,
                     $($(#[$more_doc])* $more: $type,)?
                 },
@@ -28,7 +29,7 @@ macro_rules! errors {
         }
 
         impl BowlineError {
-            /// What the host app should do.
+            /// The recommended action of the host app.
             pub fn advice(&self) -> Advice {
                 match self { $(Self::$variant { advice, .. } => *advice,)* }
             }
@@ -37,11 +38,11 @@ macro_rules! errors {
 }
 
 errors! {
-    /// An identity is missing or malformed; none is made up for it (INV-9).
+    /// An identity is missing or malformed; none is generated in its place (INV-9).
     InvalidIdentity,
-    /// The text is no pairing offer.
+    /// The text is not a pairing offer.
     InvalidOffer,
-    /// The offer has no path of a kind that is allowed here.
+    /// The offer has no path of an allowed kind.
     NoPath,
     /// No address of the offer answered.
     Unreachable,
@@ -49,34 +50,36 @@ errors! {
     PairingRefused,
     /// The storage cannot be read or written.
     Storage,
-    /// Stored state does not read; it was left as it is.
+    /// Stored state cannot be parsed; it was left unchanged.
     CorruptStorage,
-    /// No such host.
+    /// Other users may change the storage folder or a file in it; the detail says what to do.
+    StorageNotPrivate,
+    /// The host is unknown.
     UnknownHost,
-    /// The host has its most screens or timelines open.
+    /// The host is at its limit of open screens or timelines.
     TooMany,
-    /// The intent does not fit a message, or its parameters are no JSON object.
+    /// The intent is too large for a message, or its parameters are not a JSON object.
     InvalidIntent,
-    /// Too many intents wait already.
+    /// The limit of pending intents is reached.
     OutboxFull,
     /// The daemon answered with an error.
     Rejected {
-        /// Why, where the daemon said so with one of the closed list.
+        /// The reason, if the daemon sent one of the closed list.
         refusal: Option<Refusal>
     },
-    /// The connection ended before the answer came.
+    /// The connection ended before the response arrived.
     Disconnected,
-    /// No answer in time.
+    /// The response did not arrive before the deadline.
     TimedOut,
-    /// The host is not connected right now.
+    /// The host is not connected.
     NotConnected,
-    /// The runtime is paused; it takes this again once it was resumed.
+    /// The runtime is paused; the call works again after `resume`.
     Paused,
     /// The runtime was shut down.
     Closed,
-    /// A defect ended part of the library; only a restart of the process helps.
+    /// A defect ended part of the library; only a restart of the process recovers it.
     Broken,
-    /// A defect, of the caller perhaps.
+    /// A defect, possibly of the caller.
     Internal,
 }
 

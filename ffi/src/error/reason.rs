@@ -1,25 +1,28 @@
-//! Closed lists: why a connection ended, why the daemon refused a request, and what the host app should do about it.
+//! Closed lists: reasons of closed connections and refused requests, and the recommended action.
 
-use bowline_runtime::protocol::{self, RpcReason, error::code};
+use bowline_runtime::protocol::{self, RpcReason};
 
-/// What the host app should do about an error.
+use crate::records::mirror;
+
+/// Recommended action of the host app after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
 pub enum Advice {
-    /// Nothing: the library is already trying again.
+    /// None: the library retries by itself.
     Wait,
     /// Ask the user to pair this device again.
     PairAgain,
     /// Ask the user to update the app or the daemon.
     Update,
-    /// Report a defect: the library or its caller is at fault, or an identity is missing.
+    /// Report a defect of the library or its caller, or a missing identity.
     Report,
-    /// Nothing at all: the end was asked for.
+    /// None: the app itself asked to end.
     Nothing,
-    /// The app's storage cannot be used: see to space, rights, or the file that the message names.
+    /// Check the app's storage: free space, permissions, or the file that the message names.
     CheckStorage,
-    /// Try again, later or with less at once.
+    /// Retry later, or with fewer calls at once.
     TryAgain,
-    /// Ask the user for something else: another offer, another agent, other parameters. The message says what was wrong.
+    /// Ask the user for other input: another offer, agent or parameters. The message names the
+    /// problem.
     AskUser,
 }
 
@@ -31,144 +34,123 @@ impl From<protocol::Advice> for Advice {
             protocol::Advice::Update => Self::Update,
             protocol::Advice::Report => Self::Report,
             protocol::Advice::Nothing => Self::Nothing,
+            protocol::Advice::TryAgain => Self::TryAgain,
+            protocol::Advice::AskUser => Self::AskUser,
         }
     }
 }
 
-macro_rules! mirror_reasons {
-    ($($(#[$doc:meta])* $variant:ident),* $(,)?) => {
-        /// Why a connection ended, was refused, or could not be made: a closed list.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
-        pub enum Reason { $($(#[$doc])* $variant,)* }
-
-        impl From<protocol::Reason> for Reason {
-            fn from(reason: protocol::Reason) -> Self {
-                match reason { $(protocol::Reason::$variant => Self::$variant,)* }
-            }
-        }
-    };
+mirror! {
+    /// Reason why a connection closed, was refused or could not be opened: a closed list.
+    Reason of protocol::Reason {
+        /// Malformed hello, or messages in the wrong order.
+        BadRequest,
+        /// The daemon has not paired with this device.
+        DeviceUnknown,
+        /// The daemon's owner revoked this device.
+        DeviceRevoked,
+        /// The pairing token was used, has expired or never existed.
+        PairingTokenInvalid,
+        /// No such daemon is registered with the relay at the moment.
+        DaemonOffline,
+        /// The relay is private and the daemon's token is wrong or missing; apps never receive
+        /// this.
+        RelayTokenInvalid,
+        /// The peers share no protocol version.
+        ProtocolUnsupported,
+        /// A required identity is absent or malformed.
+        IdentityMissing,
+        /// The peer did not complete the handshake before the deadline.
+        HandshakeTimeout,
+        /// The session key belongs to another device.
+        SessionKeyConflict,
+        /// The connection was idle for the idle timeout.
+        IdleTimeout,
+        /// The peer stopped answering liveness checks.
+        HeartbeatTimeout,
+        /// The session changed between the welcome and `session.ready`.
+        SessionChanged,
+        /// A message was too large.
+        MessageTooLarge,
+        /// The daemon's owner refused to pair with this device.
+        PairingRefused,
+        /// A relay does not know the address that a daemon dialled as its own; apps never receive
+        /// this.
+        RelayOriginUnknown,
+        /// The device was paired for a limited time, which is over.
+        DeviceExpired,
+        /// The daemon's owner locked it: it serves no device until it is unlocked.
+        DaemonLocked,
+        /// This side read too slowly, so the peer closed the connection.
+        SlowConsumer,
+        /// The session is at its limit of connections.
+        SessionCapacity,
+        /// The rate limit is exceeded.
+        RateLimited,
+        /// A newer registration replaced this one.
+        Replaced,
+        /// A message did not decrypt.
+        CryptoFailed,
+        /// The server restarts and is back soon.
+        ServerRestarting,
+        /// The server shuts down.
+        ShuttingDown,
+        /// The daemon's disk cannot be written, and a pairing must be stored.
+        StorageUnavailable,
+        /// The whole connect took longer than its deadline.
+        ConnectTimeout,
+        /// No socket could be opened.
+        Unreachable,
+        /// The TLS layer failed.
+        TlsFailed,
+        /// The endpoint answered, but is not a Bowline endpoint.
+        NotBowline,
+        /// The socket closed without a close reason.
+        ConnectionLost,
+        /// Another daemon than the expected one proved its identity.
+        ServerIdentityMismatch,
+        /// A defect of the library stopped the driver of the host: reopen the runtime and report
+        /// the defect.
+        Defect,
+        /// This side closed the connection on purpose.
+        ClosedLocally,
+    }
 }
 
-mirror_reasons! {
-    /// Malformed hello, or messages in the wrong order.
-    BadRequest,
-    /// The daemon has not paired with this device.
-    DeviceUnknown,
-    /// The daemon's owner revoked this device.
-    DeviceRevoked,
-    /// The pairing token was used, has expired or never existed.
-    PairingTokenInvalid,
-    /// The relay knows no such daemon at the moment.
-    DaemonOffline,
-    /// The relay is private and the daemon does not know its token; apps do not meet it.
-    RelayTokenInvalid,
-    /// The peer speaks no protocol version that this one speaks.
-    ProtocolUnsupported,
-    /// A required identity is absent or malformed.
-    IdentityMissing,
-    /// The peer did not finish its part of the handshake in time.
-    HandshakeTimeout,
-    /// The session key belongs to another device.
-    SessionKeyConflict,
-    /// Nothing was exchanged for the idle time.
-    IdleTimeout,
-    /// The peer stopped answering liveness checks.
-    HeartbeatTimeout,
-    /// The session changed between the welcome and `session.ready`.
-    SessionChanged,
-    /// A message was too large.
-    MessageTooLarge,
-    /// This side read too slowly.
-    SlowConsumer,
-    /// The session has its most connections.
-    SessionCapacity,
-    /// Too many attempts.
-    RateLimited,
-    /// A newer registration took over.
-    Replaced,
-    /// A message did not decrypt.
-    CryptoFailed,
-    /// The server is about to be back.
-    ServerRestarting,
-    /// The server is going away.
-    ShuttingDown,
-    /// The daemon's disk takes nothing, and a pairing would have to be written down.
-    StorageUnavailable,
-    /// The whole connect took longer than its deadline.
-    ConnectTimeout,
-    /// No socket could be opened.
-    Unreachable,
-    /// The TLS layer failed.
-    TlsFailed,
-    /// The address answered, but not as a Bowline endpoint.
-    NotBowline,
-    /// The socket ended without a close reason.
-    ConnectionLost,
-    /// Another daemon proved its identity where this one was expected.
-    ServerIdentityMismatch,
-    /// A defect of the library's own code ended what kept the host: reopen it, and report it.
-    Defect,
-    /// This side closed the connection on purpose.
-    ClosedLocally,
+mirror! {
+    /// Reason why the daemon refused one request: a closed list. The connection stays open.
+    Refusal of RpcReason {
+        /// The daemon is at its limit of concurrent requests.
+        Overloaded,
+        /// The parameters name something that does not exist.
+        NotFound,
+        /// The same intent id was used before with other parameters.
+        IntentConflict,
+        /// The result is too large for a message.
+        ResponseTooLarge,
+        /// The daemon or provider does not support this.
+        Unsupported,
+        /// The daemon's deadline for the request passed.
+        Timeout,
+        /// The request was cancelled.
+        Cancelled,
+        /// The agent's program could not start, or failed.
+        ProviderFailed,
+        /// The device has no permission for this.
+        Forbidden,
+        /// The daemon's disk is full or read-only; the request had no effect.
+        StorageUnavailable,
+        /// What this device may do does not include this: its role, a provider or a folder. The
+        /// message names what is missing; the daemon's owner changes it.
+        NotGranted,
+        /// This device has sent more than its share; the message says when there is room again.
+        RateLimited,
+        /// What is stored for this device is at its bound; the message says which.
+        QuotaExceeded,
+    }
 }
 
-macro_rules! mirror_refusals {
-    ($($(#[$doc:meta])* $variant:ident),* $(,)?) => {
-        /// Why the daemon refused one request: a closed list. The connection goes on.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
-        pub enum Refusal { $($(#[$doc])* $variant,)* }
-
-        impl From<RpcReason> for Refusal {
-            fn from(reason: RpcReason) -> Self {
-                match reason { $(RpcReason::$variant => Self::$variant,)* }
-            }
-        }
-    };
-}
-
-mirror_refusals! {
-    /// The daemon has too many requests at once.
-    Overloaded,
-    /// What the parameters name is not there.
-    NotFound,
-    /// The same intent came before with other parameters.
-    IntentConflict,
-    /// The result does not fit a message.
-    ResponseTooLarge,
-    /// This daemon or provider cannot do that.
-    Unsupported,
-    /// The daemon's deadline for it passed.
-    Timeout,
-    /// It was cancelled.
-    Cancelled,
-    /// The agent's program could not be started, or failed.
-    ProviderFailed,
-    /// This device may not do that.
-    Forbidden,
-    /// The daemon's disk is full, or may not be written to; nothing has happened.
-    StorageUnavailable,
-}
-
-/// Why the daemon refused, where it said so with one of the closed list; else it was one of JSON-RPC's own errors.
+/// The reason from the closed list, if the daemon sent one; `None` for JSON-RPC's own errors.
 pub(crate) fn refusal(error: &protocol::error::RpcError) -> Option<Refusal> {
     error.data.as_ref().map(|data| data.reason.into())
-}
-
-/// What to do about the daemon's answer.
-pub(crate) fn advice_on(error: &protocol::error::RpcError) -> Advice {
-    match refusal(error) {
-        Some(
-            Refusal::Overloaded
-            | Refusal::Timeout
-            | Refusal::ResponseTooLarge
-            | Refusal::StorageUnavailable,
-        ) => Advice::TryAgain,
-        Some(Refusal::Unsupported) => Advice::Update,
-        Some(Refusal::IntentConflict) => Advice::Report,
-        Some(Refusal::Cancelled) => Advice::Nothing,
-        Some(Refusal::NotFound | Refusal::ProviderFailed | Refusal::Forbidden) => Advice::AskUser,
-        None if error.code == code::METHOD_NOT_FOUND => Advice::Update,
-        None if error.code == code::INVALID_PARAMS => Advice::AskUser,
-        None => Advice::Report,
-    }
 }

@@ -1,4 +1,4 @@
-//! The callback sinks: a layer that fills them, and what they hand over.
+//! Log sinks that call a listener, and the layer that fills them.
 
 use std::{
     cell::Cell,
@@ -22,12 +22,12 @@ use crate::{
     slot::Sink,
 };
 
-/// Most lines that wait for a listener; of more the oldest are dropped and counted.
+/// Buffered lines per listener; beyond it the oldest are dropped and counted.
 const WAITING: usize = 1_024;
-/// Longest line, in bytes; the rest of a longer one is cut off.
+/// Longest line in bytes; a longer one is cut off.
 const LINE: usize = 4 << 10;
 
-/// Hands batches to a listener.
+/// Passes batches to a listener.
 pub(super) struct LogSink(pub(super) Box<dyn LogListener>);
 
 impl Sink<LogBatch> for LogSink {
@@ -55,14 +55,14 @@ thread_local! {
     static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While this is held, what this thread logs goes to no listener: what the delivery of log lines causes would be delivered
-/// next, and so on for ever. The system's log gets it.
+/// While this guard lives, log lines of this thread go only to the system's log. Lines caused by
+/// the delivery of log lines would otherwise be delivered next, endlessly.
 pub(crate) fn quiet() -> Quiet {
     QUIET.set(true);
     Quiet
 }
 
-/// What [`quiet`] returns.
+/// The guard of [`quiet`].
 pub(crate) struct Quiet;
 
 impl Drop for Quiet {
@@ -92,7 +92,7 @@ impl<S: Subscriber> Layer<S> for Callbacks {
             return;
         }
         let metadata = event.metadata();
-        // The locks are held for a copy of the list only: a slot's own lock is another one.
+        // The locks are held only while the list is copied, because a slot has a lock of its own.
         let sinks: Vec<_> = {
             let sinks = self.0.sinks.read().unwrap_or_else(PoisonError::into_inner);
             let wanted = sinks.iter().filter(|(level, _)| metadata.level() <= level);
@@ -120,7 +120,7 @@ impl<S: Subscriber> Layer<S> for Callbacks {
 
 fn add(batch: &mut LogBatch, record: LogRecord) {
     if batch.records.len() >= WAITING {
-        // Half at a time, so that a flood does not move the whole list for every line.
+        // Half is dropped at a time, so that a flood does not move the whole list for every line.
         let old = WAITING / 2;
         batch.records.drain(..old);
         batch.dropped = batch.dropped.saturating_add(small(old));

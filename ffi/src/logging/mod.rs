@@ -1,7 +1,9 @@
-//! The library's log: to the system's own (Apple's unified log, Android's logcat), and to a callback everywhere.
+//! The library's log: to the system's log (Apple's unified log, Android's logcat), and to callbacks
+//! on every platform.
 //!
-//! One `tracing` subscriber serves the process. A callback sink is a bounded queue: what does not fit while the app is
-//! busy is counted, and the count is handed over with what does. Nothing is logged that names a session or holds a key.
+//! One `tracing` subscriber serves the process. A callback sink is a bounded queue: lines beyond it
+//! are dropped, and their count is delivered with the next batch. No line contains a session or a
+//! key.
 
 mod callbacks;
 
@@ -23,21 +25,21 @@ use callbacks::{Callbacks, LogSink};
 
 pub(crate) use callbacks::quiet;
 
-/// Of other crates' log only what is at least so grave.
+/// Least level of lines from other crates.
 const FOREIGN: Level = Level::WARN;
 
-/// How much is logged.
+/// Level of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, uniffi::Enum)]
 pub enum LogLevel {
     /// Defects.
     Error,
-    /// What someone should look at.
+    /// Problems that need attention.
     Warn,
-    /// What happens: connections, switches, pairings.
+    /// Normal events: connections, path switches, pairings.
     Info,
     /// Every transition of every machine.
     Debug,
-    /// Everything.
+    /// All lines.
     Trace,
 }
 
@@ -66,27 +68,27 @@ impl LogLevel {
 /// One line.
 #[derive(Clone, Debug, PartialEq, uniffi::Record)]
 pub struct LogRecord {
-    /// When: milliseconds since 1970.
+    /// Time in milliseconds since 1970.
     pub at_ms: f64,
-    /// How grave.
+    /// The level.
     pub level: LogLevel,
-    /// The module that says so.
+    /// The module that logs it.
     pub target: String,
-    /// What it says, fields included.
+    /// The text with its fields.
     pub message: String,
 }
 
-/// Lines that came since the last call.
+/// Lines since the last call.
 #[derive(Clone, Debug, Default, PartialEq, uniffi::Record)]
 pub struct LogBatch {
     /// Oldest first.
     pub records: Vec<LogRecord>,
-    /// Lines before these that were dropped, because there were too many.
+    /// Number of lines dropped before these.
     pub dropped: u32,
 }
 
-/// Sends the library's log to the system's own, from this process on, as far as there is one: true on Apple's systems and
-/// on Android.
+/// Sends the log of this process to the system's log from now on. Returns whether the platform has
+/// one: true on Apple's systems and on Android.
 #[uniffi::export]
 pub fn log_to_system(level: LogLevel) -> Result<bool, BowlineError> {
     let fanout = fanout()?;
@@ -95,7 +97,7 @@ pub fn log_to_system(level: LogLevel) -> Result<bool, BowlineError> {
     Ok(cfg!(any(target_vendor = "apple", target_os = "android")))
 }
 
-/// Hands the library's log to a listener, in batches. What the listener does itself must not depend on the library.
+/// Sends the library's log to a listener in batches. The listener must not depend on the library.
 #[uniffi::export]
 pub fn subscribe_logs(
     level: LogLevel,
@@ -111,17 +113,17 @@ pub fn subscribe_logs(
     Ok(Subscription::new(slot))
 }
 
-/// The callback sinks, and how much the system's log gets.
+/// The callback sinks and the level of the system's log.
 #[derive(Default)]
 struct Fanout {
     sinks: RwLock<Vec<(Level, Weak<Slot<LogBatch>>)>>,
-    /// 0: nothing; else one more than a [`LogLevel`].
+    /// 0: off; otherwise one more than a [`LogLevel`].
     system: AtomicU8,
 }
 
 static FANOUT: OnceCell<Arc<Fanout>> = OnceCell::new();
 
-/// The process's subscriber, installed by its first user.
+/// The subscriber of the process; its first user installs it.
 fn fanout() -> Result<&'static Arc<Fanout>, BowlineError> {
     FANOUT.get_or_try_init(|| -> Result<_, BowlineError> {
         let fanout = Arc::new(Fanout::default());
@@ -149,7 +151,7 @@ fn system(_: &Arc<Fanout>) -> tracing_subscriber::layer::Identity {
     tracing_subscriber::layer::Identity::new()
 }
 
-/// What the system's log is given.
+/// Filter of the system's log.
 #[cfg(any(target_vendor = "apple", target_os = "android"))]
 struct SystemFilter(Arc<Fanout>);
 

@@ -1,163 +1,123 @@
-//! Agents: rows, agents on their way, and why something of them could not be had.
+//! Agents: rows, agents being created, and load failures.
 
-use bowline_runtime::{machines, protocol};
+use bowline_runtime::{
+    machines::data::{load::LoadError, optimistic},
+    protocol,
+};
 
 use super::{intent::IntentFailure, millis, mirror};
 use crate::error::{Reason, Refusal};
 
 mirror! {
-    /// Where an agent stands.
+    /// Status of an agent.
     AgentStatus of protocol::AgentStatus {
-        /// Its program is being started.
+        /// Its program is starting.
         Starting,
-        /// It waits for a prompt.
+        /// Idle: the next prompt starts a turn.
         Idle,
-        /// It works on a prompt.
+        /// A turn is running.
         Running,
-        /// It waits for its user.
+        /// A turn waits for the user.
         Waiting,
-        /// Its last turn could not run to its end.
+        /// Its last turn failed.
         Failed,
-        /// Put away; it takes no more prompts.
+        /// Archived; it takes no more prompts.
         Archived,
     }
 }
 
-/// An agent as a list shows it.
-#[derive(Clone, Debug, PartialEq, uniffi::Record)]
-pub struct AgentSummary {
-    /// Name for every call about it.
-    pub id: String,
-    /// For people.
-    pub title: String,
-    /// Configured provider name.
-    pub provider: String,
-    /// Working directory on the daemon's machine.
-    pub cwd: String,
-    /// Where it stands.
-    pub status: AgentStatus,
-    /// When it was created: milliseconds since 1970, by the daemon's clock.
-    pub created_at_ms: f64,
-    /// When anything of it last changed.
-    pub updated_at_ms: f64,
-    /// Why its user should look, if they should: `permission`, `failed` or `finished`; `queued` while a prompt waits for a place.
-    pub attention: Option<String>,
-    /// The intent that created it. The row that was shown in advance has the same one, so a view that keys its rows by it
-    /// sees no jump (UX-3).
-    pub intent_id: Option<String>,
-}
-
-impl From<&protocol::AgentSummary> for AgentSummary {
-    fn from(agent: &protocol::AgentSummary) -> Self {
-        Self {
-            id: agent.id.to_string(),
-            title: agent.title.clone(),
-            provider: agent.provider.clone(),
-            cwd: agent.cwd.clone(),
-            status: agent.status.into(),
-            created_at_ms: millis(agent.created_at),
-            updated_at_ms: millis(agent.updated_at),
-            attention: agent.attention.clone(),
-            intent_id: agent.intent_id.map(|id| id.to_string()),
-        }
+mirror! {
+    /// An agent as a list shows it.
+    AgentSummary of agent: &protocol::AgentSummary {
+        /// Id for all calls about it.
+        id: String = agent.id.to_string(),
+        /// Title for people.
+        title: String = agent.title.clone(),
+        /// Configured provider name.
+        provider: String = agent.provider.clone(),
+        /// Working directory on the daemon's machine.
+        cwd: String = agent.cwd.clone(),
+        /// Its status.
+        status: AgentStatus = agent.status.into(),
+        /// Creation time in milliseconds since 1970, by the daemon's clock.
+        created_at_ms: f64 = millis(agent.created_at),
+        /// Time of its last change, by the daemon's clock.
+        updated_at_ms: f64 = millis(agent.updated_at),
+        /// Why the user should look: `permission`, `failed` or `finished`; `queued` while a prompt
+        /// waits for a free agent slot.
+        attention: Option<String> = agent.attention.clone(),
+        /// The intent that created it. The optimistic row has the same intent, so a view that keys
+        /// its rows by it does not jump (UX-3).
+        intent_id: Option<String> = agent.intent_id.map(|id| id.to_string()),
     }
 }
 
-/// An agent that is being created from here (UX-3).
-#[derive(Clone, Debug, PartialEq, uniffi::Record)]
-pub struct PendingAgent {
-    /// The intent that creates it.
-    pub intent_id: String,
-    /// Configured provider name.
-    pub provider: String,
-    /// Working directory on the daemon's machine.
-    pub cwd: String,
-    /// For people, if given.
-    pub title: Option<String>,
-    /// First prompt, if any.
-    pub prompt: Option<String>,
-    /// When: milliseconds since 1970, by this device's clock.
-    pub at_ms: f64,
-}
-
-impl From<&machines::optimistic::PendingAgent> for PendingAgent {
-    fn from(agent: &machines::optimistic::PendingAgent) -> Self {
-        Self {
-            intent_id: agent.intent_id.to_string(),
-            provider: agent.provider.clone(),
-            cwd: agent.cwd.clone(),
-            title: agent.title.clone(),
-            prompt: agent.prompt.clone(),
-            at_ms: millis(agent.at),
-        }
+mirror! {
+    /// An agent that this device is creating (UX-3).
+    PendingAgent of agent: &optimistic::PendingAgent {
+        /// The intent that creates it.
+        intent_id: String = agent.intent_id.to_string(),
+        /// Configured provider name.
+        provider: String = agent.provider.clone(),
+        /// Working directory on the daemon's machine.
+        cwd: String = agent.cwd.clone(),
+        /// Title for people, if given.
+        title: Option<String> = agent.title.clone(),
+        /// First prompt, if any.
+        prompt: Option<String> = agent.prompt.clone(),
+        /// Time in milliseconds since 1970, by this device's clock.
+        at_ms: f64 = millis(agent.at),
     }
 }
 
-/// An agent that could not be created.
-#[derive(Clone, Debug, PartialEq, uniffi::Record)]
-pub struct FailedAgent {
-    /// What was wanted.
-    pub agent: PendingAgent,
-    /// Why it is not there.
-    pub failure: IntentFailure,
-}
-
-impl From<&machines::optimistic::FailedAgent> for FailedAgent {
-    fn from(failed: &machines::optimistic::FailedAgent) -> Self {
-        Self {
-            agent: failed.agent.as_ref().into(),
-            failure: (&failed.error).into(),
-        }
+mirror! {
+    /// An agent whose creation failed.
+    FailedAgent of failed: &optimistic::FailedAgent {
+        /// The agent as requested.
+        agent: PendingAgent = failed.agent.as_ref().into(),
+        /// The reason.
+        failure: IntentFailure = (&failed.error).into(),
     }
 }
 
-/// A way to run agents.
-#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
-pub struct ProviderInfo {
-    /// Configured name, for `Intent.CreateAgent`.
-    pub name: String,
-    /// `command` or `acp`.
-    pub kind: String,
-    /// For people.
-    pub title: String,
-}
-
-impl From<protocol::ProviderInfo> for ProviderInfo {
-    fn from(provider: protocol::ProviderInfo) -> Self {
-        Self {
-            name: provider.name,
-            kind: provider.kind,
-            title: provider.title,
-        }
+mirror! {
+    /// A provider: a way to run agents.
+    #[derive(Eq)]
+    ProviderInfo of provider: protocol::ProviderInfo {
+        /// Configured name, for `Intent.CreateAgent`.
+        name: String = provider.name,
+        /// `command` or `acp`.
+        kind: String = provider.kind,
+        /// Name for people.
+        title: String = provider.title,
     }
 }
 
-/// Why something could not be loaded.
+/// Reason of a failed load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
 pub enum LoadFailure {
-    /// There is no connection, or it ended. Tried again with the next one.
+    /// There is no connection, or it closed. The next connection retries.
     Lost {
-        /// Why.
+        /// The reason.
         reason: Reason,
     },
-    /// The daemon does not have it.
+    /// The daemon has no such object.
     NotFound,
     /// The daemon refused.
     Rejected {
-        /// Why.
+        /// The reason.
         refusal: Refusal,
     },
-    /// No answer in time.
+    /// The response did not arrive before the deadline.
     TimedOut,
-    /// The answer is not what was asked for.
+    /// The response does not match the request.
     Malformed,
-    /// More happened meanwhile than is kept; it is loaded again.
+    /// More changes arrived than are buffered; the load starts again.
     Overrun,
 }
 
-impl From<machines::load::LoadError> for LoadFailure {
-    fn from(error: machines::load::LoadError) -> Self {
-        use machines::load::LoadError;
+impl From<LoadError> for LoadFailure {
+    fn from(error: LoadError) -> Self {
         match error {
             LoadError::Lost(reason) => Self::Lost {
                 reason: reason.into(),

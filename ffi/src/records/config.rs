@@ -1,37 +1,51 @@
-//! What a runtime is created with, and what the platform tells it.
+//! Settings of a runtime, and platform events.
 
 use bowline_runtime::RuntimeSettings;
 
 use super::host::Path;
 
-/// What a runtime is created with.
+/// Settings of a runtime.
 ///
-/// The app's key store and its log listener are not in it. A record is a value that is copied and compared, and dropped on
-/// whatever thread had it last; both of them are the app's own code, which is called and let go on known threads only. The
-/// key store is an argument of `with_key_store`. The log is that of the process rather than of one runtime: subscribe to it
-/// with `subscribe_logs` first, and what is logged while the runtime is created is in it.
-#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
+/// The app's key store and its log listener are not part of it. A record is a value that is copied,
+/// compared and dropped on any thread, but these two are app code, which is called and dropped on
+/// known threads only. The key store is an argument of `with_key_store`. The log belongs to the
+/// process, not to a runtime: call `subscribe_logs` first to receive the lines of a runtime's
+/// creation.
+#[derive(Clone, PartialEq, Eq, uniffi::Record)]
 pub struct RuntimeConfig {
-    /// Folder of the app's own, for identity, hosts and waiting intents. Made if it is not there.
+    /// The app's own folder for identity, hosts and pending intents. Created if absent.
     pub storage_folder: String,
-    /// Program name, told to daemons.
+    /// Program name, sent to daemons.
     pub app_name: String,
-    /// Program version, told to daemons.
+    /// Program version, sent to daemons.
     pub app_version: String,
-    /// What the device is called, for its owner's list of devices: `my app on Ann's phone` is easier to revoke than `my app`.
-    /// By default the app's name stands alone.
+    /// Device name for the owner's list of devices: `my app on Ann's phone` is easier to revoke
+    /// than `my app`. By default the app's name is used.
     #[uniffi(default = None)]
     pub device_name: Option<String>,
-    /// Only this kind of path is used; by default all are.
+    /// Restricts paths to this kind; by default all are used.
     #[uniffi(default = None)]
     pub only: Option<Path>,
-    /// Certificates in PEM that are trusted for TLS besides the public ones.
+    /// Certificates in PEM to trust for TLS besides the public ones.
     #[uniffi(default = [])]
     pub extra_roots: Vec<Vec<u8>>,
-    /// The proxy to go through, `http://…`, `https://…` or `socks5://…`, with `USER:PASSWORD@` if it asks for them. By default
-    /// the variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` of the process say; there are none on phones.
+    /// URL of the proxy: `http://…`, `https://…` or `socks5://…`, with `USER:PASSWORD@` if it
+    /// requires them. By default the variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and
+    /// `NO_PROXY` of the process apply; phones have none.
     #[uniffi(default = None)]
     pub proxy: Option<String>,
+}
+
+/// Without the proxy's URL, which may contain a password.
+impl std::fmt::Debug for RuntimeConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RuntimeConfig")
+            .field("storage_folder", &self.storage_folder)
+            .field("app_name", &self.app_name)
+            .field("only", &self.only)
+            .field("has_proxy", &self.proxy.is_some())
+            .finish_non_exhaustive()
+    }
 }
 
 impl From<&RuntimeConfig> for RuntimeSettings {
@@ -45,13 +59,36 @@ impl From<&RuntimeConfig> for RuntimeSettings {
     }
 }
 
-/// What the platform tells the runtime. Sent by the bindings' own observers, never by views (INV-7).
+/// Platform events. The bindings' own observers send them, never views (INV-7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
 pub enum PlatformEvent {
     /// The app came to the foreground.
     Foreground,
     /// The app went to the background.
     Background,
-    /// The network is another one, or is there again.
+    /// The network changed or came back.
     NetworkChanged,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxys_password_is_in_no_debug_text() {
+        let config = RuntimeConfig {
+            storage_folder: "/app".to_owned(),
+            app_name: "app".to_owned(),
+            app_version: "1".to_owned(),
+            device_name: None,
+            only: None,
+            extra_roots: Vec::new(),
+            proxy: Some("http://ann:s3cret@proxy:1".to_owned()),
+        };
+        let settings = RuntimeSettings::from(&config);
+        for text in [format!("{config:?}"), format!("{settings:?}")] {
+            assert!(text.contains("has_proxy: true"), "{text}");
+            assert!(!text.contains("s3cret"), "{text}");
+        }
+    }
 }

@@ -1,66 +1,65 @@
 //! The agents of all hosts in one list, as changes.
 
-use std::sync::Arc;
-
 use bowline_runtime::{self as runtime, MergedDirectory, RowAgent};
 
 use super::{
     agent::{AgentSummary, LoadFailure, PendingAgent},
-    rev,
+    list::{Crossing, ListChange},
+    mirror,
     state::DirectoryState,
 };
-use crate::diff::diff;
 
-/// One row of the list: an agent that the daemon has, or one that is on its way there.
+/// One row of the list: an agent of a daemon, or one being created.
 #[derive(Clone, Debug, PartialEq, uniffi::Record)]
 pub struct DirectoryRow {
-    /// Names the row in this list, for ever: that of an agent which is being created stays when the daemon has it.
+    /// Key of the row, permanent: the row of an agent being created keeps it when the daemon has
+    /// the agent.
     pub key: String,
-    /// Whose agent.
+    /// The agent's host.
     pub server_id: String,
-    /// The agent, if the daemon has it.
+    /// The agent, once the daemon has it.
     pub agent: Option<AgentSummary>,
-    /// What is being created, until then (UX-3).
+    /// The agent being created, until then (UX-3).
     pub pending: Option<PendingAgent>,
 }
 
-/// How one host's part of the list stands.
-#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
-pub struct HostDirectory {
-    /// Which host.
-    pub server_id: String,
-    /// Its name, for people.
-    pub name: String,
-    /// How its list stands.
-    pub state: DirectoryState,
-    /// Why its rows may be old (UX-4).
-    pub error: Option<LoadFailure>,
-    /// Whether the host has more agents than are held.
-    pub truncated: bool,
+mirror! {
+    /// State of one host's part of the list.
+    #[derive(Eq)]
+    HostDirectory of host: &runtime::HostDirectory {
+        /// The host.
+        server_id: String = host.server_id.to_string(),
+        /// Its name for people.
+        name: String = host.name.clone(),
+        /// State of its list.
+        state: DirectoryState = host.state.into(),
+        /// Why its rows may be stale (UX-4).
+        error: Option<LoadFailure> = host.error.map(Into::into),
+        /// Whether the host has more agents than the list holds.
+        truncated: bool = host.truncated,
+    }
 }
 
-/// What changed in the list. To be applied to the list of `base_rev`: take `removed` out, put each of `upserts` in the place of the row of its key or at
-/// the end, then arrange the rows by `order` if there is one. Without a `base_rev` the list begins empty.
+/// The changes since the listener's last update.
 #[derive(Clone, Debug, PartialEq, uniffi::Record)]
 pub struct DirectoryUpdate {
-    /// The list that this changes; none: an empty one.
+    /// Revision of the list that the changes apply to; none: an empty list.
     pub base_rev: Option<u32>,
-    /// The list that comes of it.
+    /// Revision of the resulting list.
     pub rev: u32,
-    /// Keys of rows that are gone.
-    pub removed: Vec<String>,
-    /// Rows that are new or other than before.
-    pub upserts: Vec<DirectoryRow>,
-    /// All keys in order, if they do not stand so already.
-    pub order: Option<Vec<String>>,
-    /// Show a skeleton: there is nothing yet, and a first load runs somewhere.
+    /// Changes of the list, in the order in which they apply.
+    pub changes: Vec<ListChange>,
+    /// The rows of all insertions and replacements in `changes`, in order of use.
+    pub rows: Vec<DirectoryRow>,
+    /// Whether to show a skeleton: the list is empty and a first load is running.
     pub loading: bool,
-    /// How each host's part stands.
+    /// State of each host's part.
     pub hosts: Vec<HostDirectory>,
 }
 
-/// Names a row: by the intent that created its agent, so that it stays the same row when the daemon has it (UX-3).
-pub(crate) fn key_of(row: &runtime::DirectoryRow) -> String {
+/// Key of a row: the intent that created its agent, so that the row stays the same when the daemon
+/// has it (UX-3).
+fn key_of(row: &runtime::DirectoryRow) -> String {
     let (agent_id, intent_id) = match &row.agent {
         RowAgent::Known(agent) => (Some(&agent.id), agent.intent_id),
         RowAgent::Pending(agent) => (None, Some(agent.intent_id)),
@@ -87,41 +86,27 @@ impl From<&runtime::DirectoryRow> for DirectoryRow {
     }
 }
 
-impl From<&runtime::HostDirectory> for HostDirectory {
-    fn from(host: &runtime::HostDirectory) -> Self {
+/// The changes from the listener's value to the new one.
+impl From<(Option<&MergedDirectory>, &MergedDirectory)> for DirectoryUpdate {
+    fn from((base, new): (Option<&MergedDirectory>, &MergedDirectory)) -> Self {
+        let list = Crossing::from(new.diff(base));
         Self {
-            server_id: host.server_id.to_string(),
-            name: host.name.clone(),
-            state: DirectoryState::named(host.state),
-            error: host.error.map(Into::into),
-            truncated: host.truncated,
+            base_rev: list.base_rev,
+            rev: list.rev,
+            changes: list.changes,
+            rows: list.rows,
+            loading: new.loading,
+            hosts: new.hosts.iter().map(Into::into).collect(),
         }
-    }
-}
-
-/// What makes `new` of what a subscriber has.
-pub(crate) fn directory_update(
-    base: Option<&MergedDirectory>,
-    new: &MergedDirectory,
-) -> DirectoryUpdate {
-    let old = base.map(|base| base.rows.as_slice()).unwrap_or_default();
-    let diff = diff(old, &new.rows, key_of);
-    let row = |row: &Arc<runtime::DirectoryRow>| row.as_ref().into();
-    DirectoryUpdate {
-        base_rev: base.map(|base| rev(base.rev)),
-        rev: rev(new.rev),
-        removed: diff.removed,
-        upserts: diff.upserts.iter().map(row).collect(),
-        order: diff.order,
-        loading: new.loading,
-        hosts: new.hosts.iter().map(Into::into).collect(),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bowline_runtime::{
-        machines::optimistic::PendingAgent,
+        machines::data::optimistic::PendingAgent,
         protocol::{self, AgentStatus, IntentId, ServerId},
     };
 

@@ -1,21 +1,22 @@
-//! Hosts: connection, paths, and how their lists stand.
+//! Hosts: connection, paths, and the state of their lists.
 
-use bowline_runtime::{self as runtime, HostRecord, Snapshot, machines};
+use bowline_runtime::{self as runtime, HostRecord, Snapshot, machines, protocol};
 
 use super::{
     agent::FailedAgent,
+    all,
     intent::{IntentOutcome, outcomes},
-    mirror, rev, small,
+    millis, mirror, rev, small,
     state::{DirectoryState, HostState},
 };
 use crate::error::{Advice, Reason};
 
 mirror! {
-    /// A way to a daemon.
+    /// Kind of a path to a daemon.
     Path of machines::Path {
         /// On the daemon's own machine.
         Local,
-        /// Straight to a listener of the daemon.
+        /// Directly to a listener of the daemon.
         Direct,
         /// Through a relay.
         Relay,
@@ -32,172 +33,175 @@ impl Path {
     }
 }
 
-/// An error with what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
-pub struct ErrorInfo {
-    /// The closed reason.
-    pub reason: Reason,
-    /// For people.
-    pub detail: String,
-    /// What the host app should do.
-    pub advice: Advice,
-}
-
-impl From<&runtime::ErrorView> for ErrorInfo {
-    fn from(error: &runtime::ErrorView) -> Self {
-        Self {
-            reason: error.reason.into(),
-            detail: error.message.clone(),
-            advice: error.advice.into(),
-        }
+mirror! {
+    /// What a device may do with a daemon; each role includes the ones before it.
+    Role of protocol::Role {
+        /// It reads.
+        Viewer,
+        /// It also sends prompts and answers to agents that exist.
+        Operator,
+        /// It does everything that a device can do.
+        Owner,
     }
 }
 
 mirror! {
-    /// What is wrong with what is stored of a host.
+    /// What this device may do with a daemon, as its owner decided when they paired, or since.
+    Grant of grant: &protocol::Grant {
+        /// Its role.
+        role: Role = grant.role.into(),
+        /// The only providers whose agents it may create, prompt and answer; `None` for all.
+        providers: Option<Vec<String>> = grant.providers.clone(),
+        /// The only folders, with what is below them, whose agents it may create, prompt and answer;
+        /// `None` for all.
+        roots: Option<Vec<String>> = grant.roots.clone(),
+        /// When the pairing ends, in milliseconds since the Unix epoch; `None` for never.
+        expires_at_ms: Option<f64> = grant.expires_at.map(millis),
+    }
+}
+
+mirror! {
+    /// A device that has paired with a daemon.
+    PairedDevice of device: &protocol::session_event::PairedDevice {
+        /// Its id.
+        device_id: String = device.device_id.to_string(),
+        /// Name of its client program, as it identified itself.
+        name: String = device.name.clone(),
+        /// Its platform.
+        platform: String = device.platform.clone(),
+        /// Its role.
+        role: Role = device.role.into(),
+        /// When it paired.
+        at_ms: f64 = millis(device.paired_at),
+    }
+}
+
+mirror! {
+    /// An error with the recommended action.
+    #[derive(Eq)]
+    ErrorInfo of error: &runtime::ErrorView {
+        /// The reason from the closed list.
+        reason: Reason = error.reason.into(),
+        /// Text for people.
+        detail: String = error.message.clone(),
+        /// Recommended action of the host app.
+        advice: Advice = error.advice.into(),
+    }
+}
+
+mirror! {
+    /// Storage fault of a host.
     StorageTrouble of runtime::StorageTrouble {
-        /// The intents that waited were damaged: they were set aside, and what could be read of them goes on. Stays until the
-        /// next start.
+        /// The file of pending intents was damaged. It was set aside, and all readable intents
+        /// continue. Reported until the next start.
         Damaged,
-        /// No intents can be kept at the moment, so none are taken; tried again by itself.
+        /// Intents cannot be stored at the moment, so new ones are refused. The library retries by
+        /// itself.
         Unavailable,
     }
 }
 
-/// Trouble with what is stored of a host. Its connection is not concerned.
-#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
-pub struct StorageInfo {
-    /// What kind.
-    pub trouble: StorageTrouble,
-    /// For people; names the file.
-    pub detail: String,
-}
-
-impl From<&runtime::StorageView> for StorageInfo {
-    fn from(storage: &runtime::StorageView) -> Self {
-        Self {
-            trouble: storage.kind.into(),
-            detail: storage.message.clone(),
-        }
+mirror! {
+    /// A storage fault of a host. It does not affect the connection.
+    #[derive(Eq)]
+    StorageInfo of storage: &runtime::StorageView {
+        /// The kind of fault.
+        trouble: StorageTrouble = storage.kind.into(),
+        /// Text for people; names the file.
+        detail: String = storage.message.clone(),
     }
 }
 
-/// What is known of one path of a host.
-#[derive(Clone, Debug, PartialEq, uniffi::Record)]
-pub struct Probe {
-    /// Its kind.
-    pub path: Path,
-    /// Its address.
-    pub address: String,
-    /// Round trip in milliseconds, if it was proved.
-    pub rtt_ms: Option<f64>,
-    /// Why it was not.
-    pub error: Option<Reason>,
-}
-
-/// One host.
-#[derive(Clone, Debug, PartialEq, uniffi::Record)]
-pub struct HostSnapshot {
-    /// Grows when anything of this host changes; a row of the same revision is the same row.
-    pub rev: u32,
-    /// Stable identity of the daemon.
-    pub server_id: String,
-    /// Its name, for people.
-    pub name: String,
-    /// How its connectivity stands.
-    pub state: HostState,
-    /// Kind of the active path.
-    pub path: Option<Path>,
-    /// Address of the active path.
-    pub address: Option<String>,
-    /// Grows with every client made for this host.
-    pub generation: u32,
-    /// Round trip over the active path in milliseconds, once it was measured.
-    pub rtt_ms: Option<f64>,
-    /// What went wrong last, until the host is online.
-    pub last_error: Option<ErrorInfo>,
-    /// What is wrong with what is stored of it, if anything.
-    pub storage: Option<StorageInfo>,
-    /// What is known of each path.
-    pub probes: Vec<Probe>,
-    /// How its list of agents stands.
-    pub directory: DirectoryState,
-    /// How many agents it has; the rows are the directory's.
-    pub agents: u32,
-    /// Agents that could not be created, until dismissed.
-    pub failed_agents: Vec<FailedAgent>,
-    /// How many intents have no outcome yet.
-    pub pending_intents: u32,
-    /// The latest outcomes, oldest first; the newest 64.
-    pub recent_intents: Vec<IntentOutcome>,
-}
-
-impl From<&runtime::HostSnapshot> for HostSnapshot {
-    fn from(host: &runtime::HostSnapshot) -> Self {
-        let probe = |probe: &runtime::ProbeView| Probe {
-            path: probe.path.into(),
-            address: probe.address.clone(),
-            rtt_ms: probe.rtt_ms,
-            error: probe.error.map(Into::into),
-        };
-        let failed = host.directory.failed.iter();
-        Self {
-            rev: rev(host.rev),
-            server_id: host.server_id.to_string(),
-            name: host.name.clone(),
-            state: HostState::named(host.state),
-            path: host.path.map(Into::into),
-            address: host.address.clone(),
-            generation: rev(host.generation),
-            rtt_ms: host.rtt_ms,
-            last_error: host.last_error.as_ref().map(Into::into),
-            storage: host.storage.as_ref().map(Into::into),
-            probes: host.probes.iter().map(probe).collect(),
-            directory: DirectoryState::named(host.directory.state),
-            agents: small(host.directory.agents.len()),
-            failed_agents: failed.map(|failed| failed.as_ref().into()).collect(),
-            pending_intents: small(host.intents.pending),
-            recent_intents: outcomes(&host.intents.recent),
-        }
+mirror! {
+    /// State of one path of a host.
+    Probe of probe: &runtime::ProbeView {
+        /// Its kind.
+        path: Path = probe.path.into(),
+        /// Its address.
+        address: String = probe.address.clone(),
+        /// Round-trip time in milliseconds, if the probe succeeded.
+        rtt_ms: Option<f64> = probe.rtt_ms,
+        /// Why the probe failed.
+        error: Option<Reason> = probe.error.map(Into::into),
     }
 }
 
-/// All hosts.
-#[derive(Clone, Debug, PartialEq, uniffi::Record)]
-pub struct HostsSnapshot {
-    /// Grows with every change; an older one is to be dropped.
-    pub rev: u32,
-    /// Every known host, in order of `server_id`.
-    pub hosts: Vec<HostSnapshot>,
-}
-
-impl From<&Snapshot> for HostsSnapshot {
-    fn from(snapshot: &Snapshot) -> Self {
-        Self {
-            rev: rev(snapshot.rev),
-            hosts: snapshot
-                .hosts
-                .iter()
-                .map(|host| host.as_ref().into())
-                .collect(),
-        }
+mirror! {
+    /// One host.
+    HostSnapshot of host: &runtime::HostSnapshot {
+        /// Revision of this host's row: it grows with each change, and rows of equal revision are
+        /// equal.
+        rev: u32 = rev(host.rev),
+        /// Stable identity of the daemon.
+        server_id: String = host.server_id.to_string(),
+        /// Its name for people.
+        name: String = host.name.clone(),
+        /// State of its connectivity.
+        state: HostState = host.state.into(),
+        /// Kind of the active path.
+        path: Option<Path> = host.path.map(Into::into),
+        /// Address of the active path.
+        address: Option<String> = host.address.clone(),
+        /// What this device may do there, once it was online: for what an app offers.
+        grant: Option<Grant> = host.grant.as_deref().map(Into::into),
+        /// The device that paired with the daemon last, of those that did while this app followed it:
+        /// for a notice to the user, who may not have wanted that.
+        last_paired: Option<PairedDevice> = host.last_paired.as_deref().map(Into::into),
+        /// Grows with each connection opened for this host.
+        generation: u32 = rev(host.generation),
+        /// Round-trip time over the active path in milliseconds, once measured.
+        rtt_ms: Option<f64> = host.rtt_ms,
+        /// The last error, until the host is online.
+        last_error: Option<ErrorInfo> = host.last_error.as_ref().map(Into::into),
+        /// Storage fault of this host, if any.
+        storage: Option<StorageInfo> = host.storage.as_ref().map(Into::into),
+        /// State of each path.
+        probes: Vec<Probe> = host.probes.iter().map(Into::into).collect(),
+        /// State of its list of agents.
+        directory: DirectoryState = host.directory.state.into(),
+        /// Number of its agents; the directory has the rows.
+        agents: u32 = small(host.directory.agents.len()),
+        /// Agents whose creation failed, until dismissed.
+        failed_agents: Vec<FailedAgent> = all(&host.directory.failed),
+        /// Number of intents without an outcome.
+        pending_intents: u32 = small(host.intents.pending),
+        /// The latest 64 outcomes, oldest first.
+        recent_intents: Vec<IntentOutcome> = outcomes(&host.intents.recent),
     }
 }
 
-/// A host that was paired with.
-#[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
-pub struct HostInfo {
-    /// Stable identity of the daemon.
-    pub server_id: String,
-    /// Its name, for people.
-    pub name: String,
+mirror! {
+    /// All hosts.
+    HostsSnapshot of snapshot: &Snapshot {
+        /// Grows with each change; drop a snapshot with an older one.
+        rev: u32 = rev(snapshot.rev),
+        /// Every known host, in order of `server_id`.
+        hosts: Vec<HostSnapshot> = all(&snapshot.hosts),
+        /// Pairings in progress, oldest first.
+        pairings: Vec<Pairing> = snapshot.pairings.iter().map(Into::into).collect(),
+    }
 }
 
-impl From<HostRecord> for HostInfo {
-    fn from(record: HostRecord) -> Self {
-        Self {
-            server_id: record.server_id.to_string(),
-            name: record.name,
-        }
+mirror! {
+    /// A pairing in progress: the daemon's owner is asked before it is done.
+    #[derive(Eq)]
+    Pairing of pairing: &runtime::PairingSnapshot {
+        /// Stable identity of the daemon.
+        server_id: String = pairing.server_id.to_string(),
+        /// Its name for people, as in the offer.
+        name: String = pairing.name.clone(),
+        /// Six digits to show, once the daemon asks its owner, who sees the same ones there.
+        code: Option<String> = pairing.code.clone(),
+    }
+}
+
+mirror! {
+    /// A paired host.
+    #[derive(Eq)]
+    HostInfo of record: HostRecord {
+        /// Stable identity of the daemon.
+        server_id: String = record.server_id.to_string(),
+        /// Its name for people.
+        name: String = record.name,
     }
 }

@@ -1,60 +1,60 @@
-//! Intents: what an app asks to be done, and what became of it.
+//! Intents: requests of an app for exactly one execution, and their outcomes.
 
 use bowline_runtime::{self as runtime, Outcome, machines, protocol};
 use protocol::IntentId;
 
 use crate::error::{BowlineError, Refusal, error, refusal};
 
-/// Longest result that an outcome in a snapshot carries, in bytes: snapshots are copied whole.
+/// Longest result of an outcome in a snapshot, in bytes: snapshots are copied whole.
 const RESULT_BYTES: usize = 4 << 10;
-/// Most that all outcomes of one host carry in one snapshot, in bytes; the newest come first.
+/// Limit of all results of one host in one snapshot, in bytes; the newest take precedence.
 const RESULTS_BYTES: usize = 16 << 10;
 
-/// Something to be done, once.
+/// A request to be executed exactly once.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum Intent {
-    /// Makes an agent.
+    /// Creates an agent.
     CreateAgent {
         /// A provider's configured name.
         provider: String,
         /// Absolute working directory on the daemon's machine.
         cwd: String,
-        /// For people.
+        /// Title for people.
         title: Option<String>,
         /// First prompt.
         prompt: Option<String>,
     },
     /// Sends a prompt.
     SendPrompt {
-        /// To whom.
+        /// The agent.
         agent_id: String,
         /// The prompt.
         text: String,
     },
     /// Ends the running turn.
     Cancel {
-        /// Whose.
+        /// The agent.
         agent_id: String,
     },
-    /// Puts an agent away.
+    /// Archives an agent.
     Archive {
-        /// Which.
+        /// The agent.
         agent_id: String,
     },
-    /// Answers a permission.
+    /// Answers a permission request.
     Respond {
-        /// Who asked.
+        /// The agent that asked.
         agent_id: String,
-        /// What was asked.
+        /// The permission request.
         permission_id: String,
         /// The chosen answer.
         option_id: String,
     },
-    /// A method of a service linked into the daemon.
+    /// Calls a method of a service linked into the daemon.
     Custom {
         /// Method name.
         method: String,
-        /// A JSON object; the library puts `intentId` into it.
+        /// A JSON object; the library adds `intentId` to it.
         params_json: String,
     },
 }
@@ -107,38 +107,39 @@ impl TryFrom<Intent> for runtime::Intent {
     }
 }
 
-/// How an intent ended, in one word.
+/// Kind of an outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
 pub enum OutcomeKind {
-    /// It was done, once.
+    /// Executed exactly once.
     Done,
-    /// The daemon refused it; nothing was done.
+    /// Refused by the daemon, without any effect.
     Refused,
-    /// It could not be delivered while the daemon remembers intents: whether it was done is unknown.
+    /// Undelivered for longer than the daemon remembers intents: whether it was executed is
+    /// unknown.
     Expired,
-    /// The host was forgotten while the intent waited.
+    /// The host was forgotten while the intent was pending.
     Abandoned,
 }
 
-/// How an intent ended.
+/// Outcome of an intent.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct IntentOutcome {
-    /// Which.
+    /// The intent.
     pub intent_id: String,
-    /// How.
+    /// The kind of outcome.
     pub kind: OutcomeKind,
     /// The method's result as JSON, unless `result_omitted`.
     pub result_json: Option<String>,
-    /// There is a result that is not carried here, because it is longer than 4 KiB or those of newer intents took 16 KiB:
-    /// `intent_result` of the runtime has it.
+    /// Whether the result was left out, because it is longer than 4 KiB or newer results took the
+    /// 16 KiB. `intent_result` of the runtime returns it.
     pub result_omitted: bool,
-    /// Why it was refused, for people.
+    /// Reason of the refusal, for people.
     pub detail: Option<String>,
-    /// Why it was refused, where the daemon said so with one of the closed list.
+    /// Reason of the refusal from the closed list, if the daemon sent one.
     pub refusal: Option<Refusal>,
 }
 
-/// The latest outcomes, oldest first, with as many of their results as are carried.
+/// The latest outcomes, oldest first, with the results that fit the limits.
 pub(crate) fn outcomes(recent: &[(IntentId, Outcome)]) -> Vec<IntentOutcome> {
     let mut left = RESULTS_BYTES;
     let newest_first = recent.iter().rev().map(|(intent_id, outcome)| {
@@ -174,23 +175,23 @@ pub(crate) fn outcomes(recent: &[(IntentId, Outcome)]) -> Vec<IntentOutcome> {
     outcomes
 }
 
-/// Why an intent came to nothing.
+/// Reason why an intent failed.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum IntentFailure {
-    /// The daemon refused it; nothing was done.
+    /// Refused by the daemon, without any effect.
     Refused {
-        /// For people.
+        /// Text for people.
         detail: String,
-        /// Why, where the daemon said so with one of the closed list.
+        /// Reason from the closed list, if the daemon sent one.
         refusal: Option<Refusal>,
     },
-    /// It could not be delivered for so long that whether it was done is unknown.
+    /// Undelivered for so long that whether it was executed is unknown.
     Expired,
 }
 
-impl From<&machines::optimistic::IntentFailure> for IntentFailure {
-    fn from(failure: &machines::optimistic::IntentFailure) -> Self {
-        use machines::optimistic::IntentFailure as Core;
+impl From<&machines::data::optimistic::IntentFailure> for IntentFailure {
+    fn from(failure: &machines::data::optimistic::IntentFailure) -> Self {
+        use machines::data::optimistic::IntentFailure as Core;
         match failure {
             Core::Refused(error) => Self::Refused {
                 detail: error.message.clone(),
@@ -250,7 +251,8 @@ mod tests {
             },
         )]);
         assert_eq!(refused.first().unwrap().refusal, Some(Refusal::Forbidden));
-        let failure = IntentFailure::from(&machines::optimistic::IntentFailure::Refused(error));
+        let failure =
+            IntentFailure::from(&machines::data::optimistic::IntentFailure::Refused(error));
         assert!(matches!(
             failure,
             IntentFailure::Refused {

@@ -1,11 +1,15 @@
-//! Mirror types: each stands for one of the runtime's and is made of it by `From`, for the records of each subject in their own
-//! file.
+//! Mirror types: each stands for one type of the runtime and converts by `From`. One file per
+//! subject.
+
+use std::sync::Arc;
 
 mod agent;
 mod config;
 mod directory;
 mod host;
 mod intent;
+mod list;
+mod offer;
 mod screen;
 mod state;
 mod timeline;
@@ -14,26 +18,25 @@ pub use agent::{AgentStatus, AgentSummary, FailedAgent, LoadFailure, PendingAgen
 pub use config::{PlatformEvent, RuntimeConfig};
 pub use directory::{DirectoryRow, DirectoryUpdate, HostDirectory};
 pub use host::{
-    ErrorInfo, HostInfo, HostSnapshot, HostsSnapshot, Path, Probe, StorageInfo, StorageTrouble,
+    ErrorInfo, Grant, HostInfo, HostSnapshot, HostsSnapshot, PairedDevice, Pairing, Path, Probe,
+    Role, StorageInfo, StorageTrouble,
 };
 pub use intent::{Intent, IntentFailure, IntentOutcome, OutcomeKind};
+pub use list::ListChange;
+pub use offer::{OfferAddress, OfferHost, OfferInfo, Reach};
 pub use screen::{Connectivity, Creation, ErrorIndicator, ScreenTarget, ScreenUpdate, Toast};
 pub use state::{DirectoryState, HostState};
 pub use timeline::{
-    FailedMessage, ItemKind, ListChange, Older, OutputStream, PendingMessage, TimelineItem,
-    TimelineUpdate, TurnStatus,
+    FailedMessage, ItemKind, Older, OutputStream, PendingMessage, TimelineItem, TimelineUpdate,
+    TurnStatus,
 };
 
-pub(crate) use directory::directory_update;
-pub(crate) use screen::screen_update;
-pub(crate) use timeline::timeline_update;
-
-/// A revision as it crosses the boundary: it grows, and wraps after four billion changes.
+/// Converts a revision for the boundary: it grows, and wraps after four billion changes.
 pub(crate) fn rev(rev: u64) -> u32 {
     u32::try_from(rev & u64::from(u32::MAX)).unwrap_or_default()
 }
 
-/// A place or count as it crosses the boundary; no list is that long.
+/// Converts a position or count for the boundary; no list is longer than its type allows.
 pub(crate) fn small(count: impl TryInto<u32>) -> u32 {
     count.try_into().unwrap_or(u32::MAX)
 }
@@ -44,17 +47,45 @@ pub(crate) fn millis(at: i64) -> f64 {
     at as f64
 }
 
-/// Mirrors an enum without data, variant by variant: one that is added there does not compile here.
+/// The mirrors of shared values.
+pub(crate) fn all<'a, T, M: From<&'a T>>(values: &'a [Arc<T>]) -> Vec<M> {
+    values.iter().map(|value| value.as_ref().into()).collect()
+}
+
+/// Declares a mirror type and its conversion from the runtime's type: of a record, each field with
+/// its value; of an enum, each variant, so that a missing one does not compile. The value in a
+/// variant becomes a field.
 macro_rules! mirror {
-    ($(#[$doc:meta])* $name:ident of $core:path { $($(#[$variant_doc:meta])* $variant:ident,)* }) => {
+    ($(#[$doc:meta])* $name:ident of $core:tt: $type:ty {
+        $($(#[$field_doc:meta])* $field:ident: $field_type:ty = $value:expr,)*
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, uniffi::Record)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: $field_type,)*
+        }
+
+        impl From<$type> for $name {
+            fn from($core: $type) -> Self {
+                Self { $($field: $value,)* }
+            }
+        }
+    };
+    ($(#[$doc:meta])* $name:ident of $core:path {
+        $($(#[$variant_doc:meta])* $variant:ident $({ $(#[$field_doc:meta])* $field:ident: $type:ty $(,)? })?,)*
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
-        pub enum $name { $($(#[$variant_doc])* $variant,)* }
+        pub enum $name {
+            $($(#[$variant_doc])* $variant $({ $(#[$field_doc])* $field: $type })?,)*
+        }
 
         impl From<$core> for $name {
             fn from(core: $core) -> Self {
                 use $core as Core;
-                match core { $(Core::$variant => Self::$variant,)* }
+                match core {
+                    $(Core::$variant $(($field))? => Self::$variant $({ $field: $field.into() })?,)*
+                }
             }
         }
     };

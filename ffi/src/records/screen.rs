@@ -1,24 +1,25 @@
-//! One agent's screen: what to show is decided in the runtime (UX-1 … UX-4), and its views render it.
+//! One agent's screen: the runtime decides its content (UX-1 … UX-4), and views render it.
 
-use bowline_runtime::{self as runtime, ScreenSnapshot, machines};
+use bowline_runtime::{self as runtime, ScreenSnapshot, machines::data::screen};
 
 use super::{
     agent::{AgentSummary, FailedAgent, LoadFailure, PendingAgent},
     host::ErrorInfo,
     mirror, rev,
-    timeline::{TimelineUpdate, timeline_update},
+    timeline::TimelineUpdate,
 };
 use crate::error::BowlineError;
 
-/// What a screen shows.
+/// Target of a screen.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum ScreenTarget {
     /// An agent.
     Agent {
-        /// Which.
+        /// The agent.
         agent_id: String,
     },
-    /// The agent that this intent creates: shown at once, and the same screen goes on when it is there (UX-3).
+    /// The agent that this intent creates: shown at once, and the same screen continues when it
+    /// exists (UX-3).
     Creation {
         /// The intent, as `send` returned it.
         intent_id: String,
@@ -37,13 +38,13 @@ impl TryFrom<ScreenTarget> for runtime::ScreenTarget {
 }
 
 mirror! {
-    /// How an agent came to be on the screen.
-    Creation of machines::screen::Creation {
-        /// It was there before.
+    /// Origin of the screen's agent.
+    Creation of screen::Creation {
+        /// It existed before.
         None,
-        /// Its creation was sent and is shown in advance.
+        /// Its creation was sent and it is shown optimistically.
         Pending,
-        /// It was created from here and the daemon confirmed it.
+        /// This device created it and the daemon confirmed it.
         Confirmed,
         /// The daemon refused to create it.
         Failed,
@@ -51,21 +52,21 @@ mirror! {
 }
 
 mirror! {
-    /// How the host stands, as far as a screen cares.
-    Connectivity of machines::screen::Connectivity {
+    /// State of the host, as a screen needs it.
+    Connectivity of screen::Connectivity {
         /// Connected.
         Online,
-        /// Being connected, or connected again.
+        /// Connecting or reconnecting.
         Connecting,
-        /// Nothing is tried until someone does something.
+        /// Offline: the next attempt needs an action of the user or another input.
         Offline,
     }
 }
 
 mirror! {
-    /// A small sign over the content that something is going on.
-    Toast of machines::screen::Toast {
-        /// The content is being brought up to date.
+    /// An indicator over the content that work is in progress.
+    Toast of screen::Toast {
+        /// The content is being refreshed.
         Refreshing,
         /// The connection is being restored.
         Reconnecting,
@@ -74,104 +75,69 @@ mirror! {
 
 mirror! {
     /// Why an agent takes no more prompts.
-    ReadOnly of machines::screen::ReadOnly {
+    ReadOnly of screen::ReadOnly {
         /// It is archived.
         Archived,
-        /// The daemon does not have it any more.
+        /// The daemon no longer has it.
         Removed,
     }
 }
 
-/// An error to show.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
-pub enum ErrorIndicator {
-    /// The agent could not be created; offer to try again.
-    CreationFailed,
-    /// The first load failed: shown inside the overlay, with a way to try again.
-    LoadFailed {
-        /// Why.
-        error: LoadFailure,
-    },
-    /// A refresh failed: beside the content, in nobody's way (UX-4).
-    RefreshFailed {
-        /// Why.
-        error: LoadFailure,
-    },
-    /// The host is offline and nothing is being tried.
-    Offline,
-}
-
-impl From<machines::screen::ErrorIndicator> for ErrorIndicator {
-    fn from(error: machines::screen::ErrorIndicator) -> Self {
-        use machines::screen::ErrorIndicator as Core;
-        match error {
-            Core::CreationFailed => Self::CreationFailed,
-            Core::LoadFailed(error) => Self::LoadFailed {
-                error: error.into(),
-            },
-            Core::RefreshFailed(error) => Self::RefreshFailed {
-                error: error.into(),
-            },
-            Core::Offline => Self::Offline,
-        }
+mirror! {
+    /// An error to show.
+    ErrorIndicator of screen::ErrorIndicator {
+        /// The agent could not be created; offer to try again.
+        CreationFailed,
+        /// The first load failed: show it inside the overlay, with a retry.
+        LoadFailed {
+            /// The reason.
+            error: LoadFailure,
+        },
+        /// A refresh failed: show it beside the content, without blocking it (UX-4).
+        RefreshFailed {
+            /// The reason.
+            error: LoadFailure,
+        },
+        /// The host is offline and no attempt is running.
+        Offline,
     }
 }
 
-/// Everything an agent's screen shows, as of now; of its timeline, what changed.
-#[derive(Clone, Debug, PartialEq, uniffi::Record)]
-pub struct ScreenUpdate {
-    /// Grows with every change; an older one is to be dropped.
-    pub rev: u32,
-    /// Whose agent.
-    pub server_id: String,
-    /// The agent; none until the daemon has named the one that is being created.
-    pub agent_id: Option<String>,
-    /// Its row in the directory, once that is known.
-    pub agent: Option<AgentSummary>,
-    /// Whether it was created from here.
-    pub creation: Creation,
-    /// What was asked for, while it is being created.
-    pub creating: Option<PendingAgent>,
-    /// Why it could not be created, with what was asked for.
-    pub creation_failed: Option<FailedAgent>,
-    /// The whole content is covered (UX-1).
-    pub overlay: bool,
-    /// At most one toast.
-    pub toast: Option<Toast>,
-    /// "Start chatting".
-    pub placeholder: bool,
-    /// At most one error.
-    pub error_indicator: Option<ErrorIndicator>,
-    /// Prompts can be typed and sent; offline too.
-    pub composer_enabled: bool,
-    /// Why no prompt can be sent any more; to be said in the place of the composer.
-    pub read_only: Option<ReadOnly>,
-    /// How the host stands.
-    pub connectivity: Connectivity,
-    /// Why the host is not online, with what to do about it.
-    pub connection_error: Option<ErrorInfo>,
-    /// What changed of the timeline.
-    pub timeline: TimelineUpdate,
-}
-
-/// What makes `new` of what a subscriber has.
-pub(crate) fn screen_update(base: Option<&ScreenSnapshot>, new: &ScreenSnapshot) -> ScreenUpdate {
-    ScreenUpdate {
-        rev: rev(new.rev),
-        server_id: new.server_id.to_string(),
-        agent_id: new.agent_id.as_ref().map(ToString::to_string),
-        agent: new.agent.as_deref().map(Into::into),
-        creation: new.creation.into(),
-        creating: new.creating.as_deref().map(Into::into),
-        creation_failed: new.creation_failed.as_deref().map(Into::into),
-        overlay: new.screen.overlay,
-        toast: new.screen.toast.map(Into::into),
-        placeholder: new.screen.placeholder,
-        error_indicator: new.screen.error_indicator.map(Into::into),
-        composer_enabled: new.screen.composer_enabled,
-        read_only: new.screen.read_only.map(Into::into),
-        connectivity: new.connectivity.into(),
-        connection_error: new.connection_error.as_ref().map(Into::into),
-        timeline: timeline_update(base.map(|base| base.timeline.as_ref()), &new.timeline),
+mirror! {
+    /// The current content of an agent's screen, and the changes of its timeline.
+    ScreenUpdate of (base, new): (Option<&ScreenSnapshot>, &ScreenSnapshot) {
+        /// Grows with each change; drop an update with an older one.
+        rev: u32 = rev(new.rev),
+        /// The agent's host.
+        server_id: String = new.server_id.to_string(),
+        /// The agent; none until the daemon has confirmed the one being created.
+        agent_id: Option<String> = new.agent_id.as_ref().map(ToString::to_string),
+        /// Its row in the directory, once loaded.
+        agent: Option<AgentSummary> = new.agent.as_deref().map(Into::into),
+        /// Origin of the agent.
+        creation: Creation = new.creation.into(),
+        /// The agent as requested, while it is being created.
+        creating: Option<PendingAgent> = new.creating.as_deref().map(Into::into),
+        /// Why its creation failed, with the agent as requested.
+        creation_failed: Option<FailedAgent> = new.creation_failed.as_deref().map(Into::into),
+        /// An overlay covers the whole content (UX-1).
+        overlay: bool = new.screen.overlay,
+        /// At most one toast.
+        toast: Option<Toast> = new.screen.toast.map(Into::into),
+        /// Show the hint "Start chatting".
+        placeholder: bool = new.screen.placeholder,
+        /// At most one error.
+        error_indicator: Option<ErrorIndicator> = new.screen.error_indicator.map(Into::into),
+        /// Prompts can be typed and sent, also offline.
+        composer_enabled: bool = new.screen.composer_enabled,
+        /// Why no prompt can be sent any more; shown in place of the composer.
+        read_only: Option<ReadOnly> = new.screen.read_only.map(Into::into),
+        /// State of the host.
+        connectivity: Connectivity = new.connectivity.into(),
+        /// Why the host is not online, with the recommended action.
+        connection_error: Option<ErrorInfo> = new.connection_error.as_ref().map(Into::into),
+        /// The changes of the timeline.
+        timeline: TimelineUpdate =
+            (base.map(|base| base.timeline.as_ref()), new.timeline.as_ref()).into(),
     }
 }

@@ -1,197 +1,45 @@
-//! States of the machines that screens show, which snapshots carry by name.
+//! States of hosts and of their lists of agents, as the machines define them.
 
-/// Names of states and what stands for them here.
-macro_rules! states {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident $text:literal,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant,)*
-            /// A state that these bindings do not know: a defect.
-            Unknown,
-        }
+use bowline_runtime as runtime;
 
-        impl $name {
-            pub(crate) fn named(name: &str) -> Self {
-                match name { $($text => Self::$variant,)* _ => Self::Unknown }
-            }
-        }
-    };
-}
+use super::mirror;
 
-states! {
-    /// How a host's connectivity stands. There is no other connection state (INV-5, INV-6).
-    HostState {
-        /// It has only just been taken up.
-        Booting "booting",
-        /// It has no path.
-        NoConnections "no_connections",
-        /// Its paths are being measured.
-        SelectingActiveConnection "selecting_active_connection",
-        /// A path was chosen and is being connected.
-        ConnectingActive "connecting_active",
+mirror! {
+    /// Connectivity of a host. There is no other connection state (INV-5, INV-6).
+    HostState of runtime::HostState {
+        /// Not started yet.
+        Booting,
+        /// No path is configured.
+        NoConnections,
+        /// The paths are being probed.
+        SelectingActiveConnection,
+        /// A path was chosen and is connecting.
+        ConnectingActive,
         /// Connected.
-        Online "online",
-        /// It was connected, and is being connected again.
-        Degraded "degraded",
-        /// Nothing is tried until someone does something.
-        Error "error",
-        /// It was forgotten, or the runtime was shut down.
-        Stopped "stopped",
+        Online,
+        /// The connection was lost and is being restored.
+        Degraded,
+        /// The next attempt needs an action of the user or another input.
+        Error,
+        /// The host was forgotten, or the runtime was shut down.
+        Stopped,
     }
 }
 
-states! {
-    /// How a host's list of agents stands (DS).
-    DirectoryState {
+mirror! {
+    /// State of a host's list of agents (DS-1).
+    DirectoryState of runtime::DirectoryState {
         /// Never attached.
-        Idle "idle",
-        /// The first load runs: show a skeleton.
-        InitialLoading "initial_loading",
-        /// The rows are what the daemon has.
-        Ready "ready",
-        /// The rows stay while they are fetched again.
-        Revalidating "revalidating",
-        /// There never were rows, and the load failed.
-        ErrorBeforeFirstSuccess "error_before_first_success",
-        /// The rows stay, although fetching them again failed (UX-4).
-        ErrorAfterReady "error_after_ready",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use bowline_runtime::{
-        machines::{
-            Generation, Moment,
-            directory::State as Directory,
-            host::{ConnectionId, State as Host},
-            load::LoadError,
-        },
-        protocol::Reason,
-    };
-
-    use super::*;
-
-    const GENERATION: Generation = Generation::ZERO;
-    const LOAD: LoadError = LoadError::TimedOut;
-
-    /// The state after that one in a walk over all, with the mirror of the one that was given. One that is added to the
-    /// machine does not compile here.
-    fn host(state: Host, now: Moment) -> (HostState, Option<Host>) {
-        let connection = ConnectionId(0);
-        let generation = GENERATION;
-        match state {
-            Host::Booting => (HostState::Booting, Some(Host::NoConnections)),
-            Host::NoConnections => (
-                HostState::NoConnections,
-                Some(Host::SelectingActiveConnection {
-                    cycle: 1,
-                    retry_at: None,
-                }),
-            ),
-            Host::SelectingActiveConnection { .. } => (
-                HostState::SelectingActiveConnection,
-                Some(Host::ConnectingActive {
-                    connection,
-                    generation,
-                    since: now,
-                    deadline: now,
-                }),
-            ),
-            Host::ConnectingActive { .. } => (
-                HostState::ConnectingActive,
-                Some(Host::Online {
-                    connection,
-                    generation,
-                    since: now,
-                    candidate: None,
-                }),
-            ),
-            Host::Online { .. } => (
-                HostState::Online,
-                Some(Host::Degraded {
-                    connection,
-                    generation,
-                    reason: Reason::IdleTimeout,
-                    candidate: None,
-                }),
-            ),
-            Host::Degraded { reason, .. } => (
-                HostState::Degraded,
-                Some(Host::Error {
-                    reason,
-                    retry_at: now,
-                }),
-            ),
-            Host::Error { .. } => (HostState::Error, Some(Host::Stopped)),
-            Host::Stopped => (HostState::Stopped, None),
-        }
-    }
-
-    /// As [`host`].
-    fn directory(state: Directory, now: Moment) -> (DirectoryState, Option<Directory>) {
-        let (load, deadline) = (GENERATION, now);
-        let (error, retry_at) = (LOAD, None);
-        match state {
-            Directory::Idle => (
-                DirectoryState::Idle,
-                Some(Directory::InitialLoading { load, deadline }),
-            ),
-            Directory::InitialLoading { .. } => {
-                (DirectoryState::InitialLoading, Some(Directory::Ready))
-            }
-            Directory::Ready => (
-                DirectoryState::Ready,
-                Some(Directory::Revalidating { load, deadline }),
-            ),
-            Directory::Revalidating { .. } => (
-                DirectoryState::Revalidating,
-                Some(Directory::ErrorBeforeFirstSuccess { error, retry_at }),
-            ),
-            Directory::ErrorBeforeFirstSuccess { .. } => (
-                DirectoryState::ErrorBeforeFirstSuccess,
-                Some(Directory::ErrorAfterReady { error, retry_at }),
-            ),
-            Directory::ErrorAfterReady { .. } => (DirectoryState::ErrorAfterReady, None),
-        }
-    }
-
-    #[test]
-    fn inv_6_every_state_of_the_host_machine_has_its_own_mirror() {
-        let mut names = BTreeSet::new();
-        let mut next = Some(Host::Booting);
-        while let Some(state) = next {
-            let (mirror, after) = host(state, Moment::from_millis(0));
-            assert_eq!(HostState::named(state.name()), mirror);
-            assert_ne!(mirror, HostState::Unknown);
-            names.insert(state.name());
-            next = after;
-        }
-        assert_eq!(
-            names.len(),
-            HostState::Unknown as usize,
-            "no mirror is left over"
-        );
-    }
-
-    #[test]
-    fn every_state_of_the_directory_machine_has_its_own_mirror() {
-        let mut names = BTreeSet::new();
-        let mut next = Some(Directory::Idle);
-        while let Some(state) = next {
-            let (mirror, after) = directory(state, Moment::from_millis(0));
-            assert_eq!(DirectoryState::named(state.name()), mirror);
-            assert_ne!(mirror, DirectoryState::Unknown);
-            names.insert(state.name());
-            next = after;
-        }
-        assert_eq!(
-            names.len(),
-            DirectoryState::Unknown as usize,
-            "no mirror is left over"
-        );
+        Idle,
+        /// The first load is running: show a skeleton.
+        InitialLoading,
+        /// The rows equal the daemon's.
+        Ready,
+        /// The rows stay while they are loaded again.
+        Revalidating,
+        /// No load has succeeded, and the last one failed.
+        ErrorBeforeFirstSuccess,
+        /// The rows stay; loading them again failed (UX-4).
+        ErrorAfterReady,
     }
 }

@@ -1,19 +1,23 @@
 //! An agent's timeline, as changes.
 
-use std::sync::Arc;
+use bowline_runtime::{self as runtime, TimelineView, machines::data::optimistic, protocol};
 
-use bowline_runtime::{self as runtime, TimelineView, machines, protocol};
-
-use super::{agent::LoadFailure, intent::IntentFailure, millis, mirror, rev, small};
+use super::{
+    agent::LoadFailure,
+    all,
+    intent::IntentFailure,
+    list::{Crossing, ListChange},
+    millis, mirror, rev, small,
+};
 
 mirror! {
-    /// What a timeline item is.
+    /// Kind of a timeline item.
     ItemKind of protocol::ItemKind {
-        /// What the user said.
+        /// A message of the user.
         User,
-        /// What the agent said.
+        /// A message of the agent.
         Message,
-        /// What the agent thought aloud.
+        /// Reasoning of the agent.
         Thought,
         /// A tool call.
         Tool,
@@ -23,7 +27,7 @@ mirror! {
         Plan,
         /// A question to the user.
         Permission,
-        /// Something went wrong; the text says what.
+        /// An error; the text describes it.
         Error,
         /// The end of a turn.
         TurnEnd,
@@ -33,19 +37,19 @@ mirror! {
 mirror! {
     /// How a turn ended.
     TurnStatus of protocol::model::TurnStatus {
-        /// By itself and well.
+        /// Completed.
         Completed,
-        /// By itself, with a failure.
+        /// Failed.
         Failed,
         /// The user cancelled it.
         Cancelled,
-        /// The daemon went away under it.
+        /// The daemon stopped during the turn.
         Interrupted,
     }
 }
 
 mirror! {
-    /// Which output of a process.
+    /// Stream of a process's output.
     OutputStream of protocol::model::OutputStream {
         /// Standard output.
         Stdout,
@@ -54,262 +58,143 @@ mirror! {
     }
 }
 
-/// One entry of a timeline.
-#[derive(Clone, Debug, PartialEq, uniffi::Record)]
-pub struct TimelineItem {
-    /// Stable name.
-    pub id: String,
-    /// Position in the whole timeline, from 0.
-    pub index: u32,
-    /// What it is.
-    pub kind: ItemKind,
-    /// When it began: milliseconds since 1970, by the daemon's clock.
-    pub at_ms: f64,
-    /// Text so far.
-    pub text: String,
-    /// For output: of which stream.
-    pub stream: Option<OutputStream>,
-    /// For the end of a turn: how it ended.
-    pub status: Option<TurnStatus>,
-    /// For the end of a turn of a command: its exit status.
-    pub exit_code: Option<i32>,
-    /// The intent that caused it.
-    pub intent_id: Option<String>,
-}
-
-impl From<&protocol::TimelineItem> for TimelineItem {
-    fn from(item: &protocol::TimelineItem) -> Self {
-        Self {
-            id: item.id.to_string(),
-            index: small(item.index),
-            kind: item.kind.into(),
-            at_ms: millis(item.at),
-            text: item.text.clone(),
-            stream: item.stream.map(Into::into),
-            status: item.status.map(Into::into),
-            exit_code: item.exit_code,
-            intent_id: item.intent_id.map(|id| id.to_string()),
-        }
+mirror! {
+    /// One entry of a timeline.
+    TimelineItem of item: &protocol::TimelineItem {
+        /// Stable id.
+        id: String = item.id.to_string(),
+        /// Position in the whole timeline, from 0.
+        index: u32 = small(item.index),
+        /// Its kind.
+        kind: ItemKind = item.kind.into(),
+        /// Start time in milliseconds since 1970, by the daemon's clock.
+        at_ms: f64 = millis(item.at),
+        /// Text so far.
+        text: String = item.text.clone(),
+        /// Bytes of text that the daemon no longer keeps: show that there was something. Zero
+        /// while it is kept.
+        dropped_bytes: u32 = small(item.dropped_bytes),
+        /// Stream, for output.
+        stream: Option<OutputStream> = item.stream.map(Into::into),
+        /// How the turn ended, for the end of a turn.
+        status: Option<TurnStatus> = item.status.map(Into::into),
+        /// Exit status, for the end of a command's turn.
+        exit_code: Option<i32> = item.exit_code,
+        /// The intent that caused it, if any.
+        intent_id: Option<String> = item.intent_id.map(|id| id.to_string()),
     }
 }
 
-/// One change of a list. Places count from 0 in the list as the changes before this one left it.
-#[derive(Clone, Debug, PartialEq, uniffi::Enum)]
-pub enum ListChange {
-    /// Take so many rows out.
-    Remove {
-        /// The first of them.
-        at: u32,
-        /// How many.
-        count: u32,
-    },
-    /// Put these rows in.
-    Insert {
-        /// The place of the first of them.
-        at: u32,
-        /// The rows.
-        items: Vec<TimelineItem>,
-    },
-    /// Put another value in the place of a row.
-    Update {
-        /// Which row.
-        at: u32,
-        /// The row as it is now.
-        item: TimelineItem,
-    },
-    /// The text of a row grew, and nothing else of it changed.
-    Grow {
-        /// Which row.
-        at: u32,
-        /// What to append to its text.
-        text: String,
-    },
-}
-
-impl From<&runtime::ListChange> for ListChange {
-    fn from(change: &runtime::ListChange) -> Self {
-        use runtime::ListChange as Core;
-        match change {
-            Core::Remove { at, count } => Self::Remove {
-                at: small(*at),
-                count: small(*count),
-            },
-            Core::Insert { at, items } => Self::Insert {
-                at: small(*at),
-                items: items.iter().map(|item| item.as_ref().into()).collect(),
-            },
-            Core::Update { at, item } => Self::Update {
-                at: small(*at),
-                item: item.as_ref().into(),
-            },
-            Core::Grow { at, text, .. } => Self::Grow {
-                at: small(*at),
-                text: text.clone(),
-            },
-        }
+mirror! {
+    /// A message being sent (UX-3).
+    PendingMessage of message: &optimistic::PendingMessage {
+        /// The intent that sends it.
+        intent_id: String = message.intent_id.to_string(),
+        /// The text.
+        text: String = message.text.clone(),
+        /// Time in milliseconds since 1970, by this device's clock.
+        at_ms: f64 = millis(message.at),
+        /// Whether the daemon has it: its item follows.
+        delivered: bool = message.delivered,
     }
 }
 
-/// A message on its way (UX-3).
-#[derive(Clone, Debug, PartialEq, uniffi::Record)]
-pub struct PendingMessage {
-    /// The intent that sends it.
-    pub intent_id: String,
-    /// What was said.
-    pub text: String,
-    /// When: milliseconds since 1970, by this device's clock.
-    pub at_ms: f64,
-    /// The daemon has it: its item is on its way.
-    pub delivered: bool,
-}
-
-impl From<&machines::optimistic::PendingMessage> for PendingMessage {
-    fn from(message: &machines::optimistic::PendingMessage) -> Self {
-        Self {
-            intent_id: message.intent_id.to_string(),
-            text: message.text.clone(),
-            at_ms: millis(message.at),
-            delivered: message.delivered,
-        }
+mirror! {
+    /// A message whose delivery failed.
+    FailedMessage of message: &optimistic::FailedMessage {
+        /// The intent of the message.
+        intent_id: String = message.intent_id.to_string(),
+        /// The text, so that it can be sent again.
+        text: String = message.text.clone(),
+        /// Time in milliseconds since 1970, by this device's clock.
+        at_ms: f64 = millis(message.at),
+        /// The reason.
+        failure: IntentFailure = (&message.error).into(),
     }
 }
 
-/// A message that was not taken.
-#[derive(Clone, Debug, PartialEq, uniffi::Record)]
-pub struct FailedMessage {
-    /// The intent that was to send it.
-    pub intent_id: String,
-    /// What was said, so that it can be said again.
-    pub text: String,
-    /// When: milliseconds since 1970, by this device's clock.
-    pub at_ms: f64,
-    /// Why.
-    pub failure: IntentFailure,
-}
-
-impl From<&machines::optimistic::FailedMessage> for FailedMessage {
-    fn from(message: &machines::optimistic::FailedMessage) -> Self {
-        Self {
-            intent_id: message.intent_id.to_string(),
-            text: message.text.clone(),
-            at_ms: millis(message.at),
-            failure: (&message.error).into(),
-        }
+mirror! {
+    /// Content before the first item.
+    Older of runtime::Beyond {
+        /// None: the timeline begins here.
+        None,
+        /// More, loaded by `load_older`.
+        More,
+        /// More, which is loading.
+        Loading,
+        /// More, which failed to load; `load_older` retries.
+        Failed {
+            /// The reason.
+            error: LoadFailure,
+        },
     }
 }
 
-/// What is before the first item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
-pub enum Older {
-    /// Nothing: the timeline begins here.
-    None,
-    /// More, to be had with `load_older`.
-    More,
-    /// More, which is being fetched.
-    Loading,
-    /// More, which could not be fetched; asking again tries again.
-    Failed {
-        /// Why.
-        error: LoadFailure,
-    },
-}
-
-impl From<runtime::Older> for Older {
-    fn from(older: runtime::Older) -> Self {
-        match older {
-            runtime::Older::None => Self::None,
-            runtime::Older::More => Self::More,
-            runtime::Older::Loading => Self::Loading,
-            runtime::Older::Failed(error) => Self::Failed {
-                error: error.into(),
-            },
-        }
+mirror! {
+    /// Content after the last item.
+    Newer of runtime::Beyond {
+        /// None: this is the newest item, and new ones are appended.
+        None,
+        /// More, loaded by `load_newer`, or skipped by `jump_to_newest`.
+        More,
+        /// More, which is loading.
+        Loading,
+        /// More, which failed to load; `load_newer` retries.
+        Failed {
+            /// The reason.
+            error: LoadFailure,
+        },
     }
 }
 
-/// What is after the last item.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
-pub enum Newer {
-    /// Nothing: it is the newest, and what comes is appended.
-    None,
-    /// More, to be had with `load_newer` and, all at once, `jump_to_newest`.
-    More,
-    /// More, which is being fetched.
-    Loading,
-    /// More, which could not be fetched; asking again tries again.
-    Failed {
-        /// Why.
-        error: LoadFailure,
-    },
-}
-
-impl From<runtime::Newer> for Newer {
-    fn from(newer: runtime::Newer) -> Self {
-        match newer {
-            runtime::Newer::None => Self::None,
-            runtime::Newer::More => Self::More,
-            runtime::Newer::Loading => Self::Loading,
-            runtime::Newer::Failed(error) => Self::Failed {
-                error: error.into(),
-            },
-        }
-    }
-}
-
-/// What changed in a timeline. The changes are to be applied, in their order, to the list of `base_rev`; without one, to an empty
-/// list.
+/// The changes of a timeline since the listener's last update.
 #[derive(Clone, Debug, PartialEq, uniffi::Record)]
 pub struct TimelineUpdate {
-    /// The list that this changes; none: an empty one.
+    /// Revision of the list that the changes apply to; none: an empty list.
     pub base_rev: Option<u32>,
-    /// The list that comes of it.
+    /// Revision of the resulting list.
     pub rev: u32,
-    /// What changed in the list of items.
+    /// Changes of the list, in the order in which they apply.
     pub changes: Vec<ListChange>,
-    /// The messages on their way, if they are others than before: shown after the newest item.
+    /// The rows of all insertions and replacements in `changes`, in order of use.
+    pub rows: Vec<TimelineItem>,
+    /// The messages being sent, if they changed: shown after the newest item.
     pub pending: Option<Vec<PendingMessage>>,
-    /// The messages that were not taken, if they are others than before.
+    /// The messages whose delivery failed, if they changed.
     pub failed: Option<Vec<FailedMessage>>,
     /// Whether a load ever succeeded (UX-1).
     pub loaded: bool,
-    /// Whether it is being brought up to date (UX-2).
+    /// Whether it is being refreshed (UX-2).
     pub catching_up: bool,
-    /// What is before the first item.
+    /// Content before the first item.
     pub older: Older,
-    /// What is after the last item: a view that grew too long at its beginning has lost rows at its end.
+    /// Content after the last item: a view that grew too long at its beginning drops rows at its
+    /// end.
     pub newer: Newer,
-    /// Grows when the daemon turns out to have another timeline under this name.
+    /// Grows when the daemon has another timeline under this id.
     pub replaced: u32,
-    /// Why it is not up to date (UX-4).
+    /// Why it may be stale (UX-4).
     pub error: Option<LoadFailure>,
 }
 
-/// What makes `new` of what a subscriber has.
-pub(crate) fn timeline_update(base: Option<&TimelineView>, new: &TimelineView) -> TimelineUpdate {
-    let diff = new.diff(base);
-    let pending = |messages: Arc<[Arc<machines::optimistic::PendingMessage>]>| {
-        messages
-            .iter()
-            .map(|message| message.as_ref().into())
-            .collect()
-    };
-    let failed = |messages: Arc<[Arc<machines::optimistic::FailedMessage>]>| {
-        messages
-            .iter()
-            .map(|message| message.as_ref().into())
-            .collect()
-    };
-    TimelineUpdate {
-        base_rev: diff.base_rev.map(rev),
-        rev: rev(diff.rev),
-        changes: diff.changes.iter().map(Into::into).collect(),
-        pending: diff.pending.map(pending),
-        failed: diff.failed.map(failed),
-        loaded: new.loaded,
-        catching_up: new.catching_up,
-        older: new.older.into(),
-        newer: new.newer.into(),
-        replaced: rev(new.replaced),
-        error: new.error.map(Into::into),
+/// The changes from the listener's value to the new one.
+impl From<(Option<&TimelineView>, &TimelineView)> for TimelineUpdate {
+    fn from((base, new): (Option<&TimelineView>, &TimelineView)) -> Self {
+        let diff = new.diff(base);
+        let items = Crossing::from(diff.items);
+        Self {
+            base_rev: items.base_rev,
+            rev: items.rev,
+            changes: items.changes,
+            rows: items.rows,
+            pending: diff.pending.map(|messages| all(&messages)),
+            failed: diff.failed.map(|messages| all(&messages)),
+            loaded: new.loaded,
+            catching_up: new.catching_up,
+            older: new.older.into(),
+            newer: new.newer.into(),
+            replaced: rev(new.replaced),
+            error: new.error.map(Into::into),
+        }
     }
 }

@@ -1,10 +1,11 @@
-//! How exported calls come to the runtime beneath: not after its end, not after a defect, and to no host that is not known.
+//! Access of exported calls to the runtime: refused after shutdown, after a defect, and for unknown
+//! hosts.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use bowline_runtime::{
     self as core, Runtime, RuntimeSettings, ScreenError, ScreenSnapshot,
-    protocol::{IdentityError, ServerId},
+    protocol::{AgentId, IdentityError, Offer, ServerId, offer::OfferError},
     storage::Storage,
 };
 
@@ -18,7 +19,7 @@ use crate::{
 };
 
 impl BowlineRuntime {
-    /// The runtime for a call that makes no sense after the end.
+    /// The runtime, for a call that is invalid after shutdown.
     pub(super) fn open_core(&self) -> Result<&Runtime, BowlineError> {
         engine()?;
         if self.closed.load(Ordering::SeqCst) {
@@ -27,7 +28,7 @@ impl BowlineRuntime {
         Ok(&self.core)
     }
 
-    /// The runtime for a call about one of its hosts.
+    /// The runtime, for a call about one of its hosts.
     pub(super) fn core_with(&self, server_id: &ServerId) -> Result<&Runtime, BowlineError> {
         let core = self.open_core()?;
         let hosts = core.subscribe();
@@ -39,6 +40,17 @@ impl BowlineRuntime {
         is_known
             .then_some(core)
             .ok_or_else(|| BowlineError::unknown_host(server_id.as_str()))
+    }
+
+    /// A call about an agent of a host.
+    pub(super) fn with_agent(
+        &self,
+        server_id: &str,
+        agent_id: &str,
+        call: impl FnOnce(&Runtime, &ServerId, &AgentId) -> Result<(), ScreenError>,
+    ) -> Result<(), BowlineError> {
+        let (host, agent) = (server(server_id)?, agent_id.parse()?);
+        call(self.open_core()?, &host, &agent).map_err(|error| screen_error(server_id, &error))
     }
 
     pub(super) fn open(
@@ -101,12 +113,19 @@ pub(super) fn screen_error(server_id: &str, error: &ScreenError) -> BowlineError
     }
 }
 
-/// A name of a host.
+/// Parses a pairing offer.
+pub(super) fn parsed(offer: &str) -> Result<Offer, BowlineError> {
+    offer
+        .parse()
+        .map_err(|problem: OfferError| error!(InvalidOffer, AskUser, problem))
+}
+
+/// Parses the id of a host.
 pub(super) fn server(server_id: &str) -> Result<ServerId, IdentityError> {
     server_id.parse()
 }
 
-/// The threads for what must be possible after a defect too.
+/// The engine, for calls that must work after a defect too.
 pub(super) fn cleaning() -> Result<&'static Engine, BowlineError> {
     running().ok_or_else(|| BowlineError::internal("no threads"))
 }

@@ -1,4 +1,5 @@
-//! The runtime as apps hold it: intents in, values out, and nothing that connects or disconnects (INV-7).
+//! The runtime's exported API: intents in, values out, and no call that connects or disconnects
+//! (INV-7).
 
 mod access;
 
@@ -10,9 +11,8 @@ use std::sync::{
 use bowline_runtime::{
     Outcome, Runtime,
     protocol::{
-        IntentId, Offer,
+        IntentId,
         methods::{Empty, Providers, name},
-        offer::OfferError,
     },
     storage::{FileStorage, Storage},
     transport::Address,
@@ -24,19 +24,23 @@ use crate::{
     error::{BowlineError, error},
     key_store::{KeyStore, SplitStorage},
     listeners::{DirectoryListener, HostsListener, ScreenListener, TimelineListener},
-    records::{HostInfo, Intent, PlatformEvent, Probe, ProviderInfo, RuntimeConfig, ScreenTarget},
-    sinks::{DirectorySink, ScreenSink, follow_hosts, timeline_slot},
+    records::{
+        HostInfo, Intent, OfferInfo, PlatformEvent, Probe, ProviderInfo, RuntimeConfig,
+        ScreenTarget,
+    },
+    sinks::{Changes, follow_hosts, timeline_slot},
     slot::{Slot, follow},
     subscription::{EndReason, Subscription},
 };
 
-use access::{cleaning, screen_error, server};
+use access::{cleaning, parsed, screen_error, server};
 
-/// Keeps an app attached to its hosts. An app has one; the last reference ends every connection.
+/// Keeps an app attached to its hosts. An app has one; dropping the last reference closes every
+/// connection.
 #[derive(uniffi::Object)]
 pub struct BowlineRuntime {
     core: Runtime,
-    /// It was shut down, or let go. Shared with what feeds its subscriptions.
+    /// Set by shutdown or drop. Shared with the tasks that feed its subscriptions.
     closed: Arc<AtomicBool>,
 }
 
@@ -48,16 +52,16 @@ impl Drop for BowlineRuntime {
 
 #[uniffi::export]
 impl BowlineRuntime {
-    /// Opens a runtime with everything in the storage folder. The identity of this install is made once, and a corrupt one is
-    /// an error and never replaced (INV-9).
+    /// Opens a runtime with all data in the storage folder. The identity of this install is
+    /// generated once. A corrupt one is an error and never replaced (INV-9).
     #[uniffi::constructor]
     pub fn new(config: RuntimeConfig) -> Result<Arc<Self>, BowlineError> {
         let files = FileStorage::open(&config.storage_folder)?;
         Self::open(&config, Arc::new(files))
     }
 
-    /// Opens a runtime that keeps the identity of this install in the app's own key store, and everything else in the
-    /// storage folder.
+    /// Opens a runtime with the identity of this install in the app's own key store and all other
+    /// data in the storage folder.
     #[uniffi::constructor]
     pub fn with_key_store(
         config: RuntimeConfig,
@@ -66,22 +70,28 @@ impl BowlineRuntime {
         let files = Arc::new(FileStorage::open(&config.storage_folder)?);
         let storage = Arc::new(SplitStorage::new(key_store, files));
         let opened = Self::open(&config, Arc::clone(&storage) as Arc<dyn Storage>);
-        // Here and now: what the runtime keeps of the storage may be dropped on any thread.
+        // Dropped here, because the runtime's storage may be dropped on any thread.
         storage.let_go();
         opened
     }
 
-    /// Pairs with the daemon of an offer, and returns once it has proved its identity and taken this device.
+    /// The content of an offer, for a person to confirm before `pair` (TR-14). Contacts nobody.
+    pub fn inspect_offer(&self, offer: String) -> Result<OfferInfo, BowlineError> {
+        let offer = parsed(&offer)?;
+        Ok(self.open_core()?.inspect_offer(&offer).into())
+    }
+
+    /// Pairs with the daemon of an offer, which a person has confirmed. Returns once the daemon has proved its identity and
+    /// accepted this device.
     pub async fn pair(&self, offer: String) -> Result<HostInfo, BowlineError> {
-        let offer: Offer = offer
-            .parse()
-            .map_err(|problem: OfferError| error!(InvalidOffer, AskUser, problem))?;
+        let offer = parsed(&offer)?;
         let core = self.open_core()?.clone();
         let paired = on_dispatcher(engine()?, async move { core.pair(&offer).await });
         Ok(paired.await??.into())
     }
 
-    /// Forgets a host: its key, its addresses, and the intents that wait for it. True if it was known.
+    /// Forgets a host: its key, its addresses and its pending intents. Returns whether it was
+    /// known.
     pub async fn forget_host(&self, server_id: String) -> Result<bool, BowlineError> {
         let server_id = server(&server_id)?;
         let core = self.open_core()?.clone();
@@ -89,8 +99,9 @@ impl BowlineRuntime {
         Ok(forgotten.await??)
     }
 
-    /// Sends an intent: checks it, keeps it, queues it, and returns its name at once. What becomes of it is in the snapshots.
-    /// It is done exactly once, across disconnects and restarts of the app (BX-1).
+    /// Checks, stores and queues an intent, and returns its id at once. Snapshots report its
+    /// outcome. The daemon executes it exactly once, across disconnects and restarts of the app
+    /// (BX-1).
     pub fn send(&self, server_id: String, intent: Intent) -> Result<String, BowlineError> {
         let submitted = self
             .open_core()?
@@ -98,7 +109,7 @@ impl BowlineRuntime {
         Ok(submitted.id.to_string())
     }
 
-    /// The ways a host can run agents.
+    /// The providers of a host.
     pub async fn providers(&self, server_id: String) -> Result<Vec<ProviderInfo>, BowlineError> {
         let server_id = server(&server_id)?;
         let core = self.core_with(&server_id)?.clone();
@@ -110,7 +121,7 @@ impl BowlineRuntime {
         Ok(providers.providers.into_iter().map(Into::into).collect())
     }
 
-    /// Everything about all hosts, now and whenever it changes.
+    /// Subscribes to the state of all hosts.
     pub fn subscribe_hosts(
         &self,
         listener: Box<dyn HostsListener>,
@@ -118,14 +129,15 @@ impl BowlineRuntime {
         follow_hosts(self.open_core()?.subscribe(), listener)
     }
 
-    /// The agents of all hosts in one list, now and whenever it changes (DS).
+    /// Subscribes to the agents of all hosts in one list (DS-2).
     pub fn subscribe_directory(
         &self,
         listener: Box<dyn DirectoryListener>,
     ) -> Result<Arc<Subscription>, BowlineError> {
         let mut directory = self.open_core()?.directory();
-        let base = None;
-        let slot = Slot::new(DirectorySink { listener, base })?;
+        let slot = Slot::new(Changes::new(move |base, new| {
+            listener.on_directory((base, new).into())
+        }))?;
         slot.put(directory.current());
         let target = Arc::clone(&slot);
         follow(&slot, async move {
@@ -137,20 +149,21 @@ impl BowlineRuntime {
         Ok(Subscription::new(slot))
     }
 
-    /// What one agent's screen shows, its timeline included, now and whenever it changes.
+    /// Subscribes to one agent's screen, its timeline included.
     pub fn subscribe_screen(
         &self,
         server_id: String,
         target: ScreenTarget,
         listener: Box<dyn ScreenListener>,
     ) -> Result<Arc<Subscription>, BowlineError> {
-        let base = None;
-        let slot = Slot::new(ScreenSink { listener, base })?;
+        let slot = Slot::new(Changes::new(move |base, new| {
+            listener.on_screen((base, new).into())
+        }))?;
         self.follow_screen(&server_id, target, &slot, Some)?;
         Ok(Subscription::new(slot))
     }
 
-    /// One agent's timeline alone, now and whenever it changes.
+    /// Subscribes to one agent's timeline alone.
     pub fn subscribe_timeline(
         &self,
         server_id: String,
@@ -168,41 +181,29 @@ impl BowlineRuntime {
         Ok(Subscription::new(slot))
     }
 
-    /// Fetches the page before the oldest item of an open timeline; what became of it is in the next update.
+    /// Loads the page before the oldest item of an open timeline; the next update has the result.
     pub fn load_older(&self, server_id: String, agent_id: String) -> Result<(), BowlineError> {
-        let (server_id, agent_id) = (server(&server_id)?, agent_id.parse()?);
-        let core = self.core_with(&server_id)?;
-        core.load_older(&server_id, &agent_id)
-            .map_err(|error| screen_error(&server_id.to_string(), &error))
+        self.with_agent(&server_id, &agent_id, Runtime::load_older)
     }
 
-    /// Fetches the page after the last item of an open timeline, where that is not the newest; what became of it is in the next
-    /// update.
+    /// Loads the page after the last item of an open timeline, unless that is the newest; the next
+    /// update has the result.
     pub fn load_newer(&self, server_id: String, agent_id: String) -> Result<(), BowlineError> {
-        let (server_id, agent_id) = (server(&server_id)?, agent_id.parse()?);
-        let core = self.core_with(&server_id)?;
-        core.load_newer(&server_id, &agent_id)
-            .map_err(|error| screen_error(&server_id.to_string(), &error))
+        self.with_agent(&server_id, &agent_id, Runtime::load_newer)
     }
 
-    /// Shows the newest items of an open timeline, wherever its view was.
+    /// Moves the view of an open timeline to its newest items.
     pub fn jump_to_newest(&self, server_id: String, agent_id: String) -> Result<(), BowlineError> {
-        let (server_id, agent_id) = (server(&server_id)?, agent_id.parse()?);
-        let core = self.core_with(&server_id)?;
-        core.jump_to_newest(&server_id, &agent_id)
-            .map_err(|error| screen_error(&server_id.to_string(), &error))
+        self.with_agent(&server_id, &agent_id, Runtime::jump_to_newest)
     }
 
-    /// Tries again at once to load an open timeline, after that failed.
+    /// Retries a failed load of an open timeline at once.
     pub fn reload(&self, server_id: String, agent_id: String) -> Result<(), BowlineError> {
-        let (server_id, agent_id) = (server(&server_id)?, agent_id.parse()?);
-        let core = self.core_with(&server_id)?;
-        core.reload(&server_id, &agent_id)
-            .map_err(|error| screen_error(&server_id.to_string(), &error))
+        self.with_agent(&server_id, &agent_id, Runtime::reload)
     }
 
-    /// The whole result of an intent that was done, as JSON, however long; none if the intent is not among the latest 64 of the
-    /// host, or had no result.
+    /// The whole result of an executed intent as JSON; none if the intent is not among the latest
+    /// 64 of the host, or had no result.
     pub fn intent_result(
         &self,
         server_id: String,
@@ -221,21 +222,20 @@ impl BowlineRuntime {
         }))
     }
 
-    /// The user has seen that a message or a creation failed: it is shown no more.
+    /// Dismisses a failed message or creation, so that it is no longer shown.
     pub fn dismiss(&self, server_id: String, intent_id: String) -> Result<(), BowlineError> {
-        let (server_id, intent_id) = (server(&server_id)?, intent_id.parse()?);
-        let core = self.core_with(&server_id)?;
-        core.dismiss(&server_id, intent_id)
-            .map_err(|error| screen_error(&server_id.to_string(), &error))
+        let (host, intent) = (server(&server_id)?, intent_id.parse()?);
+        let dismissed = self.open_core()?.dismiss(&host, intent);
+        dismissed.map_err(|error| screen_error(&server_id, &error))
     }
 
-    /// Fetches the lists of all hosts again: the one refresh path of every surface (DS).
+    /// Loads the lists of all hosts again: the one refresh of every surface (DS-2).
     pub fn refresh(&self) -> Result<(), BowlineError> {
         self.open_core()?.refresh();
         Ok(())
     }
 
-    /// The user wants that path of a host, one of its probes; or the best one, with none.
+    /// Selects a path of a host, one of its probes; none selects the best.
     pub fn select_path(&self, server_id: String, path: Option<Probe>) -> Result<(), BowlineError> {
         let address = path.map(|probe| Address {
             path: probe.path.core(),
@@ -257,7 +257,7 @@ impl BowlineRuntime {
         Ok(())
     }
 
-    /// What the platform has to say. For the bindings' own observers: views have no business here (INV-7).
+    /// Passes a platform event on. For the bindings' own observers; views do not call it (INV-7).
     pub fn platform_event(&self, event: PlatformEvent) -> Result<(), BowlineError> {
         let core = self.open_core()?;
         match event {
@@ -268,23 +268,25 @@ impl BowlineRuntime {
         Ok(())
     }
 
-    /// The app is about to be suspended: waits for what is being written and lets go of every file and lock, so that the system
-    /// has no reason to end the app. Until `resume` intents, pairing and forgetting are refused with `Paused`. Possible after a
-    /// defect too.
+    /// Prepares for suspension: waits for writes and releases all files and locks, so that the
+    /// system has no reason to kill the app. Until `resume`, intents, pairing and forgetting fail
+    /// with `Paused`. Works after a defect too.
     pub async fn pause(&self) -> Result<(), BowlineError> {
-        // Begun here, not in the task: of a pause and a resume at the same time the one called last counts.
+        // The call is ordered here, not in the task: of concurrent `pause` and `resume` calls the
+        // last one counts.
         on_dispatcher(cleaning()?, self.core.pause()).await
     }
 
-    /// The app runs again: takes up files and locks, and looks after every connection at once.
+    /// Ends a pause: takes the files and locks again and checks every connection at once.
     pub async fn resume(&self) -> Result<(), BowlineError> {
         let engine = engine()?;
         let resumed = on_dispatcher(engine, self.open_core()?.resume());
         Ok(resumed.await??)
     }
 
-    /// Ends every connection and subscription and waits until all is done, a few seconds at most. Intents without an outcome
-    /// stay kept for the next start. Every later call says `Closed`. Possible after a defect too.
+    /// Closes every connection and subscription and waits until all have ended, a few seconds at
+    /// most. Intents without an outcome stay stored for the next start. Every later call fails with
+    /// `Closed`. Works after a defect too.
     pub async fn shutdown(&self) -> Result<(), BowlineError> {
         self.closed.store(true, Ordering::SeqCst);
         let core = self.core.clone();

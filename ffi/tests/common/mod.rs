@@ -1,4 +1,4 @@
-//! What the tests of the boundary share: listeners that do as they are told, and runtimes with hosts that are not there.
+//! Shared parts of the boundary's tests: scripted listeners, and runtimes with unreachable hosts.
 #![allow(dead_code, reason = "each binary of tests uses some of it")]
 
 use std::{
@@ -11,7 +11,7 @@ use std::{
     },
     task::{Context, Poll, Wake, Waker},
     thread::{self, sleep},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bowline_ffi::{
@@ -24,22 +24,22 @@ use bowline_runtime::{
     transport::Address,
 };
 
-/// Longest wait for what must come.
+/// Longest wait for an expected event.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
-/// Counts, remembers, and does as it is told.
+/// A listener that counts calls, records values and fails as scripted.
 #[derive(Default)]
-pub(crate) struct Heard {
+pub(crate) struct Received {
     pub(crate) calls: AtomicU32,
     pub(crate) last: Mutex<Option<HostsSnapshot>>,
     pub(crate) pause: Duration,
-    /// It fails so many times, first.
+    /// Number of calls that fail first.
     pub(crate) failures: u32,
-    /// It panics in the call after so many.
+    /// Number of calls before one panics.
     pub(crate) panics_after: Option<u32>,
 }
 
-impl Heard {
+impl Received {
     pub(crate) fn calls(&self) -> u32 {
         self.calls.load(Ordering::SeqCst)
     }
@@ -50,7 +50,7 @@ impl Heard {
     }
 }
 
-pub(crate) struct Listener(pub(crate) Arc<Heard>);
+pub(crate) struct Listener(pub(crate) Arc<Received>);
 
 impl HostsListener for Listener {
     fn on_hosts(&self, snapshot: HostsSnapshot) -> Result<(), CallbackError> {
@@ -66,19 +66,11 @@ impl HostsListener for Listener {
     }
 }
 
-pub(crate) fn listener(heard: &Arc<Heard>) -> Box<Listener> {
+pub(crate) fn listener(heard: &Arc<Received>) -> Box<Listener> {
     Box::new(Listener(Arc::clone(heard)))
 }
 
-pub(crate) fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain: {what}");
-        sleep(Duration::from_millis(2));
-    }
-}
-
-/// Remembers on which threads it was woken.
+/// A waker that records the threads it is woken on.
 #[derive(Default)]
 pub(crate) struct Woken {
     threads: Mutex<Vec<String>>,
@@ -93,7 +85,8 @@ impl Wake for Woken {
     }
 }
 
-/// Awaits as a binding does: polled on this thread, once more for each time that it is woken. Says which threads woke it.
+/// Awaits as a binding does: polls on this thread, and again after each wake. Returns the threads
+/// that woke it.
 pub(crate) fn awaited<T>(what: &str, future: impl Future<Output = T>) -> (T, Vec<String>) {
     let woken = Arc::new(Woken::default());
     let waker = Waker::from(Arc::clone(&woken));
@@ -129,24 +122,25 @@ pub(crate) fn config(folder: &Path) -> RuntimeConfig {
     }
 }
 
-/// The name of the host that [`with_host`] stores.
+/// The id of the host that [`with_host`] stores.
 pub(crate) fn server_id() -> String {
     ServerId::of_public_key(&[7; 32]).to_string()
 }
 
-/// A runtime that knows one host, at which nobody answers.
+/// A runtime with one host that is unreachable.
 pub(crate) fn with_host(folder: &Path) -> Result<Arc<BowlineRuntime>, BowlineError> {
     drop(BowlineRuntime::new(config(folder))?);
     store_host(folder);
     BowlineRuntime::new(config(folder))
 }
 
-/// Puts one host, at which nobody answers, among those that are stored.
+/// Stores one unreachable host.
 pub(crate) fn store_host(folder: &Path) {
     let record = HostRecord {
         server_id: ServerId::of_public_key(&[7; 32]),
         name: "nobody".to_owned(),
         transport_key: PublicKey::from_bytes([7; 32]),
+        psk: None,
         addresses: vec![Address {
             path: machines::Path::Direct,
             address: "127.0.0.1:9".to_owned(),

@@ -1,25 +1,25 @@
-//! The end of a subscription comes, once, and is final.
+//! A subscription ends exactly once, and its reason is final.
 
 use std::{hint::spin_loop, sync::Arc, thread};
 
-use bowline_ffi::{EndReason, Rehearsal};
+use bowline_ffi::{EndReason, PreviewData};
 
-use crate::common::{Heard, ended, listener};
+use crate::common::{Received, ended, listener};
 
-/// Subscriptions that each thread makes and ends.
+/// Subscriptions that each thread opens and ends.
 const ROUNDS: u32 = 20_000;
 
 #[test]
 fn the_end_comes_wherever_a_cancel_falls_between_values() {
-    let rehearsal = Rehearsal::new(1, 0);
+    let preview = PreviewData::new(1, 0);
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
                 for round in 0..ROUNDS {
-                    let heard = Arc::new(Heard::default());
-                    let subscription = rehearsal.subscribe_hosts(listener(&heard)).unwrap();
-                    rehearsal.rename_host(round.to_string());
-                    // Before, in and after the turn that hands the value over.
+                    let heard = Arc::new(Received::default());
+                    let subscription = preview.subscribe_hosts(listener(&heard)).unwrap();
+                    preview.rename_host(round.to_string());
+                    // Before, in and after the turn that delivers the value.
                     for _ in 0..(round * 7) % 1_000 {
                         spin_loop();
                     }
@@ -35,11 +35,11 @@ fn the_end_comes_wherever_a_cancel_falls_between_values() {
 
 #[test]
 fn a_source_that_is_gone_ends_what_was_subscribed_to_it_after_the_last_value() {
-    let rehearsal = Rehearsal::new(1, 0);
-    let heard = Arc::new(Heard::default());
-    let subscription = rehearsal.subscribe_hosts(listener(&heard)).unwrap();
-    rehearsal.rename_host("last".to_owned());
-    drop(rehearsal);
+    let preview = PreviewData::new(1, 0);
+    let heard = Arc::new(Received::default());
+    let subscription = preview.subscribe_hosts(listener(&heard)).unwrap();
+    preview.rename_host("last".to_owned());
+    drop(preview);
     assert_eq!(ended(&subscription), EndReason::RuntimeClosed);
     assert_eq!(heard.last_rev(), 2);
     subscription.cancel();

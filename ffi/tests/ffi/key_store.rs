@@ -1,4 +1,4 @@
-//! The app's own key store: asked by one creation at a time, and let go where it was given.
+//! The app's own key store: called by one creation at a time, and dropped on the creating thread.
 
 use std::{
     collections::BTreeMap,
@@ -14,16 +14,16 @@ use bowline_ffi::{BowlineError, BowlineRuntime, KeyStore, KeyStoreError};
 
 use crate::common::{config, server_id, store_host};
 
-/// What several stores of one app keep.
+/// Data that several stores of one app share.
 #[derive(Default)]
 struct Kept {
     values: Mutex<BTreeMap<String, Vec<u8>>>,
     writes: AtomicU32,
-    /// The threads on which stores were called, and those on which they were dropped.
+    /// The threads that called stores, and those that dropped them.
     called: Mutex<Vec<ThreadId>>,
     dropped: Mutex<Vec<ThreadId>>,
     is_locked: bool,
-    /// How long it takes to answer.
+    /// Duration of a call.
     delay: Duration,
 }
 
@@ -37,7 +37,7 @@ impl KeyStore for Store {
             return Err(KeyStoreError::Failed { detail });
         }
         let value = self.0.values.lock().unwrap().get(&name).cloned();
-        // As slow as a system's: what is written meanwhile is not in the answer.
+        // As slow as a system's store: the result omits later writes.
         thread::sleep(self.0.delay);
         Ok(value)
     }
@@ -66,7 +66,7 @@ fn a_key_store_is_called_and_let_go_on_the_thread_that_creates() {
     };
     drop(open().unwrap());
     store_host(folder.path());
-    // Its host has a driver now, which holds the storage on the library's threads.
+    // The host's driver holds the storage on the library's threads now.
     let runtime = open().unwrap();
     let here = thread::current().id();
     assert_eq!(*kept.dropped.lock().unwrap(), [here, here]);
@@ -77,7 +77,7 @@ fn a_key_store_is_called_and_let_go_on_the_thread_that_creates() {
             .iter()
             .all(|thread| *thread == here)
     );
-    // What the runtime does later needs it no more.
+    // Later work of the runtime does not use the key store.
     let forgotten = crate::common::awaited("forget_host", runtime.forget_host(server_id())).0;
     assert!(forgotten.unwrap());
     let file = folder.path().join("profile.json");

@@ -1,13 +1,16 @@
-//! A runtime from its creation to its end: what calls say then, and why subscriptions end.
+//! A runtime from creation to shutdown: errors of calls and reasons of subscriptions.
 
 use std::sync::Arc;
 
 use bowline_ffi::{
     Advice, BowlineError, BowlineRuntime, CallbackError, DirectoryListener, DirectoryUpdate,
-    EndReason, Intent, Path, PlatformEvent, Probe, ScreenListener, ScreenTarget, ScreenUpdate,
+    EndReason, Intent, OfferHost, Path, PlatformEvent, Probe, Reach, ScreenListener, ScreenTarget,
+    ScreenUpdate,
 };
+use bowline_runtime::protocol::PublicKey;
+use bowline_testkit::blocking::eventually;
 
-use crate::common::{Heard, awaited, config, ended, listener, server_id, until, with_host};
+use crate::common::{Received, awaited, config, ended, listener, server_id, with_host};
 
 struct Ignore;
 
@@ -37,7 +40,7 @@ fn agent(agent_id: &str) -> ScreenTarget {
     }
 }
 
-/// Every call about one host that answers at once, by its name.
+/// Every synchronous call about one host, by its name.
 fn calls(runtime: &BowlineRuntime, host: &str) -> Vec<(&'static str, Result<(), BowlineError>)> {
     let host = || host.to_owned();
     let sent = runtime.send(host(), cancel("agt_1"));
@@ -101,6 +104,74 @@ fn every_call_about_a_host_that_is_not_known_says_so() {
 }
 
 #[test]
+fn tr_14_an_offer_is_inspected_and_contacts_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = BowlineRuntime::new(config(folder.path())).unwrap();
+    let watched = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    watched.set_nonblocking(true).unwrap();
+    let here = watched.local_addr().unwrap();
+    let server = server_id();
+    let key = "A".repeat(43);
+    let token = "A".repeat(22);
+    let link = format!(
+        "bowline://pair?v=1&s={server}&k={key}&t={token}&n=workshop&d={here}&r=wss://relay.example.org"
+    );
+    let offer = runtime.inspect_offer(link.clone()).unwrap();
+    assert_eq!(
+        (offer.server_id, offer.name),
+        (server, "workshop".to_owned())
+    );
+    assert_eq!(offer.host, OfferHost::Unknown);
+    let addresses: Vec<_> = offer
+        .addresses
+        .iter()
+        .map(|offered| (offered.path, offered.address.clone(), offered.reach))
+        .collect();
+    assert_eq!(
+        addresses,
+        [
+            (Path::Direct, here.to_string(), Reach::Loopback),
+            (
+                Path::Relay,
+                "wss://relay.example.org".to_owned(),
+                Reach::Public
+            ),
+        ]
+    );
+    let known = with_host(&folder.path().join("known")).unwrap();
+    let name = "nobody".to_owned();
+    let forged = known.inspect_offer(link.clone()).unwrap();
+    assert_eq!(forged.host, OfferHost::OtherKey { name: name.clone() });
+    let again = link.replace(&key, &PublicKey::from_bytes([7; 32]).to_string());
+    let again = known.inspect_offer(again).unwrap();
+    assert_eq!(again.host, OfferHost::Known { name });
+    for wrong in [format!("{link}#x"), link.replace("workshop", "work%1Bshop")] {
+        let error = runtime.inspect_offer(wrong).unwrap_err();
+        assert!(
+            matches!(error, BowlineError::InvalidOffer { .. }),
+            "{error}"
+        );
+    }
+    let called = watched.accept().unwrap_err().kind();
+    assert_eq!(called, std::io::ErrorKind::WouldBlock, "nobody called");
+}
+
+#[cfg(unix)]
+#[test]
+fn tr_11_a_folder_that_others_may_write_to_is_a_typed_error() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let error = BowlineRuntime::new(config(folder.path())).err().unwrap();
+    assert!(
+        matches!(error, BowlineError::StorageNotPrivate { .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("chmod 700"), "{error}");
+    assert_eq!(error.advice(), Advice::CheckStorage);
+}
+
+#[test]
 fn a_path_that_the_host_does_not_have_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = with_host(folder.path()).unwrap();
@@ -120,7 +191,7 @@ fn a_path_that_the_host_does_not_have_is_an_error() {
 fn a_shutdown_ends_subscriptions_and_later_calls_say_closed() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = with_host(folder.path()).unwrap();
-    let heard = Arc::new(Heard::default());
+    let heard = Arc::new(Received::default());
     let subscriptions = [
         runtime.subscribe_hosts(listener(&heard)).unwrap(),
         runtime.subscribe_directory(Box::new(Ignore)).unwrap(),
@@ -128,7 +199,7 @@ fn a_shutdown_ends_subscriptions_and_later_calls_say_closed() {
             .subscribe_screen(server_id(), agent("agt_1"), Box::new(Ignore))
             .unwrap(),
     ];
-    until("the first snapshot", || heard.calls() > 0);
+    eventually("the first snapshot", || heard.calls() > 0);
     awaited("shutdown", runtime.shutdown()).0.unwrap();
     for subscription in &subscriptions {
         assert_eq!(ended(subscription), EndReason::RuntimeClosed);

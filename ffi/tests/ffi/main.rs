@@ -1,4 +1,5 @@
-//! The boundary as an app sees it, without another language: newest values, failures, ends, threads, errors.
+//! The boundary as an app sees it, without another language: newest values, failures, ends,
+//! threads, errors.
 #![allow(clippy::unwrap_used)]
 
 #[path = "../common/mod.rs"]

@@ -1,10 +1,11 @@
-//! Where the app's language is called: a waker calls it, so every exported future must be woken on the dispatcher's thread.
+//! Threads that call the app's language: a waker calls it, so the dispatcher's thread must wake
+//! every exported future.
 
 use std::{sync::Arc, thread, time::Duration};
 
-use bowline_ffi::{BowlineRuntime, Rehearsal};
+use bowline_ffi::{BowlineRuntime, PreviewData};
 
-use crate::common::{Heard, awaited, config, listener};
+use crate::common::{Received, awaited, config, listener};
 
 const DISPATCHER: &str = "bowline-dispatch";
 
@@ -29,7 +30,7 @@ fn calls_complete_on_the_dispatchers_thread() {
         assert!(!forgotten.unwrap());
         only_the_dispatcher("forget_host", &woken);
     }
-    let (took, woken) = awaited("burst", Rehearsal::new(1, 0).burst(1_000, 0));
+    let (took, woken) = awaited("burst", PreviewData::new(1, 0).burst(1_000, 0));
     took.unwrap();
     assert!(!woken.is_empty(), "a burst takes its time");
     only_the_dispatcher("burst", &woken);
@@ -40,16 +41,16 @@ fn calls_complete_on_the_dispatchers_thread() {
 
 #[test]
 fn a_cancel_wakes_nobody_on_the_thread_that_cancels() {
-    let rehearsal = Rehearsal::new(1, 0);
-    let heard = Arc::new(Heard {
+    let preview = PreviewData::new(1, 0);
+    let heard = Arc::new(Received {
         pause: Duration::from_millis(50),
-        ..Heard::default()
+        ..Received::default()
     });
-    let subscription = rehearsal.subscribe_hosts(listener(&heard)).unwrap();
+    let subscription = preview.subscribe_hosts(listener(&heard)).unwrap();
     thread::scope(|scope| {
         let waiting = scope.spawn(|| awaited("the end", subscription.ended()).1);
-        // While the listener is busy, so that the end is not there at once.
-        crate::common::until("the listener runs", || heard.calls() == 1);
+        // The listener is busy, so that the end is delayed.
+        bowline_testkit::blocking::eventually("the listener runs", || heard.calls() == 1);
         subscription.cancel();
         let woken = waiting.join().unwrap();
         only_the_dispatcher("the end", &woken);

@@ -8,7 +8,8 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::CallError;
 
-/// Calls and notifications to be sent as one text. The daemon takes at most 1,024 of them and runs them side by side.
+/// Calls and notifications sent as one text. The daemon accepts at most 1,024 of them and runs them
+/// concurrently.
 #[derive(Debug, Default)]
 pub struct Batch {
     items: Vec<Item>,
@@ -23,7 +24,7 @@ struct Item {
 }
 
 impl Batch {
-    /// A batch of nothing.
+    /// An empty batch.
     pub fn new() -> Self {
         Self::default()
     }
@@ -68,22 +69,22 @@ impl Batch {
         Ok(self)
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the batch is empty.
     pub const fn is_empty(&self) -> bool {
         self.items.is_empty()
     }
 
-    /// How many calls and notifications there are.
+    /// Number of calls and notifications.
     pub const fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// How many answers it wants.
+    /// Number of expected answers.
     pub(super) const fn calls(&self) -> u64 {
         self.calls
     }
 
-    /// The text; ids count up from `id`.
+    /// The JSON text; ids count up from `id`.
     pub(super) fn text(&self, mut id: u64) -> Result<Vec<u8>, CallError> {
         let (mut text, mut message) = (Vec::new(), Vec::new());
         begin_batch(&mut text);

@@ -1,4 +1,5 @@
-//! The task that owns a client's connection: it writes what is handed over and gives each answer to whoever asked.
+//! The task that owns a client's connection: writes requests and delivers each answer to its
+//! caller.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -6,7 +7,7 @@ use bowline_protocol::{
     Closing, Reason,
     error::RpcError,
     methods::name,
-    rpc::{Id, Incoming, Notification as Told, Response, Text, parse, write_error},
+    rpc::{Id, Incoming, Notification as NotificationText, Response, Text, parse, write_error},
 };
 use serde_json::value::RawValue;
 use tokio::{
@@ -18,38 +19,40 @@ use tokio::{
 use super::{ClientOptions, Notification, notifications::Inbox};
 use crate::{Closed, LineBuffer};
 
-/// Bytes waiting to be written over which nothing more is taken; one line may go over it.
+/// Bytes queued for writing beyond which no request is taken; the last line may exceed it.
 const MAX_OUT: usize = 256 * 1024;
-/// Bytes asked for in one read.
+/// Size of one read in bytes.
 const CHUNK: usize = 16 * 1024;
-/// How long the peer's last words are waited for once it takes none of ours, and ours once nobody holds the client.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// Time to wait for the peer's last message after it stopped reading, and time to write queued
+/// requests after the last handle was dropped.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// A result, unparsed, or the daemon's error.
 pub(super) type Answer = Result<Box<RawValue>, RpcError>;
-/// A place among the pending requests; a batch shares one of several.
-pub(super) type Place = Arc<OwnedSemaphorePermit>;
+/// A permit among the pending requests; the calls of a batch share one permit object.
+pub(super) type CallPermit = Arc<OwnedSemaphorePermit>;
 
-/// Whoever waits for one answer.
+/// A caller waiting for one answer.
 #[derive(Debug)]
 pub(super) struct Waiter {
     pub(super) id: u64,
     pub(super) answer: oneshot::Sender<Answer>,
-    /// Given up when the answer has come, not when nobody wants it any more: until then the daemon is at it.
-    pub(super) _place: Place,
-    /// The first id of its batch, if it is of one.
+    /// Released when the answer arrives, not when the caller gives up: until then the daemon may
+    /// still process the request.
+    pub(super) _permit: CallPermit,
+    /// The first id of its batch, if it belongs to one.
     pub(super) batch: Option<u64>,
 }
 
 /// One text to be written.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    /// With its end.
+    /// With its line end.
     pub(super) line: Vec<u8>,
     pub(super) waiters: Vec<Waiter>,
 }
 
-/// How a connection ended of which nothing is known.
+/// The end of a connection without a known reason.
 pub(super) const fn lost() -> Closed {
     Closed {
         reason: Reason::ConnectionLost,
@@ -61,27 +64,27 @@ pub(super) struct Driver<S> {
     reader: ReadHalf<S>,
     writer: WriteHalf<S>,
     incoming: mpsc::Receiver<Outgoing>,
-    told: watch::Sender<Option<Closed>>,
+    closed: watch::Sender<Option<Closed>>,
     inbox: Option<Inbox>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     pending: HashMap<u64, Waiter>,
     input: LineBuffer,
     out: Vec<u8>,
-    /// Bytes of `out` that are written.
+    /// Bytes of `out` already written.
     written: usize,
-    /// The last error that answered nothing of ours: the daemon's words before it closes.
+    /// The last error without a matching request: the daemon's message before it closes.
     said: Option<String>,
-    /// Set once nothing more is written: until when the peer's last words are waited for.
-    farewell: Option<Instant>,
+    /// Deadline for the peer's last message, set once writing has stopped.
+    close_deadline: Option<Instant>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
     pub(super) fn new(
         stream: S,
         incoming: mpsc::Receiver<Outgoing>,
-        told: watch::Sender<Option<Closed>>,
+        closed: watch::Sender<Option<Closed>>,
         inbox: Option<Inbox>,
-        places: Arc<Semaphore>,
+        permits: Arc<Semaphore>,
         options: &ClientOptions,
     ) -> Self {
         let (reader, writer) = tokio::io::split(stream);
@@ -89,31 +92,32 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             reader,
             writer,
             incoming,
-            told,
+            closed,
             inbox,
-            places,
+            permits,
             pending: HashMap::new(),
             input: LineBuffer::new(options.max_answer_bytes),
             out: Vec::new(),
             written: 0,
             said: None,
-            farewell: None,
+            close_deadline: None,
         }
     }
 
     pub(super) async fn run(mut self) {
         let reason = self.serve().await;
-        self.tell(reason);
-        // Whoever waits for an answer or for a place learns it now (INV-13), after the reason is known.
-        self.places.close();
+        self.publish(reason);
+        // The reason is published first; then every caller waiting for an answer or a permit fails
+        // (INV-13).
+        self.permits.close();
         self.incoming.close();
         while self.incoming.try_recv().is_ok() {}
         self.pending.clear();
-        if let (Some(inbox), Some(closed)) = (&self.inbox, &*self.told.borrow()) {
+        if let (Some(inbox), Some(closed)) = (&self.inbox, &*self.closed.borrow()) {
             inbox.close(closed.clone());
         }
-        // A peer that does not read must not keep this task.
-        let _ = timeout(FAREWELL, self.writer.shutdown()).await;
+        // Bounded, so that a peer that does not read cannot keep this task alive.
+        let _ = timeout(CLOSE_GRACE, self.writer.shutdown()).await;
     }
 
     /// Serves until the connection ends.
@@ -121,15 +125,15 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         let mut chunk = vec![0; CHUNK];
         loop {
             let unwritten = self.out.get(self.written..).unwrap_or_default();
-            let takes_more = unwritten.len() < MAX_OUT && self.farewell.is_none();
-            let farewell = self.farewell;
+            let takes_more = unwritten.len() < MAX_OUT && self.close_deadline.is_none();
+            let close_deadline = self.close_deadline;
             tokio::select! {
                 handed = self.incoming.recv(), if takes_more => match handed {
                     Some(outgoing) => self.take(outgoing),
                     None => {
-                        // Nobody holds the client any more; what was handed over is still sent.
+                        // The last handle was dropped; requests already taken are still written.
                         let rest = self.writer.write_all(unwritten);
-                        let _ = timeout(FAREWELL, rest).await;
+                        let _ = timeout(CLOSE_GRACE, rest).await;
                         return Reason::ClosedLocally;
                     }
                 },
@@ -146,16 +150,17 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                         }
                     }
                 },
-                // Without room nothing is taken, but that nobody is left must still be heard.
-                () = self.told.closed(), if !takes_more => return Reason::ClosedLocally,
-                () = sleep_until(farewell.unwrap_or_else(Instant::now)), if farewell.is_some() => {
+                // While the buffer is full no request is taken, but dropped handles are still
+                // noticed.
+                () = self.closed.closed(), if !takes_more => return Reason::ClosedLocally,
+                () = sleep_until(close_deadline.unwrap_or_else(Instant::now)), if close_deadline.is_some() => {
                     return Reason::ConnectionLost;
                 }
             }
         }
     }
 
-    /// Takes what is handed over, and everything behind it that fits.
+    /// Takes a request, and all queued ones that fit.
     fn take(&mut self, mut outgoing: Outgoing) {
         loop {
             self.out.extend_from_slice(&outgoing.line);
@@ -184,11 +189,11 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         }
     }
 
-    /// The peer takes nothing any more; it may have said why, or is about to.
+    /// Stops writing: the peer reads no more, but may have sent a reason or be about to.
     fn stop_writing(&mut self) {
         (self.out, self.written) = (Vec::new(), 0);
-        self.farewell
-            .get_or_insert_with(|| Instant::now() + FAREWELL);
+        self.close_deadline
+            .get_or_insert_with(|| Instant::now() + CLOSE_GRACE);
     }
 
     fn read_lines(&mut self) -> Result<(), Reason> {
@@ -212,13 +217,14 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         match parse(line) {
             Ok(Text::Single(incoming)) => self.heard(incoming),
             Ok(Text::Batch(items)) => items.into_iter().for_each(|item| self.heard(item)),
-            // Whatever this is, it is no JSON-RPC.
+            // The text is not JSON-RPC.
             Err(_) => return Err(Reason::NotBowline),
         }
         Ok(())
     }
 
-    /// The oldest batch on its way is answered as a whole; else those who wait for its parts would wait in vain.
+    /// Fails the oldest pending batch as a whole; otherwise its callers would wait until their
+    /// timeouts.
     fn fail_batch(&mut self, error: &RpcError) {
         let waiting = self.pending.values();
         let Some(oldest) = waiting.filter_map(|waiter| waiter.batch).min() else {
@@ -235,9 +241,10 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
             Incoming::Response(Response { id, outcome }) => {
                 let outcome = outcome.map(ToOwned::to_owned);
                 match id.as_u64().and_then(|id| self.pending.remove(&id)) {
-                    // Its caller may have given up meanwhile.
+                    // The caller may have given up.
                     Some(waiter) => drop(waiter.answer.send(outcome)),
-                    // Not about any one request: a batch was not taken, or it says why the connection is about to end.
+                    // Without an id it concerns no single request: a batch was rejected, or it
+                    // explains the coming end of the connection.
                     None => {
                         if let Err(error) = outcome {
                             self.fail_batch(&error);
@@ -246,9 +253,9 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                     }
                 }
             }
-            Incoming::Notification(Told { method, params }) => {
+            Incoming::Notification(NotificationText { method, params }) => {
                 if method == name::CONNECTION_CLOSING {
-                    self.tell(Closing::parse(params.map_or("{}", RawValue::get)).reason);
+                    self.publish(Closing::parse(params.map_or("{}", RawValue::get)).reason);
                     self.stop_writing();
                 }
                 if let Some(inbox) = &self.inbox {
@@ -258,9 +265,9 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
                     });
                 }
             }
-            // Daemons of this version ask nothing. A peer that reads no answers gets none.
+            // Daemons of this version send no requests. A peer that does not read gets no answers.
             Incoming::Request(request) => {
-                if self.out.len() - self.written < MAX_OUT && self.farewell.is_none() {
+                if self.out.len() - self.written < MAX_OUT && self.close_deadline.is_none() {
                     let error = RpcError::method_not_found(&request.method);
                     self.answer(&request.id, &error);
                 }
@@ -274,14 +281,14 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
         self.out.push(b'\n');
     }
 
-    /// Makes the reason known; the first one stands.
-    fn tell(&mut self, reason: Reason) {
+    /// Publishes the reason; the first one is kept.
+    fn publish(&mut self, reason: Reason) {
         let said = self.said.take();
-        self.told.send_if_modified(|told| {
-            if told.is_some() {
+        self.closed.send_if_modified(|closed| {
+            if closed.is_some() {
                 return false;
             }
-            *told = Some(Closed { reason, said });
+            *closed = Some(Closed { reason, said });
             true
         });
     }

@@ -1,8 +1,9 @@
-//! The client: many requests at once over one connection, each answered once, in whatever order.
+//! The client: concurrent requests over one connection, each answered once, in any order.
 //!
-//! One task owns the connection ([`driver`]); a [`Client`] is a handle to it. Everything is bounded: requests pending,
-//! bytes waiting to be written, notifications waiting to be read, the length of a line, the time of a request. Dropping
-//! the future of a request forgets it and nothing else.
+//! One task owns the connection ([`driver`]); a [`Client`] is a handle to it. Every resource is
+//! bounded: pending requests, bytes queued for writing, notifications queued for reading, the
+//! length of a line, the time of a request. Dropping the future of a request abandons that request
+//! only.
 
 mod batch;
 mod driver;
@@ -30,36 +31,38 @@ use tokio::{
 
 pub use self::{
     batch::Batch,
-    notifications::{Heard, Notification, Notifications},
+    notifications::{Notification, NotificationEvent, Notifications},
 };
 use self::{
-    driver::{Answer, Driver, Outgoing, Waiter},
+    driver::{Driver, Outgoing, Waiter},
     notifications::Inbox,
 };
 use crate::{CallError, Closed, ConnectError, Endpoint, one_line};
 
-/// Requests handed over and not yet taken by the task; the next one waits.
+/// Requests queued for the task; a further caller waits.
 const HANDED_OVER: usize = 64;
 
-/// Bounds of a client.
+/// Limits of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
-    /// How long connecting may take. 5 s.
+    /// Timeout of connecting. 5 s.
     pub connect_timeout: Duration,
-    /// How long an answer may take, waiting for its turn included. 60 s; [`Client::call_within`] sets it for one request.
+    /// Timeout of an answer, including the wait for a permit. 60 s; [`Client::call_within`]
+    /// overrides it for one request.
     pub request_timeout: Duration,
-    /// Most requests pending; one more waits for its turn. 256, the daemon's own default: over its `max_in_flight` it
-    /// answers `overloaded`.
+    /// Most pending requests; further callers wait. 256, the daemon's default of `max_in_flight`,
+    /// beyond which it answers `overloaded`.
     pub max_pending: usize,
-    /// Longest request in bytes; a longer one is not sent. 1 MiB, the daemon's default of `max_message_bytes`: it closes
-    /// a connection that sends more.
+    /// Longest request in bytes; a longer one is not sent. 1 MiB, the daemon's default of
+    /// `max_message_bytes`, beyond which it closes the connection.
     pub max_request_bytes: usize,
-    /// Longest answer in bytes; a longer one ends the connection with `message_too_large`. 64 MiB, the most that a daemon
-    /// can be set to give.
+    /// Longest answer in bytes; a longer one ends the connection with `message_too_large`. 64 MiB,
+    /// the largest setting of a daemon.
     pub max_answer_bytes: usize,
-    /// Most notifications waiting to be read; further ones are counted and dropped ([`Heard::Missed`]). 1,024.
+    /// Most queued notifications; further ones are counted and dropped
+    /// ([`NotificationEvent::Missed`]). 1,024.
     pub max_notifications: usize,
-    /// Most bytes of them. 4 MiB.
+    /// Most bytes of queued notifications. 4 MiB.
     pub max_notification_bytes: usize,
 }
 
@@ -84,14 +87,14 @@ pub struct Client(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     outgoing: mpsc::Sender<Outgoing>,
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     closed: watch::Receiver<Option<Closed>>,
     next_id: AtomicU64,
     options: ClientOptions,
 }
 
 impl Client {
-    /// Connects with the default bounds. Notifications are dropped.
+    /// Connects with the default limits. Notifications are dropped.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -99,7 +102,7 @@ impl Client {
         Self::connect_with(endpoint, ClientOptions::default()).await
     }
 
-    /// Connects with bounds of one's own. Notifications are dropped.
+    /// Connects with other limits. Notifications are dropped.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -111,7 +114,7 @@ impl Client {
         Ok(Self::start(stream, options, None))
     }
 
-    /// Connects; the second half hears the daemon's notifications, from the first on.
+    /// Connects. The second value receives the daemon's notifications, from the first one on.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -123,7 +126,7 @@ impl Client {
         Ok(Self::over(stream, options))
     }
 
-    /// A client over a byte stream of any kind: a tunnel, or a test. Needs a tokio runtime.
+    /// A client over any byte stream: a tunnel, or a test. Needs a tokio runtime.
     pub fn over<S>(stream: S, options: ClientOptions) -> (Self, Notifications)
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
@@ -138,20 +141,27 @@ impl Client {
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
         let (outgoing, incoming) = mpsc::channel(HANDED_OVER);
-        let (told, closed) = watch::channel(None);
-        let places = Arc::new(Semaphore::new(options.max_pending.max(1)));
-        let driver = Driver::new(stream, incoming, told, inbox, Arc::clone(&places), &options);
+        let (closed_sender, closed) = watch::channel(None);
+        let permits = Arc::new(Semaphore::new(options.max_pending.max(1)));
+        let driver = Driver::new(
+            stream,
+            incoming,
+            closed_sender,
+            inbox,
+            Arc::clone(&permits),
+            &options,
+        );
         tokio::spawn(driver.run());
         Self(Arc::new(Shared {
             outgoing,
-            places,
+            permits,
             closed,
             next_id: AtomicU64::new(1),
             options,
         }))
     }
 
-    /// Calls a method; gives its result.
+    /// Calls a method and returns its result.
     ///
     /// # Errors
     /// [`CallError`].
@@ -164,7 +174,7 @@ impl Client {
             .await
     }
 
-    /// As [`Client::call`], with a deadline of its own.
+    /// As [`Client::call`], with its own timeout.
     ///
     /// # Errors
     /// [`CallError`].
@@ -181,7 +191,7 @@ impl Client {
         })
     }
 
-    /// Calls a method; gives the JSON of its result.
+    /// Calls a method and returns the JSON of its result.
     ///
     /// # Errors
     /// [`CallError`], all but [`CallError::Result`].
@@ -195,22 +205,12 @@ impl Client {
         let mut line = Vec::with_capacity(128);
         write_request(&mut line, id, method, params).map_err(CallError::Params)?;
         self.check(&line)?;
-        let exchange = async {
-            let place = self.places(1).await?;
-            let (answer, answered) = oneshot::channel();
-            let waiter = Waiter {
-                id,
-                answer,
-                _place: place,
-                batch: None,
-            };
-            self.send(line, vec![waiter]).await?;
-            self.answered(answered).await
-        };
-        timed(deadline, method, exchange).await?
+        let exchange = self.exchange(line, id, 1, None);
+        let mut answers = timed(deadline, method, exchange).await??;
+        answers.pop().unwrap_or_else(|| Err(self.gone()))
     }
 
-    /// Sends what wants no answer. It is on its way, not arrived, when this returns.
+    /// Sends a notification. On return it is queued, not yet delivered.
     ///
     /// # Errors
     /// [`CallError`].
@@ -226,10 +226,10 @@ impl Client {
         timed(deadline, method, self.send(line, Vec::new())).await?
     }
 
-    /// Sends a batch as one text; gives the answers in the order of the calls.
+    /// Sends a batch as one text and returns the answers in the order of the calls.
     ///
     /// # Errors
-    /// [`CallError`] of the batch as a whole; those of one call are in its place.
+    /// [`CallError`] of the batch as a whole; the errors of single calls are among the answers.
     pub async fn batch(
         &self,
         batch: Batch,
@@ -247,37 +247,16 @@ impl Client {
         let first = self.0.next_id.fetch_add(calls.max(1), Relaxed);
         let line = batch.text(first)?;
         self.check(&line)?;
-        let exchange = async {
-            let place = self.places(calls).await?;
-            let mut waiters = Vec::new();
-            let mut answers = Vec::new();
-            for id in first..first + calls {
-                let (answer, answered) = oneshot::channel();
-                let place = place.clone();
-                waiters.push(Waiter {
-                    id,
-                    answer,
-                    _place: place,
-                    batch: Some(first),
-                });
-                answers.push(answered);
-            }
-            self.send(line, waiters).await?;
-            let mut results = Vec::with_capacity(answers.len());
-            for answered in answers {
-                results.push(self.answered(answered).await);
-            }
-            Ok(results)
-        };
+        let exchange = self.exchange(line, first, calls, Some(first));
         timed(self.0.options.request_timeout, "a batch", exchange).await?
     }
 
-    /// Whether the connection has ended or is about to, and how.
+    /// Why the connection has ended or is about to, if so.
     pub fn closed(&self) -> Option<Closed> {
         self.0.closed.borrow().clone()
     }
 
-    /// Waits for the end.
+    /// Waits for the end of the connection.
     pub async fn ended(&self) -> Closed {
         let mut closed = self.0.closed.clone();
         match closed.wait_for(Option::is_some).await {
@@ -286,10 +265,10 @@ impl Client {
         }
     }
 
-    /// Requests on their way, those whose caller has given up included: the daemon may still be at them.
+    /// Number of pending requests, including abandoned ones, which the daemon may still process.
     pub fn pending(&self) -> usize {
         let most = self.0.options.max_pending.max(1);
-        most.saturating_sub(self.0.places.available_permits())
+        most.saturating_sub(self.0.permits.available_permits())
     }
 
     fn check(&self, line: &[u8]) -> Result<(), CallError> {
@@ -303,13 +282,46 @@ impl Client {
         Ok(())
     }
 
-    /// Places among the pending requests: as many as asked for, or all there are.
-    async fn places(&self, wanted: u64) -> Result<driver::Place, CallError> {
+    /// Acquires permits for pending requests: `wanted`, or all there are if that is fewer.
+    async fn permits(&self, wanted: u64) -> Result<driver::CallPermit, CallError> {
         let most = self.0.options.max_pending.clamp(1, u32::MAX as usize);
         let wanted = usize::try_from(wanted).unwrap_or(most).min(most);
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        let places = Arc::clone(&self.0.places).acquire_many_owned(wanted).await;
-        places.map(Arc::new).map_err(|_| self.gone())
+        let permits = Arc::clone(&self.0.permits).acquire_many_owned(wanted).await;
+        permits.map(Arc::new).map_err(|_| self.gone())
+    }
+
+    /// Sends a text with `calls` calls, whose ids count up from `first`, and waits for their answers.
+    async fn exchange(
+        &self,
+        line: Vec<u8>,
+        first: u64,
+        calls: u64,
+        batch: Option<u64>,
+    ) -> Result<Vec<Result<Box<RawValue>, CallError>>, CallError> {
+        let permit = self.permits(calls).await?;
+        let (waiters, answers): (Vec<_>, Vec<_>) = (first..first + calls)
+            .map(|id| {
+                let (answer, answered) = oneshot::channel();
+                let waiter = Waiter {
+                    id,
+                    answer,
+                    _permit: permit.clone(),
+                    batch,
+                };
+                (waiter, answered)
+            })
+            .unzip();
+        drop(permit);
+        self.send(line, waiters).await?;
+        let mut results = Vec::with_capacity(answers.len());
+        for answered in answers {
+            results.push(match answered.await {
+                Ok(answer) => answer.map_err(CallError::Rpc),
+                Err(_) => Err(self.gone()),
+            });
+        }
+        Ok(results)
     }
 
     async fn send(&self, mut line: Vec<u8>, waiters: Vec<Waiter>) -> Result<(), CallError> {
@@ -320,16 +332,6 @@ impl Client {
         line.push(b'\n');
         let sent = self.0.outgoing.send(Outgoing { line, waiters }).await;
         sent.map_err(|_| self.gone())
-    }
-
-    async fn answered(
-        &self,
-        answered: oneshot::Receiver<Answer>,
-    ) -> Result<Box<RawValue>, CallError> {
-        match answered.await {
-            Ok(answer) => answer.map_err(CallError::Rpc),
-            Err(_) => Err(self.gone()),
-        }
     }
 
     fn gone(&self) -> CallError {

@@ -1,4 +1,4 @@
-//! What the daemon says unasked, in order, bounded in number and bytes.
+//! The daemon's notifications, in order, bounded in number and bytes.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +17,7 @@ use crate::Closed;
 pub struct Notification {
     /// Its method.
     pub method: String,
-    /// Its parameters, as sent; `None` where there were none.
+    /// Its parameters, as sent; `None` if absent.
     pub params: Option<Box<RawValue>>,
 }
 
@@ -25,7 +25,7 @@ impl Notification {
     /// The typed parameters; absent ones count as `{}`.
     ///
     /// # Errors
-    /// When they are of another shape: a client must be ready for events that it does not know.
+    /// When they have another form: a client must tolerate unknown events.
     pub fn params<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.params.as_deref().map_or("{}", RawValue::get))
     }
@@ -39,12 +39,13 @@ impl Notification {
     }
 }
 
-/// What [`Notifications::next`] brings.
+/// An item of [`Notifications::next`].
 #[derive(Clone, Debug)]
-pub enum Heard {
+pub enum NotificationEvent {
     /// A notification.
     Notification(Notification),
-    /// So many came while the bounds were reached, and were dropped: what is shown must be fetched again.
+    /// This many notifications were dropped because a limit was reached; the client must load its
+    /// data again.
     Missed(u64),
 }
 
@@ -57,19 +58,21 @@ impl Notifications {
         Self(inbox)
     }
 
-    /// The next one. Cancel-safe.
+    /// The next item. Cancel-safe.
     ///
     /// # Errors
-    /// How the connection ended, once everything that came before has been taken.
-    pub async fn next(&mut self) -> Result<Heard, Closed> {
+    /// Why the connection ended, once all queued notifications are taken.
+    pub async fn next(&mut self) -> Result<NotificationEvent, Closed> {
         poll_fn(|cx| {
             let mut state = self.0.lock();
             if let Some(notification) = state.queue.pop_front() {
                 state.bytes -= notification.bytes();
-                return Poll::Ready(Ok(Heard::Notification(notification)));
+                return Poll::Ready(Ok(NotificationEvent::Notification(notification)));
             }
             if state.missed > 0 {
-                return Poll::Ready(Ok(Heard::Missed(std::mem::take(&mut state.missed))));
+                return Poll::Ready(Ok(NotificationEvent::Missed(std::mem::take(
+                    &mut state.missed,
+                ))));
             }
             if let Some(closed) = &state.closed {
                 return Poll::Ready(Err(closed.clone()));
@@ -87,12 +90,12 @@ impl Notifications {
 impl Drop for Notifications {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.deaf = true;
+        state.reader_dropped = true;
         state.queue = VecDeque::new();
     }
 }
 
-/// The queue between the connection's task and whoever listens.
+/// The queue between the connection's task and the reader.
 #[derive(Clone, Debug)]
 pub(super) struct Inbox {
     state: Arc<Mutex<State>>,
@@ -106,8 +109,8 @@ struct State {
     bytes: usize,
     missed: u64,
     closed: Option<Closed>,
-    /// Nobody listens any more.
-    deaf: bool,
+    /// The reader was dropped.
+    reader_dropped: bool,
     waker: Option<Waker>,
 }
 
@@ -122,11 +125,11 @@ impl Inbox {
 
     pub(super) fn push(&self, notification: Notification) {
         let mut state = self.lock();
-        if state.deaf {
+        if state.reader_dropped {
             return;
         }
         let bytes = state.bytes + notification.bytes();
-        // After a gap nothing is queued before the gap was noticed, or the order would lie.
+        // After a gap nothing is queued until the gap was delivered, to keep the order.
         let full = state.missed > 0
             || state.queue.len() >= self.max_count
             || (bytes > self.max_bytes && !state.queue.is_empty());
@@ -146,12 +149,12 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while the lock is held; a poisoned one still holds a valid queue.
+        // No code panics while it holds the lock, so a poisoned lock still protects a valid queue.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Wakes the listener after the lock is released.
+/// Wakes the reader after releasing the lock.
 fn wake(mut state: MutexGuard<'_, State>) {
     let waker = state.waker.take();
     drop(state);
@@ -175,14 +178,14 @@ mod tests {
 
     async fn heard(notifications: &mut Notifications) -> String {
         match notifications.next().await {
-            Ok(Heard::Notification(notification)) => notification.method,
-            Ok(Heard::Missed(count)) => format!("missed {count}"),
+            Ok(NotificationEvent::Notification(notification)) => notification.method,
+            Ok(NotificationEvent::Missed(count)) => format!("missed {count}"),
             Err(closed) => closed.to_string(),
         }
     }
 
     #[tokio::test]
-    async fn lesson_19_a_listener_that_sleeps_is_told_what_it_missed() {
+    async fn ls_19_a_listener_that_sleeps_is_told_what_it_missed() {
         for (count, bytes) in [(2, 1_000), (1_000, 4)] {
             let inbox = Inbox::new(count, bytes);
             let mut notifications = Notifications::new(inbox.clone());
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_kept_for_nobody() {
+    fn nothing_is_queued_without_a_reader() {
         let inbox = Inbox::new(10, 100);
         inbox.push(notification(0));
         drop(Notifications::new(inbox.clone()));

@@ -1,14 +1,15 @@
-//! Every history of a daemon's connection with a few requests, until no new situation appears.
+//! Every history of a daemon's connection with a few requests, until no new state appears.
 
-#![allow(clippy::unwrap_used)] // The lint knows unit tests only.
+#![allow(clippy::unwrap_used)] // The lint exempts unit tests only.
 
 use std::{sync::Arc, time::Duration};
 
 use bowline_machines::{
-    Moment, Path,
-    connection::{
-        Admission, Connection, ConnectionConfig, Effect, Input, RequestSlot, STALL, State,
+    MonotonicTime, Path,
+    daemon::connection::{
+        Admission, Connection, ConnectionConfig, Effect, Input, RequestSlot, State,
     },
+    liveness::SWEPT_CLOCK_JUMP,
 };
 use bowline_protocol::Reason;
 
@@ -29,10 +30,10 @@ fn config(hello: bool) -> Arc<ConnectionConfig> {
 #[derive(Clone)]
 struct Node {
     connection: Connection,
-    now: Moment,
-    /// Requests that the driver runs, with when they began.
-    running: Vec<(RequestSlot, Moment)>,
-    /// One that is over.
+    now: MonotonicTime,
+    /// Requests run by the driver, with their start.
+    running: Vec<(RequestSlot, MonotonicTime)>,
+    /// A finished request.
     over: Option<RequestSlot>,
     begun_close: u32,
     terminated: u32,
@@ -56,7 +57,7 @@ impl Model for Connections {
     type Key = String;
 
     fn start(&self) -> Vec<Node> {
-        let now = Moment::from_millis(1_000_000);
+        let now = MonotonicTime::from_millis(1_000_000);
         [true, false]
             .into_iter()
             .map(|hello| Node {
@@ -85,7 +86,7 @@ impl Model for Connections {
         ];
         steps.extend((0..node.running.len()).map(Step::Finish));
         if node.connection.poll_timeout().is_some() {
-            for late in [Duration::ZERO, STALL * 2] {
+            for late in [Duration::ZERO, SWEPT_CLOCK_JUMP * 2] {
                 steps.push(Step::Timer { late });
             }
         }
@@ -136,7 +137,7 @@ impl Model for Connections {
     }
 
     fn key(&self, node: &Node) -> String {
-        let age = |moment: Moment| {
+        let age = |moment: MonotonicTime| {
             node.now
                 .since(moment)
                 .min(Duration::from_secs(2))
@@ -155,7 +156,7 @@ impl Model for Connections {
     }
 }
 
-/// What the driver does, and what must be true of what it is told.
+/// Executes the effects as a driver does and checks their invariants.
 fn follow(node: &mut Node) -> Result<(), &'static str> {
     while let Some(effect) = node.connection.poll_effect() {
         if node.terminated > 0 {
@@ -195,7 +196,7 @@ fn check(before: &Node, after: &Node, step: &Step, records: usize) -> Result<(),
         return Err("closed_is_terminal (INV-12)");
     }
     if !new.is_closed() && new.poll_timeout().is_none() {
-        return Err("every_waiting_state_has_a_deadline (INV-12, lesson 6)");
+        return Err("every_waiting_state_has_a_deadline (INV-12, LS-6)");
     }
     let running = u32::try_from(after.running.len()).unwrap();
     if new.pending() != running || new.pending() > LIMIT {
@@ -215,10 +216,10 @@ fn check(before: &Node, after: &Node, step: &Step, records: usize) -> Result<(),
     let open = |connection: &Connection| connection.is_open();
     let changed = old.state().name() != new.state().name() && !(open(old) && open(new));
     if records != usize::from(changed) {
-        return Err("every_change_of_its_life_is_recorded_once (OB)");
+        return Err("every_change_of_its_life_is_recorded_once (OB-1)");
     }
-    if matches!(step, Step::Timer { late } if *late > STALL) && open(old) && !open(new) {
-        return Err("a_machine_that_slept_closes_nothing (lesson 5)");
+    if matches!(step, Step::Timer { late } if *late > SWEPT_CLOCK_JUMP) && open(old) && !open(new) {
+        return Err("a_machine_that_slept_closes_nothing (LS-5)");
     }
     if new.refused() > 0 {
         return Err("every_change_is_in_the_table");

@@ -1,11 +1,11 @@
-//! Every short history of a directory, results of loads that are over included.
+//! Every short history of a directory, including results of loads that are over.
 
-#![allow(clippy::unwrap_used)] // The lint knows unit tests only.
+#![allow(clippy::unwrap_used)] // The lint exempts unit tests only.
 
 use bowline_machines::{
-    Generation, Moment,
-    directory::{Directory, Effect, Input, Snapshot, State},
-    load::LoadError,
+    Generation, MonotonicTime,
+    data::directory::{Directory, Effect, Input, State},
+    data::load::LoadError,
 };
 use bowline_protocol::{
     AgentStatus, AgentSummary, Reason, RpcReason, SessionState, methods::AgentsPage,
@@ -17,14 +17,14 @@ use crate::explorer::{Model, explore};
 struct Node {
     directory: Directory,
     seq: u64,
-    /// The load that the driver was last asked for.
+    /// The load last requested by the driver.
     asked: Generation,
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Feed(Input),
-    /// Moves the daemon's numbering on with an event.
+    /// Advances the daemon's numbering by an event.
     Event {
         agent: u8,
         removed: bool,
@@ -34,7 +34,7 @@ enum Step {
 
 struct Directories;
 
-const NOW: Moment = Moment::from_millis(1_000_000);
+const NOW: MonotonicTime = MonotonicTime::from_millis(1_000_000);
 
 fn agent(name: u8, title: &str) -> AgentSummary {
     AgentSummary {
@@ -57,7 +57,7 @@ impl Model for Directories {
 
     fn start(&self) -> Vec<Node> {
         vec![Node {
-            directory: Directory::new(),
+            directory: Directory::default(),
             seq: 0,
             asked: Generation::ZERO,
         }]
@@ -67,6 +67,7 @@ impl Model for Directories {
         let reason = Reason::ConnectionLost;
         let mut steps = vec![
             Step::Feed(Input::Disconnected { reason }),
+            Step::Feed(Input::Unreachable { reason }),
             Step::Feed(Input::Refresh),
             Step::Event {
                 agent: 1,
@@ -90,7 +91,10 @@ impl Model for Directories {
                 LoadError::Rejected(RpcReason::Overloaded),
                 LoadError::Lost(reason),
             ] {
-                steps.push(Step::Feed(Input::LoadFailed { generation, error }));
+                steps.push(Step::Feed(Input::Page {
+                    load: generation,
+                    result: Err(error),
+                }));
             }
             for next_cursor in [None, Some("more".to_owned())] {
                 let page = AgentsPage {
@@ -99,7 +103,10 @@ impl Model for Directories {
                     total: 2,
                     seq: node.seq,
                 };
-                steps.push(Step::Feed(Input::Loaded { generation, page }));
+                steps.push(Step::Feed(Input::Page {
+                    load: generation,
+                    result: Ok(page),
+                }));
             }
         }
         if node.directory.poll_timeout().is_some() {
@@ -144,7 +151,10 @@ impl Model for Directories {
         }
         let effects: Vec<_> = std::iter::from_fn(|| node.directory.poll_effect()).collect();
         let records = std::iter::from_fn(|| node.directory.poll_transition()).count();
-        if let Some(Effect::Load { generation, .. }) = effects.last() {
+        if let Some(Effect::Load {
+            load: generation, ..
+        }) = effects.last()
+        {
             node.asked = *generation;
         }
         check(&mut before, node, step, &effects, records)
@@ -156,17 +166,6 @@ impl Model for Directories {
     }
 }
 
-/// The running load, if any.
-fn running(directory: &Directory) -> Option<Generation> {
-    match directory.state() {
-        State::InitialLoading { load, .. } | State::Revalidating { load, .. } => Some(*load),
-        State::Idle
-        | State::Ready
-        | State::ErrorBeforeFirstSuccess { .. }
-        | State::ErrorAfterReady { .. } => None,
-    }
-}
-
 fn check(
     before: &mut Node,
     after: &mut Node,
@@ -174,28 +173,33 @@ fn check(
     effects: &[Effect],
     records: usize,
 ) -> Result<(), &'static str> {
-    let (old_rows, new_rows): (Snapshot, Snapshot) =
-        (before.directory.snapshot(), after.directory.snapshot());
+    let rows = |directory: &mut Directory| (directory.rev(), directory.agents());
+    let (old_rows, new_rows) = (rows(&mut before.directory), rows(&mut after.directory));
     let (old, new) = (&before.directory, &after.directory);
-    let may_change_rows = matches!(step, Step::Event { .. } | Step::Feed(Input::Loaded { .. }));
+    let may_change_rows = matches!(
+        step,
+        Step::Event { .. } | Step::Feed(Input::Page { result: Ok(_), .. })
+    );
     if !may_change_rows && old_rows != new_rows {
-        return Err("rows_survive_errors (DS, UX-4)");
+        return Err("rows_survive_errors (DS-1, UX-4)");
     }
-    if (old_rows.agents != new_rows.agents) != (old_rows.rev != new_rows.rev)
-        && !matches!(step, Step::Feed(Input::Loaded { .. }))
+    if (old_rows.1 != new_rows.1) != (old_rows.0 != new_rows.0)
+        && !matches!(step, Step::Feed(Input::Page { result: Ok(_), .. }))
     {
         return Err("rev_tells_changes");
     }
     if old.has_succeeded() && !new.has_succeeded() {
-        return Err("after_the_first_success_errors_never_block (DS)");
+        return Err("after_the_first_success_errors_never_block (DS-1)");
     }
-    if running(new).is_some() && new.poll_timeout().is_none() {
+    if new.running().is_some() && new.poll_timeout().is_none() {
         return Err("every_waiting_state_has_a_deadline (INV-12)");
     }
     if effects.len() > 1
-        || effects
-            .iter()
-            .any(|Effect::Load { generation, .. }| Some(*generation) != running(new))
+        || effects.iter().any(
+            |Effect::Load {
+                 load: generation, ..
+             }| Some(*generation) != new.running(),
+        )
     {
         return Err("one_load_at_a_time");
     }
@@ -204,13 +208,13 @@ fn check(
     {
         return Err("stale_results_change_nothing (INV-10)");
     }
-    if matches!(step, Step::Feed(Input::LoadFailed { generation, .. } | Input::Loaded { generation, .. })
-        if Some(*generation) != running(old))
+    if matches!(step, Step::Feed(Input::Page { load, .. })
+        if Some(*load) != old.running())
         && new.stale() == old.stale()
     {
         return Err("a_result_of_no_running_load_is_stale (INV-10)");
     }
-    let loaded = matches!(step, Step::Feed(Input::Loaded { .. }));
+    let loaded = matches!(step, Step::Feed(Input::Page { result: Ok(_), .. }));
     if matches!(new.state(), State::Ready) && !matches!(old.state(), State::Ready) && !loaded {
         return Err("only_a_list_makes_ready");
     }
@@ -218,7 +222,7 @@ fn check(
         return Err("a_disconnect_ends_the_waiting (INV-13)");
     }
     if old.state().name() != new.state().name() && records != 1 {
-        return Err("every_change_is_recorded_once (OB)");
+        return Err("every_change_is_recorded_once (OB-1)");
     }
     if new.refused() > 0 {
         return Err("every_change_is_in_the_table");
@@ -227,7 +231,7 @@ fn check(
 }
 
 #[test]
-fn ds_inv_10_every_short_history_of_a_directory() {
+fn ds_1_inv_10_every_short_history_of_a_directory() {
     let report = explore(&Directories, 8);
     assert!(report.nodes > 5_000, "{report:?}");
 }

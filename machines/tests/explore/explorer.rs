@@ -1,7 +1,7 @@
 //! Breadth-first exploration of a machine over every input, to a bounded depth.
 //!
-//! A [`Model`] wraps a machine together with what its invariants must remember. Nodes with equal keys
-//! are explored once; breadth first means that a failure is reported with a shortest trail of steps.
+//! A [`Model`] wraps a machine with the data that its invariants need. Nodes with equal keys are
+//! explored once; breadth first, so a failure is reported with a shortest trail of steps.
 
 use std::{collections::HashSet, fmt::Debug, hash::Hash, time::Instant};
 
@@ -11,29 +11,29 @@ pub(crate) trait Model {
     type Node: Clone;
     /// One input, or the passing of time.
     type Step: Clone + Debug;
-    /// What makes two nodes the same. Leave out absolute time and counters that only grow.
+    /// The identity of nodes. Excludes absolute time and counters that only grow.
     type Key: Hash + Eq;
 
-    /// Where exploration starts.
+    /// The start nodes.
     fn start(&self) -> Vec<Self::Node>;
-    /// Every step possible from here.
+    /// Every step possible from a node.
     fn steps(&self, node: &Self::Node) -> Vec<Self::Step>;
     /// Takes the step and checks every invariant. The error starts with the invariant's name.
     fn apply(&self, node: &mut Self::Node, step: &Self::Step) -> Result<(), String>;
-    /// The key under which the node is remembered.
+    /// The node's key.
     fn key(&self, node: &Self::Node) -> Self::Key;
 }
 
-/// What an exploration covered.
+/// Coverage of an exploration.
 #[derive(Debug)]
 pub(crate) struct Report {
-    /// Different nodes seen.
+    /// Number of distinct nodes.
     pub(crate) nodes: usize,
     /// Steps taken.
     pub(crate) steps: usize,
     /// Depth at which the last new node appeared.
     pub(crate) depth: usize,
-    /// True if every reachable node was seen before the depth bound.
+    /// Whether every reachable node was found before the depth bound.
     pub(crate) complete: bool,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Report {
 pub(crate) fn explore<M: Model>(model: &M, depth: usize) -> Report {
     let began = Instant::now();
     let mut seen = HashSet::new();
-    // Where each node came from: (index of its parent, step taken). The trail is read back from this.
+    // The origin of each node: (index of its parent, step taken), for the trail.
     let mut parents: Vec<Option<(usize, M::Step)>> = Vec::new();
     let mut frontier = Vec::new();
     for node in model.start() {

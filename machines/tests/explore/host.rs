@@ -1,6 +1,15 @@
-//! Every history of a `HostRuntimeManager`: over one and two paths until no new situation appears, over
+//! Every history of a `HostRuntimeManager`: over one and two paths until no new state appears, over
 //! three to a bounded depth.
 
+mod invariants;
+
+use self::invariants::{check_data, check_network, check_state, check_step, hold};
+use crate::explorer::{Model, explore};
+use bowline_machines::{
+    Generation, MonotonicTime, Path,
+    client::paths::{ClientStatus, Effect, HostConfig, HostRuntimeManager, Input, PathId, State},
+};
+use bowline_protocol::Reason;
 use std::{
     cell::RefCell,
     collections::{BTreeSet, hash_map::DefaultHasher},
@@ -8,33 +17,44 @@ use std::{
     time::Duration,
 };
 
-use bowline_machines::{
-    Generation, Moment, Path,
-    host::{ClientStatus, ConnectionId, Effect, HostConfig, HostRuntimeManager, Input, State},
-};
-use bowline_protocol::Reason;
-
-use crate::explorer::{Model, explore};
-
-/// The host and what its driver would hold.
+/// The host and the driver's resources.
 #[derive(Clone)]
 struct Node {
     host: HostRuntimeManager,
-    now: Moment,
-    /// Clients that were created and not disposed of.
+    now: MonotonicTime,
+    /// Clients created and not disposed of.
     clients: Vec<Generation>,
-    /// The probes that run: their cycle and paths.
-    probes: Option<(u64, Vec<ConnectionId>)>,
+    /// The running probes: their cycle and paths.
+    probes: Option<(u64, Vec<PathId>)>,
+    network: Network,
 }
 
-/// What a step is compared with.
+/// Reports of a network change.
+#[derive(Clone, Copy, Default)]
+struct Network {
+    /// Whether a report has not taken effect yet.
+    is_waiting: bool,
+    /// No report takes effect before this time.
+    quiet_until: MonotonicTime,
+}
+
+/// The state before a step.
 struct Before {
     state: State,
     generation: Generation,
-    stale_dropped: u64,
+    stale: u32,
     switches_failed: u64,
     clients: Vec<Generation>,
     cycle: Option<u64>,
+}
+
+/// The effect of a report of a network change.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Report {
+    /// It takes effect in this step, alone or after timers that were due earlier.
+    Counts { is_alone: bool },
+    /// It follows another one within the pause.
+    Waits,
 }
 
 impl Before {
@@ -42,7 +62,7 @@ impl Before {
         Self {
             state: *node.host.state(),
             generation: node.host.generation(),
-            stale_dropped: node.host.stale_dropped(),
+            stale: node.host.stale(),
             switches_failed: node.host.switches_failed(),
             clients: node.clients.clone(),
             cycle: node.probes.as_ref().map(|(cycle, _)| *cycle),
@@ -53,27 +73,45 @@ impl Before {
 #[derive(Clone, Debug)]
 enum Step {
     Feed(Input),
-    /// The wait is over on time, or far too late.
+    /// The timer fires on time, or far too late.
     Timer {
         late: Duration,
     },
 }
 
 struct Host {
-    connections: Vec<(ConnectionId, Path)>,
-    /// Changes of state that were reached: from, to, and whether a candidate was promoted.
+    connections: Vec<(PathId, Path)>,
+    /// Whether clients suspect their paths (SP-1). The host then starts online, with the other
+    /// paths known to work.
+    is_suspecting: bool,
+    /// Time for which reports of a network change count as one; zero: every report counts.
+    network_pause: Duration,
+    /// Transitions reached: from, to, and whether a candidate was promoted.
     seen: RefCell<BTreeSet<(&'static str, &'static str, bool)>>,
+}
+
+impl Network {
+    /// Records a step. `at`: its end.
+    fn note(&mut self, step: &Step, at: MonotonicTime, pause: Duration) -> Option<Report> {
+        let is_alone = match step {
+            Step::Feed(Input::NetworkChanged) => true,
+            Step::Timer { late } if self.is_waiting && self.quiet_until <= at => late.is_zero(),
+            Step::Feed(_) | Step::Timer { .. } => return None,
+        };
+        self.is_waiting = at < self.quiet_until;
+        if self.is_waiting {
+            return Some(Report::Waits);
+        }
+        self.quiet_until = at + pause;
+        Some(Report::Counts { is_alone })
+    }
 }
 
 type Broken = Result<(), &'static str>;
 
-fn hold(holds: bool, name: &'static str) -> Broken {
-    if holds { Ok(()) } else { Err(name) }
-}
-
 impl Host {
-    /// Steps about clients: of the active one, the candidate, and one that is gone.
-    fn client_steps(node: &Node, steps: &mut Vec<Step>) {
+    /// Steps about clients: the active one, the candidate, and one that is gone.
+    fn client_steps(&self, node: &Node, steps: &mut Vec<Step>) {
         let lost = |reason: Reason| ClientStatus::Disconnected {
             reason,
             will_retry: reason.is_recoverable(),
@@ -90,6 +128,12 @@ impl Host {
                 ClientStatus::Disposed,
             ] {
                 steps.push(Step::Feed(Input::ClientState { generation, state }));
+            }
+            for is_suspected in [true, false].into_iter().filter(|_| self.is_suspecting) {
+                steps.push(Step::Feed(Input::Suspected {
+                    generation,
+                    is_suspected,
+                }));
             }
         }
     }
@@ -120,8 +164,8 @@ impl Host {
         }
     }
 
-    /// What the driver holds after the effects. INV-4, INV-11: no effect names a client or a cycle that it
-    /// does not hold, and generations of clients only grow.
+    /// Updates the driver's resources by the effects. INV-4, INV-11: no effect names a client or
+    /// cycle that the driver does not hold, and generations of clients only grow.
     fn follow(before: &Before, node: &mut Node, step: &Step, effects: &[Effect]) -> Broken {
         if let Step::Feed(Input::ProbeFinished {
             cycle, connection, ..
@@ -151,15 +195,18 @@ impl Host {
                     node.clients.retain(|client| client != generation);
                 }
                 Effect::Promote { generation }
+                | Effect::Attached { generation }
                 | Effect::CheckLiveness { generation }
                 | Effect::NetworkChanged { generation }
                 | Effect::Reconnect { generation }
+                | Effect::TellAlternative { generation, .. }
                 | Effect::SetBackground { generation, .. } => {
                     hold(
                         node.clients.contains(generation),
                         "inv_4_effects_name_own_clients",
                     )?;
                 }
+                Effect::Lost { .. } => {}
                 Effect::StartProbe {
                     cycle, connection, ..
                 } => match &mut node.probes {
@@ -174,7 +221,6 @@ impl Host {
                         "hr_only_the_running_cycle_is_cancelled",
                     )?;
                 }
-                Effect::Publish => {}
             }
         }
         Ok(())
@@ -188,16 +234,42 @@ impl Model for Host {
 
     fn start(&self) -> Vec<Node> {
         let mut config = HostConfig::new(3);
-        // No pauses: jitter would make every situation a new one. `machines::backoff` tests them.
+        // No pauses: jitter would make every state a new one. `machines::backoff` tests them.
         config.backoff.base = Duration::ZERO;
         config.backoff.cap = Duration::ZERO;
         config.second_look = Duration::from_secs(20);
-        vec![Node {
+        config.distrusted_cycles = 3;
+        config.network_pause = self.network_pause;
+        let mut node = Node {
             host: HostRuntimeManager::new(config),
-            now: Moment::from_millis(1_000_000),
+            now: MonotonicTime::from_millis(1_000_000),
             clients: Vec::new(),
             probes: None,
-        }]
+            network: Network::default(),
+        };
+        if self.is_suspecting {
+            let rtt = Duration::from_millis(50);
+            let proven = |connection| {
+                Step::Feed(Input::ProbeFinished {
+                    cycle: 1,
+                    connection,
+                    outcome: Ok(rtt),
+                })
+            };
+            let connections = self.connections.clone();
+            let mut steps = vec![Step::Feed(Input::Start { connections })];
+            steps.extend(self.connections.iter().map(|(path, _)| proven(*path)));
+            steps.push(Step::Feed(Input::ClientState {
+                generation: Generation::new(1),
+                state: ClientStatus::Connected,
+            }));
+            for step in steps {
+                let applied = self.apply(&mut node, &step);
+                assert_eq!(applied, Ok(()), "{step:?}");
+            }
+            assert!(matches!(node.host.state(), State::Online { .. }));
+        }
+        vec![node]
     }
 
     fn steps(&self, node: &Node) -> Vec<Step> {
@@ -211,7 +283,7 @@ impl Model for Host {
             Step::Feed(Input::ConnectionsChanged(Vec::new())),
             Step::Feed(Input::UserSelect(None)),
             Step::Feed(Input::UserSelect(first.map(|(connection, _)| *connection))),
-            Step::Feed(Input::UserSelect(Some(ConnectionId(99)))),
+            Step::Feed(Input::UserSelect(Some(PathId(99)))),
             Step::Feed(Input::ReconnectNow),
             Step::Feed(Input::IntentQueued),
             Step::Feed(Input::Foreground),
@@ -224,7 +296,7 @@ impl Model for Host {
             let pause = Duration::from_secs(20);
             Step::Feed(Input::StayAway { connection, pause })
         }));
-        Self::client_steps(node, &mut steps);
+        self.client_steps(node, &mut steps);
         Self::probe_steps(node, &mut steps);
         if node.host.poll_timeout().is_some() {
             for late in [Duration::ZERO, Duration::from_secs(3_600)] {
@@ -244,6 +316,7 @@ impl Model for Host {
                 node.host.handle_timeout(node.now);
             }
         }
+        let report = node.network.note(step, node.now, self.network_pause);
         let mut effects = Vec::new();
         while let Some(effect) = node.host.poll_effect() {
             effects.push(effect);
@@ -259,6 +332,8 @@ impl Model for Host {
         Self::follow(&before, node, step, &effects)
             .and_then(|()| check_state(&before, node, changes, &effects))
             .and_then(|()| check_step(&before, node, step, &effects))
+            .and_then(|()| check_data(&before, node, step, &effects))
+            .and_then(|()| check_network(&before, node, report, &effects))
             .map_err(|name| format!("{name}: {:?}\neffects: {effects:?}", node.host))
     }
 
@@ -269,199 +344,11 @@ impl Model for Host {
     }
 }
 
-/// What must hold in every state, whatever led to it.
-fn check_state(before: &Before, after: &Node, changes: usize, effects: &[Effect]) -> Broken {
-    let (was, is) = (&before.state, after.host.state());
-    hold(after.host.refused() == 0, "inv_14_only_table_pairs")?;
-    hold(was == is || changes > 0, "ob_every_change_is_recorded")?;
-    let published = effects
-        .iter()
-        .filter(|effect| matches!(effect, Effect::Publish))
-        .count();
-    hold(published <= 1, "published_once")?;
-    hold(
-        was == is || published == 1,
-        "inv_14_every_change_is_published",
-    )?;
-    hold(
-        *was != State::Stopped || (*is == State::Stopped && effects.is_empty()),
-        "inv_12_stopped_is_terminal",
-    )?;
-    hold(
-        after.host.generation() >= before.generation,
-        "inv_10_generation_never_decreases",
-    )?;
-
-    // INV-12: what is not stable has a deadline, and background is no excuse but for probes.
-    let needs_deadline = match is {
-        State::SelectingActiveConnection { .. }
-        | State::ConnectingActive { .. }
-        | State::Degraded { .. } => true,
-        State::Online { candidate, .. } => candidate.is_some(),
-        State::Booting | State::NoConnections | State::Error { .. } | State::Stopped => false,
-    };
-    let deadline = after.host.poll_timeout();
-    hold(
-        deadline.is_some() || !needs_deadline,
-        "inv_12_every_waiting_state_has_a_deadline",
-    )?;
-    hold(
-        deadline.is_none_or(|at| at.since(after.now) <= Duration::from_secs(31)),
-        "inv_12_deadlines_are_near",
-    )?;
-
-    // INV-4: the driver holds the active client and the candidate, and no other.
-    let mut known: Vec<Generation> = is.active().map(|(_, active)| active).into_iter().collect();
-    known.extend(is.candidate().map(|candidate| candidate.generation));
-    let mut held = after.clients.clone();
-    held.sort();
-    hold(
-        held == known,
-        "inv_4_the_active_client_and_the_candidate_and_no_other",
-    )?;
-    if let Some((_, active)) = is.active() {
-        hold(
-            active == after.host.generation(),
-            "inv_11_generation_is_the_active_clients",
-        )?;
-    }
-    if let Some(candidate) = is.candidate() {
-        hold(
-            candidate.generation > after.host.generation(),
-            "inv_11_the_candidate_is_newer",
-        )?;
-    }
-    hold(
-        !matches!(
-            is,
-            State::Error { .. } | State::NoConnections | State::Stopped
-        ) || after.probes.is_none(),
-        "stable_states_probe_nothing",
-    )
-}
-
-/// Lesson 3: a dial begun before a network change is never waited for, and giving it up is nobody's failure.
-fn network_changed(before: &Before, after: &Node, effects: &[Effect]) -> Broken {
-    let name = "lesson_3_a_dial_of_before_a_network_change_is_never_waited_for";
-    let (was, is) = (&before.state, after.host.state());
-    let is_waited_for = |generation| {
-        is.active().map(|(_, active)| active) == Some(generation)
-            || is.candidate().map(|candidate| candidate.generation) == Some(generation)
-    };
-    if let State::ConnectingActive { generation, .. } = was {
-        hold(!is_waited_for(*generation), name)?;
-    }
-    if let Some(candidate) = was.candidate() {
-        hold(!is_waited_for(candidate.generation), name)?;
-        let path = is.candidate().map(|candidate| candidate.connection);
-        hold(path == Some(candidate.connection), "hr_it_is_dialled_again")?;
-    }
-    if let State::Online { generation, .. } | State::Degraded { generation, .. } = *was {
-        let told = Effect::NetworkChanged { generation };
-        hold(effects.contains(&told), name)?;
-    }
-    if let State::SelectingActiveConnection { .. } | State::Degraded { .. } = was
-        && let Some(cycle) = before.cycle
-    {
-        let same = after.probes.as_ref().is_some_and(|(now, _)| *now == cycle);
-        hold(!same, name)?;
-    }
-    hold(
-        after.host.switches_failed() == before.switches_failed,
-        "lesson_3_a_network_change_is_no_failure",
-    )
-}
-
-/// What must hold of the step itself.
-fn check_step(before: &Before, after: &Node, step: &Step, effects: &[Effect]) -> Broken {
-    let (was, is) = (&before.state, after.host.state());
-    let dropped = after.host.stale_dropped() - before.stale_dropped;
-    match step {
-        Step::Feed(Input::ProbeFinished { cycle, .. }) => {
-            if before.cycle != Some(*cycle) {
-                hold(
-                    was == is && effects.is_empty() && dropped == 1,
-                    "inv_10_stale_results_change_nothing",
-                )?;
-            }
-            if let State::ConnectingActive { .. } | State::Online { .. } = was {
-                hold(
-                    was.active() == is.active(),
-                    "inv_8_probes_never_touch_the_active_client",
-                )?;
-                let touches = |effect: &Effect| {
-                    matches!(
-                        effect,
-                        Effect::DisposeClient { .. }
-                            | Effect::Promote { .. }
-                            | Effect::CheckLiveness { .. }
-                            | Effect::NetworkChanged { .. }
-                            | Effect::Reconnect { .. }
-                    )
-                };
-                hold(
-                    !effects.iter().any(touches),
-                    "inv_8_probes_never_touch_the_active_client",
-                )?;
-            }
-        }
-        Step::Feed(Input::ClientState { generation, .. })
-            if !before.clients.contains(generation) =>
-        {
-            hold(
-                was == is && effects.is_empty() && dropped == 1,
-                "inv_10_stale_results_change_nothing",
-            )?;
-        }
-        Step::Feed(Input::ClientState {
-            generation,
-            state: ClientStatus::Disconnected { .. } | ClientStatus::Disposed,
-        }) if was.candidate().map(|candidate| candidate.generation) == Some(*generation) => {
-            hold(
-                was.name() == is.name()
-                    && was.active() == is.active()
-                    && after.host.switches_failed() == before.switches_failed + 1,
-                "inv_11_a_failed_switch_changes_a_counter_only",
-            )?;
-        }
-        Step::Feed(Input::NetworkChanged) => network_changed(before, after, effects)?,
-        Step::Feed(_) => {}
-        Step::Timer { .. } => {
-            let due = after.host.poll_timeout().is_some_and(|at| at <= after.now);
-            let pausing = matches!(
-                is,
-                State::SelectingActiveConnection { .. } | State::Degraded { .. }
-            );
-            hold(!due || pausing, "inv_12_timers_make_progress")?;
-        }
-    }
-    if let (Some(old), Some(new)) = (was.active(), is.active())
-        && let (State::Online { .. }, State::Online { .. }) = (was, is)
-        && old != new
-    {
-        let promoted = Effect::Promote { generation: new.1 };
-        let promotions = effects.iter().filter(|effect| **effect == promoted).count();
-        let was_candidate = was.candidate().map(|candidate| candidate.generation) == Some(new.1);
-        hold(
-            promotions == 1 && was_candidate && is.candidate().is_none(),
-            "inv_11_promotion_is_one_step",
-        )?;
-    }
-    hold(
-        !matches!(
-            (was, is),
-            (
-                State::Error { .. },
-                State::Online { .. } | State::Degraded { .. }
-            )
-        ),
-        "an_error_is_left_by_beginning_again",
-    )
-}
-
 fn host(kinds: &[Path]) -> Host {
     Host {
-        connections: (1..).map(ConnectionId).zip(kinds.iter().copied()).collect(),
+        connections: (1..).map(PathId).zip(kinds.iter().copied()).collect(),
+        is_suspecting: false,
+        network_pause: Duration::ZERO,
         seen: RefCell::default(),
     }
 }
@@ -489,7 +376,7 @@ fn bx_7_the_host_keeps_its_invariants_in_every_history_of_a_direct_path_and_a_re
     let host = host(&[Path::Direct, Path::Relay]);
     let report = explore(&host, 1_000);
     assert!(report.complete && report.nodes > 10_000, "{report:?}");
-    // All of it was reached: every state, switches, and both ways out of degraded.
+    // Everything was reached: every state, switches, and both ways out of degraded.
     let seen = host.seen.borrow();
     for state in STATES {
         assert!(
@@ -511,4 +398,28 @@ fn bx_7_the_host_keeps_its_invariants_over_three_paths() {
     let host = host(&[Path::Relay, Path::Local, Path::Relay]);
     let report = explore(&host, 7);
     assert!(report.nodes > 10_000, "{report:?}");
+}
+
+#[test]
+fn bx_7_sp_1_the_host_keeps_its_invariants_while_clients_suspect_their_paths() {
+    let host = Host {
+        is_suspecting: true,
+        ..host(&[Path::Direct, Path::Relay])
+    };
+    let report = explore(&host, 7);
+    assert!(report.nodes > 5_000, "{report:?}");
+    let seen = host.seen.borrow();
+    assert!(seen.contains(&("online", "online", true)), "a switch");
+}
+
+#[test]
+fn bx_7_ls_3_reports_of_a_network_change_are_gathered_and_never_lost() {
+    for paths in [&[Path::Direct][..], &[Path::Direct, Path::Relay]] {
+        let host = Host {
+            network_pause: Duration::from_millis(250),
+            ..host(paths)
+        };
+        let report = explore(&host, 6);
+        assert!(report.nodes > 300, "{report:?}");
+    }
 }

@@ -1,10 +1,19 @@
 //! Exhaustive exploration of the machines (BX-7): one module per machine, one explorer for all.
 
+#![allow(clippy::print_stdout, reason = "shown when a test fails")]
+
 mod client;
 mod connection;
+mod cursor;
 mod directory;
 mod explorer;
 mod host;
-mod relay;
+mod intents;
+mod queries;
+mod registration;
+mod relay_lanes;
+mod relay_session;
+mod screens;
 mod session;
 mod timeline;
+mod timelines;

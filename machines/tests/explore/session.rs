@@ -1,12 +1,12 @@
-//! Every history of a daemon's session with a few connections, until no new situation appears.
+//! Every history of a daemon's session with a few connections, until no new state appears.
 
-#![allow(clippy::unwrap_used)] // The lint knows unit tests only.
+#![allow(clippy::unwrap_used)] // The lint exempts unit tests only.
 
 use std::time::Duration;
 
 use bowline_machines::{
-    Moment, Path,
-    session::{
+    MonotonicTime, Path,
+    daemon::session::{
         AttachPlan, ConnectionId, Effect, Input, ReplayWindow, Session, SessionConfig, State,
     },
 };
@@ -24,8 +24,8 @@ const CONFIG: SessionConfig = SessionConfig {
 #[derive(Clone)]
 struct Node {
     session: Session,
-    now: Moment,
-    /// The connections that the driver has attached and neither closed nor lost, oldest first.
+    now: MonotonicTime,
+    /// Connections attached by the driver, and neither closed nor lost, oldest first.
     held: Vec<ConnectionId>,
     expire_effects: u32,
     grace: bool,
@@ -46,7 +46,7 @@ impl Model for Sessions {
     type Key = String;
 
     fn start(&self) -> Vec<Node> {
-        let now = Moment::from_millis(1_000_000);
+        let now = MonotonicTime::from_millis(1_000_000);
         let for_ever = SessionConfig {
             grace: Duration::ZERO,
             ..CONFIG
@@ -136,7 +136,7 @@ impl Model for Sessions {
     }
 }
 
-/// What an attach without a cursor would be.
+/// The plan of an attach without a cursor.
 fn plan(session: &Session) -> AttachPlan {
     let window = ReplayWindow {
         epoch: "ep_1".parse().unwrap(),
@@ -147,7 +147,7 @@ fn plan(session: &Session) -> AttachPlan {
     session.plan_attach(None, &window)
 }
 
-/// What the driver holds after the step.
+/// Updates the driver's connections after the step.
 fn follow(node: &mut Node, step: &Step, effects: &[Effect]) {
     match step {
         Step::Feed(Input::Attach { connection, .. }) => {
@@ -184,7 +184,7 @@ fn check(
         return fail("the_driver_forgets_a_session_exactly_once");
     }
     if new.connections().len() > usize::from(CAP) {
-        return fail("never_over_the_cap (lesson 2)");
+        return fail("never_over_the_cap (LS-2)");
     }
     let ids: Vec<_> = new.connections().iter().map(|link| link.id).collect();
     if ids != after.held {
@@ -201,19 +201,19 @@ fn check(
         && !old.is_expired()
         && !ids.contains(connection)
     {
-        return fail("the_new_connection_is_never_the_one_closed (lesson 2)");
+        return fail("the_new_connection_is_never_the_one_closed (LS-2)");
     }
     if new.stale() > old.stale() && (old.state() != new.state() || !effects.is_empty()) {
         return fail("stale_results_change_nothing (INV-10)");
     }
     if old.state().name() != new.state().name() && records != 1 {
-        return fail("every_change_is_recorded_once (OB)");
+        return fail("every_change_is_recorded_once (OB-1)");
     }
     if matches!(step, Step::Timer { late } if *late > CONFIG.grace)
         && matches!(old.state(), State::Detached { grace_left, .. } if *grace_left > Duration::from_secs(1))
         && new.is_expired()
     {
-        return fail("a_night_asleep_costs_one_step (lesson 5)");
+        return fail("a_night_asleep_costs_one_step (LS-5)");
     }
     if !new.connections().is_empty() && plan(new) != (AttachPlan::Reset { keep_epoch: true }) {
         return fail("a_newcomer_never_renews_the_epoch_of_others (INV-3)");
@@ -225,7 +225,7 @@ fn check(
 }
 
 #[test]
-fn inv_2_3_12_every_history_of_a_session() {
+fn inv_2_inv_3_inv_12_every_history_of_a_session() {
     let report = explore(&Sessions, 40);
     assert!(report.complete, "{report:?}");
 }

@@ -1,4 +1,4 @@
-//! The way through an HTTP proxy: `CONNECT` (RFC 9110 §9.3.6).
+//! Tunnels through an HTTP proxy: `CONNECT` (RFC 9110 §9.3.6).
 
 use std::{io, time::SystemTime};
 
@@ -7,12 +7,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::ProxyProblem;
 use crate::{dialer::Wire, retry_after};
 
-/// Longest head of an answer, in bytes.
+/// Longest response head in bytes.
 const MAX_HEAD: usize = 16 * 1024;
-/// Most headers of an answer.
+/// Most response headers.
 const MAX_HEADERS: usize = 64;
 
-/// Has the proxy at `place` connect to `target`.
+/// Makes the proxy at `place` connect to `target`.
 pub(super) async fn tunnel(
     mut stream: Box<dyn Wire>,
     place: &str,
@@ -21,7 +21,7 @@ pub(super) async fn tunnel(
 ) -> Result<Box<dyn Wire>, ProxyProblem> {
     let failed = |error: io::Error| ProxyProblem::Connect {
         place: place.to_owned(),
-        error,
+        problem: error.into(),
     };
     let protocol = |problem: &str| ProxyProblem::Protocol {
         place: place.to_owned(),
@@ -59,9 +59,9 @@ pub(super) async fn tunnel(
                         retry_after: after.and_then(|after| retry_after::parse(after.value, now)),
                     });
                 }
-                // Whoever is dialled speaks only when spoken to.
+                // The endpoint never sends first, so bytes after the head are an error.
                 if length != head.len() {
-                    return Err(protocol("it says more than it was asked"));
+                    return Err(protocol("it sent data after its answer"));
                 }
                 return Ok(stream);
             }
@@ -70,15 +70,15 @@ pub(super) async fn tunnel(
     }
 }
 
-/// What a status of a proxy says to people.
+/// Meaning of a proxy's status, for people.
 pub(super) const fn meaning(status: u16) -> &'static str {
     match status {
         407 => {
-            "it wants a user and a password; write them into the proxy's URL, as in http://USER:PASSWORD@HOST:PORT"
+            "it requires a user and a password; write them into the proxy's URL, as in http://USER:PASSWORD@HOST:PORT"
         }
         401 | 403 => "it does not allow that address",
-        404 | 405 | 501 => "it does not pass connections on (CONNECT)",
+        404 | 405 | 501 => "it does not support CONNECT",
         502..=504 => "it cannot reach that address",
-        _ => "it does not pass that connection on",
+        _ => "it refused the connection",
     }
 }

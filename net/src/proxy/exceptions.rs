@@ -1,14 +1,15 @@
-//! `NO_PROXY` as people write it: besides names, addresses and networks also `*.example.org`, `[::1]` and `host:port`.
+//! `NO_PROXY` in its common forms: besides names, addresses and networks also `*.example.org`,
+//! `[::1]` and `host:port`.
 
 use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::endpoint::Endpoint;
 
-/// Hosts that are reached without a proxy.
+/// Hosts reached without a proxy.
 pub(super) struct Exceptions {
-    /// Those of any port, as the matcher reads them.
+    /// Exceptions for every port, in the form the matcher parses.
     anywhere: String,
-    /// Those of one port.
+    /// Exceptions for one port.
     at: Vec<(u16, Matcher)>,
 }
 
@@ -25,7 +26,7 @@ impl Exceptions {
             };
             match port {
                 None => anywhere.push(host),
-                // What is asked for stands in no place: only whether it is excepted matters.
+                // The proxy address is a placeholder: only a match counts.
                 Some(port) => at.push((
                     port,
                     Matcher::builder()
@@ -41,12 +42,12 @@ impl Exceptions {
         }
     }
 
-    /// The exceptions of any port.
+    /// The exceptions for every port.
     pub(super) fn anywhere(&self) -> &str {
         &self.anywhere
     }
 
-    /// Whether an exception of one port is that of the endpoint.
+    /// Whether an exception for one port covers the endpoint.
     pub(super) fn cover(&self, endpoint: &Endpoint) -> bool {
         self.at.iter().any(|(port, matcher)| {
             *port == endpoint.port && super::intercept(matcher, &endpoint.place()).is_none()

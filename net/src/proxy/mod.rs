@@ -1,19 +1,19 @@
-//! Which proxy a connection goes through, if any, and the way through it.
+//! Chooses the proxy of a connection, if any, and tunnels through it.
 //!
-//! | where to | whose proxy |
+//! | target | proxy |
 //! |---|---|
 //! | a relay, `wss://` | `HTTPS_PROXY`, else `ALL_PROXY` |
 //! | a relay, `ws://` | `HTTP_PROXY`, else `ALL_PROXY` |
-//! | a daemon's own address | `ALL_PROXY`, unless it is of the own machine or network ([`is_near`]) |
+//! | a daemon's direct address | `ALL_PROXY`, unless the address is near ([`is_near`]) |
 //!
-//! `NO_PROXY` excepts hosts from all of it, and each name may be in small letters. Names are resolved by the proxy. User and
-//! password stand in no text.
+//! `NO_PROXY` excepts hosts from every rule, and each variable may be in lower case. The proxy
+//! resolves names. No text contains the user or the password.
 
 mod connect;
 mod exceptions;
 mod socks;
 
-use std::{fmt, io, net::IpAddr, time::Duration};
+use std::{fmt, net::IpAddr, time::Duration};
 
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
@@ -21,50 +21,43 @@ use self::exceptions::Exceptions;
 use crate::{
     dialer::Wire,
     endpoint::{Endpoint, place},
-    resolver::NameError,
+    error::ConnectProblem,
     tls::TlsProblem,
 };
 
-/// What is wrong with a proxy.
+/// Why a proxy is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum ProxyProblem {
-    /// A variable or setting names something that is no proxy's URL. The value is not repeated, it may hold a password.
+    /// A variable or setting is not a proxy URL. The value is not repeated, since it may contain a
+    /// password.
     #[error(
         "{0} is not the URL of a proxy; write http://, https:// or socks5://, then host:port; `/`, `?`, `#` and `@` in a password are percent-encoded"
     )]
     Unusable(&'static str),
-    /// Its name has no address.
+    /// No TCP connection to the proxy.
     #[error("the proxy at {place} is not reachable: {problem}")]
-    Name {
-        /// `host:port` of the proxy.
-        place: String,
-        /// What is wrong.
-        problem: NameError,
-    },
-    /// It does not answer.
-    #[error("the proxy at {place} is not reachable: {error}")]
     Connect {
         /// `host:port` of the proxy.
         place: String,
-        /// How.
-        error: io::Error,
+        /// The problem.
+        problem: ConnectProblem,
     },
-    /// No TLS with an `https://` proxy.
+    /// The TLS handshake with an `https://` proxy failed.
     #[error("no TLS with the proxy at {place}: {problem}")]
     Tls {
         /// `host:port` of the proxy.
         place: String,
-        /// What is wrong.
+        /// The TLS problem.
         problem: TlsProblem,
     },
-    /// It answered something else than that the way is free.
+    /// An HTTP proxy answered `CONNECT` with a status other than success.
     #[error("the proxy at {place} refused ({status}): {}", connect::meaning(*.status))]
     Refused {
         /// `host:port` of the proxy.
         place: String,
         /// The HTTP status.
         status: u16,
-        /// Not to be asked again earlier than this, it says.
+        /// Least delay of the next attempt, from `Retry-After`.
         retry_after: Option<Duration>,
     },
     /// A SOCKS proxy refused.
@@ -72,15 +65,15 @@ pub enum ProxyProblem {
     Socks {
         /// `host:port` of the proxy.
         place: String,
-        /// What it says.
+        /// The proxy's answer.
         problem: String,
     },
-    /// It speaks something else.
-    #[error("what is at {place} does not answer as a proxy: {problem}")]
+    /// The server does not answer as a proxy.
+    #[error("{place} does not answer as a proxy: {problem}")]
     Protocol {
         /// `host:port` of the proxy.
         place: String,
-        /// What is wrong.
+        /// The problem.
         problem: String,
     },
 }
@@ -94,13 +87,13 @@ impl ProxyProblem {
     }
 }
 
-/// The rules in force. Their `Debug` names no proxy.
+/// The proxy rules. Their `Debug` omits the proxies.
 #[derive(Default)]
 pub struct Proxies {
     secure_relays: Rule,
     plain_relays: Rule,
     daemons: Rule,
-    /// Whether near addresses of daemons are reached without.
+    /// Whether near addresses of daemons are reached without a proxy.
     but_near: bool,
 }
 
@@ -108,18 +101,18 @@ pub struct Proxies {
 enum Rule {
     #[default]
     Direct,
-    /// The variable at fault.
+    /// Name of the unusable variable.
     Unusable(&'static str),
     Via(Box<(Matcher, Exceptions)>),
 }
 
 impl Proxies {
-    /// No proxy anywhere.
+    /// Rules without a proxy.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// What the environment says.
+    /// Rules from the environment.
     pub fn from_env() -> Self {
         Self::from_variables(|name| {
             let value =
@@ -130,8 +123,17 @@ impl Proxies {
 
     /// One proxy for every relay, and for daemons that are not near.
     pub fn all(url: &str) -> Self {
-        Self::from_variables(|name| (name == "ALL_PROXY").then(|| url.to_owned()))
-            .renamed("`proxy`")
+        let url = url.trim();
+        if url.is_empty() {
+            return Self::none();
+        }
+        let rule = || Rule::new("`proxy`", url.to_owned(), "");
+        Self {
+            secure_relays: rule(),
+            plain_relays: rule(),
+            daemons: rule(),
+            but_near: true,
+        }
     }
 
     fn from_variables(variable: impl Fn(&'static str) -> Option<String>) -> Self {
@@ -154,20 +156,7 @@ impl Proxies {
         }
     }
 
-    fn renamed(mut self, name: &'static str) -> Self {
-        for rule in [
-            &mut self.secure_relays,
-            &mut self.plain_relays,
-            &mut self.daemons,
-        ] {
-            if let Rule::Unusable(variable) = rule {
-                *variable = name;
-            }
-        }
-        self
-    }
-
-    /// The proxy on the way to an endpoint.
+    /// The proxy for an endpoint.
     pub(crate) fn find(&self, endpoint: &Endpoint) -> Result<Option<Proxy>, ProxyProblem> {
         if !endpoint.is_relay && self.but_near && is_near(&endpoint.host) {
             return Ok(None);
@@ -204,7 +193,8 @@ impl Rule {
     }
 }
 
-/// Whether a part of a password might be taken for the host, and so end in texts: one that holds a raw `/`, `?` or `#`.
+/// Whether a URL parser might take part of a password for the host, and so show it in texts: the
+/// password contains a raw `/`, `?` or `#`.
 fn is_ambiguous(url: &str) -> bool {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let after = rest.split_once('/').map_or("", |(_, after)| after);
@@ -215,8 +205,8 @@ fn intercept(matcher: &Matcher, place: &str) -> Option<Intercept> {
     matcher.intercept(&format!("http://{place}/").parse().ok()?)
 }
 
-/// Whether a host is this machine or in its own network, by its address or name alone: loopback, link-local and private
-/// addresses, names of one label and those under `.local`.
+/// Whether a host is this machine or in its own network, judged by its address or name alone:
+/// loopback, link-local and private addresses, names of one label and those under `.local`.
 fn is_near(host: &str) -> bool {
     match host.parse::<IpAddr>() {
         Ok(IpAddr::V4(v4)) => v4.is_loopback() || v4.is_private() || v4.is_link_local(),
@@ -246,7 +236,7 @@ enum Kind {
 }
 
 impl Proxy {
-    /// Nothing for a kind that is not spoken here.
+    /// `None` for an unsupported kind of proxy.
     fn new(intercept: Intercept) -> Option<Self> {
         let uri = intercept.uri();
         let (kind, port) = match uri.scheme_str()? {
@@ -265,7 +255,7 @@ impl Proxy {
         })
     }
 
-    /// Whether TLS is spoken with the proxy itself.
+    /// Whether the connection to the proxy itself uses TLS.
     pub(crate) fn is_secure(&self) -> bool {
         self.kind == Kind::Https
     }
@@ -275,7 +265,7 @@ impl Proxy {
         place(&self.host, self.port)
     }
 
-    /// Has the proxy connect to an endpoint; from then on the stream is the endpoint's.
+    /// Makes the proxy connect to an endpoint. The stream then leads to the endpoint.
     pub(crate) async fn tunnel(
         &self,
         stream: Box<dyn Wire>,
@@ -372,7 +362,7 @@ mod tests {
         for near in ["[fd00::1]:1", "laptop:1", "Laptop.Local:1", "x.localhost:1"] {
             assert_eq!(via(&some, near), None, "{near}");
         }
-        // A virtual network's addresses may need the proxy.
+        // Addresses of a virtual network may need the proxy.
         for far in [
             "100.100.1.2:1",
             "8.8.8.8:1",
@@ -391,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn case_c34_what_is_no_proxy_is_said_and_never_passed_by() {
+    fn case_c34_an_unusable_proxy_is_reported_and_never_ignored() {
         for wrong in [
             "ftp://s3cret@p",
             "socks4://s3cret@p",

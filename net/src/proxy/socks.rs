@@ -1,11 +1,14 @@
-//! The way through a SOCKS5 proxy (RFC 1928, RFC 1929). It resolves names.
+//! Tunnels through a SOCKS5 proxy (RFC 1928, RFC 1929), which resolves the names.
 
 use tokio_socks::{Error, tcp::Socks5Stream};
 
 use super::ProxyProblem;
 use crate::dialer::Wire;
 
-/// Has the proxy at `place` connect to `target`.
+const ANOTHER_LOGIN: &str = "it wants another user and password; write them into the proxy's URL, as in \
+                             socks5://USER:PASSWORD@HOST:PORT";
+
+/// Makes the proxy at `place` connect to `target`.
 pub(super) async fn tunnel(
     stream: Box<dyn Wire>,
     place: &str,
@@ -18,32 +21,27 @@ pub(super) async fn tunnel(
         }
         None => Socks5Stream::connect_with_socket(stream, target).await,
     };
-    match connected {
-        Ok(connected) => Ok(connected.into_inner()),
-        Err(Error::Io(error)) => Err(ProxyProblem::Connect {
-            place: place.to_owned(),
-            error,
-        }),
-        Err(
-            error @ (Error::InvalidResponseVersion
+    let place = place.to_owned();
+    connected
+        .map(Socks5Stream::into_inner)
+        .map_err(|error| match error {
+            Error::Io(error) => ProxyProblem::Connect {
+                place,
+                problem: error.into(),
+            },
+            Error::InvalidResponseVersion
             | Error::InvalidReservedByte
-            | Error::UnknownAddressType),
-        ) => Err(ProxyProblem::Protocol {
-            place: place.to_owned(),
-            problem: error.to_string(),
-        }),
-        Err(Error::NoAcceptableAuthMethods | Error::PasswordAuthFailure(_)) => {
-            Err(ProxyProblem::Socks {
-                place: place.to_owned(),
-                problem:
-                    "it wants another user and password; write them into the proxy's URL, as in \
-                      socks5://USER:PASSWORD@HOST:PORT"
-                        .to_owned(),
-            })
-        }
-        Err(error) => Err(ProxyProblem::Socks {
-            place: place.to_owned(),
-            problem: error.to_string(),
-        }),
-    }
+            | Error::UnknownAddressType => ProxyProblem::Protocol {
+                place,
+                problem: error.to_string(),
+            },
+            Error::NoAcceptableAuthMethods | Error::PasswordAuthFailure(_) => ProxyProblem::Socks {
+                place,
+                problem: ANOTHER_LOGIN.to_owned(),
+            },
+            error => ProxyProblem::Socks {
+                place,
+                problem: error.to_string(),
+            },
+        })
 }

@@ -1,62 +1,65 @@
-//! The log on standard error. Nobody who logs waits for it, and nothing ends because it cannot be written: a reader that
-//! stands still or has gone away, or a full disk, costs lines and nothing else.
+//! The log on standard error. Logging never blocks and a write error never ends the program: a
+//! reader that does not read, a closed pipe or a full disk loses lines only.
 
 mod panics;
 mod sink;
 
 use std::{
-    io::{self, IsTerminal, Write, stderr},
-    sync::OnceLock,
+    io::{self, Write, stderr},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use bowline_protocol::text;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::{EnvFilter, fmt::MakeWriter};
+use tracing_subscriber::EnvFilter;
+
+use crate::terminal;
 
 pub(crate) use self::sink::{Sink, pause, write_some};
 
-/// Bytes of lines that wait to be written; a line over them is dropped and counted.
+/// Bytes of lines that are buffered; a line over them is dropped and counted.
 const QUEUE: usize = 1 << 20;
-/// How long the end of a program waits for its last lines.
+/// Time to write the last lines at the end of a program.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// How log lines look on standard error.
+/// Format of the log lines on standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// For people
+    /// Text for people.
     #[default]
     Text,
-    /// One JSON object a line
+    /// One JSON object per line.
     Json,
 }
 
-/// Why there is no log.
+/// The log cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The filter is not one.
+    /// The filter is invalid.
     #[error(
         "`log`: `{filter}` is no log filter: {problem}; write for example info, or {example}=debug"
     )]
     Filter {
-        /// As given.
+        /// The filter as given.
         filter: String,
-        /// What is wrong with it.
+        /// The problem.
         problem: String,
-        /// A crate of the program.
+        /// A crate of the program, as an example.
         example: &'static str,
     },
-    /// There is one already in this process.
+    /// The process already has a log.
     #[error("{0}")]
     Taken(String),
 }
 
-/// The log of this process, once it is started.
+/// The log of this process, once started.
 static LOG: OnceLock<Sink> = OnceLock::new();
 
-/// Reads a filter in the syntax of `tracing`'s `EnvFilter`. `example` is a crate of the program, for the error.
+/// Parses a filter in the syntax of `tracing`'s `EnvFilter`. `example` is a crate name for the
+/// error text.
 ///
 /// # Errors
 /// [`LogError::Filter`].
@@ -69,8 +72,8 @@ pub fn filter(text: &str, example: &'static str) -> Result<EnvFilter, LogError> 
     })
 }
 
-/// Starts the log of this process, with colours only for a terminal and where `NO_COLOR` does not forbid them. From then on
-/// a panic is told in the log, too.
+/// Starts the log of this process. Colours are used only on a terminal and without `NO_COLOR`.
+/// Panics are written to the log from then on.
 ///
 /// # Errors
 /// [`LogError::Taken`].
@@ -84,8 +87,9 @@ pub fn start(filter: EnvFilter, format: LogFormat) -> Result<(), LogError> {
     };
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(lines)
-        // It would say on standard error that standard error cannot be written, and panic.
+        .with_writer(Arc::new(lines))
+        // This option would report on standard error that standard error cannot be written, and
+        // panic.
         .log_internal_errors(false);
     let set = match format {
         LogFormat::Text => subscriber.with_ansi(colours).try_init(),
@@ -101,7 +105,7 @@ pub fn lost() -> u64 {
     LOG.get().map_or(0, Sink::lost)
 }
 
-/// Gives the last lines a moment to be written. For the end of a program; a reader that stands still does not keep it.
+/// Waits a bounded time until the last lines are written; for the end of a program.
 pub fn flush() {
     flush_within(LAST_LINES);
     crate::announce::flush(LAST_LINES);
@@ -113,7 +117,7 @@ pub(crate) fn flush_within(bound: Duration) {
     }
 }
 
-/// Adds a line to the log as it is, if there is a log.
+/// Writes a line to the log without a filter, if there is a log.
 pub(crate) fn push(line: &str) -> bool {
     let Some(sink) = LOG.get() else {
         return false;
@@ -125,12 +129,12 @@ pub(crate) fn push(line: &str) -> bool {
 fn say_lost(lines: u64) {
     tracing::warn!(
         lines,
-        "log lines could not be written and were dropped, so many so far"
+        "log lines could not be written and were dropped; the count is since the start"
     );
 }
 
-/// Standard error for the thread that writes the log. A descriptor of its own where there is such a thing: while the reader
-/// stands still, the lock of `std::io::stderr` must stay free for others.
+/// Standard error for the thread that writes the log. It is a separate descriptor where the system
+/// has one: the lock of `std::io::stderr` must stay free while the reader does not read.
 fn standard_error() -> Box<dyn Write> {
     #[cfg(unix)]
     {
@@ -143,38 +147,21 @@ fn standard_error() -> Box<dyn Write> {
 }
 
 pub(crate) fn is_coloured() -> bool {
-    let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    stderr().is_terminal() && !forbidden
+    terminal::takes_colours(&stderr())
 }
 
-/// Makes one line of each event, harmless to whoever reads it, and hands it on.
+/// Formats each event as one line with control characters escaped, and queues it.
 struct Lines {
     sink: Sink,
     format: LogFormat,
     colours: bool,
 }
 
-impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Event<'a>;
-
-    fn make_writer(&'a self) -> Event<'a> {
-        Event {
-            lines: self,
-            text: Vec::new(),
-        }
-    }
-}
-
-/// One event as it is formatted.
-struct Event<'a> {
-    lines: &'a Lines,
-    text: Vec<u8>,
-}
-
-impl Write for Event<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
+/// The formatter writes each event at once.
+impl Write for &Lines {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        self.sink.push(line(event, self.format, self.colours));
+        Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -182,17 +169,8 @@ impl Write for Event<'_> {
     }
 }
 
-impl Drop for Event<'_> {
-    fn drop(&mut self) {
-        if !self.text.is_empty() {
-            self.lines
-                .sink
-                .push(line(&self.text, self.lines.format, self.lines.colours));
-        }
-    }
-}
-
-/// An event as one line: what strangers say in it (names, paths, errors) can neither begin a line nor move a cursor.
+/// An event as one line: text from peers (names, paths, errors) can neither begin a line nor move
+/// the cursor.
 fn line(event: &[u8], format: LogFormat, colours: bool) -> Vec<u8> {
     let event = event.strip_suffix(b"\n").unwrap_or(event);
     let mut line = match format {
@@ -200,7 +178,8 @@ fn line(event: &[u8], format: LogFormat, colours: bool) -> Vec<u8> {
         LogFormat::Text => {
             let event = String::from_utf8_lossy(event);
             let text = if colours {
-                // The formatter's own stand; it has escaped the escape characters of everything else.
+                // A style sequence of the formatter, which has escaped the escape characters of all
+                // other text.
                 let text = text::coloured(&event);
                 text.replace('\n', "\\n")
                     .replace('\r', "\\r")

@@ -1,5 +1,5 @@
-//! A panic is told in the log, where somebody looks; the standard hook would write to standard error itself, and wait there for a
-//! reader that stands still.
+//! Writes panics to the log. The standard hook would write to standard error itself and block while
+//! the reader does not read.
 
 use std::{
     backtrace::{Backtrace, BacktraceStatus},
@@ -9,7 +9,7 @@ use std::{
 
 use super::{flush_within, push};
 
-/// How long a panic waits for its line to be written: what follows it may be the end of the process.
+/// Time for the line of a panic to be written, because the process may end right after.
 const WRITTEN: Duration = Duration::from_millis(100);
 
 pub(super) fn tell_in_log() {
@@ -24,7 +24,7 @@ fn tell(info: &PanicHookInfo<'_>) {
     if tracing::enabled!(target: "panic", tracing::Level::ERROR) {
         tracing::error!(target: "panic", thread, place, "panicked: {message}");
     } else {
-        // Whatever the filter says.
+        // Written whatever the filter is.
         push(&format!("thread {thread} panicked at {place}: {message}"));
     }
     let trace = Backtrace::capture();

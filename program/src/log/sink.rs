@@ -1,5 +1,5 @@
-//! Where diagnostics go: a bounded queue, and a thread that writes. Whoever logs never waits for whoever reads, and what
-//! cannot be written is dropped and counted.
+//! Output of diagnostics: a bounded queue and a thread that writes it. Logging never waits for the
+//! reader; lines that cannot be written are dropped and counted.
 
 use std::{
     collections::VecDeque,
@@ -9,10 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Pause before a file that takes nothing at the moment (`O_NONBLOCK`, left so by another program) is tried again.
+/// Pause before the next attempt to write to a full file (`O_NONBLOCK`, as another program may
+/// leave it).
 const AGAIN: Duration = Duration::from_millis(20);
 
-/// The way to one file. Clones share it.
+/// The queue of one file. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Sink(Arc<Shared>);
 
@@ -20,13 +21,13 @@ struct Shared {
     name: &'static str,
     most: usize,
     state: Mutex<State>,
-    /// There is something to write.
+    /// The queue is not empty.
     some: Condvar,
-    /// There is nothing left to write.
+    /// The queue is empty.
     none: Condvar,
-    /// Opens the file, in the thread that writes.
+    /// Opens the file, in the writing thread.
     open: Box<dyn Fn() -> Box<dyn Write> + Send + Sync>,
-    /// Says in the same log how many lines are missing so far; it goes through the queue as others do.
+    /// Formats the line that reports the number of lost lines. It goes through the same queue.
     notice: fn(u64),
 }
 
@@ -38,12 +39,13 @@ struct State {
     /// A line is being written.
     busy: bool,
     lost: u64,
-    /// What the log has told of it.
+    /// Lost lines already reported in the log.
     told: u64,
 }
 
 impl Sink {
-    /// A sink that holds so many bytes; a line over them is dropped and counted. The thread begins with the first line.
+    /// A sink with a buffer of `most` bytes; a line over them is dropped and counted. The thread
+    /// starts with the first line.
     pub(crate) fn new(
         name: &'static str,
         most: usize,
@@ -61,7 +63,7 @@ impl Sink {
         }))
     }
 
-    /// Takes one line with its end. Never waits for the file.
+    /// Queues one line with its line end. Never waits for the file.
     pub(crate) fn push(&self, line: Vec<u8>) {
         let mut state = self.0.lock();
         let bytes = state.bytes.saturating_add(line.len());
@@ -75,7 +77,7 @@ impl Sink {
         self.0.some.notify_one();
     }
 
-    /// Waits until what was taken is written, or for so long. Whether it is.
+    /// Waits up to the timeout until all queued lines are written. Returns whether they are.
     pub(crate) fn flush(&self, bound: Duration) -> bool {
         let deadline = Instant::now() + bound;
         let mut state = self.0.lock();
@@ -90,12 +92,12 @@ impl Sink {
         true
     }
 
-    /// Lines that were dropped so far.
+    /// Lines dropped so far.
     pub(crate) fn lost(&self) -> u64 {
         self.0.lock().lost
     }
 
-    /// Starts the thread. Where the system has none to give, the next line tries again.
+    /// Starts the thread. If the system has none available, the next line tries again.
     fn started(&self, state: &mut State) -> bool {
         if !state.started {
             let shared = Arc::clone(&self.0);
@@ -108,7 +110,7 @@ impl Sink {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while the lock is held.
+        // No code panics while the lock is held.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -151,7 +153,8 @@ impl Shared {
     }
 }
 
-/// Writes a whole line. `torn` says that the last one was cut off in its middle, so that this one begins anew.
+/// Writes a whole line. `torn` means that the previous line was cut off, so this one starts with a
+/// line end.
 fn write(file: &mut impl Write, line: &[u8], torn: &mut bool) -> io::Result<()> {
     if *torn {
         write_some(file, b"\n")?;
@@ -166,7 +169,7 @@ fn write(file: &mut impl Write, line: &[u8], torn: &mut bool) -> io::Result<()> 
     file.flush()
 }
 
-/// Writes at least one byte, also to a file that takes nothing at the moment.
+/// Writes at least one byte, also to a file that is full for the moment.
 pub(crate) fn write_some(file: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
     loop {
         match file.write(bytes) {
@@ -178,7 +181,7 @@ pub(crate) fn write_some(file: &mut impl Write, bytes: &[u8]) -> io::Result<usiz
     }
 }
 
-/// Waits for a file that takes nothing at the moment.
+/// Waits for a file that is full for the moment.
 pub(crate) fn pause() {
     thread::sleep(AGAIN);
 }
@@ -194,7 +197,7 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(30);
 
-    /// A file that takes what it is told to, when it is told.
+    /// A file that accepts as many bytes as the test allows.
     struct Slow {
         takes: mpsc::Receiver<Result<usize, ErrorKind>>,
         got: Arc<Mutex<Vec<u8>>>,

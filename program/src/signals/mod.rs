@@ -1,7 +1,7 @@
-//! What the system asks of a program: to end, or to read files again.
+//! Requests of the system to a program: to end, or to reload files.
 //!
-//! Signals are heard by a thread of their own, so that they are heard whatever the rest of the program waits for: a second
-//! request to end, or an orderly end that takes too long, ends the process at once.
+//! A separate thread receives signals, so that the program can be busy: a second request to end, or
+//! an orderly end that takes too long, ends the process at once.
 
 #[cfg(unix)]
 #[path = "unix.rs"]
@@ -25,39 +25,42 @@ use tokio::sync::{mpsc, watch};
 
 use crate::{log, print};
 
-/// A second request to end that comes sooner is the first one, told twice: by the terminal and by a shell, say.
+/// Time in which a second request to end counts as the first one, sent by both the terminal and a
+/// shell for example.
 const TWICE: Duration = Duration::from_millis(500);
 
-/// What is asked.
+/// A request of the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
     /// To end.
     Stop(Stop),
-    /// To read files again (SIGHUP). Only Unix has a signal for it.
+    /// To reload files (SIGHUP). Only Unix has this signal.
     Reload,
 }
 
 /// A request to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stop {
-    /// What it is called, `SIGTERM` for example.
+    /// Its name, `SIGTERM` for example.
     pub name: &'static str,
-    /// What shells report of a process that was ended so: 128 and the signal's number.
+    /// The exit code that shells report for it: 128 and the signal's number.
     pub code: u8,
-    /// Whether, coming again, it ends the process at once. A terminal that closes may say so several times.
+    /// Whether a repetition ends the process at once. A closing terminal may send several.
     insists: bool,
 }
 
-/// What SIGHUP means to a program. Only Unix has it; elsewhere a closed window always is a request to end.
+/// Meaning of SIGHUP for a program. Only Unix has it; elsewhere a closed window is always a request
+/// to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hangup {
-    /// The terminal has closed: to end, unless it was ignored when the program started (`nohup`).
+    /// The terminal closed: end, unless the signal was ignored at the start of the program
+    /// (`nohup`).
     Stop,
-    /// To read files again.
+    /// Reload files.
     Reload,
 }
 
-/// The signals of this process, noted from when they are armed.
+/// The signals of this process, received since [`Signals::arm`].
 #[derive(Debug)]
 pub struct Signals {
     stop: watch::Receiver<Option<Stop>>,
@@ -65,86 +68,64 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Notes signals from now on. `hangup` is what SIGHUP means. Once asked to end, the process has `limit` for it; then it is
-    /// ended with exit code 1.
+    /// Receives signals from now on. `hangup` is the meaning of SIGHUP. After a request to end, the
+    /// process has `limit` to end by itself; then it ends with exit code 1.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// If the system refuses.
     pub fn arm(hangup: Hangup, limit: Duration) -> io::Result<Self> {
         let (stopping, stop) = watch::channel(None);
         let (reloading, reload) = mpsc::channel(1);
         let (ready, armed) = std::sync::mpsc::channel();
         let thread = thread::Builder::new().name("signals".to_owned());
         thread.spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            let runtime = match runtime {
-                Ok(runtime) => runtime,
-                Err(error) => {
-                    let _ = ready.send(Err(error));
-                    return;
-                }
-            };
-            runtime.block_on(async {
-                let source = platform::Source::arm(hangup);
-                let (outcome, source) = match source {
-                    Ok(source) => (Ok(()), Some(source)),
-                    Err(error) => (Err(error), None),
-                };
-                let _ = ready.send(outcome);
-                if let Some(source) = source {
-                    hear(source, &stopping, &reloading, limit).await;
-                }
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let source = runtime.enable_all().build().and_then(|runtime| {
+                let source = runtime.block_on(async { platform::Source::arm(hangup) })?;
+                Ok((runtime, source))
             });
+            match source {
+                Ok((runtime, source)) => {
+                    let _ = ready.send(Ok(()));
+                    runtime.block_on(hear(source, &stopping, &reloading, limit));
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
         })?;
-        match armed.recv() {
-            Ok(outcome) => outcome?,
-            Err(_) => return Err(io::Error::other("the thread that hears signals has ended")),
-        }
+        let ended = |_| Err(io::Error::other("the thread that hears signals has ended"));
+        armed.recv().unwrap_or_else(ended)?;
         Ok(Self { stop, reload })
     }
 
-    /// Waits until the program is asked to end, and says how. Cancel-safe.
+    /// Waits for a request to end and returns it. Cancel-safe.
     pub async fn stop(&self) -> Stop {
-        let mut stop = self.stop.clone();
-        let asked = stop
-            .wait_for(Option::is_some)
-            .await
-            .ok()
-            .and_then(|stop| *stop);
-        match asked {
-            Some(stop) => stop,
-            // The thread lives as long as the process.
-            None => std::future::pending().await,
-        }
+        asked(self.stop.clone()).await
     }
 
-    /// How the program was asked to end, if it was.
+    /// The request to end, if there was one.
     pub fn stopped(&self) -> Option<Stop> {
         *self.stop.borrow()
     }
 
-    /// Waits for the next one. Cancel-safe.
+    /// Waits for the next request to reload. Cancel-safe.
     pub async fn next(&mut self) -> Signal {
-        let stop = self.stop.clone();
-        let stopped = async {
-            let mut stop = stop;
-            stop.wait_for(Option::is_some)
-                .await
-                .ok()
-                .and_then(|stop| *stop)
-        };
         tokio::select! {
             biased;
-            Some(stop) = stopped => Signal::Stop(stop),
+            stop = asked(self.stop.clone()) => Signal::Stop(stop),
             Some(()) = self.reload.recv() => Signal::Reload,
-            else => std::future::pending().await,
         }
     }
 }
 
-/// Hands on what is asked, for as long as the process lives.
+async fn asked(mut stop: watch::Receiver<Option<Stop>>) -> Stop {
+    match stop.wait_for(Option::is_some).await.as_deref() {
+        Ok(Some(stop)) => *stop,
+        // The thread lives as long as the process.
+        _ => std::future::pending().await,
+    }
+}
+
+/// Passes requests on for the life of the process.
 async fn hear(
     mut source: platform::Source,
     stopping: &watch::Sender<Option<Stop>>,
@@ -154,7 +135,7 @@ async fn hear(
     let first = loop {
         match source.next().await {
             Signal::Stop(stop) => break stop,
-            // One that waits already is enough.
+            // One pending request is enough.
             Signal::Reload => drop(reloading.try_send(())),
         }
     };
@@ -184,7 +165,7 @@ async fn hear(
     }
 }
 
-/// The end, whatever else is under way.
+/// Ends the process at once.
 fn end(code: u8) -> ! {
     log::flush_within(Duration::from_millis(100));
     std::process::exit(code.into())

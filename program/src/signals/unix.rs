@@ -23,29 +23,30 @@ const HUNG_UP: Stop = Stop {
     insists: false,
 };
 
-/// Takes signals that whoever started the process had blocked. A mask is inherited, by threads and by programs that are started: with
-/// it a process would be deaf to SIGTERM. Concerns the calling thread and those that it starts.
+/// Unblocks the signals handled here for the calling thread and the threads it starts. The signal
+/// mask is inherited: a process started with SIGTERM blocked would never receive it.
 pub fn unblock_signals() {
-    // Cannot fail: the arguments are right by their types.
+    // Cannot fail: the types guarantee valid arguments.
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }
 
-/// Where signals come from.
+/// The streams of signals.
 pub(super) struct Source {
     terminate: Noted,
     interrupt: Noted,
-    /// With what it means.
+    /// Each stream with its request.
     hangup: Option<(Noted, Hangup)>,
 }
 
 impl Source {
     pub(super) fn arm(hangup: Hangup) -> io::Result<Self> {
-        // One thread that takes them is enough for the whole process.
+        // One thread receives them for the whole process.
         unblock_signals();
-        // Asked before anything is noted, which would change the answer.
+        // Read before a handler is installed, which would change the answer.
         let ignored = hangup == Hangup::Stop && is_hangup_ignored();
-        // A file at the limit of `ulimit -f` is an error of the write, as a full disk is, and no end of the program. Taken once, the
-        // signal is taken for good; programs that are started get it with what it does by default.
+        // Writing over the limit of `ulimit -f` is a write error, as a full disk is, and must not
+        // end the program. The handler stays for the life of the process; child processes start
+        // with the default action.
         drop(signal(SignalKind::from_raw(Named::XFSZ.as_raw()))?);
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
@@ -78,7 +79,7 @@ impl Source {
     }
 }
 
-/// Whether whoever started the program had SIGHUP ignored, as `nohup` does.
+/// Whether SIGHUP was ignored at the start of the program, as `nohup` does.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -89,7 +90,8 @@ fn is_hangup_ignored() -> bool {
     ignored.is_some_and(|mask| mask & 1 == 1)
 }
 
-/// The same where no file tells it: what is ignored is inherited, so a shell that survives its own SIGHUP says it.
+/// The same without `/proc`: an ignored signal is inherited, so a shell that survives its own
+/// SIGHUP shows it.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn is_hangup_ignored() -> bool {
     use std::process::{Command, Stdio};

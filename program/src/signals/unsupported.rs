@@ -1,10 +1,10 @@
-//! Platforms without signals known here: nothing is ever asked.
+//! Platforms without supported signals: no request ever arrives.
 
 use std::io;
 
 use super::{Hangup, Signal};
 
-/// Where requests would come from.
+/// The source of requests, always empty.
 pub(super) struct Source;
 
 impl Source {

@@ -1,4 +1,4 @@
-//! What the console and the system of Windows ask. A closed window gives the process about five seconds.
+//! Console and system events of Windows. A closed window leaves the process about five seconds.
 
 use std::io;
 
@@ -16,7 +16,7 @@ const fn stop(name: &'static str, code: u8, insists: bool) -> Signal {
     })
 }
 
-/// Where the requests come from.
+/// The streams of events.
 pub(super) struct Source {
     interrupt: CtrlC,
     stop: CtrlBreak,

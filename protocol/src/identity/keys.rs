@@ -4,68 +4,33 @@ use std::fmt;
 
 use ring::{
     rand::SystemRandom,
-    signature::{Ed25519KeyPair, KeyPair},
+    signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey},
 };
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use snow::{
     params::DHChoice,
     resolvers::{CryptoResolver, DefaultResolver},
 };
 
-use super::{IdentityError, ServerId, base64url};
+use super::{IdentityError, ServerId, base64url, byte_identity, decode};
 
-/// An X25519 or Ed25519 public key: 32 bytes, base64url in text.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PublicKey([u8; 32]);
+byte_identity!(
+    /// An X25519 or Ed25519 public key: 32 bytes, base64url in text.
+    #[derive(Copy)]
+    PublicKey, "public key", 32, plain
+);
+byte_identity!(
+    /// An Ed25519 signature.
+    #[derive(Copy)]
+    Signature, "signature", 64, plain
+);
 
-impl PublicKey {
-    /// Any 32 bytes are a public key.
-    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+impl Signature {
+    /// Whether the holder of this key signed the message.
+    pub fn verifies(&self, key: &PublicKey, message: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, key.as_bytes())
+            .verify(message, &self.0)
+            .is_ok()
     }
-
-    /// The 32 bytes.
-    pub const fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    /// Reads base64url without padding.
-    pub fn from_base64(text: &str) -> Result<Self, IdentityError> {
-        Ok(Self(decode_key("public key", text)?))
-    }
-
-    /// Base64url without padding.
-    pub fn to_base64(self) -> String {
-        base64url().encode(&self.0)
-    }
-}
-
-impl fmt::Debug for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PublicKey({})", self.to_base64())
-    }
-}
-
-impl Serialize for PublicKey {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.to_base64())
-    }
-}
-
-impl<'de> Deserialize<'de> for PublicKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::from_base64(&text).map_err(serde::de::Error::custom)
-    }
-}
-
-fn decode_key(what: &'static str, text: &str) -> Result<[u8; 32], IdentityError> {
-    let bytes = base64url()
-        .decode(text.as_bytes())
-        .map_err(|_| IdentityError::new(what, "malformed: not base64url without padding"))?;
-    bytes
-        .try_into()
-        .map_err(|_| IdentityError::new(what, "malformed: not 32 bytes"))
 }
 
 fn x25519_public(private: &[u8; 32]) -> PublicKey {
@@ -88,22 +53,22 @@ macro_rules! x25519_key {
         }
 
         impl $name {
-            /// The key of 32 random bytes, or of bytes stored earlier.
+            /// The key of 32 random or stored bytes.
             pub fn from_private(private: [u8; 32]) -> Self {
                 Self { public: x25519_public(&private), private }
             }
 
             /// Reads the stored form (base64url of the private key).
             pub fn from_base64(text: &str) -> Result<Self, IdentityError> {
-                Ok(Self::from_private(decode_key($what, text)?))
+                Ok(Self::from_private(decode($what, text)?))
             }
 
-            /// The form to store, in a file only its owner can read.
+            /// The stored form, for a file that only its owner can read.
             pub fn to_base64(&self) -> String {
                 base64url().encode(&self.private)
             }
 
-            /// The half to show.
+            /// The public half.
             pub const fn public(&self) -> PublicKey {
                 self.public
             }
@@ -115,14 +80,14 @@ macro_rules! x25519_key {
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "(public {})"), self.public.to_base64())
+                write!(f, concat!(stringify!($name), "(public {})"), self.public)
             }
         }
     };
 }
 
 x25519_key!(
-    /// Static key of one app install. The daemon keeps the list of paired ones (BX-3).
+    /// Static key of one app install. The daemon keeps the list of paired keys (BX-3).
     DeviceKey, "device key"
 );
 x25519_key!(
@@ -130,7 +95,7 @@ x25519_key!(
     TransportKey, "transport key"
 );
 
-/// The daemon's Ed25519 identity: names it (`serverId`) and proves it to relays (RL-5).
+/// The daemon's Ed25519 identity: source of its `serverId`, proven to relays by signature (RL-5).
 pub struct DaemonIdentity {
     seed: [u8; 32],
     pair: Ed25519KeyPair,
@@ -138,7 +103,7 @@ pub struct DaemonIdentity {
 }
 
 impl DaemonIdentity {
-    /// The identity of 32 random bytes, or of bytes stored earlier.
+    /// The identity of 32 random or stored bytes.
     pub fn from_seed(seed: [u8; 32]) -> Result<Self, IdentityError> {
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed)
             .map_err(|_| IdentityError::new("daemon identity", "malformed: not an Ed25519 seed"))?;
@@ -152,10 +117,10 @@ impl DaemonIdentity {
 
     /// Reads the stored form (base64url of the seed).
     pub fn from_base64(text: &str) -> Result<Self, IdentityError> {
-        Self::from_seed(decode_key("daemon identity", text)?)
+        Self::from_seed(decode("daemon identity", text)?)
     }
 
-    /// The form to store, in a file only its owner can read.
+    /// The stored form, for a file that only its owner can read.
     pub fn to_base64(&self) -> String {
         base64url().encode(&self.seed)
     }
@@ -170,19 +135,17 @@ impl DaemonIdentity {
         self.pair.public_key().as_ref()
     }
 
-    /// The same, as it travels.
+    /// The Ed25519 public key as a wire type.
     pub fn verifying_key(&self) -> PublicKey {
-        let mut bytes = [0; 32];
         // An Ed25519 public key always has 32 bytes.
-        for (to, from) in bytes.iter_mut().zip(self.public_key()) {
-            *to = *from;
-        }
-        PublicKey(bytes)
+        PublicKey(self.public_key().try_into().unwrap_or_default())
     }
 
-    /// Signs a message, 64 bytes.
-    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
-        self.pair.sign(message).as_ref().to_vec()
+    /// Signs a message.
+    pub fn sign(&self, message: &[u8]) -> Signature {
+        let signature = self.pair.sign(message);
+        // An Ed25519 signature always has 64 bytes.
+        Signature(signature.as_ref().try_into().unwrap_or([0; 64]))
     }
 }
 
@@ -192,10 +155,10 @@ impl fmt::Debug for DaemonIdentity {
     }
 }
 
-/// `N` bytes of the system's randomness, for the places that make identities.
+/// `N` bytes of system randomness, for callers that create identities.
 ///
 /// # Errors
-/// When the system has none to give, which no caller can work around.
+/// When the system provides no randomness, which no caller can work around.
 pub fn random_bytes<const N: usize>() -> Result<[u8; N], IdentityError> {
     let mut bytes = [0; N];
     ring::rand::SecureRandom::fill(&SystemRandom::new(), &mut bytes)

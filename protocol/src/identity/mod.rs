@@ -1,26 +1,34 @@
 //! Identities as newtypes that cannot hold an invalid value.
 //!
-//! Construction validates (INV-9: a malformed identity is an explicit error, never replaced by a new
-//! one). `Debug` of secret identities shows a short hash only; `Display` and serde give the whole value.
+//! Construction validates (INV-9: a malformed identity is an explicit error, never replaced by a
+//! new one). `Debug` of secret identities shows a short hash only; `Display` and serde give the
+//! whole value.
 
+mod forms;
+mod install;
 mod keys;
 mod names;
+mod psk;
 
-pub use keys::{DaemonIdentity, DeviceKey, PublicKey, TransportKey, random_bytes};
+pub use install::InstallSecret;
+pub use keys::{DaemonIdentity, DeviceKey, PublicKey, Signature, TransportKey, random_bytes};
 pub use names::{
-    AgentId, ClientSessionKey, DeviceId, Epoch, ExternalSessionKey, IntentId, ItemId, PermissionId,
-    RouteKey, ServerId, Stamp,
+    AgentId, ClientSessionKey, DeviceId, Epoch, ExternalSessionKey, IntentId, ItemId, OfferId,
+    PermissionId, RouteKey, ServerId, Stamp,
 };
+pub use psk::{KeyId, PairingNonce, PairingSecret, PresharedKey, pairing_code};
+
+pub(crate) use forms::{byte_identity, decode, identity_debug, text_serde};
 
 use data_encoding::{BASE32_NOPAD, Encoding};
 
-/// Why a text is not the identity it was taken for.
+/// Why a text is not a valid identity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what} is {problem}")]
 pub struct IdentityError {
-    /// Which identity, as named in `docs/protocol.md`: `clientSessionKey`, `serverId`, …
+    /// Name of the identity in `docs/protocol.md`: `clientSessionKey`, `serverId`, …
     pub what: &'static str,
-    /// What is wrong with it, for people; never repeats the value.
+    /// The problem, for people; never repeats the value.
     pub problem: &'static str,
 }
 
@@ -48,13 +56,13 @@ pub(crate) fn base64url() -> Encoding {
     data_encoding::BASE64URL_NOPAD
 }
 
-/// Whether every byte is of the lower-case base32 alphabet.
+/// Whether every byte belongs to the lower-case base32 alphabet.
 pub(crate) fn is_base32(text: &str) -> bool {
     text.bytes()
         .all(|b| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b))
 }
 
-/// A short, stable hash for logs: the first 8 hex digits of SHA-256. OB logs use it.
+/// A short, stable hash for logs (OB-1): the first 8 hex digits of SHA-256.
 pub fn short_hash(value: &str) -> String {
     let digest = sha256(value.as_bytes());
     data_encoding::HEXLOWER.encode(digest.get(..4).unwrap_or_default())

@@ -2,14 +2,13 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use super::{IdentityError, base32, is_base32, sha256, short_hash};
+use super::{IdentityError, PublicKey, base32, identity_debug, is_base32, sha256, text_serde};
 
-/// Declares a text identity: `prefix` + `len` base32 characters.
-macro_rules! text_identity {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $prefix:literal, $len:literal, $debug:ident) => {
+/// Declares an identity that is a text; its `FromStr` is elsewhere.
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $debug:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Arc<str>);
@@ -20,6 +19,22 @@ macro_rules! text_identity {
                 &self.0
             }
         }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        text_serde!($name, |id, to| to.serialize_str(&id.0));
+        identity_debug!($name, $debug);
+    };
+}
+
+/// Declares a text identity: `prefix` + `len` base32 characters.
+macro_rules! text_identity {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $prefix:literal, $len:literal, $debug:ident) => {
+        text!($(#[$doc])* $name, $debug);
 
         impl FromStr for $name {
             type Err = IdentityError;
@@ -40,57 +55,6 @@ macro_rules! text_identity {
                 Ok(Self(text.into()))
             }
         }
-
-        identity_traits!($name, $debug);
-    };
-}
-
-macro_rules! identity_traits {
-    ($name:ident, $debug:ident) => {
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-
-        identity_debug!($name, $debug);
-    };
-}
-
-macro_rules! identity_debug {
-    ($name:ident, hashed) => {
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "(#{})"), self.log_hash())
-            }
-        }
-
-        impl $name {
-            /// Short hash for logs (OB): the value itself never appears there.
-            pub fn log_hash(&self) -> String {
-                short_hash(&self.0)
-            }
-        }
-    };
-    ($name:ident, plain) => {
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({})"), self.0)
-            }
-        }
     };
 }
 
@@ -103,9 +67,21 @@ text_identity!(
     ClientSessionKey, "clientSessionKey", "csk_", 26, hashed
 );
 text_identity!(
-    /// What a relay sees instead of the session key, so that it cannot link one client across daemons.
+    /// The label a relay routes by instead of the session key. It differs per daemon, so that a
+    /// relay cannot link one client across daemons.
     RouteKey, "routeKey", "rk_", 26, plain
 );
+text_identity!(
+    /// Id of a pairing offer: `off_` + base32 of half a hash of its token.
+    OfferId, "offer id", "off_", 26, plain
+);
+
+impl OfferId {
+    pub(super) fn from_digest(digest: &[u8; 32]) -> Self {
+        let half = digest.get(..16).unwrap_or_default();
+        Self(format!("off_{}", base32(half)).into())
+    }
+}
 
 impl ServerId {
     /// The identity that belongs to an Ed25519 public key.
@@ -125,25 +101,23 @@ impl ClientSessionKey {
     pub fn external(&self) -> ExternalSessionKey {
         ExternalSessionKey(format!("session:{}", self.0).into())
     }
+}
 
-    /// The label a relay routes by.
-    pub fn route_key(&self, server: &ServerId) -> RouteKey {
-        let digest = sha256(format!("{}\n{}", self.0, server.as_str()).as_bytes());
-        let text = base32(&digest);
-        RouteKey(format!("rk_{}", text.get(..26).unwrap_or_default()).into())
+impl RouteKey {
+    /// The label by which a relay routes a device's session with one daemon. The daemon computes it
+    /// too, so that it can tell its relays whose clients are no strangers (TR-10).
+    pub fn of_device(device: &PublicKey, server: &ServerId) -> Self {
+        let prefix: &[u8] = b"bowline/1 route\n";
+        let bytes = [prefix, device.as_bytes(), server.as_str().as_bytes()];
+        let text = base32(&sha256(&bytes.concat()));
+        Self(format!("rk_{}", text.get(..26).unwrap_or_default()).into())
     }
 }
 
-/// `session:` + `clientSessionKey`: the daemon's canonical key of a session (INV-1, SV-1).
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ExternalSessionKey(Arc<str>);
-
-impl ExternalSessionKey {
-    /// The whole value.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+text!(
+    /// The daemon's canonical key of a session (INV-1, SV-1): `session:` + `clientSessionKey`.
+    ExternalSessionKey, hashed
+);
 
 impl FromStr for ExternalSessionKey {
     type Err = IdentityError;
@@ -159,14 +133,12 @@ impl FromStr for ExternalSessionKey {
     }
 }
 
-identity_traits!(ExternalSessionKey, hashed);
-
-/// Name of one mutating request, made by the client; a UUID, v7 preferred (BX-1).
+/// Id of one mutating request; a UUID made by the client, v7 preferred (BX-1).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct IntentId(Uuid);
 
 impl IntentId {
-    /// An id from a UUID that the caller made.
+    /// The id of a UUID made by the caller.
     pub const fn from_uuid(uuid: Uuid) -> Self {
         Self(uuid)
     }
@@ -192,42 +164,19 @@ impl fmt::Display for IntentId {
     }
 }
 
-impl fmt::Debug for IntentId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "IntentId({})", self.0.hyphenated())
-    }
-}
+text_serde!(IntentId, |id, to| to.collect_str(id));
+identity_debug!(IntentId, plain);
 
-impl Serialize for IntentId {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for IntentId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// Declares an opaque name made by the daemon: prefix + UUID without hyphens. Clients only compare and
-/// send it back, so parsing asks for no more than a bounded printable text.
+/// Declares an opaque id made by the daemon: prefix + UUID without hyphens. Clients only compare it
+/// and send it back, so parsing checks no more than a bounded printable text.
 macro_rules! opaque_identity {
     ($(#[$doc:meta])* $name:ident, $what:literal, $prefix:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Arc<str>);
+        text!($(#[$doc])* $name, plain);
 
         impl $name {
-            /// A new id from a UUID that the caller made (v7 keeps them in order of age).
+            /// The id of a UUID made by the caller (v7 keeps ids in order of age).
             pub fn from_uuid(uuid: Uuid) -> Self {
                 Self(format!(concat!($prefix, "{}"), uuid.simple()).into())
-            }
-
-            /// The whole value.
-            pub fn as_str(&self) -> &str {
-                &self.0
             }
         }
 
@@ -244,8 +193,6 @@ macro_rules! opaque_identity {
                 Ok(Self(text.into()))
             }
         }
-
-        identity_traits!($name, plain);
     };
 }
 
@@ -258,22 +205,23 @@ opaque_identity!(
     ItemId, "itemId", "itm_"
 );
 opaque_identity!(
-    /// One question an agent asks its user.
+    /// One permission request of an agent.
     PermissionId, "permissionId", "prm_"
 );
 opaque_identity!(
-    /// One run of a session's event numbering; a new one means that earlier numbers say nothing.
+    /// One run of a session's event numbering. Numbers of different epochs are not comparable.
     Epoch, "epoch", "ep_"
 );
 opaque_identity!(
-    /// One start of the daemon on its store: tells a store that went back to an earlier state (a restored backup) from
-    /// one that went on, which epochs and numbers alone do not.
+    /// One start of the daemon on its store. Tells a store that returned to an earlier state (a
+    /// restored backup) from one that continued, which epochs and numbers alone cannot.
     Stamp, "stamp", "st_"
 );
 
-/// A paired device, named by a hash of its public key so that every listing agrees.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct DeviceId(Arc<str>);
+text_identity!(
+    /// A paired device. The id is a hash of its public key, so every listing shows the same one.
+    DeviceId, "deviceId", "dev_", 26, plain
+);
 
 impl DeviceId {
     /// The id of a device key.
@@ -281,25 +229,4 @@ impl DeviceId {
         let digest = sha256(public_key.as_bytes());
         Self(format!("dev_{}", base32(digest.get(..16).unwrap_or_default())).into())
     }
-
-    /// The whole value.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
-
-impl FromStr for DeviceId {
-    type Err = IdentityError;
-
-    fn from_str(text: &str) -> Result<Self, IdentityError> {
-        match text.strip_prefix("dev_") {
-            Some(rest) if rest.len() == 26 && is_base32(rest) => Ok(Self(text.into())),
-            _ => Err(IdentityError::new(
-                "deviceId",
-                "malformed: `dev_` must be followed by 26 lower-case base32 characters",
-            )),
-        }
-    }
-}
-
-identity_traits!(DeviceId, plain);

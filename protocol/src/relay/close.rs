@@ -1,4 +1,4 @@
-//! The text beside a close code: its reason, and how long to stay away.
+//! The text beside a close code: its reason and the least delay before a reconnect.
 
 use std::{fmt, time::Duration};
 
@@ -9,21 +9,22 @@ const RETRY_AFTER: &str = ";retryAfterMs=";
 
 /// Text of a close frame: `rate_limited`, or `rate_limited;retryAfterMs=1500`.
 ///
-/// The code alone says everything that a client must know. The time is what makes the peers of a restarted relay come
-/// back one after the other, and what a limited client waits at least.
+/// The close code alone is sufficient for a client. The delay spreads the reconnects after a
+/// restart of a relay, and is the least wait of a rate-limited client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CloseText {
-    /// What the code says as well.
+    /// The reason, same as the code's.
     pub reason: Reason,
-    /// Not to be tried again earlier than this.
+    /// Least delay of the next attempt.
     pub retry_after: Option<Duration>,
 }
 
 impl CloseText {
-    /// The time to stay away that the text of a received close frame asks for; `None` when it asks for none.
+    /// The retry delay in the text of a received close frame, at most [`MAX_RETRY_AFTER`]; `None`
+    /// if there is none.
     pub fn retry_after(text: &str) -> Option<Duration> {
         let (_, millis) = text.split_once(RETRY_AFTER)?;
-        // Nobody is to be sent away for ever.
+        // Bounded, so that no relay can stop a client for ever.
         let millis = millis.parse::<u64>().ok()?;
         Some(Duration::from_millis(millis).min(MAX_RETRY_AFTER))
     }

@@ -1,7 +1,7 @@
 //! Lane frames: how one data socket carries several client sockets of a session (RL-3).
 //!
-//! One frame is one binary WebSocket message: `kind:u8 lane:u32be payload`. A lane is a label inside one data socket,
-//! made by the relay, never used twice there, and never an identity.
+//! One frame is one binary WebSocket message: `kind:u8 lane:u32be payload`. A lane is a label
+//! inside one data socket, assigned by the relay, never reused there, and never an identity.
 
 use std::fmt;
 
@@ -35,43 +35,43 @@ impl fmt::Display for Lane {
     }
 }
 
-/// What a frame says about its lane.
+/// Kind of a lane frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum LaneKind {
-    /// A client socket is there. Only relays send it; no payload.
+    /// A client socket opened. Sent by relays only; no payload.
     Open = 0,
-    /// One binary message of the client, or for it.
+    /// One binary message from or to the client.
     Data = 1,
-    /// The client socket is gone, or is to be closed; the payload is the close code.
+    /// The client socket closed, or must be closed; the payload is the close code.
     Close = 2,
 }
 
-/// Why a message is no lane frame.
+/// Why a message is not a lane frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LaneError {
     /// Shorter than kind and lane.
-    #[error("a lane frame of {0} bytes; kind and lane alone are 5")]
+    #[error("a lane frame of {0} bytes; the header alone has 5")]
     Short(usize),
-    /// Of a kind that there is not.
-    #[error("no lane frame is of kind {0}")]
+    /// An unknown kind.
+    #[error("unknown lane frame kind {0}")]
     Kind(u8),
-    /// An open or close frame of another length than it must have.
+    /// An open or close frame with a payload of the wrong length.
     #[error("a lane frame of kind {kind:?} with a payload of {len} bytes")]
     Payload {
-        /// Which kind.
+        /// Kind of the frame.
         kind: LaneKind,
         /// Bytes of its payload.
         len: usize,
     },
 }
 
-/// The first bytes of a lane frame.
+/// The header of a lane frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneHeader {
-    /// What the frame says.
+    /// Kind of the frame.
     pub kind: LaneKind,
-    /// About which lane.
+    /// Its lane.
     pub lane: Lane,
 }
 
@@ -79,7 +79,7 @@ impl LaneHeader {
     /// Bytes of a header.
     pub const LEN: usize = 5;
 
-    /// The bytes that precede the payload; for writers that put the payload behind them without a copy.
+    /// The header's bytes, for writers that append the payload without a copy.
     pub const fn to_bytes(self) -> [u8; Self::LEN] {
         let [a, b, c, d] = self.lane.0.to_be_bytes();
         [self.kind as u8, a, b, c, d]
@@ -105,21 +105,21 @@ impl LaneHeader {
 /// One whole frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LaneFrame {
-    /// A client socket is there.
+    /// A client socket opened.
     Open {
         /// Its lane.
         lane: Lane,
     },
     /// One binary message.
     Data {
-        /// Of which lane.
+        /// Its lane.
         lane: Lane,
-        /// The message, as the client sent it or will get it.
+        /// The message, unchanged.
         payload: Bytes,
     },
-    /// The client socket is gone (said by the relay) or is to be closed (said by the daemon).
+    /// The client socket closed (from the relay) or must be closed (from the daemon).
     Close {
-        /// Which.
+        /// Its lane.
         lane: Lane,
         /// WebSocket close code; 1006 when the client socket ended without one.
         code: u16,
@@ -127,7 +127,7 @@ pub enum LaneFrame {
 }
 
 impl LaneFrame {
-    /// Reads the bytes of one binary message. The payload shares their memory.
+    /// Parses one binary message. The payload shares its memory.
     ///
     /// # Errors
     /// [`LaneError`].
@@ -149,8 +149,8 @@ impl LaneFrame {
         }
     }
 
-    /// The bytes of one binary message. Data is copied; a writer on a hot path puts [`LaneHeader::to_bytes`] before the
-    /// payload itself.
+    /// The bytes of one binary message. The payload is copied; a writer on a hot path writes
+    /// [`LaneHeader::to_bytes`] before the payload instead.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(LaneHeader::LEN + self.payload_len());
         out.put_slice(&self.header().to_bytes());

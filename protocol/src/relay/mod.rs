@@ -1,21 +1,27 @@
-//! What a relay, a daemon and a client say to each other about routing (`docs/protocol.md` §9).
+//! Routing messages between a relay, a daemon and a client (`docs/protocol.md` §9).
 //!
-//! [`control`] is the conversation on a daemon's control socket, [`proof`] shows that a daemon is who it says it is,
-//! [`token`] opens data sockets, [`lane`] frames what travels on them, [`close`] says how long to stay away,
-//! [`url`] is where a relay is, and [`limits`] bounds all of it. None of it sees what sessions say: that is sealed end to end.
+//! [`control`] is the protocol of a daemon's control socket, [`proof`] proves a daemon's identity
+//! to the relay at an [`origin`], [`token`] opens data sockets, [`devices`] tells
+//! friends from strangers, [`lane`] frames their messages,
+//! [`close`] carries the retry delay, [`url`] is a relay's address, and [`limits`] bounds them all. None of it sees the content of
+//! sessions, which is sealed end to end.
 
 pub mod close;
 pub mod control;
+pub mod devices;
 pub mod lane;
 pub mod limits;
+pub mod origin;
 pub mod proof;
 pub mod token;
 pub mod url;
 
 pub use close::CloseText;
 pub use control::{DaemonMessage, Registration, RelayMessage};
+pub use devices::{DigestSalt, KnownDevices};
 pub use lane::{Lane, LaneError, LaneFrame, LaneHeader, LaneKind};
-pub use proof::{Nonce, ProofError};
+pub use origin::{RelayOrigin, RelayOriginError};
+pub use proof::{Binding, Nonce, ProofError, TlsExporter};
 pub use token::DataToken;
 pub use url::{RelayUrl, RelayUrlError};
 
@@ -29,7 +35,7 @@ pub const CONTROL_PATH: &str = "/v1/daemon";
 pub const DATA_PATH: &str = "/v1/daemon/data";
 /// Query parameter of [`DATA_PATH`] that names the session by its route key.
 pub const SESSION_PARAMETER: &str = "session";
-/// What precedes `<serverId>/<routeKey>` in the path of a client socket.
+/// Path prefix of a client socket; `<serverId>/<routeKey>` follows.
 pub const CLIENT_PATH: &str = "/v1/client/";
 
 /// Path and query of the data socket of one session.

@@ -1,124 +1,83 @@
-//! Challenge and proof: only the holder of a daemon's identity key may serve its `serverId` (RL-5).
+//! Challenge and proof: only the holder of a daemon's identity key may serve its `serverId` (RL-5),
+//! and only at the relay that it dialled (TR-9).
 
-use std::fmt;
+use serde::{Deserialize, Serialize};
 
-use ring::signature::{ED25519, UnparsedPublicKey};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
+use super::RelayOrigin;
 use crate::{
     DaemonIdentity, IdentityError, PublicKey, ServerId,
-    identity::{base64url, random_bytes},
+    identity::{Signature, byte_identity, random_bytes},
 };
 
-/// What is signed begins with this, so that no other signature of the daemon can be taken for a registration.
-const CONTEXT: &[u8] = b"bowline-relay-register\n";
+/// First line of the signed text, so that no other signature of the daemon is valid as a
+/// registration.
+const CONTEXT: &str = "bowline/1 relay registration";
 
-/// Why a registration proves nothing.
+/// Why a registration is not valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofError {
     /// The `serverId` is not the hash of the public key.
     #[error("the serverId does not belong to the public key")]
     WrongServerId,
-    /// The signature is not one of this key over this challenge.
-    #[error("the signature does not hold")]
+    /// The signature is not valid for this key and this challenge.
+    #[error("the signature is not valid")]
     WrongSignature,
 }
 
-/// Declares fixed bytes that are base64url in text.
-macro_rules! base64_bytes {
-    ($(#[$doc:meta])* $name:ident, $len:literal, $what:literal) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq)]
-        pub struct $name([u8; $len]);
+byte_identity!(
+    /// A challenge: random, unique to each control socket, valid for one answer.
+    #[derive(Copy)]
+    Nonce, "nonce", 32, plain
+);
 
-        impl $name {
-            /// The value of these bytes.
-            pub const fn from_bytes(bytes: [u8; $len]) -> Self {
-                Self(bytes)
-            }
+byte_identity!(
+    /// The channel binding `tls-exporter` of a TLS 1.3 connection (RFC 9266), equal at both of its
+    /// ends and different on every other connection.
+    #[derive(Copy)]
+    TlsExporter, "exporter", 32, plain
+);
 
-            /// The bytes.
-            pub const fn as_bytes(&self) -> &[u8; $len] {
-                &self.0
-            }
-
-            /// Base64url without padding.
-            pub fn to_base64(self) -> String {
-                base64url().encode(&self.0)
-            }
-
-            /// Reads base64url without padding.
-            ///
-            /// # Errors
-            /// When the text is not of that form, or of another length.
-            pub fn from_base64(text: &str) -> Result<Self, IdentityError> {
-                let bytes = base64url()
-                    .decode(text.as_bytes())
-                    .map_err(|_| IdentityError::new($what, "malformed: not base64url without padding"))?;
-                let bytes = bytes
-                    .try_into()
-                    .map_err(|_| IdentityError::new($what, concat!("malformed: not ", $len, " bytes")))?;
-                Ok(Self(bytes))
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.to_base64())
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-                Self::from_base64(&text).map_err(serde::de::Error::custom)
-            }
-        }
-
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{}({})", stringify!($name), self.to_base64())
-            }
-        }
-    };
+impl TlsExporter {
+    /// Label of the exporter; its context is empty.
+    pub const LABEL: &[u8] = b"EXPORTER-Channel-Binding";
 }
 
-base64_bytes!(
-    /// A challenge: random, fresh for each control socket, good for one answer.
-    Nonce, 32, "nonce"
-);
-base64_bytes!(
-    /// An Ed25519 signature.
-    Signature, 64, "signature"
-);
+/// The connection that a proof is made for, as the daemon sees it (TR-9). Without it, a relay could
+/// register at another one in the name of a daemon by passing on that relay's challenge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// What the daemon dialled.
+    pub origin: RelayOrigin,
+    /// Of the TLS connection that the daemon opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exporter: Option<TlsExporter>,
+}
 
 impl Nonce {
     /// A fresh challenge.
     ///
     /// # Errors
-    /// When the system has no randomness to give.
+    /// When the system provides no randomness.
     pub fn random() -> Result<Self, IdentityError> {
         Ok(Self(random_bytes()?))
     }
 
-    /// The bytes that are signed: the context and the nonce in its text form.
-    fn message(&self) -> Vec<u8> {
-        let mut message = CONTEXT.to_vec();
-        message.extend_from_slice(self.to_base64().as_bytes());
-        message
+    /// The signed text.
+    fn message(&self, server: &ServerId, binding: &Binding) -> String {
+        let Binding { origin, exporter } = binding;
+        let exporter = exporter.map(|exporter| exporter.to_string());
+        let exporter = exporter.unwrap_or_default();
+        format!("{CONTEXT}\n{origin}\n{server}\n{self}\n{exporter}")
     }
 
-    /// The daemon's side: the proof for this challenge.
-    pub fn sign(&self, identity: &DaemonIdentity) -> Signature {
-        let mut signature = [0; 64];
-        // An Ed25519 signature always has 64 bytes.
-        for (to, from) in signature.iter_mut().zip(identity.sign(&self.message())) {
-            *to = from;
-        }
-        Signature(signature)
+    /// Signs this challenge for one connection, on the daemon's side.
+    pub fn sign(&self, identity: &DaemonIdentity, binding: &Binding) -> Signature {
+        let message = self.message(identity.server_id(), binding);
+        identity.sign(message.as_bytes())
     }
 
-    /// The relay's side.
+    /// Verifies a registration, on the relay's side. Whether the binding is that of the relay's
+    /// connection is for the relay to judge.
     ///
     /// # Errors
     /// [`ProofError`].
@@ -126,13 +85,16 @@ impl Nonce {
         &self,
         server: &ServerId,
         key: &PublicKey,
+        binding: &Binding,
         signature: &Signature,
     ) -> Result<(), ProofError> {
         if ServerId::of_public_key(key.as_bytes()) != *server {
             return Err(ProofError::WrongServerId);
         }
-        UnparsedPublicKey::new(&ED25519, key.as_bytes())
-            .verify(&self.message(), &signature.0)
-            .map_err(|_| ProofError::WrongSignature)
+        if signature.verifies(key, self.message(server, binding).as_bytes()) {
+            Ok(())
+        } else {
+            Err(ProofError::WrongSignature)
+        }
     }
 }

@@ -1,52 +1,53 @@
-//! The URL of a relay, parsed once: `wss://relay.example.org/base`, or `wss://TOKEN@relay.example.org` for a daemon at a
-//! private relay.
+//! The URL of a relay, parsed once: `wss://relay.example.org/base`, or
+//! `wss://TOKEN@relay.example.org` for a daemon at a private relay.
 //!
-//! The token is a secret. No text of this type holds it, neither `Display` nor `Debug` nor what serde writes, and no error
-//! repeats what was written: where a token with a raw `/` was meant, every other part of the text may be it.
+//! The token is a secret. `Display`, `Debug` and serde omit it, and no error repeats the input: if
+//! the token contains a raw `/`, any part of the text may be secret.
 
-use std::{fmt, net::Ipv6Addr, str::FromStr};
+use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use super::RelayOrigin;
+use crate::{identity::text_serde, text};
+
+use crate::place::{PlaceError, host_and_port};
 
 /// Longest URL in bytes. A longer one is [`RelayUrlError::TooLong`].
 const MAX_BYTES: usize = 2_048;
 
-/// The base URL of a relay. `wss` is TLS; `ws` is for tests and own networks (what is carried is end-to-end encrypted
-/// either way). Two URLs of one relay are equal if their tokens are.
+/// The base URL of a relay. `wss` is TLS; `ws` is for tests and private networks (the content is
+/// end-to-end encrypted either way). URLs are equal if they and their tokens are.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RelayUrl {
-    /// Without the token, in one spelling.
+    /// Normalised text without the token.
     text: String,
     token: Option<String>,
-    secure: bool,
-    host: String,
-    port: u16,
+    origin: RelayOrigin,
     base: String,
 }
 
-/// Why a text is no URL of a relay. None repeats the text.
+/// Why a text is not a relay URL. No error repeats the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RelayUrlError {
-    /// No `ws://` or `wss://` in front.
+    /// Neither `ws://` nor `wss://` at the beginning.
     #[error(
-        "that is no relay URL: it must begin with wss:// (or ws://, without TLS), as in wss://relay.example.org"
+        "not a relay URL: it must begin with wss:// (or ws://, without TLS), as in wss://relay.example.org"
     )]
     Scheme,
-    /// `https://`, for which `wss://` is meant.
+    /// `https://` instead of `wss://`.
     #[error("a relay's URL begins with wss://, not https://")]
     Https,
-    /// `http://`, for which `ws://` is meant.
+    /// `http://` instead of `ws://`.
     #[error("a relay's URL begins with ws:// (or wss://, with TLS), not http://")]
     Http,
     /// A character that must be escaped in a token, and means nothing in a relay's URL otherwise.
     #[error(
-        "that is no relay URL: `?`, `#` and a second `@` have no meaning in it; a token that holds `/`, `?`, `#`, `@` or `%` is \
+        "not a relay URL: `?`, `#` and a second `@` have no meaning in it; a token that holds `/`, `?`, `#`, `@` or `%` is \
          written percent-encoded (%2F, %3F, %23, %40, %25), as in wss://TOKEN@relay.example.org"
     )]
     Ambiguous,
-    /// A space, a control character, or one beyond ASCII.
+    /// A space, a control character, or a non-ASCII character.
     #[error(
-        "that is no relay URL: it holds a character that must be percent-encoded, or in a host's name be written as xn--…"
+        "not a relay URL: it holds a character that must be percent-encoded, or in a host's name be written as xn--…"
     )]
     Character,
     /// `@` without a token, or a token that does not decode to printable text.
@@ -54,7 +55,7 @@ pub enum RelayUrlError {
         "the token in a relay's URL is empty, or its percent-encoding is broken; %2F stands for `/`"
     )]
     Token,
-    /// No host, or not the name or address of one.
+    /// No host, or neither a name nor an address.
     #[error(
         "a relay's URL needs a host's name or address, an IPv6 one in brackets, as in wss://relay.example.org"
     )]
@@ -62,38 +63,65 @@ pub enum RelayUrlError {
     /// Not a port from 1 to 65535.
     #[error("the port in a relay's URL must be a number from 1 to 65535")]
     Port,
-    /// Over a bound.
+    /// Longer than the bound.
     #[error("a relay's URL has at most {MAX_BYTES} bytes")]
     TooLong,
 }
 
 impl RelayUrl {
-    /// The text, without the token: scheme and host in small letters, no default port, no slash at the end.
+    /// The text without the token: scheme and host in lower case, no default port, no trailing
+    /// slash.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// What a private relay asks daemons for, decoded.
+    /// The token that a private relay requires of daemons, decoded.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// Whether TLS is spoken.
-    pub const fn is_secure(&self) -> bool {
-        self.secure
+    /// The same URL with this token, which may be any printable text.
+    ///
+    /// # Errors
+    /// [`RelayUrlError::Token`].
+    pub fn with_token(self, token: &str) -> Result<Self, RelayUrlError> {
+        Ok(Self {
+            token: Some(printable(token.to_owned())?),
+            ..self
+        })
     }
 
-    /// Name or address, an IPv6 one without its brackets.
+    /// The same URL without its token.
+    #[must_use]
+    pub fn without_token(self) -> Self {
+        Self {
+            token: None,
+            ..self
+        }
+    }
+
+    /// Whether the URL uses TLS.
+    pub const fn is_secure(&self) -> bool {
+        self.origin.is_secure()
+    }
+
+    /// Host name or address; IPv6 addresses without their brackets.
     pub fn host(&self) -> &str {
-        &self.host
+        self.origin.host()
     }
 
     /// The port.
     pub const fn port(&self) -> u16 {
-        self.port
+        self.origin.port()
     }
 
-    /// The path in front of the relay's own paths: empty, or with a slash at its beginning and none at its end.
+    /// Scheme, host and port: what a registration there is bound to (TR-9).
+    pub const fn origin(&self) -> &RelayOrigin {
+        &self.origin
+    }
+
+    /// The path prefix of the relay's own paths: empty, or with a leading slash and no trailing
+    /// one.
     pub fn base(&self) -> &str {
         &self.base
     }
@@ -120,7 +148,7 @@ impl FromStr for RelayUrl {
                 .ok_or(RelayUrlError::Character)?,
             None => (rest, ""),
         };
-        // An `@` behind the first slash can only mean that the token holds the slash.
+        // An `@` after the first slash means that the token itself contains a raw slash.
         let clear = |part: &str| !part.contains(['?', '#', '@']);
         let (token, place) = match authority.split_once('@') {
             Some((token, place)) => (Some(token), place),
@@ -133,83 +161,33 @@ impl FromStr for RelayUrl {
         if !rest.bytes().all(usable) {
             return Err(RelayUrlError::Character);
         }
-        let (host, port) = host_and_port(place)?;
+        let (host, port) = host_and_port(place).map_err(|error| match error {
+            PlaceError::Host => RelayUrlError::Host,
+            PlaceError::Port => RelayUrlError::Port,
+        })?;
         let default = if secure { 443 } else { 80 };
         let host = host.to_ascii_lowercase();
+        let origin = RelayOrigin::of(secure, &host, port.unwrap_or(default));
         let base = path.trim_end_matches('/');
-        let scheme = if secure { "wss" } else { "ws" };
-        let shown_host = match host.contains(':') {
-            true => format!("[{host}]"),
-            false => host.clone(),
-        };
-        let shown_port = match port {
-            Some(port) if port != default => format!(":{port}"),
-            _ => String::new(),
-        };
         Ok(Self {
-            text: format!("{scheme}://{shown_host}{shown_port}{base}"),
+            text: format!("{origin}{base}"),
             token: token.map(decode).transpose()?,
-            secure,
-            host,
-            port: port.unwrap_or(default),
+            origin,
             base: base.to_owned(),
         })
     }
 }
 
-fn host_and_port(place: &str) -> Result<(&str, Option<u16>), RelayUrlError> {
-    let (host, port) = match place.strip_prefix('[') {
-        Some(rest) => {
-            let (host, port) = rest.split_once(']').ok_or(RelayUrlError::Host)?;
-            let _: Ipv6Addr = host.parse().map_err(|_| RelayUrlError::Host)?;
-            match port {
-                "" => (host, None),
-                port => (
-                    host,
-                    Some(port.strip_prefix(':').ok_or(RelayUrlError::Port)?),
-                ),
-            }
-        }
-        None => {
-            let (host, port) = match place.split_once(':') {
-                Some((host, port)) => (host, Some(port)),
-                None => (place, None),
-            };
-            let named = |b: u8| b.is_ascii_alphanumeric() || b"-._".contains(&b);
-            if host.is_empty() || !host.bytes().all(named) {
-                return Err(RelayUrlError::Host);
-            }
-            (host, port)
-        }
-    };
-    let number = |port: &str| {
-        let digits = port.bytes().all(|b| b.is_ascii_digit());
-        let port = port.parse().ok().filter(|port| digits && *port != 0);
-        port.ok_or(RelayUrlError::Port)
-    };
-    Ok((host, port.map(number).transpose()?))
+/// Decodes a percent-encoded token, which may be any printable text.
+fn decode(token: &str) -> Result<String, RelayUrlError> {
+    printable(text::percent_decoded(token).ok_or(RelayUrlError::Token)?)
 }
 
-/// Undoes percent-encoding. The token may be any printable text.
-fn decode(token: &str) -> Result<String, RelayUrlError> {
-    let mut out = Vec::with_capacity(token.len());
-    let mut bytes = token.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
-        let (high, low) = (digit(), digit());
-        let decoded = high.zip(low).map(|(high, low)| high * 16 + low);
-        let decoded = decoded.and_then(|decoded| u8::try_from(decoded).ok());
-        out.push(decoded.ok_or(RelayUrlError::Token)?);
-    }
-    let text = String::from_utf8(out).map_err(|_| RelayUrlError::Token)?;
-    if text.is_empty() || text.chars().any(char::is_control) {
+fn printable(token: String) -> Result<String, RelayUrlError> {
+    if token.is_empty() || token.chars().any(char::is_control) {
         return Err(RelayUrlError::Token);
     }
-    Ok(text)
+    Ok(token)
 }
 
 impl fmt::Display for RelayUrl {
@@ -224,18 +202,7 @@ impl fmt::Debug for RelayUrl {
     }
 }
 
-impl Serialize for RelayUrl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
-    }
-}
-
-impl<'de> Deserialize<'de> for RelayUrl {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(de::Error::custom)
-    }
-}
+text_serde!(RelayUrl, |url, to| to.serialize_str(&url.text));
 
 #[cfg(test)]
 mod tests {
@@ -250,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_url_is_taken_apart() {
+    fn a_url_is_parsed_into_its_parts() {
         let base = url("wss://relay.example.org/base/");
         assert_eq!((base.host(), base.port()), ("relay.example.org", 443));
         assert_eq!((base.base(), base.is_secure()), ("/base", true));
@@ -266,7 +233,7 @@ mod tests {
 
     /// C32: `WS://` was refused.
     #[test]
-    fn case_c32_scheme_and_host_are_of_any_case_and_one_relay_has_one_spelling() {
+    fn case_c32_scheme_and_host_are_case_insensitive_and_normalised() {
         for same in [
             "WS://Relay.Example.ORG",
             "ws://relay.example.org:80/",
@@ -283,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn each_malformed_text_has_its_error() {
         use RelayUrlError::{
             Ambiguous, Character, Host, Http, Https, Port, Scheme, Token, TooLong,
         };
@@ -321,13 +288,19 @@ mod tests {
         assert!(error("https://foo").to_string().contains("wss://"));
     }
 
-    /// C33: a token with `/` was read as host and path, and went from there into offers, logs, DNS and clients' files.
+    /// C33: a token with `/` was parsed as host and path, and reached offers, logs, DNS and
+    /// clients' files.
     #[test]
-    fn case_c33_a_token_is_percent_decoded_and_one_that_cannot_be_meant_is_refused_unsaid() {
+    fn case_c33_a_token_is_percent_decoded_and_an_ambiguous_one_is_refused_unrepeated() {
         let private = url("ws://Zm9v%2FYmFy%40%23%3F%25@127.0.0.1:48100");
         assert_eq!(private.token(), Some("Zm9v/YmFy@#?%"));
         assert_eq!((private.host(), private.port()), ("127.0.0.1", 48_100));
         assert_eq!(url("wss://user:pass@h").token(), Some("user:pass"));
+        let with = |token: &str| url("wss://h/p").with_token(token);
+        let told = with("a/b%2F").unwrap();
+        assert_eq!((told.token(), told.as_str()), (Some("a/b%2F"), "wss://h/p"));
+        assert_eq!(with("").unwrap_err(), RelayUrlError::Token);
+        assert_eq!(with("a\nb").unwrap_err(), RelayUrlError::Token);
         for wrong in [
             "ws://S3CRET/YmFy@127.0.0.1:48100",
             "ws://Zm9v/S3CRET@127.0.0.1:48100",

@@ -1,7 +1,7 @@
-//! JSON-RPC 2.0: parsing of texts into borrowed messages, and writing of texts into caller-owned buffers.
+//! JSON-RPC 2.0: parses texts into borrowed messages and writes texts into caller-owned buffers.
 //!
-//! Parameters and results stay unparsed ([`serde_json::value::RawValue`]) until a handler wants them, so that
-//! a message is scanned once and copied never.
+//! Parameters and results stay unparsed ([`serde_json::value::RawValue`]) until a handler needs
+//! them, so a message is scanned once and never copied.
 
 mod parse;
 mod write;
@@ -16,15 +16,15 @@ use std::{borrow::Cow, fmt};
 
 use serde_json::value::RawValue;
 
-/// A request id: the JSON text of a string, a number or `null`, echoed to the letter.
+/// A request id: the JSON text of a string, a number or `null`, echoed byte for byte.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Id<'a>(Cow<'a, str>);
 
 impl Id<'_> {
-    /// `null`: the id of answers to what could not be read.
+    /// `null`: the id of answers to unreadable requests.
     pub const NULL: Id<'static> = Id(Cow::Borrowed("null"));
 
-    /// The id of that number.
+    /// The id of a number.
     pub fn number(number: u64) -> Id<'static> {
         Id(Cow::Owned(number.to_string()))
     }
@@ -34,12 +34,13 @@ impl Id<'_> {
         &self.0
     }
 
-    /// The number, if this is a plain non-negative integer (as our own client's ids are).
+    /// The number, if the id is a plain non-negative integer, as the ids of this library's clients
+    /// are.
     pub fn as_u64(&self) -> Option<u64> {
         self.0.parse().ok()
     }
 
-    /// An id that outlives the text it was read from.
+    /// An id that owns its text.
     pub fn into_owned(self) -> Id<'static> {
         Id(Cow::Owned(self.0.into_owned()))
     }
@@ -52,7 +53,7 @@ impl fmt::Debug for Id<'_> {
 }
 
 impl<'a> Id<'a> {
-    /// An id must be a string, a number or `null`.
+    /// The id of a raw value; `None` unless it is a string, a number or `null`.
     fn from_raw(raw: &'a RawValue) -> Option<Self> {
         match raw.get().as_bytes().first() {
             Some(b'"' | b'-' | b'0'..=b'9' | b'n') => Some(Self(Cow::Borrowed(raw.get()))),

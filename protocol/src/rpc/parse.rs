@@ -1,4 +1,4 @@
-//! From bytes to messages, with the errors JSON-RPC 2.0 asks for.
+//! Parses bytes into messages, with the errors that JSON-RPC 2.0 prescribes.
 
 use std::{borrow::Cow, fmt};
 
@@ -23,15 +23,15 @@ pub enum Text<'a> {
 /// One message.
 #[derive(Debug)]
 pub enum Incoming<'a> {
-    /// Wants an answer.
+    /// Expects an answer.
     Request(Request<'a>),
-    /// Wants none.
+    /// Expects no answer.
     Notification(Notification<'a>),
-    /// Answers a request of ours.
+    /// Answers an earlier request of this side.
     Response(Response<'a>),
-    /// JSON, but no message: to be answered with this error.
+    /// JSON, but not a message; answered with this error.
     Invalid {
-        /// The id, where one could be read; else null.
+        /// The id if it is readable, else null.
         id: Id<'a>,
         /// −32600.
         error: RpcError,
@@ -41,7 +41,7 @@ pub enum Incoming<'a> {
 /// A request.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// To be echoed.
+    /// The id, echoed in the answer.
     pub id: Id<'a>,
     /// Method name.
     pub method: Cow<'a, str>,
@@ -61,13 +61,13 @@ pub struct Notification<'a> {
 /// A response.
 #[derive(Debug)]
 pub struct Response<'a> {
-    /// Which request it answers.
+    /// Id of the answered request.
     pub id: Id<'a>,
     /// The result, unparsed, or the error.
     pub outcome: Result<&'a RawValue, RpcError>,
 }
 
-/// Every member a message can have, unparsed; `Some` whenever present, `null` included.
+/// Every member of a message, unparsed; `Some` whenever present, `null` included.
 #[derive(Deserialize)]
 struct Members<'a> {
     #[serde(borrow, default, deserialize_with = "present")]
@@ -91,15 +91,16 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 /// Parses one JSON-RPC text.
 ///
 /// # Errors
-/// −32700 when it is no JSON; −32600 when it is an empty or over-long batch or neither object nor array. Both
-/// are answered with id `null`. Everything else comes back as [`Incoming::Invalid`] in its place.
+/// −32700 when the text is not JSON; −32600 when it is an empty or over-long batch, or neither
+/// object nor array. Both are answered with id `null`. Every other problem is an
+/// [`Incoming::Invalid`] in its place.
 pub fn parse(bytes: &[u8]) -> Result<Text<'_>, RpcError> {
     let text = std::str::from_utf8(bytes).map_err(|_| RpcError::parse("the text is not UTF-8"))?;
     match text.bytes().find(|b| !b.is_ascii_whitespace()) {
         Some(b'{') => match serde_json::from_str::<Members<'_>>(text) {
             Ok(members) => Ok(Text::Single(classify(members))),
             Err(error) => {
-                whole(text, &error)?;
+                ensure_json(text, &error)?;
                 Ok(Text::Single(invalid(Id::NULL, &error.to_string())))
             }
         },
@@ -107,7 +108,7 @@ pub fn parse(bytes: &[u8]) -> Result<Text<'_>, RpcError> {
             let Batch(elements) = match serde_json::from_str(text) {
                 Ok(batch) => batch,
                 Err(error) => {
-                    whole(text, &error)?;
+                    ensure_json(text, &error)?;
                     return Err(RpcError::invalid_request(error.to_string()));
                 }
             };
@@ -126,8 +127,9 @@ pub fn parse(bytes: &[u8]) -> Result<Text<'_>, RpcError> {
     }
 }
 
-/// Whether a text that could not be taken is JSON at all: a member given twice, say, is noticed before the rest is read.
-fn whole(text: &str, error: &serde_json::Error) -> Result<(), RpcError> {
+/// Checks whether a rejected text is JSON to its end: serde reports a duplicate member, for
+/// instance, before it has read the rest.
+fn ensure_json(text: &str, error: &serde_json::Error) -> Result<(), RpcError> {
     if error.classify() != Category::Data {
         return Err(RpcError::parse(error.to_string()));
     }
@@ -138,7 +140,7 @@ fn whole(text: &str, error: &serde_json::Error) -> Result<(), RpcError> {
 }
 
 fn parse_element(raw: &RawValue) -> Incoming<'_> {
-    // Structs are read from arrays as well, by position.
+    // Serde also reads structs from arrays, by position, which JSON-RPC does not allow.
     if !raw.get().starts_with('{') {
         return invalid(Id::NULL, "a message is an object");
     }
@@ -205,7 +207,7 @@ fn classify(members: Members<'_>) -> Incoming<'_> {
     }
 }
 
-/// The string a raw value is, borrowed where nothing in it is escaped.
+/// The string of a raw value, borrowed if it contains no escapes.
 fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
@@ -215,7 +217,7 @@ fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// The elements of a batch; reading stops at the bound, so that a hostile text costs no memory.
+/// The elements of a batch. Reading stops at the bound, so a hostile text costs no memory.
 struct Batch<'a>(Vec<&'a RawValue>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Batch<'a> {
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn the_four_kinds_are_told_apart() {
+    fn the_four_kinds_are_distinguished() {
         assert!(matches!(
             single(r#"{"jsonrpc":"2.0","id":7,"method":"system.ping","params":{}}"#),
             Incoming::Request(Request { id, method, params: Some(_) })
@@ -287,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_answered_with_its_id() {
+    fn an_invalid_message_is_answered_with_its_id() {
         for (text, id) in [
             (r#"{"jsonrpc":"2.0","id":5,"method":1}"#, "5"),
             (r#"{"jsonrpc":"1.0","id":5,"method":"m"}"#, "5"),
@@ -322,7 +324,7 @@ mod tests {
         assert_eq!(code("[1"), crate::error::code::PARSE_ERROR);
         let long = format!("[{}1]", "1,".repeat(MAX_BATCH));
         assert_eq!(code(&long), crate::error::code::INVALID_REQUEST);
-        // Noticed early, yet no JSON to its end.
+        // Rejected early, although the rest is not JSON either.
         for cut in [r#"{"id":1,"id":2"#, long.trim_end_matches(']')] {
             assert_eq!(code(cut), crate::error::code::PARSE_ERROR, "{cut:.40}");
         }

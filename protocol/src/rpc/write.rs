@@ -1,4 +1,4 @@
-//! From messages to bytes, appended to a buffer that the caller reuses.
+//! Writes messages as bytes, appended to a buffer that the caller reuses.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::error::RpcError;
 /// Appends a request with a numeric id.
 ///
 /// # Errors
-/// When `params` does not serialise; the buffer is then as before.
+/// When `params` does not serialise; the buffer is then unchanged.
 pub fn write_request<P: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     id: u64,
@@ -25,7 +25,7 @@ pub fn write_request<P: Serialize + ?Sized>(
 /// Appends a notification.
 ///
 /// # Errors
-/// When `params` does not serialise; the buffer is then as before.
+/// When `params` does not serialise; the buffer is then unchanged.
 pub fn write_notification<P: Serialize + ?Sized>(
     out: &mut Vec<u8>,
     method: &str,
@@ -53,7 +53,7 @@ fn finish_call<P: Serialize + ?Sized>(
     written
 }
 
-/// Appends a response; `result` is JSON already.
+/// Appends a response; `result` is JSON text.
 pub fn write_response(out: &mut Vec<u8>, id: &Id<'_>, result: &str) {
     out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
     out.extend_from_slice(id.as_json().as_bytes());
@@ -77,7 +77,7 @@ pub fn begin_batch(out: &mut Vec<u8>) {
     out.push(b'[');
 }
 
-/// Appends one message, which is JSON already, to a batch begun with [`begin_batch`].
+/// Appends one JSON message to a batch begun with [`begin_batch`].
 pub fn append_batch_item(out: &mut Vec<u8>, message: &[u8]) {
     if out.last() != Some(&b'[') {
         out.push(b',');
@@ -90,7 +90,7 @@ pub fn end_batch(out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// Decimal digits without going through the formatting machinery: this is on the path of every request.
+/// Appends decimal digits without the formatting machinery, since every request needs it.
 fn number(out: &mut Vec<u8>, mut value: u64) {
     let start = out.len();
     loop {

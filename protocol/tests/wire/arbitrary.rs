@@ -1,19 +1,29 @@
 //! Strategies for every type of the protocol.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use bowline_protocol::{
     AgentId, AgentStatus, AgentSummary, ClientSessionKey, DeviceId, Epoch, Hello, IntentId, ItemId,
     ItemKind, Offer, Permission, PermissionId, PublicKey, Purpose, Reason, Refusal, Resume,
     RpcReason, ServerId, SessionEvent, SessionState, Stamp, TimelineItem, Welcome,
     error::RpcError,
-    handshake::{Accepted, ClientInfo, SessionWelcome, WelcomeLimits},
+    handshake::{Accepted, ClientInfo, PairingHello, SessionWelcome, WelcomeLimits},
+    identity::{OfferId, PairingSecret, PresharedKey},
     model::{OutputStream, PermissionOption, TurnStatus},
     offer::PairingToken,
     session_event::Sequenced,
+    text::is_harmful,
 };
-use proptest::{collection::vec, option, prelude::*, sample::select};
+use proptest::{
+    collection::{hash_set, vec},
+    option,
+    prelude::*,
+    sample::select,
+    string::string_regex,
+};
 use uuid::Uuid;
 
-/// Any text, control characters and astral planes included.
+/// Any text, including control characters and astral planes.
 pub(crate) fn text() -> impl Strategy<Value = String> {
     prop_oneof![".*", vec(any::<char>(), 0..20).prop_map(String::from_iter)]
 }
@@ -97,17 +107,21 @@ pub(crate) fn item() -> impl Strategy<Value = TimelineItem> {
         option::of(any::<i32>()),
     );
     let place = (item_id(), any::<u64>(), any::<i64>());
-    (place, kind, text(), stream, end, option::of(intent_id())).prop_map(
-        |((id, index, at), kind, text, stream, (status, exit_code), intent_id)| TimelineItem {
-            id,
-            index,
-            kind,
-            at,
-            text,
-            stream,
-            status,
-            exit_code,
-            intent_id,
+    let texts = (text(), 0..2_u64);
+    (place, kind, texts, stream, end, option::of(intent_id())).prop_map(
+        |((id, index, at), kind, (text, dropped_bytes), stream, (status, exit_code), intent_id)| {
+            TimelineItem {
+                id,
+                index,
+                kind,
+                at,
+                text,
+                dropped_bytes,
+                stream,
+                status,
+                exit_code,
+                intent_id,
+            }
         },
     )
 }
@@ -127,6 +141,8 @@ pub(crate) fn event() -> impl Strategy<Value = Sequenced> {
         agent_id().prop_map(|agent_id| SessionEvent::AgentRemoved { agent_id }),
         (agent_id(), item())
             .prop_map(|(agent_id, item)| SessionEvent::TimelineAppended { agent_id, item }),
+        (agent_id(), item())
+            .prop_map(|(agent_id, item)| SessionEvent::TimelineUpdated { agent_id, item }),
         (agent_id(), item_id(), any::<u64>(), text()).prop_map(
             |(agent_id, item_id, index, text)| SessionEvent::TimelineDelta {
                 agent_id,
@@ -158,21 +174,25 @@ pub(crate) fn hello() -> impl Strategy<Value = Hello> {
             stamp,
         });
     (
-        select(vec![Purpose::Session, Purpose::Probe]),
+        select(vec![Purpose::Session, Purpose::Probe, Purpose::Pairing]),
         session_key(),
         client,
         vec(text(), 0..4),
-        option::of(text()),
+        any::<([u8; 16], [u8; 32])>(),
         option::of(resume),
     )
         .prop_map(
-            |(purpose, client_session_key, client, capabilities, pairing_token, resume)| Hello {
+            |(purpose, client_session_key, client, capabilities, (token, secret), resume)| Hello {
                 protocol: bowline_protocol::PROTOCOL_VERSION,
                 purpose,
                 client_session_key,
                 client,
                 capabilities,
-                pairing_token,
+                key: (purpose != Purpose::Pairing).then(|| PresharedKey::from_bytes(secret).id()),
+                pairing: (purpose == Purpose::Pairing).then(|| PairingHello {
+                    offer: OfferId::of_token(&PairingToken::from_bytes(token)),
+                    secret: PairingSecret::from_bytes(secret),
+                }),
                 resume,
             },
         )
@@ -203,6 +223,7 @@ pub(crate) fn welcome() -> impl Strategy<Value = Welcome> {
                 server_name,
                 version,
                 session,
+                grant: None,
                 heartbeat_ms: n.0,
                 limits: WelcomeLimits {
                     max_message_bytes: n.1,
@@ -235,15 +256,22 @@ pub(crate) fn rpc_error() -> impl Strategy<Value = RpcError> {
 }
 
 pub(crate) fn offer() -> impl Strategy<Value = Offer> {
-    let host = prop_oneof!["[a-z0-9.-]{1,30}", r"\[[0-9a-f:]{2,20}\]"];
+    const NAME: &str = r"[a-z][a-z0-9-]{0,9}(\.[a-z][a-z0-9-]{0,9}){0,2}";
+    let v6 = any::<Ipv6Addr>().prop_map(|ip| format!("[{ip}]"));
+    let v4 = any::<Ipv4Addr>().prop_map(|ip| ip.to_string());
+    let host = prop_oneof![NAME, v4, v6];
     let direct = (host, 1..=u16::MAX).prop_map(|(host, port)| format!("{host}:{port}"));
-    // In the one spelling that each relay has.
-    let relay = "(wss|ws)://[a-z0-9.-]{1,30}(:4[0-9]{3})?(/[A-Za-z0-9%=&+.]{1,12})?";
+    // In normalised form.
+    let relay = string_regex(&format!(
+        "(wss|ws)://{NAME}(:4[0-9]{{3}})?(/[A-Za-z0-9%=&+.]{{1,12}})?"
+    ))
+    .unwrap();
+    let name = text().prop_map(|name| name.replace(is_harmful, ""));
     let token = any::<[u8; 16]>().prop_map(PairingToken::from_bytes);
     (
-        (server_id(), public_key(), token, text()),
-        vec(direct, 1..4),
-        vec(relay, 0..3),
+        (server_id(), public_key(), token, name),
+        hash_set(direct, 1..4),
+        hash_set(relay, 0..3),
     )
         .prop_map(
             |((server_id, transport_key, token, name), direct, relays)| Offer {
@@ -251,8 +279,8 @@ pub(crate) fn offer() -> impl Strategy<Value = Offer> {
                 transport_key,
                 token,
                 name,
-                direct,
-                relays,
+                direct: direct.into_iter().collect(),
+                relays: relays.into_iter().collect(),
             },
         )
 }

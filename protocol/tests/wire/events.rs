@@ -1,10 +1,10 @@
 //! Events of a session.
 
 use bowline_protocol::{
-    SessionEvent,
+    DeviceId, PublicKey, Role, SessionEvent,
     methods::name::SESSION_EVENT,
     rpc::{Incoming, Text, parse, write_notification},
-    session_event::Sequenced,
+    session_event::{PairedDevice, Sequenced},
 };
 use proptest::prelude::*;
 
@@ -29,9 +29,22 @@ fn one_of_each() -> Vec<SessionEvent> {
             index: 1,
             text: "more\r\n".into(),
         },
+        SessionEvent::TimelineUpdated {
+            agent_id: agent_id.clone(),
+            item: samples::dropped_item(),
+        },
         SessionEvent::PermissionRequested {
             agent_id,
             permission: samples::permission(),
+        },
+        SessionEvent::DevicePaired {
+            device: PairedDevice {
+                device_id: DeviceId::of_public_key(&PublicKey::from_bytes([7; 32])),
+                name: "bowline on phone".into(),
+                platform: "android".into(),
+                role: Role::Operator,
+                paired_at: 1_790_000_000_000,
+            },
         },
     ]
 }

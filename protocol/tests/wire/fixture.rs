@@ -1,4 +1,4 @@
-//! Golden files: JSON objects whose members, one a line, are the exact bytes that travel.
+//! Golden files: JSON objects whose members, one per line, are the exact wire bytes.
 
 use std::{collections::BTreeMap, fmt::Debug, fs, path::PathBuf};
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 /// Set to rewrite the fixtures instead of comparing with them.
 const BLESS: &str = "BOWLINE_BLESS";
 
-/// One fixture file in the making; [`Golden::check`] compares it with the committed one.
+/// One fixture file under construction; [`Golden::check`] compares it with the committed one.
 pub(crate) struct Golden {
     file: &'static str,
     members: Vec<(String, String)>,
@@ -22,7 +22,7 @@ impl Golden {
         }
     }
 
-    /// Adds bytes that are JSON text.
+    /// Adds JSON text.
     pub(crate) fn json(&mut self, name: &str, json: String) {
         assert!(
             !json.contains('\n'),
@@ -30,12 +30,12 @@ impl Golden {
         );
         assert!(
             self.members.iter().all(|(known, _)| known != name),
-            "{name} stands twice"
+            "{name} occurs twice"
         );
         self.members.push((name.to_owned(), json));
     }
 
-    /// Adds a value whose form is its serde form, and shows that the committed form is read as that value.
+    /// Adds a value in its serde form, and checks that the committed form parses to that value.
     pub(crate) fn value<T>(&mut self, name: &str, value: &T)
     where
         T: Serialize + DeserializeOwned + PartialEq + Debug,
@@ -53,7 +53,7 @@ impl Golden {
         self.json(name, format!("\"{hex}\""));
     }
 
-    /// What is committed, by name, to the letter; nothing while it is being rewritten.
+    /// The committed members by name, byte for byte; empty while the file is rewritten.
     pub(crate) fn committed(&self) -> BTreeMap<String, Box<RawValue>> {
         if blessing() {
             return BTreeMap::new();
@@ -61,7 +61,7 @@ impl Golden {
         serde_json::from_str(&fs::read_to_string(self.path()).unwrap()).unwrap()
     }
 
-    /// Compares with the committed file, or rewrites it when asked to.
+    /// Compares with the committed file, or rewrites it if [`BLESS`] is set.
     pub(crate) fn check(self) {
         let lines: Vec<_> = self
             .members

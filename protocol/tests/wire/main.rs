@@ -1,10 +1,10 @@
-//! What crosses a wire or a disk, held to its bytes.
+//! Wire and disk formats, byte for byte.
 //!
-//! Two kinds of test. *Golden*: each file in `tests/fixtures/` holds the exact bytes of one family of values,
-//! written once and compared for ever; whoever writes an independent client can test against the same files.
-//! `BOWLINE_BLESS=1 cargo test -p bowline-protocol --test wire` rewrites them: review the difference, since it is
-//! a change of the protocol. *Property*: whatever this crate writes it reads back, and whatever bytes come in, it
-//! answers with a value or an error.
+//! Two kinds of test. *Golden*: each file in `tests/fixtures/` holds the exact bytes of one family
+//! of values; independent clients can test against the same files. `BOWLINE_BLESS=1 cargo test -p
+//! bowline-protocol --test wire` rewrites them: review the difference, since it is a change of the
+//! protocol. *Property*: every value written by this crate parses to the same value, and any bytes
+//! parse to a value or an error.
 
 #![allow(
     clippy::unwrap_used,

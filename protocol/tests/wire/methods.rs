@@ -224,7 +224,7 @@ proptest! {
     }
 }
 
-/// A misspelt or unknown parameter is an error, not a request that silently means something else.
+/// A misspelt or unknown parameter is an error instead of being ignored.
 #[test]
 fn unknown_parameters_are_errors() {
     fn refused<T: Serialize + DeserializeOwned>(value: &T) {

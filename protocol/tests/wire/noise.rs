@@ -1,8 +1,11 @@
-//! The sealed channel against a Noise implementation that is not this crate's: `snow` driven directly, with its
-//! pure-Rust ciphers where the crate uses `ring`, and with fixed ephemeral keys so that the bytes are golden (BX-3).
+//! The sealed channel against an independent Noise implementation: `snow` driven directly, with its
+//! pure-Rust ciphers where the crate uses `ring`, and with fixed ephemeral keys so that the bytes
+//! are golden (BX-3).
 
 use bowline_protocol::{
     Hello, Reason, Welcome,
+    handshake::IdentityProof,
+    identity::PresharedKey,
     limits::{MAX_CHUNK, MAX_NOISE_MESSAGE},
     seal::{Channel, Initiator, NOISE_PATTERN, Responder, SealError},
 };
@@ -14,15 +17,16 @@ use crate::{fixture::Golden, handshake, samples};
 const MAX: usize = 1 << 20;
 const DEVICE: [u8; 32] = [0x33; 32];
 const DAEMON: [u8; 32] = [0x22; 32];
+const PSK: [u8; 32] = [0x44; 32];
 
-/// The name of the pattern as the protocol's documentation has it.
-const PATTERN: &str = "Noise_IK_25519_ChaChaPoly_BLAKE2s";
+/// The pattern's name in the protocol's documentation.
+const PATTERN: &str = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
 
 fn prologue() -> Vec<u8> {
     [b"bowline/1\n", samples::server().as_str().as_bytes()].concat()
 }
 
-/// One side made by hand: the initiator if it is given the daemon's key.
+/// One hand-written side: the initiator if the daemon's key is given.
 fn foreign(private: &[u8; 32], daemon: Option<&[u8]>, ephemeral: Option<&[u8]>) -> HandshakeState {
     let prologue = prologue();
     let params = PATTERN.parse().unwrap();
@@ -30,6 +34,8 @@ fn foreign(private: &[u8; 32], daemon: Option<&[u8]>, ephemeral: Option<&[u8]>) 
         .local_private_key(private)
         .unwrap()
         .prologue(&prologue)
+        .unwrap()
+        .psk(2, &PSK)
         .unwrap();
     if let Some(ephemeral) = ephemeral {
         builder = builder.fixed_ephemeral_key_for_testing_only(ephemeral);
@@ -75,8 +81,9 @@ fn open_by_hand(state: &mut TransportState, message: &[u8]) -> (u8, Vec<u8>) {
 fn seal(channel: &mut Channel, text: &[u8]) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     channel
-        .seal(text, &mut Vec::new(), |message| messages.push(message))
+        .gather(text, |message| messages.push(message))
         .unwrap();
+    channel.finish(|message| messages.push(message)).unwrap();
     messages
 }
 
@@ -85,7 +92,8 @@ fn open(channel: &mut Channel, message: &[u8]) -> Result<Option<Vec<u8>>, SealEr
     Ok(channel.open(message, &mut buffer)?.map(<[u8]>::to_vec))
 }
 
-/// A whole conversation with fixed ephemeral keys: what every implementation must produce and accept.
+/// A conversation with fixed ephemeral keys: the bytes that every implementation must produce and
+/// accept.
 #[test]
 fn golden_noise_transcript() {
     let mut golden = Golden::new("noise.json");
@@ -95,13 +103,14 @@ fn golden_noise_transcript() {
     golden.hex("initiator ephemeral private", &[0x66; 32]);
     golden.hex("responder static private", &DAEMON);
     golden.hex("responder ephemeral private", &[0x77; 32]);
+    golden.hex("pre-shared key", &PSK);
     let daemon = samples::transport_key().public();
     let mut client = foreign(&DEVICE, Some(daemon.as_bytes()), Some(&[0x66; 32]));
     let mut server = foreign(&DAEMON, None, Some(&[0x77; 32]));
 
-    let hello = serde_json::to_vec(&handshake::hello()).unwrap();
+    let hello = handshake::hello().to_json();
     let first = write(&mut client, &hello);
-    golden.json("payload 1", String::from_utf8(hello.clone()).unwrap());
+    golden.value("payload 1", &String::from_utf8(hello.clone()).unwrap());
     golden.hex("message 1", &first);
     assert_eq!(read(&mut server, &first), hello);
     let mut ours = Responder::new(&samples::transport_key(), &samples::server()).unwrap();
@@ -109,9 +118,10 @@ fn golden_noise_transcript() {
     assert_eq!(device, samples::device_key().public());
     assert_eq!(Hello::parse(&payload), Ok(handshake::hello()));
 
-    let welcome = handshake::welcome().to_json();
+    let proof = IdentityProof::sign(&samples::identity(), &daemon, &first);
+    let welcome = handshake::welcome().to_json(&proof);
     let second = write(&mut server, &welcome);
-    golden.json("payload 2", String::from_utf8(welcome.clone()).unwrap());
+    golden.value("payload 2", &String::from_utf8(welcome.clone()).unwrap());
     golden.hex("message 2", &second);
     assert_eq!(read(&mut client, &second), welcome);
 
@@ -128,6 +138,10 @@ fn golden_noise_transcript() {
         &seal_by_hand(&mut client, 0, b" chunks\":1}"),
     );
     golden.hex("server 0, flag 0", &seal_by_hand(&mut server, 0, b"{}"));
+    golden.hex(
+        "server 1, flag 2",
+        &seal_by_hand(&mut server, 2, b"\0\x02{}\0\x02[]"),
+    );
     golden.check();
 }
 
@@ -136,32 +150,44 @@ fn the_pattern_is_that_of_the_documentation() {
     assert_eq!(NOISE_PATTERN, PATTERN);
 }
 
+fn psk() -> PresharedKey {
+    PresharedKey::from_bytes(PSK)
+}
+
+fn initiator() -> Initiator {
+    let key = samples::transport_key().public();
+    Initiator::new(&samples::device_key(), &key, &samples::server(), psk()).unwrap()
+}
+
 fn our_daemon_and_a_foreign_client() -> (Channel, TransportState) {
     let daemon = samples::transport_key().public();
     let mut client = foreign(&DEVICE, Some(daemon.as_bytes()), None);
-    let hello = serde_json::to_vec(&handshake::hello()).unwrap();
+    let hello = handshake::hello().to_json();
     let mut responder = Responder::new(&samples::transport_key(), &samples::server()).unwrap();
-    let (device, payload) = responder.read_hello(&write(&mut client, &hello)).unwrap();
+    let first = write(&mut client, &hello);
+    let (device, payload) = responder.read_hello(&first).unwrap();
     assert_eq!(device, samples::device_key().public());
     assert_eq!(payload, hello);
-    let (second, channel) = responder.write_welcome(&handshake::welcome(), MAX).unwrap();
-    let welcome = read(&mut client, &second);
-    assert_eq!(Welcome::parse(&welcome).unwrap(), handshake::welcome());
+    let welcome = handshake::welcome();
+    let written = responder.write_welcome(&samples::identity(), &psk(), &welcome, MAX);
+    let (second, channel) = written.unwrap();
+    let (proof, read) = Welcome::parse(&read(&mut client, &second)).unwrap();
+    assert_eq!(read, welcome);
+    assert!(proof.is_of(&samples::server(), &daemon, &first), "TR-1");
     (channel, client.into_transport_mode().unwrap())
 }
 
 fn our_client_and_a_foreign_daemon() -> (Channel, TransportState) {
     let mut daemon = foreign(&DAEMON, None, None);
     let key = samples::transport_key().public();
-    let mut initiator = Initiator::new(&samples::device_key(), &key, &samples::server()).unwrap();
-    let hello = read(
-        &mut daemon,
-        &initiator.write_hello(&handshake::hello()).unwrap(),
-    );
+    let mut initiator = initiator();
+    let first = initiator.write_hello(&handshake::hello()).unwrap();
+    let hello = read(&mut daemon, &first);
     assert_eq!(Hello::parse(&hello), Ok(handshake::hello()));
     let device = samples::device_key().public();
     assert_eq!(daemon.get_remote_static().unwrap(), device.as_bytes());
-    let second = write(&mut daemon, &handshake::welcome().to_json());
+    let proof = IdentityProof::sign(&samples::identity(), &key, &first);
+    let second = write(&mut daemon, &handshake::welcome().to_json(&proof));
     let (welcome, channel) = initiator.read_welcome(&second, MAX).unwrap();
     assert_eq!(welcome, handshake::welcome());
     (channel, daemon.into_transport_mode().unwrap())
@@ -183,7 +209,7 @@ fn bx_3_a_foreign_peer_and_ours_understand_each_other_on_either_side() {
             }
             assert_eq!(read, text);
         }
-        // A peer may cut a message wherever it likes, into empty chunks too.
+        // A peer may split a message anywhere, including into empty chunks.
         for (flag, chunk, whole) in [
             (0, b"whole".as_slice(), Some(b"whole".as_slice())),
             (1, b"", None),
@@ -197,7 +223,7 @@ fn bx_3_a_foreign_peer_and_ours_understand_each_other_on_either_side() {
             let message = seal_by_hand(&mut foreign, flag, chunk);
             assert_eq!(open(&mut ours, &message).unwrap().as_deref(), whole);
         }
-        let unknown = seal_by_hand(&mut foreign, 2, b"{}");
+        let unknown = seal_by_hand(&mut foreign, 3, b"{}");
         let error = open(&mut ours, &unknown).unwrap_err();
         assert_eq!(error.reason(), Reason::BadRequest);
     }
@@ -237,8 +263,7 @@ proptest! {
     fn bx_3_random_bytes_at_every_stage_are_errors(bytes in vec(any::<u8>(), 0..200)) {
         let mut responder = Responder::new(&samples::transport_key(), &samples::server()).unwrap();
         prop_assert!(responder.read_hello(&bytes).is_err());
-        let key = samples::transport_key().public();
-        let mut initiator = Initiator::new(&samples::device_key(), &key, &samples::server()).unwrap();
+        let mut initiator = initiator();
         initiator.write_hello(&handshake::hello()).unwrap();
         prop_assert!(initiator.read_welcome(&bytes, MAX).is_err());
         let (mut ours, _) = our_daemon_and_a_foreign_client();
@@ -247,8 +272,7 @@ proptest! {
 
     #[test]
     fn bx_3_a_hello_changed_in_one_bit_is_refused(at in any::<prop::sample::Index>(), bit in 0..8_u8) {
-        let key = samples::transport_key().public();
-        let mut initiator = Initiator::new(&samples::device_key(), &key, &samples::server()).unwrap();
+        let mut initiator = initiator();
         let mut first = initiator.write_hello(&handshake::hello()).unwrap();
         let at = at.index(first.len());
         // X25519 ignores the top bit of a public key, but the handshake's hash covers it.

@@ -1,6 +1,10 @@
 //! Pairing offers.
 
-use bowline_protocol::{Offer, offer::PairingToken};
+use bowline_protocol::{
+    Offer,
+    identity::{OfferId, PairingNonce, PairingSecret, PresharedKey, pairing_code},
+    offer::PairingToken,
+};
 use proptest::prelude::*;
 
 use crate::{arbitrary, fixture::Golden, samples};
@@ -47,7 +51,17 @@ fn golden_offers() {
             assert_eq!(link.parse::<Offer>(), Ok(offer), "{name}");
         }
     }
-    golden.hex("token digest", &offer().token.digest());
+    let key = PresharedKey::of_offer(&offer().token);
+    let secret = PairingSecret::from_bytes([4; 32]);
+    golden.value("offer id", &OfferId::of_token(&offer().token));
+    golden.hex("offer key", key.as_bytes());
+    let device_key = PresharedKey::of_device(&key, &secret);
+    golden.hex("device key", device_key.as_bytes());
+    golden.value("key", &device_key.id());
+    let device = samples::device_key().public();
+    let nonce = PairingNonce::from_bytes([5; 16]);
+    let code = pairing_code(&key, &device, &secret, &nonce);
+    golden.value("code", &code);
     golden.check();
 }
 
@@ -64,7 +78,8 @@ proptest! {
         let _ = text.parse::<Offer>();
     }
 
-    /// An offer with a piece cut out, as a clipboard may leave it, never names another daemon or key.
+    /// An offer with a part cut out, as a clipboard may truncate it, never names another daemon or
+    /// key.
     #[test]
     fn a_cut_offer_never_names_another_daemon(
         offer in arbitrary::offer(), from in any::<prop::sample::Index>(), len in 1..40_usize,

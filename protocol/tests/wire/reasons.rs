@@ -1,4 +1,4 @@
-//! The closed lists: close codes with their advice, and the errors of one request.
+//! The closed lists: close codes with their advice, and request errors.
 
 use bowline_protocol::{
     Claim, Reason, RpcReason,

@@ -1,13 +1,14 @@
-//! What relays, daemons and clients say to each other about routing (RL-1, RL-2, RL-5).
+//! Routing messages between relays, daemons and clients (RL-1, RL-2, RL-5).
 
 use std::time::Duration;
 
 use bowline_protocol::{
-    DaemonIdentity, Reason, RouteKey, ServerId,
+    DaemonIdentity, PublicKey, Reason, RouteKey, ServerId,
+    identity::Signature,
     relay::{
-        CloseText, DaemonMessage, DataToken, Lane, LaneError, LaneFrame, LaneHeader, LaneKind,
-        Nonce, ProofError, Registration, RelayMessage, client_path, data_path, limits,
-        proof::Signature,
+        Binding, CloseText, DaemonMessage, DataToken, DigestSalt, KnownDevices, Lane, LaneError,
+        LaneFrame, LaneHeader, LaneKind, Nonce, ProofError, Registration, RelayMessage,
+        TlsExporter, client_path, data_path, limits,
     },
 };
 use bytes::Bytes;
@@ -19,22 +20,33 @@ fn nonce() -> Nonce {
     Nonce::from_bytes([0x55; 32])
 }
 
+/// The daemon dialled `wss://relay.example.org`; with TLS of its own or a proxy's.
+fn binding(exporter: Option<[u8; 32]>) -> Binding {
+    Binding {
+        origin: "wss://relay.example.org".parse().unwrap(),
+        exporter: exporter.map(TlsExporter::from_bytes),
+    }
+}
+
 fn route() -> RouteKey {
-    samples::session_key().route_key(&samples::server())
+    RouteKey::of_device(&samples::device_key().public(), &samples::server())
 }
 
 #[test]
 fn golden_relay_messages() {
     let mut golden = Golden::new("relay.json");
     golden.value("challenge", &RelayMessage::Challenge { nonce: nonce() });
-    let answer = Registration::answer(&samples::identity(), &nonce(), None);
-    golden.value("register", &DaemonMessage::Register(answer));
+    let exporter = Some([0x77; 32]);
+    let answer = Registration::answer(&samples::identity(), &nonce(), binding(exporter), None);
+    golden.value("register", &DaemonMessage::Register(Box::new(answer)));
     let token = Some("s3cret".to_owned());
-    let private = Registration::answer(&samples::identity(), &nonce(), token);
+    let private = Registration::answer(&samples::identity(), &nonce(), binding(None), token);
     golden.value(
         "register at a private relay",
-        &DaemonMessage::Register(private),
+        &DaemonMessage::Register(Box::new(private)),
     );
+    let known = KnownDevices::salted(DigestSalt::from_bytes([0x88; 16]), &[route()]);
+    golden.value("devices", &DaemonMessage::Devices(known));
     let data_token = DataToken::from_bytes([0x66; 32]);
     let header = serde_json::to_string(&data_token.to_header()).unwrap();
     let registered = RelayMessage::Registered {
@@ -76,7 +88,7 @@ fn golden_relay_messages() {
 }
 
 #[test]
-fn messages_of_later_versions_are_known_as_such_and_members_ignored() {
+fn unknown_messages_and_members_are_ignored() {
     let later = r#"{"type":"weather","rain":true}"#;
     let read: RelayMessage = serde_json::from_str(later).unwrap();
     assert_eq!(read, RelayMessage::Unknown);
@@ -89,7 +101,7 @@ fn messages_of_later_versions_are_known_as_such_and_members_ignored() {
 }
 
 #[test]
-fn lane_frames_that_are_none_are_errors() {
+fn malformed_lane_frames_are_errors() {
     let decode = |bytes: &'static [u8]| LaneFrame::decode(Bytes::from_static(bytes)).unwrap_err();
     assert_eq!(decode(&[]), LaneError::Short(0));
     assert_eq!(decode(&[1, 0, 0, 0]), LaneError::Short(4));
@@ -137,8 +149,8 @@ fn lane_frame() -> impl Strategy<Value = LaneFrame> {
 }
 
 fn route_key() -> impl Strategy<Value = RouteKey> {
-    (arbitrary::session_key(), arbitrary::server_id())
-        .prop_map(|(key, server)| key.route_key(&server))
+    (any::<[u8; 32]>(), arbitrary::server_id())
+        .prop_map(|(key, server)| RouteKey::of_device(&PublicKey::from_bytes(key), &server))
 }
 
 fn relay_message() -> impl Strategy<Value = RelayMessage> {
@@ -168,7 +180,7 @@ proptest! {
         prop_assert_eq!(frame.header().to_bytes(), *header);
     }
 
-    /// RL-1: what is carried is not looked at, whatever it is, and not copied either.
+    /// RL-1: any payload passes unread and without a copy.
     #[test]
     fn rl_1_any_payload_passes_unchanged_in_the_same_memory(bytes in vec(any::<u8>(), 1..500)) {
         let frame = LaneFrame::Data { lane: Lane::new(7), payload: bytes.clone().into() };
@@ -191,11 +203,13 @@ proptest! {
     #[test]
     fn every_control_message_is_read_back_as_written(
         message in relay_message(), seed: [u8; 32], token in option::of(arbitrary::text()),
+        exporter: Option<[u8; 32]>,
     ) {
         let json = serde_json::to_string(&message).unwrap();
         prop_assert_eq!(serde_json::from_str::<RelayMessage>(&json).unwrap(), message);
         let identity = DaemonIdentity::from_seed(seed).unwrap();
-        let register = DaemonMessage::Register(Registration::answer(&identity, &nonce(), token));
+        let registration = Registration::answer(&identity, &nonce(), binding(exporter), token);
+        let register = DaemonMessage::Register(Box::new(registration));
         let json = serde_json::to_string(&register).unwrap();
         prop_assert_eq!(serde_json::from_str::<DaemonMessage>(&json).unwrap(), register);
     }
@@ -207,13 +221,13 @@ proptest! {
         prop_assume!(seed != other && challenge != later);
         let (challenge, later) = (Nonce::from_bytes(challenge), Nonce::from_bytes(later));
         let identity = DaemonIdentity::from_seed(seed).unwrap();
-        let proof = Registration::answer(&identity, &challenge, None);
+        let proof = Registration::answer(&identity, &challenge, binding(None), None);
         prop_assert_eq!(proof.verify(&challenge), Ok(()));
         prop_assert_eq!(proof.verify(&later), Err(ProofError::WrongSignature), "a replay");
 
-        // An impostor can say the name, or the name and the key, but not sign.
+        // An impostor can present the name and the key, but cannot sign.
         let impostor = DaemonIdentity::from_seed(other).unwrap();
-        let mut forged = Registration::answer(&impostor, &challenge, None);
+        let mut forged = Registration::answer(&impostor, &challenge, binding(None), None);
         forged.server_id = identity.server_id().clone();
         prop_assert_eq!(forged.verify(&challenge), Err(ProofError::WrongServerId));
         forged.public_key = identity.verifying_key();
@@ -223,6 +237,40 @@ proptest! {
         signature[bit / 8] ^= 1 << (bit % 8);
         let bent = Registration { signature: Signature::from_bytes(signature), ..proof };
         prop_assert_eq!(bent.verify(&challenge), Err(ProofError::WrongSignature));
+    }
+
+    #[test]
+    fn tr_9_a_proof_holds_for_its_origin_and_its_tls_connection_only(
+        seed: [u8; 32], challenge: [u8; 32], exporter: [u8; 32], other: [u8; 32],
+    ) {
+        prop_assume!(exporter != other);
+        let challenge = Nonce::from_bytes(challenge);
+        let identity = DaemonIdentity::from_seed(seed).unwrap();
+        let proof = Registration::answer(&identity, &challenge, binding(Some(exporter)), None);
+        prop_assert_eq!(proof.verify(&challenge), Ok(()));
+        let origin = "ws://relay.example.org".parse().unwrap();
+        let elsewhere = Binding { origin, ..binding(Some(exporter)) };
+        for binding in [binding(Some(other)), binding(None), elsewhere] {
+            let moved = Registration { binding, ..proof.clone() };
+            prop_assert_eq!(moved.verify(&challenge), Err(ProofError::WrongSignature));
+        }
+    }
+
+    #[test]
+    fn tr_10_a_list_of_devices_fits_a_message_and_recognises_its_own(
+        salt: [u8; 16], routes in vec(route_key(), 0..300), other in route_key(),
+    ) {
+        prop_assume!(!routes.contains(&other));
+        let known = KnownDevices::salted(DigestSalt::from_bytes(salt), &routes);
+        let json = serde_json::to_string(&DaemonMessage::Devices(known.clone())).unwrap();
+        prop_assert!(json.len() <= limits::MAX_CONTROL_MESSAGE);
+        let read = serde_json::from_str::<DaemonMessage>(&json).unwrap();
+        prop_assert_eq!(read, DaemonMessage::Devices(known.clone()));
+        for route in routes.iter().take(KnownDevices::MOST) {
+            prop_assert!(known.contains(route));
+            prop_assert!(!json.contains(route.as_str()));
+        }
+        prop_assert!(!known.contains(&other));
     }
 
     #[test]
@@ -239,15 +287,14 @@ proptest! {
     }
 
     #[test]
-    fn the_time_to_stay_away_is_read_back(millis in 0..3_600_000_u64) {
+    fn the_retry_delay_is_read_back(millis in 0..3_600_000_u64) {
         let retry_after = Some(Duration::from_millis(millis));
         let text = CloseText { reason: Reason::ServerRestarting, retry_after };
         prop_assert_eq!(CloseText::retry_after(&text.to_string()), retry_after);
     }
 
     #[test]
-    fn paths_name_what_they_lead_to(key in arbitrary::session_key(), server in arbitrary::server_id()) {
-        let route = key.route_key(&server);
+    fn paths_name_what_they_lead_to(route in route_key(), server in arbitrary::server_id()) {
         let path = client_path(&server, &route);
         let mut parts = path.rsplit('/');
         prop_assert_eq!(parts.next().unwrap().parse::<RouteKey>().unwrap(), route.clone());

@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0: what is written is read back; whatever comes in is answered, never a panic.
+//! JSON-RPC 2.0: messages round-trip, and any input is answered without a panic.
 
 use bowline_protocol::{
     error::code,
@@ -123,7 +123,7 @@ proptest! {
         }
     }
 
-    /// An id comes back to the letter: numbers beyond 64 bits, escapes and white space of others included.
+    /// An id is echoed byte for byte, including numbers beyond 64 bits, escapes and white space.
     #[test]
     fn ids_are_echoed_to_the_letter(
         id in prop_oneof![
@@ -159,7 +159,8 @@ proptest! {
         let _ = parse(parts.concat().as_bytes());
     }
 
-    /// Any JSON value is answered: as a message, as an invalid request, or with one error for the text.
+    /// Any JSON value is answered: as a message, as an invalid request, or with one error for the
+    /// text.
     #[test]
     fn any_json_is_understood_or_refused_as_an_invalid_request(value in value()) {
         match parse(value.to_string().as_bytes()) {
@@ -209,7 +210,7 @@ fn a_full_batch_is_read_and_a_fuller_one_refused() {
     assert_eq!(error.code, code::INVALID_REQUEST);
 }
 
-/// However deep a text nests, reading it costs no stack: it runs on a thread that has little.
+/// Nesting of any depth needs no stack: the test runs on a thread with a small one.
 #[test]
 fn nesting_is_bounded_by_size_alone() {
     let work = || {

@@ -4,6 +4,7 @@ use bowline_protocol::{
     AgentId, AgentStatus, AgentSummary, ClientSessionKey, DaemonIdentity, DeviceKey, Epoch,
     IntentId, ItemId, ItemKind, Permission, PermissionId, ServerId, TimelineItem, TransportKey,
     model::{OutputStream, PermissionOption, TurnStatus},
+    offer::PairingToken,
 };
 use uuid::Uuid;
 
@@ -23,6 +24,10 @@ pub(crate) fn transport_key() -> TransportKey {
 
 pub(crate) fn device_key() -> DeviceKey {
     DeviceKey::from_private([0x33; 32])
+}
+
+pub(crate) fn token() -> PairingToken {
+    PairingToken::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15])
 }
 
 pub(crate) fn session_key() -> ClientSessionKey {
@@ -86,6 +91,14 @@ pub(crate) fn output_item() -> TimelineItem {
     TimelineItem {
         text: "a\tb\n\u{1b}[1mc\u{0}\u{2028}".into(),
         stream: Some(OutputStream::Stderr),
+        ..TimelineItem::new(item_id(), 1, ItemKind::Output, AT)
+    }
+}
+
+pub(crate) fn dropped_item() -> TimelineItem {
+    TimelineItem {
+        dropped_bytes: 70_000,
+        stream: Some(OutputStream::Stdout),
         ..TimelineItem::new(item_id(), 1, ItemKind::Output, AT)
     }
 }

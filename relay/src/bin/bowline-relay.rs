@@ -1,4 +1,4 @@
-//! The `bowline-relay` binary: everything is in the library, where tests can reach it.
+//! The `bowline-relay` binary. All code is in the library, where tests can call it.
 
 use std::process::ExitCode;
 

@@ -1,23 +1,24 @@
-//! `run`: the relay until it is told to stop.
+//! `run`: the relay until a signal ends it.
 
 use std::time::Duration;
 
-use bowline_program::{Hangup, Signal, Signals, announce, log, raise_file_limit};
+use bowline_program::{
+    Failure, Hangup, Signal, Signals, announce, create_private_files, log, raise_file_limit,
+};
 use tokio::runtime::{Builder, Runtime};
 use tracing::{error, info};
 
-use super::Exit;
 use crate::{Relay, config::Settings};
 
-/// How long the end of a relay may take in all; its own deadlines are shorter.
+/// Limit of the whole shutdown of a relay; its own deadlines are shorter.
 const END: Duration = Duration::from_secs(15);
 
-pub(super) fn run(settings: Settings) -> Result<(), (Exit, String)> {
-    let filter = log::filter(&settings.log, "bowline_relay");
-    let filter = filter.map_err(|error| (Exit::Usage, error.to_string()))?;
-    log::start(filter, settings.log_format).map_err(|error| (Exit::Failed, error.to_string()))?;
+pub(super) fn run(settings: Settings) -> Result<(), Failure> {
+    create_private_files();
+    let filter = log::filter(&settings.log, "bowline_relay").map_err(Failure::usage)?;
+    log::start(filter, settings.log_format).map_err(Failure::failed)?;
     raise_file_limit();
-    serve(settings).map_err(|problem| (Exit::Failed, problem))
+    serve(settings).map_err(Failure::failed)
 }
 
 fn serve(settings: Settings) -> Result<(), String> {
@@ -29,11 +30,14 @@ fn serve(settings: Settings) -> Result<(), String> {
         for address in relay.addresses() {
             announce("relay", &address.to_string());
         }
+        if let Some(address) = relay.metrics() {
+            announce("metrics", &address.to_string());
+        }
         loop {
             let signal = tokio::select! {
                 biased;
                 signal = signals.next() => signal,
-                // Half a relay would look alive and serve nobody.
+                // A relay without an essential task would keep running and serve no peer.
                 defect = relay.failed() => {
                     relay.shutdown().await;
                     return Err(defect);
@@ -53,7 +57,7 @@ fn serve(settings: Settings) -> Result<(), String> {
             }
         }
     });
-    // Nothing that still runs may hold the process.
+    // Tasks that still run must not delay the exit.
     runtime.shutdown_background();
     outcome
 }

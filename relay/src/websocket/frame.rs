@@ -1,4 +1,5 @@
-//! WebSocket frames as bytes (RFC 6455 §5): parsing those of a client, writing those of a server, and the mask.
+//! WebSocket frames as bytes (RFC 6455 §5): parses those of clients, writes those of servers, and
+//! removes the mask.
 
 use bowline_protocol::Reason;
 
@@ -9,31 +10,25 @@ const FIN: u8 = 0x80;
 const RESERVED: u8 = 0x70;
 const MASKED: u8 = 0x80;
 
-/// What a peer did that no WebSocket client may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// Protocol violations of a WebSocket client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Violation {
-    /// A frame of a client must be masked.
-    #[error("an unmasked frame")]
+    /// A client's frame without a mask.
     Unmasked,
-    /// No extension is negotiated, so these bits mean nothing.
-    #[error("reserved bits are set")]
+    /// No extension is negotiated, so these bits must be 0.
     ReservedBits,
-    /// An opcode that there is not.
-    #[error("an unknown opcode")]
+    /// An undefined opcode.
     Opcode,
     /// A control frame that is fragmented or too long.
-    #[error("a malformed control frame")]
     Control,
-    /// A continuation of nothing, or a new message inside another.
-    #[error("fragments out of order")]
+    /// A continuation without a message, or a new message inside another.
     Fragments,
     /// A message over the limit of its socket.
-    #[error("a message over the limit")]
     TooLarge,
 }
 
 impl Violation {
-    /// What the peer is told.
+    /// Text of the close frame.
     pub(crate) const fn reason(self) -> Reason {
         match self {
             Self::TooLarge => Reason::MessageTooLarge,
@@ -46,15 +41,15 @@ impl Violation {
     }
 }
 
-/// What a frame is.
+/// Kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opcode {
-    Continuation,
-    Text,
-    Binary,
-    Close,
-    Ping,
-    Pong,
+    Continuation = 0x0,
+    Text = 0x1,
+    Binary = 0x2,
+    Close = 0x8,
+    Ping = 0x9,
+    Pong = 0xA,
 }
 
 impl Opcode {
@@ -71,14 +66,7 @@ impl Opcode {
     }
 
     const fn bits(self) -> u8 {
-        match self {
-            Self::Continuation => 0x0,
-            Self::Text => 0x1,
-            Self::Binary => 0x2,
-            Self::Close => 0x8,
-            Self::Ping => 0x9,
-            Self::Pong => 0xA,
-        }
+        self as u8
     }
 
     const fn is_control(self) -> bool {
@@ -98,16 +86,16 @@ pub(crate) struct Header {
     pub(crate) len: usize,
 }
 
-/// What the first bytes of a frame tell.
+/// Result of parsing the first bytes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Parsed {
-    /// So many bytes, from the first one, are needed to tell more.
+    /// Number of bytes, from the first one, needed to continue.
     Need(usize),
     /// The whole header.
     Header(Header),
 }
 
-/// Reads the header of a frame whose payload may have `max` bytes.
+/// Parses the header of a frame whose payload may have `max` bytes.
 pub(crate) fn parse(bytes: &[u8], max: usize) -> Result<Parsed, Violation> {
     let &[first, second, ref rest @ ..] = bytes else {
         return Ok(Parsed::Need(2));
@@ -135,7 +123,7 @@ pub(crate) fn parse(bytes: &[u8], max: usize) -> Result<Parsed, Violation> {
         },
         short => (short as u64, rest, 6),
     };
-    // Judged before a single byte of the payload is waited for.
+    // Checked before any byte of the payload arrives.
     let len = match usize::try_from(len) {
         Ok(len) if len <= max || opcode.is_control() => len,
         _ => return Err(Violation::TooLarge),
@@ -152,7 +140,7 @@ pub(crate) fn parse(bytes: &[u8], max: usize) -> Result<Parsed, Violation> {
     }))
 }
 
-/// Writes the header of a server's frame: whole, not masked.
+/// Writes the header of a server's frame: unfragmented and unmasked.
 pub(crate) fn write_header(out: &mut Vec<u8>, opcode: Opcode, len: usize) {
     out.push(FIN | opcode.bits());
     match (u8::try_from(len), u16::try_from(len)) {
@@ -168,14 +156,14 @@ pub(crate) fn write_header(out: &mut Vec<u8>, opcode: Opcode, len: usize) {
     }
 }
 
-/// Payload bytes as they came, with what makes them readable.
+/// Masked payload bytes and their mask.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Masked<'a> {
     bytes: &'a [u8],
     mask: [u8; 4],
 }
 
-/// Copied and unmasked at a time: small enough to stay in the first cache between the two.
+/// Bytes copied and unmasked at a time: small enough to stay in the first-level cache in between.
 const BLOCK: usize = 4 * 1024;
 
 impl<'a> Masked<'a> {
@@ -187,7 +175,7 @@ impl<'a> Masked<'a> {
         self.bytes.len()
     }
 
-    /// The first `N` bytes in clear, and the rest as it came; `None` when there are fewer.
+    /// The first `N` bytes unmasked, and the rest still masked; `None` when there are fewer.
     pub(crate) fn split_first<const N: usize>(self) -> Option<([u8; N], Self)> {
         let (first, rest) = self.bytes.split_first_chunk::<N>()?;
         let mut clear = *first;
@@ -199,10 +187,11 @@ impl<'a> Masked<'a> {
         Some((clear, Self { bytes: rest, mask }))
     }
 
-    /// Appends the bytes in clear.
+    /// Appends the unmasked bytes.
     pub(crate) fn append_to(self, out: &mut Vec<u8>) {
         out.reserve(self.bytes.len());
-        // A block's length is a multiple of the mask's, so each begins at the same place in the mask.
+        // A block's length is a multiple of the mask's, so each begins at the same place in the
+        // mask.
         for block in self.bytes.chunks(BLOCK) {
             let start = out.len();
             out.extend_from_slice(block);
@@ -212,7 +201,7 @@ impl<'a> Masked<'a> {
         }
     }
 
-    /// The bytes in clear, for the few that are read here.
+    /// The unmasked bytes, for the few payloads that the relay reads.
     pub(crate) fn to_vec(self) -> Vec<u8> {
         let mut out = Vec::new();
         self.append_to(&mut out);

@@ -1,25 +1,23 @@
-//! Messages out of whatever pieces a socket's bytes arrive in.
+//! Assembles messages from a socket's bytes, however they are split.
 //!
-//! Bytes are read into memory that all sockets of a thread share. What is whole there is handed on from there; only
-//! an unfinished frame is copied to its socket, so that a quiet socket holds nothing.
+//! Bytes are read into memory that all sockets of a thread share. Whole frames are returned from
+//! there; only an unfinished frame is copied to its socket, so that a quiet socket holds no memory.
 
 use super::{
     frame::{Header, Masked, Opcode, Parsed, Violation, parse},
     may_be_sent,
 };
 
-/// One thing a peer said.
+/// One event of a peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Incoming<'a> {
-    /// A whole binary message.
-    Binary(Masked<'a>),
-    /// A whole text message, not checked to be text.
-    Text(Masked<'a>),
-    /// To be answered with a pong of the same payload.
+    /// A whole message, binary or text; text is not validated as UTF-8.
+    Message(Opcode, Masked<'a>),
+    /// Requires a pong with the same payload.
     Ping(Masked<'a>),
-    /// Proof of life.
+    /// A sign of liveness.
     Pong,
-    /// The peer closes; the code is absent when it gave none.
+    /// The peer closes; the code is absent if it sent none.
     Close(Option<u16>),
 }
 
@@ -28,11 +26,11 @@ pub(crate) enum Incoming<'a> {
 pub(crate) struct Reader {
     /// Largest message in bytes.
     max: usize,
-    /// The beginning of a frame, or the one handed out last.
+    /// The beginning of a frame, or the last returned one.
     frame: Vec<u8>,
     /// `frame` was handed out and is no longer needed.
     handed_out: bool,
-    /// A message in fragments. Rare, hence out of the way.
+    /// A fragmented message. Rare, hence allocated separately.
     fragments: Option<Box<Fragments>>,
 }
 
@@ -40,19 +38,19 @@ pub(crate) struct Reader {
 struct Fragments {
     opcode: Opcode,
     clear: Vec<u8>,
-    /// The last one is in; the message was handed out and is no longer needed.
+    /// The last fragment has arrived; the message was returned and is no longer needed.
     whole: bool,
 }
 
-/// Where the next message is.
+/// Location of the next message.
 enum Step<'i> {
-    /// Nowhere yet: the input is used up.
+    /// None yet: the input is consumed.
     Nothing,
-    /// A fragment was put aside.
+    /// None yet: a fragment was stored.
     Again,
     /// In the input.
     Input(Header, &'i [u8]),
-    /// In the frame that was gathered.
+    /// In the assembled frame.
     Gathered(Header),
     /// In the fragments.
     Joined,
@@ -75,7 +73,7 @@ impl Reader {
         self.frame.len() + fragments
     }
 
-    /// Gives back what was handed out; called when a socket has nothing more to read.
+    /// Frees returned messages; called when a socket has no more input.
     pub(crate) fn rest(&mut self) {
         self.forget();
         if self.frame.is_empty() {
@@ -93,7 +91,8 @@ impl Reader {
         }
     }
 
-    /// The next thing that `input` completes; `input` is shortened by what was used. `None`: it is used up.
+    /// The next event that `input` completes; the used bytes are removed from `input`. `None`: the
+    /// input is consumed.
     pub(crate) fn next<'s, 'i: 's>(
         &'s mut self,
         input: &mut &'i [u8],
@@ -114,12 +113,7 @@ impl Reader {
                 incoming(&header, payload).map(Some)
             }
             Step::Joined => Ok(self.fragments.as_ref().map(|fragments| {
-                let clear = Masked::new(&fragments.clear, [0; 4]);
-                if fragments.opcode == Opcode::Text {
-                    Incoming::Text(clear)
-                } else {
-                    Incoming::Binary(clear)
-                }
+                Incoming::Message(fragments.opcode, Masked::new(&fragments.clear, [0; 4]))
             })),
         }
     }
@@ -139,7 +133,7 @@ impl Reader {
         let Some(header) = self.gather(input)? else {
             return Ok(Step::Nothing);
         };
-        // Taken out for a moment, because a fragment goes from one buffer of ours to another.
+        // Taken out temporarily, because a fragment moves between two buffers of `self`.
         let frame = std::mem::take(&mut self.frame);
         let payload = frame.get(header.header_len..).unwrap_or_default();
         let absorbed = self.absorb(&header, payload)?;
@@ -153,7 +147,7 @@ impl Reader {
         })
     }
 
-    /// Completes the frame begun earlier, or begins one. `None`: the input is used up.
+    /// Completes the pending frame, or begins one. `None`: the input is consumed.
     fn gather(&mut self, input: &mut &[u8]) -> Result<Option<Header>, Violation> {
         loop {
             let (need, header) = match parse(&self.frame, self.max)? {
@@ -173,7 +167,7 @@ impl Reader {
         }
     }
 
-    /// Puts a fragment aside. `None`: it is no fragment.
+    /// Stores a fragment. `None`: the frame is not a fragment.
     fn absorb<'i>(
         &mut self,
         header: &Header,
@@ -213,9 +207,10 @@ impl Reader {
 fn incoming<'a>(header: &Header, payload: &'a [u8]) -> Result<Incoming<'a>, Violation> {
     let payload = Masked::new(payload, header.mask);
     Ok(match header.opcode {
-        Opcode::Text => Incoming::Text(payload),
         // `absorb` leaves no continuation.
-        Opcode::Binary | Opcode::Continuation => Incoming::Binary(payload),
+        kind @ (Opcode::Text | Opcode::Binary | Opcode::Continuation) => {
+            Incoming::Message(kind, payload)
+        }
         Opcode::Ping => Incoming::Ping(payload),
         Opcode::Pong => Incoming::Pong,
         Opcode::Close if payload.len() == 0 => Incoming::Close(None),

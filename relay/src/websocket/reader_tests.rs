@@ -1,4 +1,5 @@
-//! The reader against tungstenite, which serves as the reference: whatever it writes we read, however it is cut up.
+//! The reader against tungstenite as the reference: it reads all that tungstenite writes, however
+//! it is split.
 
 use proptest::{collection::vec, prelude::*};
 use tokio_tungstenite::tungstenite::{
@@ -27,15 +28,15 @@ enum Seen {
 
 fn seen(incoming: Incoming<'_>) -> Seen {
     match incoming {
-        Incoming::Binary(payload) => Seen::Binary(payload.to_vec()),
-        Incoming::Text(payload) => Seen::Text(payload.to_vec()),
+        Incoming::Message(Opcode::Text, payload) => Seen::Text(payload.to_vec()),
+        Incoming::Message(_, payload) => Seen::Binary(payload.to_vec()),
         Incoming::Ping(payload) => Seen::Ping(payload.to_vec()),
         Incoming::Pong => Seen::Pong,
         Incoming::Close(code) => Seen::Close(code),
     }
 }
 
-/// Reads bytes in pieces of the sizes given, over and over.
+/// Reads bytes in pieces of the given sizes, repeated.
 fn read(bytes: &[u8], pieces: &[usize]) -> Result<Vec<Seen>, Violation> {
     let mut reader = Reader::new(MAX);
     let (mut all, mut rest) = (Vec::new(), bytes);
@@ -56,7 +57,7 @@ fn read(bytes: &[u8], pieces: &[usize]) -> Result<Vec<Seen>, Violation> {
     Ok(all)
 }
 
-/// What a tungstenite client writes.
+/// Bytes that a tungstenite client writes.
 fn written(frames: Vec<Message>) -> Vec<u8> {
     let mut out = Vec::new();
     for message in frames {
@@ -73,7 +74,7 @@ fn fragment(opcode: Data, fin: bool, payload: &[u8]) -> Message {
 }
 
 fn payload() -> impl Strategy<Value = Vec<u8>> {
-    // Every form of the length, and either side of its edges.
+    // Every length encoding, at both sides of its limits.
     prop_oneof![
         vec(any::<u8>(), 0..10),
         vec(any::<u8>(), 120..131),
@@ -81,7 +82,7 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// Messages with the frames a client would send for them.
+/// Messages with the frames a client sends for them.
 fn conversation() -> impl Strategy<Value = Vec<(Vec<Message>, Vec<Seen>)>> {
     let binary = payload().prop_map(|p| (vec![Message::binary(p.clone())], vec![Seen::Binary(p)]));
     let text = "[a-zäöü]{0,40}".prop_map(|text| {

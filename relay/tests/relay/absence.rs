@@ -1,4 +1,4 @@
-//! When the daemon is not there, not yet, or no longer.
+//! Behaviour while the daemon is absent: not connected yet, or disconnected.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ async fn without_a_daemon_a_client_is_told_within_a_second() {
     let since = Instant::now();
     let mut client = client(address, &server, &route(&server)).await;
     assert_eq!(client.ended().await, (4404, "daemon_offline".to_owned()));
-    // Within a second, on a machine that is not busy; whoever waited for a data socket would take ten.
+    // Within a second on an idle machine; waiting for a data socket would take ten.
     assert!(since.elapsed() < Duration::from_secs(5));
 }
 
@@ -42,7 +42,7 @@ async fn what_clients_say_before_the_data_socket_is_there_is_held_and_comes_firs
         two.send(Message::binary(format!("two {n}"))).await;
     }
     let mut data = daemon.data(&session).await;
-    // Each lane opens before it speaks, and speaks in order.
+    // Each lane opens before its first message, and messages are in order.
     let mut said = [(None, 0), (None, 0)];
     while said.iter().any(|(_, count)| *count < 5) {
         use bowline_protocol::relay::LaneFrame::{Close, Data, Open};
@@ -62,7 +62,7 @@ async fn what_clients_say_before_the_data_socket_is_there_is_held_and_comes_firs
     }
 }
 
-/// A client that left while the daemon was on its way leaves no trace on the data socket.
+/// A client that leaves while the daemon dials leaves no trace on the data socket.
 #[tokio::test]
 async fn a_client_that_left_in_the_meantime_is_not_mentioned() {
     let (_relay, address) = start(|_| {}).await;
@@ -80,7 +80,7 @@ async fn a_client_that_left_in_the_meantime_is_not_mentioned() {
     assert_eq!(data.heard().await, (lane, "here".into()));
 }
 
-/// At most 64 KiB is held; the rest stays with the sender, and nothing is lost.
+/// At most 64 KiB are buffered; the rest stays with the sender, and no byte is lost.
 #[tokio::test]
 async fn more_than_may_be_held_stays_with_the_sender() {
     let (_relay, address) = start(|_| {}).await;
@@ -115,7 +115,7 @@ async fn when_the_daemon_dies_its_clients_are_told_at_once() {
         pair.client.ended().await,
         (4404, "daemon_offline".to_owned())
     );
-    // Within a second, on a machine that is not busy; whoever waited for a data socket would take ten.
+    // Within a second on an idle machine; waiting for a data socket would take ten.
     assert!(since.elapsed() < Duration::from_secs(5));
 }
 
@@ -132,7 +132,8 @@ async fn a_lost_data_socket_ends_its_session_and_no_other() {
     assert_eq!(two.client.binary().await, "untouched");
 }
 
-/// A daemon whose control socket is gone but whose data sockets live gets time to come back (a network that blinked).
+/// A daemon whose control socket is gone but whose data sockets are open gets time to reconnect (a
+/// short network failure).
 #[tokio::test]
 async fn sessions_outlive_a_control_socket_for_a_while_and_no_longer() {
     let grace = Duration::from_secs(2);

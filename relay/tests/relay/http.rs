@@ -1,4 +1,4 @@
-//! What is told to those who ask for something else.
+//! Responses to HTTP requests that are no valid upgrade.
 
 use std::net::SocketAddr;
 
@@ -21,23 +21,33 @@ pub(crate) async fn get(address: SocketAddr, request: &str) -> String {
 }
 
 #[tokio::test]
-async fn health_and_metrics_are_there_for_everybody() {
-    let (_relay, address) = start(|_| {}).await;
+async fn tr_16_health_is_there_for_everybody_and_metrics_on_a_listener_of_their_own() {
+    let (relay, address) = start(|_| {}).await;
     let mut daemon = Daemon::register(address).await;
     let mut pair = daemon.pair().await;
     pair.data.send(pair.lane, "12345").await;
     pair.client.binary().await;
-    let said = get(address, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let said = get(address, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert!(
         said.starts_with("HTTP/1.1 200") && said.ends_with("ok\n"),
         "{said}"
     );
-    let said = get(address, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let page = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let said = get(address, page).await;
+    assert!(said.starts_with("HTTP/1.1 404"), "{said}");
+    let metrics = relay.metrics().unwrap();
+    let foreign = page.replace("localhost", "evil.example");
+    let said = get(metrics, &foreign).await;
+    assert!(said.starts_with("HTTP/1.1 403"), "{said}");
+    let mut said = get(metrics, page).await;
+    // The sockets of the requests above are gone a moment after their answers.
+    while !said.contains("bowline_relay_sockets 3\n") {
+        said = within("closed sockets", get(metrics, page)).await;
+    }
     for line in [
         "bowline_relay_daemons 1",
         "bowline_relay_sessions 1",
         "bowline_relay_clients 1",
-        "bowline_relay_sockets 4",
         "bowline_relay_messages_total{direction=\"to_client\"} 1",
         "bowline_relay_bytes_total{direction=\"to_client\"} 5",
         "bowline_relay_registrations_total{outcome=\"registered\"} 1",
@@ -52,7 +62,7 @@ async fn health_and_metrics_are_there_for_everybody() {
 async fn everything_else_is_told_what_is_wrong() {
     let (_relay, address) = start(|_| {}).await;
     let answer = async |request: &str| {
-        let said = get(address, &format!("{request}\r\nHost: x\r\n\r\n")).await;
+        let said = get(address, &format!("{request}\r\nHost: localhost\r\n\r\n")).await;
         said.split(' ').nth(1).unwrap().to_owned()
     };
     assert_eq!(answer("GET / HTTP/1.1").await, "404");
@@ -68,7 +78,7 @@ async fn everything_else_is_told_what_is_wrong() {
         "426"
     );
     assert_eq!(answer("GET /v1/daemon/data HTTP/1.1").await, "426");
-    // C39: HTTP/1.0 knows no upgrades, and was given one.
+    // C39: HTTP/1.0 has no upgrades, but one was granted.
     let upgrade = format!(
         "{protocol}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="

@@ -1,18 +1,21 @@
-//! Bounds, and what happens at each (RL-4, lessons 2 and 6).
+//! Limits and their effects (RL-4, LS-2 and LS-6).
 
 use std::{net::IpAddr, time::Duration};
 
 use bowline_protocol::{
     identity::random_bytes,
-    relay::{CloseText, client_path},
+    relay::{
+        CloseText, DaemonMessage, KnownDevices, RelayMessage, client_path,
+        limits::STRANGERS_PER_DAEMON,
+    },
 };
 use tokio::{io::AsyncReadExt, net::TcpStream};
 use tokio_tungstenite::tungstenite::{Message, http::header};
 
 use crate::peers::{Daemon, client, client_from, dial, identity, route, start, within};
 
-/// Lesson 2: at the limit the client socket that has been silent longest gives way, so that one whose old sockets are
-/// half-open is never locked out.
+/// LS-2: at the limit the client socket that is silent longest is closed, so that a client with
+/// half-open sockets is never locked out.
 #[tokio::test]
 async fn rl_4_over_the_limit_of_a_session_the_most_silent_client_gives_way() {
     let (_relay, address) = start(|s| s.limits.sockets_per_session = 3).await;
@@ -22,7 +25,7 @@ async fn rl_4_over_the_limit_of_a_session_the_most_silent_client_gives_way() {
     let second_lane = pair.data.opened().await;
     let mut third = client(address, &daemon.server, &pair.session).await;
     pair.data.opened().await;
-    // The first and the third speak; the second is the silent one.
+    // The first and the third send; the second is silent.
     pair.client.send(Message::binary("hi")).await;
     pair.data.heard().await;
     third.send(Message::binary("hi")).await;
@@ -50,7 +53,7 @@ async fn rl_4_over_the_limit_of_a_daemon_the_new_client_is_refused_and_other_dae
     other.pair().await;
     one.data.send(one.lane, "unharmed").await;
     assert_eq!(one.client.binary().await, "unharmed");
-    // A place that is left is free again.
+    // A closed socket frees its permit.
     drop(two.client);
     assert_eq!(daemon.control.closed().await, two.session);
     daemon.pair().await;
@@ -126,7 +129,7 @@ async fn rl_4_registrations_are_limited_on_their_own() {
     daemon.pair().await;
 }
 
-/// What a proxy says about its clients counts if the proxy is trusted, and not otherwise.
+/// A proxy's report of client addresses counts only if the proxy is trusted.
 #[tokio::test]
 async fn limits_are_those_of_the_client_behind_a_trusted_proxy() {
     let absent = identity().server_id().clone();
@@ -135,7 +138,7 @@ async fn limits_are_those_of_the_client_behind_a_trusted_proxy() {
         let (_relay, address) = start(|s| {
             s.limits.opens_per_minute = 1;
             if trusted {
-                s.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+                s.trusted_proxy = vec!["127.0.0.0/8".parse().unwrap()];
             }
         })
         .await;
@@ -197,10 +200,11 @@ async fn inv_9_a_malformed_identity_is_an_error_of_its_own() {
     }
 }
 
-/// Lesson 6: a socket that never finishes its request does not stay.
+/// LS-6: a socket that never completes its request is closed.
 #[tokio::test]
 async fn rl_4_a_request_that_never_ends_is_ended() {
-    let (_relay, address) = start(|s| s.limits.handshake = Duration::from_millis(200)).await;
+    let (_relay, address) =
+        start(|s| s.limits.handshake_timeout = Duration::from_millis(200)).await;
     let stream = TcpStream::connect(address).await.unwrap();
     stream.try_write(b"GET /v1/daemon HTTP/1.1\r\n").unwrap();
     let mut stream = stream;
@@ -223,7 +227,7 @@ async fn rl_4_a_socket_over_the_limit_of_all_is_turned_away_and_places_come_free
         loop {
             let mut stream = TcpStream::connect(address).await.unwrap();
             stream
-                .try_write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+                .try_write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
                 .unwrap();
             let mut said = String::new();
             let _ = stream.read_to_string(&mut said).await;
@@ -235,10 +239,10 @@ async fn rl_4_a_socket_over_the_limit_of_all_is_turned_away_and_places_come_free
     .await;
 }
 
-/// A storm of clients that come and go leaves nothing behind.
+/// Many clients that connect and leave leave no state behind.
 #[tokio::test]
 async fn sessions_that_come_and_go_leave_nothing_behind() {
-    let (_relay, address) = start(|_| {}).await;
+    let (relay, address) = start(|_| {}).await;
     let mut daemon = Daemon::register(address).await;
     for round in 0..200 {
         let session = route(&daemon.server);
@@ -256,13 +260,48 @@ async fn sessions_that_come_and_go_leave_nothing_behind() {
         }
         assert_eq!(daemon.control.closed().await, session, "round {round}");
     }
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut stream = TcpStream::connect(relay.metrics().unwrap()).await.unwrap();
     stream
-        .try_write(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+        .try_write(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         .unwrap();
     let mut said = String::new();
     let _ = within("metrics", stream.read_to_string(&mut said)).await;
     assert!(said.contains("\nbowline_relay_sessions 0\n"), "{said}");
     assert!(said.contains("\nbowline_relay_clients 0\n"), "{said}");
     assert!(said.contains("\nbowline_relay_daemons 1\n"), "{said}");
+}
+
+/// TR-10: those whom the daemon does not know have a small pool of their own, and none of them keeps
+/// its place for ever.
+#[tokio::test]
+async fn tr_10_strangers_take_no_places_of_known_devices() {
+    let (_relay, address) = start(|s| s.limits.sockets_per_daemon = 2).await;
+    let mut daemon = Daemon::register(address).await;
+    let friends = [route(&daemon.server), route(&daemon.server)];
+    let known = KnownDevices::of(&friends).unwrap();
+    let known = serde_json::to_string(&DaemonMessage::Devices(known)).unwrap();
+    daemon.control.socket.send(Message::text(known)).await;
+    // The list has no answer; a stranger beyond the pool of friends shows that it has arrived.
+    let mut strangers = Vec::new();
+    for _ in 0..STRANGERS_PER_DAEMON {
+        let session = route(&daemon.server);
+        strangers.push(client(address, &daemon.server, &session).await);
+        assert_eq!(daemon.control.opened().await, session);
+    }
+    let mut kept = Vec::new();
+    for session in &friends {
+        kept.push(client(address, &daemon.server, session).await);
+        // It is still there when the next stranger comes, for whom another stranger goes.
+        let newcomer = route(&daemon.server);
+        strangers.push(client(address, &daemon.server, &newcomer).await);
+        for awaited in [session, &newcomer] {
+            loop {
+                match daemon.control.hear().await {
+                    RelayMessage::SessionOpened { session } if session == *awaited => break,
+                    RelayMessage::SessionClosed { session } => assert!(!friends.contains(&session)),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
 }

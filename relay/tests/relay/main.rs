@@ -1,7 +1,7 @@
-//! The relay on loopback, with daemons and clients made of plain WebSockets: they share none of its code but the
-//! protocol crate.
+//! The relay on loopback, with daemons and clients made of plain WebSockets: they share only the
+//! protocol crate with it.
 //!
-//! One module a capability. `peers` speaks the wire, rightly or wrongly, one step at a time.
+//! One module per capability. `peers` speaks the wire protocol, validly or not, step by step.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Daemons and clients as the wire sees them.
+//! Daemons and clients at the level of the wire.
 
 use std::{
     future::Future,
@@ -7,11 +7,11 @@ use std::{
 };
 
 use bowline_protocol::{
-    ClientSessionKey, DaemonIdentity, RouteKey, ServerId,
+    DaemonIdentity, PublicKey, RouteKey, ServerId,
     identity::random_bytes,
     relay::{
-        self, DaemonMessage, DataToken, Lane, LaneFrame, Nonce, Registration, RelayMessage,
-        client_path, data_path,
+        self, Binding, DaemonMessage, DataToken, Lane, LaneFrame, Nonce, Registration,
+        RelayMessage, client_path, data_path,
     },
 };
 use bowline_relay::{
@@ -31,7 +31,7 @@ use tokio_tungstenite::{
     },
 };
 
-/// No condition takes longer, however slow the machine; reaching it fails the test.
+/// Limit of every wait, however slow the machine; reaching it fails the test.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Bounds a wait.
@@ -42,10 +42,11 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     }
 }
 
-/// Settings of a test: loopback, and no limits that get in the way.
+/// Settings of a test: loopback, and limits out of the way.
 pub(crate) fn settings() -> Settings {
     Settings {
         listen: vec![(Ipv4Addr::LOCALHOST, 0).into()],
+        metrics: Some((Ipv4Addr::LOCALHOST, 0).into()),
         limits: Limits {
             registrations_per_minute: 0,
             opens_per_minute: 0,
@@ -64,10 +65,10 @@ pub(crate) async fn start(tweak: impl FnOnce(&mut Settings)) -> (Relay, SocketAd
     (relay, address)
 }
 
-/// How a WebSocket came to be or not.
+/// Result of a WebSocket handshake.
 pub(crate) type Dialled = Result<Socket, tungstenite::Error>;
 
-/// Asks for a WebSocket, from a local address if one is given.
+/// Opens a WebSocket, from a local address if given.
 pub(crate) async fn dial_from(
     from: Option<IpAddr>,
     relay: SocketAddr,
@@ -100,7 +101,7 @@ pub(crate) async fn dial(
     dial_from(None, relay, path, headers).await
 }
 
-/// The HTTP status that a WebSocket was refused with.
+/// The HTTP status of a refused WebSocket.
 pub(crate) fn status(dialled: Dialled) -> u16 {
     match dialled {
         Err(tungstenite::Error::Http(response)) => response.status().as_u16(),
@@ -117,7 +118,7 @@ impl Socket {
         within("room to send", self.0.send(message)).await.unwrap();
     }
 
-    /// The next message that says something.
+    /// The next data message.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         loop {
             match within("a message", self.0.next()).await?.ok()? {
@@ -134,7 +135,7 @@ impl Socket {
         }
     }
 
-    /// Reads until the end; the close code and its text.
+    /// Reads until the end; returns the close code and its text.
     pub(crate) async fn ended(&mut self) -> (u16, String) {
         while let Some(message) = self.next().await {
             if let Message::Close(Some(CloseFrame { code, reason })) = message {
@@ -144,20 +145,34 @@ impl Socket {
         (1006, String::new())
     }
 
-    /// The code alone.
+    /// The close code alone.
     pub(crate) async fn end_code(&mut self) -> u16 {
         self.ended().await.0
     }
 }
 
-/// An identity of its own.
+/// A new identity.
 pub(crate) fn identity() -> DaemonIdentity {
     DaemonIdentity::from_seed(random_bytes().unwrap()).unwrap()
 }
 
-/// A route key of its own.
+/// A new route key.
 pub(crate) fn route(server: &ServerId) -> RouteKey {
-    ClientSessionKey::from_random(random_bytes().unwrap()).route_key(server)
+    RouteKey::of_device(&PublicKey::from_bytes(random_bytes().unwrap()), server)
+}
+
+/// The answer of a daemon that dialled this relay without TLS.
+pub(crate) fn answer(
+    relay: SocketAddr,
+    identity: &DaemonIdentity,
+    nonce: &Nonce,
+    token: Option<String>,
+) -> Registration {
+    let binding = Binding {
+        origin: format!("ws://{relay}").parse().unwrap(),
+        exporter: None,
+    };
+    Registration::answer(identity, nonce, binding, token)
 }
 
 /// A daemon's control socket.
@@ -167,10 +182,19 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Up to the challenge.
+    /// Connects and reads the challenge.
     pub(crate) async fn challenged(relay: SocketAddr) -> (Self, Nonce) {
+        Self::challenged_with(relay, &[]).await
+    }
+
+    /// The same, with further headers.
+    pub(crate) async fn challenged_with(
+        relay: SocketAddr,
+        headers: &[(header::HeaderName, &str)],
+    ) -> (Self, Nonce) {
         let protocol = (header::SEC_WEBSOCKET_PROTOCOL, relay::SUBPROTOCOL);
-        let socket = dial(relay, relay::CONTROL_PATH, &[protocol]).await.unwrap();
+        let headers = [&[protocol], headers].concat();
+        let socket = dial(relay, relay::CONTROL_PATH, &headers).await.unwrap();
         let mut control = Self { socket, relay };
         match control.hear().await {
             RelayMessage::Challenge { nonce } => (control, nonce),
@@ -186,12 +210,12 @@ impl Control {
     }
 
     pub(crate) async fn say(&mut self, registration: Registration) {
-        let message = DaemonMessage::Register(registration);
+        let message = DaemonMessage::Register(Box::new(registration));
         let json = serde_json::to_string(&message).unwrap();
         self.socket.send(Message::text(json)).await;
     }
 
-    /// The next message must be that a session opened.
+    /// The next message must report an opened session.
     pub(crate) async fn opened(&mut self) -> RouteKey {
         match self.hear().await {
             RelayMessage::SessionOpened { session } => session,
@@ -199,7 +223,7 @@ impl Control {
         }
     }
 
-    /// The next message must be that a session closed.
+    /// The next message must report a closed session.
     pub(crate) async fn closed(&mut self) -> RouteKey {
         match self.hear().await {
             RelayMessage::SessionClosed { session } => session,
@@ -213,7 +237,7 @@ pub(crate) struct Daemon {
     pub(crate) control: Control,
     pub(crate) server: ServerId,
     pub(crate) token: DataToken,
-    /// What `sync` said.
+    /// Contents of `sync`.
     pub(crate) sessions: Vec<RouteKey>,
     pub(crate) heartbeat_ms: u64,
 }
@@ -225,9 +249,7 @@ impl Daemon {
 
     pub(crate) async fn register_as(relay: SocketAddr, identity: &DaemonIdentity) -> Self {
         let (mut control, nonce) = Control::challenged(relay).await;
-        control
-            .say(Registration::answer(identity, &nonce, None))
-            .await;
+        control.say(answer(relay, identity, &nonce, None)).await;
         let RelayMessage::Registered {
             heartbeat_ms,
             data_token,
@@ -251,12 +273,12 @@ impl Daemon {
         dial_data(self.control.relay, &self.token, session).await
     }
 
-    /// A data socket for a session.
+    /// Opens a data socket for a session.
     pub(crate) async fn data(&self, session: &RouteKey) -> Data {
         Data(self.dial(session).await.unwrap())
     }
 
-    /// A client of a session of its own, and the daemon's data socket for it, up to the open frame.
+    /// Opens a client of a new session, and the daemon's data socket for it, up to the open frame.
     pub(crate) async fn pair(&mut self) -> Pair {
         let session = route(&self.server);
         let client = client(self.control.relay, &self.server, &session).await;
@@ -286,7 +308,7 @@ pub(crate) async fn dial_data(relay: SocketAddr, token: &DataToken, session: &Ro
     dial(relay, &data_path(session), &[bearer, protocol]).await
 }
 
-/// A client socket, from wherever.
+/// A client socket from any address.
 pub(crate) async fn client(relay: SocketAddr, server: &ServerId, session: &RouteKey) -> Socket {
     client_from(None, relay, &client_path(server, session)).await
 }

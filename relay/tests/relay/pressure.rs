@@ -1,4 +1,5 @@
-//! Receivers that do not read: who waits, who goes, and what it costs (RL-4, lesson 19).
+//! Receivers that do not read: which peers wait, which are closed, and the memory used (RL-4,
+//! LS-19).
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,10 @@ use tokio_tungstenite::tungstenite::Message;
 use crate::peers::{Daemon, Data, Pair, Socket, client, start, within};
 
 pub(crate) const MESSAGE: usize = 32 * 1024;
-/// No matter how much the kernel holds by itself, this is more.
+/// More than the kernel buffers by itself.
 const FLOOD: usize = 64 << 20;
 
-/// A message that shows its place in the order.
+/// A message that contains its position.
 pub(crate) fn numbered(n: u32) -> Vec<u8> {
     let mut message = vec![n as u8; MESSAGE];
     message[..4].copy_from_slice(&n.to_be_bytes());
@@ -28,7 +29,7 @@ pub(crate) fn number(message: &[u8]) -> u32 {
     u32::from_be_bytes(message[..4].try_into().unwrap())
 }
 
-/// Sends until nothing more is taken for a while; how many were.
+/// Sends until no more is taken for a while; returns the number of messages.
 pub(crate) async fn send_until_held_back(
     socket: &mut Socket,
     message: impl Fn(u32) -> Message,
@@ -45,7 +46,7 @@ pub(crate) async fn send_until_held_back(
             .await
             .is_err()
         {
-            // It is in the socket's own buffer, and goes out when there is room.
+            // It is in the socket's own buffer, and is sent when there is room.
             return sent + 1;
         }
         sent += 1;
@@ -61,7 +62,7 @@ pub(crate) fn frame(lane: Lane, n: u32) -> Message {
     Message::Binary(LaneFrame::Data { lane, payload }.encode())
 }
 
-/// The case: a client that stops reading holds its daemon back, and gets everything when it reads again.
+/// A client that stops reading blocks its daemon, and receives everything when it reads again.
 #[tokio::test]
 async fn a_client_that_stops_reading_holds_the_sender_back_and_loses_nothing() {
     let (_relay, address) = start(|_| {}).await;
@@ -76,7 +77,7 @@ async fn a_client_that_stops_reading_holds_the_sender_back_and_loses_nothing() {
     let sent = send_until_held_back(&mut data.0, |n| frame(lane, n)).await;
     assert!(sent > 0);
 
-    // Another session of the same daemon does not notice.
+    // Another session of the same daemon is unaffected.
     for n in 0..50_u32 {
         other.data.send(other.lane, n.to_be_bytes().to_vec()).await;
         assert_eq!(other.client.binary().await, n.to_be_bytes().to_vec());
@@ -86,7 +87,7 @@ async fn a_client_that_stops_reading_holds_the_sender_back_and_loses_nothing() {
             .await;
         other.data.heard().await;
     }
-    // Longer than a lane with neighbours would be given.
+    // Longer than a lane with neighbours may stall.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
 
     let flushing = tokio::spawn(async move {
@@ -114,9 +115,9 @@ async fn a_daemon_that_stops_reading_holds_its_clients_back_and_loses_nothing() 
     let mut two = client(address, &daemon.server, &session).await;
     let other = data.opened().await;
     let sent = send_until_held_back(&mut one, |n| Message::binary(numbered(n))).await;
-    // What the second says has to wait as well: there is one data socket.
+    // Messages of the second wait too: there is one data socket.
     two.send(Message::binary("patience")).await;
-    // The way back is free.
+    // The opposite direction is free.
     data.send(lane, "downward").await;
     assert_eq!(one.binary().await, "downward");
 
@@ -138,8 +139,9 @@ async fn a_daemon_that_stops_reading_holds_its_clients_back_and_loses_nothing() 
     flushing.await.unwrap();
 }
 
-/// One data socket serves all lanes, so a stalled one is closed before it holds its neighbours up for a second. (The test
-/// allows for slow machines: what it tells apart is the time that a lane without neighbours is given.)
+/// One data socket serves all lanes, so a stalled one is closed before it blocks its neighbours for
+/// a second. (The test allows for slow machines: it distinguishes this from the time of a lane
+/// without neighbours.)
 #[tokio::test]
 async fn rl_4_a_stalled_lane_is_closed_before_its_neighbours_wait_for_a_second() {
     const { assert!(LANE_STALL.as_millis() < 1_000 && SOCKET_STALL.as_secs() > 20) };
@@ -153,7 +155,7 @@ async fn rl_4_a_stalled_lane_is_closed_before_its_neighbours_wait_for_a_second()
         longest < Duration::from_secs(10),
         "the neighbour waited for {longest:?}"
     );
-    // The stalled client lost its own socket and nothing else, and is told so when it reads.
+    // The stalled client lost only its own socket, and sees the reason when it reads.
     let mut n = 0;
     let code = loop {
         match pair.client.next().await {
@@ -170,8 +172,8 @@ async fn rl_4_a_stalled_lane_is_closed_before_its_neighbours_wait_for_a_second()
     assert_eq!(neighbour.binary().await, "go on");
 }
 
-/// Floods one lane, whose client does not read, and speaks to its neighbour in between, until the relay closes the lane.
-/// Also the longest time that a word to the neighbour took.
+/// Floods one lane, whose client does not read, and sends to its neighbour in between, until the
+/// relay closes the lane. Also returns the longest time of a message to the neighbour.
 async fn flood_until_closed(
     data: Data,
     stalled: Lane,
@@ -212,7 +214,7 @@ async fn flood_until_closed(
     (Data(Socket(sink.reunite(stream).unwrap())), longest)
 }
 
-/// A neighbour that comes later is not made to wait for one that has been stalled all along.
+/// A later neighbour does not wait for a lane that has been stalled before.
 #[tokio::test]
 async fn a_lane_that_stalled_alone_gives_way_when_a_neighbour_comes() {
     let (_relay, address) = start(|_| {}).await;
@@ -230,7 +232,7 @@ async fn a_lane_that_stalled_alone_gives_way_when_a_neighbour_comes() {
     assert_eq!(neighbour.binary().await, "your turn");
 }
 
-/// KiB of memory that a process holds.
+/// Resident memory of a process in KiB.
 #[cfg(target_os = "linux")]
 fn resident(program: &crate::program::Running) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
@@ -239,7 +241,7 @@ fn resident(program: &crate::program::Running) -> usize {
     number.unwrap().parse().unwrap()
 }
 
-/// A quiet socket holds no buffers: at most 7 KiB each, and 6 MiB for the program without any.
+/// A quiet socket holds no buffers: at most 7 KiB each, and 6 MiB for the program without sockets.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn quiet_sockets_cost_little() {
@@ -261,14 +263,14 @@ async fn quiet_sockets_cost_little() {
     assert!(each < 7 * 1024, "{each} bytes a socket");
 }
 
-/// RSS of the real program while a receiver stops reading: flat within 2 MiB.
+/// RSS of the real program while a receiver stops reading: constant within 2 MiB.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn memory_stays_flat_while_a_receiver_does_not_read() {
     let program = crate::program::Running::start(&[]);
     let mut daemon = Daemon::register(program.address()).await;
     let mut pair = daemon.pair().await;
-    // Warm: the thread's own buffers are there.
+    // Warm-up: the thread's own buffers are allocated.
     for n in 0..20 {
         pair.data.0.send(frame(pair.lane, n)).await;
         pair.client.binary().await;
@@ -278,4 +280,37 @@ async fn memory_stays_flat_while_a_receiver_does_not_read() {
     let sent = send_until_held_back(&mut pair.data.0, |n| frame(lane, n)).await;
     let grown = resident(&program).saturating_sub(before);
     assert!(grown < 2_048, "{grown} KiB more after {sent} messages");
+}
+
+/// A peer that asks without end and reads no answer is not kept for what it says.
+#[tokio::test]
+async fn tr_8_peers_that_only_speak_are_dropped_after_the_stall_time() {
+    let (_relay, address) = start(|_| {}).await;
+    let mut daemon = Daemon::register(address).await;
+    let Pair {
+        client, mut data, ..
+    } = daemon.pair().await;
+    let only_speaks = async |mut socket: Socket| {
+        let begun = Instant::now();
+        loop {
+            let mut sending = Ok(());
+            for _ in 0..100 {
+                sending = socket.0.feed(Message::Ping(vec![7; 125].into())).await;
+            }
+            let flushing = tokio::time::timeout(Duration::from_secs(1), socket.0.flush()).await;
+            if sending.is_err() || matches!(flushing, Ok(Err(_))) {
+                return begun.elapsed();
+            }
+            assert!(begun.elapsed() < 2 * SOCKET_STALL, "it is kept for ever");
+        }
+    };
+    let reads = async {
+        // The daemon goes on reading, so that only the client stalls.
+        while data.0.0.next().await.is_some() {}
+    };
+    let dropped = tokio::select! {
+        dropped = async { tokio::join!(only_speaks(client), only_speaks(daemon.control.socket)) } => dropped,
+        () = async { reads.await; std::future::pending().await } => unreachable!(),
+    };
+    println!("client and daemon dropped after {dropped:?}");
 }

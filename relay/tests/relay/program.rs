@@ -1,4 +1,4 @@
-//! The program: what it prints, how it fails, how it ends (docs/commands.md).
+//! The program: output, errors and shutdown (docs/commands.md).
 
 use std::{
     io::{BufRead, BufReader},
@@ -15,7 +15,7 @@ fn program(args: &[&str]) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BOWLINE_")) {
         command.env_remove(name);
     }
-    // No configuration of the machine the tests run on.
+    // Without any configuration of the machine that runs the tests.
     let nowhere = std::env::temp_dir().join("bowline-no-such-directory");
     command
         .env("XDG_CONFIG_HOME", &nowhere)
@@ -83,11 +83,14 @@ async fn it_says_where_it_listens_once_it_accepts() {
     daemon.pair().await;
 }
 
-/// Everybody is told, and each is given a time of its own to come back.
+/// Every peer gets a close frame with a separate time to reconnect.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_termination_signal_sends_everybody_away_for_a_moment() {
-    use bowline_protocol::relay::CloseText;
+    use bowline_protocol::relay::{
+        CloseText,
+        limits::{DAEMON_RESTART_SPREAD, RESTART_SPREAD},
+    };
 
     let mut program = Running::start(&[]);
     let mut daemon = Daemon::register(program.address()).await;
@@ -103,7 +106,13 @@ async fn a_termination_signal_sends_everybody_away_for_a_moment() {
         waits.push(CloseText::retry_after(&text).unwrap());
         assert_eq!(pair.data.0.end_code().await, 4450);
     }
-    assert_eq!(daemon.control.socket.end_code().await, 4450);
+    let (code, text) = daemon.control.socket.ended().await;
+    assert_eq!(code, 4450);
+    let wait = CloseText::retry_after(&text).unwrap();
+    assert!(wait <= DAEMON_RESTART_SPREAD, "{wait:?}");
+    // A client reaches the daemon there.
+    let clients = DAEMON_RESTART_SPREAD..=RESTART_SPREAD;
+    assert!(waits.iter().all(|wait| clients.contains(wait)), "{waits:?}");
     waits.sort();
     waits.dedup();
     assert!(waits.len() > 1, "they come back one after the other");
@@ -112,7 +121,7 @@ async fn a_termination_signal_sends_everybody_away_for_a_moment() {
     assert!(within("its end", ended).await.unwrap().success());
 }
 
-/// Lesson 5: the silence of the time for which the relay itself did not run is nobody's fault.
+/// LS-5: silence while the relay itself was stopped does not count.
 #[cfg(unix)]
 #[tokio::test]
 async fn a_relay_that_slept_does_not_blame_its_daemons() {
@@ -122,7 +131,7 @@ async fn a_relay_that_slept_does_not_blame_its_daemons() {
     let program = Running::start(&["--heartbeat", "300ms", "--control-grace", "300ms"]);
     let mut daemon = Daemon::register(program.address()).await;
     let mut pair = daemon.pair().await;
-    // Reading is what answers pings.
+    // Reading answers pings.
     let control = tokio::spawn(async move {
         while let Some(Ok(message)) = daemon.control.socket.0.next().await {
             if message.is_close() {
@@ -133,7 +142,7 @@ async fn a_relay_that_slept_does_not_blame_its_daemons() {
     program.signal(Signal::STOP);
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     program.signal(Signal::CONT);
-    // Long enough for a verdict, had there been one.
+    // Long enough for a timeout to fire.
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     pair.data.send(pair.lane, "good morning").await;
     assert_eq!(pair.client.binary().await, "good morning");
@@ -194,4 +203,27 @@ fn a_variable_counts_where_no_flag_is_given() {
         .unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("none"));
+}
+
+/// The token and the file that holds it are one setting: the flag of the one wins over the variable
+/// of the other.
+#[test]
+fn a_flag_wins_over_the_variable_of_the_same_setting_in_another_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("token");
+    std::fs::write(&file, "token\n").unwrap();
+    let file = file.to_str().unwrap();
+    let said = |flags: &[&str], variables: &[(&str, &str)]| {
+        // Ends after the token was resolved.
+        let mut command = program(&["--threads", "0"]);
+        command.args(flags).envs(variables.iter().copied());
+        stderr(&command.output().unwrap())
+    };
+    let (token, token_file) = ("BOWLINE_DAEMON_TOKEN", "BOWLINE_DAEMON_TOKEN_FILE");
+    for flag in [["--daemon-token", "t"], ["--daemon-token-file", file]] {
+        let said = said(&flag, &[(token, "other"), (token_file, "/no/such/token")]);
+        assert!(said.contains("`threads`"), "{flag:?}: {said}");
+    }
+    let both = said(&[], &[(token, "t"), (token_file, file)]);
+    assert!(both.contains("one of them"), "{both}");
 }

@@ -1,12 +1,21 @@
-//! Control sockets: who may register, what a registration replaces, how a dead one is found (RL-2, RL-5).
+//! Control sockets: permission to register, replaced registrations, and detection of dead ones
+//! (RL-2, RL-5).
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use bowline_protocol::relay::{Registration, RelayMessage};
 use futures_util::StreamExt;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{
+    Message,
+    http::header::{self, HeaderName},
+};
 
-use crate::peers::{Control, Daemon, client, dial_data, identity, route, start, status, within};
+use crate::peers::{
+    Control, Daemon, answer, client, dial_data, identity, route, start, status, within,
+};
 
 #[tokio::test]
 async fn rl_5_a_daemon_that_proves_its_identity_is_registered() {
@@ -16,16 +25,16 @@ async fn rl_5_a_daemon_that_proves_its_identity_is_registered() {
     assert!(daemon.sessions.is_empty());
 }
 
-/// Lesson 17: knowing a `serverId` is not enough.
+/// LS-17: a `serverId` alone does not permit a registration.
 #[tokio::test]
-async fn rl_5_an_impostor_cannot_register_and_the_daemon_does_not_notice() {
+async fn rl_5_ls_17_an_impostor_cannot_register_and_the_daemon_does_not_notice() {
     let (_relay, address) = start(|_| {}).await;
     let owner = identity();
     let mut daemon = Daemon::register_as(address, &owner).await;
     let impostor = identity();
     let refused = async |forge: &dyn Fn(&mut Registration)| {
         let (mut control, nonce) = Control::challenged(address).await;
-        let mut registration = Registration::answer(&impostor, &nonce, None);
+        let mut registration = answer(address, &impostor, &nonce, None);
         forge(&mut registration);
         control.say(registration).await;
         assert_eq!(control.socket.end_code().await, 4407);
@@ -37,16 +46,14 @@ async fn rl_5_an_impostor_cannot_register_and_the_daemon_does_not_notice() {
     })
     .await;
 
-    // A proof that the daemon gave somewhere else, or earlier, is of no use.
+    // A proof made for another relay, or earlier, is invalid.
     let (mut first, nonce) = Control::challenged(address).await;
-    let overheard = Registration::answer(&owner, &nonce, None);
+    let overheard = answer(address, &owner, &nonce, None);
     let (mut second, other) = Control::challenged(address).await;
     assert_ne!(nonce, other, "each socket has a challenge of its own");
     second.say(overheard).await;
     assert_eq!(second.socket.end_code().await, 4407);
-    first
-        .say(Registration::answer(&impostor, &nonce, None))
-        .await;
+    first.say(answer(address, &impostor, &nonce, None)).await;
     assert!(
         matches!(first.hear().await, RelayMessage::Registered { .. }),
         "as itself it may"
@@ -99,7 +106,7 @@ async fn a_replacement_leaves_data_sockets_and_clients_alone() {
 
 #[tokio::test]
 async fn a_private_relay_asks_for_its_token() {
-    let (_relay, address) = start(|s| s.daemon_token = Some("secret".to_owned())).await;
+    let (_relay, address) = start(|s| s.daemon_token = Some("secret".into())).await;
     for (token, code) in [
         (None, Some(4405)),
         (Some("guess"), Some(4405)),
@@ -108,7 +115,7 @@ async fn a_private_relay_asks_for_its_token() {
         let (mut control, nonce) = Control::challenged(address).await;
         let token = token.map(str::to_owned);
         control
-            .say(Registration::answer(&identity(), &nonce, token))
+            .say(answer(address, &identity(), &nonce, token))
             .await;
         match code {
             Some(code) => assert_eq!(control.socket.end_code().await, code),
@@ -122,7 +129,8 @@ async fn a_private_relay_asks_for_its_token() {
 
 #[tokio::test]
 async fn rl_4_a_challenge_is_not_open_for_ever() {
-    let (_relay, address) = start(|s| s.limits.handshake = Duration::from_millis(200)).await;
+    let (_relay, address) =
+        start(|s| s.limits.handshake_timeout = Duration::from_millis(200)).await;
     let (mut control, _nonce) = Control::challenged(address).await;
     assert_eq!(control.socket.end_code().await, 4408);
 }
@@ -143,14 +151,10 @@ async fn what_is_no_registration_is_refused() {
     // One challenge has one answer.
     let owner = identity();
     let (mut control, nonce) = Control::challenged(address).await;
-    control
-        .say(Registration::answer(&owner, &nonce, None))
-        .await;
-    control
-        .say(Registration::answer(&owner, &nonce, None))
-        .await;
+    control.say(answer(address, &owner, &nonce, None)).await;
+    control.say(answer(address, &owner, &nonce, None)).await;
     assert_eq!(control.socket.end_code().await, 4400);
-    // A message of a later protocol is none of our business.
+    // A message of a later protocol version is ignored.
     let mut daemon = Daemon::register(address).await;
     let later = Message::text(r#"{"type":"weather"}"#);
     daemon.control.socket.send(later).await;
@@ -159,7 +163,44 @@ async fn what_is_no_registration_is_refused() {
     assert_eq!(daemon.control.opened().await, session);
 }
 
-/// Lesson 3: a control socket that is open and dead is found by asking.
+/// `Host` decides nothing: whoever passes a challenge on also chooses that.
+#[tokio::test]
+async fn tr_9_a_proof_for_another_origin_does_not_register() {
+    let (_relay, address) = start(|_| {}).await;
+    let name: SocketAddr = "127.0.0.1:1".parse().unwrap();
+    let (_named, there) = start(|s| s.origin = vec![format!("ws://{name}").parse().unwrap()]).await;
+    let registers = async |relay, dialled, headers: &[(HeaderName, &str)]| {
+        let (mut control, nonce) = Control::challenged_with(relay, headers).await;
+        control
+            .say(answer(dialled, &identity(), &nonce, None))
+            .await;
+        match control.socket.next().await {
+            Some(Message::Text(text)) => assert!(text.contains("\"registered\""), "{text}"),
+            Some(Message::Close(Some(frame))) => {
+                assert_eq!(u16::from(frame.code), 4415);
+                assert_eq!(frame.reason.as_str(), "relay_origin_unknown");
+                return false;
+            }
+            other => panic!("{other:?}"),
+        }
+        true
+    };
+    assert!(registers(address, address, &[]).await);
+    assert!(!registers(address, there, &[]).await);
+    // Behind a proxy the local address is nobody's name.
+    let forwarded = HeaderName::from_static("x-forwarded-for");
+    for header in [
+        (forwarded, "192.0.2.1"),
+        (header::FORWARDED, "for=192.0.2.1"),
+    ] {
+        assert!(!registers(address, address, &[header]).await);
+    }
+    // A relay with origins is reached at these only.
+    assert!(registers(there, name, &[]).await);
+    assert!(!registers(there, there, &[]).await);
+}
+
+/// LS-3: a ping detects a control socket that is open but dead.
 #[tokio::test]
 async fn a_half_open_control_socket_is_found_within_two_heartbeats() {
     let heartbeat = Duration::from_millis(300);
@@ -170,7 +211,7 @@ async fn a_half_open_control_socket_is_found_within_two_heartbeats() {
     .await;
     let daemon = Daemon::register(address).await;
     let since = Instant::now();
-    // Its socket stays open and nobody reads it: no pong is ever sent.
+    // Its socket stays open and is not read: no pong is ever sent.
     loop {
         let session = route(&daemon.server);
         if client(address, &daemon.server, &session)
@@ -228,7 +269,7 @@ async fn a_daemon_that_leaves_is_gone_at_once_and_its_token_with_it() {
     })
     .await;
     assert_eq!(status(dial_data(address, &token, &session).await), 401);
-    // It comes back before its sessions are given up, and serves who waited.
+    // It reconnects before its sessions end, and serves the waiting clients.
     let back = Daemon::register_as(address, &owner).await;
     assert_eq!(back.sessions, std::slice::from_ref(&session));
     let mut data = back.data(&session).await;

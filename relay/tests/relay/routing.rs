@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::{
 
 use crate::peers::{Daemon, Pair, client, dial_data, identity, route, start, status, within};
 
-/// Bytes that no protocol made; the relay must not care.
+/// Bytes of no protocol, which the relay must forward unchanged.
 fn noise(len: usize) -> Bytes {
     let seed: [u8; 8] = random_bytes().unwrap();
     let mut state = u64::from_ne_bytes(seed) | 1;
@@ -113,7 +113,7 @@ async fn rl_2_sessions_are_announced_when_their_first_client_comes_and_the_last_
     assert_ne!(second_lane, pair.lane);
     drop(second);
     assert_eq!(pair.data.closed().await, (second_lane, 1006));
-    // Another session's news comes next: nothing was said about the second client of this one.
+    // The next event is about another session: the second client of this one caused none.
     let other = route(&daemon.server);
     let _other = client(address, &daemon.server, &other).await;
     assert_eq!(daemon.control.opened().await, other);
@@ -155,7 +155,7 @@ async fn rl_3_many_client_sockets_of_one_session_live_side_by_side() {
     for (lane, client) in &mut clients {
         assert_eq!(client.binary().await, format!("to {lane}"));
     }
-    // One that goes takes nobody with it, and its number is not used again.
+    // A closing lane affects no other, and its number is not used again.
     let (gone, first) = clients.remove(0);
     drop(first);
     assert_eq!(pair.data.closed().await, (gone, 1006));
@@ -299,7 +299,7 @@ async fn a_second_data_socket_of_the_daemon_takes_over_and_clients_begin_again()
     );
     assert_eq!(second.0.end_code().await, 1000, "nobody is left");
     assert_eq!(daemon.control.closed().await, pair.session);
-    // The client comes back at once, and everything is as on the first day.
+    // The client reconnects at once, and everything works as at first.
     let mut back = client(address, &daemon.server, &pair.session).await;
     assert_eq!(daemon.control.opened().await, pair.session);
     let mut data = daemon.data(&pair.session).await;

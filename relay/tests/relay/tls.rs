@@ -1,9 +1,10 @@
-//! TLS by files, read again without a restart.
+//! TLS with certificate files, read again without a restart.
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
+use bowline_protocol::relay::{Binding, DaemonMessage, Registration, RelayMessage, TlsExporter};
 use bowline_relay::config::TlsFiles;
-use futures_util::SinkExt;
+use futures_util::{SinkExt, StreamExt};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -20,11 +21,11 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    peers::{Daemon, Pair, start, within},
+    peers::{Daemon, Pair, identity, start, within},
     pressure::{frame, number, numbered, send_until_held_back},
 };
 
-/// Writes a certificate of its own; the certificate.
+/// Writes a new certificate and returns it.
 fn write(dir: &Path) -> CertificateDer<'static> {
     let names = vec!["localhost".to_owned()];
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names).unwrap();
@@ -40,7 +41,7 @@ fn files(dir: &Path) -> TlsFiles {
     }
 }
 
-/// A TLS connection that believes one certificate.
+/// A TLS connection that trusts one certificate.
 pub(crate) async fn connect(
     address: SocketAddr,
     believed: &CertificateDer<'static>,
@@ -73,11 +74,11 @@ async fn sockets_are_served_over_tls() {
     let (mut socket, _) = within("an upgrade", client_async(request, stream))
         .await
         .unwrap();
-    let first = within("the challenge", futures_util::StreamExt::next(&mut socket)).await;
+    let first = within("the challenge", socket.next()).await;
     let first = first.unwrap().unwrap().into_text().unwrap();
     assert!(first.starts_with(r#"{"type":"challenge""#), "{first}");
 
-    // Without TLS there is nothing.
+    // Without TLS there is no answer.
     let mut plain = TcpStream::connect(address).await.unwrap();
     plain
         .write_all(b"GET /healthz HTTP/1.1\r\n\r\n")
@@ -88,10 +89,54 @@ async fn sockets_are_served_over_tls() {
     assert!(!said.starts_with(b"HTTP"));
 }
 
-/// Everything a session does, through TLS: peers of plain TCP, and something between that speaks TLS for them.
-async fn bridge(relay: SocketAddr, cert: CertificateDer<'static>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+/// Who ends the daemon's TLS and opens another connection to the relay has another exporter.
+#[tokio::test]
+async fn tr_9_a_proof_made_over_another_tls_connection_does_not_register() {
+    let dir = tempfile::tempdir().unwrap();
+    let cert = write(dir.path());
+    let (_relay, address) = start(|s| s.tls = Some(files(dir.path()))).await;
+    let exporter = |stream: &TlsStream<TcpStream>| {
+        let (_, connection) = stream.get_ref();
+        let exported =
+            connection.export_keying_material([0; 32], b"EXPORTER-Channel-Binding", Some(&[]));
+        TlsExporter::from_bytes(exported.unwrap())
+    };
+    let elsewhere = exporter(&connect(address, &cert).await.unwrap());
+    for passed_on in [true, false] {
+        let stream = connect(address, &cert).await.unwrap();
+        let own = exporter(&stream);
+        let mut request = format!("wss://localhost:{}/v1/daemon", address.port())
+            .into_client_request()
+            .unwrap();
+        let protocol = "bowline.relay.v1".parse().unwrap();
+        let headers = request.headers_mut();
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol);
+        let upgraded = within("an upgrade", client_async(request, stream)).await;
+        let (mut socket, _) = upgraded.unwrap();
+        let challenge = within("the challenge", socket.next()).await.unwrap();
+        let challenge = serde_json::from_str(&challenge.unwrap().into_text().unwrap()).unwrap();
+        let RelayMessage::Challenge { nonce } = challenge else {
+            panic!("{challenge:?}");
+        };
+        let binding = Binding {
+            origin: "wss://relay.example.org".parse().unwrap(),
+            exporter: Some(if passed_on { elsewhere } else { own }),
+        };
+        let answer = Registration::answer(&identity(), &nonce, binding, None);
+        let answer = serde_json::to_string(&DaemonMessage::Register(Box::new(answer))).unwrap();
+        socket.send(Message::text(answer)).await.unwrap();
+        match within("the verdict", socket.next()).await.unwrap().unwrap() {
+            Message::Close(Some(frame)) => {
+                assert_eq!((u16::from(frame.code), passed_on), (4415, true));
+            }
+            Message::Text(text) => assert!(!passed_on && text.contains("dataToken"), "{text}"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// A whole session through TLS: peers use plain TCP, and a TLS proxy runs in between.
+fn bridge(listener: TcpListener, relay: SocketAddr, cert: CertificateDer<'static>) {
     tokio::spawn(async move {
         while let Ok((mut plain, _)) = listener.accept().await {
             let cert = cert.clone();
@@ -101,15 +146,21 @@ async fn bridge(relay: SocketAddr, cert: CertificateDer<'static>) -> SocketAddr 
             });
         }
     });
-    address
 }
 
 #[tokio::test]
 async fn a_session_over_tls_is_held_back_and_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let cert = write(dir.path());
-    let (_relay, address) = start(|s| s.tls = Some(files(dir.path()))).await;
-    let address = bridge(address, cert).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let bridged = listener.local_addr().unwrap();
+    let (_relay, address) = start(|s| {
+        s.tls = Some(files(dir.path()));
+        s.origin = vec![format!("ws://{bridged}").parse().unwrap()];
+    })
+    .await;
+    bridge(listener, address, cert);
+    let address = bridged;
     let mut daemon = Daemon::register(address).await;
     let Pair {
         mut client,
@@ -161,8 +212,8 @@ async fn a_renewed_certificate_is_served_after_a_reload_and_a_broken_one_is_not(
         connect(address, &new).await.is_ok(),
         "what was in force stays"
     );
-    // A socket that was open goes on.
-    open.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    // An open socket continues.
+    open.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await
         .unwrap();
     let mut said = vec![0; 15];

@@ -1,10 +1,10 @@
-//! Everything needed to dial one address as one client, again and again.
+//! Everything needed to dial one address as one client, repeatedly.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bowline_protocol::{
     ClientSessionKey, Hello, PROTOCOL_VERSION, Purpose, Resume,
-    handshake::{Accepted, ClientInfo},
+    handshake::{Accepted, ClientInfo, PairingHello},
 };
 
 use crate::{
@@ -15,36 +15,32 @@ use crate::{
     },
 };
 
-/// The last applied event of a session, shared by the clients of its host. The host's driver writes it; a
-/// client reads it once for each hello.
+/// The last applied event of a session, shared by the clients of its host. The host's driver writes
+/// it; a client reads it for each hello.
 #[derive(Clone, Debug, Default)]
 pub struct Cursor(Arc<Mutex<Option<Resume>>>);
 
 impl Cursor {
-    /// A cursor that stands after that event.
+    /// A cursor positioned after an event.
     pub fn at(resume: Resume) -> Self {
         Self(Arc::new(Mutex::new(Some(resume))))
     }
 
-    /// Where to go on, if anywhere.
+    /// The position from which the session resumes, if any.
     pub fn get(&self) -> Option<Resume> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Resume>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn set(&self, resume: Option<Resume>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = resume;
+        *self.lock() = resume;
     }
 
     pub(crate) fn advance(&self, seq: u64) {
-        if let Some(resume) = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_mut()
-        {
+        if let Some(resume) = self.lock().as_mut() {
             resume.last_seq = seq;
         }
     }
@@ -55,18 +51,18 @@ impl Cursor {
 pub struct Dialer {
     /// Opens transports.
     pub connector: Arc<dyn Connector>,
-    /// Where to.
+    /// The target.
     pub target: Target,
-    /// As whom, and whom to expect.
+    /// The expected daemon key, this device's own key and the one they share.
     pub credentials: Credentials,
-    /// Whose session.
+    /// The key of the session.
     pub client_session_key: ClientSessionKey,
-    /// Who is calling.
+    /// Name and version of the client.
     pub client: ClientInfo,
-    /// Where the session goes on.
+    /// The position from which the session resumes.
     pub cursor: Cursor,
-    /// The token of an offer, while pairing.
-    pub pairing_token: Option<String>,
+    /// The offer; only while pairing.
+    pub pairing: Option<PairingHello>,
 }
 
 impl Dialer {
@@ -81,10 +77,14 @@ impl Dialer {
             client_session_key: self.client_session_key.clone(),
             client: self.client.clone(),
             capabilities: Vec::new(),
-            pairing_token: self.pairing_token.clone(),
+            key: match purpose {
+                Purpose::Session | Purpose::Probe => self.credentials.key_id(),
+                Purpose::Pairing => None,
+            },
+            pairing: self.pairing.clone(),
             resume: match purpose {
                 Purpose::Session => self.cursor.get(),
-                Purpose::Probe => None,
+                Purpose::Probe | Purpose::Pairing => None,
             },
         };
         link::open(

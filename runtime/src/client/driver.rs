@@ -1,4 +1,4 @@
-//! The driver of a client: gathers what happened, feeds the machine, does what it says.
+//! The driver of a client: collects inputs, feeds the machine, executes its effects.
 
 use std::{
     collections::VecDeque,
@@ -10,11 +10,11 @@ use std::{
 };
 
 use bowline_machines::{
-    Generation, Moment,
-    client::{ClientConfig, DaemonClient as Machine, Effect, Input, State},
+    Generation, MonotonicTime,
+    client::connection::{ClientConfig, DaemonClient, Effect, Input, State},
 };
 use bowline_protocol::{
-    Epoch, Purpose,
+    Epoch, Purpose, Reason,
     handshake::Accepted,
     methods::{Ack, Empty, name},
     session_event::Sequenced,
@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Call, ClientEvent, ClientOwner, Dialer,
-    orders::{Desk, Orders},
+    commands::{Commands, ControlSlot},
     waiters::Waiters,
 };
 use crate::{
@@ -40,29 +40,33 @@ pub(super) struct Driver<O: ClientOwner> {
     dialer: Dialer,
     owner: O,
     label: Generation,
-    pub(super) machine: Machine,
+    pub(super) machine: DaemonClient,
     clock: Clock,
     alarm: Alarm,
     pub(super) calls: mpsc::Receiver<Call>,
-    orders: Arc<Desk>,
+    commands: Arc<ControlSlot>,
     dialing: Option<(Generation, BoxFuture<Dialed>)>,
     pub(super) link: Option<(Generation, Link)>,
     pub(super) max_in_flight: usize,
     /// The numbering of this connection's events.
     epoch: Option<Epoch>,
     pub(super) waiters: Waiters,
-    /// Something is queued on the link that was not flushed.
+    /// Whether callers wait on this connection, as last reported to the machine.
+    told_waiting: bool,
+    /// Queued messages on the link are not flushed yet.
     pub(super) unflushed: bool,
-    /// Why the link can send no more, before anybody was told.
+    /// The error after which the link can no longer send; not reported yet.
     pub(super) broken: Option<Closed>,
-    /// Set once disposal was asked for: no more requests; the end at the latest then.
-    pub(super) drain_until: Option<Moment>,
-    /// Events of this turn, then what the owner's inbox had no room for.
+    /// Set on disposal: accepts no more requests, and ends at this time at the latest.
+    pub(super) drain_until: Option<MonotonicTime>,
+    /// Why callers who still wait then fail.
+    end_reason: Reason,
+    /// Events of this turn, then those that did not fit into the owner's inbox.
     pub(super) events: Vec<Sequenced>,
     pub(super) reports: VecDeque<ClientEvent>,
     room: Option<BoxFuture<Permit<O::Item>>>,
     failure: Option<Failure>,
-    /// Working space, reused.
+    /// Reused buffer.
     pub(super) text: Vec<u8>,
     pub(super) buffer: Vec<u8>,
 }
@@ -74,25 +78,27 @@ impl<O: ClientOwner> Driver<O> {
         label: Generation,
         owner: O,
         calls: mpsc::Receiver<Call>,
-        orders: Arc<Desk>,
+        commands: Arc<ControlSlot>,
     ) -> Self {
         Self {
             dialer,
             owner,
             label,
-            machine: Machine::new(config),
+            machine: DaemonClient::new(config),
             clock: Clock::start(),
             alarm: Alarm::default(),
             calls,
-            orders,
+            commands,
             dialing: None,
             link: None,
             max_in_flight: 0,
             epoch: None,
             waiters: Waiters::default(),
+            told_waiting: false,
             unflushed: false,
             broken: None,
             drain_until: None,
+            end_reason: Reason::ClosedLocally,
             events: Vec::new(),
             reports: VecDeque::new(),
             room: None,
@@ -115,13 +121,14 @@ impl<O: ClientOwner> Driver<O> {
         matches!(self.machine.state(), State::Disposed)
     }
 
-    /// One turn: everything that is waiting, then one flush. Pending when nothing happened.
+    /// One turn: handles everything pending, then flushes once. Pending if nothing happened.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let now = self.clock.now();
-        let mut progress = self.poll_orders(cx, now);
+        let mut progress = self.poll_commands(cx, now);
         progress |= self.poll_dialing(cx, now);
         progress |= self.poll_reports(cx);
-        // What the owner has no room for must not pile up here: the socket waits instead.
+        // Events must not pile up here while the owner's inbox is full: the socket is not read
+        // instead.
         if self.reports.is_empty() {
             progress |= self.poll_link(cx, now);
         }
@@ -136,20 +143,21 @@ impl<O: ClientOwner> Driver<O> {
         }
     }
 
-    fn poll_orders(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
-        let Poll::Ready(orders) = self.orders.poll_take(cx) else {
+    fn poll_commands(&mut self, cx: &mut Context<'_>, now: MonotonicTime) -> bool {
+        let Poll::Ready(commands) = self.commands.poll_take(cx) else {
             return false;
         };
-        let Orders {
+        let Commands {
             background,
             promoted,
             connect,
             check_liveness,
             network_changed,
+            alternative_known,
             ack,
             dispose,
-        } = orders;
-        // Once it is to go, it only matters how soon.
+        } = commands;
+        // After disposal the machine needs no more inputs.
         if self.drain_until.is_none() {
             let background = background.map(|is_background| {
                 if is_background {
@@ -161,9 +169,10 @@ impl<O: ClientOwner> Driver<O> {
             let promoted = promoted.then_some(Input::Promoted);
             let connect = connect.then_some(Input::ConnectRequest);
             let check = check_liveness.then_some(Input::CheckLiveness);
-            // Before what may begin a dial: that is on the new network.
+            // Before any input that may start a dial, so that the dial uses the new network.
             let network = network_changed.then_some(Input::NetworkChanged);
-            let inputs = [network, background, promoted, connect, check];
+            let alternative = alternative_known.map(Input::AlternativeKnown);
+            let inputs = [network, background, promoted, connect, check, alternative];
             for input in inputs.into_iter().flatten() {
                 self.machine.handle(now, input);
                 self.execute(now);
@@ -172,18 +181,20 @@ impl<O: ClientOwner> Driver<O> {
                 self.notify(name::SESSION_ACK, &Ack { seq: ack.last_seq });
             }
         }
-        if let Some(drain) = dispose {
-            self.drain_by(now + drain);
+        if let Some((drain, reason)) = dispose {
+            self.drain_by(now + drain, reason);
         }
         true
     }
 
-    fn drain_by(&mut self, moment: Moment) {
-        let sooner = self.drain_until.map_or(moment, |at| at.min(moment));
-        self.drain_until = Some(sooner);
+    fn drain_by(&mut self, moment: MonotonicTime, reason: Reason) {
+        if self.drain_until.is_none_or(|earlier| moment < earlier) {
+            self.drain_until = Some(moment);
+            self.end_reason = reason;
+        }
     }
 
-    fn poll_dialing(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
+    fn poll_dialing(&mut self, cx: &mut Context<'_>, now: MonotonicTime) -> bool {
         let Some((generation, future)) = &mut self.dialing else {
             return false;
         };
@@ -196,9 +207,10 @@ impl<O: ClientOwner> Driver<O> {
             Ok((link, accepted)) => {
                 self.max_in_flight = accepted.limits.max_in_flight.max(1) as usize;
                 self.epoch = accepted.session.as_ref().map(|one| one.epoch.clone());
+                let round_trip = link.round_trip();
                 self.link = Some((generation, link));
                 self.failure = None;
-                // Only with this does anything change on the daemon, so it goes out before all else.
+                // Changes at the daemon are possible only after this message, so it is sent first.
                 self.notify(name::SESSION_READY, &Empty {});
                 let heartbeat = Duration::from_millis(u64::from(accepted.heartbeat_ms));
                 self.machine.handle(
@@ -206,6 +218,7 @@ impl<O: ClientOwner> Driver<O> {
                     Input::TransportOpen {
                         generation,
                         heartbeat,
+                        round_trip,
                     },
                 );
                 self.report_state(Some(Arc::new(accepted)));
@@ -228,18 +241,19 @@ impl<O: ClientOwner> Driver<O> {
         true
     }
 
-    fn poll_timers(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
+    fn poll_timers(&mut self, cx: &mut Context<'_>, now: MonotonicTime) -> bool {
         if self.is_over() {
-            // Only the owner's inbox is waited for.
+            // Only the owner's inbox is awaited.
             return false;
         }
         let drained = self
             .drain_until
             .is_some_and(|deadline| deadline <= now || self.waiters.is_empty());
         if drained {
-            self.machine.handle(now, Input::Dispose);
+            self.machine.handle(now, Input::Dispose(self.end_reason));
             return true;
         }
+        self.tell_waiting(now);
         let next = [
             self.machine_deadline(),
             self.waiters.deadline(),
@@ -258,16 +272,34 @@ impl<O: ClientOwner> Driver<O> {
         true
     }
 
-    /// When the machine wants to be called. While the owner has no room nothing is read, so that silence is no
-    /// sign that the peer is gone; what it said meanwhile is read first.
-    fn machine_deadline(&self) -> Option<Moment> {
+    /// Reports to the machine when the first caller starts waiting and when the last one stops.
+    fn tell_waiting(&mut self, now: MonotonicTime) {
+        let is_waiting = self.waiters.has_callers();
+        if let Some((generation, _)) = &self.link
+            && is_waiting != self.told_waiting
+        {
+            self.told_waiting = is_waiting;
+            let generation = *generation;
+            self.machine.handle(
+                now,
+                Input::Waiting {
+                    generation,
+                    is_waiting,
+                },
+            );
+        }
+    }
+
+    /// The machine's deadline. While the owner's inbox is full nothing is read, so silence does not
+    /// indicate a dead peer; pending data is read first.
+    fn machine_deadline(&self) -> Option<MonotonicTime> {
         let is_deaf =
             !self.reports.is_empty() && matches!(self.machine.state(), State::Connected { .. });
         self.machine.poll_timeout().filter(|_| !is_deaf)
     }
 
-    /// The link ended, for that reason.
-    pub(super) fn ended(&mut self, now: Moment, generation: Generation, closed: Closed) {
+    /// The link ended with a reason.
+    pub(super) fn ended(&mut self, now: MonotonicTime, generation: Generation, closed: Closed) {
         self.report_events();
         self.drop_link();
         self.failure = Some(closed.into());
@@ -282,16 +314,17 @@ impl<O: ClientOwner> Driver<O> {
         self.execute(now);
     }
 
-    /// Forgets the link and what belongs to it; hands it out to be closed.
+    /// Removes the link and its state; returns it for closing.
     fn drop_link(&mut self) -> Option<Link> {
         self.unflushed = false;
         self.broken = None;
         self.epoch = None;
+        self.told_waiting = false;
         self.link.take().map(|(_, link)| link)
     }
 
-    /// Does what the machine wants and logs what it did.
-    fn execute(&mut self, now: Moment) {
+    /// Executes the machine's effects and logs its transitions.
+    fn execute(&mut self, now: MonotonicTime) {
         while let Some(effect) = self.machine.poll_effect() {
             match effect {
                 Effect::OpenTransport { generation } => {
@@ -300,7 +333,7 @@ impl<O: ClientOwner> Driver<O> {
                     self.dialing = Some((generation, Box::pin(dial)));
                 }
                 Effect::CloseTransport { generation, reason } => {
-                    // Dropping a dial ends it; a link is closed politely by a task of its own.
+                    // Dropping a dial cancels it; a link is closed by a separate task.
                     self.dialing.take_if(|(dialing, _)| *dialing == generation);
                     if matches!(self.link, Some((open, _)) if open == generation)
                         && let Some(link) = self.drop_link()
@@ -309,6 +342,9 @@ impl<O: ClientOwner> Driver<O> {
                     }
                 }
                 Effect::SendPing { .. } => self.ping(now),
+                Effect::Suspect { is_suspected } => {
+                    self.reports.push_back(ClientEvent::Suspected(is_suspected));
+                }
                 Effect::EndWaiters { reason } => self.waiters.end(reason),
             }
         }
@@ -333,7 +369,7 @@ impl<O: ClientOwner> Driver<O> {
         });
     }
 
-    /// Hands reports to the owner as far as its inbox has room.
+    /// Sends reports to the owner as far as its inbox has capacity.
     fn poll_reports(&mut self, cx: &mut Context<'_>) -> bool {
         let mut progress = false;
         while !self.reports.is_empty() {
@@ -349,10 +385,10 @@ impl<O: ClientOwner> Driver<O> {
                 (Ok(permit), Some(report)) => {
                     permit.send(self.owner.item(report));
                 }
-                // Nobody owns this client any more.
+                // The owner no longer exists.
                 (Err(_), _) | (_, None) => {
                     self.reports.clear();
-                    self.drain_by(self.clock.now());
+                    self.drain_by(self.clock.now(), Reason::ClosedLocally);
                 }
             }
         }

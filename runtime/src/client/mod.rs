@@ -1,10 +1,11 @@
-//! `DaemonClient`: the actor that owns one transport at a time (INV-4) and its machine.
+//! The handle of a `DaemonClient`: the actor that owns one transport at a time (INV-4) and its
+//! machine.
 //!
-//! The handle only sends: the driver task decides nothing that the machine does not decide.
+//! The handle only sends commands: all decisions are the machine's, executed by the driver task.
 
+mod commands;
 mod dial;
 mod driver;
-mod orders;
 mod receive;
 mod send;
 mod waiters;
@@ -15,7 +16,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bowline_machines::{
     Generation,
-    client::{ClientConfig, State},
+    client::connection::{ClientConfig, State},
 };
 use bowline_protocol::{Reason, Resume, handshake::Accepted, session_event::Sequenced};
 use serde::{Serialize, de::DeserializeOwned};
@@ -25,51 +26,53 @@ use tokio::{
     time::timeout,
 };
 
-use self::orders::{Desk, Handle, Orders};
+use self::commands::{Commands, ControlSlot, Handle};
 use crate::{
     error::{CallError, Failure},
     settings::{REQUEST_QUEUE, REQUEST_TIMEOUT},
 };
 
-/// Pause before a client that died of a defect is reported, and replaced.
+/// Delay before a client ended by a defect is reported and replaced.
 const AFTER_DEFECT: Duration = Duration::from_secs(1);
 
 /// Handle of one client. Dropping every handle disposes of the client.
 #[derive(Clone, Debug)]
-pub struct DaemonClient {
+pub struct ClientHandle {
     calls: mpsc::Sender<Call>,
-    orders: Arc<Handle>,
+    commands: Arc<Handle>,
 }
 
-/// What a client tells its owner, in order.
+/// Events of a client, in order.
 #[derive(Clone, Debug)]
 pub enum ClientEvent {
     /// The machine's state changed.
     State {
-        /// The state now.
+        /// The current state.
         state: State,
-        /// The welcome, when connected.
+        /// The welcome, if connected.
         accepted: Option<Arc<Accepted>>,
-        /// What the last attempt failed with, when disconnected.
+        /// The failure of the last attempt, if disconnected.
         failure: Option<Failure>,
     },
     /// Session events, in the order received.
     Events(Vec<Sequenced>),
+    /// The daemon is silent while a caller waits (true), or has answered again (false) (SP-1).
+    Suspected(bool),
 }
 
-/// Where a client reports to: an owner's inbox, with the owner's number for the client.
+/// Receiver of a client's events: an owner's inbox, with the owner's number of the client.
 pub trait ClientOwner: Clone + Send + Sync + 'static {
-    /// What the inbox takes.
+    /// The inbox's item type.
     type Item: Send + 'static;
 
     /// The inbox.
     fn inbox(&self) -> &mpsc::Sender<Self::Item>;
 
-    /// Wraps an event for it.
+    /// Wraps an event as an item.
     fn item(&self, event: ClientEvent) -> Self::Item;
 }
 
-/// An owner with one client only.
+/// An owner with a single client.
 impl ClientOwner for mpsc::Sender<ClientEvent> {
     type Item = ClientEvent;
 
@@ -88,12 +91,50 @@ pub(crate) struct Call {
     pub(crate) reply: oneshot::Sender<Result<Box<RawValue>, CallError>>,
 }
 
-/// The answer to one request, to be awaited.
+impl Call {
+    /// Sends a call through a queue and waits for its answer, at most the request timeout,
+    /// including time in the queue.
+    pub(crate) async fn through<T>(
+        queue: &mpsc::Sender<T>,
+        method: impl Into<Cow<'static, str>>,
+        params: Box<RawValue>,
+        item: impl FnOnce(Self) -> T,
+    ) -> Result<Box<RawValue>, CallError> {
+        let (call, answer) = Self::new(method, params);
+        let answered = async {
+            let queued = queue.send(item(call)).await;
+            queued.map_err(|_| CallError::NotConnected)?;
+            answer.await.map_err(|_| CallError::NotConnected)?
+        };
+        timeout(REQUEST_TIMEOUT, answered)
+            .await
+            .unwrap_or(Err(CallError::Timeout))
+    }
+
+    fn new(method: impl Into<Cow<'static, str>>, params: Box<RawValue>) -> (Self, Answer) {
+        let (reply, answer) = oneshot::channel();
+        let method = method.into();
+        let call = Self {
+            method,
+            params,
+            reply,
+        };
+        (call, answer)
+    }
+
+    pub(crate) fn answer(self, answer: Result<Box<RawValue>, CallError>) {
+        // The caller may have stopped waiting.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// The pending answer of one request.
 pub type Answer = oneshot::Receiver<Result<Box<RawValue>, CallError>>;
 
-impl DaemonClient {
-    /// Starts a client on the current tokio runtime. It is idle until [`DaemonClient::ensure_connected`].
-    /// `label` is the owner's generation for it, for the log.
+impl ClientHandle {
+    /// Starts a client on the current tokio runtime. It is idle until
+    /// [`ClientHandle::ensure_connected`]. `label` is the owner's generation of the client, for the
+    /// log.
     pub fn spawn<O: ClientOwner>(
         dialer: Dialer,
         config: ClientConfig,
@@ -101,16 +142,16 @@ impl DaemonClient {
         owner: O,
     ) -> Self {
         let (calls, calls_in) = mpsc::channel(REQUEST_QUEUE);
-        let desk = Arc::new(Desk::default());
+        let control = Arc::new(ControlSlot::default());
         let watcher = owner.clone();
-        let driver = driver::Driver::new(dialer, config, label, owner, calls_in, desk.clone());
+        let driver = driver::Driver::new(dialer, config, label, owner, calls_in, control.clone());
         tokio::spawn(async move {
             let driving = tokio::spawn(driver.run());
             if let Err(error) = driving.await
                 && error.is_panic()
             {
-                tracing::error!(%error, "a defect ended a client; another takes its place");
-                // Not at once: what it died of may still be there.
+                tracing::error!(%error, "a defect ended a client; it is replaced");
+                // Delayed, because the cause may still be present.
                 tokio::time::sleep(AFTER_DEFECT).await;
                 let gone = ClientEvent::State {
                     state: State::Disposed,
@@ -123,100 +164,93 @@ impl DaemonClient {
                 let _ = watcher.inbox().send(watcher.item(gone)).await;
             }
         });
-        let orders = Arc::new(Handle(desk));
-        Self { calls, orders }
+        let commands = Arc::new(Handle(control));
+        Self { calls, commands }
     }
 
-    /// Connects unless connected, connecting or disposed of.
+    /// Connects unless connected, connecting or disposed.
     pub fn ensure_connected(&self) {
-        self.tell(|orders| orders.connect = true);
+        self.tell(|commands| commands.connect = true);
     }
 
-    /// Checks the connection now, with a deadline of seconds (lesson 3).
+    /// Checks the connection now, with a deadline of seconds (LS-3).
     pub fn check_liveness(&self) {
-        self.tell(|orders| orders.check_liveness = true);
+        self.tell(|commands| commands.check_liveness = true);
     }
 
-    /// Tells that the network changed: checks the connection as above, and begins a dial under way anew.
+    /// Reports a network change: checks the connection as above, and restarts a dial in progress.
     pub fn network_changed(&self) {
-        self.tell(|orders| orders.network_changed = true);
+        self.tell(|commands| commands.network_changed = true);
     }
 
-    /// Tells that this client is the active one now: from here on it retries by itself.
+    /// Sets whether another path to the daemon works, so that a silent failure of this one is
+    /// detected early (SP-1).
+    pub fn alternative_known(&self, is_known: bool) {
+        self.tell(|commands| commands.alternative_known = Some(is_known));
+    }
+
+    /// Makes this the active client, which retries by itself.
     pub fn promoted(&self) {
-        self.tell(|orders| orders.promoted = true);
+        self.tell(|commands| commands.promoted = true);
     }
 
-    /// Tells whether the app is in the background.
+    /// Reports whether the app is in the background.
     pub fn set_background(&self, background: bool) {
-        self.tell(|orders| orders.background = Some(background));
+        self.tell(|commands| commands.background = Some(background));
     }
 
-    /// Acknowledges events up to and including the cursor's. One of another epoch than the connection's says
-    /// nothing about its events and is dropped.
+    /// Acknowledges events up to and including the cursor's. A cursor of another epoch than the
+    /// connection's is ignored.
     pub fn ack(&self, cursor: Resume) {
-        self.tell(|orders| orders.ack = Some(cursor));
+        self.tell(|commands| commands.ack = Some(cursor));
     }
 
-    /// Takes no more requests, lets those in flight finish for at most `drain`, then ends for good.
-    pub fn dispose(&self, drain: Duration) {
-        self.tell(|orders| {
-            let sooner = orders.dispose.map_or(drain, |other| other.min(drain));
-            orders.dispose = Some(sooner);
+    /// Refuses further requests, lets those in flight finish for at most `drain`, then ends
+    /// permanently. Unanswered requests then fail with `Disconnected` and this reason.
+    pub fn dispose(&self, drain: Duration, reason: Reason) {
+        self.tell(|commands| {
+            if commands.dispose.is_none_or(|(other, _)| drain < other) {
+                commands.dispose = Some((drain, reason));
+            }
         });
     }
 
-    fn tell(&self, order: impl FnOnce(&mut Orders)) {
-        self.orders.0.give(order);
+    fn tell(&self, order: impl FnOnce(&mut Commands)) {
+        self.commands.0.update(order);
     }
 
-    /// Queues a request without waiting; `None` when the queue is full or the client is over. Whoever drops the
-    /// answer before the request was sent takes the request back. The wait for the answer is the caller's to bound.
+    /// Queues a request without waiting; `None` if the queue is full or the client has ended.
     pub fn try_request(
         &self,
         method: impl Into<Cow<'static, str>>,
         params: Box<RawValue>,
     ) -> Option<Answer> {
-        let (reply, answer) = oneshot::channel();
-        let call = Call {
-            method: method.into(),
-            params,
-            reply,
-        };
-        self.calls.try_send(call).ok().map(|()| answer)
+        Some(self.reserve()?.request(method, params))
     }
 
-    /// Sends a request and waits for its answer, at most the request deadline, waiting for its turn included.
+    /// A place in the queue of requests; `None` if the queue is full or the client has ended.
+    pub(crate) fn reserve(&self) -> Option<Reserved<'_>> {
+        self.calls.try_reserve().ok().map(Reserved)
+    }
+
+    /// Sends a request and waits for its answer, at most the request timeout, including time in the
+    /// queue.
     ///
     /// # Errors
-    /// [`CallError`]; after `Disconnected` and `Timeout` it is unknown whether the request had an effect.
+    /// [`CallError`]; after `Disconnected` and `Timeout` it is unknown whether the request took
+    /// effect.
     pub async fn request(
         &self,
         method: impl Into<Cow<'static, str>>,
         params: Box<RawValue>,
     ) -> Result<Box<RawValue>, CallError> {
-        let (reply, answer) = oneshot::channel();
-        let call = Call {
-            method: method.into(),
-            params,
-            reply,
-        };
-        let answered = async {
-            self.calls
-                .send(call)
-                .await
-                .map_err(|_| CallError::NotConnected)?;
-            answer.await.map_err(|_| CallError::NotConnected)?
-        };
-        timeout(REQUEST_TIMEOUT, answered)
-            .await
-            .unwrap_or(Err(CallError::Timeout))
+        Call::through(&self.calls, method, params, |call| call).await
     }
 
-    /// [`DaemonClient::request`] with typed parameters and result.
+    /// [`ClientHandle::request`] with typed parameters and result.
     ///
     /// # Errors
-    /// As there, and [`CallError::Malformed`].
+    /// As [`ClientHandle::request`], and [`CallError::Malformed`].
     pub async fn call<P: Serialize + ?Sized, R: DeserializeOwned>(
         &self,
         method: impl Into<Cow<'static, str>>,
@@ -224,6 +258,23 @@ impl DaemonClient {
     ) -> Result<R, CallError> {
         let result = self.request(method, to_raw(params)?).await?;
         serde_json::from_str(result.get()).map_err(|error| CallError::Malformed(error.to_string()))
+    }
+}
+
+/// A place in a client's queue of requests.
+pub(crate) struct Reserved<'a>(mpsc::Permit<'a, Call>);
+
+impl Reserved<'_> {
+    /// Queues a request. Dropping the answer before the request is sent withdraws it. The caller
+    /// bounds the wait for the answer.
+    pub(crate) fn request(
+        self,
+        method: impl Into<Cow<'static, str>>,
+        params: Box<RawValue>,
+    ) -> Answer {
+        let (call, answer) = Call::new(method, params);
+        self.0.send(call);
+        answer
     }
 }
 

@@ -1,8 +1,8 @@
-//! What a client's driver does with what its connection brings.
+//! Handling of incoming data in a client's driver.
 
 use std::task::{Context, Poll};
 
-use bowline_machines::{Moment, client::Input};
+use bowline_machines::{Generation, MonotonicTime, client::connection::Input};
 use bowline_protocol::{
     Reason,
     methods::name,
@@ -10,7 +10,7 @@ use bowline_protocol::{
     session_event::Sequenced,
 };
 
-use super::{ClientEvent, ClientOwner, driver::Driver};
+use super::{ClientEvent, ClientOwner, driver::Driver, waiters::Answered};
 use crate::{
     error::CallError,
     settings::{EVENTS_PER_TURN, MESSAGES_PER_TURN},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl<O: ClientOwner> Driver<O> {
-    pub(super) fn poll_link(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
+    pub(super) fn poll_link(&mut self, cx: &mut Context<'_>, now: MonotonicTime) -> bool {
         let mut progress = false;
         let mut buffer = std::mem::take(&mut self.buffer);
         for _ in 0..MESSAGES_PER_TURN {
@@ -27,15 +27,18 @@ impl<O: ClientOwner> Driver<O> {
             };
             let generation = *generation;
             let received = link.poll_recv(cx, &mut buffer);
-            // Any byte is liveness (lesson 16), also of a text that takes longer than the heartbeat to arrive.
+            // Any received byte proves liveness (LS-16), also part of a message that takes longer
+            // than the heartbeat interval to arrive.
             if link.take_progress() {
+                // Reports of the machine leave in this turn, also if no message is complete (SP-1).
+                progress = true;
                 self.machine.handle(now, Input::Received { generation });
             }
             let Poll::Ready(received) = received else {
                 break;
             };
             progress = true;
-            let outcome = received.and_then(|text| self.receive(text));
+            let outcome = received.and_then(|text| self.receive(now, generation, text));
             if let Err(closed) = outcome {
                 self.ended(now, generation, closed);
                 break;
@@ -45,11 +48,17 @@ impl<O: ClientOwner> Driver<O> {
             }
         }
         self.buffer = buffer;
+        if let Some((generation, _)) = &self.link
+            && !self.events.is_empty()
+        {
+            let generation = *generation;
+            self.machine.handle(now, Input::Streamed { generation });
+        }
         self.report_events();
         progress
     }
 
-    /// Reports the events received so far. To be done before anything else is reported: they came first.
+    /// Reports the events received so far. Must run before any later report, to keep the order.
     pub(super) fn report_events(&mut self) {
         if !self.events.is_empty() {
             let events = std::mem::take(&mut self.events);
@@ -57,15 +66,27 @@ impl<O: ClientOwner> Driver<O> {
         }
     }
 
-    /// Takes one text apart.
-    fn receive(&mut self, text: &[u8]) -> Result<(), Closed> {
+    /// Handles one message.
+    fn receive(
+        &mut self,
+        now: MonotonicTime,
+        generation: Generation,
+        text: &[u8],
+    ) -> Result<(), Closed> {
         match rpc::parse(text).map_err(|_| Closed::sealed(Reason::BadRequest, None))? {
-            Text::Single(incoming) => self.incoming(incoming),
-            Text::Batch(batch) => batch.into_iter().try_for_each(|one| self.incoming(one)),
+            Text::Single(incoming) => self.incoming(now, generation, incoming),
+            Text::Batch(batch) => batch
+                .into_iter()
+                .try_for_each(|one| self.incoming(now, generation, one)),
         }
     }
 
-    fn incoming(&mut self, incoming: Incoming<'_>) -> Result<(), Closed> {
+    fn incoming(
+        &mut self,
+        now: MonotonicTime,
+        generation: Generation,
+        incoming: Incoming<'_>,
+    ) -> Result<(), Closed> {
         match incoming {
             Incoming::Response(response) => {
                 if let Some(id) = response.id.as_u64() {
@@ -73,7 +94,20 @@ impl<O: ClientOwner> Driver<O> {
                         .outcome
                         .map(ToOwned::to_owned)
                         .map_err(CallError::Rpc);
-                    self.waiters.answer(id, outcome);
+                    if let Some(Answered {
+                        round_trip,
+                        is_ping,
+                    }) = self.waiters.answer(now, id, outcome)
+                    {
+                        self.machine.handle(
+                            now,
+                            Input::Answered {
+                                generation,
+                                round_trip,
+                                is_ping,
+                            },
+                        );
+                    }
                 }
             }
             Incoming::Notification(notification) if notification.method == name::SESSION_EVENT => {
@@ -86,7 +120,7 @@ impl<O: ClientOwner> Driver<O> {
                     }
                 }
             }
-            // A later daemon may say more; this version has no use for it.
+            // Messages of a later protocol version; ignored by this one.
             Incoming::Notification(_) | Incoming::Request(_) | Incoming::Invalid { .. } => {}
         }
         Ok(())

@@ -1,8 +1,8 @@
-//! What a client's driver puts on its connection.
+//! Outgoing messages of a client's driver.
 
 use std::task::{Context, Poll};
 
-use bowline_machines::{Moment, client::State};
+use bowline_machines::{MonotonicTime, client::connection::State};
 use bowline_protocol::{
     Reason,
     methods::{Empty, name},
@@ -12,11 +12,11 @@ use bowline_protocol::{
 use super::{Call, ClientOwner, driver::Driver, waiters::Waiter};
 use crate::{error::CallError, transport::Closed};
 
-/// What a request's envelope takes besides its method and parameters, in bytes, at most.
+/// Maximum bytes of a request's envelope, besides method and parameters.
 const ENVELOPE: usize = 64;
 
 impl<O: ClientOwner> Driver<O> {
-    pub(super) fn poll_calls(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
+    pub(super) fn poll_calls(&mut self, cx: &mut Context<'_>, now: MonotonicTime) -> bool {
         let mut progress = false;
         loop {
             if self.drain_until.is_some() {
@@ -38,25 +38,22 @@ impl<O: ClientOwner> Driver<O> {
         }
     }
 
-    /// Whether a call that waits may yet be sent. Otherwise it is answered at once (INV-12).
+    /// Whether a waiting call may still be sent. Otherwise it is answered at once (INV-12).
     fn can_still_connect(&self) -> bool {
         self.drain_until.is_none() && matches!(self.machine.state(), State::Connecting { .. })
     }
 
-    fn send(&mut self, now: Moment, call: Call) {
+    fn send(&mut self, now: MonotonicTime, call: Call) {
         if call.reply.is_closed() {
             return;
         }
         let Some((generation, link)) = &mut self.link else {
-            let _ = call.reply.send(Err(CallError::NotConnected));
-            return;
+            return call.answer(Err(CallError::NotConnected));
         };
         let generation = *generation;
         if call.params.get().len() + call.method.len() + ENVELOPE > link.max_message() {
-            let error =
-                CallError::Malformed("the request is over the daemon's message limit".into());
-            let _ = call.reply.send(Err(error));
-            return;
+            let problem = "the request exceeds the daemon's message limit";
+            return call.answer(Err(CallError::Malformed(problem.into())));
         }
         let id = self.waiters.add(now, Waiter::Caller(call.reply));
         self.text.clear();
@@ -76,7 +73,7 @@ impl<O: ClientOwner> Driver<O> {
         }
     }
 
-    pub(super) fn ping(&mut self, now: Moment) {
+    pub(super) fn ping(&mut self, now: MonotonicTime) {
         let id = self.waiters.add(now, Waiter::Ping);
         self.text.clear();
         if rpc::write_request(&mut self.text, id, name::SYSTEM_PING, &Empty {}).is_ok() {
@@ -84,8 +81,8 @@ impl<O: ClientOwner> Driver<O> {
         }
     }
 
-    /// Queues what is not a caller's. What cannot be queued leaves a hole in the sealed sequence, so the
-    /// connection is over; the next flush says so.
+    /// Queues a message that belongs to no caller. A failure leaves a gap in the sealed sequence,
+    /// which ends the connection; the next flush reports it.
     fn queue_text(&mut self) {
         if let Some((_, link)) = &mut self.link {
             if let Err(closed) = link.queue(&self.text) {
@@ -95,7 +92,7 @@ impl<O: ClientOwner> Driver<O> {
         }
     }
 
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, now: Moment) -> bool {
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>, now: MonotonicTime) -> bool {
         let Some((generation, link)) = &mut self.link else {
             return false;
         };

@@ -1,38 +1,54 @@
-//! Requests that wait for their answers on one connection (INV-13).
+//! Requests that await their answers on one connection (INV-13).
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
 
-use bowline_machines::Moment;
+use bowline_machines::MonotonicTime;
 use bowline_protocol::Reason;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
 use crate::{error::CallError, settings::REQUEST_TIMEOUT};
 
-/// Who waits for an answer.
+/// The receiver of an answer.
 pub(super) enum Waiter {
     /// A caller.
     Caller(oneshot::Sender<Result<Box<RawValue>, CallError>>),
-    /// The liveness check; that anything arrived is all it wants.
+    /// The liveness check, which measures the time until the answer.
     Ping,
 }
 
-/// Deadlines of answered requests that may pile up behind one that is not answered.
+/// Timing of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answered {
+    /// Time since the request was sent.
+    pub(super) round_trip: Duration,
+    /// Whether it answers a ping, which the daemon answers at once.
+    pub(super) is_ping: bool,
+}
+
+/// Maximum deadlines of answered requests queued behind an unanswered one.
 const ANSWERED: usize = 64;
 
 /// The waiters of one connection. At most `limits.maxInFlight` of the welcome.
 #[derive(Default)]
 pub(super) struct Waiters {
     next_id: u64,
-    waiting: HashMap<u64, Waiter>,
-    /// All requests have the same deadline, so the oldest expires first; answered ones are skipped.
-    deadlines: VecDeque<(Moment, u64)>,
+    /// Waiters by request id, with the time of sending.
+    waiting: HashMap<u64, (MonotonicTime, Waiter)>,
+    /// Number of pings among them.
+    pings: usize,
+    /// All requests have the same timeout, so the oldest expires first; answered ones are skipped.
+    deadlines: VecDeque<(MonotonicTime, u64)>,
 }
 
 impl Waiters {
-    pub(super) fn add(&mut self, now: Moment, waiter: Waiter) -> u64 {
+    pub(super) fn add(&mut self, now: MonotonicTime, waiter: Waiter) -> u64 {
         self.next_id += 1;
-        self.waiting.insert(self.next_id, waiter);
+        self.pings += usize::from(matches!(waiter, Waiter::Ping));
+        self.waiting.insert(self.next_id, (now, waiter));
         self.deadlines
             .push_back((now + REQUEST_TIMEOUT, self.next_id));
         self.next_id
@@ -46,38 +62,66 @@ impl Waiters {
         self.waiting.is_empty()
     }
 
-    /// Hands an answer to its waiter; an answer nobody waits for (any more) is dropped.
-    pub(super) fn answer(&mut self, id: u64, outcome: Result<Box<RawValue>, CallError>) {
-        if let Some(Waiter::Caller(reply)) = self.waiting.remove(&id) {
-            // The caller may have stopped waiting.
-            let _ = reply.send(outcome);
-        }
-        self.forget_answered();
+    /// Whether any caller is waiting.
+    pub(super) fn has_callers(&self) -> bool {
+        self.waiting.len() > self.pings
     }
 
-    /// When the oldest request expires.
-    pub(super) fn deadline(&self) -> Option<Moment> {
+    fn remove(&mut self, id: u64) -> Option<(MonotonicTime, Waiter)> {
+        let removed = self.waiting.remove(&id)?;
+        self.pings -= usize::from(matches!(removed.1, Waiter::Ping));
+        Some(removed)
+    }
+
+    /// Delivers an answer to its waiter; an answer without a waiter is dropped.
+    pub(super) fn answer(
+        &mut self,
+        now: MonotonicTime,
+        id: u64,
+        outcome: Result<Box<RawValue>, CallError>,
+    ) -> Option<Answered> {
+        let removed = self.remove(id);
+        self.forget_answered();
+        let (sent, waiter) = removed?;
+        let is_ping = match waiter {
+            Waiter::Caller(reply) => {
+                // The caller may have stopped waiting.
+                let _ = reply.send(outcome);
+                false
+            }
+            Waiter::Ping => true,
+        };
+        let round_trip = now.since(sent);
+        Some(Answered {
+            round_trip,
+            is_ping,
+        })
+    }
+
+    /// The deadline of the oldest request.
+    pub(super) fn deadline(&self) -> Option<MonotonicTime> {
         self.deadlines.front().map(|(deadline, _)| *deadline)
     }
 
-    /// Ends what has waited too long (INV-12).
-    pub(super) fn expire(&mut self, now: Moment) {
+    /// Ends requests past their deadline (INV-12).
+    pub(super) fn expire(&mut self, now: MonotonicTime) {
         while let Some((deadline, id)) = self.deadlines.front().copied() {
             if deadline > now {
                 break;
             }
             self.deadlines.pop_front();
-            if let Some(Waiter::Caller(reply)) = self.waiting.remove(&id) {
+            if let Some((_, Waiter::Caller(reply))) = self.remove(id) {
                 let _ = reply.send(Err(CallError::Timeout));
             }
         }
         self.forget_answered();
     }
 
-    /// Ends every waiter with the reason its connection ended for (INV-13).
+    /// Ends every waiter with the reason for which the connection ended (INV-13).
     pub(super) fn end(&mut self, reason: Reason) {
         self.deadlines.clear();
-        for (_, waiter) in self.waiting.drain() {
+        self.pings = 0;
+        for (_, (_, waiter)) in self.waiting.drain() {
             if let Waiter::Caller(reply) = waiter {
                 let _ = reply.send(Err(CallError::Disconnected(reason)));
             }
@@ -105,7 +149,7 @@ mod tests {
     #[test]
     fn inv_12_inv_13_every_waiter_ends_by_answer_deadline_or_disconnect() {
         let mut waiters = Waiters::default();
-        let start = Moment::from_millis(0);
+        let start = MonotonicTime::from_millis(0);
         let mut receive = Vec::new();
         for _ in 0..3 {
             let (reply, answer) = oneshot::channel();
@@ -113,7 +157,16 @@ mod tests {
             receive.push(answer);
         }
         let result = RawValue::from_string("1".into()).unwrap();
-        waiters.answer(1, Ok(result));
+        let answered = waiters.answer(start + Duration::from_millis(20), 1, Ok(result));
+        let round_trip = Duration::from_millis(20);
+        assert_eq!(
+            answered,
+            Some(Answered {
+                round_trip,
+                is_ping: false
+            })
+        );
+        assert!(waiters.has_callers());
         assert_eq!(receive[0].try_recv().unwrap().unwrap().get(), "1");
         assert_eq!(waiters.deadline(), Some(start + REQUEST_TIMEOUT));
         waiters.expire(start + REQUEST_TIMEOUT);
@@ -134,12 +187,14 @@ mod tests {
     #[test]
     fn a_request_without_an_answer_makes_the_deadlines_of_others_no_longer() {
         let mut waiters = Waiters::default();
-        let start = Moment::from_millis(0);
+        let start = MonotonicTime::from_millis(0);
         let slow = waiters.add(start, Waiter::Ping);
         for _ in 0..100_000 {
             let id = waiters.add(start, Waiter::Ping);
-            waiters.answer(id, Err(CallError::Timeout));
+            let answered = waiters.answer(start, id, Err(CallError::Timeout));
+            assert!(answered.is_some_and(|answered| answered.is_ping));
         }
+        assert!(!waiters.has_callers(), "a ping does not count as a caller");
         assert!(waiters.deadlines.len() <= ANSWERED + 3);
         assert_eq!(waiters.deadlines.front().map(|(_, id)| *id), Some(slow));
     }

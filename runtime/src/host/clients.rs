@@ -1,23 +1,24 @@
-//! The clients of one host: the active one, a candidate beside it, and old ones that finish (INV-11).
+//! The clients of one host: the active one, a candidate beside it, and old ones that drain
+//! (INV-11).
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bowline_machines::{Generation, client};
+use bowline_machines::{Generation, client::connection};
 use bowline_protocol::{Epoch, handshake::Accepted};
 use tokio::sync::mpsc;
 
 use super::events::HostEvent;
-use crate::client::{ClientEvent, ClientOwner, DaemonClient};
+use crate::client::{ClientEvent, ClientHandle, ClientOwner};
 
-/// One client as its host sees it.
+/// One client of a host.
 pub(super) struct Slot {
-    pub(super) client: DaemonClient,
+    pub(super) client: ClientHandle,
     /// The welcome of its current connection.
     pub(super) accepted: Option<Arc<Accepted>>,
 }
 
 impl Slot {
-    /// The numbering that its events belong to.
+    /// The epoch of its events.
     pub(super) fn epoch(&self) -> Option<&Epoch> {
         self.accepted
             .as_ref()?
@@ -27,7 +28,7 @@ impl Slot {
     }
 }
 
-/// Every client that is not disposed of yet.
+/// Every client not yet disposed of.
 #[derive(Default)]
 pub(super) struct Clients {
     slots: BTreeMap<Generation, Slot>,
@@ -42,14 +43,14 @@ impl Clients {
         self.slots.get(&generation)
     }
 
-    /// Takes note of a client's state; one that is disposed of is forgotten.
+    /// Records a client's state; a disposed client is removed.
     pub(super) fn note(
         &mut self,
         generation: Generation,
-        state: client::State,
+        state: connection::State,
         accepted: Option<Arc<Accepted>>,
     ) {
-        if state == client::State::Disposed {
+        if state == connection::State::Disposed {
             self.slots.remove(&generation);
         } else if let Some(slot) = self.slots.get_mut(&generation) {
             slot.accepted = accepted;
@@ -61,7 +62,7 @@ impl Clients {
     }
 }
 
-/// Tags what a client reports with its generation.
+/// Tags a client's events with its generation.
 #[derive(Clone)]
 pub(super) struct Tag {
     pub(super) generation: Generation,

@@ -1,53 +1,37 @@
-//! What a host is told by the app.
+//! Commands of the app to a host.
 
-use bowline_machines::{Moment, Path, host::ConnectionId, timeline};
+use bowline_machines::{MonotonicTime, Path, client::paths::PathId, data::replica};
 
-use super::{HostCommand, driver::Driver, queries::Query};
+use super::{HostCommand, driver::Driver};
 use crate::transport::Address;
 
 impl Driver {
-    pub(super) fn on_command(&mut self, now: Moment, command: HostCommand) {
+    pub(super) fn on_command(&mut self, now: MonotonicTime, command: HostCommand) {
         match command {
-            HostCommand::Query {
-                method,
-                params,
-                reply,
-            } => {
-                self.queries.push(Query::new(now, method, params, reply));
-            }
+            HostCommand::Query(query) => self.add_query(now, query),
             HostCommand::OpenTimeline { agent_id, reply } => {
-                let view = self.timelines.follow(now, &agent_id, &self.optimistic);
-                // Whoever asked may have stopped waiting; the next sweep ends it then.
+                let view = self.open_stream(now, agent_id);
+                // The caller may have stopped waiting; the next sweep then removes the view.
                 let _ = reply.send(view);
             }
             HostCommand::OpenScreen { target, publisher } => {
                 self.open_screen(now, target, publisher);
             }
-            HostCommand::LoadOlder(agent_id) => {
-                self.timelines.load_older(now, &agent_id, &self.optimistic);
+            HostCommand::Read(agent_id, input) => {
+                self.replica
+                    .handle(now, replica::Input::Timeline { agent_id, input });
             }
-            HostCommand::LoadNewer(agent_id) => {
-                self.timelines.load_newer(now, &agent_id, &self.optimistic);
-            }
-            HostCommand::JumpToNewest(agent_id) => {
-                self.timelines.jump_to_newest(&agent_id, &self.optimistic);
-            }
-            HostCommand::Reload(agent_id) => {
-                let open = timeline::Input::Open;
-                self.timelines
-                    .handle(now, &agent_id, open, &self.optimistic);
-            }
-            HostCommand::Dismiss(intent_id) => self.dismiss(intent_id),
+            HostCommand::Dismiss(intent_id) => self.dismiss(now, intent_id),
         }
     }
 
-    /// The paths that the settings allow, each with its label.
-    pub(super) fn connections(&mut self) -> Vec<(ConnectionId, Path)> {
+    /// The paths allowed by the settings, each with its label.
+    pub(super) fn connections(&mut self) -> Vec<(PathId, Path)> {
         let record = &self.record;
         let usable = record.addresses.iter();
         let usable = usable.filter(|address| self.context.allows(address));
-        // A label is never given to another address, nor to the same one with another key behind it: what is
-        // under way refers to it.
+        // A label is never reused for another address, nor for the same address with another key:
+        // pending work refers to it.
         for address in usable {
             let place = (address.clone(), record.transport_key);
             if !self.places.contains(&place) {
@@ -64,7 +48,7 @@ impl Driver {
     }
 
     /// The label of a configured path.
-    pub(super) fn label(&self, address: &Address) -> Option<ConnectionId> {
+    pub(super) fn label(&self, address: &Address) -> Option<PathId> {
         let record = &self.record;
         let is_it = |(known, key): &(Address, _)| known == address && *key == record.transport_key;
         let place = self.places.iter().position(is_it)?;
@@ -74,14 +58,14 @@ impl Driver {
             .then(|| connection_id(place))
     }
 
-    /// The address behind a label.
-    pub(super) fn address(&self, connection: ConnectionId) -> Option<&Address> {
+    /// The address of a label.
+    pub(super) fn address(&self, connection: PathId) -> Option<&Address> {
         let place = self.places.get(usize::try_from(connection.0).ok()?)?;
         Some(&place.0)
     }
 }
 
-/// The machine's label for a place in `places`.
-fn connection_id(place: usize) -> ConnectionId {
-    ConnectionId(u32::try_from(place).unwrap_or(u32::MAX))
+/// The label of an index in `places`.
+fn connection_id(place: usize) -> PathId {
+    PathId(u32::try_from(place).unwrap_or(u32::MAX))
 }

@@ -1,60 +1,50 @@
-//! The driver of one host: takes one input at a time, feeds the machines, does what they say, publishes.
+//! The driver of one host: takes one input at a time, feeds the machines, executes their effects,
+//! publishes.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    future::poll_fn,
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{collections::HashMap, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use bowline_machines::{
-    Moment,
-    directory::Directory,
-    host::{self, HostRuntimeManager},
-    optimistic::Optimistic,
+    Attach, MonotonicTime,
+    client::cursor::SessionCursor,
+    client::intents::{Intents, IntentsConfig},
+    client::paths::{self, HostRuntimeManager},
+    data::replica::{self, Replica},
+    data::screen::Connectivity,
+    liveness::SleepMeter,
 };
-use bowline_protocol::{AgentId, IntentId, PublicKey};
+use bowline_protocol::{Grant, IntentId, PublicKey, session_event::PairedDevice};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{AbortHandle, JoinHandle},
 };
 
 use super::{
-    HostCommand, HostContext, Told,
-    clients::Clients,
-    events::HostEvent,
-    orders::{NetworkChange, Orders},
-    publish::Creations,
-    queries::Queries,
-    screens::Screens,
-    session::SessionMirror,
-    timelines::Timelines,
+    HostCommand, HostContext, Inputs, clients::Clients, control::Control, events::HostEvent,
+    queries::PendingQueries, screens::ScreenPublishers, streams::Streams,
 };
 use crate::{
     blocking::blocking,
-    client::{ClientEvent, Cursor, DaemonClient},
-    clock::{Alarm, Clock},
-    desk::Desk,
+    client::{ClientEvent, ClientHandle, Cursor},
+    clock::{Alarm, Clock, unix_millis},
+    control_slot::ControlSlot,
     error::Failure,
     intent::Outcome,
-    outbox::{Outbox, Queue, Record},
+    outbox::{Outbox, Record},
     registry::HostRecord,
-    settings::{ADOPTION, COMMANDS_PER_TURN, HOST_QUEUE},
-    snapshot::{Counters, Publisher},
-    timeline::TimelineView,
+    settings::{ADOPTION, COMMANDS_PER_TURN, HOST_QUEUE, REQUEST_TIMEOUT},
+    snapshot::Publisher,
     transport::Address,
 };
 
-/// Longest time that the clients of a stopped host get to end.
+/// Longest time for the clients of a stopped host to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
-/// How often the driver looks for followers that went away and intents that grew too old.
+/// Interval of the check for dropped followers.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// One input.
 enum Input {
     Event(HostEvent),
-    Orders(Orders),
+    Control(Control),
     Command(HostCommand),
     Submitted,
     Timer,
@@ -65,44 +55,40 @@ pub(super) struct Driver {
     pub(super) context: HostContext,
     pub(super) record: HostRecord,
     pub(super) publisher: Publisher,
-    /// Every path that was ever configured; the machine knows each by its place here.
+    /// Every path ever configured; its index is the machine's label.
     pub(super) places: Vec<(Address, PublicKey)>,
     pub(super) machine: HostRuntimeManager,
     pub(super) clients: Clients,
-    pub(super) session: SessionMirror,
-    /// How often an active client has attached. What is sent belongs to one attach and dies with its connection.
-    pub(super) attaches: u64,
+    pub(super) session: SessionCursor,
+    /// The latest attach of an active client.
+    pub(super) attach: Attach,
     pub(super) cursor: Cursor,
-    /// Agents whose subscription was ended under this attach because nobody wanted it.
-    pub(super) leftovers: HashSet<AgentId>,
-    pub(super) directory: Directory,
-    pub(super) timelines: Timelines,
-    pub(super) screens: Screens,
-    pub(super) optimistic: Optimistic,
-    /// What was shown of the creations, as of `Optimistic::rev`.
-    pub(super) creations: Creations,
-    /// The newest revision of a view or screen.
+    pub(super) replica: Replica,
+    pub(super) streams: Streams,
+    pub(super) screen_publishers: ScreenPublishers,
+    /// Latest revision of a view or screen.
     pub(super) rev: u64,
-    /// The timeline of an agent that is not there.
-    pub(super) nothing: Arc<TimelineView>,
-    pub(super) queue: Queue,
+    pub(super) intents: Intents,
+    /// Tasks that await answers to intents.
+    pub(super) in_flight: HashMap<IntentId, AbortHandle>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) outcomes: HashMap<IntentId, oneshot::Sender<Outcome>>,
-    /// Intents that were not done and are kept until that was seen; oldest first.
-    pub(super) failures: VecDeque<IntentId>,
     pub(super) recent: Arc<[(IntentId, Outcome)]>,
-    pub(super) queries: Queries,
+    pub(super) queries: PendingQueries,
     pub(super) last_failure: Option<Failure>,
-    pub(super) counters: Counters,
+    /// What this device may do, as of the last welcome.
+    pub(super) grant: Option<Arc<Grant>>,
+    /// The device that paired last.
+    pub(super) last_paired: Option<Arc<PairedDevice>>,
     pub(super) probes: Vec<(u64, AbortHandle)>,
     pub(super) clock: Clock,
+    pub(super) sleep: SleepMeter,
     alarm: Alarm,
-    sweep_at: Moment,
-    adopt_at: Moment,
-    /// The outbox is being looked after.
+    sweep_at: MonotonicTime,
+    adopt_at: MonotonicTime,
+    /// Maintenance of the outbox in progress.
     looking_after: Option<JoinHandle<()>>,
-    pub(super) network_change: NetworkChange,
-    desk: Arc<Desk<Orders>>,
+    control: Arc<ControlSlot<Control>>,
     inbox: mpsc::Receiver<HostEvent>,
     pub(super) inbox_sender: mpsc::Sender<HostEvent>,
     commands: mpsc::Receiver<HostCommand>,
@@ -116,83 +102,74 @@ impl Driver {
         publisher: Publisher,
         outbox: Arc<Outbox>,
         kept: Vec<Record>,
-        Told {
-            desk,
+        Inputs {
+            control,
             commands,
             stop,
-        }: Told,
+        }: Inputs,
     ) -> Self {
         let (inbox_sender, inbox) = mpsc::channel(HOST_QUEUE);
-        let mut queue = Queue::default();
-        let mut optimistic = Optimistic::new();
-        let mut failures = VecDeque::new();
-        for record in kept {
-            super::optimistic::queued(&mut optimistic, &record);
-            match &record.outcome {
-                None => queue.push(record, None),
-                Some(outcome) => {
-                    super::optimistic::concluded(&mut optimistic, record.id, outcome);
-                    failures.push_back(record.id);
-                }
-            }
-        }
-        let config = host::HostConfig {
+        let clock = Clock::start();
+        let config = paths::HostConfig {
             jitter_seed: context.seed,
             ..context.settings.host
         };
-        Self {
+        let mut driver = Self {
             context,
             record,
             publisher,
             places: Vec::new(),
             machine: HostRuntimeManager::new(config),
             clients: Clients::default(),
-            session: SessionMirror::default(),
-            attaches: 0,
+            session: SessionCursor::default(),
+            attach: Attach::NONE,
             cursor: Cursor::default(),
-            leftovers: HashSet::new(),
-            directory: Directory::new(),
-            timelines: Timelines::default(),
-            screens: Screens::default(),
-            optimistic,
-            creations: Creations::default(),
+            replica: Replica::default(),
+            streams: Streams::default(),
+            screen_publishers: ScreenPublishers::default(),
             rev: 0,
-            nothing: Arc::default(),
-            queue,
+            intents: Intents::new(IntentsConfig {
+                answer_deadline: REQUEST_TIMEOUT,
+                ..IntentsConfig::default()
+            }),
+            in_flight: HashMap::new(),
             outbox,
             outcomes: HashMap::new(),
-            failures,
             recent: Arc::default(),
-            queries: Queries::default(),
+            queries: PendingQueries::default(),
             last_failure: None,
-            counters: Counters::default(),
+            grant: None,
+            last_paired: None,
             probes: Vec::new(),
-            clock: Clock::start(),
+            clock,
+            sleep: SleepMeter::new(clock.now(), unix_millis()),
             alarm: Alarm::default(),
-            sweep_at: Moment::default(),
-            adopt_at: Moment::default() + SWEEP,
+            sweep_at: MonotonicTime::default(),
+            adopt_at: MonotonicTime::default() + SWEEP,
             looking_after: None,
-            network_change: NetworkChange::default(),
-            desk,
+            control,
             inbox,
             inbox_sender,
             commands,
             stop,
-        }
+        };
+        driver.recover_intents(clock.now(), kept);
+        driver
     }
 
     pub(super) async fn run(mut self) {
         let now = self.clock.now();
         let connections = self.connections();
-        self.machine.handle(now, host::Input::Start { connections });
-        self.expire_intents(now);
+        self.machine
+            .handle(now, paths::Input::Start { connections });
         self.settle(now);
         loop {
             let input = self.select().await;
             let now = self.clock.now();
+            self.note_sleep(now);
             match input {
                 Input::Event(event) => self.on_event(now, event),
-                Input::Orders(orders) => self.on_orders(now, orders),
+                Input::Control(changes) => self.on_control(now, changes),
                 Input::Command(command) => self.on_command(now, command),
                 Input::Submitted | Input::Timer => {}
                 Input::Stop => break,
@@ -203,17 +180,17 @@ impl Driver {
         self.end().await;
     }
 
-    /// What else is waiting belongs to the same turn and the same snapshot. A flood of one kind must not keep
-    /// the others waiting, whatever the order of [`Driver::select`].
-    fn take_waiting(&mut self, now: Moment) {
+    /// Handles all pending inputs in this turn, for one snapshot. A flood of one kind must not
+    /// delay the others, whatever the order of [`Driver::select`].
+    fn take_waiting(&mut self, now: MonotonicTime) {
         for _ in 0..HOST_QUEUE {
             let Ok(event) = self.inbox.try_recv() else {
                 break;
             };
             self.on_event(now, event);
         }
-        let orders = self.desk.take();
-        self.on_orders(now, orders);
+        let control = self.control.take();
+        self.on_control(now, control);
         for _ in 0..COMMANDS_PER_TURN {
             let Ok(command) = self.commands.try_recv() else {
                 break;
@@ -224,18 +201,14 @@ impl Driver {
         self.on_timer(now);
     }
 
-    /// The next input. Cancel-safe: nothing is taken that is not returned.
+    /// The next input. Cancel-safe: nothing is taken without being returned.
     async fn select(&mut self) -> Input {
         let deadline = [
             self.machine.poll_timeout(),
-            self.directory.poll_timeout(),
-            self.timelines.poll_timeout(),
-            self.session
-                .ack_deadline()
-                .filter(|_| !self.holds_acks() && self.online().is_some()),
-            self.queue.next_retry(self.clock.now()),
-            self.queries.deadline(),
-            self.network_change.deadline(),
+            self.replica.poll_timeout(),
+            self.session.poll_timeout(),
+            self.intents.poll_timeout(),
+            self.queries.machine.poll_timeout(),
             Some(self.sweep_at),
         ]
         .into_iter()
@@ -244,7 +217,7 @@ impl Driver {
         let Self {
             stop,
             inbox,
-            desk,
+            control,
             commands,
             outbox,
             alarm,
@@ -253,10 +226,10 @@ impl Driver {
         } = self;
         tokio::select! {
             biased;
-            // An error means that every handle is gone, which is the same as a stop.
+            // An error means that every handle was dropped, which equals a stop.
             _ = stop.wait_for(Option::is_some) => Input::Stop,
             Some(event) = inbox.recv() => Input::Event(event),
-            orders = poll_fn(|cx| desk.poll_take(cx)) => Input::Orders(orders),
+            changes = poll_fn(|cx| control.poll_take(cx)) => Input::Control(changes),
             command = commands.recv() => command.map_or(Input::Stop, Input::Command),
             () = outbox.arrived() => Input::Submitted,
             () = poll_fn(|cx| {
@@ -265,36 +238,30 @@ impl Driver {
         }
     }
 
-    fn on_timer(&mut self, now: Moment) {
-        if self
-            .machine
-            .poll_timeout()
-            .is_some_and(|deadline| deadline <= now)
-        {
+    fn on_timer(&mut self, now: MonotonicTime) {
+        let is_due = |due: Option<MonotonicTime>| due.is_some_and(|due| due <= now);
+        if is_due(self.machine.poll_timeout()) {
             self.machine.handle_timeout(now);
         }
-        if self
-            .directory
-            .poll_timeout()
-            .is_some_and(|deadline| deadline <= now)
-        {
-            self.directory.handle_timeout(now);
+        self.replica.handle_timeout(now);
+        if is_due(self.intents.poll_timeout()) {
+            self.intents.handle_timeout(now);
+            self.execute_intents(now);
         }
-        self.timelines.handle_timeout(now, &self.optimistic);
+        self.session.handle_timeout(now);
         if self.sweep_at <= now {
             self.sweep_at = now + SWEEP;
             self.close_screens();
-            let attached = self.online().map(|_| self.attaches);
-            self.timelines.sweep(now, attached, &mut self.optimistic);
-            self.expire_intents(now);
+            self.end_streams();
+            let connectivity = Connectivity::from(self.machine.state().kind());
+            self.replica.sweep(now, connectivity);
             self.look_after_outbox(now);
         }
-        self.on_network_change(now);
     }
 
-    /// Tries again what could not be had of the outbox, and now and then takes over what processes left behind that have
-    /// ended since. What is found comes as if it were submitted.
-    fn look_after_outbox(&mut self, now: Moment) {
+    /// Retries an unavailable outbox, and periodically adopts intents of ended processes. Adopted
+    /// intents arrive as if submitted.
+    fn look_after_outbox(&mut self, now: MonotonicTime) {
         let is_due = self.adopt_at <= now || self.outbox.is_unavailable();
         let is_running = self.looking_after.as_ref();
         if !is_due || is_running.is_some_and(|task| !task.is_finished()) {
@@ -304,37 +271,29 @@ impl Driver {
         let outbox = Arc::clone(&self.outbox);
         self.looking_after = blocking(move || {
             if let Err(problem) = outbox.look_after() {
-                tracing::warn!(%problem, "the outbox cannot be looked after");
+                tracing::warn!(%problem, "the outbox is unavailable");
             }
         });
     }
 
     /// After every input: effects, acknowledgements, intents, then the snapshot.
-    fn settle(&mut self, now: Moment) {
-        self.note_unreachable(now);
-        self.follow_screens(now);
-        self.execute();
-        if !self.holds_acks()
-            && let Some(client) = self.online()
-            && let Some(cursor) = self.session.poll_ack(now)
-        {
-            client.ack(cursor);
+    fn settle(&mut self, now: MonotonicTime) {
+        if let Some(reason) = self.machine.unreachable() {
+            self.replica
+                .handle(now, replica::Input::Unreachable { reason });
         }
-        self.offer_intents(now);
+        self.follow_screens(now);
+        self.execute(now);
+        self.session_effects(now);
+        self.link_intents(now);
         self.settle_queries(now);
         self.publish();
     }
 
-    /// While the next client is on its way, its hello may have said an earlier cursor than the active one has reached by
-    /// now. The daemon lets go of what is acknowledged, so acknowledging more would turn that resume into a reset.
-    fn holds_acks(&self) -> bool {
-        self.machine.candidate().is_some()
-    }
-
     /// The active client, if it is connected.
-    pub(super) fn online(&self) -> Option<DaemonClient> {
+    pub(super) fn online(&self) -> Option<ClientHandle> {
         match self.machine.state() {
-            host::State::Online { generation, .. } => self
+            paths::State::Online { generation, .. } => self
                 .clients
                 .get(*generation)
                 .map(|slot| slot.client.clone()),
@@ -342,25 +301,27 @@ impl Driver {
         }
     }
 
-    /// Ends every client, within a bound. What they still answer counts.
+    /// Ends every client within a bounded time. Answers arriving meanwhile count.
     async fn end(mut self) {
         let now = self.clock.now();
         let forget = *self.stop.borrow() == Some(true);
-        self.machine.handle(now, host::Input::Stop);
-        self.execute();
+        self.machine.handle(now, paths::Input::Stop);
+        self.execute(now);
+        self.link_intents(now);
         self.settle_queries(now);
         if forget {
             self.abandon(forget);
         }
-        // Followers and those who ask have nobody to wait for.
-        self.timelines = Timelines::default();
-        self.screens = Screens::default();
+        // Followers and pending queries end here.
+        self.streams = Streams::default();
+        self.screen_publishers.clear();
         self.commands.close();
         while self.commands.try_recv().is_ok() {}
         self.publish();
         let clients_end = async {
-            // Every offer is answered, if only by the end of its client; the answer may come after that end.
-            while !self.clients.is_empty() || self.queue.is_offering() {
+            // Every dispatch is answered, at the latest by the end of its client; the answer may
+            // arrive after that end.
+            while !self.clients.is_empty() || self.intents.in_flight() > 0 {
                 match self.inbox.recv().await {
                     Some(HostEvent::Client {
                         generation,
@@ -369,7 +330,11 @@ impl Driver {
                                 state, accepted, ..
                             },
                     }) => self.clients.note(generation, state, accepted),
-                    Some(HostEvent::Answered { id, answer }) => self.on_answer(now, id, answer),
+                    Some(HostEvent::Answered {
+                        id,
+                        dispatch,
+                        answer,
+                    }) => self.on_answer(now, id, dispatch, answer),
                     Some(_) => {}
                     None => break,
                 }
@@ -377,7 +342,7 @@ impl Driver {
         };
         let _ = tokio::time::timeout(STOP_DEADLINE, clients_end).await;
         self.abandon(forget);
-        // Whoever still holds a handle of the host does not keep its journal from the next process.
+        // A remaining handle of the host must not keep its journal locked.
         let outbox = Arc::clone(&self.outbox);
         if let Some(released) = blocking(move || outbox.release()) {
             let _ = released.await;

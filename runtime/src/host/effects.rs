@@ -1,13 +1,13 @@
-//! Doing what the machines of a host say.
+//! Execution of the effects of a host's machines.
 
 use std::time::Duration;
 
 use bowline_machines::{
-    Generation,
-    client::ClientConfig,
-    directory,
-    host::{ConnectionId, Effect},
-    timeline,
+    Generation, MonotonicTime,
+    client::connection::ClientConfig,
+    client::paths::{Effect, PathId},
+    data::replica,
+    data::timeline,
 };
 use bowline_protocol::{
     AgentId,
@@ -22,31 +22,30 @@ use super::{
     probe::probe,
 };
 use crate::{
-    client::{DaemonClient, to_raw},
+    client::{ClientHandle, to_raw},
     observe,
 };
 
-/// Subscriptions that are ended under one attach because nobody wants them; as many as a session can have.
-const MOST_LEFTOVERS: usize = 1_024;
-
 impl Driver {
-    /// Executes every effect and logs every transition, until there are none.
-    pub(super) fn execute(&mut self) {
+    /// Executes effects and logs transitions until there are none.
+    pub(super) fn execute(&mut self, now: MonotonicTime) {
         while let Some(effect) = self.machine.poll_effect() {
-            self.host_effect(effect);
+            self.host_effect(now, effect);
         }
-        while let Some(directory::Effect::Load { generation, cursor }) =
-            self.directory.poll_effect()
-        {
-            self.load_directory(generation, cursor);
-        }
-        while let Some((agent_id, effect)) = self.timelines.poll_effect() {
-            self.timeline_effect(agent_id, effect);
+        while let Some(effect) = self.replica.poll_effect() {
+            match effect {
+                replica::Effect::LoadDirectory { load, cursor } => {
+                    self.load_directory(load, cursor)
+                }
+                replica::Effect::Timeline(agent_id, effect) => {
+                    self.timeline_effect(agent_id, effect);
+                }
+            }
         }
         self.log_transitions();
     }
 
-    fn host_effect(&mut self, effect: Effect) {
+    fn host_effect(&mut self, now: MonotonicTime, effect: Effect) {
         match effect {
             Effect::StartProbe {
                 cycle,
@@ -68,18 +67,32 @@ impl Driver {
             } => {
                 self.create_client(generation, connection, candidate);
             }
-            Effect::Promote { generation } => self.tell(generation, DaemonClient::promoted),
-            Effect::DisposeClient { generation, drain } => {
-                self.tell(generation, |client| client.dispose(drain));
+            Effect::Promote { generation } => self.tell(generation, ClientHandle::promoted),
+            Effect::Attached { generation } => self.on_attached(now, generation),
+            Effect::Lost { reason } => {
+                self.replica.handle(now, replica::Input::Lost { reason });
+            }
+            Effect::DisposeClient {
+                generation,
+                drain,
+                reason,
+            } => {
+                self.tell(generation, |client| client.dispose(drain, reason));
             }
             Effect::CheckLiveness { generation } => {
-                self.tell(generation, DaemonClient::check_liveness);
+                self.tell(generation, ClientHandle::check_liveness);
+            }
+            Effect::TellAlternative {
+                generation,
+                is_known,
+            } => {
+                self.tell(generation, |client| client.alternative_known(is_known));
             }
             Effect::NetworkChanged { generation } => {
-                self.tell(generation, DaemonClient::network_changed);
+                self.tell(generation, ClientHandle::network_changed);
             }
             Effect::Reconnect { generation } => {
-                self.tell(generation, DaemonClient::ensure_connected);
+                self.tell(generation, ClientHandle::ensure_connected);
             }
             Effect::SetBackground {
                 generation,
@@ -87,18 +100,16 @@ impl Driver {
             } => {
                 self.tell(generation, |client| client.set_background(background));
             }
-            // Every turn ends with a snapshot; the hub drops those that say nothing new.
-            Effect::Publish => {}
         }
     }
 
-    fn tell(&self, generation: Generation, tell: impl FnOnce(&DaemonClient)) {
+    fn tell(&self, generation: Generation, tell: impl FnOnce(&ClientHandle)) {
         if let Some(slot) = self.clients.get(generation) {
             tell(&slot.client);
         }
     }
 
-    fn start_probe(&mut self, cycle: u64, connection: ConnectionId, delay: Duration) {
+    fn start_probe(&mut self, cycle: u64, connection: PathId, delay: Duration) {
         let Some(address) = self.address(connection) else {
             return;
         };
@@ -121,7 +132,7 @@ impl Driver {
         self.probes.push((cycle, task.abort_handle()));
     }
 
-    fn create_client(&mut self, generation: Generation, connection: ConnectionId, candidate: bool) {
+    fn create_client(&mut self, generation: Generation, connection: PathId, candidate: bool) {
         let Some(address) = self.address(connection) else {
             return;
         };
@@ -139,7 +150,7 @@ impl Driver {
             generation,
             inbox: self.inbox_sender.clone(),
         };
-        let client = DaemonClient::spawn(dialer, config, generation, owner);
+        let client = ClientHandle::spawn(dialer, config, generation, owner);
         client.ensure_connected();
         self.clients.insert(
             generation,
@@ -150,60 +161,40 @@ impl Driver {
         );
     }
 
-    pub(super) fn load_directory(&self, load: Generation, cursor: Option<String>) {
+    fn load_directory(&self, load: Generation, cursor: Option<String>) {
         let (client, inbox) = (self.online(), self.inbox_sender.clone());
-        let attach = self.attaches;
         tokio::spawn(async move {
-            let result = loads::directory(client, cursor.clone()).await;
-            let event = HostEvent::Directory {
-                load,
-                cursor,
-                attach,
-                result,
-            };
-            // The host is gone: nobody wants the answer.
-            let _ = inbox.send(event).await;
+            let result = loads::directory(client, cursor).await;
+            let page = replica::Input::DirectoryPage { load, result };
+            // An error means that the host has ended.
+            let _ = inbox.send(HostEvent::Loaded(page)).await;
         });
     }
 
-    pub(super) fn timeline_effect(&self, agent_id: AgentId, effect: timeline::Effect) {
+    fn timeline_effect(&self, agent_id: AgentId, effect: timeline::Effect) {
         match effect {
             timeline::Effect::Load {
-                request, subscribe, ..
+                load,
+                request,
+                subscribe,
             } => {
                 let (client, inbox) = (self.online(), self.inbox_sender.clone());
-                let attach = self.attaches;
                 let page = timeline::TimelineConfig::default().page;
                 let params = request.history(agent_id.clone(), page);
                 tokio::spawn(async move {
                     let result = loads::history(client, agent_id.clone(), subscribe, params).await;
-                    let event = HostEvent::History {
-                        agent_id,
-                        load: effect,
-                        attach,
-                        result,
-                    };
-                    let _ = inbox.send(event).await;
+                    let input = timeline::Input::Page { load, result };
+                    let page = replica::Input::Timeline { agent_id, input };
+                    let _ = inbox.send(HostEvent::Loaded(page)).await;
                 });
             }
             timeline::Effect::Unsubscribe => self.unsubscribe(agent_id),
         }
     }
 
-    /// Ends a subscription that nobody here wants: an earlier run of the app was killed with a screen open, or could not say that it
-    /// closed it. The session would carry its events for as long as it lives.
-    pub(super) fn end_leftover(&mut self, agent_id: &AgentId) {
-        if !self.timelines.is_wanted(agent_id)
-            && self.leftovers.len() < MOST_LEFTOVERS
-            && self.leftovers.insert(agent_id.clone())
-        {
-            self.unsubscribe(agent_id.clone());
-        }
-    }
-
-    /// A failure costs events that nobody looks at, until one of them comes under the next attach. Queued before anything that
-    /// comes later, so that a subscription made again stays. Subscriptions are the session's: while another process shares it,
-    /// they may be wanted there.
+    /// A failure costs unneeded events until the next attach. Queued before any later message, so
+    /// that a new subscription survives. Subscriptions belong to the session: while another process
+    /// shares it, that process may need them.
     fn unsubscribe(&self, agent_id: AgentId) {
         if let Some(client) = self.online()
             && self.outbox.is_alone()
@@ -218,13 +209,12 @@ impl Driver {
         while let Some(transition) = self
             .machine
             .poll_transition()
-            .or_else(|| self.directory.poll_transition())
-            .or_else(|| self.timelines.poll_transition())
+            .or_else(|| self.replica.poll_transition())
         {
-            let key = &self.context.profile.client_session_key;
+            let server_id = &self.record.server_id;
             observe::transition(
-                &self.record.server_id,
-                key,
+                server_id,
+                &self.context.profile.client_session_key(server_id),
                 self.machine.generation(),
                 &transition,
             );

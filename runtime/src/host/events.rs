@@ -1,31 +1,25 @@
-//! What reaches a host from the tasks it started: its clients, probes, loads, answers.
+//! Inputs from a host's tasks: clients, probes, loads, answers.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bowline_machines::{
-    Generation, Moment, client, directory,
-    host::{self, ClientStatus, ConnectionId},
-    load::LoadError,
-    timeline::{self, Happened},
+    Generation, MonotonicTime,
+    client::connection,
+    client::cursor::{AckGate, Effect, EventCheck},
+    client::intents::Answer,
+    client::paths::{self, ClientStatus, PathId},
+    client::queries::Ticket,
+    data::replica,
 };
-use bowline_protocol::{
-    AgentId, IntentId, Reason, SessionEvent, SessionState,
-    methods::{AgentsPage, HistoryPage},
-    session_event::Sequenced,
-};
+use bowline_protocol::{IntentId, SessionEvent, SessionState, session_event::Sequenced};
 
-use super::{
-    driver::Driver,
-    queries::Query,
-    session::{Attached, Verdict},
-};
+use super::driver::Driver;
 use crate::{
-    client::ClientEvent,
-    clock::unix_millis,
-    error::{CallError, Failure},
+    client::{Call, ClientEvent},
+    error::Failure,
 };
 
-/// What reaches the driver from the tasks it started.
+/// An input from a task of the driver.
 pub(super) enum HostEvent {
     Client {
         generation: Generation,
@@ -33,33 +27,22 @@ pub(super) enum HostEvent {
     },
     Probed {
         cycle: u64,
-        connection: ConnectionId,
+        connection: PathId,
         outcome: Result<Duration, Failure>,
     },
-    Directory {
-        load: Generation,
-        /// The page that was asked for, and under which attach.
-        cursor: Option<String>,
-        attach: u64,
-        result: Result<AgentsPage, LoadError>,
-    },
-    History {
-        agent_id: AgentId,
-        /// What was asked for, and under which attach.
-        load: timeline::Effect,
-        attach: u64,
-        result: Result<HistoryPage, LoadError>,
-    },
+    /// A page of the directory or of a timeline.
+    Loaded(replica::Input),
     Answered {
         id: IntentId,
-        answer: Result<String, CallError>,
+        dispatch: Generation,
+        answer: Answer,
     },
-    /// The connection had ended before the query was sent.
-    NotAsked(Query),
+    /// The connection ended before the query was sent.
+    NeverSent(Ticket, Call),
 }
 
 impl Driver {
-    pub(super) fn on_event(&mut self, now: Moment, event: HostEvent) {
+    pub(super) fn on_event(&mut self, now: MonotonicTime, event: HostEvent) {
         match event {
             HostEvent::Client { generation, event } => self.on_client(now, generation, event),
             HostEvent::Probed {
@@ -75,73 +58,34 @@ impl Driver {
                 });
                 self.machine.handle(
                     now,
-                    host::Input::ProbeFinished {
+                    paths::Input::ProbeFinished {
                         cycle,
                         connection,
                         outcome,
                     },
                 );
             }
-            HostEvent::Directory {
-                load: generation,
-                cursor,
-                attach,
-                result,
-            } => {
-                if self.was_overtaken(attach, &result)
-                    && self.directory.running() == Some(generation)
-                {
-                    self.load_directory(generation, cursor);
-                    return;
-                }
-                let input = match result {
-                    Ok(page) => {
-                        page.agents
-                            .iter()
-                            .for_each(|agent| self.note_creation(agent));
-                        directory::Input::Loaded { generation, page }
-                    }
-                    Err(error) => directory::Input::LoadFailed { generation, error },
-                };
-                self.directory.handle(now, input);
-            }
-            HostEvent::History {
-                agent_id,
-                load,
-                attach,
-                result,
-            } => {
-                let timeline::Effect::Load { generation, .. } = load else {
-                    return;
-                };
-                if self.was_overtaken(attach, &result)
-                    && self.timelines.running(&agent_id) == Some(generation)
-                {
-                    self.timeline_effect(agent_id, load);
-                    return;
-                }
-                let input = match result {
-                    Ok(page) => timeline::Input::Loaded { generation, page },
-                    Err(error) => timeline::Input::LoadFailed { generation, error },
-                };
-                self.timelines
-                    .handle(now, &agent_id, input, &self.optimistic);
-            }
-            HostEvent::Answered { id, answer } => self.on_answer(now, id, answer),
-            HostEvent::NotAsked(query) => self.queries.push(query),
+            HostEvent::Loaded(page) => self.replica.handle(now, page),
+            HostEvent::Answered {
+                id,
+                dispatch,
+                answer,
+            } => self.on_answer(now, id, dispatch, answer),
+            HostEvent::NeverSent(ticket, query) => self.on_query_never_sent(ticket, query),
         }
-        self.execute();
+        self.execute(now);
     }
 
-    /// Whether a load died with a client that another attach has replaced since: the machines will hear of no
-    /// other attach, so the load goes on through the client that is there now.
-    fn was_overtaken<T>(&self, attach: u64, result: &Result<T, LoadError>) -> bool {
-        matches!(result, Err(LoadError::Lost(_))) && attach < self.attaches
-    }
-
-    fn on_client(&mut self, now: Moment, generation: Generation, event: ClientEvent) {
+    fn on_client(&mut self, now: MonotonicTime, generation: Generation, event: ClientEvent) {
         match event {
             ClientEvent::Events(events) => self.on_session_events(now, generation, events),
+            ClientEvent::Suspected(is_suspected) => self.machine.handle(
+                now,
+                paths::Input::Suspected {
+                    generation,
+                    is_suspected,
+                },
+            ),
             ClientEvent::State {
                 state,
                 accepted,
@@ -149,56 +93,34 @@ impl Driver {
             } => {
                 self.clients.note(generation, state, accepted);
                 if let Some(failure) = failure {
-                    if matches!(state, client::State::Disconnected { .. }) {
+                    if matches!(state, connection::State::Disconnected { .. }) {
                         self.stay_away(now, self.connection_of(generation), &failure);
                     }
                     self.last_failure = Some(failure);
                 }
-                let was = self.machine.state().active();
                 let status = ClientStatus::from(&state);
                 self.machine.handle(
                     now,
-                    host::Input::ClientState {
+                    paths::Input::ClientState {
                         generation,
                         state: status,
                     },
                 );
-                self.execute();
-                let before = was.map(|(_, generation)| generation);
-                let active = self.machine.state().active();
-                let active = active.map(|(_, generation)| generation);
-                match state {
-                    client::State::Connected { .. } if active == Some(generation) => {
-                        if before.is_some_and(|before| before != generation) {
-                            self.counters.switches += 1;
-                        }
-                        self.on_attached(now, generation);
-                    }
-                    // Also when the host has given it up over this.
-                    client::State::Disconnected { reason, .. } if before == Some(generation) => {
-                        self.on_lost(now, reason);
-                    }
-                    client::State::Connected { .. }
-                    | client::State::Disconnected { .. }
-                    | client::State::Idle
-                    | client::State::Connecting { .. }
-                    | client::State::Disposed => {}
-                }
             }
         }
     }
 
-    /// Tells the machine what a peer on that path asked for.
-    fn stay_away(&mut self, now: Moment, connection: Option<ConnectionId>, failure: &Failure) {
+    /// Passes a peer's retry delay for a path to the machine.
+    fn stay_away(&mut self, now: MonotonicTime, connection: Option<PathId>, failure: &Failure) {
         if let (Some(connection), Some(millis)) = (connection, failure.retry_after_ms) {
             let pause = Duration::from_millis(millis);
             self.machine
-                .handle(now, host::Input::StayAway { connection, pause });
+                .handle(now, paths::Input::StayAway { connection, pause });
         }
     }
 
     /// The path of the active client or of the candidate.
-    fn connection_of(&self, generation: Generation) -> Option<ConnectionId> {
+    fn connection_of(&self, generation: Generation) -> Option<PathId> {
         let state = self.machine.state();
         let candidate = state.candidate();
         let candidate = candidate.map(|candidate| (candidate.connection, candidate.generation));
@@ -209,159 +131,76 @@ impl Driver {
             .map(|(connection, _)| connection)
     }
 
-    /// The active client is attached to the session.
-    fn on_attached(&mut self, now: Moment, generation: Generation) {
+    /// The active client attached to the session.
+    pub(super) fn on_attached(&mut self, now: MonotonicTime, generation: Generation) {
         self.last_failure = None;
-        let welcome = self
-            .clients
-            .get(generation)
-            .and_then(|slot| slot.accepted.as_ref())
-            .and_then(|accepted| accepted.session.clone());
-        let Some(welcome) = welcome else { return };
-        self.take_name(generation);
-        let session = match self.session.attached(now, &welcome) {
-            Attached::Resumed => SessionState::Resumed,
-            Attached::Fresh if welcome.state == SessionState::New => SessionState::New,
-            Attached::Fresh => SessionState::Reset,
-        };
-        match session {
-            SessionState::Resumed => self.counters.resumed += 1,
-            SessionState::New | SessionState::Reset => self.counters.reset += 1,
-        }
-        self.attaches += 1;
-        self.leftovers.clear();
-        self.cursor.set(self.session.cursor());
-        self.tell_attached(now, session);
-        // What may not be offered any more is over (BX-1).
-        if session == SessionState::New {
-            self.queue.session_began(now, unix_millis());
-        }
-        self.expire_intents(now);
-    }
-
-    /// A daemon that was given another name is called so from now on; who looks after the registry stores it.
-    fn take_name(&mut self, generation: Generation) {
         let slot = self.clients.get(generation);
-        let name = slot.and_then(|slot| slot.accepted.as_ref());
-        let Some(name) = name.map(|accepted| accepted.server_name.clone()) else {
+        let Some(accepted) = slot.and_then(|slot| slot.accepted.clone()) else {
             return;
         };
-        if !name.is_empty() {
-            self.record.name = name;
-        }
-    }
-
-    fn tell_attached(&mut self, now: Moment, session: SessionState) {
-        self.directory
-            .handle(now, directory::Input::Attached { session });
-        self.timelines.handle_all(
-            now,
-            &timeline::Input::Attached { session },
-            &self.optimistic,
-        );
-    }
-
-    fn on_lost(&mut self, now: Moment, reason: Reason) {
-        self.directory
-            .handle(now, directory::Input::Disconnected { reason });
-        self.timelines.handle_all(
-            now,
-            &timeline::Input::Disconnected { reason },
-            &self.optimistic,
-        );
-    }
-
-    /// A host that could not be reached has no list on its way: the directory says why instead of showing a skeleton (DS).
-    pub(super) fn note_unreachable(&mut self, now: Moment) {
-        if *self.directory.state() != directory::State::Idle {
+        let Some(welcome) = &accepted.session else {
             return;
-        }
-        let reason = match self.machine.state() {
-            host::State::Error { reason, .. } => *reason,
-            host::State::NoConnections => Reason::Unreachable,
-            host::State::SelectingActiveConnection {
-                retry_at: Some(_), ..
-            } => self.machine.last_error().unwrap_or(Reason::Unreachable),
-            host::State::Booting
-            | host::State::SelectingActiveConnection { .. }
-            | host::State::ConnectingActive { .. }
-            | host::State::Online { .. }
-            | host::State::Degraded { .. }
-            | host::State::Stopped => return,
         };
-        self.directory
-            .handle(now, directory::Input::Disconnected { reason });
+        // The daemon's current name; the registry stores it later.
+        if !accepted.server_name.is_empty() {
+            self.record.name.clone_from(&accepted.server_name);
+        }
+        if accepted.grant.as_ref() != self.grant.as_deref() {
+            self.grant = accepted.grant.clone().map(Arc::new);
+        }
+        let session = self.session.attached(now, welcome);
+        self.attach = self.attach.next();
+        self.cursor.set(self.session.position());
+        self.replica
+            .handle(now, replica::Input::Attached { session });
+        self.on_intents_attached(now, session);
     }
 
-    fn on_session_events(&mut self, now: Moment, generation: Generation, events: Vec<Sequenced>) {
+    fn on_session_events(
+        &mut self,
+        now: MonotonicTime,
+        generation: Generation,
+        events: Vec<Sequenced>,
+    ) {
         let epoch = self
             .clients
             .get(generation)
             .and_then(|slot| slot.epoch())
             .cloned();
-        let mut has_gap = false;
         for Sequenced { seq, event } in events {
             match self.session.receive(now, epoch.as_ref(), seq) {
-                Verdict::Apply => self.counters.events_applied += 1,
-                Verdict::Gap => {
+                EventCheck::Next => {}
+                EventCheck::AfterGap => {
                     tracing::error!(seq, "events are missing before this one");
-                    self.counters.event_gaps += 1;
-                    has_gap = true;
                 }
-                Verdict::Repeated => {
-                    self.counters.events_repeated += 1;
-                    continue;
-                }
-                Verdict::Stale => {
-                    self.counters.stale_dropped += 1;
-                    continue;
-                }
+                EventCheck::Repeated | EventCheck::Stale => continue,
             }
-            self.apply(now, seq, event);
+            if let SessionEvent::DevicePaired { device } = &event {
+                self.last_paired = Some(Arc::new(device.clone()));
+            }
+            self.replica
+                .handle(now, replica::Input::Event { seq, event });
         }
         self.cursor.advance(self.session.last_seq());
-        if has_gap {
-            // Nobody knows what was in the hole: what is shown is fetched again.
-            self.tell_attached(now, SessionState::Reset);
-        }
+        self.session_effects(now);
     }
 
-    fn apply(&mut self, now: Moment, seq: u64, event: SessionEvent) {
-        match event {
-            SessionEvent::AgentUpdated { agent } => {
-                self.note_creation(&agent);
-                self.directory
-                    .handle(now, directory::Input::AgentUpdated { seq, agent });
+    /// Executes every effect of the session's cursor.
+    pub(super) fn session_effects(&mut self, now: MonotonicTime) {
+        self.session.set_gate(now, AckGate::from(&self.machine));
+        while let Some(effect) = self.session.poll_effect() {
+            match effect {
+                Effect::Refetch => {
+                    let session = SessionState::Reset;
+                    self.replica
+                        .handle(now, replica::Input::Attached { session });
+                }
+                Effect::Ack(cursor) => {
+                    if let Some(client) = self.online() {
+                        client.ack(cursor);
+                    }
+                }
             }
-            SessionEvent::AgentRemoved { agent_id } => {
-                self.directory
-                    .handle(now, directory::Input::AgentRemoved { seq, agent_id });
-            }
-            SessionEvent::TimelineAppended { agent_id, item } => {
-                self.end_leftover(&agent_id);
-                let happened = Happened::Appended(item);
-                let input = timeline::Input::Event { seq, happened };
-                self.timelines
-                    .handle(now, &agent_id, input, &self.optimistic);
-            }
-            SessionEvent::TimelineDelta {
-                agent_id,
-                item_id,
-                index,
-                text,
-            } => {
-                self.end_leftover(&agent_id);
-                let happened = Happened::Delta {
-                    item_id,
-                    index,
-                    text,
-                };
-                let input = timeline::Input::Event { seq, happened };
-                self.timelines
-                    .handle(now, &agent_id, input, &self.optimistic);
-            }
-            // The question itself is an item of the timeline; the directory's row says that one waits.
-            SessionEvent::PermissionRequested { .. } | SessionEvent::Unknown => {}
         }
     }
 }

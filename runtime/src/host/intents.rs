@@ -1,142 +1,226 @@
-//! Intents of a host: offered through the active client until their outcome is known (BX-1).
+//! Intents of a host: the outbox stores them, the machine of intents decides, and this module
+//! executes (BX-1).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use bowline_machines::{Moment, optimistic::Input};
-use bowline_protocol::IntentId;
-use tokio::time::timeout;
+use bowline_machines::{
+    Generation, MonotonicTime,
+    client::intents::{Answer, Effect, Input, Made, Origin, Queued},
+    client::paths,
+    data::optimistic::{self, Conclusion},
+    data::replica,
+};
+use bowline_protocol::{IntentId, SessionState};
 
-use super::{driver::Driver, events::HostEvent, optimistic};
+use super::{driver::Driver, events::HostEvent};
 use crate::{
     blocking::blocking,
+    client::{Reserved, to_raw},
     clock::unix_millis,
     error::CallError,
-    intent::Outcome,
-    outbox::Submission,
-    settings::{KEPT_FAILURES, RECENT_OUTCOMES, REQUEST_TIMEOUT},
+    intent::{Outcome, Request},
+    outbox::{Record, Submission},
+    settings::RECENT_OUTCOMES,
 };
 
+impl From<CallError> for Answer {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Rpc(error) => Self::Error(error),
+            CallError::Malformed(message) => Self::Unsendable(message),
+            CallError::Timeout => Self::TimedOut,
+            CallError::Disconnected(_) | CallError::NotConnected | CallError::Closed => Self::Lost,
+        }
+    }
+}
+
 impl Driver {
-    /// Takes over what was submitted since.
-    pub(super) fn on_submitted(&mut self, now: Moment) {
+    /// Takes over intents of earlier processes.
+    pub(super) fn recover_intents(&mut self, now: MonotonicTime, kept: Vec<Record>) {
+        let queued = kept
+            .into_iter()
+            .filter_map(|record| self.take_over(now, &record, recovered(&record)))
+            .collect();
+        self.feed_intents(now, Input::Queued(queued));
+    }
+
+    /// Takes submitted intents and those left by other processes since.
+    pub(super) fn on_submitted(&mut self, now: MonotonicTime) {
         let submitted = self.outbox.take();
         if submitted.is_empty() {
             return;
         }
+        let mut queued = Vec::new();
         for Submission { record, outcome } in submitted {
-            optimistic::queued(&mut self.optimistic, &record);
-            // Another process left it behind.
-            if let Some(outcome) = &record.outcome {
-                optimistic::concluded(&mut self.optimistic, record.id, outcome);
-                self.keep_failure(record.id);
-                continue;
-            }
-            let made = outcome.is_some().then_some(now);
+            let origin = match outcome {
+                Some(_) => Origin::Submitted,
+                None => recovered(&record),
+            };
             if let Some(outcome) = outcome {
                 self.outcomes.insert(record.id, outcome);
             }
-            self.queue.push(record, made);
+            queued.extend(self.take_over(now, &record, origin));
         }
-        self.machine
-            .handle(now, bowline_machines::host::Input::IntentQueued);
-        self.execute();
+        self.feed_intents(now, Input::Queued(queued));
+        self.machine.handle(now, paths::Input::IntentQueued);
+        self.execute(now);
     }
 
-    /// Offers what may be offered through the active client, in order.
-    pub(super) fn offer_intents(&mut self, now: Moment) {
-        let Some(client) = self.online() else { return };
-        while let Some(offer) = self.queue.offer(now, self.attaches) {
-            let id = offer.id;
-            self.outbox.sent(id);
-            let params = offer.record.params.as_ref().to_owned();
-            let Some(answer) = client.try_request(offer.record.method, params) else {
-                // The client's queue is full; an answer or the next attach brings us back here.
-                self.queue.unoffer(id, now);
-                return;
-            };
-            let inbox = self.inbox_sender.clone();
-            tokio::spawn(async move {
-                let answer = match timeout(REQUEST_TIMEOUT, answer).await {
-                    Ok(answer) => answer.unwrap_or(Err(CallError::NotConnected)),
-                    Err(_) => Err(CallError::Timeout),
-                };
-                let answer = answer.map(|result| result.get().to_owned());
-                let _ = inbox.send(HostEvent::Answered { id, answer }).await;
-            });
+    /// Adds an intent to the screens. Returns it if it is to be sent.
+    fn take_over(&mut self, now: MonotonicTime, record: &Record, origin: Origin) -> Option<Queued> {
+        let id = record.id;
+        if let Some(shown) = record.request.shown(record.at) {
+            let queued = optimistic::Input::Queued(shown);
+            self.replica.handle(now, replica::Input::Intent(queued));
         }
+        if let Some(outcome) = &record.outcome {
+            self.show_conclusion(now, id, Conclusion::new(outcome, Made::Other));
+            self.feed_intents(now, Input::Failed { id });
+            return None;
+        }
+        let turn = record.request.turn();
+        Some(Queued { id, turn, origin })
+    }
+
+    /// Updates the machine's attach, under which requests are sent.
+    pub(super) fn link_intents(&mut self, now: MonotonicTime) {
+        let link = self.online().map(|_| self.attach);
+        self.feed_intents(now, Input::Link(link));
+    }
+
+    pub(super) fn on_intents_attached(&mut self, now: MonotonicTime, session: SessionState) {
+        self.feed_intents(now, Input::Attached { session });
     }
 
     pub(super) fn on_answer(
         &mut self,
-        now: Moment,
+        now: MonotonicTime,
         id: IntentId,
-        answer: Result<String, CallError>,
+        dispatch: Generation,
+        answer: Answer,
     ) {
-        if let Some(outcome) = self.queue.answered(now, id, answer) {
-            self.conclude(id, outcome);
-        } else {
-            // What comes back from a connection that is over may be in doubt by now.
-            self.expire_intents(now);
+        let answered = Input::Answered {
+            id,
+            dispatch,
+            answer,
+        };
+        self.feed_intents(now, answered);
+    }
+
+    /// Removes a failed intent that the user has seen.
+    pub(super) fn dismiss(&mut self, now: MonotonicTime, id: IntentId) {
+        let dismiss = optimistic::Input::Dismiss { intent_id: id };
+        self.replica.handle(now, replica::Input::Intent(dismiss));
+        self.feed_intents(now, Input::Dismissed { id });
+    }
+
+    /// Notices that this device slept, before anything else that happened meanwhile.
+    pub(super) fn note_sleep(&mut self, now: MonotonicTime) {
+        if let Some(time) = self.sleep.check(now, unix_millis()) {
+            tracing::debug!(?time, "this device slept");
+            self.feed_intents(now, Input::Slept(time));
         }
     }
 
-    pub(super) fn expire_intents(&mut self, now: Moment) {
-        for id in self.queue.expire(now, unix_millis()) {
-            self.conclude(id, Outcome::Expired);
-        }
+    fn feed_intents(&mut self, now: MonotonicTime, input: Input) {
+        self.intents.handle(now, input);
+        self.execute_intents(now);
     }
 
-    /// An intent has its outcome: it is told to its sender, and shown. On disk it is forgotten, unless a screen has to say that it
-    /// was not done: then when that was seen.
-    fn conclude(&mut self, id: IntentId, outcome: Outcome) {
-        let is_shown = self.optimistic.is_pending(id);
-        let has_failed = matches!(outcome, Outcome::Refused { .. } | Outcome::Expired);
-        if is_shown && has_failed {
-            let should_rewrite = self.outbox.failed(id, outcome.clone());
-            self.rewrite_outbox(should_rewrite);
-            self.keep_failure(id);
-        } else {
-            let should_rewrite = self.outbox.done(id);
-            self.rewrite_outbox(should_rewrite);
+    pub(super) fn execute_intents(&mut self, now: MonotonicTime) {
+        // Senders learn an outcome after it is in the journal.
+        let mut settled = Vec::new();
+        // After one that found no room nothing is sent, or the order would change.
+        let mut is_full = false;
+        while let Some(effect) = self.intents.poll_effect() {
+            match effect {
+                Effect::Dispatch { id, dispatch } => {
+                    is_full = is_full || self.dispatch(id, dispatch).is_none();
+                    let told = if is_full {
+                        Input::NotSent { id, dispatch }
+                    } else {
+                        Input::Sent { id, dispatch }
+                    };
+                    self.intents.handle(now, told);
+                }
+                Effect::Withdraw { id } => {
+                    if let Some(waiting) = self.in_flight.remove(&id) {
+                        waiting.abort();
+                    }
+                }
+                Effect::Settled { id, outcome, made } => {
+                    if let Some(sender) = self.outcomes.remove(&id) {
+                        settled.push((sender, outcome.clone()));
+                    }
+                    self.conclude(now, id, outcome, made);
+                }
+                Effect::Keep { id, outcome } => {
+                    let should_rewrite = self.outbox.failed(id, outcome);
+                    self.rewrite_outbox(should_rewrite);
+                }
+                Effect::Forget { id } => {
+                    let should_rewrite = self.outbox.done(id);
+                    self.rewrite_outbox(should_rewrite);
+                }
+                // The intent would otherwise wait without an explanation (C8, TR-12).
+                Effect::Deferred { message } => {
+                    tracing::error!("{message}; requests are kept and retried");
+                }
+            }
         }
-        optimistic::concluded(&mut self.optimistic, id, &outcome);
-        let skip = (self.recent.len() + 1).saturating_sub(RECENT_OUTCOMES);
-        let kept = self.recent.iter().skip(skip).cloned();
-        self.recent = kept.chain([(id, outcome.clone())]).collect();
-        if let Some(sender) = self.outcomes.remove(&id) {
+        for (sender, outcome) in settled {
             // The sender of the intent may have stopped waiting.
             let _ = sender.send(outcome);
         }
     }
 
-    /// The user has seen that it failed.
-    pub(super) fn dismiss(&mut self, id: IntentId) {
-        self.optimistic.handle(Input::Dismiss { intent_id: id });
-        self.failures.retain(|failure| *failure != id);
-        let should_rewrite = self.outbox.done(id);
-        self.rewrite_outbox(should_rewrite);
+    /// Sends an intent through the active client; `None`, without a trace, if its queue is full.
+    fn dispatch(&mut self, id: IntentId, dispatch: Generation) -> Option<()> {
+        let client = self.online()?;
+        let place = client.reserve()?;
+        let request = self.outbox.send(id)?;
+        let inbox = self.inbox_sender.clone();
+        let answer = ask(place, request)?;
+        let task = tokio::spawn(async move {
+            let event = HostEvent::Answered {
+                id,
+                dispatch,
+                answer: answer.await,
+            };
+            let _ = inbox.send(event).await;
+        });
+        self.in_flight.insert(id, task.abort_handle());
+        Some(())
     }
 
-    /// At the bound the oldest is forgotten.
-    fn keep_failure(&mut self, id: IntentId) {
-        self.failures.push_back(id);
-        if self.failures.len() > KEPT_FAILURES
-            && let Some(oldest) = self.failures.pop_front()
-        {
-            let should_rewrite = self.outbox.done(oldest);
-            self.rewrite_outbox(should_rewrite);
-        }
+    /// Publishes an intent's outcome.
+    fn conclude(&mut self, now: MonotonicTime, id: IntentId, outcome: Outcome, made: Made) {
+        let is_shown = self.replica.optimistic().is_pending(id);
+        self.intents.handle(now, Input::Noted { id, is_shown });
+        self.in_flight.remove(&id);
+        self.show_conclusion(now, id, Conclusion::new(&outcome, made));
+        let skip = (self.recent.len() + 1).saturating_sub(RECENT_OUTCOMES);
+        let kept = self.recent.iter().skip(skip).cloned();
+        self.recent = kept.chain([(id, outcome)]).collect();
+    }
+
+    fn show_conclusion(&mut self, now: MonotonicTime, intent_id: IntentId, conclusion: Conclusion) {
+        let concluded = optimistic::Input::Concluded {
+            intent_id,
+            conclusion,
+        };
+        self.replica.handle(now, replica::Input::Intent(concluded));
     }
 
     fn rewrite_outbox(&self, should: bool) {
         if should {
             let outbox = Arc::clone(&self.outbox);
-            // What comes meanwhile is taken all the same, and nobody waits for the disk.
+            // Intents submitted meanwhile are accepted without waiting for the disk.
             let _ = blocking(move || outbox.rewrite());
         }
     }
 
-    /// Ends the waits of this process. With `forget` the intents themselves are over.
+    /// Ends the waits of this process. With `forget` the intents themselves are dropped.
     pub(super) fn abandon(&mut self, forget: bool) {
         let taken = self.outcomes.drain().map(|(_, sender)| sender);
         let submitted = self.outbox.take().into_iter().filter_map(|one| one.outcome);
@@ -145,5 +229,34 @@ impl Driver {
                 let _ = sender.send(Outcome::Abandoned);
             }
         }
+    }
+}
+
+/// Queues a request and returns its pending answer.
+fn ask(
+    place: Reserved<'_>,
+    request: Arc<Request>,
+) -> Option<impl Future<Output = Answer> + Send + use<>> {
+    // Stored parameters always serialise.
+    let params = to_raw(&*request).ok()?;
+    let answer = place.request(request.method().to_owned(), params);
+    Some(async move {
+        match answer.await.unwrap_or(Err(CallError::NotConnected)) {
+            Ok(result) => Answer::Result {
+                made: request.made(&result),
+                result: result.get().to_owned(),
+            },
+            Err(error) => error.into(),
+        }
+    })
+}
+
+/// The origin of an intent left by another process. Its age comes from the wall clock, which may
+/// have been set in between, so the absolute difference counts.
+fn recovered(record: &Record) -> Origin {
+    let millis = unix_millis().saturating_sub(record.at).unsigned_abs();
+    Origin::Recovered {
+        age: Duration::from_millis(millis),
+        sent: record.sent,
     }
 }

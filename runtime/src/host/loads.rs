@@ -1,18 +1,17 @@
-//! Loads: requests whose answers feed a machine, under the generation they were started under (INV-10).
+//! Loads: requests whose answers feed a machine, under the generation that started them (INV-10).
 
-use bowline_machines::load::LoadError;
+use bowline_machines::data::load::LoadError;
 use bowline_protocol::{
     AgentId, Reason, RpcReason,
-    error::code,
     methods::{AgentRef, AgentsPage, HistoryPage, ListAgents, name},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{client::DaemonClient, error::CallError, settings::DIRECTORY_PAGE};
+use crate::{client::ClientHandle, error::CallError, settings::DIRECTORY_PAGE};
 
-/// One page of the directory.
+/// Loads one page of the directory.
 pub(super) async fn directory(
-    client: Option<DaemonClient>,
+    client: Option<ClientHandle>,
     cursor: Option<String>,
 ) -> Result<AgentsPage, LoadError> {
     call(
@@ -27,9 +26,9 @@ pub(super) async fn directory(
     .await
 }
 
-/// One page of a timeline, after subscribing to it if that is asked for.
+/// Loads one page of a timeline, after subscribing to it if requested.
 pub(super) async fn history(
-    client: Option<DaemonClient>,
+    client: Option<ClientHandle>,
     agent_id: AgentId,
     subscribe: bool,
     params: bowline_protocol::methods::History,
@@ -46,7 +45,7 @@ pub(super) async fn history(
 }
 
 async fn call<P: Serialize, R: DeserializeOwned>(
-    client: Option<&DaemonClient>,
+    client: Option<&ClientHandle>,
     method: &'static str,
     params: &P,
 ) -> Result<R, LoadError> {
@@ -58,10 +57,12 @@ async fn call<P: Serialize, R: DeserializeOwned>(
         .await
         .map_err(|error| match error {
             CallError::Rpc(error) => {
-                // A defect of the daemon may pass; a method or parameters that it does not know do not.
-                let unnamed = match error.code {
-                    code::INTERNAL_ERROR => RpcReason::Overloaded,
-                    _ => RpcReason::Unsupported,
+                // JSON-RPC's own errors have no reason: an internal error may be temporary; an
+                // unknown method or invalid parameters are final.
+                let unnamed = if error.is_final() {
+                    RpcReason::Unsupported
+                } else {
+                    RpcReason::Overloaded
                 };
                 LoadError::Rejected(error.reason().unwrap_or(unnamed))
             }

@@ -1,50 +1,45 @@
-//! One host: its driver task and the handle to it (HR). The driver is the only source of truth for the host's
-//! connectivity (INV-6); one host's trouble never delays another's.
+//! One host: its driver task and its handle (HR-1). The driver is the only source of truth for the
+//! host's connectivity (INV-6); faults of one host never delay another.
 
 mod clients;
 mod commands;
+mod control;
 mod driver;
 mod effects;
 mod events;
-mod follow;
 mod intents;
 mod loads;
-mod optimistic;
-mod orders;
 mod probe;
 mod publish;
 mod queries;
 mod screens;
-mod session;
-mod timelines;
+mod streams;
 
 use std::sync::Arc;
 
+use bowline_machines::data::{screens::ScreenTarget, timeline, view::TimelineView};
 use bowline_protocol::{AgentId, IntentId, handshake::ClientInfo};
 use serde_json::value::RawValue;
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    time::timeout,
-};
+use tokio::sync::{mpsc, oneshot, watch};
 
-pub(crate) use orders::Orders;
+pub(crate) use control::Control;
 
 use crate::{
-    desk::Desk,
-    error::{CallError, IntentError},
+    client::Call,
+    control_slot::ControlSlot,
+    error::{CallError, IntentError, TimelineError},
     intent::Outcome,
     outbox::{Outbox, Record},
     profile::Profile,
     registry::HostRecord,
-    screen::{ScreenError, ScreenPublisher, ScreenSubscription, ScreenTarget},
-    settings::{HOST_QUEUE, REQUEST_TIMEOUT, RuntimeSettings},
+    screen::{ScreenError, ScreenPublisher, ScreenSubscription},
+    settings::{HOST_QUEUE, RuntimeSettings},
     snapshot::{HostSnapshot, SnapshotHub},
     storage::{Storage, StorageError},
-    timeline::{TimelineError, TimelineStream, TimelineView},
     transport::Connector,
 };
 
-/// What all hosts of a runtime share.
+/// State shared by all hosts of a runtime.
 #[derive(Clone)]
 pub(crate) struct HostContext {
     pub(crate) storage: Arc<dyn Storage>,
@@ -56,28 +51,18 @@ pub(crate) struct HostContext {
     pub(crate) hub: Arc<SnapshotHub>,
 }
 
-/// What a host's driver can be told, each for itself; the rest are [`Orders`].
+/// Commands of a host's driver that are queued; the others are [`Control`].
 pub(crate) enum HostCommand {
-    /// Ask the daemon something that changes nothing.
-    Query {
-        method: &'static str,
-        params: Box<RawValue>,
-        reply: oneshot::Sender<Result<Box<RawValue>, CallError>>,
-    },
+    /// Send a read-only query to the daemon.
+    Query(Call),
     /// Open a screen.
     OpenScreen {
         target: ScreenTarget,
         publisher: ScreenPublisher,
     },
-    /// Fetch older items of an agent's timeline.
-    LoadOlder(AgentId),
-    /// Fetch newer items of a timeline that is shown elsewhere than at its end.
-    LoadNewer(AgentId),
-    /// Show the newest items of an agent's timeline.
-    JumpToNewest(AgentId),
-    /// Try again to bring an agent's timeline up to date.
-    Reload(AgentId),
-    /// The user has seen that an intent failed.
+    /// A request of a reader of an agent's timeline.
+    Read(AgentId, timeline::Input),
+    /// Remove a failed intent that the user has seen.
     Dismiss(IntentId),
     /// Follow an agent's timeline.
     OpenTimeline {
@@ -86,9 +71,9 @@ pub(crate) enum HostCommand {
     },
 }
 
-/// Where a driver is told things.
-struct Told {
-    desk: Arc<Desk<Orders>>,
+/// Inputs of a driver.
+struct Inputs {
+    control: Arc<ControlSlot<Control>>,
     commands: mpsc::Receiver<HostCommand>,
     /// `Some(forget)` ends it.
     stop: watch::Receiver<Option<bool>>,
@@ -97,7 +82,7 @@ struct Told {
 /// Handle of one host.
 #[derive(Clone)]
 pub(crate) struct Host {
-    desk: Arc<Desk<Orders>>,
+    control: Arc<ControlSlot<Control>>,
     commands: mpsc::Sender<HostCommand>,
     outbox: Arc<Outbox>,
     /// `Some(forget)` ends the driver.
@@ -109,7 +94,7 @@ impl Host {
     /// Starts the driver of a known host. Opens files.
     ///
     /// # Errors
-    /// [`StorageError`] when its outbox cannot be opened; that it is damaged is no error.
+    /// [`StorageError`] if its outbox cannot be opened; a damaged outbox is no error.
     pub(crate) fn start(context: &HostContext, record: HostRecord) -> Result<Self, StorageError> {
         let name = format!("outbox-{}", record.server_id);
         let (outbox, kept) = Outbox::open(Arc::clone(&context.storage), &name)?;
@@ -121,7 +106,7 @@ impl Host {
         ));
         let (commands, commands_in) = mpsc::channel(HOST_QUEUE);
         let (stop, stop_in) = watch::channel(None);
-        let desk = Arc::new(Desk::default());
+        let control = Arc::new(ControlSlot::default());
         let (stopped_out, stopped) = watch::channel(false);
         let driver = driver::Driver::new(
             context.clone(),
@@ -129,8 +114,8 @@ impl Host {
             publisher,
             Arc::clone(&outbox),
             kept,
-            Told {
-                desk: Arc::clone(&desk),
+            Inputs {
+                control: Arc::clone(&control),
                 commands: commands_in,
                 stop: stop_in,
             },
@@ -141,14 +126,14 @@ impl Host {
             if let Err(error) = driving.await
                 && error.is_panic()
             {
-                // Never "online" with nobody there (X1).
-                tracing::error!(%error, "a defect ended what keeps a host");
+                // A dead driver must not leave its host shown as online (X1).
+                tracing::error!(%error, "a defect ended the driver of a host");
                 hub.broken(publisher);
             }
             stopped_out.send_replace(true);
         });
         Ok(Self {
-            desk,
+            control,
             commands,
             outbox,
             stop: Arc::new(stop),
@@ -156,15 +141,15 @@ impl Host {
         })
     }
 
-    /// Tells the driver something that it must not miss, and of which only the last counts.
-    pub(crate) fn order(&self, order: impl FnOnce(&mut Orders)) {
-        self.desk.give(order);
+    /// Changes commands of which only the latest counts. Never fails.
+    pub(crate) fn set(&self, change: impl FnOnce(&mut Control)) {
+        self.control.update(change);
     }
 
-    /// Tells the driver something.
+    /// Queues a command for the driver.
     ///
     /// # Errors
-    /// [`ScreenError::Busy`] at the bound; [`ScreenError::Gone`] when the driver has ended.
+    /// [`ScreenError::Busy`] if the queue is full; [`ScreenError::Gone`] if the driver has ended.
     pub(crate) fn command(&self, command: HostCommand) -> Result<(), ScreenError> {
         self.commands
             .try_send(command)
@@ -174,75 +159,56 @@ impl Host {
             })
     }
 
-    /// Keeps an intent and queues it.
+    /// Stores and queues an intent.
     pub(crate) fn submit(&self, record: Record) -> Result<oneshot::Receiver<Outcome>, IntentError> {
         self.outbox.submit(record)
     }
 
-    /// Waits for the answer to a question that changes nothing.
+    /// Sends a read-only query and waits for its answer.
     pub(crate) async fn query(
         &self,
         method: &'static str,
         params: Box<RawValue>,
     ) -> Result<Box<RawValue>, CallError> {
-        let (reply, answer) = oneshot::channel();
-        let command = HostCommand::Query {
-            method,
-            params,
-            reply,
-        };
-        let answered = async {
-            self.commands
-                .send(command)
-                .await
-                .map_err(|_| CallError::NotConnected)?;
-            answer.await.map_err(|_| CallError::NotConnected)?
-        };
-        timeout(REQUEST_TIMEOUT, answered)
-            .await
-            .unwrap_or(Err(CallError::Timeout))
+        Call::through(&self.commands, method, params, HostCommand::Query).await
     }
 
     /// Follows the timeline of an agent.
     pub(crate) async fn timeline(
         &self,
         agent_id: AgentId,
-    ) -> Result<TimelineStream, TimelineError> {
+    ) -> Result<watch::Receiver<Arc<TimelineView>>, TimelineError> {
         let (reply, answer) = oneshot::channel();
-        let command = HostCommand::OpenTimeline {
-            agent_id: agent_id.clone(),
-            reply,
-        };
+        let command = HostCommand::OpenTimeline { agent_id, reply };
         self.commands
             .send(command)
             .await
             .map_err(|_| TimelineError::UnknownHost)?;
-        let view = answer.await.map_err(|_| TimelineError::UnknownHost)??;
-        Ok(TimelineStream::new(self.clone(), agent_id, view))
+        answer.await.map_err(|_| TimelineError::UnknownHost)?
     }
 
-    /// Opens a screen; its first snapshot comes with the driver's next turn.
+    /// Opens a screen; its first snapshot follows in the driver's next turn.
     pub(crate) fn screen(&self, target: ScreenTarget) -> Result<ScreenSubscription, ScreenError> {
         let (subscription, publisher) = ScreenSubscription::new();
         self.command(HostCommand::OpenScreen { target, publisher })?;
         Ok(subscription)
     }
 
-    /// Lets go of files and locks. Waits for what is being written.
+    /// Releases files and locks. Waits for pending writes.
     pub(crate) fn pause(&self) {
-        self.order(|orders| orders.background());
+        self.set(|control| control.background());
         self.outbox.pause();
     }
 
-    /// Takes up files and locks again.
+    /// Opens files and locks again.
     ///
     /// # Errors
-    /// [`StorageError`]; tried again every few seconds.
+    /// [`StorageError`]; retried every few seconds.
     pub(crate) fn resume(&self) -> Result<(), StorageError> {
         self.outbox.resume()
     }
 
-    /// Ends the driver; with `forget` its intents are dropped as well, which writes to files.
+    /// Ends the driver; with `forget` also drops its intents, which writes to files.
     pub(crate) fn stop(&self, forget: bool) {
         self.outbox.close(forget);
         self.stop.send_replace(Some(forget));

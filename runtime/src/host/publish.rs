@@ -1,11 +1,9 @@
-//! What a host looks like from outside: one snapshot a turn, made of the machines' state alone (INV-14).
+//! The published view of a host: one snapshot per turn, derived from the machines' state alone
+//! (INV-14).
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use bowline_machines::{
-    host::State,
-    optimistic::{FailedAgent, PendingAgent},
-};
+use bowline_machines::client::paths::HostState;
 use bowline_protocol::Reason;
 
 use super::driver::Driver;
@@ -14,21 +12,13 @@ use crate::{
     snapshot::{Counters, DirectoryView, ErrorView, HostSnapshot, IntentsView, ProbeView},
 };
 
-/// The creations as they were last shown: the same values while nothing changes.
-#[derive(Clone, Default)]
-pub(super) struct Creations {
-    rev: Option<u64>,
-    creating: Arc<[Arc<PendingAgent>]>,
-    failed: Arc<[Arc<FailedAgent>]>,
-}
-
 impl Driver {
     pub(super) fn publish(&mut self) {
-        self.settle_creations();
-        self.timelines.publish(&mut self.optimistic, &mut self.rev);
+        self.publish_views();
         self.publish_screens();
-        // A path that carries nothing is not shown as one that does (INV-6).
-        let is_online = matches!(self.machine.state(), State::Online { .. });
+        let state = self.machine.state().kind();
+        // A path that carries no data is not shown as active (INV-6).
+        let is_online = state == HostState::Online;
         let active = self.machine.active().filter(|_| is_online);
         let address = active
             .and_then(|(connection, _, _)| self.address(connection))
@@ -42,56 +32,54 @@ impl Driver {
                 Some(ProbeView {
                     path: address.path,
                     address: address.address.clone(),
-                    rtt_ms: result.rtt.map(|rtt| rtt.as_secs_f64() * 1_000.0),
+                    rtt_ms: result.rtt.map(millis),
                     error: result.error,
                 })
             })
             .collect();
-        let connection = active.map(|(connection, ..)| connection);
-        let measured = self.machine.probes().iter();
-        let mut measured = measured.filter(|(of, _)| Some(**of) == connection);
-        let rtt_ms = measured
-            .find_map(|(_, result)| result.rtt)
-            .map(|rtt| rtt.as_secs_f64() * 1_000.0);
+        let measured = active.and_then(|(path, ..)| self.machine.probes().get(&path));
+        let rtt_ms = measured.and_then(|result| result.rtt).map(millis);
         let last_error = self
             .machine
             .last_error()
             .map(|reason| self.describe(reason));
-        if self.creations.rev != Some(self.optimistic.rev()) {
-            self.creations = Creations {
-                rev: Some(self.optimistic.rev()),
-                creating: self.optimistic.creating(),
-                failed: self.optimistic.failed_creations(),
-            };
-        }
-        let Creations {
-            creating, failed, ..
-        } = self.creations.clone();
+        let optimistic = self.replica.optimistic();
+        let (creating, failed) = (optimistic.creating(), optimistic.failed_creations());
+        let session = self.session.counts();
         let counters = Counters {
             last_seq: self.session.last_seq(),
+            resumed: session.resumed,
+            reset: session.reset,
+            events_applied: session.applied,
+            events_repeated: session.repeated,
+            event_gaps: session.gaps,
             switches_failed: self.machine.switches_failed(),
-            stale_dropped: self.counters.stale_dropped
-                + self.machine.stale_dropped()
-                + u64::from(self.directory.stale())
-                + self.timelines.stale(),
-            ..self.counters
+            stale_dropped: session.stale
+                + u64::from(self.machine.stale())
+                + self.replica.stale()
+                + self.intents.stale(),
+            switches: self.machine.switches(),
         };
+        let agents = self.replica.agents();
+        let source = self.replica.directory();
         let directory = DirectoryView {
-            state: self.directory.state().name(),
-            agents: self.directory.snapshot().agents,
+            state: source.state().kind(),
+            agents,
             creating,
             failed,
-            error: self.directory.error(),
-            truncated: self.directory.is_truncated(),
-            left_out: self.directory.left_out(),
+            error: source.error(),
+            truncated: source.is_truncated(),
+            left_out: source.left_out(),
         };
         let host = HostSnapshot {
             rev: 0,
             server_id: self.record.server_id.clone(),
             name: self.record.name.clone(),
-            state: self.machine.state().name(),
+            state,
             path: active.map(|(_, path, _)| path),
             address,
+            grant: self.grant.clone(),
+            last_paired: self.last_paired.clone(),
             generation: self.machine.generation().get(),
             last_error,
             storage: self.outbox.trouble(),
@@ -99,14 +87,14 @@ impl Driver {
             rtt_ms,
             directory,
             intents: IntentsView {
-                pending: self.queue.len(),
+                pending: self.intents.len(),
                 recent: self.recent.clone(),
             },
         };
         self.context.hub.publish(self.publisher, host, counters);
     }
 
-    /// The machine's reason, with the words of the failure that it came from where those are known.
+    /// The machine's reason, with the message of its failure if available.
     pub(super) fn describe(&self, reason: Reason) -> ErrorView {
         let words = self
             .last_failure
@@ -117,4 +105,8 @@ impl Driver {
             .unwrap_or_else(|| Failure::from(reason))
             .into()
     }
+}
+
+fn millis(rtt: Duration) -> f64 {
+    rtt.as_secs_f64() * 1_000.0
 }

@@ -1,107 +1,77 @@
-//! Questions of the app that change nothing: each waits for the host to be online, within a bound. One that is
-//! under way when its connection ends is over with it (INV-13).
+//! Read-only queries of the app, sent through the active client when their machine permits.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
-use bowline_machines::Moment;
-use serde_json::value::RawValue;
-use tokio::sync::oneshot;
-
-use super::{driver::Driver, events::HostEvent};
-use crate::{
-    error::CallError,
-    settings::{QUERY_WAIT, WAITING_QUERIES},
+use bowline_machines::{
+    MonotonicTime,
+    client::queries::{Effect, HostStatus, Queries, QueryId, Ticket},
 };
 
-/// One query.
-pub(super) struct Query {
-    method: &'static str,
-    params: Box<RawValue>,
-    reply: oneshot::Sender<Result<Box<RawValue>, CallError>>,
-    /// When it has waited long enough.
-    until: Moment,
-    /// It is to be asked under a later attach than this one, whose connection is over.
-    after: u64,
-}
+use super::{driver::Driver, events::HostEvent};
+use crate::{client::Call, error::CallError};
 
-impl Query {
-    pub(super) fn new(
-        now: Moment,
-        method: &'static str,
-        params: Box<RawValue>,
-        reply: oneshot::Sender<Result<Box<RawValue>, CallError>>,
-    ) -> Self {
-        Self {
-            method,
-            params,
-            reply,
-            until: now + QUERY_WAIT,
-            after: 0,
-        }
-    }
-
-    fn answer(self, answer: Result<Box<RawValue>, CallError>) {
-        // Whoever asked may have stopped waiting.
-        let _ = self.reply.send(answer);
-    }
-}
-
-/// The queries that wait.
+/// Pending queries.
 #[derive(Default)]
-pub(super) struct Queries {
-    waiting: VecDeque<Query>,
-}
-
-impl Queries {
-    /// Lets a query wait. At the bound it is answered.
-    pub(super) fn push(&mut self, query: Query) {
-        if self.waiting.len() >= WAITING_QUERIES {
-            self.waiting.retain(|waiting| !waiting.reply.is_closed());
-        }
-        if self.waiting.len() >= WAITING_QUERIES {
-            query.answer(Err(CallError::NotConnected));
-        } else {
-            self.waiting.push_back(query);
-        }
-    }
-
-    /// When the first has waited long enough.
-    pub(super) fn deadline(&self) -> Option<Moment> {
-        self.waiting.iter().map(|query| query.until).min()
-    }
+pub(super) struct PendingQueries {
+    pub(super) machine: Queries,
+    waiting: BTreeMap<QueryId, Call>,
 }
 
 impl Driver {
-    /// Asks what can be asked, and answers what waits in vain.
-    pub(super) fn settle_queries(&mut self, now: Moment) {
-        let is_hopeful = self.machine.state().is_hopeful();
-        let online = self.online();
-        for query in std::mem::take(&mut self.queries.waiting) {
-            if query.reply.is_closed() {
-                continue;
+    /// Adds a query of the app.
+    pub(super) fn add_query(&mut self, now: MonotonicTime, query: Call) {
+        self.withdraw_queries();
+        let id = self.queries.machine.add(now);
+        self.queries.waiting.insert(id, query);
+    }
+
+    /// Requeues a query that was never sent.
+    pub(super) fn on_query_never_sent(&mut self, ticket: Ticket, query: Call) {
+        self.withdraw_queries();
+        self.queries.machine.never_sent(ticket);
+        self.queries.waiting.insert(ticket.id, query);
+    }
+
+    /// Removes queries whose callers have stopped waiting.
+    fn withdraw_queries(&mut self) {
+        let PendingQueries { machine, waiting } = &mut self.queries;
+        waiting.retain(|id, query| {
+            let is_closed = query.reply.is_closed();
+            if is_closed {
+                machine.withdraw(*id);
             }
-            match &online {
-                Some(client) if query.after < self.attaches => {
-                    let (client, inbox) = (client.clone(), self.inbox_sender.clone());
-                    let query = Query {
-                        after: self.attaches,
-                        ..query
-                    };
+            !is_closed
+        });
+    }
+
+    /// Sends permitted queries, and answers those that can no longer succeed.
+    pub(super) fn settle_queries(&mut self, now: MonotonicTime) {
+        self.withdraw_queries();
+        let status = HostStatus::of(self.machine.state(), self.attach);
+        self.queries.machine.set_host(now, status);
+        while let Some(effect) = self.queries.machine.poll_effect() {
+            let (Effect::Ask(Ticket { id, .. }) | Effect::Refuse(id)) = effect;
+            let Some(query) = self.queries.waiting.remove(&id) else {
+                continue;
+            };
+            match (effect, self.online()) {
+                (Effect::Ask(ticket), Some(client)) => {
+                    let inbox = self.inbox_sender.clone();
                     tokio::spawn(async move {
-                        let answer = client.request(query.method, query.params.clone()).await;
+                        let answer = client
+                            .request(query.method.clone(), query.params.clone())
+                            .await;
                         if matches!(answer, Err(CallError::NotConnected)) {
-                            // Never sent: the connection's end had not been heard of. A host that is gone drops
-                            // it, which answers it as well.
-                            let _ = inbox.send(HostEvent::NotAsked(query)).await;
+                            // If the host has ended, dropping the query answers it.
+                            let _ = inbox.send(HostEvent::NeverSent(ticket, query)).await;
                         } else {
                             query.answer(answer);
                         }
                     });
                 }
-                Some(_) | None if !is_hopeful || query.until <= now => {
+                (Effect::Ask(_), None) | (Effect::Refuse(_), _) => {
                     query.answer(Err(CallError::NotConnected));
                 }
-                Some(_) | None => self.queries.waiting.push_back(query),
             }
         }
     }

@@ -1,7 +1,9 @@
-//! Programs on the daemon's own machine: its local socket, by one connection ([`Client`]) or several ([`Pool`]).
+//! Access for programs on the daemon's machine: its local socket, through one connection
+//! ([`Client`]) or several ([`Pool`]).
 //!
-//! Behind the feature `local`, which is off by default: an app on another device has no daemon beside it. No session, no
-//! resuming, no encryption: the operating system says whose process is at the other end (`docs/protocol.md` §8).
+//! Requires the feature `local`, off by default: an app on another device has no local daemon.
+//! There is no session, no resuming and no encryption: the operating system identifies the process
+//! at the other end (`docs/protocol.md` §8).
 //!
 //! ```no_run
 //! use std::collections::BTreeMap;
@@ -30,7 +32,7 @@
 mod pool;
 
 pub use bowline_local::{
-    Batch, CallError, Client, ClientOptions, Closed, ConnectError, Endpoint, EndpointError, Heard,
-    Notification, Notifications,
+    Batch, CallError, Client, ClientOptions, Closed, ConnectError, Endpoint, EndpointError,
+    Notification, NotificationEvent, Notifications,
 };
 pub use pool::{Pool, PoolError, PoolOptions, PoolStatus, Pooled};

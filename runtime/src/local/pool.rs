@@ -1,4 +1,5 @@
-//! Several connections to one local socket, lent out one at a time (`docs/adr/0010-local-crate.md`).
+//! A pool of connections to one local socket, each used by one caller at a time
+//! (`docs/adr/0010-local-crate.md`).
 
 use std::{fmt, ops::Deref, time::Duration};
 
@@ -8,18 +9,18 @@ use deadpool::managed::{
     self, Manager, Metrics, Object, QueueMode, RecycleError, RecycleResult, TimeoutType,
 };
 
-/// Bounds of a pool.
+/// Limits of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolOptions {
-    /// Most connections at once; whoever wants one more waits. 8.
+    /// Maximum connections; further callers wait. Default 8.
     pub max_connections: usize,
-    /// How long to wait for a connection to come back; zero does not wait. 10 s.
+    /// Longest wait for a free connection; zero does not wait. Default 10 s.
     pub wait_timeout: Duration,
-    /// A connection last lent out longer ago is asked for a sign of life first. 30 s.
+    /// A connection unused for longer is checked with a ping before use. Default 30 s.
     pub check_after: Duration,
-    /// How long that sign may take; without it the connection is replaced. 2 s.
+    /// Timeout of that ping; without an answer the connection is replaced. Default 2 s.
     pub check_timeout: Duration,
-    /// Bounds of each connection.
+    /// Limits of each connection.
     pub client: ClientOptions,
 }
 
@@ -35,13 +36,13 @@ impl Default for PoolOptions {
     }
 }
 
-/// Why the pool gave no connection.
+/// Why no connection was available.
 #[derive(Debug, thiserror::Error)]
 pub enum PoolError {
-    /// None is free, and no new one could be made.
+    /// None is free, and connecting failed.
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// All are in use, and none came back in time.
+    /// All are in use, and none became free in time.
     #[error(
         "all {max} connections were in use for {waited:?}; allow more, or hold each for less time"
     )]
@@ -54,24 +55,24 @@ pub enum PoolError {
     /// [`Pool::close`] was called.
     #[error("the pool was closed")]
     Closed,
-    /// [`PoolOptions`] that no pool can have.
+    /// Invalid [`PoolOptions`].
     #[error("a pool needs room for at least one connection")]
     NoRoom,
 }
 
-/// How a pool is at the moment.
+/// Current state of a pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolStatus {
-    /// Connections, lent out or not.
+    /// Connections, in use or free.
     pub connections: usize,
-    /// Of those, not lent out.
+    /// Free connections.
     pub free: usize,
-    /// Callers waiting for one.
+    /// Waiting callers.
     pub waiting: usize,
 }
 
-/// Connections to one local socket. Clones share them. Nothing runs in the background: connections are made when asked
-/// for, checked when lent out, and while unused end by the daemon's own idle deadline.
+/// Connections to one local socket. Clones share them. There is no background task: connections are
+/// opened on demand, checked before use, and closed by the daemon's idle timeout.
 #[derive(Clone)]
 pub struct Pool {
     inner: managed::Pool<Connections>,
@@ -80,7 +81,8 @@ pub struct Pool {
     wait: Duration,
 }
 
-/// A connection on loan; dropping it gives it back. A clone of the client in it is outside the pool's bounds.
+/// A connection in use; dropping it returns it to the pool. A clone of its client is outside the
+/// pool's limits.
 pub struct Pooled(Object<Connections>);
 
 struct Connections {
@@ -114,7 +116,7 @@ impl Manager for Connections {
 }
 
 impl Pool {
-    /// A pool without connections; touches nothing.
+    /// Creates an empty pool without any I/O.
     ///
     /// # Errors
     /// [`PoolError::NoRoom`].
@@ -129,9 +131,9 @@ impl Pool {
         };
         let inner = managed::Pool::builder(manager)
             .max_size(max)
-            // Connecting and checking have deadlines of their own.
+            // Connecting and checking have their own deadlines.
             .wait_timeout(Some(wait))
-            // Few warm connections instead of many lukewarm ones.
+            // Keeps few connections active and lets the others idle out.
             .queue_mode(QueueMode::Lifo)
             .runtime(deadpool::Runtime::Tokio1)
             .build()
@@ -144,7 +146,7 @@ impl Pool {
         })
     }
 
-    /// A connection: a free one that is alive, a new one, or after a wait one that came back. Cancel-safe.
+    /// A connection: a live free one, a new one, or one returned while waiting. Cancel-safe.
     ///
     /// # Errors
     /// [`PoolError`].
@@ -159,7 +161,8 @@ impl Pool {
                     max: self.max,
                     waited: self.wait,
                 },
-                // The others cannot be: there is a runtime, there are no hooks and no other time limits.
+                // Other variants cannot occur: there is a runtime, and there are no hooks or
+                // further timeouts.
                 managed::PoolError::Closed
                 | managed::PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle)
                 | managed::PoolError::NoRuntimeSpecified
@@ -167,7 +170,7 @@ impl Pool {
             })
     }
 
-    /// How it is. Connections that have ended meanwhile are let go of.
+    /// Current state. Removes connections that have ended.
     pub fn status(&self) -> PoolStatus {
         self.inner.retain(|client, _| client.closed().is_none());
         let status = self.inner.status();
@@ -178,12 +181,13 @@ impl Pool {
         }
     }
 
-    /// Ends the free connections, and those on loan when they come back. Whoever waits gets [`PoolError::Closed`].
+    /// Closes free connections at once, and others when they are returned. Waiting callers get
+    /// [`PoolError::Closed`].
     pub fn close(&self) {
         self.inner.close();
     }
 
-    /// Where its connections lead.
+    /// The endpoint of its connections.
     pub const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
     }

@@ -1,14 +1,14 @@
-//! What takes long with an outbox: taking up, replacing and letting go of its journal. All of it is done where waiting is
-//! allowed, one at a time.
+//! Slow operations of an outbox: opening, rewriting and releasing its journal. They run on blocking
+//! threads, one at a time.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{MutexGuard, PoisonError},
 };
 
 use bowline_protocol::IntentId;
 
-use super::{Inner, Kept, Line, Outbox, Place, Record, Submission, line, sort};
+use super::{Inner, JournalState, Kept, Line, Marks, Outbox, Record, Submission, line, sort};
 use crate::{
     settings::JOURNAL_SLACK,
     snapshot::StorageView,
@@ -20,15 +20,15 @@ impl Outbox {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces the journal by what is open.
+    /// Rewrites the journal with the open intents only.
     pub(crate) fn rewrite(&self) {
         let _files = self.files();
         let (work, records, before) = {
             let mut inner = self.lock();
             let records = inner.records();
             let before = inner.journal_bytes;
-            let Place::Open(journal) = &mut inner.place else {
-                // Replaced when it is taken up again.
+            let JournalState::Open(journal) = &mut inner.place else {
+                // Rewritten when it is opened again.
                 inner.is_rewriting = false;
                 return;
             };
@@ -39,9 +39,9 @@ impl Outbox {
         let mut inner = self.lock();
         inner.is_rewriting = false;
         match rewritten {
-            // What came meanwhile is in it as well.
+            // Includes the lines appended during the rewrite.
             Ok(()) => inner.journal_bytes = size(&lines) + (inner.journal_bytes - before),
-            // It goes on growing by outcomes only, and is tried again later.
+            // The journal grows only by outcomes until the rewrite is retried.
             Err(error) => {
                 tracing::warn!(%error, "the outbox journal cannot be rewritten");
                 inner.rewrite_from = inner.journal_bytes + JOURNAL_SLACK;
@@ -49,45 +49,49 @@ impl Outbox {
         }
     }
 
-    /// Lets go of the journal, after what is being done with it. What was kept is on disk; nothing is taken until
-    /// [`Outbox::resume`].
+    /// Releases the journal after pending writes. Everything stored is on disk; nothing is accepted
+    /// until [`Outbox::resume`].
     pub(crate) fn pause(&self) {
-        self.let_go(Place::Paused);
+        self.let_go(JournalState::Paused);
     }
 
-    /// Lets go of the journal for good.
+    /// Releases the journal permanently.
     pub(crate) fn release(&self) {
-        self.let_go(Place::Closed);
+        self.let_go(JournalState::Closed);
     }
 
-    fn let_go(&self, next: Place) {
+    fn let_go(&self, next: JournalState) {
         let _files = self.files();
         let mut inner = self.lock();
         let last = match &inner.place {
-            Place::Closed => None,
-            Place::Open(_) | Place::Paused | Place::Failed(_) => {
+            JournalState::Closed => None,
+            JournalState::Open(_) | JournalState::Paused | JournalState::Failed(_) => {
                 Some(std::mem::replace(&mut inner.place, next))
             }
         };
         drop(inner);
-        // Files are closed with no caller waiting.
+        // Files are closed outside of the lock.
         drop(last);
     }
 
-    /// Takes up a journal again after a pause. What is kept there and was not known here was left by other processes; the
-    /// driver takes it as if it were submitted.
+    /// Opens a journal again after a pause. Unknown intents in it were left by other processes; the
+    /// driver handles them as if submitted.
     ///
     /// # Errors
-    /// What [`Outbox::trouble`] says from then on. It is tried again by [`Outbox::look_after`].
+    /// The error that [`Outbox::trouble`] then reports. [`Outbox::look_after`] retries.
     pub(crate) fn resume(&self) -> Result<(), StorageError> {
         let _files = self.files();
-        if matches!(self.lock().place, Place::Paused | Place::Failed(_)) {
+        if matches!(
+            self.lock().place,
+            JournalState::Paused | JournalState::Failed(_)
+        ) {
             self.take_up()?;
         }
         Ok(())
     }
 
-    /// Takes up a journal that could not be had, or else adopts those whose processes ended since. Does nothing in a pause.
+    /// Opens a journal that was unavailable, or else adopts journals of processes that have ended.
+    /// Does nothing while paused.
     ///
     /// # Errors
     /// As [`Outbox::resume`].
@@ -96,9 +100,9 @@ impl Outbox {
         let work = {
             let mut inner = self.lock();
             match &mut inner.place {
-                Place::Open(journal) => Some(journal.adopt()),
-                Place::Failed(_) => None,
-                Place::Paused | Place::Closed => return Ok(()),
+                JournalState::Open(journal) => Some(journal.adopt()),
+                JournalState::Failed(_) => None,
+                JournalState::Paused | JournalState::Closed => return Ok(()),
             }
         };
         let Some(work) = work else {
@@ -120,8 +124,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Takes no more; the journal keeps what is open for the next process unless `forget`, with which it is emptied and let
-    /// go of. Without it touches no file.
+    /// Accepts no more intents; the journal keeps the open ones for the next process. With `forget`
+    /// it is emptied and released. Without it no file is touched.
     pub(crate) fn close(&self, forget: bool) {
         self.lock().closed = true;
         if !forget {
@@ -132,13 +136,13 @@ impl Outbox {
             let mut inner = self.lock();
             inner.open.clear();
             inner.open_bytes = 0;
-            std::mem::replace(&mut inner.place, Place::Closed)
+            std::mem::replace(&mut inner.place, JournalState::Closed)
         };
         let emptied = match place {
-            Place::Open(mut journal) => journal.rewrite()(&[]),
-            Place::Closed => Ok(()),
-            // Whatever a process of ours left there is forgotten too.
-            Place::Paused | Place::Failed(_) => {
+            JournalState::Open(mut journal) => journal.rewrite()(&[]),
+            JournalState::Closed => Ok(()),
+            // Intents left there by this app's processes are removed too.
+            JournalState::Paused | JournalState::Failed(_) => {
                 let journal = self.storage.journal(&self.name);
                 journal.and_then(|(mut journal, _)| journal.rewrite()(&[]))
             }
@@ -149,31 +153,36 @@ impl Outbox {
         }
     }
 
-    /// With `files` held and no journal.
+    /// Requires `files` to be locked and no open journal.
     fn take_up(&self) -> Result<(), StorageError> {
         let taken = self.try_take_up();
         if let Err(error) = &taken {
-            self.lock().place = Place::Failed(error.to_string());
+            self.lock().place = JournalState::Failed(error.to_string());
         }
-        // There may be intents, and there is or was trouble to show.
+        // There may be new intents, and the storage fault may have changed.
         self.arrived.notify_one();
         taken
     }
 
     fn try_take_up(&self) -> Result<(), StorageError> {
-        // Another process may have adopted ours; then it offers them too, under the same ids.
+        // Another process may have adopted this outbox's journal; it then sends the same intents
+        // under the same ids.
         let (mut journal, stored) = self.storage.journal(&self.name)?;
         let (mut adopted, damaged) = read(&stored);
         let damage = match damaged {
             0 => None,
             _ => Some(set_aside(journal.as_ref(), damaged)?),
         };
-        let (records, concluded, failed, new) = {
-            let inner = self.lock();
+        let (records, concluded, written, new) = {
+            let mut inner = self.lock();
+            // Another process may have sent it meanwhile.
+            for (id, kept) in &mut inner.open {
+                kept.record.sent |= adopted.get(id).is_some_and(|stored| stored.record.sent);
+            }
             let is_known = |id: &IntentId| inner.open.contains_key(id);
             let is_whole = inner.open.iter().all(|(id, kept)| {
                 let stored = adopted.get(id);
-                stored.is_some_and(|stored| stored.record.outcome == kept.record.outcome)
+                stored.is_some_and(|stored| stored.record.marks() == kept.record.marks())
             });
             let is_as_stored = is_whole
                 && damage.is_none()
@@ -185,7 +194,7 @@ impl Outbox {
                 records.extend(new.iter().map(|kept| kept.record.clone()));
                 records
             });
-            (records, inner.concluded.clone(), inner.failed(), new)
+            (records, inner.concluded.clone(), inner.marks(), new)
         };
         let mut bytes = size(&stored);
         if let Some(records) = records {
@@ -194,18 +203,20 @@ impl Outbox {
             bytes = size(&lines);
         }
         let mut inner = self.lock();
-        inner.place = Place::Open(journal);
+        inner.place = JournalState::Open(journal);
         inner.journal_bytes = bytes;
         if damage.is_some() {
             inner.damage = damage;
         }
-        // What became of intents while the lines were being written.
+        // Intents concluded, failed or sent while the lines were being written.
         let all = std::mem::take(&mut inner.concluded);
         for id in all.difference(&concluded) {
             inner.conclude(*id);
         }
-        for id in inner.failed().difference(&failed) {
-            inner.write(*id);
+        for (id, marks) in inner.marks() {
+            if written.get(&id) != Some(&marks) {
+                inner.write(id);
+            }
         }
         inner.take_over(new);
         Ok(())
@@ -213,28 +224,27 @@ impl Outbox {
 }
 
 impl Inner {
-    /// Which of them were not done and are kept until that was seen.
-    fn failed(&self) -> HashSet<IntentId> {
+    /// The marks of every open intent.
+    fn marks(&self) -> HashMap<IntentId, Marks> {
         let open = self.open.values().map(|kept| &kept.record);
-        let failed = open.filter(|record| record.outcome.is_some());
-        failed.map(|record| record.id).collect()
+        open.map(|record| (record.id, record.marks())).collect()
     }
 
-    /// Writes an open intent down as it is now.
+    /// Writes the current state of an open intent.
     fn write(&mut self, id: IntentId) {
         let record = self.open.get(&id).map(|kept| kept.record.clone());
         let written = record.and_then(|record| line(&Line::Kept(record)).ok());
         if let Some(Err(error)) = written.map(|line| self.append(&line)) {
-            tracing::warn!(%error, "a failure cannot be written to the outbox journal");
+            tracing::warn!(%error, "the state of an intent cannot be written to the outbox journal");
         }
     }
 
-    /// What is open.
+    /// The open intents.
     fn records(&self) -> Vec<Record> {
         self.open.values().map(|kept| kept.record.clone()).collect()
     }
 
-    /// Takes note of intents that another process left, oldest first. True if any was not known.
+    /// Adds intents left by another process, oldest first. True if any was unknown.
     fn take_over(&mut self, mut left: Vec<Kept>) -> bool {
         left.retain(|kept| !self.open.contains_key(&kept.record.id));
         left.sort_by_key(|kept| (kept.record.at, *kept.record.id.as_bytes()));
@@ -248,7 +258,7 @@ impl Inner {
     }
 }
 
-/// The lines that keep these, oldest first.
+/// The lines of these intents, oldest first.
 fn lines(mut records: Vec<Record>) -> Vec<Vec<u8>> {
     sort(&mut records);
     let records = records.into_iter();
@@ -261,14 +271,14 @@ fn size(lines: &[Vec<u8>]) -> usize {
     lines.iter().map(|line| line.len() + 1).sum()
 }
 
-/// Keeps the damaged journal for people to look at.
+/// Keeps a copy of the damaged journal for inspection.
 fn set_aside(journal: &dyn Journal, damaged: usize) -> Result<StorageView, StorageError> {
     let path = journal.set_aside()?;
     tracing::warn!(damaged, path = %path.display(), "lines of an outbox journal do not read; it was set aside");
     Ok(StorageView::damaged(damaged, &path))
 }
 
-/// What the lines of a journal keep, and how many of them do not read.
+/// The intents in the lines of a journal, and the number of unreadable lines.
 fn read(lines: &[Vec<u8>]) -> (HashMap<IntentId, Kept>, usize) {
     let mut kept: HashMap<IntentId, Kept> = HashMap::new();
     let mut damaged = 0;
@@ -296,9 +306,9 @@ fn read(lines: &[Vec<u8>]) -> (HashMap<IntentId, Kept>, usize) {
     (kept, damaged)
 }
 
-/// After a power cut a line may begin in the middle of another or of zeros, whose end was lost with the end of that line:
-/// then its own text is at the end. Nothing else can be taken for it: within a line quotes are escaped, and an object in its
-/// parameters is followed by more.
+/// After a power cut a line may begin in the middle of another line or of zeros whose end was lost;
+/// its own text is then at the end. The match is unambiguous: quotes within a line are escaped, and
+/// an object in its parameters is followed by more text.
 fn salvage(line: &[u8]) -> Option<Line> {
     let starts: [&[u8]; 3] = [b"{\"kept\":", b"{\"sent\":", b"{\"done\":"];
     (1..line.len()).find_map(|from| {

@@ -1,18 +1,15 @@
-//! The outbox of one host: intents wait here until their outcome is known, across disconnects and restarts
-//! of the process (BX-1).
+//! The outbox of one host: keeps intents until their outcome is known, across disconnects and
+//! restarts of the process (BX-1).
 //!
-//! An intent is written to the journal before it is queued, and offered under the same id until the daemon
-//! tells its outcome. The daemon runs each id once, so offering twice is safe.
+//! An intent is written to the journal before it is queued, and stays there until its outcome is
+//! known. The machine (`machines/src/client/intents/`) decides when each is sent; the host's driver
+//! reads the request here.
 //!
-//! Two locks: `inner` is held for moments, and one line at most is written under it, because a UI's thread may wait for
-//! it. `files` is held by whoever opens, replaces or lets go of the journal; that may take long and is done where waiting
-//! is allowed.
+//! There are two locks. `inner` is held briefly, for at most one line of I/O, because a UI thread
+//! may wait for it. `files` is held while the journal is opened, replaced or released, which may
+//! take long and runs on blocking threads.
 
 mod journal;
-mod order;
-mod queue;
-
-pub(crate) use queue::Queue;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,33 +17,90 @@ use std::{
 };
 
 use bowline_protocol::IntentId;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
     error::IntentError,
-    intent::Outcome,
+    intent::{Outcome, Request},
     settings::{INTENT_BYTES, JOURNAL_SLACK, OUTBOX_BYTES, OUTBOX_INTENTS},
     snapshot::StorageView,
     storage::{Journal, Storage, StorageError},
 };
 
-/// An intent as kept and sent. A frozen format on disk. Cheap to clone but for the name of its method.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// A stored intent. Cheap to clone.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Stored")]
 pub(crate) struct Record {
     pub(crate) id: IntentId,
-    pub(crate) method: String,
-    pub(crate) params: Arc<RawValue>,
-    /// When it was made, milliseconds since the Unix epoch; later than that of every intent kept before it.
+    pub(crate) request: Arc<Request>,
+    /// Creation time in milliseconds since the Unix epoch; later than that of every earlier intent.
     pub(crate) at: i64,
-    /// Whether it was ever offered: then the daemon may have run it, whoever heard of that.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    /// Whether it was ever sent: the daemon may then have executed it.
     pub(crate) sent: bool,
-    /// Why it was not done: it is offered no more, and kept until its user has seen that (UX-3).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The failure of an intent that is not sent again; kept until the user has seen it (UX-3).
     pub(crate) outcome: Option<Outcome>,
+}
+
+/// A record in the journal, with method and parameters as on the wire. A frozen format.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stored<M = String, P = Box<RawValue>> {
+    id: IntentId,
+    method: M,
+    params: P,
+    at: i64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    sent: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    outcome: Option<Outcome>,
+}
+
+impl Record {
+    /// A new record with its creation time.
+    pub(crate) fn new(id: IntentId, request: Request, at: i64) -> Self {
+        Self {
+            id,
+            request: Arc::new(request),
+            at,
+            sent: false,
+            outcome: None,
+        }
+    }
+
+    const fn marks(&self) -> Marks {
+        (self.sent, self.outcome.is_some())
+    }
+}
+
+/// What changes in a record: whether it was sent, and whether it failed.
+type Marks = (bool, bool);
+
+impl From<Stored> for Record {
+    fn from(stored: Stored) -> Self {
+        Self {
+            id: stored.id,
+            request: Arc::new(Request::read(stored.method, stored.params)),
+            at: stored.at,
+            sent: stored.sent,
+            outcome: stored.outcome,
+        }
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let stored = Stored {
+            id: self.id,
+            method: self.request.method(),
+            params: &*self.request,
+            at: self.at,
+            sent: self.sent,
+            outcome: self.outcome.clone(),
+        };
+        stored.serialize(serializer)
+    }
 }
 
 /// One line of the journal.
@@ -58,14 +112,14 @@ enum Line {
     Done(IntentId),
 }
 
-/// A new intent on its way to the host's driver.
+/// A new intent for the host's driver.
 pub(crate) struct Submission {
     pub(crate) record: Record,
-    /// None for one that another process left behind.
+    /// `None` for an intent left by another process.
     pub(crate) outcome: Option<oneshot::Sender<Outcome>>,
 }
 
-/// The shared front of a host's outbox: callers put in, the driver takes out.
+/// The shared state of a host's outbox: callers submit, the driver takes.
 pub(crate) struct Outbox {
     storage: Arc<dyn Storage>,
     name: String,
@@ -74,47 +128,47 @@ pub(crate) struct Outbox {
     arrived: Notify,
 }
 
-/// Where intents are written down.
-enum Place {
+/// State of the journal.
+enum JournalState {
     Open(Box<dyn Journal>),
-    /// The app is suspended, or about to be: no file is touched until [`Outbox::resume`].
+    /// The app is suspended or about to be: no file is touched until [`Outbox::resume`].
     Paused,
-    /// It could not be opened, as the text says; tried again with every [`Outbox::look_after`].
+    /// Opening failed with this error; every [`Outbox::look_after`] retries.
     Failed(String),
     /// Nothing is written any more.
     Closed,
 }
 
 struct Inner {
-    place: Place,
-    /// Concluded while there was no journal to say so in.
+    place: JournalState,
+    /// Intents concluded while there was no journal.
     concluded: HashSet<IntentId>,
     submitted: Vec<Submission>,
-    /// Intents kept and not done, here and in the driver's queue.
+    /// Open intents, here and in the driver's queue.
     open: HashMap<IntentId, Kept>,
     open_bytes: usize,
     /// The latest [`Record::at`] so far.
     last_at: i64,
-    /// Bytes in the journal, those that say nothing any more included.
+    /// Size of the journal in bytes, obsolete lines included.
     journal_bytes: usize,
-    /// Not rewritten before the journal has so many bytes: it failed lately.
+    /// After a failed rewrite: the size in bytes at which to retry.
     rewrite_from: usize,
-    /// Somebody is about to rewrite it.
+    /// A rewrite is scheduled or running.
     is_rewriting: bool,
-    /// The journal was damaged when it was opened.
+    /// Damage found when the journal was opened.
     damage: Option<StorageView>,
     closed: bool,
 }
 
-/// An open intent, with the bytes of its line.
+/// An open intent with the size of its line.
 struct Kept {
     record: Record,
     bytes: usize,
 }
 
 impl Outbox {
-    /// Opens the outbox of that name with what earlier processes left in it, oldest first. A journal that is damaged is set
-    /// aside, and what can be read of it is kept; [`Outbox::trouble`] tells.
+    /// Opens the outbox of that name with the intents of earlier processes, oldest first. A damaged
+    /// journal is set aside and its readable part kept; [`Outbox::trouble`] reports it.
     ///
     /// # Errors
     /// [`StorageError::Io`] and [`StorageError::KeyStore`].
@@ -127,7 +181,7 @@ impl Outbox {
             name: name.to_owned(),
             files: Mutex::new(()),
             inner: Mutex::new(Inner {
-                place: Place::Failed(String::new()),
+                place: JournalState::Failed(String::new()),
                 concluded: HashSet::new(),
                 submitted: Vec::new(),
                 open: HashMap::new(),
@@ -142,9 +196,10 @@ impl Outbox {
             arrived: Notify::new(),
         };
         match outbox.look_after() {
-            // One host's damage must not keep the others away; that it cannot be read at all is shown and tried again.
+            // Damage of one host's outbox must not block other hosts; an unreadable journal is
+            // reported and retried.
             Ok(()) | Err(StorageError::Corrupt { .. } | StorageError::TooNew { .. }) => {}
-            // Reading goes on where nothing can be written (C8); sending says why it cannot.
+            // Reading works where nothing can be written (C8); submitting reports why it cannot.
             Err(StorageError::Io { source, .. }) if is_unwritable(source.kind()) => {}
             Err(error) => return Err(error),
         }
@@ -156,17 +211,17 @@ impl Outbox {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps an intent. Does not wait for any network; writes one line to the journal.
+    /// Stores an intent. Writes one line to the journal; does not wait for the network.
     pub(crate) fn submit(
         &self,
         mut record: Record,
     ) -> Result<oneshot::Receiver<Outcome>, IntentError> {
-        // A clock that was set back does not put a message before an earlier one.
+        // After a clock was set back, a later intent still gets a later time.
         record.at = self.lock().order(record.at);
         let line = line(&Line::Kept(record.clone()))
             .map_err(|error| IntentError::Invalid(error.to_string()))?;
         if line.len() > INTENT_BYTES {
-            let problem = format!("{} bytes, over the limit of {INTENT_BYTES}", line.len());
+            let problem = format!("{} bytes exceed the limit of {INTENT_BYTES}", line.len());
             return Err(IntentError::Invalid(problem));
         }
         let mut inner = self.lock();
@@ -186,37 +241,38 @@ impl Outbox {
         Ok(receiver)
     }
 
-    /// Notes that an intent is about to be offered, so that whoever finds it in the journal knows that it may have been run. A
-    /// journal that cannot be written means that this is not known after a crash.
-    pub(crate) fn sent(&self, id: IntentId) {
+    /// The request of an intent about to be sent. Marks it as sent in the journal, so that a later
+    /// process knows that it may have been executed. If the journal cannot be written, that is
+    /// unknown after a crash.
+    pub(crate) fn send(&self, id: IntentId) -> Option<Arc<Request>> {
         let mut inner = self.lock();
-        let Some(kept) = inner.open.get_mut(&id) else {
-            return;
-        };
+        let kept = inner.open.get_mut(&id)?;
+        let request = Arc::clone(&kept.record.request);
         if std::mem::replace(&mut kept.record.sent, true) {
-            return;
+            return Some(request);
         }
-        if matches!(inner.place, Place::Open(_))
+        if matches!(inner.place, JournalState::Open(_))
             && let Ok(line) = line(&Line::Sent(id))
             && let Err(error) = inner.append(&line)
         {
-            tracing::debug!(%error, "that an intent is offered is not in the outbox journal");
+            tracing::debug!(%error, "the outbox journal does not record that an intent is being sent");
         }
+        Some(request)
     }
 
-    /// Waits until something was submitted, or there is another [`Outbox::trouble`].
+    /// Waits for a submission or a change of [`Outbox::trouble`].
     pub(crate) async fn arrived(&self) {
         self.arrived.notified().await;
     }
 
-    /// Takes what was submitted, and what others left behind.
+    /// Takes submitted and adopted intents.
     pub(crate) fn take(&self) -> Vec<Submission> {
         std::mem::take(&mut self.lock().submitted)
     }
 
-    /// Forgets an intent whose outcome is known. True when the journal is worth a [`Outbox::rewrite`] now. A journal that
-    /// cannot be written only means that the intent is offered once more after a restart, which the daemon answers with
-    /// the stored outcome.
+    /// Removes an intent with a known outcome. True if the journal should now be rewritten with
+    /// [`Outbox::rewrite`]. If the journal cannot be written, the intent is sent again after a
+    /// restart, and the daemon answers with the stored outcome.
     pub(crate) fn done(&self, id: IntentId) -> bool {
         let mut inner = self.lock();
         let Some(kept) = inner.open.remove(&id) else {
@@ -227,8 +283,9 @@ impl Outbox {
         inner.should_rewrite()
     }
 
-    /// Keeps an intent that was not done, with its outcome, until [`Outbox::done`]: its user may not be there to see it. True as
-    /// with that. A journal that cannot be written means that it is offered again after a restart, with the same outcome.
+    /// Keeps a failed intent with its outcome until [`Outbox::done`], since the user may not be
+    /// looking. Returns as that does. If the journal cannot be written, the intent is sent again
+    /// after a restart, with the same outcome.
     pub(crate) fn failed(&self, id: IntentId, outcome: Outcome) -> bool {
         let mut inner = self.lock();
         let Some(Kept { mut record, bytes }) = inner.open.remove(&id) else {
@@ -249,25 +306,27 @@ impl Outbox {
         inner.should_rewrite()
     }
 
-    /// Whether no other process has this host's outbox open, and with it the session.
+    /// Whether no other process has this host's outbox, and thus its session, open.
     pub(crate) fn is_alone(&self) -> bool {
         match &self.lock().place {
-            Place::Open(journal) => journal.is_alone(),
-            Place::Paused | Place::Failed(_) | Place::Closed => true,
+            JournalState::Open(journal) => journal.is_alone(),
+            JournalState::Paused | JournalState::Failed(_) | JournalState::Closed => true,
         }
     }
 
-    /// Whether it takes nothing because its journal cannot be had.
+    /// Whether intents are refused because the journal is unavailable.
     pub(crate) fn is_unavailable(&self) -> bool {
-        matches!(self.lock().place, Place::Failed(_))
+        matches!(self.lock().place, JournalState::Failed(_))
     }
 
-    /// What is wrong with what is stored.
+    /// Storage fault of the outbox.
     pub(crate) fn trouble(&self) -> Option<StorageView> {
         let inner = self.lock();
         match &inner.place {
-            Place::Failed(problem) => Some(StorageView::unavailable(problem)),
-            Place::Open(_) | Place::Paused | Place::Closed => inner.damage.clone(),
+            JournalState::Failed(problem) => Some(StorageView::unavailable(problem)),
+            JournalState::Open(_) | JournalState::Paused | JournalState::Closed => {
+                inner.damage.clone()
+            }
         }
     }
 }
@@ -275,19 +334,19 @@ impl Outbox {
 impl Inner {
     fn append(&mut self, line: &[u8]) -> Result<(), StorageError> {
         match &mut self.place {
-            Place::Open(journal) => journal.append(line)?,
-            Place::Paused => return Err(StorageError::Paused),
-            Place::Failed(problem) => {
+            JournalState::Open(journal) => journal.append(line)?,
+            JournalState::Paused => return Err(StorageError::Paused),
+            JournalState::Failed(problem) => {
                 let problem = problem.clone();
                 return Err(StorageError::Unavailable { problem });
             }
-            Place::Closed => return Err(StorageError::Closed),
+            JournalState::Closed => return Err(StorageError::Closed),
         }
         self.journal_bytes += line.len() + 1;
         Ok(())
     }
 
-    /// A time for an intent made now that is later than that of every one made before.
+    /// A creation time later than that of every earlier intent.
     fn order(&mut self, now: i64) -> i64 {
         self.last_at = now.max(self.last_at.saturating_add(1));
         self.last_at
@@ -299,9 +358,9 @@ impl Inner {
         self.open.insert(record.id, Kept { record, bytes });
     }
 
-    /// Writes down that an intent has its outcome.
+    /// Writes the outcome of an intent.
     fn conclude(&mut self, id: IntentId) {
-        if !matches!(self.place, Place::Open(_)) {
+        if !matches!(self.place, JournalState::Open(_)) {
             self.concluded.insert(id);
         } else if let Ok(line) = line(&Line::Done(id))
             && let Err(error) = self.append(&line)
@@ -310,7 +369,7 @@ impl Inner {
         }
     }
 
-    /// Whether whoever asks should rewrite the journal now.
+    /// Whether the caller should rewrite the journal now.
     const fn should_rewrite(&mut self) -> bool {
         let is_worth_it = !self.is_rewriting && self.is_worth_rewriting();
         self.is_rewriting |= is_worth_it;
@@ -323,7 +382,7 @@ impl Inner {
     }
 }
 
-/// Whether trouble of that kind keeps this process from writing, and from nothing else.
+/// Whether this kind of error only prevents writing.
 const fn is_unwritable(kind: std::io::ErrorKind) -> bool {
     use std::io::ErrorKind as Kind;
     matches!(
@@ -332,7 +391,7 @@ const fn is_unwritable(kind: std::io::ErrorKind) -> bool {
     )
 }
 
-/// Oldest first. Ids of version 7 tell the order within a millisecond.
+/// Oldest first. Within a millisecond, ids of version 7 give the order.
 fn sort(records: &mut [Record]) {
     records.sort_by_key(|record| (record.at, *record.id.as_bytes()));
 }

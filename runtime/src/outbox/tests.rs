@@ -1,4 +1,4 @@
-//! What outboxes keep, over restarts, pauses, damage and other processes.
+//! Contents of outboxes across restarts, pauses, damage and other processes.
 
 use super::*;
 use crate::storage::FileStorage;
@@ -8,16 +8,16 @@ fn storage(folder: &tempfile::TempDir) -> Arc<dyn Storage> {
 }
 
 fn record(n: u8) -> Record {
-    Record {
-        id: IntentId::from_uuid(uuid::Uuid::from_bytes([n; 16])),
-        method: "agents.send".into(),
-        params: RawValue::from_string(format!("{{\"n\":{n}}}"))
-            .unwrap()
-            .into(),
-        at: i64::from(n),
-        sent: false,
-        outcome: None,
-    }
+    other(n, format!("{{\"n\":{n}}}"))
+}
+
+fn other(n: u8, params: String) -> Record {
+    let request = Request::Other {
+        method: "voxel.paint".into(),
+        params: RawValue::from_string(params).unwrap(),
+    };
+    let id = IntentId::from_uuid(uuid::Uuid::from_bytes([n; 16]));
+    Record::new(id, request, i64::from(n))
 }
 
 #[test]
@@ -35,18 +35,48 @@ fn bx_1_what_has_no_outcome_is_there_again_after_a_restart_and_the_rest_is_not()
     let ids: Vec<_> = kept.iter().map(|record| record.id).collect();
     assert_eq!(ids, [record(1).id, record(3).id]);
     assert_eq!(
-        kept[1].params.get(),
+        serde_json::to_string(&*kept[1].request).unwrap(),
         r#"{"n":3}"#,
         "sent again to the letter"
     );
 }
 
 fn of_size(n: u8, bytes: usize) -> Record {
-    Record {
-        params: RawValue::from_string(format!("\"{}\"", "x".repeat(bytes)))
-            .unwrap()
-            .into(),
-        ..record(n)
+    other(n, format!("\"{}\"", "x".repeat(bytes)))
+}
+
+/// Later versions read the lines of a journal: this is their format.
+#[test]
+fn a_line_keeps_its_request_as_on_the_wire_and_is_read_back_as_what_it_is() {
+    let id = "\"01010101-0101-0101-0101-010101010101\"";
+    let line = |method: &str, params: &str| {
+        format!(r#"{{"kept":{{"id":{id},"method":"{method}","params":{params},"at":1}}}}"#)
+    };
+    let agent = format!(r#"{{"intentId":{id},"agentId":"agt_a"}}"#);
+    let send = format!(r#"{{"intentId":{id},"agentId":"agt_a","text":"go"}}"#);
+    let create = format!(r#"{{"intentId":{id},"provider":"echo","cwd":"/"}}"#);
+    let respond =
+        format!(r#"{{"intentId":{id},"agentId":"agt_a","permissionId":"p","optionId":"o"}}"#);
+    let newer = r#"{"agentId":"agt_a","to":"somebody else"}"#;
+    for (method, params, is_known) in [
+        ("agents.create", create.as_str(), true),
+        ("agents.send", &send, true),
+        ("agents.cancel", &agent, true),
+        ("agents.archive", &agent, true),
+        ("agents.respond", &respond, true),
+        ("agents.send", newer, false),
+        ("voxel.paint", r#"{"at": [1.10, 2e3]}"#, false),
+    ] {
+        let line = line(method, params);
+        let Line::Kept(record) = serde_json::from_str(&line).unwrap() else {
+            panic!("{line}");
+        };
+        assert_eq!(
+            matches!(&*record.request, Request::Other { .. }),
+            !is_known,
+            "{line}"
+        );
+        assert_eq!(serde_json::to_string(&Line::Kept(record)).unwrap(), line);
     }
 }
 
@@ -79,7 +109,7 @@ fn bx_1_however_large_intents_are_the_next_process_can_read_the_outbox() {
     let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
     let too_large = outbox.submit(of_size(0, INTENT_BYTES));
     assert!(matches!(too_large, Err(IntentError::Invalid(_))));
-    // Done ones leave the journal, whatever their size.
+    // Concluded intents leave the journal, whatever their size.
     for _ in 0..40 {
         outbox.submit(of_size(0, 900_000)).unwrap();
         outbox.take();
@@ -103,7 +133,7 @@ fn bx_1_however_large_intents_are_the_next_process_can_read_the_outbox() {
 }
 
 #[test]
-fn lesson_14_a_paused_outbox_holds_no_lock_and_takes_nothing() {
+fn ls_14_a_paused_outbox_holds_no_lock_and_takes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let storage = storage(&folder);
     let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
@@ -116,12 +146,12 @@ fn lesson_14_a_paused_outbox_holds_no_lock_and_takes_nothing() {
         refused,
         Err(IntentError::Storage(StorageError::Paused))
     ));
-    // Another process takes the same journal, with what is in it, and leaves something of its own.
+    // Another process takes the same journal with its contents and leaves an intent of its own.
     let (other, adopted) = Outbox::open(storage.clone(), "outbox").unwrap();
     assert_eq!(adopted.len(), 2);
     other.submit(record(4)).unwrap();
     drop(other);
-    // An outcome that came during the pause counts.
+    // An outcome received during the pause counts.
     outbox.done(record(1).id);
     outbox.take();
     outbox.resume().unwrap();
@@ -150,6 +180,38 @@ fn ux_3_what_failed_in_a_pause_is_there_after_a_restart_as_failed() {
 }
 
 #[test]
+fn bx_1_what_was_sent_in_a_pause_is_in_doubt_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    outbox.submit(record(1)).unwrap();
+    outbox.pause();
+    outbox.send(record(1).id).unwrap();
+    outbox.resume().unwrap();
+    drop(outbox);
+    let (_outbox, kept) = Outbox::open(storage, "outbox").unwrap();
+    assert!(kept.iter().all(|record| record.sent), "{kept:?}");
+    assert_eq!(kept.len(), 1);
+}
+
+#[test]
+fn bx_1_what_another_process_sent_in_a_pause_is_in_doubt_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    outbox.submit(record(1)).unwrap();
+    outbox.pause();
+    let (other, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    other.send(record(1).id).unwrap();
+    drop(other);
+    outbox.failed(record(1).id, Outcome::Expired);
+    outbox.resume().unwrap();
+    drop(outbox);
+    let (_outbox, kept) = Outbox::open(storage, "outbox").unwrap();
+    assert!(kept.iter().all(|record| record.sent), "{kept:?}");
+}
+
+#[test]
 fn bx_1_what_can_be_read_of_a_damaged_journal_goes_on_and_the_rest_is_set_aside() {
     let folder = tempfile::tempdir().unwrap();
     let storage = storage(&folder);
@@ -159,8 +221,8 @@ fn bx_1_what_can_be_read_of_a_damaged_journal_goes_on_and_the_rest_is_set_aside(
     }
     assert_eq!(outbox.trouble(), None);
     drop(outbox);
-    // A power cut: zeros over the end of the second line and the beginning of the third; the fourth is cut off and runs
-    // into the one after it.
+    // A power cut: zeros over the end of the second line and the beginning of the third; the fourth
+    // is truncated and merges with the next.
     let path = folder.path().join("outbox.0.jsonl");
     let mut text = std::fs::read(&path).unwrap();
     let ends: Vec<usize> = (0..text.len()).filter(|at| text[*at] == b'\n').collect();
@@ -179,7 +241,7 @@ fn bx_1_what_can_be_read_of_a_damaged_journal_goes_on_and_the_rest_is_set_aside(
     drop(outbox);
     let (outbox, kept) = Outbox::open(storage, "outbox").unwrap();
     assert_eq!(kept.len(), ids.len() + 1);
-    assert_eq!(outbox.trouble(), None, "what goes on is whole");
+    assert_eq!(outbox.trouble(), None, "the readable part is intact");
 }
 
 #[test]
@@ -206,7 +268,7 @@ fn an_outbox_that_cannot_be_taken_up_says_so_and_is_tried_again() {
     outbox.pause();
     outbox.look_after().unwrap();
     assert!(storage.journal("outbox").is_ok(), "nothing in a pause");
-    // No lock can be taken.
+    // All locks are held.
     for number in 0..64 {
         let lock = folder.path().join(format!("outbox.{number}.lock"));
         let _ = std::fs::remove_file(&lock);
@@ -332,13 +394,13 @@ fn case_c44_intents_keep_their_order_when_the_clock_is_set_back() {
 }
 
 #[test]
-fn case_c44_that_an_intent_was_offered_is_known_after_a_crash_and_a_rewrite() {
+fn case_c44_that_an_intent_was_sent_is_known_after_a_crash_and_a_rewrite() {
     let folder = tempfile::tempdir().unwrap();
     let storage = storage(&folder);
     let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
     outbox.submit(record(1)).unwrap();
     outbox.submit(record(2)).unwrap();
-    outbox.sent(record(1).id);
+    outbox.send(record(1).id);
     drop(outbox);
     for _ in 0..2 {
         let (outbox, kept) = Outbox::open(storage.clone(), "outbox").unwrap();
@@ -350,7 +412,8 @@ fn case_c44_that_an_intent_was_offered_is_known_after_a_crash_and_a_rewrite() {
     }
 }
 
-/// C10: a journal of a newer version is neither damaged nor adopted; it waits for the program that made it.
+/// C10: a journal of a newer version is neither damaged nor adopted; it waits for a program of that
+/// version.
 #[test]
 fn case_c10_a_journal_of_a_newer_version_is_left_as_it_is() {
     let folder = tempfile::tempdir().unwrap();

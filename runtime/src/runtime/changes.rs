@@ -1,8 +1,9 @@
-//! What changes files or the list of hosts: pairing, forgetting, pausing, resuming, closing. One at a time, where waiting is
-//! allowed, and through to its end even if its caller stops waiting.
+//! Changes of files or of the list of hosts: pairing, forgetting, pausing, resuming, closing. They
+//! run one at a time, on blocking threads, and complete even if the caller stops waiting.
 //!
-//! What the app wants ([`Phase`]) is noted when it says so and each change acts on what is wanted then, so that a pause and a
-//! resume at the same time end as the later of them says. The list of hosts is locked for moments only: UIs wait for it.
+//! The requested [`Phase`] is recorded at the call, and each change acts on the phase current when
+//! it runs, so that of a concurrent pause and resume the later call wins. The list of hosts is
+//! locked only briefly, since UIs wait for it.
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +12,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use bowline_machines::client::paths::HostState;
 use bowline_protocol::{Offer, ServerId};
 
 use tokio::{sync::oneshot, time::sleep};
@@ -28,41 +30,58 @@ use crate::{
 };
 
 impl Runtime {
-    /// Pairs with the daemon of an offer and adds it as a host, with every address of the offer. Returns once
-    /// the daemon has proved its identity and taken this device.
+    /// Pairs with the daemon of an offer and adds it as a host, with every address of the offer.
+    /// Returns once the daemon has proved its identity and its owner has accepted this device
+    /// (TR-3); [`crate::Snapshot::pairings`] shows the code to compare meanwhile. Dropping the future gives
+    /// up.
     ///
-    /// An offer works once. So a host that has proved itself is kept even if this call is given up then, and if the runtime is
-    /// paused meanwhile it is stored, and this returns, when it is resumed.
+    /// An offer works once. A host that has proved itself is therefore kept even if this call is
+    /// cancelled then; if the runtime is paused meanwhile, the host is stored, and the call
+    /// returns, on resume.
     ///
     /// # Errors
-    /// [`PairError`]; nothing is stored then. While the runtime is paused it is [`StorageError::Paused`] and nothing is tried.
+    /// [`PairError`]; nothing is stored then. While the runtime is paused it is
+    /// [`StorageError::Paused`] and nothing is tried. An offer for a known host with another key is
+    /// [`PairError::KeyChanged`], and nothing is sent (TR-1).
     pub async fn pair(&self, offer: &Offer) -> Result<HostRecord, PairError> {
         let mut phase = self.inner.phase.subscribe();
         self.inner.check_running().map_err(refused)?;
         let context = &self.inner.context;
         let mut record = HostRecord::from_offer(offer);
+        if let Some(known) = self.known(&offer.server_id)
+            && known.transport_key != offer.transport_key
+        {
+            return Err(PairError::KeyChanged { name: known.name });
+        }
         let dialers = record
             .addresses
             .iter()
             .filter(|address| context.allows(address))
             .map(|address| {
-                let mut dialer = context.dialer(&record, address, Cursor::default());
-                dialer.pairing_token = Some(offer.token.to_string());
+                let dialer = context.dialer(&record, address, Cursor::default());
                 (address.clone(), dialer)
             })
             .collect();
-        let name = tokio::select! {
+        let paired = tokio::select! {
             biased;
             _ = phase.wait_for(|phase| *phase == Phase::Closed) => return Err(PairError::Closed),
-            paired = pairing::pair(dialers) => paired?,
+            paired = pairing::pair(offer, dialers, &context.hub) => paired?,
         };
-        if !name.is_empty() {
-            record.name = name;
+        record.psk = Some(paired.psk);
+        if !paired.name.is_empty() {
+            record.name = paired.name;
         }
         self.keep(record).await
     }
 
-    /// Stores a proved host, now or when the runtime is resumed. Not with a hold on the runtime: that would keep it alive.
+    /// The record of a known host.
+    fn known(&self, server_id: &ServerId) -> Option<HostRecord> {
+        let hosts = self.inner.hosts();
+        hosts.known.get(server_id).map(|known| known.record.clone())
+    }
+
+    /// Stores a proved host, now or on resume. Holds no strong reference to the runtime, which
+    /// would keep it alive.
     fn keep(
         &self,
         record: HostRecord,
@@ -71,7 +90,7 @@ impl Runtime {
         let runtime = Arc::downgrade(&self.inner);
         let keeping = self.inner.executor.spawn(async move {
             loop {
-                // An error means that the runtime is gone.
+                // An error means that the runtime has ended.
                 let running = phase.wait_for(|phase| *phase != Phase::Paused).await;
                 running.map_err(|_| PairError::Closed)?;
                 let inner = runtime.upgrade().ok_or(PairError::Closed)?;
@@ -89,11 +108,11 @@ impl Runtime {
         async move { keeping.await.unwrap_or(Err(PairError::Closed)) }
     }
 
-    /// Forgets a host: its key, its addresses and the intents that wait for it. True if it was known.
+    /// Forgets a host: its key, its addresses and its pending intents. True if it was known.
     ///
     /// # Errors
-    /// When the registry cannot be written; the host is then still known. [`StorageError::Paused`] in a pause,
-    /// [`StorageError::Closed`] after a close.
+    /// The registry cannot be written; the host then stays known. [`StorageError::Paused`] while
+    /// paused, [`StorageError::Closed`] after a close.
     pub async fn forget(&self, server_id: &ServerId) -> Result<bool, StorageError> {
         self.inner.check_running()?;
         let server_id = server_id.clone();
@@ -105,12 +124,13 @@ impl Runtime {
         forgotten.await.unwrap_or(Err(StorageError::Closed))
     }
 
-    /// The app is about to be suspended: waits for what is being written and lets go of every file and lock, so that the
-    /// system has no reason to end the app (lesson 14). Connections stay as long as the system lets them. Until
-    /// [`Runtime::resume`] nothing is written: intents, pairing and forgetting are refused with [`StorageError::Paused`].
+    /// Prepares for suspension of the app: waits for pending writes and releases every file and
+    /// lock, so that the system has no reason to end the app (LS-14). Connections stay as long as
+    /// the system allows. Until [`Runtime::resume`] nothing is written: intents, pairing and
+    /// forgetting are refused with [`StorageError::Paused`].
     ///
-    /// It begins with the call, not when it is first waited for: of a pause and a resume at the same time the one called last
-    /// counts.
+    /// Starts with the call, not with the first poll: of a concurrent pause and resume the later
+    /// call wins.
     pub fn pause(&self) -> impl Future<Output = ()> + Send + use<> {
         self.want(Phase::Paused);
         let runtime = self.clone();
@@ -118,30 +138,32 @@ impl Runtime {
         async move {
             paused.await;
             if runtime.is_closed() {
-                // Its drivers may have files open until they have ended.
+                // Stopping drivers may have files open until they have ended.
                 runtime.close().await;
             }
         }
     }
 
-    /// The app runs again: takes up files and locks, and looks after every connection at once. What another process on the
-    /// same profile did meanwhile is taken into account: hosts that it paired or forgot, and intents that it left behind.
-    /// Begins with the call, as [`Runtime::pause`] does.
+    /// Resumes after a suspension: opens files and locks, and checks every connection at once. Also
+    /// picks up changes of other processes on the same profile: paired and forgotten hosts, and
+    /// intents left behind. Starts with the call, like [`Runtime::pause`].
     ///
     /// # Errors
-    /// [`StorageError`] of the registry, or of the first host whose outbox could not be opened. Such a host takes no intents
-    /// ([`StorageError::Unavailable`]) until that works, which is tried every few seconds. [`StorageError::Paused`] when a
-    /// later pause came before this was through, [`StorageError::Closed`] after a close.
+    /// [`StorageError`] of the registry, or of the first host whose outbox could not be opened.
+    /// Such a host refuses intents ([`StorageError::Unavailable`]) until a retry succeeds, every
+    /// few seconds. [`StorageError::Paused`] if a later pause came before the end,
+    /// [`StorageError::Closed`] after a close.
     pub fn resume(&self) -> impl Future<Output = Result<(), StorageError>> + Send + use<> {
         self.want(Phase::Running);
         let resumed = self.change(Inner::resume);
         async move { resumed.await.unwrap_or(Err(StorageError::Closed)) }
     }
 
-    /// Ends every connection, pairing and subscription, and waits until the drivers are done, a few seconds at most. Intents
-    /// without an outcome stay kept. Every later call says that the runtime is closed; another close waits for the same end.
+    /// Ends every connection, pairing and subscription, and waits until the drivers have ended, a
+    /// few seconds at most. Intents without an outcome stay stored. Every later call reports that
+    /// the runtime is closed; another close waits for the same end.
     pub async fn close(&self) {
-        // A program that ends soon would never get to it otherwise.
+        // The last chance to store new names.
         if self.inner.check_running().is_ok() && !self.inner.renamed().is_empty() {
             let stored =
                 self.change(|inner| inner.check_running().and_then(|()| inner.store_names()));
@@ -153,22 +175,23 @@ impl Runtime {
             let mut hosts = self.inner.hosts();
             self.inner.phase.send_replace(Phase::Closed);
             for known in std::mem::take(&mut hosts.known).into_values() {
-                // Without forgetting this touches no file.
+                // Without `forget` this touches no file.
                 known.host.stop(false);
                 hosts.note_ending(&known.host);
             }
         }
-        // What is being changed comes to its end; nothing is changed after it.
+        // Waits for the running change; none follows it.
         let _changes = self.inner.changes.lock().await;
         let ending = self.inner.hosts().ending.clone();
         for mut stopped in ending {
-            // A driver's end is bounded by its own deadlines. One that is gone with its executor has ended too.
+            // A driver's end is bounded by its own deadlines. A dropped sender also means that it
+            // has ended.
             let _ = stopped.wait_for(|stopped| *stopped).await;
         }
         self.inner.context.hub.close();
     }
 
-    /// Notes what the app wants. What is closed stays so.
+    /// Records the requested phase. A closed runtime stays closed.
     fn want(&self, wanted: Phase) {
         let _hosts = self.inner.hosts();
         self.inner.phase.send_if_modified(|phase| {
@@ -180,7 +203,7 @@ impl Runtime {
         });
     }
 
-    /// Begins a change after those that have begun. `None` when the executor is gone.
+    /// Starts a change after earlier ones. `None` if the executor is gone.
     fn change<T, W>(&self, work: W) -> impl Future<Output = Option<T>> + Send + use<T, W>
     where
         T: Send + 'static,
@@ -197,10 +220,10 @@ impl Runtime {
             };
             let (told, hears) = oneshot::channel();
             let started = blocking(move || {
-                // Whoever asked may have stopped waiting.
+                // The caller may have stopped waiting.
                 let _ = told.send(work());
             });
-            // Without one, it is done as soon as there is a thread for it.
+            // Without a thread it runs as soon as one is available.
             if let Some(working) = started {
                 working.await?;
             }
@@ -216,8 +239,8 @@ impl Runtime {
     }
 }
 
-/// Takes over what other processes on the same folder pair and forget, seconds after they did (C51). Ends with the runtime.
-/// `stamp` is of the registry as it was read.
+/// Picks up hosts that other processes on the same folder pair or forget, within seconds (C51).
+/// Ends with the runtime. `stamp` is that of the registry as last read.
 pub(super) async fn follow_registry(runtime: Weak<Inner>, mut stamp: u128) {
     loop {
         sleep(REGISTRY_LOOK).await;
@@ -227,7 +250,7 @@ pub(super) async fn follow_registry(runtime: Weak<Inner>, mut stamp: u128) {
         let phase = *inner.phase.borrow();
         match phase {
             Phase::Running => {}
-            // A resume looks itself.
+            // A resume rereads the registry itself.
             Phase::Paused => continue,
             Phase::Closed => return,
         }
@@ -248,14 +271,14 @@ pub(super) async fn follow_registry(runtime: Weak<Inner>, mut stamp: u128) {
         });
         match taken.await {
             Some(Ok(())) => stamp = now,
-            // Looked at again.
+            // Retried.
             Some(Err(error)) => tracing::debug!(%error, "the list of hosts cannot be read"),
             None => return,
         }
     }
 }
 
-/// Why a pairing is refused when files may not be changed.
+/// The reason a pairing is refused while files must not change.
 fn refused(error: StorageError) -> PairError {
     match error {
         StorageError::Closed => PairError::Closed,
@@ -264,14 +287,14 @@ fn refused(error: StorageError) -> PairError {
 }
 
 impl Hosts {
-    /// Keeps in mind that a driver is ending.
+    /// Records that a driver is stopping.
     fn note_ending(&mut self, host: &Host) {
         self.ending.retain(|stopped| !*stopped.borrow());
         self.ending.push(host.stopped());
     }
 }
 
-/// All of these are changes: one at a time, and they may take long.
+/// These are all changes: one at a time, possibly slow.
 impl Inner {
     /// Whether files may be changed.
     fn check_running(&self) -> Result<(), StorageError> {
@@ -290,7 +313,8 @@ impl Inner {
         }
         let server_id = record.server_id.clone();
         let started = self.start(record);
-        // A runtime that was closed meanwhile has stored it for the next one; a host that cannot be is not kept.
+        // If the runtime was closed meanwhile, the host is stored for the next one; a host that
+        // cannot be stored is dropped.
         if let Err(error) = &started
             && !matches!(error, StorageError::Closed)
             && let Err(error) = registry::remove(self.context.storage.as_ref(), &server_id)
@@ -300,7 +324,7 @@ impl Inner {
         started.map_err(refused)
     }
 
-    /// Tells the driver of a host what is new about it. False when it has none.
+    /// Sends a host's driver its new record. False if it has no driver.
     fn update(&self, record: &HostRecord) -> bool {
         let mut hosts = self.hosts();
         let Some(known) = hosts.known.get_mut(&record.server_id) else {
@@ -308,11 +332,11 @@ impl Inner {
         };
         known.record.clone_from(record);
         let record = record.clone();
-        known.host.order(|orders| orders.paired = Some(record));
+        known.host.set(|control| control.paired = Some(record));
         true
     }
 
-    /// Starts the driver of a host that is stored.
+    /// Starts the driver of a stored host.
     fn start(&self, record: HostRecord) -> Result<(), StorageError> {
         let host = Host::start(&self.context, record.clone())?;
         let mut hosts = self.hosts();
@@ -326,7 +350,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Ends the driver of a host that is not stored any more. True if there was one.
+    /// Stops the driver of a host that is no longer stored. True if there was one.
     fn remove(&self, server_id: &ServerId) -> bool {
         let Some(known) = self.hosts().known.remove(server_id) else {
             return false;
@@ -345,7 +369,7 @@ impl Inner {
 
     fn pause(&self) {
         if *self.phase.borrow() != Phase::Paused {
-            // Another call came later.
+            // A later call replaced this one.
             return;
         }
         for host in self.all() {
@@ -357,7 +381,7 @@ impl Inner {
         self.check_running()?;
         // Connections do not wait for files.
         for host in self.all() {
-            host.order(|orders| orders.foreground());
+            host.set(|control| control.foreground());
         }
         let mut result = self.reread();
         for host in self.all() {
@@ -367,19 +391,19 @@ impl Inner {
         result
     }
 
-    /// Hosts whose daemons call themselves otherwise than what is stored.
+    /// Hosts whose daemons use another name than the stored one.
     fn renamed(&self) -> Vec<(ServerId, String)> {
         let snapshot = self.context.hub.subscribe().borrow().clone();
         let hosts = self.hosts();
         let shown = snapshot.hosts.iter().filter_map(|host| {
             let known = hosts.known.get(&host.server_id)?;
-            let is_new = host.state == "online" && known.record.name != host.name;
+            let is_new = host.state == HostState::Online && known.record.name != host.name;
             is_new.then(|| (host.server_id.clone(), host.name.clone()))
         });
         shown.collect()
     }
 
-    /// Writes down the names that daemons were given since.
+    /// Stores the new names of daemons.
     fn store_names(&self) -> Result<(), StorageError> {
         for (server_id, name) in self.renamed() {
             registry::rename(self.context.storage.as_ref(), &server_id, &name)?;
@@ -390,9 +414,9 @@ impl Inner {
         Ok(())
     }
 
-    /// Takes over the hosts as they are stored now.
+    /// Applies the stored list of hosts.
     fn reread(&self) -> Result<(), StorageError> {
-        // Without a registry nobody has forgotten anything.
+        // A missing registry does not mean that hosts were forgotten.
         let Some(stored) = registry::stored(self.context.storage.as_ref())? else {
             return Ok(());
         };

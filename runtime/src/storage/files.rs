@@ -1,4 +1,4 @@
-//! Storage in a folder: one file a value, written atomically and readable by its owner only.
+//! Storage in a folder: one file per value, written atomically and readable by its owner only.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -9,19 +9,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{OpenJournal, Storage, StorageError, Update, journal, owner};
+use bowline_local::{PrivacyError, check_private_file, make_private_folder};
 
-/// Most bytes read of one value; a larger file is corrupt, not loaded.
+use super::{OpenJournal, Storage, StorageError, Update, journal};
+
+/// Maximum size of a value in bytes; a larger file is corrupt and not loaded.
 const MAX_VALUE: u64 = 16 << 20;
-/// Longest wait for another process that changes the same value; what it does takes milliseconds.
+/// Longest wait for another process that changes the same value, which takes milliseconds.
 const LOCK_DEADLINE: Duration = Duration::from_secs(5);
-/// Pause between two looks at the lock.
+/// Interval of attempts to take the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// Makes the names of unfinished files unique within the process.
 static DRAFTS: AtomicU64 = AtomicU64::new(0);
 
-/// A folder that holds the runtime's state. Several processes may use it at once.
+/// A folder with the runtime's state. Several processes may use it concurrently.
 #[derive(Clone, Debug)]
 pub struct FileStorage {
     folder: PathBuf,
@@ -34,38 +36,36 @@ pub(super) fn error(
     let path = path.to_owned();
     move |source| StorageError::Io {
         action,
-        source: owner::explained(&path, source),
+        source,
         path,
     }
 }
 
 impl FileStorage {
-    /// Storage in that folder, which is made if absent.
+    /// Storage in a folder, which is created if absent, for this user alone.
     ///
     /// # Errors
-    /// [`StorageError::Io`] when the folder cannot be made or used.
+    /// [`StorageError::NotPrivate`] if other users may change the folder, [`StorageError::Io`] if
+    /// it cannot be created or used.
     pub fn open(folder: impl Into<PathBuf>) -> Result<Self, StorageError> {
         let folder = folder.into();
-        make_folder(&folder).map_err(error("create the folder", &folder))?;
+        make_private_folder(&folder).map_err(refused("create the folder"))?;
         Ok(Self { folder })
     }
 
-    pub(super) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// A file's content, if there is such a file.
+    /// A file's content, if it exists.
     pub(super) fn read_bounded(
         &self,
         name: &str,
         most: u64,
     ) -> Result<Option<Vec<u8>>, StorageError> {
         let path = self.location(name);
-        // Opening a pipe would wait for somebody who writes to it.
+        // Opening a pipe would block until a writer opens it.
         if fs::metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
-            let wrong = io::Error::other("it is a pipe, a socket or a device, and no file");
+            let wrong = io::Error::other("it is a pipe, socket or device, not a file");
             return Err(error("read", &path)(wrong));
         }
+        check_private_file(&path).map_err(refused("read"))?;
         let file = match File::open(&path) {
             Ok(file) => file,
             Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -84,9 +84,9 @@ impl FileStorage {
         Ok(Some(bytes))
     }
 
-    /// Writes what is to become a file's content beside it, and puts it on the disk.
+    /// Writes a file's new content to a temporary file and syncs it.
     pub(super) fn draft(&self, name: &str, value: &[u8]) -> Result<Draft, StorageError> {
-        // Two writers never share a half-written file.
+        // Concurrent writers use different temporary files.
         let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
         let draft = format!(".{name}.{}.{number}.draft", std::process::id());
         let draft = Draft {
@@ -94,10 +94,17 @@ impl FileStorage {
             target: self.location(name),
             folder: self.folder.clone(),
         };
-        private(OpenOptions::new().write(true).create(true).truncate(true))
+        // A process that died may have left a file of this name: where the id of the process is
+        // always the same, in a container.
+        match fs::remove_file(&draft.path) {
+            Err(problem) if problem.kind() != io::ErrorKind::NotFound => {
+                return Err(error("write", &draft.target)(problem));
+            }
+            Ok(()) | Err(_) => {}
+        }
+        private(OpenOptions::new().write(true).create_new(true))
             .open(&draft.path)
             .and_then(|mut file| {
-                owner::give_to_owner_of(&self.folder, &file);
                 file.write_all(value)?;
                 file.sync_all()
             })
@@ -105,7 +112,8 @@ impl FileStorage {
         Ok(draft)
     }
 
-    /// Waits until no other process changes that value. The system drops the lock with its process.
+    /// Waits until no other process changes the value. The system releases the lock when the
+    /// process ends.
     pub(super) fn lock(&self, name: &str) -> Result<File, StorageError> {
         let path = self.location(&format!("{name}.lock"));
         let deadline = Instant::now() + LOCK_DEADLINE;
@@ -122,25 +130,18 @@ impl FileStorage {
     }
 }
 
-/// Makes the folder if it is absent, for the owner of the folder that it is in.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
+/// An error of the check that only this user may change a folder or file.
+pub(super) fn refused(action: &'static str) -> impl FnOnce(PrivacyError) -> StorageError {
+    move |problem| match problem {
+        PrivacyError::Io {
+            path,
+            error: source,
+        } => error(action, &path)(source),
+        problem => StorageError::NotPrivate(problem),
     }
-    if let Some(parent) = folder.parent().filter(|parent| *parent != Path::new("")) {
-        make_folder(parent)?;
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        #[cfg(unix)]
-        owner::give_to_owner_of(parent, &File::open(folder)?);
-        return Ok(());
-    }
-    fs::create_dir_all(folder)
 }
 
-/// A file's next content. Dropped before it is put in place it is gone.
+/// A temporary file with the next content. Dropping it before [`Draft::put`] deletes it.
 pub(super) struct Draft {
     path: PathBuf,
     target: PathBuf,
@@ -148,7 +149,7 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Adds what came meanwhile.
+    /// Appends further bytes.
     pub(super) fn append(&self, bytes: &[u8]) -> Result<(), StorageError> {
         OpenOptions::new()
             .append(true)
@@ -157,14 +158,14 @@ impl Draft {
             .map_err(error("write", &self.target))
     }
 
-    /// Puts it in the old content's place.
+    /// Renames it over the old file.
     pub(super) fn put(&self) -> Result<(), StorageError> {
         fs::rename(&self.path, &self.target).map_err(error("write", &self.target))
     }
 
-    /// Puts the replacing on the disk.
+    /// Syncs the rename to disk.
     pub(super) fn sync(&self) {
-        // The new value is in place; that it also survives a power cut is not worth failing for.
+        // The new value is in place; a failure to sync it against power cuts is not fatal.
         if let Err(problem) = sync_folder(&self.folder) {
             tracing::warn!(%problem, folder = %self.folder.display(), "cannot sync");
         }
@@ -173,13 +174,13 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // Not there any more once it was put in place.
+        // Fails after the rename, which is expected.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Opens for writing so that only the owner can read. Elsewhere than on Unix the user's profile folder
-/// carries the protection.
+/// Restricts access to the owner. Elsewhere than on Unix the user's profile folder provides the
+/// protection.
 pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     #[cfg(unix)]
     {
@@ -189,14 +190,12 @@ pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options
 }
 
-/// Takes the lock, or `None` while a living process holds it.
+/// Takes the lock, or returns `None` while a running process holds it.
 pub(super) fn try_lock(path: &Path) -> Result<Option<File>, StorageError> {
+    check_private_file(path).map_err(refused("open"))?;
     let file = private(OpenOptions::new().write(true).create(true).truncate(false))
         .open(path)
         .map_err(error("open", path))?;
-    if let Some(folder) = path.parent() {
-        owner::give_to_owner_of(folder, &file);
-    }
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -204,8 +203,8 @@ pub(super) fn try_lock(path: &Path) -> Result<Option<File>, StorageError> {
     }
 }
 
-/// Puts a renaming on the disk. Elsewhere than on Unix a folder cannot be synced; there the file system's own
-/// journal does it.
+/// Syncs a rename to disk. Elsewhere than on Unix a folder cannot be synced; the file system's
+/// journal covers it.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     File::open(folder)?.sync_all()?;
@@ -244,7 +243,7 @@ impl Storage for FileStorage {
         };
         let modified = metadata.modified().ok();
         let since = modified.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
-        // Times are coarse on some file systems, so the size counts too.
+        // Times are coarse on some file systems, so the size is included.
         Some((since.unwrap_or_default().as_nanos() << 24) | u128::from(metadata.len() & 0xff_ffff))
     }
 
@@ -287,7 +286,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let writers: Vec<_> = (0..8_u8)
             .map(|writer| {
-                // As another process would: with a storage, and so with locks, of its own.
+                // Like another process: with a separate storage, and thus separate locks.
                 let storage = FileStorage::open(folder.path()).unwrap();
                 thread::spawn(move || {
                     for _ in 0..10 {

@@ -1,4 +1,4 @@
-//! Journals in a folder: each process appends to one of its own, and adopts those whose processes are gone.
+//! Journals in a folder: each process appends to its own and adopts those of ended processes.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -10,15 +10,16 @@ use std::{
 use super::{
     Adopt, Journal, OpenJournal, Rewrite, Storage, StorageError,
     files::{FileStorage, error, private, try_lock},
-    owner, refuse_newer,
+    refuse_newer,
 };
 
-/// Most journals of one name, and so processes on one profile at once.
+/// Maximum journals of one name, and thus of concurrent processes on one profile.
 const MAX_JOURNALS: usize = 64;
-/// Most bytes read of one journal. Who appends keeps far below it; a larger file is corrupt, not loaded.
+/// Maximum size of a journal in bytes. Writers stay far below it; a larger file is corrupt and not
+/// loaded.
 const MAX_JOURNAL: u64 = 256 << 20;
 
-/// Opens the first free journal of that name and adopts the lines of all others that nobody holds.
+/// Opens the first free journal of that name and adopts the lines of all others without an owner.
 pub(super) fn open(storage: &FileStorage, name: &str) -> Result<OpenJournal, StorageError> {
     for number in 0..MAX_JOURNALS {
         let slot = Slot::new(storage, name, number);
@@ -47,7 +48,7 @@ pub(super) fn open(storage: &FileStorage, name: &str) -> Result<OpenJournal, Sto
     Err(error("open", &storage.location(name))(source))
 }
 
-/// Any journal of the folder, of whatever name; with `filled` one that has lines.
+/// Any journal of the folder, of any name; with `filled` one with lines.
 pub(super) fn any(folder: &Path, filled: bool) -> Result<Option<PathBuf>, StorageError> {
     let failed = |source| error("read", folder)(source);
     for entry in fs::read_dir(folder).map_err(failed)? {
@@ -68,7 +69,7 @@ pub(super) fn any(folder: &Path, filled: bool) -> Result<Option<PathBuf>, Storag
     Ok(None)
 }
 
-/// One numbered journal. Its lock is a file of its own, because the lines are replaced by renaming.
+/// One numbered journal. Its lock is a separate file, because rewriting renames over the lines.
 struct Slot {
     storage: FileStorage,
     lock_path: PathBuf,
@@ -88,8 +89,8 @@ impl Slot {
         self.storage.location(&self.lines)
     }
 
-    /// The whole lines, and how many bytes they take. A line without its end was being written when its process
-    /// died: nobody was told that it is kept, so it is not.
+    /// The complete lines and their size in bytes. A line without an end was being written when its
+    /// process died and was never confirmed, so it is dropped.
     fn read_lines(&self) -> Result<(Vec<Vec<u8>>, u64), StorageError> {
         let text = self.storage.read_bounded(&self.lines, MAX_JOURNAL)?;
         let text = text.unwrap_or_default();
@@ -105,7 +106,7 @@ impl Slot {
 
 struct FileJournal(Arc<Shared>);
 
-/// A journal and the work on it that may be under way. The lock goes with the last of them.
+/// A journal shared with its pending work. The lock is released with the last reference.
 struct Shared {
     name: String,
     slot: Slot,
@@ -114,11 +115,11 @@ struct Shared {
 }
 
 struct Written {
-    /// Opened with the first line after a rewrite, positioned at `len`. Absent also after a failure.
+    /// Opened by the first line after a rewrite, positioned at `len`. Absent also after a failure.
     file: Option<File>,
-    /// Bytes of whole lines. What the file has beyond them is a torn line.
+    /// Bytes of complete lines. Anything beyond is a torn line.
     len: u64,
-    /// What was written since a rewrite began.
+    /// Lines written since a rewrite began.
     since: Option<Vec<u8>>,
 }
 
@@ -127,11 +128,10 @@ impl Shared {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The file without anything torn at its end, ready for the next line.
+    /// The file without a torn end, ready for the next line.
     fn open(&self, len: u64) -> io::Result<File> {
         let mut file = private(OpenOptions::new().write(true).create(true).truncate(false))
             .open(self.slot.path())?;
-        owner::give_to_owner_of(self.slot.storage.folder(), &file);
         if file.metadata()?.len() != len {
             file.set_len(len)?;
         }
@@ -143,10 +143,12 @@ impl Shared {
     fn append(&self, lines: &[u8]) -> Result<(), StorageError> {
         let failed = error("append to", &self.slot.path());
         let mut written = self.written();
-        // Taken: after a failure nobody knows what was written, so the next line begins with a clean end.
+        // Taken, because after a failure the amount written is unknown; the next line then starts
+        // with a clean end.
         let file = written.file.take();
         let file = file.map_or_else(|| self.open(written.len), Ok);
-        // One write: either the whole line is there or a torn one that reading leaves out.
+        // One write: the file then ends with either a complete or a torn line, and torn lines are
+        // ignored.
         let file = file.and_then(|mut file| file.write_all(lines).map(|()| file));
         written.file = Some(file.map_err(failed)?);
         written.len += lines.len() as u64;
@@ -166,7 +168,7 @@ impl Shared {
         if !since.is_empty() {
             draft.append(&since)?;
         }
-        // Closed first: not every system renames onto an open file.
+        // Closed first: some systems cannot rename over an open file.
         written.file = None;
         draft.put()?;
         written.len = bytes.len() as u64 + since.len() as u64;
@@ -187,7 +189,7 @@ impl Shared {
                 continue;
             };
             let (lines, _) = slot.read_lines()?;
-            // Another version's stays as it is, for that version.
+            // A journal of a newer version stays unchanged for that version.
             let is_newer = |line: &Vec<u8>| refuse_newer(|| slot.path(), line).is_err();
             if lines.first().is_some_and(is_newer) {
                 tracing::warn!(
@@ -206,18 +208,19 @@ impl Shared {
             let synced = file.and_then(|file| file.sync_all());
             synced.map_err(error("write", &path))?;
         }
-        // Only now is what the orphans held safe with us. One that stays behind is adopted again later, which the
-        // ids in its lines make harmless.
+        // The orphans' lines are safely stored by now. An orphan that cannot be deleted is adopted
+        // again later, which is harmless because intents have ids.
         for (orphan, _lock) in orphans {
             if let Err(problem) = fs::remove_file(orphan.path()) {
-                tracing::warn!(%problem, journal = orphan.lines, "an adopted journal stays behind");
+                tracing::warn!(%problem, journal = orphan.lines, "an adopted journal cannot be deleted");
             }
         }
         Ok(adopted)
     }
 }
 
-fn text(lines: &[Vec<u8>]) -> Vec<u8> {
+/// The lines with their ends.
+pub(super) fn text(lines: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for line in lines {
         bytes.extend_from_slice(line);
@@ -257,7 +260,8 @@ impl Journal for FileJournal {
         let slot = &self.0.slot;
         let others = (0..MAX_JOURNALS).map(|number| Slot::new(&slot.storage, &self.0.name, number));
         let others = others.filter(|other| other.lines != slot.lines && other.lock_path.exists());
-        // One whose lock cannot be tried is taken for free: nothing is lost by that but another process's events.
+        // A journal whose lock cannot be tested counts as free: the worst case is losing another
+        // process's events.
         let is_held = |other: &Slot| matches!(try_lock(&other.lock_path), Ok(None));
         !others.into_iter().any(|other| is_held(&other))
     }
@@ -310,7 +314,7 @@ mod tests {
         assert_eq!(adopted, lines(&["whole", "next"]));
     }
 
-    /// A full disk takes half a line. The caller is told that it is not kept; the next one must not be lost
+    /// A full disk accepts half a line. The caller gets an error; the next line must not be lost
     /// with it.
     #[test]
     fn bx_1_a_line_after_a_failed_one_is_whole() {
@@ -330,7 +334,7 @@ mod tests {
             _lock: lock,
         }));
         journal.append(b"one").unwrap();
-        // What is left of a write that failed: half of it, and a file that nothing can be written to.
+        // State after a failed write: half a line, and a file that cannot be written.
         fs::write(folder.path().join("outbox.0.jsonl"), b"one\nhal").unwrap();
         let unwritable = File::open(folder.path().join("outbox.0.jsonl")).unwrap();
         journal.0.written().file = Some(unwritable);
@@ -354,7 +358,7 @@ mod tests {
         drop(journal);
         let (mut journal, kept) = storage.journal("outbox").unwrap();
         assert_eq!(kept, lines(&["open", "meanwhile", "after"]));
-        // One that fails leaves everything as it was.
+        // A failed rewrite changes nothing.
         let rewrite = journal.rewrite();
         journal.append(b"more").unwrap();
         fs::rename(folder.path(), folder.path().with_extension("away")).unwrap();

@@ -1,4 +1,4 @@
-//! Storage in a key store of the app's: a platform's keychain, for instance, which holds few and small values.
+//! Storage in the app's key store, such as a platform keychain, which holds few and small values.
 
 use std::{
     path::PathBuf,
@@ -6,31 +6,34 @@ use std::{
 };
 
 use super::{
-    FileStorage, Journal, OpenJournal, Rewrite, Storage, StorageError, Update, refuse_newer,
+    FileStorage, Journal, OpenJournal, Rewrite, Storage, StorageError, Update, journal,
+    refuse_newer,
 };
 
-/// A key store refused. The text is for people.
+/// An error of the key store, as text for people.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KeyStoreError(pub String);
 
-/// Named values in a place that the app provides. One process uses it at a time.
+/// Named values stored by the app. One process uses it at a time.
 pub trait KeyStore: Send + Sync + 'static {
-    /// The value of that name, or `None` if none was ever written. An entry that is there and cannot be had (a locked
-    /// keychain, for instance) is an error and never `None`: an identity is not replaced (INV-9).
+    /// The value of a name, or `None` if none was ever written. An existing but inaccessible entry
+    /// (such as in a locked keychain) is an error and never `None`, so that an identity is not
+    /// replaced (INV-9).
     ///
     /// # Errors
     /// [`KeyStoreError`].
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, KeyStoreError>;
 
-    /// Replaces the value of that name, whole or not at all.
+    /// Replaces the value of a name atomically.
     ///
     /// # Errors
     /// [`KeyStoreError`]; the old value is then intact.
     fn write(&self, name: &str, value: &[u8]) -> Result<(), KeyStoreError>;
 }
 
-/// A [`KeyStore`] as a [`Storage`]. Keys and hosts are kept in it; the outbox too, unless there is a folder for it.
+/// A [`KeyStore`] as a [`Storage`]. It holds keys and hosts, and the outbox too unless there is a
+/// folder for it.
 #[derive(Clone)]
 pub struct KeyStorage {
     keys: Arc<dyn KeyStore>,
@@ -39,7 +42,7 @@ pub struct KeyStorage {
 }
 
 impl KeyStorage {
-    /// Storage in that key store, with outboxes in `journals` if given.
+    /// Storage in a key store, with outboxes in `journals` if given.
     pub fn new(keys: Arc<dyn KeyStore>, journals: Option<FileStorage>) -> Self {
         Self {
             keys,
@@ -67,7 +70,8 @@ impl Storage for KeyStorage {
     }
 
     fn update(&self, name: &str, change: &mut Update<'_>) -> Result<(), StorageError> {
-        // Processes on one key store and folder exclude each other by the folder's lock; those without a folder cannot.
+        // Processes with a shared key store and folder use the folder's lock; without a folder
+        // there is no exclusion.
         let _lock = self.journals.as_ref().map(|files| files.lock(name));
         let _lock = _lock.transpose()?;
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -109,7 +113,7 @@ impl Storage for KeyStorage {
     }
 }
 
-/// A journal in one value, written anew with each line: outboxes are short.
+/// A journal in one value, rewritten with each line: outboxes are short.
 struct ValueJournal {
     storage: KeyStorage,
     name: String,
@@ -131,11 +135,7 @@ impl Journal for ValueJournal {
         let (storage, name) = (self.storage.clone(), self.name.clone());
         Box::new(move |lines| {
             let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut text = Vec::new();
-            for line in lines {
-                text.extend_from_slice(line);
-                text.push(b'\n');
-            }
+            let mut text = journal::text(lines);
             text.extend_from_slice(kept.get(before..).unwrap_or_default());
             storage.write(&name, &text)?;
             *kept = text;
@@ -159,10 +159,16 @@ impl Journal for ValueJournal {
 mod tests {
     use std::collections::BTreeMap;
 
+    use bowline_protocol::{ClientSessionKey, ServerId};
+
     use super::*;
     use crate::{error::OpenError, profile::Profile};
 
-    /// A key store in memory that can be locked, as a phone's is before its first unlock.
+    fn key(profile: &Profile) -> ClientSessionKey {
+        profile.client_session_key(&ServerId::of_public_key(&[1; 32]))
+    }
+
+    /// An in-memory key store that can be locked, like a phone's before its first unlock.
     #[derive(Default)]
     struct Keychain {
         values: Mutex<BTreeMap<String, Vec<u8>>>,
@@ -182,7 +188,7 @@ mod tests {
         fn read(&self, name: &str) -> Result<Option<Vec<u8>>, KeyStoreError> {
             self.check()?;
             let value = self.values.lock().unwrap().get(name).cloned();
-            // A keychain is another process, and takes its time.
+            // A keychain is a separate process and takes time.
             std::thread::sleep(std::time::Duration::from_millis(2));
             Ok(value)
         }
@@ -210,7 +216,7 @@ mod tests {
         );
         *keys.locked.lock().unwrap() = false;
         let second = Profile::load_or_create(&storage).unwrap();
-        assert_eq!(first.client_session_key, second.client_session_key);
+        assert_eq!(key(&first), key(&second));
     }
 
     #[test]
@@ -235,7 +241,8 @@ mod tests {
         assert_eq!(lines, [b"c", b"d"], "what came meanwhile is kept");
     }
 
-    /// Two processes of one app (a share extension, say) that start for the first time at once.
+    /// Two processes of one app (such as a share extension) that start concurrently for the first
+    /// time.
     #[test]
     fn inv_9_processes_that_begin_at_once_on_a_key_store_have_one_identity() {
         for _ in 0..3 {
@@ -247,11 +254,12 @@ mod tests {
                     .map(|_| {
                         scope.spawn(|| {
                             let files = FileStorage::open(folder.path()).unwrap();
-                            // Of its own, as in a process of its own: they share the folder and the keychain only.
+                            // Separate storages, like separate processes: they share only the
+                            // folder and the keychain.
                             let storage = KeyStorage::new(keys.clone(), Some(files));
                             begin.wait();
                             let profile = Profile::load_or_create(&storage).unwrap();
-                            profile.client_session_key.as_str().to_owned()
+                            key(&profile).as_str().to_owned()
                         })
                     })
                     .collect();

@@ -1,65 +1,69 @@
-//! Where the runtime keeps what must outlive the process: profile, hosts, outbox.
+//! Persistent state of the runtime: profile, hosts, outbox.
 
 mod files;
 mod journal;
 mod keys;
-mod owner;
 
 pub use files::FileStorage;
 pub use keys::{KeyStorage, KeyStore, KeyStoreError};
 
 use std::{io, path::PathBuf};
 
-/// What went wrong with stored state. The text names the file and says what to do.
+use bowline_local::PrivacyError;
+
+/// An error of stored state. The text names the file and the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// The system refused.
+    /// An I/O error.
     #[error("cannot {action} {path}: {source}", path = path.display())]
     Io {
-        /// What was tried: `read`, `write`, …
+        /// The attempted action: `read`, `write`, …
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// The content is not what was written. It is left as it is: an identity is never replaced (INV-9).
+    /// Other users may change the folder or a file in it, which is therefore not used (TR-11).
+    #[error(transparent)]
+    NotPrivate(PrivacyError),
+    /// The content is invalid. The file stays unchanged: an identity is never replaced (INV-9).
     #[error(
         "{path} is corrupt ({problem}); it was left as it is. Restore it from a backup, or move it away to start anew",
         path = path.display()
     )]
     Corrupt {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What does not read.
+        /// The invalid part.
         problem: String,
     },
-    /// It was written by a newer version. It is left as it is.
+    /// A newer version wrote the file, which stays unchanged.
     #[error(
         "{path} was made by a newer version of this program (file version {found}; this program knows up to {known}). Update \
          this program, or use another folder; the file was left as it is",
         path = path.display()
     )]
     TooNew {
-        /// Which file.
+        /// The file.
         path: PathBuf,
         /// Its version.
         found: u64,
-        /// The newest that this program knows.
+        /// The newest version supported by this program.
         known: u64,
     },
-    /// The app's key store refused.
-    #[error("the key store did not give or take `{name}`: {problem}")]
+    /// The app's key store failed.
+    #[error("the key store failed to read or write `{name}`: {problem}")]
     KeyStore {
-        /// Which entry.
+        /// The entry.
         name: String,
-        /// What it said.
+        /// The key store's message.
         problem: String,
     },
-    /// A host's outbox could not be taken up, when the runtime was resumed for instance. It is tried again every few seconds.
-    #[error("the outbox cannot be used: {problem}; it is tried again")]
+    /// A host's outbox could not be opened, for example on resume. Retried every few seconds.
+    #[error("the outbox is unavailable: {problem}; it is retried")]
     Unavailable {
-        /// What went wrong, with the file's name.
+        /// The cause, with the file's name.
         problem: String,
     },
     /// The runtime is paused and touches no files.
@@ -70,46 +74,46 @@ pub enum StorageError {
     Closed,
 }
 
-/// A place for named values and journals. The default is [`FileStorage`]; apps with a key store of their own
-/// implement it.
+/// Storage of named values and journals. The default is [`FileStorage`]; apps with their own key
+/// store implement it.
 pub trait Storage: Send + Sync + 'static {
-    /// The value of that name, or `None` if none was ever written.
+    /// The value of a name, or `None` if none was ever written.
     ///
     /// # Errors
     /// [`StorageError::Io`].
     fn read(&self, name: &str) -> Result<Option<Vec<u8>>, StorageError>;
 
-    /// Replaces the value of that name, whole or not at all.
+    /// Replaces the value of a name atomically.
     ///
     /// # Errors
     /// [`StorageError::Io`]; the old value is then intact.
     fn write(&self, name: &str, value: &[u8]) -> Result<(), StorageError>;
 
-    /// Replaces the value of that name by what `change` makes of it; `None` leaves it as it is. Nobody else may
-    /// change the value in between: a storage that several processes use locks it.
+    /// Replaces the value of a name by the result of `change`; `None` leaves it unchanged. The
+    /// value cannot change in between: a storage used by several processes locks it.
     ///
     /// # Errors
-    /// [`StorageError`], that of `change` included; the old value is then intact.
+    /// [`StorageError`], including that of `change`; the old value is then intact.
     fn update(&self, name: &str, change: &mut Update<'_>) -> Result<(), StorageError>;
 
-    /// Opens a journal of its own for this process and hands over what journals of that name hold whose
-    /// processes are gone.
+    /// Opens a journal owned by this process and returns the lines of journals of that name whose
+    /// processes have ended.
     ///
     /// # Errors
     /// [`StorageError::Io`].
     fn journal(&self, name: &str) -> Result<OpenJournal, StorageError>;
 
-    /// How messages name the value.
+    /// Name of the value in messages.
     fn location(&self, name: &str) -> PathBuf;
 
-    /// Something that is another whenever the value was changed, by whomever, and is cheap to have. `None`, as here, for a storage
-    /// that no other process uses.
+    /// A cheap token that changes whenever any process changes the value. `None`, as here, for a
+    /// storage that no other process uses.
     fn stamp(&self, _name: &str) -> Option<u128> {
         None
     }
 
-    /// A journal that was opened here at some time, of whatever name: there were hosts then. With `filled` one that
-    /// has lines. `None` too where a storage cannot tell.
+    /// A journal of any name that was ever opened here, which proves that hosts existed. With
+    /// `filled` only one with lines. `None` also if the storage cannot tell.
     ///
     /// # Errors
     /// [`StorageError::Io`].
@@ -119,10 +123,10 @@ pub trait Storage: Send + Sync + 'static {
     }
 }
 
-/// The newest version of every file that the runtime keeps.
-const VERSION: u64 = 1;
+/// The newest version of every file of the runtime.
+const VERSION: u64 = 2;
 
-/// Refuses a value or a line of a newer version before anything else is read of it: the rest may have any form.
+/// Refuses a value or line of a newer version before parsing the rest, which may have any form.
 ///
 /// # Errors
 /// [`StorageError::TooNew`].
@@ -144,41 +148,45 @@ pub(crate) fn refuse_newer(
     }
 }
 
-/// What becomes of a value: given the one there is, if any, the one to store, if another.
+/// Computes a new value from the current one; `None` leaves it unchanged.
 pub type Update<'a> = dyn FnMut(Option<Vec<u8>>) -> Result<Option<Vec<u8>>, StorageError> + 'a;
 
-/// A journal of one's own, and the lines of those whose processes are gone.
+/// A journal owned by this process, and the lines of ended processes.
 pub type OpenJournal = (Box<dyn Journal>, Vec<Vec<u8>>);
 
-/// Puts these lines in the place of those that there were.
+/// Replaces the lines that existed when the rewrite began.
 pub type Rewrite = Box<dyn FnOnce(&[Vec<u8>]) -> Result<(), StorageError> + Send>;
 
-/// Takes over what others left behind.
+/// Takes over the lines of ended processes.
 pub type Adopt = Box<dyn FnOnce() -> Result<Vec<Vec<u8>>, StorageError> + Send>;
 
-/// An append-only list of lines that belongs to one process.
+/// An append-only list of lines owned by one process.
 pub trait Journal: Send {
-    /// Appends one line, without its end. It outlives the process; a power cut may take the last ones. A crash in
-    /// the middle loses this line only.
+    /// Appends one line, without its end. It survives the process; a power cut may lose the last
+    /// lines. A crash during the write loses only this line.
     ///
     /// # Errors
-    /// [`StorageError::Io`]: the disk is full, for instance. The line is then not kept, and nothing else is lost.
+    /// [`StorageError::Io`], for example on a full disk. The line is then not
+    /// stored; no other line is lost.
     fn append(&mut self, line: &[u8]) -> Result<(), StorageError>;
 
-    /// Begins to replace all lines there are now, whole or not at all. The work may take long and is done by what is returned,
-    /// where waiting is allowed. Until it is through the journal goes on taking lines, which then come after the new ones.
+    /// Starts to replace all current lines atomically. The returned closure does the work, which
+    /// may take long, on a blocking thread. Meanwhile the journal still accepts lines, which follow
+    /// the new ones.
     ///
     /// # Errors
-    /// The work's: [`StorageError::Io`]; the old lines are then intact, and those that came meanwhile too.
+    /// The closure fails with [`StorageError::Io`]; old and new lines are then intact.
     fn rewrite(&mut self) -> Rewrite;
 
-    /// Takes over the lines of journals of that name whose processes are gone, and hands them over, as opening does. Done by
-    /// what is returned, as with [`Journal::rewrite`]; never both at once.
+    /// Takes over and returns the lines of journals of that name whose processes have ended, as
+    /// opening does. The returned closure does the work, as with [`Journal::rewrite`]; never
+    /// concurrently with it.
     fn adopt(&mut self) -> Adopt {
         Box::new(|| Ok(Vec::new()))
     }
 
-    /// Keeps a copy of the journal, damaged as it is, and tells where: before what can be read of it replaces it.
+    /// Copies the damaged journal, before its readable part replaces it, and returns the copy's
+    /// path.
     ///
     /// # Errors
     /// [`StorageError::Io`].
@@ -186,7 +194,7 @@ pub trait Journal: Send {
         Ok(self.location())
     }
 
-    /// How messages name the journal.
+    /// Name of the journal in messages.
     fn location(&self) -> PathBuf;
 
     /// Whether no other process has a journal of that name open.

@@ -1,87 +1,66 @@
-//! Following one agent's timeline: each item and each byte of its text once and in order, whatever happens to
-//! connections in between (BX-2).
+//! Following one agent's timeline: each item and each byte of its text once and in order, across
+//! reconnects (BX-2).
 
-mod list;
 mod position;
-mod view;
 
-pub use list::ItemList;
 pub use position::TimelinePosition;
-pub use view::{ListChange, Newer, Older, TimelineDiff, TimelineView};
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bowline_machines::{load::LoadError, timeline::Request};
+use bowline_machines::{
+    data::load::LoadError,
+    data::timeline::Request,
+    data::view::{ItemList, TimelineView},
+};
 use bowline_protocol::{
-    AgentId, ItemId, RpcReason, TimelineItem,
-    error::code,
+    AgentId, ItemId, TimelineItem,
     methods::{HistoryPage, name},
 };
 use tokio::{sync::watch, time::sleep};
 
 use crate::{
     client::to_raw,
-    error::CallError,
+    error::{CallError, TimelineError},
     host::Host,
     settings::{FOLLOWER_RETRY, HISTORY_PAGE},
 };
 
-/// The next thing that happened to a timeline.
+/// The next change of a timeline.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TimelineUpdate {
     /// The next item, with its text so far.
     Item(Arc<TimelineItem>),
     /// The text of an item grew.
     Delta {
-        /// Which item.
+        /// The item.
         item_id: ItemId,
         /// Its position.
         index: u64,
-        /// What to append.
+        /// The appended text.
         text: String,
     },
-    /// The daemon has another timeline under this name than the one given out (its store was replaced): forget
-    /// everything so far. It begins anew with what follows.
+    /// The daemon's timeline was replaced (its store is a different one): discard everything so
+    /// far. The new one follows from its start.
     Cleared,
 }
 
-/// A timeline could not be followed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TimelineError {
-    /// No such host.
-    #[error("the host is not known here")]
-    UnknownHost,
-    /// The runtime is closed.
-    #[error("the runtime is closed")]
-    Closed,
-    /// The host has its most timelines open.
-    #[error("{0} timelines are open already; close one first")]
-    TooMany(usize),
-    /// The daemon does not have it, or will not show it.
-    #[error("the daemon refused: {0}")]
-    Refused(RpcReason),
-    /// Items before the window were wanted, and the daemon's answer to that is final.
-    #[error(transparent)]
-    Call(#[from] CallError),
-}
-
-/// A follower of one timeline. A slow follower is given the same updates in fewer, larger pieces.
+/// A follower of one timeline. A slow follower receives the same updates in fewer, larger pieces.
 pub struct TimelineStream {
     host: Host,
     agent_id: AgentId,
     view: watch::Receiver<Arc<TimelineView>>,
-    /// Where it begins, and begins again if the timeline is replaced.
+    /// Start index, also after the timeline is replaced.
     origin: Option<u64>,
-    /// What was given out and what is ready to be.
+    /// Delivered updates and those ready for delivery.
     planned: TimelinePosition,
-    /// What was given out.
+    /// Delivered updates.
     position: TimelinePosition,
     ready: VecDeque<TimelineUpdate>,
-    /// Items from this index on may have grown since the stored position was made.
+    /// Items from this index on may have grown since the position was stored.
     unchecked: Option<u64>,
-    /// Whether the position comes from items, so that a timeline without them is another one.
+    /// Whether the position refers to items, so that a timeline without them is a different one.
     is_anchored: bool,
-    /// `TimelineView::replaced` of the timeline that is followed.
+    /// `TimelineView::replaced` of the followed timeline.
     replaced: Option<u64>,
 }
 
@@ -105,7 +84,7 @@ impl TimelineStream {
         }
     }
 
-    /// Begins at that item, rather than with the newest page.
+    /// Starts at this item instead of the newest page.
     #[must_use]
     pub fn from_index(mut self, index: u64) -> Self {
         self.origin = Some(index);
@@ -113,7 +92,7 @@ impl TimelineStream {
         self
     }
 
-    /// Goes on where another follower stopped, in an earlier process perhaps.
+    /// Continues where another follower stopped, possibly in an earlier process.
     #[must_use]
     pub fn from_position(mut self, position: TimelinePosition) -> Self {
         self.origin = position.next.map(|_| 0);
@@ -129,25 +108,26 @@ impl TimelineStream {
         self.ready.clear();
     }
 
-    /// How much was given out so far: what [`TimelineStream::from_position`] goes on from.
+    /// The delivered position, to continue with [`TimelineStream::from_position`].
     pub const fn position(&self) -> &TimelinePosition {
         &self.position
     }
 
-    /// The newest view, for a UI that renders whole lists.
+    /// The newest view, for UIs that render whole lists.
     pub fn view(&mut self) -> Arc<TimelineView> {
         Arc::clone(&self.view.borrow_and_update())
     }
 
-    /// Waits until the view is another one; false when the host is gone.
+    /// Waits for a changed view; false after the host has ended.
     pub async fn changed(&mut self) -> bool {
         self.view.changed().await.is_ok()
     }
 
-    /// The next update; `None` when the host is gone. Cancel-safe. While the host is away this waits.
+    /// The next update; `None` after the host has ended. Cancel-safe. Waits while the host is
+    /// offline.
     ///
     /// # Errors
-    /// [`TimelineError::Refused`] when the daemon does not have the agent.
+    /// [`TimelineError::Refused`] if the daemon does not have the agent.
     pub async fn next(&mut self) -> Result<Option<TimelineUpdate>, TimelineError> {
         loop {
             if let Some(update) = self.ready.pop_front() {
@@ -162,7 +142,7 @@ impl TimelineStream {
                 match self.fill(&view).await {
                     Ok(true) => continue,
                     Ok(false) => {}
-                    Err(error) if is_passing(&error) => {
+                    Err(error) if error.is_transient() => {
                         tokio::select! {
                             changed = self.view.changed() => if changed.is_err() {
                                 return Ok(None);
@@ -202,7 +182,7 @@ impl TimelineStream {
         }
     }
 
-    /// Whether the view is of another timeline than the one that was followed so far.
+    /// Whether the view belongs to another timeline than the one followed so far.
     fn is_another(&mut self, view: &TimelineView) -> bool {
         let followed = *self.replaced.get_or_insert(view.replaced);
         let is_behind = self.is_anchored
@@ -219,8 +199,8 @@ impl TimelineStream {
         TimelineUpdate::Cleared
     }
 
-    /// Fetches a page of what the view does not have, because another reader has moved it or it never began so early, and that
-    /// was not given out yet. True if there was any.
+    /// Loads a page of undelivered items that the view lacks, because another reader moved it or it
+    /// never began that early. True if there were any.
     async fn fill(&mut self, view: &TimelineView) -> Result<bool, CallError> {
         let (Some(next), Some(first)) = (self.planned.next, view.items.first()) else {
             return Ok(false);
@@ -243,7 +223,7 @@ impl TimelineStream {
         if page.items.first().map(|item| item.index) != Some(from) {
             return Err(CallError::Malformed(format!("no item {from} in its page")));
         }
-        // What the view has is newer there.
+        // From here on the view is newer.
         let items = page.items.into_iter();
         let items = items.filter(|item| item.index < first || from >= end);
         let items = items.map(Arc::new);
@@ -253,20 +233,5 @@ impl TimelineStream {
         }
         self.take(&items, view.complete_to);
         Ok(true)
-    }
-}
-
-/// Whether the same question may well be answered when it is asked again.
-fn is_passing(error: &CallError) -> bool {
-    match error {
-        CallError::Disconnected(_) | CallError::NotConnected | CallError::Timeout => true,
-        CallError::Rpc(error) => match error.reason() {
-            Some(RpcReason::Overloaded | RpcReason::Timeout | RpcReason::StorageUnavailable) => {
-                true
-            }
-            Some(_) => false,
-            None => error.code == code::INTERNAL_ERROR,
-        },
-        CallError::Malformed(_) | CallError::Closed => false,
     }
 }

@@ -1,21 +1,22 @@
-//! How much of a timeline was given out, and what of a view is new beyond that.
+//! The delivered position of a timeline, and the undelivered part of a view.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
 
+use bowline_machines::data::view::ItemList;
 use serde::{Deserialize, Serialize};
 
-use super::{ItemList, TimelineUpdate};
+use super::TimelineUpdate;
 use crate::settings::GROWING_ITEMS;
 
-/// How much of a timeline a follower was given.
+/// The delivered part of a timeline.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimelinePosition {
-    /// Index of the next item; `None` until the first view says where it begins.
+    /// Index of the next item; `None` until the first view sets the start.
     pub next: Option<u64>,
-    /// Bytes given out of the text of each item that may still grow, by index.
+    /// Delivered bytes of each item that may still grow, by index.
     pub given: BTreeMap<u64, usize>,
 }
 
@@ -27,8 +28,8 @@ impl TimelinePosition {
         }
     }
 
-    /// Gives out what these items, without gaps and in order of index, have that was not given out yet. Items
-    /// before `complete_to` grow no more.
+    /// Delivers the undelivered part of these items, which are contiguous and ordered by index.
+    /// Items before `complete_to` no longer grow.
     pub(super) fn take(
         &mut self,
         items: &ItemList,
@@ -40,7 +41,7 @@ impl TimelinePosition {
         };
         let (first, last) = (first.index, last.index);
         let next = *self.next.get_or_insert(first);
-        // Nothing before the first that may have grown is new.
+        // Nothing before the first growing item is new.
         let grown = self.given.range(first..).next().map(|(index, _)| *index);
         let from = grown.map_or(next, |grown| grown.min(next));
         for item in items.iter_from(from) {
@@ -59,7 +60,7 @@ impl TimelinePosition {
                 *given = item.text.len();
             }
         }
-        // What was seen complete is done with. What is not among these items is fetched when it is complete.
+        // Complete items need no tracking. Others are loaded once they are complete.
         self.given
             .retain(|index, _| *index < first || *index > last || *index >= complete_to);
         while self.given.len() > GROWING_ITEMS {
@@ -67,7 +68,7 @@ impl TimelinePosition {
         }
     }
 
-    /// Takes note of an update that was given out.
+    /// Records a delivered update.
     pub(super) fn note(&mut self, update: &TimelineUpdate) {
         match update {
             TimelineUpdate::Item(item) => {
@@ -81,18 +82,19 @@ impl TimelinePosition {
         }
     }
 
-    /// The first item that was given out in part, as far as is known, and that has grown complete since.
+    /// The first partially delivered item that has become complete.
     pub(super) fn first_growing_before(&self, complete_to: u64) -> Option<u64> {
         let first = self.given.keys().next().copied();
         first.filter(|index| *index < complete_to)
     }
 
-    /// Whether an item has less text than was given out, or other text.
+    /// Whether an item has less text than was delivered, or different text.
     pub(super) fn contradicts(&self, items: &ItemList) -> bool {
         let shown = self.given.range(items.first_index()..);
         shown.into_iter().any(|(index, given)| {
             let item = items.get(*index);
-            item.is_some_and(|item| !item.text.is_char_boundary(*given))
+            // A text that the daemon has dropped was another one.
+            item.is_some_and(|item| item.dropped_bytes == 0 && !item.text.is_char_boundary(*given))
         })
     }
 }
@@ -110,7 +112,7 @@ mod tests {
         Arc::new(item)
     }
 
-    /// What a follower that was shown these views has in the end.
+    /// The final state of a follower after these views.
     fn follow(
         position: &mut TimelinePosition,
         views: &[&[Arc<TimelineItem>]],
@@ -192,5 +194,19 @@ mod tests {
         assert!(contradicts(&[item(3, "ab")]));
         assert!(contradicts(&[item(2, ""), item(3, "ab")]));
         assert!(!contradicts(&[item(4, "")]));
+    }
+
+    #[test]
+    fn tr_12_a_dropped_text_is_the_same_timeline_and_nothing_new() {
+        let mut position = TimelinePosition::default();
+        let dropped = Arc::new(TimelineItem {
+            dropped_bytes: 3,
+            ..(*item(3, "")).clone()
+        });
+        follow(&mut position, &[&[item(3, "abc")]], 0);
+        let view: ItemList = [Arc::clone(&dropped)].into_iter().collect();
+        assert!(!position.contradicts(&view));
+        let shown = follow(&mut position, &[&[dropped, item(4, "x")]], 4);
+        assert_eq!(shown, [(4, "x".to_owned())].into());
     }
 }

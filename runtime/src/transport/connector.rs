@@ -1,4 +1,4 @@
-//! Opening a WebSocket to a daemon or a relay; how is the business of `bowline_net`.
+//! Opens WebSockets to daemons and relays, through `bowline_net`.
 
 use bowline_machines::Path;
 use bowline_net::{DialError, Dialer, Endpoint, Opening, Proxies, Tls};
@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use super::{BoxFuture, Connector, Target, Transport, websocket::WebSocketTransport};
 use crate::{
     error::Failure,
-    settings::{MAX_FRAME, MAX_WRITE_BUFFER, READ_BUFFER, WRITE_BUFFER},
+    settings::{MAX_FRAME, MAX_WRITE_BUFFER, READ_BUFFER, RuntimeSettings, WRITE_BUFFER},
 };
 
 /// Opens WebSockets with subprotocol `bowline.v1`.
@@ -20,19 +20,21 @@ pub struct WebSocketConnector {
 }
 
 impl WebSocketConnector {
-    /// A connector that trusts the public certificate roots and these besides (PEM), and goes through the proxies that the
-    /// process's environment names.
+    /// A connector that trusts the public certificate roots and `extra_roots` (PEM), and uses the
+    /// proxies of the environment variables.
     ///
     /// # Errors
-    /// When an extra root does not read, or holds no certificate.
+    /// An extra root cannot be parsed or contains no certificate.
     pub fn new(extra_roots: &[Vec<u8>]) -> Result<Self, Failure> {
         Self::with_proxies(extra_roots, Proxies::from_env())
     }
 
-    /// The same through one proxy, `http://…`, `https://…` or `socks5://…`, whatever the environment says.
+    /// The same through one proxy, `http://…`, `https://…` or `socks5://…`, ignoring the
+    /// environment.
     ///
     /// # Errors
-    /// As [`WebSocketConnector::new`]. A URL that is no proxy's fails each connection that would go through it.
+    /// As [`WebSocketConnector::new`]. An invalid proxy URL fails each connection that would use
+    /// it.
     pub fn through(extra_roots: &[Vec<u8>], proxy: &str) -> Result<Self, Failure> {
         Self::with_proxies(extra_roots, Proxies::all(proxy))
     }
@@ -47,6 +49,19 @@ impl WebSocketConnector {
         })?;
         let dialer = Dialer::new(tls, proxies);
         Ok(Self { dialer })
+    }
+}
+
+impl RuntimeSettings {
+    /// A connector with these certificates and proxy.
+    ///
+    /// # Errors
+    /// An extra root cannot be parsed.
+    pub fn connector(&self) -> Result<WebSocketConnector, Failure> {
+        match &self.proxy {
+            None => WebSocketConnector::new(&self.extra_roots),
+            Some(proxy) => WebSocketConnector::through(&self.extra_roots, proxy),
+        }
     }
 }
 
@@ -72,7 +87,7 @@ impl Connector for WebSocketConnector {
     }
 }
 
-/// Where the session socket behind a target is.
+/// URL of the session socket of a target.
 fn endpoint(target: &Target) -> Result<Endpoint, Failure> {
     let address = &target.address.address;
     match target.address.path {

@@ -1,7 +1,7 @@
 //! Transports: each owns exactly one connection (INV-4) and carries whole binary messages.
 //!
-//! A transport reports open (by existing), message, error and close, the latter two with a typed reason. What the
-//! messages mean is sealed by [`link`], the same over every kind of transport.
+//! A transport reports open (by existing), message, error and close, the last two with a typed
+//! reason. [`link`] seals the messages, identically over every kind of transport.
 
 mod connector;
 pub mod link;
@@ -24,18 +24,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
 
-/// Why a transport ended, and what may be believed of it (TR-2): a reason that ends attempts is here only if the daemon said it
-/// inside the encryption ([`Closed::sealed`]). Whatever else a peer claims is a lost connection, with the claim for people.
+/// Why a transport ended, and which part of that is trusted (TR-2): a reason that ends attempts is
+/// present only if the daemon sent it inside the encryption ([`Closed::sealed`]). Any other claim
+/// of a peer counts as a lost connection and is kept as text for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed {
     reason: Reason,
-    /// What somebody claimed and nothing proves.
+    /// A claimed reason without proof.
     claimed: Option<Reason>,
     retry_after: Option<Duration>,
 }
 
 impl Closed {
-    /// The daemon said so, or showed it, inside the encryption.
+    /// A reason sent or shown by the daemon inside the encryption.
     pub const fn sealed(reason: Reason, retry_after: Option<Duration>) -> Self {
         Self {
             reason,
@@ -44,7 +45,7 @@ impl Closed {
         }
     }
 
-    /// Somebody says so in clear.
+    /// A reason received in clear.
     pub const fn claimed(claim: Claim, retry_after: Option<Duration>) -> Self {
         Self {
             reason: claim.believed(),
@@ -53,12 +54,12 @@ impl Closed {
         }
     }
 
-    /// The reason to act upon.
+    /// The reason to act on.
     pub const fn reason(&self) -> Reason {
         self.reason
     }
 
-    /// Not before this time, if the peer said so.
+    /// Earliest time of a retry, if the peer sent one.
     pub const fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
@@ -76,7 +77,7 @@ impl fmt::Display for Closed {
             None => write!(f, "{}", self.reason),
             Some(claimed) => write!(
                 f,
-                "{} (something on the way said {claimed}, without proof)",
+                "{} (a party on the path claimed {claimed}, without proof)",
                 self.reason
             ),
         }
@@ -97,39 +98,39 @@ impl From<Closed> for Failure {
 
 /// One open connection.
 pub trait Transport: Send + Unpin {
-    /// The next message. After an error the transport is over.
+    /// The next message. After an error the transport has ended.
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Closed>>;
 
-    /// Bytes received so far, of messages that are not complete yet too, and of frames that are no messages: any of
-    /// them shows that the peer is there (lesson 16). Only grows; looked at after each [`Transport::poll_recv`].
+    /// Bytes received so far, including incomplete messages and control frames: any of them shows
+    /// that the peer is alive (LS-16). Only increases; read after each [`Transport::poll_recv`].
     fn received(&self) -> u64;
 
-    /// Whether another message may be queued; pending means that the peer reads too slowly.
+    /// Ready when another message may be queued; pending while the peer reads too slowly.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>>;
 
-    /// Queues a message; nothing is promised to be sent before [`Transport::poll_flush`].
+    /// Queues a message, which may be sent only by the next [`Transport::poll_flush`].
     ///
     /// # Errors
-    /// [`Closed`] when the transport is over.
+    /// [`Closed`] if the transport has ended.
     fn queue(&mut self, message: Vec<u8>) -> Result<(), Closed>;
 
-    /// Sends what is queued.
+    /// Sends queued messages.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>>;
 
-    /// Says the reason to the peer and ends the connection. The caller bounds the wait.
+    /// Sends the reason to the peer and ends the connection. The caller bounds the wait.
     fn close(self: Box<Self>, reason: Reason) -> BoxFuture<()>;
 }
 
 /// A boxed future.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Opens transports. The default is [`WebSocketConnector`]; simulations bring their own network.
+/// Opens transports. The default is [`WebSocketConnector`]; simulations provide their own network.
 pub trait Connector: Send + Sync + 'static {
-    /// Opens one connection to that address.
+    /// Opens one connection to a target.
     fn connect(&self, target: &Target) -> BoxFuture<Result<Box<dyn Transport>, Failure>>;
 }
 
-/// One configured way to a host, as stored and shown.
+/// One configured address of a host, as stored and shown.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Address {
     /// The kind of path.
@@ -144,13 +145,13 @@ impl fmt::Display for Address {
     }
 }
 
-/// An address with what its URL is made of.
+/// An address with the parts of its URL.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Where to.
+    /// The address.
     pub address: Address,
-    /// The daemon to be reached.
+    /// The expected daemon.
     pub server_id: ServerId,
-    /// What a relay routes by.
+    /// The routing key of a relay.
     pub route_key: RouteKey,
 }

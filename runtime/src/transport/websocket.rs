@@ -20,7 +20,7 @@ use super::{BoxFuture, Closed, Transport};
 /// One WebSocket.
 pub(super) struct WebSocketTransport<S> {
     socket: WebSocketStream<S>,
-    /// Of the connection that all of this goes over.
+    /// Byte counter of the underlying connection.
     count: Count,
 }
 
@@ -37,7 +37,7 @@ fn closed(error: &Error) -> Closed {
     }
 }
 
-/// What a close frame says, which anybody can write.
+/// The content of a close frame, which anyone on the path can write.
 fn said(frame: Option<&CloseFrame>) -> Closed {
     let claim = Claim::of_close_code(frame.map(|frame| u16::from(frame.code)));
     Closed::claimed(
@@ -54,7 +54,7 @@ where
         loop {
             match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
                 Some(Ok(Message::Binary(bytes))) => return Poll::Ready(Ok(bytes)),
-                // The library answers pings itself; their bytes are counted.
+                // The library answers pings; their bytes are counted.
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(Message::Close(frame))) => {
                     return Poll::Ready(Err(said(frame.as_ref())));
@@ -92,7 +92,7 @@ where
 
     fn close(mut self: Box<Self>, reason: Reason) -> BoxFuture<()> {
         Box::pin(async move {
-            // 1000 is the WebSocket's own code for an end without a fault.
+            // 1000 is WebSocket's code for a normal closure.
             let code = reason.close_code().unwrap_or(1000);
             let frame = CloseFrame {
                 code: code.into(),
@@ -110,14 +110,14 @@ mod tests {
     use tokio::io::{AsyncWriteExt, duplex};
     use tokio_tungstenite::tungstenite::protocol::Role;
 
-    use bowline_net::Counted;
+    use bowline_net::counted;
 
     use super::*;
 
     #[tokio::test]
-    async fn lesson_16_parts_of_a_message_and_pings_count_as_received() {
+    async fn ls_16_parts_of_a_message_and_pings_count_as_received() {
         let (near, mut far) = duplex(1024);
-        let (near, count) = Counted::new(near);
+        let (near, count) = counted(near);
         let socket = WebSocketStream::from_raw_socket(near, Role::Client, None).await;
         let mut transport = WebSocketTransport::new(socket, count);
         // An empty ping, then a binary message of four bytes in three parts.

@@ -1,14 +1,14 @@
-//! What is said in clear ends nothing for good; what is sealed does (TR-2, C37b).
+//! Claims in clear never end attempts; sealed ones do (TR-2, C37b).
 
 use std::time::Duration;
 
 use bowline_protocol::{Reason, TransportKey};
-use bowline_runtime::PairError;
+use bowline_runtime::{HostState, PairError};
 use tokio::time::sleep;
 
 use crate::rig::{Rig, is_ready, offer, transport_key};
 
-/// An on-path attacker or a relay sent 4402, and the app said "pair again" for good.
+/// An on-path attacker or a relay sent 4402, and the app showed "pair again" permanently.
 #[tokio::test(start_paused = true)]
 async fn case_c37b_no_claim_of_a_stranger_ends_a_host() {
     for reason in Reason::ALL.iter().copied() {
@@ -17,7 +17,7 @@ async fn case_c37b_no_claim_of_a_stranger_ends_a_host() {
         rig.daemon.cut("a:1", reason);
         sleep(Duration::from_secs(20)).await;
         let hosts = rig.runtime.subscribe().borrow().clone();
-        assert_ne!(hosts.hosts[0].state, "error", "{reason}");
+        assert_ne!(hosts.hosts[0].state, HostState::Error, "{reason}");
         rig.daemon.state().claims.clear();
         rig.until("online again by itself", is_ready).await;
     }
@@ -52,7 +52,11 @@ async fn tr_2_a_sealed_goodbye_is_believed_and_shown_for_what_it_is() {
                     .is_some_and(|error| error.reason == reason)
             })
             .await;
-        assert_eq!(host.state == "error", !reason.is_recoverable(), "{reason}");
+        assert_eq!(
+            host.state == HostState::Error,
+            !reason.is_recoverable(),
+            "{reason}"
+        );
     }
 }
 
@@ -80,7 +84,7 @@ async fn tr_2_a_refusal_without_proof_is_tried_again_while_pairing_lasts() {
     }
 }
 
-/// "crypto_failed; is the daemon running?" was all that a user heard of an old offer.
+/// The only message for an outdated offer was "crypto_failed; is the daemon running?".
 #[tokio::test(start_paused = true)]
 async fn an_offer_with_another_key_says_that_it_is_another_daemon() {
     let rig = Rig::new(&["a:1"]);

@@ -1,23 +1,24 @@
-//! One `DaemonClient` and a daemon's end that follows a script.
+//! One `ClientHandle` against a scripted daemon.
 
 use std::{sync::Arc, time::Duration};
 
 use bowline_machines::{
     Generation, Path,
-    client::{ClientConfig, State},
+    client::connection::{ClientConfig, State},
 };
 use bowline_protocol::{
-    ClientSessionKey, DeviceKey, Reason, Resume, SessionEvent, SessionState, Welcome,
-    handshake::{Accepted, ClientInfo, SessionWelcome, WelcomeLimits},
+    ClientSessionKey, DeviceKey, Reason, Resume, RouteKey, SessionEvent, SessionState, Welcome,
+    handshake::ClientInfo,
     methods::name,
     rpc::{self, Incoming, Text},
     session_event::Sequenced,
 };
 use bowline_runtime::{
     CallError,
-    client::{ClientEvent, Cursor, DaemonClient, Dialer},
+    client::{ClientEvent, ClientHandle, Cursor, Dialer},
     transport::{Target, link::Credentials},
 };
+use bowline_testkit::peer::{Keys, Peer, Replay, accepted, answer};
 use serde_json::{Value, json, value::RawValue};
 use tokio::{
     sync::mpsc,
@@ -26,12 +27,11 @@ use tokio::{
 
 use crate::{
     net::{End, Net},
-    rig::{LONG, direct, epoch, server_id, transport_key},
-    serving::Peer,
+    rig::{LONG, direct, epoch, keys, server_id, transport_key},
 };
 
 struct Bench {
-    client: DaemonClient,
+    client: ClientHandle,
     inbox: mpsc::Receiver<ClientEvent>,
     sockets: mpsc::UnboundedReceiver<End>,
     max_in_flight: u32,
@@ -47,11 +47,15 @@ impl Bench {
             target: Target {
                 address: direct("a:1"),
                 server_id: server_id(),
-                route_key: key.route_key(&server_id()),
+                route_key: RouteKey::of_device(
+                    &DeviceKey::from_private([4; 32]).public(),
+                    &server_id(),
+                ),
             },
             credentials: Credentials {
                 device_key: DeviceKey::from_private([4; 32]),
                 transport_key: transport_key().public(),
+                psk: Keys::STORED,
             },
             client_session_key: key,
             client: ClientInfo {
@@ -60,11 +64,11 @@ impl Bench {
                 platform: "test".into(),
             },
             cursor: Cursor::default(),
-            pairing_token: None,
+            pairing: None,
         };
         let config = ClientConfig::new(Path::Direct, 1);
         let (owner, inbox) = mpsc::channel(inbox);
-        let client = DaemonClient::spawn(dialer, config, Generation::ZERO, owner);
+        let client = ClientHandle::spawn(dialer, config, Generation::ZERO, owner);
         client.ensure_connected();
         Self {
             client,
@@ -74,28 +78,15 @@ impl Bench {
         }
     }
 
-    /// The next connection, up to `session.ready`, welcomed into that epoch.
-    async fn accept(&mut self, of_epoch: u8) -> Peer {
+    /// Accepts the next connection up to `session.ready`, with a welcome of that epoch.
+    async fn accept(&mut self, of_epoch: u8) -> Peer<End> {
         let end = timeout(LONG, self.sockets.recv()).await.unwrap().unwrap();
-        let welcome = Welcome::Accepted(Accepted {
-            server_id: server_id(),
-            server_name: "test".into(),
-            version: "0".into(),
-            session: Some(SessionWelcome {
-                state: SessionState::New,
-                epoch: epoch(of_epoch),
-                next_seq: 1,
-                stamp: None,
-            }),
-            heartbeat_ms: 4_000,
-            limits: WelcomeLimits {
-                max_message_bytes: 1 << 20,
-                max_in_flight: self.max_in_flight,
-            },
-            capabilities: Vec::new(),
-        });
-        let accepted = Peer::accept(end, &transport_key(), |_, _| welcome).await;
-        let mut peer = accepted.unwrap();
+        let session = Replay::new(epoch(of_epoch), 0).welcome(SessionState::New);
+        let mut welcome = accepted(server_id(), "test", Some(session));
+        welcome.limits.max_in_flight = self.max_in_flight;
+        let welcome = |_: &_| Some(Welcome::Accepted(welcome));
+        let peer = Peer::accept(end, &keys(), welcome).await;
+        let mut peer = peer.ok().unwrap();
         assert_eq!(said(&peer.hear().await.unwrap()).0, name::SESSION_READY);
         peer
     }
@@ -115,7 +106,7 @@ impl Bench {
     }
 }
 
-/// Method, id and parameters of what a client said.
+/// Method, id and parameters of a client's message.
 fn said(text: &[u8]) -> (String, Option<u64>, Value) {
     let (method, id, params) = match rpc::parse(text).unwrap() {
         Text::Single(Incoming::Request(one)) => (one.method, one.id.as_u64(), one.params),
@@ -149,7 +140,7 @@ async fn sv_2_what_a_dying_connection_brought_is_told_before_its_end() {
     bench.until_state("connected").await;
     peer.say(&event(1));
     peer.say(&event(2));
-    peer.end(Reason::ServerRestarting);
+    peer.close(Reason::ServerRestarting);
     let ClientEvent::Events(events) = bench.event().await else {
         panic!("the events came first");
     };
@@ -158,23 +149,23 @@ async fn sv_2_what_a_dying_connection_brought_is_told_before_its_end() {
     assert_eq!(state.reason(), Some(Reason::ServerRestarting));
 }
 
-/// A text that takes a minute to arrive, over a path that is slow and not dead. The answers to pings wait behind it.
+/// A message that takes a minute to arrive, over a slow but working path. Pongs wait behind it.
 #[tokio::test(start_paused = true)]
-async fn lesson_16_a_long_message_on_a_slow_path_is_liveness_while_it_arrives() {
+async fn ls_16_a_long_message_on_a_slow_path_is_liveness_while_it_arrives() {
     let mut bench = Bench::new(64);
     let mut peer = bench.accept(1).await;
     bench.until_state("connected").await;
     bench.client.network_changed();
     for _ in 0..60 {
         sleep(Duration::from_secs(1)).await;
-        peer.trickle();
+        peer.socket().trickle(100);
     }
     peer.say(&event(1));
     let ClientEvent::Events(events) = bench.event().await else {
         panic!("the connection was given up");
     };
     assert_eq!(events.len(), 1);
-    // And silence is still what it was.
+    // The timeout for silence is unchanged.
     let began = Instant::now();
     let state = bench.until_state("disconnected").await;
     assert_eq!(state.reason(), Some(Reason::HeartbeatTimeout));
@@ -182,7 +173,7 @@ async fn lesson_16_a_long_message_on_a_slow_path_is_liveness_while_it_arrives() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn lesson_19_a_slow_owner_is_no_reason_to_give_up_the_peer() {
+async fn ls_19_a_slow_owner_is_no_reason_to_give_up_the_peer() {
     let mut bench = Bench::new(1);
     let mut peer = bench.accept(1).await;
     bench.until_state("connected").await;
@@ -190,7 +181,7 @@ async fn lesson_19_a_slow_owner_is_no_reason_to_give_up_the_peer() {
         peer.say(&event(seq));
         sleep(Duration::from_secs(1)).await;
     }
-    // The owner does not look at its inbox for a minute; the daemon goes on.
+    // The owner does not read its inbox for a minute while the daemon sends.
     for seq in 4..=60 {
         peer.say(&event(seq));
         sleep(Duration::from_secs(1)).await;
@@ -199,14 +190,14 @@ async fn lesson_19_a_slow_owner_is_no_reason_to_give_up_the_peer() {
     while seen.len() < 60 {
         match bench.event().await {
             ClientEvent::Events(events) => seen.extend(events.into_iter().map(|one| one.seq)),
-            ClientEvent::State { state, .. } => panic!("{state:?}"),
+            other => panic!("{other:?}"),
         }
     }
     assert_eq!(seen, (1..=60).collect::<Vec<u64>>());
 }
 
-/// Virtual time only moves while nothing runs, so a client that spins would stop it. The test must fail then, not
-/// hang: it has a thread of its own.
+/// Virtual time advances only while nothing runs, so a spinning client would stop it. The test then
+/// fails instead of hanging: it runs on a separate thread.
 #[test]
 fn inv_12_a_client_that_is_disposed_of_waits_for_its_owner_without_spinning() {
     let (done, is_done) = std::sync::mpsc::channel();
@@ -221,7 +212,7 @@ fn inv_12_a_client_that_is_disposed_of_waits_for_its_owner_without_spinning() {
                 peer.say(&event(seq));
                 sleep(Duration::from_millis(10)).await;
             }
-            bench.client.dispose(Duration::ZERO);
+            bench.client.dispose(Duration::ZERO, Reason::ClosedLocally);
             sleep(Duration::from_secs(60)).await;
             bench.until_state("disposed").await;
             done.send(()).unwrap();
@@ -281,14 +272,16 @@ async fn inv_11_a_drained_client_finishes_what_it_has_and_takes_no_more() {
     let first = ask("first");
     let (method, id, _) = said(&peer.hear().await.unwrap());
     assert_eq!(method, "first");
-    bench.client.dispose(Duration::from_secs(5));
+    bench
+        .client
+        .dispose(Duration::from_secs(5), Reason::ClosedLocally);
     sleep(Duration::from_secs(1)).await;
     let refused = ask("late").await.unwrap().unwrap_err();
     assert_eq!(refused, CallError::NotConnected);
     peer.say(&event(1));
-    peer.answer(&rpc::Id::number(id.unwrap()), &json!({"n": 1}));
+    peer.say(&answer(&rpc::Id::number(id.unwrap()), &Ok(json!({"n": 1}))));
     assert_eq!(first.await.unwrap().unwrap().get(), r#"{"n":1}"#);
-    // Events count to the end, and with nothing in flight there is nothing to wait for.
+    // Events count until the end; with nothing in flight there is no wait.
     assert!(matches!(bench.event().await, ClientEvent::Events(_)));
     bench.until_state("disposed").await;
     assert!(timeout(LONG, peer.hear()).await.unwrap().is_none());
@@ -302,9 +295,13 @@ async fn inv_12_a_drain_ends_at_its_deadline_with_a_typed_reason() {
     let asking = tokio::spawn(async move { client.request("question", nothing()).await });
     peer.hear().await.unwrap();
     let start = Instant::now();
-    // A later, longer drain does not prolong the first.
-    bench.client.dispose(Duration::from_secs(2));
-    bench.client.dispose(Duration::from_secs(60));
+    // A later, longer drain does not extend the first.
+    bench
+        .client
+        .dispose(Duration::from_secs(2), Reason::ClosedLocally);
+    bench
+        .client
+        .dispose(Duration::from_secs(60), Reason::ClosedLocally);
     let lost = asking.await.unwrap().unwrap_err();
     assert_eq!(lost, CallError::Disconnected(Reason::ClosedLocally));
     assert_eq!(start.elapsed().as_secs(), 2);
@@ -316,14 +313,14 @@ async fn sv_2_an_acknowledgement_of_another_epoch_is_not_sent() {
     let mut bench = Bench::new(64);
     let peer = bench.accept(1).await;
     bench.until_state("connected").await;
-    peer.end(Reason::ServerRestarting);
+    peer.close(Reason::ServerRestarting);
     let mut peer = bench.accept(2).await;
     let cursor = |of, last_seq| Resume {
         epoch: epoch(of),
         last_seq,
         stamp: None,
     };
-    // The owner has not heard yet that another numbering has begun.
+    // The owner has not received the change of epoch yet.
     bench.client.ack(cursor(1, 500));
     sleep(Duration::from_millis(100)).await;
     bench.client.ack(cursor(2, 7));

@@ -1,4 +1,5 @@
-//! A daemon that keeps one session in memory and does as the test says: mute methods, refuse, cut, forget.
+//! A daemon with one in-memory session, controlled by the test: mutes methods, refuses,
+//! disconnects, loses state.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,13 +9,9 @@ use std::{
 
 use bowline_protocol::{
     AgentSummary, Hello, Purpose, Reason, Refusal, SessionEvent, SessionState, TimelineItem,
-    TransportKey, Welcome,
-    error::RpcError,
-    handshake::{Accepted, SessionWelcome, WelcomeLimits},
-    methods::name,
-    rpc,
-    session_event::Sequenced,
+    Welcome, error::RpcError,
 };
+use bowline_testkit::peer::{Keys, Order, Replay, accepted};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -23,59 +20,54 @@ use crate::{
     serving,
 };
 
-/// What the daemon has and what it was told to do.
+/// State and settings of the daemon.
 pub(crate) struct State {
-    pub(crate) key: TransportKey,
-    pub(crate) epoch: u8,
+    pub(crate) keys: Arc<Keys>,
+    epoch: u8,
     /// The session's events, from number 1.
-    pub(crate) events: Vec<SessionEvent>,
+    pub(crate) replay: Replay,
     pub(crate) agents: Vec<AgentSummary>,
     pub(crate) items: Vec<TimelineItem>,
     pub(crate) subscribed: BTreeSet<String>,
-    /// Intents that were done.
+    /// Executed intents.
     pub(crate) done: BTreeSet<String>,
-    /// Every intent that arrived, in order, with the address it came to.
+    /// Every received intent, in order, with the address it arrived at.
     pub(crate) arrivals: Vec<(String, String)>,
-    /// Every hello, in order, with the address it came to.
+    /// Every received hello, in order, with the address it arrived at.
     pub(crate) hellos: Vec<(String, Hello)>,
     pub(crate) requests: BTreeMap<String, usize>,
     pub(crate) acks: Vec<u64>,
-    /// Methods that are not answered.
+    /// Unanswered methods.
     pub(crate) mute: BTreeSet<&'static str>,
-    /// Methods that are answered late.
+    /// Methods with delayed answers.
     pub(crate) delay: BTreeMap<&'static str, Duration>,
-    /// Methods that are answered with an error.
+    /// Methods answered with an error.
     pub(crate) errors: BTreeMap<&'static str, RpcError>,
-    /// The agent that the next creation makes.
+    /// The agent returned by the next creation.
     pub(crate) creates: Option<AgentSummary>,
-    /// Addresses where somebody else closes every connection in clear, with a reason that is not the daemon's.
+    /// Addresses where a third party closes every connection in clear, with a reason not from the
+    /// daemon.
     pub(crate) claims: BTreeMap<String, Reason>,
-    /// Addresses where hellos are refused.
+    /// Addresses that refuse hellos.
     pub(crate) refuse: BTreeMap<String, Reason>,
     connections: Vec<Attached>,
 }
 
-/// A connection that holds the session.
+/// A connection attached to the session.
 struct Attached {
     address: String,
     out: mpsc::UnboundedSender<Order>,
-}
-
-/// What a connection is told to do.
-pub(crate) enum Order {
-    Say(Vec<u8>),
-    End(Reason),
 }
 
 #[derive(Clone)]
 pub(crate) struct Daemon(Arc<Mutex<State>>);
 
 impl Daemon {
-    pub(crate) fn new(key: TransportKey) -> Self {
+    pub(crate) fn new(keys: Keys) -> Self {
         Self(Arc::new(Mutex::new(State {
-            key,
+            keys: Arc::new(keys),
             epoch: 1,
-            events: Vec::new(),
+            replay: Replay::new(epoch(1), usize::MAX),
             agents: Vec::new(),
             items: Vec::new(),
             subscribed: BTreeSet::new(),
@@ -108,7 +100,7 @@ impl Daemon {
         });
     }
 
-    /// Something happens, and everyone attached is told.
+    /// Records an event and sends it to every attached connection.
     pub(crate) fn happens(&self, event: SessionEvent) {
         let mut state = self.state();
         match &event {
@@ -124,9 +116,7 @@ impl Daemon {
             }
             _ => {}
         }
-        state.events.push(event);
-        let seq = state.events.len() as u64;
-        let text = state.event_text(seq);
+        let text = state.replay.append(event);
         state
             .connections
             .retain(|one| one.out.send(Order::Say(text.clone())).is_ok());
@@ -138,13 +128,13 @@ impl Daemon {
         state.connections.retain(|one| {
             let is_it = one.address == address;
             if is_it {
-                let _ = one.out.send(Order::End(reason));
+                let _ = one.out.send(Order::Close(reason));
             }
             !is_it
         });
     }
 
-    /// Says goodbye on every connection of an address, inside the encryption, and ends it.
+    /// Sends a sealed close on every connection of an address and ends it.
     pub(crate) fn dismiss(&self, address: &str, reason: Reason) {
         let mut text = Vec::new();
         bowline_protocol::Closing::from(reason).write(&mut text);
@@ -156,7 +146,7 @@ impl Daemon {
         self.cut(address, reason);
     }
 
-    /// Makes an agent once, and tells of it before it is answered for.
+    /// Creates an agent once, with its event before the answer.
     pub(crate) fn create(&self) {
         let made = {
             let state = self.state();
@@ -168,7 +158,7 @@ impl Daemon {
         }
     }
 
-    /// How many connections of an address hold the session.
+    /// Number of attached connections of an address.
     pub(crate) fn attached(&self, address: &str) -> usize {
         let mut state = self.state();
         state.connections.retain(|one| !one.out.is_closed());
@@ -182,54 +172,27 @@ impl Daemon {
 }
 
 impl State {
-    fn event_text(&self, seq: u64) -> Vec<u8> {
-        let event = self.events[usize::try_from(seq).unwrap() - 1].clone();
-        let mut text = Vec::new();
-        let event = Sequenced { seq, event };
-        rpc::write_notification(&mut text, name::SESSION_EVENT, &event).unwrap();
-        text
-    }
-
-    /// What a hello is answered with; with it, the number of the last event that the client has.
+    /// The answer to a hello and the last event that the client has.
     pub(crate) fn welcome(&mut self, address: &str, hello: &Hello) -> (Welcome, u64) {
         self.hellos.push((address.to_owned(), hello.clone()));
         if let Some(reason) = self.refuse.get(address) {
             let refusal = Refusal::new(*reason, "as told");
             return (Welcome::Refused(refusal), 0);
         }
-        let next_seq = self.events.len() as u64 + 1;
-        let ours = epoch(self.epoch);
         let resume = hello.resume.as_ref();
-        let resume = resume.filter(|resume| resume.epoch == ours);
-        let (state, after) = match resume {
+        let (state, after) = match resume.filter(|resume| self.replay.covers(resume)) {
             Some(resume) => (SessionState::Resumed, resume.last_seq),
-            None => (SessionState::Reset, next_seq - 1),
+            None => (SessionState::Reset, self.replay.last_seq()),
         };
-        let session = SessionWelcome {
-            state,
-            epoch: ours,
-            next_seq,
-            stamp: None,
-        };
-        let accepted = Accepted {
-            server_id: server_id(),
-            server_name: "welcomed".into(),
-            version: "0".into(),
-            session: (hello.purpose == Purpose::Session).then_some(session),
-            heartbeat_ms: 4_000,
-            limits: WelcomeLimits {
-                max_message_bytes: 1 << 20,
-                max_in_flight: 256,
-            },
-            capabilities: Vec::new(),
-        };
-        (Welcome::Accepted(accepted), after)
+        let session = (hello.purpose == Purpose::Session).then(|| self.replay.welcome(state));
+        let welcome = accepted(server_id(), "welcomed", session);
+        (Welcome::Accepted(welcome), after)
     }
 
-    /// Lets a connection hold the session, from that event on.
+    /// Attaches a connection, starting after that event.
     pub(crate) fn attach(&mut self, address: &str, after: u64, out: &mpsc::UnboundedSender<Order>) {
-        for seq in after + 1..=self.events.len() as u64 {
-            let _ = out.send(Order::Say(self.event_text(seq)));
+        for text in self.replay.after(after) {
+            let _ = out.send(Order::Say(text.clone()));
         }
         self.connections.push(Attached {
             address: address.to_owned(),
@@ -237,9 +200,9 @@ impl State {
         });
     }
 
-    /// The daemon lost its state: another epoch, no events.
+    /// Loses the session state: a new epoch without events.
     pub(crate) fn forget_session(&mut self) {
         self.epoch += 1;
-        self.events.clear();
+        self.replay = Replay::new(epoch(self.epoch), usize::MAX);
     }
 }

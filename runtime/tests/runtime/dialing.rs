@@ -1,4 +1,4 @@
-//! What the runtime's own connector makes of what is not a daemon.
+//! The runtime's connector against servers that are not daemons.
 
 use std::{
     io::{Read, Write},
@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use bowline_protocol::{ClientSessionKey, Reason};
+use bowline_protocol::{PublicKey, Reason, RouteKey};
 use bowline_runtime::{
     machines::Path,
     transport::{Address, Connector, Target, WebSocketConnector},
@@ -14,7 +14,7 @@ use bowline_runtime::{
 
 use crate::rig::server_id;
 
-/// Answers every request with this.
+/// Answers every request with `answer`.
 fn web(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -31,7 +31,7 @@ async fn dial(path: Path, address: String) -> bowline_runtime::Failure {
     let server_id = server_id();
     let target = Target {
         address: Address { path, address },
-        route_key: ClientSessionKey::from_random([1; 16]).route_key(&server_id),
+        route_key: RouteKey::of_device(&PublicKey::from_bytes([1; 32]), &server_id),
         server_id,
     };
     let connector = WebSocketConnector::new(&[]).unwrap();
@@ -41,7 +41,7 @@ async fn dial(path: Path, address: String) -> bowline_runtime::Failure {
     }
 }
 
-/// C41: `Retry-After` was read by the daemon's dialler only.
+/// C41: only the daemon's dialer honoured `Retry-After`.
 #[tokio::test]
 async fn case_c41_retry_after_reaches_the_client() {
     let busy =
@@ -56,7 +56,7 @@ async fn case_c41_retry_after_reaches_the_client() {
     }
 }
 
-/// C32 at a client: a 404 of something that is no relay, and a URL in capitals.
+/// C32 for a client: a 404 from a server that is no relay, and a URL in capitals.
 #[tokio::test]
 async fn case_c32_a_web_server_is_told_as_one() {
     let web = web("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");

@@ -1,12 +1,13 @@
-//! Intents on connections that die (BX-1).
+//! Intents over failing connections (BX-1).
 
 use std::time::Duration;
 
 use bowline_protocol::{Reason, methods::name};
-use bowline_runtime::{Intent, Outcome, Submitted};
+use bowline_runtime::{HostState, Intent, Outcome, Submitted};
+use bowline_testkit::eventually;
 use tokio::time::timeout;
 
-use crate::rig::{LONG, Rig, agent_id, direct, eventually, is_ready, server_id};
+use crate::rig::{LONG, Rig, agent_id, direct, is_ready, server_id};
 
 fn send(rig: &Rig, text: &str) -> Submitted {
     let intent = Intent::SendPrompt {
@@ -28,10 +29,16 @@ async fn bx_1_an_intent_in_flight_is_offered_once_on_each_connection_under_one_i
     let submitted = send(&rig, "hello");
     let id = submitted.id.to_string();
     for round in 1..=3 {
-        eventually("it arrives", || rig.daemon.state().arrivals.len() == round).await;
+        eventually("it arrives", async || {
+            rig.daemon.state().arrivals.len() == round
+        })
+        .await;
         rig.daemon.cut("a:1", Reason::ConnectionLost);
     }
-    eventually("it arrives", || rig.daemon.state().arrivals.len() == 4).await;
+    eventually("it arrives", async || {
+        rig.daemon.state().arrivals.len() == 4
+    })
+    .await;
     rig.daemon.state().mute.clear();
     rig.daemon.cut("a:1", Reason::ConnectionLost);
     done(submitted).await;
@@ -47,7 +54,8 @@ async fn bx_1_an_intent_made_while_the_host_is_away_waits_in_order() {
     let refuse = |reason| rig.daemon.state().refuse.insert("a:1".into(), reason);
     refuse(Reason::ServerRestarting);
     rig.daemon.cut("a:1", Reason::ServerRestarting);
-    rig.until("away", |host| host.state != "online").await;
+    rig.until("away", |host| host.state != HostState::Online)
+        .await;
     let waiting: Vec<_> = (0..5).map(|n| send(&rig, &n.to_string())).collect();
     let ids: Vec<_> = waiting.iter().map(|one| one.id.to_string()).collect();
     rig.until("they wait", |host| host.intents.pending == 5)
@@ -67,7 +75,10 @@ async fn bx_1_an_answer_that_comes_while_the_runtime_closes_counts() {
     let delay = (name::AGENTS_SEND, Duration::from_secs(1));
     rig.daemon.state().delay.extend([delay]);
     let submitted = send(&rig, "last words");
-    eventually("it arrives", || rig.daemon.state().arrivals.len() == 1).await;
+    eventually("it arrives", async || {
+        rig.daemon.state().arrivals.len() == 1
+    })
+    .await;
     rig.runtime.close().await;
     done(submitted).await;
     rig.restart().await;
@@ -88,10 +99,13 @@ async fn bx_1_an_intent_whose_path_goes_silent_goes_on_through_the_next() {
     let other = if active == "a:1" { "b:2" } else { "a:1" };
     rig.daemon.state().mute.insert(name::AGENTS_SEND);
     let submitted = send(&rig, "hello");
-    eventually("it arrives", || rig.daemon.state().arrivals.len() == 1).await;
+    eventually("it arrives", async || {
+        rig.daemon.state().arrivals.len() == 1
+    })
+    .await;
     rig.daemon.state().mute.clear();
     rig.runtime.select_path(&server_id(), Some(direct(other)));
-    // The old client has five seconds for it; then the new one offers it.
+    // The old client gets five seconds for the answer; then the new one sends the intent.
     done(submitted).await;
     let state = rig.daemon.state();
     let addresses: Vec<_> = state.arrivals.iter().map(|(_, at)| at.clone()).collect();

@@ -1,4 +1,4 @@
-//! Forgetting, pairing again, closing: who may say what about a host, and what ends when.
+//! Forgetting, pairing again, closing: which driver may publish a host, and what ends when.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,14 +7,15 @@ use bowline_protocol::{
     methods::{Empty, name},
 };
 use bowline_runtime::{
-    CallError, HostRecord, Intent, IntentError, OpenError, Outcome, PairError, Runtime,
+    CallError, HostRecord, HostState, Intent, IntentError, OpenError, Outcome, PairError, Runtime,
     RuntimeConfig, ScreenError, TimelineError, storage::StorageError,
 };
+use bowline_testkit::{eventually, peer::Keys};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     daemon::Daemon,
-    rig::{LONG, Rig, agent_id, eventually, is_ready, offer, server_id, transport_key},
+    rig::{LONG, Rig, agent_id, is_ready, offer, server_id, transport_key},
 };
 
 fn prompt() -> Intent {
@@ -34,19 +35,25 @@ async fn the_first_snapshot_has_every_host_that_is_known_from_the_disk() {
             server_id: ServerId::of_public_key(&[n; 32]),
             name: format!("host {n}"),
             transport_key: transport_key().public(),
+            psk: Some(Keys::STORED),
             addresses: Vec::new(),
         })
         .collect();
     let stored = serde_json::json!({ "version": 1, "hosts": hosts });
     std::fs::write(folder.path().join("hosts.json"), stored.to_string()).unwrap();
     let runtime = Runtime::create(&config).unwrap();
-    // Without giving any driver a turn.
+    // Without running any driver.
     let snapshot = Arc::clone(&runtime.subscribe().borrow());
     assert_eq!(snapshot.hosts.len(), 20);
-    assert!(snapshot.hosts.iter().all(|host| host.state == "booting"));
+    assert!(
+        snapshot
+            .hosts
+            .iter()
+            .all(|host| host.state == HostState::Booting)
+    );
     assert!(runtime.directory().current().loading);
     runtime.close().await;
-    // The identity that those hosts know is lost: nothing is made in its place.
+    // The identity of these hosts is lost: no new one is created.
     std::fs::remove_file(folder.path().join("profile.json")).unwrap();
     let error = Runtime::create(&config).err().unwrap();
     assert!(
@@ -82,10 +89,10 @@ async fn inv_9_a_folder_that_cannot_be_used_is_a_typed_error() {
 #[tokio::test(start_paused = true)]
 async fn a_host_that_is_forgotten_and_paired_again_is_there_to_stay() {
     let rig = Rig::online(&["a:1"]).await;
-    // Its client has something in flight, so the old driver ends late.
+    // Its client has a request in flight, so the old driver ends late.
     rig.daemon.state().mute.insert(name::AGENTS_SEND);
     let waiting = rig.runtime.send(&server_id(), prompt()).unwrap();
-    eventually("arrived", || rig.daemon.state().arrivals.len() == 1).await;
+    eventually("arrived", async || rig.daemon.state().arrivals.len() == 1).await;
     assert!(rig.runtime.forget(&server_id()).await.unwrap());
     assert!(rig.runtime.subscribe().borrow().hosts.is_empty(), "at once");
     let outcome = timeout(LONG, waiting.outcome()).await.unwrap();
@@ -110,19 +117,22 @@ async fn inv_12_close_is_bounded_ends_every_wait_and_says_so() {
     let mut stream = stream.unwrap();
     rig.daemon.state().mute.insert(name::AGENTS_SEND);
     let in_flight = rig.runtime.send(&server_id(), prompt()).unwrap();
-    eventually("arrived", || rig.daemon.state().arrivals.len() == 1).await;
+    eventually("arrived", async || rig.daemon.state().arrivals.len() == 1).await;
     let just_now = rig.runtime.send(&server_id(), prompt()).unwrap();
     let start = Instant::now();
     rig.runtime.close().await;
     assert!(start.elapsed() < Duration::from_secs(3));
-    // Although the stream still holds on to the host.
+    // Although the stream still holds a reference to the host.
     for waiting in [in_flight, just_now] {
         let outcome = timeout(LONG, waiting.outcome()).await;
         assert_eq!(outcome.unwrap(), None, "kept for the next process");
     }
     assert_eq!(timeout(LONG, stream.next()).await.unwrap().unwrap(), None);
-    assert_eq!(rig.runtime.subscribe().borrow().hosts[0].state, "stopped");
-    eventually("gone", || rig.daemon.attached("a:1") == 0).await;
+    assert_eq!(
+        rig.runtime.subscribe().borrow().hosts[0].state,
+        HostState::Stopped
+    );
+    eventually("gone", async || rig.daemon.attached("a:1") == 0).await;
     let refused = rig.runtime.send(&server_id(), prompt());
     assert!(matches!(refused, Err(IntentError::Closed)));
     let offer = offer(&["a:1"], &transport_key());
@@ -137,21 +147,21 @@ async fn inv_12_a_close_ends_every_subscription_after_its_last_value() {
     let mut directory = rig.runtime.directory();
     let mut screen = rig.runtime.agent_screen(&server_id(), agent_id(1)).unwrap();
     rig.runtime.close().await;
-    // Although the runtime itself is still held.
+    // Although the runtime is still referenced.
     let last = timeout(LONG, async {
         while hosts.changed().await.is_ok() {
             hosts.borrow_and_update();
         }
         Arc::clone(&hosts.borrow())
     });
-    assert_eq!(last.await.unwrap().hosts[0].state, "stopped");
+    assert_eq!(last.await.unwrap().hosts[0].state, HostState::Stopped);
     let end = async { while directory.next().await.is_some() {} };
     timeout(LONG, end).await.unwrap();
     let end = async { while screen.next().await.is_ok() {} };
     timeout(LONG, end).await.unwrap();
-    // One that comes too late sees the end at once.
+    // A late subscriber sees the end at once.
     let mut late = rig.runtime.subscribe();
-    assert_eq!(late.borrow().hosts[0].state, "stopped");
+    assert_eq!(late.borrow().hosts[0].state, HostState::Stopped);
     assert!(timeout(LONG, late.changed()).await.unwrap().is_err());
     let mut late = rig.runtime.directory();
     assert!(timeout(LONG, late.next()).await.unwrap().is_none());
@@ -190,11 +200,14 @@ async fn a_second_close_waits_for_the_same_end_also_after_the_first_was_given_up
     let rig = Rig::online(&["a:1"]).await;
     rig.daemon.state().mute.insert(name::AGENTS_SEND);
     let _in_flight = rig.runtime.send(&server_id(), prompt()).unwrap();
-    eventually("arrived", || rig.daemon.state().arrivals.len() == 1).await;
+    eventually("arrived", async || rig.daemon.state().arrivals.len() == 1).await;
     let given_up = timeout(Duration::from_millis(1), rig.runtime.close()).await;
     assert!(given_up.is_err(), "what is in flight has its time");
     rig.runtime.close().await;
-    assert_eq!(rig.runtime.subscribe().borrow().hosts[0].state, "stopped");
+    assert_eq!(
+        rig.runtime.subscribe().borrow().hosts[0].state,
+        HostState::Stopped
+    );
     assert_eq!(rig.daemon.attached("a:1"), 0);
 }
 
@@ -203,7 +216,7 @@ async fn a_close_waits_for_a_host_that_was_forgotten_just_before() {
     let rig = Rig::online(&["a:1"]).await;
     rig.daemon.state().mute.insert(name::AGENTS_SEND);
     let _in_flight = rig.runtime.send(&server_id(), prompt()).unwrap();
-    eventually("arrived", || rig.daemon.state().arrivals.len() == 1).await;
+    eventually("arrived", async || rig.daemon.state().arrivals.len() == 1).await;
     assert!(rig.runtime.forget(&server_id()).await.unwrap());
     rig.runtime.close().await;
     assert_eq!(rig.daemon.attached("a:1"), 0);
@@ -230,25 +243,32 @@ async fn bx_1_the_next_process_offers_what_the_last_one_kept() {
     rig.daemon.state().mute.insert(name::AGENTS_SEND);
     let waiting = rig.runtime.send(&server_id(), prompt()).unwrap();
     let id = waiting.id.to_string();
-    eventually("arrived", || rig.daemon.state().arrivals.len() == 1).await;
+    eventually("arrived", async || rig.daemon.state().arrivals.len() == 1).await;
     rig.restart().await;
     rig.daemon.state().mute.clear();
-    eventually("done", || rig.daemon.state().done.contains(&id)).await;
+    eventually("done", async || rig.daemon.state().done.contains(&id)).await;
     rig.until("none waits", |host| host.intents.pending == 0)
         .await;
 }
 
-/// The daemon is the same, its transport key is not. The client that is active knows only the old one and would retry
-/// with it for ever.
+/// The daemon's identity is the same, its transport key is new.
 #[tokio::test(start_paused = true)]
-async fn a_host_paired_again_with_another_key_is_reached_with_that_key() {
+async fn tr_1_a_host_with_another_key_is_reached_once_it_was_forgotten_and_paired_again() {
     let rig = Rig::online(&["a:1"]).await;
     let key = TransportKey::from_private([9; 32]);
-    let renewed = Daemon::new(key.clone());
+    let renewed = Daemon::new(Keys::new([7; 32], [9; 32], [1; 16]));
     renewed.listen(&rig.net, "a:1");
     rig.daemon.cut("a:1", Reason::ServerRestarting);
-    rig.until("away", |host| host.state != "online").await;
-    rig.runtime.pair(&offer(&["a:1"], &key)).await.unwrap();
+    rig.until("away", |host| host.state != HostState::Online)
+        .await;
+    let offer = offer(&["a:1"], &key);
+    let refused = rig.runtime.pair(&offer).await;
+    assert!(
+        matches!(refused, Err(PairError::KeyChanged { .. })),
+        "{refused:?}"
+    );
+    rig.runtime.forget(&server_id()).await.unwrap();
+    rig.runtime.pair(&offer).await.unwrap();
     rig.until("online", is_ready).await;
     assert_eq!(renewed.attached("a:1"), 1);
 }
@@ -268,12 +288,14 @@ fn a_runtime_opened_outside_of_tokio_is_an_error_and_one_dropped_there_is_none()
 }
 
 #[tokio::test(start_paused = true)]
-async fn hr_a_revoked_device_is_told_so_and_pairing_again_helps() {
+async fn hr_1_a_revoked_device_is_told_so_and_pairing_again_helps() {
     let rig = Rig::online(&["a:1"]).await;
     let refuse = ("a:1".to_owned(), Reason::DeviceRevoked);
     rig.daemon.state().refuse.extend([refuse]);
     rig.daemon.dismiss("a:1", Reason::DeviceRevoked);
-    let host = rig.until("given up", |host| host.state == "error").await;
+    let host = rig
+        .until("given up", |host| host.state == HostState::Error)
+        .await;
     let error = host.last_error.clone().unwrap();
     assert_eq!(error.reason, Reason::DeviceRevoked);
     sleep(Duration::from_secs(60)).await;

@@ -1,5 +1,5 @@
-//! The runtime against a daemon that does as it is told: an in-memory network, virtual time, and connections
-//! that die, stall and come back at the worst moment.
+//! The runtime against a controlled daemon: an in-memory network, virtual time, and connections
+//! that fail, stall and return at the worst time.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! A network in memory: addresses that listen, and pipes whose ends can be dropped, filled and left unread.
+//! An in-memory network: listening addresses, and pipes whose ends can be dropped, filled and left
+//! unread.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -11,16 +12,17 @@ use bowline_runtime::{
     Failure,
     transport::{BoxFuture, Closed, Connector, Target, Transport},
 };
+use bowline_testkit::peer::MessageSocket;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-/// Messages a pipe takes before its writer must wait.
+/// Messages that a pipe buffers before its writer must wait.
 const CAPACITY: usize = 64;
 
 #[derive(Default)]
 struct PipeState {
     queue: VecDeque<Bytes>,
-    /// Bytes that arrived, of messages that are not complete yet too.
+    /// Received bytes, including incomplete messages.
     arrived: u64,
     closed: Option<Reason>,
     reader: Option<Waker>,
@@ -72,7 +74,7 @@ impl Pipe {
         Ok(())
     }
 
-    /// A part of a message arrives.
+    /// Delivers part of a message.
     fn trickle(&self, bytes: u64) {
         let mut state = self.0.lock().unwrap();
         state.arrived += bytes;
@@ -113,21 +115,24 @@ impl End {
         (near, far)
     }
 
-    pub(crate) async fn recv(&mut self) -> Result<Bytes, Closed> {
-        std::future::poll_fn(|cx| self.incoming.poll_recv(cx)).await
-    }
-
-    /// Sends whether or not the other side reads.
-    pub(crate) fn push(&self, message: Vec<u8>) {
-        let _ = self.outgoing.push(message.into());
-    }
-
-    /// A part of a message that is still on its way reaches the other side.
+    /// Delivers part of a message to the other side.
     pub(crate) fn trickle(&self, bytes: u64) {
         self.outgoing.trickle(bytes);
     }
+}
 
-    pub(crate) fn end(&self, reason: Reason) {
+impl MessageSocket for End {
+    async fn receive(&mut self) -> Option<Bytes> {
+        let received = std::future::poll_fn(|cx| self.incoming.poll_recv(cx)).await;
+        received.ok()
+    }
+
+    /// Sends even if the other side does not read.
+    fn send(&self, message: Vec<u8>) {
+        let _ = self.outgoing.push(message.into());
+    }
+
+    fn close(&self, reason: Reason) {
         self.outgoing.close(reason);
         self.incoming.close(reason);
     }
@@ -135,7 +140,7 @@ impl End {
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.end(Reason::ConnectionLost);
+        MessageSocket::close(self, Reason::ConnectionLost);
     }
 }
 
@@ -161,7 +166,7 @@ impl Transport for End {
     }
 
     fn close(self: Box<Self>, reason: Reason) -> BoxFuture<()> {
-        self.end(reason);
+        MessageSocket::close(&*self, reason);
         Box::pin(std::future::ready(()))
     }
 }
@@ -173,7 +178,7 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    /// Listens on an address until the answer is dropped.
+    /// Listens on an address until the receiver is dropped.
     pub(crate) fn listen(&self, address: &str) -> mpsc::UnboundedReceiver<End> {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut listeners = self.listeners.lock().unwrap();
@@ -181,7 +186,7 @@ impl Net {
         receiver
     }
 
-    /// Nobody listens there any more.
+    /// Stops listening on an address.
     pub(crate) fn refuse(&self, address: &str) {
         self.listeners.lock().unwrap().remove(address);
     }
@@ -196,7 +201,7 @@ impl Connector for Net {
         Box::pin(std::future::ready(if reached {
             Ok(Box::new(near) as Box<dyn Transport>)
         } else {
-            Err(Failure::new(Reason::Unreachable, "nobody listens there"))
+            Err(Failure::new(Reason::Unreachable, "nothing listens there"))
         }))
     }
 }

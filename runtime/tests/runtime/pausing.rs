@@ -1,4 +1,5 @@
-//! Suspended apps: what is let go of, in which order, and what goes on afterwards (lesson 14).
+//! Suspended apps: which files and locks are released, in which order, and what resumes afterwards
+//! (LS-14).
 
 use std::{
     fs::{self, File, TryLockError},
@@ -12,16 +13,15 @@ use bowline_runtime::{
     HostRecord, Intent, IntentError, Outcome, PairError, Runtime, StorageTrouble, Submitted,
     storage::StorageError,
 };
+use bowline_testkit::eventually;
 use tokio::{
     task::yield_now,
     time::{sleep, timeout},
 };
 
-use crate::rig::{
-    LONG, Rig, agent_id, eventually, is_ready, offer, server_id, settings, transport_key,
-};
+use crate::rig::{LONG, Rig, agent_id, is_ready, offer, server_id, settings, transport_key};
 
-/// Whether anybody holds a lock in the folder, as another process would find out.
+/// Whether another process would find a lock in the folder.
 pub(crate) fn is_locked(folder: &Path) -> bool {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     let locks = entries.filter(|entry| entry.path().extension().is_some_and(|it| it == "lock"));
@@ -46,15 +46,15 @@ fn is_paused(sent: Result<Submitted, IntentError>) -> bool {
     matches!(sent, Err(IntentError::Storage(StorageError::Paused)))
 }
 
-/// The platform's events come from an observer that waits for nothing: the later call counts, whatever came before it and is
-/// still being done.
+/// The platform's observer does not wait for completion: the later call wins, whatever is still in
+/// progress.
 #[tokio::test(start_paused = true)]
-async fn lesson_14_of_a_pause_and_a_resume_at_once_the_later_one_counts() {
+async fn ls_14_of_a_pause_and_a_resume_at_once_the_later_one_counts() {
     let rig = Rig::online(&["a:1"]).await;
     for _ in 0..20 {
         let one = (rig.runtime.pause(), rig.runtime.pause());
         let other = (rig.runtime.resume(), rig.runtime.resume());
-        // Waited for in the wrong order.
+        // Awaited in the opposite order.
         let (first, second, (), ()) = tokio::join!(other.1, other.0, one.1, one.0);
         first.and(second).unwrap();
         assert!(is_locked(rig.folder()), "its journal is its own again");
@@ -76,9 +76,9 @@ async fn lesson_14_of_a_pause_and_a_resume_at_once_the_later_one_counts() {
     }
 }
 
-/// In the background no probes are made: what came last decides about them too.
+/// Probes stop in the background; the latest event decides about them too.
 #[tokio::test(start_paused = true)]
-async fn lesson_14_probes_go_on_after_a_pause_that_was_taken_back() {
+async fn ls_14_probes_go_on_after_a_pause_that_was_taken_back() {
     let rig = Rig::online(&["a:1", "b:2"]).await;
     let probes = || rig.daemon.state().hellos.len();
     let (pause, resume) = (rig.runtime.pause(), rig.runtime.resume());
@@ -92,16 +92,16 @@ async fn lesson_14_probes_go_on_after_a_pause_that_was_taken_back() {
     sleep(Duration::from_secs(35)).await;
     let before = probes();
     sleep(Duration::from_secs(120)).await;
-    assert_eq!(probes(), before, "nobody looks");
+    assert_eq!(probes(), before, "no probes");
 }
 
 #[tokio::test(start_paused = true)]
-async fn lesson_14_a_pause_that_nobody_waits_for_is_made_all_the_same() {
+async fn ls_14_a_pause_that_nobody_waits_for_is_made_all_the_same() {
     let rig = Rig::online(&["a:1"]).await;
     drop(rig.runtime.pause());
-    eventually("let go", || !is_locked(rig.folder())).await;
+    eventually("released", async || !is_locked(rig.folder())).await;
     drop(rig.runtime.resume());
-    eventually("taken up", || send(&rig.runtime).is_ok()).await;
+    eventually("taken up", async || send(&rig.runtime).is_ok()).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,7 +137,7 @@ async fn bx_1_intents_that_come_and_end_around_pauses_are_neither_lost_nor_done_
 }
 
 #[tokio::test(start_paused = true)]
-async fn lesson_14_a_runtime_that_is_closed_or_dropped_in_a_pause_holds_nothing_and_keeps_all() {
+async fn ls_14_a_runtime_that_is_closed_or_dropped_in_a_pause_holds_nothing_and_keeps_all() {
     let mut rig = Rig::online(&["a:1"]).await;
     for is_dropped in [false, true] {
         rig.daemon.state().mute.insert(name::AGENTS_SEND);
@@ -150,18 +150,18 @@ async fn lesson_14_a_runtime_that_is_closed_or_dropped_in_a_pause_holds_nothing_
         }
         rig.reopen();
         rig.daemon.state().mute.clear();
-        eventually("done", || rig.daemon.state().done.contains(&id)).await;
+        eventually("done", async || rig.daemon.state().done.contains(&id)).await;
         rig.until("none waits", |host| host.intents.pending == 0)
             .await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn lesson_14_a_pause_during_a_close_waits_for_its_end() {
+async fn ls_14_a_pause_during_a_close_waits_for_its_end() {
     let rig = Rig::online(&["a:1"]).await;
     rig.daemon.state().mute.insert(name::AGENTS_SEND);
     let _in_flight = send(&rig.runtime).unwrap();
-    eventually("arrived", || rig.daemon.state().arrivals.len() == 1).await;
+    eventually("arrived", async || rig.daemon.state().arrivals.len() == 1).await;
     let close = tokio::spawn({
         let runtime = rig.runtime.clone();
         async move { runtime.close().await }
@@ -189,18 +189,18 @@ async fn a_pairing_is_refused_at_once_in_a_pause_and_the_offer_stays_good() {
     rig.runtime.pair(&offer).await.unwrap();
 }
 
-/// The offer's token is used up when the daemon answers, so the answer must not be lost.
+/// The daemon's answer consumes the offer's token, so the answer must not be lost.
 #[tokio::test(start_paused = true)]
 async fn bx_3_a_host_that_proves_itself_in_a_pause_is_stored_when_that_is_over() {
     for is_given_up in [false, true] {
         let rig = Rig::new(&["a:1"]);
-        let delay = (name::SYSTEM_INFO, Duration::from_secs(1));
-        rig.daemon.state().delay.extend([delay]);
+        let keys = Arc::clone(&rig.daemon.state().keys);
+        keys.approve_after(Duration::from_secs(1));
         let pairing = tokio::spawn({
             let (runtime, offer) = (rig.runtime.clone(), offer(&["a:1"], &transport_key()));
             async move { runtime.pair(&offer).await }
         });
-        eventually("dialled", || !rig.daemon.state().hellos.is_empty()).await;
+        eventually("dialled", async || !rig.daemon.state().hellos.is_empty()).await;
         rig.runtime.pause().await;
         sleep(Duration::from_secs(5)).await;
         assert!(!is_locked(rig.folder()));
@@ -209,7 +209,7 @@ async fn bx_3_a_host_that_proves_itself_in_a_pause_is_stored_when_that_is_over()
         if is_given_up {
             pairing.abort();
         }
-        // A resume that is taken back before the host could be stored.
+        // A resume that is undone before the host could be stored.
         for turns in 0..4 {
             let resume = rig.runtime.resume();
             for _ in 0..turns {
@@ -230,11 +230,11 @@ async fn bx_3_a_host_that_proves_itself_in_a_pause_is_stored_when_that_is_over()
 #[tokio::test(start_paused = true)]
 async fn a_pairing_that_waits_for_the_end_of_a_pause_ends_with_the_runtime() {
     let rig = Rig::new(&["a:1"]);
-    let delay = (name::SYSTEM_INFO, Duration::from_secs(1));
-    rig.daemon.state().delay.extend([delay]);
+    let keys = Arc::clone(&rig.daemon.state().keys);
+    keys.approve_after(Duration::from_secs(1));
     let offer = offer(&["a:1"], &transport_key());
     let pause = async {
-        eventually("dialled", || !rig.daemon.state().hellos.is_empty()).await;
+        eventually("dialled", async || !rig.daemon.state().hellos.is_empty()).await;
         rig.runtime.pause().await;
         sleep(Duration::from_secs(5)).await;
         rig.runtime.close().await;
@@ -246,7 +246,7 @@ async fn a_pairing_that_waits_for_the_end_of_a_pause_ends_with_the_runtime() {
 #[tokio::test(start_paused = true)]
 async fn a_resume_that_cannot_have_its_files_says_so_and_is_tried_again() {
     let rig = Rig::online(&["a:1"]).await;
-    // Between two looks at what others left behind.
+    // Between two adoption checks.
     sleep(Duration::from_secs(30)).await;
     rig.runtime.pause().await;
     let name = format!("outbox-{}", server_id());
@@ -281,7 +281,7 @@ async fn a_resume_that_cannot_have_its_files_says_so_and_is_tried_again() {
     timeout(LONG, sent.outcome()).await.unwrap().unwrap();
 }
 
-/// A share extension has the same folder.
+/// A share extension uses the same folder.
 #[tokio::test(start_paused = true)]
 async fn hosts_that_another_process_paired_or_forgot_come_and_go_with_a_resume() {
     let rig = Rig::online(&["a:1"]).await;
@@ -297,6 +297,7 @@ async fn hosts_that_another_process_paired_or_forgot_come_and_go_with_a_resume()
         server_id: ServerId::of_public_key(&[9; 32]),
         name: "other".into(),
         transport_key: PublicKey::from_bytes([9; 32]),
+        psk: None,
         addresses: Vec::new(),
     };
     let renamed = HostRecord {
@@ -311,8 +312,8 @@ async fn hosts_that_another_process_paired_or_forgot_come_and_go_with_a_resume()
     };
     store(&[&renamed, &other]);
     rig.runtime.resume().await.unwrap();
-    eventually("there", || names() == ["other", "renamed"]).await;
-    // A registry that is gone does not say that every host was forgotten.
+    eventually("there", async || names() == ["other", "renamed"]).await;
+    // A missing registry does not mean that every host was forgotten.
     rig.runtime.pause().await;
     fs::remove_file(rig.folder().join("hosts.json")).unwrap();
     rig.runtime.resume().await.unwrap();
@@ -338,7 +339,7 @@ async fn a_closed_runtime_holds_nothing_although_a_stream_of_it_is_kept() {
     drop(stream);
 }
 
-/// The app is started again while its last process, or another one on the same profile, still lives.
+/// The app starts again while its previous process, or another one on the same profile, still runs.
 #[tokio::test(start_paused = true)]
 async fn bx_1_what_a_process_that_ends_later_leaves_behind_is_offered_by_the_one_that_lives() {
     let rig = Rig::online(&["a:1"]).await;
@@ -350,14 +351,14 @@ async fn bx_1_what_a_process_that_ends_later_leaves_behind_is_offered_by_the_one
         settings(),
     );
     let other = other.unwrap();
-    // Long after the other one has begun.
+    // Long after the other process has started.
     sleep(Duration::from_secs(30)).await;
     rig.runtime.close().await;
     rig.daemon.state().mute.clear();
     rig.daemon.state().arrivals.clear();
     timeout(
         Duration::from_secs(70),
-        eventually("done", || rig.daemon.state().done.contains(&left)),
+        eventually("done", async || rig.daemon.state().done.contains(&left)),
     )
     .await
     .unwrap();
@@ -375,7 +376,7 @@ async fn a_ui_does_not_wait_for_a_file_that_another_process_has_locked() {
         async move { runtime.forget(&server_id()).await }
     });
     yield_now().await;
-    // By the clock on the wall: it is a thread that would wait.
+    // In wall-clock time: a thread would block.
     let start = std::time::Instant::now();
     rig.runtime.foreground();
     send(&rig.runtime).unwrap();

@@ -1,31 +1,36 @@
-//! What the tests share: who is who, a runtime on a folder of its own, and waiting with a deadline.
+//! Shared test support: identities, a runtime in a temporary folder, and bounded waits.
 
 use std::{sync::Arc, time::Duration};
 
 use bowline_machines::Path;
 use bowline_protocol::{
-    AgentId, AgentStatus, AgentSummary, DaemonIdentity, Epoch, ItemId, ItemKind, Offer, ServerId,
-    TimelineItem, TransportKey, offer::PairingToken,
+    AgentId, AgentStatus, AgentSummary, Epoch, ItemId, ItemKind, Offer, ServerId, TimelineItem,
+    TransportKey,
 };
 use bowline_runtime::{
-    Counters, HostSnapshot, Runtime, RuntimeSettings, storage::FileStorage, transport::Address,
+    Counters, DirectoryState, HostSnapshot, HostState, Runtime, RuntimeSettings,
+    storage::FileStorage, transport::Address,
 };
+use bowline_testkit::peer::Keys;
 use tempfile::TempDir;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{daemon::Daemon, net::Net};
 
-/// Far longer, in virtual time, than anything here should take.
+/// Far longer, in virtual time, than any test step.
 pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 pub(crate) fn server_id() -> ServerId {
-    let identity = DaemonIdentity::from_seed([7; 32]).unwrap();
-    identity.server_id().clone()
+    keys().identity.server_id().clone()
+}
+
+pub(crate) fn keys() -> Keys {
+    Keys::new([7; 32], [8; 32], [1; 16])
 }
 
 pub(crate) fn transport_key() -> TransportKey {
-    TransportKey::from_private([8; 32])
+    keys().transport
 }
 
 pub(crate) fn epoch(n: u8) -> Epoch {
@@ -36,7 +41,7 @@ pub(crate) fn offer(addresses: &[&str], key: &TransportKey) -> Offer {
     Offer {
         server_id: server_id(),
         transport_key: key.public(),
-        token: PairingToken::from_bytes([1; 16]),
+        token: keys().token,
         name: "offered".into(),
         direct: addresses.iter().map(ToString::to_string).collect(),
         relays: Vec::new(),
@@ -75,7 +80,7 @@ pub(crate) fn item(index: u64, kind: ItemKind, text: &str) -> TimelineItem {
     item
 }
 
-/// A runtime, the daemon it is paired with, and the network between them.
+/// A runtime, its paired daemon, and the network between them.
 pub(crate) struct Rig {
     pub(crate) net: Net,
     pub(crate) daemon: Daemon,
@@ -87,7 +92,7 @@ impl Rig {
     /// Not paired yet.
     pub(crate) fn new(addresses: &[&str]) -> Self {
         let net = Net::default();
-        let daemon = Daemon::new(transport_key());
+        let daemon = Daemon::new(keys());
         for address in addresses {
             daemon.listen(&net, address);
         }
@@ -114,23 +119,23 @@ impl Rig {
         self.runtime.counters(&server_id()).unwrap()
     }
 
-    /// The app is started again.
+    /// Restarts the app.
     pub(crate) async fn restart(&mut self) {
         self.runtime.close().await;
         self.runtime = open(&self.folder, &self.net);
     }
 
-    /// Another process of the same app, on the same folder.
+    /// Another process of the same app on the same folder.
     pub(crate) fn another_process(&self) -> Runtime {
         open(&self.folder, &self.net)
     }
 
-    /// Where its state is.
+    /// The folder of its state.
     pub(crate) fn folder(&self) -> &std::path::Path {
         self.folder.path()
     }
 
-    /// Another runtime begins as soon as the one there is was dropped.
+    /// Opens a new runtime right after dropping the current one.
     pub(crate) fn reopen(&mut self) {
         let elsewhere = tempfile::tempdir().unwrap();
         drop(std::mem::replace(
@@ -140,7 +145,7 @@ impl Rig {
         self.runtime = open(&self.folder, &self.net);
     }
 
-    /// Waits until the host is as wanted.
+    /// Waits until the host matches.
     pub(crate) async fn until(
         &self,
         what: &str,
@@ -161,7 +166,7 @@ impl Rig {
 }
 
 pub(crate) fn is_ready(host: &HostSnapshot) -> bool {
-    host.state == "online" && host.directory.state == "ready"
+    host.state == HostState::Online && host.directory.state == DirectoryState::Ready
 }
 
 pub(crate) fn settings() -> RuntimeSettings {
@@ -173,14 +178,4 @@ pub(crate) fn settings() -> RuntimeSettings {
 fn open(folder: &TempDir, net: &Net) -> Runtime {
     let storage = Arc::new(FileStorage::open(folder.path()).unwrap());
     Runtime::with(storage, Arc::new(net.clone()), settings()).unwrap()
-}
-
-/// Waits until something is so, looking again and again.
-pub(crate) async fn eventually(what: &str, is: impl Fn() -> bool) {
-    let looking = async {
-        while !is() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    assert!(timeout(LONG, looking).await.is_ok(), "{what}");
 }

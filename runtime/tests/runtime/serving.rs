@@ -1,127 +1,52 @@
-//! One connection of the daemon: the handshake, then requests answered from its state.
+//! One connection of the test daemon: the handshake, then requests answered from its state.
+
+use std::{sync::Arc, time::Duration};
 
 use bowline_protocol::{
-    Hello, PublicKey, Purpose, Reason, TimelineItem, TransportKey, Welcome,
+    Hello, Purpose,
     error::RpcError,
-    methods::{Ack, History, HistoryPage, name},
+    methods::{Ack, History, name},
     rpc::{self, Incoming, Text},
-    seal::{Channel, Responder},
 };
+use bowline_testkit::peer::{self, MessageSocket, Order, Peer};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::{
-    daemon::{Daemon, Order, State},
+    daemon::{Daemon, State},
     net::End,
     rig::server_id,
 };
-
-/// A sealed connection, the daemon's end.
-pub(crate) struct Peer {
-    end: End,
-    channel: Channel,
-    pub(crate) hello: Hello,
-}
-
-impl Peer {
-    /// Shakes hands; nothing comes of it when the client expects another key.
-    pub(crate) async fn accept(
-        mut end: End,
-        key: &TransportKey,
-        welcome: impl FnOnce(PublicKey, &Hello) -> Welcome,
-    ) -> Option<Self> {
-        let mut responder = Responder::new(key, &server_id()).unwrap();
-        let first = end.recv().await.ok()?;
-        let Ok((device, hello)) = responder.read_hello(&first) else {
-            end.end(Reason::CryptoFailed);
-            return None;
-        };
-        let hello = Hello::parse(&hello).unwrap();
-        let welcome = welcome(device, &hello);
-        let (second, channel) = responder.write_welcome(&welcome, 1 << 20).unwrap();
-        end.push(second);
-        if let Welcome::Refused(refusal) = &welcome {
-            end.end(refusal.reason);
-            return None;
-        }
-        Some(Self {
-            end,
-            channel,
-            hello,
-        })
-    }
-
-    pub(crate) fn say(&mut self, text: &[u8]) {
-        let end = &self.end;
-        self.channel
-            .seal(text, &mut Vec::new(), |message| end.push(message))
-            .unwrap();
-    }
-
-    /// The next text; `None` when the client is gone.
-    pub(crate) async fn hear(&mut self) -> Option<Vec<u8>> {
-        let mut buffer = Vec::new();
-        loop {
-            let message = self.end.recv().await.ok()?;
-            if let Some(text) = self.channel.open(&message, &mut buffer).unwrap() {
-                return Some(text.to_vec());
-            }
-        }
-    }
-
-    /// Part of something longer arrives.
-    pub(crate) fn trickle(&self) {
-        self.end.trickle(100);
-    }
-
-    pub(crate) fn end(&self, reason: Reason) {
-        self.end.end(reason);
-    }
-
-    pub(crate) fn answer(&mut self, id: &rpc::Id<'_>, result: &Value) {
-        let mut text = Vec::new();
-        rpc::write_response(&mut text, id, &result.to_string());
-        self.say(&text);
-    }
-}
 
 /// Serves one connection from the daemon's state until it ends.
 pub(crate) async fn serve(daemon: Daemon, address: String, end: End) {
     let claim = daemon.state().claims.get(&address).copied();
     if let Some(reason) = claim {
-        end.end(reason);
+        end.close(reason);
         return;
     }
-    let key = daemon.state().key.clone();
+    let keys = Arc::clone(&daemon.state().keys);
     let mut after = 0;
-    let accepted = Peer::accept(end, &key, |_, hello| {
+    let accepted = Peer::accept(end, &keys, |hello| {
         let (welcome, from) = daemon.state().welcome(&address, hello);
         after = from;
-        welcome
+        Some(welcome)
     });
-    let Some(mut peer) = accepted.await else {
+    let Ok(mut peer) = accepted.await else {
         return;
     };
     let (out, mut orders) = mpsc::unbounded_channel();
-    loop {
-        tokio::select! {
-            text = peer.hear() => {
-                let Some(text) = text else { return };
-                take(&daemon, &address, &mut peer, &text, after, &out);
-            }
-            order = orders.recv() => match order {
-                Some(Order::Say(text)) => peer.say(&text),
-                Some(Order::End(reason)) => return peer.end(reason),
-                None => return,
-            }
-        }
-    }
+    let serving = peer.run(&mut orders, Duration::MAX, |hello, text| {
+        take(&daemon, &address, hello, text, after, &out);
+        true
+    });
+    serving.await;
 }
 
 fn take(
     daemon: &Daemon,
     address: &str,
-    peer: &mut Peer,
+    hello: &Hello,
     text: &[u8],
     after: u64,
     out: &mpsc::UnboundedSender<Order>,
@@ -136,7 +61,7 @@ fn take(
     let mut state = daemon.state();
     match text_of {
         Text::Single(Incoming::Notification(said)) => match said.method.as_ref() {
-            name::SESSION_READY if peer.hello.purpose == Purpose::Session => {
+            name::SESSION_READY if hello.purpose == Purpose::Session => {
                 state.attach(address, after, out);
             }
             name::SESSION_ACK => {
@@ -155,12 +80,8 @@ fn take(
             if state.mute.contains(method) {
                 return;
             }
-            let mut answer = Vec::new();
-            match state.answer(method, &params) {
-                Ok(result) => rpc::write_response(&mut answer, &asked.id, &result.to_string()),
-                Err(error) => rpc::write_error(&mut answer, &asked.id, &error),
-            }
-            // After what happened before it, as a daemon's answers come.
+            let answer = peer::answer(&asked.id, &state.answer(method, &params));
+            // After earlier events, in the order of a real daemon.
             match state.delay.get(method).copied() {
                 None => {
                     let _ = out.send(Order::Say(answer));
@@ -180,7 +101,7 @@ fn take(
 
 impl State {
     fn answer(&mut self, method: &str, params: &Value) -> Result<Value, RpcError> {
-        let seq = self.events.len() as u64;
+        let seq = self.replay.last_seq();
         if let Some(error) = self.errors.get(method) {
             return Err(error.clone());
         }
@@ -205,7 +126,8 @@ impl State {
             }
             name::AGENTS_HISTORY => {
                 let asked: History = serde_json::from_value(params.clone()).unwrap();
-                serde_json::to_value(self.page(&asked)).unwrap()
+                let most = asked.limit.unwrap_or(100) as usize;
+                serde_json::to_value(peer::page(&self.items, &asked, most, seq)).unwrap()
             }
             name::AGENTS_SEND => {
                 let id = params["intentId"].as_str().unwrap().to_owned();
@@ -214,25 +136,5 @@ impl State {
             }
             _ => return Err(RpcError::method_not_found(method)),
         })
-    }
-
-    fn page(&self, asked: &History) -> HistoryPage {
-        let limit = asked.limit.unwrap_or(100) as usize;
-        let is_in = |item: &&TimelineItem| {
-            asked.before.is_none_or(|before| item.index < before)
-                && asked.after.is_none_or(|after| item.index > after)
-        };
-        let mut items: Vec<TimelineItem> = self.items.iter().filter(is_in).cloned().collect();
-        let has_more = items.len() > limit;
-        if asked.after.is_some() {
-            items.truncate(limit);
-        } else {
-            items.drain(..items.len().saturating_sub(limit));
-        }
-        HistoryPage {
-            items,
-            has_more,
-            seq: self.events.len() as u64,
-        }
     }
 }

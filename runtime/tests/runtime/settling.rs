@@ -1,25 +1,26 @@
-//! Messages whose items keep them waiting, timelines that are kept and let go, and absences of any length.
+//! Pending messages and their items, retained and released timelines, and outages of any length.
 
 use std::time::Duration;
 
-use bowline_machines::screen::Toast;
+use bowline_machines::data::screen::Toast;
 use bowline_protocol::{IntentId, ItemKind, Reason, methods::name};
-use bowline_runtime::{Older, ScreenSnapshot, ScreenSubscription};
+use bowline_runtime::{Beyond, ScreenSnapshot, ScreenSubscription};
+use bowline_testkit::eventually;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
-    rig::{LONG, Rig, agent_id, eventually, item, server_id},
+    rig::{LONG, Rig, agent_id, item, server_id},
     screens::{is_calm, open, send, until},
 };
 
-/// Whether the message is shown, on its way or as an item.
+/// Whether the message is shown, as pending or as an item.
 fn has(shown: &ScreenSnapshot, text: &str) -> bool {
     let timeline = &shown.timeline;
     timeline.items.iter().any(|item| item.text == text)
         || timeline.pending.iter().any(|one| one.text == text)
 }
 
-/// Sends a message, which the daemon takes without telling of its item.
+/// Sends a message, which the daemon accepts without sending its item.
 async fn deliver(rig: &Rig, screen: &mut ScreenSubscription, text: &str) -> IntentId {
     let sent = send(rig, text);
     let id = sent.id;
@@ -32,7 +33,7 @@ async fn deliver(rig: &Rig, screen: &mut ScreenSubscription, text: &str) -> Inte
     id
 }
 
-/// The item that the daemon makes of a prompt, without an event that tells of it.
+/// The item that the daemon makes of a prompt, without an event.
 fn make(rig: &Rig, text: &str, intent_id: IntentId) {
     let mut state = rig.daemon.state();
     let mut item = item(state.items.len() as u64, ItemKind::User, text);
@@ -56,7 +57,7 @@ async fn ux_3_a_delivered_message_stays_through_an_outage_however_long() {
     sleep(Duration::from_secs(90)).await;
     assert!(
         has(&screen.current().unwrap(), "hello"),
-        "nobody could tell"
+        "the outcome is unknown"
     );
     make(&rig, "hello", id);
     rig.daemon.state().forget_session();
@@ -91,7 +92,10 @@ async fn ux_3_a_message_is_still_there_when_its_screen_is_opened_again() {
     until(&mut screen, "loaded", is_calm).await;
     let id = deliver(&rig, &mut screen, "hello").await;
     drop(screen);
-    eventually("unsubscribed", || rig.daemon.state().subscribed.is_empty()).await;
+    eventually("unsubscribed", async || {
+        rig.daemon.state().subscribed.is_empty()
+    })
+    .await;
     make(&rig, "hello", id);
     sleep(Duration::from_secs(60)).await;
     let delay = (name::AGENTS_HISTORY, Duration::from_secs(1));
@@ -104,14 +108,17 @@ async fn ux_3_a_message_is_still_there_when_its_screen_is_opened_again() {
     .await;
 }
 
-/// Looks at that many agents, one after the other.
+/// Opens and closes the screens of several agents.
 async fn look_at(rig: &Rig, agents: impl Iterator<Item = u8>) {
     for n in agents {
         let mut screen = rig.runtime.agent_screen(&server_id(), agent_id(n)).unwrap();
         until(&mut screen, "loaded", is_calm).await;
     }
-    eventually("unsubscribed", || rig.daemon.state().subscribed.is_empty()).await;
-    // The sweep after the one that closed them.
+    eventually("unsubscribed", async || {
+        rig.daemon.state().subscribed.is_empty()
+    })
+    .await;
+    // The sweep after the last close.
     sleep(Duration::from_secs(6)).await;
 }
 
@@ -160,7 +167,8 @@ async fn timelines_that_are_kept_share_a_budget_of_bytes() {
     assert!(kept.is_sorted_by(|one, next| one >= next), "{kept:?}");
 }
 
-/// The daemon forgets the session and goes on for so long; the connection is cut again and again while that is fetched.
+/// The daemon loses the session and produces many items; the connection is cut repeatedly during
+/// the reload.
 async fn away(rig: &Rig, screen: &mut ScreenSubscription, items: u64) -> usize {
     let delay = (name::AGENTS_HISTORY, Duration::from_millis(100));
     {
@@ -178,7 +186,7 @@ async fn away(rig: &Rig, screen: &mut ScreenSubscription, items: u64) -> usize {
     let cuts = tokio::spawn(async move {
         for _ in 0..5 {
             let before = daemon.requests(name::AGENTS_HISTORY);
-            eventually("two more pages", || {
+            eventually("two more pages", async || {
                 daemon.requests(name::AGENTS_HISTORY) >= before + 2
             })
             .await;
@@ -211,8 +219,8 @@ async fn a_catch_up_that_is_cut_again_and_again_goes_on_where_it_stopped_and_end
     rig.daemon.state().items = vec![item(0, ItemKind::Output, "x")];
     let mut screen = open(&rig);
     let shown = until(&mut screen, "loaded", is_calm).await;
-    assert_eq!(shown.timeline.older, Older::None);
-    // Eight pages and five cuts: each page is fetched once, and one more for each cut.
+    assert_eq!(shown.timeline.older, Beyond::None);
+    // Eight pages and five cuts: each page is loaded once, plus once per cut.
     let asked = away(&rig, &mut screen, 800).await;
     assert!(asked <= 9 + 1 + 5, "{asked}");
     let shown = screen.current().unwrap();
@@ -223,12 +231,12 @@ async fn a_catch_up_that_is_cut_again_and_again_goes_on_where_it_stopped_and_end
         ),
         (0, 801)
     );
-    // Far more than is worth fetching: the newest page, from which one goes back.
+    // Too many to load: the newest page only, with older ones on request.
     let asked = away(&rig, &mut screen, 5_000).await;
     assert!(asked <= 11 + 5, "{asked}");
     let shown = screen.current().unwrap();
     assert_eq!(shown.timeline.items.len(), 100);
-    assert_eq!(shown.timeline.older, Older::More);
+    assert_eq!(shown.timeline.older, Beyond::More);
     rig.runtime.load_older(&server_id(), &agent_id(1)).unwrap();
     until(&mut screen, "older", |shown| {
         shown.timeline.items.len() == 200

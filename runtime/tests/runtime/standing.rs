@@ -1,10 +1,10 @@
-//! What an agent is to its screen: created from here, archived, gone, or not to be loaded (UX-1, UX-3).
+//! Status of an agent on its screen: created here, archived, removed, or not loadable (UX-1, UX-3).
 
 use std::time::Duration;
 
 use bowline_machines::{
-    load::LoadError,
-    screen::{Creation, ErrorIndicator, ReadOnly},
+    data::load::LoadError,
+    data::screen::{Creation, ErrorIndicator, ReadOnly},
 };
 use bowline_protocol::{
     AgentStatus, ItemKind, RpcReason, SessionEvent, error::RpcError, methods::name,
@@ -28,7 +28,7 @@ fn create(rig: &Rig, prompt: Option<&str>) -> Submitted {
     rig.runtime.send(&server_id(), intent).unwrap()
 }
 
-/// The agent has done something, and what it did takes a second to fetch.
+/// Gives the agent a history that takes a second to load.
 fn has_history(rig: &Rig) {
     let mut state = rig.daemon.state();
     let items = (0..3).map(|index| item(index, ItemKind::Output, "old"));
@@ -71,7 +71,7 @@ async fn ux_1_a_placeholder_is_never_shown_over_a_history_that_is_not_known() {
         shown.timeline.items.len() == 3
     })
     .await;
-    // Left for so long that nobody looks at it any more, and loaded again.
+    // Closed long enough for the timeline to be released, and loaded again.
     drop(screen);
     sleep(Duration::from_secs(30)).await;
     let mut screen = open(&rig);
@@ -151,7 +151,7 @@ async fn ux_1_a_load_that_failed_for_good_is_tried_again_by_the_user() {
         (shown.screen.read_only, shown.screen.composer_enabled),
         (None, true)
     );
-    // Opening it again is an attempt as well, at once and beside another screen.
+    // Opening it again is another attempt, at once and beside another screen.
     fail();
     rig.daemon.state().forget_session();
     rig.daemon

@@ -1,18 +1,20 @@
-//! One user's session, written down as what the screen showed: `story.txt` beside this file is compared line by line.
-//! `BOWLINE_UPDATE_SNAPSHOTS=1 cargo test -p bowline-runtime story` writes it anew; the diff is for the review.
+//! One user's session recorded as screen content: `story.txt` beside this file is compared line by
+//! line. `BOWLINE_UPDATE_SNAPSHOTS=1 cargo test -p bowline-runtime story` rewrites it for review of
+//! the diff.
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 
-use bowline_machines::screen::Toast;
+use bowline_machines::data::screen::Toast;
 use bowline_protocol::{ItemKind, Reason, RpcReason, error::RpcError, methods::name};
 use bowline_runtime::{Intent, ScreenSnapshot, ScreenSubscription};
+use bowline_testkit::eventually;
 
 use crate::{
-    rig::{Rig, agent, agent_id, direct, eventually, is_ready, item, server_id},
+    rig::{Rig, agent, agent_id, direct, is_ready, item, server_id},
     screens::{is_calm, open, send, tell_prompt, until},
 };
 
-/// What is written down.
+/// The recorded text.
 #[derive(Default)]
 struct Story {
     text: String,
@@ -25,7 +27,7 @@ impl Story {
         self.last.clear();
     }
 
-    /// Writes every screen down until one is as wanted.
+    /// Records every screen until one matches.
     async fn until(
         &mut self,
         screen: &mut ScreenSubscription,
@@ -43,7 +45,7 @@ impl Story {
     }
 }
 
-/// What a user sees, in one line.
+/// The visible content in one line.
 fn line(shown: &ScreenSnapshot) -> String {
     let screen = &shown.screen;
     let mut line = String::new();
@@ -89,7 +91,7 @@ fn has(shown: &ScreenSnapshot, items: usize, pending: usize) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ux_a_session_of_a_user_is_as_written_down() {
+async fn ux_1_ux_2_ux_3_ux_4_a_session_of_a_user_is_as_written_down() {
     let mut story = Story::default();
     let mut rig = Rig::online(&["a:1", "b:2"]).await;
     rig.daemon
@@ -209,7 +211,10 @@ async fn ux_a_session_of_a_user_is_as_written_down() {
 
     story.step("The user leaves the screen and opens it again.");
     drop(screen);
-    eventually("unsubscribed", || rig.daemon.state().subscribed.is_empty()).await;
+    eventually("unsubscribed", async || {
+        rig.daemon.state().subscribed.is_empty()
+    })
+    .await;
     let mut screen = open(&rig);
     story.until(&mut screen, "again", is_calm).await;
 
@@ -266,13 +271,13 @@ async fn ux_a_session_of_a_user_is_as_written_down() {
     if std::env::var_os("BOWLINE_UPDATE_SNAPSHOTS").is_some() {
         std::fs::write(&path, &story.text).unwrap();
     }
-    // As a checkout on any system has it.
+    // Line ends of any checkout are accepted.
     let written = std::fs::read_to_string(&path)
         .unwrap_or_default()
         .replace("\r\n", "\n");
     assert!(
         written == story.text,
-        "the session is another one than in {}; if that is meant, write it anew with \
+        "the session differs from {}; if that is intended, rewrite it with \
          BOWLINE_UPDATE_SNAPSHOTS=1:\n{}",
         path.display(),
         story.text

@@ -1,12 +1,13 @@
-//! Reconnects and path switches: what is resumed, what is fetched, what comes twice (BX-2, SV-2).
+//! Reconnects and path switches: what is resumed, reloaded, and received twice (BX-2, SV-2).
 
 use std::time::Duration;
 
 use bowline_protocol::{Reason, SessionEvent, methods::name};
-use bowline_runtime::ScreenError;
+use bowline_runtime::{HostState, ScreenError};
+use bowline_testkit::eventually;
 use tokio::time::sleep;
 
-use crate::rig::{Rig, agent, direct, epoch, eventually, is_ready, server_id};
+use crate::rig::{Rig, agent, direct, epoch, is_ready, server_id};
 
 fn updated(n: u8) -> SessionEvent {
     SessionEvent::AgentUpdated { agent: agent(n) }
@@ -27,7 +28,7 @@ async fn sv_2_a_reconnect_resumes_at_the_last_event_applied_and_fetches_nothing(
         .await;
     let loads = rig.daemon.requests(name::AGENTS_LIST);
     rig.daemon.cut("a:1", Reason::ConnectionLost);
-    // Nobody is there to hear it.
+    // No connection receives it.
     rig.daemon.happens(updated(2));
     rig.until("replayed", |host| host.directory.agents.len() == 2)
         .await;
@@ -66,7 +67,7 @@ async fn sv_2_after_a_reset_everything_is_fetched_and_the_new_numbering_counts()
     rig.until("applied", |host| host.directory.agents.len() == 3)
         .await;
     assert_eq!(rig.counters().last_seq, 1);
-    // One acknowledgement a second, of this numbering only.
+    // One acknowledgement per second, of this epoch only.
     sleep(Duration::from_secs(2)).await;
     assert_eq!(rig.daemon.state().acks.last(), Some(&1));
 }
@@ -75,7 +76,7 @@ async fn sv_2_after_a_reset_everything_is_fetched_and_the_new_numbering_counts()
 async fn bx_2_events_of_two_connections_are_applied_once_and_the_old_one_is_drained() {
     let rig = Rig::online(&["a:1", "b:2"]).await;
     let (active, other) = paths(&rig).await;
-    // A question that keeps the old client busy for as long as it may.
+    // A query that keeps the old client draining until its deadline.
     rig.daemon.state().mute.insert(name::PROVIDERS_LIST);
     let runtime = rig.runtime.clone();
     let asking = tokio::spawn(async move {
@@ -84,10 +85,13 @@ async fn bx_2_events_of_two_connections_are_applied_once_and_the_old_one_is_drai
             .query::<_, serde_json::Value>(&server_id(), name::PROVIDERS_LIST, &params)
             .await
     });
-    eventually("asked", || rig.daemon.requests(name::PROVIDERS_LIST) == 1).await;
+    eventually("asked", async || {
+        rig.daemon.requests(name::PROVIDERS_LIST) == 1
+    })
+    .await;
     rig.runtime.select_path(&server_id(), Some(direct(&other)));
     rig.until("switched", |host| {
-        host.state == "online" && host.address.as_deref() == Some(other.as_str())
+        host.state == HostState::Online && host.address.as_deref() == Some(other.as_str())
     })
     .await;
     assert_eq!(rig.daemon.attached(&active), 1, "made before broken");
@@ -108,16 +112,19 @@ async fn bx_2_events_of_two_connections_are_applied_once_and_the_old_one_is_drai
     assert_eq!(after.reset, before.reset);
 }
 
-/// The load was asked on the old path and dies with its client after the switch. No other attach will come to start it
-/// again.
+/// The load was sent on the old path and fails with its client after the switch. No further attach
+/// would restart it.
 #[tokio::test(start_paused = true)]
-async fn ds_a_load_that_dies_with_the_client_that_was_replaced_goes_on_through_the_next() {
+async fn ds_4_a_load_that_dies_with_the_client_that_was_replaced_goes_on_through_the_next() {
     let rig = Rig::online(&["a:1", "b:2"]).await;
     let (_, other) = paths(&rig).await;
     rig.daemon.state().mute.insert(name::AGENTS_LIST);
     let loads = rig.daemon.requests(name::AGENTS_LIST);
     rig.runtime.refresh();
-    eventually("asked", || rig.daemon.requests(name::AGENTS_LIST) > loads).await;
+    eventually("asked", async || {
+        rig.daemon.requests(name::AGENTS_LIST) > loads
+    })
+    .await;
     rig.daemon.state().mute.clear();
     rig.runtime.select_path(&server_id(), Some(direct(&other)));
     rig.until("switched", |host| {
@@ -139,18 +146,22 @@ async fn inv_11_a_candidate_that_fails_changes_nothing_but_a_counter() {
     let host = rig
         .until("tried", |_| rig.counters().switches_failed > 0)
         .await;
-    assert_eq!((host.state, host.address.clone()), ("online", Some(active)));
+    assert_eq!(
+        (host.state, host.address.clone()),
+        (HostState::Online, Some(active))
+    );
     assert_eq!(rig.counters().switches, 0);
 }
 
-/// A system that reports one change many times must not hold up the connection that it made possible.
+/// A system that reports one change many times must not delay the resulting connection.
 #[tokio::test(start_paused = true)]
-async fn hr_a_flurry_of_network_changes_restarts_the_dialling_a_few_times_only() {
+async fn hr_2_a_flurry_of_network_changes_restarts_the_dialling_a_few_times_only() {
     let rig = Rig::online(&["a:1"]).await;
-    // From now on nobody answers there.
+    // From now on connections are not answered.
     let mut dials = rig.net.listen("a:1");
     rig.daemon.cut("a:1", Reason::ConnectionLost);
-    rig.until("away", |host| host.state != "online").await;
+    rig.until("away", |host| host.state != HostState::Online)
+        .await;
     sleep(Duration::from_secs(5)).await;
     let mut held = Vec::new();
     while let Ok(end) = dials.try_recv() {
@@ -166,7 +177,7 @@ async fn hr_a_flurry_of_network_changes_restarts_the_dialling_a_few_times_only()
         dialled += 1;
     }
     assert!((2..=20).contains(&dialled), "{dialled} times in a second");
-    // What was reported last counts too.
+    // The last report takes effect too.
     sleep(Duration::from_millis(300)).await;
     assert!(dials.try_recv().is_ok());
 }
@@ -175,7 +186,7 @@ async fn hr_a_flurry_of_network_changes_restarts_the_dialling_a_few_times_only()
 async fn inv_12_what_a_host_is_told_is_done_however_busy_it_is_or_refused_as_such() {
     let rig = Rig::online(&["a:1", "b:2"]).await;
     let (active, other) = paths(&rig).await;
-    // Without giving the driver a turn.
+    // Without running the driver.
     let id = bowline_protocol::IntentId::from_uuid(uuid::Uuid::nil());
     let told = (0..2_000).map(|_| rig.runtime.dismiss(&server_id(), id));
     let refused = told.filter(|told| *told == Err(ScreenError::Busy)).count();
@@ -192,13 +203,14 @@ async fn a_path_that_the_host_does_not_have_is_no_choice() {
     let (active, other) = paths(&rig).await;
     rig.runtime.select_path(&server_id(), Some(direct(&active)));
     rig.runtime.select_path(&server_id(), Some(direct("c:3")));
-    // With the choice given back, a path that dies would be left for the other.
+    // With the choice undone, a failed path would be replaced by the other.
     rig.daemon
         .state()
         .refuse
         .insert(active.clone(), Reason::ServerRestarting);
     rig.daemon.cut(&active, Reason::ServerRestarting);
-    rig.until("away", |host| host.state != "online").await;
+    rig.until("away", |host| host.state != HostState::Online)
+        .await;
     sleep(Duration::from_secs(60)).await;
-    assert_eq!(rig.daemon.attached(&other), 0, "the choice stands");
+    assert_eq!(rig.daemon.attached(&other), 0, "the choice holds");
 }

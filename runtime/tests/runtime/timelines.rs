@@ -1,12 +1,13 @@
-//! Following a timeline: every byte once, whatever left the window meanwhile (BX-2).
+//! Following a timeline: every byte once, whatever has left the window (BX-2).
 
 use std::{collections::BTreeMap, time::Duration};
 
 use bowline_protocol::{ItemKind, Reason, SessionEvent, methods::name};
 use bowline_runtime::{TimelineError, TimelinePosition, TimelineStream, TimelineUpdate};
+use bowline_testkit::eventually;
 use tokio::time::timeout;
 
-use crate::rig::{LONG, Rig, agent_id, eventually, is_ready, item, server_id};
+use crate::rig::{LONG, Rig, agent_id, is_ready, item, server_id};
 
 async fn follow(rig: &Rig) -> TimelineStream {
     let (host, agent) = (server_id(), agent_id(1));
@@ -20,7 +21,7 @@ async fn next(stream: &mut TimelineStream) -> TimelineUpdate {
         .expect("the host is there")
 }
 
-/// Takes updates until the stream has given out everything up to that index and position.
+/// Takes updates until the stream has delivered everything up to that index and length.
 async fn take(stream: &mut TimelineStream, shown: &mut BTreeMap<u64, String>, end: u64) {
     while shown.len() < usize::try_from(end).unwrap() {
         one(stream, shown).await;
@@ -73,7 +74,7 @@ async fn bx_2_a_stored_position_in_the_middle_of_an_item_goes_on_there() {
     let stored = serde_json::to_string(stream.position()).unwrap();
     drop(stream);
     rig.runtime.close().await;
-    // The app is away while the item grows and far more than a window's first page follows it.
+    // The app is offline while the item grows and far more than the window's first page follows it.
     rig.daemon.happens(delta(1, ", ended"));
     for index in 2..=500 {
         rig.daemon.happens(appended(index, ItemKind::Output, "x"));
@@ -97,7 +98,7 @@ async fn bx_2_an_item_that_leaves_the_window_while_it_grows_is_completed() {
     let mut stream = follow(&rig).await.from_index(0);
     let mut shown = BTreeMap::new();
     take(&mut stream, &mut shown, 1).await;
-    // More than the window holds, while item 0 goes on growing.
+    // More than the window holds, while item 0 keeps growing.
     for index in 1..=2_500 {
         rig.daemon.happens(appended(index, ItemKind::Output, "x"));
         if index % 100 == 0 {
@@ -122,13 +123,13 @@ async fn bx_2_a_follower_waits_for_a_host_that_is_away_instead_of_failing() {
     while !stream.view().loaded {
         assert!(stream.changed().await);
     }
-    // What it begins with is before the view, and the path dies under the question.
+    // It starts before the view, and the path fails during the query.
     let mut stream = stream.from_index(0);
     rig.daemon.state().mute.insert(name::AGENTS_HISTORY);
     let asked = rig.daemon.requests(name::AGENTS_HISTORY);
     let mut shown = BTreeMap::new();
     tokio::join!(take(&mut stream, &mut shown, 300), async {
-        eventually("asked", || {
+        eventually("asked", async || {
             rig.daemon.requests(name::AGENTS_HISTORY) > asked
         })
         .await;
@@ -175,22 +176,25 @@ async fn a_subscription_ends_with_its_last_follower() {
     tokio::time::sleep(Duration::from_millis(31_234)).await;
     assert_eq!(rig.daemon.state().subscribed.len(), 1, "one still follows");
     drop(other);
-    // Things go on happening on the host meanwhile.
+    // The host keeps sending other events.
     rig.daemon.happens(appended(1, ItemKind::Output, "x"));
-    eventually("unsubscribed", || rig.daemon.state().subscribed.is_empty()).await;
+    eventually("unsubscribed", async || {
+        rig.daemon.state().subscribed.is_empty()
+    })
+    .await;
     let mut again = follow(&rig).await;
     next(&mut again).await;
     assert_eq!(rig.daemon.state().subscribed.len(), 1);
 }
 
-/// A phone ends apps without asking. What they had open would fill the session's log for ever.
+/// A phone ends apps without notice. Their subscriptions would fill the session's log forever.
 #[tokio::test(start_paused = true)]
 async fn inv_2_the_next_run_ends_the_subscriptions_of_one_that_was_killed() {
     let mut rig = Rig::online(&["a:1"]).await;
     let mut stream = follow(&rig).await;
     rig.daemon.happens(appended(0, ItemKind::Output, "x"));
     next(&mut stream).await;
-    // Killed: nothing is said to the daemon any more.
+    // Killed: nothing more is sent to the daemon.
     drop(stream);
     rig.restart().await;
     assert_eq!(rig.daemon.requests(name::AGENTS_UNSUBSCRIBE), 0);
@@ -199,14 +203,17 @@ async fn inv_2_the_next_run_ends_the_subscriptions_of_one_that_was_killed() {
     for n in 1..4 {
         rig.daemon.happens(appended(n, ItemKind::Output, "x"));
     }
-    eventually("unsubscribed", || rig.daemon.state().subscribed.is_empty()).await;
+    eventually("unsubscribed", async || {
+        rig.daemon.state().subscribed.is_empty()
+    })
+    .await;
     assert_eq!(rig.daemon.requests(name::AGENTS_UNSUBSCRIBE), 1, "once");
     let mut again = follow(&rig).await;
     next(&mut again).await;
     assert_eq!(rig.daemon.state().subscribed.len(), 1);
 }
 
-/// Both have the session, and with it what is subscribed.
+/// Both processes share the session and its subscriptions.
 #[tokio::test(start_paused = true)]
 async fn inv_3_a_screen_closed_in_one_process_leaves_the_other_its_events() {
     let rig = Rig::online(&["a:1"]).await;

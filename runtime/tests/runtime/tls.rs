@@ -1,8 +1,8 @@
-//! `wss`: TLS under a path whose URL asks for it, with the trust that the app configured.
+//! `wss`: TLS under a path whose URL requires it, with the certificates configured by the app.
 
 use std::{future::poll_fn, net::SocketAddr, sync::Arc};
 
-use bowline_protocol::{ClientSessionKey, Reason, SUBPROTOCOL};
+use bowline_protocol::{PublicKey, Reason, RouteKey, SUBPROTOCOL};
 use bowline_runtime::{
     machines::Path,
     transport::{Address, Connector, Target, WebSocketConnector},
@@ -28,7 +28,7 @@ const CA: &[u8] = include_bytes!("../fixtures/ca.pem");
 const CERTIFICATE: &[u8] = include_bytes!("../fixtures/localhost.pem");
 const KEY: &[u8] = include_bytes!("../fixtures/localhost.key");
 
-/// Serves one WebSocket over TLS that sends back what it gets. Tells the path that was asked for.
+/// Serves one WebSocket echo over TLS. Returns the requested path.
 async fn echo() -> (SocketAddr, tokio::task::JoinHandle<Option<String>>) {
     let certificate = CertificateDer::from_pem_slice(CERTIFICATE).unwrap();
     let key = PrivateKeyDer::from_pem_slice(KEY).unwrap();
@@ -71,7 +71,7 @@ fn target(address: SocketAddr) -> Target {
             path: Path::Relay,
             address: format!("wss://localhost:{}", address.port()),
         },
-        route_key: ClientSessionKey::from_random([1; 16]).route_key(&server_id),
+        route_key: RouteKey::of_device(&PublicKey::from_bytes([1; 32]), &server_id),
         server_id,
     }
 }

@@ -1,19 +1,19 @@
-//! One truth about a host's connectivity (INV-6).
+//! A single source of truth for a host's connectivity (INV-6).
 
 use bowline_protocol::Reason;
-use bowline_runtime::HostSnapshot;
+use bowline_runtime::{DirectoryState, HostSnapshot, HostState};
 
 use crate::rig::{Rig, is_ready};
 
-/// What a snapshot says about the connection must all follow from the host machine's one state.
+/// Everything a snapshot shows about the connection must follow from the host machine's state.
 fn consistent(host: &HostSnapshot) {
-    let is_online = host.state == "online";
+    let is_online = host.state == HostState::Online;
     assert_eq!(host.path.is_some(), is_online, "{host:#?}");
     assert_eq!(host.address.is_some(), is_online, "{host:#?}");
     if is_online {
         assert!(host.last_error.is_none(), "{host:#?}");
     }
-    if host.state == "degraded" {
+    if host.state == HostState::Degraded {
         assert!(host.last_error.is_some(), "{host:#?}");
     }
 }
@@ -39,7 +39,8 @@ async fn inv_6_every_snapshot_says_one_thing_about_the_connection() {
     });
     for _ in 0..3 {
         rig.daemon.cut("a:1", Reason::ConnectionLost);
-        rig.until("degraded", |host| host.state == "degraded").await;
+        rig.until("degraded", |host| host.state == HostState::Degraded)
+            .await;
         rig.until("online", is_ready).await;
     }
     rig.runtime.close().await;
@@ -48,7 +49,7 @@ async fn inv_6_every_snapshot_says_one_thing_about_the_connection() {
     assert!(
         states
             .windows(2)
-            .filter(|two| two == &["degraded", "online"])
+            .filter(|two| two == &[HostState::Degraded, HostState::Online])
             .count()
             == 3,
         "{states:?}"
@@ -56,16 +57,19 @@ async fn inv_6_every_snapshot_says_one_thing_about_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ds_a_host_that_cannot_be_reached_shows_an_error_and_no_skeleton() {
+async fn ds_3_a_host_that_cannot_be_reached_shows_an_error_and_no_skeleton() {
     let mut rig = Rig::online(&["a:1"]).await;
     rig.net.refuse("a:1");
     rig.restart().await;
     let mut directory = rig.runtime.directory();
     assert!(directory.current().loading, "it is being reached for");
     let host = rig
-        .until("an error", |host| !host.directory.is_loading())
+        .until("an error", |host| !host.directory.state.is_loading())
         .await;
-    assert_eq!(host.directory.state, "error_before_first_success");
+    assert_eq!(
+        host.directory.state,
+        DirectoryState::ErrorBeforeFirstSuccess
+    );
     assert!(host.directory.error.is_some());
     while directory.current().loading {
         directory.next().await.unwrap();

@@ -1,34 +1,32 @@
-//! A reader who scrolls over a timeline that is longer than what a view holds, while it goes on.
+//! A reader who scrolls through a growing timeline that is longer than a view.
 
 use std::sync::Arc;
 
 use bowline_protocol::{IntentId, ItemKind, Reason, SessionEvent, TimelineItem, methods::name};
-use bowline_runtime::{
-    ListChange, Newer, Older, ScreenSnapshot, ScreenSubscription, TimelineUpdate, TimelineView,
-};
+use bowline_runtime::{Beyond, ScreenSnapshot, ScreenSubscription, TimelineUpdate, TimelineView};
+use bowline_testkit::eventually;
 use tokio::time::timeout;
 
 use crate::{
-    rig::{LONG, Rig, agent_id, eventually, item, server_id},
+    rig::{LONG, Rig, agent_id, item, server_id},
     screens::{is_calm, open, send, tell_prompt, until},
 };
 
-/// Rows that a view may hold: its bound, and what may be over it before rows are dropped.
+/// Maximum rows of a view: its limit and the slack before rows are dropped.
 const MOST: usize = 10_000 + 256;
 
-/// What a list in an app has, made of nothing but diffs.
+/// An app's list, built only from diffs.
 struct Reader {
     screen: ScreenSubscription,
     last: Arc<ScreenSnapshot>,
-    rows: Vec<TimelineItem>,
+    rows: Vec<Arc<TimelineItem>>,
 }
 
 impl Reader {
     async fn begin(rig: &Rig) -> Self {
         let mut screen = open(rig);
         let last = until(&mut screen, "loaded", is_calm).await;
-        let rows = last.timeline.items.iter();
-        let rows = rows.map(|item| (**item).clone()).collect();
+        let rows = last.timeline.items.iter().cloned().collect();
         Self { screen, last, rows }
     }
 
@@ -36,35 +34,28 @@ impl Reader {
         &self.last.timeline
     }
 
-    /// Applies what came until the view is as wanted. Rows are always a run of the timeline, and never too many.
+    /// Applies updates until the view matches. Rows are always contiguous and within the limit.
     async fn until(&mut self, what: &str, is: impl Fn(&TimelineView) -> bool) {
         while !is(&self.last.timeline) {
             let seen = self.last.rev;
             let shown = until(&mut self.screen, what, |shown| shown.rev > seen).await;
             assert!(shown.timeline.rev >= self.last.timeline.rev);
             let diff = shown.timeline.diff(Some(&self.last.timeline));
-            if diff.is_reset() {
-                self.rows.clear();
-            }
-            for change in &diff.changes {
-                apply(&mut self.rows, change);
-            }
+            let items = &diff.items;
+            assert!(items.apply(&mut self.rows, |item, more| item.text.push_str(more)));
             assert!(self.rows.len() <= MOST, "{}", self.rows.len());
             assert!(!shown.screen.overlay && shown.screen.toast.is_none());
             self.last = shown;
         }
     }
 
-    /// What is shown is what the daemon has there.
+    /// The rows match the daemon's items.
     fn check(&self, rig: &Rig) {
         let first = usize::try_from(self.view().items.first_index()).unwrap();
         let state = rig.daemon.state();
-        assert_eq!(self.rows, state.items[first..first + self.rows.len()]);
-        assert!(
-            self.rows
-                .iter()
-                .eq(self.view().items.iter().map(|item| &**item))
-        );
+        let held = state.items[first..].iter().take(self.rows.len());
+        assert!(self.rows.iter().map(|row| &**row).eq(held));
+        assert!(self.rows.iter().eq(self.view().items.iter()));
     }
 
     async fn older(&mut self, rig: &Rig) {
@@ -81,18 +72,6 @@ impl Reader {
         self.until("newer", |view| view.items.end_index() > before)
             .await;
         self.check(rig);
-    }
-}
-
-fn apply(rows: &mut Vec<TimelineItem>, change: &ListChange) {
-    match change {
-        ListChange::Remove { at, count } => drop(rows.drain(*at..at + count)),
-        ListChange::Insert { at, items } => {
-            let items = items.iter().map(|item| (**item).clone());
-            rows.splice(at..at, items);
-        }
-        ListChange::Update { at, item } => rows[*at] = (**item).clone(),
-        ListChange::Grow { at, text, .. } => rows[*at].text.push_str(text),
     }
 }
 
@@ -129,29 +108,29 @@ async fn bx_2_a_reader_scrolls_over_a_timeline_longer_than_any_window_while_it_g
     let rig = Rig::online(&["a:1"]).await;
     fill(&rig, 12_340);
     let mut reader = Reader::begin(&rig).await;
-    while reader.view().older != Older::None {
-        assert_eq!(reader.view().older, Older::More, "never full");
+    while reader.view().older != Beyond::None {
+        assert_eq!(reader.view().older, Beyond::More, "never full");
         let first = reader.rows[0].index;
         happens(&rig, "live");
         reader.older(&rig).await;
-        // Whatever was dropped, it was not under the reader.
+        // Dropped rows were not near the reader.
         assert!(reader.rows.iter().any(|row| row.index == first));
     }
     assert_eq!(reader.rows[0].index, 0);
-    assert_eq!(reader.view().newer, Newer::More);
+    assert_eq!(reader.view().newer, Beyond::More);
     let end = rig.daemon.state().items.len() as u64;
-    // At the top nothing moves, whatever is appended.
+    // At the top, appended items move nothing.
     for _ in 0..1_000 {
         happens(&rig, "live");
     }
     reader.until("told", |view| view.end == end + 1_000).await;
     assert_eq!(
         (reader.rows[0].index, reader.view().newer),
-        (0, Newer::More)
+        (0, Beyond::More)
     );
     reader.check(&rig);
     let mut pages = 0;
-    while reader.view().newer != Newer::None {
+    while reader.view().newer != Beyond::None {
         happens(&rig, "live");
         reader.newer(&rig).await;
         pages += 1;
@@ -161,23 +140,23 @@ async fn bx_2_a_reader_scrolls_over_a_timeline_longer_than_any_window_while_it_g
     reader
         .until("the end", |view| view.items.end_index() == end)
         .await;
-    // It is live again.
+    // It follows new items again.
     happens(&rig, "after");
     reader
         .until("after", |view| view.items.end_index() == end + 1)
         .await;
     reader.check(&rig);
-    assert!(reader.rows.len() <= MOST && reader.view().older == Older::More);
+    assert!(reader.rows.len() <= MOST && reader.view().older == Beyond::More);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_far_up_jumps_to_the_newest_at_once_and_what_he_reads_grows() {
     let rig = Rig::online(&["a:1"]).await;
     fill(&rig, 10_300);
-    // The turn that runs has one long item.
+    // The running turn has one long item.
     happens(&rig, "begun");
     let mut reader = Reader::begin(&rig).await;
-    while reader.view().newer == Newer::None {
+    while reader.view().newer == Beyond::None {
         reader.older(&rig).await;
     }
     let last = reader.rows.last().unwrap().index;
@@ -188,7 +167,7 @@ async fn a_reader_far_up_jumps_to_the_newest_at_once_and_what_he_reads_grows() {
         .jump_to_newest(&server_id(), &agent_id(1))
         .unwrap();
     reader
-        .until("the end", |view| view.newer == Newer::None)
+        .until("the end", |view| view.newer == Beyond::None)
         .await;
     reader.check(&rig);
     assert_eq!(reader.rows.last().unwrap().text, "begun, ended");
@@ -197,7 +176,7 @@ async fn a_reader_far_up_jumps_to_the_newest_at_once_and_what_he_reads_grows() {
         asked,
         "it is there"
     );
-    assert_eq!(reader.view().older, Older::More);
+    assert_eq!(reader.view().older, Beyond::More);
     reader.older(&rig).await;
 }
 
@@ -206,7 +185,7 @@ async fn ux_3_a_message_from_far_up_leaves_when_it_arrived_at_the_end() {
     let rig = Rig::online(&["a:1"]).await;
     fill(&rig, 10_300);
     let mut reader = Reader::begin(&rig).await;
-    while reader.view().newer == Newer::None {
+    while reader.view().newer == Beyond::None {
         reader.older(&rig).await;
     }
     let sent: IntentId = send(&rig, "hello").id;
@@ -221,7 +200,7 @@ async fn ux_3_a_message_from_far_up_leaves_when_it_arrived_at_the_end() {
         .jump_to_newest(&server_id(), &agent_id(1))
         .unwrap();
     reader
-        .until("the end", |view| view.newer == Newer::None)
+        .until("the end", |view| view.newer == Beyond::None)
         .await;
     assert_eq!(reader.rows.last().unwrap().text, "hello");
 }
@@ -231,7 +210,7 @@ async fn a_reader_far_up_stays_there_through_a_reconnect_and_a_reset() {
     let rig = Rig::online(&["a:1"]).await;
     fill(&rig, 10_300);
     let mut reader = Reader::begin(&rig).await;
-    while reader.view().newer == Newer::None {
+    while reader.view().newer == Beyond::None {
         reader.older(&rig).await;
     }
     let first = reader.rows[0].index;
@@ -247,10 +226,10 @@ async fn a_reader_far_up_stays_there_through_a_reconnect_and_a_reset() {
             assert_eq!(shown.timeline.items.first_index(), first);
             is_calm(shown) && shown.timeline.end == end
         });
-        assert_eq!(shown.await.timeline.newer, Newer::More);
+        assert_eq!(shown.await.timeline.newer, Beyond::More);
     }
     reader.last = reader.screen.current().unwrap();
-    while reader.view().newer != Newer::None {
+    while reader.view().newer != Beyond::None {
         reader.newer(&rig).await;
     }
 }
@@ -272,7 +251,7 @@ async fn bx_2_a_follower_is_told_everything_while_a_reader_is_far_up() {
         assert_eq!(next().await, index);
     }
     let mut reader = Reader::begin(&rig).await;
-    while reader.view().newer == Newer::None {
+    while reader.view().newer == Beyond::None {
         reader.older(&rig).await;
     }
     for index in 10_300..10_320 {
@@ -286,31 +265,31 @@ async fn a_wish_for_older_items_outlives_the_load_before_it_and_the_connection()
     let rig = Rig::online(&["a:1"]).await;
     fill(&rig, 500);
     let mut reader = Reader::begin(&rig).await;
-    // Asked for while it is brought up to date.
+    // Requested during a refresh.
     rig.daemon.state().forget_session();
     rig.daemon.state().mute.insert(name::AGENTS_HISTORY);
     let asked = rig.daemon.requests(name::AGENTS_HISTORY);
     rig.daemon.cut("a:1", Reason::ServerRestarting);
-    eventually("asked", || {
+    eventually("asked", async || {
         rig.daemon.requests(name::AGENTS_HISTORY) > asked
     })
     .await;
     rig.runtime.load_older(&server_id(), &agent_id(1)).unwrap();
     until(&mut reader.screen, "remembered", |shown| {
-        shown.timeline.older == Older::Loading
+        shown.timeline.older == Beyond::Loading
     })
     .await;
-    // The connection dies under it, and again under the load of the older items themselves.
+    // The connection fails during the refresh, and again during the load of the older items.
     rig.daemon.state().mute.clear();
     rig.daemon.cut("a:1", Reason::ConnectionLost);
     let shown = until(&mut reader.screen, "older", |shown| {
         shown.timeline.items.first_index() == 300
     });
-    assert_eq!(shown.await.timeline.older, Older::More);
+    assert_eq!(shown.await.timeline.older, Beyond::More);
     rig.daemon.state().mute.insert(name::AGENTS_HISTORY);
     let asked = rig.daemon.requests(name::AGENTS_HISTORY);
     rig.runtime.load_older(&server_id(), &agent_id(1)).unwrap();
-    eventually("asked", || {
+    eventually("asked", async || {
         rig.daemon.requests(name::AGENTS_HISTORY) > asked
     })
     .await;

@@ -1,18 +1,19 @@
-//! The one change that we make to the generated Kotlin: calls take used memory for their outcome again. The generator makes
-//! some with each call, which costs more than the call.
+//! The one change made to the generated Kotlin: calls take their status object from a pool. The
+//! generated code allocates a new one for each call, which costs more than the call.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use super::write;
-use crate::process::Outcome;
+use anyhow::{Context, Result};
 
-/// As it is generated.
+use crate::process::Workspace;
+
+/// The generated code.
 const FRESH: &str = "    var status = UniffiRustCallStatus()
     val return_value = callback(status)
     uniffiCheckCallStatus(errorHandler, status)
     return return_value
 ";
-/// As we want it: a status is given back only if all went well.
+/// The replacement. A status returns to the pool only after a successful call.
 const USED: &str = "    val status = dev.bowline.CallStatuses.take()
     val return_value = callback(status)
     uniffiCheckCallStatus(errorHandler, status)
@@ -20,19 +21,18 @@ const USED: &str = "    val status = dev.bowline.CallStatuses.take()
     return return_value
 ";
 
-/// Changes the generated file.
+/// Patches the generated file.
 ///
 /// # Errors
-/// When it is not as this version of the generator makes it.
-pub(super) fn reuse_statuses(path: &Path) -> Outcome {
-    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let changed = reusing(&text).ok_or_else(|| {
+/// The file differs from the output of the supported generator version.
+pub(super) fn reuse_statuses(sh: &Workspace, path: &Path) -> Result<()> {
+    let changed = reusing(&sh.read_file(path)?).with_context(|| {
         format!(
-            "{}: calls are generated otherwise than xtask/src/bindings/jna.rs knows; look whether it is still needed",
+            "{}: the generated calls differ from those xtask/src/bindings/jna.rs patches; check whether the patch is still needed",
             path.display()
         )
     })?;
-    write(path, &changed)
+    Ok(sh.write_file(path, changed)?)
 }
 
 fn reusing(text: &str) -> Option<String> {

@@ -1,68 +1,62 @@
-//! The generator of the TypeScript bindings, `ubrn`: fetched from the npm registry in one version, checked against a known
-//! sum, built once, and kept outside of the checkout.
+//! The generator of the TypeScript bindings, `ubrn`: one pinned version from the npm registry,
+//! verified by checksum, built once and cached outside the checkout.
 
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::Instant,
 };
 
-use super::{make, npm, rename, write};
-use crate::{
-    process::{Outcome, run as run_command},
-    tree,
-};
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use xshell::cmd;
 
-/// One locked set with uniffi's version in the root `Cargo.toml`.
-pub(crate) const VERSION: &str = "0.31.0-5";
+use super::{CONFIG, NPM};
+use crate::process::Workspace;
+
+/// Must match uniffi's version in the root `Cargo.toml`.
+const VERSION: &str = "0.31.0-5";
 const PACKAGE: &str = "uniffi-bindgen-react-native";
-/// What the registry says of that version.
+/// The registry's checksum of that version.
 const INTEGRITY: &str = "sha512-YtL3gTe+RVXAQx/2P2Iuypic/CunRZC65Cs47v//YRfwWNYU4Ufd1jT3rqxSrH5b5QFCYblP89Nf/9ssZRvNgg==";
-/// The package has no lock file; this one makes every build the same.
+/// The package ships without a lock file; this one pins its dependencies.
 const LOCK: &str = include_str!("ubrn.lock");
 
 /// TypeScript for Node.
 ///
 /// # Errors
-/// When the generator cannot be had or fails.
-pub(super) fn node(library: &Path, config: &Path, out: &Path) -> Outcome {
-    let mut command = generator("napi")?;
-    command.arg("--ts-dir").arg(out);
-    // Found among the packages of each platform at run time.
-    command.args([
+/// The generator cannot be built or fails.
+pub(super) fn node(sh: &Workspace, library: &Path, out: &Path) -> Result<()> {
+    // The library is found among the platform packages at run time.
+    let found = [
         "--lib-package-base",
         "@bowline/runtime",
         "--lib-node-triple",
-    ]);
-    configured(config, || run_command(command.arg(library)))?;
-    part_enums(out)
+    ];
+    generate(sh, "napi", library, out, &found.map(Path::new))
 }
 
 /// TypeScript and C++ for React Native.
 ///
 /// # Errors
-/// When the generator cannot be had or fails.
-pub(super) fn react_native(library: &Path, config: &Path, ts: &Path, cpp: &Path) -> Outcome {
-    let mut command = generator("jsi")?;
-    command.arg("--ts-dir").arg(ts).arg("--cpp-dir").arg(cpp);
-    configured(config, || run_command(command.arg(library)))?;
-    part_enums(ts)
+/// The generator cannot be built or fails.
+pub(super) fn react_native(sh: &Workspace, library: &Path, ts: &Path, cpp: &Path) -> Result<()> {
+    generate(sh, "jsi", library, ts, &[Path::new("--cpp-dir"), cpp])
 }
 
-/// Moves the enums into a module of their own, which loads nothing native: code that shows values needs their names also where the
-/// library is not, behind a bridge. And gives every import the name of a file: without, the types of a package of modules lead
-/// nowhere.
-fn part_enums(folder: &Path) -> Outcome {
+/// Moves the enums into a separate module that loads no native code: code that shows values needs
+/// their names where the library is absent, for example behind a bridge. Also adds file names to
+/// imports, which ES modules need to resolve types.
+fn part_enums(sh: &Workspace, folder: &Path) -> Result<()> {
     let path = folder.join("bowline.ts");
-    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = sh.read_file(&path)?;
     let (rest, enums) =
         parted(&text.replace("from \"./bowline-ffi\"", "from \"./bowline-ffi.ts\""));
-    write(&folder.join("enums.ts"), &enums)?;
-    write(&path, &rest)
+    sh.write_file(folder.join("enums.ts"), enums)?;
+    Ok(sh.write_file(path, rest)?)
 }
 
-/// A generated module without its enums, which it takes from the other one.
+/// Splits a generated module: the module without its enums, which it imports, and the enums.
 fn parted(text: &str) -> (String, String) {
     let (mut rest, mut enums) = (String::new(), String::new());
     let mut names = Vec::new();
@@ -94,27 +88,31 @@ fn parted(text: &str) -> (String, String) {
     (rest, enums)
 }
 
-fn generator(target: &str) -> Outcome<Command> {
-    let mut command = Command::new(ensure()?);
-    command
-        .args(["generate", target, "bindings", "--library", "--no-format"])
-        // It asks cargo about the crate that it is started in.
-        .current_dir(tree::root().join("ffi"));
-    Ok(command)
-}
-
-/// With a library it takes its configuration from the folder of the crate only, and ours is at the top. The copy stays: cargo
-/// would build the crate anew whenever it comes or goes.
-fn configured(config: &Path, run: impl FnOnce() -> Outcome) -> Outcome {
-    let copy = tree::root().join("ffi/uniffi.toml");
-    let text = fs::read(config).map_err(|error| format!("{}: {error}", config.display()))?;
-    if fs::read(&copy).ok().as_ref() != Some(&text) {
-        fs::write(&copy, text).map_err(|error| format!("{}: {error}", copy.display()))?;
+fn generate(
+    sh: &Workspace,
+    target: &str,
+    library: &Path,
+    out: &Path,
+    more: &[&Path],
+) -> Result<()> {
+    let program = ensure_built(sh)?;
+    // The generator reads its configuration only from the folder of the crate, but ours is at the
+    // top. The copy stays in place: cargo rebuilds the crate whenever the file appears or vanishes.
+    let (copy, config) = ("ffi/uniffi.toml", sh.read_file(CONFIG)?);
+    if sh.read_file(copy).ok().as_ref() != Some(&config) {
+        sh.write_file(copy, config)?;
     }
-    run()
+    // The generator queries cargo for the crate in its working directory.
+    let _crate = sh.push_dir("ffi");
+    cmd!(
+        sh,
+        "{program} generate {target} bindings --library --no-format --ts-dir {out} {more...} {library}"
+    )
+    .run()?;
+    part_enums(sh, out)
 }
 
-/// Where what is fetched or built once for all checkouts is kept.
+/// Cache folder shared by all checkouts.
 pub(crate) fn cache_dir() -> PathBuf {
     let home = || env::var_os("HOME").map_or_else(env::temp_dir, PathBuf::from);
     env::var_os("BOWLINE_CACHE").map_or_else(
@@ -131,30 +129,21 @@ pub(crate) fn cache_dir() -> PathBuf {
     )
 }
 
-/// Where the generator is, or will be.
-pub(crate) fn program() -> PathBuf {
-    let name = format!("ubrn{}", env::consts::EXE_SUFFIX);
-    cache_dir().join(format!("ubrn-{VERSION}")).join(name)
-}
-
-/// The generator, built if it is not there yet.
-fn ensure() -> Outcome<PathBuf> {
-    let program = program();
+/// Builds the generator unless it exists.
+fn ensure_built(sh: &Workspace) -> Result<PathBuf> {
+    let folder = cache_dir().join(format!("ubrn-{VERSION}"));
+    let program = folder.join(format!("ubrn{}", env::consts::EXE_SUFFIX));
     if program.exists() {
         return Ok(program);
     }
-    let folder = program.parent().unwrap_or(&program);
-    make(folder)?;
-    // Another process may do the same: each has a folder of its own, and the last one's program stays.
-    let work = folder.join(format!("build-{}", std::process::id()));
-    make(&work)?;
+    // Concurrent processes build in separate folders; the last one's program stays.
+    let work = sh.create_dir(folder.join(format!("build-{}", std::process::id())))?;
     let began = Instant::now();
     say!("ubrn {VERSION}: fetching it from the npm registry");
-    let archive = fetch(&work)?;
+    let archive = fetch(sh, &work)?;
     say!("ubrn {VERSION}: building it, once for this machine; that takes some minutes");
-    let built = build(&work, &archive)?;
-    rename(&built, &program)?;
-    let _ = fs::remove_dir_all(&work);
+    fs::rename(build(sh, &work, &archive)?, &program)?;
+    sh.remove_path(&work)?;
     say!(
         "ubrn {VERSION}: ready after {} s",
         began.elapsed().as_secs()
@@ -162,44 +151,39 @@ fn ensure() -> Outcome<PathBuf> {
     Ok(program)
 }
 
-fn fetch(work: &Path) -> Outcome<PathBuf> {
-    let output = Command::new(npm())
-        .args(["pack", "--json", &format!("{PACKAGE}@{VERSION}")])
-        .current_dir(work)
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| format!("`npm` could not be started: {error}"))?;
-    let said: serde_json::Value = serde_json::from_slice(&output.stdout)
-        .map_err(|_| format!("`npm pack {PACKAGE}@{VERSION}` failed"))?;
-    // A list of one in npm before 12, an object by name since.
+fn fetch(sh: &Workspace, work: &Path) -> Result<PathBuf> {
+    let said = cmd!(
+        sh,
+        "{NPM} pack --json --pack-destination {work} {PACKAGE}@{VERSION}"
+    )
+    .read()?;
+    let said: Value = serde_json::from_str(&said)?;
+    // npm before 12 prints a list of one, later versions an object by name.
     let packed = said.get(0).or_else(|| said.as_object()?.values().next());
     let packed = packed.unwrap_or(&said);
-    let text = |key: &str| packed.get(key).and_then(serde_json::Value::as_str);
-    if text("integrity") != Some(INTEGRITY) {
-        return Err(format!(
-            "{PACKAGE}@{VERSION} is not what it was: its sum is another"
-        ));
-    }
-    let name = text("filename").ok_or("`npm pack` names no file")?;
-    Ok(work.join(name))
+    let text = |key: &str| packed.get(key).and_then(Value::as_str);
+    ensure!(
+        text("integrity") == Some(INTEGRITY),
+        "{PACKAGE}@{VERSION}: the checksum differs from the pinned one"
+    );
+    Ok(work.join(text("filename").context("`npm pack` names no file")?))
 }
 
-fn build(work: &Path, archive: &Path) -> Outcome<PathBuf> {
-    let mut unpack = Command::new("tar");
-    run_command(unpack.arg("xzf").arg(archive).current_dir(work))?;
+fn build(sh: &Workspace, work: &Path, archive: &Path) -> Result<PathBuf> {
+    cmd!(sh, "tar xzf {archive} -C {work}").run()?;
     let source = work.join("package");
-    write(&source.join("Cargo.lock"), LOCK)?;
-    let mut build = crate::process::cargo(["build", "--locked", "--bin", PACKAGE]);
-    build
-        .current_dir(&source)
-        .arg("--manifest-path")
-        .arg(source.join("crates/ubrn_cli/Cargo.toml"))
-        .args(["--config", "profile.dev.debug=false"])
-        .env("CARGO_TARGET_DIR", work.join("target"))
-        .env_remove("RUSTFLAGS");
-    run_command(&mut build)?;
-    let name = format!("{PACKAGE}{}", env::consts::EXE_SUFFIX);
-    Ok(work.join("target/debug").join(name))
+    sh.write_file(source.join("Cargo.lock"), LOCK)?;
+    let target = work.join("target");
+    let _source = sh.push_dir(source);
+    cmd!(
+        sh,
+        "cargo build --locked --bin {PACKAGE} --manifest-path crates/ubrn_cli/Cargo.toml
+            --config profile.dev.debug=false"
+    )
+    .env("CARGO_TARGET_DIR", &target)
+    .env_remove("RUSTFLAGS")
+    .run()?;
+    Ok(target.join(format!("debug/{PACKAGE}{}", env::consts::EXE_SUFFIX)))
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
             }
         }
     }
-    // The other way round: every crate is on the map.
+    // The reverse: every crate is on the map.
     for (path, _) in tree.ending("/Cargo.toml") {
         let folder = path.trim_end_matches("Cargo.toml");
         if !text.contains(&format!("`{folder}`")) {

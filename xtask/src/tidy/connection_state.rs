@@ -1,20 +1,20 @@
-//! INV-5 and INV-7: connection state exists once, as a machine's state, and nobody outside drives it.
+//! INV-5 and INV-7: connection state exists once, as a machine's state, and apps cannot drive it.
 
 use super::Violation;
 use crate::tree::Tree;
 
-/// Names of a second truth about a connection.
+/// Names that indicate a second copy of connection state.
 const MIRRORS: &[&str] = &[
     "is_connected",
     "isConnected",
     "connected: bool",
     "is_online: bool",
 ];
-/// Where a second truth could hide.
+/// Folders that are searched.
 const FOLDERS: &[&str] = &["machines/src/", "runtime/src/", "cli/src/"];
-/// What apps hold. It renders and sends intents; it opens and closes no connection.
+/// Types held by apps. They render and send intents; they neither open nor close connections.
 const FACADES: &[&str] = &["runtime/src/runtime.rs"];
-/// Words in the name of a call that would drive a connection.
+/// Words in the name of a call that drives a connection.
 const DRIVING: &[&str] = &["connect", "dial", "attach", "detach", "hang_up"];
 
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {
@@ -42,7 +42,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
     found
 }
 
-/// The public call on that line, if its name says that it drives a connection.
+/// The public call on this line, if its name drives a connection.
 fn driving(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let rest = line

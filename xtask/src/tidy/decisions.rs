@@ -1,4 +1,4 @@
-//! Records of decisions are numbered from 0001 without gaps, and titled by their number.
+//! Decision records are numbered from 0001 without gaps and titled by their number.
 
 use super::Violation;
 use crate::tree::Tree;

@@ -1,4 +1,5 @@
-//! Every relative link in a Markdown file leads to a file of the repository, and its anchor to a heading.
+//! Every relative link in a Markdown file leads to a file of the repository, and its anchor to a
+//! heading.
 
 use super::Violation;
 use crate::tree::Tree;
@@ -41,7 +42,7 @@ fn resolve(tree: &Tree, from: &str, target: &str) -> Result<(), String> {
     }
 }
 
-/// `file` as seen from the folder of `from`; `None` when it leaves the root.
+/// `file` relative to the folder of `from`; `None` when it leaves the root.
 fn join(from: &str, file: &str) -> Option<String> {
     let mut parts: Vec<&str> = from.split('/').collect();
     parts.pop();
@@ -81,7 +82,7 @@ fn targets(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The anchors that a page's headings get: lower case, punctuation dropped, spaces as hyphens.
+/// The anchors of a page's headings: lower case, punctuation dropped, spaces as hyphens.
 fn headings(text: &str) -> impl Iterator<Item = String> {
     prose(text).filter_map(|(_, line)| {
         let title = line.strip_prefix('#')?.trim_start_matches('#');

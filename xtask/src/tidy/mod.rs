@@ -1,28 +1,32 @@
-//! `cargo xtask tidy`: checks that the compiler does not make, so that the map of the house stays true.
+//! `cargo xtask tidy`: checks beyond the compiler that keep code and documentation consistent.
 
 mod code_map;
+mod commands;
 mod connection_state;
 mod decisions;
 mod dependencies;
 mod headers;
 mod links;
-mod places;
-mod prints;
-mod protocol_page;
+mod local_paths;
+mod modules;
+mod requirements;
 mod sizes;
+mod toolchain;
 
 use std::fmt;
 
-use crate::{process::Outcome, tree::Tree};
+use anyhow::{Result, ensure};
 
-/// One thing that is not as it must be.
+use crate::tree::Tree;
+
+/// A fault found by a check.
 #[derive(Debug, PartialEq, Eq)]
 struct Violation {
     /// Path from the root.
     file: String,
-    /// From 1; 0 when it concerns the whole file.
+    /// From 1; 0 for the whole file.
     line: usize,
-    /// What is wrong, and where it helps, what to do.
+    /// The fault and, where useful, how to fix it.
     what: String,
 }
 
@@ -50,23 +54,28 @@ impl fmt::Display for Violation {
 type Check = fn(&Tree) -> Vec<Violation>;
 
 const CHECKS: &[(&str, Check)] = &[
-    ("every source file says what it is", headers::check),
+    ("every source file has a header", headers::check),
     ("files are of a readable size", sizes::check),
-    ("links lead somewhere", links::check),
-    ("the code map is true", code_map::check),
-    ("the protocol page and the code agree", protocol_page::check),
+    ("links resolve", links::check),
+    ("the code map is current", code_map::check),
     ("dependencies point downward", dependencies::check),
+    ("modules use those below them", modules::check),
     ("connection state exists once", connection_state::check),
     ("decisions are numbered without gaps", decisions::check),
-    ("nothing names a place on one machine", places::check),
-    ("prints do not panic", prints::check),
+    ("no path of a single machine is named", local_paths::check),
+    ("named commands exist", commands::check),
+    ("the Rust versions agree", toolchain::check),
+    (
+        "requirement ids are defined and tested",
+        requirements::check,
+    ),
 ];
 
 /// Runs every check and prints what it found.
 ///
 /// # Errors
-/// When anything was found, or the files cannot be read.
-pub(crate) fn run() -> Outcome {
+/// A check found something, or the files cannot be read.
+pub(crate) fn run() -> Result<()> {
     let tree = Tree::read()?;
     let mut found = 0;
     for (name, check) in CHECKS {
@@ -80,9 +89,6 @@ pub(crate) fn run() -> Outcome {
     for warning in sizes::long_files(&tree) {
         say!("  note: {warning}");
     }
-    match found {
-        0 => Ok(()),
-        1 => Err("tidy found 1 violation".to_owned()),
-        many => Err(format!("tidy found {many} violations")),
-    }
+    ensure!(found == 0, "violations found by tidy: {found}");
+    Ok(())
 }

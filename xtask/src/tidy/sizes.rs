@@ -1,11 +1,11 @@
-//! Files stay short enough to be read: a note above one size, an error above another.
+//! Files stay readable: a note above one size, an error above another.
 
 use super::Violation;
 use crate::tree::Tree;
 
-/// Above this a file is worth dividing.
+/// Lines above which a file gets a note.
 const LONG: usize = 600;
-/// Above this it must be.
+/// Lines above which a file is an error.
 const TOO_LONG: usize = 800;
 
 pub(super) fn check(tree: &Tree) -> Vec<Violation> {
@@ -17,7 +17,7 @@ pub(super) fn check(tree: &Tree) -> Vec<Violation> {
         .collect()
 }
 
-/// Files that are long but not too long, for a note.
+/// Notes on files between the two sizes.
 pub(super) fn long_files(tree: &Tree) -> Vec<String> {
     over(tree, LONG)
         .filter(|(_, lines)| *lines <= TOO_LONG)

@@ -1,21 +1,22 @@
 import BowlineFFI
 import Observation
 
-/// What one agent's screen shows, and what its user can do there.
+/// The content and the actions of one agent's screen.
 ///
-/// A view that reads ``timeline`` is drawn anew when the timeline changes, one that reads anything else when that does: a
-/// line of output concerns the list, and not the toolbar around it.
+/// A view that reads ``timeline`` is redrawn when the timeline changes, and one that reads another
+/// property when that changes: a line of output redraws the list, and not the toolbar around it.
 @MainActor
 @Observable
 public final class AgentScreenStore {
-    /// Pause before a screen is opened again that the library had no room for.
+    /// Pause before a screen refused at the limit is opened again.
     private static let again = Duration.milliseconds(500)
 
     /// The content.
     public private(set) var timeline = Timeline()
-    /// Everything but the content: its timeline is empty and its revision 0.
+    /// The screen without its content: its timeline is empty and its revision 0.
     private var frame: AgentScreen
-    /// Why nothing changes: the host was forgotten or is not known, or has too many screens open; the last is tried again.
+    /// Why updates stopped: the host was forgotten or is unknown, or its limit of open screens is
+    /// reached, which is retried.
     public private(set) var failure: (any Error)?
 
     @ObservationIgnored private var rev: UInt32 = 0
@@ -29,7 +30,7 @@ public final class AgentScreenStore {
         self.init(bowline, serverId: serverId, target: .agent(agentId: agentId))
     }
 
-    /// The screen of an agent, or of one that is being created.
+    /// The screen of an agent, or of one being created.
     public convenience init(_ bowline: Bowline, serverId: String, target: ScreenTarget) {
         self.init(bowline, serverId: serverId, target: target, screens: bowline.screen(on: serverId, of: target))
     }
@@ -52,38 +53,38 @@ public final class AgentScreenStore {
         }
     }
 
-    /// All of it at once, for a view that shows all of it.
+    /// The whole screen in one value, for a view that shows all of it.
     public var screen: AgentScreen {
         var screen = frame
         (screen.rev, screen.timeline) = (rev, timeline)
         return screen
     }
 
-    /// The agent; none until the daemon has named the one that is being created.
+    /// The agent; none until the daemon has confirmed the one being created.
     public var agentId: String? { frame.agentId }
-    /// Its row in the directory, once that is known.
+    /// Its row in the directory, once loaded.
     public var agent: AgentSummary? { frame.agent }
-    /// Whether it was created from here.
+    /// Origin of the agent.
     public var creation: Creation { frame.creation }
-    /// What was asked for, while it is being created.
+    /// The agent as requested, while it is being created.
     public var creating: PendingAgent? { frame.creating }
-    /// Why it could not be created, with what was asked for.
+    /// Why its creation failed, with the agent as requested.
     public var creationFailed: FailedAgent? { frame.creationFailed }
-    /// The whole content is covered (UX-1).
+    /// An overlay covers the whole content (UX-1).
     public var overlay: Bool { frame.overlay }
     /// At most one toast (UX-2).
     public var toast: Toast? { frame.toast }
-    /// "Start chatting".
+    /// Show the hint "Start chatting".
     public var placeholder: Bool { frame.placeholder }
     /// At most one error (UX-4).
     public var errorIndicator: ErrorIndicator? { frame.errorIndicator }
-    /// Prompts can be typed and sent; offline too.
+    /// Prompts can be typed and sent, also offline.
     public var composerEnabled: Bool { frame.composerEnabled }
-    /// Why no prompt can be sent any more; to be said in the place of the composer.
+    /// Why no prompt can be sent any more; shown in place of the composer.
     public var readOnly: ReadOnly? { frame.readOnly }
-    /// How the host stands.
+    /// State of the host.
     public var connectivity: Connectivity { frame.connectivity }
-    /// Why the host is not online, with what to do about it.
+    /// Why the host is not online, with the recommended action.
     public var connectionError: ErrorInfo? { frame.connectionError }
 
     /// Sends a prompt: shown at once, with a pending mark (UX-3). Returns the intent's id.
@@ -98,34 +99,34 @@ public final class AgentScreenStore {
         try bowline.send(.cancel(agentId: target()), to: serverId)
     }
 
-    /// Answers a permission. Returns the intent's id.
+    /// Answers a permission request. Returns the intent's id.
     @discardableResult
     public func respond(to permissionId: String, with optionId: String) throws -> String {
         let intent = Intent.respond(agentId: try target(), permissionId: permissionId, optionId: optionId)
         return try bowline.send(intent, to: serverId)
     }
 
-    /// Fetches the page before the oldest item.
+    /// Loads the page before the oldest item.
     public func loadOlder() throws {
         try bowline.loadOlder(on: serverId, of: target())
     }
 
-    /// Fetches the page after the last item, where that is not the newest.
+    /// Loads the page after the last item, unless that is the newest.
     public func loadNewer() throws {
         try bowline.loadNewer(on: serverId, of: target())
     }
 
-    /// Shows the newest items, wherever the view was.
+    /// Moves the view to the newest items.
     public func jumpToNewest() throws {
         try bowline.jumpToNewest(on: serverId, of: target())
     }
 
-    /// Tries again at once to load the history, after that failed.
+    /// Retries a failed load of the history at once.
     public func reload() throws {
         try bowline.reload(on: serverId, of: target())
     }
 
-    /// The user has seen that a message or the creation failed: it is shown no more.
+    /// Dismisses a failed message or creation, so that it is no longer shown.
     public func dismiss(_ intentId: String) throws {
         try bowline.dismiss(intentId, on: serverId)
     }
@@ -134,13 +135,13 @@ public final class AgentScreenStore {
         var rest = next
         (rest.rev, rest.timeline) = (0, Timeline())
         rev = next.rev
-        // What is set is what changed: observers are told of every assignment.
+        // Only changed values are assigned, because every assignment notifies observers.
         if rest != frame { frame = rest }
         if next.timeline != timeline { timeline = next.timeline }
         if failure != nil { failure = nil }
     }
 
-    /// Whether there may be room later.
+    /// Whether the limit may have room later.
     private static func mayPass(_ error: any Error) -> Bool {
         switch error {
         case let ended as SubscriptionEnded: ended.reason == .busy || ended.reason == .tooMany

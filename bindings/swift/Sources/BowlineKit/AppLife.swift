@@ -1,20 +1,21 @@
 import BowlineFFI
 import Foundation
 
-/// What comes of an app's way to the background and back: the library is told, and paused before the system freezes the app.
+/// Reports an app's changes between foreground and background to the library, and pauses the library
+/// before the system freezes the app.
 ///
-/// A user is quicker than a disk: pauses and resumes are made one after the other, so that the library ends as the app
-/// did, however fast the app went back and forth. Safe to use from any thread.
+/// A user may switch faster than the disk: pauses and resumes run one after the other, so that the
+/// library ends in the state of the app. Safe to use from any thread.
 public final class AppLife: @unchecked Sendable {
-    /// A resume that fails (the disk is still locked) is tried so often.
+    /// Attempts of a failing resume (the disk is still locked).
     private static let attempts = 10
-    /// Pause before it is tried again.
+    /// Pause between two attempts.
     private static let again = Duration.seconds(1)
 
     private let target: any PlatformTarget
     private let wait: @Sendable () async -> Void
     private let lock = NSLock()
-    /// What the app wants, and what was made of the library.
+    /// The state the app requested, and the state of the library.
     private var (wantsPause, isPaused) = (false, false)
     private var isAtWork = false
     private var whenDone: [@Sendable () -> Void] = []
@@ -61,14 +62,14 @@ public final class AppLife: @unchecked Sendable {
                 lock.withLock { isPaused = pause }
                 failed = 0
             } catch {
-                // The library logs why, and its calls say so.
+                // The library logs the reason, and its calls fail with it.
                 failed += 1
                 await wait()
             }
         }
     }
 
-    /// What to do next; none when nothing is left, and whoever waits is told.
+    /// The next action; none when all is done, and the waiters are notified.
     private func next(isGivenUp: Bool) -> Bool? {
         let (next, done): (Bool?, [@Sendable () -> Void]) = lock.withLock {
             if wantsPause != isPaused, !isGivenUp { return (wantsPause, []) }

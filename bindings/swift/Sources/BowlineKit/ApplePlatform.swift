@@ -16,7 +16,7 @@
         /// Observes the notifications of the app, which are about all its scenes together.
         public init() {}
 
-        /// Begins to observe.
+        /// Starts observing.
         public func observe(_ target: any PlatformTarget) -> Observing {
             let center = NotificationCenter.default
             let tokens = Self.notifications(for: target).map { name, act in
@@ -59,12 +59,12 @@
         #endif
     }
 
-    /// Tells when the path to the network is another one.
+    /// Reports changes of the network path.
     public struct NetworkPathObserver: PlatformObserver {
         /// Observes the system's default path.
         public init() {}
 
-        /// Begins to observe.
+        /// Starts observing.
         public func observe(_ target: any PlatformTarget) -> Observing {
             let changes = NetworkChanges<NWPath> { target.tell(.networkChanged) }
             let monitor = NWPathMonitor()

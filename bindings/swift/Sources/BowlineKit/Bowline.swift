@@ -3,11 +3,12 @@ import Foundation
 
 /// Keeps an app attached to its hosts. An app has one, for as long as it runs.
 ///
-/// There is nothing to connect and nothing to disconnect (INV-7): the library does that by itself, and is told of the app's life
-/// and of the network by its ``PlatformObserver``. Views read ``HostsStore``, ``DirectoryStore`` and ``AgentScreenStore``, and send
-/// intents.
+/// Apps neither connect nor disconnect (INV-7): the library does, and its ``PlatformObserver`` reports
+/// the app's life cycle and network changes to it. Views read ``HostsStore``, ``DirectoryStore`` and
+/// ``AgentScreenStore``, and send intents.
 ///
-/// Safe to use from any thread. No call but the `async` ones waits for anything but the disk.
+/// Safe to use from any thread. Only `async` calls wait for the network; the others wait at most for
+/// the disk.
 public final class Bowline: Sendable {
     private let runtime: BowlineRuntime
     private let closed = Flag()
@@ -17,10 +18,10 @@ public final class Bowline: Sendable {
     ///
     /// - Parameters:
     ///   - config: Storage folder, name and version of the app.
-    ///   - keyStore: Where the identity of this install is kept; without one, in the storage folder.
-    ///   - platform: Tells of the app's life and of the network.
-    /// - Throws: ``LibraryMismatch``; ``BowlineError`` when the storage cannot be used, or an identity in it is corrupt: none
-    ///   is made in its place (INV-9).
+    ///   - keyStore: Holds the identity of this install; without one, the storage folder does.
+    ///   - platform: Reports the app's life cycle and network changes.
+    /// - Throws: ``LibraryMismatch``; ``BowlineError`` when the storage cannot be used, or its identity
+    ///   is corrupt: none is generated in its place (INV-9).
     public init(
         _ config: RuntimeConfig, keyStore: (any KeyStore)? = nil,
         platform: any PlatformObserver = SystemPlatform()
@@ -40,21 +41,21 @@ public final class Bowline: Sendable {
         close()
     }
 
-    /// Everything about all hosts.
+    /// The state of all hosts.
     public var hosts: Snapshots<HostsSnapshot> {
         Snapshots(.empty, apply: replaceHosts) { receive in
             try self.open().subscribeHosts(listener: HostsProxy(receive))
         }
     }
 
-    /// The agents of all hosts in one list (DS).
+    /// The agents of all hosts in one list (DS-2).
     public var directory: Snapshots<Directory> {
         Snapshots(Directory(), apply: { try $0.apply($1) }) { receive in
             try self.open().subscribeDirectory(listener: DirectoryProxy(receive))
         }
     }
 
-    /// The screen of an agent, or of one that is being created.
+    /// The screen of an agent, or of one being created.
     public func screen(on serverId: String, of target: ScreenTarget) -> Snapshots<AgentScreen> {
         Snapshots(AgentScreen(serverId: serverId), apply: { try $0.apply($1) }) { receive in
             try self.open().subscribeScreen(serverId: serverId, target: target, listener: ScreenProxy(receive))
@@ -69,79 +70,90 @@ public final class Bowline: Sendable {
         }
     }
 
-    /// Pairs with the daemon of an offer, and returns once it has proved its identity and taken this device.
+    /// The content of an offer, for a person to confirm before ``pair(_:)``. Contacts nobody.
     ///
-    /// - Throws: ``BowlineError`` says why not, and what to do; nothing is stored then.
+    /// - Throws: ``BowlineError/InvalidOffer`` if the text is no offer, or was tampered with.
+    public func inspectOffer(_ offer: String) throws -> OfferInfo {
+        try open().inspectOffer(offer: offer)
+    }
+
+    /// Pairs with the daemon of an offer, which a person has confirmed. Returns once the daemon has proved its identity and
+    /// accepted this device.
+    ///
+    /// - Throws: ``BowlineError`` with the reason and the recommended action; nothing is stored then.
     @discardableResult
     public func pair(_ offer: String) async throws -> HostInfo {
         try await open().pair(offer: offer)
     }
 
-    /// Forgets a host: its key, its addresses, and the intents that wait for it. True if it was known.
+    /// Forgets a host: its key, its addresses and its pending intents. Returns whether it was
+    /// known.
     @discardableResult
     public func forget(_ serverId: String) async throws -> Bool {
         try await open().forgetHost(serverId: serverId)
     }
 
-    /// The ways a host can run agents.
+    /// The providers of a host.
     public func providers(of serverId: String) async throws -> [ProviderInfo] {
         try await open().providers(serverId: serverId)
     }
 
-    /// Sends an intent: checks it, keeps it, and returns its id at once. It is done exactly once, across lost connections and
-    /// restarts of the app (BX-1); what becomes of it is in the snapshots.
+    /// Checks and stores an intent, and returns its id at once. The daemon executes it exactly once,
+    /// across lost connections and restarts of the app (BX-1); the snapshots report its outcome.
     @discardableResult
     public func send(_ intent: Intent, to serverId: String) throws -> String {
         try open().send(serverId: serverId, intent: intent)
     }
 
-    /// The result of an intent that was done, as JSON, where its outcome says that it was too long to be part of the
-    /// snapshots; none if the intent is not among the latest 64 of the host, or had no result.
+    /// The whole result, as JSON, of an executed intent whose result was too long for a snapshot; none
+    /// if the intent is not among the latest 64 of the host, or had no result.
     public func result(of intentId: String, on serverId: String) throws -> String? {
         try open().intentResult(serverId: serverId, intentId: intentId)
     }
 
-    /// Fetches the page before the oldest item of an agent's timeline, where it is open; it is in a next value.
+    /// Loads the page before the oldest item of an open timeline; a later value has the result.
     public func loadOlder(on serverId: String, of agentId: String) throws {
         try open().loadOlder(serverId: serverId, agentId: agentId)
     }
 
-    /// Fetches the page after the last item of an open timeline, where that is not the newest.
+    /// Loads the page after the last item of an open timeline, unless that is the newest.
     public func loadNewer(on serverId: String, of agentId: String) throws {
         try open().loadNewer(serverId: serverId, agentId: agentId)
     }
 
-    /// Shows the newest items of an open timeline, wherever its view was.
+    /// Moves the view of an open timeline to its newest items.
     public func jumpToNewest(on serverId: String, of agentId: String) throws {
         try open().jumpToNewest(serverId: serverId, agentId: agentId)
     }
 
-    /// Tries again at once to load an open timeline, after that failed.
+    /// Retries a failed load of an open timeline at once.
     public func reload(on serverId: String, of agentId: String) throws {
         try open().reload(serverId: serverId, agentId: agentId)
     }
 
-    /// The user has seen that a message or a creation failed: it is shown no more.
+    /// Dismisses a failed message or creation, so that it is no longer shown.
     public func dismiss(_ intentId: String, on serverId: String) throws {
         try open().dismiss(serverId: serverId, intentId: intentId)
     }
 
-    /// Fetches the lists of all hosts again (DS).
+    /// Loads the lists of all hosts again (DS-2).
     public func refresh() throws {
         try open().refresh()
     }
 
-    /// The user wants that path of a host, one of its probes; or the best one, with none.
+    /// Selects a path of a host, one of its probes; none selects the best.
     public func selectPath(_ path: Probe?, of serverId: String) throws {
         try open().selectPath(serverId: serverId, path: path)
     }
 
-    /// Ends everything and waits until it is done, a few seconds at most. Intents without an outcome are kept.
+    /// Closes all connections and subscriptions and waits until they have ended, a few seconds at
+    /// most. Intents without an outcome stay stored.
     public func shutdown() async throws {
         if end() { try await runtime.shutdown() }
     }
 
-    /// Ends everything, without waiting for it. Any number of times; done by itself when nobody holds this object.
+    /// Closes all connections and subscriptions without waiting. May be called repeatedly; happens
+    /// by itself when the last reference is dropped.
     public func close() {
         if end() {
             let runtime = runtime
@@ -163,13 +175,13 @@ public final class Bowline: Sendable {
     }
 }
 
-/// What the platform's observers hold. Late ones do no harm.
+/// The target of the platform's observers. Late calls have no effect.
 private struct Target: PlatformTarget {
     let runtime: BowlineRuntime
     let closed: Flag
 
     func tell(_ event: PlatformEvent) {
-        // What ended the library is told by its subscriptions; the platform has no use for it.
+        // Subscriptions report why the library ended; the platform does not need it.
         if !closed.isSet { try? runtime.platformEvent(event: event) }
     }
 
@@ -182,7 +194,7 @@ private struct Target: PlatformTarget {
     }
 }
 
-/// Is set once.
+/// A flag that can be set once.
 final class Flag: @unchecked Sendable {
     private let lock = NSLock()
     private var value = false
@@ -193,7 +205,7 @@ final class Flag: @unchecked Sendable {
         return value
     }
 
-    /// True for the first to set it.
+    /// Sets the flag. True for the first call.
     func set() -> Bool {
         lock.lock()
         defer { lock.unlock() }

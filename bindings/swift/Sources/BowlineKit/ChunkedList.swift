@@ -1,5 +1,5 @@
-/// A list that is cheap to copy and then to change at either end, however long it is: it shares what did not change with its
-/// copies. A view keeps one while the library makes the next.
+/// A list that is cheap to copy and to change at either end, however long it is: it shares unchanged
+/// chunks with its copies. A view keeps one while the library builds the next.
 public struct ChunkedList<Element: Sendable>: RandomAccessCollection, Sendable {
     /// Elements of a chunk. Every chunk but the last is full.
     private static var chunk: Int { 128 }
@@ -7,8 +7,7 @@ public struct ChunkedList<Element: Sendable>: RandomAccessCollection, Sendable {
     private var chunks: [ContiguousArray<Element>] = []
     /// Elements at the beginning of the first chunk that are no longer part of the list.
     private var skipped = 0
-    /// How many elements there are.
-    /// How many elements there are.
+    /// Number of elements.
     public private(set) var count = 0
 
     /// An empty list.
@@ -21,7 +20,7 @@ public struct ChunkedList<Element: Sendable>: RandomAccessCollection, Sendable {
 
     /// Always 0.
     public var startIndex: Int { 0 }
-    /// As many as there are elements.
+    /// The number of elements.
     public var endIndex: Int { count }
 
     /// The element at a place, from 0.
@@ -38,7 +37,7 @@ public struct ChunkedList<Element: Sendable>: RandomAccessCollection, Sendable {
         }
     }
 
-    /// Adds an element at the end.
+    /// Appends an element.
     public mutating func append(_ element: Element) {
         if (count + skipped) % Self.chunk == 0 {
             var chunk = ContiguousArray<Element>()
@@ -49,7 +48,7 @@ public struct ChunkedList<Element: Sendable>: RandomAccessCollection, Sendable {
         count += 1
     }
 
-    /// Puts elements in at a place: cheap at the end, else as long as the list.
+    /// Inserts elements: cheap at the end, else linear in the list.
     public mutating func insert(_ elements: some Collection<Element>, at place: Int) {
         precondition(place >= 0 && place <= count, "outside of the list")
         if place == count {
@@ -61,7 +60,7 @@ public struct ChunkedList<Element: Sendable>: RandomAccessCollection, Sendable {
         self = Self(all)
     }
 
-    /// Takes elements out: cheap at the beginning, else as long as the list.
+    /// Removes elements: cheap at the beginning, else linear in the list.
     public mutating func remove(at place: Int, count removed: Int) {
         precondition(place >= 0 && removed >= 0 && place + removed <= count, "outside of the list")
         guard place == 0, removed < count else {

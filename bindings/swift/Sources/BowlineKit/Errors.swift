@@ -1,14 +1,14 @@
 import BowlineFFI
 
 extension BowlineError {
-    /// What the app should do, whatever the case.
+    /// The recommended action, for every case.
     public var advice: Advice { parts.advice }
-    /// For people.
+    /// Text for people.
     public var detail: String { parts.detail }
-    /// The reason of the connection that was lost or refused, where there is one.
+    /// The reason of the lost or refused connection, if any.
     public var reason: Reason? { parts.reason }
 
-    /// Why the daemon refused the request, where it did.
+    /// Why the daemon refused the request, if it did.
     public var refusal: Refusal? {
         if case .Rejected(_, _, _, let refusal) = self { refusal } else { nil }
     }
@@ -18,7 +18,8 @@ extension BowlineError {
         case .InvalidIdentity(let detail, let advice, let reason), .InvalidOffer(let detail, let advice, let reason),
             .NoPath(let detail, let advice, let reason), .Unreachable(let detail, let advice, let reason),
             .PairingRefused(let detail, let advice, let reason), .Storage(let detail, let advice, let reason),
-            .CorruptStorage(let detail, let advice, let reason), .UnknownHost(let detail, let advice, let reason),
+            .CorruptStorage(let detail, let advice, let reason),
+            .StorageNotPrivate(let detail, let advice, let reason), .UnknownHost(let detail, let advice, let reason),
             .TooMany(let detail, let advice, let reason), .InvalidIntent(let detail, let advice, let reason),
             .OutboxFull(let detail, let advice, let reason), .Rejected(let detail, let advice, let reason, _),
             .Disconnected(let detail, let advice, let reason), .TimedOut(let detail, let advice, let reason),

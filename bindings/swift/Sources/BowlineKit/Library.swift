@@ -1,20 +1,20 @@
 import BowlineFFI
 import BowlineFFIC
 
-/// The native library cannot be used with these bindings: it is of another version.
+/// The version of the native library does not match these bindings.
 public struct LibraryMismatch: Error, Equatable, CustomStringConvertible {
-    /// What the library says it is.
+    /// The fingerprint of the library.
     public let found: String
-    /// What these bindings were made for.
+    /// The fingerprint these bindings expect.
     public let expected: String
 
-    /// For people.
+    /// Text for people.
     public var description: String {
         "the native library is `\(found)`, these bindings are for `\(expected)`: ship both from one release"
     }
 }
 
-/// The native library that was found.
+/// The loaded native library.
 enum Library {
     private static let found = id()
 

@@ -1,8 +1,8 @@
 import BowlineFFI
 
-/// What the library logs of itself (OB). It holds no secrets and no content.
+/// The library's log (OB-1). It contains no secrets and no content.
 public enum Logs {
-    /// Batches that wait for a slow loop; older ones are dropped, and counted.
+    /// Batches buffered for a slow loop; older ones are dropped and counted.
     private static let waiting = 64
 
     /// Lines as they are logged, up to a level, for as long as the loop runs.
@@ -18,7 +18,7 @@ public enum Logs {
         }
     }
 
-    /// Logs to the system's log as well, on Apple's systems `os_log`. False where there is none that the library knows.
+    /// Logs to the system's log as well, `os_log` on Apple's systems. False if the platform has none.
     @discardableResult
     public static func toSystem(_ level: LogLevel) throws -> Bool {
         try Library.check()
@@ -26,10 +26,10 @@ public enum Logs {
     }
 }
 
-/// Hands batches to a loop. Only the library's one thread calls it.
+/// Passes batches to a loop. Only the library's dispatcher thread calls it.
 private final class LogProxy: LogListener, @unchecked Sendable {
     private let continuation: AsyncThrowingStream<LogBatch, any Error>.Continuation
-    /// Lines that no loop will see, and that the next batch tells of.
+    /// Number of dropped lines, which the next batch reports.
     private var dropped: UInt32 = 0
 
     init(_ continuation: AsyncThrowingStream<LogBatch, any Error>.Continuation) {

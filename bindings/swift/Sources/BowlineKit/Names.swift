@@ -2,97 +2,111 @@
 
 import BowlineFFI
 
-/// What an app should do about an error.
+/// Recommended action of an app after an error.
 public typealias Advice = BowlineFFI.Advice
-/// What an agent is doing.
+/// Status of an agent.
 public typealias AgentStatus = BowlineFFI.AgentStatus
 /// An agent, as a list shows it.
 public typealias AgentSummary = BowlineFFI.AgentSummary
-/// Why a call failed, and what to do about it.
+/// Error of a call, with the recommended action.
 public typealias BowlineError = BowlineFFI.BowlineError
-/// How a host stands, as a screen shows it.
+/// State of a host, as a screen shows it.
 public typealias Connectivity = BowlineFFI.Connectivity
-/// Whether an agent was created from here.
+/// Origin of an agent.
 public typealias Creation = BowlineFFI.Creation
-/// One row of the list of all agents: an agent, or one that is being created (UX-3).
+/// One row of the list of all agents: an agent, or one being created (UX-3).
 public typealias DirectoryRow = BowlineFFI.DirectoryRow
-/// How one host's list of agents stands (DS).
+/// State of one host's list of agents (DS-1).
 public typealias DirectoryState = BowlineFFI.DirectoryState
-/// Why a subscription ended.
+/// Reason why a subscription ended.
 public typealias EndReason = BowlineFFI.EndReason
 /// The one error that a screen shows (UX-4).
 public typealias ErrorIndicator = BowlineFFI.ErrorIndicator
-/// Why a host is not online, and what to do about it.
+/// Why a host is not online, with the recommended action.
 public typealias ErrorInfo = BowlineFFI.ErrorInfo
-/// An agent that could not be created, with the reason.
+/// An agent whose creation failed, with the reason.
 public typealias FailedAgent = BowlineFFI.FailedAgent
-/// A message that was not taken, with the reason.
+/// A message whose delivery failed, with the reason.
 public typealias FailedMessage = BowlineFFI.FailedMessage
-/// How one host's part of the list of all agents stands.
+/// What this device may do with a daemon.
+public typealias Grant = BowlineFFI.Grant
+/// State of one host's part of the list of all agents.
 public typealias HostDirectory = BowlineFFI.HostDirectory
-/// A host that was paired with.
+/// A paired host.
 public typealias HostInfo = BowlineFFI.HostInfo
-/// Everything about one host.
+/// The state of one host.
 public typealias HostSnapshot = BowlineFFI.HostSnapshot
-/// Where the connection to a host stands (INV-6).
+/// State of the connection to a host (INV-6).
 public typealias HostState = BowlineFFI.HostState
-/// Everything about all hosts, as of one revision.
+/// The state of all hosts at one revision.
 public typealias HostsSnapshot = BowlineFFI.HostsSnapshot
-/// What a user wants done on a host.
+/// A request of a user to be executed exactly once on a host.
 public typealias Intent = BowlineFFI.Intent
-/// Why an intent was not done.
+/// Reason why an intent failed.
 public typealias IntentFailure = BowlineFFI.IntentFailure
-/// What became of an intent.
+/// Outcome of an intent.
 public typealias IntentOutcome = BowlineFFI.IntentOutcome
-/// What an item of a timeline is.
+/// Kind of a timeline item.
 public typealias ItemKind = BowlineFFI.ItemKind
-/// Where an app keeps the identity of its install: a keychain.
+/// A store for the identity of an install: a keychain.
 public typealias KeyStore = BowlineFFI.KeyStore
-/// What a key store throws.
+/// Error of a key store.
 public typealias KeyStoreError = BowlineFFI.KeyStoreError
-/// Why something could not be loaded.
+/// Reason of a failed load.
 public typealias LoadFailure = BowlineFFI.LoadFailure
-/// How much is logged.
+/// Level of the log.
 public typealias LogLevel = BowlineFFI.LogLevel
 /// One line of the log.
 public typealias LogRecord = BowlineFFI.LogRecord
-/// Lines of the log, and how many were lost before them.
+/// Lines of the log, and the number dropped before them.
 public typealias LogBatch = BowlineFFI.LogBatch
-/// What there is after the last item of a timeline.
+/// Content after the last item of a timeline.
 public typealias Newer = BowlineFFI.Newer
-/// What there is before the first item of a timeline.
+/// An address of an offer, and from where it can be reached.
+public typealias OfferAddress = BowlineFFI.OfferAddress
+/// An offer's daemon among the known hosts.
+public typealias OfferHost = BowlineFFI.OfferHost
+/// The content of a pairing offer, for a person to confirm.
+public typealias OfferInfo = BowlineFFI.OfferInfo
+/// Content before the first item of a timeline.
 public typealias Older = BowlineFFI.Older
-/// How an intent ended.
+/// Kind of an intent's outcome.
 public typealias OutcomeKind = BowlineFFI.OutcomeKind
-/// Where a program wrote its output to.
+/// Stream of a program's output.
 public typealias OutputStream = BowlineFFI.OutputStream
-/// The kind of way to a host. Not `Path`, which is SwiftUI's.
+/// Kind of a path to a host. Not `Path`, which is a type of SwiftUI.
 public typealias HostPath = BowlineFFI.Path
-/// An agent that is being created (UX-3).
+/// An agent being created (UX-3).
 public typealias PendingAgent = BowlineFFI.PendingAgent
-/// A message on its way (UX-3).
+/// A message being sent (UX-3).
 public typealias PendingMessage = BowlineFFI.PendingMessage
-/// What a platform tells of.
+/// A platform event.
 public typealias PlatformEvent = BowlineFFI.PlatformEvent
-/// One address of a host, and how it answers.
+/// State of one path of a host.
 public typealias Probe = BowlineFFI.Probe
-/// A way in which a host can run agents.
+/// A provider: a way to run agents.
 public typealias ProviderInfo = BowlineFFI.ProviderInfo
+/// From where an address can be reached, judged by its text.
+public typealias Reach = BowlineFFI.Reach
 /// A machine-readable reason of a lost or refused connection.
 public typealias Reason = BowlineFFI.Reason
 /// Why an agent takes no more prompts.
 public typealias ReadOnly = BowlineFFI.ReadOnly
 /// Why a daemon refused a request.
 public typealias Refusal = BowlineFFI.Refusal
-/// Made-up hosts and a made-up timeline, for previews and tests.
-public typealias Rehearsal = BowlineFFI.Rehearsal
-/// Where a ``Bowline`` keeps its files, and whose it is.
+/// Artificial hosts and an artificial timeline, for previews and tests.
+public typealias PreviewData = BowlineFFI.PreviewData
+/// Settings of a ``Bowline``: its storage folder and the app.
 public typealias RuntimeConfig = BowlineFFI.RuntimeConfig
-/// What a screen is of: an agent, or one that is being created.
+/// A device that has paired with a daemon.
+public typealias PairedDevice = BowlineFFI.PairedDevice
+/// The role of a device; each includes the ones before it.
+public typealias Role = BowlineFFI.Role
+/// Target of a screen: an agent, or one being created.
 public typealias ScreenTarget = BowlineFFI.ScreenTarget
-/// What is wrong with what is stored of a host.
+/// Storage fault of a host.
 public typealias StorageInfo = BowlineFFI.StorageInfo
-/// Kinds of trouble with what is stored of a host.
+/// Kind of a host's storage fault.
 public typealias StorageTrouble = BowlineFFI.StorageTrouble
 /// One item of a timeline.
 public typealias TimelineItem = BowlineFFI.TimelineItem
@@ -107,7 +121,7 @@ extension HostSnapshot: Identifiable {
 }
 
 extension DirectoryRow: Identifiable {
-    /// Names the row for ever.
+    /// Permanent key of the row.
     public var id: String { key }
 }
 
@@ -121,6 +135,6 @@ extension PendingMessage: Identifiable {
 }
 
 extension FailedMessage: Identifiable {
-    /// The intent that was to send it.
+    /// The intent of the message.
     public var id: String { intentId }
 }

@@ -1,9 +1,10 @@
 import Foundation
 
-/// Makes one change of the network out of a platform's many reports of it.
+/// Combines a platform's many network reports into single changes.
 ///
-/// The first report says what there is, one that repeats the last says nothing, and a loss is told when there is a network
-/// again. Changing networks is a flurry of reports: what is told of it is told once, when it has settled.
+/// The first report is the current state, a repeated one is ignored, and a loss is reported when a
+/// network is back. A change of networks causes a burst of reports: one change is reported when it has
+/// settled.
 final class NetworkChanges<Seen: Equatable>: @unchecked Sendable {
     private let settled: @Sendable () async -> Void
     private let tell: @Sendable () -> Void
@@ -23,7 +24,7 @@ final class NetworkChanges<Seen: Equatable>: @unchecked Sendable {
         (self.settled, self.tell) = (settled, tell)
     }
 
-    /// The platform says what there is; none is no network. From any thread.
+    /// Takes a report of the platform; none means no network. From any thread.
     func report(_ seen: Seen?) {
         let begins = lock.withLock {
             let before = last
@@ -39,7 +40,7 @@ final class NetworkChanges<Seen: Equatable>: @unchecked Sendable {
         }
     }
 
-    /// Nothing is told any more.
+    /// Stops reporting.
     func end() {
         lock.withLock { isEnded = true }
     }

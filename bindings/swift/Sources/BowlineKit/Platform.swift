@@ -9,7 +9,7 @@ import Foundation
     import Musl
 #endif
 
-/// What ends an observation. It ends by itself when nobody holds it.
+/// Handle of an observation, which ends when the handle is dropped.
 public final class Observing: Sendable {
     private let ended = Flag()
     private let onEnd: @Sendable () -> Void
@@ -19,7 +19,7 @@ public final class Observing: Sendable {
         self.onEnd = onEnd
     }
 
-    /// Ends it; after that nothing is told.
+    /// Ends it; no event is reported afterwards.
     public func end() {
         if ended.set() { onEnd() }
     }
@@ -29,9 +29,9 @@ public final class Observing: Sendable {
     }
 }
 
-/// What a platform tells: the library, as a ``PlatformObserver`` sees it.
+/// Receiver of platform events: the library, as a ``PlatformObserver`` sees it.
 public protocol PlatformTarget: Sendable {
-    /// Something happened. From any thread; returns at once.
+    /// Reports an event. From any thread; returns at once.
     func tell(_ event: PlatformEvent)
 
     /// The system is about to freeze the app: files are closed and their locks released when this returns. Until
@@ -42,9 +42,9 @@ public protocol PlatformTarget: Sendable {
     func resume() async throws
 }
 
-/// Tells the library of the app's life and of the network, so that no view has to (INV-7).
+/// Reports the app's life cycle and network changes to the library, so that no view has to (INV-7).
 public protocol PlatformObserver: Sendable {
-    /// Begins to observe, and tells `target`.
+    /// Starts observing and reports events to `target`.
     func observe(_ target: any PlatformTarget) -> Observing
 }
 
@@ -53,14 +53,14 @@ public struct NoPlatform: PlatformObserver {
     /// Observes nothing.
     public init() {}
 
-    /// Tells nothing.
+    /// Reports no events.
     public func observe(_ target: any PlatformTarget) -> Observing {
         Observing {}
     }
 }
 
-/// What there is to observe on this system: on Apple's the app's life and the network path, elsewhere the machine's network
-/// addresses.
+/// The observers of this system: on Apple's systems the app's life cycle and the network path,
+/// elsewhere the machine's network addresses.
 public struct SystemPlatform: PlatformObserver {
     /// The observers of this system.
     public init() {}
@@ -77,7 +77,7 @@ public struct SystemPlatform: PlatformObserver {
     }
 }
 
-/// Looks at the machine's network addresses now and then, and tells when they are others than before.
+/// Polls the machine's network addresses and reports changes.
 public struct NetworkAddressObserver: PlatformObserver {
     private let every: Duration
     private let addresses: @Sendable () -> Set<String>
@@ -91,7 +91,7 @@ public struct NetworkAddressObserver: PlatformObserver {
         (self.every, self.addresses) = (every, addresses)
     }
 
-    /// Begins to look; tells changes from what there is now.
+    /// Starts polling; reports changes from the current addresses.
     public func observe(_ target: any PlatformTarget) -> Observing {
         let (every, addresses) = (every, addresses)
         let first = addresses()

@@ -1,18 +1,18 @@
 import BowlineFFI
 import Foundation
 
-/// A subscription ended by itself.
+/// A subscription ended without being cancelled.
 public struct SubscriptionEnded: Error, Equatable {
-    /// Why.
+    /// The reason.
     public let reason: EndReason
 }
 
-/// Values of the library as they change: now, and whenever they do. Only the newest waits for a slow loop. Each loop has a
-/// subscription of its own, which ends with it.
+/// The current value of the library and its changes. Only the newest value is buffered for a slow loop.
+/// Each loop has its own subscription, which ends with it.
 ///
-/// It throws ``SubscriptionEnded`` when the library ended it, and ``BowlineError`` when it could not begin.
+/// It throws ``SubscriptionEnded`` when the library ended it, and ``BowlineError`` when it could not
+/// start.
 public struct Snapshots<Element: Sendable>: AsyncSequence, Sendable {
-    /// One loop's place in the values, and its subscription.
     /// One loop's place in the values, and its subscription.
     public typealias AsyncIterator = AsyncThrowingStream<Element, any Error>.Iterator
 
@@ -21,7 +21,7 @@ public struct Snapshots<Element: Sendable>: AsyncSequence, Sendable {
     /// - Parameters:
     ///   - first: What the first update is applied to.
     ///   - apply: Runs on the library's thread, in order, for every update.
-    ///   - subscribe: Subscribes a listener that hands every update to its argument.
+    ///   - subscribe: Subscribes a listener that passes every update to its argument.
     init<Update>(
         _ first: Element,
         apply: @escaping @Sendable (inout Element, Update) throws -> Void,
@@ -32,7 +32,7 @@ public struct Snapshots<Element: Sendable>: AsyncSequence, Sendable {
                 let held = Held(first)
                 do {
                     let subscription = try subscribe { update in
-                        // One call may still be on its way after the end.
+                        // One call may still be running after the end.
                         if let value = try held.change({ try apply(&$0, update) }) {
                             continuation.yield(value)
                         }
@@ -54,16 +54,15 @@ public struct Snapshots<Element: Sendable>: AsyncSequence, Sendable {
     }
 
     /// Subscribes: the first value is what there is now.
-    /// Subscribes: the first value is what there is now.
     public func makeAsyncIterator() -> AsyncIterator {
         begin().makeAsyncIterator()
     }
 }
 
-/// What a listener has, until it is closed. Closing waits for nobody: a call may be on its way.
+/// The value of a listener, until it is closed. Closing does not wait: a call may still be running.
 private final class Held<Value: Sendable>: @unchecked Sendable {
     private let closed = Flag()
-    /// Only the library's one thread touches it.
+    /// Only the library's dispatcher thread accesses it.
     private var value: Value
 
     init(_ value: Value) {
@@ -82,7 +81,7 @@ private final class Held<Value: Sendable>: @unchecked Sendable {
     }
 }
 
-/// A listener of any function, whatever it throws.
+/// Makes a listener of any function, including one that throws.
 struct Listener<Update>: Sendable {
     let receive: @Sendable (Update) throws -> Void
 
@@ -125,28 +124,29 @@ final class TimelineProxy: TimelineListener {
 
 extension HostsSnapshot {
     /// No host yet.
-    static var empty: HostsSnapshot { HostsSnapshot(rev: 0, hosts: []) }
+    static var empty: HostsSnapshot { HostsSnapshot(rev: 0, hosts: [], pairings: []) }
 
-    /// Revisions are the low 32 bits of the library's, so a newer one is less than half a turn ahead.
+    /// Revisions are the low 32 bits of the library's, so the newer one is less than half the range
+    /// ahead.
     func isOlder(than other: HostsSnapshot) -> Bool {
         Int32(bitPattern: rev &- other.rev) < 0
     }
 }
 
 @Sendable func replaceHosts(_ held: inout HostsSnapshot, _ update: HostsSnapshot) {
-    // Nothing is older than what was there before the first.
+    // The value before the first update is older than all.
     if held == .empty || !update.isOlder(than: held) { held = update }
 }
 
-extension Rehearsal {
-    /// The made-up hosts, for previews and tests.
+extension PreviewData {
+    /// The artificial hosts, for previews and tests.
     public var hosts: Snapshots<HostsSnapshot> {
         Snapshots(.empty, apply: replaceHosts) { receive in
             try self.subscribeHosts(listener: HostsProxy(receive))
         }
     }
 
-    /// The made-up timeline, for previews and tests.
+    /// The artificial timeline, for previews and tests.
     public var timeline: Snapshots<Timeline> {
         Snapshots(Timeline(), apply: { try $0.apply($1) }) { receive in
             try self.subscribeTimeline(listener: TimelineProxy(receive))

@@ -18,9 +18,9 @@ final class Loop: Sendable {
 @MainActor
 @Observable
 public final class HostsStore {
-    /// Everything known of all hosts.
+    /// The state of all hosts.
     public private(set) var snapshot: HostsSnapshot = .empty
-    /// Why nothing changes any more; none while all is well.
+    /// Why updates stopped; none while they continue.
     public private(set) var failure: (any Error)?
     /// Every known host.
     public var hosts: [HostSnapshot] { snapshot.hosts }
@@ -32,7 +32,7 @@ public final class HostsStore {
         self.init(bowline.hosts)
     }
 
-    /// Hosts from anywhere: ``Rehearsal/hosts`` in a preview.
+    /// Hosts from anywhere: ``PreviewData/hosts`` in a preview.
     public init(_ hosts: Snapshots<HostsSnapshot>) {
         loop = Loop { [weak self] in
             do {
@@ -49,12 +49,12 @@ public final class HostsStore {
 @Observable
 public final class DirectoryStore {
     /// The agents, in the order in which to show them.
-    public private(set) var rows: [DirectoryRow] = []
-    /// Show a skeleton: there is nothing yet, and a first load runs somewhere.
+    public private(set) var rows = ChunkedList<DirectoryRow>()
+    /// Whether to show a skeleton: the list is empty and a first load is running.
     public private(set) var loading = false
-    /// How each host's part of the list stands.
+    /// State of each host's part of the list.
     public private(set) var hosts: [HostDirectory] = []
-    /// Why nothing changes any more; none while all is well.
+    /// Why updates stopped; none while they continue.
     public private(set) var failure: (any Error)?
 
     @ObservationIgnored private var loop: Loop?
@@ -75,7 +75,7 @@ public final class DirectoryStore {
     }
 
     private func show(_ next: Directory) {
-        // What is set is what changed: observers are told of every assignment.
+        // Only changed values are assigned, because every assignment notifies observers.
         if rows != next.rows { rows = next.rows }
         if loading != next.loading { loading = next.loading }
         if hosts != next.hosts { hosts = next.hosts }

@@ -29,7 +29,7 @@
             self.content = content
         }
 
-        /// The content, with the state of this agent's screen and of no other's.
+        /// The content, with the state of this agent's screen only.
         public var body: some View {
             Holder(make: make, content: content).id(identity)
         }

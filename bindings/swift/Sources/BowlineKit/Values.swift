@@ -1,78 +1,79 @@
 import BowlineFFI
 
-/// The agents of all hosts in one list, as of one revision (DS).
+/// The agents of all hosts in one list, as of one revision (DS-2).
 public struct Directory: Sendable, Equatable {
-    /// Grows with every change.
+    /// Grows with each change.
     public internal(set) var rev: UInt32 = 0
-    /// In the order in which to show them.
-    public internal(set) var rows: [DirectoryRow] = []
-    /// Show a skeleton: there is nothing yet, and a first load runs somewhere.
+    /// In display order.
+    public internal(set) var rows = ChunkedList<DirectoryRow>()
+    /// Whether to show a skeleton: the list is empty and a first load is running.
     public internal(set) var loading = false
-    /// How each host's part of the list stands.
+    /// State of each host's part of the list.
     public internal(set) var hosts: [HostDirectory] = []
 
-    /// What is known before anything is.
+    /// The value before the first update.
     public init() {}
 }
 
 /// One agent's timeline, as of one revision.
 public struct Timeline: Sendable, Equatable {
-    /// Grows with every change.
+    /// Grows with each change.
     public internal(set) var rev: UInt32 = 0
     /// Oldest first.
     public internal(set) var items = ChunkedList<TimelineItem>()
-    /// Messages on their way, shown after the items (UX-3).
+    /// Messages being sent, shown after the items (UX-3).
     public internal(set) var pending: [PendingMessage] = []
-    /// Messages that were not taken; shown until dismissed.
+    /// Messages whose delivery failed; shown until dismissed.
     public internal(set) var failed: [FailedMessage] = []
     /// Whether a load ever succeeded (UX-1).
     public internal(set) var loaded = false
-    /// Whether it is being brought up to date (UX-2).
+    /// Whether it is being refreshed (UX-2).
     public internal(set) var catchingUp = false
-    /// What is before the first item.
+    /// Content before the first item.
     public internal(set) var older: Older = .none
-    /// What is after the last item: a view that grew too long at its beginning has lost rows at its end.
+    /// Content after the last item: a view that grew too long at its beginning drops rows at its
+    /// end.
     public internal(set) var newer: Newer = .none
-    /// Grows when the daemon turns out to have another timeline under this name: a scroll position means nothing then.
+    /// Grows when the daemon has another timeline under this id; a scroll position is then invalid.
     public internal(set) var replaced: UInt32 = 0
-    /// Why it is not up to date (UX-4).
+    /// Why it may be stale (UX-4).
     public internal(set) var error: LoadFailure?
 
-    /// What is known before anything is.
+    /// The value before the first update.
     public init() {}
 }
 
-/// Everything an agent's screen shows. The library decides it (UX-1 to UX-4); a view renders it.
+/// The content of an agent's screen. The library decides it (UX-1 to UX-4); a view renders it.
 public struct AgentScreen: Sendable, Equatable {
-    /// Grows with every change; 0 until the library has said anything, which takes milliseconds and no network.
+    /// Grows with each change; 0 until the first update, which takes milliseconds and no network.
     public internal(set) var rev: UInt32 = 0
-    /// Whose agent.
+    /// The agent's host.
     public internal(set) var serverId: String
-    /// The agent; none until the daemon has named the one that is being created.
+    /// The agent; none until the daemon has confirmed the one being created.
     public internal(set) var agentId: String?
-    /// Its row in the directory, once that is known.
+    /// Its row in the directory, once loaded.
     public internal(set) var agent: AgentSummary?
-    /// Whether it was created from here.
+    /// Origin of the agent.
     public internal(set) var creation: Creation = .none
-    /// What was asked for, while it is being created.
+    /// The agent as requested, while it is being created.
     public internal(set) var creating: PendingAgent?
-    /// Why it could not be created, with what was asked for.
+    /// Why its creation failed, with the agent as requested.
     public internal(set) var creationFailed: FailedAgent?
-    /// The whole content is covered (UX-1).
+    /// An overlay covers the whole content (UX-1).
     public internal(set) var overlay = false
     /// At most one toast.
     public internal(set) var toast: Toast?
-    /// "Start chatting".
+    /// Show the hint "Start chatting".
     public internal(set) var placeholder = false
     /// At most one error.
     public internal(set) var errorIndicator: ErrorIndicator?
-    /// Prompts can be typed and sent; offline too.
+    /// Prompts can be typed and sent, also offline.
     public internal(set) var composerEnabled = false
-    /// Why no prompt can be sent any more; to be said in the place of the composer.
+    /// Why no prompt can be sent any more; shown in place of the composer.
     public internal(set) var readOnly: ReadOnly?
-    /// How the host stands.
+    /// State of the host.
     public internal(set) var connectivity: Connectivity = .offline
-    /// Why the host is not online, with what to do about it.
+    /// Why the host is not online, with the recommended action.
     public internal(set) var connectionError: ErrorInfo?
     /// The content.
     public internal(set) var timeline = Timeline()
@@ -82,94 +83,38 @@ public struct AgentScreen: Sendable, Equatable {
     }
 }
 
-/// An update does not fit what is here. Thrown out of a callback it makes the library begin anew, with a whole list.
-struct OutOfStep: Error {
-    let base: UInt32?
-    let held: UInt32
-}
-
 extension Directory {
-    /// Makes the next directory of an update.
+    /// Applies an update to this directory.
     mutating func apply(_ update: DirectoryUpdate) throws {
-        if let base = update.baseRev {
-            guard base == rev else { throw OutOfStep(base: base, held: rev) }
-        } else {
-            rows = []
-        }
-        if !(update.removed.isEmpty && update.upserts.isEmpty && update.order == nil) {
-            rows = try rows(with: update)
-        }
+        if try !follows(update.baseRev, rev) { self = Directory() }
+        try rows.apply(update.changes, rows: update.rows) { _, _ in throw OutOfStep() }
         (rev, loading, hosts) = (update.rev, update.loading, update.hosts)
-    }
-
-    private func rows(with update: DirectoryUpdate) throws -> [DirectoryRow] {
-        let removed = Set(update.removed)
-        var next = rows.filter { !removed.contains($0.key) }
-        var places = Dictionary(
-            next.enumerated().map { ($1.key, $0) }, uniquingKeysWith: { first, _ in first })
-        for row in update.upserts {
-            if let place = places[row.key] {
-                next[place] = row
-            } else {
-                places[row.key] = next.count
-                next.append(row)
-            }
-        }
-        guard let order = update.order else { return next }
-        return try order.map { key in
-            guard let place = places[key] else { throw OutOfStep(base: update.baseRev, held: rev) }
-            return next[place]
-        }
     }
 }
 
 extension Timeline {
-    /// Makes the next timeline of an update.
+    /// Applies an update to this timeline.
     mutating func apply(_ update: TimelineUpdate) throws {
-        if let base = update.baseRev {
-            guard base == rev else { throw OutOfStep(base: base, held: rev) }
-        } else {
-            self = Timeline()
-        }
-        for change in update.changes {
-            guard fits(change) else { throw OutOfStep(base: update.baseRev, held: rev) }
-            switch change {
-            case .remove(let at, let count):
-                items.remove(at: Int(at), count: Int(count))
-            case .insert(let at, let rows):
-                items.insert(rows, at: Int(at))
-            case .update(let at, let item):
-                items[Int(at)] = item
-            case .grow(let at, let text):
-                items[Int(at)] = items[Int(at)].grown(by: text)
-            }
-        }
+        if try !follows(update.baseRev, rev) { self = Timeline() }
+        try items.apply(update.changes, rows: update.rows) { $0.grown(by: $1) }
         if let pending = update.pending { self.pending = pending }
         if let failed = update.failed { self.failed = failed }
         (rev, loaded, catchingUp) = (update.rev, update.loaded, update.catchingUp)
         (older, newer) = (update.older, update.newer)
         (replaced, error) = (update.replaced, update.error)
     }
-
-    private func fits(_ change: ListChange) -> Bool {
-        switch change {
-        case .remove(let at, let count): Int(at) + Int(count) <= items.count
-        case .insert(let at, _): Int(at) <= items.count
-        case .update(let at, _), .grow(let at, _): Int(at) < items.count
-        }
-    }
 }
 
 extension TimelineItem {
     fileprivate func grown(by more: String) -> TimelineItem {
         TimelineItem(
-            id: id, index: index, kind: kind, atMs: atMs, text: text + more, stream: stream,
-            status: status, exitCode: exitCode, intentId: intentId)
+            id: id, index: index, kind: kind, atMs: atMs, text: text + more,
+            droppedBytes: droppedBytes, stream: stream, status: status, exitCode: exitCode, intentId: intentId)
     }
 }
 
 extension AgentScreen {
-    /// Makes the next screen of an update.
+    /// Applies an update to this screen.
     mutating func apply(_ update: ScreenUpdate) throws {
         try timeline.apply(update.timeline)
         (rev, serverId, agentId) = (update.rev, update.serverId, update.agentId)

@@ -31,7 +31,7 @@ func measureAppends(samples: Int) async throws -> [Figure] {
 
 /// A timeline that grows, and a loop that follows it.
 private struct History {
-    private let rehearsal: Rehearsal
+    private let preview: PreviewData
     private var timelines: Snapshots<Timeline>.AsyncIterator
     private var length: Int
     /// Microseconds that the appended items took.
@@ -39,14 +39,14 @@ private struct History {
 
     init(of length: Int) async throws {
         self.length = length
-        rehearsal = Rehearsal(hosts: 1, items: UInt32(length))
-        timelines = rehearsal.timeline.makeAsyncIterator()
+        preview = PreviewData(hosts: 1, items: UInt32(length))
+        timelines = preview.timeline.makeAsyncIterator()
         try await shown()
     }
 
     mutating func append() async throws {
         let watch = Stopwatch()
-        rehearsal.append(text: "a line of output, as long as they are")
+        preview.append(text: "a line of output, as long as they are")
         length += 1
         try await shown()
         took += watch.micros
@@ -64,18 +64,18 @@ private struct History {
 func measureBursts(samples: Int) async throws -> [Figure] {
     var (alone, held) = (Figure("burst_alone"), Figure("burst_slow"))
     for _ in 0..<samples {
-        alone.add(try await micros(Rehearsal(hosts: 1, items: 0)))
-        let rehearsal = Rehearsal(hosts: 1, items: 0)
-        let subscription = try rehearsal.subscribeHosts(listener: Listening { _ in usleep(slow) })
-        held.add(try await micros(rehearsal))
+        alone.add(try await micros(PreviewData(hosts: 1, items: 0)))
+        let preview = PreviewData(hosts: 1, items: 0)
+        let subscription = try preview.subscribeHosts(listener: Listening { _ in usleep(slow) })
+        held.add(try await micros(preview))
         subscription.cancel()
         _ = await subscription.ended()
     }
     return [alone, held]
 }
 
-private func micros(_ rehearsal: Rehearsal) async throws -> Double {
-    try await rehearsal.burst(updates: updates, perSecond: 0) * 1e3
+private func micros(_ preview: PreviewData) async throws -> Double {
+    try await preview.burst(updates: updates, perSecond: 0) * 1e3
 }
 
 /// From the moment when a slow callback is free, or the burst is over if that is later, until the last of
@@ -83,11 +83,11 @@ private func micros(_ rehearsal: Rehearsal) async throws -> Double {
 func measureLast(samples: Int) async throws -> Figure {
     var figure = Figure("last_after_free")
     for _ in 0..<samples {
-        let rehearsal = Rehearsal(hosts: 1, items: 0)
+        let preview = PreviewData(hosts: 1, items: 0)
         let watch = Stopwatch()
         let times = Shared<(free: Double, last: (since: Double, at: Double)?)>((0, nil))
         let (delivered, delivery) = AsyncStream.makeStream(of: Void.self)
-        let subscription = try rehearsal.subscribeHosts(
+        let subscription = try preview.subscribeHosts(
             listener: Listening { snapshot in
                 let at = watch.micros
                 let isLast = snapshot.hosts[0].name == "\(updates)"
@@ -98,7 +98,7 @@ func measureLast(samples: Int) async throws -> Figure {
             })
         let begun = watch.micros
         // When it was over, and not when the library's one thread had time to say so.
-        let over = begun + (try await rehearsal.burst(updates: updates, perSecond: updates)) * 1e3
+        let over = begun + (try await preview.burst(updates: updates, perSecond: updates)) * 1e3
         for await _ in delivered {}
         guard let last = times.change({ $0.last }) else { throw Unexpected("the last update was lost") }
         figure.add(max(0, last.at - max(last.since, over)))

@@ -9,9 +9,9 @@ switch arguments.dropFirst().first {
 case "return":
     // Returns in the middle of a callback of a subscription that nobody ends.
     let called = DispatchSemaphore(value: 0)
-    let rehearsal = Rehearsal(hosts: 1, items: 0)
+    let preview = PreviewData(hosts: 1, items: 0)
     let loop = Task.detached {
-        for try await _ in rehearsal.hosts { called.signal() }
+        for try await _ in preview.hosts { called.signal() }
     }
     called.wait()
     print("called")
@@ -25,7 +25,7 @@ case "forget":
         for try await _ in bowline.hosts { called.signal() }
     }
     called.wait()
-    let stuck = try Rehearsal(hosts: 1, items: 0).subscribeHosts(listener: Stuck(called))
+    let stuck = try PreviewData(hosts: 1, items: 0).subscribeHosts(listener: Stuck(called))
     called.wait()
     print("called")
     exit(withExtendedLifetime((bowline, loop, stuck)) { 4 })

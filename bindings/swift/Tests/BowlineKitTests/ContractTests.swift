@@ -9,34 +9,39 @@ struct ContractTests {
     @Test("a list of another revision is asked for anew")
     func directory() throws {
         func row(_ key: String) -> DirectoryRow { DirectoryRow(key: key, serverId: "srv", agent: nil, pending: nil) }
-        func update(
-            _ base: UInt32?, _ rev: UInt32, removed: [String] = [], upserts: [DirectoryRow] = [], order: [String]? = nil
-        ) -> DirectoryUpdate {
+        func update(_ base: UInt32?, _ rev: UInt32, _ changes: [ListChange], _ keys: String...) -> DirectoryUpdate {
             DirectoryUpdate(
-                baseRev: base, rev: rev, removed: removed, upserts: upserts, order: order, loading: false, hosts: [])
+                baseRev: base, rev: rev, changes: changes, rows: keys.map(row), loading: false, hosts: [])
         }
         var list = Directory()
-        try list.apply(update(nil, 7, upserts: [row("a"), row("b"), row("c")]))
-        try list.apply(update(7, 9, removed: ["b"], upserts: [row("d")], order: ["d", "c", "a"]))
-        #expect(list.rows.map(\.key) == ["d", "c", "a"])
-        #expect(throws: OutOfStep.self) { try list.apply(update(7, 10)) }
-        try list.apply(update(nil, 1, upserts: [row("e")]))
-        #expect(list.rows.map(\.key) == ["e"])
+        try list.apply(update(nil, 7, [.insert(at: 0, count: 3)], "a", "b", "c"))
+        let changes: [ListChange] = [
+            .remove(at: 1, count: 1), .insert(at: 0, count: 1), .update(at: 1), .insert(at: 3, count: 1),
+        ]
+        try list.apply(update(7, 9, changes, "d", "A", "e"))
+        #expect(list.rows.map(\.key) == ["d", "A", "c", "e"])
+        #expect(throws: OutOfStep.self) { try list.apply(update(7, 10, [])) }
+        for misfit: ListChange in [.grow(at: 0, text: "more"), .insert(at: 0, count: 2)] {
+            var held = list
+            #expect(throws: OutOfStep.self) { try held.apply(update(9, 10, [misfit], "x")) }
+        }
+        try list.apply(update(nil, 1, [.insert(at: 0, count: 1)], "f"))
+        #expect(list.rows.map(\.key) == ["f"])
     }
 
     @Test("BX-6: an appended item crosses alone, however long the history", arguments: [100, 10_000] as [UInt32])
     func appended(history: UInt32) async throws {
-        let rehearsal = Rehearsal(hosts: 1, items: history)
+        let preview = PreviewData(hosts: 1, items: history)
         let (held, crossed) = (Box(Timeline()), Box<[TimelineUpdate]>([]))
-        let subscription = try rehearsal.subscribeTimeline(
+        let subscription = try preview.subscribeTimeline(
             listener: TimelineProxy { update in
                 try held.change { timeline in Result { try timeline.apply(update) } }.get()
                 crossed.change { $0.append(update) }
             })
         try await within { while held.value.items.count < history { try await Task.sleep(for: .milliseconds(1)) } }
-        rehearsal.append(text: "one more")
+        preview.append(text: "one more")
         try await within { while held.value.items.count == history { try await Task.sleep(for: .milliseconds(1)) } }
-        rehearsal.grow(text: " and more")
+        preview.grow(text: " and more")
         try await within {
             while held.value.items.last?.text != "one more and more" { try await Task.sleep(for: .milliseconds(1)) }
         }
@@ -48,7 +53,7 @@ struct ContractTests {
 
     @Test("a revision that went round is newer")
     func revisions() {
-        func at(_ rev: UInt32) -> HostsSnapshot { HostsSnapshot(rev: rev, hosts: []) }
+        func at(_ rev: UInt32) -> HostsSnapshot { HostsSnapshot(rev: rev, hosts: [], pairings: []) }
         #expect(at(4).isOlder(than: at(5)))
         #expect(!at(6).isOlder(than: at(5)))
         #expect(!at(1).isOlder(than: at(.max)))
@@ -59,27 +64,29 @@ struct ContractTests {
 
     @Test("an update that does not fit is refused, and a whole one is taken after it")
     func misfits() throws {
-        func update(_ base: UInt32?, _ rev: UInt32, _ changes: [ListChange]) -> TimelineUpdate {
+        func update(
+            _ base: UInt32?, _ rev: UInt32, _ changes: [ListChange], _ rows: [TimelineItem] = []
+        ) -> TimelineUpdate {
             TimelineUpdate(
-                baseRev: base, rev: rev, changes: changes, pending: nil, failed: nil, loaded: true, catchingUp: false,
-                older: .none, newer: .none, replaced: 0, error: nil)
+                baseRev: base, rev: rev, changes: changes, rows: rows, pending: nil, failed: nil, loaded: true,
+                catchingUp: false, older: .none, newer: .none, replaced: 0, error: nil)
         }
         func item(_ index: UInt32) -> TimelineItem {
             TimelineItem(
-                id: "itm_\(index)", index: index, kind: .message, atMs: 0, text: "", stream: nil, status: nil,
-                exitCode: nil, intentId: nil)
+                id: "itm_\(index)", index: index, kind: .message, atMs: 0, text: "", droppedBytes: 0,
+                stream: nil, status: nil, exitCode: nil, intentId: nil)
         }
         let misfits: [ListChange] = [
-            .remove(at: 0, count: 2), .insert(at: 2, items: [item(9)]), .update(at: 1, item: item(9)),
+            .remove(at: 0, count: 2), .insert(at: 2, count: 1), .update(at: 1),
             .grow(at: 1, text: "more"),
         ]
         for misfit in misfits {
             var timeline = Timeline()
-            try timeline.apply(update(nil, 4, [.insert(at: 0, items: [item(0)])]))
-            #expect(throws: OutOfStep.self) { try timeline.apply(update(4, 5, [misfit])) }
+            try timeline.apply(update(nil, 4, [.insert(at: 0, count: 1)], [item(0)]))
+            #expect(throws: OutOfStep.self) { try timeline.apply(update(4, 5, [misfit], [item(9)])) }
             #expect(throws: OutOfStep.self) { try timeline.apply(update(3, 5, [])) }
             #expect(timeline.rev == 4)
-            try timeline.apply(update(nil, 5, [.insert(at: 0, items: [item(0), item(1)])]))
+            try timeline.apply(update(nil, 5, [.insert(at: 0, count: 2)], [item(0), item(1)]))
             #expect(timeline.items.map(\.index) == [0, 1])
         }
     }
@@ -100,11 +107,11 @@ struct ContractTests {
             }
             throw Late(description: "the log ended")
         }
-        let rehearsal = Rehearsal(hosts: 1, items: 0)
-        let failing = try rehearsal.subscribeHosts(listener: HostsProxy { _ in throw Late(description: "deliberate") })
+        let preview = PreviewData(hosts: 1, items: 0)
+        let failing = try preview.subscribeHosts(listener: HostsProxy { _ in throw Late(description: "deliberate") })
         let names = Task {
             while !Task.isCancelled {
-                rehearsal.renameHost(name: UUID().uuidString)
+                preview.renameHost(name: UUID().uuidString)
                 try await Task.sleep(for: .milliseconds(1))
             }
         }

@@ -7,7 +7,7 @@ import Testing
 @MainActor
 struct DirectoryScenarioTests {
     @Test(
-        "DS, UX-3: two hosts are one list, which a lost host does not block and a creation joins at once",
+        "DS-2, UX-3: two hosts are one list, which a lost host does not block and a creation joins at once",
         .timeLimit(.minutes(3)))
     func merged() async throws {
         let (near, far, folder) = (try World(), try World(), try Folder())

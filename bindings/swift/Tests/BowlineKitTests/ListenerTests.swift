@@ -10,29 +10,29 @@ struct ListenerTests {
 
     @Test("one that throws is counted, and detached after sixteen times")
     func throwing() async throws {
-        let rehearsal = Rehearsal(hosts: 1, items: 0)
+        let preview = PreviewData(hosts: 1, items: 0)
         let calls = Box(0)
         let proxy = HostsProxy { _ in
             calls.change { $0 += 1 }
             throw Deliberate()
         }
-        let subscription = try rehearsal.subscribeHosts(listener: proxy)
+        let subscription = try preview.subscribeHosts(listener: proxy)
         let ended = Task { await subscription.ended() }
         try await within {
             while !subscription.isEnding() {
-                rehearsal.renameHost(name: UUID().uuidString)
+                preview.renameHost(name: UUID().uuidString)
                 try await Task.sleep(for: .milliseconds(1))
             }
         }
         #expect(try await within { await ended.value } == .listenerFailed)
         #expect(calls.value == 16)
         // Others go on.
-        #expect(try await rehearsal.hosts.until { !$0.hosts.isEmpty }.hosts.count == 1)
+        #expect(try await preview.hosts.until { !$0.hosts.isEmpty }.hosts.count == 1)
     }
 
     @Test("one that threw once is given whole values again")
     func recovering() async throws {
-        let rehearsal = Rehearsal(hosts: 1, items: 3)
+        let preview = PreviewData(hosts: 1, items: 3)
         let calls = Box(0)
         let held = Box(Timeline())
         let proxy = TimelineProxy { update in
@@ -41,25 +41,25 @@ struct ListenerTests {
             try next.apply(update)
             held.value = next
         }
-        let subscription = try rehearsal.subscribeTimeline(listener: proxy)
+        let subscription = try preview.subscribeTimeline(listener: proxy)
         try await within { while calls.value == 0 { try await Task.sleep(for: .milliseconds(1)) } }
-        rehearsal.append(text: "after")
+        preview.append(text: "after")
         try await within { while held.value.items.count != 4 { try await Task.sleep(for: .milliseconds(1)) } }
         #expect(held.value.items.last?.text == "after")
         subscription.cancel()
     }
 
-    @Test("one may call the library")
+    @Test("LS-15: one may call the library")
     func reentrant() async throws {
-        let rehearsal = Rehearsal(hosts: 1, items: 0)
+        let preview = PreviewData(hosts: 1, items: 0)
         let names = Box<Set<String>>([])
         let inner = Box<Subscription?>(nil)
-        let outer = try rehearsal.subscribeHosts(
+        let outer = try preview.subscribeHosts(
             listener: HostsProxy { snapshot in
                 let isFirst = names.change { $0.insert(snapshot.hosts[0].name); return $0.count == 1 }
                 guard isFirst else { return }
-                rehearsal.renameHost(name: "from inside")
-                inner.value = try rehearsal.subscribeHosts(
+                preview.renameHost(name: "from inside")
+                inner.value = try preview.subscribeHosts(
                     listener: HostsProxy { other in
                         names.change { _ = $0.insert("inner \(other.hosts[0].name)") }
                     })
@@ -75,11 +75,11 @@ struct ListenerTests {
 
     @Test("a subscription may be ended in its own callback, and is not called again")
     func endInside() async throws {
-        let rehearsal = Rehearsal(hosts: 1, items: 0)
+        let preview = PreviewData(hosts: 1, items: 0)
         let calls = Box(0)
         let own = Box<Subscription?>(nil)
         let ready = DispatchSemaphore(value: 0)
-        let subscription = try rehearsal.subscribeHosts(
+        let subscription = try preview.subscribeHosts(
             listener: HostsProxy { _ in
                 ready.wait()
                 calls.change { $0 += 1 }
@@ -89,16 +89,16 @@ struct ListenerTests {
         own.value = subscription
         ready.signal()
         #expect(try await within { await subscription.ended() } == .cancelled)
-        rehearsal.renameHost(name: "nobody hears it")
+        preview.renameHost(name: "nobody hears it")
         // A later subscription's delivery comes after whatever was due to the first one.
-        _ = try await rehearsal.hosts.until { $0.hosts[0].name == "nobody hears it" }
+        _ = try await preview.hosts.until { $0.hosts[0].name == "nobody hears it" }
         #expect(calls.value == 1)
         own.value = nil
     }
 
     @Test("a call that is on its way at the end reaches no loop")
     func late() async throws {
-        let rehearsal = Rehearsal(hosts: 1, items: 0)
+        let preview = PreviewData(hosts: 1, items: 0)
         let entered = Box(false)
         let leave = DispatchSemaphore(value: 0)
         let seen = Box(0)
@@ -109,7 +109,7 @@ struct ListenerTests {
                 leave.wait()
                 value += 1
             }
-        ) { receive in try rehearsal.subscribeHosts(listener: HostsProxy(receive)) }
+        ) { receive in try preview.subscribeHosts(listener: HostsProxy(receive)) }
         let loop = Task {
             for try await _ in slow { seen.change { $0 += 1 } }
         }
@@ -117,7 +117,7 @@ struct ListenerTests {
         loop.cancel()
         leave.signal()
         _ = await loop.result
-        _ = try await rehearsal.hosts.until { !$0.hosts.isEmpty }
+        _ = try await preview.hosts.until { !$0.hosts.isEmpty }
         #expect(seen.value == 0)
     }
 
@@ -145,9 +145,9 @@ struct ListenerTests {
         let (folder, platform) = (try Folder(), HandPlatform())
         let held = Box<Bowline?>(try Bowline(config(folder.path), platform: platform))
         weak var gone = held.value
-        let rehearsal = Rehearsal(hosts: 1, items: 0)
+        let preview = PreviewData(hosts: 1, items: 0)
         // The last reference goes on the library's own thread.
-        let subscription = try rehearsal.subscribeHosts(listener: HostsProxy { _ in held.value = nil })
+        let subscription = try preview.subscribeHosts(listener: HostsProxy { _ in held.value = nil })
         try await within { while !platform.ended.isSet { try await Task.sleep(for: .milliseconds(1)) } }
         #expect(gone == nil)
         subscription.cancel()
@@ -158,17 +158,17 @@ struct ListenerTests {
 
     @Test("one that blocks holds up the others, and not the library; they get the newest when it lets go")
     func blocking() async throws {
-        let rehearsal = Rehearsal(hosts: 1, items: 0)
+        let preview = PreviewData(hosts: 1, items: 0)
         let (entered, leave, names) = (Flag(), DispatchSemaphore(value: 0), Box<[String]>([]))
-        let blocked = try rehearsal.subscribeHosts(
+        let blocked = try preview.subscribeHosts(
             listener: HostsProxy { _ in
                 if entered.set() { leave.wait() }
             })
         try await within { while !entered.isSet { try await Task.sleep(for: .milliseconds(1)) } }
-        let other = try rehearsal.subscribeHosts(
+        let other = try preview.subscribeHosts(
             listener: HostsProxy { snapshot in names.change { $0.append(snapshot.hosts[0].name) } })
         // None of these calls waits for it.
-        for n in 1...1_000 { rehearsal.renameHost(name: "\(n)") }
+        for n in 1...1_000 { preview.renameHost(name: "\(n)") }
         blocked.cancel()
         #expect(names.value.isEmpty)
         leave.signal()
@@ -179,16 +179,16 @@ struct ListenerTests {
 
     @Test("a listener that nobody ends goes with its subscription")
     func forgotten() async throws {
-        let rehearsal = Rehearsal(hosts: 1, items: 0)
+        let preview = PreviewData(hosts: 1, items: 0)
         weak var gone: HostsProxy?
         do {
             let proxy = HostsProxy { _ in }
             gone = proxy
-            _ = try rehearsal.subscribeHosts(listener: proxy)
+            _ = try preview.subscribeHosts(listener: proxy)
         }
         try await within { @Sendable in
             // The dispatcher lets go of it in its own time.
-            _ = try await rehearsal.hosts.until { !$0.hosts.isEmpty }
+            _ = try await preview.hosts.until { !$0.hosts.isEmpty }
         }
         for _ in 0..<2_000 where gone != nil { try await Task.sleep(for: .milliseconds(5)) }
         #expect(gone == nil)

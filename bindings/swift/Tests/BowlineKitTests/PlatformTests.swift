@@ -39,7 +39,7 @@ struct PlatformTests {
     func addresses() async throws {
         let (addresses, told) = (Box<Set<String>>(["192.0.2.1"]), Flag())
         let observer = NetworkAddressObserver(every: .milliseconds(2)) { addresses.value }
-        let observing = observer.observe(Told { if $0 == .networkChanged { _ = told.set() } })
+        let observing = observer.observe(RecordingTarget { if $0 == .networkChanged { _ = told.set() } })
         addresses.value = ["192.0.2.1", "2001:db8::1"]
         try await within { while !told.isSet { try await Task.sleep(for: .milliseconds(1)) } }
         observing.end()
@@ -183,7 +183,7 @@ final class HandPlatform: PlatformObserver {
 }
 
 /// Hears what is told.
-struct Told: PlatformTarget {
+struct RecordingTarget: PlatformTarget {
     let hear: @Sendable (PlatformEvent) -> Void
 
     func tell(_ event: PlatformEvent) { hear(event) }

@@ -25,7 +25,7 @@ struct StorageTests {
         try await open(folder.path).shutdown()
         let profile = folder.file("profile.json")
         let whole = try String(contentsOf: profile, encoding: .utf8)
-        for bad in ["{}", "", "not JSON", whole.replacingOccurrences(of: "clientSessionKey", with: "other")] {
+        for bad in ["{}", "", "not JSON", whole.replacingOccurrences(of: "secret", with: "other")] {
             try bad.write(to: profile, atomically: true, encoding: .utf8)
             let found = try error { _ = try open(folder.path) }
             guard case .CorruptStorage(let detail, .checkStorage, _) = found else {
@@ -128,6 +128,41 @@ struct StorageTests {
             return
         }
         await #expect(throws: BowlineError.self) { try await bowline.pair("https://example.com") }
+    }
+
+    @Test("TR-14: an offer is inspected before it is confirmed, and one that was tampered with is an error")
+    func inspected() throws {
+        let folder = try Folder()
+        let bowline = try open(folder.path)
+        let server = "srv_" + String(repeating: "a", count: 26)
+        let key = String(repeating: "A", count: 43)
+        let token = String(repeating: "A", count: 22)
+        let link =
+            "bowline://pair?v=1&s=\(server)&k=\(key)&t=\(token)&n=workshop&d=192.168.1.5:4717&r=wss://relay.example.org"
+        let offer = try bowline.inspectOffer(link)
+        #expect(offer.serverId == server)
+        #expect(offer.name == "workshop")
+        #expect(offer.host == .unknown)
+        #expect(
+            offer.addresses == [
+                OfferAddress(path: .direct, address: "192.168.1.5:4717", reach: .private),
+                OfferAddress(path: .relay, address: "wss://relay.example.org", reach: .public),
+            ])
+        guard case .InvalidOffer = try error({ try bowline.inspectOffer(link + "#x") }) else {
+            Issue.record("another error")
+            return
+        }
+    }
+
+    @Test("TR-11: a folder that others may write to is an error of its own")
+    func notPrivate() throws {
+        let folder = try Folder()
+        try FileManager.default.setAttributes([.posixPermissions: 0o777], ofItemAtPath: folder.path)
+        guard case .StorageNotPrivate(let detail, .checkStorage, _) = try error({ try open(folder.path) }) else {
+            Issue.record("another error")
+            return
+        }
+        #expect(detail.contains("chmod 700"))
     }
 
     @Test("a host that is not known is an error of the call, and of the screen")

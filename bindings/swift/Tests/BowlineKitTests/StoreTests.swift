@@ -10,11 +10,11 @@ import Testing
 struct StoreTests {
     @Test("a store follows on the main actor, and ends with the last view that holds it")
     func follows() async throws {
-        let rehearsal = Rehearsal(hosts: 2, items: 0)
-        var store: HostsStore? = HostsStore(rehearsal.hosts)
+        let preview = PreviewData(hosts: 2, items: 0)
+        var store: HostsStore? = HostsStore(preview.hosts)
         weak var gone = store
         try await eventually("the first value") { store?.hosts.count == 2 }
-        rehearsal.renameHost(name: "renamed")
+        preview.renameHost(name: "renamed")
         try await eventually("the second") { store?.hosts.first?.name == "renamed" }
         store = nil
         #expect(gone == nil, "its loop holds it")
@@ -22,10 +22,10 @@ struct StoreTests {
 
     @Test("a store without a holder lets go of its subscription")
     func letsGo() async throws {
-        let rehearsal = Rehearsal(hosts: 1, items: 0)
+        let preview = PreviewData(hosts: 1, items: 0)
         let ended = Box<EndReason?>(nil)
         let watched = Snapshots(.empty, apply: replaceHosts) { receive in
-            let subscription = try rehearsal.subscribeHosts(listener: HostsProxy(receive))
+            let subscription = try preview.subscribeHosts(listener: HostsProxy(receive))
             Task { ended.value = await subscription.ended() }
             return subscription
         }
@@ -36,7 +36,7 @@ struct StoreTests {
         #expect(ended.value == .cancelled)
     }
 
-    @Test("INV-14, UX: a line of output concerns the list and not the frame around it, and the other way round")
+    @Test("INV-14: a line of output concerns the list and not the frame around it, and the other way round")
     func granular() async throws {
         let (folder, script) = (try Folder(), Script())
         let store = try screenStore(folder, script)
@@ -67,17 +67,18 @@ struct StoreTests {
     @Test("a directory's rows are told of when they change, and not with the rest")
     func directory() async throws {
         let script = Box<(@Sendable (DirectoryUpdate) throws -> Void)?>(nil)
-        let rehearsal = Rehearsal(hosts: 0, items: 0)
+        let preview = PreviewData(hosts: 0, items: 0)
         let store = DirectoryStore(
             Snapshots(Directory(), apply: { try $0.apply($1) }) { receive in
                 script.value = receive
-                return try rehearsal.subscribeHosts(listener: HostsProxy { _ in })
+                return try preview.subscribeHosts(listener: HostsProxy { _ in })
             })
         try await eventually("it is subscribed") { script.value != nil }
         let row = DirectoryRow(key: "a", serverId: "srv", agent: nil, pending: nil)
         func update(_ base: UInt32?, _ rev: UInt32, rows: [DirectoryRow], loading: Bool) -> DirectoryUpdate {
             DirectoryUpdate(
-                baseRev: base, rev: rev, removed: [], upserts: rows, order: nil, loading: loading, hosts: [])
+                baseRev: base, rev: rev, changes: rows.isEmpty ? [] : [.insert(at: 0, count: UInt32(rows.count))],
+                rows: rows, loading: loading, hosts: [])
         }
         try script.value?(update(nil, 1, rows: [row], loading: true))
         try await eventually("a row") { store.rows.count == 1 }
@@ -125,14 +126,14 @@ struct StoreTests {
     private func update(rev: UInt32, base: UInt32? = nil, items: Int, overlay: Bool = true) -> ScreenUpdate {
         let new = (0..<items).map { n in
             TimelineItem(
-                id: "itm_\(rev)_\(n)", index: rev, kind: .output, atMs: 0, text: "line", stream: nil, status: nil,
-                exitCode: nil, intentId: nil)
+                id: "itm_\(rev)_\(n)", index: rev, kind: .output, atMs: 0, text: "line", droppedBytes: 0,
+                stream: nil, status: nil, exitCode: nil, intentId: nil)
         }
         // The timeline has a revision of its own: it stays what it was where nothing is new.
         let timeline = TimelineUpdate(
             baseRev: base, rev: items > 0 ? rev : (base ?? 0),
-            changes: items > 0 ? [.insert(at: base ?? 0, items: new)] : [], pending: nil, failed: nil, loaded: true,
-            catchingUp: false, older: .none, newer: .none, replaced: 0, error: nil)
+            changes: items > 0 ? [.insert(at: base ?? 0, count: UInt32(items))] : [], rows: new, pending: nil,
+            failed: nil, loaded: true, catchingUp: false, older: .none, newer: .none, replaced: 0, error: nil)
         return ScreenUpdate(
             rev: rev, serverId: "srv", agentId: nil, agent: nil, creation: .pending, creating: nil, creationFailed: nil,
             overlay: overlay, toast: nil, placeholder: false, errorIndicator: nil, composerEnabled: true, readOnly: nil,
@@ -143,7 +144,7 @@ struct StoreTests {
 /// A screen that shows what a test says.
 private final class Script: Sendable {
     let refusals = Box(0)
-    private let rehearsal = Rehearsal(hosts: 0, items: 0)
+    private let preview = PreviewData(hosts: 0, items: 0)
     private let receive = Box<(@Sendable (ScreenUpdate) throws -> Void)?>(nil)
 
     var isOpen: Bool { receive.value != nil }
@@ -156,7 +157,7 @@ private final class Script: Sendable {
                 throw BowlineError.TooMany(detail: "too many screens", advice: .tryAgain, reason: nil)
             }
             self.receive.value = receive
-            return try self.rehearsal.subscribeHosts(listener: HostsProxy { _ in })
+            return try self.preview.subscribeHosts(listener: HostsProxy { _ in })
         }
     }
 }

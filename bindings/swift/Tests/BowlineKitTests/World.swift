@@ -1,7 +1,7 @@
 import BowlineKit
 import Foundation
 
-/// A real daemon behind two direct paths and a relay, as `bowline-sim-world` runs it.
+/// A real daemon behind two direct paths and a relay, as `bowline-testkit-world` runs it.
 final class World: @unchecked Sendable {
     private let process = Process()
     private let orders = Pipe()
@@ -11,7 +11,7 @@ final class World: @unchecked Sendable {
 
     init() throws {
         let programs = try variable("BOWLINE_PROGRAMS")
-        process.executableURL = URL(fileURLWithPath: "\(programs)/bowline-sim-world")
+        process.executableURL = URL(fileURLWithPath: "\(programs)/bowline-testkit-world")
         process.standardInput = orders
         process.standardOutput = answers
         try process.run()

@@ -1,10 +1,10 @@
 /** Leaves in one of several ways while it is subscribed. */
-import { loadLibrary, Rehearsal } from "../../packages/runtime/dist/index.js";
+import { loadLibrary, PreviewData } from "../../packages/runtime/dist/index.js";
 
 loadLibrary();
-const rehearsal = new Rehearsal(3, 10);
-rehearsal.subscribeHosts({ onHosts() {} });
-void rehearsal.burst(1_000_000, 100_000);
+const preview = new PreviewData(3, 10);
+preview.subscribeHosts({ onHosts() {} });
+void preview.burst(1_000_000, 100_000);
 setTimeout(() => {
   switch (process.argv[2]) {
     case "exit":

@@ -1,18 +1,18 @@
 /** Forgets a subscription, and waits for its listener to be let go. */
-import { loadLibrary, Rehearsal } from "../../packages/runtime/dist/index.js";
+import { loadLibrary, PreviewData } from "../../packages/runtime/dist/index.js";
 
 loadLibrary();
-const rehearsal = new Rehearsal(1, 0);
+const preview = new PreviewData(1, 0);
 let calls = 0;
 (() => {
-  rehearsal.subscribeHosts({ onHosts: () => void calls++ });
+  preview.subscribeHosts({ onHosts: () => void calls++ });
 })();
 const deadline = Date.now() + 20_000;
 for (;;) {
   globalThis.gc();
   await new Promise((resolve) => setTimeout(resolve, 20));
   const before = calls;
-  rehearsal.renameHost(String(Math.random()));
+  preview.renameHost(String(Math.random()));
   await new Promise((resolve) => setTimeout(resolve, 20));
   if (calls === before) break;
   if (Date.now() > deadline) process.exit(1);

@@ -1,9 +1,9 @@
 /** Subscribes and cancels, and takes updates, until memory would show what is left behind. */
-import { loadLibrary, Rehearsal } from "../../packages/runtime/dist/index.js";
+import { loadLibrary, PreviewData } from "../../packages/runtime/dist/index.js";
 
 loadLibrary();
 const scale = Number(process.env.BOWLINE_TEST_SCALE ?? "1");
-const rehearsal = new Rehearsal(3, 10);
+const preview = new PreviewData(3, 10);
 const settled = async () => {
   for (let n = 0; n < 4; n++) {
     globalThis.gc();
@@ -14,7 +14,7 @@ const settled = async () => {
 
 async function cycles(count) {
   for (let n = 0; n < count; n++) {
-    const subscription = rehearsal.subscribeHosts({ onHosts() {} });
+    const subscription = preview.subscribeHosts({ onHosts() {} });
     subscription.cancel();
     await subscription.ended();
     subscription.uniffiDestroy();
@@ -23,8 +23,8 @@ async function cycles(count) {
 
 async function updates(count) {
   let calls = 0;
-  const subscription = rehearsal.subscribeHosts({ onHosts: () => void calls++ });
-  await rehearsal.burst(count, 0);
+  const subscription = preview.subscribeHosts({ onHosts: () => void calls++ });
+  await preview.burst(count, 0);
   subscription.cancel();
   await subscription.ended();
   subscription.uniffiDestroy();

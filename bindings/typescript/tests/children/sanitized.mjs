@@ -7,7 +7,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connectBridge } from "../../packages/runtime/dist/bridge.js";
-import { loadLibrary, openBowline, rehearse, Rehearsal, serveBridge, subscribeLogs, waitFor } from "../../packages/runtime/dist/index.js";
+import { loadLibrary, openBowline, preview, PreviewData, serveBridge, subscribeLogs, waitFor } from "../../packages/runtime/dist/index.js";
 
 const HOST = `srv_${"a".repeat(26)}`;
 const AGENT = "agt_00000000-0000-7000-8000-000000000000";
@@ -22,12 +22,12 @@ loadLibrary();
 let [calls, lines] = [0, 0];
 
 /** Subscriptions that come and go, with values under way. */
-async function subscriptions(rehearsal) {
+async function subscriptions(data) {
   for (let n = 0; n < 300; n++) {
-    const hosts = rehearsal.subscribeHosts({ onHosts: () => void calls++ });
-    const timeline = rehearsal.subscribeTimeline({ onTimeline: () => void calls++ });
-    rehearsal.append(`item ${n}`);
-    rehearsal.grow(" and more");
+    const hosts = data.subscribeHosts({ onHosts: () => void calls++ });
+    const timeline = data.subscribeTimeline({ onTimeline: () => void calls++ });
+    data.append(`item ${n}`);
+    data.grow(" and more");
     if (n % 3 === 0) await turn();
     hosts.cancel();
     timeline.cancel();
@@ -39,22 +39,22 @@ async function subscriptions(rehearsal) {
 }
 
 /** Listeners that throw until they are let go of, that call the library from inside, and that nobody cancels. */
-async function listeners(rehearsal) {
-  const failing = rehearsal.subscribeHosts({
+async function listeners(data) {
+  const failing = data.subscribeHosts({
     onHosts() {
       calls++;
       throw new Error("on purpose");
     },
   });
-  const beat = setInterval(() => rehearsal.renameHost(String(calls)), 1);
+  const beat = setInterval(() => data.renameHost(String(calls)), 1);
   await failing.ended();
   clearInterval(beat);
   failing.uniffiDestroy();
   const inner = [];
-  const outer = rehearsal.subscribeHosts({
+  const outer = data.subscribeHosts({
     onHosts() {
-      if (calls++ % 2 === 0) rehearsal.renameHost("from inside");
-      inner.push(rehearsal.subscribeTimeline({ onTimeline() {} }));
+      if (calls++ % 2 === 0) data.renameHost("from inside");
+      inner.push(data.subscribeTimeline({ onTimeline() {} }));
       outer.cancel();
     },
   });
@@ -63,23 +63,23 @@ async function listeners(rehearsal) {
   for (const subscription of inner) subscription.uniffiDestroy();
   // Destroyed without a word, a value under way.
   for (let n = 0; n < 100; n++) {
-    const dropped = rehearsal.subscribeHosts({ onHosts: () => void calls++ });
-    rehearsal.renameHost(String(n));
+    const dropped = data.subscribeHosts({ onHosts: () => void calls++ });
+    data.renameHost(String(n));
     dropped.uniffiDestroy();
     if (n % 10 === 0) await turn();
   }
 }
 
 /** Stores as views use them, and those of a process behind a bridge. */
-async function stores(rehearsal) {
-  const client = rehearse(rehearsal);
+async function stores(data) {
+  const client = preview(data);
   const { port1, port2 } = new MessageChannel();
   serveBridge(client, port1);
   const far = connectBridge(port2);
   const screens = [client, far].map((client) => client.screen(HOST, { agentId: AGENT }));
   const ends = screens.map((screen) => screen.subscribe(() => void calls++));
-  await rehearsal.burst(20_000, 0);
-  rehearsal.append("the last one");
+  await data.burst(20_000, 0);
+  data.append("the last one");
   for (const screen of screens) await waitFor(screen, ({ timeline }) => timeline.items.at(-1)?.text === "the last one");
   for (const end of ends) end();
   await fails("NotConnected", far.send(HOST, { kind: "cancel", agentId: AGENT }));
@@ -139,10 +139,10 @@ const garbage = createServer((socket) => socket.on("error", () => {}).end("this 
 await new Promise((resolve) => garbage.once("listening", resolve));
 const [key, token] = [Buffer.alloc(32, 9), Buffer.alloc(16, 9)].map((bytes) => bytes.toString("base64url"));
 const offer = `bowline://pair?v=1&s=srv_${"b".repeat(26)}&k=${key}&t=${token}&n=nobody&d=127.0.0.1%3A${garbage.address().port}`;
-const rehearsal = new Rehearsal(5, 200);
-await subscriptions(rehearsal);
-await listeners(rehearsal);
-await stores(rehearsal);
+const data = new PreviewData(5, 200);
+await subscriptions(data);
+await listeners(data);
+await stores(data);
 await runtimes(offer);
 garbage.close();
 end();
@@ -151,6 +151,6 @@ for (let n = 0; n < 5; n++) {
   globalThis.gc();
   await new Promise((resolve) => setTimeout(resolve, 100));
 }
-rehearsal.uniffiDestroy();
+data.uniffiDestroy();
 console.log(`${calls} callbacks, ${lines} lines of the log`);
 process.exit(0);

@@ -15,7 +15,7 @@ export class World {
   ready!: { paths: string[]; folder: string };
 
   private constructor(args: string[]) {
-    this.#process = spawn(program("bowline-sim-world"), args, { stdio: ["pipe", "pipe", "inherit"] });
+    this.#process = spawn(program("bowline-testkit-world"), args, { stdio: ["pipe", "pipe", "inherit"] });
     this.#exited = new Promise((resolve) => this.#process.once("exit", resolve));
     const lines = createInterface({ input: this.#process.stdout! });
     lines.on("line", (line) => this.#waiting.shift()?.(JSON.parse(line) as Answer));

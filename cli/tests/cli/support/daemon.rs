@@ -1,72 +1,56 @@
-//! A daemon process that can be stopped, killed and started again on the same state and port.
+//! A daemon process that can be stopped, killed and restarted with the same state and port.
 
 use std::{
-    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::OnceLock,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use bowline_testkit::shell::{self, clean};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{clean, until};
-
-/// A running daemon; ended with its commands when dropped.
+/// A running daemon; ends with its commands when dropped.
 pub(crate) struct Daemon {
-    /// Where it listens.
+    process: shell::Daemon,
+    /// Its listening address.
     pub(crate) address: String,
     state: PathBuf,
-    child: Child,
 }
 
 impl Daemon {
     pub(crate) fn start(state: &Path, listen: &str) -> Self {
-        let mut child = daemon(state, &["run", "--name", "workshop", "--listen", listen])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let lines: Vec<Value> = stdout
-            .lines()
-            .take(2)
-            .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
-            .collect();
-        assert_eq!(lines.len(), 2, "it listens for sessions and locally");
+        let mut command = daemon(state, &["run", "--name", "workshop", "--listen", listen]);
+        command.stderr(Stdio::null());
+        let process = shell::Daemon::start(command);
         Self {
-            address: lines[0]["address"].as_str().unwrap().to_owned(),
+            address: process.address.clone(),
+            process,
             state: state.to_owned(),
-            child,
         }
     }
 
-    /// Ends it as a power cut would.
+    /// Kills it without warning.
     pub(crate) fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process.kill();
     }
 
-    /// Starts it again after a [`Daemon::kill`], where it was.
+    /// Restarts it after a [`Daemon::kill`].
     pub(crate) fn again(&mut self) {
         *self = Self::start(&self.state.clone(), &self.address.clone());
     }
 
-    /// Stops it from answering; its sockets stay open.
+    /// Suspends the process; its sockets stay open.
     pub(crate) fn freeze(&self) {
-        self.signal(Signal::STOP);
+        self.process.signal(Signal::STOP);
     }
 
-    /// Ends a [`Daemon::freeze`].
+    /// Resumes it after a [`Daemon::freeze`].
     pub(crate) fn thaw(&self) {
-        self.signal(Signal::CONT);
+        self.process.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    /// What a command of the daemon's says, as JSON.
+    /// Output of a daemon command as JSON.
     pub(crate) fn ask(&self, args: &[&str]) -> Value {
         let output = daemon(&self.state, args).output().unwrap();
         assert!(output.status.success(), "{output:?}");
@@ -81,14 +65,14 @@ impl Daemon {
             .to_owned()
     }
 
-    /// How many session connections there are.
+    /// Number of session connections.
     pub(crate) fn sessions(&self) -> usize {
         let listed = self.ask(&["connections", "--json"]);
         let rows = listed["connections"].as_array().unwrap();
         rows.iter().filter(|row| row["session"].is_string()).count()
     }
 
-    /// Withdraws the pairing of the one device there is.
+    /// Revokes the only device.
     pub(crate) fn revoke_the_device(&self) {
         let devices = self.ask(&["devices", "--json"]);
         let id = devices["devices"][0]["deviceId"].as_str().unwrap();
@@ -99,37 +83,13 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        // In case a test has frozen it; then as its user would, so that it ends its commands too.
-        self.thaw_quietly();
-        let ended = |child: &mut Child| child.try_wait().map_or(true, |status| status.is_some());
-        if !ended(&mut self.child) {
-            let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        }
-        if !std::thread::panicking() {
-            until("the daemon ends", || ended(&mut self.child));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Daemon {
-    fn thaw_quietly(&mut self) {
-        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            let _ = kill_process(Pid::from_child(&self.child), Signal::CONT);
-        }
-    }
-}
-
 fn daemon(state: &Path, args: &[&str]) -> Command {
     let mut command = clean(binary(), state);
     command.arg("--state-dir").arg(state).args(args);
     command
 }
 
-/// The daemon's program: it stands beside ours, once it is built.
+/// The daemon's program, built into the folder of the program under test.
 fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {

@@ -1,30 +1,25 @@
 //! Two machines in a temporary folder: one with a daemon, one with the program under test.
 
 pub(crate) mod daemon;
-pub(crate) mod program;
 
-use std::{
-    path::Path,
-    process::Command,
-    time::{Duration, Instant},
+use std::process::{Command, Stdio};
+
+use bowline_testkit::{
+    blocking::eventually,
+    shell::{Ended, Running, clean},
 };
-
 use serde_json::Value;
 
 pub(crate) use daemon::Daemon;
-pub(crate) use program::{Ended, Running};
 
-/// How long anything may take, however slow the machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
-
-/// A daemon, and a client beside it.
+/// A daemon and a client.
 pub(crate) struct World {
     pub(crate) daemon: Daemon,
     folder: tempfile::TempDir,
 }
 
 impl World {
-    /// A fresh daemon and a client that nobody knows.
+    /// A fresh daemon and an unpaired client.
     pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("work")).unwrap();
@@ -34,11 +29,11 @@ impl World {
         }
     }
 
-    /// A fresh daemon and a client that is paired with it.
+    /// A fresh daemon and a paired client.
     pub(crate) fn paired() -> Self {
         let world = Self::new();
         let offer = world.daemon.offer();
-        assert_eq!(world.bowline(&["pair", &offer]).code, 0);
+        assert_eq!(world.bowline(&["pair", "--yes", &offer]).code, 0);
         world
     }
 
@@ -47,18 +42,19 @@ impl World {
         self.folder.path().join("client")
     }
 
-    /// A directory for agents, and for files of a test.
+    /// A directory for agents and test files.
     pub(crate) fn work(&self) -> std::path::PathBuf {
         self.folder.path().join("work")
     }
 
-    /// The program with these arguments, on the client's state.
+    /// The program with arguments, on the client's state.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = clean(env!("CARGO_BIN_EXE_bowline"), self.folder.path());
         command
             .arg("--state-dir")
             .arg(self.state())
             .args(args)
+            .stdin(Stdio::piped())
             .current_dir(self.work());
         command
     }
@@ -73,7 +69,7 @@ impl World {
         self.start(args).finish()
     }
 
-    /// The only agent there is.
+    /// The only agent.
     pub(crate) fn only_agent(&self) -> Value {
         let listed = self.bowline(&["agents", "--json"]);
         assert_eq!(listed.code, 0, "{listed:?}");
@@ -82,37 +78,15 @@ impl World {
         lines[0]["agent"].clone()
     }
 
-    /// Waits until the only agent has that status.
+    /// Waits until the only agent has this status.
     pub(crate) fn until_status(&self, status: &str) {
-        until(&format!("the agent is {status}"), || {
+        eventually(format!("the agent is {status}"), || {
             self.only_agent()["status"] == status
         });
     }
 }
 
-/// A program of ours, without the settings of the machine that the tests run on.
-pub(crate) fn clean(program: impl AsRef<std::ffi::OsStr>, home: &Path) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("BOWLINE_")) {
-        command.env_remove(name);
-    }
-    for name in ["XDG_STATE_HOME", "XDG_CONFIG_HOME"] {
-        command.env_remove(name);
-    }
-    command.env("HOME", home).env("SHELL", "/bin/sh");
-    command
-}
-
-/// Waits until it is so.
-pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < DEADLINE, "not in time: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// The object without members that no test can know (ids, times), which must be there.
+/// The object without members of unpredictable value (ids, times), which must be present.
 pub(crate) fn without(mut value: Value, unknown: &[&str]) -> Value {
     for key in unknown {
         let member = value.as_object_mut().unwrap().remove(*key);
@@ -121,7 +95,7 @@ pub(crate) fn without(mut value: Value, unknown: &[&str]) -> Value {
     value
 }
 
-/// What the lines of a run amount to: the items in order, each with its whole text.
+/// Folds the lines of a run: the items in order, each with its whole text.
 pub(crate) fn items(lines: &[Value]) -> Vec<Value> {
     let mut items: Vec<Value> = Vec::new();
     for line in lines {

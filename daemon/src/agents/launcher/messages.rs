@@ -1,71 +1,69 @@
-//! What daemon and launcher say to each other: frames of JSON, each after its length in four bytes.
+//! The protocol between daemon and launcher: JSON frames, each after its length in four bytes.
 
 use std::io::{self, Read};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// Both ends are one program, except where an update replaced the file under a running daemon. One more with every
-/// change of what is below.
-pub(crate) const VERSION: u32 = 2;
-/// Largest frame: a prompt of 64 KiB, escaped, and a command line as long as the system takes.
+use crate::agents::{process::Exit, roots::Roots};
+
+/// Version of the protocol below; every change increments it. Both ends are the same program,
+/// unless an update replaced the file under a running daemon.
+pub(crate) const VERSION: u32 = 4;
+/// Largest frame: a prompt of 64 KiB, escaped, and the longest command line of the system.
 const MAX_FRAME: usize = 8 << 20;
 
-/// What to start. Everything that may be secret comes this way and never by an argument.
+/// The program to start. Secrets travel in this frame and never in an argument.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Request {
     /// [`VERSION`] of the daemon.
     pub(crate) version: u32,
     /// Program and arguments.
     pub(crate) argv: Vec<String>,
-    /// Where it works.
+    /// Its working directory.
     pub(crate) cwd: String,
-    /// What its standard input says; nothing is `/dev/null`.
+    /// Folders that the working directory must be in.
+    pub(crate) roots: Roots,
+    /// Content of its standard input; none is `/dev/null`.
     pub(crate) input: Option<String>,
     /// The soft limit of open files that the daemon was started with.
     pub(crate) files: Option<u64>,
+    /// The mask for new files that the daemon was started with.
+    pub(crate) umask: Option<u32>,
 }
 
-/// What the launcher tells.
+/// The launcher's reports.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "report")]
 pub(crate) enum Report {
-    /// The launcher runs; the folder comes next.
+    /// The launcher runs; it enters the folder next.
     Here,
-    /// It is in the folder; the program comes next.
+    /// The launcher is in the folder; it starts the program next.
     Entered,
     /// The program runs.
     Started,
-    /// It could not be started; the text is for people.
+    /// The program could not be started; the text is for people.
     Failed {
-        /// What is wrong and what to do.
+        /// The problem and what to do.
         text: String,
     },
     /// The program has ended.
     Exited(Exit),
-    /// Nothing of the turn runs any more that may be ended.
+    /// No process of the turn is left that may be ended.
     Ended,
 }
 
-/// How a program ended: one of the two.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Exit {
-    /// Its exit status.
-    pub(crate) code: Option<i32>,
-    /// The signal that ended it.
-    pub(crate) signal: Option<i32>,
-}
-
-/// Orders of the daemon, a byte each. The end of the stream says that the daemon reads no more output.
+/// The daemon's commands, one byte each. The end of the stream means that the daemon stops reading
+/// output.
 pub(crate) mod order {
-    /// Ask everything of the turn to end.
+    /// Request every process of the turn to end (SIGTERM).
     pub(crate) const TERMINATE: u8 = b'T';
-    /// The same, except daemons that the turn has started, with what is below them.
+    /// The same, except daemons that the turn started and their descendants.
     pub(crate) const TERMINATE_SPARING: u8 = b'S';
-    /// End it. What [`TERMINATE_SPARING`] spares stays spared.
+    /// Kill them. Processes spared by [`TERMINATE_SPARING`] stay spared.
     pub(crate) const KILL: u8 = b'K';
 }
 
-/// One frame.
+/// Encodes one frame.
 pub(crate) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let body = serde_json::to_vec(message)?;
     let length = u32::try_from(body.len())
@@ -77,7 +75,7 @@ pub(crate) fn encode(message: &impl Serialize) -> io::Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// Takes one frame from the front of a buffer, if it is whole.
+/// Takes one complete frame from the front of a buffer.
 pub(crate) fn take<T: DeserializeOwned>(buffer: &mut Vec<u8>) -> io::Result<Option<T>> {
     let Some(length) = buffer.first_chunk::<4>() else {
         return Ok(None);
@@ -94,7 +92,7 @@ pub(crate) fn take<T: DeserializeOwned>(buffer: &mut Vec<u8>) -> io::Result<Opti
     Ok(Some(message))
 }
 
-/// Reads one frame, waiting for it.
+/// Reads one frame, blocking.
 pub(crate) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;

@@ -1,13 +1,14 @@
-//! The launcher: a process between the daemon and the program of a turn, in the same executable under a hidden
-//! command ([ADR 0020](../../../../docs/adr/0020-launcher.md)).
+//! The launcher: a process between the daemon and the program of a turn, in the same executable
+//! under a hidden command ([ADR 0020](../../../../docs/adr/0020-launcher.md)).
 //!
-//! It does what would hang or harm the daemon (entering a folder, looking for a program), gives the program what a
-//! program may expect (no terminal of somebody else, default signals, the limits its user set), and stays the root of
-//! everything that the program starts, so that the turn can be ended as a whole. What is asked of it comes over a
-//! socket on its standard input; its standard outputs are the program's pipes.
+//! It does what could block or harm the daemon (entering a folder, finding a program), gives the
+//! program a clean environment (no foreign terminal, default signals, the user's limits), and stays
+//! the root of everything that the program starts, so that the turn can be ended as a whole.
+//! Commands arrive over a socket on its standard input; its standard outputs are the program's
+//! pipes.
 
 pub(super) mod messages;
-mod orders;
+mod spec;
 pub(super) mod start;
 #[cfg(target_os = "linux")]
 pub(super) mod tree;
@@ -36,14 +37,15 @@ use tokio::{
 };
 
 use self::{
-    messages::{Exit, Report, Request, VERSION, encode, read},
-    orders::{Orders, Tree},
+    messages::{Report, Request, VERSION, encode, read},
+    spec::{LaunchSpec, Tree},
 };
+use super::process::Exit;
 
-/// The hidden command. It has no flags: whatever it needs comes over its standard input.
+/// The hidden command. It has no flags: its input comes over standard input.
 pub(crate) const ARGUMENT: &str = "launch-turn";
 
-/// The whole of the process.
+/// The launcher's `main`.
 pub(crate) fn main(name: &str) -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,7 +60,7 @@ pub(crate) fn main(name: &str) -> ExitCode {
 }
 
 fn run() -> io::Result<()> {
-    // Before any thread and any program is started, which get the mask from this one.
+    // Before any thread or program starts, since they inherit the mask.
     bowline_program::unblock_signals();
     let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (request, pipes) = receive(&control)?;
@@ -69,17 +71,17 @@ fn run() -> io::Result<()> {
         let _inside = runtime.enter();
         default_signals()?
     };
-    stand_apart(request.files);
+    stand_apart(request.files, request.umask);
 
     let tree = Arc::new(Tree::default());
     let handle = runtime.handle().clone();
-    let orders = Orders {
+    let spec = LaunchSpec {
         control: control.try_clone()?,
         terminate,
         pipes,
         tree: Arc::clone(&tree),
     };
-    let orders = std::thread::Builder::new().spawn(move || serve(&runtime, orders))?;
+    let spec = std::thread::Builder::new().spawn(move || serve(&runtime, spec))?;
 
     let mut child = match start(&control, &request) {
         Ok(child) => child,
@@ -90,7 +92,7 @@ fn run() -> io::Result<()> {
     };
     tree.set_program(child.id());
     report(&control, &Report::Started);
-    // The program and what it starts hold the pipes now, and nobody else does: their end is the end of the output.
+    // Only the program and its descendants hold the pipes now: their end is the end of the output.
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
     let _ = std::env::set_current_dir("/");
@@ -102,13 +104,13 @@ fn run() -> io::Result<()> {
     }
     collect(&control, child.id());
     if !cfg!(target_os = "linux") {
-        // What the program left behind is not below this process there, and may still print.
-        let _ = orders.join();
+        // Background processes are not below this process on this system, and may still print.
+        let _ = spec.join();
     }
     Ok(())
 }
 
-/// What to start, and the reading ends of its outputs.
+/// Reads the program to start and the read ends of its outputs.
 fn receive(control: &UnixStream) -> io::Result<(Request, Vec<OwnedFd>)> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -143,8 +145,8 @@ fn receive(control: &UnixStream) -> io::Result<(Request, Vec<OwnedFd>)> {
     Ok((request, pipes))
 }
 
-/// Takes every signal, so that the program gets each with what it does by default: what this process handles, `exec`
-/// resets; what it ignored, the program would ignore too. Only a request to end means something here.
+/// Handles every signal, so that the program gets the default of each: `exec` resets handled
+/// signals but keeps ignored ones. Only SIGTERM has an effect here.
 fn default_signals() -> io::Result<Signal> {
     let mut kinds = vec![
         SignalKind::alarm(),
@@ -170,20 +172,23 @@ fn default_signals() -> io::Result<Signal> {
     ];
     kinds.extend(others.map(|raw| SignalKind::from_raw(raw.as_raw())));
     for kind in kinds {
-        // One that the system does not let us take keeps what it does.
+        // A signal that cannot be handled keeps its behaviour.
         let _ = signal(kind);
     }
     signal(SignalKind::terminate())
 }
 
-/// Leaves the daemon's terminal and limits, and becomes the one that orphans below it come to.
-fn stand_apart(files: Option<u64>) {
+/// Leaves the daemon's terminal, limits and mask, and becomes the reaper of orphans below it.
+fn stand_apart(files: Option<u64>, umask: Option<u32>) {
     // Fails only for the leader of a group, which the daemon does not make of it.
     let _ = setsid();
     #[cfg(target_os = "linux")]
     {
         let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
         let _ = rustix::thread::set_name(c"bowline-turn");
+    }
+    if let Some(Ok(mask)) = umask.map(TryInto::try_into) {
+        rustix::process::umask(rustix::fs::Mode::from_bits_truncate(mask));
     }
     if let Some(files) = files {
         let now = getrlimit(Resource::Nofile);
@@ -200,30 +205,30 @@ fn stand_apart(files: Option<u64>) {
 
 fn start(control: &UnixStream, request: &Request) -> Result<Child, String> {
     report(control, &Report::Here);
-    start::enter(&request.cwd)?;
+    start::enter(&request.cwd, &request.roots)?;
     report(control, &Report::Entered);
     start::program(&request.argv, &request.cwd, request.input.is_some())
 }
 
-/// Tells the daemon. One that is gone is not told.
+/// Sends a report to the daemon. A daemon that is gone is ignored.
 fn report(control: &UnixStream, report: &Report) {
     if let Ok(frame) = encode(report) {
-        // A few short messages at most: they always fit into the socket.
+        // Reports are few and short: they always fit into the socket.
         let mut to = control;
         let _ = to.write_all(&frame);
     }
 }
 
-/// Writes the prompt. A program that does not want it has its reasons.
+/// Writes the prompt. A program that does not read it is no error.
 async fn feed(mut pipe: pipe::Sender, input: String) {
     let _ = pipe.write_all(input.as_bytes()).await;
 }
 
-fn serve(runtime: &Runtime, orders: Orders) {
-    runtime.block_on(orders.serve());
+fn serve(runtime: &Runtime, spec: LaunchSpec) {
+    runtime.block_on(spec.serve());
 }
 
-/// Collects everything that ends below this process until nothing is left, and tells how the program ended.
+/// Reaps every process below this one until none is left, and reports the program's exit.
 fn collect(control: &UnixStream, program: u32) {
     loop {
         match wait(WaitOptions::empty()) {

@@ -1,4 +1,4 @@
-//! Entering the folder and starting the program, each failure told apart with what to do about it.
+//! Enters the folder and starts the program; each failure has its own text with what to do.
 
 use std::{
     env, fs, io,
@@ -7,15 +7,20 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-/// Longest first line of a script that is looked at.
+use crate::agents::roots::Roots;
+
+/// Longest first line of a script that is examined.
 const FIRST_LINE: usize = 256;
 
-/// Makes the agent's folder the current one.
-pub(crate) fn enter(cwd: &str) -> Result<(), String> {
-    env::set_current_dir(cwd).map_err(|error| folder_text(cwd, &error))
+/// Makes the agent's folder the working directory, and checks that it is in the provider's roots.
+pub(crate) fn enter(cwd: &str, roots: &Roots) -> Result<(), String> {
+    env::set_current_dir(cwd).map_err(|error| folder_text(cwd, &error))?;
+    roots
+        .check_entered(Path::new(cwd))
+        .map_err(|outside| outside.turn_text())
 }
 
-/// Why an agent's folder cannot be worked in.
+/// The error text for a folder that cannot be entered.
 pub(crate) fn folder_text(cwd: &str, error: &io::Error) -> String {
     let cwd = shown(cwd);
     match error.kind() {
@@ -33,7 +38,7 @@ pub(crate) fn folder_text(cwd: &str, error: &io::Error) -> String {
     }
 }
 
-/// Starts the program, as the leader of a process group, with the standard outputs of this process.
+/// Starts the program as the leader of a process group, with the standard outputs of this process.
 pub(crate) fn program(argv: &[String], cwd: &str, input: bool) -> Result<Child, String> {
     use std::os::unix::process::CommandExt;
     let (program, arguments) = argv.split_first().ok_or("The provider has no command.")?;
@@ -49,7 +54,7 @@ pub(crate) fn program(argv: &[String], cwd: &str, input: bool) -> Result<Child, 
         .map_err(|error| program_text(program, Path::new("."), &error))
 }
 
-/// Why a program cannot be started. `folder` is where it would have been started in.
+/// The error text for a program that cannot be started. `folder` is its working directory.
 pub(crate) fn program_text(program: &str, folder: &Path, error: &io::Error) -> String {
     let name = shown(program);
     match error.kind() {
@@ -95,7 +100,7 @@ pub(crate) fn program_text(program: &str, folder: &Path, error: &io::Error) -> S
     }
 }
 
-/// The program is there, and something it needs is not.
+/// The error text where the program exists but something it needs does not.
 fn interpreter_text(name: &str, file: &Path) -> String {
     let mut start = Vec::new();
     let first =
@@ -117,7 +122,7 @@ fn interpreter_text(name: &str, file: &Path) -> String {
     }
 }
 
-/// The file that a program's name means, as the system looks for it.
+/// The file of a program's name, resolved as the system does.
 fn find(program: &str, folder: &Path) -> Option<PathBuf> {
     let there = |file: PathBuf| Some(file).filter(|file| file.is_file());
     if program.contains('/') {
@@ -126,7 +131,7 @@ fn find(program: &str, folder: &Path) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).find_map(|place| there(place.join(program)))
 }
 
-/// A text of others, made harmless for terminals.
+/// Text from outside, made safe for terminals.
 pub(crate) fn shown(text: &str) -> String {
     text.chars()
         .map(|c| {

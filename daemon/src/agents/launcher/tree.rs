@@ -1,30 +1,33 @@
-//! Processes by descent, from `/proc`: who is below whom, and signals that reach only whom they are meant for.
+//! The process tree from `/proc`: ancestry, and signals that cannot reach a reused process id.
 
 use std::{
     collections::{HashMap, HashSet},
     fs, io,
-    os::unix::fs::MetadataExt,
 };
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-/// The argument by which a launcher is told from any other process.
+/// The argument that identifies a launcher.
 use super::ARGUMENT;
+use crate::files::identity;
 
-/// One process. The number may be reused; number and start together are not.
+/// One process. Its id may be reused; id and start time together are unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) pid: i32,
-    parent: i32,
-    started: u64,
+    pub(crate) parent: i32,
+    /// In clock ticks since the system's start.
+    pub(crate) started: u64,
+    /// Whether it has ended, at least its main thread.
+    ended: bool,
 }
 
-/// The processes of this machine (of this container) at one moment, those that wait to be collected left out.
+/// A snapshot of the processes of this machine (or container), without zombies.
 #[derive(Debug, Default)]
 pub(crate) struct Processes(HashMap<i32, Process>);
 
 impl Processes {
-    /// Reads all of `/proc`, and of each process only what never waits for it.
+    /// Reads all of `/proc`, and of each process only files that never block.
     pub(crate) fn now() -> io::Result<Self> {
         let mut all = HashMap::new();
         for entry in fs::read_dir("/proc")?.flatten() {
@@ -43,12 +46,12 @@ impl Processes {
         self.0.keys().copied()
     }
 
-    /// The process that a process is a child of.
+    /// The parent of a process.
     pub(crate) fn parent(&self, pid: i32) -> Option<i32> {
         self.0.get(&pid).map(|process| process.parent)
     }
 
-    /// Everything below these, without them.
+    /// All descendants of these processes, without them.
     pub(crate) fn below(&self, roots: impl IntoIterator<Item = i32>) -> HashSet<i32> {
         let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
         for process in self.0.values() {
@@ -69,7 +72,7 @@ impl Processes {
         found
     }
 
-    /// A process and those it descends from.
+    /// A process and its ancestors.
     pub(crate) fn lineage(&self, pid: i32) -> HashSet<i32> {
         let mut found = HashSet::new();
         let mut next = Some(pid);
@@ -79,19 +82,19 @@ impl Processes {
         found
     }
 
-    /// Those of `some` that are daemons of this program, and everything below them.
+    /// The daemons of this program among `some`, and all their descendants.
     pub(crate) fn daemons(&self, some: &HashSet<i32>) -> HashSet<i32> {
         let mut found: HashSet<i32> = some.iter().copied().filter(|pid| is_daemon(*pid)).collect();
         found.extend(self.below(found.clone()));
         found
     }
 
-    /// Sends a signal to the very process that was seen; tells whether it was.
+    /// Sends a signal to exactly the process of the snapshot; returns whether it was sent.
     pub(crate) fn send(&self, pid: i32, signal: Signal) -> bool {
         let (Some(seen), Some(raw)) = (self.0.get(&pid), Pid::from_raw(pid)) else {
             return false;
         };
-        // The descriptor is taken first: what is read afterwards is about the process it names.
+        // The descriptor is opened first: later reads then concern the process it names.
         let Ok(process) = pidfd_open(raw, PidfdFlags::empty()) else {
             return false;
         };
@@ -102,18 +105,22 @@ impl Processes {
 
 /// One process, unless it has ended.
 fn look(pid: i32) -> Option<Process> {
+    process(pid).filter(|process| !process.ended)
+}
+
+/// One process, also while only its main thread has ended: the others may have children.
+pub(crate) fn process(pid: i32) -> Option<Process> {
     parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Reads `/proc/PID/stat`. The name of the program, in brackets, may contain anything.
+/// Parses `/proc/PID/stat`. The program's name, in brackets, may contain anything.
 fn parse(pid: i32, stat: &str) -> Option<Process> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
+    let state = fields.next()?;
     Some(Process {
         pid,
+        ended: matches!(state, "Z" | "X"),
         parent: fields.next()?.parse().ok()?,
         // The 22nd field of the line.
         started: fields.nth(17)?.parse().ok()?,
@@ -126,12 +133,9 @@ pub(crate) fn is_launcher(pid: i32) -> bool {
     line.split(|byte| *byte == 0).nth(1) == Some(ARGUMENT.as_bytes())
 }
 
-/// Whether a process runs the file that this one runs, other than as a launcher.
+/// Whether a process runs this program's file, other than as a launcher.
 fn is_daemon(pid: i32) -> bool {
-    let file = |of: &str| {
-        let file = fs::metadata(format!("/proc/{of}/exe")).ok()?;
-        Some((file.dev(), file.ino()))
-    };
+    let file = |of: &str| identity(format!("/proc/{of}/exe").as_ref()).ok();
     let ours = file("self");
     ours.is_some() && file(&pid.to_string()) == ours && !is_launcher(pid)
 }
@@ -145,6 +149,7 @@ mod tests {
             pid,
             parent,
             started: 1,
+            ended: false,
         };
         Processes(all.iter().map(process).map(|p| (p.pid, p)).collect())
     }
@@ -154,7 +159,7 @@ mod tests {
         let tail = "1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 100 200";
         let seen = parse(7, &format!("7 (a) R 9 (x) S 3 {tail}")).unwrap();
         assert_eq!((seen.parent, seen.started), (3, 4711));
-        assert_eq!(parse(7, &format!("7 (a) Z 3 {tail}")), None);
+        assert!(!seen.ended && parse(7, &format!("7 (a) Z 3 {tail}")).unwrap().ended);
         assert_eq!(parse(7, "7 (a"), None);
         let this = i32::try_from(std::process::id()).unwrap();
         let parent = rustix::process::getppid().unwrap().as_raw_nonzero().get();

@@ -1,4 +1,4 @@
-//! One open connection, as its task and everybody else see it.
+//! One open connection: state shared between its task and the registry.
 
 use std::{
     net::SocketAddr,
@@ -9,22 +9,24 @@ use std::{
     time::Duration,
 };
 
-use bowline_machines::{Moment, Path, connection::State as Standing};
+use bowline_machines::{MonotonicTime, Path, daemon::connection::State as ConnectionState};
 use bowline_protocol::{DeviceId, Reason};
 use serde::Serialize;
 
 use super::Totals;
 use crate::outbound::{ConnectionHandle, Outbound};
 
-/// What a connection is for.
+/// Kind of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// A device's, attached to its session.
+    /// A device's connection, attached to its session.
     Session,
-    /// Measures the path only (INV-8).
+    /// A probe, which only measures the path (INV-8).
     Probe,
-    /// On the local socket.
+    /// A device that pairs (TR-3).
+    Pairing,
+    /// A connection of the local socket.
     Local,
 }
 
@@ -34,44 +36,45 @@ impl Kind {
         match self {
             Self::Session => "session",
             Self::Probe => "probe",
+            Self::Pairing => "pairing",
             Self::Local => "local",
         }
     }
 }
 
-/// Who is at the other end, known once the handshake is done.
+/// The peer of a connection, known after the handshake.
 #[derive(Clone, Debug)]
 pub struct Who {
-    /// What the connection is for.
+    /// The kind of the connection.
     pub kind: Kind,
     /// Short hash of the session key; absent where there is no session.
     pub session: Option<String>,
     /// The paired device.
     pub device: Option<DeviceId>,
-    /// Name and version of the client program, as it says.
+    /// Name and version of the client program, as it claims.
     pub client: Option<String>,
 }
 
-/// One connection, as its task and everybody else see it.
+/// One connection: state shared between its task and the registry.
 #[derive(Debug)]
 pub struct Entry {
     handle: ConnectionHandle,
     /// Boxed, since local connections have none.
     peer: Option<Box<SocketAddr>>,
-    opened_at: Moment,
+    opened_at: MonotonicTime,
     who: OnceLock<Box<Who>>,
     state: AtomicU8,
-    /// Why it ends: one more than the place in [`Reason::ALL`]; 0 until it does.
+    /// Close reason: one more than its index in [`Reason::ALL`]; 0 while open.
     reason: AtomicU8,
-    /// Since when the socket takes no more bytes; 0 while it does.
+    /// Time since which the socket accepts no bytes; 0 while it does.
     blocked_since: AtomicU64,
-    /// How many it had taken by then.
+    /// Bytes it had taken by then.
     blocked_at: AtomicU64,
-    /// When a quiet connection has been idle for too long; 0 for never, or while its task sees to that.
+    /// Idle deadline of a quiet connection; 0 for never, or while its task has a timer.
     rest_until: AtomicU64,
     served: AtomicU64,
     pending: AtomicU32,
-    /// Bytes that wait for the socket beside the queue.
+    /// Bytes that wait for the socket besides the queue.
     kept: AtomicU32,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -81,8 +84,8 @@ pub struct Entry {
 const STATES: [&str; 6] = ["new", "active", "processing", "idle", "closing", "closed"];
 
 impl Entry {
-    /// A connection that was just accepted.
-    pub(super) fn new(id: u64, path: Path, peer: Option<SocketAddr>, now: Moment) -> Self {
+    /// A newly accepted connection.
+    pub(super) fn new(id: u64, path: Path, peer: Option<SocketAddr>, now: MonotonicTime) -> Self {
         let entry = Self {
             handle: ConnectionHandle {
                 id,
@@ -107,25 +110,25 @@ impl Entry {
         entry
     }
 
-    /// Adds what it has moved.
+    /// Adds its traffic to the totals.
     pub(super) fn add_to(&self, totals: &mut Totals) {
         totals.opened += 1;
         totals.bytes_in += self.bytes_in.load(Relaxed);
         totals.bytes_out += self.bytes_out.load(Relaxed);
     }
 
-    /// Why it ended, once it has.
+    /// The close reason, once closed.
     pub(super) fn reason(&self) -> Option<Reason> {
         let place = usize::from(self.reason.load(Relaxed)).checked_sub(1)?;
         Reason::ALL.get(place).copied()
     }
 
-    /// Closes it if its peer has taken no bytes for `stall`, or, if remote, has been silent for `silence` (lessons 2, 6, 19).
-    /// Wakes it if it has rested for too long.
-    pub(super) fn sweep(&self, now: Moment, silence: Option<Duration>, stall: Duration) {
+    /// Closes it if its peer has taken no bytes for `stall` or, if remote, has sent none for
+    /// `silence` (LS-2, LS-6, LS-19). Wakes its task if its idle deadline has passed.
+    pub(super) fn sweep(&self, now: MonotonicTime, silence: Option<Duration>, stall: Duration) {
         let heard = self.outbound().last_active();
         let blocked = self.blocked_since.load(Relaxed);
-        if blocked != 0 && now.since(Moment::from_millis(blocked)) > stall {
+        if blocked != 0 && now.since(MonotonicTime::from_millis(blocked)) > stall {
             self.outbound().close(Reason::SlowConsumer);
         } else if self.handle.path != Path::Local
             && silence.is_some_and(|silence| now.since(heard) > silence)
@@ -133,19 +136,20 @@ impl Entry {
             self.outbound().close(Reason::HeartbeatTimeout);
         }
         let rest_until = self.rest_until.load(Relaxed);
-        if rest_until != 0 && now >= Moment::from_millis(rest_until) {
+        if rest_until != 0 && now >= MonotonicTime::from_millis(rest_until) {
             self.outbound().wake();
         }
     }
 
-    /// Blames its peer for nothing in the time that was `lost`. Silence begins anew, for the peer has to notice first; a peer that
-    /// takes no bytes is given what was lost and no more, so that it is closed however often we are late (lesson 19).
-    pub(super) fn forgive(&self, now: Moment, lost: Duration) {
+    /// Extends the deadlines by the time `lost` to a suspension. Silence starts again, because the
+    /// peer has to notice first. A blocked peer gets exactly the lost time, so that repeated delays
+    /// still close it (LS-19).
+    pub(super) fn extend_deadlines(&self, now: MonotonicTime, lost: Duration) {
         self.outbound().touch(now);
-        // Not cleared: its driver sleeps until the peer reads, and would not say again that it is blocked.
+        // Not cleared: its driver sleeps until the peer reads and would not report the block again.
         let blocked = self.blocked_since.load(Relaxed);
         if blocked != 0 {
-            let since = (Moment::from_millis(blocked) + lost).min(now);
+            let since = (MonotonicTime::from_millis(blocked) + lost).min(now);
             self.blocked_since.store(since.as_millis().max(1), Relaxed);
         }
     }
@@ -160,55 +164,55 @@ impl Entry {
         &self.handle.outbound
     }
 
-    /// Who is at the other end, once known.
+    /// The peer, once known.
     pub fn who(&self) -> Option<&Who> {
         self.who.get().map(Box::as_ref)
     }
 
-    /// Notes who it is; the first word stands.
+    /// Sets the peer; only the first call has an effect.
     pub fn identify(&self, who: Who) {
         let _ = self.who.set(Box::new(who));
     }
 
-    /// Notes bytes received.
-    pub fn heard(&self, now: Moment, bytes: usize) {
+    /// Counts received bytes.
+    pub fn heard(&self, now: MonotonicTime, bytes: usize) {
         self.handle.outbound.touch(now);
         self.bytes_in.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// Notes bytes handed to the socket.
+    /// Counts bytes written to the socket.
     pub fn sent(&self, bytes: usize) {
         self.bytes_out.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// Notes that the socket takes no more bytes for now, of which it has taken so many. One that took some since
-    /// it was last blocked is slow, not stuck: its time begins anew.
-    pub fn blocked(&self, now: Moment, taken: u64) {
+    /// Records that the socket is blocked after `taken` bytes. A socket that took some since the
+    /// last block is slow rather than stalled: its time starts again.
+    pub fn blocked(&self, now: MonotonicTime, taken: u64) {
         let moved = self.blocked_at.swap(taken, Relaxed) != taken;
         if moved || self.blocked_since.load(Relaxed) == 0 {
             self.blocked_since.store(now.as_millis().max(1), Relaxed);
         }
     }
 
-    /// Notes that the socket has taken all there was.
+    /// Records that the socket has taken all output.
     pub fn unblocked(&self) {
         if self.blocked_since.load(Relaxed) != 0 {
             self.blocked_since.store(0, Relaxed);
         }
     }
 
-    /// Notes where the machine stands, and how many bytes have left the queue, or never were in it, and wait for
-    /// the socket.
-    pub fn note(&self, state: &Standing, served: u64, pending: u32, kept: usize) {
+    /// Records the machine's state and the bytes outside the queue that wait for the socket.
+    pub fn note(&self, state: &ConnectionState, served: u64, pending: u32, kept: usize) {
         let number = match state {
-            Standing::New { .. } => 0,
-            Standing::Active => 1,
-            Standing::Processing { .. } => 2,
-            Standing::Idle { .. } => 3,
-            Standing::Closing { .. } => 4,
-            Standing::Closed { .. } => 5,
+            ConnectionState::New { .. } => 0,
+            ConnectionState::Active => 1,
+            ConnectionState::Processing { .. } => 2,
+            ConnectionState::Idle { .. } => 3,
+            ConnectionState::Closing { .. } => 4,
+            ConnectionState::Closed { .. } => 5,
         };
-        if let Standing::Closing { reason, .. } | Standing::Closed { reason } = state {
+        if let ConnectionState::Closing { reason, .. } | ConnectionState::Closed { reason } = state
+        {
             self.ended(*reason);
         }
         self.state.store(number, Relaxed);
@@ -218,14 +222,15 @@ impl Entry {
         self.kept.store(kept, Relaxed);
     }
 
-    /// Leaves a deadline to the sweep, which wakes the connection's task when it has passed: thousands of quiet
-    /// connections share one timer. `None`: there is none, or the task has its own.
-    pub fn rest_until(&self, due: Option<Moment>) {
+    /// Leaves a deadline to the sweep, which wakes the connection's task when it has passed:
+    /// thousands of quiet connections share one timer. `None`: no deadline, or the task has its own
+    /// timer.
+    pub fn rest_until(&self, due: Option<MonotonicTime>) {
         let due = due.map_or(0, |due| due.as_millis().max(1));
         self.rest_until.store(due, Relaxed);
     }
 
-    /// Notes why it ends; the first reason stands.
+    /// Sets the close reason; only the first call has an effect.
     pub fn ended(&self, reason: Reason) {
         let place = Reason::ALL.iter().position(|other| *other == reason);
         let place = place.and_then(|place| u8::try_from(place + 1).ok());
@@ -234,17 +239,23 @@ impl Entry {
             .compare_exchange(0, place.unwrap_or_default(), Relaxed, Relaxed);
     }
 
-    pub(super) fn row(&self, now: Moment) -> ConnectionInfo {
+    /// Whether it is a connection of this device.
+    pub(super) fn is_of(&self, device: &DeviceId) -> bool {
+        self.who()
+            .is_some_and(|who| who.device.as_ref() == Some(device))
+    }
+
+    pub(super) fn row(&self, now: MonotonicTime) -> ConnectionInfo {
         let who = self.who();
         let since = |moment: u64| {
-            let elapsed = now.since(Moment::from_millis(moment)).as_millis();
+            let elapsed = now.since(MonotonicTime::from_millis(moment)).as_millis();
             u64::try_from(elapsed).unwrap_or(u64::MAX)
         };
         ConnectionInfo {
             id: self.handle.id,
             kind: match who {
                 Some(who) => Some(who.kind),
-                // Nobody has to say who it is on the local socket.
+                // Local connections need no identification.
                 None => (self.handle.path == Path::Local).then_some(Kind::Local),
             },
             state: STATES
@@ -273,14 +284,14 @@ impl Entry {
 pub struct ConnectionInfo {
     /// Number of the connection in this process; never on a session's wire (INV-4).
     pub id: u64,
-    /// What it is for; absent during the handshake.
+    /// Its kind; absent during the handshake.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
-    /// Where its machine stands.
+    /// State of its machine.
     pub state: &'static str,
-    /// Which way it came.
+    /// Its path.
     pub path: Path,
-    /// Address of the other end, for a direct one.
+    /// Address of the peer, for a direct one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<SocketAddr>,
     /// Short hash of the session key.
@@ -289,21 +300,21 @@ pub struct ConnectionInfo {
     /// The paired device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_id: Option<DeviceId>,
-    /// The client program, as it says.
+    /// The client program, as it claims.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
     /// Milliseconds since it was accepted.
     pub age_ms: u64,
-    /// Milliseconds since anything was received.
+    /// Milliseconds since bytes were last received.
     pub silent_ms: u64,
-    /// Requests taken so far.
+    /// Requests received so far.
     pub served: u64,
-    /// Requests being worked on.
+    /// Requests in progress.
     pub pending: u32,
-    /// Bytes received, sealed as they are.
+    /// Bytes received, in sealed form.
     pub bytes_in: u64,
-    /// Bytes sent, sealed as they are.
+    /// Bytes sent, in sealed form.
     pub bytes_out: u64,
-    /// Bytes of events and answers waiting to be sent.
+    /// Bytes of events and responses waiting to be sent.
     pub queued_bytes: usize,
 }

@@ -1,6 +1,6 @@
-//! Every open connection, for listings (SV-5), shutdown and the sweep for silent peers.
+//! All open connections, for listings (SV-5), shutdown and the sweep for silent peers.
 //!
-//! A connection's task writes a few relaxed atomics as it goes; nobody waits for anybody.
+//! A connection's task writes a few relaxed atomics; no task waits for another.
 
 mod entry;
 
@@ -17,23 +17,24 @@ use std::{
     time::Duration,
 };
 
-use bowline_machines::{Moment, Path};
-use bowline_protocol::Reason;
+use bowline_machines::{MonotonicTime, Path};
+use bowline_program::Stranger;
+use bowline_protocol::{DeviceId, Reason};
 
 pub use entry::{ConnectionInfo, Entry, Kind, Who};
 
-/// All connections of one kind of path, those that have ended included.
+/// Totals of one kind of path, closed connections included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Connections accepted.
     pub opened: u64,
-    /// Bytes received, sealed as they are.
+    /// Bytes received, in sealed form.
     pub bytes_in: u64,
-    /// Bytes sent, sealed as they are.
+    /// Bytes sent, in sealed form.
     pub bytes_out: u64,
 }
 
-/// All open connections, and what is left of those that have ended.
+/// All open connections, and the totals of closed ones.
 #[derive(Debug, Default)]
 pub struct Registry {
     next: AtomicU64,
@@ -43,14 +44,14 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct State {
     entries: BTreeMap<u64, Arc<Entry>>,
-    /// Of those that have ended.
+    /// Totals of closed connections.
     totals: BTreeMap<Path, Totals>,
     closed: BTreeMap<Reason, u64>,
     turned_away: BTreeMap<Path, u64>,
 }
 
 impl State {
-    /// Forgets a connection, but not what it has moved.
+    /// Removes a connection and adds its traffic to the totals.
     fn remove(&mut self, id: u64) {
         let Some(entry) = self.entries.remove(&id) else {
             return;
@@ -62,14 +63,36 @@ impl State {
     }
 }
 
-/// Keeps a connection listed; dropping it ends that.
+/// Keeps a connection listed until dropped.
 #[derive(Debug)]
 pub struct Listed {
     registry: Arc<Registry>,
     entry: Arc<Entry>,
+    /// Until it has proved a device. Boxed, so that connections of devices stay small.
+    stranger: Option<Box<Stranger>>,
 }
 
 impl Listed {
+    /// The same, among the strangers of its listener until it has proved a device.
+    #[must_use]
+    pub(crate) fn of_stranger(mut self, stranger: Stranger) -> Self {
+        self.stranger = Some(Box::new(stranger));
+        self
+    }
+
+    /// It is no stranger any more.
+    pub(super) fn is_proven(&mut self) {
+        self.stranger = None;
+    }
+
+    /// Waits until it is dropped for other strangers; for ever, if it is none. Cancel-safe.
+    pub(super) async fn dropped(&self) {
+        match &self.stranger {
+            Some(stranger) => stranger.dropped().await,
+            None => std::future::pending().await,
+        }
+    }
+
     /// The entry.
     pub const fn entry(&self) -> &Arc<Entry> {
         &self.entry
@@ -79,33 +102,41 @@ impl Listed {
 impl Drop for Listed {
     fn drop(&mut self) {
         self.registry.lock().remove(self.entry.handle().id);
+        // Whoever still has the queue sees that nobody sends what it holds.
+        self.entry.outbound().close(Reason::ConnectionLost);
     }
 }
 
 impl Registry {
     /// Lists a new connection.
-    pub fn open(self: &Arc<Self>, path: Path, peer: Option<SocketAddr>, now: Moment) -> Listed {
+    pub fn open(
+        self: &Arc<Self>,
+        path: Path,
+        peer: Option<SocketAddr>,
+        now: MonotonicTime,
+    ) -> Listed {
         let id = self.next.fetch_add(1, Relaxed) + 1;
         let entry = Arc::new(Entry::new(id, path, peer, now));
         self.lock().entries.insert(id, Arc::clone(&entry));
         Listed {
             registry: Arc::clone(self),
             entry,
+            stranger: None,
         }
     }
 
-    /// Every connection, oldest first.
-    pub fn list(&self, now: Moment) -> Vec<ConnectionInfo> {
+    /// All connections, oldest first.
+    pub fn list(&self, now: MonotonicTime) -> Vec<ConnectionInfo> {
         let entries: Vec<_> = self.lock().entries.values().cloned().collect();
         entries.iter().map(|entry| entry.row(now)).collect()
     }
 
-    /// How many there are, and how many there ever were.
+    /// Number of open connections, and of all so far.
     pub fn counts(&self) -> (usize, u64) {
         (self.lock().entries.len(), self.next.load(Relaxed))
     }
 
-    /// What all connections so far have moved, by path.
+    /// Traffic of all connections so far, by path.
     pub fn totals(&self) -> BTreeMap<Path, Totals> {
         let state = self.lock();
         let mut totals = state.totals.clone();
@@ -115,22 +146,22 @@ impl Registry {
         totals
     }
 
-    /// Notes a socket that found no place.
+    /// Counts a socket refused at the connection limit.
     pub fn turned_away(&self, path: Path) {
         *self.lock().turned_away.entry(path).or_default() += 1;
     }
 
-    /// How many sockets have found no place, by path.
+    /// Number of refused sockets, by path.
     pub fn turned_away_so_far(&self) -> BTreeMap<Path, u64> {
         self.lock().turned_away.clone()
     }
 
-    /// How many connections have ended, by reason.
+    /// Number of closed connections, by reason.
     pub fn closed(&self) -> BTreeMap<Reason, u64> {
         self.lock().closed.clone()
     }
 
-    /// Asks every connection to close.
+    /// Requests every connection to close.
     pub fn close_all(&self, reason: Reason) {
         let entries: Vec<_> = self.lock().entries.values().cloned().collect();
         for entry in entries {
@@ -138,23 +169,43 @@ impl Registry {
         }
     }
 
-    /// Closes who is silent or takes nothing, and wakes who has rested for too long: as each entry judges.
-    pub fn sweep(&self, now: Moment, silence: Option<Duration>, stall: Duration) {
+    /// Requests every connection of a device to close: sessions, probes and pairings (TR-5).
+    pub fn close_device(&self, device: &DeviceId, reason: Reason) {
+        let entries: Vec<_> = self.lock().entries.values().cloned().collect();
+        for entry in entries.iter().filter(|entry| entry.is_of(device)) {
+            entry.outbound().close(reason);
+        }
+    }
+
+    /// Requests every connection that is not of the local socket to close (TR-15).
+    pub fn close_devices(&self, reason: Reason) {
+        let entries: Vec<_> = self.lock().entries.values().cloned().collect();
+        for entry in entries {
+            if entry.handle().path != Path::Local {
+                entry.outbound().close(reason);
+            }
+        }
+    }
+
+    /// Closes silent and stalled connections, and wakes those past their idle deadline
+    /// ([`Entry::sweep`]).
+    pub fn sweep(&self, now: MonotonicTime, silence: Option<Duration>, stall: Duration) {
         let entries: Vec<_> = self.lock().entries.values().cloned().collect();
         for entry in entries {
             entry.sweep(now, silence, stall);
         }
     }
 
-    /// Blames nobody for the time this machine slept or this process stood still, `lost` (lesson 5).
-    pub fn forgive(&self, now: Moment, lost: Duration) {
+    /// Extends all deadlines by the time `lost` while the machine slept or the process was stopped
+    /// (LS-5).
+    pub fn extend_deadlines(&self, now: MonotonicTime, lost: Duration) {
         for entry in self.lock().entries.values() {
-            entry.forgive(now, lost);
+            entry.extend_deadlines(now, lost);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing panics while the lock is held; a poisoned one still holds a valid map.
+        // No code panics while the lock is held; a poisoned lock still holds a valid map.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -4,8 +4,8 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn at(seconds: u64) -> Moment {
-    Moment::from_millis(seconds * 1_000)
+fn at(seconds: u64) -> MonotonicTime {
+    MonotonicTime::from_millis(seconds * 1_000)
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn sv_5_what_a_connection_has_moved_and_why_it_ended_outlives_it() {
 }
 
 #[test]
-fn lessons_2_and_6_a_silent_remote_peer_is_closed_and_a_local_one_is_not() {
+fn ls_2_ls_6_a_silent_remote_peer_is_closed_and_a_local_one_is_not() {
     let registry = Arc::new(Registry::default());
     let remote = registry.open(Path::Direct, None, at(0));
     let local = registry.open(Path::Local, None, at(0));
@@ -111,7 +111,7 @@ fn lessons_2_and_6_a_silent_remote_peer_is_closed_and_a_local_one_is_not() {
 }
 
 #[test]
-fn lesson_19_a_peer_that_takes_no_bytes_is_closed() {
+fn ls_19_a_peer_that_takes_no_bytes_is_closed() {
     let registry = Arc::new(Registry::default());
     let slow = registry.open(Path::Local, None, at(0));
     slow.entry().blocked(at(5), 100);
@@ -130,7 +130,7 @@ fn lesson_19_a_peer_that_takes_no_bytes_is_closed() {
 }
 
 #[test]
-fn lesson_19_a_peer_that_takes_a_few_bytes_now_and_then_is_slow_and_not_stuck() {
+fn ls_19_a_peer_that_takes_a_few_bytes_now_and_then_is_slow_and_not_stuck() {
     let registry = Arc::new(Registry::default());
     let slow = registry.open(Path::Local, None, at(0));
     for (second, taken) in [(5, 0), (14, 10), (23, 20), (32, 30)] {
@@ -148,21 +148,21 @@ fn lesson_19_a_peer_that_takes_a_few_bytes_now_and_then_is_slow_and_not_stuck() 
 }
 
 #[test]
-fn lesson_5_nobody_expires_for_the_time_this_machine_slept() {
+fn ls_5_nobody_expires_for_the_time_this_machine_slept() {
     let registry = Arc::new(Registry::default());
     let remote = registry.open(Path::Direct, None, at(0));
-    registry.forgive(at(10_000), 9_995 * SECOND);
+    registry.extend_deadlines(at(10_000), 9_995 * SECOND);
     registry.sweep(at(10_001), Some(60 * SECOND), 10 * SECOND);
     assert_eq!(remote.entry().outbound().close_reason(), None);
 }
 
 #[test]
-fn lessons_5_and_19_a_peer_that_takes_no_bytes_is_forgiven_a_sleep_and_nothing_more() {
+fn ls_5_ls_19_a_peer_that_takes_no_bytes_is_forgiven_a_sleep_and_nothing_more() {
     let registry = Arc::new(Registry::default());
     let slow = registry.open(Path::Local, None, at(0));
     slow.entry().blocked(at(5), 100);
-    registry.forgive(at(10_000), 9_990 * SECOND);
-    registry.forgive(at(10_004), 3 * SECOND);
+    registry.extend_deadlines(at(10_000), 9_990 * SECOND);
+    registry.extend_deadlines(at(10_004), 3 * SECOND);
     registry.sweep(at(10_008), None, 10 * SECOND);
     assert_eq!(slow.entry().outbound().close_reason(), None);
     registry.sweep(at(10_009), None, 10 * SECOND);

@@ -5,10 +5,11 @@ use std::{collections::VecDeque, net::SocketAddr};
 use bowline_protocol::{
     Hello, Offer, PROTOCOL_VERSION, PublicKey, Purpose, Resume, SESSION_PATH, SUBPROTOCOL,
     ServerId, Welcome,
-    handshake::{Accepted, ClientInfo, SessionWelcome},
+    handshake::{Accepted, ClientInfo, PairingHello, SessionWelcome},
+    identity::{OfferId, PresharedKey},
     limits::MAX_MESSAGE_BYTES,
     offer::PairingToken,
-    seal::{Channel, Initiator, NOISE_PATTERN},
+    seal::{Channel, Initiator, NOISE_PATTERN, SealError},
 };
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -95,6 +96,8 @@ pub(crate) struct Attempt {
     pub(crate) daemon: PublicKey,
     pub(crate) install: Install,
     pub(crate) hello: Hello,
+    /// The key of the offer, while pairing.
+    offer: PresharedKey,
 }
 
 impl Attempt {
@@ -102,7 +105,7 @@ impl Attempt {
         Self::by(
             daemon.address(),
             daemon.daemon.server_id().clone(),
-            daemon.daemon.environment().identity.transport.public(),
+            daemon.daemon.identity().transport.public(),
             install,
         )
     }
@@ -136,15 +139,39 @@ impl Attempt {
                     platform: "linux".to_owned(),
                 },
                 capabilities: Vec::new(),
-                pairing_token: None,
+                key: install.key_id(),
+                pairing: None,
                 resume: None,
             },
+            offer: PresharedKey::NONE,
         }
     }
 
+    /// The same, to pair with the offer of this token first.
     pub(crate) fn token(mut self, token: &PairingToken) -> Self {
-        self.hello.pairing_token = Some(token.to_string());
+        self.hello.purpose = Purpose::Pairing;
+        self.hello.key = None;
+        self.hello.pairing = Some(PairingHello {
+            offer: OfferId::of_token(token),
+            secret: self.install.secret.clone(),
+        });
+        self.offer = PresharedKey::of_offer(token);
         self
+    }
+
+    /// The same without an offer, for a device that has paired.
+    pub(crate) fn paired(mut self) -> Self {
+        self.hello.purpose = Purpose::Session;
+        self.hello.key = self.install.key_id();
+        self.hello.pairing = None;
+        self
+    }
+
+    fn psk(&self) -> PresharedKey {
+        match self.hello.pairing {
+            Some(_) => self.offer.clone(),
+            None => self.install.psk(),
+        }
     }
 
     pub(crate) fn probe(mut self) -> Self {
@@ -163,9 +190,33 @@ impl Attempt {
 
     /// Message 1, and the state that reads message 2.
     pub(crate) fn message_1(&self) -> (Initiator, Vec<u8>) {
-        let mut initiator = Initiator::new(&self.install.key, &self.daemon, &self.server).unwrap();
+        let psk = self.psk();
+        let initiator = Initiator::new(&self.install.key, &self.daemon, &self.server, psk);
+        let mut initiator = initiator.unwrap();
         let message = initiator.write_hello(&self.hello).unwrap();
         (initiator, message)
+    }
+
+    /// Knows the offer's id, but not its token.
+    pub(crate) fn forget_token(&mut self) {
+        self.offer = PresharedKey::from_bytes([0xee; 32]);
+    }
+
+    /// Whether the daemon's answer is closed to this client.
+    pub(crate) async fn message_2_does_not_open(&self) -> bool {
+        let mut wire = Wire::dial_path(self.address, &self.path).await;
+        let (initiator, message) = self.message_1();
+        wire.send(message).await;
+        let message = wire.receive().await.expect("an answer");
+        let read = initiator.read_welcome(&message, MAX_MESSAGE_BYTES as usize);
+        matches!(read, Err(SealError::Crypto))
+    }
+
+    /// Bytes of message 2 on the wire.
+    pub(crate) async fn welcome_size(&self) -> usize {
+        let mut wire = Wire::dial_path(self.address, &self.path).await;
+        wire.send(self.message_1().1).await;
+        wire.receive().await.expect("an answer").len()
     }
 
     /// Up to the welcome, whatever it says.
@@ -188,8 +239,22 @@ impl Attempt {
         (refusal.reason.to_string(), wire.ended().await)
     }
 
-    /// All the way, `session.ready` included.
+    /// Pairs, up to the daemon's approval; it must be one that asks nobody.
+    pub(crate) async fn pair(&self) {
+        let (wire, channel, welcome) = self.welcome().await.expect("a welcome");
+        let mut client = Client::attached(wire, channel, welcome);
+        client.notify("session.ready", json!({})).await;
+        let approved = client.next_text().await.expect("an approval");
+        assert_eq!(approved["method"], "pairing.approved", "{approved}");
+        self.install.paired_by(&self.offer);
+    }
+
+    /// All the way, `session.ready` included; pairs first with an offer.
     pub(crate) async fn connect(&self) -> Client {
+        if self.hello.pairing.is_some() {
+            self.pair().await;
+            return Box::pin(self.clone().paired().connect()).await;
+        }
         let (wire, channel, welcome) = self.welcome().await.expect("a welcome");
         let mut client = Client::attached(wire, channel, welcome);
         client.notify("session.ready", json!({})).await;
@@ -233,6 +298,8 @@ impl RawInitiator {
             .remote_public_key(attempt.daemon.as_bytes())
             .unwrap()
             .prologue(prologue.as_bytes())
+            .unwrap()
+            .psk(2, PresharedKey::NONE.as_bytes())
             .unwrap()
             .build_initiator()
             .unwrap();
@@ -287,12 +354,11 @@ impl Client {
     /// Seals and sends a text as it is.
     pub(crate) async fn say(&mut self, text: &str) {
         let mut messages = Vec::new();
-        let sealed = self
-            .channel
-            .seal(text.as_bytes(), &mut Vec::new(), |message| {
-                messages.push(message)
-            });
-        sealed.unwrap();
+        let channel = &mut self.channel;
+        channel
+            .gather(text.as_bytes(), |message| messages.push(message))
+            .unwrap();
+        channel.finish(|message| messages.push(message)).unwrap();
         for message in messages {
             self.wire.send(message).await;
         }
@@ -369,8 +435,13 @@ impl Client {
     pub(crate) async fn next_text(&mut self) -> Result<Value, Ended> {
         let mut buffer = Vec::new();
         loop {
-            let message = self.wire.receive().await?;
-            if let Some(text) = self.channel.open(&message, &mut buffer).unwrap() {
+            let text = if self.channel.has_next() {
+                self.channel.next(&mut buffer)
+            } else {
+                let message = self.wire.receive().await?;
+                self.channel.open(&message, &mut buffer).unwrap()
+            };
+            if let Some(text) = text {
                 let text: Value = serde_json::from_slice(text).unwrap();
                 if text["method"] != "connection.closing" {
                     return Ok(text);

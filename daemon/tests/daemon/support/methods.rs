@@ -4,7 +4,8 @@ use std::{future::pending, sync::Arc};
 
 use bowline_daemon::{
     ledger::{Audience, Tx},
-    service::{Methods, Request, Service, Services},
+    service::{Methods, Request, Service},
+    setup::Services,
 };
 use bowline_protocol::{
     AgentId, AgentStatus, AgentSummary, SessionEvent, error::RpcError, methods::Empty,

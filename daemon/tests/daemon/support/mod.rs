@@ -7,19 +7,26 @@ pub(crate) mod methods;
 pub(crate) mod program;
 pub(crate) mod relay;
 
-use std::{future::Future, net::SocketAddr, time::Duration};
+use std::{
+    future::Future,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bowline_daemon::{
     clock::Clock,
     config::Settings,
     connection::{ConnectionInfo, Kind},
     daemon::Daemon,
-    service::Services,
+    setup::Services,
 };
 use bowline_protocol::{
-    ClientSessionKey, DeviceId, DeviceKey, Offer, Reason, identity::random_bytes,
+    ClientSessionKey, DeviceId, DeviceKey, Offer, Reason, RouteKey, ServerId,
+    identity::{KeyId, PairingSecret, PresharedKey, random_bytes},
     offer::PairingToken,
 };
+use bowline_testkit::eventually;
 use tempfile::TempDir;
 
 /// No condition takes longer, however slow the machine; reaching it fails the test.
@@ -31,16 +38,6 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
         Ok(value) => value,
         Err(_) => panic!("waited too long: {what}"),
     }
-}
-
-/// Waits until a condition holds.
-pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    within(what, async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await;
 }
 
 /// A daemon in this process, on a directory of its own.
@@ -88,14 +85,18 @@ impl TestDaemon {
 
     /// An offer with a fresh token.
     pub(crate) async fn offer(&self) -> Offer {
-        let ledger = &self.daemon.environment().ledger;
+        let ledger = self.daemon.ledger();
         let pairing = ledger
-            .create_pairing(Duration::from_secs(600))
+            .create_pairing(
+                Duration::from_secs(600),
+                false,
+                bowline_daemon::ledger::OfferedGrant::default(),
+            )
             .await
             .unwrap();
         Offer {
             server_id: self.daemon.server_id().clone(),
-            transport_key: self.daemon.environment().identity.transport.public(),
+            transport_key: self.daemon.identity().transport.public(),
             token: pairing.token,
             name: "test".to_owned(),
             direct: vec![self.address().to_string()],
@@ -109,25 +110,20 @@ impl TestDaemon {
     }
 
     pub(crate) fn connections(&self) -> Vec<ConnectionInfo> {
-        let environment = self.daemon.environment();
-        environment.registry.list(environment.clock.now())
+        self.daemon
+            .registry()
+            .list(self.daemon.ledger().clock().now())
     }
 
     pub(crate) async fn devices(&self) -> Vec<(DeviceId, bool)> {
-        let devices = self.daemon.environment().ledger.devices().await.unwrap();
+        let devices = self.daemon.ledger().devices().await.unwrap();
         let rows = devices.into_iter();
         rows.map(|device| (device.device_id, device.revoked))
             .collect()
     }
 
     pub(crate) async fn session_count(&self) -> usize {
-        self.daemon
-            .environment()
-            .ledger
-            .sessions()
-            .await
-            .unwrap()
-            .len()
+        self.daemon.ledger().sessions().await.unwrap().len()
     }
 
     /// Waits until no remote connection is left, in whatever state.
@@ -137,7 +133,7 @@ impl TestDaemon {
 
     /// Waits until so many remote connections are left.
     pub(crate) async fn quiet_but(&self, left: usize) {
-        until("the other remote connections are gone", || {
+        eventually("the other remote connections are gone", async || {
             let remote = |c: &&ConnectionInfo| c.kind != Some(Kind::Local);
             self.connections().iter().filter(remote).count() == left
         })
@@ -150,6 +146,9 @@ impl TestDaemon {
 pub(crate) struct Install {
     pub(crate) key: DeviceKey,
     pub(crate) session: ClientSessionKey,
+    pub(crate) secret: PairingSecret,
+    /// The key shared with the daemon it paired with last.
+    psk: Arc<Mutex<PresharedKey>>,
 }
 
 impl Install {
@@ -157,7 +156,35 @@ impl Install {
         Self {
             key: DeviceKey::from_private(random_bytes().unwrap()),
             session: ClientSessionKey::from_random(random_bytes().unwrap()),
+            secret: PairingSecret::from_bytes(random_bytes().unwrap()),
+            psk: Arc::new(Mutex::new(PresharedKey::NONE)),
         }
+    }
+
+    pub(crate) fn psk(&self) -> PresharedKey {
+        self.psk.lock().unwrap().clone()
+    }
+
+    /// The same install with the key of today, whatever it pairs with later.
+    pub(crate) fn as_of_now(&self) -> Self {
+        Self {
+            psk: Arc::new(Mutex::new(self.psk())),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn key_id(&self) -> Option<KeyId> {
+        let psk = self.psk();
+        (psk != PresharedKey::NONE).then(|| psk.id())
+    }
+
+    pub(crate) fn paired_by(&self, offer: &PresharedKey) {
+        *self.psk.lock().unwrap() = PresharedKey::of_device(offer, &self.secret);
+    }
+
+    /// What a relay knows its session at that daemon by.
+    pub(crate) fn route(&self, server: &ServerId) -> RouteKey {
+        RouteKey::of_device(&self.key.public(), server)
     }
 
     pub(crate) fn device_id(&self) -> DeviceId {

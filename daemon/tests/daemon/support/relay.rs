@@ -5,22 +5,34 @@ use std::{
     time::Duration,
 };
 
-use bowline_daemon::{config::RelayUrl, relay::RelayInfo};
+use bowline_daemon::{
+    config::RelayUrl,
+    relay::{RelayInfo, RelayState},
+};
 use bowline_protocol::relay::client_path;
 use bowline_relay::{
     Relay,
     config::{Limits, Settings},
 };
+use bowline_testkit::{Proxy, eventually};
 
 use super::{
     Install, TestDaemon,
     client::{Attempt, Client},
-    until,
 };
 
 /// A relay on a free port, quick to find out that somebody is gone.
 pub(crate) async fn relay() -> (Relay, SocketAddr) {
     relay_with(|_| {}).await
+}
+
+/// A relay whose daemons come through a proxy.
+pub(crate) async fn relay_behind_proxy() -> (Relay, SocketAddr, Proxy) {
+    let proxy = Proxy::ahead().await.unwrap();
+    let origin = url(proxy.addr()).origin().clone();
+    let (relay, address) = relay_with(|settings| settings.origin = vec![origin]).await;
+    proxy.lead_to(address);
+    (relay, address, proxy)
 }
 
 pub(crate) async fn relay_with(tweak: impl FnOnce(&mut Settings)) -> (Relay, SocketAddr) {
@@ -36,20 +48,10 @@ pub(crate) async fn relay_with(tweak: impl FnOnce(&mut Settings)) -> (Relay, Soc
     };
     tweak(&mut settings);
     // After a restart on the same port the kernel may hold it for a moment.
-    let mut patience = 200;
-    loop {
-        match Relay::start(settings.clone()).await {
-            Ok(relay) => {
-                let address = relay.addresses()[0];
-                return (relay, address);
-            }
-            Err(error) => {
-                patience -= 1;
-                assert!(patience > 0, "{error}");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        }
-    }
+    let start = async || Relay::start(settings.clone()).await;
+    let relay = eventually("the relay starts", start).await;
+    let address = relay.addresses()[0];
+    (relay, address)
 }
 
 pub(crate) fn url(address: SocketAddr) -> RelayUrl {
@@ -70,12 +72,12 @@ pub(crate) async fn daemon_at(relays: &[SocketAddr]) -> TestDaemon {
 
 /// What the daemon says about its relay of that number.
 pub(crate) fn shown(daemon: &TestDaemon, n: usize) -> RelayInfo {
-    daemon.daemon.environment().relays.list()[n].clone()
+    daemon.daemon.relays().list()[n].clone()
 }
 
 pub(crate) async fn registered(daemon: &TestDaemon, n: usize) {
-    until("the daemon is registered", || {
-        shown(daemon, n).state == "registered"
+    eventually("the daemon is registered", async || {
+        shown(daemon, n).state == RelayState::Registered
     })
     .await;
 }
@@ -83,7 +85,7 @@ pub(crate) async fn registered(daemon: &TestDaemon, n: usize) {
 impl Attempt {
     /// The same by way of a relay.
     pub(crate) fn through(mut self, relay: SocketAddr) -> Self {
-        let route = self.install.session.route_key(&self.server);
+        let route = self.install.route(&self.server);
         self.address = relay;
         self.path = client_path(&self.server, &route);
         self

@@ -70,12 +70,12 @@ function useScreenStore(serverId: string, target: string | Target): Store<Screen
   );
 }
 
-/** What one agent's screen shows: overlay, toast, errors, and the timeline (UX-1 … UX-4). */
+/** The content of one agent's screen: overlay, toast, errors and the timeline (UX-1 … UX-4). */
 export function useAgentScreen(serverId: string, target: string | Target): ScreenView {
   return useStore(useScreenStore(serverId, target));
 }
 
-/** One agent's timeline. Rendered anew only when the timeline itself changes. */
+/** One agent's timeline. Rendered again only when the timeline itself changes. */
 export function useTimeline(serverId: string, target: string | Target): TimelineView {
   const store = useScreenStore(serverId, target);
   return useSyncExternalStore(
@@ -96,7 +96,9 @@ export type IntentState =
   | { readonly status: "done"; readonly intentId: string; readonly result: unknown }
   /** The daemon refused it; nothing was done. */
   | { readonly status: "refused"; readonly intentId: string; readonly message: string }
-  /** Whether it was done is not known: the host was away for too long, or was forgotten. */
+  /**
+   * Whether it was executed is unknown: the host was unreachable for too long, or was forgotten.
+   */
   | { readonly status: "unknown"; readonly intentId: string }
   /** It was not accepted by the library. */
   | { readonly status: "failed"; readonly error: BowlineError };
@@ -136,7 +138,7 @@ export function useIntent(serverId: string): [send: (intent: Intent) => Promise<
     },
     [client, serverId],
   );
-  // Only while it is pending does a host's change render the component anew.
+  // A change of the host renders the component again only while the intent is pending.
   const pending = sent.state.status === "pending";
   const rowOf = ({ hosts }: HostsView) => (pending ? hosts.find((host) => host.serverId === sent.serverId) : undefined);
   const host = useSyncExternalStore(

@@ -53,7 +53,7 @@ function hold(): () => void {
   };
 }
 
-/** What a subscription that ended by itself says to its store. */
+/** Reports to the store why a subscription ended without being cancelled. */
 function endOf(reason: keyof typeof Generated.EndReason): BowlineError {
   switch (reason) {
     case "HostGone":
@@ -88,7 +88,8 @@ export function sourceOf<U>(
     const release = hold();
     const ended = (failure: BowlineError) => {
       release();
-      // The handle is let go here and not by the garbage collector: a screen is opened and closed many times.
+      // The handle is released here rather than by the garbage collector: screens open and close
+      // often.
       there = false;
       (subscription as Generated.Subscription).uniffiDestroy();
       if (!live) return;
@@ -160,6 +161,7 @@ export function nativeBackend(native: Native, runtime: () => Generated.BowlineRu
       sourceOf(native, (onUpdate) =>
         runtime().subscribeScreen(serverId, targetOf(native, target), { onScreen: onUpdate }),
       ),
+    inspectOffer: (offer) => now((runtime) => runtime.inspectOffer(offer)),
     pair: (offer) => later((runtime) => runtime.pair(offer)),
     forgetHost: (serverId) => later((runtime) => runtime.forgetHost(serverId)),
     send: (serverId, intent) => now((runtime) => runtime.send(serverId, intentOf(native, intent))),

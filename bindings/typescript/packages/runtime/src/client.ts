@@ -1,8 +1,12 @@
-/** What an app holds, whether the library is in its process or on the far side of a bridge. It knows nothing native. */
+/**
+ * The app's client, for a library in the same process or behind a bridge. It contains no native
+ * code.
+ */
 import type {
   DirectoryUpdate,
   HostInfo,
   HostsSnapshot,
+  OfferInfo,
   Probe,
   ProviderInfo,
   ScreenUpdate,
@@ -30,14 +34,15 @@ export type Intent =
   | { kind: "respond"; agentId: string; permissionId: string; optionId: string }
   | { kind: "custom"; method: string; params: Record<string, unknown> };
 
-/** What a screen shows: an agent, or the one that an intent creates. */
+/** Target of a screen: an agent, or the one that an intent creates. */
 export type Target = { agentId: string } | { intentId: string };
 
-/** What the platform has to say; for observers, not for views. */
+/** Platform events; for observers, not for views. */
 export type PlatformSignal = "foreground" | "background" | "networkChanged";
 
 /** Calls of the library that are done by it, wherever it is. */
 export interface Calls {
+  inspectOffer(offer: string): Promise<OfferInfo>;
   pair(offer: string): Promise<HostInfo>;
   forgetHost(serverId: string): Promise<boolean>;
   send(serverId: string, intent: Intent): Promise<string>;
@@ -65,12 +70,12 @@ export function targetKey(serverId: string, target: Target): string {
   return "agentId" in target ? `${serverId} agent ${target.agentId}` : `${serverId} intent ${target.intentId}`;
 }
 
-/** @internal What serves a client: for the rest of this package, and not for views. */
+/** @internal The backend of a client: for the rest of this package, not for views. */
 export let backendOf: (client: BowlineClient) => Backend;
 
 /** @internal Tells the library what the platform has to say. For observers, and not for views (INV-7). */
 export function tell(client: BowlineClient, signal: PlatformSignal): void {
-  // It is told of what happened; nobody waits for it, and after the end nobody minds.
+  // Reports an event without waiting; errors after the end are ignored.
   void backendOf(client)
     .signal(signal)
     .catch(() => {});
@@ -84,7 +89,10 @@ export class BowlineClient {
   readonly directory: Store<DirectoryView>;
 
   readonly #backend: Backend;
-  /** Of every screen that somebody holds or is subscribed to. One that was only looked at, as on a server, is forgotten. */
+  /**
+   * Stores of all screens with a reference or a subscriber. One only read once, as on a server, is
+   * dropped.
+   */
   readonly #screens = new Map<string, WeakRef<OwnedStore<ScreenView>>>();
   readonly #own: readonly OwnedStore<unknown>[];
   #disposed = false;
@@ -102,7 +110,10 @@ export class BowlineClient {
     this.#own = [hosts, directory];
   }
 
-  /** One agent's screen, its timeline included. The same store for the same target, for as long as somebody holds it or is subscribed. */
+  /**
+   * One agent's screen, its timeline included. The same store for the same target, while it has a
+   * reference or a subscriber.
+   */
   screen(serverId: string, target: Target): Store<ScreenView> {
     const key = targetKey(serverId, target);
     const open = this.#screens.get(key)?.deref();
@@ -118,7 +129,15 @@ export class BowlineClient {
     return store;
   }
 
-  /** Pairs with the daemon of an offer; done when the daemon has proved its identity and taken this device. */
+  /**
+   * The content of an offer, for a person to confirm before `pair`. Contacts nobody. Fails with
+   * `InvalidOffer` if the text is no offer, or was tampered with.
+   */
+  inspectOffer(offer: string): Promise<OfferInfo> {
+    return this.#call((backend) => backend.inspectOffer(offer));
+  }
+
+  /** Pairs with the daemon of an offer, which a person has confirmed; done when the daemon has proved its identity and taken this device. */
   pair(offer: string): Promise<HostInfo> {
     return this.#call((backend) => backend.pair(offer));
   }
@@ -128,7 +147,10 @@ export class BowlineClient {
     return this.#call((backend) => backend.forgetHost(serverId));
   }
 
-  /** Sends an intent and gives its name. What becomes of it is in the stores; it is done exactly once (BX-1). */
+  /**
+   * Sends an intent and returns its id. It is executed exactly once (BX-1); the stores report its
+   * outcome.
+   */
   send(serverId: string, intent: Intent): Promise<string> {
     return this.#call((backend) => backend.send(serverId, intent));
   }
@@ -141,7 +163,7 @@ export class BowlineClient {
     return this.#call((backend) => backend.intentResult(serverId, intentId));
   }
 
-  /** The ways a host can run agents. */
+  /** The providers of a host. */
   providers(serverId: string): Promise<ProviderInfo[]> {
     return this.#call((backend) => backend.providers(serverId));
   }
@@ -151,17 +173,17 @@ export class BowlineClient {
     return this.#call((backend) => backend.loadOlder(serverId, agentId));
   }
 
-  /** Fetches the page after the last item of an open timeline, where that is not the newest. */
+  /** Loads the page after the last item of an open timeline, unless that is the newest. */
   loadNewer(serverId: string, agentId: string): Promise<void> {
     return this.#call((backend) => backend.loadNewer(serverId, agentId));
   }
 
-  /** Shows the newest items of an open timeline, wherever its view was. */
+  /** Moves the view of an open timeline to its newest items. */
   jumpToNewest(serverId: string, agentId: string): Promise<void> {
     return this.#call((backend) => backend.jumpToNewest(serverId, agentId));
   }
 
-  /** Tries again at once to load an open timeline, after that failed. */
+  /** Retries a failed load of an open timeline at once. */
   reload(serverId: string, agentId: string): Promise<void> {
     return this.#call((backend) => backend.reload(serverId, agentId));
   }

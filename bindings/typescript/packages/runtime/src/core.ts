@@ -1,4 +1,7 @@
-/** What all bundles share, so that there is one copy of it in a process however it was imported. Not an entry of the package. */
+/**
+ * Code that all bundles share, so that a process has one copy however it is imported. Not an entry
+ * of the package.
+ */
 export * from "./bind.ts";
 export * from "./client.ts";
 export * from "./errors.ts";
@@ -6,6 +9,6 @@ export * from "./generated/enums.ts";
 export * from "./list.ts";
 export * from "./observers.ts";
 export * from "./ports.ts";
-export * from "./rehearse.ts";
+export * from "./preview.ts";
 export * from "./store.ts";
 export * from "./views.ts";

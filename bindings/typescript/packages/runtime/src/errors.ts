@@ -1,4 +1,4 @@
-/** What a call could not do: one error, with a kind that is stable and what the app should do about it. */
+/** The error of all calls: a stable kind, and the recommended action of the app. */
 
 /** Kinds of {@link BowlineError}. The first four are this package's own. */
 export type ErrorKind =
@@ -13,6 +13,7 @@ export type ErrorKind =
   | "PairingRefused"
   | "Storage"
   | "CorruptStorage"
+  | "StorageNotPrivate"
   | "UnknownHost"
   | "TooMany"
   | "InvalidIntent"
@@ -26,7 +27,7 @@ export type ErrorKind =
   | "Broken"
   | "Internal";
 
-/** What the app should do. */
+/** The recommended action of the app. */
 export type AdviceName = "Wait" | "PairAgain" | "Update" | "Report" | "Nothing" | "CheckStorage" | "TryAgain" | "AskUser";
 
 /** An error of this library. `message` is for people; decide by `kind` and `advice`. */
@@ -36,10 +37,10 @@ export class BowlineError extends Error {
   readonly refusal: string | undefined;
 
   constructor(
-    /** What went wrong. */
+    /** Text for people. */
     readonly kind: ErrorKind,
     message: string,
-    /** What the app should do. */
+    /** The recommended action of the app. */
     readonly advice: AdviceName,
     /** The closed reason, where a connection is concerned. */
     readonly reason?: string | undefined,
@@ -50,7 +51,7 @@ export class BowlineError extends Error {
   }
 }
 
-/** What every call says after the end. */
+/** The error of every call after the end. */
 export function disposed(): BowlineError {
   return new BowlineError("Disposed", "this client was closed", "Nothing");
 }

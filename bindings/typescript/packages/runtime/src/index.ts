@@ -14,7 +14,7 @@ import { backendOf, type BowlineClient } from "./client.ts";
 import { BowlineError } from "./errors.ts";
 import { Bowline, checkAbi, type LogLevelName, type OpenOptions, subscribeLogs as subscribe } from "./open.ts";
 import { type Port, serve } from "./ports.ts";
-import { rehearsalClient } from "./rehearse.ts";
+import { previewClient } from "./preview.ts";
 
 export { observeElectron } from "./observers.ts";
 export { Bowline, type KeyStore, type LogLevelName, type OpenOptions } from "./open.ts";
@@ -49,8 +49,8 @@ export function subscribeLogs(level: LogLevelName, onLog: (batch: generated.LogB
   return subscribe(generated, level, onLog);
 }
 
-/** Made-up hosts and a made-up timeline, which do what a preview or a test tells them to. */
-export class Rehearsal extends generated.Rehearsal {
+/** Artificial hosts and an artificial timeline that a preview or a test controls. */
+export class PreviewData extends generated.PreviewData {
   /** So many hosts, all online, and a timeline of so many items. */
   constructor(hosts: number, items: number) {
     loadLibrary();
@@ -58,10 +58,10 @@ export class Rehearsal extends generated.Rehearsal {
   }
 }
 
-/** A client that shows what a rehearsal does. */
-export function rehearse(rehearsal: Rehearsal): BowlineClient {
+/** A client that shows what a preview does. */
+export function preview(preview: PreviewData): BowlineClient {
   loadLibrary();
-  return rehearsalClient(generated, rehearsal);
+  return previewClient(generated, preview);
 }
 
 /** Serves a port to a process that cannot load the library; `connectBridge` is its other side. */

@@ -16,7 +16,7 @@ interface Addon {
 // The bundle is CommonJS, where `require` is there; tests run the sources as a module.
 const load: NodeJS.Require = typeof require === "function" ? require : createRequire(import.meta.url);
 
-/** What Node calls this platform in the names of packages. */
+/** Node's name of this platform, as in package names. */
 export function platform(): string {
   const { arch, platform } = process;
   if (platform === "linux") {

@@ -36,7 +36,7 @@ export function observeElectron(
   return () => ends.forEach((end) => end());
 }
 
-/** What is needed of a browser's window. */
+/** The used part of a browser's window. */
 export interface WindowLike {
   addEventListener(event: string, listener: () => void): void;
   removeEventListener(event: string, listener: () => void): void;
@@ -59,13 +59,16 @@ export function observeWindow(client: BowlineClient, window: WindowLike): () => 
   };
 }
 
-/** What is needed of React Native's `AppState` and of NetInfo. */
+/** The used parts of React Native's `AppState` and of NetInfo. */
 export interface ReactNativeParts {
   AppState: { addEventListener(event: "change", listener: (state: string) => void): { remove(): void } };
   NetInfo?: { addEventListener(listener: () => void): () => void };
 }
 
-/** Observes a React Native app: `observeReactNative(bowline, { AppState, NetInfo })`. Files and locks are let go of in the background. */
+/**
+ * Observes a React Native app: `observeReactNative(bowline, { AppState, NetInfo })`. Files and
+ * locks are released in the background.
+ */
 export function observeReactNative(bowline: Bowline, { AppState, NetInfo }: ReactNativeParts): () => void {
   // One after the other: a quick return must not overtake the pause.
   let turn = Promise.resolve();

@@ -12,7 +12,7 @@ export interface KeyStore {
   write(name: string, value: Uint8Array): void;
 }
 
-/** What a client is opened with. */
+/** Settings of a client. */
 export interface OpenOptions {
   /** Folder of the app's own. Made if it is not there. */
   storageFolder: string;
@@ -20,7 +20,7 @@ export interface OpenOptions {
   appName: string;
   /** The app's version, told to daemons. */
   appVersion: string;
-  /** What the device is called, for its owner's list of devices. By default the app's name stands alone. */
+  /** Device name for the owner's list of devices. By default the app's name is used. */
   deviceName?: string;
   /** Keeps the identity of this install, instead of the folder. */
   keyStore?: KeyStore;
@@ -35,7 +35,7 @@ export interface OpenOptions {
 /** How much of its log the library hands out. */
 export type LogLevelName = "error" | "warn" | "info" | "debug" | "trace";
 
-/** What the native library must say it is. */
+/** The expected fingerprint of the native library. */
 export function checkAbi(actual: string, expected: string): void {
   if (actual === expected) return;
   const detail = `the native library is another one than these bindings were made for: ${actual}, not ${expected}`;
@@ -65,7 +65,7 @@ export class Bowline extends BowlineClient {
     this.#held = held;
   }
 
-  /** The app is about to be suspended: files and locks are let go of. For observers. */
+  /** Prepares for suspension: releases files and locks. For observers. */
   pause(): Promise<void> {
     return translatedAsync(this.#native, async () => alive(this.#held).pause());
   }
@@ -135,5 +135,5 @@ export function subscribeLogs(
   };
 }
 
-/** Held here, or the garbage collector would end those whose end nobody keeps. */
+/** Holds observations whose handle was dropped, which the garbage collector would otherwise end. */
 const logs = new Set<Generated.SubscriptionLike>();

@@ -31,6 +31,7 @@ type Answer =
 
 /** The calls that a bridge carries; no other name is looked up. */
 const CALLS: ReadonlySet<string> = new Set<keyof Calls>([
+  "inspectOffer",
   "pair",
   "forgetHost",
   "send",
@@ -47,7 +48,7 @@ const CALLS: ReadonlySet<string> = new Set<keyof Calls>([
 ]);
 
 function receive<T>(port: Port, onMessage: (message: T) => void, onClose: () => void): void {
-  // What is on the other side may be a page that shows what others wrote: nothing that it sends ends this process.
+  // The other side may be a page with untrusted content: no message it sends ends this process.
   const take = (message: unknown) => {
     if (typeof message === "object" && message !== null) onMessage(message as T);
   };
@@ -151,7 +152,7 @@ export class BridgedClient extends BowlineClient {
     this.#close = close;
   }
 
-  /** Ends every subscription and the bridge; the library on the other side goes on. */
+  /** Ends every subscription and the bridge; the library on the other side continues. */
   close(): void {
     this.disposeStores();
     this.#close();
@@ -233,6 +234,7 @@ export function connectBridge(port: Port): BridgedClient {
     hosts: source({ kind: "hosts" }),
     directory: source({ kind: "directory" }),
     screen: (serverId, target) => source({ kind: "screen", serverId, target }),
+    inspectOffer: call("inspectOffer"),
     pair: call("pair"),
     forgetHost: call("forgetHost"),
     send: call("send"),

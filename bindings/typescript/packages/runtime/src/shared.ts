@@ -1,4 +1,4 @@
-/** What every entry of this package exports, wherever the library is. */
+/** Exports common to every entry of this package. */
 export { BowlineClient, type Intent, type Target } from "./client.ts";
 export { type AdviceName, asBowlineError, BowlineError, type ErrorKind } from "./errors.ts";
 export { ItemList } from "./list.ts";
@@ -18,13 +18,16 @@ export {
   LoadFailure_Tags as LoadFailureTag,
   LogLevel,
   Newer_Tags as NewerTag,
+  OfferHost_Tags as OfferHostTag,
   Older_Tags as OlderTag,
   OutcomeKind,
   OutputStream,
   Path,
+  Reach,
   ReadOnly,
   Reason,
   Refusal,
+  Role,
   StorageTrouble,
   Toast,
   TurnStatus,
@@ -36,6 +39,8 @@ export type {
   ErrorInfo,
   FailedAgent,
   FailedMessage,
+  Grant,
+  PairedDevice,
   HostDirectory,
   HostInfo,
   HostSnapshot,
@@ -43,7 +48,11 @@ export type {
   IntentOutcome,
   LoadFailure,
   Newer,
+  OfferAddress,
+  OfferHost,
+  OfferInfo,
   Older,
+  Pairing,
   PendingAgent,
   PendingMessage,
   Probe,

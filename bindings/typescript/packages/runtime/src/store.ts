@@ -17,7 +17,7 @@ export interface Store<T> {
   readonly subscribe: (onChange: () => void) => () => void;
 }
 
-/** What every store's value says of the store itself. */
+/** The part of a store's value that describes the store itself. */
 export interface Kept {
   /** Why nothing new comes any more, for as long as that is so: the host was forgotten, the client was closed. */
   readonly failure: BowlineError | undefined;
@@ -32,18 +32,21 @@ export interface OwnedStore<T> extends Store<T> {
   dispose(): void;
 }
 
-/** How long a store nobody is subscribed to goes on: mounts that follow on unmounts find it running. */
+/**
+ * Time that a store outlives its last subscriber, so that a mount right after an unmount finds it
+ * running.
+ */
 const LINGER_MS = 100;
 /** Pause before a source that ended by itself is begun again. */
 const AGAIN_MS = 500;
-/** A callback that fails so often in a row is let go, as the library does it with its listeners. */
+/** Failures in a row after which a callback is detached, as the library does with its listeners. */
 const MAX_FAILURES = 16;
 
-/** What a {@link Store} is made of. */
+/** The parts of a {@link Store}. */
 export interface StoreOptions<T extends Kept, U> {
   readonly initial: T;
   readonly source: Source<U>;
-  /** The next value; nothing when the update does not fit, and the source is begun anew. */
+  /** The next value; none when the update does not fit, and the source is restarted. */
   readonly next: (before: T, update: U) => T | undefined;
 }
 
@@ -59,7 +62,7 @@ interface Run {
   readonly store: object;
 }
 
-/** Whether it is worth to try again without being told to. */
+/** Whether to retry automatically. */
 function passes(failure: BowlineError): boolean {
   return failure.advice === "TryAgain";
 }
@@ -154,7 +157,7 @@ export function createStore<T extends Kept, U>({ initial, source, next }: StoreO
       listeners.add(listener);
       clearTimeout(linger);
       if (listeners.size === 1 && !run) {
-        // What ended the run before says nothing of this one.
+        // The error of the previous run does not apply to this one.
         if (value.failure) value = Object.freeze({ ...value, failure: undefined });
         start();
       }

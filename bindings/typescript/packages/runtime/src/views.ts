@@ -9,9 +9,10 @@ import type {
   HostDirectory,
   HostSnapshot,
   HostsSnapshot,
-  LoadFailure,
+  ListChange,
   Newer,
   Older,
+  Pairing,
   PendingMessage,
   ScreenUpdate,
   TimelineItem,
@@ -24,19 +25,21 @@ import type { Kept } from "./store.ts";
 
 /** All hosts. */
 export interface HostsView extends Kept {
-  /** Grows with every change. */
+  /** Grows with each change. */
   readonly rev: number;
-  /** Whether the library has spoken yet. */
+  /** Whether the first update has arrived. */
   readonly ready: boolean;
   /** Every known host. */
   readonly hosts: readonly HostSnapshot[];
+  /** Pairings in progress, with the code to show while the daemon's owner is asked. */
+  readonly pairings: readonly Pairing[];
 }
 
 /** The agents of all hosts in one list. */
 export interface DirectoryView extends Kept {
-  /** Grows with every change. */
+  /** Grows with each change. */
   readonly rev: number;
-  /** Whether the library has spoken yet. */
+  /** Whether the first update has arrived. */
   readonly ready: boolean;
   /** Show a skeleton. */
   readonly loading: boolean;
@@ -46,37 +49,40 @@ export interface DirectoryView extends Kept {
   readonly hosts: readonly HostDirectory[];
 }
 
+/** The members of an update that a view takes over as they are; the others say what changed. */
+type Standing = Omit<TimelineUpdate, "baseRev" | "changes" | "rows" | "pending" | "failed" | "older" | "newer">;
+
 /** One agent's timeline. */
-export interface TimelineView {
-  /** Grows with every change. */
-  readonly rev: number;
+export interface TimelineView extends Readonly<Standing> {
   /** The newest items, without gaps. */
   readonly items: ItemList<TimelineItem>;
   /** Messages on their way: shown after the items, with a mark (UX-3). */
   readonly pending: readonly PendingMessage[];
   /** Messages that were not taken, with the error, until dismissed. */
   readonly failed: readonly FailedMessage[];
-  /** Whether a load ever succeeded (UX-1). */
-  readonly loaded: boolean;
-  /** Whether it is being brought up to date (UX-2). */
-  readonly catchingUp: boolean;
-  /** What is before the first item. */
+  /** Content before the first item. */
   readonly older: Older | undefined;
-  /** What is after the last item: a view that grew too long at its beginning has lost rows at its end. */
+  /**
+   * Content after the last item: a view that grew too long at its beginning drops rows at its end.
+   */
   readonly newer: Newer | undefined;
-  /** Why it is not up to date (UX-4). */
-  readonly error: LoadFailure | undefined;
 }
 
-/** Everything an agent's screen shows. What to show is decided in the library (UX-1 … UX-4). */
+/** The content of an agent's screen, which the library decides (UX-1 … UX-4). */
 export interface ScreenView extends Kept, Readonly<Omit<ScreenUpdate, "timeline">> {
-  /** Whether the library has spoken yet. */
+  /** Whether the first update has arrived. */
   readonly ready: boolean;
   /** The timeline. */
   readonly timeline: TimelineView;
 }
 
-export const NO_HOSTS: HostsView = Object.freeze({ rev: 0, ready: false, failure: undefined, hosts: Object.freeze([]) });
+export const NO_HOSTS: HostsView = Object.freeze({
+  rev: 0,
+  ready: false,
+  failure: undefined,
+  hosts: Object.freeze([]),
+  pairings: Object.freeze([]),
+});
 
 export const NO_DIRECTORY: DirectoryView = Object.freeze({
   rev: 0,
@@ -96,6 +102,7 @@ export const NO_TIMELINE: TimelineView = Object.freeze({
   catchingUp: false,
   older: undefined,
   newer: undefined,
+  replaced: 0,
   error: undefined,
 });
 
@@ -139,73 +146,73 @@ export function nextHosts(before: HostsView, update: HostsSnapshot): HostsView {
     const old = known.get(host.serverId);
     return old && old.rev === host.rev ? old : Object.freeze(host);
   });
-  return Object.freeze({ rev: update.rev, ready: true, failure: undefined, hosts: Object.freeze(hosts) });
+  const pairings = Object.freeze(update.pairings);
+  return Object.freeze({ rev: update.rev, ready: true, failure: undefined, hosts: Object.freeze(hosts), pairings });
 }
 
-/** The next view of the list; nothing when the update is for another one than this, which is then asked for anew. */
-export function nextDirectory(before: DirectoryView, update: DirectoryUpdate): DirectoryView | undefined {
-  const rows = new Map<string, DirectoryRow>();
-  if (update.baseRev !== undefined) {
-    if (!before.ready || update.baseRev !== before.rev) return undefined;
-    for (const row of before.rows) rows.set(row.key, row);
+/**
+ * Applies changes to a list; insertions and replacements take `rows` in order, and `grow` appends to the text of a row.
+ * Returns nothing when a position is outside of the list.
+ */
+function changed<T>(
+  before: ItemList<T>,
+  { changes, rows }: { changes: readonly ListChange[]; rows: readonly T[] },
+  grow: (row: T, text: string) => T,
+): ItemList<T> | undefined {
+  let list = before;
+  let used = 0;
+  const take = (count: number) => rows.slice(used, (used += count)).map((row) => Object.freeze(row));
+  for (const change of changes) {
+    // By name: the classes of the generated code are not there on the far side of a bridge.
+    const { tag, inner } = change as { tag: string; inner: { at: number; count?: number; text?: string } };
+    const { at, count = 1, text = "" } = inner;
+    if (at + (tag === "Insert" ? 0 : count) > list.length) return undefined;
+    switch (tag) {
+      case "Remove":
+        list = list.splice(at, count, []);
+        break;
+      case "Insert":
+        list = list.splice(at, 0, take(count));
+        break;
+      case "Update":
+        list = list.splice(at, 1, take(1));
+        break;
+      case "Grow":
+        list = list.with(at, Object.freeze(grow(list.at(at) as T, text)));
+        break;
+    }
+    if (used > rows.length) return undefined;
   }
-  for (const key of update.removed) rows.delete(key);
-  for (const row of update.upserts) rows.set(row.key, Object.freeze(row));
-  const ordered = update.order?.map((key) => rows.get(key)) ?? [...rows.values()];
-  const unchanged = update.removed.length + update.upserts.length === 0 && !update.order && update.baseRev !== undefined;
-  return Object.freeze({
-    rev: update.rev,
-    ready: true,
-    failure: undefined,
-    loading: update.loading,
-    rows: unchanged ? before.rows : Object.freeze(ordered.filter((row) => row !== undefined)),
-    hosts: Object.freeze(update.hosts),
-  });
+  return list;
+}
+
+/**
+ * The next view of the list; none when the update is for another view, and the list is then
+ * requested again.
+ */
+export function nextDirectory(before: DirectoryView, update: DirectoryUpdate): DirectoryView | undefined {
+  const { baseRev, changes, rows: changedRows, ...shown } = update;
+  if (baseRev !== undefined && (!before.ready || baseRev !== before.rev)) return undefined;
+  const begun = baseRev === undefined ? NO_DIRECTORY : before;
+  const rows = changes.length === 0 ? begun.rows : changed(ItemList.of(begun.rows), update, (row) => row)?.toArray();
+  return rows && Object.freeze({ ...shown, ready: true, failure: undefined, rows, hosts: Object.freeze(update.hosts) });
 }
 
 /** The next view of a timeline; nothing when the update is for another one than this. */
 export function nextTimeline(before: TimelineView, update: TimelineUpdate): TimelineView | undefined {
-  if (update.baseRev !== undefined && update.baseRev !== before.rev) return undefined;
-  const begun = update.baseRev === undefined ? NO_TIMELINE : before;
-  let items = begun.items;
-  for (const change of update.changes) {
-    // By name: the classes of the generated code are not there on the far side of a bridge.
-    switch (change.tag as string) {
-      case "Remove": {
-        const { at, count } = change.inner as { at: number; count: number };
-        items = items.splice(at, count, []);
-        break;
-      }
-      case "Insert": {
-        const { at, items: added } = change.inner as { at: number; items: TimelineItem[] };
-        for (const item of added) Object.freeze(item);
-        items = items.splice(at, 0, added);
-        break;
-      }
-      case "Update": {
-        const { at, item } = change.inner as { at: number; item: TimelineItem };
-        items = items.with(at, Object.freeze(item));
-        break;
-      }
-      case "Grow": {
-        const { at, text } = change.inner as { at: number; text: string };
-        const old = items.at(at);
-        if (old) items = items.with(at, Object.freeze({ ...old, text: old.text + text }));
-        break;
-      }
-    }
-  }
-  return Object.freeze({
-    rev: update.rev,
-    items,
-    pending: update.pending ? Object.freeze(update.pending) : begun.pending,
-    failed: update.failed ? Object.freeze(update.failed) : begun.failed,
-    loaded: update.loaded,
-    catchingUp: update.catchingUp,
-    older: update.older,
-    newer: update.newer,
-    error: update.error,
-  });
+  const { baseRev, changes, rows, pending, failed, ...shown } = update;
+  if (baseRev !== undefined && baseRev !== before.rev) return undefined;
+  const begun = baseRev === undefined ? NO_TIMELINE : before;
+  const items = changed(begun.items, update, (item, more) => ({ ...item, text: item.text + more }));
+  return (
+    items &&
+    Object.freeze({
+      ...shown,
+      items,
+      pending: pending ? Object.freeze(pending) : begun.pending,
+      failed: failed ? Object.freeze(failed) : begun.failed,
+    })
+  );
 }
 
 /** The next view of a screen; nothing when the update is for another one than this. */

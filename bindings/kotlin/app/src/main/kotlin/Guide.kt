@@ -19,7 +19,8 @@ fun main(arguments: Array<String>) = runBlocking {
         }
     }
 
-    // What `bowline-daemon pair` prints. Once is enough: the host is remembered.
+    // What `bowline-daemon pair` prints; an app shows `inspectOffer(offer)` and asks first. Once is enough: the host is
+    // remembered. The daemon's owner is asked meanwhile: `bowline.hosts` has the code to show, in `pairings`.
     val host = bowline.pair(offer)
 
     // An agent, its screen, and a prompt for it.

@@ -20,18 +20,18 @@ import kotlinx.coroutines.flow.stateIn
 import kotlinx.coroutines.job
 import kotlin.time.Duration.Companion.milliseconds
 
-/** Pause before a screen is opened again that the library had no room for. */
+/** Pause before a screen refused at the limit is opened again. */
 private val AGAIN = 500.milliseconds
 
-/** Whether a screen could not be opened for want of room, which there may be later. */
+/** Whether a screen was refused at the limit of open screens, which may have room later. */
 private fun passes(problem: Throwable): Boolean = when (problem) {
     is SubscriptionEnded -> problem.reason == EndReason.BUSY || problem.reason == EndReason.TOO_MANY
     else -> problem is BowlineException.TooMany
 }
 
 /**
- * What one agent's screen shows, and what its user can do there. Belongs to the view, or to its view model, and is closed
- * with it: `store.use { … }`, or in `onCleared`.
+ * The content and the actions of one agent's screen. It belongs to the view or its view model, and
+ * is closed with it: `store.use { … }`, or in `onCleared`.
  */
 public class AgentScreenStore internal constructor(
     private val bowline: Bowline,
@@ -42,8 +42,8 @@ public class AgentScreenStore internal constructor(
     private val failures = MutableStateFlow<Throwable?>(null)
 
     /**
-     * What to show; null until the library has said so for the first time, which takes milliseconds and no network. Subscribed for as
-     * long as somebody collects, and five seconds more.
+     * The screen; null until the first update, which takes milliseconds and no network. Subscribed
+     * while it has collectors, and for five more seconds.
      */
     public val state: StateFlow<AgentScreen?> =
         folded(null, AgentScreen?::with) { receive ->
@@ -60,38 +60,45 @@ public class AgentScreenStore internal constructor(
             .stateIn(scope, SharingStarted.WhileSubscribed(KEPT_MS), null)
 
     /**
-     * Why the screen shows nothing new: a [SubscriptionEnded] (its host was forgotten), a [BowlineException] (there is no such host,
-     * or too many screens are open, which is tried again). Null while all is well.
+     * Why updates stopped: a [SubscriptionEnded] (its host was forgotten) or a [BowlineException] (the
+     * host is unknown, or the limit of open screens is reached, which is retried). Null while they
+     * continue.
      */
     public val failure: StateFlow<Throwable?> = failures.asStateFlow()
 
     /**
      * Sends a prompt: shown at once, with a pending mark (UX-3). Returns the intent's id.
      *
-     * @throws BowlineException when it cannot be kept, or there is no agent yet.
+     * @throws BowlineException when it cannot be stored, or there is no agent yet.
      */
     public fun send(text: String): String = bowline.send(serverId, Intent.SendPrompt(agent(), text))
 
     /** Ends the running turn. Returns the intent's id; throws as [send]. */
     public fun cancelTurn(): String = bowline.send(serverId, Intent.Cancel(agent()))
 
-    /** Answers a permission with one of its options. Returns the intent's id; throws as [send]. */
+    /**
+     * Answers a permission request with one of its options. Returns the intent's id; throws as
+     * [send].
+     */
     public fun respond(permissionId: String, optionId: String): String =
         bowline.send(serverId, Intent.Respond(agent(), permissionId, optionId))
 
-    /** Fetches the page before the oldest item; it is in a next value, and `timeline.older` says how that goes. */
+    /**
+     * Loads the page before the oldest item; a later value has the result, and `timeline.older` the
+     * progress.
+     */
     public fun loadOlder(): Unit = bowline.loadOlder(serverId, agent())
 
-    /** Fetches the page after the last item, where that is not the newest ([Timeline.newer]). */
+    /** Loads the page after the last item, unless that is the newest ([Timeline.newer]). */
     public fun loadNewer(): Unit = bowline.loadNewer(serverId, agent())
 
-    /** Shows the newest items, wherever the view was. */
+    /** Moves the view to the newest items. */
     public fun jumpToNewest(): Unit = bowline.jumpToNewest(serverId, agent())
 
-    /** Tries again at once to load the history, after that failed. */
+    /** Retries a failed load of the history at once. */
     public fun reload(): Unit = bowline.reload(serverId, agent())
 
-    /** The user has seen that a message or the creation failed: it is shown no more. */
+    /** Dismisses a failed message or creation, so that it is no longer shown. */
     public fun dismiss(intentId: String): Unit = bowline.dismiss(serverId, intentId)
 
     private val named: String? = (target as? ScreenTarget.Agent)?.agentId
@@ -103,6 +110,6 @@ public class AgentScreenStore internal constructor(
             null,
         )
 
-    /** Lets go of the screen. Any number of times. */
+    /** Closes the screen. May be called repeatedly. */
     override fun close(): Unit = scope.cancel()
 }

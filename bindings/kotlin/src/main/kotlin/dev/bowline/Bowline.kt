@@ -7,6 +7,7 @@ import dev.bowline.ffi.HostInfo
 import dev.bowline.ffi.HostsSnapshot
 import dev.bowline.ffi.Intent
 import dev.bowline.ffi.KeyStore
+import dev.bowline.ffi.OfferInfo
 import dev.bowline.ffi.PlatformEvent
 import dev.bowline.ffi.Probe
 import dev.bowline.ffi.ProviderInfo
@@ -25,25 +26,29 @@ import kotlinx.coroutines.flow.StateFlow
 import kotlinx.coroutines.flow.catch
 import kotlinx.coroutines.flow.stateIn
 
-/** How long a subscription outlives its last collector, in milliseconds: a rotated screen does not begin anew. */
+/**
+ * Milliseconds that a subscription outlives its last collector, so that a rotated screen keeps it.
+ */
 internal const val KEPT_MS: Long = 5_000
 
 /**
  * Keeps an app attached to its hosts. An app has one, for as long as its process lives.
  *
- * There is nothing to connect and nothing to disconnect (INV-7): the library does that by itself, and is told of the app's
- * life and of the network by [platform]. A view collects [hosts], [directory] and [screen], and sends intents.
+ * Apps neither connect nor disconnect (INV-7): the library does, and [platform] reports the app's
+ * life cycle and network changes to it. A view collects [hosts], [directory] and [screen], and sends
+ * intents.
  *
- * Safe to use from any thread. No call but the suspending ones waits for anything but the disk. To cancel a coroutine that waits in
- * one of these ends the waiting, and not what was asked for.
+ * Safe to use from any thread. Only suspending calls wait for the network; the others wait at most
+ * for the disk. Cancelling a coroutine in a suspending call ends the wait, and not the operation.
  *
- * It is to be closed, with [close] or [shutdown]; one that is forgotten ends when it is collected.
+ * Close it with [close] or [shutdown]; an unclosed one ends when it is garbage-collected.
  *
  * @param config Storage folder, name and version of the app.
- * @param keyStore Where the identity of this install is kept; without one, in the storage folder. What it throws, of any kind, is an
- *   error of the storage: what cannot be read is never taken for absent (INV-9).
- * @param platform Tells of the app's life and of the network.
- * @throws BowlineException when the storage cannot be used, or an identity in it is corrupt: none is made in its place (INV-9).
+ * @param keyStore Holds the identity of this install; without one, the storage folder does. Any exception
+ *   it throws is a storage error: an unreadable identity never counts as absent (INV-9).
+ * @param platform Reports the app's life cycle and network changes.
+ * @throws BowlineException when the storage cannot be used, or its identity is corrupt: none is
+ *   generated in its place (INV-9).
  * @throws LibraryException when the native library is missing or of another version.
  */
 public class Bowline(
@@ -55,11 +60,11 @@ public class Bowline(
     private val closed = AtomicBoolean()
     private val ended = CompletableDeferred<Unit>()
 
-    /** What observers are given. They may hold it weakly, so it is held here. */
+    /** The target of observers. They may hold it weakly, so this object holds it. */
     private val target = Target()
     private val observing: AutoCloseable
 
-    /** Ends with this object; what is shared by collectors runs in it. */
+    /** Scope of the flows that collectors share; cancelled with this object. */
     internal val scope: CoroutineScope = CoroutineScope(SupervisorJob() + Dispatchers.Default)
 
     init {
@@ -68,20 +73,21 @@ public class Bowline(
         observing = try {
             platform.observe(target)
         } catch (problem: Throwable) {
-            // Nobody gets this object, so nobody else can end it.
+            // The caller never receives this object and cannot close it.
             closed.set(true)
             runtime.close()
             throw problem
         }
     }
 
-    /** What the platform's observers hold of this. Late ones do no harm. */
+    /** The target of the platform's observers. Late calls have no effect. */
     private inner class Target : PlatformTarget {
         override fun tell(event: PlatformEvent) {
             try {
                 call { platformEvent(event) }
             } catch (_: BowlineException) {
-                // It is closed or broken. Every other call says so; a thread of the platform's has nobody to say it to.
+                // It is closed or broken. Every other call throws; a thread of the platform has no
+                // caller to report to.
             }
         }
 
@@ -92,24 +98,24 @@ public class Bowline(
         private inline fun unlessClosed(tell: () -> Unit) = try {
             tell()
         } catch (_: BowlineException.Closed) {
-            // It holds no file any more.
+            // It no longer holds any file.
         }
     }
 
-    /** Everything about all hosts. */
+    /** The state of all hosts. */
     public val hosts: StateFlow<HostsSnapshot> =
         folded(noHosts, ::newer) { receive -> call { subscribeHosts(hostsListener(receive)) } }
             .kept(noHosts)
 
-    /** The agents of all hosts in one list (DS), and how each host's part of it stands. */
+    /** The agents of all hosts in one list (DS-2), and the state of each host's part. */
     public val directory: StateFlow<Directory> =
         folded(Directory.empty, Directory::with) { receive -> call { subscribeDirectory(directoryListener(receive)) } }
             .kept(Directory.empty)
 
-    /** The screen of an agent, or of one that is being created; to be closed with the view that shows it. */
+    /** The screen of an agent, or of one being created; close it with the view that shows it. */
     public fun screen(serverId: String, target: ScreenTarget): AgentScreenStore = AgentScreenStore(this, serverId, target)
 
-    /** The screen of an agent; to be closed with the view that shows it. */
+    /** The screen of an agent; close it with the view that shows it. */
     public fun screen(serverId: String, agentId: String): AgentScreenStore = screen(serverId, ScreenTarget.Agent(agentId))
 
     /**
@@ -123,56 +129,69 @@ public class Bowline(
         }
 
     /**
-     * Pairs with the daemon of an offer, and returns once it has proved its identity and taken this device.
+     * The content of an offer, for a person to confirm before [pair]. Contacts nobody.
      *
-     * @throws BowlineException says why not, and what to do; nothing is stored then.
+     * @throws BowlineException.InvalidOffer if the text is no offer, or was tampered with.
+     */
+    public fun inspectOffer(offer: String): OfferInfo = call { inspectOffer(offer) }
+
+    /**
+     * Pairs with the daemon of an offer, which a person has confirmed. Returns once the daemon has proved its identity and
+     * accepted this device.
+     *
+     * @throws BowlineException with the reason and the recommended action; nothing is stored then.
      */
     public suspend fun pair(offer: String): HostInfo = call { pair(offer) }
 
-    /** Forgets a host: its key, its addresses, and the intents that wait for it. True if it was known. */
+    /**
+     * Forgets a host: its key, its addresses and its pending intents. Returns whether it was known.
+     */
     public suspend fun forget(serverId: String): Boolean = call { forgetHost(serverId) }
 
-    /** The ways a host can run agents. */
+    /** The providers of a host. */
     public suspend fun providers(serverId: String): List<ProviderInfo> = call { providers(serverId) }
 
     /**
-     * Sends an intent: checks it, keeps it, and returns its id at once. It is done exactly once, across lost connections and
-     * restarts of the app (BX-1); what becomes of it is in the snapshots.
+     * Checks and stores an intent, and returns its id at once. The daemon executes it exactly once,
+     * across lost connections and restarts of the app (BX-1); the snapshots report its outcome.
      *
-     * @throws BowlineException when it cannot be kept; nothing is done then.
+     * @throws BowlineException when it cannot be stored; it is not executed then.
      */
     public fun send(serverId: String, intent: Intent): String = call { send(serverId, intent) }
 
     /**
-     * What the daemon answered to an intent that a snapshot says is done with a result too long for it: JSON; null when it is not
-     * known, or not any more.
+     * The whole result, as JSON, of an executed intent whose result was too long for a snapshot; null
+     * when it is unknown or no longer stored.
      */
     public fun intentResult(serverId: String, intentId: String): String? = call { intentResult(serverId, intentId) }
 
-    /** Fetches the page before the oldest item of an agent's timeline, where it is open; it is in a next value. */
+    /** Loads the page before the oldest item of an open timeline; a later value has the result. */
     public fun loadOlder(serverId: String, agentId: String): Unit = call { loadOlder(serverId, agentId) }
 
-    /** Fetches the page after the last item of an open timeline, where that is not the newest ([Timeline.newer]). */
+    /**
+     * Loads the page after the last item of an open timeline, unless that is the newest
+     * ([Timeline.newer]).
+     */
     public fun loadNewer(serverId: String, agentId: String): Unit = call { loadNewer(serverId, agentId) }
 
-    /** Shows the newest items of an open timeline, wherever its view was. */
+    /** Moves the view of an open timeline to its newest items. */
     public fun jumpToNewest(serverId: String, agentId: String): Unit = call { jumpToNewest(serverId, agentId) }
 
-    /** Tries again at once to load an open timeline, after that failed. */
+    /** Retries a failed load of an open timeline at once. */
     public fun reload(serverId: String, agentId: String): Unit = call { reload(serverId, agentId) }
 
-    /** The user has seen that a message or a creation failed: it is shown no more. */
+    /** Dismisses a failed message or creation, so that it is no longer shown. */
     public fun dismiss(serverId: String, intentId: String): Unit = call { dismiss(serverId, intentId) }
 
-    /** Fetches the lists of all hosts again (DS). */
+    /** Loads the lists of all hosts again (DS-2). */
     public fun refresh(): Unit = call { refresh() }
 
-    /** The user wants that path of a host, one of its probes; or the best one, with null. */
+    /** Selects a path of a host, one of its probes; null selects the best. */
     public fun selectPath(serverId: String, path: Probe?): Unit = call { selectPath(serverId, path) }
 
     /**
-     * Ends everything and waits until it is done, a few seconds at most; so does every further call. Intents without an outcome
-     * are kept.
+     * Closes all connections and subscriptions and waits until they have ended, a few seconds at most;
+     * further calls wait too. Intents without an outcome stay stored.
      */
     public suspend fun shutdown() {
         if (!closed.compareAndSet(false, true)) return ended.await()
@@ -184,7 +203,7 @@ public class Bowline(
         }
     }
 
-    /** Ends everything, without waiting for it. Any number of times. */
+    /** Closes all connections and subscriptions without waiting. May be called repeatedly. */
     override fun close() {
         if (!closed.compareAndSet(false, true)) return
         try {
@@ -224,6 +243,6 @@ public class Bowline(
     private fun over() = BowlineException.Closed("this Bowline is closed", Advice.NOTHING, null)
 
     private fun <T> Flow<T>.kept(initial: T): StateFlow<T> =
-        // The end of the library's side leaves the last value; every call then says why.
+        // When the library ends, the last value stays; every later call throws the reason.
         catch { }.stateIn(scope, SharingStarted.WhileSubscribed(KEPT_MS), initial)
 }

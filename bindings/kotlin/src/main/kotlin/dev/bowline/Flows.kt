@@ -5,7 +5,7 @@ import dev.bowline.ffi.DirectoryUpdate
 import dev.bowline.ffi.EndReason
 import dev.bowline.ffi.HostsListener
 import dev.bowline.ffi.HostsSnapshot
-import dev.bowline.ffi.Rehearsal
+import dev.bowline.ffi.PreviewData
 import dev.bowline.ffi.ScreenListener
 import dev.bowline.ffi.ScreenUpdate
 import dev.bowline.ffi.Subscription
@@ -20,20 +20,20 @@ import kotlinx.coroutines.flow.callbackFlow
 import kotlinx.coroutines.launch
 
 /**
- * A subscription ended by itself.
+ * A subscription ended without being cancelled.
  *
- * @property reason Why.
+ * @property reason The reason.
  */
 public class SubscriptionEnded internal constructor(public val reason: EndReason) :
     Exception("the subscription ended: $reason")
 
 /**
- * What a listener is told, folded to whole values: only the newest waits for a slow collector, and none is lost that is
- * the newest. Each collector has a subscription of its own, which ends with it.
+ * Updates of a listener, folded to whole values. Only the newest value is buffered for a slow
+ * collector, and the newest is never lost. Each collector has its own subscription, which ends with it.
  *
  * @param begin The value that the first update is applied to.
  * @param fold Runs on the library's thread, in order, for every update.
- * @param subscribe Subscribes a listener that hands every update to its argument.
+ * @param subscribe Subscribes a listener that passes every update to its argument.
  * @throws SubscriptionEnded to the collector, when the library ended it.
  */
 internal fun <U, T> folded(
@@ -43,10 +43,10 @@ internal fun <U, T> folded(
 ): Flow<T> = callbackFlow {
     Library.load()
     val closed = AtomicBoolean()
-    // Only the library's one thread touches it.
+    // Only the library's dispatcher thread accesses it.
     var value = begin
     val subscription = subscribe { update ->
-        // One call may still be on its way after the end.
+        // One call may still be running after the end.
         if (!closed.get()) {
             value = fold(value, update)
             trySend(value)
@@ -61,10 +61,10 @@ internal fun <U, T> folded(
         subscription.cancel()
         subscription.close()
     }
-    // With any other buffer it is the newest value that does not fit.
+    // Any other buffer would drop the newest value.
 }.buffer(CONFLATED)
 
-/** A listener of any function, whatever it throws. */
+/** Makes a listener of any function, including one that throws. */
 internal fun hostsListener(receive: (HostsSnapshot) -> Unit): HostsListener = object : HostsListener {
     override fun onHosts(snapshot: HostsSnapshot) = guarded { receive(snapshot) }
 }
@@ -81,17 +81,20 @@ internal fun timelineListener(receive: (TimelineUpdate) -> Unit): TimelineListen
     override fun onTimeline(update: TimelineUpdate) = guarded { receive(update) }
 }
 
-/** Revisions are the low 32 bits of the library's, so a newer one is the one that is less than half a turn ahead. */
+/**
+ * Revisions are the low 32 bits of the library's, so the newer one is less than half the range
+ * ahead.
+ */
 internal fun newer(held: HostsSnapshot, update: HostsSnapshot): HostsSnapshot =
-    // What is there before anything was told is older than all.
+    // The value before the first update is older than all.
     if (held !== noHosts && (update.rev - held.rev).toInt() < 0) held else update
 
-internal val noHosts: HostsSnapshot = HostsSnapshot(0u, emptyList())
+internal val noHosts: HostsSnapshot = HostsSnapshot(0u, emptyList(), emptyList())
 
-/** The made-up hosts, for previews and tests. */
-public fun Rehearsal.hosts(): Flow<HostsSnapshot> =
+/** The artificial hosts, for previews and tests. */
+public fun PreviewData.hosts(): Flow<HostsSnapshot> =
     folded(noHosts, ::newer) { receive -> subscribeHosts(hostsListener(receive)) }
 
-/** The made-up timeline, for previews and tests. */
-public fun Rehearsal.timeline(): Flow<Timeline> =
+/** The artificial timeline, for previews and tests. */
+public fun PreviewData.timeline(): Flow<Timeline> =
     folded(Timeline.empty, Timeline::with) { receive -> subscribeTimeline(timelineListener(receive)) }

@@ -1,54 +1,74 @@
 package dev.bowline
 
-import dev.bowline.ffi.DirectoryRow
 import dev.bowline.ffi.DirectoryUpdate
 import dev.bowline.ffi.ListChange
 import dev.bowline.ffi.ScreenUpdate
-import dev.bowline.ffi.TimelineItem
 import dev.bowline.ffi.TimelineUpdate
 
 /**
- * An update does not fit what is here. Thrown out of a callback it makes the library begin anew, with a whole list.
+ * An update for another list than the held one. Thrown from a callback, it makes the library send
+ * the whole list.
  */
-internal class OutOfStep(base: UInt?, held: UInt) :
-    IllegalStateException("an update of revision $base came to revision $held")
+internal class OutOfStep(misfit: String?) : IllegalStateException(misfit)
 
 /**
- * Makes the next directory of an update. Neither side of this copies what did not change.
+ * Applies the changes; insertions and replacements take [rows] in order, and [grow] appends to the text of a row. The result shares
+ * unchanged pages of rows with this list.
+ *
+ * @throws OutOfStep when a position is outside of the list.
+ */
+internal fun <T> List<T>.with(
+    changes: List<ListChange>,
+    rows: List<T>,
+    grow: (T, String) -> T = { _, _ -> throw OutOfStep("rows of this list do not grow") },
+): List<T> {
+    if (changes.isEmpty()) return this
+    var used = 0
+    return try {
+        changes.fold(Rows.of(this)) { list, change ->
+            when (change) {
+                is ListChange.Remove -> list.removed(change.at.toInt(), change.count.toInt())
+                is ListChange.Insert -> {
+                    val from = used
+                    used += change.count.toInt()
+                    list.inserted(change.at.toInt(), rows.subList(from, used))
+                }
+                is ListChange.Update -> list.replaced(change.at.toInt(), rows[used++])
+                is ListChange.Grow -> list.replaced(change.at.toInt(), grow(list[change.at.toInt()], change.text))
+            }
+        }
+    } catch (misfit: IndexOutOfBoundsException) {
+        throw OutOfStep(misfit.message)
+    }
+}
+
+/** The value that an update with this base applies to: this one, or an empty one without a base. */
+private fun <T> T.ifAt(rev: UInt, base: UInt?, empty: T): T = when (base) {
+    null -> empty
+    rev -> this
+    else -> throw OutOfStep("an update of revision $base came to revision $rev")
+}
+
+/**
+ * Applies an update to this directory.
  *
  * @throws OutOfStep when the update is not for this one.
  */
 internal fun Directory.with(update: DirectoryUpdate): Directory {
-    val rows = rowsAt(update)
-    return Directory(update.rev, rows, update.loading, update.hosts)
-}
-
-private fun Directory.rowsAt(update: DirectoryUpdate): List<DirectoryRow> {
-    val base = update.baseRev
-    if (base != null && base != rev) throw OutOfStep(base, rev)
-    val byKey = LinkedHashMap<String, DirectoryRow>()
-    if (base != null) {
-        if (update.removed.isEmpty() && update.upserts.isEmpty() && update.order == null) return rows
-        for (row in rows) byKey[row.key] = row
-    }
-    for (key in update.removed) byKey.remove(key)
-    for (row in update.upserts) byKey[row.key] = row
-    val order = update.order ?: return byKey.values.toList()
-    return order.map { key -> byKey[key] ?: throw OutOfStep(base, rev) }
+    val before = ifAt(rev, update.baseRev, Directory.empty)
+    return Directory(update.rev, before.rows.with(update.changes, update.rows), update.loading, update.hosts)
 }
 
 /**
- * Makes the next timeline of an update.
+ * Applies an update to this timeline.
  *
  * @throws OutOfStep when the update is not for this one.
  */
 internal fun Timeline.with(update: TimelineUpdate): Timeline {
-    val base = update.baseRev
-    if (base != null && base != rev) throw OutOfStep(base, rev)
-    val before = if (base == null) Timeline.empty else this
+    val before = ifAt(rev, update.baseRev, Timeline.empty)
     return Timeline(
         rev = update.rev,
-        items = if (update.changes.isEmpty()) before.items else before.items.with(update.changes),
+        items = before.items.with(update.changes, update.rows) { item, more -> item.copy(text = item.text + more) },
         pending = update.pending ?: before.pending,
         failed = update.failed ?: before.failed,
         loaded = update.loaded,
@@ -60,21 +80,8 @@ internal fun Timeline.with(update: TimelineUpdate): Timeline {
     )
 }
 
-private fun List<TimelineItem>.with(changes: List<ListChange>): List<TimelineItem> =
-    changes.fold(Rows.of(this)) { items, change ->
-        when (change) {
-            is ListChange.Remove -> items.removed(change.at.toInt(), change.count.toInt())
-            is ListChange.Insert -> items.inserted(change.at.toInt(), change.items)
-            is ListChange.Update -> items.replaced(change.at.toInt(), change.item)
-            is ListChange.Grow -> {
-                val item = items[change.at.toInt()]
-                items.replaced(change.at.toInt(), item.copy(text = item.text + change.text))
-            }
-        }
-    }
-
 /**
- * Makes the next screen of an update.
+ * Applies an update to this screen.
  *
  * @throws OutOfStep when the update's timeline is not for this one's.
  */

@@ -15,7 +15,7 @@ internal inline fun guarded(call: () -> Unit) {
     }
 }
 
-/** An app's key store, whatever it throws: a read that failed must not look like one that found nothing (INV-9). */
+/** Wraps an app's key store: a failed read must never look like an absent value (INV-9). */
 internal fun guarded(store: KeyStore): KeyStore = object : KeyStore {
     override fun read(name: String): ByteArray? = kept { store.read(name) }
 

@@ -13,11 +13,11 @@ import dev.bowline.ffi.uniffiCallbackInterfaceScreenListener
 import dev.bowline.ffi.uniffiCallbackInterfaceTimelineListener
 import dev.bowline.ffi.uniffiRustFutureContinuationCallbackImpl
 
-/** The native library cannot be used with these bindings: it is missing, or of another version. */
+/** The native library is missing, or its version does not match these bindings. */
 public class LibraryException internal constructor(message: String, cause: Throwable? = null) :
     RuntimeException(message, cause)
 
-/** Loads the native library, once in a process, and makes sure that it is the one these bindings were made for. */
+/** Loads the native library once per process, and checks that it matches these bindings. */
 internal object Library {
     private val outcome: Result<Unit> by lazy { runCatching { attachThreadsOnce(); check(EXPECTED_ABI_ID) } }
 
@@ -35,7 +35,7 @@ internal object Library {
         }
     }
 
-    /** Compares the library with what these bindings expect. Its functions are not called before. */
+    /** Compares the library with these bindings, before any of its functions is called. */
     internal fun check(expected: String) {
         val found = try {
             abiId()
@@ -70,7 +70,7 @@ internal object Library {
         uniffiCallbackInterfaceLogListener.onLog,
         uniffiCallbackInterfaceLogListener.uniffiFree,
         uniffiCallbackInterfaceKeyStore.uniffiFree,
-        // Wakes coroutines that wait for the library, on the same thread.
+        // Resumes coroutines that wait for the library, on the same thread.
         uniffiRustFutureContinuationCallbackImpl,
     )
 }

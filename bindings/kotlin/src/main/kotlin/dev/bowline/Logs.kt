@@ -6,14 +6,15 @@ import dev.bowline.ffi.LogListener
 import dev.bowline.ffi.logToSystem
 import dev.bowline.ffi.subscribeLogs
 
-/** The library's log. Nothing in it names a session or holds a key. */
+/** The library's log. No line contains a session or a key. */
 public object Logs {
     /**
-     * Hands the log to a function, from now on until what is returned is closed. It is called on the library's own thread, which
-     * serves all subscriptions: it should be quick. What does not fit while it is busy is counted in [LogBatch.dropped]. One that throws
-     * sixteen times in a row is called no more.
+     * Passes the log to a function until the returned handle is closed. The function runs on the
+     * library's dispatcher thread, which serves all subscriptions, so it should be quick. Lines beyond
+     * the buffer are counted in [LogBatch.dropped]. A function that throws sixteen times in a row is
+     * detached.
      *
-     * @param level What is less grave is left out.
+     * @param level Lines of lower levels are left out.
      * @throws LibraryException when the native library is missing or of another version.
      */
     public fun collect(level: LogLevel, receive: (LogBatch) -> Unit): AutoCloseable {
@@ -28,7 +29,7 @@ public object Logs {
     /**
      * Sends the log to the system's own, from now on: Android's logcat, Apple's unified log.
      *
-     * @param level What is less grave is left out.
+     * @param level Lines of lower levels are left out.
      * @return false where there is none.
      * @throws LibraryException when the native library is missing or of another version.
      */

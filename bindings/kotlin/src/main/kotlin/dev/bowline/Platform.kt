@@ -6,9 +6,9 @@ import java.net.NetworkInterface
 import java.net.SocketException
 import kotlin.concurrent.thread
 
-/** What a platform tells: the library, as a [PlatformObserver] sees it. */
+/** Receiver of platform events: the library, as a [PlatformObserver] sees it. */
 public interface PlatformTarget {
-    /** Something happened. From any thread; returns at once. */
+    /** Reports an event. From any thread; returns at once. */
     public fun tell(event: PlatformEvent)
 
     /**
@@ -26,15 +26,15 @@ public interface PlatformTarget {
 }
 
 /**
- * Tells the library of the app's life and of the network, so that no view has to (INV-7). On Android it is
+ * Reports the app's life cycle and network changes to the library, so that no view has to (INV-7). On Android it is
  * `dev.bowline.android.AndroidPlatform`; on a desktop [NetworkInterfaceObserver], and an app may add its own.
  */
 public fun interface PlatformObserver {
     /**
-     * Begins to observe, and tells [target], which is held by the [Bowline] that it belongs to: an observer that holds it weakly lets
-     * go of one that nobody closed.
+     * Starts observing and reports events to [target]. The [Bowline] holds the target: an observer
+     * that holds it weakly does not keep an unclosed one alive.
      *
-     * @return ends it; after that nothing is told.
+     * @return ends the observation; no event is reported afterwards.
      */
     public fun observe(target: PlatformTarget): AutoCloseable
 
@@ -58,10 +58,9 @@ public fun interface PlatformObserver {
 }
 
 /**
- * Looks at the machine's network addresses now and then, and tells when they are others than before: the JVM has no
- * notification of it.
+ * Polls the machine's network addresses and reports changes: the JVM has no notification of them.
  *
- * @param everyMs Milliseconds between two looks.
+ * @param everyMs Milliseconds between two polls.
  * @param addresses What to compare; replaced in tests.
  */
 public class NetworkInterfaceObserver(
@@ -74,7 +73,7 @@ public class NetworkInterfaceObserver(
         return AutoCloseable { watcher.interrupt() }
     }
 
-    /** Until it is interrupted, or nobody is left to be told. */
+    /** Runs until it is interrupted or the target is gone. */
     private fun watch(told: WeakReference<PlatformTarget>) {
         var known = addresses()
         try {

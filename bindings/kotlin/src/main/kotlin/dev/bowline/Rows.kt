@@ -1,11 +1,11 @@
 package dev.bowline
 
 /**
- * A list that never changes, and whose next one costs little: rows lie in pages, and the next list shares every page that is the
- * same. To append a row, or to replace one, copies one page and the list of pages, however long the history (BX-6).
+ * A persistent list: rows are in pages, and a changed list shares all unchanged pages. Appending or
+ * replacing a row copies one page and the list of pages, however long the history is (BX-6).
  */
 internal class Rows<T> private constructor(
-    /** All full, but the last; none is empty. */
+    /** All pages except the last are full; none is empty. */
     private val pages: Array<Array<Any?>>,
     override val size: Int,
 ) : AbstractList<T>(), RandomAccess {
@@ -15,7 +15,7 @@ internal class Rows<T> private constructor(
         return pages[index ushr BITS][index and MASK] as T
     }
 
-    /** With another row in the place of one. */
+    /** The list with one row replaced. */
     fun replaced(index: Int, row: T): Rows<T> {
         if (index !in 0 until size) throw IndexOutOfBoundsException("row $index of $size")
         val next = pages.copyOf()
@@ -23,19 +23,19 @@ internal class Rows<T> private constructor(
         return Rows(next, size)
     }
 
-    /** With these rows before that of the index; at the end, if it is the size. */
+    /** The list with rows inserted before the index, or at the end if it is the size. */
     fun inserted(index: Int, rows: List<T>): Rows<T> {
         if (index !in 0..size) throw IndexOutOfBoundsException("row $index of $size")
         return from(index) { tail -> rows + tail }
     }
 
-    /** Without so many rows from that index on. */
+    /** The list without `count` rows from the index on. */
     fun removed(index: Int, count: Int): Rows<T> {
         if (index < 0 || count < 0 || index > size - count) throw IndexOutOfBoundsException("$count rows from $index of $size")
         return from(index) { tail -> tail.subList(count, tail.size) }
     }
 
-    /** Shares the pages before the index, and lays the rows anew that come of those from it on. */
+    /** Shares the pages before the index and rebuilds those from it on. */
     private fun from(index: Int, change: (List<T>) -> List<T>): Rows<T> {
         val whole = index ushr BITS
         // Rows of the page that is cut stand before what changes.
@@ -60,7 +60,7 @@ internal class Rows<T> private constructor(
 
         private val none = Rows<Nothing>(emptyArray(), 0)
 
-        /** Has no row. */
+        /** The empty list. */
         @Suppress("UNCHECKED_CAST")
         fun <T> none(): Rows<T> = none as Rows<T>
 

@@ -19,12 +19,12 @@ import dev.bowline.ffi.TimelineItem
 import dev.bowline.ffi.Toast
 
 /**
- * The agents of all hosts in one list, as of one revision (DS). Rows keep their identity while they do not change.
+ * The agents of all hosts in one list, as of one revision (DS-2). Rows keep their identity while they do not change.
  *
- * @property rev Grows with every change.
- * @property rows In the order in which to show them.
- * @property loading Show a skeleton: there is nothing yet, and a first load runs somewhere.
- * @property hosts How each host's part of the list stands.
+ * @property rev Grows with each change.
+ * @property rows In display order.
+ * @property loading Whether to show a skeleton: the list is empty and a first load is running.
+ * @property hosts State of each host's part of the list.
  */
 public data class Directory(
     public val rev: UInt,
@@ -33,7 +33,7 @@ public data class Directory(
     public val hosts: List<HostDirectory>,
 ) {
     public companion object {
-        /** What is known before anything is. */
+        /** The value before the first update. */
         public val empty: Directory = Directory(0u, emptyList(), false, emptyList())
     }
 }
@@ -41,17 +41,18 @@ public data class Directory(
 /**
  * One agent's timeline, as of one revision. Items keep their identity while they do not change.
  *
- * @property rev Grows with every change.
+ * @property rev Grows with each change.
  * @property items Oldest first.
- * @property pending Messages on their way, shown after the items (UX-3).
- * @property failed Messages that were not taken; shown until dismissed.
+ * @property pending Messages being sent, shown after the items (UX-3).
+ * @property failed Messages whose delivery failed; shown until dismissed.
  * @property loaded Whether a load ever succeeded (UX-1).
- * @property catchingUp Whether it is being brought up to date (UX-2).
- * @property older What is before the first item.
- * @property newer What is after the last item: a view that grew too long at its beginning has lost rows at its end.
+ * @property catchingUp Whether it is being refreshed (UX-2).
+ * @property older Content before the first item.
+ * @property newer Content after the last item: a view that grew too long at its beginning drops
+ *   rows at its end.
  * @property replaced Grows when the daemon turns out to have another timeline under this name: a view's scroll position
  *   means nothing then.
- * @property error Why it is not up to date (UX-4).
+ * @property error Why it may be stale (UX-4).
  */
 public data class Timeline(
     public val rev: UInt,
@@ -66,30 +67,30 @@ public data class Timeline(
     public val error: LoadFailure?,
 ) {
     public companion object {
-        /** What is known before anything is. */
+        /** The value before the first update. */
         public val empty: Timeline =
             Timeline(0u, emptyList(), emptyList(), emptyList(), false, false, Older.None, Newer.None, 0u, null)
     }
 }
 
 /**
- * Everything an agent's screen shows. The library decides it (UX-1 to UX-4); a view renders it.
+ * The content of an agent's screen. The library decides it (UX-1 to UX-4); a view renders it.
  *
- * @property rev Grows with every change.
- * @property serverId Whose agent.
- * @property agentId The agent; null until the daemon has named the one that is being created.
- * @property agent Its row in the directory, once that is known.
- * @property creation Whether it was created from here.
- * @property creating What was asked for, while it is being created.
- * @property creationFailed Why it could not be created, with what was asked for.
- * @property overlay The whole content is covered (UX-1).
+ * @property rev Grows with each change.
+ * @property serverId The agent's host.
+ * @property agentId The agent; null until the daemon has confirmed the one being created.
+ * @property agent Its row in the directory, once loaded.
+ * @property creation Origin of the agent.
+ * @property creating The agent as requested, while it is being created.
+ * @property creationFailed Why its creation failed, with the agent as requested.
+ * @property overlay An overlay covers the whole content (UX-1).
  * @property toast At most one toast.
- * @property placeholder "Start chatting".
+ * @property placeholder Show the hint "Start chatting".
  * @property errorIndicator At most one error.
- * @property composerEnabled Prompts can be typed and sent; offline too.
- * @property readOnly Why no prompt can be sent any more; to be said in the place of the composer.
- * @property connectivity How the host stands.
- * @property connectionError Why the host is not online, with what to do about it.
+ * @property composerEnabled Prompts can be typed and sent, also offline.
+ * @property readOnly Why no prompt can be sent any more; shown in place of the composer.
+ * @property connectivity State of the host.
+ * @property connectionError Why the host is not online, with the recommended action.
  * @property timeline The content.
  */
 public data class AgentScreen(

@@ -22,7 +22,7 @@ class AndroidPlatformTest {
     private val connectivity = ConnectivityManager()
     private val lifecycle = ProcessLifecycleOwner.get().lifecycle
     private val told = ArrayList<PlatformEvent>()
-    private val target = Told(told::add)
+    private val target = RecordingTarget(told::add)
 
     private val context = object : Context() {
         override val applicationContext: Context get() = this

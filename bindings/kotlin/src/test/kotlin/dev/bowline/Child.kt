@@ -1,6 +1,6 @@
 package dev.bowline
 
-import dev.bowline.ffi.Rehearsal
+import dev.bowline.ffi.PreviewData
 import java.io.File
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.TimeUnit
@@ -34,7 +34,7 @@ object Child {
             "return", "exit" -> {
                 Library.load()
                 val called = CountDownLatch(1)
-                Rehearsal(1u, 0u).subscribeHosts(hostsListener { called.countDown(); Thread.sleep(600_000) })
+                PreviewData(1u, 0u).subscribeHosts(hostsListener { called.countDown(); Thread.sleep(600_000) })
                 check(called.await(30, TimeUnit.SECONDS))
                 println("called")
                 if (arguments[0] == "exit") exitProcess(3)

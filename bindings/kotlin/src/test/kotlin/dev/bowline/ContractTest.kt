@@ -4,8 +4,9 @@ import dev.bowline.ffi.BowlineException
 import dev.bowline.ffi.DirectoryRow
 import dev.bowline.ffi.DirectoryUpdate
 import dev.bowline.ffi.HostsSnapshot
+import dev.bowline.ffi.ListChange
 import dev.bowline.ffi.PlatformEvent
-import dev.bowline.ffi.Rehearsal
+import dev.bowline.ffi.PreviewData
 import dev.bowline.ffi.TimelineUpdate
 import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.TimeUnit
@@ -22,7 +23,7 @@ class ContractTest {
     private var target: PlatformTarget? = null
 
     @Test
-    fun `inv-7 nothing that a view holds connects or disconnects`() {
+    fun `INV-7 nothing that a view holds connects or disconnects`() {
         val lifecycle = Regex("(?i)(re|dis)?connect(ed)?|open|attach|detach|platformEvent|foreground|background")
         for (type in listOf(Bowline::class.java, AgentScreenStore::class.java)) {
             val methods = type.methods.filter { it.declaringClass == type && !it.name.contains('$') }.map { it.name }
@@ -67,7 +68,7 @@ class ContractTest {
         val addresses = AtomicReference(setOf("192.0.2.1"))
         val told = LinkedBlockingQueue<PlatformEvent>()
         // The observer does not hold it.
-        target = Told(told::add)
+        target = RecordingTarget(told::add)
         NetworkInterfaceObserver(5) { addresses.get() }.observe(target!!).use {
             // Until the observer has looked at the first set: it tells of changes only.
             while (told.isEmpty()) {
@@ -79,12 +80,12 @@ class ContractTest {
     }
 
     @Test
-    fun `bx-6 rows that did not change are the same objects`() = runBlocking {
-        Rehearsal(1u, 100u).use { rehearsal ->
+    fun `BX-6 rows that did not change are the same objects`() = runBlocking {
+        PreviewData(1u, 100u).use { preview ->
             val values = ArrayList<Timeline>()
             val called = Tick()
             var held = Timeline.empty
-            rehearsal.subscribeTimeline(
+            preview.subscribeTimeline(
                 timelineListener { update ->
                     held = held.with(update)
                     synchronized(values) { values.add(held) }
@@ -92,9 +93,9 @@ class ContractTest {
                 },
             ).use {
                 called.until { held.items.size == 100 }
-                rehearsal.append("one more")
+                preview.append("one more")
                 called.until { held.items.size == 101 }
-                rehearsal.grow(" and more")
+                preview.grow(" and more")
                 called.until { held.items.last().text == "one more and more" }
             }
             val first = values.first()
@@ -103,16 +104,16 @@ class ContractTest {
     }
 
     @Test
-    fun `bx-6 an appended item crosses alone, however long the history`() = runBlocking {
+    fun `BX-6 an appended item crosses alone, however long the history`() = runBlocking {
         for (history in listOf(100u, 10_000u)) {
-            Rehearsal(1u, history).use { rehearsal ->
+            PreviewData(1u, history).use { preview ->
                 val crossed = java.util.Collections.synchronizedList(ArrayList<TimelineUpdate>())
                 val called = Tick()
-                rehearsal.subscribeTimeline(timelineListener { crossed.add(it); called.tick() }).use {
+                preview.subscribeTimeline(timelineListener { crossed.add(it); called.tick() }).use {
                     called.until { crossed.size == 1 }
-                    rehearsal.append("one more")
+                    preview.append("one more")
                     called.until { crossed.size == 2 }
-                    rehearsal.grow(" and more")
+                    preview.grow(" and more")
                     called.until { crossed.size == 3 }
                 }
                 assertEquals(listOf(1, 1), crossed.drop(1).map { it.changes.size })
@@ -124,19 +125,26 @@ class ContractTest {
     @Test
     fun `a list of another revision is asked for anew`() {
         val row = { key: String -> DirectoryRow(key, "srv", null, null) }
-        val update = { base: UInt?, rev: UInt, removed: List<String>, upserts: List<DirectoryRow>, order: List<String>? ->
-            DirectoryUpdate(base, rev, removed, upserts, order, false, emptyList())
+        fun update(base: UInt?, rev: UInt, changes: List<ListChange>, vararg keys: String) =
+            DirectoryUpdate(base, rev, changes, keys.map(row), false, emptyList())
+        fun insert(at: UInt, count: UInt) = ListChange.Insert(at, count)
+        val first = Directory.empty.with(update(null, 7u, listOf(insert(0u, 3u)), "a", "b", "c"))
+        val changes = listOf(ListChange.Remove(1u, 1u), insert(0u, 1u), ListChange.Update(1u), insert(3u, 1u))
+        val second = first.with(update(7u, 9u, changes, "d", "A", "e"))
+        assertEquals(listOf("d", "A", "c", "e"), second.rows.map { it.key })
+        assertSame(first.rows[2], second.rows[2])
+        assertSame(second.rows, second.with(update(9u, 10u, emptyList())).rows)
+        assertThrows(OutOfStep::class.java) { second.with(update(7u, 10u, emptyList())) }
+        for (misfit in listOf(ListChange.Remove(3u, 2u), insert(5u, 1u), ListChange.Update(4u), ListChange.Grow(0u, "more"))) {
+            assertThrows(OutOfStep::class.java) { second.with(update(9u, 10u, listOf(misfit), "x")) }
         }
-        val first = Directory.empty.with(update(null, 7u, emptyList(), listOf(row("a"), row("b"), row("c")), null))
-        val second = first.with(update(7u, 9u, listOf("b"), listOf(row("d")), listOf("d", "c", "a")))
-        assertEquals(listOf("d", "c", "a"), second.rows.map { it.key })
-        assertThrows(OutOfStep::class.java) { second.with(update(7u, 10u, emptyList(), emptyList(), null)) }
-        assertEquals(listOf("e"), second.with(update(null, 1u, emptyList(), listOf(row("e")), null)).rows.map { it.key })
+        assertThrows(OutOfStep::class.java) { second.with(update(9u, 10u, listOf(insert(0u, 1u)))) }
+        assertEquals(listOf("f"), second.with(update(null, 1u, listOf(insert(0u, 1u)), "f")).rows.map { it.key })
     }
 
     @Test
     fun `a revision that went round is newer`() {
-        val at = { rev: UInt -> HostsSnapshot(rev, emptyList()) }
+        val at = { rev: UInt -> HostsSnapshot(rev, emptyList(), emptyList()) }
         assertEquals(5u, newer(at(5u), at(4u)).rev)
         assertEquals(6u, newer(at(5u), at(6u)).rev)
         assertEquals(1u, newer(at(UInt.MAX_VALUE), at(1u)).rev)

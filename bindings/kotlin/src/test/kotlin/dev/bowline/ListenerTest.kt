@@ -3,7 +3,7 @@ package dev.bowline
 import dev.bowline.ffi.EndReason
 import dev.bowline.ffi.HostsSnapshot
 import dev.bowline.ffi.LogLevel
-import dev.bowline.ffi.Rehearsal
+import dev.bowline.ffi.PreviewData
 import dev.bowline.ffi.Subscription
 import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.CountDownLatch
@@ -22,33 +22,33 @@ import org.junit.jupiter.api.Test
 class ListenerTest {
     @Test
     fun `a callback that throws is counted, and detached after sixteen times`() = runBlocking {
-        Rehearsal(1u, 0u).use { rehearsal ->
+        PreviewData(1u, 0u).use { preview ->
             val calls = AtomicInteger()
             val called = Tick()
-            val subscription = rehearsal.subscribeHosts(hostsListener { calls.incrementAndGet(); called.tick(); throw AssertionError("not an Exception") })
+            val subscription = preview.subscribeHosts(hostsListener { calls.incrementAndGet(); called.tick(); throw AssertionError("not an Exception") })
             subscription.use {
                 called.until { calls.get() >= 1 }
                 var n = 0
                 while (!subscription.isEnding()) {
                     val seen = calls.get()
-                    rehearsal.renameHost("name ${n++}")
+                    preview.renameHost("name ${n++}")
                     called.until { calls.get() > seen || subscription.isEnding() }
                 }
                 assertEquals(EndReason.LISTENER_FAILED, withTimeout(LONG) { subscription.ended() })
                 assertEquals(16, calls.get())
             }
             // Others go on.
-            assertEquals(1, rehearsal.hosts().until { it.hosts.isNotEmpty() }.hosts.size)
+            assertEquals(1, preview.hosts().until { it.hosts.isNotEmpty() }.hosts.size)
         }
     }
 
     @Test
     fun `a listener that threw now and then is given whole values again`() = runBlocking {
-        Rehearsal(1u, 3u).use { rehearsal ->
+        PreviewData(1u, 3u).use { preview ->
             val first = AtomicInteger()
             val newest = AtomicReference(Timeline.empty)
             val called = Tick()
-            val subscription = rehearsal.subscribeTimeline(
+            val subscription = preview.subscribeTimeline(
                 timelineListener { update ->
                     try {
                         if (first.getAndIncrement() == 0) error("not now")
@@ -60,7 +60,7 @@ class ListenerTest {
             )
             subscription.use {
                 called.until { first.get() == 1 }
-                rehearsal.append("after")
+                preview.append("after")
                 called.until { newest.get().items.size == 4 }
                 assertEquals("after", newest.get().items.last().text)
             }
@@ -68,16 +68,16 @@ class ListenerTest {
     }
 
     @Test
-    fun `a callback may call the library`() = runBlocking {
-        Rehearsal(1u, 0u).use { rehearsal ->
+    fun `LS-15 a callback may call the library`() = runBlocking {
+        PreviewData(1u, 0u).use { preview ->
             val names = ConcurrentHashMap.newKeySet<String>()
             val inner = AtomicReference<Subscription>()
             val called = Tick()
-            rehearsal.subscribeHosts(
+            preview.subscribeHosts(
                 hostsListener { snapshot ->
                     if (names.add(snapshot.hosts[0].name) && names.size == 1) {
-                        rehearsal.renameHost("from inside")
-                        inner.set(rehearsal.subscribeHosts(hostsListener { names.add("inner ${it.hosts[0].name}"); called.tick() }))
+                        preview.renameHost("from inside")
+                        inner.set(preview.subscribeHosts(hostsListener { names.add("inner ${it.hosts[0].name}"); called.tick() }))
                     }
                     called.tick()
                 },
@@ -90,13 +90,13 @@ class ListenerTest {
 
     @Test
     fun `a subscription may be ended in its own callback, and is not called again`() = runBlocking {
-        Rehearsal(1u, 0u).use { rehearsal ->
+        PreviewData(1u, 0u).use { preview ->
             val calls = AtomicInteger()
             val own = AtomicReference<Subscription>()
             val ready = CountDownLatch(1)
             val done = CountDownLatch(1)
             own.set(
-                rehearsal.subscribeHosts(
+                preview.subscribeHosts(
                     hostsListener {
                         ready.await(60, TimeUnit.SECONDS)
                         calls.incrementAndGet()
@@ -109,9 +109,9 @@ class ListenerTest {
             ready.countDown()
             assertTrue(done.await(60, TimeUnit.SECONDS))
             assertEquals(EndReason.CANCELLED, withTimeout(LONG) { own.get().ended() })
-            rehearsal.renameHost("nobody hears it")
+            preview.renameHost("nobody hears it")
             // A later subscription's delivery comes after whatever was due to the first one.
-            rehearsal.hosts().until { it.hosts[0].name == "nobody hears it" }
+            preview.hosts().until { it.hosts[0].name == "nobody hears it" }
             assertEquals(1, calls.get())
             own.get().close()
         }
@@ -119,7 +119,7 @@ class ListenerTest {
 
     @Test
     fun `a call that is on its way at the end reaches no collector`() = runBlocking {
-        Rehearsal(1u, 0u).use { rehearsal ->
+        PreviewData(1u, 0u).use { preview ->
             val entered = CountDownLatch(1)
             val leave = CountDownLatch(1)
             val late = AtomicInteger()
@@ -129,7 +129,7 @@ class ListenerTest {
                     entered.countDown()
                     leave.await(60, TimeUnit.SECONDS)
                     value + 1
-                }) { receive -> rehearsal.subscribeHosts(hostsListener(receive)) }
+                }) { receive -> preview.subscribeHosts(hostsListener(receive)) }
                     .collect { if (ended.get() > 0) late.incrementAndGet() }
             }
             assertTrue(entered.await(60, TimeUnit.SECONDS))
@@ -137,7 +137,7 @@ class ListenerTest {
             collecting.join()
             ended.incrementAndGet()
             leave.countDown()
-            rehearsal.hosts().until { it.hosts.isNotEmpty() }
+            preview.hosts().until { it.hosts.isNotEmpty() }
             assertEquals(0, late.get())
         }
     }
@@ -164,7 +164,7 @@ class ListenerTest {
             ending.close()
             other.close()
         }
-        assertEquals(1, Rehearsal(1u, 0u).use { rehearsal -> rehearsal.hosts().until { it.hosts.isNotEmpty() }.hosts.size })
+        assertEquals(1, PreviewData(1u, 0u).use { preview -> preview.hosts().until { it.hosts.isNotEmpty() }.hosts.size })
     }
 
     @Test
@@ -181,7 +181,7 @@ class ListenerTest {
                 while (lines.isEmpty()) {
                     check(System.nanoTime() < deadline) { "nothing is logged" }
                     runBlocking { Bowline(config(folder.path), platform = PlatformObserver.none).shutdown() }
-                    Rehearsal(1u, 0u).use { it.subscribeHosts(hostsListener { error("logged") }).close() }
+                    PreviewData(1u, 0u).use { it.subscribeHosts(hostsListener { error("logged") }).close() }
                 }
             }
         }
@@ -190,14 +190,14 @@ class ListenerTest {
 
     @Test
     fun `all callbacks come on one thread, which does not keep the JVM alive`() = runBlocking {
-        Rehearsal(1u, 0u).use { rehearsal ->
+        PreviewData(1u, 0u).use { preview ->
             val threads = ConcurrentHashMap.newKeySet<Thread>()
             val called = Tick()
             val count = AtomicInteger()
-            rehearsal.subscribeHosts(hostsListener { threads.add(Thread.currentThread()); count.incrementAndGet(); called.tick() }).use {
+            preview.subscribeHosts(hostsListener { threads.add(Thread.currentThread()); count.incrementAndGet(); called.tick() }).use {
                 repeat(200) {
                     val seen = count.get()
-                    rehearsal.renameHost("n$it")
+                    preview.renameHost("n$it")
                     called.until { count.get() > seen }
                 }
             }

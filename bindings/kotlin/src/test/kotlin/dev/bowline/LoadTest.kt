@@ -1,7 +1,7 @@
 package dev.bowline
 
 import dev.bowline.ffi.EndReason
-import dev.bowline.ffi.Rehearsal
+import dev.bowline.ffi.PreviewData
 import java.io.File
 import java.util.concurrent.atomic.AtomicInteger
 import kotlinx.coroutines.Dispatchers
@@ -20,11 +20,11 @@ import org.junit.jupiter.api.Test
 class LoadTest {
     @Test
     fun `a listener that takes 10 ms gets fewer of 100,000 updates, and the last of them`() = runBlocking {
-        Rehearsal(1u, 0u).use { rehearsal ->
+        PreviewData(1u, 0u).use { preview ->
             val calls = AtomicInteger()
             val last = java.util.concurrent.atomic.AtomicReference("")
             val called = Tick()
-            rehearsal.subscribeHosts(
+            preview.subscribeHosts(
                 hostsListener {
                     Thread.sleep(10)
                     calls.incrementAndGet()
@@ -32,7 +32,7 @@ class LoadTest {
                     called.tick()
                 },
             ).use {
-                rehearsal.burst(UPDATES, 0u)
+                preview.burst(UPDATES, 0u)
                 called.until { last.get() == "$UPDATES" }
             }
             assertTrue(calls.get() < UPDATES.toInt() / 10, "${calls.get()} calls")
@@ -41,15 +41,15 @@ class LoadTest {
 
     @Test
     fun `a collector that takes 10 ms gets fewer of 100,000 updates, and the last of them`() = runBlocking {
-        Rehearsal(1u, 0u).use { rehearsal ->
+        PreviewData(1u, 0u).use { preview ->
             val seen = AtomicInteger()
             val collecting = async(Dispatchers.Default) {
-                rehearsal.hosts().takeWhile { it.hosts[0].name != "$UPDATES" }.collect {
+                preview.hosts().takeWhile { it.hosts[0].name != "$UPDATES" }.collect {
                     seen.incrementAndGet()
                     Thread.sleep(10)
                 }
             }
-            rehearsal.burst(UPDATES, 0u)
+            preview.burst(UPDATES, 0u)
             withTimeout(LONG) { collecting.await() }
             assertTrue(seen.get() < UPDATES.toInt() / 10, "${seen.get()} values")
         }
@@ -57,10 +57,10 @@ class LoadTest {
 
     @Test
     fun `10,000 subscriptions made and ended leave memory and threads as they were`() = runBlocking {
-        Rehearsal(4u, 50u).use { rehearsal ->
+        PreviewData(4u, 50u).use { preview ->
             suspend fun cycles(count: Int) = repeat(count) { n ->
                 val called = java.util.concurrent.CountDownLatch(1)
-                val subscription = rehearsal.subscribeHosts(hostsListener { called.countDown() })
+                val subscription = preview.subscribeHosts(hostsListener { called.countDown() })
                 // Every other one ends before it was called.
                 if (n % 2 == 0) assertTrue(called.await(60, java.util.concurrent.TimeUnit.SECONDS))
                 subscription.cancel()
@@ -78,11 +78,11 @@ class LoadTest {
 
     @Test
     fun `1,000,000 updates leave memory as it was`() = runBlocking {
-        Rehearsal(4u, 0u).use { rehearsal ->
-            val collecting = launch(Dispatchers.Default) { rehearsal.hosts().collect { } }
-            rehearsal.burst(UPDATES, 0u)
+        PreviewData(4u, 0u).use { preview ->
+            val collecting = launch(Dispatchers.Default) { preview.hosts().collect { } }
+            preview.burst(UPDATES, 0u)
             val memory = resident()
-            rehearsal.burst(UPDATES * 10u, 0u)
+            preview.burst(UPDATES * 10u, 0u)
             val grown = resident() - memory
             collecting.cancel()
             assertTrue(grown < 24L shl 20, "grown by ${grown shr 10} KiB over 1,000,000 updates")

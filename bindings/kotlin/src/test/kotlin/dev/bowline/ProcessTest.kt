@@ -35,7 +35,7 @@ class ProcessTest {
     fun `a library that lacks what these bindings call is refused, and says so`() = Folder().use { folder ->
         val library = System.mapLibraryName("bowline_ffi")
         val bytes = File(native, library).readBytes()
-        assertTrue(replaceAll(bytes, "fn_method_rehearsal_grow", "fn_method_rehearsal_GROW") > 0, "it has no such function")
+        assertTrue(replaceAll(bytes, "fn_method_previewdata_grow", "fn_method_previewdata_GROW") > 0, "it has no such function")
         File(folder.file, library).writeBytes(bytes)
         val (code, said) = Child.run("open", folder.path, folder.path)
         assertEquals(0, code, said)

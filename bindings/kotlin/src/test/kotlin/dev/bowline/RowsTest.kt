@@ -8,7 +8,7 @@ import org.junit.jupiter.api.Test
 /** The list of a timeline, compared with the plainest one. */
 class RowsTest {
     @Test
-    fun `bx-6 rows are those of a plain list, and an older list stays as it was`() {
+    fun `BX-6 rows are those of a plain list, and an older list stays as it was`() {
         val random = Random(6)
         repeat(200) {
             var rows = Rows.none<Int>()

@@ -1,10 +1,15 @@
 package dev.bowline
 
+import dev.bowline.ffi.Advice
 import dev.bowline.ffi.Creation
 import dev.bowline.ffi.HostState
 import dev.bowline.ffi.Intent
 import dev.bowline.ffi.ItemKind
+import dev.bowline.ffi.OutcomeKind
 import dev.bowline.ffi.Path
+import dev.bowline.ffi.Reason
+import dev.bowline.ffi.Refusal
+import dev.bowline.ffi.Role
 import dev.bowline.ffi.ScreenTarget
 import java.util.concurrent.CopyOnWriteArrayList
 import kotlinx.coroutines.CoroutineStart
@@ -34,7 +39,30 @@ class ScenarioTest {
         screen?.timeline?.items?.lastOrNull()?.kind == ItemKind.TURN_END
 
     @Test
-    fun `pair, attach, run, cut, resume on the relay, restart - same session, same timeline`() = runBlocking {
+    fun `TR-4, TR-5 a device sees its role, what that refuses, and that it was revoked`() = runBlocking {
+        World().use { world ->
+            Folder().use { folder ->
+                val bowline = open(folder)
+                val server = bowline.pair(world.offer(0)).serverId
+                bowline.online(Path.DIRECT)
+                assertEquals(Role.OWNER, bowline.hosts.value.hosts.single().grant?.role)
+                world.order("""{"do":"grant","role":"viewer"}""")
+                bowline.hosts.until { it.hosts.single().grant?.role == Role.VIEWER }
+                val intent = bowline.send(server, Intent.CreateAgent("cat", folder.path, null, "hello"))
+                val outcome = bowline.hosts.until { snapshot -> snapshot.hosts.single().recentIntents.any { it.intentId == intent } }
+                    .hosts.single().recentIntents.single { it.intentId == intent }
+                assertEquals(OutcomeKind.REFUSED to Refusal.NOT_GRANTED, outcome.kind to outcome.refusal)
+                assertTrue("owner" in outcome.detail!!, outcome.detail)
+                world.order("""{"do":"revoke"}""")
+                val error = bowline.hosts.until { it.hosts.single().state == HostState.ERROR }.hosts.single().lastError!!
+                assertEquals(Reason.DEVICE_REVOKED to Advice.PAIR_AGAIN, error.reason to error.advice)
+                bowline.shutdown()
+            }
+        }
+    }
+
+    @Test
+    fun `BX-5, INV-2 pair, attach, run, cut, resume on the relay, restart - same session, same timeline`() = runBlocking {
         World().use { world ->
             Folder().use { folder ->
                 val lines = (1..150).joinToString("") { "line $it\n" }
@@ -107,7 +135,7 @@ class ScenarioTest {
     }
 
     @Test
-    fun `ux-3 a creation that is refused is rolled back with its error, until it is dismissed`() = runBlocking {
+    fun `UX-3 a creation that is refused is rolled back with its error, until it is dismissed`() = runBlocking {
         World().use { world ->
             Folder().use { folder ->
                 open(folder).use { bowline ->

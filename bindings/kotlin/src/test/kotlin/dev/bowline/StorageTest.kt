@@ -6,9 +6,15 @@ import dev.bowline.ffi.EndReason
 import dev.bowline.ffi.Intent
 import dev.bowline.ffi.KeyStore
 import dev.bowline.ffi.KeyStoreException
+import dev.bowline.ffi.OfferAddress
+import dev.bowline.ffi.OfferHost
+import dev.bowline.ffi.Path
 import dev.bowline.ffi.PlatformEvent
+import dev.bowline.ffi.Reach
 import dev.bowline.ffi.Subscription
 import java.io.File
+import java.nio.file.Files
+import java.nio.file.attribute.PosixFilePermissions
 import java.util.concurrent.CompletableFuture
 import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.CountDownLatch
@@ -34,10 +40,10 @@ class StorageTest {
         Bowline(config(folder), keyStore, PlatformObserver.none)
 
     @Test
-    fun `inv-9 a profile without its identity is an error and stays as it is`() = Folder().use { folder ->
+    fun `INV-9 a profile without its identity is an error and stays as it is`() = Folder().use { folder ->
         open(folder.path).close()
         val profile = File(folder.file, "profile.json")
-        for (bad in listOf("{}", "", "not JSON", profile.readText().replace("clientSessionKey", "other"))) {
+        for (bad in listOf("{}", "", "not JSON", profile.readText().replace("secret", "other"))) {
             profile.writeText(bad)
             val error = assertThrows(BowlineException.CorruptStorage::class.java) { open(folder.path) }
             assertTrue(error.detail.contains("profile.json"), error.detail)
@@ -64,7 +70,7 @@ class StorageTest {
     }
 
     @Test
-    fun `inv-9 a key store that is locked is an error, and nothing is written to it`() = Folder().use { folder ->
+    fun `INV-9 a key store that is locked is an error, and nothing is written to it`() = Folder().use { folder ->
         val store = object : KeyStore {
             override fun read(name: String): ByteArray? = throw KeyStoreException.Failed("locked")
 
@@ -75,7 +81,7 @@ class StorageTest {
     }
 
     @Test
-    fun `inv-9 a key store that fails in any way has not found nothing`() = Folder().use { folder ->
+    fun `INV-9 a key store that fails in any way has not found nothing`() = Folder().use { folder ->
         val problems = listOf(NotImplementedError("not yet"), AssertionError("a defect"), IllegalStateException("a bug"))
         for (problem in problems) {
             val written = ArrayList<String>()
@@ -149,13 +155,42 @@ class StorageTest {
         Bowline(config(folder.path)).call { subscribeHosts(hostsListener { }) }
 
     @Test
-    fun `inv-9 malformed names are errors`() = Folder().use { folder ->
+    fun `INV-9 malformed names are errors`() = Folder().use { folder ->
         open(folder.path).use { bowline ->
             val prompt = Intent.SendPrompt("agt_nonsense", "hello")
             assertThrows(BowlineException.InvalidIdentity::class.java) { bowline.send("nonsense", prompt) }
             assertThrows(BowlineException.InvalidOffer::class.java) { runBlocking { bowline.pair("https://example.com") } }
             Unit
         }
+    }
+
+    @Test
+    fun `TR-14 an offer is inspected before it is confirmed, and one that was tampered with is an error`() = Folder().use { folder ->
+        open(folder.path).use { bowline ->
+            val server = "srv_" + "a".repeat(26)
+            val keys = "k=" + "A".repeat(43) + "&t=" + "A".repeat(22)
+            val link = "bowline://pair?v=1&s=$server&$keys&n=workshop&d=192.168.1.5:4717&r=wss://relay.example.org"
+            val offer = bowline.inspectOffer(link)
+            assertEquals(server, offer.serverId)
+            assertEquals("workshop", offer.name)
+            assertEquals(OfferHost.Unknown, offer.host)
+            val addresses =
+                listOf(
+                    OfferAddress(Path.DIRECT, "192.168.1.5:4717", Reach.PRIVATE),
+                    OfferAddress(Path.RELAY, "wss://relay.example.org", Reach.PUBLIC),
+                )
+            assertEquals(addresses, offer.addresses)
+            assertThrows(BowlineException.InvalidOffer::class.java) { bowline.inspectOffer("$link#x") }
+            Unit
+        }
+    }
+
+    @Test
+    fun `TR-11 a folder that others may write to is an error of its own`() = Folder().use { folder ->
+        Files.setPosixFilePermissions(folder.file.toPath(), PosixFilePermissions.fromString("rwxrwxrwx"))
+        val error = assertThrows(BowlineException.StorageNotPrivate::class.java) { open(folder.path) }
+        assertEquals(Advice.CHECK_STORAGE, error.advice)
+        assertTrue(error.detail.contains("chmod 700"))
     }
 
     @Test

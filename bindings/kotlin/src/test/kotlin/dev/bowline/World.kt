@@ -18,9 +18,9 @@ val LONG = 60.seconds
 /** The built programs of the project. */
 private val programs by lazy { File(System.getProperty("bowline.programs")) }
 
-/** A real daemon behind two direct paths and a relay, as `bowline-sim-world` runs it. */
+/** A real daemon behind two direct paths and a relay, as `bowline-testkit-world` runs it. */
 class World : AutoCloseable {
-    private val process = ProcessBuilder(File(programs, "bowline-sim-world").path)
+    private val process = ProcessBuilder(File(programs, "bowline-testkit-world").path)
         .redirectError(ProcessBuilder.Redirect.INHERIT)
         .start()
     private val answers: BufferedReader = process.inputReader()

@@ -1,7 +1,7 @@
 package dev.bowline.bench
 
 import dev.bowline.Timeline
-import dev.bowline.ffi.Rehearsal
+import dev.bowline.ffi.PreviewData
 import dev.bowline.timeline
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.channels.ReceiveChannel
@@ -36,14 +36,14 @@ internal suspend fun appends(samples: Int): Pair<List<Double>, List<Double>> {
 }
 
 private suspend fun appended(history: Int): Double = coroutineScope {
-    Rehearsal(1u, history.toUInt()).use { rehearsal ->
-        val shown = shown(rehearsal)
+    PreviewData(1u, history.toUInt()).use { preview ->
+        val shown = shown(preview)
         shown.until(history)
         // What making the history left behind is not what an appended item costs.
         System.gc()
         val start = System.nanoTime()
         for (n in 1..APPENDED) {
-            rehearsal.append("a line of output, as long as they are")
+            preview.append("a line of output, as long as they are")
             shown.until(history + n)
         }
         val mean = microsSince(start) / APPENDED
@@ -52,7 +52,7 @@ private suspend fun appended(history: Int): Double = coroutineScope {
     }
 }
 
-private fun CoroutineScope.shown(rehearsal: Rehearsal): ReceiveChannel<Timeline> = rehearsal.timeline().produceIn(this)
+private fun CoroutineScope.shown(preview: PreviewData): ReceiveChannel<Timeline> = preview.timeline().produceIn(this)
 
 private suspend fun ReceiveChannel<Timeline>.until(items: Int) {
     while (receive().items.size < items) {

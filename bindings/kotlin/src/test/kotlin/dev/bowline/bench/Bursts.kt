@@ -1,7 +1,7 @@
 package dev.bowline.bench
 
 import dev.bowline.ffi.HostsListener
-import dev.bowline.ffi.Rehearsal
+import dev.bowline.ffi.PreviewData
 import dev.bowline.hostsListener
 import java.util.concurrent.CountDownLatch
 
@@ -21,10 +21,10 @@ private const val NANOS = 1e6
 internal suspend fun bursts(samples: Int): Pair<List<Double>, List<Double>> {
     val (alone, slow) = ArrayList<Double>() to ArrayList<Double>()
     repeat(1 + samples) { n ->
-        val unwatched = Rehearsal(1u, 0u).use { it.burst(UPDATES, 0u) }
-        val watched = Rehearsal(1u, 0u).use { rehearsal ->
-            val subscription = rehearsal.subscribeHosts(hostsListener { Thread.sleep(SLOW_MS) })
-            rehearsal.burst(UPDATES, 0u).also {
+        val unwatched = PreviewData(1u, 0u).use { it.burst(UPDATES, 0u) }
+        val watched = PreviewData(1u, 0u).use { preview ->
+            val subscription = preview.subscribeHosts(hostsListener { Thread.sleep(SLOW_MS) })
+            preview.burst(UPDATES, 0u).also {
                 subscription.cancel()
                 subscription.ended()
                 subscription.close()
@@ -44,12 +44,12 @@ internal suspend fun bursts(samples: Int): Pair<List<Double>, List<Double>> {
  * updates if that is later.
  */
 internal suspend fun lastAfterFree(samples: Int): List<Double> = List(samples) {
-    Rehearsal(1u, 0u).use { rehearsal ->
+    PreviewData(1u, 0u).use { preview ->
         val last = LastCall()
-        val subscription = rehearsal.subscribeHosts(last.listener)
+        val subscription = preview.subscribeHosts(last.listener)
         val begun = System.nanoTime()
         // When it was over, and not when the library's one thread had time to say so.
-        val published = begun + (rehearsal.burst(UPDATES, UPDATES) * NANOS).toLong()
+        val published = begun + (preview.burst(UPDATES, UPDATES) * NANOS).toLong()
         last.called.await()
         subscription.cancel()
         subscription.ended()

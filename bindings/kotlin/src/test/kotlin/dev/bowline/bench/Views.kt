@@ -6,7 +6,7 @@ import dev.bowline.PlatformObserver
 import dev.bowline.config
 import dev.bowline.ffi.HostSnapshot
 import dev.bowline.ffi.Intent
-import dev.bowline.ffi.Rehearsal
+import dev.bowline.ffi.PreviewData
 import dev.bowline.hosts
 import java.io.File
 import java.util.Base64
@@ -57,7 +57,7 @@ private fun open(folder: Folder) = Bowline(config(folder.path), platform = Platf
 /** Makes an identity, and hosts that know it, at addresses where nobody listens; their names. */
 private suspend fun knowHosts(folder: Folder): List<String> {
     open(folder).shutdown()
-    val servers = Rehearsal(HOSTS.toUInt(), 0u).use { it.hosts().first { made -> made.hosts.size == HOSTS }.hosts.map(HostSnapshot::serverId) }
+    val servers = PreviewData(HOSTS.toUInt(), 0u).use { it.hosts().first { made -> made.hosts.size == HOSTS }.hosts.map(HostSnapshot::serverId) }
     val hosts = servers.mapIndexed { n, server ->
         val key = Base64.getUrlEncoder().withoutPadding().encodeToString(ByteArray(32) { n.toByte() })
         """{"serverId":"$server","name":"host $n","transportKey":"$key","addresses":[{"path":"direct","address":"127.0.0.1:1"}]}"""

@@ -14,16 +14,17 @@ import dev.bowline.ffi.PlatformEvent
 import java.lang.ref.WeakReference
 
 /**
- * Tells the library when the app comes to the foreground or goes to the background, and when its network is another one.
- * Pass it to `Bowline`; no view has to do any of it (INV-7).
+ * Reports to the library when the app enters the foreground or the background, and when its network
+ * changes. Pass it to `Bowline`; views report nothing (INV-7).
  *
- * @param context Any context of the app; only its application is kept.
+ * @param context Any context of the app; only its application is held.
  */
 public class AndroidPlatform(context: Context) : PlatformObserver {
     private val application = context.applicationContext
 
     /**
-     * Begins to observe. From any thread; the app's life is followed on the main one, the network on one of the system's.
+     * Starts observing, from any thread. The life cycle is observed on the main thread, the network on
+     * one of the system's.
      *
      * @throws SecurityException when the app removed the permission `ACCESS_NETWORK_STATE` that this library's manifest asks for.
      */
@@ -43,11 +44,11 @@ public class AndroidPlatform(context: Context) : PlatformObserver {
     }
 }
 
-/** Follows the whole app's life: all of its activities together. */
+/** Observes the life cycle of the whole app: all of its activities together. */
 private class Life(private val target: WeakReference<PlatformTarget>) : DefaultLifecycleObserver {
     fun begin(lifecycle: Lifecycle) {
-        // A process that a push or a job has started is in the background, and nobody would say so. One that is in the foreground
-        // is told by what follows.
+        // A process started by a push or a job is in the background, without any event. One in the
+        // foreground gets an event right after this.
         if (!lifecycle.currentState.isAtLeast(Lifecycle.State.STARTED)) tell(PlatformEvent.BACKGROUND)
         lifecycle.addObserver(this)
     }

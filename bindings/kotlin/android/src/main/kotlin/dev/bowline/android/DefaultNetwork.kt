@@ -7,14 +7,15 @@ import android.net.NetworkCapabilities
 import java.net.InetAddress
 
 /**
- * Calls [changed] when what the app's connections run over is not what it was: another network, the same one again after there
- * was none, other addresses of this device on it, or one that lets nobody through until now (a hotel's login page).
+ * Calls [changed] when the network under the app's connections changes: another network, the same one
+ * after a loss, other addresses of this device, or a network that starts to pass traffic (after the
+ * login page of a hotel).
  *
- * The system repeats itself: when it is asked, it first says what there is; and each network comes with a report of its
- * capabilities and one of its addresses, of which the former is repeated with every change of the signal's strength. None of that is a
- * change. The system calls on one thread at a time, and so this needs no lock.
+ * The system's repeated reports are not changes: it first reports the current network, and each network
+ * comes with its capabilities and its addresses; the capabilities are repeated at every change of the
+ * signal strength. The system calls on one thread at a time, so no lock is needed.
  *
- * @param known The network at the time of asking, if there was one.
+ * @param known The network at the start of the observation, if any.
  */
 internal class DefaultNetwork(private var known: Network?, private val changed: () -> Unit) :
     ConnectivityManager.NetworkCallback() {
@@ -32,7 +33,7 @@ internal class DefaultNetwork(private var known: Network?, private val changed: 
     }
 
     override fun onLost(network: Network) {
-        // With nothing to connect over there is nothing to tell: what comes next is told, be it the same.
+        // A loss is not reported; the next network is, even if it is the same.
         if (network == known) known = null
     }
 

@@ -1,0 +1,52 @@
+//! A sealed session through the relay, end to end: daemon, client and relay on one core.
+
+use std::time::Instant;
+
+use super::super::{
+    super::{
+        Bench, Outcome,
+        client::{Connected, paired, through},
+        pin, process,
+        report::{Measured, Target, Unit},
+        stats::{Samples, per_second},
+    },
+    rate::WINDOW,
+};
+use bowline_testkit::world::{RelayOptions, RelayProcess};
+
+pub(crate) async fn measure(bench: &Bench) -> Outcome<Measured> {
+    let pinned = pin::to_one_core();
+    let relay = RelayProcess::start(RelayOptions::default()).await?;
+    let daemon = process::daemon_at(bench, "relayed", &relay.url()).await?;
+    let near = paired(&daemon).await?;
+    let far = through(&near, &relay.url());
+    let near = Connected::open(near).await?;
+    let far = Connected::open(far).await?;
+    let repetitions = bench.pick(15, 5);
+    let count = bench.pick(10_000, 2_000);
+    let many = bench.pick(100_000, 20_000) / WINDOW * WINDOW;
+    let clients = [near, far];
+    let mut trips = [Samples::warming_up(), Samples::warming_up()];
+    let mut rates = [Samples::warming_up(), Samples::warming_up()];
+    for _ in 0..=repetitions {
+        for (client, trips) in clients.iter().zip(&mut trips) {
+            trips.repetition(client.pings(count, 1).await?);
+        }
+        for (client, rate) in clients.iter().zip(&mut rates) {
+            let start = Instant::now();
+            client.pings(many, WINDOW).await?;
+            rate.one(per_second(many, start.elapsed()));
+        }
+    }
+    let ([direct, relayed], [direct_rate, rate]) = (trips, rates);
+    Measured::by(format!(
+        "{repetitions} times {count} calls of the typed client API one at a time and {many} by {WINDOW} tasks, through the relay \
+         process to a daemon process, alternating with the same session's direct path; relay, {pinned}"
+    ))
+    .row("direct path", Unit::Micros, &direct)?
+    .row("through the relay", Unit::Micros, &relayed)?
+    .beside("round trip", "the direct path", (&relayed, &direct), Some(Target::AtMost(2.1)))?
+    .row("direct path, 64 in flight", Unit::PerSecond, &direct_rate)?
+    .goal("through the relay, 64 in flight", Unit::PerSecond, &rate, Target::AtLeast(120_000.0))?
+    .beside("requests a second", "the direct path", (&rate, &direct_rate), None)
+}

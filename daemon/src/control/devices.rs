@@ -1,0 +1,205 @@
+//! The owner's methods for devices: what each may do, revocation, the audit log, the lock (TR-4,
+//! TR-5, TR-15; `docs/protocol.md` §8).
+
+use std::sync::Arc;
+
+use bowline_protocol::{
+    DeviceId, Grant, Reason, RpcReason,
+    error::RpcError,
+    methods::{Empty, name},
+    model::UnixMillis,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::service::{ControlService, max};
+use crate::{
+    rpc::{Bounded, ListParams, Listed, page_bytes, page_rows},
+    service::{Methods, Request},
+};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Revoke {
+    device_id: DeviceId,
+    #[serde(default)]
+    keep_turns: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Revoked {
+    turns_ended: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Set {
+    device_id: DeviceId,
+    grant: Grant,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct AuditWanted {
+    after: Option<u64>,
+    limit: Option<u32>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AuditPage {
+    entries: Vec<Box<RawValue>>,
+    has_more: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Lock {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locked_at: Option<UnixMillis>,
+    changed: bool,
+}
+
+/// Adds the methods.
+pub(super) fn methods(methods: &mut Methods<ControlService>) {
+    methods
+        .method(name::DEVICES_LIST, ControlService::devices)
+        .owner_only();
+    methods
+        .method(name::DEVICES_REVOKE, ControlService::revoke)
+        .owner_only();
+    methods
+        .method(name::DEVICES_SET, ControlService::set)
+        .owner_only();
+    methods
+        .method(name::AUDIT_LIST, ControlService::audit)
+        .owner_only();
+    methods
+        .method(name::DAEMON_LOCK, ControlService::lock)
+        .owner_only();
+    methods
+        .method(name::DAEMON_UNLOCK, ControlService::unlock)
+        .owner_only();
+}
+
+/// A grant with bounded lists, whose folders can be compared.
+pub(super) fn checked(grant: &Grant) -> Result<(), RpcError> {
+    grant
+        .check()
+        .map_err(|error| RpcError::invalid_params(error.to_string()))?;
+    let mut roots = grant.roots.iter().flatten();
+    match roots.find(|root| !std::path::Path::new(root).is_absolute()) {
+        Some(root) => Err(RpcError::invalid_params(format!(
+            "a folder of a grant must be an absolute path on the daemon's machine; `{root}` is not"
+        ))),
+        None => Ok(()),
+    }
+}
+
+impl ControlService {
+    async fn devices(
+        self: Arc<Self>,
+        request: Request,
+        wanted: ListParams,
+    ) -> Result<Listed, RpcError> {
+        let rows = request.ledger().devices().await?;
+        wanted.page(
+            "devices",
+            rows,
+            |row| (row.paired_at.cast_unsigned(), row.device_id.as_str()),
+            max(&request),
+        )
+    }
+
+    async fn revoke(
+        self: Arc<Self>,
+        request: Request,
+        revoke: Revoke,
+    ) -> Result<Revoked, RpcError> {
+        let Revoke {
+            device_id,
+            keep_turns,
+        } = revoke;
+        let ledger = request.ledger().clone();
+        // To its end, even if nobody waits for the answer any more.
+        let revoking = tokio::spawn(async move {
+            let revoked = ledger.revoke(device_id.clone(), keep_turns).await?;
+            // Probes and pairings belong to no session.
+            self.registry
+                .close_device(&device_id, Reason::DeviceRevoked);
+            let turns_ended = if keep_turns {
+                0
+            } else {
+                self.agents.end_turns_of(revoked.device).await?
+            };
+            match revoked.not_stored {
+                None => Ok(turns_ended),
+                Some(error) => Err(RpcError::new(
+                    RpcReason::StorageUnavailable,
+                    format!(
+                        "revoked until the daemon ends, and its {turns_ended} turns are ended; that could not be \
+                         stored, so revoke the device again once there is space: {}",
+                        error.message
+                    ),
+                )),
+            }
+        });
+        let turns_ended = revoking
+            .await
+            .map_err(|error| RpcError::internal(error.to_string()))??;
+        Ok(Revoked { turns_ended })
+    }
+
+    async fn set(self: Arc<Self>, request: Request, set: Set) -> Result<Empty, RpcError> {
+        checked(&set.grant)?;
+        request.ledger().set_grant(set.device_id, set.grant).await?;
+        Ok(Empty {})
+    }
+
+    async fn audit(
+        self: Arc<Self>,
+        request: Request,
+        wanted: AuditWanted,
+    ) -> Result<AuditPage, RpcError> {
+        let limit = page_rows(wanted.limit);
+        // One row more than the page shows whether there are more.
+        let most = u32::try_from(limit.saturating_add(1)).unwrap_or(u32::MAX);
+        let mut rows = request.ledger().audit_log(wanted.after, most).await?;
+        let newest = wanted.after.is_none();
+        if newest {
+            rows.reverse();
+        }
+        let mut page = Bounded::new(limit, page_bytes(max(&request)));
+        let shown = rows.iter().take_while(|row| page.add(row)).count();
+        let mut entries = page.finish()?;
+        if newest {
+            entries.reverse();
+        }
+        Ok(AuditPage {
+            entries,
+            has_more: shown < rows.len(),
+        })
+    }
+
+    async fn lock(self: Arc<Self>, request: Request, _: Empty) -> Result<Lock, RpcError> {
+        let changed = request.ledger().lock().await;
+        // Also if the lock could not be stored.
+        if request.ledger().locked_at().is_some() {
+            self.registry.close_devices(Reason::DaemonLocked);
+        }
+        let changed = changed?;
+        Ok(Lock {
+            locked_at: request.ledger().locked_at(),
+            changed,
+        })
+    }
+
+    async fn unlock(self: Arc<Self>, request: Request, _: Empty) -> Result<Lock, RpcError> {
+        let changed = request.ledger().unlock().await?;
+        Ok(Lock {
+            locked_at: request.ledger().locked_at(),
+            changed,
+        })
+    }
+}

@@ -1,0 +1,42 @@
+//! JSON-RPC types shared by every layer of the daemon: answers, pages of rows, and counts of
+//! requests by outcome.
+//!
+//! It is below the ledger, which uses it, and depends on no session, store or method.
+
+mod page;
+mod stats;
+
+use std::{future::Future, pin::Pin};
+
+use bowline_protocol::{RpcReason, error::RpcError};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+pub use self::{
+    page::PAGE_BYTES,
+    stats::{MethodStats, Outcome, RequestStats},
+};
+pub(crate) use page::{
+    Bounded, ListParams, Listed, bad_cursor, content_bytes, page_bytes, page_rows,
+};
+
+/// The JSON of a result, or an error.
+pub type Answer = Result<Box<RawValue>, RpcError>;
+/// An answer that is not ready yet.
+pub type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+/// The JSON of a value.
+///
+/// # Errors
+/// −32603 if the value does not serialise, which is a defect of its type.
+pub fn answer<T: Serialize + ?Sized>(value: &T) -> Answer {
+    serde_json::value::to_raw_value(value).map_err(|error| RpcError::internal(error.to_string()))
+}
+
+/// The refusal of a probe's request other than a ping (INV-8).
+pub(crate) fn no_session() -> RpcError {
+    RpcError::new(
+        RpcReason::Forbidden,
+        "this method needs a session, and a probe has none",
+    )
+}

@@ -1,0 +1,101 @@
+//! Links an app author's services into a daemon, and defines what each gets at start.
+
+use std::{error::Error, future::Future, pin::Pin, sync::Arc};
+
+use bowline_protocol::{
+    ServerId,
+    extension::{is_extension, is_name},
+};
+
+use crate::{
+    config::Settings,
+    ledger::Ledger,
+    service::{Cancellation, Method, MethodError, Methods, Router, Service},
+};
+
+/// The resources of a service at its start.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The ledger; a clone lets a service run jobs without a request.
+    pub ledger: Ledger,
+    /// The daemon's configuration.
+    pub settings: Arc<Settings>,
+    /// The daemon's identity.
+    pub server_id: ServerId,
+    /// Signals the daemon's shutdown; the service's background work must end then.
+    pub shutdown: Cancellation,
+}
+
+/// A service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// Its methods cannot be linked.
+    #[error(transparent)]
+    Methods(#[from] MethodError),
+    /// The service's own error.
+    #[error("a service failed to start: {0}")]
+    Failed(Box<dyn Error + Send + Sync>),
+}
+
+type Started = Result<Vec<Method>, ServiceError>;
+type Maker = Box<dyn FnOnce(Setup) -> Pin<Box<dyn Future<Output = Started> + Send>> + Send>;
+
+/// The services linked into a daemon besides the built-in ones.
+#[derive(Default)]
+pub struct Services {
+    makers: Vec<Maker>,
+}
+
+impl Services {
+    /// No services.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Adds a service.
+    #[must_use]
+    pub fn with<S: Service>(self, service: S) -> Self {
+        self.starting(|_| async { Ok::<_, MethodError>(service) })
+    }
+
+    /// Adds a service that is created when the daemon starts: the ledger is open then, and no
+    /// client is served yet.
+    #[must_use]
+    pub fn starting<S, E, F>(mut self, make: impl FnOnce(Setup) -> F + Send + 'static) -> Self
+    where
+        S: Service,
+        E: Into<Box<dyn Error + Send + Sync>>,
+        F: Future<Output = Result<S, E>> + Send + 'static,
+    {
+        self.makers.push(Box::new(|setup| {
+            let made = make(setup);
+            Box::pin(async move {
+                match made.await {
+                    Ok(service) => Ok(Methods::of(service)),
+                    Err(error) => Err(ServiceError::Failed(error.into())),
+                }
+            })
+        }));
+        self
+    }
+
+    /// Starts the services and adds their methods.
+    pub(crate) async fn link(self, setup: &Setup, router: &mut Router) -> Result<(), ServiceError> {
+        for make in self.makers {
+            let methods = make(setup.clone()).await?;
+            // Only group names that no later version of the protocol can use.
+            let is_reserved = |name| is_name(name) && !is_extension(name);
+            if let Some(method) = methods.iter().find(|method| is_reserved(method.name())) {
+                return Err(MethodError::Reserved(method.name()).into());
+            }
+            router.add_methods(methods)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Services {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Services({})", self.makers.len())
+    }
+}

@@ -1,0 +1,12 @@
+//! The decisions about the data that a client displays: lists that follow a daemon's data, pending
+//! messages and agents, and the screens over both.
+
+pub mod directory;
+pub mod load;
+pub mod optimistic;
+pub mod replica;
+pub mod screen;
+pub mod screens;
+pub mod timeline;
+pub mod timelines;
+pub mod view;

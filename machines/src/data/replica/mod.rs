@@ -1,0 +1,340 @@
+//! A client's copy of one host's data: the directory, the timelines, the screens over them, and the
+//! messages and creations of this client that the daemon has not confirmed.
+//!
+//! Each of the four is a machine of its own. This one routes every input to all machines that it
+//! concerns, in one step: a row that confirms a creation reaches the directory and the creation
+//! together, so an agent is shown either as a row or as a creation, never as both (UX-3).
+//!
+//! ```text
+//!   attached, lost ─► directory, timelines          events ─► directory or timeline, creations
+//!   pages          ─► directory, creations          intents ─► messages and creations
+//!                  ─► timeline                      readers ─► screens, timelines
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use bowline_protocol::{
+    AgentId, AgentSummary, Reason, SessionEvent, SessionState, methods::AgentsPage,
+};
+
+use super::{
+    directory::{self, Directory},
+    load::LoadError,
+    optimistic::{self, Optimistic},
+    screen::Connectivity,
+    screens::{Content, Refusal, ScreenId, ScreenTarget, Screens, ScreensConfig, Sources},
+    timeline,
+    timelines::{Reader, Timelines, TimelinesConfig, TooManyOpen},
+    view::TimelineView,
+};
+use crate::{Generation, MonotonicTime, Transition};
+
+/// Inputs of a host's data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The host's active client attached to the session.
+    Attached {
+        /// The welcome's session state.
+        session: SessionState,
+    },
+    /// The active client lost its connection or failed to connect.
+    Lost {
+        /// The reason.
+        reason: Reason,
+    },
+    /// The host is unreachable, so no list is being loaded. Repetitions have no effect.
+    Unreachable {
+        /// The reason.
+        reason: Reason,
+    },
+    /// The session's next event.
+    Event {
+        /// Number of the event.
+        seq: u64,
+        /// The event.
+        event: SessionEvent,
+    },
+    /// Fetch the directory again.
+    Refresh,
+    /// The result of [`Effect::LoadDirectory`].
+    DirectoryPage {
+        /// The load it belongs to.
+        load: Generation,
+        /// The page, or why there is none.
+        result: Result<AgentsPage, LoadError>,
+    },
+    /// A reader's request, or a page, for one timeline.
+    Timeline {
+        /// The agent of the timeline.
+        agent_id: AgentId,
+        /// The input.
+        input: timeline::Input,
+    },
+    /// An intent was queued, ended, or was dismissed by the user.
+    Intent(optimistic::Input),
+}
+
+/// Effects for the driver, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Request `agents.list`, newest first, and report [`Input::DirectoryPage`]; without a
+    /// connection at once, with [`LoadError::Lost`].
+    LoadDirectory {
+        /// Number of the load, to report with the result.
+        load: Generation,
+        /// Start of the page; `None` for the first.
+        cursor: Option<String>,
+    },
+    /// An effect of one timeline.
+    Timeline(AgentId, timeline::Effect),
+}
+
+/// The data of one host.
+#[derive(Clone, Debug, Default)]
+pub struct Replica {
+    directory: Directory,
+    timelines: Timelines,
+    screens: Screens,
+    optimistic: Optimistic,
+}
+
+impl Replica {
+    /// No data; the arguments set the bounds.
+    pub fn new(timelines: TimelinesConfig, screens: ScreensConfig) -> Self {
+        Self {
+            timelines: Timelines::new(timelines),
+            screens: Screens::new(screens),
+            ..Self::default()
+        }
+    }
+
+    /// Feeds one input.
+    pub fn handle(&mut self, now: MonotonicTime, input: Input) {
+        match input {
+            Input::Attached { session } => {
+                let attached = directory::Input::Attached { session };
+                self.directory.handle(now, attached);
+                self.timelines.attached(now, session, &self.optimistic);
+            }
+            Input::Lost { reason } => {
+                let lost = directory::Input::Disconnected { reason };
+                self.directory.handle(now, lost);
+                self.timelines.disconnected(now, reason, &self.optimistic);
+            }
+            // The directory shows the error instead of a skeleton (DS-3).
+            Input::Unreachable { reason } => {
+                let unreachable = directory::Input::Unreachable { reason };
+                self.directory.handle(now, unreachable);
+            }
+            Input::Event { seq, event } => self.event(now, seq, event),
+            Input::Refresh => self.directory.handle(now, directory::Input::Refresh),
+            Input::DirectoryPage { load, result } => {
+                let rows = result.iter().flat_map(|page| &page.agents);
+                rows.for_each(|agent| note_row(&mut self.optimistic, agent));
+                let page = directory::Input::Page { load, result };
+                self.directory.handle(now, page);
+            }
+            Input::Timeline { agent_id, input } => self.timeline(now, &agent_id, input),
+            Input::Intent(input) => self.optimistic.handle(input),
+        }
+        self.settle_creations();
+    }
+
+    /// Call when [`Replica::poll_timeout`] has passed; an earlier call does nothing.
+    pub fn handle_timeout(&mut self, now: MonotonicTime) {
+        self.directory.handle_timeout(now);
+        self.timelines.handle_timeout(now, &self.optimistic);
+        self.settle_creations();
+    }
+
+    /// When to call [`Replica::handle_timeout`] next.
+    pub fn poll_timeout(&self) -> Option<MonotonicTime> {
+        let directory = self.directory.poll_timeout();
+        directory
+            .into_iter()
+            .chain(self.timelines.poll_timeout())
+            .min()
+    }
+
+    /// The next effect to execute.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        if let Some(directory::Effect::Load { load, cursor }) = self.directory.poll_effect() {
+            return Some(Effect::LoadDirectory { load, cursor });
+        }
+        let (agent_id, effect) = self.timelines.poll_effect()?;
+        Some(Effect::Timeline(agent_id, effect))
+    }
+
+    /// The next transition record for the log.
+    pub fn poll_transition(&mut self) -> Option<Transition> {
+        let directory = self.directory.poll_transition();
+        directory.or_else(|| self.timelines.poll_transition())
+    }
+
+    /// Opens a screen. Call [`Replica::follow`] next.
+    ///
+    /// # Errors
+    /// [`Refusal`] at the bound, or if the creation is unknown; nothing has changed then.
+    pub fn open_screen(&mut self, target: ScreenTarget) -> Result<ScreenId, Refusal> {
+        self.screens.open(target, &self.optimistic)
+    }
+
+    /// Closes a screen.
+    pub fn close_screen(&mut self, id: ScreenId) {
+        self.screens.close(id, &mut self.timelines);
+    }
+
+    /// Opens the timelines of screens whose agents are known by now. Screens beyond the bound on
+    /// timelines are refused ([`Replica::poll_refused`]).
+    pub fn follow(&mut self, now: MonotonicTime) {
+        self.screens
+            .follow(now, &mut self.timelines, &mut self.optimistic);
+    }
+
+    /// The next screen that was refused.
+    pub fn poll_refused(&mut self) -> Option<(ScreenId, Refusal)> {
+        self.screens.poll_refused()
+    }
+
+    /// Opens a timeline for a stream and returns its current view.
+    ///
+    /// # Errors
+    /// [`TooManyOpen`] at the bound; nothing has changed then.
+    pub fn open_stream(
+        &mut self,
+        now: MonotonicTime,
+        agent_id: &AgentId,
+    ) -> Result<Arc<TimelineView>, TooManyOpen> {
+        self.timelines
+            .open(now, agent_id, Reader::Stream, &self.optimistic)?;
+        Ok(self.timelines.view(agent_id).cloned().unwrap_or_default())
+    }
+
+    /// The last stream of a timeline ended.
+    pub fn streams_ended(&mut self, agent_id: &AgentId) {
+        self.timelines.streams_ended(agent_id);
+    }
+
+    /// Closes timelines without readers, and removes messages that no timeline will display. Call
+    /// every few seconds.
+    pub fn sweep(&mut self, now: MonotonicTime, connectivity: Connectivity) {
+        self.timelines
+            .sweep(now, connectivity, &mut self.optimistic);
+    }
+
+    /// Builds the newest views, for [`Replica::poll_view`] and [`Replica::show`]; each that differs
+    /// from its predecessor gets the next revision.
+    pub fn publish(&mut self, rev: &mut u64) {
+        self.timelines.publish(&mut self.optimistic, rev);
+    }
+
+    /// The next view for the streams of an agent.
+    pub fn poll_view(&mut self) -> Option<(AgentId, Arc<TimelineView>)> {
+        self.timelines.poll_view()
+    }
+
+    /// Content of a screen, as of the last publication; `None` if it is not open.
+    pub fn show(&mut self, id: ScreenId, connectivity: Connectivity) -> Option<Content> {
+        let sources = Sources {
+            directory: &self.directory,
+            timelines: &self.timelines,
+            optimistic: &self.optimistic,
+            connectivity,
+        };
+        self.screens.show(id, &sources)
+    }
+
+    /// The rows of the directory. Cheap if nothing has changed since the last call.
+    pub fn agents(&mut self) -> Arc<[Arc<AgentSummary>]> {
+        self.directory.agents()
+    }
+
+    /// The directory.
+    pub const fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// The timelines that are open or kept.
+    pub const fn timelines(&self) -> &Timelines {
+        &self.timelines
+    }
+
+    /// The messages and creations that the daemon has not confirmed.
+    pub const fn optimistic(&self) -> &Optimistic {
+        &self.optimistic
+    }
+
+    /// Number of dropped results of loads that were over (INV-10).
+    pub fn stale(&self) -> u64 {
+        u64::from(self.directory.stale()) + self.timelines.stale()
+    }
+
+    fn event(&mut self, now: MonotonicTime, seq: u64, event: SessionEvent) {
+        let (agent_id, happened) = match event {
+            SessionEvent::AgentUpdated { agent } => {
+                note_row(&mut self.optimistic, &agent);
+                let input = directory::Input::AgentUpdated { seq, agent };
+                return self.directory.handle(now, input);
+            }
+            SessionEvent::AgentRemoved { agent_id } => {
+                let input = directory::Input::AgentRemoved { seq, agent_id };
+                return self.directory.handle(now, input);
+            }
+            SessionEvent::TimelineAppended { agent_id, item } => {
+                (agent_id, timeline::Happened::Appended(item))
+            }
+            SessionEvent::TimelineDelta {
+                agent_id,
+                item_id,
+                index,
+                text,
+            } => {
+                let delta = timeline::Happened::Delta {
+                    item_id,
+                    index,
+                    text,
+                };
+                (agent_id, delta)
+            }
+            SessionEvent::TimelineUpdated { agent_id, item } => {
+                (agent_id, timeline::Happened::Updated(item))
+            }
+            // The request is an item of the timeline; the row shows that one is waiting.
+            SessionEvent::PermissionRequested { .. } | SessionEvent::Unknown => return,
+            // Of no list: the host shows it.
+            SessionEvent::DevicePaired { .. } => return,
+        };
+        self.timeline(now, &agent_id, timeline::Input::Event { seq, happened });
+    }
+
+    fn timeline(&mut self, now: MonotonicTime, agent_id: &AgentId, input: timeline::Input) {
+        self.timelines
+            .handle(now, agent_id, input, &self.optimistic);
+    }
+
+    /// Removes creations whose rows exist.
+    fn settle_creations(&mut self) {
+        for agent_id in self.optimistic.awaited_rows() {
+            if self.directory.agent(&agent_id).is_some() {
+                let shown = optimistic::Input::RowShown { agent_id };
+                self.optimistic.handle(shown);
+            }
+        }
+    }
+}
+
+/// A row may identify the result of a creation before its answer arrives.
+fn note_row(optimistic: &mut Optimistic, agent: &AgentSummary) {
+    if let Some(intent_id) = agent.intent_id
+        && optimistic.is_creating()
+    {
+        let agent_id = agent.id.clone();
+        optimistic.handle(optimistic::Input::Row {
+            intent_id,
+            agent_id,
+        });
+    }
+}

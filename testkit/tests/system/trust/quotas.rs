@@ -1,0 +1,245 @@
+//! TR-12: one device at full speed neither locks others out nor fills the disk, and is told so.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bowline_protocol::{AgentId, DeviceId, ItemKind, RpcReason, TimelineItem, error::RpcError};
+use bowline_runtime::{CallError, Intent, Outcome as IntentOutcome};
+use bowline_testkit::{
+    eventually,
+    world::{Client, done, history},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    Outcome, log,
+    world::{LONG, Plan, World},
+};
+
+/// Intents that the flooding device may send in a day, and those that it tries to.
+const QUOTA: u64 = 200;
+const FLOOD: usize = 1_000;
+
+fn plan(limits: &str) -> Plan {
+    Plan {
+        limits: limits.to_owned(),
+        ..Plan::default()
+    }
+}
+
+fn archive(agent: &AgentId) -> Intent {
+    Intent::Archive {
+        agent_id: agent.clone(),
+    }
+}
+
+/// The daemon's refusal of one more intent of this device, once the flood before it is over.
+async fn refusal(client: &Client, agent: &AgentId) -> RpcError {
+    eventually("the day's quota is what refuses", async || {
+        let error = refused(client, agent).await;
+        let is_of_day = error
+            .quota()
+            .is_some_and(|it| it.name == "intents_per_device");
+        if is_of_day { Ok(error) } else { Err(error) }
+    })
+    .await
+}
+
+async fn refused(client: &Client, agent: &AgentId) -> RpcError {
+    let params = json!({"agentId": agent, "intentId": uuid::Uuid::now_v7().to_string()});
+    let server_id = client.server_id().unwrap();
+    let asked = client.runtime();
+    let asked = asked.query::<_, Value>(&server_id, "agents.archive", &params);
+    match asked.await {
+        Err(CallError::Rpc(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Lets a device do several things, one after the other; the longest that one took.
+async fn served(client: &Client, world: &World) -> Result<Duration, Box<dyn std::error::Error>> {
+    let mut longest = Duration::ZERO;
+    for _ in 0..10 {
+        let began = Instant::now();
+        client.agent("append", &world.work(), None).await?;
+        longest = longest.max(began.elapsed());
+    }
+    Ok(longest)
+}
+
+#[tokio::test]
+async fn tr_12_one_device_at_full_speed_is_told_its_quota_and_others_are_served() -> Outcome {
+    let limits = format!("intents_per_device = {QUOTA}\nwaiting_per_device = 16");
+    let mut world = World::with(plan(&limits)).await?;
+    let quiet = world.other_device().await?;
+    let agent = world.appender().await?;
+    // One request of the day was its creation.
+    let accepted = Arc::new(AtomicU64::new(1));
+    for _ in 0..FLOOD {
+        let (submitted, accepted) = (world.client.send(archive(&agent))?, Arc::clone(&accepted));
+        tokio::spawn(async move {
+            if let Some(IntentOutcome::Done { .. }) = submitted.outcome().await {
+                accepted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let longest = served(&quiet, &world).await?;
+    eprintln!("beside the flood one request took {longest:?} at most");
+    assert!(longest < LONG);
+
+    eventually("the quota is used up", async || {
+        accepted.load(Ordering::Relaxed) == QUOTA
+    })
+    .await;
+    eventually("its user is told", async || {
+        log::take().contains("as it may within a day")
+    })
+    .await;
+    let error = refusal(&world.client, &agent).await;
+    assert_eq!(error.reason(), Some(RpcReason::RateLimited), "{error}");
+    let quota = error.quota().unwrap();
+    assert_eq!(
+        (quota.name.as_str(), quota.limit),
+        ("intents_per_device", QUOTA)
+    );
+    let server_id = world.client.server_id()?;
+    let key = world.client.runtime().profile().device_key(&server_id);
+    let device = DeviceId::of_public_key(&key.public());
+    assert_eq!(quota.device_id, Some(device), "it says whose");
+    assert!(error.retry_after().is_some_and(|pause| !pause.is_zero()));
+
+    // A restart changes nothing for either.
+    world.daemon.kill().await?;
+    world.daemon.start_again().await?;
+    world.client.online().await?;
+    quiet.online().await?;
+    let error = refusal(&world.client, &agent).await;
+    assert_eq!(error.quota().map(|quota| quota.limit), Some(QUOTA));
+    served(&quiet, &world).await?;
+
+    // What was refused waits in the device's outbox, for tomorrow.
+    assert_eq!(accepted.load(Ordering::Relaxed), QUOTA);
+    log::take();
+    quiet.runtime().close().await;
+    world.done().await
+}
+
+/// What the agent prints in one turn of a test of retention.
+const PRINTED: usize = 60_000;
+
+/// Runs a turn that prints [`PRINTED`] bytes, to its end.
+async fn print(client: &Client, agent: &AgentId) -> Outcome {
+    let before = ends(&history(client, agent).await?);
+    let sent = client.send(Intent::SendPrompt {
+        agent_id: agent.clone(),
+        text: PRINTED.to_string(),
+    })?;
+    done(sent, LONG).await?;
+    eventually("the turn ends", async || {
+        let items = history(client, agent).await;
+        items.is_ok_and(|items| ends(&items) > before)
+    })
+    .await;
+    Ok(())
+}
+
+fn ends(items: &[TimelineItem]) -> usize {
+    let ends = items.iter().filter(|item| item.kind == ItemKind::TurnEnd);
+    ends.count()
+}
+
+fn marks(items: &[TimelineItem]) -> Vec<u64> {
+    let marked = items.iter().filter(|item| item.dropped_bytes > 0);
+    marked.map(|item| item.index).collect()
+}
+
+#[tokio::test]
+async fn tr_12_old_output_is_dropped_and_every_client_shows_the_mark() -> Outcome {
+    let limit = 3 * PRINTED;
+    let mut world = World::with(plan(&format!("timeline_bytes = {limit}"))).await?;
+    let agent = world.client.agent("print", &world.work(), None).await?;
+    let mut open = world.client.timeline(&agent).await?;
+    for _ in 0..6 {
+        print(&world.client, &agent).await?;
+    }
+    let stored = eventually("the timeline is within its bound", async || {
+        let items = history(&world.client, &agent).await.unwrap();
+        let kept: usize = items.iter().map(|item| item.text.len()).sum();
+        if kept <= limit { Ok(items) } else { Err(kept) }
+    })
+    .await;
+    let first = stored.iter().find(|item| item.kind == ItemKind::Output);
+    assert!(
+        first.is_some_and(|item| item.dropped_bytes > 0),
+        "the oldest first"
+    );
+    for item in &stored {
+        let is_marked = item.dropped_bytes > 0;
+        assert!(!is_marked || item.kind == ItemKind::Output, "{item:?}");
+        assert!(item.kind != ItemKind::User || !item.text.is_empty());
+    }
+    // The open screen had the texts and shows the marks; one opened later gets them as well.
+    let shown = async {
+        while !open.view().items.iter().map(|item| &**item).eq(&stored) {
+            assert!(open.changed().await);
+        }
+    };
+    tokio::time::timeout(LONG, shown).await?;
+
+    world.daemon.kill().await?;
+    world.daemon.start_again().await?;
+    world.client.online().await?;
+    assert_eq!(history(&world.client, &agent).await?, stored);
+    print(&world.client, &agent).await?;
+    eventually("it goes on", async || {
+        let items = history(&world.client, &agent).await.unwrap();
+        marks(&items).len() > marks(&stored).len()
+    })
+    .await;
+    world.done().await
+}
+
+#[tokio::test]
+async fn tr_12_a_full_store_keeps_what_it_has_and_takes_the_rest_when_there_is_room() -> Outcome {
+    let limits = "storage_limit = 4194304\ntimeline_bytes = 0";
+    let mut world = World::with(plan(limits)).await?;
+    let agent = world.appender().await?;
+    // Prompts are not dropped to make room, so at some time one does not fit.
+    let prompt = |n: usize| Intent::SendPrompt {
+        agent_id: agent.clone(),
+        text: format!("{n} {}", "p".repeat(50_000)),
+    };
+    let mut sent = Vec::new();
+    for n in 0..60 {
+        sent.push(world.client.send(prompt(n))?);
+    }
+    eventually("the user is told", async || {
+        log::take().contains("limits.storage_limit")
+    })
+    .await;
+    // Reading continues, and what was accepted is there.
+    let held = history(&world.client, &agent).await?;
+    assert!(held.iter().any(|item| item.text.len() > 50_000));
+    let file = world.daemon.state_dir().join("bowline.db");
+    assert!(std::fs::metadata(&file)?.len() <= 4_194_304 + 524_288);
+
+    // With a higher limit, everything is delivered, once.
+    world.daemon.kill().await?;
+    let config = world.daemon_log().with_file_name("daemon.toml");
+    let raised = std::fs::read_to_string(&config)?.replace("4194304", "419430400");
+    std::fs::write(&config, raised)?;
+    world.daemon.start_again().await?;
+    for submitted in sent {
+        done(submitted, LONG).await?;
+    }
+    world.until_effects(60).await?;
+    log::take();
+    std::fs::remove_file(world.daemon_log())?;
+    std::fs::write(world.daemon_log(), "")?;
+    world.done().await
+}
