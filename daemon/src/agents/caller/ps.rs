@@ -26,11 +26,17 @@ pub(super) fn descent(peer: Peer) -> Descent {
     let Some(table) = table() else {
         return Descent::Unsupported;
     };
-    let pid = rustix::process::Pid::from_raw(peer.pid);
-    let session = rustix::process::getsid(pid).ok();
-    let session = session.map(|session| session.as_raw_nonzero().get());
+    let session = session_of(peer.pid);
     let this = rustix::process::getpid().as_raw_nonzero().get();
     judge(&table, peer.pid, session, this)
+}
+
+/// The leader of a process's session. `None` if the process has ended, or its session is that of
+/// the system itself or of another container, which the system calls zero.
+fn session_of(pid: i32) -> Option<i32> {
+    // Not rustix's: it takes zero for impossible.
+    let session = nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(pid))).ok()?;
+    Some(session.as_raw()).filter(|session| *session > 0)
 }
 
 fn judge(table: &Table, pid: i32, session: Option<i32>, this: i32) -> Descent {
@@ -108,6 +114,18 @@ mod tests {
             "its leader has ended"
         );
         assert_eq!(judge(24, None), Descent::Unclear, "it has ended");
+    }
+
+    #[test]
+    fn tr_7_every_process_can_be_asked_for_its_session() {
+        let all = table().unwrap_or_default();
+        // The first processes of a machine are in session zero, and so is what they start.
+        for pid in all.into_keys() {
+            assert!(session_of(pid).is_none_or(|session| session > 0));
+        }
+        let own = session_of(0);
+        let this = rustix::process::getpid().as_raw_nonzero().get();
+        assert_eq!(own, session_of(this));
     }
 
     #[test]
