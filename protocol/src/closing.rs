@@ -74,9 +74,7 @@ impl Closing {
 
     /// Parses a text if it is the notification; cheap for every other text.
     pub fn of_text(text: &[u8]) -> Option<Self> {
-        let word = name::CONNECTION_CLOSING.as_bytes();
-        let may_be = text.len() <= MAX_TEXT && text.windows(word.len()).any(|part| part == word);
-        if !may_be {
+        if text.len() > MAX_TEXT || !may_close(text) {
             return None;
         }
         match rpc::parse(text) {
@@ -89,6 +87,19 @@ impl Closing {
             }
             _ => None,
         }
+    }
+}
+
+/// Whether a text may be the notification. It is asked for every text, so the usual order of members
+/// is told by its beginning, and only another one is searched.
+fn may_close(text: &[u8]) -> bool {
+    let word = name::CONNECTION_CLOSING.as_bytes();
+    let Some(rest) = text.strip_prefix(br#"{"jsonrpc":"2.0",""#) else {
+        return memchr::memmem::find(text, word).is_some();
+    };
+    match rest.strip_prefix(br#"method":""#) {
+        Some(method) => method.starts_with(word),
+        None => !rest.starts_with(br#"id":"#) && memchr::memmem::find(rest, word).is_some(),
     }
 }
 
@@ -108,6 +119,18 @@ mod tests {
                 closing.write(&mut text);
                 assert_eq!(Closing::of_text(&text), Some(closing));
             }
+        }
+    }
+
+    #[test]
+    fn members_in_any_order_and_with_spaces_are_read() {
+        for text in [
+            r#"{"jsonrpc":"2.0","params":{"reason":"shutting_down"},"method":"connection.closing"}"#,
+            r#"{"jsonrpc":"2.0","method": "connection.closing","params":{"reason":"shutting_down"}}"#,
+            r#"{"method":"connection.closing","jsonrpc":"2.0","params":{"reason":"shutting_down"}}"#,
+        ] {
+            let closing = Some(Closing::from(Reason::ShuttingDown));
+            assert_eq!(Closing::of_text(text.as_bytes()), closing, "{text}");
         }
     }
 

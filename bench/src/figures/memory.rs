@@ -20,6 +20,8 @@ pub(super) async fn measure(bench: &Bench) -> Outcome<Measured> {
     for _ in 0..count {
         dialers.push(devices.pair(process::offer(&control).await?).await?);
     }
+    // What pairing took goes back with the same check as what connections took.
+    tokio::time::sleep(SWEEP).await;
     let before = settled_memory(daemon.pid()).await?;
     let (mut with, mut whole, mut left) = Default::default();
     let (mut bare, mut small) = Default::default();

@@ -4,6 +4,7 @@
 //! them, so a message is scanned once and never copied.
 
 mod parse;
+mod usual;
 mod write;
 
 pub use parse::{Incoming, Notification, Request, Response, Text, parse};

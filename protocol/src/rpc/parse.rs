@@ -8,7 +8,7 @@ use serde::{
 };
 use serde_json::{error::Category, value::RawValue};
 
-use super::Id;
+use super::{Id, usual};
 use crate::{error::RpcError, limits::MAX_BATCH};
 
 /// One JSON-RPC text.
@@ -96,6 +96,13 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de Raw
 /// [`Incoming::Invalid`] in its place.
 pub fn parse(bytes: &[u8]) -> Result<Text<'_>, RpcError> {
     let text = std::str::from_utf8(bytes).map_err(|_| RpcError::parse("the text is not UTF-8"))?;
+    match usual::read(text) {
+        Some(incoming) => Ok(Text::Single(incoming)),
+        None => parse_any(text),
+    }
+}
+
+fn parse_any(text: &str) -> Result<Text<'_>, RpcError> {
     match text.bytes().find(|b| !b.is_ascii_whitespace()) {
         Some(b'{') => match serde_json::from_str::<Members<'_>>(text) {
             Ok(members) => Ok(Text::Single(classify(members))),
@@ -249,6 +256,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Batch<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn single(text: &str) -> Incoming<'_> {
@@ -368,5 +377,72 @@ mod tests {
         let deep = "[".repeat(10_000) + &"]".repeat(10_000);
         let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{deep}}}"#);
         assert!(matches!(single(&text), Incoming::Request(_)));
+    }
+
+    /// Messages in the usual form, and what differs from it by one piece, which may be nothing.
+    fn nearly_usual() -> impl Strategy<Value = String> {
+        let value = prop::sample::select(vec![
+            "{}",
+            "[]",
+            "[1]",
+            r#"{"a":"}"}"#,
+            "null",
+            "1",
+            "\"x\"",
+            "{}}",
+            "{",
+            "{},\"id\":2",
+            " {} ",
+            "{}\n",
+            "",
+            "01",
+        ]);
+        let id = prop::sample::select(vec![
+            "",
+            r#""id":7,"#,
+            r#""id":0,"#,
+            r#""id":07,"#,
+            r#""id":"a","#,
+            r#""id":null,"#,
+            r#""id":18446744073709551616,"#,
+            r#""id":1.5,"#,
+            r#""id":-1,"#,
+            r#""id": 7,"#,
+            r#""id":,"#,
+        ]);
+        let name = prop::sample::select(vec!["m", "", "a\\nb", "\u{1}", "ä", "\\", "a\"b"]);
+        let rest = prop_oneof![
+            (name, value.clone())
+                .prop_map(|(name, value)| format!(r#""method":"{name}","params":{value}"#)),
+            value
+                .clone()
+                .prop_map(|value| format!(r#""result":{value}"#)),
+            value.prop_map(|value| format!(r#""error":{value}"#)),
+        ];
+        (id, rest, 0..2_usize).prop_map(|(id, rest, extra)| {
+            format!(r#"{{"jsonrpc":"2.0",{id}{rest}}}{}"#, "}".repeat(extra))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_path_reads_what_the_general_one_reads(text in nearly_usual()) {
+            if let Some(quick) = usual::read(&text) {
+                let quick = format!("{:?}", Ok::<_, RpcError>(Text::Single(quick)));
+                prop_assert_eq!(quick, format!("{:?}", parse_any(&text)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_this_library_writes_is_usual() {
+        let (mut request, mut notification, mut response) = Default::default();
+        let id = Id::number(17);
+        crate::rpc::write_request(&mut request, 17, "m", &crate::methods::Empty {}).unwrap();
+        crate::rpc::write_notification(&mut notification, "m", &crate::methods::Empty {}).unwrap();
+        crate::rpc::write_response(&mut response, &id, "null");
+        for text in [request, notification, response] {
+            assert!(usual::read(std::str::from_utf8(&text).unwrap()).is_some());
+        }
     }
 }

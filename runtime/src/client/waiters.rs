@@ -1,9 +1,6 @@
 //! Requests that await their answers on one connection (INV-13).
 
-use std::{
-    collections::{HashMap, VecDeque},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use bowline_machines::MonotonicTime;
 use bowline_protocol::Reason;
@@ -29,19 +26,15 @@ pub(super) struct Answered {
     pub(super) is_ping: bool,
 }
 
-/// Maximum deadlines of answered requests queued behind an unanswered one.
-const ANSWERED: usize = 64;
-
 /// The waiters of one connection. At most `limits.maxInFlight` of the welcome.
 #[derive(Default)]
 pub(super) struct Waiters {
     next_id: u64,
-    /// Waiters by request id, with the time of sending.
-    waiting: HashMap<u64, (MonotonicTime, Waiter)>,
+    /// Waiters by request id, with the time of sending. All requests have the same timeout, so the
+    /// first expires first.
+    waiting: BTreeMap<u64, (MonotonicTime, Waiter)>,
     /// Number of pings among them.
     pings: usize,
-    /// All requests have the same timeout, so the oldest expires first; answered ones are skipped.
-    deadlines: VecDeque<(MonotonicTime, u64)>,
 }
 
 impl Waiters {
@@ -49,8 +42,6 @@ impl Waiters {
         self.next_id += 1;
         self.pings += usize::from(matches!(waiter, Waiter::Ping));
         self.waiting.insert(self.next_id, (now, waiter));
-        self.deadlines
-            .push_back((now + REQUEST_TIMEOUT, self.next_id));
         self.next_id
     }
 
@@ -80,9 +71,7 @@ impl Waiters {
         id: u64,
         outcome: Result<Box<RawValue>, CallError>,
     ) -> Option<Answered> {
-        let removed = self.remove(id);
-        self.forget_answered();
-        let (sent, waiter) = removed?;
+        let (sent, waiter) = self.remove(id)?;
         let is_ping = match waiter {
             Waiter::Caller(reply) => {
                 // The caller may have stopped waiting.
@@ -100,44 +89,31 @@ impl Waiters {
 
     /// The deadline of the oldest request.
     pub(super) fn deadline(&self) -> Option<MonotonicTime> {
-        self.deadlines.front().map(|(deadline, _)| *deadline)
+        let (sent, _) = self.waiting.first_key_value()?.1;
+        Some(*sent + REQUEST_TIMEOUT)
     }
 
     /// Ends requests past their deadline (INV-12).
     pub(super) fn expire(&mut self, now: MonotonicTime) {
-        while let Some((deadline, id)) = self.deadlines.front().copied() {
-            if deadline > now {
-                break;
-            }
-            self.deadlines.pop_front();
-            if let Some((_, Waiter::Caller(reply))) = self.remove(id) {
-                let _ = reply.send(Err(CallError::Timeout));
+        while let Some(oldest) = self.waiting.first_entry()
+            && oldest.get().0 + REQUEST_TIMEOUT <= now
+        {
+            match oldest.remove() {
+                (_, Waiter::Caller(reply)) => {
+                    let _ = reply.send(Err(CallError::Timeout));
+                }
+                (_, Waiter::Ping) => self.pings -= 1,
             }
         }
-        self.forget_answered();
     }
 
     /// Ends every waiter with the reason for which the connection ended (INV-13).
     pub(super) fn end(&mut self, reason: Reason) {
-        self.deadlines.clear();
         self.pings = 0;
-        for (_, (_, waiter)) in self.waiting.drain() {
+        for (_, waiter) in std::mem::take(&mut self.waiting).into_values() {
             if let Waiter::Caller(reply) = waiter {
                 let _ = reply.send(Err(CallError::Disconnected(reason)));
             }
-        }
-    }
-
-    fn forget_answered(&mut self) {
-        while let Some((_, id)) = self.deadlines.front() {
-            if self.waiting.contains_key(id) {
-                break;
-            }
-            self.deadlines.pop_front();
-        }
-        if self.deadlines.len() > ANSWERED + 2 * self.waiting.len() {
-            let waiting = &self.waiting;
-            self.deadlines.retain(|(_, id)| waiting.contains_key(id));
         }
     }
 }
@@ -185,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_an_answer_makes_the_deadlines_of_others_no_longer() {
+    fn the_deadline_is_that_of_the_oldest_request_and_answered_ones_hold_no_memory() {
         let mut waiters = Waiters::default();
         let start = MonotonicTime::from_millis(0);
         let slow = waiters.add(start, Waiter::Ping);
@@ -195,7 +171,13 @@ mod tests {
             assert!(answered.is_some_and(|answered| answered.is_ping));
         }
         assert!(!waiters.has_callers(), "a ping does not count as a caller");
-        assert!(waiters.deadlines.len() <= ANSWERED + 3);
-        assert_eq!(waiters.deadlines.front().map(|(_, id)| *id), Some(slow));
+        assert_eq!(waiters.len(), 1);
+        assert_eq!(waiters.deadline(), Some(start + REQUEST_TIMEOUT));
+        assert!(
+            waiters
+                .answer(start, slow, Err(CallError::Timeout))
+                .is_some()
+        );
+        assert_eq!(waiters.deadline(), None);
     }
 }

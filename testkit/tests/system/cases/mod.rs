@@ -10,7 +10,6 @@ mod lifetimes;
 mod network;
 mod people;
 mod processes;
-mod proxies;
 mod recovery;
 pub(crate) mod rig;
 mod state;

@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use super::{
-    proxies::{head, serve, splice},
+    network::{head, serve, splice},
     rig::{DEADLINE, Rig, free_address, has, lines},
 };
 

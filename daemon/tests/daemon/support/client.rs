@@ -1,19 +1,91 @@
-//! One attempt to connect, each of whose steps can also be done wrongly.
+//! A client of the session socket, one step at a time, so that every step can also be done wrongly.
 
-use std::net::SocketAddr;
+use std::{collections::VecDeque, net::SocketAddr};
 
 use bowline_protocol::{
-    Hello, Offer, PROTOCOL_VERSION, PublicKey, Purpose, Resume, SESSION_PATH, ServerId, Welcome,
-    handshake::{ClientInfo, PairingHello, SessionWelcome},
+    Hello, Offer, PROTOCOL_VERSION, PublicKey, Purpose, Resume, SESSION_PATH, SUBPROTOCOL,
+    ServerId, Welcome,
+    handshake::{Accepted, ClientInfo, PairingHello, SessionWelcome},
     identity::{OfferId, PresharedKey},
     limits::MAX_MESSAGE_BYTES,
     offer::PairingToken,
     seal::{Channel, Initiator, NOISE_PATTERN, SealError},
 };
+use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{Message, client::IntoClientRequest},
+};
 
-use super::{Client, Ended, Wire};
-use crate::support::{Install, TestDaemon};
+use super::{Install, TestDaemon, within};
+
+/// A WebSocket to a daemon, before the handshake.
+pub(crate) struct Wire {
+    pub(crate) socket: WebSocketStream<TcpStream>,
+}
+
+/// How a socket ended: the close code, if there was one.
+pub(crate) type Ended = Option<u16>;
+
+impl Wire {
+    pub(crate) async fn dial(address: SocketAddr) -> Self {
+        Self::dial_path(address, SESSION_PATH).await
+    }
+
+    pub(crate) async fn dial_path(address: SocketAddr, path: &str) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut request = format!("ws://{address}{path}")
+            .into_client_request()
+            .unwrap();
+        request
+            .headers_mut()
+            .insert("sec-websocket-protocol", SUBPROTOCOL.parse().unwrap());
+        let dialed = tokio_tungstenite::client_async(request, stream);
+        let (socket, _) = within("the upgrade", dialed).await.unwrap();
+        Self { socket }
+    }
+
+    pub(crate) async fn send(&mut self, message: Vec<u8>) {
+        self.send_frame(Message::Binary(message.into())).await;
+    }
+
+    pub(crate) async fn send_text(&mut self, text: &str) {
+        self.send_frame(Message::Text(text.into())).await;
+    }
+
+    async fn send_frame(&mut self, message: Message) {
+        // A daemon that has just closed may not take it; the test looks at the close.
+        let _ = self.socket.send(message).await;
+    }
+
+    /// The next binary message, or how the socket ended.
+    pub(crate) async fn receive(&mut self) -> Result<Vec<u8>, Ended> {
+        loop {
+            match within("a message or the end", self.socket.next()).await {
+                Some(Ok(Message::Binary(message))) => return Ok(message.into()),
+                Some(Ok(Message::Close(frame))) => {
+                    return Err(frame.map(|frame| u16::from(frame.code)));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+
+    /// How the socket ends, whatever comes before.
+    pub(crate) async fn ended(&mut self) -> Ended {
+        loop {
+            if let Err(ended) = self.receive().await {
+                return ended;
+            }
+        }
+    }
+}
 
 /// Keys and words of one attempt to connect.
 #[derive(Clone)]
@@ -243,4 +315,177 @@ impl RawInitiator {
         payload.truncate(length);
         payload
     }
+}
+
+/// An attached client.
+pub(crate) struct Client {
+    pub(crate) wire: Wire,
+    pub(crate) channel: Channel,
+    pub(crate) welcome: Accepted,
+    next_id: u64,
+    events: VecDeque<Value>,
+    answers: VecDeque<Value>,
+    /// What the daemon said inside the encryption before it closed.
+    pub(crate) goodbye: Option<String>,
+}
+
+impl Client {
+    /// A client whose welcome was read; it has said nothing yet.
+    pub(crate) fn attached(wire: Wire, channel: Channel, welcome: Welcome) -> Self {
+        let Welcome::Accepted(welcome) = welcome else {
+            panic!("refused: {welcome:?}");
+        };
+        Self {
+            wire,
+            channel,
+            welcome,
+            next_id: 0,
+            events: VecDeque::new(),
+            answers: VecDeque::new(),
+            goodbye: None,
+        }
+    }
+
+    /// An event that came while something else was awaited.
+    pub(crate) fn next_kept_event(&mut self) -> Option<Value> {
+        self.events.pop_front()
+    }
+
+    /// Seals and sends a text as it is.
+    pub(crate) async fn say(&mut self, text: &str) {
+        let mut messages = Vec::new();
+        let channel = &mut self.channel;
+        channel
+            .gather(text.as_bytes(), |message| messages.push(message))
+            .unwrap();
+        channel.finish(|message| messages.push(message)).unwrap();
+        for message in messages {
+            self.wire.send(message).await;
+        }
+    }
+
+    pub(crate) async fn notify(&mut self, method: &str, params: Value) {
+        let text = json!({"jsonrpc": "2.0", "method": method, "params": params});
+        self.say(&text.to_string()).await;
+    }
+
+    /// Sends a request; gives its id.
+    pub(crate) async fn ask(&mut self, method: &str, params: Value) -> u64 {
+        self.next_id += 1;
+        let text =
+            json!({"jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params});
+        self.say(&text.to_string()).await;
+        self.next_id
+    }
+
+    /// A request and its answer; others that come in between are kept.
+    pub(crate) async fn call(&mut self, method: &str, params: Value) -> Value {
+        let id = self.ask(method, params).await;
+        self.answer(id).await
+    }
+
+    /// The answer to a request.
+    pub(crate) async fn answer(&mut self, id: u64) -> Value {
+        if let Some(at) = self.answers.iter().position(|answer| answer["id"] == id) {
+            return self.answers.remove(at).unwrap();
+        }
+        loop {
+            let text = self.next_text().await.expect("an answer");
+            if text["id"] == id {
+                return text;
+            }
+            self.keep(text);
+        }
+    }
+
+    /// The next text that is no event.
+    pub(crate) async fn next_answer(&mut self) -> Value {
+        if let Some(answer) = self.answers.pop_front() {
+            return answer;
+        }
+        loop {
+            let text = self.next_text().await.expect("an answer");
+            self.keep(text);
+            if let Some(answer) = self.answers.pop_front() {
+                return answer;
+            }
+        }
+    }
+
+    /// The next event.
+    pub(crate) async fn event(&mut self) -> Value {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return event;
+            }
+            let text = self.next_text().await.expect("an event");
+            self.keep(text);
+        }
+    }
+
+    fn keep(&mut self, text: Value) {
+        if text["method"] == "session.event" {
+            self.events.push_back(text["params"].clone());
+        } else {
+            self.answers.push_back(text);
+        }
+    }
+
+    /// The next text, or how the connection ended.
+    pub(crate) async fn next_text(&mut self) -> Result<Value, Ended> {
+        let mut buffer = Vec::new();
+        loop {
+            let text = if self.channel.has_next() {
+                self.channel.next(&mut buffer)
+            } else {
+                let message = self.wire.receive().await?;
+                self.channel.open(&message, &mut buffer).unwrap()
+            };
+            if let Some(text) = text {
+                let text: Value = serde_json::from_slice(text).unwrap();
+                if text["method"] != "connection.closing" {
+                    return Ok(text);
+                }
+                let reason = text["params"]["reason"].as_str();
+                self.goodbye = reason.map(str::to_owned);
+            }
+        }
+    }
+
+    /// Whether the daemon serves this client.
+    pub(crate) async fn is_served(&mut self) -> bool {
+        self.call("system.ping", json!({})).await["result"]["serverTime"].is_i64()
+    }
+
+    pub(crate) async fn ended(&mut self) -> Ended {
+        self.wire.ended().await
+    }
+
+    /// The last word inside the encryption, and the close code after it.
+    pub(crate) async fn dismissed(&mut self) -> (Option<String>, Ended) {
+        loop {
+            if let Err(ended) = self.next_text().await {
+                return (self.goodbye.take(), ended);
+            }
+        }
+    }
+}
+
+/// A paired install and its first connection.
+pub(crate) async fn paired(daemon: &TestDaemon) -> (Install, Client) {
+    let install = Install::new();
+    let offer = daemon.offer().await;
+    let mut client = Attempt::of_offer(&offer, &install).connect().await;
+    assert!(client.is_served().await);
+    (install, client)
+}
+
+/// Sends bytes to a listener as they are; gives what it says until it closes.
+pub(crate) async fn raw_http(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request).await.unwrap();
+    let mut said = Vec::new();
+    // A reset after the answer is an end as well.
+    let _ = within("the end of the answer", stream.read_to_end(&mut said)).await;
+    String::from_utf8_lossy(&said).into_owned()
 }
