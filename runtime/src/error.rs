@@ -1,5 +1,7 @@
 //! Typed errors of the runtime's calls.
 
+use std::time::Duration;
+
 use bowline_protocol::{Claim, IdentityError, Reason, RpcReason, ServerId, error::RpcError};
 
 use crate::storage::StorageError;
@@ -52,8 +54,8 @@ pub struct Failure {
     pub reason: Reason,
     /// Text for people.
     pub message: String,
-    /// Earliest time of a retry in milliseconds, if the server sent one.
-    pub retry_after_ms: Option<u64>,
+    /// Least delay of a retry, if the server sent one.
+    pub retry_after: Option<Duration>,
     /// A reason claimed without proof by the address, a relay or another party on the path (TR-2).
     pub unproved: Option<Reason>,
 }
@@ -64,7 +66,7 @@ impl Failure {
         Self {
             reason,
             message: message.into(),
-            retry_after_ms: None,
+            retry_after: None,
             unproved: None,
         }
     }

@@ -3,7 +3,9 @@
 
 mod invariants;
 
-use self::invariants::{check_data, check_network, check_state, check_step, hold};
+use self::invariants::{
+    candidate, check_away, check_data, check_network, check_state, check_step, hold,
+};
 use crate::explorer::{Model, explore};
 use bowline_machines::{
     Generation, MonotonicTime, Path,
@@ -12,10 +14,13 @@ use bowline_machines::{
 use bowline_protocol::Reason;
 use std::{
     cell::RefCell,
-    collections::{BTreeSet, hash_map::DefaultHasher},
+    collections::{BTreeMap, BTreeSet, hash_map::DefaultHasher},
     hash::Hasher,
     time::Duration,
 };
+
+/// The retry-after of a peer that limits the rate.
+const RETRY_AFTER: Duration = Duration::from_secs(20);
 
 /// The host and the driver's resources.
 #[derive(Clone)]
@@ -27,6 +32,8 @@ struct Node {
     /// The running probes: their cycle and paths.
     probes: Option<(u64, Vec<PathId>)>,
     network: Network,
+    /// Paths whose peers sent a retry-after, and its end.
+    away: BTreeMap<PathId, MonotonicTime>,
 }
 
 /// Reports of a network change.
@@ -114,8 +121,20 @@ impl Host {
     fn client_steps(&self, node: &Node, steps: &mut Vec<Step>) {
         let lost = |reason: Reason| ClientStatus::Disconnected {
             reason,
-            will_retry: reason.is_recoverable(),
+            retry_after: None,
         };
+        // One path is limited, so that the states stay few enough.
+        let limited = ClientStatus::Disconnected {
+            reason: Reason::ConnectionLost,
+            retry_after: Some(RETRY_AFTER),
+        };
+        let last = self.connections.last().map(|(path, _)| *path);
+        let of_last = [node.host.state().active(), candidate(node.host.state())];
+        let of_last = of_last.map(|client| client.filter(|(path, _)| Some(*path) == last));
+        for (_, generation) in of_last.into_iter().flatten() {
+            let state = limited;
+            steps.push(Step::Feed(Input::ClientState { generation, state }));
+        }
         let mut generations = node.clients.clone();
         generations.push(Generation::ZERO);
         for generation in generations {
@@ -154,12 +173,14 @@ impl Host {
                     cycle: *cycle,
                     connection: *connection,
                     outcome,
+                    retry_after: None,
                 }));
             }
             steps.push(Step::Feed(Input::ProbeFinished {
                 cycle: cycle - 1,
                 connection: *connection,
                 outcome: Ok(rtt),
+                retry_after: None,
             }));
         }
     }
@@ -246,6 +267,7 @@ impl Model for Host {
             clients: Vec::new(),
             probes: None,
             network: Network::default(),
+            away: BTreeMap::new(),
         };
         if self.is_suspecting {
             let rtt = Duration::from_millis(50);
@@ -254,6 +276,7 @@ impl Model for Host {
                     cycle: 1,
                     connection,
                     outcome: Ok(rtt),
+                    retry_after: None,
                 })
             };
             let connections = self.connections.clone();
@@ -292,9 +315,14 @@ impl Model for Host {
             Step::Feed(Input::Stop),
         ];
         let last = self.connections.last().map(|(connection, _)| *connection);
+        // A late probe: no cycle has this number.
         steps.extend(last.map(|connection| {
-            let pause = Duration::from_secs(20);
-            Step::Feed(Input::StayAway { connection, pause })
+            Step::Feed(Input::ProbeFinished {
+                cycle: 0,
+                connection,
+                outcome: Err(Reason::RateLimited),
+                retry_after: Some(RETRY_AFTER),
+            })
         }));
         self.client_steps(node, &mut steps);
         Self::probe_steps(node, &mut steps);
@@ -333,6 +361,7 @@ impl Model for Host {
             .and_then(|()| check_state(&before, node, changes, &effects))
             .and_then(|()| check_step(&before, node, step, &effects))
             .and_then(|()| check_data(&before, node, step, &effects))
+            .and_then(|()| check_away(&before, node, step, &effects))
             .and_then(|()| check_network(&before, node, report, &effects))
             .map_err(|name| format!("{name}: {:?}\neffects: {effects:?}", node.host))
     }

@@ -224,8 +224,7 @@ impl<O: ClientOwner> Driver<O> {
                 self.report_state(Some(Arc::new(accepted)));
             }
             Err(failure) => {
-                let retry_after = failure.retry_after_ms.map(Duration::from_millis);
-                let reason = failure.reason;
+                let (reason, retry_after) = (failure.reason, failure.retry_after);
                 self.failure = Some(failure);
                 self.machine.handle(
                     now,

@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use bowline_machines::{
     Generation, MonotonicTime,
-    client::connection,
     client::cursor::{AckGate, Effect, EventCheck},
     client::intents::Answer,
     client::paths::{self, ClientStatus, PathId},
@@ -50,20 +49,15 @@ impl Driver {
                 connection,
                 outcome,
             } => {
-                let outcome = outcome.map_err(|failure| {
-                    self.stay_away(now, Some(connection), &failure);
-                    let reason = failure.reason;
-                    self.last_failure = Some(failure);
-                    reason
-                });
-                self.machine.handle(
-                    now,
-                    paths::Input::ProbeFinished {
-                        cycle,
-                        connection,
-                        outcome,
-                    },
-                );
+                let failure = outcome.as_ref().err();
+                let probed = paths::Input::ProbeFinished {
+                    cycle,
+                    connection,
+                    retry_after: failure.and_then(|failure| failure.retry_after),
+                    outcome: outcome.as_ref().copied().map_err(|failure| failure.reason),
+                };
+                self.last_failure = outcome.err().or(self.last_failure.take());
+                self.machine.handle(now, probed);
             }
             HostEvent::Loaded(page) => self.replica.handle(now, page),
             HostEvent::Answered {
@@ -92,43 +86,13 @@ impl Driver {
                 failure,
             } => {
                 self.clients.note(generation, state, accepted);
-                if let Some(failure) = failure {
-                    if matches!(state, connection::State::Disconnected { .. }) {
-                        self.stay_away(now, self.connection_of(generation), &failure);
-                    }
-                    self.last_failure = Some(failure);
-                }
-                let status = ClientStatus::from(&state);
-                self.machine.handle(
-                    now,
-                    paths::Input::ClientState {
-                        generation,
-                        state: status,
-                    },
-                );
+                let retry_after = failure.as_ref().and_then(|failure| failure.retry_after);
+                self.last_failure = failure.or(self.last_failure.take());
+                let state = ClientStatus::of(&state, retry_after);
+                self.machine
+                    .handle(now, paths::Input::ClientState { generation, state });
             }
         }
-    }
-
-    /// Passes a peer's retry delay for a path to the machine.
-    fn stay_away(&mut self, now: MonotonicTime, connection: Option<PathId>, failure: &Failure) {
-        if let (Some(connection), Some(millis)) = (connection, failure.retry_after_ms) {
-            let pause = Duration::from_millis(millis);
-            self.machine
-                .handle(now, paths::Input::StayAway { connection, pause });
-        }
-    }
-
-    /// The path of the active client or of the candidate.
-    fn connection_of(&self, generation: Generation) -> Option<PathId> {
-        let state = self.machine.state();
-        let candidate = state.candidate();
-        let candidate = candidate.map(|candidate| (candidate.connection, candidate.generation));
-        [state.active(), candidate]
-            .into_iter()
-            .flatten()
-            .find(|(_, known)| *known == generation)
-            .map(|(connection, _)| connection)
     }
 
     /// The active client attached to the session.

@@ -106,10 +106,8 @@ fn endpoint(target: &Target) -> Result<Endpoint, Failure> {
 
 impl From<DialError> for Failure {
     fn from(error: DialError) -> Self {
-        let retry_after = error.retry_after();
         Self {
-            retry_after_ms: retry_after
-                .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            retry_after: error.retry_after(),
             ..Self::new(error.reason(), error.to_string())
         }
     }

@@ -89,7 +89,7 @@ pub async fn open(
         Welcome::Refused(refusal) => Err(Failure {
             reason: refusal.reason,
             message: refusal.message,
-            retry_after_ms: refusal.retry_after_ms,
+            retry_after: refusal.retry_after_ms.map(Duration::from_millis),
             unproved: None,
         }),
         Welcome::Accepted(accepted) if accepted.server_id != target.server_id => Err(Failure::new(

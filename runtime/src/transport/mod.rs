@@ -87,9 +87,7 @@ impl fmt::Display for Closed {
 impl From<Closed> for Failure {
     fn from(closed: Closed) -> Self {
         Self {
-            retry_after_ms: closed
-                .retry_after
-                .map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
+            retry_after: closed.retry_after,
             unproved: closed.claimed,
             ..Self::new(closed.reason, closed.to_string())
         }

@@ -4,6 +4,7 @@ use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener},
     thread,
+    time::Duration,
 };
 
 use bowline_protocol::{PublicKey, Reason, RouteKey};
@@ -52,7 +53,11 @@ async fn case_c41_retry_after_reaches_the_client() {
     ] {
         let failure = dial(path, address).await;
         assert_eq!(failure.reason, Reason::ServerRestarting, "{failure}");
-        assert_eq!(failure.retry_after_ms, Some(7_000), "{failure}");
+        assert_eq!(
+            failure.retry_after,
+            Some(Duration::from_secs(7)),
+            "{failure}"
+        );
     }
 }
 

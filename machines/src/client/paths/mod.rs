@@ -150,6 +150,7 @@ impl HostRuntimeManager {
 
     /// Feeds one input.
     pub fn handle(&mut self, now: MonotonicTime, input: Input) {
+        self.note_retry_after(now, &input);
         if self.admit(&input) {
             if input == Input::NetworkChanged
                 && !self.network.report(now, self.config.network_pause)
@@ -255,7 +256,6 @@ impl HostRuntimeManager {
             }
             Input::Start { .. }
             | Input::ConnectionsChanged(_)
-            | Input::StayAway { .. }
             | Input::UserSelect(_)
             | Input::ReconnectNow
             | Input::IntentQueued
@@ -280,6 +280,16 @@ impl HostRuntimeManager {
         } else {
             None
         }
+    }
+
+    /// The path of the active client or of the candidate.
+    fn path_of(&self, generation: Generation) -> Option<PathId> {
+        let candidate = self.candidate();
+        let candidate = candidate.map(|candidate| (candidate.connection, candidate.generation));
+        let clients = [self.state().active(), candidate];
+        let mut clients = clients.into_iter().flatten();
+        let found = clients.find(|(_, known)| *known == generation);
+        found.map(|(connection, _)| connection)
     }
 
     /// Makes a transition. Writing an equal state is none.

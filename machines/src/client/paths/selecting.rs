@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use bowline_protocol::Reason;
 
-use super::{Effect, HostRuntimeManager, PathId, State, probes::Cycle, selection::Pick};
+use super::{
+    ClientStatus, Effect, HostRuntimeManager, Input, PathId, State, probes::Cycle, selection::Pick,
+};
 use crate::{
     MonotonicTime, Path,
     backoff::Pace,
@@ -167,10 +169,24 @@ impl HostRuntimeManager {
         self.set_state(selecting, event, reason);
     }
 
-    /// Avoids a path for a peer's retry-after, plus jitter, because other clients received the
-    /// same.
-    pub(super) fn stay_away(&mut self, now: MonotonicTime, connection: PathId, pause: Duration) {
-        if self.path(connection).is_some() {
+    /// Avoids a path for the retry-after of its peer, plus jitter, because other clients received
+    /// the same. It counts for every probe, and for the active client and the candidate.
+    pub(super) fn note_retry_after(&mut self, now: MonotonicTime, input: &Input) {
+        let (connection, pause) = match *input {
+            Input::ProbeFinished {
+                connection,
+                retry_after,
+                ..
+            } => (self.path(connection).map(|_| connection), retry_after),
+            Input::ClientState {
+                generation,
+                state: ClientStatus::Disconnected { retry_after, .. },
+            } => (self.path_of(generation), retry_after),
+            _ => return,
+        };
+        if let (Some(connection), Some(pause)) = (connection, pause)
+            && *self.state() != State::Stopped
+        {
             let pause = pause.min(self.config.most_retry_after);
             let until = now + pause + self.backoff.jitter(pause / 8);
             self.held.insert(connection, until);

@@ -336,23 +336,23 @@ pub enum ClientStatus {
     Disconnected {
         /// Why.
         reason: Reason,
-        /// Whether it retries automatically.
-        will_retry: bool,
+        /// The peer's retry-after, from now, for every use of the path.
+        retry_after: Option<Duration>,
     },
     /// Disposed.
     Disposed,
 }
 
-impl From<&connection::State> for ClientStatus {
-    fn from(state: &connection::State) -> Self {
+impl ClientStatus {
+    /// The status of a client in this state. `retry_after`: that of the failure it was reported
+    /// with.
+    pub const fn of(state: &connection::State, retry_after: Option<Duration>) -> Self {
         match *state {
             connection::State::Idle | connection::State::Connecting { .. } => Self::Connecting,
             connection::State::Connected { .. } => Self::Connected,
-            connection::State::Disconnected {
-                reason, retry_at, ..
-            } => Self::Disconnected {
+            connection::State::Disconnected { reason, .. } => Self::Disconnected {
                 reason,
-                will_retry: retry_at.is_some(),
+                retry_after,
             },
             connection::State::Disposed => Self::Disposed,
         }
@@ -377,13 +377,8 @@ pub enum Input {
         connection: PathId,
         /// Round-trip time, or why the probe failed.
         outcome: Result<Duration, Reason>,
-    },
-    /// A peer on that path sent a retry-after. Precedes the report of the end it came with.
-    StayAway {
-        /// The path.
-        connection: PathId,
-        /// The delay, from now.
-        pause: Duration,
+        /// The peer's retry-after, from now. It counts for a probe of an earlier cycle too.
+        retry_after: Option<Duration>,
     },
     /// A client's status changed.
     ClientState {
@@ -423,7 +418,6 @@ impl Input {
             Self::Start { .. } => "start",
             Self::ConnectionsChanged(_) => "connections_changed",
             Self::ProbeFinished { .. } => "probe_finished",
-            Self::StayAway { .. } => "stay_away",
             Self::ClientState { state, .. } => match state {
                 ClientStatus::Connecting => "client_connecting",
                 ClientStatus::Connected => "client_connected",

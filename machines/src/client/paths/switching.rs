@@ -363,7 +363,7 @@ impl HostRuntimeManager {
             None => earned,
             Some(choice) => cycle.rtt(choice).map(|_| choice),
         };
-        if let Some(next) = next.filter(|next| *next != active)
+        if let Some(next) = next.filter(|next| *next != active && !self.is_held(now, *next))
             && self.candidate().is_none()
         {
             self.start_candidate(now, next, event);

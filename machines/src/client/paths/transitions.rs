@@ -25,7 +25,6 @@ impl HostRuntimeManager {
             (
                 State::Booting,
                 Input::ConnectionsChanged(_)
-                | Input::StayAway { .. }
                 | Input::UserSelect(_)
                 | Input::ReconnectNow
                 | Input::IntentQueued
@@ -256,17 +255,6 @@ impl HostRuntimeManager {
                 self.reselect(now, event, None);
             }
 
-            // ---- a peer's retry-after is recorded in every state with paths ----
-            (
-                State::NoConnections
-                | State::SelectingActiveConnection { .. }
-                | State::ConnectingActive { .. }
-                | State::Online { .. }
-                | State::Degraded { .. }
-                | State::Error { .. },
-                Input::StayAway { connection, pause },
-            ) => self.stay_away(now, connection, pause),
-
             // ---- states with an active client ----
             (
                 State::ConnectingActive { .. } | State::Online { .. } | State::Degraded { .. },
@@ -326,7 +314,6 @@ impl HostRuntimeManager {
                 State::Stopped,
                 Input::Start { .. }
                 | Input::ConnectionsChanged(_)
-                | Input::StayAway { .. }
                 | Input::UserSelect(_)
                 | Input::ReconnectNow
                 | Input::IntentQueued

@@ -168,6 +168,86 @@ pub(super) fn check_data(before: &Before, after: &Node, step: &Step, effects: &[
     )
 }
 
+/// C41: a path is neither probed nor connected before its peer's retry-after, unless the user asks.
+pub(super) fn check_away(
+    before: &Before,
+    after: &mut Node,
+    step: &Step,
+    effects: &[Effect],
+) -> Broken {
+    let of = |generation| {
+        let clients = [before.state.active(), candidate(&before.state)];
+        let client = clients
+            .into_iter()
+            .flatten()
+            .find(|(_, of)| *of == generation);
+        client.map(|(path, _)| path)
+    };
+    let asked = match *step {
+        Step::Feed(Input::ReconnectNow | Input::UserSelect(_)) => {
+            after.away.clear();
+            None
+        }
+        // It answered a probe that was under way.
+        Step::Feed(Input::ProbeFinished {
+            connection,
+            outcome: Ok(_),
+            ..
+        }) => {
+            after.away.remove(&connection);
+            None
+        }
+        Step::Feed(Input::ProbeFinished {
+            connection,
+            retry_after,
+            ..
+        }) => retry_after.map(|pause| (Some(connection), pause)),
+        Step::Feed(Input::ClientState {
+            generation,
+            state: ClientStatus::Connected,
+        }) => {
+            after.away.retain(|path, _| of(generation) != Some(*path));
+            None
+        }
+        Step::Feed(Input::ClientState {
+            generation,
+            state: ClientStatus::Disconnected { retry_after, .. },
+        }) => retry_after.map(|pause| (of(generation), pause)),
+        Step::Feed(_) | Step::Timer { .. } => None,
+    };
+    if let Some((Some(path), pause)) = asked {
+        after.away.insert(path, after.now + pause);
+    }
+    let known = after.host.connections().to_vec();
+    after
+        .away
+        .retain(|path, _| known.iter().any(|(known, _)| known == path));
+    let tried = effects.iter().filter_map(|effect| match effect {
+        Effect::StartProbe { connection, .. } | Effect::CreateClient { connection, .. } => {
+            Some(*connection)
+        }
+        _ => None,
+    });
+    // A dial under way may begin again on another network.
+    let redialled = candidate(&before.state).map(|(path, _)| path);
+    let mut tried = tried.filter(|path| redialled != Some(*path));
+    hold(
+        !tried.any(|path| {
+            after
+                .away
+                .get(&path)
+                .is_some_and(|until| *until > after.now)
+        }),
+        "c41_a_path_is_left_alone_for_as_long_as_its_peer_asked",
+    )
+}
+
+/// The path and generation of the candidate.
+pub(super) fn candidate(state: &State) -> Option<(PathId, Generation)> {
+    let candidate = state.candidate()?;
+    Some((candidate.connection, candidate.generation))
+}
+
 /// Invariants of the step.
 pub(super) fn check_step(before: &Before, after: &Node, step: &Step, effects: &[Effect]) -> Broken {
     let (was, is) = (&before.state, after.host.state());

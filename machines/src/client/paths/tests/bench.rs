@@ -98,6 +98,7 @@ impl Bench {
             cycle,
             connection,
             outcome,
+            retry_after: None,
         })
     }
 
@@ -164,7 +165,15 @@ impl Bench {
 pub(super) fn lost(reason: Reason) -> ClientStatus {
     ClientStatus::Disconnected {
         reason,
-        will_retry: reason.is_recoverable(),
+        retry_after: None,
+    }
+}
+
+/// The same with the peer's retry-after in milliseconds.
+pub(super) fn lost_until(reason: Reason, millis: u64) -> ClientStatus {
+    ClientStatus::Disconnected {
+        reason,
+        retry_after: Some(ms(millis)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bowline_protocol::Reason;
 
-use super::bench::{Bench, DIRECT, DIRECT_B, LOCAL, RELAY, list, lost, ms};
+use super::bench::{Bench, DIRECT, DIRECT_B, LOCAL, RELAY, list, lost, lost_until, ms};
 use crate::client::paths::{ClientStatus, Input, PathId};
 
 #[test]
@@ -58,10 +58,6 @@ fn hr_1_intents_choices_new_paths_and_new_networks_end_the_error_state() {
     let stay = [
         Input::Foreground,
         Input::Background,
-        Input::StayAway {
-            connection: DIRECT,
-            pause: ms(1_000),
-        },
         Input::UserSelect(Some(PathId(77))),
         Input::ConnectionsChanged(list(&[DIRECT])),
     ];
@@ -108,15 +104,10 @@ fn case_c48_an_error_is_tried_again_at_long_intervals_and_when_the_app_comes_bac
 /// C41: a relay's retry-after was 45,000 ms, and it was dialled nine times in 40 s.
 #[test]
 fn case_c41_a_path_is_not_dialled_for_as_long_as_its_peer_asked() {
-    let away = |connection, millis| Input::StayAway {
-        connection,
-        pause: ms(millis),
-    };
     // One path: nothing is dialled, whatever the platform reports.
     let mut bench = Bench::started(&[RELAY]);
     let asked = bench.now;
-    bench.feed(away(RELAY, 45_000));
-    bench.client(lost(Reason::RateLimited));
+    bench.client(lost_until(Reason::RateLimited, 45_000));
     bench.feed(Input::NetworkChanged);
     bench.feed(Input::Background);
     assert_eq!(bench.feed(Input::Foreground), Vec::<String>::new());
@@ -130,25 +121,28 @@ fn case_c41_a_path_is_not_dialled_for_as_long_as_its_peer_asked() {
 
     // The user overrides the retry-after.
     let mut bench = Bench::started(&[RELAY]);
-    bench.feed(away(RELAY, 45_000));
-    bench.client(lost(Reason::RateLimited));
+    bench.client(lost_until(Reason::RateLimited, 45_000));
     let effects = bench.feed(Input::ReconnectNow);
     assert!(
         effects.contains(&"client2(relay)".to_owned()),
         "{effects:?}"
     );
 
-    // Two paths: only the other one is used and measured.
+    // Two paths: only the other one is used and measured, even if the answer came late.
     let mut bench = Bench::online(&[DIRECT, RELAY]);
-    bench.feed(away(RELAY, 45_000));
+    bench.feed(Input::ProbeFinished {
+        cycle: 0,
+        connection: RELAY,
+        outcome: Err(Reason::RateLimited),
+        retry_after: Some(ms(45_000)),
+    });
     let effects = bench.client(lost(Reason::ConnectionLost));
     assert_eq!(effects, ["probe(direct)", "lost(connection_lost)"]);
 
     // A retry-after is cut to its maximum.
     let mut bench = Bench::started(&[RELAY]);
     let asked = bench.now;
-    bench.feed(away(RELAY, u64::from(u32::MAX)));
-    bench.client(lost(Reason::RateLimited));
+    bench.client(lost_until(Reason::RateLimited, u64::from(u32::MAX)));
     bench.wait();
     assert!(bench.now.since(asked) <= ms(675_000));
 }

@@ -277,6 +277,7 @@ fn inv_10_results_of_an_earlier_cycle_count_for_nothing() {
             cycle: 1,
             connection: DIRECT,
             outcome: Ok(ms(1)),
+            retry_after: None,
         });
     }
     assert_eq!(*bench.host.probes(), results);

@@ -125,6 +125,7 @@ fn apply(bench: &mut Bench, cell: &str) -> Vec<String> {
             cycle: 0,
             connection: DIRECT,
             outcome: Ok(ms(1)),
+            retry_after: None,
         }),
         "client_connecting" => active(bench, ClientStatus::Connecting),
         "client_connected" => active(bench, ClientStatus::Connected),
