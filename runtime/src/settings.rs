@@ -33,8 +33,6 @@ pub(crate) const REGISTRY_LOOK: Duration = Duration::from_secs(2);
 pub(crate) const RECENT_OUTCOMES: usize = 64;
 /// Commands that a host's driver takes before it handles other inputs.
 pub(crate) const COMMANDS_PER_TURN: usize = 64;
-/// Interval at which a host adopts intents of processes that have ended.
-pub(crate) const ADOPTION: Duration = Duration::from_secs(60);
 /// Delay before a follower retries a failed load.
 pub(crate) const FOLLOWER_RETRY: Duration = Duration::from_millis(300);
 /// Partially delivered items that a follower tracks; older ones stay as delivered.

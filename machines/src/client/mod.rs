@@ -1,8 +1,9 @@
 //! The decisions of a client: one connection, the choice between several paths, the cursor in the
-//! session, and the app's intents and queries.
+//! session, the app's intents and queries, and recurring work.
 
 pub mod connection;
 pub mod cursor;
 pub mod intents;
 pub mod paths;
 pub mod queries;
+pub mod upkeep;

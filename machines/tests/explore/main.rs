@@ -17,3 +17,4 @@ mod screens;
 mod session;
 mod timeline;
 mod timelines;
+mod upkeep;

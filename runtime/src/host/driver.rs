@@ -8,6 +8,7 @@ use bowline_machines::{
     client::cursor::SessionCursor,
     client::intents::{Intents, IntentsConfig},
     client::paths::{self, HostRuntimeManager},
+    client::upkeep::{self, OutboxStatus, Upkeep},
     data::replica::{self, Replica},
     data::screen::Connectivity,
     liveness::SleepMeter,
@@ -31,15 +32,13 @@ use crate::{
     intent::Outcome,
     outbox::{Outbox, Record},
     registry::HostRecord,
-    settings::{ADOPTION, COMMANDS_PER_TURN, HOST_QUEUE, REQUEST_TIMEOUT},
+    settings::{COMMANDS_PER_TURN, HOST_QUEUE, REQUEST_TIMEOUT},
     snapshot::Publisher,
     transport::Address,
 };
 
 /// Longest time for the clients of a stopped host to end.
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
-/// Interval of the check for dropped followers.
-const SWEEP: Duration = Duration::from_secs(5);
 
 /// One input.
 enum Input {
@@ -84,10 +83,9 @@ pub(super) struct Driver {
     pub(super) clock: Clock,
     pub(super) sleep: SleepMeter,
     alarm: Alarm,
-    sweep_at: MonotonicTime,
-    adopt_at: MonotonicTime,
-    /// Maintenance of the outbox in progress.
-    looking_after: Option<JoinHandle<()>>,
+    upkeep: Upkeep,
+    /// The last maintenance of the outbox.
+    maintenance: Option<JoinHandle<()>>,
     control: Arc<ControlSlot<Control>>,
     inbox: mpsc::Receiver<HostEvent>,
     pub(super) inbox_sender: mpsc::Sender<HostEvent>,
@@ -144,9 +142,8 @@ impl Driver {
             clock,
             sleep: SleepMeter::new(clock.now(), unix_millis()),
             alarm: Alarm::default(),
-            sweep_at: MonotonicTime::default(),
-            adopt_at: MonotonicTime::default() + SWEEP,
-            looking_after: None,
+            upkeep: Upkeep::new(clock.now()),
+            maintenance: None,
             control,
             inbox,
             inbox_sender,
@@ -209,7 +206,7 @@ impl Driver {
             self.session.poll_timeout(),
             self.intents.poll_timeout(),
             self.queries.machine.poll_timeout(),
-            Some(self.sweep_at),
+            Some(self.upkeep.poll_timeout()),
         ]
         .into_iter()
         .flatten()
@@ -249,27 +246,37 @@ impl Driver {
             self.execute_intents(now);
         }
         self.session.handle_timeout(now);
-        if self.sweep_at <= now {
-            self.sweep_at = now + SWEEP;
-            self.close_screens();
-            self.end_streams();
-            let connectivity = Connectivity::from(self.machine.state().kind());
-            self.replica.sweep(now, connectivity);
-            self.look_after_outbox(now);
+        if is_due(Some(self.upkeep.poll_timeout())) {
+            self.upkeep.handle_timeout(now, self.outbox_status());
+        }
+        while let Some(effect) = self.upkeep.poll_effect() {
+            match effect {
+                upkeep::Effect::Sweep => {
+                    self.close_screens();
+                    self.end_streams();
+                    let connectivity = Connectivity::from(self.machine.state().kind());
+                    self.replica.sweep(now, connectivity);
+                }
+                upkeep::Effect::MaintainOutbox => self.maintain_outbox(),
+            }
         }
     }
 
-    /// Retries an unavailable outbox, and periodically adopts intents of ended processes. Adopted
-    /// intents arrive as if submitted.
-    fn look_after_outbox(&mut self, now: MonotonicTime) {
-        let is_due = self.adopt_at <= now || self.outbox.is_unavailable();
-        let is_running = self.looking_after.as_ref();
-        if !is_due || is_running.is_some_and(|task| !task.is_finished()) {
-            return;
+    fn outbox_status(&self) -> OutboxStatus {
+        let last = self.maintenance.as_ref();
+        if last.is_some_and(|task| !task.is_finished()) {
+            OutboxStatus::InMaintenance
+        } else if self.outbox.is_unavailable() {
+            OutboxStatus::Unavailable
+        } else {
+            OutboxStatus::Available
         }
-        self.adopt_at = now + ADOPTION;
+    }
+
+    /// Adopted intents arrive as if submitted.
+    fn maintain_outbox(&mut self) {
         let outbox = Arc::clone(&self.outbox);
-        self.looking_after = blocking(move || {
+        self.maintenance = blocking(move || {
             if let Err(problem) = outbox.look_after() {
                 tracing::warn!(%problem, "the outbox is unavailable");
             }
