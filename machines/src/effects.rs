@@ -36,6 +36,15 @@ impl<T> EffectQueue<T> {
         item
     }
 
+    /// Removes and returns the items for which `is_taken` holds.
+    pub(crate) fn take_if(&mut self, mut is_taken: impl FnMut(&T) -> bool) -> Vec<T> {
+        let all = self.items.take().map(|items| *items).unwrap_or_default();
+        let (taken, rest) = all.into_iter().partition(&mut is_taken);
+        let rest: VecDeque<T> = rest;
+        self.items = (!rest.is_empty()).then(|| Box::new(rest));
+        Vec::from(taken)
+    }
+
     /// Whether the queue is empty.
     pub(crate) fn is_empty(&self) -> bool {
         self.items.as_ref().is_none_or(|items| items.is_empty())
@@ -45,6 +54,15 @@ impl<T> EffectQueue<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn items_taken_out_leave_the_others_in_order() {
+        let mut queue = EffectQueue::default();
+        (1..=5).for_each(|item| queue.push(item));
+        assert_eq!(queue.take_if(|item| item % 2 == 1), [1, 3, 5]);
+        assert_eq!((queue.pop(), queue.take_if(|_| true)), (Some(2), vec![4]));
+        assert!(queue.items.is_none(), "an idle queue owns no memory");
+    }
 
     #[test]
     fn keeps_order_and_no_memory_when_drained() {

@@ -29,8 +29,6 @@ pub(crate) const INTENT_BYTES: usize = bowline_protocol::limits::MAX_MESSAGE_BYT
 pub(crate) const JOURNAL_SLACK: usize = 256 << 10;
 /// Interval of checks whether another process on the same folder has paired or forgotten a host.
 pub(crate) const REGISTRY_LOOK: Duration = Duration::from_secs(2);
-/// Outcomes in a host's snapshot; older ones are removed.
-pub(crate) const RECENT_OUTCOMES: usize = 64;
 /// Commands that a host's driver takes before it handles other inputs.
 pub(crate) const COMMANDS_PER_TURN: usize = 64;
 /// Delay before a follower retries a failed load.

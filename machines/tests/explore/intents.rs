@@ -26,6 +26,7 @@ const CONFIG: IntentsConfig = IntentsConfig {
     cancel_memory: Duration::from_secs(2),
     outcome_memory: Duration::from_secs(3),
     kept_failures: 1,
+    recent: 2,
 };
 
 /// The kind of an intent. Prompts are displayed on a screen.
@@ -368,17 +369,14 @@ impl Scene {
     /// Executes the effects and checks each against the model's own data.
     fn follow(&self, node: &mut Node) -> Result<(), String> {
         node.full_until = node.full_until.filter(|until| *until > node.now);
-        // After one that found no room nothing is sent, or the order would change.
-        let mut is_full = false;
         while let Some(effect) = node.intents.poll_effect() {
             match effect {
                 Effect::Dispatch { id, dispatch } => {
                     let n = number(id);
-                    if node.full_until.is_some() && !is_full {
+                    if node.full_until.is_some() {
                         return Err("a_full_connection_is_left_alone".into());
                     }
-                    is_full |= node.room == 0;
-                    if is_full {
+                    if node.room == 0 {
                         node.full_until = Some(node.now + CONFIG.retry);
                         node.intents
                             .handle(node.now, Input::NotSent { id, dispatch });
@@ -525,6 +523,11 @@ impl Scene {
         }
         if failures.len() > CONFIG.kept_failures {
             return fail("failures_are_bounded");
+        }
+        let recent = after.intents.recent();
+        let is_known = |(id, outcome): &_| after.settled.get(&number(*id)) == Some(outcome);
+        if recent.len() != after.settled.len().min(CONFIG.recent) || !recent.iter().all(is_known) {
+            return fail("the_last_outcomes_are_kept (UX-3)");
         }
         if after.intents.in_flight() != after.in_flight.len() {
             return fail("machine_and_driver_agree_on_what_is_in_flight");

@@ -72,7 +72,6 @@ pub(super) struct Driver {
     pub(super) in_flight: HashMap<IntentId, AbortHandle>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) outcomes: HashMap<IntentId, oneshot::Sender<Outcome>>,
-    pub(super) recent: Arc<[(IntentId, Outcome)]>,
     pub(super) queries: PendingQueries,
     pub(super) last_failure: Option<Failure>,
     /// What this device may do, as of the last welcome.
@@ -133,7 +132,6 @@ impl Driver {
             in_flight: HashMap::new(),
             outbox,
             outcomes: HashMap::new(),
-            recent: Arc::default(),
             queries: PendingQueries::default(),
             last_failure: None,
             grant: None,

@@ -1,7 +1,7 @@
 //! Intents of a host: the outbox stores them, the machine of intents decides, and this module
 //! executes (BX-1).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bowline_machines::{
     Generation, MonotonicTime,
@@ -20,7 +20,6 @@ use crate::{
     error::CallError,
     intent::{Outcome, Request},
     outbox::{Record, Submission},
-    settings::RECENT_OUTCOMES,
 };
 
 impl From<CallError> for Answer {
@@ -39,7 +38,7 @@ impl Driver {
     pub(super) fn recover_intents(&mut self, now: MonotonicTime, kept: Vec<Record>) {
         let queued = kept
             .into_iter()
-            .filter_map(|record| self.take_over(now, &record, recovered(&record)))
+            .filter_map(|record| self.take_over(now, &record, origin(&record)))
             .collect();
         self.feed_intents(now, Input::Queued(queued));
     }
@@ -54,7 +53,7 @@ impl Driver {
         for Submission { record, outcome } in submitted {
             let origin = match outcome {
                 Some(_) => Origin::Submitted,
-                None => recovered(&record),
+                None => origin(&record),
             };
             if let Some(outcome) = outcome {
                 self.outcomes.insert(record.id, outcome);
@@ -130,16 +129,12 @@ impl Driver {
     pub(super) fn execute_intents(&mut self, now: MonotonicTime) {
         // Senders learn an outcome after it is in the journal.
         let mut settled = Vec::new();
-        // After one that found no room nothing is sent, or the order would change.
-        let mut is_full = false;
         while let Some(effect) = self.intents.poll_effect() {
             match effect {
                 Effect::Dispatch { id, dispatch } => {
-                    is_full = is_full || self.dispatch(id, dispatch).is_none();
-                    let told = if is_full {
-                        Input::NotSent { id, dispatch }
-                    } else {
-                        Input::Sent { id, dispatch }
+                    let told = match self.dispatch(id, dispatch) {
+                        Some(()) => Input::Sent { id, dispatch },
+                        None => Input::NotSent { id, dispatch },
                     };
                     self.intents.handle(now, told);
                 }
@@ -149,10 +144,10 @@ impl Driver {
                     }
                 }
                 Effect::Settled { id, outcome, made } => {
+                    self.conclude(now, id, &outcome, made);
                     if let Some(sender) = self.outcomes.remove(&id) {
-                        settled.push((sender, outcome.clone()));
+                        settled.push((sender, outcome));
                     }
-                    self.conclude(now, id, outcome, made);
                 }
                 Effect::Keep { id, outcome } => {
                     let should_rewrite = self.outbox.failed(id, outcome);
@@ -194,14 +189,11 @@ impl Driver {
     }
 
     /// Publishes an intent's outcome.
-    fn conclude(&mut self, now: MonotonicTime, id: IntentId, outcome: Outcome, made: Made) {
+    fn conclude(&mut self, now: MonotonicTime, id: IntentId, outcome: &Outcome, made: Made) {
         let is_shown = self.replica.optimistic().is_pending(id);
         self.intents.handle(now, Input::Noted { id, is_shown });
         self.in_flight.remove(&id);
-        self.show_conclusion(now, id, Conclusion::new(&outcome, made));
-        let skip = (self.recent.len() + 1).saturating_sub(RECENT_OUTCOMES);
-        let kept = self.recent.iter().skip(skip).cloned();
-        self.recent = kept.chain([(id, outcome)]).collect();
+        self.show_conclusion(now, id, Conclusion::new(outcome, made));
     }
 
     fn show_conclusion(&mut self, now: MonotonicTime, intent_id: IntentId, conclusion: Conclusion) {
@@ -251,12 +243,7 @@ fn ask(
     })
 }
 
-/// The origin of an intent left by another process. Its age comes from the wall clock, which may
-/// have been set in between, so the absolute difference counts.
-fn recovered(record: &Record) -> Origin {
-    let millis = unix_millis().saturating_sub(record.at).unsigned_abs();
-    Origin::Recovered {
-        age: Duration::from_millis(millis),
-        sent: record.sent,
-    }
+/// The origin of an intent left by another process.
+fn origin(record: &Record) -> Origin {
+    Origin::recovered(unix_millis(), record.at, record.sent)
 }

@@ -1,7 +1,7 @@
 //! The published view of a host: one snapshot per turn, derived from the machines' state alone
 //! (INV-14).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bowline_machines::client::paths::HostState;
 use bowline_protocol::Reason;
@@ -88,7 +88,7 @@ impl Driver {
             directory,
             intents: IntentsView {
                 pending: self.intents.len(),
-                recent: self.recent.clone(),
+                recent: Arc::clone(self.intents.recent()),
             },
         };
         self.context.hub.publish(self.publisher, host, counters);

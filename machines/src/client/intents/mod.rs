@@ -34,7 +34,10 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+};
 
 use bowline_protocol::{IntentId, RpcReason, error::RpcError};
 
@@ -64,6 +67,8 @@ pub struct Intents {
     settled: BTreeMap<IntentId, Option<Outcome>>,
     /// Failed intents, kept until the user dismisses them; oldest first.
     failures: VecDeque<IntentId>,
+    /// The last outcomes, oldest first.
+    recent: Arc<[(IntentId, Outcome)]>,
     /// Why the daemon's last answer deferred an intent, as far as that is reported.
     deferred: Option<RpcReason>,
     effects: EffectQueue<Effect>,
@@ -117,6 +122,7 @@ impl Intents {
             full_until: None,
             settled: BTreeMap::new(),
             failures: VecDeque::new(),
+            recent: Arc::default(),
             deferred: None,
             effects: EffectQueue::default(),
             stale: 0,
@@ -171,6 +177,11 @@ impl Intents {
     /// Failed intents kept until the user dismisses them, oldest first.
     pub fn failures(&self) -> impl Iterator<Item = IntentId> {
         self.failures.iter().copied()
+    }
+
+    /// The last outcomes, oldest first.
+    pub const fn recent(&self) -> &Arc<[(IntentId, Outcome)]> {
+        &self.recent
     }
 
     /// Answers to dispatches that were already over, which changed nothing (INV-10).

@@ -22,7 +22,8 @@ struct Rig {
     /// Dispatches since the last check.
     dispatched: Vec<u8>,
     /// The connection's queue has no room.
-    is_full: bool,
+    /// Dispatches for which the connection's queue has room.
+    room: usize,
 }
 
 fn id(n: u8) -> IntentId {
@@ -61,7 +62,7 @@ impl Rig {
             said: Vec::new(),
             is_shown: false,
             dispatched: Vec::new(),
-            is_full: false,
+            room: usize::MAX,
         };
         rig.queue(intents, Origin::Submitted);
         rig
@@ -84,11 +85,12 @@ impl Rig {
     fn drain(&mut self) {
         while let Some(effect) = self.intents.poll_effect() {
             match effect {
-                Effect::Dispatch { id, dispatch } if self.is_full => {
+                Effect::Dispatch { id, dispatch } if self.room == 0 => {
                     self.intents
                         .handle(self.now, Input::NotSent { id, dispatch });
                 }
                 Effect::Dispatch { id, dispatch } => {
+                    self.room -= 1;
                     self.in_flight.insert(id, dispatch);
                     self.dispatched.push(number(id));
                     self.intents.handle(self.now, Input::Sent { id, dispatch });
@@ -291,18 +293,22 @@ fn what_fits_into_no_message_is_refused() {
 
 #[test]
 fn a_full_queue_of_the_connection_is_tried_again_in_order() {
-    let mut rig = online([0, 1].map(other));
-    for n in [0, 1] {
-        let (id, dispatch) = (id(n), rig.in_flight.remove(&id(n)).unwrap());
-        rig.feed(Input::NotSent { id, dispatch });
-    }
-    assert_eq!(rig.sent(), [0, 1]);
-    rig.queue([other(2)], Origin::Submitted);
-    assert_eq!(rig.sent(), [0_u8; 0]);
+    let mut rig = Rig::new([0, 1, 2].map(other));
+    rig.room = 1;
+    rig.attached(SessionState::Resumed);
+    assert_eq!((rig.sent(), rig.intents.in_flight()), (vec![0], 1));
+    rig.room = usize::MAX;
+    rig.queue([other(3)], Origin::Submitted);
+    assert_eq!(
+        rig.sent(),
+        [0_u8; 0],
+        "room for one that another waits for is left"
+    );
     let retry = NOW + CONFIG().retry;
     assert_eq!(rig.intents.poll_timeout(), Some(retry));
     rig.pass(CONFIG().retry);
-    assert_eq!(rig.sent(), [0, 1, 2]);
+    assert_eq!(rig.sent(), [1, 2, 3]);
+    assert_eq!(rig.intents.stale(), 0);
 }
 
 #[test]
@@ -442,11 +448,11 @@ fn case_c44_what_an_earlier_process_sent_is_in_doubt_for_a_new_session() {
 #[test]
 fn bx_1_what_a_full_queue_refused_was_not_sent_and_is_not_in_doubt() {
     let mut rig = Rig::new([prompt(0)]);
-    rig.is_full = true;
+    rig.room = 0;
     rig.attached(SessionState::Resumed);
     assert_eq!(rig.sent(), [0_u8; 0]);
     rig.now = rig.now + CONFIG().outcome_memory * 2;
-    rig.is_full = false;
+    rig.room = usize::MAX;
     rig.attached(SessionState::New);
     assert_eq!((rig.expired(), rig.sent()), (vec![], vec![0]));
 }

@@ -44,10 +44,7 @@ impl Intents {
             }
             // Changes nothing about what can be dispatched.
             Input::Sent { id, dispatch } => return self.sent(now, id, dispatch),
-            Input::NotSent { id, dispatch } => {
-                self.put_back(now, id, dispatch, None, false);
-                self.full_until = Some(now + self.config.retry);
-            }
+            Input::NotSent { id, dispatch } => self.not_sent(now, id, dispatch),
             Input::Slept(time) => self.slept(now, time),
             Input::Noted { id, is_shown } => self.noted(id, is_shown),
             Input::Dismissed { id } => self.dismissed(id),
@@ -130,6 +127,19 @@ impl Intents {
         {
             entry.sent.get_or_insert(Age::new(now, Duration::ZERO));
         }
+    }
+
+    /// Returns a dispatch that found no room, and all that were to follow, to waiting: if one of
+    /// these found room, the order would change.
+    fn not_sent(&mut self, now: MonotonicTime, id: IntentId, dispatch: Generation) {
+        self.put_back(now, id, dispatch, None, false);
+        let is_dispatch = |effect: &Effect| matches!(effect, Effect::Dispatch { .. });
+        for effect in self.effects.take_if(is_dispatch) {
+            if let Effect::Dispatch { id, dispatch } = effect {
+                self.put_back(now, id, dispatch, None, false);
+            }
+        }
+        self.full_until = Some(now + self.config.retry);
     }
 
     /// Adds time that the clock did not count to the age of every intent.
@@ -244,6 +254,9 @@ impl Intents {
             Outcome::Done { .. } | Outcome::Abandoned => None,
         };
         self.settled.insert(id, failure);
+        let skip = (self.recent.len() + 1).saturating_sub(self.config.recent);
+        let kept = self.recent.iter().skip(skip).cloned();
+        self.recent = kept.chain([(id, outcome.clone())]).collect();
         self.effects.push(Effect::Settled { id, outcome, made });
     }
 

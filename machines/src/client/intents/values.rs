@@ -10,6 +10,8 @@ use crate::{Attach, Generation, MonotonicTime};
 
 /// Failed intents kept until the user dismisses them; beyond this number the oldest is forgotten.
 pub const KEPT_FAILURES: usize = 32;
+/// Outcomes in [`super::Intents::recent`]; older ones are removed.
+const RECENT_OUTCOMES: usize = 64;
 
 /// Times and bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct IntentsConfig {
     /// Failed intents kept until the user dismisses them; beyond this number the oldest is
     /// forgotten.
     pub kept_failures: usize,
+    /// Most outcomes in [`super::Intents::recent`]; older ones are removed.
+    pub recent: usize,
 }
 
 impl Default for IntentsConfig {
@@ -43,6 +47,7 @@ impl Default for IntentsConfig {
             // 24 hours (`docs/protocol.md` §4), less a margin of one hour.
             outcome_memory: Duration::from_secs(23 * 3_600),
             kept_failures: KEPT_FAILURES,
+            recent: RECENT_OUTCOMES,
         }
     }
 }
@@ -71,6 +76,15 @@ pub enum Origin {
         /// Whether it was ever sent.
         sent: bool,
     },
+}
+
+impl Origin {
+    /// An intent left by an earlier process, created at `made`; both times are in milliseconds since
+    /// the Unix epoch. The clock may have been set in between, so the absolute difference counts.
+    pub const fn recovered(wall: i64, made: i64, sent: bool) -> Self {
+        let age = Duration::from_millis(wall.saturating_sub(made).unsigned_abs());
+        Self::Recovered { age, sent }
+    }
 }
 
 /// Inputs.
@@ -106,7 +120,8 @@ pub enum Input {
         /// The number of the dispatch.
         dispatch: Generation,
     },
-    /// A dispatch was not sent: the connection's queue is full.
+    /// A dispatch was not sent: the connection's queue is full. Dispatches that the driver has not
+    /// polled yet are taken back.
     NotSent {
         /// The intent.
         id: IntentId,
