@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bowline_protocol::{Reason, RpcReason};
+use bowline_protocol::{Reason, RpcReason, error::RpcError};
 use serde::Serialize;
 
 use crate::MonotonicTime;
@@ -28,6 +28,19 @@ pub enum LoadError {
     Malformed,
     /// More events arrived during the load than the machine keeps; it is loaded again.
     Overrun,
+}
+
+impl From<RpcError> for LoadError {
+    /// JSON-RPC's own errors have no reason: an internal error may be temporary; an unknown method
+    /// or invalid parameters are final.
+    fn from(error: RpcError) -> Self {
+        let unnamed = if error.is_final() {
+            RpcReason::Unsupported
+        } else {
+            RpcReason::Overloaded
+        };
+        Self::Rejected(error.reason().unwrap_or(unnamed))
+    }
 }
 
 impl LoadError {
@@ -77,6 +90,14 @@ mod tests {
         let seconds: Vec<u64> = (0..8).map(|n| retry_delay(n).as_secs()).collect();
         assert_eq!(seconds, [1, 1, 2, 4, 8, 16, 30, 30]);
         assert_eq!(retry_delay(u32::MAX), RETRY_CAP);
+    }
+
+    #[test]
+    fn an_error_without_a_reason_is_tried_again_unless_it_is_final() {
+        let internal = LoadError::from(RpcError::internal("defect"));
+        assert_eq!(internal, LoadError::Rejected(RpcReason::Overloaded));
+        let invalid = LoadError::from(RpcError::invalid_params("no such field"));
+        assert_eq!(invalid, LoadError::Rejected(RpcReason::Unsupported));
     }
 
     #[test]

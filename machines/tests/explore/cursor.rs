@@ -104,7 +104,7 @@ impl Model for Cursors {
     }
 
     fn key(&self, node: &Node) -> String {
-        // Counts only grow; they are the last field.
+        // Counts and attaches only grow; they are the last fields.
         let cursor = format!("{:?}", node.cursor);
         let state = cursor.split("counts").next().unwrap();
         format!("{:?} {:?} {} {state}", node.gate, node.shown, node.lacks)
@@ -211,6 +211,10 @@ fn check(before: &Node, after: &Node) -> Result<(), &'static str> {
         && before.cursor.position() != after.cursor.position()
     {
         return Err("what_is_dropped_changes_nothing (INV-10)");
+    }
+    let is_attached = new.resumed + new.reset > old.resumed + old.reset;
+    if is_attached != (after.cursor.attach() > before.cursor.attach()) {
+        return Err("each_attach_has_its_own_number (INV-10)");
     }
     let applied = new.applied + new.gaps > old.applied + old.gaps;
     let mut acked = after.cursor.clone();

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use bowline_machines::{
-    Attach, MonotonicTime,
+    MonotonicTime,
     client::cursor::SessionCursor,
     client::intents::{Intents, IntentsConfig},
     client::paths::{self, HostRuntimeManager},
@@ -59,8 +59,6 @@ pub(super) struct Driver {
     pub(super) machine: HostRuntimeManager,
     pub(super) clients: Clients,
     pub(super) session: SessionCursor,
-    /// The latest attach of an active client.
-    pub(super) attach: Attach,
     pub(super) cursor: Cursor,
     pub(super) replica: Replica,
     pub(super) streams: Streams,
@@ -119,7 +117,6 @@ impl Driver {
             machine: HostRuntimeManager::new(config),
             clients: Clients::default(),
             session: SessionCursor::default(),
-            attach: Attach::NONE,
             cursor: Cursor::default(),
             replica: Replica::default(),
             streams: Streams::default(),
@@ -297,13 +294,9 @@ impl Driver {
 
     /// The active client, if it is connected.
     pub(super) fn online(&self) -> Option<ClientHandle> {
-        match self.machine.state() {
-            paths::State::Online { generation, .. } => self
-                .clients
-                .get(*generation)
-                .map(|slot| slot.client.clone()),
-            _ => None,
-        }
+        let (_, _, generation) = self.machine.online()?;
+        let slot = self.clients.get(generation)?;
+        Some(slot.client.clone())
     }
 
     /// Ends every client within a bounded time. Answers arriving meanwhile count.

@@ -113,7 +113,6 @@ impl Driver {
             self.grant = accepted.grant.clone().map(Arc::new);
         }
         let session = self.session.attached(now, welcome);
-        self.attach = self.attach.next();
         self.cursor.set(self.session.position());
         self.replica
             .handle(now, replica::Input::Attached { session });

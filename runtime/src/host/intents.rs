@@ -83,7 +83,7 @@ impl Driver {
 
     /// Updates the machine's attach, under which requests are sent.
     pub(super) fn link_intents(&mut self, now: MonotonicTime) {
-        let link = self.online().map(|_| self.attach);
+        let link = self.machine.online().map(|_| self.session.attach());
         self.feed_intents(now, Input::Link(link));
     }
 

@@ -2,7 +2,7 @@
 
 use bowline_machines::data::load::LoadError;
 use bowline_protocol::{
-    AgentId, Reason, RpcReason,
+    AgentId, Reason,
     methods::{AgentRef, AgentsPage, HistoryPage, ListAgents, name},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -56,16 +56,7 @@ async fn call<P: Serialize, R: DeserializeOwned>(
         .call(method, params)
         .await
         .map_err(|error| match error {
-            CallError::Rpc(error) => {
-                // JSON-RPC's own errors have no reason: an internal error may be temporary; an
-                // unknown method or invalid parameters are final.
-                let unnamed = if error.is_final() {
-                    RpcReason::Unsupported
-                } else {
-                    RpcReason::Overloaded
-                };
-                LoadError::Rejected(error.reason().unwrap_or(unnamed))
-            }
+            CallError::Rpc(error) => error.into(),
             CallError::Disconnected(reason) => LoadError::Lost(reason),
             CallError::NotConnected | CallError::Closed => LoadError::Lost(Reason::ConnectionLost),
             CallError::Timeout => LoadError::TimedOut,

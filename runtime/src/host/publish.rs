@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bowline_machines::client::paths::HostState;
 use bowline_protocol::Reason;
 
 use super::driver::Driver;
@@ -17,9 +16,7 @@ impl Driver {
         self.publish_views();
         self.publish_screens();
         let state = self.machine.state().kind();
-        // A path that carries no data is not shown as active (INV-6).
-        let is_online = state == HostState::Online;
-        let active = self.machine.active().filter(|_| is_online);
+        let active = self.machine.online();
         let address = active
             .and_then(|(connection, _, _)| self.address(connection))
             .map(|address| address.address.clone());

@@ -47,7 +47,7 @@ impl Driver {
     /// Sends permitted queries, and answers those that can no longer succeed.
     pub(super) fn settle_queries(&mut self, now: MonotonicTime) {
         self.withdraw_queries();
-        let status = HostStatus::of(self.machine.state(), self.attach);
+        let status = HostStatus::of(self.machine.state(), self.session.attach());
         self.queries.machine.set_host(now, status);
         while let Some(effect) = self.queries.machine.poll_effect() {
             let (Effect::Ask(Ticket { id, .. }) | Effect::Refuse(id)) = effect;

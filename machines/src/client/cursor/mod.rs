@@ -39,7 +39,7 @@ use bowline_protocol::{
 };
 
 use crate::{
-    MonotonicTime,
+    Attach, MonotonicTime,
     client::paths::{HostRuntimeManager, State},
 };
 
@@ -145,6 +145,7 @@ pub struct SessionCursor {
     is_due: bool,
     has_gap: bool,
     counts: Counts,
+    attach: Attach,
 }
 
 impl SessionCursor {
@@ -158,6 +159,7 @@ impl SessionCursor {
 
     /// Handles the active client's welcome. Returns its effect on the displayed data.
     pub fn attached(&mut self, now: MonotonicTime, welcome: &SessionWelcome) -> SessionState {
+        self.attach = self.attach.next();
         self.stamp.clone_from(&welcome.stamp);
         let is_ours = self.epoch.as_ref() == Some(&welcome.epoch);
         let session = match (welcome.state, is_ours) {
@@ -252,6 +254,11 @@ impl SessionCursor {
         self.acked = self.last_seq;
         self.unacked_since = None;
         self.position().map(Effect::Ack)
+    }
+
+    /// The latest attach of an active client.
+    pub const fn attach(&self) -> Attach {
+        self.attach
     }
 
     /// Position that the next hello resumes from; `None` before the first attach.

@@ -193,6 +193,12 @@ impl HostRuntimeManager {
         Some((connection, self.path(connection)?, generation))
     }
 
+    /// The active client and its path, if it is connected: no other path carries data (INV-6).
+    pub fn online(&self) -> Option<(PathId, Path, Generation)> {
+        self.active()
+            .filter(|_| matches!(self.state(), State::Online { .. }))
+    }
+
     /// The candidate, while a switch is under way.
     pub const fn candidate(&self) -> Option<Candidate> {
         self.state().candidate()

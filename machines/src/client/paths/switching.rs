@@ -9,7 +9,7 @@ use crate::MonotonicTime;
 
 impl HostRuntimeManager {
     /// Handles the first connection of the active client.
-    pub(super) fn online(&mut self, now: MonotonicTime, event: &'static str) {
+    pub(super) fn become_online(&mut self, now: MonotonicTime, event: &'static str) {
         let State::ConnectingActive {
             connection,
             generation,

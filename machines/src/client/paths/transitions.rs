@@ -339,7 +339,7 @@ impl HostRuntimeManager {
         match (*self.state(), role, status) {
             // ---- connecting active ----
             (State::ConnectingActive { .. }, Role::Active, ClientStatus::Connected) => {
-                self.online(now, event);
+                self.become_online(now, event);
             }
             (
                 State::ConnectingActive { .. },

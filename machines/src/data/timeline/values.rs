@@ -281,7 +281,8 @@ pub enum Effect {
         /// Whether to subscribe first. Subscribing twice is harmless.
         subscribe: bool,
     },
-    /// Send `agents.unsubscribe`, if there is a connection.
+    /// Send `agents.unsubscribe`, if there is a connection and no other process shares the session
+    /// at this time: its subscriptions are of the session, and that process may need them.
     Unsubscribe,
 }
 
