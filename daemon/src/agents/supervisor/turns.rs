@@ -1,0 +1,150 @@
+//! The stored side of turns: which one is next, how it is marked as started, and its end.
+
+use bowline_protocol::{AgentStatus, ItemKind, PublicKey, error::RpcError, model::TurnStatus};
+
+use crate::{
+    agents::{grants, provider::TurnEnd, timeline},
+    ledger::{Ledger, Tx},
+    store::{self, agents::AgentRow, fault, turns::TurnRow},
+};
+
+/// Who asked for a turn: a device, or the owner on the local socket.
+pub(super) type Asker = Option<PublicKey>;
+
+/// A turn to run.
+pub(super) struct Claimed {
+    pub(super) turn: TurnRow,
+    pub(super) row: AgentRow,
+    /// The only folders that its device may use.
+    pub(super) roots: Option<Vec<String>>,
+}
+
+/// What an agent's run does next.
+pub(super) enum Next {
+    Turn(Box<Claimed>),
+    /// Its turn waits until that one has room.
+    Waits(Asker),
+    Nothing,
+}
+
+/// Marks the agent's next turn as started if its device may still run it and has a place.
+pub(super) fn claim(
+    tx: &mut Tx<'_>,
+    agent: i64,
+    has_place: impl FnOnce(&Asker) -> bool,
+) -> Result<Next, RpcError> {
+    if tx.is_locked() {
+        return Ok(Next::Nothing);
+    }
+    let provider = timeline::numbered(tx.conn(), agent)?.summary.provider;
+    let turn = loop {
+        let Some(turn) = store::turns::first(tx.conn(), agent).map_err(fault)? else {
+            return Ok(Next::Nothing);
+        };
+        let standing = match &turn.device {
+            Some(device) => store::devices::standing(tx.conn(), device).map_err(fault)?,
+            None => None,
+        };
+        let is_void = turn.device.is_some_and(|device| {
+            standing.as_ref().is_none_or(|standing| {
+                tx.is_revoked(&device, standing)
+                    || standing.is_expired(tx.now(), tx.lived())
+                    || !grants::may_prompt(&standing.grant, &provider)
+            })
+        });
+        if turn.started || !is_void {
+            break (turn, standing.and_then(|it| it.grant.roots));
+        }
+        drop_turn(tx, &turn)?;
+    };
+    let (turn, roots) = turn;
+    let mut row = timeline::numbered(tx.conn(), agent)?;
+    if !turn.started {
+        if !has_place(&turn.device) {
+            return Ok(Next::Waits(turn.device));
+        }
+        store::turns::start(tx.conn(), turn.id).map_err(fault)?;
+        timeline::set_standing(tx, &mut row, AgentStatus::Running, None)?;
+    }
+    Ok(Next::Turn(Box::new(Claimed { turn, row, roots })))
+}
+
+/// Ends a turn that has not begun. One that has begun or ended meanwhile is left as it is.
+pub(super) fn drop_turn(tx: &mut Tx<'_>, turn: &TurnRow) -> Result<(), RpcError> {
+    let of_agent = store::turns::of_agent(tx.conn(), turn.agent).map_err(fault)?;
+    if !of_agent.iter().any(|now| now.id == turn.id && !now.started) {
+        return Ok(());
+    }
+    let mut row = timeline::numbered(tx.conn(), turn.agent)?;
+    timeline::end_turn(tx, &mut row, turn.id, &TurnEnd::cancelled())?;
+    settle(tx, &mut row, TurnStatus::Cancelled, false)
+}
+
+/// Records the end of a turn in the timeline and in the agent's row.
+pub(super) fn record(
+    tx: &mut Tx<'_>,
+    agent: i64,
+    turn: i64,
+    end: &TurnEnd,
+) -> Result<(), RpcError> {
+    let mut row = timeline::numbered(tx.conn(), agent)?;
+    if let Some(error) = &end.error {
+        timeline::append(tx, &mut row, ItemKind::Error, |item| {
+            item.text.clone_from(error);
+        })?;
+    }
+    timeline::end_turn(tx, &mut row, turn, end)?;
+    settle(tx, &mut row, end.status, end.broken)
+}
+
+/// The agent's status after a turn has ended.
+pub(crate) fn settle(
+    tx: &mut Tx<'_>,
+    row: &mut AgentRow,
+    last: TurnStatus,
+    broken: bool,
+) -> Result<(), RpcError> {
+    if row.summary.status == AgentStatus::Archived {
+        return Ok(());
+    }
+    if store::turns::count(tx.conn(), row.n).map_err(fault)? > 0 {
+        return timeline::set_standing(tx, row, AgentStatus::Starting, None);
+    }
+    let attention = match last {
+        TurnStatus::Completed => Some("finished"),
+        TurnStatus::Failed | TurnStatus::Interrupted => Some("failed"),
+        TurnStatus::Cancelled => None,
+    };
+    let status = if broken {
+        AgentStatus::Failed
+    } else {
+        AgentStatus::Idle
+    };
+    timeline::set_standing(tx, row, status, attention)
+}
+
+/// Ends the turns that ran when the daemon was killed.
+pub(super) fn mark_interrupted(tx: &mut Tx<'_>) -> Result<(), RpcError> {
+    let end = TurnEnd::interrupted("The daemon ended unexpectedly while this turn ran.");
+    for turn in store::turns::all(tx.conn()).map_err(fault)? {
+        if turn.started {
+            record(tx, turn.agent, turn.id, &end)?;
+        }
+    }
+    Ok(())
+}
+
+/// Records in the agent's row that its turn waits for the limit of running turns.
+pub(super) async fn tell_queued(ledger: Ledger, agent: i64) {
+    let told = ledger.write(move |tx| {
+        let mut row = timeline::numbered(tx.conn(), agent)?;
+        // Otherwise the turn has started by now.
+        if row.summary.status == AgentStatus::Starting {
+            timeline::set_standing(tx, &mut row, AgentStatus::Starting, Some("queued"))?;
+        }
+        Ok(())
+    });
+    if let Err(error) = told.await {
+        tracing::warn!(%error, "cannot record that a turn waits");
+    }
+}
