@@ -7,12 +7,12 @@ use bowline_protocol::{DeviceId, PublicKey, Reason, error::RpcError};
 use serde::Serialize;
 use serde_json::json;
 
-use super::{Ledger, core::Core, intent::Requested, tx::Tx};
+use super::{core::Core, intent::Requested, tx::Tx};
 use crate::{
     clock::Clock,
     store::{
         self,
-        audit::{AuditEntry, Class, NewEntry},
+        audit::{Class, NewEntry},
         fault,
     },
 };
@@ -167,21 +167,6 @@ impl Tx<'_> {
             detail: &text(detail),
         };
         store::audit::add(self.conn, &entry, self.now).map_err(fault)
-    }
-}
-
-impl Ledger {
-    /// Rows of the audit log after a number, oldest first; without one the newest, in order.
-    ///
-    /// # Errors
-    /// As [`Ledger::read`].
-    pub async fn audit_log(
-        &self,
-        after: Option<u64>,
-        limit: u32,
-    ) -> Result<Vec<AuditEntry>, RpcError> {
-        self.read(move |reader| store::audit::list(reader.conn(), after, limit).map_err(fault))
-            .await
     }
 }
 

@@ -8,10 +8,9 @@ use bowline_protocol::{
     DeviceId, Grant, PublicKey, Reason, RpcReason, error::RpcError, model::UnixMillis,
 };
 use serde_json::json;
-use tokio::sync::watch;
 
-use super::{Ledger, core::Core, live::LiveSession, queue::Job};
-use crate::store::{self, devices::DeviceInfo, facts, fault};
+use super::{core::Core, live::LiveSession};
+use crate::store::{self, facts, fault};
 
 /// Name of the fact that the daemon is locked, with the time.
 const LOCKED: &str = "lockedAt";
@@ -252,76 +251,5 @@ impl LiveSession {
         for link in &self.links {
             link.outbound.close(reason);
         }
-    }
-}
-
-impl Ledger {
-    /// Every device ever paired, including revoked ones.
-    ///
-    /// # Errors
-    /// As [`Ledger::read`].
-    pub async fn devices(&self) -> Result<Vec<DeviceInfo>, RpcError> {
-        self.read(|reader| store::devices::list(reader.conn()).map_err(fault))
-            .await
-    }
-
-    /// The keys of the paired devices, without those revoked, the last seen first; at most so many.
-    ///
-    /// # Errors
-    /// As [`Ledger::read`].
-    pub(crate) async fn known_devices(&self, most: usize) -> Result<Vec<PublicKey>, RpcError> {
-        self.read(move |reader| store::devices::known(reader.conn(), most).map_err(fault))
-            .await
-    }
-
-    /// Changes when a device is paired or revoked.
-    pub(crate) fn devices_changed(&self) -> watch::Receiver<()> {
-        self.0.devices.subscribe()
-    }
-
-    /// Revokes a device, ends its sessions and closes its connections with `device_revoked`. Its
-    /// turns that have not begun do not begin, unless they are kept (TR-5).
-    ///
-    /// # Errors
-    /// `not_found`; as [`Ledger::write`].
-    pub async fn revoke(&self, device: DeviceId, keep_turns: bool) -> Result<Revoked, RpcError> {
-        self.ask(Job::Solo, move |core| core.revoke(&device, keep_turns))
-            .await
-    }
-
-    /// Changes what a device may do, from the next request on (TR-4).
-    ///
-    /// # Errors
-    /// `not_found`; as [`Ledger::write`].
-    pub async fn set_grant(&self, device: DeviceId, grant: Grant) -> Result<(), RpcError> {
-        self.ask(Job::Solo, move |core| core.set_grant(&device, &grant))
-            .await
-    }
-
-    /// Locks the daemon: no device is served, and no agent runs, until it is unlocked (TR-15).
-    /// Returns whether it was unlocked.
-    ///
-    /// # Errors
-    /// As [`Ledger::write`].
-    pub async fn lock(&self) -> Result<bool, RpcError> {
-        self.ask(Job::Solo, |core| core.set_locked(true)).await
-    }
-
-    /// Ends [`Ledger::lock`]. Returns whether it was locked.
-    ///
-    /// # Errors
-    /// As [`Ledger::write`].
-    pub async fn unlock(&self) -> Result<bool, RpcError> {
-        self.ask(Job::Solo, |core| core.set_locked(false)).await
-    }
-
-    /// Since when the daemon is locked; `None` while it is not.
-    pub fn locked_at(&self) -> Option<UnixMillis> {
-        *self.0.locked.borrow()
-    }
-
-    /// Tells when the daemon is locked and unlocked.
-    pub(crate) fn lock_changes(&self) -> watch::Receiver<Option<UnixMillis>> {
-        self.0.locked.subscribe()
     }
 }

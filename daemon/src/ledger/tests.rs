@@ -4,16 +4,21 @@ use std::{cell::RefCell, collections::HashMap};
 
 use bowline_machines::Path;
 use bowline_protocol::{
-    AgentId, ClientSessionKey, IntentId, PROTOCOL_VERSION, Purpose, Reason, Resume, ServerId,
-    SessionEvent, SessionState,
+    AgentId, ClientSessionKey, Hello, IntentId, PROTOCOL_VERSION, PublicKey, Purpose, Reason,
+    Refusal, Resume, RpcReason, ServerId, SessionEvent, SessionState,
+    error::RpcError,
     handshake::{ClientInfo, PairingHello},
     identity::{KeyId, OfferId, PairingSecret, PresharedKey},
     offer::PairingToken,
 };
 use uuid::Uuid;
 
-use super::*;
-use crate::{outbound::Outbound, rpc::answer, store::fault};
+use super::{owner::Owner, queue::Job, *};
+use crate::{
+    outbound::{ConnectionHandle, Outbound},
+    rpc::answer,
+    store::fault,
+};
 
 mod retention;
 

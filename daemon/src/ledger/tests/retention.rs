@@ -5,7 +5,7 @@ use bowline_protocol::{
 };
 use uuid::Uuid;
 
-use super::super::*;
+use super::super::{owner::Owner, queue::Job, *};
 use crate::store::fault;
 
 /// Stores an agent of the daemon's owner with that many finished turns of one prompt and one output
