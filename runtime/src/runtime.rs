@@ -1,11 +1,9 @@
 //! The façade that apps hold.
 
 mod changes;
+mod hosts;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bowline_machines::data::{
     screens::ScreenTarget,
@@ -19,6 +17,7 @@ use bowline_protocol::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::{oneshot, watch};
 
+use self::hosts::{Hosts, Known};
 use crate::{
     client::{Cursor, Dialer, to_raw},
     clock::unix_millis,
@@ -66,21 +65,6 @@ enum Phase {
     Paused,
     /// Nothing starts any more.
     Closed,
-}
-
-/// The hosts with a driver.
-#[derive(Default)]
-struct Hosts {
-    known: BTreeMap<ServerId, Known>,
-    /// End signals of stopping drivers: true once the driver has ended.
-    ending: Vec<watch::Receiver<bool>>,
-}
-
-/// A host with its driver.
-struct Known {
-    host: Host,
-    /// The stored record.
-    record: HostRecord,
 }
 
 /// A submitted intent.

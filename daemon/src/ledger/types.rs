@@ -110,6 +110,36 @@ impl SessionRef {
     pub fn log_hash(&self) -> String {
         bowline_protocol::identity::short_hash(&self.name.key)
     }
+
+    pub(super) fn new(id: i64, key: &str, account: Account) -> Self {
+        Self {
+            id,
+            name: Name::new(key, account, Grant::OWNER),
+        }
+    }
+
+    pub(super) fn with_grant(self, grant: Grant) -> Self {
+        Self {
+            name: Name::new(&self.name.key, self.name.account.clone(), grant),
+            ..self
+        }
+    }
+}
+
+impl Name {
+    pub(super) fn new(key: &str, account: Account, grant: Grant) -> Arc<Self> {
+        let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
+        let mut label = [0; 16];
+        for (to, from) in label.iter_mut().zip(digest.as_ref()) {
+            *to = *from;
+        }
+        Arc::new(Self {
+            key: key.into(),
+            label,
+            grant,
+            account,
+        })
+    }
 }
 
 impl fmt::Debug for SessionRef {

@@ -1,5 +1,7 @@
 //! Contents of outboxes across restarts, pauses, damage and other processes.
 
+use serde_json::value::RawValue;
+
 use super::*;
 use crate::storage::FileStorage;
 

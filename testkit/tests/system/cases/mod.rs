@@ -10,6 +10,7 @@ mod lifetimes;
 mod network;
 mod people;
 mod processes;
+mod proxies;
 mod recovery;
 pub(crate) mod rig;
 mod state;

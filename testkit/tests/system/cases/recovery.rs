@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use super::{
-    network::{head, serve, splice},
+    proxies::{head, serve, splice},
     rig::{DEADLINE, Rig, free_address, has, lines},
 };
 

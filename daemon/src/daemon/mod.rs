@@ -1,9 +1,11 @@
 //! The daemon as a whole: the order of its start and of its shutdown.
 
+mod options;
+mod sweep;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use bowline_local::Endpoint;
-use bowline_machines::liveness::time_lost;
 use bowline_program::{BindError, Listener, Strangers, Vital, WebAccess, watch::kept};
 use bowline_protocol::{Reason, ServerId};
 use tokio::{
@@ -14,12 +16,12 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    agents::{Agents, AgentsError, AgentsOptions},
+    agents::{Agents, AgentsError},
     belonging::Belonging,
     clock::Clock,
     config::Settings,
     connection::{Acceptor, Registry},
-    control::{About, ControlError, ControlService, ControlSocket, OfferMaker},
+    control::{ControlError, ControlService, ControlSocket},
     files::FileError,
     identity::Identity,
     ledger::{Ledger, LedgerOptions, StoreError},
@@ -29,7 +31,6 @@ use crate::{
     service::{CancelOnDrop, Cancellation, MethodError, Router},
     setup::{ServiceError, Services, Setup},
     state_dir::StateDir,
-    store,
     system::System,
     vigil::Vigil,
 };
@@ -38,15 +39,6 @@ use crate::{
 const SHUTDOWN: Duration = Duration::from_secs(5);
 /// The share of it that is reserved for the store.
 const CHECKPOINT: Duration = Duration::from_secs(1);
-/// Number of closed connections after which freed memory is returned to the system.
-const BURST: u64 = 64;
-/// Longest interval between two sweeps for idle connections.
-const SWEEP: Duration = Duration::from_secs(5);
-
-/// Milliseconds by which the wall clock has to run ahead of the monotonic clock for the machine to
-/// count as having slept.
-const WOKEN: i64 = 10_000;
-
 /// Why a daemon did not start. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant is the error it wraps")]
@@ -138,7 +130,7 @@ impl Daemon {
         let vital = Vital::default();
         let ledger = Ledger::open(LedgerOptions {
             vital: vital.clone(),
-            ..ledger_options(&settings, &identity, clock.clone())
+            ..options::ledger(&settings, &identity, clock.clone())
         })?;
         belonging.mark(identity.server_id());
         let vigil = Vigil::begin(state_dir.path())
@@ -147,7 +139,7 @@ impl Daemon {
             )
             .ok();
         let control = ControlSocket::bind(&settings.socket)?;
-        let agents = Agents::start(ledger.clone(), agents_options(&settings)).await?;
+        let agents = Agents::start(ledger.clone(), options::agents(&settings)).await?;
 
         let registry = Arc::new(Registry::default());
         let relay_status = RelayStatus::new(&settings.relay);
@@ -161,8 +153,8 @@ impl Daemon {
         })?;
         router.add(agents.clone())?;
         router.add(ControlService {
-            about: about(&settings, &identity, &sessions, metrics_address),
-            offers: offers(&settings, &identity, &sessions),
+            about: options::about(&settings, &identity, &sessions, metrics_address),
+            offers: options::offers(&settings, &identity, &sessions),
             registry: Arc::clone(&registry),
             relays: relay_status.clone(),
             stats: router.stats().clone(),
@@ -186,7 +178,7 @@ impl Daemon {
         ));
         let socket = control.path().to_owned();
         let identity = Arc::new(identity);
-        let web = web_access(&settings);
+        let web = options::web_access(&settings);
         let metrics = metrics.map(|endpoint| {
             let sources = Arc::new(Sources {
                 ledger: ledger.clone(),
@@ -217,7 +209,7 @@ impl Daemon {
             tokio::spawn({
                 let (acceptor, relays) = (Arc::clone(&acceptor), relay_status.clone());
                 kept("sweep", move || {
-                    sweep(Arc::clone(&acceptor), relays.clone())
+                    sweep::sweep(Arc::clone(&acceptor), relays.clone())
                 })
             }),
         ];
@@ -374,116 +366,4 @@ fn listen(
         web,
     );
     tokio::spawn(vital.clone().task("listener", serving))
-}
-
-/// The web pages that are let in, and the names of this daemon: those allowed and those advertised.
-fn web_access(settings: &Settings) -> WebAccess {
-    let advertised = settings.advertise.iter().filter_map(|address| {
-        let (host, _) = address.as_str().rsplit_once(':')?;
-        host.parse().ok()
-    });
-    let hosts: Vec<_> = settings
-        .allowed_hosts
-        .iter()
-        .cloned()
-        .chain(advertised)
-        .collect();
-    WebAccess::new(&settings.allowed_origins, &hosts)
-}
-
-/// Sweeps for idle and stalled connections; one timer serves all of them.
-async fn sweep(acceptor: Arc<Acceptor>, relays: RelayStatus) {
-    let (clock, registry) = (&acceptor.clock, &acceptor.registry);
-    let silence = acceptor.limits.heartbeat_timeout;
-    let stall = acceptor.limits.write_timeout;
-    let idle = acceptor.limits.idle_timeout;
-    let shortest = [silence, idle]
-        .into_iter()
-        .flatten()
-        .fold(stall, Duration::min);
-    let pause = (shortest / 4).clamp(Duration::from_millis(50), SWEEP);
-    let mut last = clock.now();
-    let mut last_wall = clock.unix_millis();
-    let mut given_back = 0;
-    loop {
-        tokio::time::sleep(pause).await;
-        let now = clock.now();
-        // The interval is at most half of the idle limit, so a live peer's pings arrive in time.
-        let lost = time_lost(now, last + pause, pause);
-        if let Some(lost) = lost {
-            registry.extend_deadlines(now, lost);
-        }
-        // The monotonic clock may stop during sleep; the wall clock then shows it, and relays are
-        // retried at once.
-        let wall = clock.unix_millis();
-        let went_on = i64::try_from(now.since(last).as_millis()).unwrap_or(i64::MAX);
-        if lost.is_some() || (wall - last_wall).saturating_sub(went_on) > WOKEN {
-            relays.hurry();
-        }
-        (last, last_wall) = (now, wall);
-        registry.sweep(now, silence, stall);
-        let (open, ever) = registry.counts();
-        let left = ever.saturating_sub(open as u64);
-        if left.saturating_sub(given_back) >= BURST {
-            given_back = left;
-            let returned = bowline_heap::trim();
-            tracing::debug!(open, returned, "many connections were closed");
-        }
-    }
-}
-
-fn ledger_options(settings: &Settings, identity: &Identity, clock: Clock) -> LedgerOptions {
-    let path = settings.state_dir.join(store::FILE);
-    LedgerOptions {
-        clock,
-        session_grace: settings.limits.session_grace.unwrap_or_default(),
-        replay_bytes: settings.limits.replay_bytes,
-        replay_events: settings.limits.replay_events,
-        quotas: settings.limits.quotas(),
-        retention: settings.limits.retention(),
-        max_pages: max_pages(settings.limits.storage_limit),
-        max_message_bytes: settings.limits.max_message_bytes,
-        ..LedgerOptions::new(path, identity.server_id().clone())
-    }
-}
-
-/// The limit of the database in pages of 4 KiB.
-fn max_pages(bytes: u64) -> Option<u32> {
-    (bytes > 0).then(|| u32::try_from(bytes / 4_096).unwrap_or(u32::MAX - 1))
-}
-
-fn agents_options(settings: &Settings) -> AgentsOptions {
-    AgentsOptions {
-        launcher: settings.launcher.clone(),
-        ..AgentsOptions::new(settings.providers.clone())
-    }
-}
-
-fn about(
-    settings: &Settings,
-    identity: &Identity,
-    listen: &[SocketAddr],
-    metrics: Option<SocketAddr>,
-) -> About {
-    About {
-        server_id: identity.server_id().clone(),
-        name: settings.name.clone(),
-        version: crate::VERSION,
-        pid: std::process::id(),
-        state_dir: settings.state_dir.clone(),
-        listen: listen.to_vec(),
-        socket: settings.socket.clone(),
-        metrics,
-    }
-}
-
-fn offers(settings: &Settings, identity: &Identity, bound: &[SocketAddr]) -> OfferMaker {
-    OfferMaker {
-        server_id: identity.server_id().clone(),
-        transport_key: identity.transport.public(),
-        name: settings.name.clone(),
-        advertise: settings.advertise.clone(),
-        bound: bound.to_vec(),
-        relays: settings.relay.iter().map(ToString::to_string).collect(),
-    }
 }

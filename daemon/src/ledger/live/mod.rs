@@ -1,4 +1,7 @@
-//! Every session in memory, and the undo journal for failed transactions.
+//! Every session in memory.
+
+mod session;
+mod undo;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -10,138 +13,25 @@ use bowline_machines::{
     daemon::session::{Effect, Session, SessionConfig},
 };
 use bowline_protocol::{
-    Epoch, ExternalSessionKey, Grant, PublicKey, RpcReason, ServerId, error::RpcError,
-    model::UnixMillis,
+    ExternalSessionKey, Grant, PublicKey, RpcReason, ServerId, error::RpcError, model::UnixMillis,
 };
-use rusqlite::Connection;
 
+use self::undo::Undo;
+pub(super) use self::{
+    session::{Durable, LiveSession, Pending},
+    undo::UndoMark,
+};
 use super::{
-    owner::{Account, Owner},
-    replay::ReplayLog,
+    owner::Account,
     retention::Overfull,
     topic::Topic,
     types::{Audience, Name, SessionRef},
-    usage::{Accounts, Quotas, Usage},
+    usage::{Accounts, Quotas},
 };
-use crate::{observe, outbound::ConnectionHandle, store};
+use crate::observe;
 
 /// Ratio of capacity to sessions above which the table is shrunk.
 const SPARSE: usize = 8;
-
-/// One session.
-pub(super) struct LiveSession {
-    pub(super) reference: SessionRef,
-    /// Absent for a session of the local socket, which is not stored.
-    /// Boxed, so that sessions of the local socket stay small.
-    pub(super) durable: Option<Box<Durable>>,
-    /// Number of the next event, including events of the open transaction.
-    pub(super) next_seq: u64,
-    pub(super) links: Vec<ConnectionHandle>,
-    pub(super) subscriptions: BTreeSet<Topic>,
-}
-
-/// The part of a session that only stored sessions have.
-pub(super) struct Durable {
-    pub(super) key: ExternalSessionKey,
-    pub(super) device: PublicKey,
-    pub(super) epoch: Epoch,
-    pub(super) machine: Session,
-    pub(super) log: ReplayLog,
-    pub(super) created_at: UnixMillis,
-    pub(super) last_seen_at: UnixMillis,
-    /// Milliseconds of the store's own clock.
-    pub(super) detached_at: Option<i64>,
-    /// When the first of its current connections attached; `None` without a connection.
-    pub(super) attached_at: Option<MonotonicTime>,
-    /// Whether `last_seen_at` and `detached_at` are newer than in the store.
-    pub(super) unsaved: bool,
-    /// Whether the log has lost entries that the store still has.
-    pub(super) untrimmed: bool,
-    /// The session's change that could not be stored yet because the disk is full.
-    pub(super) pending: Option<Pending>,
-    /// Whether its subscriptions differ from the stored ones, for the same reason.
-    pub(super) unsaved_topics: bool,
-}
-
-/// A session's change that is not stored yet. It is stored before any other row of the session. If
-/// the daemon is killed first, nothing is lost: the client then gets another epoch and fetches its
-/// content again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pending {
-    /// The session began.
-    Begun,
-    /// The session got a new epoch.
-    Reset,
-}
-
-impl Durable {
-    /// Whether the store has everything of the session.
-    pub(super) const fn is_saved(&self) -> bool {
-        self.pending.is_none() && !(self.unsaved_topics || self.unsaved || self.untrimmed)
-    }
-
-    /// Records that the store has everything of the session.
-    pub(super) const fn note_saved(&mut self) {
-        self.pending = None;
-        (self.unsaved_topics, self.unsaved, self.untrimmed) = (false, false, false);
-    }
-
-    fn store(&self, conn: &Connection, id: i64, change: Pending) -> rusqlite::Result<()> {
-        let epoch = self.epoch.as_str();
-        match change {
-            Pending::Begun => {
-                let (key, made) = (self.key.as_str(), self.created_at);
-                store::sessions::delete_key(conn, key)?;
-                store::sessions::insert(conn, id, key, &self.device, epoch, made)
-            }
-            Pending::Reset => store::sessions::reset(conn, id, epoch, self.last_seen_at),
-        }
-    }
-}
-
-impl LiveSession {
-    /// Stores what the store does not have yet.
-    pub(super) fn save(&self, conn: &Connection) -> rusqlite::Result<()> {
-        let id = self.reference.id;
-        let Some(durable) = &self.durable else {
-            return Ok(());
-        };
-        if let Some(change) = durable.pending {
-            durable.store(conn, id, change)?;
-        }
-        if durable.unsaved_topics {
-            store::sessions::unsubscribe_all(conn, id)?;
-            for topic in &self.subscriptions {
-                store::sessions::subscribe(conn, id, topic.as_str())?;
-            }
-        }
-        if durable.unsaved {
-            let seen_at = durable.last_seen_at;
-            store::sessions::seen(conn, id, seen_at, durable.detached_at)?;
-            store::devices::seen(conn, &durable.device, seen_at)?;
-        }
-        if durable.untrimmed {
-            // The row before the log stays: after a restart it gives the next number and the start
-            // that made the event.
-            let first = durable.log.first_seq().saturating_sub(1);
-            store::events::trim(conn, id, first)?;
-        }
-        Ok(())
-    }
-}
-
-/// One entry of the undo journal.
-enum Undo {
-    NextSeq(i64, u64),
-    Subscribe(i64, Topic),
-    Unsubscribe(i64, Topic),
-    Charge(Owner, Usage),
-    Pending(i64, Pending),
-}
-
-/// A position in the undo journal.
-#[derive(Clone, Copy)]
-pub(super) struct UndoMark(usize);
 
 /// All sessions.
 pub(super) struct Live {
@@ -330,55 +220,6 @@ impl Live {
         }
     }
 
-    /// Takes the next number of a session; also returns whether the session is stored.
-    pub(super) fn take_seq(&mut self, id: i64) -> Option<(u64, bool)> {
-        let session = self.sessions.get_mut(&id)?;
-        let seq = session.next_seq;
-        session.next_seq = seq.saturating_add(1);
-        self.undo.push(Undo::NextSeq(id, seq));
-        Some((seq, session.durable.is_some()))
-    }
-
-    /// Stores a session's pending row before any row that refers to it.
-    pub(super) fn store_pending(&mut self, conn: &Connection, id: i64) -> rusqlite::Result<()> {
-        let Some(durable) = self
-            .sessions
-            .get_mut(&id)
-            .and_then(|it| it.durable.as_mut())
-        else {
-            return Ok(());
-        };
-        let Some(change) = durable.pending.take() else {
-            return Ok(());
-        };
-        self.undo.push(Undo::Pending(id, change));
-        durable.store(conn, id, change)
-    }
-
-    /// Records a subscription; returns whether it is new.
-    pub(super) fn subscribe(&mut self, id: i64, topic: &Topic) -> bool {
-        let new = self.link(id, topic);
-        if new {
-            self.undo.push(Undo::Subscribe(id, topic.clone()));
-        }
-        new
-    }
-
-    /// Removes a subscription; returns whether it existed.
-    pub(super) fn unsubscribe(&mut self, id: i64, topic: &Topic) -> bool {
-        let was = self.unlink(id, topic);
-        if was {
-            self.undo.push(Undo::Unsubscribe(id, topic.clone()));
-        }
-        was
-    }
-
-    /// Charges an account for what a job stores.
-    pub(super) fn charge(&mut self, owner: Owner, change: Usage) {
-        self.accounts.add(owner, change);
-        self.undo.push(Undo::Charge(owner, change));
-    }
-
     fn link(&mut self, id: i64, topic: &Topic) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
@@ -402,41 +243,6 @@ impl Live {
             remove_subscriber(&mut self.subscribers, topic, id);
         }
         was
-    }
-
-    pub(super) fn mark(&self) -> UndoMark {
-        UndoMark(self.undo.len())
-    }
-
-    /// Undoes every change after the mark.
-    pub(super) fn roll_back(&mut self, mark: UndoMark) {
-        while self.undo.len() > mark.0 {
-            match self.undo.pop() {
-                Some(Undo::NextSeq(id, seq)) => {
-                    if let Some(session) = self.sessions.get_mut(&id) {
-                        session.next_seq = seq;
-                    }
-                }
-                Some(Undo::Subscribe(id, topic)) => {
-                    self.unlink(id, &topic);
-                }
-                Some(Undo::Unsubscribe(id, topic)) => {
-                    self.link(id, &topic);
-                }
-                Some(Undo::Charge(owner, change)) => self.accounts.add(owner, -change),
-                Some(Undo::Pending(id, pending)) => {
-                    if let Some(durable) = self.durable_mut(id) {
-                        durable.pending = Some(pending);
-                    }
-                }
-                None => break,
-            }
-        }
-    }
-
-    /// Makes every change so far final.
-    pub(super) fn settle(&mut self) {
-        self.undo.clear();
     }
 
     /// Feeds a session's machine and runs its effects, except removing the session: the return
@@ -483,37 +289,5 @@ fn remove_subscriber(subscribers: &mut HashMap<Topic, BTreeSet<i64>>, topic: &To
         if ids.is_empty() {
             subscribers.remove(topic);
         }
-    }
-}
-
-impl SessionRef {
-    pub(super) fn new(id: i64, key: &str, account: Account) -> Self {
-        Self {
-            id,
-            name: Name::new(key, account, Grant::OWNER),
-        }
-    }
-
-    pub(super) fn with_grant(self, grant: Grant) -> Self {
-        Self {
-            name: Name::new(&self.name.key, self.name.account.clone(), grant),
-            ..self
-        }
-    }
-}
-
-impl Name {
-    fn new(key: &str, account: Account, grant: Grant) -> Arc<Self> {
-        let digest = ring::digest::digest(&ring::digest::SHA256, key.as_bytes());
-        let mut label = [0; 16];
-        for (to, from) in label.iter_mut().zip(digest.as_ref()) {
-            *to = *from;
-        }
-        Arc::new(Self {
-            key: key.into(),
-            label,
-            grant,
-            account,
-        })
     }
 }
