@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use crate::{
     bindings,
     needs::{self, FURTHER, NEEDS, Need, is_root},
-    process::{Workspace, exists},
+    process::{Workspace, exists, in_ci},
 };
 
 /// Options of the doctor.
@@ -32,7 +32,7 @@ pub(crate) fn run(sh: &Workspace, options: Options) -> Result<()> {
             say!(
                 "✗ {}\n    without it {}",
                 need.what,
-                need.effect(&need.steps.join(", "))
+                need.effect(&need.steps.join(", "), in_ci())
             );
         } else {
             say!("✓ {}", need.what);

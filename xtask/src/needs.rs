@@ -219,13 +219,22 @@ pub(crate) static FURTHER: &[Need] = &[
 ];
 
 impl Need {
-    /// The effect of its absence on some of its steps.
-    pub(crate) fn effect(&self, steps: &str) -> String {
-        match self.without {
-            Without::Fails => format!("{steps} cannot run"),
-            Without::Skips => format!("{steps} will be skipped"),
-            Without::Part(tests) => format!("{steps} will leave out {tests}"),
+    /// The effect of its absence on some of its steps. In CI nothing is skipped.
+    pub(crate) fn effect(&self, steps: &str, in_ci: bool) -> String {
+        match (self.without, in_ci) {
+            (Without::Fails, _) => format!("{steps} cannot run"),
+            (Without::Skips, false) => format!("{steps} will be skipped"),
+            (Without::Part(tests), false) => format!("{steps} will leave out {tests}"),
+            (Without::Skips, true) => format!("{steps} fails, since CI is set"),
+            (Without::Part(tests), true) => {
+                format!("{steps} fails at {tests}, since CI is set")
+            }
         }
+    }
+
+    /// Whether the steps that need it fail without it.
+    pub(crate) fn is_fatal(&self, in_ci: bool) -> bool {
+        in_ci || self.without == Without::Fails
     }
 }
 
@@ -369,6 +378,24 @@ mod tests {
                 .iter()
                 .any(|line| line.contains("https://nodejs.org"))
         );
+    }
+
+    #[test]
+    fn what_is_missing_is_a_failure_only_where_a_step_cannot_run_or_in_ci() {
+        for need in NEEDS {
+            let fails = need.without == Without::Fails;
+            assert!(need.is_fatal(true) && need.is_fatal(false) == fails);
+            assert!(!need.effect("it", true).contains("skipped"));
+        }
+        let effect = |in_ci| NEEDS.iter().map(move |need| need.effect("it", in_ci));
+        for (said, in_ci) in [
+            ("it will be skipped", false),
+            ("it will leave out those with a slow disk", false),
+            ("it fails, since CI is set", true),
+            ("it fails at those with a slow disk, since CI is set", true),
+        ] {
+            assert!(effect(in_ci).any(|effect| effect == said), "{said}");
+        }
     }
 
     #[test]

@@ -2,14 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::builder::PossibleValuesParser;
 use xshell::cmd;
 
 use crate::{
-    bindings, demo, fuzz, kotlin, kotlin_package, memory,
-    needs::{self, Without},
-    node_memory, npm_package,
+    bindings, demo, fuzz, kotlin, kotlin_package, memory, needs, node_memory, npm_package,
     process::{Skipped, Workspace, exists, in_ci, skip_everywhere},
     swift, tidy, typescript, windows,
 };
@@ -153,8 +151,8 @@ pub(crate) fn is_step(name: &str) -> bool {
     STEPS.iter().chain(FULL).any(|(step, _)| *step == name)
 }
 
-/// Prints the tests that these steps will skip because of missing tools, and the line that installs
-/// all of them.
+/// Prints the missing tools, what these steps do without them, and the line that installs all of
+/// them.
 ///
 /// # Errors
 /// A step cannot run at all; in CI also when anything would be skipped.
@@ -168,20 +166,22 @@ fn announce(steps: &[Step]) -> Result<()> {
     say!("missing on this machine:");
     for need in &missing {
         let names: Vec<_> = need.steps.iter().filter(runs).copied().collect();
-        say!("  {}: {}", need.what, need.effect(&names.join(", ")));
+        say!(
+            "  {}: {}",
+            need.what,
+            need.effect(&names.join(", "), in_ci())
+        );
     }
     say!("to install: {}", needs::how(&missing));
     say!("or `cargo xtask doctor --install`");
-    if missing.iter().any(|need| is_fatal(need.without, in_ci())) {
-        bail!(
-            "the tests do not start while these tools are missing; with CI set, nothing may be skipped"
-        );
-    }
+    let fatal = missing.iter().filter(|need| need.is_fatal(in_ci()));
+    let fatal: Vec<_> = fatal.map(|need| need.what).collect();
+    ensure!(
+        fatal.is_empty(),
+        "the tests do not start without: {}",
+        fatal.join("; ")
+    );
     Ok(())
-}
-
-fn is_fatal(without: Without, in_ci: bool) -> bool {
-    in_ci || without == Without::Fails
 }
 
 /// Runs steps until one fails, or all.
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     const GOOD: Step = ("good", |_| Ok(()));
-    const BAD: Step = ("bad", |_| bail!("broken"));
+    const BAD: Step = ("bad", |_| anyhow::bail!("broken"));
     const SKIPPED: Step = ("skipped", |_| {
         Err(anyhow::Error::msg(Skipped(
             "there is no such thing here".to_owned(),
@@ -266,14 +266,6 @@ mod tests {
         let (outcomes, table) = played(&[GOOD, BAD, GOOD], false);
         assert_eq!(outcomes, [Outcome::Ok, Outcome::Failed, Outcome::NotRun]);
         assert!(table.contains("not run"));
-    }
-
-    #[test]
-    fn what_is_missing_is_a_failure_only_where_a_step_cannot_run_or_in_ci() {
-        assert!(is_fatal(Without::Fails, false));
-        for without in [Without::Skips, Without::Part("some")] {
-            assert!(!is_fatal(without, false) && is_fatal(without, true));
-        }
     }
 
     #[test]

@@ -1,50 +1,18 @@
-//! What a device may do (TR-4), how it is revoked (TR-5), and what the owner can look up and lock
-//! (TR-15), as devices see it on the wire.
-
-use std::time::Duration;
+//! What a device may do (TR-4), as devices see it on the wire.
 
 use bowline_protocol::{Offer, Role};
 #[cfg(unix)]
 use bowline_testkit::eventually;
-use serde_json::{Value, json};
-use uuid::Uuid;
+use serde_json::json;
 
+#[cfg(unix)]
+use crate::support::grants::turn_ends;
 use crate::support::{
     Install, TestDaemon,
-    client::{Attempt, Client, paired},
+    client::{Attempt, paired},
+    grants::{agent, intent, paired_with, reason},
     local::Local,
 };
-
-/// Pairs a device with this grant.
-async fn paired_with(local: &mut Local, params: Value) -> (Install, Attempt, Client) {
-    let created = local.call("pairing.create", params).await;
-    let link = created["result"]["offer"].as_str();
-    let offer: Offer = link.unwrap_or_else(|| panic!("{created}")).parse().unwrap();
-    let install = Install::new();
-    let attempt = Attempt::of_offer(&offer, &install);
-    let client = attempt.connect().await;
-    (install, attempt, client)
-}
-
-/// An intent of a client.
-async fn intent(client: &mut Client, method: &str, mut params: Value) -> Value {
-    params["intentId"] = json!(Uuid::now_v7().to_string());
-    client.call(method, params).await
-}
-
-fn reason(answer: &Value) -> &str {
-    answer["error"]["data"]["reason"].as_str().unwrap_or("none")
-}
-
-async fn agent(client: &mut Client, cwd: &std::path::Path) -> Value {
-    let created = intent(
-        client,
-        "agents.create",
-        json!({"provider": "shell", "cwd": cwd}),
-    );
-    let created = created.await;
-    created["result"]["agent"]["id"].clone()
-}
 
 #[tokio::test]
 async fn tr_4_each_role_may_do_what_it_is_for_and_nothing_above() {
@@ -115,7 +83,7 @@ async fn tr_4_a_grant_limits_providers_and_folders_wherever_links_lead() {
         let said = refused["error"]["message"].as_str().unwrap();
         assert!(said.contains(src.to_str().unwrap()), "{said}");
     }
-    let send = |agent: &Value| json!({"agentId": agent, "text": "true"});
+    let send = |agent: &serde_json::Value| json!({"agentId": agent, "text": "true"});
     for method in ["agents.send", "agents.cancel", "agents.archive"] {
         let mut params = json!({"agentId": outside});
         if method == "agents.send" {
@@ -210,184 +178,6 @@ async fn tr_4_a_pairing_for_a_time_ends_and_its_offer_does_not_prolong_it() {
     assert!(attempt.paired().connect().await.is_served().await);
 }
 
-#[cfg(unix)]
-#[tokio::test]
-async fn tr_5_revocation_ends_the_turn_that_runs_and_the_one_that_waits() {
-    let daemon = TestDaemon::start().await;
-    let mut local = Local::connect(&daemon).await;
-    let dir = tempfile::tempdir().unwrap();
-    let work = std::fs::canonicalize(dir.path()).unwrap();
-    let (lost, mut client) = paired(&daemon).await;
-    let agent = agent(&mut client, &work).await;
-    for text in ["touch began; sleep 1000", "touch second"] {
-        let params = json!({"agentId": agent, "text": text});
-        let sent = intent(&mut client, "agents.send", params).await;
-        assert_eq!(reason(&sent), "none");
-    }
-    eventually("the first turn runs", async || work.join("began").exists()).await;
-    let mut probe = Attempt::new(&daemon, &lost).probe().connect().await;
-    assert!(probe.is_served().await);
-
-    let revoked = local
-        .call("devices.revoke", json!({"deviceId": lost.device_id()}))
-        .await;
-    assert_eq!(revoked["result"], json!({"turnsEnded": 2}), "{revoked}");
-    let told = (Some("device_revoked".to_owned()), Some(1000));
-    assert_eq!(client.dismissed().await, told);
-    assert_eq!(probe.dismissed().await, told, "probes too");
-    let ends = async |local: &mut Local| {
-        let page = local
-            .call("agents.history", json!({"agentId": agent}))
-            .await;
-        let items = page["result"]["items"].as_array().unwrap().clone();
-        let ends = items.into_iter().filter(|item| item["kind"] == "turn_end");
-        ends.map(|item| item["status"].clone()).collect::<Vec<_>>()
-    };
-    for _ in 0..100 {
-        if ends(&mut local).await.len() == 2 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(ends(&mut local).await, ["cancelled", "cancelled"]);
-    assert!(!work.join("second").exists());
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn tr_5_turns_that_are_kept_outlive_their_device() {
-    let daemon = TestDaemon::start().await;
-    let mut local = Local::connect(&daemon).await;
-    let dir = tempfile::tempdir().unwrap();
-    let work = std::fs::canonicalize(dir.path()).unwrap();
-    let (lost, mut client) = paired(&daemon).await;
-    let agent = agent(&mut client, &work).await;
-    for text in [
-        "touch began; while ! test -e go; do sleep 0.05; done",
-        "touch second",
-    ] {
-        let params = json!({"agentId": agent, "text": text});
-        intent(&mut client, "agents.send", params).await;
-    }
-    eventually("the first turn runs", async || work.join("began").exists()).await;
-    let params = json!({"deviceId": lost.device_id(), "keepTurns": true});
-    let revoked = local.call("devices.revoke", params).await;
-    assert_eq!(revoked["result"], json!({"turnsEnded": 0}));
-    std::fs::write(work.join("go"), "").unwrap();
-    eventually("the second turn ran", async || work.join("second").exists()).await;
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn tr_15_a_locked_daemon_refuses_devices_and_stops_agents_until_it_is_unlocked() {
-    let daemon = TestDaemon::start().await;
-    let mut local = Local::connect(&daemon).await;
-    let dir = tempfile::tempdir().unwrap();
-    let work = std::fs::canonicalize(dir.path()).unwrap();
-    let (install, mut client) = paired(&daemon).await;
-    let agent = agent(&mut client, &work).await;
-    for text in ["touch began; sleep 1000", "touch second"] {
-        let params = json!({"agentId": agent, "text": text});
-        intent(&mut client, "agents.send", params).await;
-    }
-    eventually("the first turn runs", async || work.join("began").exists()).await;
-    let offer = daemon.offer().await;
-
-    let locked = local.call("daemon.lock", json!({})).await["result"].clone();
-    assert_eq!(locked["changed"], true);
-    assert!(locked["lockedAt"].as_i64().is_some());
-    let told = (Some("daemon_locked".to_owned()), Some(1000));
-    assert_eq!(client.dismissed().await, told);
-    let refused = ("daemon_locked".to_owned(), Some(1000));
-    let attempt = Attempt::new(&daemon, &install);
-    assert_eq!(attempt.refused().await, refused);
-    let stranger = Attempt::of_offer(&offer, &Install::new());
-    assert_eq!(stranger.refused().await, refused, "nobody pairs");
-    let status = local.call("daemon.status", json!({})).await;
-    assert_eq!(status["result"]["lockedAt"], locked["lockedAt"]);
-    let page = json!({"agentId": agent});
-    for _ in 0..100 {
-        let items = local.call("agents.history", page.clone()).await["result"].clone();
-        if items.to_string().contains("cancelled") {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!work.join("second").exists(), "the other one waits");
-
-    let again = local.call("daemon.lock", json!({})).await;
-    assert_eq!(again["result"]["changed"], false);
-    let unlocked = local.call("daemon.unlock", json!({})).await;
-    assert_eq!(unlocked["result"], json!({"changed": true}));
-    eventually("the second turn ran", async || work.join("second").exists()).await;
-    assert!(attempt.connect().await.is_served().await);
-}
-
-#[tokio::test]
-async fn tr_15_the_audit_log_has_what_was_done_to_devices_and_by_them() {
-    let daemon = TestDaemon::start().await;
-    let mut local = Local::connect(&daemon).await;
-    let params = json!({"grant": {"role": "owner"}});
-    let (install, _, mut client) = paired_with(&mut local, params).await;
-    let dir = tempfile::tempdir().unwrap();
-    let agent = agent(&mut client, dir.path()).await;
-    let text = format!("echo {}", "x".repeat(2_000));
-    let params = json!({"agentId": agent, "text": text});
-    intent(&mut client, "agents.send", params).await;
-    let missing = json!({"agentId": "agt_00000000-0000-0000-0000-000000000000", "text": "x"});
-    intent(&mut client, "agents.send", missing).await;
-    let revoke = json!({"deviceId": install.device_id()});
-    local.call("devices.revoke", revoke).await;
-    let attempt = Attempt::new(&daemon, &install);
-    assert_eq!(attempt.refused().await.0, "device_revoked");
-    Attempt::new(&daemon, &Install::new()).refused().await;
-
-    let mut rows = Vec::new();
-    for _ in 0..100 {
-        let page = local.call("audit.list", json!({"after": 0})).await;
-        rows = page["result"]["entries"].as_array().unwrap().clone();
-        if rows.len() >= 7 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let events: Vec<_> = rows
-        .iter()
-        .map(|row| row["event"].as_str().unwrap())
-        .collect();
-    assert_eq!(
-        events[..6],
-        [
-            "offer_made",
-            "device_paired",
-            "ran",
-            "ran",
-            "ran",
-            "device_revoked"
-        ]
-    );
-    let id = install.device_id();
-    let of_device = rows
-        .iter()
-        .filter(|row| row["deviceId"] == id.as_str())
-        .count();
-    assert_eq!(of_device, 6, "five of its own, and its refusal: {rows:?}");
-    let ran = &rows[3]["detail"];
-    assert_eq!(ran["method"], "agents.send");
-    let params = ran["params"].as_str().unwrap();
-    assert!(
-        params.contains("echo xxx") && params.len() <= 512,
-        "{params}"
-    );
-    assert_eq!(rows[4]["detail"]["refused"], "not_found");
-    let page = local.call("audit.list", json!({"limit": 2})).await;
-    let newest = page["result"]["entries"].as_array().unwrap();
-    assert_eq!(newest.len(), 2);
-    assert_eq!(page["result"]["hasMore"], true);
-    assert!(newest[0]["n"].as_u64() < newest[1]["n"].as_u64());
-}
-
 #[tokio::test]
 async fn tr_3_a_pairing_is_told_to_all_other_devices() {
     let daemon = TestDaemon::start().await;
@@ -404,27 +194,6 @@ async fn tr_3_a_pairing_is_told_to_all_other_devices() {
         (&device["name"], &device["role"]),
         (&json!("test"), &json!("viewer"))
     );
-}
-
-#[tokio::test]
-async fn tr_15_a_device_that_pairs_again_and_again_pushes_nothing_out_and_tells_nobody() {
-    let daemon = TestDaemon::start().await;
-    let mut local = Local::connect(&daemon).await;
-    let (_, mut watching) = paired(&daemon).await;
-    let params = json!({"grant": {"role": "viewer"}});
-    let (_, attempt, _client) = paired_with(&mut local, params).await;
-    assert_eq!(watching.event().await["event"]["type"], "device.paired");
-    let rows = async |local: &mut Local| {
-        let page = local.call("audit.list", json!({"after": 0})).await;
-        page["result"]["entries"].as_array().unwrap().len()
-    };
-    let before = rows(&mut local).await;
-    for _ in 0..5 {
-        attempt.pair().await;
-    }
-    assert_eq!(rows(&mut local).await, before);
-    assert!(watching.is_served().await);
-    assert_eq!(watching.next_kept_event(), None);
 }
 
 #[tokio::test]
@@ -469,20 +238,7 @@ async fn tr_4_a_waiting_turn_of_a_device_that_may_no_longer_prompt_does_not_begi
     let set = json!({"deviceId": install.device_id(), "grant": {"role": "viewer"}});
     local.call("devices.set", set).await;
     std::fs::write(work.join("go"), "").unwrap();
-    let mut items = Value::Null;
-    for _ in 0..200 {
-        let page = json!({"agentId": agent});
-        items = local.call("agents.history", page).await["result"]["items"].clone();
-        if items.to_string().matches("turn_end").count() == 2 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let ends = items.as_array().unwrap().iter();
-    let ends: Vec<_> = ends
-        .filter(|item| item["kind"] == "turn_end")
-        .map(|item| &item["status"])
-        .collect();
+    let ends = turn_ends(&mut local, &agent, 2).await;
     assert_eq!(ends, ["completed", "cancelled"]);
     assert!(!work.join("second").exists());
 }

@@ -55,4 +55,5 @@ mod relay_hostile;
 mod relay_tls;
 mod requests;
 mod retention;
+mod revoking;
 mod services;

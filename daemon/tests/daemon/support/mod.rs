@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod fake_relay;
+pub(crate) mod grants;
 pub(crate) mod local;
 pub(crate) mod methods;
 pub(crate) mod program;
