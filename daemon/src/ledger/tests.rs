@@ -20,6 +20,7 @@ use crate::{
     store::fault,
 };
 
+mod keys;
 mod retention;
 
 fn open() -> (tempfile::TempDir, Ledger) {

@@ -173,11 +173,13 @@ impl Core {
         self.lazy_at = None;
         let mut sessions = self.live.sessions.values();
         let all_saved = sessions.all(|it| it.durable.as_deref().is_none_or(Durable::is_saved));
-        if all_saved && self.live.dead_events.is_empty() && !self.health.is_failing() {
+        let nothing_else = self.live.dead_events.is_empty() && self.live.used_keys.is_empty();
+        if all_saved && nothing_else && !self.health.is_failing() {
             return;
         }
         let done = self.transact(|core| {
             core.lived.save(&core.conn)?;
+            core.store_used_keys()?;
             for session in core.live.sessions.values() {
                 session.save(&core.conn)?;
             }
@@ -189,6 +191,7 @@ impl Core {
             return;
         }
         self.live.dead_events = Vec::new();
+        self.live.used_keys.clear();
         let sessions = self.live.sessions.values_mut();
         for durable in sessions.filter_map(|it| it.durable.as_deref_mut()) {
             durable.note_saved();

@@ -131,10 +131,10 @@ pub(crate) fn set_grant(
     Ok(sql::change(conn, sql, row)? > 0)
 }
 
-/// Forgets the key before: the device has used the one of its last pairing.
-pub(crate) fn prove_key(conn: &Connection, key: &PublicKey) -> Result<()> {
-    let sql = "UPDATE devices SET psk_before = NULL WHERE key = ?1";
-    sql::run(conn, sql, (key.as_bytes(),))
+/// Forgets the key before, since the device has used this one, if that is of its last pairing.
+pub(crate) fn use_key(conn: &Connection, key: &PublicKey, psk: &PresharedKey) -> Result<()> {
+    let sql = "UPDATE devices SET psk_before = NULL WHERE key = ?1 AND psk = ?2";
+    sql::run(conn, sql, (key.as_bytes(), psk.as_bytes()))
 }
 
 /// Stores when a device was last seen.

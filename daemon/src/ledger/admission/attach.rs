@@ -8,7 +8,7 @@ use bowline_protocol::{
     identity::PresharedKey,
 };
 
-use super::{RETRY_MS, overtaken, refused, window};
+use super::{RETRY_MS, Standing, overtaken, refused, window};
 use crate::{
     ledger::{
         attachment::{Attached, Attachment},
@@ -34,7 +34,10 @@ impl Core {
             return Err(Refusal::new(reason, "the connection has ended"));
         }
         let key = admission.hello.client_session_key.external();
-        let grant = self.check_again(admission)?;
+        let Standing {
+            replaces, outcome, ..
+        } = self.check_again(admission);
+        let grant = outcome?;
         if admission.grant.as_ref() != Some(&grant) {
             return Err(overtaken());
         }
@@ -54,7 +57,9 @@ impl Core {
         };
         self.join(id, connection, &grant);
         self.watch_expiry(&grant);
-        self.key_is_proven(&admission.device, &admission.psk);
+        if replaces {
+            self.key_is_used(&admission.device, &admission.psk);
+        }
         let (session, durable) = self.live.stored(id).ok_or_else(overtaken)?;
         count(&self.counters.attaches);
         Ok(Attached {
@@ -67,16 +72,20 @@ impl Core {
         })
     }
 
-    /// Drops the key before the last pairing, once the device has shown that it has the new one. If
-    /// the disk is full, the next attach does it.
-    fn key_is_proven(&mut self, device: &PublicKey, psk: &PresharedKey) {
-        let standing = store::devices::standing(&self.conn, device);
-        if let Ok(Some(standing)) = standing
-            && standing.keys.len() > 1
-            && standing.keys.first() == Some(psk)
-        {
-            let _ = self.transact(|core| store::devices::prove_key(&core.conn, device));
+    /// Drops the key before the last pairing, once the device has shown that it has the new one. A
+    /// full disk does not prevent the attach (C8): the deferred writes try again, and the device's
+    /// next pairing does in any case, since it would keep the wrong one of the two.
+    fn key_is_used(&mut self, device: &PublicKey, psk: &PresharedKey) {
+        self.live.used_keys.insert(*device, psk.clone());
+        if self.transact(Self::store_used_keys).is_ok() {
+            self.live.used_keys.clear();
         }
+    }
+
+    /// Stores which keys devices have used, within a transaction.
+    pub(in crate::ledger) fn store_used_keys(&self) -> rusqlite::Result<()> {
+        let mut used = self.live.used_keys.iter();
+        used.try_for_each(|(device, psk)| store::devices::use_key(&self.conn, device, psk))
     }
 
     /// Begins a session.

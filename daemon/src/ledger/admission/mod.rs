@@ -46,9 +46,11 @@ pub(super) const LOCKED: (Reason, &str) = (
 );
 
 /// How a device stands: the key to answer it under, and what it may do.
-struct Standing {
+pub(super) struct Standing {
     psk: PresharedKey,
-    outcome: Result<Grant, Refusal>,
+    /// Whether the key is that of its last pairing, and the one before is still known.
+    replaces: bool,
+    pub(super) outcome: Result<Grant, Refusal>,
 }
 
 fn overtaken() -> Refusal {
@@ -72,7 +74,7 @@ impl Core {
                 (psk, outcome.map(|_| None))
             }
             None => {
-                let Standing { psk, outcome } = self.check(&device, hello.key, &key);
+                let Standing { psk, outcome, .. } = self.check(&device, hello.key, &key);
                 (psk, outcome.map(Some))
             }
         };
@@ -112,10 +114,9 @@ impl Core {
     }
 
     /// Checks the device of a planned attach again, as it stands now.
-    pub(super) fn check_again(&self, admission: &Admission) -> Result<Grant, Refusal> {
+    pub(super) fn check_again(&self, admission: &Admission) -> Standing {
         let key = admission.hello.client_session_key.external();
         self.check(&admission.device, admission.hello.key, &key)
-            .outcome
     }
 
     /// Checks that the device may use the session.
@@ -127,6 +128,7 @@ impl Core {
     ) -> Standing {
         let refused_as = |psk, refusal| Standing {
             psk,
+            replaces: false,
             outcome: Err(refusal),
         };
         let known = match store::devices::standing(&self.conn, device) {
@@ -134,12 +136,13 @@ impl Core {
             Err(error) => return refused_as(PresharedKey::NONE, refused(&fault(error))),
         };
         let known = known.and_then(|device| {
-            let mut keys = device.keys.iter();
+            let mut keys = device.keys.iter().enumerate();
             // A device that lost its key may pair again.
-            let psk = keys.find(|known| Some(known.id()) == named)?.clone();
-            Some((psk, device))
+            let (at, psk) = keys.find(|(_, known)| Some(known.id()) == named)?;
+            let replaces = at == 0 && keys.next().is_some();
+            Some((psk.clone(), replaces, device))
         });
-        let Some((psk, known)) = known else {
+        let Some((psk, replaces, known)) = known else {
             let refusal = Refusal::new(
                 Reason::DeviceUnknown,
                 "this device is not paired with the daemon",
@@ -166,7 +169,11 @@ impl Core {
             Some((reason, message)) => Err(Refusal::new(reason, message)),
             None => Ok(known.grant),
         };
-        Standing { psk, outcome }
+        Standing {
+            psk,
+            replaces,
+            outcome,
+        }
     }
 }
 

@@ -74,7 +74,9 @@ impl Ledger {
         };
         if matches!(admission.promise, Promise::Probe) {
             // The device may have been revoked since the welcome.
-            let checked = self.ask(Job::Now, move |core| Ok(core.check_again(&admission)));
+            let checked = self.ask(Job::Now, move |core| {
+                Ok(core.check_again(&admission).outcome)
+            });
             return match checked.await {
                 Ok(outcome) => outcome.map(|_| unattached(Vec::new())),
                 Err(error) => Err(refused(&error)),

@@ -13,7 +13,8 @@ use bowline_machines::{
     daemon::session::{Effect, Session, SessionConfig},
 };
 use bowline_protocol::{
-    ExternalSessionKey, Grant, PublicKey, RpcReason, ServerId, error::RpcError, model::UnixMillis,
+    ExternalSessionKey, Grant, PublicKey, RpcReason, ServerId, error::RpcError,
+    identity::PresharedKey, model::UnixMillis,
 };
 
 use self::undo::Undo;
@@ -52,6 +53,8 @@ pub(super) struct Live {
     pub(super) overfull: Overfull,
     /// Stored bodies that no log refers to any more.
     pub(super) dead_events: Vec<i64>,
+    /// Keys whose first use could not be stored.
+    pub(super) used_keys: HashMap<PublicKey, PresharedKey>,
     /// Devices whose revocation could not be stored; they count as revoked until it is.
     pub(super) revoked: HashSet<PublicKey>,
     /// Since when the daemon is locked (TR-15).
@@ -88,6 +91,7 @@ impl Live {
             timeline_bytes: 0,
             overfull: Overfull::default(),
             dead_events: Vec::new(),
+            used_keys: HashMap::new(),
             revoked: HashSet::new(),
             locked_at: None,
             deadline: None,

@@ -33,6 +33,7 @@ impl Core {
             if !store::offers::used(conn, offer, &asking.device)? {
                 return Ok(None);
             }
+            core.store_used_keys()?;
             let before = store::devices::standing(conn, &asking.device)?;
             // A device that pairs again with its offer gets a new key, and nothing else that was
             // decided about it since.
