@@ -77,12 +77,13 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Split<'_, D> {
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
-        name: &'static str,
+        _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
         if fields.contains(&INTENT_ID) {
-            return self.json.deserialize_struct(name, fields, visitor);
+            // Not `deserialize_struct`, which would take positions of an array as well.
+            return self.json.deserialize_map(visitor);
         }
         self.deserialize_any(visitor)
     }
@@ -206,6 +207,14 @@ mod tests {
         let text = format!(r#"{{"intentId":"{ID}","name":"x"}}"#);
         let (id, knowing) = said::<Knowing>(&text).unwrap();
         assert_eq!((id, &*knowing.name), (knowing.intent_id, "x"));
+    }
+
+    /// The order of a type's fields is no part of the protocol.
+    #[test]
+    fn bx_1_positions_are_no_parameters_of_an_intent() {
+        let text = format!(r#"["{ID}","x"]"#);
+        assert!(said::<Knowing>(&text).is_err_and(|error| error.contains("sequence")));
+        assert!(said::<Strict>(&text).is_err_and(|error| error.contains("sequence")));
     }
 
     #[test]

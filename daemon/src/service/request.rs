@@ -113,13 +113,20 @@ impl Request {
     ///
     /// # Errors
     /// Those of `effect`; `intent_conflict` if the id came with other parameters; `overloaded` when
-    /// the daemon is too busy; `storage_unavailable` when it cannot write; `forbidden` for a probe.
+    /// the daemon is too busy; `storage_unavailable` when it cannot write; `forbidden` for a probe;
+    /// −32602 if the parameters are no object.
     pub async fn intent(
         &self,
         intent_id: IntentId,
         effect: impl FnOnce(&mut Tx<'_>) -> Answer + Send + 'static,
     ) -> Answer {
         let (session, params) = (self.session()?, self.params_text());
+        // `intentId` has a name: positions of an array are no part of the protocol.
+        if !params.starts_with('{') {
+            return Err(RpcError::invalid_params(
+                "the parameters of a request that changes something are an object with `intentId`",
+            ));
+        }
         self.context
             .ledger
             .intent(session, intent_id, self.method, params, effect)

@@ -96,6 +96,24 @@ async fn creating_says_what_is_wrong() {
 }
 
 #[tokio::test]
+async fn bx_1_an_intent_takes_its_parameters_by_name_only() {
+    let bench = Bench::new().await;
+    let (create, cancel) = (intent_id(), intent_id());
+    for (method, params) in [
+        (
+            "agents.create",
+            json!([create, "shell", bench.rig.dir.path()]),
+        ),
+        ("agents.cancel", json!([cancel, "agt_none"])),
+    ] {
+        let error = bench.call(method, params).await.unwrap_err();
+        assert_eq!(error.code, code::INVALID_PARAMS, "{method}: {error}");
+    }
+    let page = bench.call("agents.list", json!({})).await.unwrap();
+    assert_eq!(page["agents"], json!([]));
+}
+
+#[tokio::test]
 async fn bx_1_a_created_agent_stays_created_when_its_directory_is_gone() {
     let bench = Bench::new().await;
     let cwd = bench.rig.dir.path().join("work");
