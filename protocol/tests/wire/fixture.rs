@@ -99,6 +99,6 @@ impl Golden {
     }
 }
 
-fn blessing() -> bool {
+pub(crate) fn blessing() -> bool {
     std::env::var_os(BLESS).is_some_and(|value| value == "1")
 }

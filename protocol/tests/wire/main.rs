@@ -25,3 +25,4 @@ mod reasons;
 mod relay;
 mod rpc;
 mod samples;
+mod vectors;

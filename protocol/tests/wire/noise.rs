@@ -26,8 +26,17 @@ fn prologue() -> Vec<u8> {
     [b"bowline/1\n", samples::server().as_str().as_bytes()].concat()
 }
 
-/// One hand-written side: the initiator if the daemon's key is given.
+/// One hand-written side under [`PSK`]: the initiator if the daemon's key is given.
 fn foreign(private: &[u8; 32], daemon: Option<&[u8]>, ephemeral: Option<&[u8]>) -> HandshakeState {
+    foreign_under(&PSK, private, daemon, ephemeral)
+}
+
+pub(crate) fn foreign_under(
+    psk: &[u8; 32],
+    private: &[u8; 32],
+    daemon: Option<&[u8]>,
+    ephemeral: Option<&[u8]>,
+) -> HandshakeState {
     let prologue = prologue();
     let params = PATTERN.parse().unwrap();
     let mut builder = Builder::with_resolver(params, Box::new(DefaultResolver))
@@ -35,7 +44,7 @@ fn foreign(private: &[u8; 32], daemon: Option<&[u8]>, ephemeral: Option<&[u8]>) 
         .unwrap()
         .prologue(&prologue)
         .unwrap()
-        .psk(2, &PSK)
+        .psk(2, psk)
         .unwrap();
     if let Some(ephemeral) = ephemeral {
         builder = builder.fixed_ephemeral_key_for_testing_only(ephemeral);
@@ -50,21 +59,21 @@ fn foreign(private: &[u8; 32], daemon: Option<&[u8]>, ephemeral: Option<&[u8]>) 
     }
 }
 
-fn write(state: &mut HandshakeState, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn write(state: &mut HandshakeState, payload: &[u8]) -> Vec<u8> {
     let mut message = vec![0; MAX_NOISE_MESSAGE];
     let length = state.write_message(payload, &mut message).unwrap();
     message.truncate(length);
     message
 }
 
-fn read(state: &mut HandshakeState, message: &[u8]) -> Vec<u8> {
+pub(crate) fn read(state: &mut HandshakeState, message: &[u8]) -> Vec<u8> {
     let mut payload = vec![0; MAX_NOISE_MESSAGE];
     let length = state.read_message(message, &mut payload).unwrap();
     payload.truncate(length);
     payload
 }
 
-fn seal_by_hand(state: &mut TransportState, flag: u8, chunk: &[u8]) -> Vec<u8> {
+pub(crate) fn seal_by_hand(state: &mut TransportState, flag: u8, chunk: &[u8]) -> Vec<u8> {
     let mut message = vec![0; MAX_NOISE_MESSAGE];
     let plain = [&[flag], chunk].concat();
     let length = state.write_message(&plain, &mut message).unwrap();
