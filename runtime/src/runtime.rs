@@ -3,7 +3,10 @@
 mod changes;
 mod hosts;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    borrow::Cow,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use bowline_machines::data::{
     screens::ScreenTarget,
@@ -253,7 +256,7 @@ impl Runtime {
     pub async fn query<P: Serialize + ?Sized, R: DeserializeOwned>(
         &self,
         server_id: &ServerId,
-        method: &'static str,
+        method: impl Into<Cow<'static, str>>,
         params: &P,
     ) -> Result<R, CallError> {
         let unknown = || CallError::NotConnected;

@@ -26,6 +26,7 @@ function rig() {
     providers: async () => {
       throw new BowlineError("NotConnected", "nobody there", "Wait", "Unreachable", { refusal: "Overloaded" });
     },
+    query: never,
     loadOlder: never,
     loadNewer: never,
     intentResult: never,

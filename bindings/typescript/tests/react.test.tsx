@@ -44,6 +44,7 @@ function rig() {
       return `intent-${++sent}`;
     },
     providers: nothing,
+    query: nothing,
     loadOlder: nothing,
     loadNewer: nothing,
     intentResult: nothing,

@@ -40,6 +40,8 @@ it("BX-5, INV-2: pair → attach → run → cut → resume on the relay → res
   const direct = await online(first, Path.Direct);
   expect(direct.serverId).toBe(serverId);
   expect((await first.providers(serverId)).map((provider) => provider.name)).toContain("stream");
+  expect(await first.query(serverId, "system.info")).toMatchObject({ serverId });
+  await expect(first.query(serverId, "agents.list", { limit: "all" })).rejects.toMatchObject({ kind: "Rejected" });
 
   // UX-3: shown at once, without an overlay, before the daemon has named the agent; held back, so that this is seen.
   await world.cut(DIRECT);

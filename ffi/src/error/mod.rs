@@ -60,6 +60,8 @@ errors! {
     TooMany,
     /// The intent is too large for a message, or its parameters are not a JSON object.
     InvalidIntent,
+    /// The parameters of a query are not a JSON object or array.
+    InvalidQuery,
     /// The limit of pending intents is reached.
     OutboxFull,
     /// The daemon answered with an error.

@@ -9,6 +9,8 @@ use bowline_runtime::{
     storage::Storage,
 };
 
+use serde_json::value::RawValue;
+
 use super::BowlineRuntime;
 use crate::{
     engine::{Engine, engine, running},
@@ -128,4 +130,32 @@ pub(super) fn server(server_id: &str) -> Result<ServerId, IdentityError> {
 /// The engine, for calls that must work after a defect too.
 pub(super) fn cleaning() -> Result<&'static Engine, BowlineError> {
     running().ok_or_else(|| BowlineError::internal("no threads"))
+}
+
+/// The parameters of a query.
+pub(super) fn query_params(json: String) -> Result<Box<RawValue>, BowlineError> {
+    RawValue::from_string(json)
+        .map_err(|problem| problem.to_string())
+        .and_then(|params| match params.get().as_bytes().first() {
+            Some(b'{' | b'[') => Ok(params),
+            _ => Err("neither a JSON object nor an array".to_owned()),
+        })
+        .map_err(|problem| error!(InvalidQuery, Report, format!("the parameters: {problem}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_of_a_query_are_an_object_or_an_array() {
+        for good in ["{}", r#" {"limit":1} "#, "[1]"] {
+            let params = query_params(good.to_owned()).unwrap();
+            assert_eq!(params.get(), good.trim());
+        }
+        for bad in ["", "{", "1", "\"{}\"", "null", "{} {}"] {
+            let error = query_params(bad.to_owned()).unwrap_err();
+            assert!(matches!(error, BowlineError::InvalidQuery { .. }), "{bad}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ use bowline_runtime::{
     storage::{FileStorage, Storage},
     transport::Address,
 };
+use serde_json::value::RawValue;
 
 use crate::{
     dispatcher::on_dispatcher,
@@ -33,7 +34,7 @@ use crate::{
     subscription::{EndReason, Subscription},
 };
 
-use access::{cleaning, parsed, screen_error, server};
+use access::{cleaning, parsed, query_params, screen_error, server};
 
 /// Keeps an app attached to its hosts. An app has one; dropping the last reference closes every
 /// connection.
@@ -119,6 +120,26 @@ impl BowlineRuntime {
         });
         let providers = asked.await??;
         Ok(providers.providers.into_iter().map(Into::into).collect())
+    }
+
+    /// Asks a read-only method of the daemon, or of a service linked into it, and returns the result
+    /// as JSON. `params_json` is a JSON object or array. While the host connects, the query waits
+    /// for up to 15 s; with the answer, it takes 30 s at most. It is sent once and not repeated;
+    /// changes are for `send`.
+    pub async fn query(
+        &self,
+        server_id: String,
+        method: String,
+        params_json: String,
+    ) -> Result<String, BowlineError> {
+        let server_id = server(&server_id)?;
+        let core = self.core_with(&server_id)?.clone();
+        let params = query_params(params_json)?;
+        let asked = on_dispatcher(engine()?, async move {
+            core.query::<_, Box<RawValue>>(&server_id, method, &params)
+                .await
+        });
+        Ok(String::from(Box::<str>::from(asked.await??)))
     }
 
     /// Subscribes to the state of all hosts.

@@ -15,7 +15,7 @@ mod queries;
 mod screens;
 mod streams;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use bowline_machines::data::{screens::ScreenTarget, timeline, view::TimelineView};
 use bowline_protocol::{AgentId, IntentId, handshake::ClientInfo};
@@ -167,7 +167,7 @@ impl Host {
     /// Sends a read-only query and waits for its answer.
     pub(crate) async fn query(
         &self,
-        method: &'static str,
+        method: impl Into<Cow<'static, str>>,
         params: Box<RawValue>,
     ) -> Result<Box<RawValue>, CallError> {
         Call::through(&self.commands, method, params, HostCommand::Query).await

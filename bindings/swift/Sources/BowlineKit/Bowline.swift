@@ -98,6 +98,19 @@ public final class Bowline: Sendable {
         try await open().providers(serverId: serverId)
     }
 
+    /// Asks a read-only method of the daemon, or of a service linked into it. While the host connects, the query waits for
+    /// up to 15 s; with the answer, it takes 30 s at most. It is sent once and not repeated; changes are for ``send(_:to:)``.
+    ///
+    /// - Throws: ``BowlineError``, or `DecodingError` if the result is of another shape.
+    public func query<Result: Decodable>(
+        _ method: String, _ params: some Encodable & Sendable = [String: String](), of serverId: String,
+        as _: Result.Type = Result.self
+    ) async throws -> Result {
+        let params = String(decoding: try JSONEncoder().encode(params), as: UTF8.self)
+        let json = try await open().query(serverId: serverId, method: method, paramsJson: params)
+        return try JSONDecoder().decode(Result.self, from: Data(json.utf8))
+    }
+
     /// Checks and stores an intent, and returns its id at once. The daemon executes it exactly once,
     /// across lost connections and restarts of the app (BX-1); the snapshots report its outcome.
     @discardableResult

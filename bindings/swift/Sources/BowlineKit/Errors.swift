@@ -21,6 +21,7 @@ extension BowlineError {
             .CorruptStorage(let detail, let advice, let reason),
             .StorageNotPrivate(let detail, let advice, let reason), .UnknownHost(let detail, let advice, let reason),
             .TooMany(let detail, let advice, let reason), .InvalidIntent(let detail, let advice, let reason),
+            .InvalidQuery(let detail, let advice, let reason),
             .OutboxFull(let detail, let advice, let reason), .Rejected(let detail, let advice, let reason, _),
             .Disconnected(let detail, let advice, let reason), .TimedOut(let detail, let advice, let reason),
             .NotConnected(let detail, let advice, let reason), .Paused(let detail, let advice, let reason),

@@ -6,6 +6,8 @@ import Testing
 @Suite("The whole line, against the real daemon and relay", .serialized)
 @MainActor
 struct ScenarioTests {
+    private struct SystemInfo: Decodable { let serverId: String }
+
     private func open(_ folder: Folder) throws -> Bowline {
         try Bowline(config(folder.path), platform: NoPlatform())
     }
@@ -87,6 +89,10 @@ struct ScenarioTests {
         let server = try await bowline.pair(world.offer(0, 2)).serverId
         let generation = try await bowline.online(.direct).generation
         #expect(try await bowline.providers(of: server).contains { $0.name == "stream" })
+        #expect(try await bowline.query("system.info", of: server, as: SystemInfo.self).serverId == server)
+        await #expect(throws: BowlineError.self) {
+            try await bowline.query("agents.list", ["limit": "all"], of: server, as: SystemInfo.self)
+        }
 
         // UX-3: shown at once, without an overlay, and the same screen goes on.
         let create = Intent.createAgent(provider: "stream", cwd: folder.path, title: "Lines", prompt: "150")

@@ -166,6 +166,8 @@ export function nativeBackend(native: Native, runtime: () => Generated.BowlineRu
     forgetHost: (serverId) => later((runtime) => runtime.forgetHost(serverId)),
     send: (serverId, intent) => now((runtime) => runtime.send(serverId, intentOf(native, intent))),
     providers: (serverId) => later((runtime) => runtime.providers(serverId)),
+    query: async (serverId, method, params) =>
+      JSON.parse(await later((runtime) => runtime.query(serverId, method, JSON.stringify(params)))),
     loadOlder: (serverId, agentId) => now((runtime) => runtime.loadOlder(serverId, agentId)),
     intentResult: (serverId, intentId) =>
       now((runtime) => {

@@ -47,6 +47,7 @@ export interface Calls {
   forgetHost(serverId: string): Promise<boolean>;
   send(serverId: string, intent: Intent): Promise<string>;
   providers(serverId: string): Promise<ProviderInfo[]>;
+  query(serverId: string, method: string, params: object): Promise<unknown>;
   loadOlder(serverId: string, agentId: string): Promise<void>;
   loadNewer(serverId: string, agentId: string): Promise<void>;
   intentResult(serverId: string, intentId: string): Promise<unknown>;
@@ -166,6 +167,15 @@ export class BowlineClient {
   /** The providers of a host. */
   providers(serverId: string): Promise<ProviderInfo[]> {
     return this.#call((backend) => backend.providers(serverId));
+  }
+
+  /**
+   * Asks a read-only method of the daemon, or of a service linked into it. While the host connects, the query waits for up to 15 s;
+   * with the answer, it takes 30 s at most. It is sent once and not repeated; changes are for `send`. The result's type is the
+   * caller's word: it is not checked.
+   */
+  query<Result>(serverId: string, method: string, params: object = {}): Promise<Result> {
+    return this.#call((backend) => backend.query(serverId, method, params)) as Promise<Result>;
   }
 
   /** Fetches the page before the oldest item of an open timeline. */

@@ -17,6 +17,7 @@ export type ErrorKind =
   | "UnknownHost"
   | "TooMany"
   | "InvalidIntent"
+  | "InvalidQuery"
   | "OutboxFull"
   | "Rejected"
   | "Disconnected"

@@ -63,6 +63,7 @@ export function previewClient(native: Native, preview: Generated.PreviewDataLike
     forgetHost: refuse,
     send: refuse,
     providers: refuse,
+    query: refuse,
     loadOlder: refuse,
     loadNewer: refuse,
     intentResult: refuse,

@@ -152,6 +152,14 @@ public class Bowline(
     public suspend fun providers(serverId: String): List<ProviderInfo> = call { providers(serverId) }
 
     /**
+     * Asks a read-only method of the daemon, or of a service linked into it, and returns the result as JSON. [params] is a
+     * JSON object or array. While the host connects, the query waits for up to 15 s; with the answer, it takes 30 s at most.
+     * It is sent once and not repeated; changes are for [send].
+     */
+    public suspend fun query(serverId: String, method: String, params: String = "{}"): String =
+        call { query(serverId, method, params) }
+
+    /**
      * Checks and stores an intent, and returns its id at once. The daemon executes it exactly once,
      * across lost connections and restarts of the app (BX-1); the snapshots report its outcome.
      *

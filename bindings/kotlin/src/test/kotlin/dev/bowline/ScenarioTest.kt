@@ -1,6 +1,7 @@
 package dev.bowline
 
 import dev.bowline.ffi.Advice
+import dev.bowline.ffi.BowlineException
 import dev.bowline.ffi.Creation
 import dev.bowline.ffi.HostState
 import dev.bowline.ffi.Intent
@@ -21,6 +22,7 @@ import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertNotNull
 import org.junit.jupiter.api.Assertions.assertNull
+import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 
@@ -74,6 +76,13 @@ class ScenarioTest {
                     assertEquals(server, bowline.online(Path.DIRECT))
                     val generation = bowline.hosts.value.hosts.single().generation
                     assertTrue("stream" in bowline.providers(server).map { it.name })
+                    assertTrue(server in bowline.query(server, "system.info"))
+                    assertThrows(BowlineException.Rejected::class.java) {
+                        runBlocking { bowline.query(server, "agents.list", """{"limit":"all"}""") }
+                    }
+                    assertThrows(BowlineException.InvalidQuery::class.java) {
+                        runBlocking { bowline.query(server, "system.info", "{") }
+                    }
 
                     // UX-3: shown at once, without an overlay, and the same screen goes on.
                     val intent = bowline.send(server, Intent.CreateAgent("stream", folder.path, "Lines", "150"))
