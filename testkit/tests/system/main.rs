@@ -1,7 +1,8 @@
 //! The whole system on real sockets: real daemons, a client, and a network with injected faults.
 //! One module per capability; each test names the requirements it proves.
 //!
-//! Long tests are bounded to about a minute and a half. `BOWLINE_SEED` repeats a seeded run.
+//! Long tests are bounded to about a minute and a half. `BOWLINE_SEED` repeats a seeded run, and
+//! `BOWLINE_ATTACK_SECONDS` says how long attacks are kept up.
 
 #![allow(
     clippy::unwrap_used,

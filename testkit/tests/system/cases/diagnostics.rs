@@ -216,8 +216,10 @@ fn case_c2_a_daemon_without_standard_files_serves() {
 #[test]
 fn case_c3_a_closed_terminal_is_an_orderly_end() {
     let mut rig = Rig::paired();
-    rig.agent("shell", "exec sleep 73219");
-    let sleeping = || !super::rig::processes_with("sleep 73219").is_empty();
+    // A number of its own: another checkout may run this test at the same time.
+    let sleep = format!("sleep 7{}", std::process::id());
+    rig.agent("shell", &format!("exec {sleep}"));
+    let sleeping = || !super::rig::processes_with(&sleep).is_empty();
     eventually("it runs", sleeping);
     rig.signal(Signal::HUP);
     // Sent again, as shells do; that must not shorten the end.

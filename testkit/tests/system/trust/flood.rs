@@ -3,9 +3,10 @@
 #![cfg(target_os = "linux")] // Memory is measured there.
 
 use std::{
+    collections::HashMap,
     io::{ErrorKind, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::mpsc,
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -15,10 +16,11 @@ use bowline_protocol::{
     identity::random_bytes,
     relay::{
         CONTROL_PATH, DaemonMessage, DataToken, Lane, LaneFrame, Nonce, RelayMessage, SUBPROTOCOL,
-        limits::{MAX_DATA_MESSAGE, SOCKET_STALL},
+        data_path,
+        limits::{MAX_DATA_MESSAGE, SOCKET_STALL, STRANGERS_PER_DAEMON},
     },
 };
-use bowline_testkit::world::resident;
+use bowline_testkit::{attack_time, blocking::eventually, world::resident};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::{
     Message, WebSocket, accept_hdr,
@@ -28,17 +30,21 @@ use tokio_tungstenite::tungstenite::{
 
 use crate::cases::rig::{DEADLINE, Rig};
 
-/// How long each flood lasts. Whatever grows with each frame grows by hundreds of megabytes in this
-/// time (a million frames a second of some dozen bytes each), so a longer one shows no more.
-const FLOOD: Duration = Duration::from_secs(4);
 /// By how much the daemon may grow in all.
 const MOST: u64 = 16 << 20;
+/// How often its memory is read during the floods.
+const SAMPLE: Duration = Duration::from_millis(100);
+/// Time of one round of partial frames.
+const ROUND: Duration = Duration::from_millis(500);
+/// Sessions of one round of partial frames, which leave some to the other floods.
+const PARTIAL: usize = STRANGERS_PER_DAEMON as usize - 8;
 
 /// Sockets of a daemon at a relay that obeys no rule.
 struct Hostile {
     address: SocketAddr,
-    controls: mpsc::Receiver<WebSocket<TcpStream>>,
-    data: mpsc::Receiver<TcpStream>,
+    controls: Mutex<mpsc::Receiver<WebSocket<TcpStream>>>,
+    /// Data sockets not yet taken, by the path that names their session.
+    data: Arc<Mutex<HashMap<String, TcpStream>>>,
 }
 
 impl Hostile {
@@ -46,13 +52,14 @@ impl Hostile {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (control, controls) = mpsc::channel();
-        let (some, data) = mpsc::channel();
+        let data = Arc::<Mutex<HashMap<_, _>>>::default();
+        let opened = Arc::clone(&data);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let mut path = String::new();
                 #[allow(clippy::result_large_err, reason = "as the library wants it")]
                 let note = |request: &Request, mut response: Response| {
-                    path = request.uri().path().to_owned();
+                    path = request.uri().to_string();
                     let protocol = HeaderValue::from_static(SUBPROTOCOL);
                     let headers = response.headers_mut();
                     headers.insert("sec-websocket-protocol", protocol);
@@ -61,26 +68,27 @@ impl Hostile {
                 let Ok(socket) = accept_hdr(stream, note) else {
                     continue;
                 };
-                let taken = if path == CONTROL_PATH {
-                    control.send(socket).is_ok()
+                if path == CONTROL_PATH {
+                    if control.send(socket).is_err() {
+                        return;
+                    }
                 } else {
-                    some.send(socket.get_ref().try_clone().unwrap()).is_ok()
-                };
-                if !taken {
-                    return;
+                    let socket = socket.get_ref().try_clone().unwrap();
+                    opened.lock().unwrap().insert(path, socket);
                 }
             }
         });
         Self {
             address,
-            controls,
+            controls: Mutex::new(controls),
             data,
         }
     }
 
-    /// A registered daemon's control socket, with clients of these sessions.
-    fn registered(&self, sessions: Vec<RouteKey>) -> WebSocket<TcpStream> {
-        let mut control = self.controls.recv_timeout(DEADLINE).unwrap();
+    /// A registered daemon's control socket.
+    fn registered(&self) -> WebSocket<TcpStream> {
+        let controls = self.controls.lock().unwrap();
+        let mut control = controls.recv_timeout(DEADLINE).unwrap();
         let nonce = Nonce::random().unwrap();
         say(&mut control, &RelayMessage::Challenge { nonce });
         let answer = control.read().unwrap().into_text().unwrap();
@@ -92,14 +100,18 @@ impl Hostile {
             data_token: DataToken::random().unwrap(),
         };
         say(&mut control, &registered);
+        let sessions = Vec::new();
         say(&mut control, &RelayMessage::Sync { sessions });
         control
     }
 
-    fn data(&self) -> TcpStream {
-        let socket = self.data.recv_timeout(DEADLINE).unwrap();
-        socket.set_write_timeout(Some(FLOOD)).unwrap();
-        socket
+    /// The next data socket of a session, if the daemon has opened one.
+    fn take(&self, session: &RouteKey) -> Option<TcpStream> {
+        self.data.lock().unwrap().remove(&data_path(session))
+    }
+
+    fn data(&self, session: &RouteKey) -> TcpStream {
+        eventually("the daemon opens a data socket", || self.take(session))
     }
 }
 
@@ -108,11 +120,9 @@ fn say(control: &mut WebSocket<TcpStream>, message: &RelayMessage) {
     control.send(Message::text(json)).unwrap();
 }
 
-fn routes(count: usize) -> Vec<RouteKey> {
+fn route() -> RouteKey {
     let server = ServerId::of_public_key(&[1; 32]);
-    let key = || PublicKey::from_bytes(random_bytes().unwrap());
-    let route = |_| RouteKey::of_device(&key(), &server);
-    (0..count).map(route).collect()
+    RouteKey::of_device(&PublicKey::from_bytes(random_bytes().unwrap()), &server)
 }
 
 /// A frame of a server, without a mask.
@@ -128,22 +138,129 @@ fn drain(socket: &TcpStream) {
     thread::spawn(move || std::io::copy(&mut socket, &mut std::io::sink()));
 }
 
-/// Writes at full speed for the time of a flood; returns the number of bytes.
-fn flood(socket: &mut TcpStream, mut frames: impl FnMut(&mut Vec<u8>)) -> u64 {
-    let begun = Instant::now();
-    let (mut bytes, mut written) = (Vec::new(), 0);
-    while begun.elapsed() < FLOOD {
-        bytes.clear();
-        while bytes.len() < 64 << 10 {
-            frames(&mut bytes);
-        }
-        match socket.write_all(&bytes) {
-            Ok(()) => written += bytes.len() as u64,
-            // It is held up, or ended: both are bounds.
+/// Writes to a socket until it ends or the time is over; returns the number of bytes. A socket that
+/// takes nothing is kept: whether it ends is for the other side to decide.
+fn write_all(socket: &mut TcpStream, bytes: &[u8], until: Instant) -> (u64, bool) {
+    let mut left = bytes;
+    while !left.is_empty() {
+        match socket.write(left) {
+            Ok(written) => left = &left[written..],
+            Err(error) if is_timeout(&error) && Instant::now() < until => {}
             Err(_) => break,
         }
     }
-    written
+    ((bytes.len() - left.len()) as u64, left.is_empty())
+}
+
+fn is_timeout(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+/// The floods of one relay, beside each other, until a moment.
+struct Floods<'a> {
+    hostile: &'a Hostile,
+    control: Mutex<WebSocket<TcpStream>>,
+    until: Instant,
+}
+
+impl Floods<'_> {
+    fn say(&self, message: &RelayMessage) {
+        say(&mut self.control.lock().unwrap(), message);
+    }
+
+    /// The data socket that the daemon opens for a session while the time is not over. A daemon
+    /// that ended one opens the next.
+    fn data(&self, session: &RouteKey) -> Option<TcpStream> {
+        while Instant::now() < self.until {
+            if let Some(data) = self.hostile.take(session) {
+                data.set_write_timeout(Some(SAMPLE)).unwrap();
+                return Some(data);
+            }
+            thread::sleep(SAMPLE / 10);
+        }
+        None
+    }
+
+    /// Frames at full speed on the data sockets of a session. Returns the number of bytes.
+    fn frames(&self, reads: bool, mut frames: impl FnMut(&mut Vec<u8>)) -> u64 {
+        let session = route();
+        self.say(&RelayMessage::SessionOpened {
+            session: session.clone(),
+        });
+        let (mut bytes, mut written) = (Vec::new(), 0);
+        while let Some(mut data) = self.data(&session) {
+            if reads {
+                drain(&data);
+            }
+            loop {
+                bytes.clear();
+                while bytes.len() < 64 << 10 {
+                    frames(&mut bytes);
+                }
+                let (some, goes_on) = write_all(&mut data, &bytes, self.until);
+                written += some;
+                if !goes_on || Instant::now() >= self.until {
+                    break;
+                }
+            }
+        }
+        written
+    }
+
+    /// Lanes beyond the bound, with and without reading the refusals.
+    fn refused_lanes(&self, reads: bool) -> u64 {
+        let mut lane = 0;
+        self.frames(reads, |bytes| {
+            lane += 1;
+            let lane = Lane::new(lane);
+            put(bytes, 2, &LaneFrame::Open { lane }.encode());
+        })
+    }
+
+    /// Empty messages on lanes that are open, were closed, or never were.
+    fn empty_frames(&self) -> u64 {
+        let mut lane = 0;
+        self.frames(true, |bytes| {
+            lane += 1;
+            let open = Lane::new(lane);
+            put(bytes, 2, &LaneFrame::Open { lane: open }.encode());
+            for lane in lane.saturating_sub(64)..=lane + 64 {
+                let lane = Lane::new(lane);
+                let payload = bytes::Bytes::new();
+                put(bytes, 2, &LaneFrame::Data { lane, payload }.encode());
+            }
+        })
+    }
+
+    /// The beginnings of as many largest messages as the daemon opens sockets for, of ever other
+    /// sessions.
+    fn partial_frames(&self) -> u64 {
+        let mut part = vec![0x82, 127];
+        part.extend((MAX_DATA_MESSAGE as u64).to_be_bytes());
+        part.resize(MAX_DATA_MESSAGE, 0);
+        let mut written = 0;
+        while Instant::now() < self.until {
+            let sessions: Vec<_> = (0..PARTIAL).map(|_| route()).collect();
+            for session in sessions.iter().cloned() {
+                self.say(&RelayMessage::SessionOpened { session });
+            }
+            // The daemon ignores those that are too many while earlier ones come to their end.
+            let round = self.until.min(Instant::now() + ROUND);
+            let mut open = Vec::new();
+            while open.len() < PARTIAL && Instant::now() < round {
+                for mut data in sessions.iter().filter_map(|it| self.hostile.take(it)) {
+                    data.set_write_timeout(Some(SAMPLE)).unwrap();
+                    written += write_all(&mut data, &part, round).0;
+                    open.push(data);
+                }
+                thread::sleep(SAMPLE / 10);
+            }
+            for session in sessions {
+                self.say(&RelayMessage::SessionClosed { session });
+            }
+        }
+        written
+    }
 }
 
 #[test]
@@ -152,78 +269,51 @@ fn tr_8_floods_of_a_hostile_relay_grow_the_daemon_by_little() {
     let mut rig = Rig::new();
     rig.up(&["--relay", &format!("ws://{}", hostile.address)]);
     // Once before measuring: code and buffers that any socket needs.
-    let mut control = hostile.registered(routes(1));
-    let warm = hostile.data();
+    let mut control = hostile.registered();
+    let session = route();
+    say(
+        &mut control,
+        &RelayMessage::SessionOpened {
+            session: session.clone(),
+        },
+    );
+    let warm = hostile.data(&session);
     let pid = rig.daemon().pid();
     let before = resident(pid).unwrap();
-    let mut most = before;
-    let mut grown = |what: &str, written: u64| {
-        let now = resident(pid).unwrap();
-        most = most.max(now);
-        println!(
-            "{what}: {written} bytes, {} KiB more",
-            now.saturating_sub(before) >> 10
-        );
+    let floods = Floods {
+        hostile: &hostile,
+        control: Mutex::new(control),
+        until: Instant::now() + attack_time(Duration::from_secs(4)),
     };
-
-    // Lanes beyond the bound, with and without reading the refusals.
-    for reads in [true, false] {
-        let [session] = <[_; 1]>::try_from(routes(1)).unwrap();
-        say(&mut control, &RelayMessage::SessionOpened { session });
-        let mut data = hostile.data();
-        if reads {
-            drain(&data);
+    let mut most = before;
+    thread::scope(|scope| {
+        let floods = &floods;
+        let running = [
+            ("refused lanes", scope.spawn(|| floods.refused_lanes(true))),
+            (
+                "refused lanes, unread",
+                scope.spawn(|| floods.refused_lanes(false)),
+            ),
+            ("empty frames", scope.spawn(|| floods.empty_frames())),
+            ("partial frames", scope.spawn(|| floods.partial_frames())),
+        ];
+        while running.iter().any(|(_, flood)| !flood.is_finished()) {
+            most = most.max(resident(pid).unwrap());
+            thread::sleep(SAMPLE);
         }
-        let mut lane = 0;
-        let written = flood(&mut data, |bytes| {
-            lane += 1;
-            let lane = Lane::new(lane);
-            put(bytes, 2, &LaneFrame::Open { lane }.encode());
-        });
-        grown(
-            if reads {
-                "refused lanes"
-            } else {
-                "refused lanes, unread"
-            },
-            written,
-        );
-    }
-
-    // Empty messages on lanes that are open, were closed, or never were.
-    let [session] = <[_; 1]>::try_from(routes(1)).unwrap();
-    say(&mut control, &RelayMessage::SessionOpened { session });
-    let mut data = hostile.data();
-    drain(&data);
-    let mut lane = 0;
-    let written = flood(&mut data, |bytes| {
-        lane += 1;
-        let open = Lane::new(lane);
-        put(bytes, 2, &LaneFrame::Open { lane: open }.encode());
-        for lane in lane.saturating_sub(64)..=lane + 64 {
-            let lane = Lane::new(lane);
-            let payload = bytes::Bytes::new();
-            put(bytes, 2, &LaneFrame::Data { lane, payload }.encode());
+        for (what, flood) in running {
+            let written = flood.join().unwrap();
+            println!("{what}: {} MiB", written >> 20);
+            assert!(written > 0, "{what}");
         }
     });
-    grown("empty frames", written);
-
-    // The beginnings of as many largest messages as the daemon opens sockets for.
-    let sessions = routes(2_000);
-    say(&mut control, &RelayMessage::Sync { sessions });
-    let mut open = Vec::new();
-    while let Ok(mut data) = hostile.data.recv_timeout(Duration::from_secs(2)) {
-        let mut part = vec![0x82, 127];
-        part.extend((MAX_DATA_MESSAGE as u64).to_be_bytes());
-        part.resize(MAX_DATA_MESSAGE, 0);
-        data.set_write_timeout(Some(FLOOD)).unwrap();
-        let _ = data.write_all(&part);
-        open.push(data);
-    }
-    assert!(!open.is_empty());
-    thread::sleep(Duration::from_secs(1));
-    grown("partial frames", (open.len() * MAX_DATA_MESSAGE) as u64);
-
+    let now = resident(pid).unwrap();
+    println!(
+        "the daemon: {} KiB before, {} KiB more at most, {} KiB more after",
+        before >> 10,
+        (most - before) >> 10,
+        now.saturating_sub(before) >> 10
+    );
     assert!(
         most - before <= MOST,
         "{} KiB more than {} KiB",
@@ -234,7 +324,7 @@ fn tr_8_floods_of_a_hostile_relay_grow_the_daemon_by_little() {
     rig.pair();
     let run = rig.bl(&["run", "--provider", "shell", "echo well"]);
     assert_eq!((run.code, run.stdout.trim()), (0, "well"), "{run:?}");
-    drop((warm, open));
+    drop(warm);
 }
 
 /// Speaks at full speed and reads nothing until the other side ends the socket; returns how long
@@ -249,7 +339,7 @@ fn only_speaks(mut socket: TcpStream, frame: &[u8]) -> Duration {
         assert!(begun.elapsed() < 2 * SOCKET_STALL, "it is kept for ever");
         match socket.write(&bytes) {
             Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) if is_timeout(&error) => {}
             Err(_) => return begun.elapsed(),
         }
     }
@@ -267,8 +357,13 @@ fn tr_8_a_relay_that_only_speaks_is_dropped() {
     let hostile = Hostile::start();
     let mut rig = Rig::new();
     rig.up(&["--relay", &format!("ws://{}", hostile.address)]);
-    let control = hostile.registered(routes(1));
-    let data = hostile.data();
+    let mut control = hostile.registered();
+    let session = route();
+    let opened = RelayMessage::SessionOpened {
+        session: session.clone(),
+    };
+    say(&mut control, &opened);
+    let data = hostile.data(&session);
     let control = control.get_ref().try_clone().unwrap();
     let sockets = [control, data].map(|socket| thread::spawn(|| only_speaks(socket, &ping())));
     for socket in sockets {

@@ -11,8 +11,8 @@ use std::{
 use bowline_protocol::{AgentId, DeviceId, ItemKind, RpcReason, TimelineItem, error::RpcError};
 use bowline_runtime::{CallError, Intent, Outcome as IntentOutcome};
 use bowline_testkit::{
-    eventually,
-    world::{Client, done, history},
+    attack_time, eventually,
+    world::{Client, done, history, resident},
 };
 use serde_json::{Value, json};
 
@@ -24,6 +24,12 @@ use crate::{
 /// Intents that the flooding device may send in a day, and those that it tries to.
 const QUOTA: u64 = 200;
 const FLOOD: usize = 1_000;
+/// Requests that it keeps going at once at full speed, more than may wait.
+const AT_ONCE: usize = 32;
+/// Requests of the other device meanwhile; they count against a quota of its own.
+const BESIDE: u32 = 100;
+/// By how much the daemon's files may grow meanwhile: traces of refusals are bounded.
+const MORE_STORED: u64 = 16 << 20;
 
 fn plan(limits: &str) -> Plan {
     Plan {
@@ -61,15 +67,45 @@ async fn refused(client: &Client, agent: &AgentId) -> RpcError {
     }
 }
 
-/// Lets a device do several things, one after the other; the longest that one took.
-async fn served(client: &Client, world: &World) -> Result<Duration, Box<dyn std::error::Error>> {
+/// Lets a device do several things, each after a pause; the longest that one took.
+async fn served(
+    client: &Client,
+    world: &World,
+    times: u32,
+    pause: Duration,
+) -> Result<Duration, Box<dyn std::error::Error>> {
     let mut longest = Duration::ZERO;
-    for _ in 0..10 {
+    for _ in 0..times {
+        tokio::time::sleep(pause).await;
         let began = Instant::now();
         client.agent("append", &world.work(), None).await?;
         longest = longest.max(began.elapsed());
     }
     Ok(longest)
+}
+
+/// Sends new intents at full speed until a moment, as a program that minds no refusal. Returns how
+/// many were refused; each is told a quota.
+async fn full_speed(client: &Client, agent: &AgentId, until: Instant) -> u64 {
+    let one_after_the_other = || async {
+        let mut told = 0;
+        while Instant::now() < until {
+            let error = refused(client, agent).await;
+            assert_eq!(error.reason(), Some(RpcReason::RateLimited), "{error}");
+            assert!(error.quota().is_some(), "{error}");
+            told += 1;
+        }
+        told
+    };
+    let at_once = (0..AT_ONCE).map(|_| one_after_the_other());
+    futures_util::future::join_all(at_once).await.iter().sum()
+}
+
+/// Bytes of the daemon's database and of the log of its changes.
+fn stored(world: &World) -> u64 {
+    let folder = world.daemon.state_dir();
+    let sizes = ["bowline.db", "bowline.db-wal"].map(|name| std::fs::metadata(folder.join(name)));
+    sizes.iter().flatten().map(std::fs::Metadata::len).sum()
 }
 
 #[tokio::test]
@@ -88,7 +124,7 @@ async fn tr_12_one_device_at_full_speed_is_told_its_quota_and_others_are_served(
             }
         });
     }
-    let longest = served(&quiet, &world).await?;
+    let longest = served(&quiet, &world, 10, Duration::ZERO).await?;
     eprintln!("beside the flood one request took {longest:?} at most");
     assert!(longest < LONG);
 
@@ -113,6 +149,30 @@ async fn tr_12_one_device_at_full_speed_is_told_its_quota_and_others_are_served(
     assert_eq!(quota.device_id, Some(device), "it says whose");
     assert!(error.retry_after().is_some_and(|pause| !pause.is_zero()));
 
+    let attack = attack_time(Duration::from_secs(2));
+    let before = stored(&world);
+    let (told, longest) = tokio::join!(
+        full_speed(&world.client, &agent, Instant::now() + attack),
+        served(&quiet, &world, BESIDE, attack / BESIDE),
+    );
+    let (longest, after) = (longest?, stored(&world));
+    eprintln!(
+        "{told} refusals at full speed, beside it one request took {longest:?} at most; stored {} KiB, before {} KiB; \
+         memory {:?} KiB",
+        after >> 10,
+        before >> 10,
+        world
+            .daemon
+            .pid()
+            .and_then(resident)
+            .map(|bytes| bytes >> 10)
+    );
+    assert!(longest < LONG);
+    assert!(
+        after < before + MORE_STORED,
+        "{after} bytes, before {before}"
+    );
+
     // A restart changes nothing for either.
     world.daemon.kill().await?;
     world.daemon.start_again().await?;
@@ -120,7 +180,7 @@ async fn tr_12_one_device_at_full_speed_is_told_its_quota_and_others_are_served(
     quiet.online().await?;
     let error = refusal(&world.client, &agent).await;
     assert_eq!(error.quota().map(|quota| quota.limit), Some(QUOTA));
-    served(&quiet, &world).await?;
+    served(&quiet, &world, 10, Duration::ZERO).await?;
 
     // What was refused waits in the device's outbox, for tomorrow.
     assert_eq!(accepted.load(Ordering::Relaxed), QUOTA);
