@@ -19,7 +19,7 @@ use bowline_protocol::{
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::{Closed, Connector, Target, Transport};
+use super::{Address, Closed, Connector, Target, Transport};
 use crate::{error::Failure, settings::MAX_WRITE_BUFFER};
 
 /// The expected daemon key and this device's own key.
@@ -60,7 +60,11 @@ pub async fn open(
     credentials: &Credentials,
     hello: &Hello,
 ) -> Result<(Link, Accepted), Failure> {
-    let sealing = |error: SealError| Failure::new(error.reason(), error.to_string());
+    let sealing = |error: SealError| {
+        let reason = error.reason();
+        let message = not_this_daemon(reason, &target.address);
+        Failure::new(reason, message.unwrap_or_else(|| error.to_string()))
+    };
     let mut initiator = Initiator::new(
         &credentials.device_key,
         &credentials.transport_key,
@@ -72,7 +76,8 @@ pub async fn open(
     let transport = connector.connect(target).await;
     let mut transport = transport.map_err(Failure::in_clear)?;
     let ended = |closed: Closed| Failure {
-        message: format!("{} ended the handshake: {closed}", target.address),
+        message: not_this_daemon(closed.reason(), &target.address)
+            .unwrap_or_else(|| format!("{} ended the handshake: {closed}", target.address)),
         ..closed.into()
     };
     let said = Instant::now();
@@ -120,6 +125,20 @@ pub async fn open(
                 accepted,
             ))
         }
+    }
+}
+
+/// What an answer with another key means, for people (TR-1); `None` for other reasons. On a
+/// connection that is not established yet neither side can open what is for another key.
+fn not_this_daemon(reason: Reason, address: &Address) -> Option<String> {
+    match reason {
+        Reason::CryptoFailed => Some(format!(
+            "what answers at {address} does not have the key of this daemon, so another one is there, or this one was set up anew"
+        )),
+        Reason::ServerIdentityMismatch => Some(format!(
+            "what answers at {address} did not prove that it is this daemon, so no request was sent to it"
+        )),
+        _ => None,
     }
 }
 

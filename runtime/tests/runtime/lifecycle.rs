@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bowline_protocol::{
-    Reason, ServerId, TransportKey,
+    Advice, Reason, ServerId, TransportKey,
     methods::{Empty, name},
 };
 use bowline_runtime::{
@@ -259,8 +259,19 @@ async fn tr_1_a_host_with_another_key_is_reached_once_it_was_forgotten_and_paire
     let renewed = Daemon::new(Keys::new([7; 32], [9; 32], [1; 16]));
     renewed.listen(&rig.net, "a:1");
     rig.daemon.cut("a:1", Reason::ServerRestarting);
-    rig.until("away", |host| host.state != HostState::Online)
+    let host = rig
+        .until("told", |host| {
+            let error = host.last_error.as_ref();
+            error.is_some_and(|error| error.reason == Reason::CryptoFailed)
+        })
         .await;
+    let error = host.last_error.clone().unwrap();
+    // Anybody on the path can bring this about, so it is tried again.
+    assert_eq!(error.advice, Advice::Wait);
+    assert!(
+        error.message.contains("at a:1 does not have the key"),
+        "{error:?}"
+    );
     let offer = offer(&["a:1"], &key);
     let refused = rig.runtime.pair(&offer).await;
     assert!(
