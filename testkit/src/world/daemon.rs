@@ -155,11 +155,19 @@ impl DaemonProcess {
     /// # Errors
     /// The daemon refuses.
     pub async fn offer(&self) -> Result<String, WorldError> {
+        self.offer_with(&[]).await
+    }
+
+    /// A new pairing offer, as a link, with these flags of `bowline-daemon pair`.
+    ///
+    /// # Errors
+    /// The daemon refuses.
+    pub async fn offer_with(&self, flags: &[&str]) -> Result<String, WorldError> {
         #[derive(Deserialize)]
         struct Made {
             offer: String,
         }
-        let made: Made = self.ask("pair").await?;
+        let made: Made = self.answer(&[&["pair"], flags].concat()).await?;
         Ok(made.offer)
     }
 
@@ -206,10 +214,18 @@ impl DaemonProcess {
     /// # Errors
     /// The daemon does not answer, or the answer is not a `T`.
     pub async fn ask<T: DeserializeOwned>(&self, what: &str) -> Result<T, WorldError> {
-        let output = self.command(&[what, "--json"]).await?;
+        self.answer(&[what]).await
+    }
+
+    /// Output of a `bowline-daemon` command with arguments.
+    ///
+    /// # Errors
+    /// The daemon refuses or does not answer, or the answer is not a `T`.
+    pub async fn answer<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T, WorldError> {
+        let output = self.command(&[arguments, &["--json"]].concat()).await?;
         serde_json::from_slice(&output.stdout).map_err(|error| {
             let stderr = String::from_utf8_lossy(&output.stderr);
-            WorldError::Unexpected(format!("bowline-daemon {what}: {error}: {stderr}"))
+            WorldError::Unexpected(format!("bowline-daemon {arguments:?}: {error}: {stderr}"))
         })
     }
 }

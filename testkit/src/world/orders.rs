@@ -2,16 +2,22 @@
 //!
 //! | command | effect | answer |
 //! |---|---|---|
-//! | `{"do":"offer","paths":[0,2]}` | creates a pairing offer with the addresses of these paths; without `paths`, of all | `offer` |
+//! | `{"do":"offer","paths":[0,2],"ask":true}` | creates a pairing offer with the addresses of these paths; without `paths`, of all. With `ask` its device waits for `approve` or `refuse` | `offer` |
+//! | `{"do":"approve","code":"123456"}` | says yes to the device that shows this code | |
+//! | `{"do":"refuse","code":"123456"}` | says no to it | |
 //! | `{"do":"cut","path":0}` | resets connections on a path and refuses new ones | |
 //! | `{"do":"drop","path":0}` | resets connections on a path; new ones work | |
 //! | `{"do":"freeze","path":0}` | holds all data back | |
-//! | `{"do":"heal","path":0}` | ends a cut and a freeze | |
+//! | `{"do":"heal","path":0}` | ends a cut, a freeze and a diversion | |
+//! | `{"do":"divert","path":0,"stolen":true}` | leads a path to an impostor, which claims to be the daemon. With `stolen` it has the daemon's transport key, and only its identity gives it away | |
+//! | `{"do":"forge"}` | creates a link that names the daemon, under the impostor's key and address | `offer` |
+//! | `{"do":"heard"}` | what clients have told the impostor | `connections`, `hellos`, `messages` |
 //! | `{"do":"kill_daemon"}` | kills the daemon without warning | |
 //! | `{"do":"start_daemon"}` | starts it with the same state and ports | |
 //! | `{"do":"sessions"}` | output of `bowline-daemon sessions --json` | `count`, `sessions` |
-//! | `{"do":"grant","role":"viewer"}` | changes the role of every device (`devices set`) | |
+//! | `{"do":"grant","role":"viewer"}`, `{"do":"grant","expires":"1s"}` | changes the role of every device, or when its pairing ends (`devices set`) | |
 //! | `{"do":"revoke"}` | revokes every device | |
+//! | `{"do":"lock"}`, `{"do":"unlock"}` | locks the daemon, and unlocks it | |
 //! | `{"do":"connections"}` | output of `bowline-daemon connections --json` | `connections` |
 //!
 //! Paths 0 and 1 are proxies to the daemon, path 2 is one to a relay at which it is registered. Its
@@ -26,7 +32,10 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-use super::{DaemonOptions, DaemonProcess, RelayOptions, RelayProcess, WorldError, program};
+use super::{
+    DaemonOptions, DaemonProcess, Heard, Impostor, RelayOptions, RelayProcess, WorldError,
+    owner::Owner, program,
+};
 use crate::Proxy;
 
 /// Direct paths to the daemon; the next one is the relay's.
@@ -38,23 +47,55 @@ const MAX_ORDER: usize = 64 << 10;
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 enum Order {
-    Offer { paths: Option<Vec<usize>> },
-    Cut { path: usize },
-    Drop { path: usize },
-    Freeze { path: usize },
-    Heal { path: usize },
+    Offer {
+        paths: Option<Vec<usize>>,
+        #[serde(default)]
+        ask: bool,
+    },
+    Approve {
+        code: String,
+    },
+    Refuse {
+        code: String,
+    },
+    Cut {
+        path: usize,
+    },
+    Drop {
+        path: usize,
+    },
+    Freeze {
+        path: usize,
+    },
+    Heal {
+        path: usize,
+    },
+    Divert {
+        path: usize,
+        #[serde(default)]
+        stolen: bool,
+    },
+    Forge,
+    Heard,
     KillDaemon,
     StartDaemon,
     Sessions,
-    Grant { role: String },
+    Grant {
+        role: Option<String>,
+        expires: Option<String>,
+    },
     Revoke,
+    Lock,
+    Unlock,
     Connections,
 }
 
 /// A daemon, running or not, and the paths to it.
 pub struct World {
     daemon: DaemonProcess,
-    paths: Vec<Proxy>,
+    /// With the address that each leads to.
+    paths: Vec<(Proxy, SocketAddr)>,
+    impostor: Impostor,
     /// Keeps the relay running.
     _relay: RelayProcess,
     /// Last, so that it outlives the daemon that uses it.
@@ -87,9 +128,10 @@ impl World {
         let mut paths = Vec::new();
         for address in daemon.addresses().iter().copied().chain([relay.address()]) {
             let path = Proxy::start(address).await;
-            paths.push(path.map_err(WorldError::io("a proxy"))?);
+            paths.push((path.map_err(WorldError::io("a proxy"))?, address));
         }
         Ok(Self {
+            impostor: Impostor::start(daemon.state_dir()).await?,
             daemon,
             paths,
             _relay: relay,
@@ -132,13 +174,15 @@ impl World {
     }
 
     fn addresses(&self) -> impl Iterator<Item = String> {
-        self.paths.iter().map(|path| path.addr().to_string())
+        self.paths.iter().map(|(path, _)| path.addr().to_string())
     }
 
     async fn order(&mut self, order: Order) -> Result<Value, WorldError> {
         match order {
-            Order::Offer { paths } => {
-                let mut offer: Offer = self.daemon.offer().await?.parse().map_err(unexpected)?;
+            Order::Offer { paths, ask } => {
+                let flags: &[&str] = if ask { &["--ask"] } else { &[] };
+                let offer = self.daemon.offer_with(flags).await?;
+                let mut offer: Offer = offer.parse().map_err(unexpected)?;
                 (offer.direct, offer.relays) = (Vec::new(), Vec::new());
                 for path in paths.unwrap_or_else(|| (0..self.paths.len()).collect()) {
                     let address = self.path(path)?.addr();
@@ -158,9 +202,33 @@ impl World {
             Order::Drop { path } => self.path(path)?.cut(),
             Order::Freeze { path } => self.path(path)?.freeze(),
             Order::Heal { path } => {
-                let path = self.path(path)?;
+                let (path, target) = self.path_to(path)?;
+                path.set_target(*target);
                 path.refuse(false);
                 path.thaw();
+            }
+            Order::Divert { path, stolen } => {
+                let path = self.path(path)?;
+                self.impostor.has_stolen(stolen);
+                path.set_target(self.impostor.address());
+                path.cut();
+            }
+            Order::Forge => {
+                let offer = self.daemon.offer().await?.parse().map_err(unexpected)?;
+                return Ok(json!({"ok": true, "offer": self.impostor.forge(offer).to_string()}));
+            }
+            Order::Heard => {
+                let Heard {
+                    connections,
+                    hellos,
+                    messages,
+                } = self.impostor.heard();
+                return Ok(json!({
+                    "ok": true,
+                    "connections": connections,
+                    "hellos": hellos,
+                    "messages": messages,
+                }));
             }
             Order::KillDaemon => self.daemon.kill().await?,
             Order::StartDaemon => {
@@ -173,17 +241,15 @@ impl World {
                 let count = sessions.as_array().map_or(0, Vec::len);
                 return Ok(json!({"ok": true, "count": count, "sessions": sessions}));
             }
-            Order::Grant { role } => {
-                for device in self.devices().await? {
-                    let args = ["devices", "set", &device, "--role", &role];
-                    self.daemon.command(&args).await?;
-                }
+            Order::Approve { code } => self.owner().approve(&code).await?,
+            Order::Refuse { code } => self.owner().refuse(&code).await?,
+            Order::Grant { role, expires } => {
+                let owner = self.owner();
+                owner.grant(role.as_deref(), expires.as_deref()).await?;
             }
-            Order::Revoke => {
-                for device in self.devices().await? {
-                    self.daemon.command(&["devices", "revoke", &device]).await?;
-                }
-            }
+            Order::Revoke => self.owner().revoke().await?,
+            Order::Lock => self.owner().run(&["lock"]).await?,
+            Order::Unlock => self.owner().run(&["unlock"]).await?,
             Order::Connections => {
                 let connections: Value = self.daemon.ask("connections").await?;
                 return Ok(json!({"ok": true, "connections": connections}));
@@ -192,17 +258,15 @@ impl World {
         Ok(json!({"ok": true}))
     }
 
-    /// The ids of the devices that are not revoked.
-    async fn devices(&self) -> Result<Vec<String>, WorldError> {
-        let listed: Value = self.daemon.ask("devices").await?;
-        let rows = listed.get("devices").and_then(Value::as_array);
-        let rows = rows.into_iter().flatten();
-        let paired = rows.filter(|row| row.get("revoked") == Some(&Value::Bool(false)));
-        let ids = paired.filter_map(|row| row.get("deviceId").and_then(Value::as_str));
-        Ok(ids.map(str::to_owned).collect())
+    const fn owner(&self) -> Owner<'_> {
+        Owner(&self.daemon)
     }
 
     fn path(&self, path: usize) -> Result<&Proxy, WorldError> {
+        self.path_to(path).map(|(path, _)| path)
+    }
+
+    fn path_to(&self, path: usize) -> Result<&(Proxy, SocketAddr), WorldError> {
         let found = self.paths.get(path);
         found.ok_or_else(|| unexpected(format!("there is no path {path}")))
     }
