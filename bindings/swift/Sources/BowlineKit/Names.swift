@@ -76,6 +76,8 @@ public typealias OutcomeKind = BowlineFFI.OutcomeKind
 public typealias OutputStream = BowlineFFI.OutputStream
 /// Kind of a path to a host. Not `Path`, which is a type of SwiftUI.
 public typealias HostPath = BowlineFFI.Path
+/// A pairing in progress, with the code that the daemon's owner compares.
+public typealias Pairing = BowlineFFI.Pairing
 /// An agent being created (UX-3).
 public typealias PendingAgent = BowlineFFI.PendingAgent
 /// A message being sent (UX-3).

@@ -24,6 +24,8 @@ public final class HostsStore {
     public private(set) var failure: (any Error)?
     /// Every known host.
     public var hosts: [HostSnapshot] { snapshot.hosts }
+    /// Pairings in progress, with the code to show while the daemon's owner is asked.
+    public var pairings: [Pairing] { snapshot.pairings }
 
     @ObservationIgnored private var loop: Loop?
 
