@@ -6,15 +6,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
-  Advice,
   Creation,
   HostState,
   ItemKind,
-  OutcomeKind,
   Path,
-  Reason,
-  Refusal,
-  Role,
   serveBridge,
   TurnStatus,
 } from "@bowline/runtime";
@@ -144,30 +139,6 @@ describe("what a host has to say", () => {
     await shown("the host says so", bowline.hosts, ({ hosts }) => hosts[0]!.failedAgents.length === 1);
     await bowline.dismiss(serverId, intentId);
     await shown("it is dismissed", bowline.hosts, ({ hosts }) => hosts[0]!.failedAgents.length === 0);
-    await bowline.close();
-  });
-
-  it("TR-4, TR-5: a device sees its role, what that refuses, and that it was revoked", async () => {
-    const storageFolder = folder();
-    const bowline = open(storageFolder);
-    const { serverId } = await bowline.pair(await world.offer(DIRECT));
-    expect((await online(bowline)).grant?.role).toBe(Role.Owner);
-    const other = open(folder());
-    await other.pair(await world.offer(DIRECT));
-    await shown("another device has paired", bowline.hosts, ({ hosts }) => hosts[0]!.lastPaired?.role === Role.Owner);
-    await other.close();
-    await world.order({ do: "grant", role: "viewer" });
-    await shown("the role is there", bowline.hosts, ({ hosts }) => hosts[0]!.grant?.role === Role.Viewer);
-    const intentId = await bowline.send(serverId, { kind: "createAgent", provider: "cat", cwd: storageFolder, prompt: "hello" });
-    const { hosts } = await shown("it is refused", bowline.hosts, ({ hosts }) =>
-      hosts[0]!.recentIntents.some((outcome) => outcome.intentId === intentId),
-    );
-    const outcome = hosts[0]!.recentIntents.find((one) => one.intentId === intentId);
-    expect(outcome).toMatchObject({ kind: OutcomeKind.Refused, refusal: Refusal.NotGranted });
-    expect(outcome?.detail).toContain("owner");
-    await world.order({ do: "revoke" });
-    const revoked = await shown("it is revoked", bowline.hosts, ({ hosts }) => hosts[0]!.state === HostState.Error);
-    expect(revoked.hosts[0]!.lastError).toMatchObject({ reason: Reason.DeviceRevoked, advice: Advice.PairAgain });
     await bowline.close();
   });
 

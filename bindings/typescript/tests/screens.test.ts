@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { type Bowline, Connectivity, HostState, ItemKind, Path } from "@bowline/runtime";
 import type { ScreenView } from "@bowline/runtime/bridge";
-import { ended, online, open, recorded } from "./support/app.js";
+import { agent, isCalm, online, open, recorded } from "./support/app.js";
 import { folder } from "./support/folder.js";
 import { shown } from "./support/waiting.js";
 import { DIRECT, RELAY, World } from "./support/world.js";
@@ -23,19 +23,9 @@ afterEach(async () => {
   await Promise.all(worlds.splice(0).map((world) => world.end()));
 });
 
-/** All turns are over, and nothing is on its way. */
-const isCalm = (view: ScreenView) =>
-  view.timeline.items.at(-1)?.kind === ItemKind.TurnEnd && view.timeline.pending.length === 0;
 const isOnline = (view: ScreenView) => view.connectivity === Connectivity.Online && view.toast === undefined;
 const offline = (bowline: Bowline) =>
   shown("it is offline", bowline.hosts, ({ hosts }) => hosts[0] !== undefined && hosts[0].state !== HostState.Online);
-
-/** An agent with one turn behind it. */
-async function agent(bowline: Bowline, serverId: string): Promise<string> {
-  const intentId = await bowline.send(serverId, { kind: "createAgent", provider: "cat", cwd: world.ready.folder, prompt: "hello" });
-  const done = await shown("a turn ends", bowline.screen(serverId, { intentId }), (view) => ended(view).length === 1);
-  return done.agentId!;
-}
 
 /** Opens a screen once more, until it shows what it is to: at no time an overlay or nothing (UX-2). */
 async function reopen(bowline: Bowline, serverId: string, agentId: string, fits: (view: ScreenView) => boolean) {
@@ -52,7 +42,7 @@ it("UX-1, UX-2, UX-4: covered at the first open only, and not after a cut, a pat
   const storageFolder = folder();
   const first = open(storageFolder);
   const { serverId } = await first.pair(await world.offer(DIRECT, RELAY));
-  const agentId = await agent(first, serverId);
+  const agentId = await agent(first, serverId, world.ready.folder);
   await first.close();
 
   // The app is started again, with no way to its host: the history was never loaded in this run.
@@ -93,7 +83,7 @@ it("UX-1, UX-2, UX-4: covered at the first open only, and not after a cut, a pat
 it("UX-3: a message is shown at once, reconciled by its intent, and rolled back where it is refused", async () => {
   const bowline = open(folder());
   const { serverId } = await bowline.pair(await world.offer(DIRECT));
-  const agentId = await agent(bowline, serverId);
+  const agentId = await agent(bowline, serverId, world.ready.folder);
   const screen = bowline.screen(serverId, { agentId });
   const { seen, end } = recorded(screen);
   await shown("it is loaded", screen, (view) => view.timeline.loaded && isCalm(view));
@@ -136,7 +126,7 @@ it("DS-2: agents of two hosts are one list, and one host that is away takes noth
   for (const of of [world, other]) {
     const { serverId } = await bowline.pair(await of.offer(DIRECT));
     servers.push(serverId);
-    agents.push(await agent(bowline, serverId));
+    agents.push(await agent(bowline, serverId, world.ready.folder));
   }
   const both = await shown("both", bowline.directory, ({ rows }) => rows.filter((row) => row.agent).length === 2);
   expect(both.rows.map((row) => [row.serverId, row.agent!.id])).toEqual([

@@ -57,30 +57,6 @@ struct ScenarioTests {
         try await bowline.shutdown()
     }
 
-    @Test(
-        "TR-4, TR-5: a device sees its role, what that refuses, and that it was revoked",
-        .timeLimit(.minutes(5)))
-    func granted() async throws {
-        let (world, folder) = (try World(), try Folder())
-        let bowline = try open(folder)
-        let server = try await bowline.pair(world.offer(0)).serverId
-        #expect(try await bowline.online(.direct).grant?.role == .owner)
-        try world.order(#"{"do":"grant","role":"viewer"}"#)
-        _ = try await bowline.hosts.until { $0.hosts[0].grant?.role == .viewer }
-        let create = Intent.createAgent(provider: "cat", cwd: folder.path, title: nil, prompt: "hello")
-        let intent = try bowline.send(create, to: server)
-        let refused = try await bowline.hosts.until { snapshot in
-            snapshot.hosts[0].recentIntents.contains { $0.intentId == intent }
-        }
-        let outcome = refused.hosts[0].recentIntents.first { $0.intentId == intent }
-        #expect(outcome?.kind == .refused && outcome?.refusal == .notGranted)
-        #expect(outcome?.detail?.contains("owner") == true)
-        try world.order(#"{"do":"revoke"}"#)
-        let error = try await bowline.hosts.until { $0.hosts[0].state == .error }.hosts[0].lastError
-        #expect(error?.reason == .deviceRevoked && error?.advice == .pairAgain)
-        try await bowline.shutdown()
-    }
-
     /// From pairing to the end of the app.
     private func firstLife(
         _ world: World, _ folder: Folder, _ lines: String

@@ -10,20 +10,6 @@ struct ScreenScenarioTests {
         try Bowline(config(folder.path), platform: NoPlatform())
     }
 
-    private nonisolated static func ended(_ screen: AgentScreen) -> Bool {
-        screen.timeline.items.last?.kind == .turnEnd && screen.timeline.pending.isEmpty
-    }
-
-    /// An agent with one turn behind it.
-    private func agent(_ bowline: Bowline, on server: String, in folder: Folder) async throws -> String {
-        let create = Intent.createAgent(provider: "cat", cwd: folder.path, title: nil, prompt: "hello")
-        let intent = try bowline.send(create, to: server)
-        let screen = try await bowline.screen(on: server, of: .creation(intentId: intent)).until {
-            $0.agentId != nil && Self.ended($0)
-        }
-        return try #require(screen.agentId)
-    }
-
     @Test(
         "UX-1, UX-2: covered at the first open only, and not after a cut, a path switch or a restart of the daemon",
         .timeLimit(.minutes(5)))
@@ -31,7 +17,7 @@ struct ScreenScenarioTests {
         let (world, folder) = (try World(), try Folder())
         let first = try open(folder)
         let server = try await first.pair(world.offer(0, 2)).serverId
-        let agentId = try await agent(first, on: server, in: folder)
+        let agentId = try await first.agent(on: server, in: folder)
         try await first.shutdown()
 
         // The app is started again, with no way to its host: the history was never loaded in this run.
@@ -42,13 +28,13 @@ struct ScreenScenarioTests {
         let day = Recorded(screens)
         try await day.until("it is covered") { $0.overlay }
         try world.heal(0)
-        try await day.until("it is there") { $0.timeline.loaded && !$0.overlay && Self.ended($0) }
+        try await day.until("it is there") { $0.timeline.loaded && !$0.overlay && $0.isCalm }
         let covered = day.shown.prefix { !$0.timeline.loaded }
         #expect(covered.allSatisfy { $0.toast == nil && !$0.placeholder }, "something over or under an overlay")
         let loaded = day.shown.count - 1
 
         // UX-2: open once more, while the first one is: content at once.
-        try await reopen(screens) { Self.ended($0) }
+        try await reopen(screens) { $0.isCalm }
         // The path switches.
         try world.heal(2)
         try world.cut(0)
@@ -65,7 +51,7 @@ struct ScreenScenarioTests {
 
         try await day.until("the screen that stayed open is as well") { $0.connectivity == .online && $0.toast == nil }
         let after = day.shown[loaded...]
-        #expect(after.allSatisfy { !$0.overlay && Self.ended($0) }, "content that was there was covered or gone")
+        #expect(after.allSatisfy { !$0.overlay && $0.isCalm }, "content that was there was covered or gone")
         #expect(try world.sessions() == 1)
         try await bowline.shutdown()
     }
@@ -77,7 +63,7 @@ struct ScreenScenarioTests {
             shown.change { $0.append(screen) }
             return fits(screen)
         }
-        #expect(shown.value.allSatisfy { !$0.overlay && Self.ended($0) }, "an overlay, or no content, in \(shown.value)")
+        #expect(shown.value.allSatisfy { !$0.overlay && $0.isCalm }, "an overlay, or no content, in \(shown.value)")
     }
 
     @Test("UX-3: a message is shown at once, reconciled by its intent, and rolled back where it is refused", .timeLimit(.minutes(3)))
@@ -85,10 +71,10 @@ struct ScreenScenarioTests {
         let (world, folder) = (try World(), try Folder())
         let bowline = try open(folder)
         let server = try await bowline.pair(world.offer(0)).serverId
-        let agentId = try await agent(bowline, on: server, in: folder)
+        let agentId = try await bowline.agent(on: server, in: folder)
         let screens = bowline.screen(on: server, of: .agent(agentId: agentId))
         let day = Recorded(screens)
-        try await day.until("it is there") { $0.timeline.loaded && Self.ended($0) }
+        try await day.until("it is there") { $0.timeline.loaded && $0.isCalm }
 
         // Held back, so that what is optimistic is seen.
         try world.cut(0)
@@ -96,7 +82,7 @@ struct ScreenScenarioTests {
         let taken = try bowline.send(.sendPrompt(agentId: agentId, text: "taken"), to: server)
         try await day.until("it is shown") { $0.timeline.pending.map(\.intentId) == [taken] }
         try world.heal(0)
-        try await day.until("it is done") { Self.ended($0) && $0.timeline.items.contains { $0.intentId == taken } }
+        try await day.until("it is done") { $0.isCalm && $0.timeline.items.contains { $0.intentId == taken } }
         for screen in day.shown {
             let items = screen.timeline.items.filter { $0.intentId == taken && $0.kind == .user }.count
             let pending = screen.timeline.pending.filter { $0.intentId == taken }.count
@@ -132,7 +118,7 @@ struct ScreenScenarioTests {
         let (world, folder, platform) = (try World(), try Folder(), HandPlatform())
         let bowline = try Bowline(config(folder.path), platform: platform)
         let server = try await bowline.pair(world.offer(0)).serverId
-        let agentId = try await agent(bowline, on: server, in: folder)
+        let agentId = try await bowline.agent(on: server, in: folder)
         let life = AppLife(try #require(platform.target.value))
         await withCheckedContinuation { paused in life.enterBackground { paused.resume() } }
         do {
@@ -154,7 +140,7 @@ struct ScreenScenarioTests {
             }
         }
         let done = try await bowline.screen(on: server, of: .agent(agentId: agentId)).until {
-            Self.ended($0) && $0.timeline.items.contains { $0.intentId == sent }
+            $0.isCalm && $0.timeline.items.contains { $0.intentId == sent }
         }
         #expect(!done.timeline.items.contains { $0.text == "asleep" })
         #expect(try world.sessions() == 1)

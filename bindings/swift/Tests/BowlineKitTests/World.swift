@@ -49,8 +49,8 @@ final class World: @unchecked Sendable {
         return answer
     }
 
-    func offer(_ paths: Int...) throws -> String {
-        try order(#"{"do":"offer","paths":\#(paths)}"#)["offer"] as? String ?? ""
+    func offer(_ paths: Int..., ask: Bool = false) throws -> String {
+        try order(#"{"do":"offer","paths":\#(paths),"ask":\#(ask)}"#)["offer"] as? String ?? ""
     }
 
     func cut(_ path: Int) throws {
@@ -75,6 +75,11 @@ final class World: @unchecked Sendable {
     func sessions() throws -> Int {
         try order(#"{"do":"sessions"}"#)["count"] as? Int ?? -1
     }
+
+    /// What clients have told the impostor: its `connections`, the `hellos` it could read, and the `messages` after those.
+    func heard(_ what: String) throws -> Int {
+        try order(#"{"do":"heard"}"#)[what] as? Int ?? -1
+    }
 }
 
 extension Bowline {
@@ -86,4 +91,17 @@ extension Bowline {
             return host.state == .online && (path == nil || host.path == path)
         }.hosts[0]
     }
+
+    /// An agent with one turn behind it.
+    func agent(on server: String, in folder: Folder) async throws -> String {
+        let create = Intent.createAgent(provider: "cat", cwd: folder.path, title: nil, prompt: "hello")
+        let intent = try send(create, to: server)
+        let screen = try await screen(on: server, of: .creation(intentId: intent)).until { $0.agentId != nil && $0.isCalm }
+        return screen.agentId ?? ""
+    }
+}
+
+extension AgentScreen {
+    /// All turns are over, and nothing is on its way.
+    var isCalm: Bool { timeline.items.last?.kind == .turnEnd && timeline.pending.isEmpty }
 }

@@ -25,3 +25,14 @@ export function recorded(screen: Store<ScreenView>): { seen: ScreenView[]; end: 
   const seen = [screen.getSnapshot()];
   return { seen, end: screen.subscribe(() => seen.push(screen.getSnapshot())) };
 }
+
+/** All turns are over, and nothing is on its way. */
+export const isCalm = (view: ScreenView) =>
+  view.timeline.items.at(-1)?.kind === ItemKind.TurnEnd && view.timeline.pending.length === 0;
+
+/** An agent with one turn behind it. */
+export async function agent(bowline: Bowline, serverId: string, cwd: string): Promise<string> {
+  const intentId = await bowline.send(serverId, { kind: "createAgent", provider: "cat", cwd, prompt: "hello" });
+  const done = await shown("a turn ends", bowline.screen(serverId, { intentId }), (view) => ended(view).length === 1);
+  return done.agentId!;
+}

@@ -39,8 +39,13 @@ export class World {
   }
 
   /** An offer with these paths only, or with all. */
-  async offer(...paths: number[]): Promise<string> {
-    return (await this.order(paths.length > 0 ? { do: "offer", paths } : { do: "offer" }))["offer"] as string;
+  offer(...paths: number[]): Promise<string> {
+    return this.link(paths.length > 0 ? { do: "offer", paths } : { do: "offer" });
+  }
+
+  /** The offer that answers an order. */
+  async link(order: Record<string, unknown>): Promise<string> {
+    return (await this.order(order))["offer"] as string;
   }
 
   /** Resets what is on a path and refuses what is new. */
@@ -57,6 +62,12 @@ export class World {
   async sessions(): Promise<[key: string, createdAt: number][]> {
     const said = (await this.order({ do: "sessions" }))["sessions"] as { externalSessionKey: string; createdAt: number }[];
     return said.map(({ externalSessionKey, createdAt }) => [externalSessionKey, createdAt]);
+  }
+
+  /** What clients have told the impostor: its connections, the hellos it could read, and the messages after those. */
+  async heard(): Promise<{ connections: number; hellos: number; messages: number }> {
+    const { connections, hellos, messages } = await this.order({ do: "heard" });
+    return { connections, hellos, messages } as Awaited<ReturnType<World["heard"]>>;
   }
 
   /** Ends everything that it started. */

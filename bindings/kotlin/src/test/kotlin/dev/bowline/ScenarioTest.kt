@@ -1,16 +1,11 @@
 package dev.bowline
 
-import dev.bowline.ffi.Advice
 import dev.bowline.ffi.BowlineException
 import dev.bowline.ffi.Creation
 import dev.bowline.ffi.HostState
 import dev.bowline.ffi.Intent
 import dev.bowline.ffi.ItemKind
-import dev.bowline.ffi.OutcomeKind
 import dev.bowline.ffi.Path
-import dev.bowline.ffi.Reason
-import dev.bowline.ffi.Refusal
-import dev.bowline.ffi.Role
 import dev.bowline.ffi.ScreenTarget
 import java.util.concurrent.CopyOnWriteArrayList
 import kotlinx.coroutines.CoroutineStart
@@ -39,29 +34,6 @@ class ScenarioTest {
 
     private fun ended(screen: AgentScreen?): Boolean =
         screen?.timeline?.items?.lastOrNull()?.kind == ItemKind.TURN_END
-
-    @Test
-    fun `TR-4, TR-5 a device sees its role, what that refuses, and that it was revoked`() = runBlocking {
-        World().use { world ->
-            Folder().use { folder ->
-                val bowline = open(folder)
-                val server = bowline.pair(world.offer(0)).serverId
-                bowline.online(Path.DIRECT)
-                assertEquals(Role.OWNER, bowline.hosts.value.hosts.single().grant?.role)
-                world.order("""{"do":"grant","role":"viewer"}""")
-                bowline.hosts.until { it.hosts.single().grant?.role == Role.VIEWER }
-                val intent = bowline.send(server, Intent.CreateAgent("cat", folder.path, null, "hello"))
-                val outcome = bowline.hosts.until { snapshot -> snapshot.hosts.single().recentIntents.any { it.intentId == intent } }
-                    .hosts.single().recentIntents.single { it.intentId == intent }
-                assertEquals(OutcomeKind.REFUSED to Refusal.NOT_GRANTED, outcome.kind to outcome.refusal)
-                assertTrue("owner" in outcome.detail!!, outcome.detail)
-                world.order("""{"do":"revoke"}""")
-                val error = bowline.hosts.until { it.hosts.single().state == HostState.ERROR }.hosts.single().lastError!!
-                assertEquals(Reason.DEVICE_REVOKED to Advice.PAIR_AGAIN, error.reason to error.advice)
-                bowline.shutdown()
-            }
-        }
-    }
 
     @Test
     fun `BX-5, INV-2 pair, attach, run, cut, resume on the relay, restart - same session, same timeline`() = runBlocking {

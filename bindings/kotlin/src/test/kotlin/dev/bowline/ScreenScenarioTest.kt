@@ -31,17 +31,6 @@ class ScreenScenarioTest {
     private fun open(folder: Folder, platform: PlatformObserver = PlatformObserver.none) =
         Bowline(config(folder.path), platform = platform)
 
-    private fun ended(screen: AgentScreen): Boolean =
-        screen.timeline.items.lastOrNull()?.kind == ItemKind.TURN_END && screen.timeline.pending.isEmpty()
-
-    /** An agent with one turn behind it. */
-    private suspend fun agent(bowline: Bowline, server: String, folder: Folder): String {
-        val intent = bowline.send(server, Intent.CreateAgent("cat", folder.path, null, "hello"))
-        return bowline.screen(server, ScreenTarget.Creation(intent)).use { screen ->
-            screen.state.filterNotNull().until { it.agentId != null && ended(it) }.agentId!!
-        }
-    }
-
     /** What a screen showed since it was opened. What [shows] returns is in [shown]: both see a state through the same collector. */
     private class Day(val shown: List<AgentScreen>, private val latest: Flow<AgentScreen>) {
         suspend fun shows(fits: (AgentScreen) -> Boolean) = latest.until(fits)
@@ -81,7 +70,7 @@ class ScreenScenarioTest {
             Folder().use { folder ->
                 val first = open(folder)
                 val server = first.pair(world.offer(0, 2)).serverId
-                val agent = agent(first, server, folder)
+                val agent = first.agent(server, folder)
                 first.shutdown()
 
                 // The app is started again, with no way to its host: the history was never loaded in this run.
@@ -126,7 +115,7 @@ class ScreenScenarioTest {
             Folder().use { folder ->
                 val bowline = open(folder)
                 val server = bowline.pair(world.offer(0)).serverId
-                val agent = agent(bowline, server, folder)
+                val agent = bowline.agent(server, folder)
                 val screen = bowline.screen(server, agent)
                 day(screen) {
                     shows { it.timeline.loaded && ended(it) }
@@ -170,7 +159,7 @@ class ScreenScenarioTest {
                 val target = AtomicReference<PlatformTarget>()
                 val bowline = open(folder) { told -> target.set(told); AutoCloseable { } }
                 val server = bowline.pair(world.offer(0)).serverId
-                val agent = agent(bowline, server, folder)
+                val agent = bowline.agent(server, folder)
                 bowline.screen(server, agent).use { screen ->
                     target.get().pause()
                     val refused = assertThrows(BowlineException.Paused::class.java) { screen.send("asleep") }
@@ -193,7 +182,7 @@ class ScreenScenarioTest {
                 Folder().use { folder ->
                     val bowline = open(folder)
                     val servers = listOf(world, other).map { bowline.pair(it.offer(0)).serverId }
-                    val agents = servers.map { agent(bowline, it, folder) }
+                    val agents = servers.map { bowline.agent(it, folder) }
                     fun known(directory: Directory) = directory.rows.mapNotNull { it.agent?.id }
                     bowline.directory.until { known(it) == agents }
                     other.cut(0)

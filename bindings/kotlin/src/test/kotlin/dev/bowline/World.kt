@@ -1,13 +1,17 @@
 package dev.bowline
 
 import dev.bowline.ffi.HostState
+import dev.bowline.ffi.Intent
+import dev.bowline.ffi.ItemKind
 import dev.bowline.ffi.Path
 import dev.bowline.ffi.RuntimeConfig
+import dev.bowline.ffi.ScreenTarget
 import java.io.BufferedReader
 import java.io.File
 import java.nio.file.Files
 import java.util.concurrent.TimeUnit
 import kotlinx.coroutines.flow.Flow
+import kotlinx.coroutines.flow.filterNotNull
 import kotlinx.coroutines.flow.first
 import kotlinx.coroutines.withTimeout
 import kotlin.time.Duration.Companion.seconds
@@ -42,17 +46,22 @@ class World : AutoCloseable {
         return answer
     }
 
-    fun offer(vararg paths: Int): String {
-        val answer = order("""{"do":"offer","paths":${paths.toList()}}""")
-        return Regex("\"offer\":\"([^\"]+)\"").find(answer)!!.groupValues[1]
-    }
+    fun offer(vararg paths: Int, ask: Boolean = false): String = link("""{"do":"offer","paths":${paths.toList()},"ask":$ask}""")
+
+    /** The offer that answers an order. */
+    fun link(order: String): String = Regex("\"offer\":\"([^\"]+)\"").find(order(order))!!.groupValues[1]
 
     fun cut(path: Int) = order("""{"do":"cut","path":$path}""")
 
     fun heal(path: Int) = order("""{"do":"heal","path":$path}""")
 
     /** How many sessions the daemon has. */
-    fun sessions(): Int = Regex("\"count\":(\\d+)").find(order("""{"do":"sessions"}"""))!!.groupValues[1].toInt()
+    fun sessions(): Int = number("count", order("""{"do":"sessions"}"""))
+
+    /** What clients have told the impostor: its `connections`, the `hellos` it could read, and the `messages` after those. */
+    fun heard(what: String): Int = number(what, order("""{"do":"heard"}"""))
+
+    private fun number(name: String, answer: String) = Regex("\"$name\":(\\d+)").find(answer)!!.groupValues[1].toInt()
 
     override fun close() {
         process.outputWriter().close()
@@ -88,3 +97,15 @@ suspend fun Bowline.online(vararg paths: Path): String =
     hosts.until { snapshot ->
         snapshot.hosts.singleOrNull()?.let { it.state == HostState.ONLINE && (paths.isEmpty() || it.path in paths) } == true
     }.hosts.single().serverId
+
+/** All turns are over, and nothing is on its way. */
+fun ended(screen: AgentScreen): Boolean =
+    screen.timeline.items.lastOrNull()?.kind == ItemKind.TURN_END && screen.timeline.pending.isEmpty()
+
+/** An agent with one turn behind it. */
+suspend fun Bowline.agent(server: String, folder: Folder): String {
+    val intent = send(server, Intent.CreateAgent("cat", folder.path, null, "hello"))
+    return screen(server, ScreenTarget.Creation(intent)).use { screen ->
+        screen.state.filterNotNull().until { it.agentId != null && ended(it) }.agentId!!
+    }
+}
