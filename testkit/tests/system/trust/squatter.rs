@@ -16,6 +16,7 @@ use std::{
 };
 
 use bowline_testkit::{
+    blocking::eventually,
     shell::{DEADLINE, clean},
     world::program,
 };
@@ -169,8 +170,10 @@ fn tr_17_a_daemon_of_ones_own_or_of_root_is_asked() {
         first_words(stream)
     });
     assert_eq!(knock.recv_timeout(DEADLINE).unwrap(), "");
-    let log = rig.log();
-    assert!(log.contains("user 12345 is not the daemon's user"), "{log}");
+    // A thread of the daemon writes the log.
+    eventually("the log tells of the stranger", || {
+        rig.log().contains("user 12345 is not the daemon's user")
+    });
     assert_eq!(shared.asked(0, &socket, &["status"]).code, 0, "still there");
     assert_eq!(rig.stop(), 0);
 }
