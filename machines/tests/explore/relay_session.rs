@@ -104,6 +104,12 @@ impl Node {
                 }
                 self.data = true;
             }
+            Effect::RefuseData { .. } => {
+                let ending = matches!(self.session.state(), State::Ending { .. });
+                if !ending || !std::mem::take(&mut self.arrived) {
+                    return Err("only_a_session_that_ends_refuses_its_data_socket");
+                }
+            }
             Effect::CloseData { .. } => {
                 if !std::mem::take(&mut self.data) {
                     return Err("only_what_there_is_is_closed");
@@ -195,14 +201,14 @@ impl Model for Sessions {
 
     fn steps(&self, node: &Node) -> Vec<Step> {
         let ending = Ending::Lost;
-        let text = CloseText::from(Reason::ServerRestarting);
+        let texts = [Reason::ServerRestarting, Reason::DaemonOffline].map(CloseText::from);
         let mut steps = vec![
             Step::Open,
             Step::Feed(Input::DataOpened),
             Step::Feed(Input::DataEnded { ending }),
-            Step::Feed(Input::End { text }),
         ];
-        if node.session.is_vacant() && node.newest > 0 {
+        steps.extend(texts.map(|text| Step::Feed(Input::End { text })));
+        if node.session.vacancy().is_some() && node.newest > 0 {
             steps.extend([Input::Retired, Input::Kept].map(Step::Feed));
         }
         for (&lane, client) in &node.clients {
@@ -229,13 +235,15 @@ impl Model for Sessions {
     }
 
     fn apply(&self, node: &mut Node, step: &Step) -> Result<(), String> {
-        let over = node.session.is_over();
+        let before = *node.session.state();
+        let refuses = matches!(before, State::Ending { .. } | State::Over);
         match *step {
             Step::Open => match node.session.open() {
-                Some(lane) if lane.number() <= node.newest => {
+                Ok(lane) if lane.number() <= node.newest => {
                     return Err("a_lane_number_is_never_given_twice".to_owned());
                 }
-                Some(lane) => {
+                Ok(_) if refuses => return Err("a_session_that_ends_takes_nobody".to_owned()),
+                Ok(lane) => {
                     node.newest = lane.number();
                     let client = Client {
                         announced: false,
@@ -244,8 +252,8 @@ impl Model for Sessions {
                     };
                     node.clients.insert(lane, client);
                 }
-                None if !over => return Err("rl_3_a_client_gets_a_lane".to_owned()),
-                None => {}
+                Err(_) if !refuses => return Err("rl_3_a_client_gets_a_lane".to_owned()),
+                Err(_) => {}
             },
             Step::Feed(input) => {
                 node.arrived = input == Input::DataOpened;
@@ -283,7 +291,7 @@ impl Model for Sessions {
         }
         node.execute()?;
         node.ask();
-        check(node, over)
+        check(node, &before)
     }
 
     fn key(&self, node: &Node) -> Self::Key {
@@ -298,13 +306,23 @@ impl Model for Sessions {
     }
 }
 
-fn check(node: &Node, was_over: bool) -> Result<(), String> {
+fn check(node: &Node, before: &State) -> Result<(), String> {
     let fail = |name: &str| Err(format!("{name}: {:?}", node.session));
     let session = &node.session;
-    if was_over && !session.is_over() {
+    let ends = |state: &State| matches!(state, State::Ending { .. } | State::Over);
+    if *before == State::Over && !session.is_over() || ends(before) && !ends(session.state()) {
         return fail("over_is_terminal (INV-12)");
     }
-    if session.is_over() && (node.data || !node.clients.is_empty()) {
+    if let (State::Ending { text }, State::Ending { text: now }) = (before, session.state())
+        && text != now
+    {
+        return fail("everybody_gets_the_same_text");
+    }
+    // Nothing else ends these two: the driver answers at once.
+    if session.vacancy().is_some() != (node.clients.is_empty() && !session.is_over()) {
+        return fail("a_session_without_clients_is_always_removed (INV-12)");
+    }
+    if ends(session.state()) && (node.data || !node.clients.is_empty()) {
         return fail("the_end_reaches_everybody");
     }
     if session.lanes() > CONFIG.most_lanes {
@@ -325,7 +343,7 @@ fn check(node: &Node, was_over: bool) -> Result<(), String> {
     let waits = match session.state() {
         State::Awaiting { .. } => !node.clients.is_empty(),
         State::Joined { .. } => node.data_waits || node.unread.is_some(),
-        State::Over => false,
+        State::Ending { .. } | State::Over => false,
     };
     if waits && session.poll_timeout().is_none() {
         return fail("every_wait_has_a_deadline (INV-12)");

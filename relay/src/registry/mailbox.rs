@@ -25,16 +25,6 @@ pub(crate) enum Mail {
     End(CloseText),
 }
 
-impl Mail {
-    /// Closes the socket of a delivery to an ended session.
-    pub(crate) fn refuse(self, text: CloseText) {
-        match self {
-            Self::Client(socket, _) | Self::Data(socket) => socket.close(text),
-            Self::End(_) => {}
-        }
-    }
-}
-
 /// The mailbox of one session. The limits on sockets bound it: per daemon for client sockets, in
 /// total for data sockets.
 #[derive(Debug, Default)]

@@ -16,10 +16,10 @@ use std::{
 
 use bowline_machines::{
     MonotonicTime,
-    relay::session::{Effect, Ending, Input, SessionConfig, SessionLanes},
+    relay::session::{Effect, Ending, Input, SessionConfig, SessionLanes, State, Vacancy},
 };
 use bowline_protocol::{
-    Reason, RouteKey, ServerId,
+    RouteKey, ServerId,
     identity::short_hash,
     relay::{CloseText, Lane, limits::MAX_DATA_MESSAGE},
 };
@@ -88,8 +88,8 @@ impl Session {
             let mut moved = self.flush(cx, now);
             moved |= self.read_data(cx, now, scratch);
             moved |= self.read_clients(cx, now, scratch);
-            if self.machine.is_vacant() {
-                self.retire(cx, now);
+            if let Some(vacancy) = self.machine.vacancy() {
+                self.retire(cx, now, vacancy);
             }
             if self.machine.is_over() {
                 return Poll::Ready(());
@@ -105,40 +105,24 @@ impl Session {
     }
 
     fn take_mail(&mut self, cx: &mut Context<'_>, now: MonotonicTime) {
-        let mut ended = None;
         for mail in self.mailbox.take(cx.waker()) {
-            match (mail, ended) {
-                (Mail::Client(socket, member), None) => match self.machine.open() {
-                    Some(lane) => {
+            match mail {
+                Mail::Client(socket, member) => match self.machine.open() {
+                    Ok(lane) => {
                         // Most sessions have one.
                         self.clients.reserve_exact(1);
                         self.clients.push(ClientSocket::new(lane, socket, member));
                     }
-                    None => socket.close(Reason::SessionCapacity.into()),
+                    Err(text) => socket.close(text),
                 },
-                (Mail::Data(socket), None) => {
+                Mail::Data(socket) => {
                     let data = Messages::new(socket, Opcode::Binary, MAX_DATA_MESSAGE);
                     self.arrived = Some(Box::new(data));
                     self.machine.handle(now, Input::DataOpened);
-                    self.parts.metrics.data_sockets.one();
-                    debug!(server_id = %self.server, session = %self.hash(), lanes = self.machine.lanes(), "data socket");
                 }
-                (Mail::End(text), None) => {
-                    info!(server_id = %self.server, session = %self.hash(), reason = %text.reason, "session ended");
-                    self.machine.handle(now, Input::End { text });
-                    ended = Some(text);
-                }
-                (mail, Some(text)) => mail.refuse(text),
+                Mail::End(text) => self.machine.handle(now, Input::End { text }),
             }
             self.execute(cx, now);
-        }
-        if let Some(text) = ended {
-            // Sockets that arrived in the meantime are closed with the same text.
-            while !self.leave(false) {
-                for mail in self.mailbox.take(std::task::Waker::noop()) {
-                    mail.refuse(text);
-                }
-            }
         }
     }
 
@@ -268,7 +252,16 @@ impl Session {
     fn execute(&mut self, cx: &mut Context<'_>, now: MonotonicTime) {
         while let Some(effect) = self.machine.poll_effect() {
             match effect {
-                Effect::UseData => self.data = self.arrived.take(),
+                Effect::UseData => {
+                    self.data = self.arrived.take();
+                    self.parts.metrics.data_sockets.one();
+                    debug!(server_id = %self.server, session = %self.hash(), lanes = self.machine.lanes(), "data socket");
+                }
+                Effect::RefuseData { text } => {
+                    if let Some(data) = self.arrived.take() {
+                        data.socket.close(text);
+                    }
+                }
                 Effect::CloseData { ending } => {
                     self.log_end("data socket closed", ending, None);
                     if let Some(data) = self.data.take() {
@@ -308,21 +301,20 @@ impl Session {
         }
     }
 
-    /// Ends the session after its last client, unless the mailbox has another.
-    fn retire(&mut self, cx: &mut Context<'_>, now: MonotonicTime) {
-        let retired = self.leave(!self.machine.is_joined());
+    /// Leaves the registry, unless the mailbox is not empty.
+    fn retire(&mut self, cx: &mut Context<'_>, now: MonotonicTime, vacancy: Vacancy) {
+        let registry = &self.parts.registry;
+        let retired = registry.retire(&self.server, &self.route, &self.mailbox, vacancy.afresh);
         if retired {
-            info!(server_id = %self.server, session = %self.hash(), "session closed");
+            let reason = match self.machine.state() {
+                State::Ending { text } => Some(text.reason.as_str()),
+                _ => None,
+            };
+            info!(server_id = %self.server, session = %self.hash(), reason, "session closed");
         }
         self.machine
             .handle(now, if retired { Input::Retired } else { Input::Kept });
         self.execute(cx, now);
-    }
-
-    /// Leaves the registry, unless the mailbox is not empty.
-    fn leave(&self, afresh: bool) -> bool {
-        let registry = &self.parts.registry;
-        registry.retire(&self.server, &self.route, &self.mailbox, afresh)
     }
 
     /// Runs the machine's timeout if it is due and returns whether it was. If not, the task is

@@ -6,12 +6,16 @@
 //!     ▲                        │  ◄───┘
 //!     └──data socket ended─────┤           Awaiting for too long: its lanes end with `handshake_timeout`
 //!                              ▼
-//!      no client left, or told to end ──► Over
+//!      told to end ──► Ending ──► Over ◄── no client is left, and none is about to join
 //! ```
 //!
 //! **Lanes.** Each client socket gets the next number, and numbers are never reused. At the limit
 //! the client that has been silent longest is closed (LS-2). The daemon is informed of a lane once
 //! there is a data socket, then of its messages, and of its end once, unless it requested the end.
+//!
+//! **Leaving.** Clients join at any time, so a session that has no lanes is over only once the relay
+//! has removed it ([`SessionLanes::vacancy`]). One that is told to end refuses what arrives until
+//! then, with the same text.
 //!
 //! **Backpressure.** While bytes are queued for the data socket, no client is read. A full lane
 //! stops reads from the data socket ([`ReadStall`]). Before there is a data socket, a session holds
@@ -64,7 +68,7 @@ pub struct SessionConfig {
 }
 
 /// State of the daemon's side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// No data socket.
     Awaiting {
@@ -78,8 +82,21 @@ pub enum State {
         /// Its read stall.
         reads: ReadStall,
     },
+    /// Told to end; not removed yet.
+    Ending {
+        /// The close text for sockets that still arrive.
+        text: CloseText,
+    },
     /// Final; no transition leaves this state (INV-12).
     Over,
+}
+
+/// A session without lanes, which the relay is to remove unless a socket is about to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Vacancy {
+    /// If a socket is about to join, the daemon must first learn that the session closed and opened
+    /// again, so that it dials a data socket.
+    pub afresh: bool,
 }
 
 /// Inputs of a session, except bytes and new clients.
@@ -99,9 +116,9 @@ pub enum Input {
         /// How it ended; only the first ending counts.
         ending: Ending,
     },
-    /// The session, which has no lanes, ends: no client is about to join.
+    /// The session, which has no lanes, was removed: nothing more arrives.
     Retired,
-    /// The session, which has no lanes, stays: a client is about to join.
+    /// The session, which has no lanes, stays: a socket is about to join.
     Kept,
     /// The relay ends the session.
     End {
@@ -115,6 +132,11 @@ pub enum Input {
 pub enum Effect {
     /// Use the data socket that opened last.
     UseData,
+    /// Close the data socket that opened last, which is not in use.
+    RefuseData {
+        /// The close text.
+        text: CloseText,
+    },
     /// Close the data socket in use.
     CloseData {
         /// How it is closed.
@@ -186,13 +208,18 @@ impl SessionLanes {
         }
     }
 
-    /// Opens a lane for a client socket. `None` when the session is over or has no numbers left;
-    /// the caller then closes the socket with `session_capacity`.
-    pub fn open(&mut self) -> Option<Lane> {
-        if self.state == State::Over {
-            return None;
+    /// Opens a lane for a client socket.
+    ///
+    /// # Errors
+    /// The text to close the socket with, if the session ends or has no numbers left.
+    pub fn open(&mut self) -> Result<Lane, CloseText> {
+        let full = CloseText::from(Reason::SessionCapacity);
+        match self.state {
+            State::Awaiting { .. } | State::Joined { .. } => {}
+            State::Ending { text } => return Err(text),
+            State::Over => return Err(full),
         }
-        self.opened = self.opened.checked_add(1)?;
+        self.opened = self.opened.checked_add(1).ok_or(full)?;
         self.make_room();
         let lane = Lane::new(self.opened);
         // Most sessions have one lane.
@@ -206,7 +233,7 @@ impl SessionLanes {
         if matches!(self.state, State::Joined { .. }) {
             self.effects.push(Effect::Announce { lane });
         }
-        Some(lane)
+        Ok(lane)
     }
 
     fn make_room(&mut self) {
@@ -234,14 +261,22 @@ impl SessionLanes {
                 self.end_lane(lane, ending);
             }
             (State::Awaiting { .. } | State::Joined { .. }, Input::Retired) => {
-                self.finish(Ending::Finished);
+                self.finish(State::Over, Ending::Finished);
             }
             (State::Awaiting { .. }, Input::Kept) => self.wait_for_data(now),
             (State::Awaiting { .. } | State::Joined { .. }, Input::End { text }) => {
-                self.finish(Ending::ByRelay(text));
+                self.finish(State::Ending { text }, Ending::ByRelay(text));
             }
+            (State::Ending { text }, Input::DataOpened) => {
+                self.effects.push(Effect::RefuseData { text });
+            }
+            (State::Ending { .. }, Input::Retired) => self.state = State::Over,
             (State::Awaiting { .. }, Input::DataEnded { .. })
             | (State::Joined { .. }, Input::Kept)
+            | (
+                State::Ending { .. },
+                Input::DataEnded { .. } | Input::LaneEnded { .. } | Input::Kept | Input::End { .. },
+            )
             | (
                 State::Over,
                 Input::DataOpened
@@ -279,11 +314,11 @@ impl SessionLanes {
         self.end_lanes(Reason::DaemonOffline.into());
     }
 
-    fn finish(&mut self, ending: Ending) {
+    fn finish(&mut self, to: State, ending: Ending) {
         if matches!(self.state, State::Joined { .. }) {
             self.effects.push(Effect::CloseData { ending });
         }
-        self.state = State::Over;
+        self.state = to;
         self.end_lanes(ending);
     }
 
@@ -328,7 +363,7 @@ impl SessionLanes {
     fn room(&self) -> usize {
         match &self.state {
             State::Joined { written, .. } if written.is_clear() => usize::MAX,
-            State::Joined { .. } | State::Over => 0,
+            State::Joined { .. } | State::Ending { .. } | State::Over => 0,
             State::Awaiting { .. } => {
                 let held: usize = self.lanes.iter().map(|lane| lane.held).sum();
                 HELD_BYTES.saturating_sub(held) / HELD_SHARE
@@ -352,7 +387,7 @@ impl SessionLanes {
         let full = self.lanes.iter().any(LaneState::is_full);
         match &mut self.state {
             State::Joined { reads, .. } => reads.may_read(now, full),
-            State::Awaiting { .. } | State::Over => false,
+            State::Awaiting { .. } | State::Ending { .. } | State::Over => false,
         }
     }
 
@@ -385,7 +420,7 @@ impl SessionLanes {
                 false
             }
             State::Joined { reads, .. } => reads.expire(now, count),
-            State::Over => false,
+            State::Ending { .. } | State::Over => false,
         };
         let slow = |lane: &&LaneState| lane.written.is_over(now) || (held_up && lane.is_full());
         while let Some(lane) = self.lanes.iter().find(slow).map(|lane| lane.lane) {
@@ -400,7 +435,7 @@ impl SessionLanes {
             State::Joined { written, reads } => {
                 (written.deadline(), reads.deadline(self.lanes.len()))
             }
-            State::Over => (None, None),
+            State::Ending { .. } | State::Over => (None, None),
         };
         let lanes = self.lanes.iter().map(|lane| lane.written.deadline());
         lanes.chain([first, second]).flatten().min()
@@ -426,10 +461,17 @@ impl SessionLanes {
         self.lanes.len()
     }
 
-    /// Whether the session ends unless a client is about to join; answer with [`Input::Retired`] or
-    /// [`Input::Kept`].
-    pub const fn is_vacant(&self) -> bool {
-        self.lanes.is_empty() && !self.is_over()
+    /// Whether the session is to be removed unless a socket is about to join; answer with
+    /// [`Input::Retired`] or [`Input::Kept`].
+    pub const fn vacancy(&self) -> Option<Vacancy> {
+        if !self.lanes.is_empty() {
+            return None;
+        }
+        match self.state {
+            State::Awaiting { .. } => Some(Vacancy { afresh: true }),
+            State::Joined { .. } | State::Ending { .. } => Some(Vacancy { afresh: false }),
+            State::Over => None,
+        }
     }
 
     /// Whether the session is over.
@@ -452,6 +494,7 @@ impl SessionLanes {
                 (left(written.deadline()), written.queued()).hash(hasher);
                 left(reads.deadline(1)).hash(hasher);
             }
+            State::Ending { text } => text.reason.hash(hasher),
             State::Over => {}
         }
         std::mem::discriminant(&self.state).hash(hasher);

@@ -69,7 +69,7 @@ fn every_ending_is_told_to_the_other_side_and_only_to_it() {
             },
         );
         assert_eq!(effects(&mut session), [close(lane, ending, tell)]);
-        assert!(session.is_vacant());
+        assert_eq!(session.vacancy(), Some(Vacancy { afresh: false }));
     }
 }
 
@@ -129,8 +129,8 @@ fn ls_2_at_the_limit_the_client_that_has_been_silent_longest_gives_way() {
 fn a_lane_number_is_never_given_twice() {
     let mut session = session();
     session.opened = u32::MAX - 1;
-    assert_eq!(session.open(), Some(Lane::new(u32::MAX)));
-    assert_eq!(session.open(), None);
+    assert_eq!(session.open(), Ok(Lane::new(u32::MAX)));
+    assert_eq!(session.open(), Err(Reason::SessionCapacity.into()));
     assert_eq!(
         session.lanes(),
         1,
@@ -151,7 +151,7 @@ fn clients_without_a_data_socket_wait_for_so_long() {
         [close(lane, Reason::HandshakeTimeout, None)]
     );
     assert_eq!(session.poll_timeout(), None);
-    assert!(session.is_vacant());
+    assert_eq!(session.vacancy(), Some(Vacancy { afresh: true }));
     session.handle(at(10_001), Input::Kept);
     session.open().unwrap();
     assert_eq!(session.poll_timeout(), Some(at(20_001)), "its whole time");
@@ -169,13 +169,13 @@ fn a_session_without_clients_ends_unless_one_is_on_its_way() {
         },
     );
     effects(&mut session);
-    assert!(session.is_vacant());
+    assert_eq!(session.vacancy(), Some(Vacancy { afresh: false }));
     session.handle(at(2), Input::Kept);
     assert!(session.is_joined(), "it keeps its data socket");
     session.handle(at(3), Input::Retired);
     let ending = Ending::Finished;
     assert_eq!(effects(&mut session), [Effect::CloseData { ending }]);
-    assert!(session.is_over() && !session.is_vacant());
+    assert!(session.is_over() && session.vacancy().is_none());
 }
 
 #[test]
@@ -186,6 +186,7 @@ fn inv_12_over_is_over() {
     let ending = Ending::ByRelay(text);
     let expected = [Effect::CloseData { ending }, close(lanes[0], ending, None)];
     assert_eq!(effects(&mut session), expected);
+    session.handle(at(1), Input::Retired);
     let lane = lanes[0];
     for input in [
         Input::DataOpened,
@@ -197,7 +198,8 @@ fn inv_12_over_is_over() {
     ] {
         session.handle(at(2), input);
         session.handle_timeout(at(900_000));
-        assert_eq!((effects(&mut session), session.open()), (vec![], None));
+        assert_eq!(effects(&mut session), []);
+        assert!(session.open().is_err() && session.vacancy().is_none());
         assert_eq!((session.poll_timeout(), session.next_read(0)), (None, None));
         assert!(session.is_over() && !session.may_read_data(at(2)));
     }
@@ -209,6 +211,24 @@ fn inv_12_over_is_over() {
     let mut vacant = self::session();
     vacant.handle(at(1), Input::Retired);
     assert!(vacant.is_over());
+}
+
+#[test]
+fn sockets_that_arrive_at_a_session_that_ends_are_closed_with_its_text() {
+    let text = CloseText::from(Reason::DaemonOffline);
+    let (mut session, _) = joined(1);
+    session.handle(at(1), Input::End { text });
+    effects(&mut session);
+    let other = Reason::ServerRestarting.into();
+    session.handle(at(2), Input::End { text: other });
+    session.handle(at(2), Input::Kept);
+    assert_eq!(session.open(), Err(text), "the first text stands");
+    session.handle(at(3), Input::DataOpened);
+    assert_eq!(effects(&mut session), [Effect::RefuseData { text }]);
+    assert_eq!(session.vacancy(), Some(Vacancy { afresh: false }));
+    assert_eq!((session.poll_timeout(), session.next_read(0)), (None, None));
+    session.handle(at(4), Input::Retired);
+    assert!(session.is_over());
 }
 
 #[test]

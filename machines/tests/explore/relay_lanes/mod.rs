@@ -67,6 +67,9 @@ impl Node {
         while let Some(effect) = self.session.poll_effect() {
             match effect {
                 session::Effect::UseData => self.link = Some(Link::new(self.now)),
+                session::Effect::RefuseData { .. } => {
+                    return broken("only_a_session_that_ends_refuses_its_data_socket");
+                }
                 session::Effect::CloseData { .. } => self.link = None,
                 session::Effect::Announce { lane } => self.send_up(Frame::Open(lane))?,
                 session::Effect::CloseLane { lane, tell, .. } => {
