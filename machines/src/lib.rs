@@ -22,6 +22,7 @@ pub mod liveness;
 mod machine_core;
 pub mod prng;
 pub mod relay;
+pub mod socket_health;
 pub mod stalls;
 pub mod time;
 pub mod transition;

@@ -5,10 +5,10 @@ use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use bowline_machines::{
     daemon::registration::{DataSocketEnd, DataSocketId, Input},
-    relay::data::Ended,
+    relay::data,
 };
 use bowline_protocol::{
-    Reason, RouteKey,
+    RouteKey,
     identity::short_hash,
     relay::{DataToken, data_path, limits::MAX_DATA_MESSAGE},
 };
@@ -16,7 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tracing::{debug, info};
 
-use super::{RelayContext, dial::Failure, lane_server::LaneServer};
+use super::{RelayContext, lane_server::LaneServer};
 
 /// Read buffer of every data socket, in bytes; kept for its whole life.
 const READ_BUFFER: usize = 8 * 1024;
@@ -92,7 +92,8 @@ impl DataSocket {
             Ok(opened) => opened,
             Err(failure) => {
                 debug!(socket = socket.get(), session, reason = %failure.reason, "no data socket: {}", failure.message);
-                let end = of_dial(&failure);
+                let end =
+                    DataSocketEnd::of_dial(failure.status, failure.reason, failure.retry_after);
                 let _ = events.send(Input::DataEnded { socket, end }).await;
                 return;
             }
@@ -109,28 +110,16 @@ impl DataSocket {
             tokio::select! {
                 biased;
                 ended = poll_fn(|cx| server.poll(cx)) => break ended,
-                () = check.notified() => server.probe_now(),
-                Ok(_) = stopping.wait_for(Option::is_some), if !server.is_stopping() => server.stop(),
-                _ = &mut end => break Ended::Dropped,
+                () = check.notified() => server.feed(data::Input::ProbeNow),
+                Ok(_) = stopping.wait_for(Option::is_some), if !server.is_stopping() => {
+                    server.feed(data::Input::Stop);
+                }
+                _ = &mut end => server.feed(data::Input::Dropped),
             }
         };
         info!(socket = socket.get(), session, ?ended, "data socket ended");
         let end = ended.into();
         let _ = events.send(Input::DataEnded { socket, end }).await;
         server.close(ended).await;
-    }
-}
-
-/// The failure of a data socket that could not be opened.
-fn of_dial(failure: &Failure) -> DataSocketEnd {
-    let reason = match failure.status {
-        Some(404) => return DataSocketEnd::Gone,
-        // The registration of the token has ended.
-        Some(401) => Reason::DaemonOffline,
-        _ => failure.reason,
-    };
-    DataSocketEnd::Lost {
-        reason,
-        retry_after: failure.retry_after,
     }
 }

@@ -15,23 +15,23 @@ use std::{
 
 use bowline_machines::{
     MonotonicTime, Path,
-    relay::data::{Admission, DataLanes, Effect, Ended},
+    relay::data::{Admission, DataLanes, Effect, Ended, Input},
 };
 use bowline_net::Count;
 use bowline_program::watch::caught;
 use bowline_protocol::{
     Reason,
-    relay::{Lane, LaneFrame},
+    relay::{CloseText, Lane, LaneFrame},
 };
 use bytes::Bytes;
 use futures_util::{Sink, Stream, stream::FuturesUnordered};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
+use tokio_tungstenite::tungstenite::Message;
 use tracing::{debug, info};
 
 use super::{
     RelayContext,
-    control::{closed, say_goodbye},
+    control::say_goodbye,
     dial::Socket,
     lane::{LaneEnd, lane},
     registration::monotonic,
@@ -44,11 +44,6 @@ const ROUND: usize = 128;
 const ROUNDS: usize = 16;
 /// Longest wait for the connections to close after their socket.
 const PARTING: Duration = Duration::from_secs(5);
-
-const LOST: Ended = Ended::Lost {
-    reason: Reason::ConnectionLost,
-    retry_after: None,
-};
 
 /// A lane and its connection.
 struct Served {
@@ -97,21 +92,21 @@ impl LaneServer {
         }
     }
 
-    /// Runs rounds while there is work.
+    /// Runs rounds while there is work. Ready once the machine has ended.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        match self.rounds(cx) {
-            Ok(()) => Poll::Pending,
-            Err(ended) => Poll::Ready(ended),
-        }
+        self.rounds(cx);
+        self.machine.ended().map_or(Poll::Pending, Poll::Ready)
     }
 
-    fn rounds(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+    fn rounds(&mut self, cx: &mut Context<'_>) {
         for _ in 0..ROUNDS {
             let now = self.now();
-            let read = self.read(cx, now)?;
+            let read = self.read(cx, now);
+            if self.machine.ended().is_some() {
+                return;
+            }
             self.serve(cx);
-            let written = self.write(cx, now)?;
-            self.check()?;
+            let written = self.write(cx, now);
             // A lane was full when reading stopped and now has room: no wake-up follows.
             let freed = self.machine.is_held_up() && self.may_read(now);
             if !read && !written && !freed {
@@ -119,15 +114,11 @@ impl LaneServer {
             }
         }
         cx.waker().wake_by_ref();
-        self.expire(cx)
-    }
-
-    fn check(&self) -> Result<(), Ended> {
-        self.machine.ended().map_or(Ok(()), Err)
+        self.expire(cx);
     }
 
     /// Reads up to [`ROUND`] messages. Returns whether there were any.
-    fn read(&mut self, cx: &mut Context<'_>, now: MonotonicTime) -> Result<bool, Ended> {
+    fn read(&mut self, cx: &mut Context<'_>, now: MonotonicTime) -> bool {
         let mut moved = false;
         for _ in 0..ROUND {
             if !self.may_read(now) {
@@ -138,28 +129,25 @@ impl LaneServer {
             };
             moved = true;
             match message {
-                Some(Ok(Message::Binary(frame))) => self.take(frame)?,
+                Some(Ok(Message::Binary(frame))) => self.take(now, frame),
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                 Some(Ok(Message::Close(frame))) => {
-                    if frame.as_ref().map(|frame| frame.code) == Some(CloseCode::Normal) {
-                        return Err(Ended::Gone);
-                    }
-                    let failure = closed(frame.as_ref());
-                    return Err(Ended::Lost {
-                        reason: failure.reason,
-                        retry_after: failure.retry_after,
-                    });
+                    let frame = frame.as_ref();
+                    let code = frame.map(|frame| frame.code.into());
+                    let retry_after = frame.and_then(|frame| CloseText::retry_after(&frame.reason));
+                    self.machine
+                        .handle(now, Input::Closed { code, retry_after });
                 }
                 Some(Ok(Message::Text(_) | Message::Frame(_))) => {
-                    return Err(Ended::Violation(Reason::BadRequest));
+                    self.machine.handle(now, Input::Violated);
                 }
-                Some(Err(_)) | None => return Err(LOST),
+                Some(Err(_)) | None => self.machine.handle(now, Input::Broken),
             }
         }
         if moved {
             self.machine.on_received(now);
         }
-        Ok(moved)
+        moved
     }
 
     fn may_read(&mut self, now: MonotonicTime) -> bool {
@@ -171,29 +159,23 @@ impl LaneServer {
         monotonic(self.zero)
     }
 
-    fn take(&mut self, frame: Bytes) -> Result<(), Ended> {
-        let violation = Ended::Violation(Reason::BadRequest);
-        let frame = LaneFrame::decode(frame).map_err(|error| {
-            debug!(%error, "the relay violated the protocol");
-            violation
-        })?;
-        match frame {
-            LaneFrame::Open { lane } => {
-                self.open(lane);
-                self.check()
-            }
+    fn take(&mut self, now: MonotonicTime, frame: Bytes) {
+        match LaneFrame::decode(frame) {
+            Ok(LaneFrame::Open { lane }) => self.open(lane),
             // Frames of closed lanes are dropped.
-            LaneFrame::Data { lane, payload } => {
+            Ok(LaneFrame::Data { lane, payload }) => {
                 if let Some(served) = self.find(lane) {
                     served.end.deliver(&payload);
                 }
-                Ok(())
             }
-            LaneFrame::Close { lane, .. } => {
+            Ok(LaneFrame::Close { lane, .. }) => {
                 if let Some(served) = self.find(lane) {
                     served.end.end();
                 }
-                Ok(())
+            }
+            Err(error) => {
+                debug!(%error, "the relay violated the protocol");
+                self.machine.handle(now, Input::Violated);
             }
         }
     }
@@ -235,33 +217,35 @@ impl LaneServer {
     /// Polls the woken connections.
     fn serve(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(Some(over)) = Pin::new(&mut self.serving).poll_next(cx) {
-            self.machine.on_connection_over(over);
+            let now = self.now();
+            self.machine
+                .handle(now, Input::ConnectionOver { lane: over });
         }
     }
 
     /// Writes the connections' frames, one of each lane in turn. Returns whether there were any.
-    fn write(&mut self, cx: &mut Context<'_>, now: MonotonicTime) -> Result<bool, Ended> {
+    fn write(&mut self, cx: &mut Context<'_>, now: MonotonicTime) -> bool {
         let mut moved = false;
         while self.machine.has_refusals() {
-            if !self.room(cx, now)? {
-                return Ok(moved);
+            if !self.room(cx, now) {
+                return moved;
             }
             if let Some((lane, code)) = self.machine.next_refusal() {
-                self.put(LaneFrame::Close { lane, code }.encode())?;
+                self.put(now, LaneFrame::Close { lane, code }.encode());
                 moved = true;
             }
         }
         let mut quiet = 0;
         while quiet < self.machine.lanes() {
-            if !self.room(cx, now)? {
-                return Ok(moved);
+            if !self.room(cx, now) {
+                return moved;
             }
             let lane = self.machine.next_lane().and_then(|lane| self.find(lane));
             match lane.and_then(|lane| lane.end.next_frame()) {
                 Some(frame) => {
                     quiet = 0;
                     moved = true;
-                    self.put(frame)?;
+                    self.put(now, frame);
                 }
                 None => quiet += 1,
             }
@@ -269,15 +253,14 @@ impl LaneServer {
         if self.machine.has_over() {
             self.forget_over();
         }
-        let flushed = match Pin::new(&mut *self.socket).poll_flush(cx) {
-            Poll::Ready(flushed) => {
-                flushed.map_err(|_| LOST)?;
-                true
+        match Pin::new(&mut *self.socket).poll_flush(cx) {
+            Poll::Ready(Err(_)) => self.machine.handle(now, Input::Broken),
+            flushed => {
+                let sent = self.count.sent();
+                self.machine.on_write(now, sent, flushed.is_ready());
             }
-            Poll::Pending => false,
-        };
-        self.machine.on_write(now, self.count.sent(), flushed);
-        Ok(moved)
+        }
+        moved
     }
 
     /// Forgets the lanes whose connections are over and whose frames are written.
@@ -292,35 +275,29 @@ impl LaneServer {
         });
     }
 
-    fn room(&mut self, cx: &mut Context<'_>, now: MonotonicTime) -> Result<bool, Ended> {
+    fn room(&mut self, cx: &mut Context<'_>, now: MonotonicTime) -> bool {
         match Pin::new(&mut *self.socket).poll_ready(cx) {
-            Poll::Ready(Ok(())) => Ok(true),
-            Poll::Ready(Err(_)) => Err(LOST),
-            Poll::Pending => {
-                self.machine.on_write(now, self.count.sent(), false);
-                Ok(false)
-            }
+            Poll::Ready(Ok(())) => return true,
+            Poll::Ready(Err(_)) => self.machine.handle(now, Input::Broken),
+            Poll::Pending => self.machine.on_write(now, self.count.sent(), false),
         }
+        false
     }
 
-    fn put(&mut self, frame: Bytes) -> Result<(), Ended> {
-        Pin::new(&mut *self.socket)
-            .start_send(Message::Binary(frame))
-            .map_err(|_| LOST)
+    fn put(&mut self, now: MonotonicTime, frame: Bytes) {
+        let sent = Pin::new(&mut *self.socket).start_send(Message::Binary(frame));
+        if sent.is_err() {
+            self.machine.handle(now, Input::Broken);
+        }
     }
 
     pub(super) const fn is_stopping(&self) -> bool {
         self.machine.is_stopping()
     }
 
-    /// Takes no more lanes, and ends with the last one.
-    pub(super) const fn stop(&mut self) {
-        self.machine.stop();
-    }
-
-    /// Probes the socket, which may be half-open.
-    pub(super) fn probe_now(&mut self) {
-        self.machine.probe_now(self.now());
+    /// Feeds an input of the socket's task.
+    pub(super) fn feed(&mut self, input: Input) {
+        self.machine.handle(self.now(), input);
         self.execute();
     }
 
@@ -348,22 +325,21 @@ impl LaneServer {
     }
 
     /// Runs the machine's timeout if it is due; otherwise the task is woken when it is.
-    fn expire(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
-        loop {
+    fn expire(&mut self, cx: &mut Context<'_>) {
+        while self.machine.ended().is_none() {
             let due = self.zero + Duration::from_millis(self.machine.poll_timeout().as_millis());
             // A timer that fires early is set again; that is cheaper than resetting it per message.
             if self.timer.is_elapsed() || self.timer.deadline() > due {
                 self.timer.as_mut().reset(due);
             }
             if self.timer.as_mut().poll(cx).is_pending() {
-                return Ok(());
+                return;
             }
             self.machine.handle_timeout(self.now());
             if self.execute() {
                 // There is a ping to write, or room to read again.
                 cx.waker().wake_by_ref();
             }
-            self.check()?;
         }
     }
 
@@ -387,10 +363,8 @@ impl LaneServer {
             self.context.entry.lane_closed();
         }
         self.lanes.clear();
-        match ended {
-            Ended::Finished => say_goodbye(self.socket, Reason::ServerRestarting).await,
-            Ended::Violation(reason) => say_goodbye(self.socket, reason).await,
-            Ended::Gone | Ended::Lost { .. } | Ended::Dropped => {}
+        if let Some(reason) = ended.goodbye() {
+            say_goodbye(self.socket, reason).await;
         }
     }
 }

@@ -10,7 +10,8 @@ use crate::tree::Tree;
 const ORDERS: &[(&str, &str)] = &[
     (
         "machines/src/",
-        "prng effects time transition machine_core backoff stalls liveness client data daemon relay",
+        "prng effects time transition machine_core backoff stalls liveness socket_health \
+         client data daemon relay",
     ),
     (
         "runtime/src/",

@@ -48,9 +48,8 @@ use sessions::Sessions;
 use crate::{
     Generation, MonotonicTime,
     backoff::BackoffConfig,
-    liveness::Liveness,
     machine_core::{MachineCore, outputs},
-    stalls::WriteStall,
+    socket_health::SocketHealth,
 };
 
 /// Settings of a registration.
@@ -154,10 +153,8 @@ pub enum State {
     Registered {
         /// Time of the registration.
         since: MonotonicTime,
-        /// Liveness of the relay.
-        liveness: Liveness,
-        /// Whether the relay takes what is sent to it.
-        written: WriteStall,
+        /// Whether the relay is heard, and takes what is sent to it.
+        health: SocketHealth,
     },
     /// The pause before the next attempt.
     Waiting {
@@ -197,6 +194,27 @@ pub enum DataSocketEnd {
         /// Least delay before it is opened again.
         retry_after: Option<Duration>,
     },
+}
+
+impl DataSocketEnd {
+    /// How a data socket that could not be opened ended; `status`: the HTTP status of the relay's
+    /// answer, if there was one.
+    pub const fn of_dial(
+        status: Option<u16>,
+        reason: Reason,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        let reason = match status {
+            Some(404) => return Self::Gone,
+            // The registration of the token has ended.
+            Some(401) => Reason::DaemonOffline,
+            _ => reason,
+        };
+        Self::Lost {
+            reason,
+            retry_after,
+        }
+    }
 }
 
 /// Inputs of a registration.
@@ -361,12 +379,7 @@ impl RelayRegistration {
     pub fn poll_timeout(&self) -> Option<MonotonicTime> {
         let own = match self.state() {
             State::Connecting { deadline } => Some(*deadline),
-            State::Registered {
-                liveness, written, ..
-            } => {
-                let stall = written.deadline();
-                stall.into_iter().chain([liveness.deadline()]).min()
-            }
+            State::Registered { health, .. } => Some(health.deadline()),
             State::Waiting { until, .. } => Some(*until),
             State::Idle | State::Stopped => None,
         };

@@ -5,9 +5,8 @@ use std::time::Duration;
 use bowline_protocol::Reason;
 
 use super::{Effect, Input, RelayRegistration, State};
-use crate::liveness::{Liveness, LivenessAction, LivenessConfig};
 use crate::machine_core::Table;
-use crate::stalls::WriteStall;
+use crate::socket_health::{HealthAction, SocketHealth};
 use crate::{Generation, MonotonicTime, Path};
 
 impl RelayRegistration {
@@ -53,11 +52,9 @@ impl RelayRegistration {
                 self.core.push(Effect::Answer);
             }
             (State::Connecting { .. }, Input::Registered { heartbeat, .. }) => {
-                let liveness = Liveness::new(now, heartbeat, &LivenessConfig::SOCKET);
                 let registered = State::Registered {
                     since: now,
-                    liveness,
-                    written: WriteStall::default(),
+                    health: SocketHealth::new(now, heartbeat),
                 };
                 self.set(registered, "registered", None);
             }
@@ -81,36 +78,14 @@ impl RelayRegistration {
                 self.core.push(Effect::Disconnect { reason });
                 self.retire(now, reason, None, "wrong_order");
             }
-            (
-                State::Registered {
-                    since,
-                    mut liveness,
-                    written,
-                },
-                Input::Received { .. },
-            ) => {
-                liveness.heard(now);
+            (State::Registered { since, mut health }, Input::Received { .. }) => {
+                health.heard(now);
                 // The same state, so there is no transition to record.
-                *self.core.state_mut() = State::Registered {
-                    since,
-                    liveness,
-                    written,
-                };
+                *self.core.state_mut() = State::Registered { since, health };
             }
-            (
-                State::Registered {
-                    since,
-                    liveness,
-                    mut written,
-                },
-                Input::Wrote { sent, clear, .. },
-            ) => {
-                written.update_sent(now, sent, clear);
-                *self.core.state_mut() = State::Registered {
-                    since,
-                    liveness,
-                    written,
-                };
+            (State::Registered { since, mut health }, Input::Wrote { sent, clear, .. }) => {
+                health.on_sent(now, sent, clear);
+                *self.core.state_mut() = State::Registered { since, health };
             }
             (State::Registered { .. }, Input::Sync { sessions, .. }) => {
                 self.sessions.sync(now, sessions, &mut self.core.effects);
@@ -180,30 +155,15 @@ impl RelayRegistration {
                 self.core.push(Effect::Disconnect { reason });
                 self.retire(now, reason, None, "register_deadline");
             }
-            // It only speaks, so what the daemon has to say never arrives (TR-8).
-            State::Registered { written, .. } if written.is_over(now) => {
-                let reason = Reason::SlowConsumer;
-                self.core.push(Effect::Disconnect { reason });
-                self.retire(now, reason, None, "stalled");
-            }
-            State::Registered {
-                since,
-                mut liveness,
-                written,
-            } => {
-                let action = liveness.on_timer(now, false, &LivenessConfig::SOCKET);
-                *self.core.state_mut() = State::Registered {
-                    since,
-                    liveness,
-                    written,
-                };
+            State::Registered { since, mut health } => {
+                let action = health.on_timer(now, false);
+                *self.core.state_mut() = State::Registered { since, health };
                 match action {
-                    LivenessAction::Wait => {}
-                    LivenessAction::Ping => self.core.push(Effect::Ping),
-                    LivenessAction::Dead => {
-                        let reason = Reason::HeartbeatTimeout;
+                    HealthAction::Wait => {}
+                    HealthAction::Ping => self.core.push(Effect::Ping),
+                    HealthAction::End(reason) => {
                         self.core.push(Effect::Disconnect { reason });
-                        self.retire(now, reason, None, "heartbeat");
+                        self.retire(now, reason, None, "health");
                     }
                 }
             }

@@ -1,7 +1,8 @@
 //! A daemon's data socket: its lanes, its backpressure and its liveness (RL-3, RL-4).
 //!
 //! ```text
-//!  Open ──stop──► Stopping ──last lane is over──► Ended          any ──silence, violation──► Ended
+//!  Open ──stop──► Stopping ──last lane is over──► Ended
+//!   └───────────────┴──closed, broken, dropped, silence, stall, violation──► Ended
 //! ```
 //!
 //! **Lanes.** The relay opens them; each becomes a connection. A lane beyond [`MAX_LANES`], one
@@ -34,8 +35,8 @@ pub use ended::Ended;
 use crate::{
     MonotonicTime,
     effects::EffectQueue,
-    liveness::{Liveness, LivenessAction, LivenessConfig},
-    stalls::{ReadStall, WriteStall},
+    socket_health::{HealthAction, SocketHealth},
+    stalls::ReadStall,
 };
 
 /// Most lanes of one data socket; a further one is closed with `session_capacity`. Well over the
@@ -62,6 +63,33 @@ enum State {
     Open,
     Stopping,
     Ended(Ended),
+}
+
+/// Inputs, except lanes that open, bytes and writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// The relay closed the socket.
+    Closed {
+        /// The close code, if there is one.
+        code: Option<u16>,
+        /// The relay's retry-after.
+        retry_after: Option<Duration>,
+    },
+    /// The socket broke.
+    Broken,
+    /// The relay sent what is no frame of a lane.
+    Violated,
+    /// The registration does not need it any more.
+    Dropped,
+    /// The daemon stops: new lanes are refused, and the socket ends with the last one.
+    Stop,
+    /// The socket may be half-open.
+    ProbeNow,
+    /// The connection of a lane is over.
+    ConnectionOver {
+        /// The lane.
+        lane: Lane,
+    },
 }
 
 /// Effects for the driver.
@@ -91,9 +119,8 @@ pub struct DataLanes {
     /// Index of the lane that wrote last.
     last: usize,
     refusals: Vec<(Lane, u16)>,
-    liveness: Liveness,
+    health: SocketHealth,
     reads: ReadStall,
-    written: WriteStall,
     effects: EffectQueue<Effect>,
 }
 
@@ -106,9 +133,8 @@ impl DataLanes {
             lanes: Vec::new(),
             last: 0,
             refusals: Vec::new(),
-            liveness: Liveness::new(now, heartbeat, &LivenessConfig::SOCKET),
+            health: SocketHealth::new(now, heartbeat),
             reads: ReadStall::default(),
-            written: WriteStall::default(),
             effects: EffectQueue::default(),
         }
     }
@@ -119,6 +145,44 @@ impl DataLanes {
         Self {
             most: MAX_STRANGER_LANES,
             ..self
+        }
+    }
+
+    /// Feeds one input.
+    pub fn handle(&mut self, now: MonotonicTime, input: Input) {
+        match (self.state, input) {
+            (State::Open | State::Stopping, Input::Closed { code, retry_after }) => {
+                self.state = State::Ended(Ended::by_close(code, retry_after));
+            }
+            (State::Open | State::Stopping, Input::Broken) => {
+                self.end(Ended::lost(Reason::ConnectionLost));
+            }
+            (State::Open | State::Stopping, Input::Violated) => {
+                self.end(Ended::Violation(Reason::BadRequest));
+            }
+            (State::Open | State::Stopping, Input::Dropped) => self.end(Ended::Dropped),
+            (State::Open, Input::Stop) => self.state = State::Stopping,
+            (State::Open | State::Stopping, Input::ProbeNow) => {
+                if self.health.probe_now(now) {
+                    self.effects.push(Effect::Ping);
+                }
+            }
+            (State::Open | State::Stopping | State::Ended(_), Input::ConnectionOver { lane }) => {
+                let mut lanes = self.lanes.iter_mut();
+                if let Some(served) = lanes.find(|served| served.lane == lane) {
+                    served.over = true;
+                }
+            }
+            (State::Stopping, Input::Stop)
+            | (
+                State::Ended(_),
+                Input::Closed { .. }
+                | Input::Broken
+                | Input::Violated
+                | Input::Dropped
+                | Input::Stop
+                | Input::ProbeNow,
+            ) => {}
         }
     }
 
@@ -153,13 +217,6 @@ impl DataLanes {
         self.lanes.iter().any(|served| served.lane == lane)
     }
 
-    /// Handles the end of the lane's connection.
-    pub fn on_connection_over(&mut self, lane: Lane) {
-        if let Some(served) = self.lanes.iter_mut().find(|served| served.lane == lane) {
-            served.over = true;
-        }
-    }
-
     /// Whether the connection of any lane is over, so that lanes may be forgotten.
     pub fn has_over(&self) -> bool {
         self.lanes.iter().any(|served| served.over)
@@ -191,7 +248,8 @@ impl DataLanes {
 
     /// Whether the socket may be read; call before every read. `full`: whether any lane is full.
     pub fn may_read(&mut self, now: MonotonicTime, full: bool) -> bool {
-        self.reads.may_read(now, full) && self.refusals.len() < MAX_REFUSALS
+        let is_ended = matches!(self.state, State::Ended(_));
+        self.reads.may_read(now, full) && self.refusals.len() < MAX_REFUSALS && !is_ended
     }
 
     /// Whether the last call of [`DataLanes::may_read`] returned false.
@@ -201,27 +259,13 @@ impl DataLanes {
 
     /// Handles received bytes.
     pub fn on_received(&mut self, now: MonotonicTime) {
-        self.liveness.heard(now);
+        self.health.heard(now);
     }
 
     /// Handles a write. `sent`: all bytes that the socket has accepted so far; `clear`: nothing is
     /// queued any more.
     pub fn on_write(&mut self, now: MonotonicTime, sent: u64, clear: bool) {
-        self.written.update_sent(now, sent, clear);
-    }
-
-    /// Handles evidence that this socket may be half-open.
-    pub fn probe_now(&mut self, now: MonotonicTime) {
-        if self.liveness.probe_now(now, &LivenessConfig::SOCKET) == LivenessAction::Ping {
-            self.effects.push(Effect::Ping);
-        }
-    }
-
-    /// Stops: refuses new lanes, and ends with the last one.
-    pub const fn stop(&mut self) {
-        if matches!(self.state, State::Open) {
-            self.state = State::Stopping;
-        }
+        self.health.on_sent(now, sent, clear);
     }
 
     /// Whether the daemon is stopping.
@@ -234,37 +278,19 @@ impl DataLanes {
         if self.reads.expire(now, self.lanes.len()) {
             self.effects.push(Effect::GiveUpFullLanes);
         }
-        if self.written.is_over(now) {
-            return self.end(Ended::Lost {
-                reason: Reason::SlowConsumer,
-                retry_after: None,
-            });
-        }
-        let excused = self.reads.is_on() || !self.written.is_clear();
-        match self
-            .liveness
-            .on_timer(now, excused, &LivenessConfig::SOCKET)
-        {
-            LivenessAction::Wait => {}
-            LivenessAction::Ping => self.effects.push(Effect::Ping),
-            LivenessAction::Dead => self.end(Ended::Lost {
-                reason: Reason::HeartbeatTimeout,
-                retry_after: None,
-            }),
+        let excused = self.reads.is_on() || !self.health.is_clear();
+        match self.health.on_timer(now, excused) {
+            HealthAction::Wait => {}
+            HealthAction::Ping => self.effects.push(Effect::Ping),
+            HealthAction::End(reason) => self.end(Ended::lost(reason)),
         }
     }
 
     /// When to call [`DataLanes::handle_timeout`] next.
     pub fn poll_timeout(&self) -> MonotonicTime {
-        let silence = self.liveness.deadline();
-        let stalls = [
-            self.reads.deadline(self.lanes.len()),
-            self.written.deadline(),
-        ];
-        stalls
-            .into_iter()
-            .flatten()
-            .fold(silence, MonotonicTime::min)
+        let health = self.health.deadline();
+        let stall = self.reads.deadline(self.lanes.len());
+        stall.map_or(health, |stall| stall.min(health))
     }
 
     /// The next effect to execute.
@@ -307,6 +333,6 @@ impl DataLanes {
         )
             .hash(hasher);
         self.reads.deadline(1).map(|at| at.since(now)).hash(hasher);
-        self.written.deadline().map(|at| at.since(now)).hash(hasher);
+        self.health.fingerprint_writes(now, hasher);
     }
 }

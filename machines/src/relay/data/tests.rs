@@ -20,6 +20,10 @@ fn serving(lanes: u32) -> DataLanes {
     data
 }
 
+const fn over(lane: Lane) -> Input {
+    Input::ConnectionOver { lane }
+}
+
 fn effects(data: &mut DataLanes) -> Vec<Effect> {
     std::iter::from_fn(|| data.poll_effect()).collect()
 }
@@ -40,7 +44,7 @@ fn rl_4_a_lane_too_many_is_refused_with_the_reason() {
         Reason::SessionCapacity,
     );
     let mut stopping = serving(1);
-    stopping.stop();
+    stopping.handle(at(0), Input::Stop);
     refused(&mut stopping, true, Reason::ServerRestarting);
 }
 
@@ -51,7 +55,7 @@ fn a_relay_that_breaks_the_rules_ends_the_socket() {
     assert_eq!(data.open(Lane::new(1), true), Admission::Refused);
     assert_eq!(data.ended(), violation);
     assert_eq!(data.open(Lane::new(2), true), Admission::Refused);
-    data.stop();
+    data.handle(at(0), Input::Stop);
     assert_eq!((data.ended(), data.has_refusals()), (violation, false));
 }
 
@@ -68,6 +72,15 @@ fn rl_4_refusals_that_nobody_reads_are_bounded() {
         assert!(data.poll_timeout() < at(60_000), "for ever");
         data.handle_timeout(data.poll_timeout());
     }
+}
+
+#[test]
+fn a_refusal_that_is_written_makes_room_for_the_next() {
+    let mut data = data();
+    for lane in 0..MAX_REFUSALS as u32 {
+        data.open(Lane::new(lane), false);
+    }
+    assert!(!data.may_read(at(0), false));
     data.next_refusal();
     assert!(data.may_read(at(0), false));
 }
@@ -77,7 +90,7 @@ fn a_lane_is_forgotten_when_its_connection_is_over_and_its_frames_are_written() 
     let mut data = serving(2);
     let lane = Lane::new(1);
     assert!(!data.forget(lane, false), "its connection is not over");
-    data.on_connection_over(lane);
+    data.handle(at(0), over(lane));
     assert!(!data.forget(lane, true), "frames of it wait");
     assert!(data.forget(lane, false));
     assert!(!data.is_served(lane) && data.is_served(Lane::new(2)));
@@ -170,8 +183,8 @@ fn ls_19_a_socket_that_takes_a_little_now_and_then_is_slow_and_not_stuck() {
 #[test]
 fn somebody_who_doubts_has_it_asked() {
     let mut data = serving(1);
-    data.probe_now(at(1));
-    data.probe_now(at(2));
+    data.handle(at(1), Input::ProbeNow);
+    data.handle(at(2), Input::ProbeNow);
     assert_eq!(effects(&mut data), [Effect::Ping]);
 }
 
@@ -179,7 +192,7 @@ fn somebody_who_doubts_has_it_asked() {
 fn lanes_are_looked_through_only_after_the_end_of_a_connection() {
     let mut data = serving(2);
     assert!(!data.has_over());
-    data.on_connection_over(Lane::new(2));
+    data.handle(at(0), over(Lane::new(2)));
     assert!(data.has_over());
     assert!(!data.forget(Lane::new(2), true), "frames are queued");
     assert!(data.forget(Lane::new(2), false) && !data.has_over());
@@ -188,12 +201,60 @@ fn lanes_are_looked_through_only_after_the_end_of_a_connection() {
 #[test]
 fn a_daemon_that_stops_ends_with_its_last_lane() {
     let mut data = serving(1);
-    data.stop();
+    data.handle(at(0), Input::Stop);
     assert_eq!((data.ended(), data.is_stopping()), (None, true));
     data.open(Lane::new(2), true);
-    data.on_connection_over(Lane::new(1));
+    data.handle(at(0), over(Lane::new(1)));
     data.forget(Lane::new(1), false);
     assert_eq!(data.ended(), None, "a refusal is to be written");
     data.next_refusal();
     assert_eq!(data.ended(), Some(Ended::Finished));
+}
+
+#[test]
+fn every_end_has_its_meaning_and_the_first_one_stands() {
+    let lost = |reason, retry_after| Ended::Lost {
+        reason,
+        retry_after,
+    };
+    let pause = Some(Duration::from_secs(3));
+    let closed = |code| Input::Closed {
+        code,
+        retry_after: pause,
+    };
+    let restarting = Reason::ServerRestarting;
+    let ends = [
+        (closed(Some(1000)), Ended::Gone, None),
+        (
+            closed(restarting.close_code()),
+            lost(restarting, pause),
+            None,
+        ),
+        (closed(None), lost(Reason::ConnectionLost, pause), None),
+        (Input::Broken, lost(Reason::ConnectionLost, None), None),
+        (Input::Dropped, Ended::Dropped, None),
+        (
+            Input::Violated,
+            Ended::Violation(Reason::BadRequest),
+            Some(Reason::BadRequest),
+        ),
+    ];
+    for (input, ended, goodbye) in ends {
+        for stopping in [false, true] {
+            let mut data = serving(1);
+            if stopping {
+                data.handle(at(0), Input::Stop);
+            }
+            data.handle(at(1), input);
+            assert_eq!((data.ended(), ended.goodbye()), (Some(ended), goodbye));
+            for (later, ..) in ends {
+                data.handle(at(2), later);
+            }
+            data.handle(at(2), Input::Stop);
+            data.handle(at(2), Input::ProbeNow);
+            assert_eq!((data.ended(), effects(&mut data)), (Some(ended), vec![]));
+            assert!(!data.may_read(at(2), false), "{input:?}");
+        }
+    }
+    assert_eq!(Ended::Finished.goodbye(), Some(restarting));
 }

@@ -8,13 +8,17 @@ use std::{
 use bowline_machines::{
     MonotonicTime,
     relay::{
-        data::{Admission, DataLanes, Effect},
+        data::{Admission, DataLanes, Effect, Ended, Input},
         lane::LaneFlow,
+        session::Ending,
     },
 };
-use bowline_protocol::relay::{
-    Lane,
-    limits::{HEARTBEAT, LANE_STALL, QUEUE_BYTES, SOCKET_STALL},
+use bowline_protocol::{
+    Reason,
+    relay::{
+        CloseText, Lane,
+        limits::{HEARTBEAT, LANE_STALL, QUEUE_BYTES, SOCKET_STALL},
+    },
 };
 
 /// Frames that the network accepts in each direction.
@@ -141,14 +145,35 @@ impl Link {
         Ok(true)
     }
 
-    pub(super) fn close(&mut self, lane: Lane) {
+    /// The relay has ended the socket.
+    pub(super) fn ended(mut self, now: MonotonicTime, ending: Ending) -> Outcome {
+        let (input, expected) = match ending {
+            Ending::Lost => (Input::Broken, Reason::ConnectionLost),
+            Ending::ByRelay(CloseText {
+                reason,
+                retry_after,
+            }) => {
+                let code = reason.close_code();
+                (Input::Closed { code, retry_after }, reason)
+            }
+            // The daemon ended it, or its session has no clients.
+            Ending::ByPeer(_) | Ending::ByDaemon(_) | Ending::Finished => return Ok(()),
+        };
+        self.daemon.handle(now, input);
+        match self.daemon.ended() {
+            Some(Ended::Lost { reason, .. }) if reason == expected => Ok(()),
+            _ => broken("both_ends_know_why_a_data_socket_ended"),
+        }
+    }
+
+    pub(super) fn close(&mut self, now: MonotonicTime, lane: Lane) {
         if let Some(connection) = self.connections.get_mut(&lane) {
             connection.inbox = 0;
             if connection.flow.close(CLOSE_FRAME) {
                 connection.outbox.push_back(Frame::Close(lane));
             }
             connection.over = true;
-            self.daemon.on_connection_over(lane);
+            self.daemon.handle(now, Input::ConnectionOver { lane });
         }
     }
 
@@ -207,7 +232,7 @@ impl Link {
                         if let Some(connection) = self.connections.get_mut(&lane) {
                             connection.flow.give_up();
                         }
-                        self.close(lane);
+                        self.close(now, lane);
                     }
                 }
             }

@@ -14,7 +14,7 @@ use std::{
 use bowline_machines::{
     MonotonicTime,
     relay::{
-        data::Ended,
+        data::{self, Ended},
         lane::SendRoom,
         session::{self, Ending, Input, SessionConfig, SessionLanes},
     },
@@ -70,7 +70,11 @@ impl Node {
                 session::Effect::RefuseData { .. } => {
                     return broken("only_a_session_that_ends_refuses_its_data_socket");
                 }
-                session::Effect::CloseData { .. } => self.link = None,
+                session::Effect::CloseData { ending } => {
+                    if let Some(link) = self.link.take() {
+                        link.ended(self.now, ending)?;
+                    }
+                }
                 session::Effect::Announce { lane } => self.send_up(Frame::Open(lane))?,
                 session::Effect::CloseLane { lane, tell, .. } => {
                     if tell.is_some() {
@@ -284,7 +288,10 @@ impl Model for Lanes {
             Step::DaemonReads => drop(node.daemon_reads()?),
             Step::DaemonWrites => drop(node.daemon_writes()?),
             Step::RelayReads => drop(node.relay_reads()?),
-            Step::DaemonStops => node.link.as_mut().unwrap().daemon.stop(),
+            Step::DaemonStops => {
+                let link = node.link.as_mut().unwrap();
+                link.daemon.handle(node.now, data::Input::Stop);
+            }
             Step::ConnectionReads(lane) => {
                 let link = node.link.as_mut().unwrap();
                 let connection = link.connections.get_mut(&lane).unwrap();
@@ -297,7 +304,9 @@ impl Model for Lanes {
                 connection.flow.send(MESSAGE);
                 connection.outbox.push_back(Frame::Data(lane));
             }
-            Step::ConnectionCloses(lane) => node.link.as_mut().unwrap().close(lane),
+            Step::ConnectionCloses(lane) => {
+                node.link.as_mut().unwrap().close(node.now, lane);
+            }
             Step::Timer => {
                 let daemon = node.link.as_ref().map(|link| link.daemon.poll_timeout());
                 let due = node.session.poll_timeout().into_iter().chain(daemon).min();

@@ -243,3 +243,16 @@ fn tr_8_a_relay_that_takes_nothing_is_left_whatever_it_says() {
     }
     assert_eq!(bench.now.since(since), limits::SOCKET_STALL);
 }
+
+#[test]
+fn a_dial_is_refused_for_a_session_or_a_registration_that_is_gone() {
+    let end = |status| DataSocketEnd::of_dial(status, Reason::Unreachable, None);
+    let lost = |reason| DataSocketEnd::Lost {
+        reason,
+        retry_after: None,
+    };
+    assert_eq!(end(Some(404)), DataSocketEnd::Gone);
+    assert_eq!(end(Some(401)), lost(Reason::DaemonOffline));
+    assert_eq!(end(Some(503)), lost(Reason::Unreachable));
+    assert_eq!(end(None), lost(Reason::Unreachable));
+}
