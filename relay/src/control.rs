@@ -1,44 +1,38 @@
-//! Control sockets: challenge, proof of identity, then events about sessions (RL-2, RL-5).
+//! The driver of control sockets: challenge, proof of identity, then events about sessions (RL-2,
+//! RL-5). [`ControlSocket`] decides.
 
 use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use bowline_machines::{
-    liveness::{Liveness, LivenessAction, LivenessConfig},
-    relay::session::Ending,
-    stalls::WriteStall,
+use bowline_machines::relay::{
+    control::{ControlSocket, Effect, Input},
+    session::Ending,
 };
 use bowline_program::{Stranger, config::Secret};
 use bowline_protocol::{
     Reason, ServerId,
     relay::{
-        DaemonMessage, KnownDevices, Nonce, Registration, RelayMessage,
-        limits::{MAX_CONTROL_MESSAGE, QUEUE_BYTES},
+        DaemonMessage, KnownDevices, Nonce, Registration, RelayMessage, limits::MAX_CONTROL_MESSAGE,
     },
 };
 use ring::digest::{SHA256, digest};
-use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
 use crate::{
     clock,
     messages::Messages,
-    metrics::Metrics,
     origins::Arrival,
     parts::Parts,
-    registry::{Event, Registered, Registry},
+    registry::{Event, Registered},
     scratch,
     socket::{Lost, Socket},
     timer::Timer,
-    websocket::{
-        frame::{Masked, Opcode},
-        write_message,
-    },
+    websocket::{frame::Opcode, write_message},
 };
 
 /// Serves a control socket until it ends.
@@ -48,145 +42,225 @@ pub(crate) async fn serve(
     arrival: Arrival,
     stranger: Stranger,
 ) {
-    let Parts {
-        registry,
-        metrics,
-        limits,
-        ..
-    } = &*parts;
-    let mut control = Control {
-        messages: Messages::new(socket, Opcode::Text, MAX_CONTROL_MESSAGE),
-        registration: None,
-        devices: None,
-        has_heard: false,
-    };
-    let handshake = async {
-        tokio::select! {
-            biased;
-            handshake = control.handshake(&parts, &arrival) => handshake,
-            // Without a goodbye, which would keep the place that others need.
-            () = stranger.dropped() => Err(Ending::Lost),
-        }
-    };
-    let handshake = timeout(limits.handshake_timeout, handshake).await;
+    let mut driver = Driver::new(parts, socket, arrival);
+    tokio::select! {
+        biased;
+        () = poll_fn(|cx| driver.poll_registration(cx)) => {}
+        // Without a goodbye, which would keep the place that others need.
+        () = stranger.dropped() => driver.feed(Input::Closed { ending: Ending::Lost }),
+    }
     drop(stranger);
-    let ending = match handshake {
-        Err(_) => Reason::HandshakeTimeout.into(),
-        Ok(Err(ending)) => ending,
-        Ok(Ok((server, registered))) => {
-            metrics.registered.one();
-            info!(server_id = %server, generation = registered.generation, sessions = registered.sessions.len(), "daemon registered");
-            let generation = registered.generation;
-            // Unregisters the daemon also when this task is dropped.
-            let _entry = Entry {
-                registry,
-                server: &server,
-                generation,
-            };
-            let mut serving = Serving::new(control, limits.heartbeat, registered);
-            let ending = poll_fn(|cx| {
-                let polled = serving.poll(cx);
-                if let Some(devices) = serving.control.devices.take() {
-                    registry.know(&server, generation, devices);
-                }
-                polled
-            })
-            .await;
-            serving.control.close(metrics, ending);
-            info!(server_id = %server, generation, ?ending, "daemon gone");
-            return;
-        }
-    };
-    metrics.refused.one();
-    debug!(?ending, "registration failed");
-    control.close(metrics, ending);
+    let ending = poll_fn(|cx| driver.poll(cx)).await;
+    driver.end(ending);
 }
 
-/// Unregisters when dropped.
-struct Entry<'a> {
-    registry: &'a Registry,
-    server: &'a ServerId,
-    generation: u64,
+/// A daemon in the registry, until dropped.
+struct Entry {
+    parts: Arc<Parts>,
+    server: ServerId,
+    registered: Registered,
 }
 
-impl Drop for Entry<'_> {
+impl Drop for Entry {
     fn drop(&mut self) {
-        self.registry.unregister(self.server, self.generation);
+        let generation = self.registered.generation;
+        self.parts.registry.unregister(&self.server, generation);
     }
 }
 
-struct Control {
+struct Driver {
+    parts: Arc<Parts>,
+    arrival: Arrival,
+    machine: ControlSocket,
     messages: Messages,
-    /// The daemon's answer, once received.
-    registration: Option<Registration>,
+    nonce: Option<Nonce>,
+    /// The daemon's answer to the challenge, until it is verified.
+    proof: Option<Registration>,
     /// Its list of devices, if it sent one since the last look.
     devices: Option<KnownDevices>,
-    /// Bytes received since the last liveness check.
-    has_heard: bool,
+    entry: Option<Entry>,
+    timer: Timer,
 }
 
-impl Control {
-    async fn handshake(
-        &mut self,
-        parts: &Parts,
-        arrival: &Arrival,
-    ) -> Result<(ServerId, Registered), Ending> {
-        let nonce = Nonce::random().map_err(|error| {
-            warn!(%error, "the challenge could not be created");
-            Ending::from(Reason::ServerRestarting)
-        })?;
-        self.say(&RelayMessage::Challenge { nonce });
-        let registration = poll_fn(|cx| {
-            let _ = self.messages.socket.poll_flush(cx);
-            if let Poll::Ready(Err(ending)) = self.poll_read(cx) {
-                return Poll::Ready(Err(ending));
+impl Driver {
+    /// A driver whose first poll sends the challenge.
+    fn new(parts: Arc<Parts>, socket: Box<Socket>, arrival: Arrival) -> Self {
+        let machine = ControlSocket::new(clock::now(), parts.limits.handshake_timeout);
+        let mut driver = Self {
+            parts,
+            arrival,
+            machine,
+            messages: Messages::new(socket, Opcode::Text, MAX_CONTROL_MESSAGE),
+            nonce: None,
+            proof: None,
+            devices: None,
+            entry: None,
+            timer: Timer::default(),
+        };
+        match Nonce::random() {
+            Ok(nonce) => {
+                driver.nonce = Some(nonce);
+                driver.say(&RelayMessage::Challenge { nonce });
             }
-            match self.registration.take() {
-                Some(registration) => Poll::Ready(Ok(registration)),
-                None => Poll::Pending,
-            }
-        })
-        .await?;
-        if let Err(error) = registration.verify(&nonce) {
-            warn!(server_id = %registration.server_id, %error, "invalid proof of identity");
-            return Err(Reason::IdentityMissing.into());
-        }
-        if !parts.origins.are_meant(&registration.binding, arrival) {
-            let origin = &registration.binding.origin;
-            warn!(server_id = %registration.server_id, %origin, local = %arrival.local, "a daemon registers at another origin than is known to be this relay's; if it is, add it to `origin` (--origin, BOWLINE_ORIGIN)");
-            return Err(Reason::RelayOriginUnknown.into());
-        }
-        if !is_right(parts.daemon_token.as_ref(), registration.token.as_deref()) {
-            warn!(server_id = %registration.server_id, "a daemon sent no valid token");
-            return Err(Reason::RelayTokenInvalid.into());
-        }
-        let server = registration.server_id;
-        match parts.registry.register(&server) {
-            Ok(registered) => Ok((server, registered)),
             Err(error) => {
-                warn!(%error, "the data token could not be created");
-                Err(Reason::ServerRestarting.into())
+                warn!(%error, "the challenge could not be created");
+                let reason = Reason::ServerRestarting;
+                driver.feed(Input::Refused { reason });
+            }
+        }
+        driver
+    }
+
+    /// Ready once the daemon is registered, or the socket has ended.
+    fn poll_registration(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.poll(cx) {
+            Poll::Pending if !self.machine.is_registered() => Poll::Pending,
+            Poll::Pending | Poll::Ready(_) => Poll::Ready(()),
+        }
+    }
+
+    /// Ready once the socket has ended.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
+        self.read(cx);
+        self.execute();
+        loop {
+            let is_full = self.tell(cx);
+            self.flush(cx);
+            // Room that is made at once is followed by no wake-up.
+            if !is_full || !self.machine.may_tell(self.messages.socket.queued()) {
+                break;
+            }
+        }
+        self.expire(cx);
+        self.machine.ended().map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn feed(&mut self, input: Input) {
+        self.machine.handle(clock::now(), input);
+    }
+
+    /// Reads all available bytes.
+    fn read(&mut self, cx: &mut Context<'_>) {
+        let Self {
+            messages,
+            machine,
+            proof,
+            devices,
+            ..
+        } = self;
+        while machine.ended().is_none() {
+            let now = clock::now();
+            let read = scratch::with(|scratch| {
+                messages.read(cx, &mut scratch.input, |_, text| {
+                    match serde_json::from_slice(&text.to_vec()) {
+                        Ok(DaemonMessage::Register(answer)) => {
+                            *proof = Some(*answer);
+                            machine.handle(now, Input::Proof);
+                        }
+                        Ok(DaemonMessage::Devices(list)) => *devices = Some(list),
+                        Ok(DaemonMessage::Unknown) => {}
+                        Err(_) => return Err(Reason::BadRequest.into()),
+                    }
+                    Ok(())
+                })
+            });
+            match read {
+                Poll::Pending => break,
+                Poll::Ready(Ok(())) => machine.on_received(now),
+                Poll::Ready(Err(ending)) => machine.handle(now, Input::Closed { ending }),
+            }
+        }
+        if let Some(entry) = &self.entry
+            && let Some(devices) = self.devices.take()
+        {
+            let generation = entry.registered.generation;
+            self.parts.registry.know(&entry.server, generation, devices);
+        }
+    }
+
+    fn execute(&mut self) {
+        while let Some(effect) = self.machine.poll_effect() {
+            match effect {
+                Effect::Verify => {
+                    let verified = match self.register() {
+                        Ok(heartbeat) => Input::Accepted { heartbeat },
+                        Err(reason) => Input::Refused { reason },
+                    };
+                    self.feed(verified);
+                }
+                Effect::Ping => {
+                    let mut ping = Vec::new();
+                    write_message(&mut ping, Opcode::Ping, &[]);
+                    self.messages.socket.queue(&ping);
+                }
             }
         }
     }
 
-    /// Reads all available bytes. Ready only when the socket ends.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ending>> {
-        let Self {
-            messages,
-            registration,
-            devices,
-            has_heard,
-        } = self;
-        loop {
-            let read = scratch::with(|scratch| {
-                messages.read(cx, &mut scratch.input, |_, text| {
-                    take(registration, devices, text)
-                })
-            });
-            ready!(read)?;
-            *has_heard = true;
+    /// Verifies the proof and registers the daemon. Returns the heartbeat that it is told.
+    fn register(&mut self) -> Result<Duration, Reason> {
+        let parts = &self.parts;
+        let (Some(proof), Some(nonce)) = (self.proof.take(), self.nonce.take()) else {
+            return Err(Reason::BadRequest);
+        };
+        let server = &proof.server_id;
+        if let Err(error) = proof.verify(&nonce) {
+            warn!(server_id = %server, %error, "invalid proof of identity");
+            return Err(Reason::IdentityMissing);
         }
+        if !parts.origins.are_meant(&proof.binding, &self.arrival) {
+            let origin = &proof.binding.origin;
+            warn!(server_id = %server, %origin, local = %self.arrival.local, "a daemon registers at another origin than is known to be this relay's; if it is, add it to `origin` (--origin, BOWLINE_ORIGIN)");
+            return Err(Reason::RelayOriginUnknown);
+        }
+        if !is_right(parts.daemon_token.as_ref(), proof.token.as_deref()) {
+            warn!(server_id = %server, "a daemon sent no valid token");
+            return Err(Reason::RelayTokenInvalid);
+        }
+        let mut registered = parts.registry.register(server).map_err(|error| {
+            warn!(%error, "the data token could not be created");
+            Reason::ServerRestarting
+        })?;
+        parts.metrics.registered.one();
+        info!(server_id = %server, generation = registered.generation, sessions = registered.sessions.len(), "daemon registered");
+        let heartbeat = parts.limits.heartbeat;
+        let sessions = std::mem::take(&mut registered.sessions);
+        let told = RelayMessage::Registered {
+            heartbeat_ms: u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX),
+            data_token: registered.token.clone(),
+        };
+        self.entry = Some(Entry {
+            parts: Arc::clone(parts),
+            server: proof.server_id,
+            registered,
+        });
+        self.say(&told);
+        self.say(&RelayMessage::Sync { sessions });
+        Ok(heartbeat)
+    }
+
+    /// Tells the daemon of its sessions. Returns whether there is no room for more.
+    fn tell(&mut self, cx: &mut Context<'_>) -> bool {
+        while let Some(Entry { registered, .. }) = &mut self.entry
+            && self.machine.is_registered()
+        {
+            if let Poll::Ready(text) = Pin::new(&mut registered.end).poll(cx) {
+                let text = text.unwrap_or_else(|_| Reason::Replaced.into());
+                self.machine.handle(clock::now(), Input::End { text });
+                break;
+            }
+            if !self.machine.may_tell(self.messages.socket.queued()) {
+                return true;
+            }
+            let Poll::Ready(Some(event)) = registered.events.poll_recv(cx) else {
+                break;
+            };
+            self.say(&match event {
+                Event::Opened(session) => RelayMessage::SessionOpened { session },
+                Event::Closed(session) => RelayMessage::SessionClosed { session },
+            });
+        }
+        false
     }
 
     /// Queues a message.
@@ -198,126 +272,47 @@ impl Control {
         self.messages.socket.queue(&frame);
     }
 
-    fn close(self, metrics: &Metrics, ending: Ending) {
+    fn flush(&mut self, cx: &mut Context<'_>) {
+        if self.machine.ended().is_some() {
+            return;
+        }
+        let socket = &mut self.messages.socket;
+        let now = clock::now();
+        if socket.poll_flush(cx) == Poll::Ready(Err(Lost)) {
+            let ending = Ending::Lost;
+            self.machine.handle(now, Input::Closed { ending });
+        } else {
+            self.machine
+                .on_write(now, socket.queued(), socket.is_clear());
+        }
+    }
+
+    fn expire(&mut self, cx: &mut Context<'_>) {
+        while let Some(due) = self.machine.poll_timeout() {
+            if !self.timer.is_past(cx, clock::instant(due)) {
+                return;
+            }
+            self.machine.handle_timeout(clock::now());
+            self.execute();
+            self.flush(cx);
+        }
+    }
+
+    /// Closes the socket and leaves the registry.
+    fn end(self, ending: Ending) {
+        let metrics = &self.parts.metrics;
         if let Ending::ByRelay(text) = ending {
             metrics.closed(text.reason);
         }
         self.messages.socket.end(ending);
-    }
-}
-
-/// Takes a message of the daemon: its answer to the challenge, of which there is one, or the devices
-/// that it knows.
-fn take(
-    registration: &mut Option<Registration>,
-    devices: &mut Option<KnownDevices>,
-    text: Masked<'_>,
-) -> Result<(), Ending> {
-    match serde_json::from_slice(&text.to_vec()) {
-        Ok(DaemonMessage::Register(answer)) if registration.is_none() => {
-            *registration = Some(*answer);
-            Ok(())
-        }
-        Ok(DaemonMessage::Devices(list)) => {
-            *devices = Some(list);
-            Ok(())
-        }
-        Ok(DaemonMessage::Unknown) => Ok(()),
-        Ok(DaemonMessage::Register(_)) | Err(_) => Err(Reason::BadRequest.into()),
-    }
-}
-
-/// A registered daemon's control socket.
-struct Serving {
-    control: Control,
-    registered: Registered,
-    liveness: Liveness,
-    written: WriteStall,
-    timer: Timer,
-}
-
-impl Serving {
-    fn new(mut control: Control, heartbeat: Duration, mut registered: Registered) -> Self {
-        let now = clock::now();
-        let heartbeat_ms = u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX);
-        control.say(&RelayMessage::Registered {
-            heartbeat_ms,
-            data_token: registered.token.clone(),
-        });
-        control.say(&RelayMessage::Sync {
-            sessions: std::mem::take(&mut registered.sessions),
-        });
-        Self {
-            timer: Timer::default(),
-            control,
-            registered,
-            liveness: Liveness::new(now, heartbeat, &LivenessConfig::SOCKET),
-            written: WriteStall::default(),
-        }
-    }
-
-    /// Serves until the socket ends.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
-        let control = &mut self.control;
-        if let Poll::Ready(Err(ending)) = control.poll_read(cx) {
-            return Poll::Ready(ending);
-        }
-        if control.registration.is_some() {
-            // A second answer to the same challenge.
-            return Poll::Ready(Reason::BadRequest.into());
-        }
-        if std::mem::take(&mut control.has_heard) {
-            self.liveness.heard(clock::now());
-        }
-        if let Poll::Ready(text) = Pin::new(&mut self.registered.end).poll(cx) {
-            let text = text.unwrap_or_else(|_| Reason::Replaced.into());
-            return Poll::Ready(Ending::ByRelay(text));
-        }
-        while control.messages.socket.queued() <= QUEUE_BYTES {
-            let Poll::Ready(Some(event)) = self.registered.events.poll_recv(cx) else {
-                break;
-            };
-            control.say(&match event {
-                Event::Opened(session) => RelayMessage::SessionOpened { session },
-                Event::Closed(session) => RelayMessage::SessionClosed { session },
-            });
-        }
-        if let Poll::Ready(Err(Lost)) = self.control.messages.socket.poll_flush(cx) {
-            return Poll::Ready(Ending::Lost);
-        }
-        let socket = &self.control.messages.socket;
-        let (queued, clear) = (socket.queued(), socket.is_clear());
-        self.written.update(clock::now(), queued, clear);
-        self.poll_deadlines(cx)
-    }
-
-    /// Pings a silent daemon and ends the socket if no answer comes, whatever TCP says (LS-3), or if
-    /// the daemon takes nothing, whatever is heard of it (TR-8).
-    fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<Ending> {
-        loop {
-            let silence = self.liveness.deadline();
-            let due = self
-                .written
-                .deadline()
-                .map_or(silence, |at| at.min(silence));
-            if !self.timer.is_past(cx, clock::instant(due)) {
-                return Poll::Pending;
+        match &self.entry {
+            Some(entry) => {
+                let generation = entry.registered.generation;
+                info!(server_id = %entry.server, generation, ?ending, "daemon gone");
             }
-            let now = clock::now();
-            if self.written.is_over(now) {
-                return Poll::Ready(Reason::SlowConsumer.into());
-            }
-            match self.liveness.on_timer(now, false, &LivenessConfig::SOCKET) {
-                LivenessAction::Wait => {}
-                LivenessAction::Ping => {
-                    let mut ping = Vec::new();
-                    write_message(&mut ping, Opcode::Ping, &[]);
-                    self.control.messages.socket.queue(&ping);
-                    if self.control.messages.socket.poll_flush(cx) == Poll::Ready(Err(Lost)) {
-                        return Poll::Ready(Ending::Lost);
-                    }
-                }
-                LivenessAction::Dead => return Poll::Ready(Reason::HeartbeatTimeout.into()),
+            None => {
+                metrics.refused.one();
+                debug!(?ending, "registration failed");
             }
         }
     }

@@ -11,6 +11,7 @@ mod host;
 mod intents;
 mod queries;
 mod registration;
+mod relay_control;
 mod relay_lanes;
 mod relay_session;
 mod screens;
