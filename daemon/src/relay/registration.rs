@@ -203,6 +203,7 @@ impl RegistrationDriver {
                 ..
             }) => {
                 self.message = Some(message);
+                self.control = None;
                 Input::Ended {
                     generation,
                     reason,
@@ -213,24 +214,10 @@ impl RegistrationDriver {
         self.feed(input);
     }
 
-    /// Tells machine and relay which devices the daemon knows (TR-10).
     fn on_devices(&mut self) {
         let routes = self.devices.borrow_and_update().clone();
         if let Some(routes) = routes {
             self.feed(Input::Known { routes });
-            self.tell_devices();
-        }
-    }
-
-    fn tell_devices(&mut self) {
-        let routes = self.devices.borrow().clone();
-        if let (State::Registered { .. }, Some(routes), Some(control)) =
-            (self.machine.state(), routes, &mut self.control)
-        {
-            match KnownDevices::of(&*routes) {
-                Ok(devices) => control.tell_devices(devices),
-                Err(error) => warn!(%error, "the relay is not told of the devices"),
-            }
         }
     }
 
@@ -264,7 +251,20 @@ impl RegistrationDriver {
                         control.close(reason);
                     }
                 }
-                Effect::OpenData { socket, session } => self.open(socket, session),
+                Effect::TellDevices { routes } => {
+                    if let Some(control) = &mut self.control {
+                        match KnownDevices::of(&*routes) {
+                            Ok(devices) => control.tell_devices(devices),
+                            Err(error) => warn!(%error, "the relay is not told of the devices"),
+                        }
+                    }
+                }
+                Effect::HurryOthers => self.context.status.hurry(),
+                Effect::OpenData {
+                    socket,
+                    session,
+                    is_stranger,
+                } => self.open(socket, session, is_stranger),
                 Effect::CheckData { socket } => {
                     if let Some(commands) = self.sockets.get(&socket) {
                         commands.check();
@@ -277,7 +277,7 @@ impl RegistrationDriver {
         self.log();
     }
 
-    fn open(&mut self, id: DataSocketId, session: RouteKey) {
+    fn open(&mut self, id: DataSocketId, session: RouteKey, is_stranger: bool) {
         let Some(token) = self.token.clone() else {
             return;
         };
@@ -286,7 +286,6 @@ impl RegistrationDriver {
             session = short_hash(session.as_str()),
             "data socket"
         );
-        let is_stranger = self.machine.is_stranger(&session);
         let socket = DataSocket {
             id,
             session,
@@ -334,29 +333,16 @@ impl RegistrationDriver {
                 .set_state(self.machine.state().into(), wall);
             // One input changes the state once, so this is the state after the transition.
             match *self.machine.state() {
-                State::Registered { .. } => self.on_registered(),
+                State::Registered { .. } => {
+                    info!(relay = self.context.entry.url(), "registered with a relay");
+                    self.failures.over();
+                }
                 State::Waiting { reason, .. } => self.on_failed(reason, wall),
                 State::Idle | State::Connecting { .. } | State::Stopped => {}
             }
         }
         self.message = None;
         self.context.entry.sessions(self.machine.sessions());
-        if !matches!(
-            self.machine.state(),
-            State::Connecting { .. } | State::Registered { .. }
-        ) {
-            self.control = None;
-        }
-    }
-
-    fn on_registered(&mut self) {
-        info!(relay = self.context.entry.url(), "registered with a relay");
-        if self.failures.is_on() {
-            // The network is back: the other relays may be reachable too.
-            self.context.status.hurry();
-        }
-        self.failures.over();
-        self.tell_devices();
     }
 
     fn on_failed(&mut self, reason: Reason, wall: UnixMillis) {

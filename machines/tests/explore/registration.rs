@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hasher},
+    sync::Arc,
     time::Duration,
 };
 
@@ -56,6 +57,8 @@ struct Node {
     /// The driver's data sockets, and whether each is open.
     sockets: BTreeMap<DataSocketId, (RouteKey, bool)>,
     stopped: bool,
+    /// Attempts and registrations that ended since the last registration.
+    failed: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -117,11 +120,14 @@ impl Model for Registrations {
             control: None,
             sockets: BTreeMap::new(),
             stopped: false,
+            failed: 0,
         }]
     }
 
     fn steps(&self, node: &Node) -> Vec<Step> {
         let mut steps = vec![Step::Feed(Input::Start), Step::Feed(Input::Hurry)];
+        let routes = Arc::new(BTreeSet::from([self.routes[0].clone()]));
+        steps.push(Step::Feed(Input::Known { routes }));
         let stale = self.news(Generation::ZERO);
         steps.extend(stale.into_iter().take(2).map(Step::Stale));
         if let Some(generation) = node.control {
@@ -177,6 +183,11 @@ impl Model for Registrations {
                 node.registration.handle_timeout(node.now);
             }
         }
+        let registered = matches!(node.registration.state(), State::Registered { .. });
+        let waits = |state: &State| matches!(state, State::Waiting { .. });
+        if waits(node.registration.state()) && !waits(&before.0) {
+            node.failed += 1;
+        }
         while let Some(effect) = node.registration.poll_effect() {
             match effect {
                 Effect::Connect { generation } => {
@@ -185,7 +196,9 @@ impl Model for Registrations {
                     }
                 }
                 Effect::Disconnect { .. } => node.control = None,
-                Effect::OpenData { socket, session } => {
+                Effect::OpenData {
+                    socket, session, ..
+                } => {
                     if node.sockets.insert(socket, (session, false)).is_some() {
                         return Err("peers_are_numbered_once".to_owned());
                     }
@@ -198,8 +211,21 @@ impl Model for Registrations {
                 Effect::CheckData { socket } if !node.sockets.contains_key(&socket) => {
                     return Err("only_what_there_is_is_checked".to_owned());
                 }
-                Effect::CheckData { .. } | Effect::Answer | Effect::Ping => {}
+                Effect::TellDevices { .. } if !registered => {
+                    return Err("tr_10_only_a_relay_that_took_the_proof_is_told".to_owned());
+                }
+                Effect::HurryOthers if node.failed < 2 || !registered => {
+                    return Err("only_a_network_that_came_back_hurries_others".to_owned());
+                }
+                Effect::TellDevices { .. }
+                | Effect::HurryOthers
+                | Effect::CheckData { .. }
+                | Effect::Answer
+                | Effect::Ping => {}
             }
+        }
+        if registered {
+            node.failed = 0;
         }
         while node.registration.poll_transition().is_some() {}
         check(node)

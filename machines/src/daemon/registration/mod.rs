@@ -52,6 +52,10 @@ use crate::{
     socket_health::SocketHealth,
 };
 
+/// Attempts in a row after which a registration proves that the network is back, and not only the
+/// relay.
+const NETWORK_WAS_GONE: u32 = 2;
+
 /// Settings of a registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RelayConfig {
@@ -316,6 +320,13 @@ pub enum Effect {
     Answer,
     /// Send a ping on the control socket.
     Ping,
+    /// Tell the relay which devices the daemon knows (TR-10).
+    TellDevices {
+        /// Their routes.
+        routes: Arc<BTreeSet<RouteKey>>,
+    },
+    /// The network is back: feed [`Input::Hurry`] to the registrations with other relays.
+    HurryOthers,
     /// Close the control socket, or cancel its dial.
     Disconnect {
         /// The reason sent to the relay, if the socket is still open.
@@ -327,6 +338,8 @@ pub enum Effect {
         socket: DataSocketId,
         /// Its session.
         session: RouteKey,
+        /// Whether that is the session of an unknown device.
+        is_stranger: bool,
     },
     /// The relay was unreachable: check soon that this data socket is not half-open.
     CheckData {
@@ -348,6 +361,8 @@ pub struct RelayRegistration {
     core: MachineCore<State, Effect>,
     generation: Generation,
     pacing: Pacing,
+    /// Attempts and registrations that ended since the last registration.
+    tries: u32,
     /// Time of the last attempt caused by [`Input::Hurry`].
     hurried_at: Option<MonotonicTime>,
     sessions: Sessions,
@@ -360,6 +375,7 @@ impl RelayRegistration {
             core: MachineCore::new(State::Idle),
             generation: Generation::ZERO,
             pacing: Pacing::new(&config),
+            tries: 0,
             hurried_at: None,
             sessions: Sessions::new(config),
             config,
@@ -413,17 +429,13 @@ impl RelayRegistration {
         self.sessions.over_limit()
     }
 
-    /// Whether a session is that of an unknown device.
-    pub fn is_stranger(&self, session: &RouteKey) -> bool {
-        self.sessions.is_stranger(session)
-    }
-
     /// Hashes the state that determines future behaviour, relative to `now` and without jitter, for
     /// the explorer.
     #[doc(hidden)]
     pub fn fingerprint<H: Hasher>(&self, now: MonotonicTime, hasher: &mut H) {
         self.state().name().hash(hasher);
         self.poll_timeout().map(|due| due.since(now)).hash(hasher);
+        (self.tries.min(NETWORK_WAS_GONE)).hash(hasher);
         self.sessions.fingerprint(now, hasher);
     }
 }

@@ -102,7 +102,11 @@ impl Sessions {
         self.known = Some(routes);
     }
 
-    pub(super) fn is_stranger(&self, route: &RouteKey) -> bool {
+    pub(super) const fn known(&self) -> Option<&Arc<BTreeSet<RouteKey>>> {
+        self.known.as_ref()
+    }
+
+    fn is_stranger(&self, route: &RouteKey) -> bool {
         let known = self.known.as_ref();
         known.is_some_and(|known| !known.contains(route))
     }
@@ -328,6 +332,7 @@ impl Sessions {
         effects.push(Effect::OpenData {
             socket,
             session: route.clone(),
+            is_stranger: self.is_stranger(route),
         });
     }
 }

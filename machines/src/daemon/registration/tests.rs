@@ -2,7 +2,7 @@
 
 mod data_sockets;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bowline_protocol::{DaemonIdentity, PublicKey, Reason, RouteKey};
 
@@ -80,15 +80,18 @@ impl Bench {
         self.registration.generation()
     }
 
-    fn register(&mut self) {
+    fn register(&mut self) -> Vec<Effect> {
         let generation = self.generation();
         let heartbeat = HEARTBEAT;
         let effects = self.feed(Input::Registered {
             generation,
             heartbeat,
         });
-        assert_eq!(effects, []);
+        let told =
+            |effect: &Effect| matches!(effect, Effect::TellDevices { .. } | Effect::HurryOthers);
+        assert!(effects.iter().all(told), "{effects:?}");
         assert_eq!(self.registration.state().name(), "registered");
+        effects
     }
 
     fn end(&mut self, reason: Reason) -> Vec<Effect> {
@@ -162,6 +165,7 @@ fn dialled(effects: &[Effect], session: u8) -> DataSocketId {
             Effect::OpenData {
                 socket,
                 session: of,
+                ..
             },
         ] => {
             assert_eq!(*of, route(session));
@@ -473,4 +477,33 @@ fn the_end_ends_the_control_socket_and_leaves_data_sockets_to_finish() {
         [Effect::Disconnect { reason }]
     );
     assert_eq!(bench.lost(socket), []);
+}
+
+#[test]
+fn tr_10_the_relay_is_told_of_the_devices_once_registered_and_of_every_change() {
+    let known = |n: u8| Arc::new((1..=n).map(route).collect::<BTreeSet<_>>());
+    let mut bench = Bench::connecting();
+    assert_eq!(bench.feed(Input::Known { routes: known(1) }), []);
+    let told = |n| vec![Effect::TellDevices { routes: known(n) }];
+    assert_eq!(bench.register(), told(1));
+    assert_eq!(bench.feed(Input::Known { routes: known(2) }), told(2));
+    bench.end(Reason::ConnectionLost);
+    assert_eq!(bench.feed(Input::Known { routes: known(3) }), []);
+    bench.timer();
+    assert_eq!(bench.register(), told(3));
+}
+
+#[test]
+fn a_registration_after_several_attempts_hurries_those_with_other_relays() {
+    let mut bench = Bench::waiting();
+    bench.timer();
+    assert_eq!(bench.register(), [], "the relay was away, not the network");
+    for _ in 0..2 {
+        bench.end(Reason::ConnectionLost);
+        bench.timer();
+    }
+    assert_eq!(bench.register(), [Effect::HurryOthers]);
+    bench.end(Reason::ConnectionLost);
+    bench.timer();
+    assert_eq!(bench.register(), [], "once");
 }

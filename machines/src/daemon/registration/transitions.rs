@@ -1,10 +1,10 @@
 //! The registration's transition table.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bowline_protocol::Reason;
 
-use super::{Effect, Input, RelayRegistration, State};
+use super::{Effect, Input, NETWORK_WAS_GONE, RelayRegistration, State};
 use crate::machine_core::Table;
 use crate::socket_health::{HealthAction, SocketHealth};
 use crate::{Generation, MonotonicTime, Path};
@@ -46,7 +46,10 @@ impl RelayRegistration {
                 | State::Waiting { .. }
                 | State::Stopped,
                 Input::Known { routes },
-            ) => self.sessions.know(routes),
+            ) => {
+                self.sessions.know(routes);
+                self.tell_devices();
+            }
             (State::Idle, Input::Start) => self.connect(now, "start"),
             (State::Connecting { .. }, Input::Challenged { .. }) => {
                 self.core.push(Effect::Answer);
@@ -57,6 +60,10 @@ impl RelayRegistration {
                     health: SocketHealth::new(now, heartbeat),
                 };
                 self.set(registered, "registered", None);
+                if std::mem::take(&mut self.tries) >= NETWORK_WAS_GONE {
+                    self.core.push(Effect::HurryOthers);
+                }
+                self.tell_devices();
             }
             // The deadline of the whole attempt applies.
             (State::Connecting { .. }, Input::Received { .. } | Input::Wrote { .. }) => {}
@@ -185,6 +192,13 @@ impl RelayRegistration {
         self.set(State::Connecting { deadline }, event, None);
     }
 
+    fn tell_devices(&mut self) {
+        if let (State::Registered { .. }, Some(routes)) = (self.state(), self.sessions.known()) {
+            let routes = Arc::clone(routes);
+            self.core.push(Effect::TellDevices { routes });
+        }
+    }
+
     /// Ends the control socket; data sockets stay (`docs/protocol.md` §9).
     fn retire(
         &mut self,
@@ -196,6 +210,7 @@ impl RelayRegistration {
         if let State::Registered { since, .. } = *self.state() {
             self.pacing.lasted(now.since(since));
         }
+        self.tries = self.tries.saturating_add(1);
         let pause = self.pacing.fail(reason);
         let asked = now + retry_after.unwrap_or_default();
         let until = asked.max(now + pause);

@@ -197,10 +197,31 @@ fn tr_10_sessions_of_unknown_devices_take_no_places_of_known_ones() {
     assert_eq!(bench.feed(Input::Known { routes }), []);
     bench.feed(Input::Start);
     bench.register();
-    assert_eq!(bench.sync(&[4, 5, 6, 7]).len(), 2, "two strangers");
+    let strangers = bench.sync(&[4, 5, 6, 7]);
+    let is_stranger = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::OpenData {
+                is_stranger: true,
+                ..
+            }
+        )
+    };
+    assert_eq!(strangers.len(), 2);
+    assert!(strangers.iter().all(is_stranger));
     for friend in 1..=3 {
-        assert!(!bench.registration.is_stranger(&route(friend)));
-        dialled(&bench.opened(friend), friend);
+        let effects = bench.opened(friend);
+        dialled(&effects, friend);
+        let known = |effect: &Effect| {
+            matches!(
+                effect,
+                Effect::OpenData {
+                    is_stranger: false,
+                    ..
+                }
+            )
+        };
+        assert!(effects.iter().all(known));
     }
     // Those that are finishing count too.
     for n in 10..200 {
