@@ -2,6 +2,7 @@
 
 use std::{future::ready, net::SocketAddr, sync::Arc, time::Duration};
 
+use bowline_machines::relay::absence::{self, Absence};
 use bowline_program::{BindError, Listener, Vital, metrics::serve as serve_metrics, watch::kept};
 use bowline_protocol::{
     Reason,
@@ -13,21 +14,20 @@ use bowline_protocol::{
 };
 use tokio::{
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval, timeout},
 };
 use tracing::info;
 
 use crate::{
+    clock,
     config::Settings,
     listener::serve,
     parts::Parts,
     tls::{Tls, TlsError},
 };
 
-/// Interval of the upkeep: sessions without a daemon end, and rate limits drop recovered addresses.
-const UPKEEP: Duration = Duration::from_millis(500);
-/// Rate limits drop recovered addresses once per this many intervals.
-const SWEEP: u32 = 20;
+/// Rate limits drop recovered addresses once per this many intervals of the upkeep.
+const SWEEP: u64 = 20;
 /// Longest wait at shutdown until all peers have read the close frame.
 const GOODBYE: Duration = Duration::from_secs(4);
 /// Share of each client in the span over which they reconnect after a restart: a relay of a few
@@ -173,25 +173,16 @@ fn somewhen(whole: Duration) -> Duration {
 }
 
 async fn upkeep(parts: Arc<Parts>) {
-    let mut ticks = interval(UPKEEP);
+    let mut ticks = interval(absence::INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut last = Instant::now();
-    let mut forgiven = last;
-    let mut count = 0_u32;
-    loop {
+    let mut absence = Absence::new(clock::now(), parts.limits.control_grace);
+    for count in 1_u64.. {
         ticks.tick().await;
-        let now = Instant::now();
-        if now.saturating_duration_since(last) > 4 * UPKEEP {
-            // The machine was suspended: daemons get their whole time again (LS-5).
-            forgiven = now + parts.limits.control_grace;
-        }
-        last = now;
-        if let Some(before) = now.checked_sub(parts.limits.control_grace)
-            && now >= forgiven
-        {
-            parts.registry.end_orphans(before);
-        }
-        count = count.wrapping_add(1);
+        let now = clock::now();
+        absence.check(now);
+        parts
+            .registry
+            .end_orphans(|since| absence.is_over(now, since));
         if count.is_multiple_of(SWEEP) {
             parts.admission.sweep();
         }

@@ -13,6 +13,7 @@ use std::{
     },
 };
 
+use bowline_machines::MonotonicTime;
 use bowline_protocol::{
     IdentityError, Reason, RouteKey, ServerId,
     identity::random_bytes,
@@ -21,12 +22,9 @@ use bowline_protocol::{
         limits::{CONTROL_QUEUE, STRANGERS_PER_DAEMON},
     },
 };
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::sync::{mpsc, oneshot};
 
-use crate::{metrics::Gauges, socket::Socket};
+use crate::{clock, metrics::Gauges, socket::Socket};
 use mailbox::{Mail, Mailbox};
 
 /// A message for a daemon's control socket.
@@ -97,7 +95,7 @@ struct State {
 struct Daemon {
     control: Option<Control>,
     /// Time since which there is no control socket.
-    orphaned: Option<Instant>,
+    orphaned: Option<MonotonicTime>,
     sessions: HashMap<RouteKey, Arc<Mailbox>>,
     clients: Arc<AtomicU32>,
     /// The devices that it knows, once it has said so. In memory only.
@@ -216,7 +214,7 @@ impl Registry {
             return;
         }
         let token = daemon.control.take().map(|control| control.token);
-        daemon.orphaned = Some(Instant::now());
+        daemon.orphaned = Some(clock::now());
         if daemon.is_gone() {
             entry.remove();
         }
@@ -337,11 +335,11 @@ impl Registry {
         retired
     }
 
-    /// Ends the sessions of daemons that have had no control socket since `before`.
-    pub(crate) fn end_orphans(&self, before: Instant) {
+    /// Ends the sessions of daemons that have had no control socket for too long.
+    pub(crate) fn end_orphans(&self, is_over: impl Fn(MonotonicTime) -> bool) {
         let state = self.state();
         let orphans = state.daemons.values();
-        for daemon in orphans.filter(|d| d.orphaned.is_some_and(|since| since <= before)) {
+        for daemon in orphans.filter(|d| d.orphaned.is_some_and(&is_over)) {
             for mailbox in daemon.sessions.values() {
                 mailbox.post(Mail::End(Reason::DaemonOffline.into()));
             }
