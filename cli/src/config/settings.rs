@@ -37,38 +37,29 @@ settings! {
         arg(long, env = "BOWLINE_JSON", value_parser = BoolishValueParser::new()),
         serde(default);
     /// Use only paths of this kind
-    only: Option<Only> => Option<Only> = None,
-        arg(long, value_name = "KIND", env = "BOWLINE_ONLY");
+    only("KIND"): Option<Only> => Option<Only> = None;
     /// Time without reaching a host after which a command ends with exit code 3; "0s" = no
     /// limit [default: 30s]
-    timeout: Option<Timeout> => Option<Duration> = Some(DEFAULT_TIMEOUT),
-        arg(long, value_name = "DURATION", env = "BOWLINE_TIMEOUT");
+    timeout("DURATION"): Option<Timeout> => Option<Duration> = Some(DEFAULT_TIMEOUT);
     /// Time that `run`, `send` and `history` continue after losing a connection; "0s" = no
     /// limit [default: 0s]
-    give_up: Option<Timeout> => Option<Duration> = None,
-        arg(long, value_name = "DURATION", env = "BOWLINE_GIVE_UP");
+    give_up("DURATION"): Option<Timeout> => Option<Duration> = None;
     /// Certificates (PEM) to trust for relays besides the public ones; repeatable
-    relay_root: Option<Vec<PathBuf>> => Vec<PathBuf> = Vec::new(),
-        arg(long, value_name = "FILE", env = "BOWLINE_RELAY_ROOT", value_delimiter = ',');
+    relay_root("FILE", list): Option<Vec<PathBuf>> => Vec<PathBuf> = Vec::new();
     /// Proxy: http://, https:// or socks5://, with USER:PASSWORD@ if required; then better set
     /// in the variable or the file [default: from HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and
     /// NO_PROXY]
-    proxy: Option<ProxyUrl> => Option<ProxyUrl> = None,
-        arg(long, value_name = "URL", env = "BOWLINE_PROXY");
+    proxy("URL"): Option<ProxyUrl> => Option<ProxyUrl> = None;
     /// Folder of this client's identity, hosts and undelivered requests [default: bowline in
     /// the user's state folder]
-    state_dir: Option<PathBuf> => PathBuf = state_dir.to_owned(),
-        arg(long, value_name = "DIR", env = "BOWLINE_STATE_DIR");
+    state_dir("DIR"): Option<PathBuf> => PathBuf = state_dir.to_owned();
     /// Name of this device in the daemon's device list; sent when pairing [default: this
     /// machine's name]
-    device_name: Option<String> => Option<String> = machine_name(),
-        arg(long, value_name = "NAME", env = "BOWLINE_DEVICE_NAME");
+    device_name("NAME"): Option<String> => Option<String> = machine_name();
     /// Log filter for stderr, for example debug or bowline_runtime=info [default: error]
-    log: Option<String> => String = "error".to_owned(),
-        arg(long, value_name = "FILTER", env = "BOWLINE_LOG");
+    log("FILTER"): Option<String> => String = "error".to_owned();
     /// Log format [default: text]
-    log_format: Option<LogFormat> => LogFormat = LogFormat::default(),
-        arg(long, value_name = "FORM", env = "BOWLINE_LOG_FORMAT");
+    log_format("FORM"): Option<LogFormat> => LogFormat = LogFormat::default();
     /// Default host. A flag of the commands with a host.
     host: Option<String> => Option<String> = None, arg(skip);
     /// Default provider of `run`. A flag of `run`.

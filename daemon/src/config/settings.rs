@@ -45,40 +45,31 @@ settings! {
     struct Written {}
 
     /// Origins of web pages that may connect, as https://app.example.org; repeatable [default: none]
-    allowed_origins: Option<Vec<Origin>> => Vec<Origin> = Vec::new(),
-        arg(long, value_name = "ORIGIN", env = "BOWLINE_ALLOWED_ORIGINS", value_delimiter = ',');
+    allowed_origins("ORIGIN", list): Option<Vec<Origin>> => Vec<Origin> = Vec::new();
     /// Names under which a loopback listener is reached, besides localhost; repeatable
-    allowed_hosts: Option<Vec<HostName>> => Vec<HostName> = Vec::new(),
-        arg(long, value_name = "NAME", env = "BOWLINE_ALLOWED_HOSTS", value_delimiter = ',');
+    allowed_hosts("NAME", list): Option<Vec<HostName>> => Vec<HostName> = Vec::new();
     /// Where to listen; repeatable; port 0 picks a free one [default: 127.0.0.1:4717]
-    listen: Option<Vec<SocketAddr>> => Vec<SocketAddr> = vec![(Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()],
-        arg(long, value_name = "ADDR:PORT", env = "BOWLINE_LISTEN", value_delimiter = ',');
+    listen("ADDR:PORT", list): Option<Vec<SocketAddr>> => Vec<SocketAddr> = vec![(Ipv4Addr::LOCALHOST, DEFAULT_PORT).into()];
     /// Address of GET /metrics, for Prometheus [default: off]
-    metrics: Option<SocketAddr> => Option<SocketAddr> = None,
-        arg(long, value_name = "ADDR:PORT", env = "BOWLINE_METRICS");
+    metrics("ADDR:PORT"): Option<SocketAddr> => Option<SocketAddr> = None;
     /// A relay to register with, wss://HOST, or wss://TOKEN@HOST if it is private; repeatable
-    relay: Option<Vec<RelayUrl>> => Vec<RelayUrl> = Vec::new(),
-        arg(long, value_name = "URL", env = "BOWLINE_RELAY", value_delimiter = ',',
-            hide_env_values = true, value_parser = RelayParser),
+    relay("URL", list): Option<Vec<RelayUrl>> => Vec<RelayUrl> = Vec::new(),
+        arg(hide_env_values = true, value_parser = RelayParser),
         serde(default, deserialize_with = "super::values::relay_list");
     /// File with the token of the relay, if the relay is private and its URL contains none
-    relay_token_file: Option<PathBuf> => Option<PathBuf> = None,
-        arg(long, value_name = "FILE", env = "BOWLINE_RELAY_TOKEN_FILE");
+    relay_token_file("FILE"): Option<PathBuf> => Option<PathBuf> = None;
     /// Certificates (PEM) to trust in relays besides the public ones; repeatable
-    relay_root: Option<Vec<PathBuf>> => Vec<PathBuf> = Vec::new(),
-        arg(long, value_name = "FILE", env = "BOWLINE_RELAY_ROOT", value_delimiter = ',');
+    relay_root("FILE", list): Option<Vec<PathBuf>> => Vec<PathBuf> = Vec::new();
     /// Proxy for connections to relays: http://, https:// or socks5://, with USER:PASSWORD@ if
     /// it requires them, then better in the variable or the file [default: HTTPS_PROXY,
     /// HTTP_PROXY, ALL_PROXY and NO_PROXY apply]
-    proxy: Option<ProxyUrl> => Option<ProxyUrl> = None,
-        arg(long, value_name = "URL", env = "BOWLINE_PROXY", hide_env_values = true);
+    proxy("URL"): Option<ProxyUrl> => Option<ProxyUrl> = None,
+        arg(hide_env_values = true);
     /// The daemon's name, for people [default: the machine's name]
-    name: Option<String> => String =
-        bowline_program::machine_name().unwrap_or_else(|| "bowline".to_owned()),
-        arg(long, value_name = "NAME", env = "BOWLINE_NAME");
+    name("NAME"): Option<String> => String =
+        bowline_program::machine_name().unwrap_or_else(|| "bowline".to_owned());
     /// Addresses to list in offers in place of the bound ones; repeatable
-    advertise: Option<Vec<AdvertisedAddress>> => Vec<AdvertisedAddress> = Vec::new(),
-        arg(long, value_name = "HOST:PORT", env = "BOWLINE_ADVERTISE", value_delimiter = ',');
+    advertise("HOST:PORT", list): Option<Vec<AdvertisedAddress>> => Vec<AdvertisedAddress> = Vec::new();
     /// Directory of identity and database. A flag of every command, see `commands`.
     state_dir: Option<PathBuf> => PathBuf = state_dir.to_owned(), arg(skip);
     /// The local control socket: a file, or on Windows a pipe name. A flag of every command.

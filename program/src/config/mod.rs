@@ -10,10 +10,10 @@
 //! # How to add a setting
 //!
 //! 1. Add a line to `settings!` in the program's `settings.rs` (`daemon/src/config/`,
-//!    `relay/src/config/`, `cli/src/config/`): its meaning, unit and default as a comment, which is also the flag's
-//!    help, its types and its default, `long` and `env = "BOWLINE_…"`. This makes it a flag, a
-//!    variable and a key of the file. The daemon's limits have no flags: they are keys under
-//!    `[limits]` of the file only.
+//!    `relay/src/config/`, `cli/src/config/`): its meaning, unit and default as a comment, which is
+//!    also the flag's help, the name of its value in help, its types and its default. This makes it
+//!    a flag, a `BOWLINE_…` variable and a key of the file. The daemon's limits name no value and
+//!    have no flags: they are keys under `[limits]` of the file only.
 //! 2. If some values are invalid, reject them in `resolve`.
 //! 3. Add a row to the program's table in `docs/commands.md`.
 
@@ -178,8 +178,9 @@ impl Sets<Option<Duration>> for Option<Timeout> {
 /// written ones, which [`Sets`] it.
 ///
 /// The first two structs contain what only one of them has. Then follows a line for each setting:
-/// `name: written type => resolved type = default, attributes of the written field;`. If the
-/// defaults depend on something, it is the parameter of the first struct and of its function
+/// `name("VALUE"): written type => resolved type = default, attributes of the written field;`. With
+/// a value it is the flag `--name` and the variable `BOWLINE_NAME`; after `"VALUE", list` they take
+/// several values, separated by commas. If the defaults depend on something, it is the parameter of the first struct and of its function
 /// `standard`; otherwise they are its `Default`.
 #[macro_export]
 macro_rules! settings {
@@ -188,11 +189,14 @@ macro_rules! settings {
             $($(#[$own_meta:meta])* $own:ident: $own_type:ty = $own_default:expr;)*
         }
         $(#[$written_meta:meta])* struct $written:ident {
-            $($(#[$only_meta:meta])* $only:ident: $only_type:ty;)*
+            $(
+                $(#[$only_meta:meta])*
+                $only:ident $(($only_value:literal))?: $only_type:ty;
+            )*
         }
         $(
             $(#[doc $($doc:tt)+])*
-            $field:ident: $from:ty => $to:ty = $default:expr $(, $attribute:meta)*;
+            $field:ident $(($value:literal $(, $list:ident)?))?: $from:ty => $to:ty = $default:expr $(, $attribute:meta)*;
         )*
     ) => {
         $(#[$meta])*
@@ -215,8 +219,20 @@ macro_rules! settings {
 
         $(#[$written_meta])*
         $vis struct $written {
-            $($(#[doc $($doc)+])* $(#[$attribute])* $vis $field: $from,)*
-            $($(#[$only_meta])* $vis $only: $only_type,)*
+            $(
+                $(#[doc $($doc)+])*
+                $(
+                    #[arg(long, value_name = $value, env = $crate::variable!($field))]
+                    $(#[arg(value_delimiter = $crate::settings!(@separator $list))])?
+                )?
+                $(#[$attribute])*
+                $vis $field: $from,
+            )*
+            $(
+                $(#[$only_meta])*
+                $(#[arg(long, value_name = $only_value, env = $crate::variable!($only))])?
+                $vis $only: $only_type,
+            )*
         }
 
         impl $crate::config::Layer for $written {
@@ -249,6 +265,36 @@ macro_rules! settings {
         }
     };
     (@default $name:ident $param:ident) => {};
+    (@separator list) => {
+        ','
+    };
+}
+
+/// The variable of a setting: `BOWLINE_` and its name in capitals.
+#[macro_export]
+macro_rules! variable {
+    ($name:ident) => {
+        const {
+            const NAME: &str = concat!("BOWLINE_", stringify!($name));
+            const CAPITALS: &[u8] = &$crate::config::capitals::<{ NAME.len() }>(NAME);
+            match ::std::str::from_utf8(CAPITALS) {
+                Ok(name) => name,
+                Err(_) => NAME,
+            }
+        }
+    };
+}
+
+/// The first `N` bytes of an ASCII text, in capitals.
+pub const fn capitals<const N: usize>(text: &str) -> [u8; N] {
+    match text.as_bytes().first_chunk() {
+        Some(bytes) => {
+            let mut bytes: [u8; N] = *bytes;
+            bytes.make_ascii_uppercase();
+            bytes
+        }
+        None => [0; N],
+    }
 }
 
 /// All the settings that one source may contain.
@@ -330,6 +376,11 @@ mod tests {
         );
         let missing = Some(PathBuf::from("bowline-no-such-file.toml"));
         assert!(load(Written::default(), missing, None).is_err());
+    }
+
+    #[test]
+    fn a_setting_has_one_name_for_its_key_and_its_variable() {
+        assert_eq!(variable!(sockets_per_daemon), "BOWLINE_SOCKETS_PER_DAEMON");
     }
 
     #[test]

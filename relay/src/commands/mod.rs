@@ -23,7 +23,7 @@ const NAME: &str = "bowline-relay";
 )]
 struct Cli {
     /// Configuration file (TOML)
-    #[arg(long, global = true, value_name = "FILE", env = "BOWLINE_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "BOWLINE_CONFIG")]
     config: Option<PathBuf>,
     #[command(flatten)]
     written: Written,
@@ -50,12 +50,20 @@ pub fn main() -> ExitCode {
 
 /// The definition of the command line, for documentation.
 pub fn definition() -> clap::Command {
-    Cli::command()
+    // They stand before or after `run`.
+    Cli::command().mut_args(|flag| flag.global(true))
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::FromArgMatches;
+
     use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        let matches = definition().try_get_matches_from(line.split(' '))?;
+        Cli::from_arg_matches(&matches)
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {
@@ -69,7 +77,7 @@ mod tests {
             "bowline-relay run --listen 127.0.0.1:0 --sockets-per-daemon 9",
             "bowline-relay --listen 127.0.0.1:0 run --sockets-per-daemon 9",
         ] {
-            let cli = Cli::try_parse_from(line.split(' ')).unwrap();
+            let cli = parse(line).unwrap();
             let Written { listen, limits, .. } = cli.written;
             assert_eq!(listen, Some(vec!["127.0.0.1:0".parse().unwrap()]), "{line}");
             assert_eq!(limits.sockets_per_daemon, Some(9), "{line}");
@@ -78,10 +86,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        let error = |line: &str| {
-            let parsed = Cli::try_parse_from(line.split(' '));
-            parsed.err().unwrap().to_string()
-        };
+        let error = |line: &str| parse(line).err().unwrap().to_string();
         assert!(error("bowline-relay --listen nowhere").contains("nowhere"));
         assert!(error("bowline-relay --peer-wait soon").contains("\"10s\""));
         assert!(error("bowline-relay --trusted-proxy x").contains("10.0.0.0/8"));

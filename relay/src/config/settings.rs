@@ -34,14 +34,11 @@ settings! {
     #[serde(deny_unknown_fields)]
     struct Written {
         /// Certificate chain (PEM); read again on SIGHUP
-        #[arg(long, global = true, value_name = "FILE", env = "BOWLINE_TLS_CERT")]
-        tls_cert: Option<PathBuf>;
+        tls_cert("FILE"): Option<PathBuf>;
         /// Private key (PEM); read again on SIGHUP
-        #[arg(long, global = true, value_name = "FILE", env = "BOWLINE_TLS_KEY")]
-        tls_key: Option<PathBuf>;
+        tls_key("FILE"): Option<PathBuf>;
         /// File with the token that daemons must send to register
-        #[arg(long, global = true, value_name = "FILE", env = "BOWLINE_DAEMON_TOKEN_FILE")]
-        daemon_token_file: Option<PathBuf>;
+        daemon_token_file("FILE"): Option<PathBuf>;
         #[command(flatten)]
         #[serde(default)]
         #[allow(missing_docs, reason = "clap would take a comment for help of the whole")]
@@ -50,37 +47,27 @@ settings! {
 
     /// Token that daemons must send to register (a private relay); better in a variable or a
     /// file, because the list of processes shows flags
-    daemon_token: Option<Secret> => Option<Secret> = None,
-        arg(long, global = true, value_name = "TOKEN", env = "BOWLINE_DAEMON_TOKEN",
-            hide_env_values = true);
+    daemon_token("TOKEN"): Option<Secret> => Option<Secret> = None,
+        arg(hide_env_values = true);
     /// Where daemons reach this relay, as wss://relay.example.org; repeatable; needed behind a proxy
     /// and for names without TLS of its own
-    origin: Option<Vec<RelayOrigin>> => Vec<RelayOrigin> = Vec::new(),
-        arg(long, global = true, value_name = "URL", env = "BOWLINE_ORIGIN", value_delimiter = ',');
+    origin("URL", list): Option<Vec<RelayOrigin>> => Vec<RelayOrigin> = Vec::new();
     /// Origins of web pages that may connect, as https://app.example.org; repeatable [default: none]
-    allowed_origins: Option<Vec<Origin>> => Vec<Origin> = Vec::new(),
-        arg(long, global = true, value_name = "ORIGIN", env = "BOWLINE_ALLOWED_ORIGINS", value_delimiter = ',');
+    allowed_origins("ORIGIN", list): Option<Vec<Origin>> => Vec<Origin> = Vec::new();
     /// Names under which a loopback listener is reached, besides localhost; repeatable
-    allowed_hosts: Option<Vec<HostName>> => Vec<HostName> = Vec::new(),
-        arg(long, global = true, value_name = "NAME", env = "BOWLINE_ALLOWED_HOSTS", value_delimiter = ',');
+    allowed_hosts("NAME", list): Option<Vec<HostName>> => Vec<HostName> = Vec::new();
     /// Where to listen; repeatable; port 0 picks a free one [default: 0.0.0.0:4718]
-    listen: Option<Vec<SocketAddr>> => Vec<SocketAddr> = vec![(Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into()],
-        arg(long, global = true, value_name = "ADDR:PORT", env = "BOWLINE_LISTEN", value_delimiter = ',');
+    listen("ADDR:PORT", list): Option<Vec<SocketAddr>> => Vec<SocketAddr> = vec![(Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into()];
     /// Address of GET /metrics, for Prometheus [default: off]
-    metrics: Option<SocketAddr> => Option<SocketAddr> = None,
-        arg(long, global = true, value_name = "ADDR:PORT", env = "BOWLINE_METRICS");
+    metrics("ADDR:PORT"): Option<SocketAddr> => Option<SocketAddr> = None;
     /// Trusted proxy, whose X-Forwarded-For counts; repeatable
-    trusted_proxy: Option<Vec<Network>> => Vec<Network> = Vec::new(),
-        arg(long, global = true, value_name = "NETWORK", env = "BOWLINE_TRUSTED_PROXY", value_delimiter = ',');
+    trusted_proxy("NETWORK", list): Option<Vec<Network>> => Vec<Network> = Vec::new();
     /// Threads that forward [default: 1]
-    threads: Option<usize> => usize = 1,
-        arg(long, global = true, value_name = "N", env = "BOWLINE_THREADS");
+    threads("N"): Option<usize> => usize = 1;
     /// Log filter, for example `info` or `bowline_relay=debug` [default: info]
-    log: Option<String> => String = "info".to_owned(),
-        arg(long, global = true, value_name = "FILTER", env = "BOWLINE_LOG");
+    log("FILTER"): Option<String> => String = "info".to_owned();
     /// Format of log lines on standard error [default: text]
-    log_format: Option<LogFormat> => LogFormat = LogFormat::default(),
-        arg(long, global = true, value_name = "FORM", env = "BOWLINE_LOG_FORMAT");
+    log_format("FORM"): Option<LogFormat> => LogFormat = LogFormat::default();
 }
 
 settings! {
@@ -96,35 +83,25 @@ settings! {
     struct WrittenLimits {}
 
     /// All open sockets [default: 16384]
-    sockets: Option<u32> => u32 = limits::SOCKETS,
-        arg(long, global = true, value_name = "N", env = "BOWLINE_SOCKETS");
+    sockets("N"): Option<u32> => u32 = limits::SOCKETS;
     /// Open sockets per address [default: 1024]
-    sockets_per_address: Option<u32> => u32 = limits::SOCKETS_PER_ADDRESS,
-        arg(long, global = true, value_name = "N", env = "BOWLINE_SOCKETS_PER_ADDRESS");
+    sockets_per_address("N"): Option<u32> => u32 = limits::SOCKETS_PER_ADDRESS;
     /// Client sockets per daemon [default: 256]
-    sockets_per_daemon: Option<u32> => u32 = limits::SOCKETS_PER_DAEMON,
-        arg(long, global = true, value_name = "N", env = "BOWLINE_SOCKETS_PER_DAEMON");
+    sockets_per_daemon("N"): Option<u32> => u32 = limits::SOCKETS_PER_DAEMON;
     /// Client sockets per session [default: 8]
-    sockets_per_session: Option<u32> => u32 = limits::SOCKETS_PER_SESSION,
-        arg(long, global = true, value_name = "N", env = "BOWLINE_SOCKETS_PER_SESSION");
+    sockets_per_session("N"): Option<u32> => u32 = limits::SOCKETS_PER_SESSION;
     /// Registrations per address and minute [default: 60]
-    registrations_per_minute: Option<u32> => u32 = limits::REGISTRATIONS_PER_MINUTE,
-        arg(long, global = true, value_name = "N", env = "BOWLINE_REGISTRATIONS_PER_MINUTE");
+    registrations_per_minute("N"): Option<u32> => u32 = limits::REGISTRATIONS_PER_MINUTE;
     /// Client and data sockets that one address opens per minute [default: 600]
-    opens_per_minute: Option<u32> => u32 = limits::OPENS_PER_MINUTE,
-        arg(long, global = true, value_name = "N", env = "BOWLINE_OPENS_PER_MINUTE");
+    opens_per_minute("N"): Option<u32> => u32 = limits::OPENS_PER_MINUTE;
     /// Timeout of TLS and the request, and of a registration [default: 10s]
-    handshake_timeout: Option<Deadline> => Duration = limits::HANDSHAKE,
-        arg(long, global = true, value_name = "TIME", env = "BOWLINE_HANDSHAKE_TIMEOUT");
+    handshake_timeout("TIME"): Option<Deadline> => Duration = limits::HANDSHAKE;
     /// Timeout of the daemon's data socket after a session's first client [default: 10s]
-    peer_wait: Option<Deadline> => Duration = limits::PEER_WAIT,
-        arg(long, global = true, value_name = "TIME", env = "BOWLINE_PEER_WAIT");
+    peer_wait("TIME"): Option<Deadline> => Duration = limits::PEER_WAIT;
     /// Ping a daemon idle for this time; drop it after twice this time [default: 4s]
-    heartbeat: Option<Deadline> => Duration = limits::HEARTBEAT,
-        arg(long, global = true, value_name = "TIME", env = "BOWLINE_HEARTBEAT");
+    heartbeat("TIME"): Option<Deadline> => Duration = limits::HEARTBEAT;
     /// Time that sessions outlive their daemon's control socket [default: 10s]
-    control_grace: Option<Deadline> => Duration = limits::CONTROL_GRACE,
-        arg(long, global = true, value_name = "TIME", env = "BOWLINE_CONTROL_GRACE");
+    control_grace("TIME"): Option<Deadline> => Duration = limits::CONTROL_GRACE;
 }
 
 impl Source for Written {
