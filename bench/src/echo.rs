@@ -116,6 +116,17 @@ impl EchoProcess {
     }
 }
 
+/// Connects an echo to a forwarder, which pairs it with the next socket that connects. It runs in
+/// this process until that socket closes.
+///
+/// # Errors
+/// The forwarder does not accept.
+pub(super) async fn behind(forwarder: SocketAddr, buffers: Buffers) -> Outcome<()> {
+    let mut socket = Echo::connect(forwarder, buffers).await?.socket;
+    tokio::spawn(async move { poll_fn(|cx| echo(cx, &mut socket)).await });
+    Ok(())
+}
+
 /// A client of the echo.
 pub(super) struct Echo {
     socket: WebSocketStream<TcpStream>,
