@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{ended_with, plan, wine};
+use super::{plan, wine};
 use crate::{
     Outcome,
     world::{LONG, options},
@@ -73,7 +73,7 @@ impl Machines {
         let complained = String::from_utf8_lossy(&output.stderr);
         let status = output.status;
         assert!(
-            ended_with(0, status),
+            status.success(),
             "{arguments:?}: {status}: {said}{complained}"
         );
         Ok(said.lines().map(str::to_owned).collect())
@@ -151,7 +151,7 @@ async fn bx_2_a_run_goes_on_over_cuts_and_shows_each_line_once() -> Outcome {
     }
     while run.next().await? {}
     let status = timeout(LONG, run.child.wait()).await??;
-    assert!(ended_with(0, status), "{status}: {:?}", run.seen.last());
+    assert!(status.success(), "{status}: {:?}", run.seen.last());
     let expected: String = (1..=400).map(|n| format!("line {n}\n")).collect();
     assert_eq!(run.output(), expected);
     let agents = machines.agents().await;
@@ -209,7 +209,7 @@ async fn the_shell_takes_a_prompt_as_it_is_written() -> Outcome {
     let mut run = machines.command(&["run", "--json", "--provider", "shell", prompt])?;
     let ended = timeout(LONG, run.output()).await??;
     let said = String::from_utf8(ended.stdout)?;
-    assert!(ended_with(1, ended.status), "{}: {said}", ended.status);
+    assert_eq!(ended.status.code(), Some(1), "{}: {said}", ended.status);
     let lines: Vec<Value> = said
         .lines()
         .map(serde_json::from_str)

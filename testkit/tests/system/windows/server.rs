@@ -8,7 +8,7 @@ use bowline_testkit::{
 };
 use serde_json::Value;
 
-use super::{ended_with, plan, wine};
+use super::{plan, wine};
 use crate::{
     Outcome,
     world::{LONG, Plan, World, options},
@@ -172,7 +172,7 @@ async fn a_second_daemon_of_the_same_state_does_not_start() -> Outcome {
     let first = DaemonProcess::start(options.clone()).await?;
     let mut second = first.command(&["run", "--listen", "127.0.0.1:0"]).await?;
     let said = String::from_utf8(std::mem::take(&mut second.stderr))?;
-    assert!(ended_with(1, second.status), "{}: {said}", second.status);
+    assert_eq!(second.status.code(), Some(1), "{}: {said}", second.status);
     assert!(said.contains("another daemon"), "{said}");
     let _: Value = first.ask("status").await?;
     Ok(())
