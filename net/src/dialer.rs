@@ -18,7 +18,7 @@ use tokio_tungstenite::{
 
 use crate::{
     counted::{Count, counted},
-    endpoint::Endpoint,
+    destination::Destination,
     error::{ConnectProblem, DialError},
     proxy::{Proxies, Proxy, ProxyProblem},
     race::race,
@@ -77,8 +77,12 @@ impl Dialer {
     ///
     /// # Errors
     /// [`DialError`].
-    pub async fn open(&self, endpoint: &Endpoint, opening: Opening) -> Result<Opened, DialError> {
-        let uri: Uri = endpoint
+    pub async fn open(
+        &self,
+        destination: &Destination,
+        opening: Opening,
+    ) -> Result<Opened, DialError> {
+        let uri: Uri = destination
             .uri()
             .parse()
             .map_err(|error| DialError::Request(format!("{error}")))?;
@@ -86,8 +90,8 @@ impl Dialer {
         if let Some(authorization) = opening.authorization {
             request = request.with_header(header::AUTHORIZATION.as_str(), authorization);
         }
-        let (stream, count, exporter) = self.stream(endpoint).await?;
-        let place = endpoint.place();
+        let (stream, count, exporter) = self.stream(destination).await?;
+        let place = destination.place();
         match client_async_with_config(request, stream, Some(opening.config)).await {
             Ok((socket, _response)) => Ok(Opened {
                 socket,
@@ -101,7 +105,7 @@ impl Dialer {
                     place,
                     status: response.status().as_u16(),
                     retry_after: after.and_then(|after| retry_after::parse(after.as_bytes(), now)),
-                    is_relay: endpoint.is_relay,
+                    is_relay: destination.is_relay,
                 })
             }
             Err(Error::Io(error)) => Err(DialError::HungUp { place, error }),
@@ -115,30 +119,30 @@ impl Dialer {
     /// Opens the stream below the WebSocket.
     async fn stream(
         &self,
-        endpoint: &Endpoint,
+        destination: &Destination,
     ) -> Result<(Box<dyn Wire>, Count, Option<TlsExporter>), DialError> {
-        let place = || endpoint.place();
+        let place = || destination.place();
         let no_proxy = |problem| DialError::Proxy {
             place: place(),
             problem,
         };
-        let (stream, count) = match self.proxies.find(endpoint).map_err(no_proxy)? {
+        let (stream, count) = match self.proxies.find(destination).map_err(no_proxy)? {
             Some(proxy) => self
-                .through_proxy(&proxy, endpoint)
+                .through_proxy(&proxy, destination)
                 .await
                 .map_err(no_proxy)?,
             None => {
-                let connected = self.connect(&endpoint.host, endpoint.port).await;
+                let connected = self.connect(&destination.host, destination.port).await;
                 connected.map_err(|problem| DialError::Connect {
                     place: place(),
                     problem,
                 })?
             }
         };
-        if !endpoint.secure {
+        if !destination.secure {
             return Ok((stream, count, None));
         }
-        let stream = self.tls.connect(&endpoint.host, stream).await;
+        let stream = self.tls.connect(&destination.host, stream).await;
         let stream = stream.map_err(|problem| DialError::Tls {
             place: place(),
             problem,
@@ -151,7 +155,7 @@ impl Dialer {
     async fn through_proxy(
         &self,
         proxy: &Proxy,
-        endpoint: &Endpoint,
+        destination: &Destination,
     ) -> Result<(Box<dyn Wire>, Count), ProxyProblem> {
         let place = || proxy.place();
         let connected = self.connect(&proxy.host, proxy.port).await;
@@ -166,7 +170,7 @@ impl Dialer {
                 problem,
             })?);
         }
-        Ok((proxy.tunnel(stream, endpoint).await?, count))
+        Ok((proxy.tunnel(stream, destination).await?, count))
     }
 
     /// Opens a TCP connection to the first address that answers.

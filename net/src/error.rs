@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use bowline_protocol::Reason;
 
-use crate::{endpoint::AddressError, proxy::ProxyProblem, resolver::NameError, tls::TlsProblem};
+use crate::{destination::AddressError, proxy::ProxyProblem, resolver::NameError, tls::TlsProblem};
 
 /// Why no TCP connection was made.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +58,7 @@ pub enum DialError {
         status: u16,
         /// Least delay of the next attempt, from `Retry-After`.
         retry_after: Option<Duration>,
-        /// Whether the endpoint is a relay.
+        /// Whether the destination is a relay.
         is_relay: bool,
     },
     /// The connection ended during the upgrade.

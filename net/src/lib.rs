@@ -2,7 +2,7 @@
 //! proxies, and opens TLS and WebSockets.
 //!
 //! * [`Dialer`] runs all of these steps; its caller sets the timeout
-//! * [`Endpoint`] is the target: a path at a relay, or a daemon's address
+//! * [`Destination`] is the target: a path at a relay, or a daemon's address
 //! * [`Resolver`] looks names up on its own threads, so that a hanging name blocks nothing else
 //! * `race` tries the addresses of a name (RFC 8305)
 //! * [`Proxies`] are the rules of `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, or of an app
@@ -12,8 +12,8 @@
 //! The callers own the messages on the socket and decide when to dial again.
 
 mod counted;
+mod destination;
 mod dialer;
-mod endpoint;
 mod error;
 mod proxy;
 mod race;
@@ -22,8 +22,8 @@ mod retry_after;
 mod tls;
 
 pub use counted::{Count, counted};
+pub use destination::{AddressError, Destination};
 pub use dialer::{Dialer, Opened, Opening, Socket, Wire};
-pub use endpoint::{AddressError, Endpoint};
 pub use error::{ConnectProblem, DialError};
 pub use proxy::{Proxies, ProxyProblem};
 pub use resolver::{NameError, Resolver};

@@ -7,7 +7,7 @@ use crate::{
     config::{Limits, Settings},
     metrics::{Gauges, Metrics},
     origins::Origins,
-    registry::Registry,
+    registry::DaemonRegistry,
 };
 
 /// State of listeners, sockets and upkeep.
@@ -15,7 +15,7 @@ use crate::{
 pub(crate) struct Parts {
     pub(crate) limits: Limits,
     pub(crate) admission: Admission,
-    pub(crate) registry: Registry,
+    pub(crate) registry: DaemonRegistry,
     pub(crate) metrics: Metrics,
     /// The token that daemons of a private relay send.
     pub(crate) daemon_token: Option<Secret>,
@@ -30,7 +30,7 @@ impl Parts {
         Self {
             limits: settings.limits.clone(),
             admission: Admission::new(settings),
-            registry: Registry::default(),
+            registry: DaemonRegistry::default(),
             metrics: Metrics::default(),
             daemon_token: settings.daemon_token.clone(),
             origins: Origins::new(settings.origin.clone()),

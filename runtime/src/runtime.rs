@@ -27,7 +27,7 @@ use crate::{
     config::RuntimeConfig,
     directory::DirectorySubscription,
     error::{CallError, IntentError, OpenError, TimelineError},
-    host::{Control, Host, HostCommand, HostContext},
+    host::{Host, HostCommand, HostContext, HostControl},
     intent::{Intent, Outcome},
     offer::OfferInfo,
     outbox::Record,
@@ -403,7 +403,7 @@ impl Runtime {
         self.set_all(|control| control.network_changed = true);
     }
 
-    fn set_all(&self, change: impl Fn(&mut Control)) {
+    fn set_all(&self, change: impl Fn(&mut HostControl)) {
         for known in self.inner.hosts().known.values() {
             known.host.set(&change);
         }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bowline_machines::{Path, daemon::connection::ConnectionConfig};
 
-use super::{Listed, Registry};
+use super::{ConnectionRegistry, Listed};
 use crate::{clock::Clock, config::Limits, identity::Identity, ledger::Ledger, service::Router};
 
 /// Time a close may take before the socket is dropped.
@@ -21,7 +21,7 @@ pub struct Acceptor {
     pub(crate) router: Router,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
-    pub(crate) registry: Arc<Registry>,
+    pub(crate) registry: Arc<ConnectionRegistry>,
     /// Limits of session connections, for their machine.
     pub(super) session_config: Arc<ConnectionConfig>,
     /// Limits of local connections.
@@ -37,7 +37,7 @@ impl Acceptor {
         ledger: Ledger,
         router: Router,
         limits: Limits,
-        registry: Arc<Registry>,
+        registry: Arc<ConnectionRegistry>,
     ) -> Self {
         let clock = ledger.clock().clone();
         let local = ConnectionConfig {
@@ -49,7 +49,7 @@ impl Acceptor {
         };
         let session = ConnectionConfig {
             hello_deadline: Some(limits.handshake_timeout),
-            // Event-only connections do not idle out; `Registry::sweep` closes silent ones.
+            // Event-only connections do not idle out; `ConnectionRegistry::sweep` closes silent ones.
             idle_timeout: Duration::ZERO,
             ..local.clone()
         };

@@ -25,7 +25,7 @@ mod websocket;
 
 pub use acceptor::Acceptor;
 pub use handshake::serve;
-pub use registry::{ConnectionInfo, Entry, Kind, Listed, Registry, Totals, Who};
+pub use registry::{ConnectionInfo, ConnectionRegistry, Entry, Kind, Listed, Totals, Who};
 pub use socket::{Gone, MessageSocket, Received};
 pub use websocket::WebSocket;
 

@@ -15,7 +15,7 @@ use super::offer::OfferMaker;
 use crate::{
     agents::Agents,
     clock::Clock,
-    connection::Registry,
+    connection::ConnectionRegistry,
     ledger::LedgerCounters,
     relay::{RelayInfo, RelayStatus},
     rpc::{ListParams, Listed, RequestStats},
@@ -50,7 +50,7 @@ pub struct About {
 pub struct ControlService {
     pub(crate) about: About,
     pub(crate) offers: OfferMaker,
-    pub(crate) registry: Arc<Registry>,
+    pub(crate) registry: Arc<ConnectionRegistry>,
     pub(crate) relays: RelayStatus,
     pub(crate) stats: RequestStats,
     pub(crate) clock: Clock,

@@ -20,7 +20,7 @@ use crate::{
     belonging::Belonging,
     clock::Clock,
     config::Settings,
-    connection::{Acceptor, Registry},
+    connection::{Acceptor, ConnectionRegistry},
     control::{ControlError, ControlService, ControlSocket},
     files::FileError,
     identity::Identity,
@@ -141,7 +141,7 @@ impl Daemon {
         let control = ControlSocket::bind(&settings.socket)?;
         let agents = Agents::start(ledger.clone(), options::agents(&settings)).await?;
 
-        let registry = Arc::new(Registry::default());
+        let registry = Arc::new(ConnectionRegistry::default());
         let relay_status = RelayStatus::new(&settings.relay);
         let mut router = Router::new();
         let started = clock.now();
@@ -275,7 +275,7 @@ impl Daemon {
     }
 
     /// Its open connections.
-    pub fn registry(&self) -> &Registry {
+    pub fn registry(&self) -> &ConnectionRegistry {
         &self.acceptor.registry
     }
 

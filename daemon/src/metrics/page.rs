@@ -8,7 +8,7 @@ use bowline_protocol::error::RpcError;
 
 use crate::{
     clock::Clock,
-    connection::Registry,
+    connection::ConnectionRegistry,
     ledger::Ledger,
     relay::{RelayState, RelayStatus},
     rpc::RequestStats,
@@ -23,7 +23,7 @@ pub struct Sources {
     /// Sessions, intents, events and commits.
     pub ledger: Ledger,
     /// Connections.
-    pub registry: Arc<Registry>,
+    pub registry: Arc<ConnectionRegistry>,
     /// Registrations with relays.
     pub relays: RelayStatus,
     /// Requests by method.

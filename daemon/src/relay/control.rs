@@ -63,7 +63,7 @@ enum Stage {
 }
 
 /// One control socket.
-pub(super) struct Control {
+pub(super) struct ControlSocket {
     generation: Generation,
     stage: Stage,
     nonce: Option<Nonce>,
@@ -75,7 +75,7 @@ pub(super) struct Control {
     binding: Binding,
 }
 
-impl Control {
+impl ControlSocket {
     pub(super) fn dial(generation: Generation, context: Arc<RelayContext>) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 pub(super) use bowline_net::Socket;
-use bowline_net::{DialError, Dialer, Endpoint, Opened, Opening, Proxies, Tls};
+use bowline_net::{Destination, DialError, Dialer, Opened, Opening, Proxies, Tls};
 use bowline_program::config::SecretError;
 use bowline_protocol::{
     Reason,
@@ -100,6 +100,9 @@ impl Dialler {
             authorization,
             config,
         };
-        Ok(self.0.open(&Endpoint::relay(relay, path), opening).await?)
+        Ok(self
+            .0
+            .open(&Destination::relay(relay, path), opening)
+            .await?)
     }
 }

@@ -30,7 +30,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::{
     RelayContext, Routes,
-    control::{Control, ControlEvent},
+    control::{ControlEvent, ControlSocket},
     data_socket::{Commands, DataSocket},
     dial::Failure,
     failure_log::{FailureLog, Line},
@@ -58,7 +58,7 @@ pub(super) struct RegistrationDriver {
     context: Arc<RelayContext>,
     machine: RelayRegistration,
     zero: Instant,
-    control: Option<Control>,
+    control: Option<ControlSocket>,
     /// The relay's last settings, used for new data sockets.
     heartbeat: Duration,
     token: Option<DataToken>,
@@ -231,7 +231,7 @@ impl RegistrationDriver {
         while let Some(effect) = self.machine.poll_effect() {
             match effect {
                 Effect::Connect { generation } => {
-                    self.control = Some(Control::dial(generation, Arc::clone(&self.context)));
+                    self.control = Some(ControlSocket::dial(generation, Arc::clone(&self.context)));
                 }
                 Effect::Answer => {
                     if let Some(control) = &mut self.control {

@@ -59,7 +59,7 @@ pub(super) async fn tunnel(
                         retry_after: after.and_then(|after| retry_after::parse(after.value, now)),
                     });
                 }
-                // The endpoint never sends first, so bytes after the head are an error.
+                // The destination never sends first, so bytes after the head are an error.
                 if length != head.len() {
                     return Err(protocol("it sent data after its answer"));
                 }

@@ -3,7 +3,7 @@
 
 use hyper_util::client::proxy::matcher::Matcher;
 
-use crate::endpoint::Endpoint;
+use crate::destination::Destination;
 
 /// Hosts reached without a proxy.
 pub(super) struct Exceptions {
@@ -47,10 +47,10 @@ impl Exceptions {
         &self.anywhere
     }
 
-    /// Whether an exception for one port covers the endpoint.
-    pub(super) fn cover(&self, endpoint: &Endpoint) -> bool {
+    /// Whether an exception for one port covers the destination.
+    pub(super) fn cover(&self, destination: &Destination) -> bool {
         self.at.iter().any(|(port, matcher)| {
-            *port == endpoint.port && super::intercept(matcher, &endpoint.place()).is_none()
+            *port == destination.port && super::intercept(matcher, &destination.place()).is_none()
         })
     }
 }
@@ -84,8 +84,8 @@ mod tests {
                 "NO_PROXY" => Some(no.to_owned()),
                 _ => None,
             });
-            let endpoint = Endpoint::relay(&url.parse().unwrap(), "/");
-            proxies.find(&endpoint).unwrap().is_none()
+            let destination = Destination::relay(&url.parse().unwrap(), "/");
+            proxies.find(&destination).unwrap().is_none()
         };
         for (no, url) in [
             ("*.example.org", "wss://relay.example.org"),

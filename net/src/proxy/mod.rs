@@ -19,8 +19,8 @@ use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 
 use self::exceptions::Exceptions;
 use crate::{
+    destination::{Destination, place},
     dialer::Wire,
-    endpoint::{Endpoint, place},
     error::ConnectProblem,
     tls::TlsProblem,
 };
@@ -156,12 +156,12 @@ impl Proxies {
         }
     }
 
-    /// The proxy for an endpoint.
-    pub(crate) fn find(&self, endpoint: &Endpoint) -> Result<Option<Proxy>, ProxyProblem> {
-        if !endpoint.is_relay && self.but_near && is_near(&endpoint.host) {
+    /// The proxy for an destination.
+    pub(crate) fn find(&self, destination: &Destination) -> Result<Option<Proxy>, ProxyProblem> {
+        if !destination.is_relay && self.but_near && is_near(&destination.host) {
             return Ok(None);
         }
-        let rule = match (endpoint.is_relay, endpoint.secure) {
+        let rule = match (destination.is_relay, destination.secure) {
             (true, true) => &self.secure_relays,
             (true, false) => &self.plain_relays,
             (false, _) => &self.daemons,
@@ -171,10 +171,10 @@ impl Proxies {
             Rule::Unusable(name) => Err(ProxyProblem::Unusable(name)),
             Rule::Via(rule) => {
                 let (matcher, exceptions) = &**rule;
-                if exceptions.cover(endpoint) {
+                if exceptions.cover(destination) {
                     return Ok(None);
                 }
-                Ok(intercept(matcher, &endpoint.place()).and_then(Proxy::new))
+                Ok(intercept(matcher, &destination.place()).and_then(Proxy::new))
             }
         }
     }
@@ -265,23 +265,23 @@ impl Proxy {
         place(&self.host, self.port)
     }
 
-    /// Makes the proxy connect to an endpoint. The stream then leads to the endpoint.
+    /// Makes the proxy connect to an destination. The stream then leads to the destination.
     pub(crate) async fn tunnel(
         &self,
         stream: Box<dyn Wire>,
-        endpoint: &Endpoint,
+        destination: &Destination,
     ) -> Result<Box<dyn Wire>, ProxyProblem> {
         match self.kind {
             Kind::Http | Kind::Https => {
                 let authorization = self.intercept.basic_auth().map(|value| value.as_bytes());
-                connect::tunnel(stream, &self.place(), &endpoint.place(), authorization).await
+                connect::tunnel(stream, &self.place(), &destination.place(), authorization).await
             }
             Kind::Socks5 => {
                 let login = self.intercept.raw_auth();
                 socks::tunnel(
                     stream,
                     &self.place(),
-                    (&endpoint.host, endpoint.port),
+                    (&destination.host, destination.port),
                     login,
                 )
                 .await
@@ -308,11 +308,14 @@ mod tests {
     }
 
     fn via(proxies: &Proxies, url: &str) -> Option<String> {
-        let endpoint = match url.split_once("://") {
-            Some(_) => Endpoint::relay(&url.parse().unwrap(), "/"),
-            None => Endpoint::direct(url, "/").unwrap(),
+        let destination = match url.split_once("://") {
+            Some(_) => Destination::relay(&url.parse().unwrap(), "/"),
+            None => Destination::direct(url, "/").unwrap(),
         };
-        proxies.find(&endpoint).unwrap().map(|proxy| proxy.place())
+        proxies
+            .find(&destination)
+            .unwrap()
+            .map(|proxy| proxy.place())
     }
 
     #[test]
@@ -394,16 +397,20 @@ mod tests {
             "socks5://s3cret?x@h:1",
         ] {
             let proxies = proxies(&[("HTTPS_PROXY", wrong)]);
-            let endpoint = Endpoint::relay(&"wss://r".parse().unwrap(), "/");
-            let error = proxies.find(&endpoint).map(|_| ()).unwrap_err().to_string();
+            let destination = Destination::relay(&"wss://r".parse().unwrap(), "/");
+            let error = proxies
+                .find(&destination)
+                .map(|_| ())
+                .unwrap_err()
+                .to_string();
             assert!(
                 error.contains("HTTPS_PROXY") && !error.contains("cret"),
                 "{error}"
             );
         }
-        let endpoint = Endpoint::relay(&"wss://r".parse().unwrap(), "/");
+        let destination = Destination::relay(&"wss://r".parse().unwrap(), "/");
         let error = Proxies::all("gopher://x")
-            .find(&endpoint)
+            .find(&destination)
             .map(|_| ())
             .unwrap_err();
         assert!(error.to_string().contains("`proxy`"), "{error}");

@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     parts::Parts,
     registry::Opened,
-    session::Session,
+    session::SessionTask,
     socket::Socket,
     stream::{Stream, prepare},
     tls::{Tls, exporter},
@@ -154,7 +154,7 @@ async fn lead(parts: Arc<Parts>, socket: Box<Socket>, answered: Answered, strang
                     parts.metrics.lanes.one();
                     let hash = bowline_protocol::identity::short_hash(session.as_str());
                     info!(server_id = %server, session = %hash, "session opened");
-                    tokio::spawn(Session::new(parts, server, session, mailbox));
+                    tokio::spawn(SessionTask::new(parts, server, session, mailbox));
                 }
                 Opened::Refused(socket, reason) => refuse(&parts.metrics, *socket, reason.into()),
             }

@@ -79,7 +79,7 @@ pub(crate) enum Opened {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Registry {
+pub(crate) struct DaemonRegistry {
     state: Mutex<State>,
 }
 
@@ -93,7 +93,7 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Daemon {
-    control: Option<Control>,
+    control: Option<ControlHandle>,
     /// Time since which there is no control socket.
     orphaned: Option<MonotonicTime>,
     sessions: HashMap<RouteKey, Arc<Mailbox>>,
@@ -105,14 +105,14 @@ struct Daemon {
 }
 
 #[derive(Debug)]
-struct Control {
+struct ControlHandle {
     generation: u64,
     token: [u8; 32],
     events: mpsc::Sender<Event>,
     end: Option<oneshot::Sender<CloseText>>,
 }
 
-impl Control {
+impl ControlHandle {
     fn tell(&mut self, event: Event) {
         // A daemon that does not take its events in time registers again, and `sync` has the full
         // state.
@@ -163,7 +163,7 @@ impl Daemon {
     }
 }
 
-impl Registry {
+impl DaemonRegistry {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -183,7 +183,7 @@ impl Registry {
         let daemon = state.daemons.entry(server.clone()).or_default();
         daemon.orphaned = None;
         let sessions = daemon.sessions.keys().cloned().collect();
-        let earlier = daemon.control.replace(Control {
+        let earlier = daemon.control.replace(ControlHandle {
             generation,
             token: token.digest(),
             events,

@@ -43,7 +43,7 @@ const ROUNDS: usize = 4;
 
 /// The task of one session.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct SessionTask {
     parts: Arc<Parts>,
     server: ServerId,
     route: RouteKey,
@@ -57,7 +57,7 @@ pub(crate) struct Session {
     timer: Timer,
 }
 
-impl Session {
+impl SessionTask {
     pub(crate) fn new(
         parts: Arc<Parts>,
         server: ServerId,
@@ -339,7 +339,7 @@ impl Session {
     }
 }
 
-impl Future for Session {
+impl Future for SessionTask {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {

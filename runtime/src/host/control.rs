@@ -8,7 +8,7 @@ use crate::{registry::HostRecord, transport::Address};
 
 /// The latest command of each kind, in order of execution.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Control {
+pub(crate) struct HostControl {
     /// Paired again, with these addresses, name and key.
     pub(crate) paired: Option<HostRecord>,
     /// The user selected a path, or the best one.
@@ -31,7 +31,7 @@ enum Stay {
     },
 }
 
-impl Control {
+impl HostControl {
     /// The app entered the background.
     pub(crate) const fn background(&mut self) {
         self.stay = Some(Stay::Background);
@@ -49,8 +49,8 @@ impl Control {
 }
 
 impl Driver {
-    pub(super) fn on_control(&mut self, now: MonotonicTime, control: Control) {
-        let Control {
+    pub(super) fn on_control(&mut self, now: MonotonicTime, control: HostControl) {
+        let HostControl {
             paired,
             select,
             stay,

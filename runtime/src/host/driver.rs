@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    HostCommand, HostContext, Inputs, clients::Clients, control::Control, events::HostEvent,
+    HostCommand, HostContext, Inputs, clients::Clients, control::HostControl, events::HostEvent,
     queries::PendingQueries, screens::ScreenPublishers, streams::Streams,
 };
 use crate::{
@@ -43,7 +43,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(2);
 /// One input.
 enum Input {
     Event(HostEvent),
-    Control(Control),
+    Control(HostControl),
     Command(HostCommand),
     Submitted,
     Timer,
@@ -83,7 +83,7 @@ pub(super) struct Driver {
     upkeep: Upkeep,
     /// The last maintenance of the outbox.
     maintenance: Option<JoinHandle<()>>,
-    control: Arc<ControlSlot<Control>>,
+    control: Arc<ControlSlot<HostControl>>,
     inbox: mpsc::Receiver<HostEvent>,
     pub(super) inbox_sender: mpsc::Sender<HostEvent>,
     commands: mpsc::Receiver<HostCommand>,

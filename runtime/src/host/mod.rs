@@ -22,7 +22,7 @@ use bowline_protocol::{AgentId, IntentId, handshake::ClientInfo};
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub(crate) use control::Control;
+pub(crate) use control::HostControl;
 
 use crate::{
     client::Call,
@@ -51,7 +51,7 @@ pub(crate) struct HostContext {
     pub(crate) hub: Arc<SnapshotHub>,
 }
 
-/// Commands of a host's driver that are queued; the others are [`Control`].
+/// Commands of a host's driver that are queued; the others are [`HostControl`].
 pub(crate) enum HostCommand {
     /// Send a read-only query to the daemon.
     Query(Call),
@@ -73,7 +73,7 @@ pub(crate) enum HostCommand {
 
 /// Inputs of a driver.
 struct Inputs {
-    control: Arc<ControlSlot<Control>>,
+    control: Arc<ControlSlot<HostControl>>,
     commands: mpsc::Receiver<HostCommand>,
     /// `Some(forget)` ends it.
     stop: watch::Receiver<Option<bool>>,
@@ -82,7 +82,7 @@ struct Inputs {
 /// Handle of one host.
 #[derive(Clone)]
 pub(crate) struct Host {
-    control: Arc<ControlSlot<Control>>,
+    control: Arc<ControlSlot<HostControl>>,
     commands: mpsc::Sender<HostCommand>,
     outbox: Arc<Outbox>,
     /// `Some(forget)` ends the driver.
@@ -142,7 +142,7 @@ impl Host {
     }
 
     /// Changes commands of which only the latest counts. Never fails.
-    pub(crate) fn set(&self, change: impl FnOnce(&mut Control)) {
+    pub(crate) fn set(&self, change: impl FnOnce(&mut HostControl)) {
         self.control.update(change);
     }
 

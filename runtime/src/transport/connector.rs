@@ -1,7 +1,7 @@
 //! Opens WebSockets to daemons and relays, through `bowline_net`.
 
 use bowline_machines::Path;
-use bowline_net::{DialError, Dialer, Endpoint, Opening, Proxies, Tls};
+use bowline_net::{Destination, DialError, Dialer, Opening, Proxies, Tls};
 use bowline_protocol::{
     Reason, SESSION_PATH, SUBPROTOCOL,
     relay::{RelayUrl, client_path},
@@ -68,7 +68,7 @@ impl RuntimeSettings {
 impl Connector for WebSocketConnector {
     fn connect(&self, target: &Target) -> BoxFuture<Result<Box<dyn Transport>, Failure>> {
         let dialer = self.dialer.clone();
-        let endpoint = endpoint(target);
+        let destination = destination(target);
         Box::pin(async move {
             let opening = Opening {
                 subprotocol: SUBPROTOCOL,
@@ -80,7 +80,7 @@ impl Connector for WebSocketConnector {
                     .max_message_size(Some(MAX_FRAME))
                     .max_frame_size(Some(MAX_FRAME)),
             };
-            let opened = dialer.open(&endpoint?, opening).await?;
+            let opened = dialer.open(&destination?, opening).await?;
             let transport = WebSocketTransport::new(opened.socket, opened.count);
             Ok(Box::new(transport) as Box<dyn Transport>)
         })
@@ -88,18 +88,18 @@ impl Connector for WebSocketConnector {
 }
 
 /// URL of the session socket of a target.
-fn endpoint(target: &Target) -> Result<Endpoint, Failure> {
+fn destination(target: &Target) -> Result<Destination, Failure> {
     let address = &target.address.address;
     match target.address.path {
         Path::Local | Path::Direct => {
-            Ok(Endpoint::direct(address, SESSION_PATH).map_err(DialError::from)?)
+            Ok(Destination::direct(address, SESSION_PATH).map_err(DialError::from)?)
         }
         Path::Relay => {
             let url: RelayUrl = address
                 .parse()
                 .map_err(|error| Failure::new(Reason::Unreachable, format!("{error}")))?;
             let path = client_path(&target.server_id, &target.route_key);
-            Ok(Endpoint::relay(&url, &path))
+            Ok(Destination::relay(&url, &path))
         }
     }
 }

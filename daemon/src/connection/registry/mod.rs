@@ -36,7 +36,7 @@ pub struct Totals {
 
 /// All open connections, and the totals of closed ones.
 #[derive(Debug, Default)]
-pub struct Registry {
+pub struct ConnectionRegistry {
     next: AtomicU64,
     state: Mutex<State>,
 }
@@ -66,7 +66,7 @@ impl State {
 /// Keeps a connection listed until dropped.
 #[derive(Debug)]
 pub struct Listed {
-    registry: Arc<Registry>,
+    registry: Arc<ConnectionRegistry>,
     entry: Arc<Entry>,
     /// Until it has proved a device. Boxed, so that connections of devices stay small.
     stranger: Option<Box<Stranger>>,
@@ -107,7 +107,7 @@ impl Drop for Listed {
     }
 }
 
-impl Registry {
+impl ConnectionRegistry {
     /// Lists a new connection.
     pub fn open(
         self: &Arc<Self>,

@@ -10,7 +10,7 @@ fn at(seconds: u64) -> MonotonicTime {
 
 #[test]
 fn sv_5_a_connection_is_listed_while_it_lives() {
-    let registry = Arc::new(Registry::default());
+    let registry = Arc::new(ConnectionRegistry::default());
     let first = registry.open(Path::Direct, None, at(1));
     let second = registry.open(Path::Local, None, at(2));
     first.entry().heard(at(3), 10);
@@ -41,7 +41,7 @@ fn sv_4_a_connection_that_has_rested_for_too_long_is_woken_by_the_sweep() {
         }
     }
     let woken = Arc::new(Woken::default());
-    let registry = Arc::new(Registry::default());
+    let registry = Arc::new(ConnectionRegistry::default());
     let listed = registry.open(Path::Local, None, at(1));
     let waker = Arc::clone(&woken).into();
     let waits = || {
@@ -66,7 +66,7 @@ fn sv_4_a_connection_that_has_rested_for_too_long_is_woken_by_the_sweep() {
 
 #[test]
 fn sv_5_what_a_connection_has_moved_and_why_it_ended_outlives_it() {
-    let registry = Arc::new(Registry::default());
+    let registry = Arc::new(ConnectionRegistry::default());
     let ended = registry.open(Path::Direct, None, at(1));
     let open = registry.open(Path::Direct, None, at(2));
     for listed in [&ended, &open] {
@@ -91,7 +91,7 @@ fn sv_5_what_a_connection_has_moved_and_why_it_ended_outlives_it() {
 
 #[test]
 fn ls_2_ls_6_a_silent_remote_peer_is_closed_and_a_local_one_is_not() {
-    let registry = Arc::new(Registry::default());
+    let registry = Arc::new(ConnectionRegistry::default());
     let remote = registry.open(Path::Direct, None, at(0));
     let local = registry.open(Path::Local, None, at(0));
     registry.sweep(at(60), Some(60 * SECOND), 10 * SECOND);
@@ -112,7 +112,7 @@ fn ls_2_ls_6_a_silent_remote_peer_is_closed_and_a_local_one_is_not() {
 
 #[test]
 fn ls_19_a_peer_that_takes_no_bytes_is_closed() {
-    let registry = Arc::new(Registry::default());
+    let registry = Arc::new(ConnectionRegistry::default());
     let slow = registry.open(Path::Local, None, at(0));
     slow.entry().blocked(at(5), 100);
     slow.entry().blocked(at(9), 100);
@@ -131,7 +131,7 @@ fn ls_19_a_peer_that_takes_no_bytes_is_closed() {
 
 #[test]
 fn ls_19_a_peer_that_takes_a_few_bytes_now_and_then_is_slow_and_not_stuck() {
-    let registry = Arc::new(Registry::default());
+    let registry = Arc::new(ConnectionRegistry::default());
     let slow = registry.open(Path::Local, None, at(0));
     for (second, taken) in [(5, 0), (14, 10), (23, 20), (32, 30)] {
         slow.entry().blocked(at(second), taken);
@@ -149,7 +149,7 @@ fn ls_19_a_peer_that_takes_a_few_bytes_now_and_then_is_slow_and_not_stuck() {
 
 #[test]
 fn ls_5_nobody_expires_for_the_time_this_machine_slept() {
-    let registry = Arc::new(Registry::default());
+    let registry = Arc::new(ConnectionRegistry::default());
     let remote = registry.open(Path::Direct, None, at(0));
     registry.extend_deadlines(at(10_000), 9_995 * SECOND);
     registry.sweep(at(10_001), Some(60 * SECOND), 10 * SECOND);
@@ -158,7 +158,7 @@ fn ls_5_nobody_expires_for_the_time_this_machine_slept() {
 
 #[test]
 fn ls_5_ls_19_a_peer_that_takes_no_bytes_is_forgiven_a_sleep_and_nothing_more() {
-    let registry = Arc::new(Registry::default());
+    let registry = Arc::new(ConnectionRegistry::default());
     let slow = registry.open(Path::Local, None, at(0));
     slow.entry().blocked(at(5), 100);
     registry.extend_deadlines(at(10_000), 9_990 * SECOND);

@@ -51,7 +51,7 @@ impl Phase {
 
 /// A session with clients, according to the relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Session {
+struct RelayedSession {
     phase: Phase,
     /// Whether it was announced again while it had its data socket.
     again: bool,
@@ -62,7 +62,7 @@ struct Session {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sessions {
     config: RelayConfig,
-    sessions: BTreeMap<RouteKey, Session>,
+    sessions: BTreeMap<RouteKey, RelayedSession>,
     /// Data sockets whose session is over, with the deadline of each.
     leaving: BTreeMap<DataSocketId, MonotonicTime>,
     /// Number of the newest data socket, which also seeds its jitter.
@@ -323,7 +323,7 @@ impl Sessions {
         let session = self
             .sessions
             .entry(route.clone())
-            .or_insert_with(|| Session {
+            .or_insert_with(|| RelayedSession {
                 phase,
                 again: false,
                 backoff: Backoff::new(config, seed),

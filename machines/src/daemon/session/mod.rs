@@ -120,7 +120,7 @@ pub enum AttachPlan {
 
 /// One connection attached to the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Link {
+pub struct AttachedConnection {
     /// Its label.
     pub id: ConnectionId,
     /// Kind of path.
@@ -144,7 +144,7 @@ pub enum State {
     /// At least one connection is attached.
     Attached {
         /// The attached connections, oldest first.
-        connections: Vec<Link>,
+        connections: Vec<AttachedConnection>,
     },
     /// Final; the driver forgets the session.
     Expired,
@@ -325,7 +325,7 @@ impl Session {
     outputs!(State, Effect);
 
     /// The attached connections.
-    pub fn connections(&self) -> &[Link] {
+    pub fn connections(&self) -> &[AttachedConnection] {
         match self.state() {
             State::Attached { connections } => connections,
             State::Detached { .. } | State::Expired => &[],

@@ -2,7 +2,7 @@
 
 use bowline_protocol::Reason;
 
-use super::{ConnectionId, Effect, Input, Link, Session, State};
+use super::{AttachedConnection, ConnectionId, Effect, Input, Session, State};
 use crate::{MonotonicTime, Path, machine_core::Table};
 
 /// Cause of a transition, for its record.
@@ -41,7 +41,7 @@ impl Session {
     pub(super) fn transition(&mut self, now: MonotonicTime, input: Input) {
         match (self.core.state_mut(), input) {
             (State::Detached { .. }, Input::Attach { connection, path }) => {
-                let connections = vec![Link {
+                let connections = vec![AttachedConnection {
                     id: connection,
                     path,
                     active_at: now,
@@ -115,7 +115,13 @@ impl Session {
 
     /// Adds a connection; beyond the bound the one idle longest is closed, never the new one
     /// (LS-2).
-    fn join(&mut self, links: &mut Vec<Link>, id: ConnectionId, path: Path, now: MonotonicTime) {
+    fn join(
+        &mut self,
+        links: &mut Vec<AttachedConnection>,
+        id: ConnectionId,
+        path: Path,
+        now: MonotonicTime,
+    ) {
         links.retain(|link| link.id != id);
         while links.len() >= usize::from(self.config.max_connections.max(1)) {
             let idlest = links
@@ -130,7 +136,7 @@ impl Session {
                 reason: Reason::SessionCapacity,
             });
         }
-        links.push(Link {
+        links.push(AttachedConnection {
             id,
             path,
             active_at: now,

@@ -11,7 +11,7 @@ pub struct AddressError;
 
 /// Host, port and path of a WebSocket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint {
+pub struct Destination {
     pub(crate) secure: bool,
     /// Host; IPv6 addresses without their brackets.
     pub(crate) host: String,
@@ -22,7 +22,7 @@ pub struct Endpoint {
     pub(crate) is_relay: bool,
 }
 
-impl Endpoint {
+impl Destination {
     /// A path at a relay; it begins with a slash and may have a query.
     pub fn relay(url: &RelayUrl, path: &str) -> Self {
         Self {
@@ -91,15 +91,15 @@ mod tests {
     #[test]
     fn addresses_of_both_kinds_become_urls() {
         let relay: RelayUrl = "wss://s3cret@relay.example.org/base".parse().unwrap();
-        let relay = Endpoint::relay(&relay, "/v1/daemon");
+        let relay = Destination::relay(&relay, "/v1/daemon");
         assert_eq!(relay.uri(), "wss://relay.example.org:443/base/v1/daemon");
-        let direct = Endpoint::direct("[fd00::1]:4717", "/v1/session").unwrap();
+        let direct = Destination::direct("[fd00::1]:4717", "/v1/session").unwrap();
         assert_eq!(direct.uri(), "ws://[fd00::1]:4717/v1/session");
         assert_eq!(direct.host, "fd00::1");
         for wrong in [
             "", "host", ":1", "host:0", "host:x", "a b:1", "[x]:1", "[::1:1", "a@b:1", "a/b:1",
         ] {
-            assert!(Endpoint::direct(wrong, "/").is_err(), "{wrong}");
+            assert!(Destination::direct(wrong, "/").is_err(), "{wrong}");
         }
     }
 }
