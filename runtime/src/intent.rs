@@ -3,7 +3,7 @@
 pub use bowline_machines::client::intents::Outcome;
 
 use bowline_machines::{
-    client::intents::{Made, Turn},
+    client::intents::{Made, TurnEffect},
     data::optimistic::{PendingAgent, PendingMessage, Queued},
 };
 use bowline_protocol::{
@@ -204,12 +204,12 @@ impl Request {
     }
 
     /// Effect on the turns of an agent.
-    pub(crate) fn turn(&self) -> Turn {
+    pub(crate) fn turn(&self) -> TurnEffect {
         match self {
-            Self::Send(params) => Turn::Prompt(params.agent_id.clone()),
-            Self::Cancel(params) => Turn::Cancel(params.agent_id.clone()),
+            Self::Send(params) => TurnEffect::Prompt(params.agent_id.clone()),
+            Self::Cancel(params) => TurnEffect::Cancel(params.agent_id.clone()),
             Self::Create(_) | Self::Archive(_) | Self::Respond(_) | Self::Other { .. } => {
-                Turn::Other
+                TurnEffect::Other
             }
         }
     }

@@ -11,7 +11,8 @@ use std::{
 use bowline_machines::{
     Attach, Generation, MonotonicTime,
     client::intents::{
-        Answer, Effect, Input, Intents, IntentsConfig, Made, Origin, Outcome, Queued, State, Turn,
+        Answer, Effect, Input, Intents, IntentsConfig, Made, Origin, Outcome, Queued, State,
+        TurnEffect,
     },
 };
 use bowline_protocol::{AgentId, IntentId, RpcReason, SessionState, error::RpcError};
@@ -130,9 +131,9 @@ impl Scene {
     fn queued(&self, n: u8) -> Queued {
         let agent: AgentId = "agt_a".parse().unwrap();
         let turn = match self.kind(n) {
-            Kind::Prompt => Turn::Prompt(agent),
-            Kind::Cancel => Turn::Cancel(agent),
-            Kind::Other => Turn::Other,
+            Kind::Prompt => TurnEffect::Prompt(agent),
+            Kind::Cancel => TurnEffect::Cancel(agent),
+            Kind::Other => TurnEffect::Other,
         };
         let origin = if self.has_recovered && n == 0 {
             Origin::Recovered {

@@ -21,7 +21,7 @@ pub(crate) struct SnapshotHub {
 }
 
 struct Shown {
-    hosts: BTreeMap<ServerId, Place>,
+    hosts: BTreeMap<ServerId, HostEntry>,
     pairings: Vec<PairingSnapshot>,
     last: Publisher,
     /// `None` once the runtime is closed, which closes the subscribers' channel.
@@ -29,7 +29,7 @@ struct Shown {
 }
 
 /// The entry of a host; only its current driver updates it.
-struct Place {
+struct HostEntry {
     publisher: Publisher,
     host: Arc<HostSnapshot>,
     /// Kept separately: changes do not wake subscribers.
@@ -96,7 +96,7 @@ impl SnapshotHub {
             given = Publisher(shown.last.0 + 1);
             shown.last = given;
             let server_id = host.server_id.clone();
-            let place = Place {
+            let place = HostEntry {
                 publisher: given,
                 host: Arc::new(HostSnapshot { rev, ..host }),
                 counters: Counters::default(),

@@ -41,7 +41,7 @@ use std::{
 
 use bowline_protocol::{IntentId, RpcReason, error::RpcError};
 
-pub use order::Turn;
+pub use order::TurnEffect;
 pub use values::{
     Answer, Effect, Input, IntentsConfig, KEPT_FAILURES, Made, Origin, Outcome, Queued,
 };
@@ -78,7 +78,7 @@ pub struct Intents {
 #[derive(Clone, Debug)]
 struct Entry {
     id: IntentId,
-    turn: Turn,
+    turn: TurnEffect,
     made: Age,
     /// When it was first sent, if it was.
     sent: Option<Age>,
@@ -141,7 +141,7 @@ impl Intents {
         match entry.state {
             State::InFlight { deadline, .. } => Some(deadline),
             State::Waiting { pause, .. } => {
-                let late = matches!(entry.turn, Turn::Cancel(_))
+                let late = matches!(entry.turn, TurnEffect::Cancel(_))
                     .then(|| entry.made.reaches(self.config.cancel_memory));
                 [pause, late].into_iter().flatten().min()
             }

@@ -16,7 +16,7 @@ use crate::Attach;
 
 /// The effect of an intent on an agent's turns.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Turn {
+pub enum TurnEffect {
     /// Starts one.
     Prompt(AgentId),
     /// Ends the running one.
@@ -37,17 +37,17 @@ struct Holds {
 
 impl<'a> Blocked<'a> {
     /// Whether the intent must wait for an earlier one.
-    pub(super) fn holds(&self, turn: &Turn) -> bool {
+    pub(super) fn holds(&self, turn: &TurnEffect) -> bool {
         match turn {
-            Turn::Prompt(agent) => self.0.get(agent).is_some_and(|holds| holds.prompts),
-            Turn::Cancel(agent) => self.0.get(agent).is_some_and(|holds| holds.cancels),
-            Turn::Other => false,
+            TurnEffect::Prompt(agent) => self.0.get(agent).is_some_and(|holds| holds.prompts),
+            TurnEffect::Cancel(agent) => self.0.get(agent).is_some_and(|holds| holds.cancels),
+            TurnEffect::Other => false,
         }
     }
 
     /// Records an intent that later ones may have to wait for; `link` is the attach they would be
     /// sent under.
-    pub(super) fn note(&mut self, turn: &'a Turn, state: State, link: Attach) {
+    pub(super) fn note(&mut self, turn: &'a TurnEffect, state: State, link: Attach) {
         match state {
             State::InFlight { attach, .. } if attach == link => self.sent(turn),
             State::InFlight { .. } => self.in_doubt(turn),
@@ -57,16 +57,16 @@ impl<'a> Blocked<'a> {
     }
 
     /// Records that it was sent on the active connection.
-    pub(super) fn sent(&mut self, turn: &'a Turn) {
+    pub(super) fn sent(&mut self, turn: &'a TurnEffect) {
         // A cancel in flight arrives before anything sent after it.
-        if let Turn::Prompt(agent) = turn {
+        if let TurnEffect::Prompt(agent) = turn {
             self.of(agent).prompts = true;
         }
     }
 
     /// Records that its delivery, over a closed connection, is unknown.
-    fn in_doubt(&mut self, turn: &'a Turn) {
-        if let Turn::Prompt(agent) | Turn::Cancel(agent) = turn {
+    fn in_doubt(&mut self, turn: &'a TurnEffect) {
+        if let TurnEffect::Prompt(agent) | TurnEffect::Cancel(agent) = turn {
             *self.of(agent) = Holds {
                 prompts: true,
                 cancels: true,
@@ -75,8 +75,8 @@ impl<'a> Blocked<'a> {
     }
 
     /// Records that the daemon has not accepted it yet.
-    fn put_off(&mut self, turn: &'a Turn) {
-        if let Turn::Prompt(agent) | Turn::Cancel(agent) = turn {
+    fn put_off(&mut self, turn: &'a TurnEffect) {
+        if let TurnEffect::Prompt(agent) | TurnEffect::Cancel(agent) = turn {
             self.of(agent).prompts = true;
         }
     }

@@ -38,20 +38,20 @@ fn agent(name: &str) -> AgentId {
     name.parse().unwrap()
 }
 
-fn prompt(n: u8) -> (u8, Turn) {
-    (n, Turn::Prompt(agent("agt_a")))
+fn prompt(n: u8) -> (u8, TurnEffect) {
+    (n, TurnEffect::Prompt(agent("agt_a")))
 }
 
-fn cancel(n: u8) -> (u8, Turn) {
-    (n, Turn::Cancel(agent("agt_a")))
+fn cancel(n: u8) -> (u8, TurnEffect) {
+    (n, TurnEffect::Cancel(agent("agt_a")))
 }
 
-fn other(n: u8) -> (u8, Turn) {
-    (n, Turn::Other)
+fn other(n: u8) -> (u8, TurnEffect) {
+    (n, TurnEffect::Other)
 }
 
 impl Rig {
-    fn new(intents: impl IntoIterator<Item = (u8, Turn)>) -> Self {
+    fn new(intents: impl IntoIterator<Item = (u8, TurnEffect)>) -> Self {
         let mut rig = Self {
             intents: Intents::new(CONFIG()),
             now: NOW,
@@ -68,7 +68,7 @@ impl Rig {
         rig
     }
 
-    fn queue(&mut self, intents: impl IntoIterator<Item = (u8, Turn)>, origin: Origin) {
+    fn queue(&mut self, intents: impl IntoIterator<Item = (u8, TurnEffect)>, origin: Origin) {
         let queued = intents.into_iter().map(|(n, turn)| Queued {
             id: id(n),
             turn,
@@ -159,7 +159,7 @@ impl Rig {
     }
 }
 
-fn online(intents: impl IntoIterator<Item = (u8, Turn)>) -> Rig {
+fn online(intents: impl IntoIterator<Item = (u8, TurnEffect)>) -> Rig {
     let mut rig = Rig::new(intents);
     rig.attached(SessionState::Resumed);
     rig
@@ -313,7 +313,7 @@ fn a_full_queue_of_the_connection_is_tried_again_in_order() {
 
 #[test]
 fn ux_3_prompts_to_one_agent_keep_their_order_when_the_daemon_puts_one_off() {
-    let another = (2, Turn::Prompt(agent("agt_b")));
+    let another = (2, TurnEffect::Prompt(agent("agt_b")));
     let mut rig = online([prompt(0), prompt(1), another]);
     assert_eq!(rig.sent(), [0, 2], "another agent's goes ahead");
     rig.overloaded(0);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Age, Answer, Attach, Effect, Entry, Generation, Input, IntentId, Intents, Made, MonotonicTime,
-    Origin, Outcome, Queued, RpcError, RpcReason, State, Turn, order::Blocked,
+    Origin, Outcome, Queued, RpcError, RpcReason, State, TurnEffect, order::Blocked,
 };
 use bowline_protocol::SessionState;
 
@@ -233,7 +233,7 @@ impl Intents {
         let Some(entry) = position.and_then(|position| self.open.get(position)) else {
             return;
         };
-        let is_late = matches!(entry.turn, Turn::Cancel(_))
+        let is_late = matches!(entry.turn, TurnEffect::Cancel(_))
             && entry.made.is_over(now, self.config.cancel_memory);
         if matches!(entry.state, State::Waiting { .. }) && (entry.is_in_doubt || is_late) {
             self.settle(id, Outcome::Expired, Made::Other);

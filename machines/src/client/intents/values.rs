@@ -5,7 +5,7 @@ use std::time::Duration;
 use bowline_protocol::{AgentId, IntentId, ItemId, SessionState, error::RpcError};
 use serde::{Deserialize, Serialize};
 
-use super::Turn;
+use super::TurnEffect;
 use crate::{Attach, Generation, MonotonicTime};
 
 /// Failed intents kept until the user dismisses them; beyond this number the oldest is forgotten.
@@ -58,7 +58,7 @@ pub struct Queued {
     /// Its id.
     pub id: IntentId,
     /// Its effect on an agent's turns.
-    pub turn: Turn,
+    pub turn: TurnEffect,
     /// Its origin.
     pub origin: Origin,
 }
