@@ -274,12 +274,7 @@ mod tests {
             }],
             directory: DirectoryView {
                 state: DirectoryState::Ready,
-                agents: Arc::default(),
-                creating: Arc::default(),
-                failed: Arc::default(),
-                error: None,
-                truncated: false,
-                left_out: 0,
+                ..DirectoryView::default()
             },
             intents: IntentsView::default(),
         };

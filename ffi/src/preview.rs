@@ -170,12 +170,7 @@ fn made_up_host(n: u32) -> HostSnapshot {
         probes: Vec::new(),
         directory: DirectoryView {
             state: DirectoryState::Ready,
-            agents: Arc::default(),
-            creating: Arc::default(),
-            failed: Arc::default(),
-            error: None,
-            truncated: false,
-            left_out: 0,
+            ..DirectoryView::default()
         },
         intents: IntentsView::default(),
     }

@@ -62,6 +62,7 @@ pub(crate) fn run(sh: &Workspace) -> Result<()> {
     compile(sh, &crutch, &["-shared", "-ladvapi32"])?;
     wine.add_library(&crutch)?;
     compile(sh, &programs.join("console.exe"), &["-lshell32"])?;
+    compile(sh, &programs.join("exit_code.exe"), &[])?;
     let pipe = of_the_programs(sh, "test")
         .args(PIPE_TESTS)
         .args(["--", "--skip", NOT_UNDER_WINE])

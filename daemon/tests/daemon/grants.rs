@@ -1,12 +1,10 @@
 //! What a device may do (TR-4), as devices see it on the wire.
 
 use bowline_protocol::{Offer, Role};
-#[cfg(unix)]
-use bowline_testkit::eventually;
 use serde_json::json;
 
 #[cfg(unix)]
-use crate::support::grants::turn_ends;
+use crate::support::grants::Prompted;
 use crate::support::{
     Install, TestDaemon,
     client::{Attempt, paired},
@@ -222,23 +220,10 @@ async fn tr_4_a_device_that_is_paired_anew_with_less_has_less_at_once() {
 #[tokio::test]
 async fn tr_4_a_waiting_turn_of_a_device_that_may_no_longer_prompt_does_not_begin() {
     let daemon = TestDaemon::start().await;
-    let mut local = Local::connect(&daemon).await;
-    let dir = tempfile::tempdir().unwrap();
-    let work = std::fs::canonicalize(dir.path()).unwrap();
-    let (install, mut client) = paired(&daemon).await;
-    let agent = agent(&mut client, &work).await;
-    for text in [
-        "touch began; while ! test -e go; do sleep 0.05; done",
-        "touch second",
-    ] {
-        let params = json!({"agentId": agent, "text": text});
-        intent(&mut client, "agents.send", params).await;
-    }
-    eventually("the first turn runs", async || work.join("began").exists()).await;
-    let set = json!({"deviceId": install.device_id(), "grant": {"role": "viewer"}});
-    local.call("devices.set", set).await;
-    std::fs::write(work.join("go"), "").unwrap();
-    let ends = turn_ends(&mut local, &agent, 2).await;
-    assert_eq!(ends, ["completed", "cancelled"]);
-    assert!(!work.join("second").exists());
+    let mut it = Prompted::start(&daemon, [Prompted::UNTIL_GO, "touch second"]).await;
+    let set = json!({"deviceId": it.install.device_id(), "grant": {"role": "viewer"}});
+    it.local.call("devices.set", set).await;
+    it.go();
+    assert_eq!(it.ends(2).await, ["completed", "cancelled"]);
+    assert!(!it.did("second"));
 }

@@ -6,7 +6,7 @@ use bowline_testkit::eventually;
 use serde_json::json;
 
 #[cfg(unix)]
-use crate::support::grants::{reason, turn_ends};
+use crate::support::grants::Prompted;
 use crate::support::{
     Install, TestDaemon,
     client::{Attempt, paired},
@@ -18,96 +18,62 @@ use crate::support::{
 #[tokio::test]
 async fn tr_5_revocation_ends_the_turn_that_runs_and_the_one_that_waits() {
     let daemon = TestDaemon::start().await;
-    let mut local = Local::connect(&daemon).await;
-    let dir = tempfile::tempdir().unwrap();
-    let work = std::fs::canonicalize(dir.path()).unwrap();
-    let (lost, mut client) = paired(&daemon).await;
-    let agent = agent(&mut client, &work).await;
-    for text in ["touch began; sleep 1000", "touch second"] {
-        let params = json!({"agentId": agent, "text": text});
-        let sent = intent(&mut client, "agents.send", params).await;
-        assert_eq!(reason(&sent), "none");
-    }
-    eventually("the first turn runs", async || work.join("began").exists()).await;
-    let mut probe = Attempt::new(&daemon, &lost).probe().connect().await;
+    let mut it = Prompted::start(&daemon, [Prompted::ENDLESS, "touch second"]).await;
+    let mut probe = Attempt::new(&daemon, &it.install).probe().connect().await;
     assert!(probe.is_served().await);
 
-    let revoked = local
-        .call("devices.revoke", json!({"deviceId": lost.device_id()}))
-        .await;
+    let device = json!({"deviceId": it.install.device_id()});
+    let revoked = it.local.call("devices.revoke", device).await;
     assert_eq!(revoked["result"], json!({"turnsEnded": 2}), "{revoked}");
     let told = (Some("device_revoked".to_owned()), Some(1000));
-    assert_eq!(client.dismissed().await, told);
+    assert_eq!(it.client.dismissed().await, told);
     assert_eq!(probe.dismissed().await, told, "probes too");
-    let ends = turn_ends(&mut local, &agent, 2).await;
-    assert_eq!(ends, ["cancelled", "cancelled"]);
-    assert!(!work.join("second").exists());
+    assert_eq!(it.ends(2).await, ["cancelled", "cancelled"]);
+    assert!(!it.did("second"));
 }
 
 #[cfg(unix)]
 #[tokio::test]
 async fn tr_5_turns_that_are_kept_outlive_their_device() {
     let daemon = TestDaemon::start().await;
-    let mut local = Local::connect(&daemon).await;
-    let dir = tempfile::tempdir().unwrap();
-    let work = std::fs::canonicalize(dir.path()).unwrap();
-    let (lost, mut client) = paired(&daemon).await;
-    let agent = agent(&mut client, &work).await;
-    for text in [
-        "touch began; while ! test -e go; do sleep 0.05; done",
-        "touch second",
-    ] {
-        let params = json!({"agentId": agent, "text": text});
-        intent(&mut client, "agents.send", params).await;
-    }
-    eventually("the first turn runs", async || work.join("began").exists()).await;
-    let params = json!({"deviceId": lost.device_id(), "keepTurns": true});
-    let revoked = local.call("devices.revoke", params).await;
+    let mut it = Prompted::start(&daemon, [Prompted::UNTIL_GO, "touch second"]).await;
+    let params = json!({"deviceId": it.install.device_id(), "keepTurns": true});
+    let revoked = it.local.call("devices.revoke", params).await;
     assert_eq!(revoked["result"], json!({"turnsEnded": 0}));
-    std::fs::write(work.join("go"), "").unwrap();
-    eventually("the second turn ran", async || work.join("second").exists()).await;
+    it.go();
+    eventually("the second turn ran", async || it.did("second")).await;
 }
 
 #[cfg(unix)]
 #[tokio::test]
 async fn tr_15_a_locked_daemon_refuses_devices_and_stops_agents_until_it_is_unlocked() {
     let daemon = TestDaemon::start().await;
-    let mut local = Local::connect(&daemon).await;
-    let dir = tempfile::tempdir().unwrap();
-    let work = std::fs::canonicalize(dir.path()).unwrap();
-    let (install, mut client) = paired(&daemon).await;
-    let agent = agent(&mut client, &work).await;
-    // The second one fails if it begins before the unlock.
-    for text in ["touch began; sleep 1000", "test -e unlocked"] {
-        let params = json!({"agentId": agent, "text": text});
-        intent(&mut client, "agents.send", params).await;
-    }
-    eventually("the first turn runs", async || work.join("began").exists()).await;
+    // The second turn fails if it begins before the unlock.
+    let mut it = Prompted::start(&daemon, [Prompted::ENDLESS, "test -e unlocked"]).await;
     let offer = daemon.offer().await;
 
-    let locked = local.call("daemon.lock", json!({})).await["result"].clone();
+    let locked = it.local.call("daemon.lock", json!({})).await["result"].clone();
     assert_eq!(locked["changed"], true);
     assert!(locked["lockedAt"].as_i64().is_some());
     let told = (Some("daemon_locked".to_owned()), Some(1000));
-    assert_eq!(client.dismissed().await, told);
+    assert_eq!(it.client.dismissed().await, told);
     let refused = ("daemon_locked".to_owned(), Some(1000));
-    let attempt = Attempt::new(&daemon, &install);
+    let attempt = Attempt::new(&daemon, &it.install);
     assert_eq!(attempt.refused().await, refused);
     let stranger = Attempt::of_offer(&offer, &Install::new());
     assert_eq!(stranger.refused().await, refused, "nobody pairs");
-    let status = local.call("daemon.status", json!({})).await;
+    let status = it.local.call("daemon.status", json!({})).await;
     assert_eq!(status["result"]["lockedAt"], locked["lockedAt"]);
-    assert_eq!(turn_ends(&mut local, &agent, 1).await, ["cancelled"]);
-    let again = local.call("daemon.lock", json!({})).await;
+    assert_eq!(it.ends(1).await, ["cancelled"]);
+    let again = it.local.call("daemon.lock", json!({})).await;
     assert_eq!(again["result"]["changed"], false);
-    let listed = local.call("agents.list", json!({})).await;
+    let listed = it.local.call("agents.list", json!({})).await;
     let status = &listed["result"]["agents"][0]["status"];
     assert_eq!(status, "starting", "the other one waits: {listed}");
-    std::fs::write(work.join("unlocked"), "").unwrap();
-    let unlocked = local.call("daemon.unlock", json!({})).await;
+    std::fs::write(it.work.path().join("unlocked"), "").unwrap();
+    let unlocked = it.local.call("daemon.unlock", json!({})).await;
     assert_eq!(unlocked["result"], json!({"changed": true}));
-    let ends = turn_ends(&mut local, &agent, 2).await;
-    assert_eq!(ends, ["cancelled", "completed"]);
+    assert_eq!(it.ends(2).await, ["cancelled", "completed"]);
     assert!(attempt.connect().await.is_served().await);
 }
 

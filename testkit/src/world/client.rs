@@ -16,6 +16,9 @@ use tokio::time::timeout;
 
 use super::{DaemonProcess, WorldError};
 
+/// Longest wait for what must happen soon; even slow machines meet it.
+const DEADLINE: Duration = Duration::from_secs(30);
+
 /// A client of one daemon.
 pub struct Client {
     folder: PathBuf,
@@ -184,15 +187,33 @@ impl Client {
         }
     }
 
+    /// Waits until the loss of the connection shows.
+    ///
+    /// # Errors
+    /// As [`Client::until`].
+    pub async fn until_lost(&self) -> Result<Arc<HostSnapshot>, WorldError> {
+        let is_lost = |host: &HostSnapshot| host.state != HostState::Online;
+        self.until("the loss shows", DEADLINE, is_lost).await
+    }
+
+    /// Waits until the host is online and its session was resumed so many times in all.
+    ///
+    /// # Errors
+    /// As [`Client::until`].
+    pub async fn until_resumed(&self, times: u64) -> Result<Arc<HostSnapshot>, WorldError> {
+        self.until("attached again", DEADLINE, |host| {
+            host.state == HostState::Online && self.counters().resumed >= times
+        })
+        .await
+    }
+
     /// Waits until the host is online.
     ///
     /// # Errors
-    /// After a deadline that even slow machines meet.
+    /// As [`Client::until`].
     pub async fn online(&self) -> Result<Arc<HostSnapshot>, WorldError> {
-        self.until("online", Duration::from_secs(30), |host| {
-            host.state == HostState::Online
-        })
-        .await
+        self.until("online", DEADLINE, |host| host.state == HostState::Online)
+            .await
     }
 
     /// Sends an intent.
@@ -211,7 +232,7 @@ impl Client {
     /// The intent is refused or has no outcome in time.
     pub async fn run(&self, intent: Intent) -> Result<serde_json::Value, WorldError> {
         let submitted = self.send(intent)?;
-        done(submitted, Duration::from_secs(30)).await
+        done(submitted, DEADLINE).await
     }
 
     /// Creates an agent.

@@ -323,12 +323,7 @@ async fn a_relay_that_is_killed_or_restarted_is_come_back_to_by_itself() -> Outc
         } else {
             world.relay.stop().await?;
         }
-        world
-            .client
-            .until("the loss shows", LONG, |host| {
-                host.state != HostState::Online
-            })
-            .await?;
+        world.client.until_lost().await?;
         world.relay.start_again().await?;
         world.on(Path::Relay).await?;
         let seen = follower.lines();
@@ -364,12 +359,7 @@ async fn ls_3_a_relay_cut_off_from_the_daemon_is_registered_with_again() -> Outc
     // A partition that resets everything.
     world.far.refuse(true);
     world.far.cut();
-    world
-        .client
-        .until("the loss shows", LONG, |host| {
-            host.state != HostState::Online
-        })
-        .await?;
+    world.client.until_lost().await?;
     world.far.refuse(false);
     let seen = follower.lines() + 40;
     follower.until_lines(seen).await?;

@@ -26,19 +26,9 @@ async fn bx_4_a_killed_daemon_comes_back_with_session_subscriptions_and_cursor()
     for kill in 1..=3_u64 {
         follower.until_lines(follower.lines() + 20).await?;
         world.daemon.kill().await?;
-        world
-            .client
-            .until("the loss shows", LONG, |host| {
-                host.state != HostState::Online
-            })
-            .await?;
+        world.client.until_lost().await?;
         world.daemon.start_again().await?;
-        world
-            .client
-            .until("attached again", LONG, |host| {
-                host.state == HostState::Online && world.client.counters().resumed >= kill
-            })
-            .await?;
+        world.client.until_resumed(kill).await?;
         assert_eq!(
             world.client.counters().reset,
             1,
@@ -373,12 +363,7 @@ async fn ls_12_a_replay_as_large_as_the_log_is_taken_in_and_nothing_is_disposed(
     assert!(ours["replayEvents"].as_u64().unwrap() > 500, "{ours}");
     let before = world.client.counters().events_applied;
     world.healthy();
-    world
-        .client
-        .until("attached again", LONG, |_| {
-            world.client.counters().resumed == 1
-        })
-        .await?;
+    world.client.until_resumed(1).await?;
     assert_eq!(world.client.counters().reset, 1);
     follower.until_ended(2).await?;
     follower.check(&world.client).await?;
@@ -395,12 +380,7 @@ async fn sv_2_a_daemon_that_is_stopped_properly_is_back_soon() -> Outcome {
     plan.settings.client.backoff.cap = Duration::from_secs(600);
     let mut world = World::with(plan).await?;
     world.daemon.stop().await?;
-    world
-        .client
-        .until("the loss shows", LONG, |host| {
-            host.state != HostState::Online
-        })
-        .await?;
+    world.client.until_lost().await?;
     world.daemon.start_again().await?;
     world.client.online().await?;
     assert_eq!(

@@ -36,12 +36,7 @@ async fn inv_1_inv_2_one_session_over_reconnects_and_client_restarts() -> Outcom
     );
     for cut in 1..=5 {
         world.proxies[0].cut();
-        world
-            .client
-            .until("attached again", LONG, |_| {
-                world.client.counters().resumed >= cut
-            })
-            .await?;
+        world.client.until_resumed(cut).await?;
     }
     let after = world.sessions().await?;
     assert_eq!(

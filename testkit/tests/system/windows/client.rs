@@ -14,7 +14,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{plan, wine};
+use super::{
+    exit_code::{self, ExitCode},
+    plan, wine,
+};
 use crate::{
     Outcome,
     world::{LONG, options},
@@ -55,27 +58,24 @@ impl Machines {
         self.root.path().join("effects.txt")
     }
 
-    fn command(&self, arguments: &[&str]) -> Result<Command, Box<dyn std::error::Error>> {
-        let mut command = wine().command("bowline")?;
+    fn command(&self, arguments: &[&str]) -> Result<Coded, Box<dyn std::error::Error>> {
+        let (mut command, code) = exit_code::command(&wine(), "bowline")?;
         command
             .args(["--state-dir", &Wine::path(&self.client())])
             .args(arguments)
             .current_dir(self.root.path().join("work"))
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        Ok(command)
+            .stdin(Stdio::null());
+        Ok(Coded { command, code })
     }
 
     /// Runs the program to its successful end and returns its lines.
     async fn bowline(&self, arguments: &[&str]) -> Result<Vec<String>, Box<dyn std::error::Error>> {
-        let output = timeout(LONG, self.command(arguments)?.output()).await??;
+        let mut coded = self.command(arguments)?;
+        let output = timeout(LONG, coded.command.output()).await??;
         let said = String::from_utf8(output.stdout)?;
         let complained = String::from_utf8_lossy(&output.stderr);
-        let status = output.status;
-        assert!(
-            status.success(),
-            "{arguments:?}: {status}: {said}{complained}"
-        );
+        let code = coded.code.read(output.status)?;
+        assert_eq!(code, 0, "{arguments:?}: {said}{complained}");
         Ok(said.lines().map(str::to_owned).collect())
     }
 
@@ -88,19 +88,27 @@ impl Machines {
     }
 }
 
+/// A command of `bowline` and its exit code.
+struct Coded {
+    command: Command,
+    code: ExitCode,
+}
+
 /// A running program with its lines as they arrive.
 struct Running {
     child: Child,
+    code: ExitCode,
     lines: Lines<BufReader<ChildStdout>>,
     seen: Vec<Value>,
 }
 
 impl Running {
-    fn start(mut command: Command) -> Result<Self, Box<dyn std::error::Error>> {
-        let mut child = command.stdout(Stdio::piped()).spawn()?;
+    fn start(mut coded: Coded) -> Result<Self, Box<dyn std::error::Error>> {
+        let mut child = coded.command.stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().unwrap();
         Ok(Self {
             child,
+            code: coded.code,
             lines: BufReader::new(stdout).lines(),
             seen: Vec::new(),
         })
@@ -151,7 +159,7 @@ async fn bx_2_a_run_goes_on_over_cuts_and_shows_each_line_once() -> Outcome {
     }
     while run.next().await? {}
     let status = timeout(LONG, run.child.wait()).await??;
-    assert!(status.success(), "{status}: {:?}", run.seen.last());
+    assert_eq!(run.code.read(status)?, 0, "{:?}", run.seen.last());
     let expected: String = (1..=400).map(|n| format!("line {n}\n")).collect();
     assert_eq!(run.output(), expected);
     let agents = machines.agents().await;
@@ -164,7 +172,7 @@ async fn bx_2_a_run_goes_on_over_cuts_and_shows_each_line_once() -> Outcome {
 async fn bx_1_a_prompt_whose_client_was_killed_in_mid_request_is_run_once() -> Outcome {
     let machines = Machines::paired().await?;
     let mut command = machines.command(&["run", "--json", "--provider", "append", "-"])?;
-    command.stdin(Stdio::piped());
+    command.command.stdin(Stdio::piped());
     let mut run = Running::start(command)?;
     eventually("the client is attached", async || {
         let sessions: Value = machines.daemon.ask("sessions").await.unwrap();
@@ -207,9 +215,9 @@ async fn the_shell_takes_a_prompt_as_it_is_written() -> Outcome {
     let machines = Machines::paired().await?;
     let prompt = "echo \"two words\" & echo Grüße & exit 7";
     let mut run = machines.command(&["run", "--json", "--provider", "shell", prompt])?;
-    let ended = timeout(LONG, run.output()).await??;
+    let ended = timeout(LONG, run.command.output()).await??;
     let said = String::from_utf8(ended.stdout)?;
-    assert_eq!(ended.status.code(), Some(1), "{}: {said}", ended.status);
+    assert_eq!(run.code.read(ended.status)?, 1, "{said}");
     let lines: Vec<Value> = said
         .lines()
         .map(serde_json::from_str)

@@ -3,6 +3,7 @@
 
 mod client;
 mod console;
+mod exit_code;
 mod server;
 
 use bowline_testkit::world::Wine;

@@ -1,14 +1,15 @@
 //! Daemon and relay on Windows, with a client on another machine.
 
 use bowline_protocol::{ItemKind, model::TurnStatus};
-use bowline_runtime::{HostState, Intent};
+use bowline_runtime::Intent;
 use bowline_testkit::{
     eventually,
     world::{Client, DaemonProcess, Follower, RelayOptions, RelayProcess, Wine, done},
 };
 use serde_json::Value;
+use tokio::time::timeout;
 
-use super::{plan, wine};
+use super::{exit_code, plan, wine};
 use crate::{
     Outcome,
     world::{LONG, Plan, World, options},
@@ -33,12 +34,7 @@ async fn bx_1_bx_2_a_stream_and_intents_survive_cuts() -> Outcome {
             sent.push(world.effect(&appender, &format!("{cut}/{n}"))?);
         }
         world.proxies[0].cut();
-        world
-            .client
-            .until("attached again", LONG, |_| {
-                world.client.counters().resumed >= cut
-            })
-            .await?;
+        world.client.until_resumed(cut).await?;
     }
     for intent in sent {
         done(intent, LONG).await?;
@@ -75,19 +71,9 @@ async fn bx_1_bx_4_a_killed_daemon_resumes_with_nothing_lost_or_repeated() -> Ou
             .map(|n| world.effect(&appender, &format!("{kill}/{n}")))
             .collect::<Result<_, _>>()?;
         world.daemon.kill().await?;
-        world
-            .client
-            .until("the loss shows", LONG, |host| {
-                host.state != HostState::Online
-            })
-            .await?;
+        world.client.until_lost().await?;
         world.daemon.start_again().await?;
-        world
-            .client
-            .until("attached again", LONG, |host| {
-                host.state == HostState::Online && world.client.counters().resumed >= kill as u64
-            })
-            .await?;
+        world.client.until_resumed(kill as u64).await?;
         follower.until_ended(kill).await?;
         for intent in sent {
             done(intent, LONG).await?;
@@ -147,19 +133,9 @@ async fn bx_1_bx_4_a_killed_daemon_resumes_with_nothing_lost_or_repeated() -> Ou
 async fn inv_2_an_orderly_stop_and_another_start_keep_the_session() -> Outcome {
     let mut world = World::with(plan()).await?;
     world.daemon.stop().await?;
-    world
-        .client
-        .until("the loss shows", LONG, |host| {
-            host.state != HostState::Online
-        })
-        .await?;
+    world.client.until_lost().await?;
     world.daemon.start_again().await?;
-    world
-        .client
-        .until("attached again", LONG, |host| {
-            host.state == HostState::Online && world.client.counters().resumed >= 1
-        })
-        .await?;
+    world.client.until_resumed(1).await?;
     assert_eq!(world.sessions().await?.len(), 1);
     world.done().await
 }
@@ -169,10 +145,13 @@ async fn inv_2_an_orderly_stop_and_another_start_keep_the_session() -> Outcome {
 async fn a_second_daemon_of_the_same_state_does_not_start() -> Outcome {
     let root = tempfile::tempdir()?;
     let options = options(root.path(), "", &plan())?;
-    let first = DaemonProcess::start(options.clone()).await?;
-    let mut second = first.command(&["run", "--listen", "127.0.0.1:0"]).await?;
-    let said = String::from_utf8(std::mem::take(&mut second.stderr))?;
-    assert_eq!(second.status.code(), Some(1), "{}: {said}", second.status);
+    let state = Wine::path(&options.state_dir);
+    let first = DaemonProcess::start(options).await?;
+    let (mut second, code) = exit_code::command(&wine(), "bowline-daemon")?;
+    second.args(["run", "--listen", "127.0.0.1:0", "--state-dir", &state]);
+    let second = timeout(LONG, second.output()).await??;
+    let said = String::from_utf8(second.stderr)?;
+    assert_eq!(code.read(second.status)?, 1, "{said}");
     assert!(said.contains("another daemon"), "{said}");
     let _: Value = first.ask("status").await?;
     Ok(())
@@ -203,10 +182,6 @@ async fn rl_1_daemon_and_relay_serve_a_client_that_knows_only_the_relay() -> Out
     follower.check(&client).await?;
     assert_eq!(follower.lines(), 100);
     relay.stop().await?;
-    client
-        .until("the loss shows", LONG, |host| {
-            host.state != HostState::Online
-        })
-        .await?;
+    client.until_lost().await?;
     Ok(())
 }
