@@ -9,6 +9,8 @@ pub const RESERVED_GROUPS: &[&str] = &[
     "agent",
     "agents",
     "audit",
+    "blob",
+    "blobs",
     "bowline",
     "connection",
     "connections",
@@ -17,6 +19,9 @@ pub const RESERVED_GROUPS: &[&str] = &[
     "devices",
     "host",
     "hosts",
+    "live",
+    "log",
+    "logs",
     "pairing",
     "permission",
     "permissions",
@@ -27,7 +32,11 @@ pub const RESERVED_GROUPS: &[&str] = &[
     "session",
     "sessions",
     "system",
+    "table",
+    "tables",
     "timeline",
+    "topic",
+    "topics",
 ];
 
 /// Whether a text is a name: words of `a-z`, `0-9` and `_`, at least two, joined by dots.

@@ -13,6 +13,7 @@ pub mod grant;
 pub mod handshake;
 pub mod identity;
 pub mod limits;
+pub mod live;
 pub mod methods;
 pub mod model;
 pub mod offer;

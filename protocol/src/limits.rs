@@ -41,3 +41,16 @@ pub const CONNECTIONS_PER_SESSION: usize = 8;
 pub const INTENT_MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Default lifetime of a pairing token.
 pub const PAIRING_TTL: Duration = Duration::from_secs(600);
+/// Longest key of a row in bytes; the daemon stores no longer one.
+pub const MAX_KEY: usize = 512;
+/// Default of `follows_per_session`: one more is answered with `quota_exceeded`.
+pub const FOLLOWS_PER_SESSION: usize = 256;
+/// Largest `params` of `live.open` and `live.page` in bytes; larger ones are answered with −32602.
+pub const LIVE_PARAMS_BYTES: usize = 4_096;
+/// Largest row of a table that can be followed, key and value, in bytes; a service's larger one is
+/// refused with `unsupported`.
+pub const LIVE_ROW_BYTES: usize = 256 * 1024;
+/// Largest event of a table's change in bytes; a larger change is `stale`.
+pub const LIVE_EVENT_BYTES: usize = 64 * 1024;
+/// Time after an attach in which a client opens again what it follows; the rest ends.
+pub const FOLLOW_AGAIN: Duration = Duration::from_secs(30);

@@ -43,6 +43,12 @@ pub mod name {
         AGENTS_UNSUBSCRIBE = "agents.unsubscribe";
         /// Answers a permission (intent).
         AGENTS_RESPOND = "agents.respond";
+        /// Follows a service's data, and its first page.
+        LIVE_OPEN = "live.open";
+        /// A page of a service's data, or rows by key.
+        LIVE_PAGE = "live.page";
+        /// Ends following.
+        LIVE_CLOSE = "live.close";
         /// Client → daemon notification: the welcome was accepted; the session may change from here on.
         SESSION_READY = "session.ready";
         /// Daemon → client notification: one event.

@@ -1,14 +1,18 @@
 //! Events of a session, sent by the daemon to every client attached to it.
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use serde_json::value::RawValue;
 
 use crate::{
-    AgentId, AgentSummary, DeviceId, ItemId, Permission, Role, TimelineItem, model::UnixMillis,
+    AgentId, AgentSummary, DeviceId, ItemId, Permission, Role, TimelineItem, live::TableChanged,
+    model::UnixMillis,
 };
 
 /// One event of a session. On the wire: `session.event {"seq":n,"event":{"type":…}}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all_fields = "camelCase")]
+#[serde(tag = "type", rename_all_fields = "camelCase", remote = "Self")]
 pub enum SessionEvent {
     /// An agent is new or has changed.
     #[serde(rename = "agent.updated")]
@@ -65,6 +69,9 @@ pub enum SessionEvent {
         /// The device.
         device: PairedDevice,
     },
+    /// Rows of a table that the session follows have changed.
+    #[serde(rename = "table.changed")]
+    TableChanged(Box<TableChanged>),
     /// An event of a later daemon. It counts in the sequence and has no effect here.
     #[serde(other, rename = "unknown")]
     Unknown,
@@ -80,7 +87,39 @@ impl SessionEvent {
         "timeline.updated",
         "permission.requested",
         "device.paired",
+        TABLE_CHANGED,
     ];
+}
+
+/// The event whose rows are kept as they came.
+const TABLE_CHANGED: &str = "table.changed";
+
+impl<'de> Deserialize<'de> for SessionEvent {
+    /// Reads the type first: the derived form of a tagged enum copies an event into values before it
+    /// knows the type, and JSON would no longer be as it came.
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Typed<'a> {
+            #[serde(borrow)]
+            r#type: Cow<'a, str>,
+        }
+        let raw = Box::<RawValue>::deserialize(json)?;
+        let typed: Typed<'_> = serde_json::from_str(raw.get()).map_err(D::Error::custom)?;
+        let event = match &*typed.r#type {
+            TABLE_CHANGED => serde_json::from_str(raw.get()).map(Self::TableChanged),
+            kind if Self::TYPES.contains(&kind) => {
+                Self::deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
+            }
+            _ => Ok(Self::Unknown),
+        };
+        event.map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for SessionEvent {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, to)
+    }
 }
 
 /// A device that has paired.

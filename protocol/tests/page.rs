@@ -161,6 +161,24 @@ const LIMITS: &[(&str, u128)] = &[
         limits::INTENT_MEMORY.as_millis(),
     ),
     ("life of a pairing token", limits::PAIRING_TTL.as_millis()),
+    ("key of a row", limits::MAX_KEY as u128),
+    (
+        "follows of one session",
+        limits::FOLLOWS_PER_SESSION as u128,
+    ),
+    (
+        "params of live.open and live.page",
+        limits::LIVE_PARAMS_BYTES as u128,
+    ),
+    ("row of a live table", limits::LIVE_ROW_BYTES as u128),
+    (
+        "event of a table's change",
+        limits::LIVE_EVENT_BYTES as u128,
+    ),
+    (
+        "follows opened again after an attach",
+        limits::FOLLOW_AGAIN.as_millis(),
+    ),
 ];
 
 /// The limits of the relay, likewise.

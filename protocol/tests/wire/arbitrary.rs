@@ -9,6 +9,7 @@ use bowline_protocol::{
     error::RpcError,
     handshake::{Accepted, ClientInfo, PairingHello, SessionWelcome, WelcomeLimits},
     identity::{OfferId, PairingSecret, PresharedKey},
+    live::{Row, TableChanged},
     model::{OutputStream, PermissionOption, TurnStatus},
     offer::PairingToken,
     session_event::Sequenced,
@@ -22,6 +23,8 @@ use proptest::{
     string::string_regex,
 };
 use uuid::Uuid;
+
+use crate::samples;
 
 /// Any text, including control characters and astral planes.
 pub(crate) fn text() -> impl Strategy<Value = String> {
@@ -135,6 +138,30 @@ pub(crate) fn permission() -> impl Strategy<Value = Permission> {
     })
 }
 
+pub(crate) fn row() -> impl Strategy<Value = Row> {
+    (text(), text(), option::of(any::<u64>())).prop_map(|(key, value, omitted_bytes)| Row {
+        key,
+        value: samples::json(&serde_json::to_string(&value).unwrap()),
+        omitted_bytes,
+    })
+}
+
+fn table_changed() -> impl Strategy<Value = TableChanged> {
+    let keys = option::of(vec(text(), 0..3));
+    let rows = (vec(row(), 0..3), vec(text(), 0..3), keys);
+    (text(), rows, any::<bool>(), option::of(intent_id())).prop_map(
+        |(name, (upserts, removed, keys), stale, intent_id)| TableChanged {
+            name,
+            scope: samples::scope(),
+            upserts,
+            removed,
+            stale,
+            keys,
+            intent_id,
+        },
+    )
+}
+
 pub(crate) fn event() -> impl Strategy<Value = Sequenced> {
     let event = prop_oneof![
         agent().prop_map(|agent| SessionEvent::AgentUpdated { agent }),
@@ -157,6 +184,7 @@ pub(crate) fn event() -> impl Strategy<Value = Sequenced> {
                 permission,
             }
         }),
+        table_changed().prop_map(|changed| SessionEvent::TableChanged(Box::new(changed))),
     ];
     (any::<u64>(), event).prop_map(|(seq, event)| Sequenced { seq, event })
 }

@@ -2,6 +2,7 @@
 
 use bowline_protocol::{
     DeviceId, PublicKey, Role, SessionEvent,
+    live::TableChanged,
     methods::name::SESSION_EVENT,
     rpc::{Incoming, Text, parse, write_notification},
     session_event::{PairedDevice, Sequenced},
@@ -46,6 +47,7 @@ fn one_of_each() -> Vec<SessionEvent> {
                 paired_at: 1_790_000_000_000,
             },
         },
+        SessionEvent::TableChanged(Box::new(samples::table_changed())),
     ]
 }
 
@@ -65,6 +67,17 @@ fn golden_events() {
         };
         golden.value(name, &Sequenced { seq: 19, event });
     }
+    let wholly = TableChanged {
+        keys: None,
+        ..samples::stale_table()
+    };
+    for (name, changed) in [
+        ("table.changed, stale rows", samples::stale_table()),
+        ("table.changed, a stale scope", wholly),
+    ] {
+        let event = SessionEvent::TableChanged(Box::new(changed));
+        golden.value(name, &Sequenced { seq: 20, event });
+    }
     golden.check();
 }
 
@@ -75,6 +88,38 @@ fn the_list_of_types_is_that_of_the_events() {
         .map(|event| serde_json::to_value(event).unwrap()["type"].clone())
         .collect();
     assert_eq!(types, SessionEvent::TYPES);
+}
+
+#[test]
+fn ld_2_the_json_of_rows_is_kept_as_it_came() {
+    let text = r#"{"seq":1,"event":{"upserts":[{"key":"k","value":{"b":1e2,"a":0.1000}}],"scope":"*","type":"table.changed","name":"x.y"}}"#;
+    let Sequenced { event, .. } = serde_json::from_str(text).unwrap();
+    let SessionEvent::TableChanged(changed) = event else {
+        panic!("{event:?}");
+    };
+    assert_eq!(changed.upserts[0].value.get(), r#"{"b":1e2,"a":0.1000}"#);
+}
+
+/// What later daemons send is no error, whatever it holds.
+#[test]
+fn an_unknown_event_is_read_as_one_and_a_malformed_one_is_an_error() {
+    for unknown in [
+        r#"{"type":"log.grown","at":[1e400]}"#,
+        r#"{"x":1,"type":"a\u002eb"}"#,
+    ] {
+        let event: SessionEvent = serde_json::from_str(unknown).unwrap();
+        assert_eq!(event, SessionEvent::Unknown, "{unknown}");
+    }
+    for bad in [
+        r#"{}"#,
+        r#"[]"#,
+        r#"{"type":7}"#,
+        r#"{"type":"agent.removed"}"#,
+        r#"{"type":"table.changed","name":"x"}"#,
+        r#"{"type":"table.changed","name":"x","scope":""}"#,
+    ] {
+        assert!(serde_json::from_str::<SessionEvent>(bad).is_err(), "{bad}");
+    }
 }
 
 proptest! {

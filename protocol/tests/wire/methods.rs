@@ -2,6 +2,7 @@
 
 use bowline_protocol::{
     ProviderInfo,
+    live::{CloseLive, LiveKind, OpenLive, PageLive, TablePage},
     methods::{
         Ack, AgentCreated, AgentIntent, AgentRef, AgentsPage, CreateAgent, Empty, History,
         HistoryPage, ListAgents, Pong, PromptSent, Providers, Respond, SendPrompt, SystemInfo,
@@ -44,6 +45,7 @@ fn golden_methods() {
     );
     agents(&mut golden);
     timelines(&mut golden);
+    live(&mut golden);
     golden.value("session.ack params", &Ack { seq: u64::MAX });
     golden.check();
 }
@@ -172,6 +174,68 @@ fn timelines(golden: &mut Golden) {
     );
 }
 
+fn live(golden: &mut Golden) {
+    let (kind, name) = (LiveKind::Table, "voxel.layers".to_owned());
+    let fewest = OpenLive {
+        kind,
+        name: name.clone(),
+        params: None,
+        after: None,
+        limit: None,
+        seq: None,
+    };
+    golden.value("live.open params, the fewest", &fewest);
+    let params = Some(samples::json(r#"{"project":"castle"}"#));
+    golden.value(
+        "live.open params",
+        &OpenLive {
+            params: params.clone(),
+            after: Some("castle/moat".into()),
+            limit: Some(50),
+            seq: Some(17),
+            ..fewest
+        },
+    );
+    let page = TablePage {
+        scope: samples::scope(),
+        rows: vec![samples::row(), samples::omitted_row()],
+        more: true,
+        seq: 18,
+        resumed: false,
+    };
+    golden.value("live.open and live.page result", &page);
+    golden.value(
+        "live.open result, resumed",
+        &TablePage {
+            rows: Vec::new(),
+            more: false,
+            resumed: true,
+            ..page
+        },
+    );
+    let keys = PageLive {
+        kind,
+        name: name.clone(),
+        params,
+        after: None,
+        keys: Some(vec!["castle/moat".into(), "castle/walls".into()]),
+        limit: None,
+    };
+    golden.value("live.page params, rows by key", &keys);
+    golden.value(
+        "live.page params, a page",
+        &PageLive {
+            after: Some("castle/walls".into()),
+            keys: None,
+            limit: Some(50),
+            ..keys
+        },
+    );
+    let scope = samples::scope();
+    golden.value("live.close params", &CloseLive { kind, name, scope });
+    golden.value("live.close result", &Empty {});
+}
+
 fn survives<T>(value: &T) -> Result<(), TestCaseError>
 where
     T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
@@ -190,6 +254,7 @@ proptest! {
         (title, prompt, cursor) in
             (option::of(arbitrary::text()), option::of(arbitrary::text()), option::of(arbitrary::text())),
         (before, after, limit, seq) in (any::<Option<u64>>(), any::<Option<u64>>(), any::<Option<u32>>(), any::<u64>()),
+        (name, key) in (arbitrary::text(), option::of(arbitrary::text())),
     ) {
         survives(&CreateAgent { intent_id, provider, cwd, title, prompt })?;
         survives(&SendPrompt { intent_id, agent_id: agent_id.clone(), text: text.clone() })?;
@@ -199,6 +264,14 @@ proptest! {
         survives(&History { agent_id, before, after, limit })?;
         survives(&ListAgents { cursor, limit, newest_first: seq % 2 == 0 })?;
         survives(&Ack { seq })?;
+        let params = after.map(|n| samples::json(&n.to_string()));
+        survives(&OpenLive {
+            kind: LiveKind::Table, name: name.clone(), params: params.clone(), after: key.clone(), limit, seq: before,
+        })?;
+        survives(&PageLive {
+            kind: LiveKind::Table, name: name.clone(), params, after: key.clone(), keys: key.map(|it| vec![it]), limit,
+        })?;
+        survives(&CloseLive { kind: LiveKind::Table, name, scope: samples::scope() })?;
     }
 
     #[test]
@@ -207,7 +280,9 @@ proptest! {
         (server_id, item_id, text) in (arbitrary::server_id(), arbitrary::item_id(), arbitrary::text()),
         (seq, server_time, has_more) in (any::<u64>(), any::<i64>(), any::<bool>()),
         next_cursor in option::of(arbitrary::text()),
+        rows in vec(arbitrary::row(), 0..3),
     ) {
+        survives(&TablePage { scope: samples::scope(), rows, more: has_more, seq, resumed: !has_more })?;
         for agent in &agents {
             survives(&AgentCreated { agent: agent.clone() })?;
         }
@@ -237,6 +312,11 @@ fn unknown_parameters_are_errors() {
     refused(&ListAgents::default());
     refused(&AgentRef {
         agent_id: agent_id.clone(),
+    });
+    refused(&CloseLive {
+        kind: LiveKind::Table,
+        name: "voxel.layers".into(),
+        scope: samples::scope(),
     });
     refused(&AgentIntent {
         intent_id,

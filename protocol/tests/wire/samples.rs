@@ -3,6 +3,7 @@
 use bowline_protocol::{
     AgentId, AgentStatus, AgentSummary, ClientSessionKey, DaemonIdentity, DeviceKey, Epoch,
     IntentId, ItemId, ItemKind, Permission, PermissionId, ServerId, TimelineItem, TransportKey,
+    live::{Json, Row, Scope, TableChanged},
     model::{OutputStream, PermissionOption, TurnStatus},
     offer::PairingToken,
 };
@@ -125,5 +126,53 @@ pub(crate) fn permission() -> Permission {
                 title: "Deny".into(),
             },
         ],
+    }
+}
+
+pub(crate) fn json(text: &str) -> Json {
+    serde_json::from_str(text).unwrap()
+}
+
+pub(crate) fn row() -> Row {
+    Row {
+        key: "castle/walls".into(),
+        // As the daemon wrote it: no reader rewrites numbers or spellings.
+        value: json(r#"{"voxels":18446744073709551616,"size":1.10,"name":"W\u00e4lle"}"#),
+        omitted_bytes: None,
+    }
+}
+
+pub(crate) fn omitted_row() -> Row {
+    Row {
+        key: "castle/\u{1f9f9}".into(),
+        value: json("null"),
+        omitted_bytes: Some(1_048_000),
+    }
+}
+
+pub(crate) fn scope() -> Scope {
+    Scope::under("castle").unwrap()
+}
+
+pub(crate) fn table_changed() -> TableChanged {
+    TableChanged {
+        name: "voxel.layers".into(),
+        scope: scope(),
+        upserts: vec![row(), omitted_row()],
+        removed: vec!["castle/moat".into()],
+        stale: false,
+        keys: None,
+        intent_id: Some(intent()),
+    }
+}
+
+pub(crate) fn stale_table() -> TableChanged {
+    TableChanged {
+        upserts: Vec::new(),
+        removed: Vec::new(),
+        stale: true,
+        keys: Some(vec!["castle/moat".into(), "castle/walls".into()]),
+        intent_id: None,
+        ..table_changed()
     }
 }

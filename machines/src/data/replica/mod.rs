@@ -306,6 +306,8 @@ impl Replica {
             SessionEvent::PermissionRequested { .. } | SessionEvent::Unknown => return,
             // Of no list: the host shows it.
             SessionEvent::DevicePaired { .. } => return,
+            // Nothing here follows tables.
+            SessionEvent::TableChanged(_) => return,
         };
         self.timeline(now, &agent_id, timeline::Input::Event { seq, happened });
     }
