@@ -11,6 +11,7 @@ use std::{
 
 use bowline_machines::relay::{
     control::{ControlSocket, Effect, Input},
+    registry::SessionNews,
     session::Ending,
 };
 use bowline_program::{Stranger, config::Secret};
@@ -222,7 +223,7 @@ impl Driver {
             Reason::ServerRestarting
         })?;
         parts.metrics.registered.one();
-        info!(server_id = %server, generation = registered.generation, sessions = registered.sessions.len(), "daemon registered");
+        info!(server_id = %server, generation = registered.generation.get(), sessions = registered.sessions.len(), "daemon registered");
         let heartbeat = parts.limits.heartbeat;
         let sessions = std::mem::take(&mut registered.sessions);
         let told = RelayMessage::Registered {
@@ -255,9 +256,10 @@ impl Driver {
             let Poll::Ready(Some(event)) = registered.events.poll_recv(cx) else {
                 break;
             };
-            self.say(&match event {
-                Event::Opened(session) => RelayMessage::SessionOpened { session },
-                Event::Closed(session) => RelayMessage::SessionClosed { session },
+            let Event { session, news } = event;
+            self.say(&match news {
+                SessionNews::Opened => RelayMessage::SessionOpened { session },
+                SessionNews::Closed => RelayMessage::SessionClosed { session },
             });
         }
         false
@@ -307,7 +309,7 @@ impl Driver {
         self.messages.socket.end(ending);
         match &self.entry {
             Some(entry) => {
-                let generation = entry.registered.generation;
+                let generation = entry.registered.generation.get();
                 info!(server_id = %entry.server, generation, ?ending, "daemon gone");
             }
             None => {

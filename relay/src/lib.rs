@@ -14,7 +14,7 @@
 //! | `clock`, `timer` | the clock of the machines, and their deadlines |
 //! | [`config`], [`commands`], [`relay`] | settings, the program, start and shutdown |
 //!
-//! The machines in `bowline_machines::relay` decide for `control` and `session`.
+//! The machines in `bowline_machines::relay` decide for `registry`, `control` and `session`.
 //!
 //! All state is in memory. After a restart the relay has none, and its peers register again.
 

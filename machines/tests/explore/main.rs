@@ -13,6 +13,7 @@ mod queries;
 mod registration;
 mod relay_control;
 mod relay_lanes;
+mod relay_registry;
 mod relay_session;
 mod screens;
 mod session;

@@ -1,26 +1,27 @@
-//! Registered daemons, their sessions, and the mailbox of each session's task.
+//! Registered daemons, their sessions, and the mailbox of each session's task. [`RelayRegistry`]
+//! decides.
 //!
-//! One lock guards the whole map. It is taken when sockets open and close, never when bytes pass,
-//! and no code blocks while it holds the lock.
+//! One lock guards all of it. It is taken when sockets open and close, never when bytes pass, and no
+//! code blocks while it holds the lock.
 
 pub(crate) mod mailbox;
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
     },
 };
 
-use bowline_machines::MonotonicTime;
+use bowline_machines::{
+    Generation, MonotonicTime,
+    relay::registry::{Effect, Pool, PoolCounts, RelayRegistry, SessionNews},
+};
 use bowline_protocol::{
     IdentityError, Reason, RouteKey, ServerId,
     identity::random_bytes,
-    relay::{
-        CloseText, DataToken, KnownDevices,
-        limits::{CONTROL_QUEUE, STRANGERS_PER_DAEMON},
-    },
+    relay::{CloseText, DataToken, KnownDevices, limits::CONTROL_QUEUE},
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -28,17 +29,17 @@ use crate::{clock, metrics::Gauges, socket::Socket};
 use mailbox::{Mail, Mailbox};
 
 /// A message for a daemon's control socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    Opened(RouteKey),
-    Closed(RouteKey),
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) session: RouteKey,
+    pub(crate) news: SessionNews,
 }
 
 /// The control socket's handle of a registration.
 #[derive(Debug)]
 pub(crate) struct Registered {
     /// Distinguishes this registration from earlier and later ones.
-    pub(crate) generation: u64,
+    pub(crate) generation: Generation,
     pub(crate) token: DataToken,
     /// The sessions at registration; `events` has the later changes.
     pub(crate) sessions: Vec<RouteKey>,
@@ -47,19 +48,9 @@ pub(crate) struct Registered {
     pub(crate) end: oneshot::Receiver<CloseText>,
 }
 
-/// Counts one client socket of a daemon until dropped.
+/// Counts one client socket in a pool of its daemon until dropped.
 #[derive(Debug)]
 pub(crate) struct Member(Arc<AtomicU32>);
-
-impl Member {
-    fn join(count: &Arc<AtomicU32>, most: u32) -> Option<Self> {
-        let within = |now: u32| (most == 0 || now < most).then_some(now + 1);
-        count
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, within)
-            .ok()?;
-        Some(Self(Arc::clone(count)))
-    }
-}
 
 impl Drop for Member {
     fn drop(&mut self) {
@@ -85,81 +76,86 @@ pub(crate) struct DaemonRegistry {
 
 #[derive(Debug, Default)]
 struct State {
-    daemons: HashMap<ServerId, Daemon>,
+    machine: RelayRegistry<Arc<Mailbox>>,
+    /// One for each daemon of the machine.
+    daemons: HashMap<ServerId, DaemonHandles>,
     /// Daemons by the hash of their data token.
     tokens: HashMap<[u8; 32], ServerId>,
-    generation: u64,
 }
 
 #[derive(Debug, Default)]
-struct Daemon {
+struct DaemonHandles {
     control: Option<ControlHandle>,
-    /// Time since which there is no control socket.
-    orphaned: Option<MonotonicTime>,
-    sessions: HashMap<RouteKey, Arc<Mailbox>>,
-    clients: Arc<AtomicU32>,
-    /// The devices that it knows, once it has said so. In memory only.
-    devices: Option<KnownDevices>,
-    /// Client sockets of others.
-    strangers: Arc<AtomicU32>,
+    pools: Pools,
 }
 
 #[derive(Debug)]
 struct ControlHandle {
-    generation: u64,
     token: [u8; 32],
     events: mpsc::Sender<Event>,
     end: Option<oneshot::Sender<CloseText>>,
 }
 
-impl ControlHandle {
-    fn tell(&mut self, event: Event) {
-        // A daemon that does not take its events in time registers again, and `sync` has the full
-        // state.
-        if self.events.try_send(event).is_err() {
-            self.finish(Reason::SlowConsumer.into());
+/// The client sockets of one daemon. They join under the lock and leave without it.
+#[derive(Clone, Debug, Default)]
+struct Pools {
+    friends: Arc<AtomicU32>,
+    strangers: Arc<AtomicU32>,
+}
+
+impl Pools {
+    fn counts(&self) -> PoolCounts {
+        PoolCounts {
+            friends: self.friends.load(Ordering::Relaxed),
+            strangers: self.strangers.load(Ordering::Relaxed),
         }
     }
 
-    fn finish(&mut self, text: CloseText) {
-        if let Some(end) = self.end.take() {
-            let _ = end.send(text);
-        }
+    fn join(&self, pool: Pool) -> Member {
+        let count = match pool {
+            Pool::Friends => &self.friends,
+            Pool::Strangers => &self.strangers,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        Member(Arc::clone(count))
     }
 }
 
-impl Daemon {
-    fn is_stranger(&self, session: &RouteKey) -> bool {
-        self.devices
-            .as_ref()
-            .is_some_and(|devices| !devices.contains(session))
+impl State {
+    fn control(&mut self, server: &ServerId) -> Option<&mut ControlHandle> {
+        self.daemons.get_mut(server)?.control.as_mut()
     }
 
-    /// Counts a client socket, in the pool of friends or in that of strangers. A full pool of
-    /// strangers makes room by a session of any of them, so that nobody can keep all its places
-    /// (TR-10).
-    fn admit(&self, session: &RouteKey, most: u32) -> Option<Member> {
-        if !self.is_stranger(session) {
-            return Member::join(&self.clients, most);
-        }
-        if self.strangers.load(Ordering::Relaxed) >= STRANGERS_PER_DAEMON {
-            let others = || {
-                self.sessions
-                    .iter()
-                    .filter(|(route, _)| self.is_stranger(route))
-            };
-            let random: [u8; 4] = random_bytes().unwrap_or_default();
-            let index = u32::from_ne_bytes(random) as usize % others().count().max(1);
-            if let Some((_, mailbox)) = others().nth(index) {
-                mailbox.post(Mail::End(Reason::SessionCapacity.into()));
+    /// Executes the machine's effects.
+    fn execute(&mut self) {
+        while let Some(effect) = self.machine.poll_effect() {
+            match effect {
+                Effect::Tell {
+                    server,
+                    session,
+                    news,
+                } => {
+                    let event = Event { session, news };
+                    let control = self.control(&server);
+                    if control.is_some_and(|control| control.events.try_send(event).is_err()) {
+                        self.machine.queue_full(&server);
+                    }
+                }
+                Effect::EndControl { server, text } => {
+                    if let Some(end) = self.control(&server).and_then(|one| one.end.take()) {
+                        let _ = end.send(text);
+                    }
+                }
+                Effect::Revoke { server } => {
+                    let daemon = self.daemons.get_mut(&server);
+                    if let Some(control) = daemon.and_then(|daemon| daemon.control.take()) {
+                        self.tokens.remove(&control.token);
+                    }
+                }
+                Effect::EndSession { session, text } => session.post(Mail::End(text)),
+                Effect::Forget { server } => drop(self.daemons.remove(&server)),
             }
         }
-        // Those that were told to end still count for a moment.
-        Member::join(&self.strangers, 2 * STRANGERS_PER_DAEMON)
-    }
-
-    fn is_gone(&self) -> bool {
-        self.control.is_none() && self.sessions.is_empty()
     }
 }
 
@@ -178,59 +174,35 @@ impl DaemonRegistry {
         let (events, receiver) = mpsc::channel(CONTROL_QUEUE);
         let (end, ended) = oneshot::channel();
         let mut state = self.state();
-        state.generation += 1;
-        let generation = state.generation;
+        let generation = state.machine.register(server);
+        state.execute();
+        let digest = token.digest();
+        state.tokens.insert(digest, server.clone());
         let daemon = state.daemons.entry(server.clone()).or_default();
-        daemon.orphaned = None;
-        let sessions = daemon.sessions.keys().cloned().collect();
-        let earlier = daemon.control.replace(ControlHandle {
-            generation,
-            token: token.digest(),
+        daemon.control = Some(ControlHandle {
+            token: digest,
             events,
             end: Some(end),
         });
-        if let Some(mut earlier) = earlier {
-            earlier.finish(Reason::Replaced.into());
-            state.tokens.remove(&earlier.token);
-        }
-        state.tokens.insert(token.digest(), server.clone());
         Ok(Registered {
             generation,
             token,
-            sessions,
+            sessions: state.machine.sessions(server).cloned().collect(),
             events: receiver,
             end: ended,
         })
     }
 
     /// Handles the end of a control socket. No effect if a later registration has replaced it.
-    pub(crate) fn unregister(&self, server: &ServerId, generation: u64) {
+    pub(crate) fn unregister(&self, server: &ServerId, generation: Generation) {
         let mut state = self.state();
-        let Entry::Occupied(mut entry) = state.daemons.entry(server.clone()) else {
-            return;
-        };
-        let daemon = entry.get_mut();
-        if daemon.control.as_ref().map(|c| c.generation) != Some(generation) {
-            return;
-        }
-        let token = daemon.control.take().map(|control| control.token);
-        daemon.orphaned = Some(clock::now());
-        if daemon.is_gone() {
-            entry.remove();
-        }
-        if let Some(token) = token {
-            state.tokens.remove(&token);
-        }
+        state.machine.unregister(clock::now(), server, generation);
+        state.execute();
     }
 
     /// Takes a registered daemon's list of the devices that it knows.
-    pub(crate) fn know(&self, server: &ServerId, generation: u64, devices: KnownDevices) {
-        let mut state = self.state();
-        if let Some(daemon) = state.daemons.get_mut(server)
-            && daemon.control.as_ref().map(|c| c.generation) == Some(generation)
-        {
-            daemon.devices = Some(devices);
-        }
+    pub(crate) fn know(&self, server: &ServerId, generation: Generation, devices: KnownDevices) {
+        self.state().machine.know(server, generation, devices);
     }
 
     /// Assigns a client socket to its session.
@@ -241,33 +213,24 @@ impl DaemonRegistry {
         socket: Box<Socket>,
         most: u32,
     ) -> Opened {
+        let random = u32::from_ne_bytes(random_bytes().unwrap_or_default());
         let mut state = self.state();
-        let Some(daemon) = state.daemons.get_mut(server) else {
-            return Opened::Refused(socket, Reason::DaemonOffline);
-        };
-        if daemon.control.is_none() {
-            return Opened::Refused(socket, Reason::DaemonOffline);
-        }
-        let Some(member) = daemon.admit(session, most) else {
-            return Opened::Refused(socket, Reason::SessionCapacity);
-        };
-        let Daemon {
-            control, sessions, ..
-        } = daemon;
-        let mail = Mail::Client(socket, member);
-        match sessions.entry(session.clone()) {
-            Entry::Occupied(mailbox) => {
-                mailbox.get().post(mail);
-                Opened::Joined
-            }
-            Entry::Vacant(vacant) => {
-                let mailbox = Arc::new(Mailbox::default());
-                mailbox.post(mail);
-                vacant.insert(Arc::clone(&mailbox));
-                if let Some(control) = control {
-                    control.tell(Event::Opened(session.clone()));
+        let pools = state.daemons.get(server).map(|one| one.pools.clone());
+        let pools = pools.unwrap_or_default();
+        let place = state
+            .machine
+            .open(server, session, pools.counts(), most, random, Arc::default);
+        state.execute();
+        match place {
+            Err(reason) => Opened::Refused(socket, reason),
+            Ok(place) => {
+                let mailbox = place.session;
+                mailbox.post(Mail::Client(socket, pools.join(place.pool)));
+                if place.is_new {
+                    Opened::New(mailbox)
+                } else {
+                    Opened::Joined
                 }
-                Opened::New(mailbox)
             }
         }
     }
@@ -276,12 +239,8 @@ impl DaemonRegistry {
     pub(crate) fn find(&self, token: &DataToken, session: &RouteKey) -> Result<ServerId, NotFound> {
         let state = self.state();
         let server = state.tokens.get(&token.digest()).ok_or(NotFound::Token)?;
-        let daemon = state.daemons.get(server).ok_or(NotFound::Token)?;
-        if daemon.sessions.contains_key(session) {
-            Ok(server.clone())
-        } else {
-            Err(NotFound::Session)
-        }
+        let session = state.machine.session(server, session);
+        session.map(|_| server.clone()).ok_or(NotFound::Session)
     }
 
     /// Assigns a data socket to its session; returns the socket if the session has ended.
@@ -291,9 +250,7 @@ impl DaemonRegistry {
         session: &RouteKey,
         socket: Box<Socket>,
     ) -> Result<(), Box<Socket>> {
-        let state = self.state();
-        let daemon = state.daemons.get(server);
-        match daemon.and_then(|daemon| daemon.sessions.get(session)) {
+        match self.state().machine.session(server, session) {
             Some(mailbox) => {
                 mailbox.post(Mail::Data(socket));
                 Ok(())
@@ -313,66 +270,41 @@ impl DaemonRegistry {
         afresh: bool,
     ) -> bool {
         let mut state = self.state();
-        let Entry::Occupied(mut entry) = state.daemons.entry(server.clone()) else {
-            return true;
-        };
-        let daemon = entry.get_mut();
-        let retired = mailbox.is_empty();
-        if let Some(control) = &mut daemon.control
-            && (retired || afresh)
-        {
-            control.tell(Event::Closed(session.clone()));
-            if !retired {
-                control.tell(Event::Opened(session.clone()));
-            }
-        }
-        if retired {
-            daemon.sessions.remove(session);
-            if daemon.is_gone() {
-                entry.remove();
-            }
-        }
+        let is_joining = !mailbox.is_empty();
+        let retired = state.machine.retire(server, session, is_joining, afresh);
+        state.execute();
         retired
     }
 
     /// Ends the sessions of daemons that have had no control socket for too long.
     pub(crate) fn end_orphans(&self, is_over: impl Fn(MonotonicTime) -> bool) {
-        let state = self.state();
-        let orphans = state.daemons.values();
-        for daemon in orphans.filter(|d| d.orphaned.is_some_and(&is_over)) {
-            for mailbox in daemon.sessions.values() {
-                mailbox.post(Mail::End(Reason::DaemonOffline.into()));
-            }
-        }
+        let mut state = self.state();
+        state.machine.end_orphans(is_over);
+        state.execute();
     }
 
     /// Ends all control sockets and sessions, each with its own text.
     pub(crate) fn end_all(
         &self,
-        mut daemons: impl FnMut() -> CloseText,
-        mut sessions: impl FnMut() -> CloseText,
+        daemons: impl FnMut() -> CloseText,
+        sessions: impl FnMut() -> CloseText,
     ) {
         let mut state = self.state();
-        for daemon in state.daemons.values_mut() {
-            if let Some(control) = &mut daemon.control {
-                control.finish(daemons());
-            }
-            for mailbox in daemon.sessions.values() {
-                mailbox.post(Mail::End(sessions()));
-            }
-        }
+        state.machine.end_all(daemons, sessions);
+        state.execute();
     }
 
     pub(crate) fn gauges(&self) -> Gauges {
         let state = self.state();
-        let mut gauges = Gauges::default();
-        for daemon in state.daemons.values() {
-            gauges.daemons += usize::from(daemon.control.is_some());
-            gauges.sessions += daemon.sessions.len();
-            gauges.clients += daemon.clients.load(Ordering::Relaxed) as usize;
-            gauges.clients += daemon.strangers.load(Ordering::Relaxed) as usize;
+        let (daemons, sessions) = state.machine.counts();
+        let pools = state.daemons.values().map(|daemon| daemon.pools.counts());
+        let clients = pools.map(|pool| pool.friends as usize + pool.strangers as usize);
+        Gauges {
+            daemons,
+            sessions,
+            clients: clients.sum(),
+            ..Gauges::default()
         }
-        gauges
     }
 }
 
