@@ -215,7 +215,10 @@ fn check(
         return Err("a_result_of_no_running_load_is_stale (INV-10)");
     }
     let loaded = matches!(step, Step::Feed(Input::Page { result: Ok(_), .. }));
-    if matches!(new.state(), State::Ready) && !matches!(old.state(), State::Ready) && !loaded {
+    if matches!(new.state(), State::Ready { .. })
+        && !matches!(old.state(), State::Ready { .. })
+        && !loaded
+    {
         return Err("only_a_list_makes_ready");
     }
     if matches!(step, Step::Feed(Input::Disconnected { .. })) && new.poll_timeout().is_some() {

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "shown when a test fails")]
 
 mod client;
+mod collection;
 mod connection;
 mod cursor;
 mod directory;

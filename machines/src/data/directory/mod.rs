@@ -1,175 +1,69 @@
-//! The list of a host's agents on the client, one machine per host (DS-1, UX-4).
+//! The list of a host's agents on the client: a collection, newest first (DS-1, UX-4).
 //!
-//! ```text
-//!  Idle ──attached/refresh──► InitialLoading ──loaded──► Ready ◄──loaded── Revalidating
-//!                                 │  ▲                     └─attached(new|reset)/refresh─┘ ▲ │
-//!                           failed▼  │retry, attached, refresh                       retry │ ▼failed
-//!                       ErrorBeforeFirstSuccess                                   ErrorAfterReady
-//!  Idle ──disconnected──────────►┘
-//! ```
-//!
-//! One load is all pages of `agents.list`: the machine requests each page with [`Effect::Load`] and
-//! applies the list as a whole after the last one. The list is as of the `seq` of its first page;
-//! later events are applied on top, in order, each at most once per row (INV-10). A change that
-//! arrives during a load is displayed at once if there are rows, and the newest per agent is kept
-//! for the list being loaded.
-//!
-//! Rows survive every error and every disconnect. A disconnect fails the running load at once
-//! (INV-13), and because the machine then is not `Ready`, the next attach loads, whatever its kind.
-//! In the diagram, [`State::Loading`] and [`State::Failed`] have a name for the first load and one for
-//! later ones, as in the log and in [`DirectoryState`].
-//!
-//! The machine has no flag for the connection (INV-5): a load without one fails with
-//! [`LoadError::Lost`] and waits for the attach.
-
-mod rows;
-mod transitions;
+//! Every agent is wanted, so a load is all pages of `agents.list`. The rest is
+//! [`crate::data::collection`]: states, loads, and events on top of the rows.
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use bowline_protocol::{AgentId, AgentSummary, Reason, SessionState, methods::AgentsPage};
-use serde::Serialize;
-
-use crate::{
-    Generation, MonotonicTime,
-    data::load::LoadError,
-    machine_core::{MachineCore, Table, outputs},
+use std::{
+    cmp::{Ordering, Reverse},
+    sync::Arc,
 };
-use rows::{Fetched, Rows};
+
+use bowline_protocol::{
+    AgentId, AgentSummary, Reason, SessionState, methods::AgentsPage, model::UnixMillis,
+};
+
+pub use super::collection::{CollectionState as DirectoryState, MAX_PAGES, State};
+
+use super::{
+    collection::{self, Collection, CollectionConfig, Entry, Page, Request, RowChange},
+    load::LoadError,
+    view::Placed,
+};
+use crate::{Generation, MonotonicTime, Transition};
 
 /// Most agents of one host that are held: the newest, and older ones that change.
 /// [`Directory::left_out`] has the number of the others, which can still be reached by id.
 pub const MAX_AGENTS: usize = 10_000;
-/// Most pages of one load. A longer list is truncated there; one with pages without agents counts
-/// as malformed.
-pub const MAX_PAGES: u32 = 1_000;
 
-/// State of a host's list of agents as apps see it: the machine's [`State`] without its data
-/// (DS-1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DirectoryState {
-    /// Never attached, and the host is connecting.
-    #[default]
-    Idle,
-    /// The first load is running: display a skeleton.
-    InitialLoading,
-    /// The rows are current.
-    Ready,
-    /// The rows stay while they are fetched again.
-    Revalidating,
-    /// There are no rows, because the first load failed.
-    ErrorBeforeFirstSuccess,
-    /// The rows stay, although fetching them again failed (UX-4).
-    ErrorAfterReady,
-}
+/// All agents of the daemon, as far as they fit.
+const CONFIG: CollectionConfig = CollectionConfig {
+    page: MAX_AGENTS,
+    max_rows: MAX_AGENTS,
+    max_bytes: usize::MAX,
+};
 
-impl DirectoryState {
-    /// Every state.
-    pub const ALL: [Self; 6] = [
-        Self::Idle,
-        Self::InitialLoading,
-        Self::Ready,
-        Self::Revalidating,
-        Self::ErrorBeforeFirstSuccess,
-        Self::ErrorAfterReady,
-    ];
+/// By age, newest first, as the daemon's pages; then by id.
+impl Placed for AgentSummary {
+    type Place = Reverse<(UnixMillis, AgentId)>;
 
-    /// The name in logs and JSON.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Idle => "idle",
-            Self::InitialLoading => "initial_loading",
-            Self::Ready => "ready",
-            Self::Revalidating => "revalidating",
-            Self::ErrorBeforeFirstSuccess => "error_before_first_success",
-            Self::ErrorAfterReady => "error_after_ready",
-        }
+    fn place(&self) -> Self::Place {
+        Reverse((self.created_at, self.id.clone()))
     }
 
-    /// Whether a first load is running or about to start: a skeleton replaces the rows (DS-3).
-    pub const fn is_loading(self) -> bool {
-        matches!(self, Self::Idle | Self::InitialLoading)
+    fn compare(&self, Reverse((created_at, id)): &Self::Place) -> Ordering {
+        (created_at, id).cmp(&(&self.created_at, &self.id))
     }
 
-    /// Whether the list was loaded at least once.
-    pub const fn is_loaded(self) -> bool {
-        matches!(
-            self,
-            Self::Ready | Self::Revalidating | Self::ErrorAfterReady
-        )
+    fn compare_rows(&self, other: &Self) -> Ordering {
+        (other.created_at, &other.id).cmp(&(self.created_at, &self.id))
     }
 }
 
-/// State of the directory. `again`: whether an earlier load succeeded, so that there are rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum State {
-    /// Never attached, and the host is connecting.
-    #[default]
-    Idle,
-    /// A load is running.
-    Loading {
-        /// Whether an earlier load succeeded.
-        again: bool,
-        /// Deadline of its next page.
-        deadline: MonotonicTime,
-    },
-    /// The rows are current.
-    Ready,
-    /// The last load failed.
-    Failed {
-        /// Whether an earlier load succeeded.
-        again: bool,
-        /// The error.
-        error: LoadError,
-        /// Time of the retry; `None`: at the next attach or refresh.
-        retry_at: Option<MonotonicTime>,
-    },
-}
+impl Entry for AgentSummary {
+    type Key = AgentId;
 
-impl State {
-    /// The state without its data, for snapshots.
-    pub const fn kind(&self) -> DirectoryState {
-        match self {
-            Self::Idle => DirectoryState::Idle,
-            Self::Loading { again: false, .. } => DirectoryState::InitialLoading,
-            Self::Ready => DirectoryState::Ready,
-            Self::Loading { again: true, .. } => DirectoryState::Revalidating,
-            Self::Failed { again: false, .. } => DirectoryState::ErrorBeforeFirstSuccess,
-            Self::Failed { again: true, .. } => DirectoryState::ErrorAfterReady,
-        }
+    const IS_WINDOW: bool = false;
+    const FOLLOWS: bool = false;
+
+    fn key(&self) -> AgentId {
+        self.id.clone()
     }
 
-    /// The name in logs.
-    pub const fn name(&self) -> &'static str {
-        self.kind().as_str()
-    }
-}
-
-impl Table for State {
-    const MACHINE: &'static str = "directory_sync";
-
-    fn name(&self) -> &'static str {
-        self.name()
-    }
-
-    fn may_become(&self, to: &Self) -> bool {
-        use DirectoryState::{
-            ErrorAfterReady, ErrorBeforeFirstSuccess, Idle, InitialLoading, Ready, Revalidating,
-        };
-        matches!(
-            (self.kind(), to.kind()),
-            (
-                Idle | InitialLoading | ErrorBeforeFirstSuccess,
-                InitialLoading
-            ) | (Idle, ErrorBeforeFirstSuccess)
-                | (InitialLoading, Ready | ErrorBeforeFirstSuccess)
-                | (Ready | Revalidating | ErrorAfterReady, Revalidating)
-                | (Revalidating, Ready | ErrorAfterReady)
-        )
+    fn bytes(&self) -> usize {
+        0
     }
 }
 
@@ -216,6 +110,35 @@ pub enum Input {
     },
 }
 
+impl From<Input> for collection::Input<AgentSummary> {
+    fn from(input: Input) -> Self {
+        match input {
+            Input::Attached { session } => Self::Attached { session },
+            Input::Disconnected { reason } => Self::Disconnected { reason },
+            Input::Unreachable { reason } => Self::Unreachable { reason },
+            Input::Refresh => Self::Refresh,
+            Input::Page { load, result } => {
+                let result = result.map(|page| Page {
+                    rows: page.agents,
+                    next: page.next_cursor,
+                    total: Some(page.total),
+                    seq: page.seq,
+                    resumed: false,
+                });
+                Self::Page { load, result }
+            }
+            Input::AgentUpdated { seq, agent } => Self::Changed {
+                seq,
+                changes: vec![RowChange::Put(agent)],
+            },
+            Input::AgentRemoved { seq, agent_id } => Self::Changed {
+                seq,
+                changes: vec![RowChange::Remove(agent_id)],
+            },
+        }
+    }
+}
+
 /// Effects for the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -229,113 +152,115 @@ pub enum Effect {
     },
 }
 
-/// Pages of the running load, and the newest change of each agent since it began.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Incoming {
-    /// Start of the requested page.
-    cursor: Option<String>,
-    /// Whether another client has attached since that page was requested, so that no later attach
-    /// requests it again.
-    is_overtaken: bool,
-    /// Number of the event that the whole list is as of: that of its first page.
-    base: Option<u64>,
-    agents: Fetched,
-    pages: u32,
-    /// Total number of agents, according to the newest page.
-    total: u64,
-    /// Whether the list continues beyond the fetched pages.
-    truncated: bool,
-    changes: BTreeMap<AgentId, Change>,
-}
-
-/// A change of one agent by an event.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Change {
-    seq: u64,
-    /// `None`: removed.
-    agent: Option<Arc<AgentSummary>>,
-}
-
 /// The directory machine. By default it was never attached.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Directory {
-    core: MachineCore<State, Effect>,
-    /// Number of the newest load.
-    generation: Generation,
-    failures: u32,
-    rows: Rows,
-    /// The rows include every event of the epoch up to this one.
-    applied: u64,
-    incoming: Incoming,
+    agents: Collection<AgentSummary>,
+    /// The rows as of a revision.
+    shown: Option<(u64, Arc<[Arc<AgentSummary>]>)>,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self {
+            agents: Collection::new(CONFIG),
+            shown: None,
+        }
+    }
 }
 
 impl Directory {
-    outputs!(State, Effect);
-
     /// Feeds one input.
     pub fn handle(&mut self, now: MonotonicTime, input: Input) {
-        // The only check for results of loads that are over (INV-10).
-        if let Input::Page { load, .. } = input
-            && self.running() != Some(load)
-        {
-            return self.core.count_stale();
-        }
-        self.transition(now, input);
+        self.agents.handle(now, input.into());
     }
 
     /// Call when [`Directory::poll_timeout`] has passed; an earlier call does nothing.
     pub fn handle_timeout(&mut self, now: MonotonicTime) {
-        self.expire(now);
+        self.agents.handle_timeout(now);
     }
 
     /// When to call [`Directory::handle_timeout`] next.
     pub const fn poll_timeout(&self) -> Option<MonotonicTime> {
-        match self.state() {
-            State::Loading { deadline, .. } => Some(*deadline),
-            State::Failed { retry_at, .. } => *retry_at,
-            // No timer: the next attach or refresh is an input.
-            State::Idle | State::Ready => None,
-        }
+        self.agents.poll_timeout()
+    }
+
+    /// The next effect to execute.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        let collection::Effect::Load { load, request } = self.agents.poll_effect()?;
+        let cursor = match request {
+            Request::Page { cursor, .. } => Some(cursor),
+            Request::First { .. } | Request::Rows(_) => None,
+        };
+        Some(Effect::Load { load, cursor })
+    }
+
+    /// The next transition record for the log.
+    pub fn poll_transition(&mut self) -> Option<Transition> {
+        let transition = self.agents.poll_transition()?;
+        Some(Transition {
+            machine: "directory_sync",
+            ..transition
+        })
+    }
+
+    /// The current state.
+    pub const fn state(&self) -> &State {
+        self.agents.state()
+    }
+
+    /// Stale inputs, which were dropped and changed nothing (INV-10).
+    pub const fn stale(&self) -> u32 {
+        self.agents.stale()
+    }
+
+    /// Transitions outside the table, which were not made; nonzero is a defect.
+    pub const fn refused(&self) -> u32 {
+        self.agents.refused()
     }
 
     /// The rows, sorted by creation time, then id. An unchanged row is the same `Arc` as before.
     /// Cheap if nothing has changed since the last call.
     pub fn agents(&mut self) -> Arc<[Arc<AgentSummary>]> {
-        self.rows.agents()
+        let rev = self.agents.rev();
+        if let Some((shown, agents)) = &self.shown
+            && *shown == rev
+        {
+            return Arc::clone(agents);
+        }
+        let agents: Arc<[_]> = self.agents.rows().iter().rev().cloned().collect();
+        self.shown = Some((rev, Arc::clone(&agents)));
+        agents
     }
 
     /// Incremented with every change of the rows, and only then.
     pub const fn rev(&self) -> u64 {
-        self.rows.rev()
+        self.agents.rev()
     }
 
     /// One row.
     pub fn agent(&self, id: &AgentId) -> Option<&Arc<AgentSummary>> {
-        self.rows.get(id)
+        self.agents.get(id)
     }
 
     /// Whether any load succeeded; later errors do not block the display.
     pub const fn has_succeeded(&self) -> bool {
-        self.state().kind().is_loaded()
+        self.agents.has_succeeded()
     }
 
     /// Number of the running load.
     pub fn running(&self) -> Option<Generation> {
-        matches!(self.state(), State::Loading { .. }).then_some(self.generation)
+        self.agents.running()
     }
 
     /// Error of the last load, until another one begins.
     pub const fn error(&self) -> Option<LoadError> {
-        if let State::Failed { error, .. } = self.state() {
-            Some(*error)
-        } else {
-            None
-        }
+        self.agents.error()
     }
 
     /// Whether the rows are complete and current, so that an agent without a row does not exist.
     pub const fn is_complete(&self) -> bool {
-        matches!(self.state(), State::Ready) && !self.is_truncated()
+        self.agents.is_current() && !self.is_truncated()
     }
 
     /// Whether the host has more agents than the rows.
@@ -345,6 +270,6 @@ impl Directory {
 
     /// Number of the host's agents without a row: exact after a load, then maintained from events.
     pub const fn left_out(&self) -> u64 {
-        self.rows.left_out
+        self.agents.left_out()
     }
 }

@@ -63,14 +63,14 @@ fn removed(seq: u64, id: u64) -> Input {
 
 fn loaded(it: &Directory, page: AgentsPage) -> Input {
     Input::Page {
-        load: it.generation,
+        load: it.agents.generation(),
         result: Ok(page),
     }
 }
 
 fn failed(it: &Directory, error: LoadError) -> Input {
     Input::Page {
-        load: it.generation,
+        load: it.agents.generation(),
         result: Err(error),
     }
 }
@@ -322,7 +322,7 @@ fn ds_1_table_timeouts() {
 #[test]
 fn inv_10_a_stale_result_changes_nothing() {
     let mut it = initial_loading();
-    let old = it.generation;
+    let old = it.agents.generation();
     it.handle(at(1), attached(SessionState::Reset));
     let before = (*it.state(), it.rev());
     it.handle(

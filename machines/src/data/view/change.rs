@@ -75,65 +75,113 @@ impl<R: PartialEq> ListDiff<R> {
         compare: impl Fn(&R, &R) -> Ordering,
     ) -> Self {
         let pieces = base.and_then(|(base_rev, old)| {
-            let changes = merge(old, list, compare);
-            let is_splice = |change: &&ListChange<R>| !matches!(change, ListChange::Update { .. });
-            let splices = changes.iter().filter(is_splice).count();
-            (splices <= MAX_SPLICES).then_some((base_rev, changes))
+            let mut splicer = Splicer::default();
+            splicer.merge(old, list, compare);
+            Some((base_rev, splicer.finish()?))
         });
-        let (base_rev, changes) = match pieces {
-            Some((base_rev, changes)) => (Some(base_rev), changes),
-            None => (None, merge(&[], list, |_, _| Ordering::Equal)),
-        };
-        Self {
-            base_rev,
-            rev,
-            changes,
+        match pieces {
+            Some((base_rev, changes)) => Self {
+                base_rev: Some(base_rev),
+                rev,
+                changes,
+            },
+            None => Self::whole(rev, list.iter()),
         }
     }
 }
 
-/// Merges both lists. The result is correct for lists in any order, and short for lists sorted by
-/// `compare`.
-fn merge<R: PartialEq>(
-    old: &[Arc<R>],
-    new: &[Arc<R>],
-    compare: impl Fn(&R, &R) -> Ordering,
-) -> Vec<ListChange<R>> {
-    let mut changes = Vec::new();
-    let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
-    let mut at = 0;
-    loop {
-        let next = match (old.peek(), new.peek()) {
-            (None, None) => return changes,
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some(before), Some(row)) if Arc::ptr_eq(before, row) => Ordering::Equal,
-            (Some(before), Some(row)) => compare(before, row),
-        };
-        let before = old.next_if(|_| next != Ordering::Greater);
-        let row = new.next_if(|_| next != Ordering::Less);
-        match (before, row, changes.last_mut()) {
-            (Some(before), Some(row), _) if Arc::ptr_eq(before, row) || before == row => {}
-            (Some(_), Some(row), _) => changes.push(ListChange::Update {
-                at,
-                row: Arc::clone(row),
-            }),
-            (Some(_), None, Some(ListChange::Remove { at: place, count })) if *place == at => {
-                *count += 1;
-            }
-            (Some(_), None, _) => changes.push(ListChange::Remove { at, count: 1 }),
-            (None, Some(row), Some(ListChange::Insert { at: place, rows }))
-                if *place + rows.len() == at =>
-            {
-                rows.push(Arc::clone(row));
-            }
-            (None, Some(row), _) => changes.push(ListChange::Insert {
-                at,
-                rows: vec![Arc::clone(row)],
-            }),
-            (None, None, _) => {}
+impl<R> ListDiff<R> {
+    /// A whole list, for a receiver that discards its own.
+    pub(super) fn whole<'a>(rev: u64, list: impl Iterator<Item = &'a Arc<R>>) -> Self
+    where
+        R: 'a,
+    {
+        let rows: Vec<_> = list.cloned().collect();
+        let change = (!rows.is_empty()).then_some(ListChange::Insert { at: 0, rows });
+        Self {
+            base_rev: None,
+            rev,
+            changes: change.into_iter().collect(),
         }
-        at += usize::from(row.is_some());
+    }
+}
+
+/// Collects the changes between two lists, run by run.
+#[derive(Debug)]
+pub(super) struct Splicer<R> {
+    changes: Vec<ListChange<R>>,
+    /// Position in the new list.
+    at: usize,
+}
+
+impl<R> Default for Splicer<R> {
+    fn default() -> Self {
+        Self {
+            changes: Vec::new(),
+            at: 0,
+        }
+    }
+}
+
+impl<R> Splicer<R> {
+    /// Passes over rows that both lists share.
+    pub(super) const fn skip(&mut self, rows: usize) {
+        self.at += rows;
+    }
+
+    /// The changes; `None` if they are so many insertions and removals that a whole list costs the
+    /// receiver less.
+    pub(super) fn finish(self) -> Option<Vec<ListChange<R>>> {
+        let is_splice = |change: &&ListChange<R>| !matches!(change, ListChange::Update { .. });
+        let splices = self.changes.iter().filter(is_splice).count();
+        (splices <= MAX_SPLICES).then_some(self.changes)
+    }
+}
+
+impl<R: PartialEq> Splicer<R> {
+    /// Merges the next run of both lists. The result is correct for rows in any order, and short
+    /// for rows sorted by `compare`.
+    pub(super) fn merge(
+        &mut self,
+        old: &[Arc<R>],
+        new: &[Arc<R>],
+        compare: impl Fn(&R, &R) -> Ordering,
+    ) {
+        let Self { changes, at } = self;
+        let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
+        loop {
+            let next = match (old.peek(), new.peek()) {
+                (None, None) => return,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(before), Some(row)) if Arc::ptr_eq(before, row) => Ordering::Equal,
+                (Some(before), Some(row)) => compare(before, row),
+            };
+            let before = old.next_if(|_| next != Ordering::Greater);
+            let row = new.next_if(|_| next != Ordering::Less);
+            match (before, row, changes.last_mut()) {
+                (Some(before), Some(row), _) if Arc::ptr_eq(before, row) || before == row => {}
+                (Some(_), Some(row), _) => changes.push(ListChange::Update {
+                    at: *at,
+                    row: Arc::clone(row),
+                }),
+                (Some(_), None, Some(ListChange::Remove { at: place, count })) if place == at => {
+                    *count += 1;
+                }
+                (Some(_), None, _) => changes.push(ListChange::Remove { at: *at, count: 1 }),
+                (None, Some(row), Some(ListChange::Insert { at: place, rows }))
+                    if *place + rows.len() == *at =>
+                {
+                    rows.push(Arc::clone(row));
+                }
+                (None, Some(row), _) => changes.push(ListChange::Insert {
+                    at: *at,
+                    rows: vec![Arc::clone(row)],
+                }),
+                (None, None, _) => {}
+            }
+            *at += usize::from(row.is_some());
+        }
     }
 }
 

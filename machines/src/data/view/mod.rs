@@ -1,15 +1,17 @@
 //! A timeline as displayed by a screen: one immutable value, its list of items, and the changes
-//! between two of them.
+//! between two of them. Rows of a table are a list of their own kind ([`RowList`]).
 
 mod change;
 mod diff;
 mod list;
+mod rows;
 
 use std::sync::Arc;
 
 pub use change::{ListChange, ListDiff};
 pub use diff::TimelineDiff;
 pub use list::ItemList;
+pub use rows::{Placed, RowList};
 
 use super::{
     load::LoadError,

@@ -1,0 +1,226 @@
+//! The rows of a collection: ordered, each with the number of its latest event, in a shared list.
+
+use std::{cmp::Ordering, collections::BTreeMap, sync::Arc};
+
+use super::{
+    CollectionConfig, Entry,
+    incoming::{Change, End, Fetched},
+};
+use crate::data::view::RowList;
+
+/// Where a row is, and the number of the event that it is as of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Held<P> {
+    place: P,
+    seq: u64,
+}
+
+/// The rows.
+#[derive(Clone, Debug)]
+pub(super) struct Rows<R: Entry> {
+    list: RowList<R>,
+    held: BTreeMap<R::Key, Held<R::Place>>,
+    bytes: usize,
+    rev: u64,
+    /// The end of a window; `None`: it has every row, or is none.
+    end: Option<End<R::Place>>,
+    /// Rows of the daemon beyond these, as far as known: exact after a load.
+    pub(super) left_out: u64,
+}
+
+impl<R: Entry> Default for Rows<R> {
+    fn default() -> Self {
+        Self {
+            list: RowList::default(),
+            held: BTreeMap::new(),
+            bytes: 0,
+            rev: 0,
+            end: None,
+            left_out: 0,
+        }
+    }
+}
+
+impl<R: Entry> Rows<R> {
+    pub(super) const fn rev(&self) -> u64 {
+        self.rev
+    }
+
+    pub(super) const fn list(&self) -> &RowList<R> {
+        &self.list
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn get(&self, key: &R::Key) -> Option<&Arc<R>> {
+        self.list.get(&self.held.get(key)?.place)
+    }
+
+    /// Whether the window ends before the daemon's rows.
+    pub(super) const fn has_more(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Start of the page after the window.
+    pub(super) fn next(&self) -> Option<&String> {
+        self.end.as_ref()?.next.as_ref()
+    }
+
+    /// Place of the last row of a window with rows after it.
+    pub(super) fn end(&self) -> Option<&R::Place> {
+        self.end.as_ref()?.place.as_ref()
+    }
+
+    /// Moves the end of a window, for rows to be put before it.
+    pub(super) fn set_end(&mut self, end: Option<End<R::Place>>) {
+        self.end = end.filter(|_| R::IS_WINDOW);
+    }
+
+    /// Applies one event, unless the row is as of this or a later one.
+    pub(super) fn apply(&mut self, key: &R::Key, change: &Change<R>, config: &CollectionConfig) {
+        if self
+            .held
+            .get(key)
+            .is_some_and(|held| held.seq >= change.seq)
+        {
+            return;
+        }
+        match &change.row {
+            Some(row) => {
+                self.put(change.seq, Arc::clone(row), config);
+                self.trim(config);
+            }
+            None => self.remove(key),
+        }
+    }
+
+    fn put(&mut self, seq: u64, row: Arc<R>, config: &CollectionConfig) {
+        let (key, place) = (row.key(), row.place());
+        if let Some(old) = self.list.get(&place)
+            && *old == row
+            && let Some(held) = self.held.get_mut(&key)
+        {
+            // Equal content keeps the shared value, so that consumers can compare pointers.
+            held.seq = seq;
+            return;
+        }
+        // The row may have had another place.
+        let was_held = self.take(&key);
+        let is_beyond = |end: &End<R::Place>| end.place.as_ref().is_none_or(|end| *end < place);
+        if self.end.as_ref().is_some_and(is_beyond) {
+            if was_held {
+                self.changed();
+            }
+            return;
+        }
+        if !R::IS_WINDOW && self.list.len() >= config.max_rows {
+            self.make_room(&row);
+        }
+        self.bytes = self.bytes.saturating_add(row.bytes());
+        self.held.insert(key, Held { place, seq });
+        self.list.insert(row);
+        self.changed();
+    }
+
+    /// Removes the last row to make room for one that changed, since recent activity matters to the
+    /// user.
+    fn make_room(&mut self, coming: &R) {
+        let first = self.list.first();
+        let is_new = first.is_none_or(|first| coming.compare_rows(first) == Ordering::Less);
+        if let Some(last) = self.list.last() {
+            let key = last.key();
+            self.take(&key);
+        }
+        // A row after the first one was left out before, and now replaces another.
+        if is_new || self.left_out == 0 {
+            self.left_out = self.left_out.saturating_add(1);
+        }
+    }
+
+    /// Drops the rows at the end of a window that are over the bounds.
+    pub(super) fn trim(&mut self, config: &CollectionConfig) {
+        let mut is_over = false;
+        while R::IS_WINDOW
+            && (self.list.len() > config.max_rows || self.bytes > config.max_bytes)
+            && let Some(last) = self.list.last()
+        {
+            let key = last.key();
+            self.take(&key);
+            is_over = true;
+        }
+        if is_over {
+            let place = self.list.last().map(|row| row.place());
+            self.set_end(Some(End { place, next: None }));
+            self.changed();
+        }
+    }
+
+    fn remove(&mut self, key: &R::Key) {
+        if self.take(key) {
+            self.changed();
+        } else {
+            self.left_out = self.left_out.saturating_sub(1);
+        }
+    }
+
+    /// Takes a row out; false if there is none.
+    fn take(&mut self, key: &R::Key) -> bool {
+        let held = self.held.remove(key);
+        let row = held.and_then(|held| self.list.remove(&held.place));
+        let bytes = row.as_ref().map_or(0, |row| row.bytes());
+        self.bytes = self.bytes.saturating_sub(bytes);
+        row.is_some()
+    }
+
+    /// Starts another numbering: every event of it is newer than the rows.
+    pub(super) fn renumber(&mut self) {
+        for held in self.held.values_mut() {
+            held.seq = 0;
+        }
+    }
+
+    /// Replaces the rows by fetched ones, each as of its event, as far as they fit before the end.
+    pub(super) fn replace(
+        &mut self,
+        mut rows: Fetched<R>,
+        end: Option<End<R::Place>>,
+        config: &CollectionConfig,
+    ) {
+        let over = rows.len().saturating_sub(config.max_rows);
+        if over > 0 && !R::IS_WINDOW {
+            let places = rows.iter();
+            let mut places: Vec<_> = places
+                .map(|(key, (_, row))| (row.place(), key.clone()))
+                .collect();
+            places.sort_unstable_by(|(one, _), (other, _)| other.cmp(one));
+            for (_, key) in places.into_iter().take(over) {
+                rows.remove(&key);
+            }
+        }
+        let is_gone = |key: &&R::Key| !rows.contains_key(*key);
+        let gone: Vec<R::Key> = self.held.keys().filter(is_gone).cloned().collect();
+        for key in &gone {
+            self.remove(key);
+        }
+        self.set_end(end);
+        self.append(rows, config);
+    }
+
+    /// Adds fetched rows, each as of its event, as far as they fit before the end.
+    pub(super) fn append(&mut self, rows: Fetched<R>, config: &CollectionConfig) {
+        for (seq, row) in rows.into_values() {
+            self.put(seq, row, config);
+        }
+        self.trim(config);
+    }
+
+    const fn changed(&mut self) {
+        self.rev = self.rev.saturating_add(1);
+    }
+}
