@@ -7,16 +7,14 @@
 //! * [`lane`] is one client socket behind a relay, as the
 //!   [`MessageSocket`](crate::connection::MessageSocket) of a connection (INV-4)
 //! * [`control`] drives a control socket, [`dial`] opens sockets
-//! * [`status`] reports all of it (SV-5), [`failure_log`] limits the log lines about an unreachable
-//!   relay
+//! * [`status`] reports all of it (SV-5)
 //!
 //! The machines `bowline_machines::daemon::registration` and `bowline_machines::relay` make the
-//! decisions.
+//! decisions, and `bowline_machines::daemon::failure_log` which failures are logged.
 
 mod control;
 mod data_socket;
 mod dial;
-mod failure_log;
 mod lane;
 mod lane_server;
 mod registration;

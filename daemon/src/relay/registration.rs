@@ -10,6 +10,7 @@ use std::{
 
 use bowline_machines::{
     MonotonicTime,
+    daemon::failure_log::{FailureLine, FailureLog},
     daemon::registration::{
         DataSocketEnd, DataSocketId, Effect, Input, RelayConfig, RelayRegistration, State,
     },
@@ -33,7 +34,6 @@ use super::{
     control::{ControlEvent, ControlSocket},
     data_socket::{Commands, DataSocket},
     dial::Failure,
-    failure_log::{FailureLog, Line},
 };
 use crate::observe;
 
@@ -366,12 +366,12 @@ impl RegistrationDriver {
         };
         let words = match (self.failures.failed(now, reason), advice(reason)) {
             (None, _) => return,
-            (Some(Line::First), None) => {
+            (Some(FailureLine::First), None) => {
                 info!(relay, %reason, "no relay: {message}");
                 return;
             }
-            (Some(Line::First), Some(advice)) => format!("{advice}: {message}"),
-            (Some(Line::Still { tries, lasting }), _) => format!(
+            (Some(FailureLine::First), Some(advice)) => format!("{advice}: {message}"),
+            (Some(FailureLine::Still { tries, lasting }), _) => format!(
                 "still no relay after {tries} tries in {} min: {message}",
                 lasting.as_secs() / 60
             ),

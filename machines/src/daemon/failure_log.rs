@@ -1,17 +1,18 @@
 //! Limits the log lines about an unreachable relay: one at first, then at growing intervals while
-//! the reason stays the same.
+//! the reason stays the same (C52).
 
 use std::{collections::BTreeSet, time::Duration};
 
-use bowline_machines::MonotonicTime;
 use bowline_protocol::Reason;
+
+use crate::MonotonicTime;
 
 /// Pause after the first line; it doubles with each further one.
 const FIRST: Duration = Duration::from_secs(300);
 
-/// Attempts that failed in a row.
+/// The attempts that failed in a row.
 #[derive(Debug, Default)]
-pub(super) struct FailureLog {
+pub struct FailureLog {
     run: Option<Run>,
 }
 
@@ -27,16 +28,21 @@ struct Run {
 
 /// A log line that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub enum FailureLine {
     /// The first with this reason.
     First,
-    /// A repetition: attempts so far, and the time since the first.
-    Still { tries: u32, lasting: Duration },
+    /// A repetition.
+    Still {
+        /// Attempts so far.
+        tries: u32,
+        /// Time since the first.
+        lasting: Duration,
+    },
 }
 
 impl FailureLog {
     /// An attempt failed. Returns the line to log, if one is due.
-    pub(super) fn failed(&mut self, now: MonotonicTime, reason: Reason) -> Option<Line> {
+    pub fn failed(&mut self, now: MonotonicTime, reason: Reason) -> Option<FailureLine> {
         let run = self.run.get_or_insert(Run {
             told: BTreeSet::new(),
             since: now,
@@ -46,26 +52,26 @@ impl FailureLog {
         });
         run.tries = run.tries.saturating_add(1);
         if run.told.insert(reason) {
-            return Some(Line::First);
+            return Some(FailureLine::First);
         }
         if now < run.next.max(run.since + run.silence) {
             return None;
         }
         run.silence = run.silence.saturating_mul(2);
         run.next = now + run.silence;
-        Some(Line::Still {
+        Some(FailureLine::Still {
             tries: run.tries,
             lasting: now.since(run.since),
         })
     }
 
-    /// Whether the last attempt failed.
-    pub(super) const fn is_on(&self) -> bool {
+    /// Whether more than one attempt in a row has failed.
+    pub const fn is_on(&self) -> bool {
         matches!(self.run, Some(Run { tries: 2.., .. }))
     }
 
     /// The registration succeeded.
-    pub(super) fn over(&mut self) {
+    pub fn over(&mut self) {
         self.run = None;
     }
 }
@@ -83,21 +89,24 @@ mod tests {
             let now = MonotonicTime::from_millis(second * 1_000);
             lines.extend(failures.failed(now, Reason::Unreachable));
         }
-        assert_eq!(lines[0], Line::First);
+        assert_eq!(lines[0], FailureLine::First);
         assert!(
-            matches!(lines[1], Line::Still { tries: 301, .. }),
+            matches!(lines[1], FailureLine::Still { tries: 301, .. }),
             "{lines:?}"
         );
         assert!(lines.len() < 12, "{lines:?}");
         let now = MonotonicTime::from_millis(86_400_000);
         assert_eq!(
             failures.failed(now, Reason::TlsFailed),
-            Some(Line::First),
+            Some(FailureLine::First),
             "a change is told"
         );
         assert!(failures.is_on());
         failures.over();
-        assert_eq!(failures.failed(now, Reason::TlsFailed), Some(Line::First));
+        assert_eq!(
+            failures.failed(now, Reason::TlsFailed),
+            Some(FailureLine::First)
+        );
         assert!(!failures.is_on());
     }
 }
