@@ -157,11 +157,6 @@ impl HostRuntimeManager {
                     self.measured(now, event);
                 }
             }
-            (State::Online { .. }, Input::UserSelect(choice)) => {
-                if self.choose(now, choice) {
-                    self.follow_choice(now, event);
-                }
-            }
             (State::Online { generation, .. }, Input::ReconnectNow) => {
                 self.activity(now);
                 self.check_liveness(generation);
@@ -205,11 +200,6 @@ impl HostRuntimeManager {
                     self.reconnect_if_active(connection);
                 }
                 self.advance_race(now, event);
-            }
-            (State::Degraded { .. }, Input::UserSelect(choice)) => {
-                if self.choose(now, choice) {
-                    self.follow_choice(now, event);
-                }
             }
             (State::Degraded { generation, .. }, Input::ReconnectNow) => {
                 self.activity(now);
@@ -256,6 +246,11 @@ impl HostRuntimeManager {
             }
 
             // ---- states with an active client ----
+            (State::Online { .. } | State::Degraded { .. }, Input::UserSelect(choice)) => {
+                if self.choose(now, choice) {
+                    self.follow_choice(now, event);
+                }
+            }
             (
                 State::ConnectingActive { .. } | State::Online { .. } | State::Degraded { .. },
                 Input::ConnectionsChanged(connections),
