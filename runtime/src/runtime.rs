@@ -390,17 +390,17 @@ impl Runtime {
     /// Platform event: the app came to the foreground (INV-7: sent by the binding layer, not by
     /// views).
     pub fn foreground(&self) {
-        self.set_all(|control| control.foreground());
+        self.set_all(|control| control.platform.foreground());
     }
 
     /// Platform event: the app went to the background.
     pub fn background(&self) {
-        self.set_all(|control| control.background());
+        self.set_all(|control| control.platform.background());
     }
 
     /// Platform event: the network changed.
     pub fn network_changed(&self) {
-        self.set_all(|control| control.network_changed = true);
+        self.set_all(|control| control.platform.network_changed = true);
     }
 
     fn set_all(&self, change: impl Fn(&mut HostControl)) {

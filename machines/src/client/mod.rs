@@ -1,9 +1,11 @@
-//! The decisions of a client: one connection, the choice between several paths, the cursor in the
-//! session, the app's intents and queries, and recurring work.
+//! The decisions of a client: one connection and what passes over it, the choice between several
+//! paths, the cursor in the session, the app's intents and queries, and recurring work.
 
+pub mod commands;
 pub mod connection;
 pub mod cursor;
 pub mod intents;
 pub mod paths;
 pub mod queries;
+pub mod traffic;
 pub mod upkeep;

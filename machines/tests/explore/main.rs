@@ -20,4 +20,5 @@ mod screens;
 mod session;
 mod timeline;
 mod timelines;
+mod traffic;
 mod upkeep;

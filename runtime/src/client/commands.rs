@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bowline_machines::client::commands::ClientCommands;
 use bowline_protocol::{Reason, Resume};
 
 use crate::control_slot;
@@ -9,12 +10,7 @@ use crate::control_slot;
 /// The latest command of each kind, in order of execution.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Commands {
-    pub(super) background: Option<bool>,
-    pub(super) promoted: bool,
-    pub(super) connect: bool,
-    pub(super) check_liveness: bool,
-    pub(super) network_changed: bool,
-    pub(super) alternative_known: Option<bool>,
+    pub(super) client: ClientCommands,
     pub(super) ack: Option<Resume>,
     /// Time to drain, and the reason for the callers that still wait then.
     pub(super) dispose: Option<(Duration, Reason)>,
@@ -58,13 +54,13 @@ mod tests {
                 });
             });
         }
-        control.update(|commands| commands.promoted = true);
+        control.update(|commands| commands.client.promoted = true);
         drop(handle);
         let Poll::Ready(commands) = control.poll_take(&mut cx) else {
             panic!("commands wait");
         };
         assert_eq!(commands.ack.map(|ack| ack.last_seq), Some(9_999));
-        assert!(commands.promoted);
+        assert!(commands.client.promoted);
         assert_eq!(
             commands.dispose,
             Some((Duration::ZERO, Reason::ClosedLocally))

@@ -12,9 +12,10 @@ use std::{
 use bowline_machines::{
     Generation, MonotonicTime,
     client::connection::{ClientConfig, DaemonClient, Effect, Input, State},
+    client::traffic::ClientTraffic,
 };
 use bowline_protocol::{
-    Epoch, Purpose, Reason,
+    Purpose, Reason,
     handshake::Accepted,
     methods::{Ack, Empty, name},
     session_event::Sequenced,
@@ -41,26 +42,18 @@ pub(super) struct Driver<O: ClientOwner> {
     owner: O,
     label: Generation,
     pub(super) machine: DaemonClient,
+    pub(super) traffic: ClientTraffic,
     clock: Clock,
     alarm: Alarm,
     pub(super) calls: mpsc::Receiver<Call>,
     commands: Arc<ControlSlot>,
     dialing: Option<(Generation, BoxFuture<Dialed>)>,
     pub(super) link: Option<(Generation, Link)>,
-    pub(super) max_in_flight: usize,
-    /// The numbering of this connection's events.
-    epoch: Option<Epoch>,
     pub(super) waiters: Waiters,
-    /// Whether callers wait on this connection, as last reported to the machine.
-    told_waiting: bool,
     /// Queued messages on the link are not flushed yet.
     pub(super) unflushed: bool,
     /// The error after which the link can no longer send; not reported yet.
     pub(super) broken: Option<Closed>,
-    /// Set on disposal: accepts no more requests, and ends at this time at the latest.
-    pub(super) drain_until: Option<MonotonicTime>,
-    /// Why callers who still wait then fail.
-    end_reason: Reason,
     /// Events of this turn, then those that did not fit into the owner's inbox.
     pub(super) events: Vec<Sequenced>,
     pub(super) reports: VecDeque<ClientEvent>,
@@ -85,20 +78,16 @@ impl<O: ClientOwner> Driver<O> {
             owner,
             label,
             machine: DaemonClient::new(config),
+            traffic: ClientTraffic::default(),
             clock: Clock::start(),
             alarm: Alarm::default(),
             calls,
             commands,
             dialing: None,
             link: None,
-            max_in_flight: 0,
-            epoch: None,
             waiters: Waiters::default(),
-            told_waiting: false,
             unflushed: false,
             broken: None,
-            drain_until: None,
-            end_reason: Reason::ClosedLocally,
             events: Vec::new(),
             reports: VecDeque::new(),
             room: None,
@@ -127,9 +116,7 @@ impl<O: ClientOwner> Driver<O> {
         let mut progress = self.poll_commands(cx, now);
         progress |= self.poll_dialing(cx, now);
         progress |= self.poll_reports(cx);
-        // Events must not pile up here while the owner's inbox is full: the socket is not read
-        // instead.
-        if self.reports.is_empty() {
+        if !self.is_deaf() {
             progress |= self.poll_link(cx, now);
         }
         progress |= self.poll_calls(cx, now);
@@ -148,50 +135,23 @@ impl<O: ClientOwner> Driver<O> {
             return false;
         };
         let Commands {
-            background,
-            promoted,
-            connect,
-            check_liveness,
-            network_changed,
-            alternative_known,
+            client,
             ack,
             dispose,
         } = commands;
-        // After disposal the machine needs no more inputs.
-        if self.drain_until.is_none() {
-            let background = background.map(|is_background| {
-                if is_background {
-                    Input::Background
-                } else {
-                    Input::Foreground
-                }
-            });
-            let promoted = promoted.then_some(Input::Promoted);
-            let connect = connect.then_some(Input::ConnectRequest);
-            let check = check_liveness.then_some(Input::CheckLiveness);
-            // Before any input that may start a dial, so that the dial uses the new network.
-            let network = network_changed.then_some(Input::NetworkChanged);
-            let alternative = alternative_known.map(Input::AlternativeKnown);
-            let inputs = [network, background, promoted, connect, check, alternative];
-            for input in inputs.into_iter().flatten() {
+        if !self.traffic.is_draining() {
+            for input in client.inputs() {
                 self.machine.handle(now, input);
                 self.execute(now);
             }
-            if let Some(ack) = ack.filter(|ack| self.epoch.as_ref() == Some(&ack.epoch)) {
+            if let Some(ack) = ack.filter(|ack| self.traffic.may_ack(&self.machine, ack)) {
                 self.notify(name::SESSION_ACK, &Ack { seq: ack.last_seq });
             }
         }
         if let Some((drain, reason)) = dispose {
-            self.drain_by(now + drain, reason);
+            self.traffic.dispose(now + drain, reason);
         }
         true
-    }
-
-    fn drain_by(&mut self, moment: MonotonicTime, reason: Reason) {
-        if self.drain_until.is_none_or(|earlier| moment < earlier) {
-            self.drain_until = Some(moment);
-            self.end_reason = reason;
-        }
     }
 
     fn poll_dialing(&mut self, cx: &mut Context<'_>, now: MonotonicTime) -> bool {
@@ -205,8 +165,9 @@ impl<O: ClientOwner> Driver<O> {
         self.dialing = None;
         match dialed {
             Ok((link, accepted)) => {
-                self.max_in_flight = accepted.limits.max_in_flight.max(1) as usize;
-                self.epoch = accepted.session.as_ref().map(|one| one.epoch.clone());
+                let epoch = accepted.session.as_ref().map(|one| one.epoch.clone());
+                self.traffic
+                    .opened(accepted.limits.max_in_flight as usize, epoch);
                 let round_trip = link.round_trip();
                 self.link = Some((generation, link));
                 self.failure = None;
@@ -245,18 +206,22 @@ impl<O: ClientOwner> Driver<O> {
             // Only the owner's inbox is awaited.
             return false;
         }
-        let drained = self
-            .drain_until
-            .is_some_and(|deadline| deadline <= now || self.waiters.is_empty());
-        if drained {
-            self.machine.handle(now, Input::Dispose(self.end_reason));
+        if let Some(end) = self.traffic.drained(now, self.waiters.len()) {
+            self.machine.handle(now, end);
             return true;
         }
-        self.tell_waiting(now);
+        if let Some((generation, _)) = self.link {
+            let is_waiting = self.waiters.has_callers();
+            let waiting = Input::Waiting {
+                generation,
+                is_waiting,
+            };
+            self.machine.handle(now, waiting);
+        }
         let next = [
-            self.machine_deadline(),
+            ClientTraffic::client_timeout(&self.machine, self.is_deaf()),
             self.waiters.deadline(),
-            self.drain_until,
+            self.traffic.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -265,36 +230,17 @@ impl<O: ClientOwner> Driver<O> {
             return false;
         }
         self.waiters.expire(now);
-        if self.machine_deadline().is_some_and(|at| at <= now) {
+        let timeout = ClientTraffic::client_timeout(&self.machine, self.is_deaf());
+        if timeout.is_some_and(|at| at <= now) {
             self.machine.handle_timeout(now);
         }
         true
     }
 
-    /// Reports to the machine when the first caller starts waiting and when the last one stops.
-    fn tell_waiting(&mut self, now: MonotonicTime) {
-        let is_waiting = self.waiters.has_callers();
-        if let Some((generation, _)) = &self.link
-            && is_waiting != self.told_waiting
-        {
-            self.told_waiting = is_waiting;
-            let generation = *generation;
-            self.machine.handle(
-                now,
-                Input::Waiting {
-                    generation,
-                    is_waiting,
-                },
-            );
-        }
-    }
-
-    /// The machine's deadline. While the owner's inbox is full nothing is read, so silence does not
-    /// indicate a dead peer; pending data is read first.
-    fn machine_deadline(&self) -> Option<MonotonicTime> {
-        let is_deaf =
-            !self.reports.is_empty() && matches!(self.machine.state(), State::Connected { .. });
-        self.machine.poll_timeout().filter(|_| !is_deaf)
+    /// Whether the owner's inbox is full: the socket is not read, so that events do not pile up
+    /// here.
+    fn is_deaf(&self) -> bool {
+        !self.reports.is_empty()
     }
 
     /// The link ended with a reason.
@@ -317,8 +263,6 @@ impl<O: ClientOwner> Driver<O> {
     fn drop_link(&mut self) -> Option<Link> {
         self.unflushed = false;
         self.broken = None;
-        self.epoch = None;
-        self.told_waiting = false;
         self.link.take().map(|(_, link)| link)
     }
 
@@ -387,7 +331,8 @@ impl<O: ClientOwner> Driver<O> {
                 // The owner no longer exists.
                 (Err(_), _) | (_, None) => {
                     self.reports.clear();
-                    self.drain_by(self.clock.now(), Reason::ClosedLocally);
+                    self.traffic
+                        .dispose(self.clock.now(), Reason::ClosedLocally);
                 }
             }
         }

@@ -170,33 +170,33 @@ impl ClientHandle {
 
     /// Connects unless connected, connecting or disposed.
     pub fn ensure_connected(&self) {
-        self.tell(|commands| commands.connect = true);
+        self.tell(|commands| commands.client.connect = true);
     }
 
     /// Checks the connection now, with a deadline of seconds (LS-3).
     pub fn check_liveness(&self) {
-        self.tell(|commands| commands.check_liveness = true);
+        self.tell(|commands| commands.client.check_liveness = true);
     }
 
     /// Reports a network change: checks the connection as above, and restarts a dial in progress.
     pub fn network_changed(&self) {
-        self.tell(|commands| commands.network_changed = true);
+        self.tell(|commands| commands.client.network_changed = true);
     }
 
     /// Sets whether another path to the daemon works, so that a silent failure of this one is
     /// detected early (SP-1).
     pub fn alternative_known(&self, is_known: bool) {
-        self.tell(|commands| commands.alternative_known = Some(is_known));
+        self.tell(|commands| commands.client.alternative_known = Some(is_known));
     }
 
     /// Makes this the active client, which retries by itself.
     pub fn promoted(&self) {
-        self.tell(|commands| commands.promoted = true);
+        self.tell(|commands| commands.client.promoted = true);
     }
 
     /// Reports whether the app is in the background.
     pub fn set_background(&self, background: bool) {
-        self.tell(|commands| commands.background = Some(background));
+        self.tell(|commands| commands.client.background = Some(background));
     }
 
     /// Acknowledges events up to and including the cursor's. A cursor of another epoch than the

@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll};
 
-use bowline_machines::{MonotonicTime, client::connection::State};
+use bowline_machines::{MonotonicTime, client::traffic::NextCall};
 use bowline_protocol::{
     Reason,
     methods::{Empty, name},
@@ -19,15 +19,19 @@ impl<O: ClientOwner> Driver<O> {
     pub(super) fn poll_calls(&mut self, cx: &mut Context<'_>, now: MonotonicTime) -> bool {
         let mut progress = false;
         loop {
-            if self.drain_until.is_some() {
+            if self.traffic.is_draining() {
                 self.calls.close();
             }
-            if let Some((_, link)) = &mut self.link {
-                // Back-pressure: callers wait while too much is in flight or unwritten.
-                if self.waiters.len() >= self.max_in_flight || link.poll_ready(cx).is_pending() {
-                    return progress;
+            // Back-pressure: callers wait while too much is in flight or unwritten.
+            let is_ready = match self.traffic.next_call(&self.machine, self.waiters.len()) {
+                NextCall::Wait => false,
+                NextCall::Send => {
+                    let link = self.link.as_mut();
+                    link.is_none_or(|(_, link)| link.poll_ready(cx).is_ready())
                 }
-            } else if self.can_still_connect() {
+                NextCall::Refuse => true,
+            };
+            if !is_ready {
                 return progress;
             }
             let Poll::Ready(Some(call)) = self.calls.poll_recv(cx) else {
@@ -36,11 +40,6 @@ impl<O: ClientOwner> Driver<O> {
             progress = true;
             self.send(now, call);
         }
-    }
-
-    /// Whether a waiting call may still be sent. Otherwise it is answered at once (INV-12).
-    fn can_still_connect(&self) -> bool {
-        self.drain_until.is_none() && matches!(self.machine.state(), State::Connecting { .. })
     }
 
     fn send(&mut self, now: MonotonicTime, call: Call) {

@@ -49,10 +49,6 @@ impl Waiters {
         self.waiting.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
     /// Whether any caller is waiting.
     pub(super) fn has_callers(&self) -> bool {
         self.waiting.len() > self.pings
@@ -157,7 +153,7 @@ mod tests {
             answer.try_recv().unwrap().unwrap_err(),
             CallError::Disconnected(Reason::HeartbeatTimeout)
         );
-        assert!(waiters.is_empty() && waiters.deadline().is_none());
+        assert!(waiters.len() == 0 && waiters.deadline().is_none());
     }
 
     #[test]

@@ -30,42 +30,25 @@ impl Driver {
         let record = &self.record;
         let usable = record.addresses.iter();
         let usable = usable.filter(|address| self.context.allows(address));
-        // A label is never reused for another address, nor for the same address with another key:
-        // pending work refers to it.
-        for address in usable {
-            let place = (address.clone(), record.transport_key);
-            if !self.places.contains(&place) {
-                self.places.push(place);
-            }
-        }
-        let known = self.places.iter().enumerate();
-        known
-            .filter(|(_, (address, key))| {
-                *key == record.transport_key && record.addresses.contains(address)
+        let labels = &mut self.labels;
+        let mut connections: Vec<_> = usable
+            .map(|address| {
+                let label = labels.assign((address.clone(), record.transport_key));
+                (label, address.path)
             })
-            .map(|(place, (address, _))| (connection_id(place), address.path))
-            .collect()
+            .collect();
+        connections.sort_unstable_by_key(|(label, _)| *label);
+        connections
     }
 
-    /// The label of a configured path.
+    /// The label of a path under the host's current key.
     pub(super) fn label(&self, address: &Address) -> Option<PathId> {
-        let record = &self.record;
-        let is_it = |(known, key): &(Address, _)| known == address && *key == record.transport_key;
-        let place = self.places.iter().position(is_it)?;
-        record
-            .addresses
-            .contains(address)
-            .then(|| connection_id(place))
+        let place = (address.clone(), self.record.transport_key);
+        self.labels.find(&place)
     }
 
     /// The address of a label.
     pub(super) fn address(&self, connection: PathId) -> Option<&Address> {
-        let place = self.places.get(usize::try_from(connection.0).ok()?)?;
-        Some(&place.0)
+        self.labels.place(connection).map(|(address, _)| address)
     }
-}
-
-/// The label of an index in `places`.
-fn connection_id(place: usize) -> PathId {
-    PathId(u32::try_from(place).unwrap_or(u32::MAX))
 }

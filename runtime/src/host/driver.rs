@@ -7,7 +7,7 @@ use bowline_machines::{
     MonotonicTime,
     client::cursor::SessionCursor,
     client::intents::{Intents, IntentsConfig},
-    client::paths::{self, HostRuntimeManager},
+    client::paths::{self, HostRuntimeManager, PathLabels},
     client::upkeep::{self, OutboxStatus, Upkeep},
     data::replica::{self, Replica},
     data::screen::Connectivity,
@@ -54,8 +54,8 @@ pub(super) struct Driver {
     pub(super) context: HostContext,
     pub(super) record: HostRecord,
     pub(super) publisher: Publisher,
-    /// Every path ever configured; its index is the machine's label.
-    pub(super) places: Vec<(Address, PublicKey)>,
+    /// The machine's labels of addresses, each with the daemon's key there.
+    pub(super) labels: PathLabels<(Address, PublicKey)>,
     pub(super) machine: HostRuntimeManager,
     pub(super) clients: Clients,
     pub(super) session: SessionCursor,
@@ -113,7 +113,7 @@ impl Driver {
             context,
             record,
             publisher,
-            places: Vec::new(),
+            labels: PathLabels::default(),
             machine: HostRuntimeManager::new(config),
             clients: Clients::default(),
             session: SessionCursor::default(),

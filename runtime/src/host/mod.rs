@@ -196,7 +196,7 @@ impl Host {
 
     /// Releases files and locks. Waits for pending writes.
     pub(crate) fn pause(&self) {
-        self.set(|control| control.background());
+        self.set(|control| control.platform.background());
         self.outbox.pause();
     }
 

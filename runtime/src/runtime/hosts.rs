@@ -124,7 +124,7 @@ impl Inner {
         self.check_running()?;
         // Connections do not wait for files.
         for host in self.all() {
-            host.set(|control| control.foreground());
+            host.set(|control| control.platform.foreground());
         }
         let mut result = self.reread();
         for host in self.all() {

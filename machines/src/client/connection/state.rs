@@ -160,7 +160,7 @@ pub enum Input {
         /// The transport.
         generation: Generation,
     },
-    /// The number of unanswered requests became nonzero or zero (SP-1).
+    /// Whether requests are unanswered (SP-1). Cheap: feed it in every turn.
     Waiting {
         /// The transport.
         generation: Generation,

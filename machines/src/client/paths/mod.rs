@@ -14,6 +14,7 @@
 //! dropped with no effect but a counter (INV-11). Every waiting state has its own deadline or a
 //! scheduled probe cycle (INV-12).
 
+mod labels;
 mod network;
 mod probes;
 mod rescue;
@@ -33,14 +34,15 @@ use std::{
 
 use bowline_protocol::Reason;
 
+pub use self::{
+    labels::PathLabels,
+    probes::ProbeResult,
+    state::{Candidate, ClientStatus, Effect, HostConfig, HostState, Input, PathId, State},
+};
 use self::{
     network::NetworkReports,
     probes::Probes,
     selection::{Hysteresis, Pick, Race},
-};
-pub use self::{
-    probes::ProbeResult,
-    state::{Candidate, ClientStatus, Effect, HostConfig, HostState, Input, PathId, State},
 };
 use crate::{
     Generation, MonotonicTime, Path,
