@@ -10,7 +10,7 @@ use bowline_protocol::{
 use crate::{
     config::Settings,
     ledger::Ledger,
-    service::{Cancellation, Method, MethodError, Methods, Router, Service},
+    service::{Cancellation, MethodError, Methods, Offered, Router, Service},
 };
 
 /// The resources of a service at its start.
@@ -37,7 +37,7 @@ pub enum ServiceError {
     Failed(Box<dyn Error + Send + Sync>),
 }
 
-type Started = Result<Vec<Method>, ServiceError>;
+type Started = Result<Offered, ServiceError>;
 type Maker = Box<dyn FnOnce(Setup) -> Pin<Box<dyn Future<Output = Started> + Send>> + Send>;
 
 /// The services linked into a daemon besides the built-in ones.
@@ -82,13 +82,14 @@ impl Services {
     /// Starts the services and adds their methods.
     pub(crate) async fn link(self, setup: &Setup, router: &mut Router) -> Result<(), ServiceError> {
         for make in self.makers {
-            let methods = make(setup.clone()).await?;
+            let offered = make(setup.clone()).await?;
             // Only group names that no later version of the protocol can use.
             let is_reserved = |name| is_name(name) && !is_extension(name);
-            if let Some(method) = methods.iter().find(|method| is_reserved(method.name())) {
+            let mut methods = offered.methods.iter();
+            if let Some(method) = methods.find(|method| is_reserved(method.name())) {
                 return Err(MethodError::Reserved(method.name()).into());
             }
-            router.add_methods(methods)?;
+            router.add_all(offered)?;
         }
         Ok(())
     }

@@ -47,8 +47,7 @@ pub const MAX_KEY: usize = 512;
 pub const FOLLOWS_PER_SESSION: usize = 256;
 /// Largest `params` of `live.open` and `live.page` in bytes; larger ones are answered with −32602.
 pub const LIVE_PARAMS_BYTES: usize = 4_096;
-/// Largest row of a table that can be followed, key and value, in bytes; a service's larger one is
-/// refused with `unsupported`.
+/// Largest value of a row that is sent in bytes; of a larger one only the size is.
 pub const LIVE_ROW_BYTES: usize = 256 * 1024;
 /// Largest event of a table's change in bytes; a larger change is `stale`.
 pub const LIVE_EVENT_BYTES: usize = 64 * 1024;

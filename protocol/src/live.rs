@@ -1,6 +1,6 @@
 //! Live data: rows of a service's tables that a session follows (`docs/protocol.md` §4, LD-2).
 
-use std::fmt;
+use std::{borrow::Borrow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -46,10 +46,10 @@ impl PartialEq for Json {
 impl Eq for Json {}
 
 /// The keys that a follow covers: those that begin with a text (`castle/*`), or one (`castle/walls`).
-/// On the wire, the asterisk at the end is the difference; `*` is the whole table.
+/// On the wire, the asterisk at the end is the difference; `*` is the whole table. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Scope(Box<str>);
+pub struct Scope(Arc<str>);
 
 impl Scope {
     /// Every key.
@@ -139,7 +139,13 @@ impl TryFrom<String> for Scope {
 
 impl From<Scope> for String {
     fn from(scope: Scope) -> Self {
-        scope.0.into()
+        scope.as_str().to_owned()
+    }
+}
+
+impl Borrow<str> for Scope {
+    fn borrow(&self) -> &str {
+        self.as_str()
     }
 }
 
@@ -216,12 +222,12 @@ pub struct CloseLive {
 /// Result of `live.open` and `live.page` for a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct TablePage {
+pub struct TablePage<R = Row> {
     /// The keys that the parameters stand for. Rows of events belong to the follow if it covers
     /// their keys.
     pub scope: Scope,
     /// In ascending order of the bytes of their keys.
-    pub rows: Vec<Row>,
+    pub rows: Vec<R>,
     /// Whether rows with greater keys follow, or whether some of the wanted `keys` are left.
     pub more: bool,
     /// The page reflects the session up to this event; later events apply on top.
@@ -239,7 +245,8 @@ pub struct Row {
     pub key: String,
     /// Its value; `null` with `omittedBytes`.
     pub value: Json,
-    /// Size of a value that is left out because no message can carry it.
+    /// Size of a value that is left out: it is larger than [`limits::LIVE_ROW_BYTES`], or does not
+    /// fit into a message of the daemon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub omitted_bytes: Option<u64>,
 }

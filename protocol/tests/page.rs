@@ -170,7 +170,7 @@ const LIMITS: &[(&str, u128)] = &[
         "params of live.open and live.page",
         limits::LIVE_PARAMS_BYTES as u128,
     ),
-    ("row of a live table", limits::LIVE_ROW_BYTES as u128),
+    ("value of a row", limits::LIVE_ROW_BYTES as u128),
     (
         "event of a table's change",
         limits::LIVE_EVENT_BYTES as u128,

@@ -133,6 +133,9 @@ settings! {
     data_rows_per_device: Option<u64> => u64 = QUOTAS.data_rows;
     /// Most bytes of services' entries written by one device, answered in the same way.
     data_bytes_per_device: Option<u64> => u64 = QUOTAS.data_bytes;
+    /// Most scopes of live tables that one session follows; a further one is answered with
+    /// `quota_exceeded`.
+    follows_per_session: Option<usize> => usize = limits::FOLLOWS_PER_SESSION;
     /// Most bytes of the timelines of all agents created by one device; over it their oldest
     /// outputs are dropped.
     timeline_bytes_per_device: Option<u64> => u64 = QUOTAS.timeline_bytes;

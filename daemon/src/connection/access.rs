@@ -2,7 +2,10 @@
 
 use bowline_protocol::{Role, RpcReason, error::RpcError, methods::name};
 
-use crate::service::{Access, Context, Method, Origin};
+use crate::{
+    rpc::not_granted,
+    service::{Access, Context, Method, Origin},
+};
 
 /// Checks whether the caller may make a request. `found` is the method, if it exists. Whether a
 /// local one is the owner is checked when the method starts (TR-7).
@@ -14,15 +17,7 @@ pub(crate) fn permitted(context: &Context, found: Option<&Method>) -> Result<(),
     let role = session.map_or(Role::Viewer, |session| session.grant().role);
     by_origin(context.origin, found).and_then(|()| match found {
         Some(method) if context.origin == Origin::Session && role < method.least_role() => {
-            Err(RpcError::new(
-                RpcReason::NotGranted,
-                format!(
-                    "`{}` needs the role `{}`, and this device has `{role}`; the daemon's owner changes that \
-                     with `devices set`",
-                    method.name(),
-                    method.least_role()
-                ),
-            ))
+            Err(not_granted(method.name(), method.least_role(), role))
         }
         Some(_) | None => Ok(()),
     })

@@ -39,6 +39,7 @@ pub(super) fn ledger(settings: &Settings, identity: &Identity, clock: Clock) -> 
         replay_events: settings.limits.replay_events,
         quotas: settings.limits.quotas(),
         retention: settings.limits.retention(),
+        follows_per_session: settings.limits.follows_per_session,
         max_pages: max_pages(settings.limits.storage_limit),
         max_message_bytes: settings.limits.max_message_bytes,
         ..LedgerOptions::new(path, identity.server_id().clone())

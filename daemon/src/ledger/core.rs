@@ -85,7 +85,12 @@ where
     fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), RpcError> {
         let result = match self.work.take() {
             Some(work) => {
-                guarded(|| work(tx)).map_err(|error| tx.storage_limit.explain(tx.conn, error))
+                let whole = |tx: &mut Tx<'_>| {
+                    let result = work(tx)?;
+                    tx.tell_changes()?;
+                    Ok(result)
+                };
+                guarded(|| whole(tx)).map_err(|error| tx.storage_limit.explain(tx.conn, error))
             }
             None => Err(RpcError::internal("a job ran twice")),
         };
@@ -246,6 +251,7 @@ impl Core {
         };
         for job in group {
             tx.caller = Caller::default();
+            tx.staged.changes.clear();
             // The job keeps its own error. Here its changes are undone, and a disk fault is
             // recorded.
             if let Err(error) = tx.nested(|tx| job.run(tx))
@@ -360,6 +366,11 @@ impl Core {
                 self.counters
                     .replay_evicted
                     .fetch_add(evicted, Ordering::Relaxed);
+                if evicted > 0 && session.links.is_empty() {
+                    // Its client cannot resume, and may never come back.
+                    self.live.unfollow_all(id);
+                    continue;
+                }
             }
             if session.links.is_empty() {
                 continue;

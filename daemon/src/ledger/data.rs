@@ -2,15 +2,18 @@
 
 use std::marker::PhantomData;
 
-use bowline_protocol::{RpcReason, error::RpcError};
+use bowline_protocol::{RpcReason, error::RpcError, limits};
 use rusqlite::Connection;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Reader, Tx, owner::Owner, usage::Usage};
-use crate::store::{data, fault};
+use super::{Reader, Tx, follow::Rows, owner::Owner, usage::Usage};
+use crate::{
+    rpc::answer,
+    store::{data, fault},
+};
 
 /// Longest key in bytes; the daemon answers `unsupported` to a longer one.
-pub const MAX_KEY: usize = 512;
+pub const MAX_KEY: usize = limits::MAX_KEY;
 /// Largest value in bytes; the daemon answers `unsupported` to a larger one.
 pub const MAX_VALUE: usize = 4 << 20;
 
@@ -185,20 +188,35 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
 
     /// Stores a value, replacing an earlier one.
     ///
+    /// Sessions that follow it are told in the same transaction (LD-2).
+    ///
     /// # Errors
     /// As [`Blobs::put`].
     pub fn put(&self, tx: &mut Tx<'_>, key: &str, value: &V) -> Result<(), RpcError> {
-        let bytes =
-            serde_json::to_vec(value).map_err(|error| RpcError::internal(error.to_string()))?;
-        self.blobs.put(tx, key, &bytes)
+        let json = answer(value)?;
+        self.blobs.put(tx, key, json.get().as_bytes())?;
+        tx.note_change(self.blobs.0, key, Some(&json));
+        Ok(())
     }
 
-    /// Removes a value; returns whether it existed.
+    /// Removes a value; returns whether it existed. Sessions that follow it are told.
     ///
     /// # Errors
     /// When the store fails.
     pub fn remove(&self, tx: &mut Tx<'_>, key: &str) -> Result<bool, RpcError> {
-        self.blobs.remove(tx, key)
+        let was = self.blobs.remove(tx, key)?;
+        if was {
+            tx.note_change(self.blobs.0, key, None);
+        }
+        Ok(was)
+    }
+
+    /// How clients see its rows.
+    pub(crate) const fn rows(&self) -> Rows {
+        Rows {
+            table: self.blobs.0,
+            json: |table, bytes| Ok(answer(&parsed::<V>(table, bytes)?)?.into()),
+        }
     }
 
     /// Number of entries, as [`Blobs::count`].
@@ -226,11 +244,12 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     }
 
     fn read(&self, bytes: &[u8]) -> Result<V, RpcError> {
-        serde_json::from_slice(bytes).map_err(|error| {
-            RpcError::internal(format!(
-                "a value in {} cannot be parsed: {error}",
-                self.blobs.0
-            ))
-        })
+        parsed(self.blobs.0, bytes)
     }
+}
+
+fn parsed<V: DeserializeOwned>(table: &str, bytes: &[u8]) -> Result<V, RpcError> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        RpcError::internal(format!("a value in {table} cannot be parsed: {error}"))
+    })
 }

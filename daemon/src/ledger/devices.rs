@@ -9,7 +9,10 @@ use bowline_protocol::{
 };
 use serde_json::json;
 
-use super::{core::Core, live::LiveSession};
+use super::{
+    core::Core,
+    live::{Live, LiveSession},
+};
 use crate::store::{self, facts, fault};
 
 /// Name of the fact that the daemon is locked, with the time.
@@ -126,9 +129,7 @@ impl Core {
     /// Gives the sessions of a device a changed grant, and has them connect again.
     pub(super) fn apply_grant(&mut self, device: &PublicKey, grant: &Grant) {
         for session in self.sessions_of(device) {
-            if let Some(session) = self.live.sessions.get_mut(&session) {
-                session.set_grant(grant);
-            }
+            self.live.set_grant(session, grant);
         }
     }
 
@@ -170,6 +171,7 @@ impl Core {
             if let Some(session) = self.live.sessions.get(&session) {
                 session.close_links(Reason::DeviceExpired);
             }
+            self.live.unfollow_all(session);
             devices.insert(*device.as_bytes());
         }
         for device in devices {
@@ -237,15 +239,22 @@ impl Core {
     }
 }
 
-impl LiveSession {
-    /// Changes what its device may do; connections that were made before are closed.
-    pub(super) fn set_grant(&mut self, grant: &Grant) {
-        if self.reference.grant() != grant {
-            self.reference = self.reference.clone().with_grant(grant.clone());
-            self.close_links(Reason::SessionChanged);
+impl Live {
+    /// Changes what the device of a session may do; connections that were made before are closed, and
+    /// what it follows ends, since it may be more than it may follow now.
+    pub(super) fn set_grant(&mut self, id: i64, grant: &Grant) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        if session.reference.grant() != grant {
+            session.reference = session.reference.clone().with_grant(grant.clone());
+            session.close_links(Reason::SessionChanged);
+            self.unfollow_all(id);
         }
     }
+}
 
+impl LiveSession {
     /// Closes its connections, which detach as they end.
     pub(super) fn close_links(&self, reason: Reason) {
         for link in &self.links {

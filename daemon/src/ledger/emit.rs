@@ -28,6 +28,7 @@ impl Tx<'_> {
         }
         let json =
             serde_json::to_string(event).map_err(|error| RpcError::internal(error.to_string()))?;
+        self.tell_changes()?;
         self.publish(sessions, json)
     }
 
@@ -51,11 +52,12 @@ impl Tx<'_> {
         if sessions.is_empty() {
             return Ok(());
         }
+        self.tell_changes()?;
         self.publish(sessions, json)
     }
 
     /// Numbers an event in each session and stores it for sessions that are stored.
-    fn publish(&mut self, sessions: Vec<i64>, json: String) -> Result<(), RpcError> {
+    pub(super) fn publish(&mut self, sessions: Vec<i64>, json: String) -> Result<(), RpcError> {
         self.counters
             .events_serialised
             .fetch_add(1, Ordering::Relaxed);

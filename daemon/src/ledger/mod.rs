@@ -12,6 +12,7 @@ mod counters;
 mod data;
 mod devices;
 mod emit;
+mod follow;
 mod handle;
 mod health;
 mod intent;
@@ -65,6 +66,7 @@ use self::{
 };
 pub(crate) use self::{
     core::{guarded, panicked},
+    follow::{Asked, FindScope, Rows, Wanted},
     usage::Usage,
 };
 use crate::{clock::Clock, store};

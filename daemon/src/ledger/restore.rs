@@ -7,6 +7,7 @@ use bowline_protocol::DeviceId;
 use rusqlite::{Connection, Result};
 
 use super::{
+    follow::Follows,
     live::{Durable, Live, LiveSession},
     lived::Lived,
     owner::Account,
@@ -67,6 +68,7 @@ fn sessions(
     );
     let most = options.retention.timeline_bytes;
     live.timeline_bytes = most;
+    live.follows_per_session = options.follows_per_session;
     if most > 0 {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         live.overfull.agents = store::retention::larger(conn, most)?.into_iter().collect();
@@ -123,6 +125,8 @@ fn session(
         next_seq: log.next_seq(),
         links: Vec::new(),
         subscriptions,
+        // Clients open again what they follow.
+        follows: Follows::default(),
         durable: Some(Box::new(Durable {
             key: row.key,
             device: row.device,

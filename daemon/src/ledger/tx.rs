@@ -7,6 +7,7 @@ use rusqlite::Connection;
 
 use super::{
     counters::Counters,
+    follow::{Changes, ChangesMark},
     live::{Live, UndoMark},
     replay::Body,
     storage::StorageLimit,
@@ -32,6 +33,11 @@ impl Reader<'_> {
     /// The session of the request; `None` for the daemon's own work and for probes.
     pub const fn session(&self) -> Option<&SessionRef> {
         self.session
+    }
+
+    /// What the caller may do, as [`Tx::grant`].
+    pub fn grant(&self) -> &Grant {
+        self.session.map_or(&Grant::OWNER, SessionRef::grant)
     }
 
     /// The last event number of the requesting session: the state read here includes that event.
@@ -68,6 +74,7 @@ pub(super) struct Publication {
 #[derive(Default)]
 pub(super) struct Staged {
     pub(super) publications: Vec<Publication>,
+    pub(super) changes: Changes,
     pub(super) actions: Vec<Box<dyn FnOnce() + Send>>,
 }
 
@@ -76,6 +83,7 @@ pub(super) struct Staged {
 pub(super) struct Mark {
     undo: UndoMark,
     publications: usize,
+    changes: ChangesMark,
     actions: usize,
 }
 
@@ -279,6 +287,7 @@ impl Tx<'_> {
         Mark {
             undo: self.live.mark(),
             publications: self.staged.publications.len(),
+            changes: self.staged.changes.mark(),
             actions: self.staged.actions.len(),
         }
     }
@@ -286,6 +295,7 @@ impl Tx<'_> {
     fn roll_back(&mut self, mark: Mark) {
         self.live.roll_back(mark.undo);
         self.staged.publications.truncate(mark.publications);
+        self.staged.changes.roll_back(mark.changes);
         self.staged.actions.truncate(mark.actions);
     }
 }

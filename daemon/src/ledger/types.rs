@@ -46,6 +46,9 @@ pub struct LedgerOptions {
     pub quotas: Quotas,
     /// How long timelines are kept (TR-12).
     pub retention: Retention,
+    /// Scopes that one session may follow (LD-2); over it a further one is answered with
+    /// `quota_exceeded`. Zero = unbounded.
+    pub follows_per_session: usize,
     /// Time an outcome is remembered.
     pub intent_memory: Duration,
     /// Largest text of a message to a client in bytes; pages and events are limited by it.
@@ -72,6 +75,7 @@ impl LedgerOptions {
             max_intents: 2_000_000,
             quotas: Quotas::default(),
             retention: Retention::default(),
+            follows_per_session: limits::FOLLOWS_PER_SESSION,
             intent_memory: limits::INTENT_MEMORY,
             max_message_bytes: limits::MAX_MESSAGE_BYTES,
             max_pages: None,
@@ -104,6 +108,11 @@ impl SessionRef {
     /// What the device of the session may do (TR-4).
     pub fn grant(&self) -> &Grant {
         &self.name.grant
+    }
+
+    /// The device of the session; `None` for the owner on the local socket.
+    pub fn device_id(&self) -> Option<&DeviceId> {
+        self.name.account.device.as_ref()
     }
 
     /// Short hash for logs (OB-1).
@@ -281,7 +290,7 @@ pub struct SessionInfo {
     pub next_seq: u64,
     /// Numbers of its connections.
     pub connections: Vec<u64>,
-    /// Topics it follows, mostly agents.
+    /// Agents, topics and scopes that it follows.
     pub subscriptions: usize,
     /// Events in its replay log.
     pub replay_events: usize,

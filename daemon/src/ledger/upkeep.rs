@@ -42,6 +42,7 @@ impl Core {
             self.pairings.due(),
             self.refused.due(),
             self.expiry_due(),
+            self.live.follows_due,
         ]
         .into_iter()
         .flatten()
@@ -72,6 +73,9 @@ impl Core {
         }
         if self.refused.due().is_some_and(|at| at <= now) {
             self.write_refused();
+        }
+        if self.live.follows_due.is_some_and(|at| at <= now) {
+            self.end_old_follows(now);
         }
     }
 
@@ -110,7 +114,11 @@ impl Core {
             connection: ConnectionId(connection),
             reason,
         };
+        let is_detached = session.links.is_empty();
         self.live.drive(id, |machine| machine.handle(now, input));
+        if is_detached {
+            self.live.keep_follows(id);
+        }
         self.note_seen(id);
     }
 

@@ -8,7 +8,7 @@ mod stats;
 
 use std::{future::Future, pin::Pin};
 
-use bowline_protocol::{RpcReason, error::RpcError};
+use bowline_protocol::{Role, RpcReason, error::RpcError};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -31,6 +31,17 @@ pub type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
 /// −32603 if the value does not serialise, which is a defect of its type.
 pub fn answer<T: Serialize + ?Sized>(value: &T) -> Answer {
     serde_json::value::to_raw_value(value).map_err(|error| RpcError::internal(error.to_string()))
+}
+
+/// The refusal of a request whose device has too low a role (TR-4).
+pub(crate) fn not_granted(what: &str, least: Role, role: Role) -> RpcError {
+    RpcError::new(
+        RpcReason::NotGranted,
+        format!(
+            "`{what}` needs the role `{least}`, and this device has `{role}`; the daemon's owner changes that \
+             with `devices set`"
+        ),
+    )
 }
 
 /// The refusal of a probe's request other than a ping (INV-8).

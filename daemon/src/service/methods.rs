@@ -2,14 +2,14 @@
 
 use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
-use bowline_protocol::{Role, error::RpcError};
+use bowline_protocol::{Role, error::RpcError, live::Scope};
 use futures_util::FutureExt;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::{Cancellation, Context, Request, Service, params};
+use super::{Cancellation, Context, Request, Service, live::LiveTable, params};
 use crate::{
-    ledger::{Reader, Tx, guarded, panicked},
+    ledger::{Reader, Table, Tx, guarded, panicked},
     rpc::{Answer, AnswerFuture, MethodStats, answer, no_session},
 };
 
@@ -124,17 +124,62 @@ impl std::fmt::Debug for Method {
 pub struct Methods<S> {
     service: Arc<S>,
     list: Vec<Method>,
+    tables: Vec<LiveTable>,
+}
+
+/// What a service offers.
+pub(crate) struct Offered {
+    pub(crate) methods: Vec<Method>,
+    pub(crate) tables: Vec<LiveTable>,
 }
 
 impl<S: Service> Methods<S> {
-    /// The methods of a service.
-    pub(crate) fn of(service: S) -> Vec<Method> {
+    /// What a service lists.
+    pub(crate) fn of(service: S) -> Offered {
         let mut methods = Self {
             service: Arc::new(service),
             list: Vec::new(),
+            tables: Vec::new(),
         };
         S::methods(&mut methods);
-        methods.list
+        Offered {
+            methods: methods.list,
+            tables: methods.tables,
+        }
+    }
+
+    /// A table whose rows clients may follow (LD-2), under its name. `scope` says which keys the
+    /// parameters of a client stand for; every device may see those rows, unless
+    /// [`LiveTable::role`] says otherwise.
+    pub fn table<V, P>(
+        &mut self,
+        table: &Table<V>,
+        scope: impl Fn(P) -> Result<Scope, RpcError> + Send + Sync + 'static,
+    ) -> &mut LiveTable
+    where
+        V: Serialize + DeserializeOwned,
+        P: DeserializeOwned + Send + 'static,
+    {
+        self.table_for(table, move |_, _, params| scope(params))
+    }
+
+    /// As [`Methods::table`], for a `scope` that depends on who asks ([`Reader::session`],
+    /// [`Reader::grant`]) or on what is stored. It may refuse, with any error. It runs when a client
+    /// opens or loads rows, and must be short: see [`Methods::read`].
+    pub fn table_for<V, P>(
+        &mut self,
+        table: &Table<V>,
+        scope: impl Fn(&S, &Reader<'_>, P) -> Result<Scope, RpcError> + Send + Sync + 'static,
+    ) -> &mut LiveTable
+    where
+        V: Serialize + DeserializeOwned,
+        P: DeserializeOwned + Send + 'static,
+    {
+        let service = Arc::clone(&self.service);
+        self.tables.push(LiveTable::new(service, table, scope));
+        let last = self.tables.len() - 1;
+        #[allow(clippy::indexing_slicing, reason = "pushed just above")]
+        &mut self.tables[last]
     }
 
     /// A method that is answered immediately, without a task or a queue. It must be quick: it
@@ -323,6 +368,7 @@ impl<S: Service> Methods<S> {
 
 impl<S> std::fmt::Debug for Methods<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(&self.list).finish()
+        let mut list = f.debug_list();
+        list.entries(&self.list).entries(&self.tables).finish()
     }
 }

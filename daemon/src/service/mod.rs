@@ -2,24 +2,28 @@
 //!
 //! * [`Service`] is what an author implements: a type, and the list of its methods
 //! * [`Methods`] takes that list: plain functions with typed parameters and results, in five kinds
+//! * [`LiveTable`] is a table whose rows clients may follow
 //! * [`Request`] and [`Context`] are the resources of a method; [`Cancellation`] signals when its
 //!   result is no longer needed
 //! * [`Router`] finds a method by its name; [`crate::setup`] links services into a daemon
 
 mod cancel;
+mod live;
 mod methods;
 mod params;
 mod request;
 mod router;
 
-pub(crate) use self::methods::{Call, Started};
+pub(crate) use self::methods::{Call, Offered, Started};
 pub use self::{
     cancel::{CancelOnDrop, Cancellation},
+    live::LiveTable,
     methods::{Access, Method, Methods},
     request::{Context, Origin, Request},
     router::{MethodError, Router},
 };
 pub use crate::rpc::{Answer, AnswerFuture, PAGE_BYTES, answer};
+pub use bowline_protocol::live::Scope;
 
 /// A group of methods and their shared state.
 ///

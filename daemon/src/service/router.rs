@@ -2,12 +2,16 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bowline_protocol::{error::RpcError, extension::is_name};
+use bowline_protocol::{
+    error::RpcError,
+    extension::{is_extension, is_name},
+};
 use serde_json::value::RawValue;
 
 use super::{
     Context, Method, Methods, Service,
-    methods::{Call, Started},
+    live::LiveTables,
+    methods::{Call, Offered, Started},
 };
 use crate::rpc::{Answer, MethodStats, RequestStats};
 
@@ -27,27 +31,43 @@ pub enum MethodError {
         "`{0}` is in a group reserved for Bowline: choose another first word (docs/protocol.md §4)"
     )]
     Reserved(&'static str),
+    /// Two services have the same table.
+    #[error("two services have the live table `{0}`: remove one of them")]
+    DuplicateTable(&'static str),
+    /// An invalid name of a live table.
+    #[error(
+        "a live table cannot be named `{0}`: it must be like `service.rows`, in lower case, at most 64 bytes, and its \
+         first word not reserved (docs/protocol.md §4)"
+    )]
+    Table(&'static str),
 }
 
 /// The methods of a daemon.
 #[derive(Clone)]
 pub struct Router {
     methods: HashMap<&'static str, Arc<Method>>,
+    tables: LiveTables,
     /// Counts of messages without a known method.
     others: Arc<MethodStats>,
     stats: RequestStats,
 }
 
 impl Router {
-    /// A router without methods.
+    /// A router with the methods of live tables, and without tables.
     pub fn new() -> Self {
         let (others, stats) = (Arc::new(MethodStats::new(false)), RequestStats::default());
         stats.add("other", Arc::clone(&others));
-        Self {
+        let tables = LiveTables::default();
+        let mut router = Self {
             methods: HashMap::new(),
+            tables: tables.clone(),
             others,
             stats,
+        };
+        for method in Methods::of(tables).methods {
+            router.insert(method);
         }
+        router
     }
 
     /// Adds the methods of a service.
@@ -55,10 +75,11 @@ impl Router {
     /// # Errors
     /// [`MethodError`]; nothing is added then.
     pub fn add<S: Service>(&mut self, service: S) -> Result<(), MethodError> {
-        self.add_methods(Methods::of(service))
+        self.add_all(Methods::of(service))
     }
 
-    pub(crate) fn add_methods(&mut self, methods: Vec<Method>) -> Result<(), MethodError> {
+    pub(crate) fn add_all(&mut self, offered: Offered) -> Result<(), MethodError> {
+        let Offered { methods, tables } = offered;
         for (n, method) in methods.iter().enumerate() {
             let name = method.name();
             if !is_name(name) {
@@ -69,11 +90,24 @@ impl Router {
                 return Err(MethodError::Duplicate(name));
             }
         }
-        for method in methods {
-            self.stats.add(method.name(), Arc::clone(method.stats()));
-            self.methods.insert(method.name(), Arc::new(method));
+        for (n, table) in tables.iter().enumerate() {
+            let name = table.name();
+            if !is_extension(name) {
+                return Err(MethodError::Table(name));
+            }
+            let mut earlier = tables.iter().take(n);
+            if self.tables.contains(name) || earlier.any(|other| other.name() == name) {
+                return Err(MethodError::DuplicateTable(name));
+            }
         }
+        methods.into_iter().for_each(|method| self.insert(method));
+        tables.into_iter().for_each(|table| self.tables.add(table));
         Ok(())
+    }
+
+    fn insert(&mut self, method: Method) {
+        self.stats.add(method.name(), Arc::clone(method.stats()));
+        self.methods.insert(method.name(), Arc::new(method));
     }
 
     /// Every method, in no particular order.

@@ -53,6 +53,28 @@ pub(crate) fn count(conn: &Connection, space: &str) -> Result<u64> {
     sql::count(conn, sql, (space,))
 }
 
+/// Passes the entries from the key `from` on, and above `after`, to `each`, in key order, until it
+/// returns `false`.
+pub(crate) fn range(
+    conn: &Connection,
+    space: &str,
+    from: &str,
+    after: &str,
+    mut each: impl FnMut(&str, &[u8]) -> bool,
+) -> Result<()> {
+    let mut statement = conn.prepare_cached(
+        "SELECT key, value FROM service_data WHERE space = ?1 AND key >= ?2 AND key > ?3
+         ORDER BY key",
+    )?;
+    let mut rows = statement.query((space, from, after))?;
+    while let Some(row) = rows.next()? {
+        if !each(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_blob()?) {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Passes the entries above the key `after` to `each`, in key order, until it returns `false`.
 pub(crate) fn scan(
     conn: &Connection,

@@ -34,6 +34,8 @@ mod ledger_restored;
 mod ledger_services;
 mod ledger_sessions;
 mod listings;
+mod live_tables;
+mod live_wire;
 mod local_bounds;
 mod local_foreign;
 mod local_malformed;

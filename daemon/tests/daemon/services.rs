@@ -12,8 +12,8 @@ use std::{
 use bowline_daemon::{
     config::Settings,
     daemon::{Daemon, StartError},
-    ledger::{Reader, Tx},
-    service::{Access, Cancellation, Methods, Request, Service},
+    ledger::{Reader, Table, Tx},
+    service::{Access, Cancellation, Methods, Request, Scope, Service},
     setup::Services,
 };
 use bowline_protocol::{
@@ -26,7 +26,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{TestDaemon, client::paired, local::Local, within};
+use crate::support::{
+    TestDaemon,
+    client::paired,
+    live::{Board, ROWS},
+    local::Local,
+    within,
+};
 
 /// What a request has left behind tells when it is over.
 type LeftBehind = Arc<Mutex<Option<Cancellation>>>;
@@ -212,7 +218,7 @@ async fn the_daemons_own_methods_are_for_whom_the_protocol_says() {
             name::PAIRING_WAIT,
         ]
     );
-    assert_eq!(access(Access::Sessions).len(), 11);
+    assert_eq!(access(Access::Sessions).len(), 14);
 }
 
 /// A service of one method.
@@ -225,6 +231,29 @@ macro_rules! named {
             }
         }
         Services::none().with(Named)
+    }};
+}
+
+/// A service that follows another's table.
+struct BoardsRows;
+
+impl Service for BoardsRows {
+    fn methods(methods: &mut Methods<Self>) {
+        methods.table(&ROWS, |_: Empty| Ok(Scope::all()));
+    }
+}
+
+/// A service of one live table.
+macro_rules! following {
+    ($name:literal) => {{
+        struct Following;
+        impl Service for Following {
+            fn methods(methods: &mut Methods<Self>) {
+                const TABLE: Table<Value> = Table::new($name);
+                methods.table(&TABLE, |_: Empty| Ok(Scope::all()));
+            }
+        }
+        Services::none().with(Following)
     }};
 }
 
@@ -255,6 +284,15 @@ async fn a_service_must_not_take_names_of_the_protocol_or_of_another() {
         (
             Services::none().with(Odd::default()).with(Odd::default()),
             "two services have the method `odd.now`",
+        ),
+        (
+            following!("agents.rows"),
+            "a live table cannot be named `agents.rows`",
+        ),
+        (following!("rows"), "a live table cannot be named `rows`"),
+        (
+            Services::none().with(Board).with(BoardsRows),
+            "two services have the live table `board.rows`",
         ),
     ] {
         let error = start_with(services).await.unwrap_err().to_string();

@@ -14,6 +14,7 @@ use crate::{
         attachment::{Attached, Attachment},
         core::Core,
         counters::count,
+        follow::Follows,
         live::{Durable, LiveSession, Pending},
         owner::Account,
         replay::ReplayLog,
@@ -117,6 +118,7 @@ impl Core {
             next_seq: 1,
             links: Vec::new(),
             subscriptions: std::collections::BTreeSet::new(),
+            follows: Follows::default(),
             durable: Some(Box::new(Durable {
                 key: key.clone(),
                 device: admission.device,
@@ -164,6 +166,7 @@ impl Core {
         let stored =
             self.transact(|core| store::sessions::reset(&core.conn, id, epoch.as_str(), now));
         let is_stored = attach_stored(stored)?;
+        self.live.unfollow_all(id);
         if let Some(session) = self.live.sessions.get_mut(&id) {
             session.next_seq = 1;
             if let Some(durable) = &mut session.durable {
@@ -194,7 +197,7 @@ impl Core {
             .map(|link| (ConnectionId(link.id), link.outbound.last_active()))
             .collect();
         self.live.drive(id, |machine| {
-            for (connection, at) in active {
+            for (connection, at) in active.iter().copied() {
                 machine.handle(at, Input::Activity { connection });
             }
             machine.handle(
@@ -205,8 +208,11 @@ impl Core {
                 },
             );
         });
+        self.live.set_grant(id, grant);
+        if active.is_empty() {
+            self.live.expect_follows(id, now);
+        }
         if let Some(session) = self.live.sessions.get_mut(&id) {
-            session.set_grant(grant);
             session.links.push(connection.clone());
             if let Some(durable) = &mut session.durable {
                 durable.attached_at.get_or_insert(now);

@@ -43,11 +43,22 @@ impl Ledger {
         session: Option<SessionRef>,
         job: impl FnOnce(&Reader<'_>) -> Result<R, RpcError> + Send + 'static,
     ) -> Result<R, RpcError> {
+        let of = session.clone();
+        self.now_as(session, move |core| job(&core.reader(of.as_ref())))
+            .await
+    }
+
+    /// Runs a job of a session that is no transaction, in the lane of its device.
+    pub(super) async fn now_as<R: Send + 'static>(
+        &self,
+        session: Option<SessionRef>,
+        job: impl FnOnce(&mut Core) -> Result<R, RpcError> + Send + 'static,
+    ) -> Result<R, RpcError> {
         let account = session.as_ref().map(|session| session.name.account.clone());
         let (reply, result) = oneshot::channel();
         let work = move |core: &mut Core| {
             core.live.check_standing(session.as_ref())?;
-            job(&core.reader(session.as_ref()))
+            job(core)
         };
         let work: Work = Box::new(move |core| {
             let _ = reply.send(guarded(|| work(core)));

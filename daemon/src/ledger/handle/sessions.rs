@@ -7,8 +7,8 @@ use bowline_protocol::{DeviceId, Hello, PublicKey, Refusal, error::RpcError};
 use crate::{
     ledger::{
         Admission, Attached, Attachment, Ledger, SealedRefusal, SessionCounts, SessionInfo,
-        admission::refused, core::Core, live::LiveSession, owner::Owner, queue::Job,
-        types::Promise,
+        admission::refused, core::Core, follow::Follows, live::LiveSession, owner::Owner,
+        queue::Job, types::Promise,
     },
     outbound::ConnectionHandle,
 };
@@ -109,6 +109,7 @@ impl Ledger {
                 next_seq: 1,
                 links: vec![connection],
                 subscriptions: BTreeSet::new(),
+                follows: Follows::default(),
             });
             Ok(Attachment {
                 session,
@@ -148,7 +149,7 @@ impl LiveSession {
             epoch: durable.epoch.clone(),
             next_seq: self.next_seq,
             connections: self.links.iter().map(|link| link.id).collect(),
-            subscriptions: self.subscriptions.len(),
+            subscriptions: self.subscriptions.len().saturating_add(self.follows.len()),
             replay_events: durable.log.len(),
             replay_bytes: durable.log.bytes(),
             created_at: durable.created_at,

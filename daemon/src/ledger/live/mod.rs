@@ -23,6 +23,7 @@ pub(super) use self::{
     undo::UndoMark,
 };
 use super::{
+    follow::Index,
     owner::Account,
     retention::Overfull,
     topic::Topic,
@@ -39,6 +40,12 @@ pub(super) struct Live {
     pub(super) sessions: HashMap<i64, LiveSession>,
     by_key: HashMap<ExternalSessionKey, i64>,
     subscribers: HashMap<Topic, BTreeSet<i64>>,
+    /// Who follows which rows (LD-2).
+    pub(super) followed: Index,
+    /// When follows that were not opened again are next looked for.
+    pub(super) follows_due: Option<MonotonicTime>,
+    /// Most scopes that one session follows; zero = unbounded.
+    pub(super) follows_per_session: usize,
     next_local: i64,
     /// Id of the next stored session.
     pub(super) next_session: i64,
@@ -82,6 +89,9 @@ impl Live {
             sessions: HashMap::new(),
             by_key: HashMap::new(),
             subscribers: HashMap::new(),
+            followed: Index::default(),
+            follows_due: None,
+            follows_per_session: 0,
             next_local: -1,
             next_session: 1,
             local_name: Name::new("local", Account::local(), Grant::OWNER),
@@ -168,6 +178,7 @@ impl Live {
         for topic in &session.subscriptions {
             remove_subscriber(&mut self.subscribers, topic, id);
         }
+        self.drop_follows(id, &session.follows);
         Some(session)
     }
 

@@ -7,7 +7,7 @@ use bowline_protocol::{Epoch, ExternalSessionKey, PublicKey, model::UnixMillis};
 use rusqlite::Connection;
 
 use crate::{
-    ledger::{replay::ReplayLog, topic::Topic, types::SessionRef},
+    ledger::{follow::Follows, replay::ReplayLog, topic::Topic, types::SessionRef},
     outbound::ConnectionHandle,
     store,
 };
@@ -22,6 +22,7 @@ pub(in crate::ledger) struct LiveSession {
     pub(in crate::ledger) next_seq: u64,
     pub(in crate::ledger) links: Vec<ConnectionHandle>,
     pub(in crate::ledger) subscriptions: BTreeSet<Topic>,
+    pub(in crate::ledger) follows: Follows,
 }
 
 /// The part of a session that only stored sessions have.

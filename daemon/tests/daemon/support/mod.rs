@@ -3,6 +3,7 @@
 pub(crate) mod client;
 pub(crate) mod fake_relay;
 pub(crate) mod grants;
+pub(crate) mod live;
 pub(crate) mod local;
 pub(crate) mod methods;
 pub(crate) mod program;
