@@ -4,14 +4,6 @@ use std::{future::ready, net::SocketAddr, sync::Arc, time::Duration};
 
 use bowline_machines::relay::absence::{self, Absence};
 use bowline_program::{BindError, Listener, Vital, metrics::serve as serve_metrics, watch::kept};
-use bowline_protocol::{
-    Reason,
-    identity::random_bytes,
-    relay::{
-        CloseText,
-        limits::{DAEMON_RESTART_SPREAD, RESTART_SPREAD},
-    },
-};
 use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval, timeout},
@@ -30,10 +22,6 @@ use crate::{
 const SWEEP: u64 = 20;
 /// Longest wait at shutdown until all peers have read the close frame.
 const GOODBYE: Duration = Duration::from_secs(4);
-/// Share of each client in the span over which they reconnect after a restart: a relay of a few
-/// devices need not keep them waiting as long as one of thousands.
-const RESTART_GAP: Duration = Duration::from_millis(2);
-
 /// Failure to start a relay.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -138,15 +126,7 @@ impl Relay {
     /// Returns when they have read it, or after some seconds.
     pub async fn shutdown(mut self) {
         self.tasks.shutdown().await;
-        let back_after = |pause| CloseText {
-            reason: Reason::ServerRestarting,
-            retry_after: Some(pause),
-        };
-        let rest = clients_spread(self.parts.registry.gauges().clients);
-        self.parts.registry.end_all(
-            || back_after(somewhen(DAEMON_RESTART_SPREAD)),
-            || back_after(DAEMON_RESTART_SPREAD + somewhen(rest)),
-        );
+        self.parts.registry.end_all();
         if timeout(GOODBYE, self.parts.admission.all_gone())
             .await
             .is_err()
@@ -157,19 +137,6 @@ impl Relay {
             );
         }
     }
-}
-
-/// Span, after that of the daemons, over which so many clients reconnect.
-fn clients_spread(clients: usize) -> Duration {
-    let clients = u32::try_from(clients).unwrap_or(u32::MAX);
-    let most = RESTART_SPREAD.saturating_sub(DAEMON_RESTART_SPREAD);
-    RESTART_GAP.saturating_mul(clients).min(most)
-}
-
-/// A random part of a duration.
-fn somewhen(whole: Duration) -> Duration {
-    let random: [u8; 2] = random_bytes().unwrap_or_default();
-    whole * u32::from(u16::from_ne_bytes(random)) / u32::from(u16::MAX)
 }
 
 async fn upkeep(parts: Arc<Parts>) {

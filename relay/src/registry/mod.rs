@@ -126,6 +126,14 @@ impl State {
         self.daemons.get_mut(server)?.control.as_mut()
     }
 
+    /// All client sockets.
+    fn clients(&self) -> usize {
+        let pools = self.daemons.values().map(|daemon| daemon.pools.counts());
+        pools
+            .map(|pool| pool.friends as usize + pool.strangers as usize)
+            .sum()
+    }
+
     /// Executes the machine's effects.
     fn execute(&mut self) {
         while let Some(effect) = self.machine.poll_effect() {
@@ -283,26 +291,22 @@ impl DaemonRegistry {
         state.execute();
     }
 
-    /// Ends all control sockets and sessions, each with its own text.
-    pub(crate) fn end_all(
-        &self,
-        daemons: impl FnMut() -> CloseText,
-        sessions: impl FnMut() -> CloseText,
-    ) {
+    /// Ends all control sockets and sessions, each with its own time to return.
+    pub(crate) fn end_all(&self) {
+        let seed = u64::from_ne_bytes(random_bytes().unwrap_or_default());
         let mut state = self.state();
-        state.machine.end_all(daemons, sessions);
+        let clients = state.clients();
+        state.machine.end_all(clients, seed);
         state.execute();
     }
 
     pub(crate) fn gauges(&self) -> Gauges {
         let state = self.state();
         let (daemons, sessions) = state.machine.counts();
-        let pools = state.daemons.values().map(|daemon| daemon.pools.counts());
-        let clients = pools.map(|pool| pool.friends as usize + pool.strangers as usize);
         Gauges {
             daemons,
             sessions,
-            clients: clients.sum(),
+            clients: state.clients(),
             ..Gauges::default()
         }
     }

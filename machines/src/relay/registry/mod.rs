@@ -29,6 +29,7 @@
 //! orphans and the end of all.
 
 mod daemon;
+mod restart;
 #[cfg(test)]
 mod tests;
 
@@ -39,7 +40,10 @@ use bowline_protocol::{
     relay::{CloseText, KnownDevices},
 };
 
-use self::daemon::{Daemon, Presence};
+use self::{
+    daemon::{Daemon, Presence},
+    restart::Restart,
+};
 use crate::{Generation, MonotonicTime, effects::EffectQueue};
 
 /// News of a session for its daemon.
@@ -260,17 +264,14 @@ impl<S: Clone> RelayRegistry<S> {
         }
     }
 
-    /// Ends all control sockets and sessions, each with its own text.
-    pub fn end_all(
-        &mut self,
-        mut daemons: impl FnMut() -> CloseText,
-        mut sessions: impl FnMut() -> CloseText,
-    ) {
+    /// Ends all control sockets and sessions, since the relay restarts. Each is told its own time
+    /// to return, daemons an earlier one than clients. `clients`: all client sockets; `seed`: of
+    /// the times.
+    pub fn end_all(&mut self, clients: usize, seed: u64) {
+        let mut restart = Restart::new(clients, seed);
         for (server, daemon) in &mut self.daemons {
-            if daemon.is_registered() {
-                daemon.end_control(server, daemons(), &mut self.effects);
-            }
-            daemon.end_sessions(&mut sessions, &mut self.effects);
+            daemon.end_control(server, restart.daemon(), &mut self.effects);
+            daemon.end_sessions(|| restart.session(), &mut self.effects);
         }
     }
 

@@ -2,7 +2,10 @@
 
 use bowline_protocol::{
     PublicKey,
-    relay::{DigestSalt, limits::STRANGERS_PER_DAEMON},
+    relay::{
+        DigestSalt,
+        limits::{DAEMON_RESTART_SPREAD, STRANGERS_PER_DAEMON},
+    },
 };
 
 use super::*;
@@ -271,7 +274,7 @@ fn tr_10_a_full_pool_of_strangers_makes_room_by_any_of_them_and_never_by_a_frien
 }
 
 #[test]
-fn the_end_of_all_reaches_each_socket_with_its_own_text() {
+fn rl_2_a_restart_ends_all_sockets_and_daemons_return_before_clients() {
     let (mut world, generation) = World::registered();
     world.opened(1);
     let orphan = server(2);
@@ -282,18 +285,23 @@ fn the_end_of_all_reaches_each_socket_with_its_own_text() {
     assert!(opened.is_ok());
     world.registry.unregister(at(1), &orphan, orphaned);
     world.effects();
-    world.registry.end_all(
-        || Reason::ServerRestarting.into(),
-        || Reason::ShuttingDown.into(),
-    );
-    let ended = world.effects();
-    assert_eq!(ended.len(), 3, "{ended:?}");
-    for expected in [
-        world.end_control(Reason::ServerRestarting),
-        end(1, Reason::ShuttingDown),
-        end(2, Reason::ShuttingDown),
-    ] {
-        assert!(ended.contains(&expected), "{ended:?}");
+    world.registry.end_all(1_000, 7);
+    let mut ended = Vec::new();
+    for effect in world.effects() {
+        let (who, text, is_daemon) = match effect {
+            Effect::EndControl { server, text } => {
+                assert_eq!(server, world.server);
+                (0, text, true)
+            }
+            Effect::EndSession { session, text } => (session, text, false),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(text.reason, Reason::ServerRestarting);
+        let is_early = text.retry_after.unwrap() <= DAEMON_RESTART_SPREAD;
+        assert_eq!(is_early, is_daemon, "{who}: {text:?}");
+        ended.push(who);
     }
+    ended.sort_unstable();
+    assert_eq!(ended, [0, 1, 2]);
     assert_eq!(world.unregister(generation), [world.revoke()]);
 }
