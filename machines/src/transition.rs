@@ -40,8 +40,8 @@ impl fmt::Display for Path {
 /// which are outside the machine, and writes the log line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Transition {
-    /// `daemon_client`, `host_runtime`, `directory_sync`, `timeline`, `session`, `connection` or
-    /// `relay_registration`.
+    /// `daemon_client`, `host_runtime`, `directory_sync`, `table_sync`, `timeline`, `session`,
+    /// `connection` or `relay_registration`.
     pub machine: &'static str,
     /// State before, in snake_case.
     pub from: &'static str,

@@ -29,6 +29,8 @@ mod screen;
 mod settings;
 mod snapshot;
 pub mod storage;
+mod subscription;
+mod table;
 mod timeline;
 pub mod transport;
 
@@ -40,7 +42,8 @@ pub use bowline_machines::{
     data::{
         directory::DirectoryState,
         screens::ScreenTarget,
-        view::{Beyond, ItemList, ListChange, ListDiff, TimelineDiff, TimelineView},
+        tables::{TableRow, TableState, TableView},
+        view::{Beyond, ItemList, ListChange, ListDiff, RowList, TimelineDiff, TimelineView},
     },
 };
 pub use config::RuntimeConfig;
@@ -53,7 +56,7 @@ pub use offer::{OfferAddress, OfferHost, OfferInfo};
 pub use pairing::pair_with;
 pub use profile::Profile;
 pub use registry::HostRecord;
-pub use runtime::{Runtime, Submitted};
+pub use runtime::{Runtime, Submitted, TableSubscription};
 pub use screen::{ScreenError, ScreenSnapshot, ScreenSubscription};
 pub use settings::RuntimeSettings;
 pub use snapshot::PairingSnapshot;
@@ -61,6 +64,8 @@ pub use snapshot::{
     Counters, DirectoryView, ErrorView, HostSnapshot, IntentsView, ProbeView, Snapshot,
     StorageTrouble, StorageView,
 };
+pub use subscription::Subscription;
+pub use table::TableError;
 pub use timeline::{TimelinePosition, TimelineStream, TimelineUpdate};
 
 /// Runs the examples of the README.

@@ -2,6 +2,9 @@
 
 mod changes;
 mod hosts;
+mod tables;
+
+pub use tables::TableSubscription;
 
 use std::{
     borrow::Cow,

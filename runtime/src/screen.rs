@@ -1,7 +1,7 @@
 //! One agent's screen as a value: its content is decided here and not in views (UX-1 … UX-4,
 //! INV-7).
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bowline_machines::{
     data::optimistic::{FailedAgent, PendingAgent},
@@ -9,9 +9,11 @@ use bowline_machines::{
     data::view::TimelineView,
 };
 use bowline_protocol::{AgentId, AgentSummary, ServerId};
-use tokio::sync::watch;
 
-use crate::snapshot::ErrorView;
+use crate::{
+    snapshot::ErrorView,
+    subscription::{Publisher, Subscription},
+};
 
 /// The whole content of an agent's screen at one time. The newest replaces all earlier ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,78 +68,23 @@ pub enum ScreenError {
 
 /// Snapshots of one screen, latest only: a slow reader receives fewer. Dropping it closes the
 /// screen; the agent's timeline is followed until its last reader is dropped.
-#[derive(Debug)]
-pub struct ScreenSubscription {
-    snapshots: watch::Receiver<Option<Arc<ScreenSnapshot>>>,
-    ended: Arc<OnceLock<ScreenError>>,
-}
+pub type ScreenSubscription = Subscription<ScreenSnapshot, ScreenError>;
 
-impl ScreenSubscription {
-    pub(crate) fn new() -> (Self, ScreenPublisher) {
-        let (publisher, snapshots) = watch::channel(None);
-        let ended = Arc::new(OnceLock::new());
-        let subscription = Self {
-            snapshots,
-            ended: Arc::clone(&ended),
-        };
-        let publisher = ScreenPublisher {
-            snapshots: publisher,
-            ended,
-        };
-        (subscription, publisher)
-    }
-
-    /// The newest snapshot; `None` until the first, which follows at once.
-    pub fn current(&self) -> Option<Arc<ScreenSnapshot>> {
-        self.snapshots.borrow().clone()
-    }
-
-    /// Waits for a snapshot not returned yet and returns the newest. Cancel-safe.
-    ///
-    /// # Errors
-    /// [`ScreenError`] after the last snapshot.
-    pub async fn next(&mut self) -> Result<Arc<ScreenSnapshot>, ScreenError> {
-        loop {
-            let changed = self.snapshots.changed().await;
-            if changed.is_err() {
-                return Err(self.ended.get().cloned().unwrap_or(ScreenError::Gone));
-            }
-            if let Some(snapshot) = self.snapshots.borrow_and_update().clone() {
-                return Ok(snapshot);
-            }
-        }
-    }
-}
-
-/// The driver's side of a subscription.
-#[derive(Debug)]
-pub(crate) struct ScreenPublisher {
-    snapshots: watch::Sender<Option<Arc<ScreenSnapshot>>>,
-    ended: Arc<OnceLock<ScreenError>>,
-}
+/// The driver's side of a screen.
+pub(crate) type ScreenPublisher = Publisher<ScreenSnapshot, ScreenError>;
 
 impl ScreenPublisher {
-    pub(crate) fn is_wanted(&self) -> bool {
-        !self.snapshots.is_closed()
-    }
-
-    /// Ends the subscription with a reason.
-    pub(crate) fn end(self, error: ScreenError) {
-        // A publisher ends only once.
-        let _ = self.ended.set(error);
-    }
-
     /// Publishes a snapshot if it differs from the last, also in constant time for a long timeline:
     /// an unchanged view is the same shared value, and a changed one differs in its revision.
-    pub(crate) fn publish(&self, mut snapshot: ScreenSnapshot, rev: &mut u64) {
-        if let Some(last) = self.snapshots.borrow().as_ref() {
+    pub(crate) fn show(&self, mut snapshot: ScreenSnapshot, rev: &mut u64) {
+        if let Some(last) = self.last() {
             snapshot.rev = last.rev;
-            if **last == snapshot {
+            if *last == snapshot {
                 return;
             }
         }
         *rev += 1;
         snapshot.rev = *rev;
-        self.snapshots.send_replace(Some(Arc::new(snapshot)));
+        self.publish(Arc::new(snapshot));
     }
 }

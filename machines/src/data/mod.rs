@@ -8,6 +8,7 @@ pub mod optimistic;
 pub mod replica;
 pub mod screen;
 pub mod screens;
+pub mod tables;
 pub mod timeline;
 pub mod timelines;
 pub mod view;

@@ -12,6 +12,7 @@ use bowline_machines::{
         replica::{Effect, Input, Replica},
         screen::{Connectivity, Creation, ReadOnly},
         screens::{Content, Refusal, ScreenId, ScreenTarget, ScreensConfig},
+        tables::TablesConfig,
         timeline,
         timelines::TimelinesConfig,
     },
@@ -106,7 +107,7 @@ impl Model for Hosts {
         };
         let mut node = Node {
             now,
-            replica: Replica::new(timelines, screens),
+            replica: Replica::new(timelines, screens, TablesConfig::default()),
             seq: 0,
             rev: 0,
             is_sent: false,
@@ -313,7 +314,7 @@ fn take_effects(node: &mut Node) -> Option<Generation> {
             ) => {
                 node.flying.insert(agent_id, generation);
             }
-            Effect::Timeline(_, timeline::Effect::Unsubscribe) => {}
+            Effect::Timeline(_, timeline::Effect::Unsubscribe) | Effect::Table(_) => {}
         }
     }
     directory
@@ -350,7 +351,7 @@ fn settle(node: &mut Node, step: &Step) -> Result<(), &'static str> {
         return Err("the_directory_is_loaded_when_it_is_asked_for_only");
     }
     while node.replica.poll_transition().is_some() {}
-    node.replica.publish(&mut node.rev);
+    node.replica.publish(Connectivity::Online, &mut node.rev);
     let (mut begins, mut is_read) = (false, false);
     for id in node.open.keys().copied().collect::<Vec<_>>() {
         let content = show(node, id).ok_or("an_open_screen_shows_something")?;

@@ -21,6 +21,10 @@ impl Driver {
                 self.replica
                     .handle(now, replica::Input::Timeline { agent_id, input });
             }
+            HostCommand::OpenTable { target, publisher } => {
+                self.open_table(now, target, publisher);
+            }
+            HostCommand::ReadTable(target, input) => self.read_table(now, &target, input),
             HostCommand::Dismiss(intent_id) => self.dismiss(now, intent_id),
         }
     }

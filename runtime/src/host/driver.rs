@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     HostCommand, HostContext, Inputs, clients::Clients, control::HostControl, events::HostEvent,
-    queries::PendingQueries, screens::ScreenPublishers, streams::Streams,
+    queries::PendingQueries, screens::ScreenPublishers, streams::Streams, tables::TablePublishers,
 };
 use crate::{
     blocking::blocking,
@@ -63,6 +63,7 @@ pub(super) struct Driver {
     pub(super) replica: Replica,
     pub(super) streams: Streams,
     pub(super) screen_publishers: ScreenPublishers,
+    pub(super) table_publishers: TablePublishers,
     /// Latest revision of a view or screen.
     pub(super) rev: u64,
     pub(super) intents: Intents,
@@ -121,6 +122,7 @@ impl Driver {
             replica: Replica::default(),
             streams: Streams::default(),
             screen_publishers: ScreenPublishers::default(),
+            table_publishers: TablePublishers::default(),
             rev: 0,
             intents: Intents::new(IntentsConfig {
                 answer_deadline: REQUEST_TIMEOUT,
@@ -249,6 +251,7 @@ impl Driver {
                 upkeep::Effect::Sweep => {
                     self.close_screens();
                     self.end_streams();
+                    self.end_tables();
                     let connectivity = Connectivity::from(self.machine.state().kind());
                     self.replica.sweep(now, connectivity);
                 }
@@ -313,6 +316,7 @@ impl Driver {
         // Followers and pending queries end here.
         self.streams = Streams::default();
         self.screen_publishers.clear();
+        self.table_publishers.clear();
         self.commands.close();
         while self.commands.try_recv().is_ok() {}
         self.publish();

@@ -13,6 +13,7 @@ use bowline_protocol::{
     AgentId,
     methods::{AgentRef, name},
 };
+use serde::Serialize;
 
 use super::{
     clients::{Slot, Tag},
@@ -40,6 +41,7 @@ impl Driver {
                 replica::Effect::Timeline(agent_id, effect) => {
                     self.timeline_effect(agent_id, effect);
                 }
+                replica::Effect::Table(effect) => self.table_effect(effect),
             }
         }
         self.log_transitions();
@@ -188,18 +190,21 @@ impl Driver {
                     let _ = inbox.send(HostEvent::Loaded(page)).await;
                 });
             }
-            timeline::Effect::Unsubscribe => self.unsubscribe(agent_id),
+            // Subscriptions belong to the session: while another process shares it, that process
+            // may need them.
+            timeline::Effect::Unsubscribe if self.outbox.is_alone() => {
+                self.send_unawaited(name::AGENTS_UNSUBSCRIBE, &AgentRef { agent_id });
+            }
+            timeline::Effect::Unsubscribe => {}
         }
     }
 
-    /// A failure costs unneeded events until the next attach. Queued before any later message, so
-    /// that a new subscription survives. Subscriptions belong to the session: while another process
-    /// shares it, that process may need them.
-    fn unsubscribe(&self, agent_id: AgentId) {
+    /// Sends a request that ends a subscription. A failure costs unneeded events until the next
+    /// attach. Queued before any later message, so that a new subscription survives.
+    pub(super) fn send_unawaited<P: Serialize>(&self, method: &'static str, params: &P) {
         if let Some(client) = self.online()
-            && self.outbox.is_alone()
-            && let Ok(params) = to_raw(&AgentRef { agent_id })
-            && let Some(answer) = client.try_request(name::AGENTS_UNSUBSCRIBE, params)
+            && let Ok(params) = to_raw(params)
+            && let Some(answer) = client.try_request(method, params)
         {
             tokio::spawn(answer);
         }

@@ -1,8 +1,11 @@
 //! Loads: requests whose answers feed a machine, under the generation that started them (INV-10).
 
-use bowline_machines::data::load::LoadError;
+use std::sync::Arc;
+
+use bowline_machines::data::{collection::Request, load::LoadError, tables::TableTarget};
 use bowline_protocol::{
     AgentId, Reason,
+    live::{LiveKind, OpenLive, PageLive, TablePage},
     methods::{AgentRef, AgentsPage, HistoryPage, ListAgents, name},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -42,6 +45,48 @@ pub(super) async fn history(
         .await?;
     }
     call(client.as_ref(), name::AGENTS_HISTORY, &params).await
+}
+
+/// Loads rows of a table; the first page also follows it.
+pub(super) async fn table(
+    client: Option<ClientHandle>,
+    target: &TableTarget,
+    request: Request<Arc<str>>,
+) -> Result<TablePage, LoadError> {
+    let (kind, name) = (LiveKind::Table, target.name.clone());
+    let params = target.params.clone();
+    let wanted = |limit| Some(u32::try_from(limit).unwrap_or(u32::MAX));
+    let page = PageLive {
+        kind,
+        name,
+        params,
+        after: None,
+        keys: None,
+        limit: None,
+    };
+    let page = match request {
+        Request::First { limit, held } => {
+            let open = OpenLive {
+                kind,
+                name: page.name,
+                params: page.params,
+                after: None,
+                limit: wanted(limit),
+                seq: held,
+            };
+            return call(client.as_ref(), name::LIVE_OPEN, &open).await;
+        }
+        Request::Page { cursor, limit } => PageLive {
+            after: Some(cursor),
+            limit: wanted(limit),
+            ..page
+        },
+        Request::Rows(keys) => PageLive {
+            keys: Some(keys.iter().map(|key| key.to_string()).collect()),
+            ..page
+        },
+    };
+    call(client.as_ref(), name::LIVE_PAGE, &page).await
 }
 
 async fn call<P: Serialize, R: DeserializeOwned>(

@@ -14,10 +14,13 @@ mod publish;
 mod queries;
 mod screens;
 mod streams;
+mod tables;
 
 use std::{borrow::Cow, sync::Arc};
 
-use bowline_machines::data::{screens::ScreenTarget, timeline, view::TimelineView};
+use bowline_machines::data::{
+    screens::ScreenTarget, tables::TableTarget, timeline, view::TimelineView,
+};
 use bowline_protocol::{AgentId, IntentId, handshake::ClientInfo};
 use serde_json::value::RawValue;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -36,6 +39,7 @@ use crate::{
     settings::{HOST_QUEUE, RuntimeSettings},
     snapshot::{HostSnapshot, SnapshotHub},
     storage::{Storage, StorageError},
+    table::TablePublisher,
     transport::Connector,
 };
 
@@ -62,6 +66,13 @@ pub(crate) enum HostCommand {
     },
     /// A request of a reader of an agent's timeline.
     Read(AgentId, timeline::Input),
+    /// Follow a table.
+    OpenTable {
+        target: TableTarget,
+        publisher: TablePublisher,
+    },
+    /// A request of a table's subscriber.
+    ReadTable(TableTarget, bowline_machines::data::tables::Input),
     /// Remove a failed intent that the user has seen.
     Dismiss(IntentId),
     /// Follow an agent's timeline.
@@ -189,7 +200,7 @@ impl Host {
 
     /// Opens a screen; its first snapshot follows in the driver's next turn.
     pub(crate) fn screen(&self, target: ScreenTarget) -> Result<ScreenSubscription, ScreenError> {
-        let (subscription, publisher) = ScreenSubscription::new();
+        let (subscription, publisher) = ScreenSubscription::new(ScreenError::Gone);
         self.command(HostCommand::OpenScreen { target, publisher })?;
         Ok(subscription)
     }

@@ -14,6 +14,7 @@ use crate::{
 impl Driver {
     pub(super) fn publish(&mut self) {
         self.publish_views();
+        self.publish_tables();
         self.publish_screens();
         let state = self.machine.state().kind();
         let active = self.machine.online();

@@ -87,7 +87,7 @@ impl Driver {
                 connection_error: connection_error.clone(),
                 timeline,
             };
-            publisher.publish(snapshot, &mut self.rev);
+            publisher.show(snapshot, &mut self.rev);
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bowline_machines::{MonotonicTime, data::timelines::TooManyOpen, data::view::TimelineView};
+use bowline_machines::{
+    MonotonicTime, data::screen::Connectivity, data::timelines::TooManyOpen,
+    data::view::TimelineView,
+};
 use bowline_protocol::AgentId;
 use tokio::sync::watch;
 
@@ -46,7 +49,8 @@ impl Driver {
 
     /// Publishes the newest views to the streams.
     pub(super) fn publish_views(&mut self) {
-        self.replica.publish(&mut self.rev);
+        let connectivity = Connectivity::from(self.machine.state().kind());
+        self.replica.publish(connectivity, &mut self.rev);
         while let Some((agent_id, view)) = self.replica.poll_view() {
             if let Some(channel) = self.streams.channels.get(&agent_id) {
                 channel.send_replace(view);

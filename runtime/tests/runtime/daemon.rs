@@ -18,6 +18,7 @@ use crate::{
     net::Net,
     rig::{epoch, server_id},
     serving,
+    table::Table,
 };
 
 /// State and settings of the daemon.
@@ -29,6 +30,7 @@ pub(crate) struct State {
     pub(crate) agents: Vec<AgentSummary>,
     pub(crate) items: Vec<TimelineItem>,
     pub(crate) subscribed: BTreeSet<String>,
+    pub(crate) table: Table,
     /// Executed intents.
     pub(crate) done: BTreeSet<String>,
     /// Every received intent, in order, with the address it arrived at.
@@ -71,6 +73,7 @@ impl Daemon {
             agents: Vec::new(),
             items: Vec::new(),
             subscribed: BTreeSet::new(),
+            table: Table::default(),
             done: BTreeSet::new(),
             arrivals: Vec::new(),
             hellos: Vec::new(),
@@ -115,6 +118,12 @@ impl Daemon {
                     .push_str(text);
             }
             _ => {}
+        }
+        if let SessionEvent::TableChanged(event) = &event {
+            state.table.apply(event);
+            if state.table.followed_since.is_none() {
+                return;
+            }
         }
         let text = state.replay.append(event);
         state
@@ -204,5 +213,6 @@ impl State {
     pub(crate) fn forget_session(&mut self) {
         self.epoch += 1;
         self.replay = Replay::new(epoch(self.epoch), usize::MAX);
+        self.table.followed_since = None;
     }
 }

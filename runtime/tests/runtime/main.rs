@@ -26,6 +26,8 @@ mod settling;
 mod standing;
 mod story;
 mod switching;
+mod table;
+mod tables;
 mod timelines;
 mod tls;
 mod truth;

@@ -129,6 +129,12 @@ impl State {
                 let most = asked.limit.unwrap_or(100) as usize;
                 serde_json::to_value(peer::page(&self.items, &asked, most, seq)).unwrap()
             }
+            name::LIVE_OPEN => return self.table.open(params, seq),
+            name::LIVE_PAGE => return self.table.page(params, seq),
+            name::LIVE_CLOSE => {
+                self.table.followed_since = None;
+                json!({})
+            }
             name::AGENTS_SEND => {
                 let id = params["intentId"].as_str().unwrap().to_owned();
                 self.done.insert(id);

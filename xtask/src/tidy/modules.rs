@@ -16,7 +16,8 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "runtime/src/",
         "blocking clock control_slot local observe settings storage error intent transport \
-         profile registry offer client snapshot pairing screen directory outbox host timeline \
+         profile registry offer client snapshot pairing subscription screen table directory outbox \
+         host timeline \
          config runtime",
     ),
     (

@@ -132,6 +132,21 @@ impl<R: Entry> Collection<R> {
         }
     }
 
+    /// A final error may concern only the rows that are to be continued, which a daemon restored from
+    /// a backup does not know: they are loaded anew.
+    pub(super) fn fail_page(&mut self, now: MonotonicTime, error: LoadError) {
+        let continues = matches!(
+            self.incoming.request,
+            Some(Request::First { held: Some(_), .. })
+        );
+        if continues && matches!(error, LoadError::Rejected(reason) if reason.is_final()) {
+            self.is_unbroken = false;
+            self.load(now, "not_resumed");
+        } else {
+            self.fail(now, error, "load_failed");
+        }
+    }
+
     /// Each page has its own deadline; the load is the same.
     fn set_deadline(&mut self, now: MonotonicTime) {
         if let State::Loading { deadline, .. } = self.core.state_mut() {

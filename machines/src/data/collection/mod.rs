@@ -94,7 +94,8 @@ pub struct CollectionConfig {
     pub page: usize,
     /// Most rows: the first ones in the order of pages.
     pub max_rows: usize,
-    /// Most bytes of rows ([`Entry::bytes`]), and most bytes of changes during a load.
+    /// Most bytes of rows ([`Entry::bytes`]), of which one always fits, and most bytes of changes
+    /// during a load.
     pub max_bytes: usize,
 }
 
@@ -293,6 +294,9 @@ impl<R: Entry> Collection<R> {
 
     /// Sets the bytes that the rows may take; rows over it are dropped at the end.
     pub fn set_max_bytes(&mut self, bytes: usize) {
+        if bytes > self.config.max_bytes {
+            self.rows.note_room();
+        }
         self.config.max_bytes = bytes;
         self.rows.trim(&self.config);
     }
@@ -370,7 +374,9 @@ impl<R: Entry> Collection<R> {
 
     /// Whether no more rows fit.
     pub fn is_full(&self) -> bool {
-        self.rows.len() >= self.config.max_rows || self.rows.bytes() >= self.config.max_bytes
+        self.rows.len() >= self.config.max_rows
+            || self.rows.bytes() >= self.config.max_bytes
+            || self.rows.is_cut()
     }
 
     /// Number of the daemon's rows that are left out, if its pages say how many it has: exact after

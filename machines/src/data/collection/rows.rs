@@ -24,6 +24,8 @@ pub(super) struct Rows<R: Entry> {
     rev: u64,
     /// The end of a window; `None`: it has every row, or is none.
     end: Option<End<R::Place>>,
+    /// Whether rows that were dropped may fit, because a row was removed since.
+    has_room: bool,
     /// Rows of the daemon beyond these, as far as known: exact after a load.
     pub(super) left_out: u64,
 }
@@ -36,6 +38,7 @@ impl<R: Entry> Default for Rows<R> {
             bytes: 0,
             rev: 0,
             end: None,
+            has_room: false,
             left_out: 0,
         }
     }
@@ -77,9 +80,21 @@ impl<R: Entry> Rows<R> {
         self.end.as_ref()?.place.as_ref()
     }
 
+    /// Whether rows were dropped at the end, because they did not fit.
+    pub(super) fn is_cut(&self) -> bool {
+        let is_cut = |end: &End<R::Place>| end.next.is_none();
+        self.end.as_ref().is_some_and(is_cut) && !self.has_room
+    }
+
+    /// Notes that rows that were dropped may fit now.
+    pub(super) const fn note_room(&mut self) {
+        self.has_room = true;
+    }
+
     /// Moves the end of a window, for rows to be put before it.
     pub(super) fn set_end(&mut self, end: Option<End<R::Place>>) {
         self.end = end.filter(|_| R::IS_WINDOW);
+        self.has_room = false;
     }
 
     /// Applies one event, unless the row is as of this or a later one.
@@ -146,7 +161,9 @@ impl<R: Entry> Rows<R> {
     /// Drops the rows at the end of a window that are over the bounds.
     pub(super) fn trim(&mut self, config: &CollectionConfig) {
         let mut is_over = false;
+        // One row always fits, or nothing would be shown.
         while R::IS_WINDOW
+            && self.list.len() > 1
             && (self.list.len() > config.max_rows || self.bytes > config.max_bytes)
             && let Some(last) = self.list.last()
         {
@@ -163,6 +180,7 @@ impl<R: Entry> Rows<R> {
 
     fn remove(&mut self, key: &R::Key) {
         if self.take(key) {
+            self.has_room = true;
             self.changed();
         } else {
             self.left_out = self.left_out.saturating_sub(1);

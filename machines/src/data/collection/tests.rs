@@ -202,6 +202,24 @@ fn ld_2_rows_stand_only_if_the_collection_asked_whether_they_do() {
 }
 
 #[test]
+fn ld_2_rows_that_the_daemon_cannot_continue_are_loaded_anew() {
+    let mut it = window();
+    let session = SessionState::Resumed;
+    it.handle(at(0), Input::Attached { session });
+    let limit = 2;
+    let held = Some(5);
+    assert_eq!(asked(&mut it), [Request::First { limit, held }]);
+    let refused = LoadError::Rejected(RpcReason::Unsupported);
+    for expected in ["revalidating", "error_after_ready"] {
+        let load = it.generation();
+        let result = Err(refused);
+        it.handle(at(0), Input::Page { load, result });
+        assert_eq!(it.state().name(), expected);
+    }
+    assert_eq!(asked(&mut it), [Request::First { limit, held: None }]);
+}
+
+#[test]
 fn ld_2_a_refresh_fetches_rows_that_would_stand() {
     let mut it = window();
     it.handle(at(0), Input::Refresh);
@@ -276,7 +294,11 @@ fn a_collection_is_bounded_in_rows_and_bytes() {
     remove(&mut it, 12, 5);
     assert_eq!(it.beyond(), Beyond::More);
     it.handle(at(0), Input::LoadMore);
-    assert_eq!(it.state().name(), "revalidating");
+    let first = Request::First {
+        limit: 5,
+        held: None,
+    };
+    assert_eq!(asked(&mut it), [first]);
     answer(&mut it, page(12, &[1, 2, 3, 4, 6], Some("6")));
     assert_eq!(keys(&it), [1, 2, 3, 4, 6]);
 
@@ -284,6 +306,11 @@ fn a_collection_is_bounded_in_rows_and_bytes() {
     assert_eq!((keys(&it), it.bytes()), (vec![1, 2, 3], 3));
     put(&mut it, 13, 1, 2);
     assert_eq!((keys(&it), it.bytes()), (vec![1, 2], 3));
+
+    // Not even one of these fits beside another, and nothing is requested for ever.
+    put(&mut it, 14, 1, 9);
+    assert_eq!((keys(&it), it.beyond()), (vec![1], Beyond::None));
+    assert_eq!(asked(&mut it).len(), 0);
 
     let mut it = window();
     it.handle(at(0), Input::Refresh);

@@ -118,7 +118,7 @@ impl<R: Entry> Collection<R> {
                 Input::Page {
                     result: Err(error), ..
                 },
-            ) => self.fail(now, error, "load_failed"),
+            ) => self.fail_page(now, error),
             (State::Ready { .. }, Input::Page { result, .. }) => match result {
                 Ok(page) => self.take_more(now, page),
                 Err(error) => self.end_extension(More::Failed(error)),

@@ -1,14 +1,16 @@
-//! A client's copy of one host's data: the directory, the timelines, the screens over them, and the
-//! messages and creations of this client that the daemon has not confirmed.
+//! A client's copy of one host's data: the directory, the timelines, the screens over them, the
+//! tables of services, and the messages and creations of this client that the daemon has not
+//! confirmed.
 //!
-//! Each of the four is a machine of its own. This one routes every input to all machines that it
+//! Each of the five is a machine of its own. This one routes every input to all machines that it
 //! concerns, in one step: a row that confirms a creation reaches the directory and the creation
 //! together, so an agent is shown either as a row or as a creation, never as both (UX-3).
 //!
 //! ```text
-//!   attached, lost ─► directory, timelines          events ─► directory or timeline, creations
-//!   pages          ─► directory, creations          intents ─► messages and creations
-//!                  ─► timeline                      readers ─► screens, timelines
+//!   attached, lost ─► directory, timelines, tables   events ─► directory, timeline or tables
+//!   pages          ─► directory, creations                  ─► creations
+//!                  ─► timeline or table              intents ─► messages and creations
+//!                                                   readers ─► screens, timelines, tables
 //! ```
 
 #[cfg(test)]
@@ -26,6 +28,7 @@ use super::{
     optimistic::{self, Optimistic},
     screen::Connectivity,
     screens::{Content, Refusal, ScreenId, ScreenTarget, Screens, ScreensConfig, Sources},
+    tables::{self, TableId, TableTarget, TableView, Tables, TablesConfig, TooManyTables},
     timeline,
     timelines::{Reader, Timelines, TimelinesConfig, TooManyOpen},
     view::TimelineView,
@@ -73,6 +76,13 @@ pub enum Input {
         /// The input.
         input: timeline::Input,
     },
+    /// A reader's request, or a page, for one table.
+    Table {
+        /// The table.
+        id: TableId,
+        /// The input.
+        input: tables::Input,
+    },
     /// An intent was queued, ended, or was dismissed by the user.
     Intent(optimistic::Input),
 }
@@ -90,6 +100,8 @@ pub enum Effect {
     },
     /// An effect of one timeline.
     Timeline(AgentId, timeline::Effect),
+    /// An effect of the tables.
+    Table(tables::Effect),
 }
 
 /// The data of one host.
@@ -98,15 +110,17 @@ pub struct Replica {
     directory: Directory,
     timelines: Timelines,
     screens: Screens,
+    tables: Tables,
     optimistic: Optimistic,
 }
 
 impl Replica {
     /// No data; the arguments set the bounds.
-    pub fn new(timelines: TimelinesConfig, screens: ScreensConfig) -> Self {
+    pub fn new(timelines: TimelinesConfig, screens: ScreensConfig, tables: TablesConfig) -> Self {
         Self {
             timelines: Timelines::new(timelines),
             screens: Screens::new(screens),
+            tables: Tables::new(tables),
             ..Self::default()
         }
     }
@@ -118,16 +132,19 @@ impl Replica {
                 let attached = directory::Input::Attached { session };
                 self.directory.handle(now, attached);
                 self.timelines.attached(now, session, &self.optimistic);
+                self.tables.attached(now, session);
             }
             Input::Lost { reason } => {
                 let lost = directory::Input::Disconnected { reason };
                 self.directory.handle(now, lost);
                 self.timelines.disconnected(now, reason, &self.optimistic);
+                self.tables.disconnected(now, reason);
             }
             // The directory shows the error instead of a skeleton (DS-3).
             Input::Unreachable { reason } => {
                 let unreachable = directory::Input::Unreachable { reason };
                 self.directory.handle(now, unreachable);
+                self.tables.unreachable(now, reason);
             }
             Input::Event { seq, event } => self.event(now, seq, event),
             Input::Refresh => self.directory.handle(now, directory::Input::Refresh),
@@ -138,6 +155,7 @@ impl Replica {
                 self.directory.handle(now, page);
             }
             Input::Timeline { agent_id, input } => self.timeline(now, &agent_id, input),
+            Input::Table { id, input } => self.tables.handle(now, id, input),
             Input::Intent(input) => self.optimistic.handle(input),
         }
         self.settle_creations();
@@ -147,6 +165,7 @@ impl Replica {
     pub fn handle_timeout(&mut self, now: MonotonicTime) {
         self.directory.handle_timeout(now);
         self.timelines.handle_timeout(now, &self.optimistic);
+        self.tables.handle_timeout(now);
         self.settle_creations();
     }
 
@@ -156,6 +175,7 @@ impl Replica {
         directory
             .into_iter()
             .chain(self.timelines.poll_timeout())
+            .chain(self.tables.poll_timeout())
             .min()
     }
 
@@ -164,14 +184,18 @@ impl Replica {
         if let Some(directory::Effect::Load { load, cursor }) = self.directory.poll_effect() {
             return Some(Effect::LoadDirectory { load, cursor });
         }
-        let (agent_id, effect) = self.timelines.poll_effect()?;
-        Some(Effect::Timeline(agent_id, effect))
+        if let Some((agent_id, effect)) = self.timelines.poll_effect() {
+            return Some(Effect::Timeline(agent_id, effect));
+        }
+        self.tables.poll_effect().map(Effect::Table)
     }
 
     /// The next transition record for the log.
     pub fn poll_transition(&mut self) -> Option<Transition> {
         let directory = self.directory.poll_transition();
-        directory.or_else(|| self.timelines.poll_transition())
+        directory
+            .or_else(|| self.timelines.poll_transition())
+            .or_else(|| self.tables.poll_transition())
     }
 
     /// Opens a screen. Call [`Replica::follow`] next.
@@ -218,22 +242,51 @@ impl Replica {
         self.timelines.streams_ended(agent_id);
     }
 
-    /// Closes timelines without readers, and removes messages that no timeline will display. Call
-    /// every few seconds.
+    /// Opens a table for a reader, or returns the open one, and its current view.
+    ///
+    /// # Errors
+    /// [`TooManyTables`] at the bound; nothing has changed then.
+    pub fn open_table(
+        &mut self,
+        now: MonotonicTime,
+        target: TableTarget,
+    ) -> Result<(TableId, Arc<TableView>), TooManyTables> {
+        self.tables.open(now, target)
+    }
+
+    /// The open table with this target.
+    pub fn table(&self, target: &TableTarget) -> Option<TableId> {
+        self.tables.find(target)
+    }
+
+    /// The last reader of a table left.
+    pub fn table_left(&mut self, id: TableId) {
+        self.tables.left(id);
+    }
+
+    /// Closes timelines and tables without readers, and removes messages that no timeline will
+    /// display. Call every few seconds.
     pub fn sweep(&mut self, now: MonotonicTime, connectivity: Connectivity) {
         self.timelines
             .sweep(now, connectivity, &mut self.optimistic);
+        self.tables.sweep();
     }
 
-    /// Builds the newest views, for [`Replica::poll_view`] and [`Replica::show`]; each that differs
-    /// from its predecessor gets the next revision.
-    pub fn publish(&mut self, rev: &mut u64) {
+    /// Builds the newest views, for [`Replica::poll_view`], [`Replica::poll_table_view`] and
+    /// [`Replica::show`]; each that differs from its predecessor gets the next revision.
+    pub fn publish(&mut self, connectivity: Connectivity, rev: &mut u64) {
         self.timelines.publish(&mut self.optimistic, rev);
+        self.tables.publish(connectivity, rev);
     }
 
     /// The next view for the streams of an agent.
     pub fn poll_view(&mut self) -> Option<(AgentId, Arc<TimelineView>)> {
         self.timelines.poll_view()
+    }
+
+    /// The next view for the readers of a table.
+    pub fn poll_table_view(&mut self) -> Option<(TableId, Arc<TableView>)> {
+        self.tables.poll_view()
     }
 
     /// Content of a screen, as of the last publication; `None` if it is not open.
@@ -269,7 +322,7 @@ impl Replica {
 
     /// Number of dropped results of loads that were over (INV-10).
     pub fn stale(&self) -> u64 {
-        u64::from(self.directory.stale()) + self.timelines.stale()
+        u64::from(self.directory.stale()) + self.timelines.stale() + self.tables.stale()
     }
 
     fn event(&mut self, now: MonotonicTime, seq: u64, event: SessionEvent) {
@@ -306,8 +359,7 @@ impl Replica {
             SessionEvent::PermissionRequested { .. } | SessionEvent::Unknown => return,
             // Of no list: the host shows it.
             SessionEvent::DevicePaired { .. } => return,
-            // Nothing here follows tables.
-            SessionEvent::TableChanged(_) => return,
+            SessionEvent::TableChanged(event) => return self.tables.changed(now, seq, &event),
         };
         self.timeline(now, &agent_id, timeline::Input::Event { seq, happened });
     }

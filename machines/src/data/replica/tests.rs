@@ -51,7 +51,7 @@ fn answer(replica: &mut Replica) {
 
 /// Number of rows in each of these agents' views.
 fn rows(replica: &mut Replica) -> [usize; 2] {
-    replica.publish(&mut 0);
+    replica.publish(Connectivity::Online, &mut 0);
     [1, 2].map(|n| {
         let view = replica.timelines().view(&agent(n)).unwrap();
         view.items.len()

@@ -1,0 +1,420 @@
+//! The tables of a host's services that an app follows (LD-2).
+//!
+//! Each table is a collection ([`crate::data::collection`]). Readers of the same table with the same
+//! parameters share one; the driver reports the end of the last of them, and [`Tables::sweep`]
+//! closes what nobody reads.
+//!
+//! **Scope.** A page says which keys its parameters stand for. Events are for all follows of a
+//! session, so each table takes the rows that its scope covers. Several tables may have one scope,
+//! which is followed until the last of them is closed.
+//!
+//! **Bounds** are in [`TablesConfig`]. The bytes are shared by all open tables.
+
+mod row;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bowline_protocol::{
+    Reason, SessionState,
+    live::{Json, Scope, TableChanged, TablePage},
+};
+
+pub use row::TableRow;
+pub use view::{TableState, TableView};
+
+use super::{
+    collection::{self, Collection, CollectionConfig, Request, RowChange},
+    load::LoadError,
+    screen::Connectivity,
+};
+use crate::{Generation, MonotonicTime, Transition, effects::EffectQueue};
+
+/// Bounds of a host's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TablesConfig {
+    /// Rows wanted at first, and by each request for more.
+    pub page: usize,
+    /// Most rows of a table: the first ones. The rest is left out ([`TableView::truncated`]).
+    pub max_rows: usize,
+    /// Most open tables; further ones are refused.
+    pub most_open: usize,
+    /// Bytes shared by the rows of all open tables: with more open tables each holds less.
+    pub bytes: usize,
+}
+
+impl Default for TablesConfig {
+    fn default() -> Self {
+        Self {
+            page: 200,
+            max_rows: 100_000,
+            most_open: 64,
+            bytes: 64 << 20,
+        }
+    }
+}
+
+/// An open table of a host. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableId(u64);
+
+/// A table of a service, and the parameters that say which of its rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TableTarget {
+    /// Its name, such as `voxel.layers`.
+    pub name: String,
+    /// Parameters of the service's own; `None` equals none. Equal only as the same text.
+    pub params: Option<Json>,
+}
+
+/// The maximum of tables is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TooManyTables {
+    /// The maximum.
+    pub most: usize,
+}
+
+/// Inputs of one table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Load a page of the rows after the last one.
+    LoadMore,
+    /// Fetch the rows again.
+    Refresh,
+    /// The result of [`Effect::Load`].
+    Page {
+        /// The load it belongs to.
+        load: Generation,
+        /// The page, or why there is none.
+        result: Result<TablePage, LoadError>,
+    },
+}
+
+/// Effects for the driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Request rows by `live.open` or `live.page`, and report [`Input::Page`]; without a connection
+    /// at once, with [`LoadError::Lost`].
+    Load {
+        /// The table.
+        id: TableId,
+        /// Number of the load, to report with the result.
+        load: Generation,
+        /// What to request them of.
+        target: Arc<TableTarget>,
+        /// The rows.
+        request: Request<Arc<str>>,
+    },
+    /// End following a scope by `live.close`. A failure costs unneeded events until the next attach.
+    Close {
+        /// The table's name.
+        name: String,
+        /// The scope.
+        scope: Scope,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct OpenTable {
+    target: Arc<TableTarget>,
+    rows: Collection<TableRow>,
+    /// The keys that it covers, once the daemon has said so.
+    scope: Option<Scope>,
+    is_read: bool,
+    view: Arc<TableView>,
+}
+
+/// The tables of one host.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    config: TablesConfig,
+    open: BTreeMap<TableId, OpenTable>,
+    last: u64,
+    /// How a new table learns the state of the connection.
+    link: Link,
+    effects: EffectQueue<Effect>,
+    views: EffectQueue<(TableId, Arc<TableView>)>,
+}
+
+/// The last that was said about the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Link {
+    /// Nothing yet.
+    #[default]
+    Unknown,
+    Attached,
+    Lost(Reason),
+}
+
+impl Tables {
+    /// No tables; `config` sets the bounds.
+    pub fn new(config: TablesConfig) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+
+    /// Opens a table for a reader, or returns the open one with the same target. One whose load
+    /// failed is tried again.
+    ///
+    /// # Errors
+    /// [`TooManyTables`] at the bound; nothing has changed then.
+    pub fn open(
+        &mut self,
+        now: MonotonicTime,
+        target: TableTarget,
+    ) -> Result<(TableId, Arc<TableView>), TooManyTables> {
+        let same = self.open.iter_mut().find(|(_, one)| *one.target == target);
+        if let Some((id, one)) = same {
+            one.is_read = true;
+            if one.rows.error().is_some() {
+                one.rows.handle(now, collection::Input::Refresh);
+            }
+            return Ok((*id, Arc::clone(&one.view)));
+        }
+        if self.open.len() >= self.config.most_open {
+            return Err(TooManyTables {
+                most: self.config.most_open,
+            });
+        }
+        self.last += 1;
+        let id = TableId(self.last);
+        let mut one = OpenTable {
+            target: Arc::new(target),
+            rows: Collection::new(CollectionConfig {
+                page: self.config.page,
+                max_rows: self.config.max_rows,
+                max_bytes: self.config.bytes,
+            }),
+            scope: None,
+            is_read: true,
+            view: Arc::default(),
+        };
+        match self.link {
+            Link::Unknown => {}
+            // Nothing is held that a resumed session would continue.
+            Link::Attached => {
+                let session = SessionState::Resumed;
+                one.rows
+                    .handle(now, collection::Input::Attached { session });
+            }
+            Link::Lost(reason) => {
+                one.rows
+                    .handle(now, collection::Input::Disconnected { reason });
+            }
+        }
+        let view = Arc::clone(&one.view);
+        self.open.insert(id, one);
+        self.share();
+        Ok((id, view))
+    }
+
+    /// The open table with this target.
+    pub fn find(&self, target: &TableTarget) -> Option<TableId> {
+        let mut open = self.open.iter();
+        open.find_map(|(id, one)| (*one.target == *target).then_some(*id))
+    }
+
+    /// The last reader of a table left.
+    pub fn left(&mut self, id: TableId) {
+        if let Some(one) = self.open.get_mut(&id) {
+            one.is_read = false;
+        }
+    }
+
+    /// Closes tables without readers. Call every few seconds. One with a request on its way stays,
+    /// since its answer may begin a follow.
+    pub fn sweep(&mut self) {
+        let is_over = |one: &OpenTable| !one.is_read && one.rows.running().is_none();
+        let over: Vec<TableId> = self
+            .open
+            .iter()
+            .filter(|(_, one)| is_over(one))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in over {
+            let Some(OpenTable { target, scope, .. }) = self.open.remove(&id) else {
+                continue;
+            };
+            let is_followed =
+                |one: &OpenTable| one.target.name == target.name && one.scope == scope;
+            if let Some(scope) = scope.clone()
+                && !self.open.values().any(is_followed)
+            {
+                let name = target.name.clone();
+                self.effects.push(Effect::Close { name, scope });
+            }
+        }
+        self.share();
+    }
+
+    /// Assigns each table its share of the bytes.
+    fn share(&mut self) {
+        let share = self.config.bytes / self.open.len().max(1);
+        for one in self.open.values_mut() {
+            one.rows.set_max_bytes(share);
+        }
+    }
+
+    /// The host's active client attached to the session.
+    pub fn attached(&mut self, now: MonotonicTime, session: SessionState) {
+        self.link = Link::Attached;
+        for one in self.open.values_mut() {
+            one.rows
+                .handle(now, collection::Input::Attached { session });
+        }
+    }
+
+    /// The connection ended.
+    pub fn disconnected(&mut self, now: MonotonicTime, reason: Reason) {
+        self.link = Link::Lost(reason);
+        for one in self.open.values_mut() {
+            one.rows
+                .handle(now, collection::Input::Disconnected { reason });
+        }
+    }
+
+    /// The host cannot be reached. Repetitions have no effect.
+    pub fn unreachable(&mut self, now: MonotonicTime, reason: Reason) {
+        for one in self.open.values_mut() {
+            one.rows
+                .handle(now, collection::Input::Unreachable { reason });
+        }
+    }
+
+    /// Feeds an input for one table; one for a table that was closed has no effect.
+    pub fn handle(&mut self, now: MonotonicTime, id: TableId, input: Input) {
+        let Some(one) = self.open.get_mut(&id) else {
+            return;
+        };
+        let input = match input {
+            Input::LoadMore => collection::Input::LoadMore,
+            Input::Refresh => collection::Input::Refresh,
+            Input::Page { load, result } => {
+                if let Ok(page) = &result
+                    && one.rows.running() == Some(load)
+                {
+                    one.belongs_to(&page.scope);
+                }
+                let result = result.and_then(row::page);
+                collection::Input::Page { load, result }
+            }
+        };
+        one.rows.handle(now, input);
+    }
+
+    /// An event changed a table.
+    pub fn changed(&mut self, now: MonotonicTime, seq: u64, event: &TableChanged) {
+        let open = self.open.values_mut();
+        for one in open.filter(|one| one.target.name == event.name) {
+            if let Some(input) = one.input(seq, event) {
+                one.rows.handle(now, input);
+            }
+        }
+    }
+
+    /// Call when [`Tables::poll_timeout`] has passed; an earlier call does nothing.
+    pub fn handle_timeout(&mut self, now: MonotonicTime) {
+        for one in self.open.values_mut() {
+            one.rows.handle_timeout(now);
+        }
+    }
+
+    /// When to call [`Tables::handle_timeout`] next.
+    pub fn poll_timeout(&self) -> Option<MonotonicTime> {
+        let open = self.open.values();
+        open.filter_map(|one| one.rows.poll_timeout()).min()
+    }
+
+    /// The next effect to execute.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        // A later open of the same scope would be undone by a close, so these come first.
+        if let Some(effect) = self.effects.pop() {
+            return Some(effect);
+        }
+        self.open.iter_mut().find_map(|(id, one)| {
+            let collection::Effect::Load { load, request } = one.rows.poll_effect()?;
+            Some(Effect::Load {
+                id: *id,
+                load,
+                target: Arc::clone(&one.target),
+                request,
+            })
+        })
+    }
+
+    /// The next transition record for the log.
+    pub fn poll_transition(&mut self) -> Option<Transition> {
+        let mut open = self.open.values_mut();
+        let transition = open.find_map(|one| one.rows.poll_transition())?;
+        Some(Transition {
+            machine: "table_sync",
+            ..transition
+        })
+    }
+
+    /// Builds the newest views, for [`Tables::poll_view`]; each that differs from its predecessor
+    /// gets the next revision. `host`: its status.
+    pub fn publish(&mut self, host: Connectivity, rev: &mut u64) {
+        for (id, one) in &mut self.open {
+            let mut view = TableView::of(&one.rows, host, one.view.rev);
+            if view.says_the_same(&one.view) {
+                continue;
+            }
+            *rev += 1;
+            view.rev = *rev;
+            one.view = Arc::new(view);
+            if one.is_read {
+                self.views.push((*id, Arc::clone(&one.view)));
+            }
+        }
+    }
+
+    /// The next view for the readers of a table.
+    pub fn poll_view(&mut self) -> Option<(TableId, Arc<TableView>)> {
+        self.views.pop()
+    }
+
+    /// Results of loads that were over; they changed nothing (INV-10).
+    pub fn stale(&self) -> u64 {
+        let open = self.open.values();
+        open.map(|one| u64::from(one.rows.stale())).sum()
+    }
+}
+
+impl OpenTable {
+    /// Learns the keys that it covers. Events that arrived before concern other keys as well.
+    fn belongs_to(&mut self, scope: &Scope) {
+        if self.scope.as_ref() != Some(scope) {
+            self.rows.discard(|key| scope.covers(key));
+            self.scope = Some(scope.clone());
+        }
+    }
+
+    /// What of an event concerns it, if anything does.
+    fn input(&self, seq: u64, event: &TableChanged) -> Option<collection::Input<TableRow>> {
+        let scope = self.scope.as_ref();
+        let is_covered = |key: &str| scope.is_none_or(|scope| scope.covers(key));
+        let owned = |keys: &[String]| -> Vec<Arc<str>> {
+            let keys = keys.iter().filter(|key| is_covered(key));
+            keys.map(|key| Arc::from(key.as_str())).collect()
+        };
+        if event.stale {
+            let keys = event.keys.as_deref().map(owned);
+            let concerns = match &keys {
+                Some(keys) => !keys.is_empty(),
+                None => scope.is_none_or(|scope| scope.overlaps(&event.scope)),
+            };
+            return concerns.then_some(collection::Input::Stale { seq, keys });
+        }
+        let put = event.upserts.iter().filter(|row| is_covered(&row.key));
+        let put = put.map(|row| RowChange::Put(row.clone().into()));
+        let removed = owned(&event.removed).into_iter().map(RowChange::Remove);
+        let changes: Vec<_> = put.chain(removed).collect();
+        (!changes.is_empty()).then_some(collection::Input::Changed { seq, changes })
+    }
+}

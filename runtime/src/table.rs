@@ -1,0 +1,50 @@
+//! What it takes to follow a table of a service: its name and parameters, and how that fails.
+
+use bowline_machines::data::tables::{TableTarget, TableView};
+use bowline_protocol::{extension::is_name, limits, live::Json};
+use serde::Serialize;
+
+use crate::{
+    client::to_raw,
+    screen::ScreenError,
+    subscription::{Publisher, Subscription},
+};
+
+/// A table that could not be followed, or has ended. What the daemon answers is part of the
+/// [`TableView`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TableError {
+    /// The name is no name of a table, or the parameters are not JSON of at most
+    /// [`limits::LIVE_PARAMS_BYTES`].
+    #[error("{0}")]
+    Invalid(String),
+    /// The host cannot be reached through: unknown, busy, gone, or at its limit of open tables.
+    #[error(transparent)]
+    Host(#[from] ScreenError),
+}
+
+/// Reads a table's name and parameters.
+pub(crate) fn target<P: Serialize + ?Sized>(
+    name: &str,
+    params: &P,
+) -> Result<TableTarget, TableError> {
+    if !is_name(name) {
+        return Err(TableError::Invalid(format!("{name:?} names no table")));
+    }
+    let params = to_raw(params).map_err(|error| TableError::Invalid(error.to_string()))?;
+    let most = limits::LIVE_PARAMS_BYTES;
+    if params.get().len() > most {
+        let error = format!("the parameters of {name} have more than {most} bytes");
+        return Err(TableError::Invalid(error));
+    }
+    Ok(TableTarget {
+        name: name.to_owned(),
+        params: Some(Json::from(params)),
+    })
+}
+
+/// The views of a table.
+pub(crate) type TableViews = Subscription<TableView, TableError>;
+
+/// The driver's side of a table.
+pub(crate) type TablePublisher = Publisher<TableView, TableError>;
