@@ -101,14 +101,14 @@ impl Future for Running {
 }
 
 /// What requests use and change besides themselves.
-pub(super) struct Scope<'a> {
+pub(super) struct Serving<'a> {
     router: &'a Router,
     machine: &'a mut Connection,
     now: MonotonicTime,
     answers: &'a mut Answers,
 }
 
-impl<'a> Scope<'a> {
+impl<'a> Serving<'a> {
     pub(super) const fn new(
         router: &'a Router,
         machine: &'a mut Connection,
@@ -175,28 +175,28 @@ impl Requests {
     }
 
     /// Takes one text: answers at once where possible and starts the other requests.
-    pub(super) fn take(&mut self, text: &[u8], scope: &mut Scope<'_>) {
+    pub(super) fn take(&mut self, text: &[u8], serving: &mut Serving<'_>) {
         match parse(text) {
-            Ok(Text::Single(incoming)) => self.take_one(incoming, None, scope),
+            Ok(Text::Single(incoming)) => self.take_one(incoming, None, serving),
             Ok(Text::Batch(items)) => {
                 let batch = self.batches.last_key_value();
                 let batch = batch.map_or(0, |(last, _)| last + 1);
                 self.batches.insert(batch, Batch::new());
                 for item in items {
-                    self.take_one(item, Some(batch), scope);
+                    self.take_one(item, Some(batch), serving);
                 }
-                self.release(batch, scope);
+                self.release(batch, serving);
             }
             // Malformed input is answered; the connection stays open (SV-4).
-            Err(error) => self.respond(None, &Id::NULL, &invalid(error, scope), scope),
+            Err(error) => self.respond(None, &Id::NULL, &invalid(error, serving), serving),
         }
     }
 
-    fn take_one(&mut self, incoming: Incoming<'_>, batch: Option<u64>, scope: &mut Scope<'_>) {
+    fn take_one(&mut self, incoming: Incoming<'_>, batch: Option<u64>, serving: &mut Serving<'_>) {
         match incoming {
             Incoming::Request(RpcRequest { id, method, params }) => {
-                match self.start(&method, params, scope) {
-                    Started::Answered(answer) => self.respond(batch, &id, &answer, scope),
+                match self.start(&method, params, serving) {
+                    Started::Answered(answer) => self.respond(batch, &id, &answer, serving),
                     Started::Running(mut running) => {
                         if let Some(batch) = batch.and_then(|batch| self.batches.get_mut(&batch)) {
                             batch.expect();
@@ -208,9 +208,9 @@ impl Requests {
                     Started::Refused => {}
                 }
             }
-            Incoming::Notification(notification) => self.notified(&notification, scope),
+            Incoming::Notification(notification) => self.notified(&notification, serving),
             Incoming::Invalid { id, error } => {
-                self.respond(batch, &id, &invalid(error, scope), scope);
+                self.respond(batch, &id, &invalid(error, serving), serving);
             }
             // This side sends no requests, so a response matches none.
             Incoming::Response(_) => {}
@@ -218,7 +218,7 @@ impl Requests {
     }
 
     /// A notification is a request without a response; those of the session are handled separately.
-    fn notified(&mut self, notification: &Notification<'_>, scope: &mut Scope<'_>) {
+    fn notified(&mut self, notification: &Notification<'_>, serving: &mut Serving<'_>) {
         match (&*notification.method, &self.context.session) {
             (name::SESSION_READY, _) => {}
             (name::SESSION_ACK, Some(_)) => {
@@ -229,7 +229,8 @@ impl Requests {
                 }
             }
             (method, _) => {
-                if let Started::Running(running) = self.start(method, notification.params, scope) {
+                if let Started::Running(running) = self.start(method, notification.params, serving)
+                {
                     self.running.get_or_insert_default().push(running);
                 }
             }
@@ -237,8 +238,8 @@ impl Requests {
     }
 
     /// Checks a request, and answers or begins it.
-    fn start(&self, method: &str, params: Option<&RawValue>, scope: &mut Scope<'_>) -> Started {
-        let router = scope.router;
+    fn start(&self, method: &str, params: Option<&RawValue>, serving: &mut Serving<'_>) -> Started {
+        let router = serving.router;
         let found = router.find(method);
         let stats = found.map_or(router.others(), |method| method.stats().as_ref());
         let answered = |answer: Answer| {
@@ -249,7 +250,7 @@ impl Requests {
         if let Err(error) = permitted(&self.context, found.map(Arc::as_ref)) {
             return answered(Err(error));
         }
-        let slot = match scope.machine.start_request(scope.now) {
+        let slot = match serving.machine.start_request(serving.now) {
             Admission::Admitted(slot) => slot,
             Admission::Overloaded => {
                 return answered(Err(RpcError::new(
@@ -273,7 +274,7 @@ impl Requests {
             Some((_, service::Started::Answered(answer))) => answer,
             None => Err(RpcError::method_not_found(method)),
         };
-        scope.machine.finish_request(scope.now, slot);
+        serving.machine.finish_request(serving.now, slot);
         answered(answer)
     }
 
@@ -302,11 +303,11 @@ impl Requests {
     pub(super) fn poll_finished(
         &mut self,
         cx: &mut TaskContext<'_>,
-        scope: &mut Scope<'_>,
+        serving: &mut Serving<'_>,
         most: usize,
     ) -> bool {
         while let Some(running) = &mut self.running {
-            if scope.answers.bytes() >= most {
+            if serving.answers.bytes() >= most {
                 return false;
             }
             match Pin::new(&mut **running).poll_next(cx) {
@@ -314,8 +315,8 @@ impl Requests {
                     let answer = bounded(finished.answer, self.max());
                     let stats = finished.method.stats();
                     stats.note_after(outcome(&answer), finished.began.elapsed());
-                    if scope.machine.finish_request(scope.now, finished.slot) {
-                        self.settle(finished.ticket, &answer, scope);
+                    if serving.machine.finish_request(serving.now, finished.slot) {
+                        self.settle(finished.ticket, &answer, serving);
                     }
                 }
                 Poll::Ready(Some(None)) => {}
@@ -327,7 +328,7 @@ impl Requests {
     }
 
     /// Answers a request with `timeout` and stops its work.
-    pub(super) fn time_out(&mut self, slot: RequestSlot, scope: &mut Scope<'_>) {
+    pub(super) fn time_out(&mut self, slot: RequestSlot, serving: &mut Serving<'_>) {
         let Some(running) = &mut self.running else {
             return;
         };
@@ -346,35 +347,41 @@ impl Requests {
         let stats = late.method.stats();
         stats.note_after(outcome(&answer), late.began.elapsed());
         let ticket = late.ticket.take();
-        self.settle(ticket, &answer, scope);
+        self.settle(ticket, &answer, serving);
     }
 
-    fn settle(&mut self, ticket: Option<Ticket>, answer: &Answer, scope: &mut Scope<'_>) {
+    fn settle(&mut self, ticket: Option<Ticket>, answer: &Answer, serving: &mut Serving<'_>) {
         if let Some(Ticket { id, batch }) = ticket {
-            self.respond(batch, &id, answer, scope);
+            self.respond(batch, &id, answer, serving);
             batch
                 .into_iter()
-                .for_each(|batch| self.release(batch, scope));
+                .for_each(|batch| self.release(batch, serving));
         }
     }
 
     /// Writes a response, or adds it to its batch.
-    fn respond(&mut self, batch: Option<u64>, id: &Id<'_>, answer: &Answer, scope: &mut Scope<'_>) {
+    fn respond(
+        &mut self,
+        batch: Option<u64>,
+        id: &Id<'_>,
+        answer: &Answer,
+        serving: &mut Serving<'_>,
+    ) {
         let max = self.max();
         match batch.and_then(|batch| self.batches.get_mut(&batch)) {
             Some(batch) => batch.add(id, answer, max),
-            None => scope.answers.add(|out| encode(out, id, answer, max)),
+            None => serving.answers.add(|out| encode(out, id, answer, max)),
         }
     }
 
     /// Writes a batch once all its responses are there.
-    fn release(&mut self, batch: u64, scope: &mut Scope<'_>) {
+    fn release(&mut self, batch: u64, serving: &mut Serving<'_>) {
         let max = self.max();
         if let btree_map::Entry::Occupied(mut entry) = self.batches.entry(batch)
             && entry.get_mut().release()
         {
             let batch = entry.remove();
-            scope.answers.add(|out| batch.finish(out, max));
+            serving.answers.add(|out| batch.finish(out, max));
         }
     }
 
@@ -388,7 +395,7 @@ fn outcome(answer: &Answer) -> Outcome {
 }
 
 /// The answer to what is no request.
-fn invalid(error: RpcError, scope: &Scope<'_>) -> Answer {
-    scope.router.others().note(Outcome::of(&error));
+fn invalid(error: RpcError, serving: &Serving<'_>) -> Answer {
+    serving.router.others().note(Outcome::of(&error));
     Err(error)
 }

@@ -27,7 +27,7 @@ use super::{
     Acceptor, Listed,
     backlog::Backlog,
     link::TextChannel,
-    requests::{Requests, Scope},
+    requests::{Requests, Serving},
 };
 use crate::{
     agents::caller::Caller,
@@ -124,8 +124,8 @@ impl<L: TextChannel> Driver<L> {
     pub(super) fn take_first(&mut self, first: &[u8]) {
         let mut scratch = Scratch::take(self.acceptor.clock.now());
         let Scratch { now, answers, .. } = &mut scratch;
-        let scope = &mut Scope::new(&self.acceptor.router, &mut self.machine, *now, answers);
-        self.requests.take(first, scope);
+        let serving = &mut Serving::new(&self.acceptor.router, &mut self.machine, *now, answers);
+        self.requests.take(first, serving);
         self.keep_answers(&scratch.answers);
         scratch.trim();
     }
@@ -166,9 +166,9 @@ impl<L: TextChannel> Driver<L> {
                     let clock = &self.acceptor.clock;
                     let Scratch { now, answers, .. } =
                         scratch.get_or_insert_with(|| Scratch::take(clock.now()));
-                    let scope =
-                        &mut Scope::new(&self.acceptor.router, &mut self.machine, *now, answers);
-                    self.requests.time_out(slot, scope);
+                    let serving =
+                        &mut Serving::new(&self.acceptor.router, &mut self.machine, *now, answers);
+                    self.requests.time_out(slot, serving);
                 }
             }
         }

@@ -15,7 +15,7 @@ use crate::{
     connection::{
         answers::Answers,
         link::{TextChannel, TextEvent},
-        requests::Scope,
+        requests::Serving,
     },
     outbound::{Frame, OUTBOUND_BYTES},
 };
@@ -138,8 +138,9 @@ impl<L: TextChannel> Driver<L> {
         self.machine.handle(now, Input::Received);
         match heard {
             TextEvent::Text(text) => {
-                let scope = &mut Scope::new(&self.acceptor.router, &mut self.machine, now, answers);
-                self.requests.take(text, scope);
+                let serving =
+                    &mut Serving::new(&self.acceptor.router, &mut self.machine, now, answers);
+                self.requests.take(text, serving);
             }
             TextEvent::More => {}
             TextEvent::HalfClosed => {
@@ -163,13 +164,13 @@ impl<L: TextChannel> Driver<L> {
             return true;
         }
         let most = MAX_ANSWERS.saturating_sub(self.backlog.answer_bytes());
-        let scope = &mut Scope::new(
+        let serving = &mut Serving::new(
             &self.acceptor.router,
             &mut self.machine,
             scratch.now,
             &mut scratch.answers,
         );
-        self.requests.poll_finished(cx, scope, most)
+        self.requests.poll_finished(cx, serving, most)
     }
 
     /// Writes responses while there is room and keeps the rest in order. Returns whether there is
