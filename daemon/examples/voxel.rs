@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, num::NonZeroU8, process::ExitCode, sync::Arc};
 
 use bowline_daemon::{
     Program,
-    ledger::{Audience, Blobs, Reader, Stored, Table, Topic, Tx},
-    service::{Methods, Request, Service},
+    ledger::{Blobs, Reader, Stored, Table, Tx},
+    service::{Methods, Request, Scope, Service},
 };
 use bowline_protocol::{Role, RpcReason, error::RpcError, methods::Empty};
 use serde::{Deserialize, Serialize};
@@ -70,9 +70,7 @@ impl Service for Voxel {
         methods
             .intent("voxel.set_voxels", Self::set_voxels)
             .role(Role::Operator);
-        methods
-            .write("voxel.follow", Self::follow)
-            .role(Role::Viewer);
+        methods.table(&PROJECTS, |of: OfProject| Scope::row(&of.project));
         methods
             .method("voxel.export", Self::export)
             .role(Role::Viewer);
@@ -127,13 +125,6 @@ impl Voxel {
         changed(tx, &set.project, &project)
     }
 
-    /// From here on the session gets `voxel.changed` of that project.
-    fn follow(&self, tx: &mut Tx<'_>, of: OfProject) -> Result<Empty, RpcError> {
-        PROJECTS.need(tx, &of.project)?;
-        tx.follow(Topic::new("voxel", &of.project)?)
-            .map(|()| Empty {})
-    }
-
     /// All layers as one model, later ones over earlier ones, encoded on a thread that may take its time.
     async fn export(self: Arc<Self>, request: Request, of: OfProject) -> Result<Value, RpcError> {
         let read = request.read(move |reader| {
@@ -158,13 +149,9 @@ impl Project {
     }
 }
 
-/// Stores a project and tells those who follow it.
+/// Stores a project, and so tells those who follow its row.
 fn changed(tx: &mut Tx<'_>, id: &str, project: &Project) -> Result<Empty, RpcError> {
-    PROJECTS.put(tx, id, project)?;
-    let body = json!({"project": id, "layers": project.layers});
-    let topic = Topic::new("voxel", id)?;
-    tx.emit_custom(Audience::Followers(&topic), "voxel.changed", &body)?;
-    Ok(Empty {})
+    PROJECTS.put(tx, id, project).map(|()| Empty {})
 }
 
 fn room(there_is: bool) -> Result<(), RpcError> {

@@ -220,13 +220,15 @@ async fn bx_1_a_change_of_a_service_happens_once_even_across_kill_9() -> Outcome
 }
 
 #[tokio::test]
-async fn events_of_a_service_reach_those_who_follow() -> Outcome {
+async fn ld_2_changes_of_a_live_table_reach_those_who_follow() -> Outcome {
     let mut editor = Editor::new().await?;
     let device = editor.device().await?;
     let project = editor.create("castle").await?;
     let other = editor.create("cottage").await?;
-    let of = json!({"project": project});
-    editor.local.call::<Value>("voxel.follow", &of).await?;
+    let of = json!({"kind": "table", "name": "voxel.projects", "params": {"project": project}});
+    let opened: Value = editor.local.call("live.open", &of).await?;
+    let mut row = json!({"key": project, "value": {"plan": plan("castle"), "layers": []}});
+    assert_eq!(opened["rows"], json!([row]));
     for project in [&other, &project] {
         let layer = json!({"project": project, "layer": "walls"});
         device.run(custom("voxel.add_layer", layer)).await?;
@@ -235,17 +237,17 @@ async fn events_of_a_service_reach_those_who_follow() -> Outcome {
     let Ok(NotificationEvent::Notification(heard)) = heard else {
         panic!("not a notification: {heard:?}");
     };
+    row["value"]["layers"] = json!([{"name": "walls", "voxels": 0}]);
+    let heard: Value = heard.params()?;
+    assert!(heard["event"]["intentId"].is_string());
     assert_eq!(
-        heard.params::<Value>()?,
-        json!({"seq": 1, "event": {
-            "type": "voxel.changed", "project": project, "layers": [{"name": "walls", "voxels": 0}],
-        }}),
+        (&heard["seq"], &heard["event"]["upserts"]),
+        (&json!(1), &json!([row])),
         "of what is followed, and of nothing else"
     );
-    // A client that does not support the type receives it unchanged and continues.
     let _: Value = device
         .runtime()
-        .query(&device.server_id()?, "voxel.follow", &of)
+        .query(&device.server_id()?, "live.open", &of)
         .await?;
     for n in 0..10 {
         let layer = json!({"project": project, "layer": format!("layer {n}")});
