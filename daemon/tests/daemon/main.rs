@@ -59,3 +59,4 @@ mod requests;
 mod retention;
 mod revoking;
 mod services;
+mod table_followers;

@@ -81,6 +81,15 @@ impl TestDaemon {
         }
     }
 
+    /// Ends it and starts it again on the same state, at another address.
+    pub(crate) async fn again(self, services: Services) -> Self {
+        let Self { daemon, _dir } = self;
+        daemon.shutdown(Reason::ServerRestarting).await;
+        let settings = Settings::for_state_dir(_dir.path());
+        let daemon = Daemon::start(settings, services).await.unwrap();
+        Self { daemon, _dir }
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.daemon.sessions()[0]
     }
