@@ -8,7 +8,7 @@ mod stats;
 
 use std::{future::Future, pin::Pin};
 
-use bowline_protocol::{Role, RpcReason, error::RpcError};
+use bowline_protocol::{Role, RpcReason, error::RpcError, rpc::raw};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -30,7 +30,7 @@ pub type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
 /// # Errors
 /// −32603 if the value does not serialise, which is a defect of its type.
 pub fn answer<T: Serialize + ?Sized>(value: &T) -> Answer {
-    serde_json::value::to_raw_value(value).map_err(|error| RpcError::internal(error.to_string()))
+    raw(value).map_err(|error| RpcError::internal(error.to_string()))
 }
 
 /// The refusal of a request whose device has too low a role (TR-4).

@@ -4,10 +4,12 @@
 //! them, so a message is scanned once and never copied.
 
 mod parse;
+mod raw;
 mod usual;
 mod write;
 
 pub use parse::{Incoming, Notification, Request, Response, Text, parse};
+pub use raw::raw;
 pub use write::{
     append_batch_item, begin_batch, end_batch, write_error, write_notification, write_request,
     write_response,
