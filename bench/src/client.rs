@@ -1,6 +1,6 @@
 //! Clients built from the app's own parts: the runtime's dialer, links and `ClientHandle`.
 
-use std::{future::poll_fn, net::SocketAddr, sync::Arc};
+use std::{future::poll_fn, net::SocketAddr, sync::Arc, time::Instant};
 
 use bowline_protocol::{
     ClientSessionKey, DeviceKey, Offer, Purpose, Reason, Resume, RouteKey,
@@ -22,12 +22,12 @@ use bowline_runtime::{
     },
 };
 use bowline_testkit::world::DaemonProcess;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{
     Outcome,
     process::{DEADLINE, control, offer},
-    stats::calls,
+    stats::{calls, per_second, share},
 };
 
 /// Inbox capacity of a client whose reports are not read during a measurement.
@@ -218,5 +218,29 @@ impl Connected {
             }
         };
         calls(count, window, ping).await
+    }
+
+    /// Makes `count` calls of `system.ping` by `window` tasks. Returns the calls per second. No clock
+    /// is read for a single call, as none is read for a bare peer's message.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub(super) async fn ping_rate(&self, count: usize, window: usize) -> Outcome<f64> {
+        let mut tasks = JoinSet::new();
+        let start = Instant::now();
+        for n in 0..window {
+            let client = self.client.clone();
+            let share = share(count, window, n);
+            tasks.spawn(async move {
+                for _ in 0..share {
+                    let _: Pong = client.call(name::SYSTEM_PING, &Empty {}).await?;
+                }
+                Outcome::Ok(())
+            });
+        }
+        while let Some(ended) = tasks.join_next().await {
+            ended??;
+        }
+        Ok(per_second(count, start.elapsed()))
     }
 }

@@ -158,7 +158,7 @@ pub(super) async fn calls<F: Future<Output = Outcome<()>> + Send>(
     let mut tasks = JoinSet::new();
     for n in 0..window {
         let call = call.clone();
-        let share = count / window + usize::from(n < count % window);
+        let share = share(count, window, n);
         tasks.spawn(async move { Outcome::Ok(timed!(share, call().await?)) });
     }
     let mut all = Vec::with_capacity(count);
@@ -166,6 +166,11 @@ pub(super) async fn calls<F: Future<Output = Outcome<()>> + Send>(
         all.extend(samples??);
     }
     Ok(all)
+}
+
+/// The part of `count` calls that falls to task `n` of `window`.
+pub(super) fn share(count: usize, window: usize, n: usize) -> usize {
+    count / window + usize::from(n < count % window)
 }
 
 /// The rate per second of `count` in `time`.
