@@ -20,7 +20,12 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> MonotonicTime {
-        let millis = self.zero.elapsed().as_millis();
+        self.at(Instant::now())
+    }
+
+    /// An instant on this clock; its beginning for an earlier one.
+    pub(crate) fn at(&self, instant: Instant) -> MonotonicTime {
+        let millis = instant.saturating_duration_since(self.zero).as_millis();
         MonotonicTime::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
     }
 

@@ -10,9 +10,10 @@ use bowline_protocol::{
     AgentId, IntentId, PermissionId,
     methods::{AgentCreated, AgentIntent, CreateAgent, PromptSent, Respond, SendPrompt, name},
     model::UnixMillis,
+    rpc::raw,
 };
 use serde::{Serialize, Serializer};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
 use crate::error::IntentError;
 
@@ -110,8 +111,8 @@ impl Intent {
             }),
             Self::Custom { method, mut params } => {
                 params.insert("intentId".into(), intent_id.to_string().into());
-                let params = to_raw_value(&params)
-                    .map_err(|error| IntentError::Invalid(error.to_string()))?;
+                let params =
+                    raw(&params).map_err(|error| IntentError::Invalid(error.to_string()))?;
                 Request::read(method, params)
             }
         })

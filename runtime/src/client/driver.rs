@@ -43,9 +43,11 @@ pub(super) struct Driver<O: ClientOwner> {
     label: Generation,
     pub(super) machine: DaemonClient,
     pub(super) traffic: ClientTraffic,
-    clock: Clock,
+    pub(super) clock: Clock,
     alarm: Alarm,
     pub(super) calls: mpsc::Receiver<Call>,
+    /// The oldest call, while none can be sent.
+    pub(super) held: Option<Call>,
     commands: Arc<ControlSlot>,
     dialing: Option<(Generation, BoxFuture<Dialed>)>,
     pub(super) link: Option<(Generation, Link)>,
@@ -82,6 +84,7 @@ impl<O: ClientOwner> Driver<O> {
             clock: Clock::start(),
             alarm: Alarm::default(),
             calls,
+            held: None,
             commands,
             dialing: None,
             link: None,
@@ -221,6 +224,7 @@ impl<O: ClientOwner> Driver<O> {
         let next = [
             ClientTraffic::client_timeout(&self.machine, self.is_deaf()),
             self.waiters.deadline(),
+            self.calls_deadline(),
             self.traffic.poll_timeout(),
         ]
         .into_iter()

@@ -18,12 +18,15 @@ use bowline_machines::{
     Generation,
     client::connection::{ClientConfig, State},
 };
-use bowline_protocol::{Reason, Resume, handshake::Accepted, session_event::Sequenced};
+use bowline_protocol::{Reason, Resume, handshake::Accepted, rpc::raw, session_event::Sequenced};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout,
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
+    time::{Instant, timeout_at},
 };
 
 use self::commands::{Commands, ControlSlot, Handle};
@@ -89,35 +92,22 @@ pub(crate) struct Call {
     pub(crate) method: Cow<'static, str>,
     pub(crate) params: Box<RawValue>,
     pub(crate) reply: oneshot::Sender<Result<Box<RawValue>, CallError>>,
+    /// The driver answers it by the request timeout after this, also while it is not sent.
+    asked: Instant,
 }
 
 impl Call {
-    /// Sends a call through a queue and waits for its answer, at most the request timeout,
-    /// including time in the queue.
-    pub(crate) async fn through<T>(
-        queue: &mpsc::Sender<T>,
+    pub(crate) fn new(
         method: impl Into<Cow<'static, str>>,
         params: Box<RawValue>,
-        item: impl FnOnce(Self) -> T,
-    ) -> Result<Box<RawValue>, CallError> {
-        let (call, answer) = Self::new(method, params);
-        let answered = async {
-            let queued = queue.send(item(call)).await;
-            queued.map_err(|_| CallError::NotConnected)?;
-            answer.await.map_err(|_| CallError::NotConnected)?
-        };
-        timeout(REQUEST_TIMEOUT, answered)
-            .await
-            .unwrap_or(Err(CallError::Timeout))
-    }
-
-    fn new(method: impl Into<Cow<'static, str>>, params: Box<RawValue>) -> (Self, Answer) {
+    ) -> (Self, Answer) {
         let (reply, answer) = oneshot::channel();
         let method = method.into();
         let call = Self {
             method,
             params,
             reply,
+            asked: Instant::now(),
         };
         (call, answer)
     }
@@ -244,7 +234,18 @@ impl ClientHandle {
         method: impl Into<Cow<'static, str>>,
         params: Box<RawValue>,
     ) -> Result<Box<RawValue>, CallError> {
-        Call::through(&self.calls, method, params, |call| call).await
+        let (call, answer) = Call::new(method, params);
+        let deadline = call.asked + REQUEST_TIMEOUT;
+        match self.calls.try_send(call) {
+            Ok(()) => {}
+            Err(TrySendError::Full(call)) => timeout_at(deadline, self.calls.send(call))
+                .await
+                .map_err(|_| CallError::Timeout)?
+                .map_err(|_| CallError::NotConnected)?,
+            Err(TrySendError::Closed(_)) => return Err(CallError::NotConnected),
+        }
+        // No timer: the driver has one for all calls.
+        answer.await.map_err(|_| CallError::NotConnected)?
     }
 
     /// [`ClientHandle::request`] with typed parameters and result.
@@ -280,5 +281,5 @@ impl Reserved<'_> {
 
 /// Parameters as JSON text.
 pub(crate) fn to_raw<P: Serialize + ?Sized>(params: &P) -> Result<Box<RawValue>, CallError> {
-    serde_json::value::to_raw_value(params).map_err(|error| CallError::Malformed(error.to_string()))
+    raw(params).map_err(|error| CallError::Malformed(error.to_string()))
 }

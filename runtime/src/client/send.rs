@@ -10,7 +10,7 @@ use bowline_protocol::{
 };
 
 use super::{Call, ClientOwner, driver::Driver, waiters::Waiter};
-use crate::{error::CallError, transport::Closed};
+use crate::{error::CallError, settings::REQUEST_TIMEOUT, transport::Closed};
 
 /// Maximum bytes of a request's envelope, besides method and parameters.
 const ENVELOPE: usize = 64;
@@ -22,29 +22,52 @@ impl<O: ClientOwner> Driver<O> {
             if self.traffic.is_draining() {
                 self.calls.close();
             }
+            let Some(call) = self.next_call(cx) else {
+                return progress;
+            };
             // Back-pressure: callers wait while too much is in flight or unwritten.
-            let is_ready = match self.traffic.next_call(&self.machine, self.waiters.len()) {
-                NextCall::Wait => false,
+            let must_wait = match self.traffic.next_call(&self.machine, self.waiters.len()) {
+                NextCall::Wait => true,
                 NextCall::Send => {
                     let link = self.link.as_mut();
-                    link.is_none_or(|(_, link)| link.poll_ready(cx).is_ready())
+                    link.is_some_and(|(_, link)| link.poll_ready(cx).is_pending())
                 }
-                NextCall::Refuse => true,
+                NextCall::Refuse => false,
             };
-            if !is_ready {
+            if must_wait && self.deadline_of(&call) > now {
+                self.held = Some(call);
                 return progress;
             }
-            let Poll::Ready(Some(call)) = self.calls.poll_recv(cx) else {
-                return progress;
-            };
             progress = true;
             self.send(now, call);
         }
     }
 
+    /// The oldest call that was not sent.
+    fn next_call(&mut self, cx: &mut Context<'_>) -> Option<Call> {
+        let held = self.held.take();
+        held.or_else(|| match self.calls.poll_recv(cx) {
+            Poll::Ready(call) => call,
+            Poll::Pending => None,
+        })
+    }
+
+    fn deadline_of(&self, call: &Call) -> MonotonicTime {
+        self.clock.at(call.asked) + REQUEST_TIMEOUT
+    }
+
+    /// When the held call is answered with a timeout (INV-12). Those behind it were made later.
+    pub(super) fn calls_deadline(&self) -> Option<MonotonicTime> {
+        self.held.as_ref().map(|call| self.deadline_of(call))
+    }
+
     fn send(&mut self, now: MonotonicTime, call: Call) {
         if call.reply.is_closed() {
             return;
+        }
+        let deadline = self.deadline_of(&call);
+        if deadline <= now {
+            return call.answer(Err(CallError::Timeout));
         }
         let Some((generation, link)) = &mut self.link else {
             return call.answer(Err(CallError::NotConnected));
@@ -54,7 +77,7 @@ impl<O: ClientOwner> Driver<O> {
             let problem = "the request exceeds the daemon's message limit";
             return call.answer(Err(CallError::Malformed(problem.into())));
         }
-        let id = self.waiters.add(now, Waiter::Caller(call.reply));
+        let id = self.waiters.add(now, deadline, Waiter::Caller(call.reply));
         self.text.clear();
         let queued = rpc::write_request(&mut self.text, id, &call.method, &call.params)
             .map_err(|_| Closed::from(Reason::BadRequest))
@@ -73,7 +96,7 @@ impl<O: ClientOwner> Driver<O> {
     }
 
     pub(super) fn ping(&mut self, now: MonotonicTime) {
-        let id = self.waiters.add(now, Waiter::Ping);
+        let id = self.waiters.add(now, now + REQUEST_TIMEOUT, Waiter::Ping);
         self.text.clear();
         if rpc::write_request(&mut self.text, id, name::SYSTEM_PING, &Empty {}).is_ok() {
             self.queue_text();

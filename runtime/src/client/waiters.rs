@@ -7,7 +7,7 @@ use bowline_protocol::Reason;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
-use crate::{error::CallError, settings::REQUEST_TIMEOUT};
+use crate::error::CallError;
 
 /// The receiver of an answer.
 pub(super) enum Waiter {
@@ -26,22 +26,39 @@ pub(super) struct Answered {
     pub(super) is_ping: bool,
 }
 
+struct Waiting {
+    sent: MonotonicTime,
+    deadline: MonotonicTime,
+    waiter: Waiter,
+}
+
 /// The waiters of one connection. At most `limits.maxInFlight` of the welcome.
 #[derive(Default)]
 pub(super) struct Waiters {
     next_id: u64,
-    /// Waiters by request id, with the time of sending. All requests have the same timeout, so the
-    /// first expires first.
-    waiting: BTreeMap<u64, (MonotonicTime, Waiter)>,
+    /// By request id. Calls are sent in the order in which they were made, so the first expires
+    /// first.
+    waiting: BTreeMap<u64, Waiting>,
     /// Number of pings among them.
     pings: usize,
 }
 
 impl Waiters {
-    pub(super) fn add(&mut self, now: MonotonicTime, waiter: Waiter) -> u64 {
+    /// Adds the waiter of a request that is sent now; returns the request's id.
+    pub(super) fn add(
+        &mut self,
+        sent: MonotonicTime,
+        deadline: MonotonicTime,
+        waiter: Waiter,
+    ) -> u64 {
         self.next_id += 1;
         self.pings += usize::from(matches!(waiter, Waiter::Ping));
-        self.waiting.insert(self.next_id, (now, waiter));
+        let waiting = Waiting {
+            sent,
+            deadline,
+            waiter,
+        };
+        self.waiting.insert(self.next_id, waiting);
         self.next_id
     }
 
@@ -54,9 +71,9 @@ impl Waiters {
         self.waiting.len() > self.pings
     }
 
-    fn remove(&mut self, id: u64) -> Option<(MonotonicTime, Waiter)> {
+    fn remove(&mut self, id: u64) -> Option<Waiting> {
         let removed = self.waiting.remove(&id)?;
-        self.pings -= usize::from(matches!(removed.1, Waiter::Ping));
+        self.pings -= usize::from(matches!(removed.waiter, Waiter::Ping));
         Some(removed)
     }
 
@@ -67,7 +84,7 @@ impl Waiters {
         id: u64,
         outcome: Result<Box<RawValue>, CallError>,
     ) -> Option<Answered> {
-        let (sent, waiter) = self.remove(id)?;
+        let Waiting { sent, waiter, .. } = self.remove(id)?;
         let is_ping = match waiter {
             Waiter::Caller(reply) => {
                 // The caller may have stopped waiting.
@@ -85,20 +102,19 @@ impl Waiters {
 
     /// The deadline of the oldest request.
     pub(super) fn deadline(&self) -> Option<MonotonicTime> {
-        let (sent, _) = self.waiting.first_key_value()?.1;
-        Some(*sent + REQUEST_TIMEOUT)
+        Some(self.waiting.first_key_value()?.1.deadline)
     }
 
     /// Ends requests past their deadline (INV-12).
     pub(super) fn expire(&mut self, now: MonotonicTime) {
         while let Some(oldest) = self.waiting.first_entry()
-            && oldest.get().0 + REQUEST_TIMEOUT <= now
+            && oldest.get().deadline <= now
         {
-            match oldest.remove() {
-                (_, Waiter::Caller(reply)) => {
+            match oldest.remove().waiter {
+                Waiter::Caller(reply) => {
                     let _ = reply.send(Err(CallError::Timeout));
                 }
-                (_, Waiter::Ping) => self.pings -= 1,
+                Waiter::Ping => self.pings -= 1,
             }
         }
     }
@@ -106,8 +122,8 @@ impl Waiters {
     /// Ends every waiter with the reason for which the connection ended (INV-13).
     pub(super) fn end(&mut self, reason: Reason) {
         self.pings = 0;
-        for (_, waiter) in std::mem::take(&mut self.waiting).into_values() {
-            if let Waiter::Caller(reply) = waiter {
+        for waiting in std::mem::take(&mut self.waiting).into_values() {
+            if let Waiter::Caller(reply) = waiting.waiter {
                 let _ = reply.send(Err(CallError::Disconnected(reason)));
             }
         }
@@ -117,15 +133,17 @@ impl Waiters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::REQUEST_TIMEOUT;
 
     #[test]
     fn inv_12_inv_13_every_waiter_ends_by_answer_deadline_or_disconnect() {
         let mut waiters = Waiters::default();
         let start = MonotonicTime::from_millis(0);
+        let end = start + REQUEST_TIMEOUT;
         let mut receive = Vec::new();
         for _ in 0..3 {
             let (reply, answer) = oneshot::channel();
-            waiters.add(start, Waiter::Caller(reply));
+            waiters.add(start, end, Waiter::Caller(reply));
             receive.push(answer);
         }
         let result = RawValue::from_string("1".into()).unwrap();
@@ -140,14 +158,14 @@ mod tests {
         );
         assert!(waiters.has_callers());
         assert_eq!(receive[0].try_recv().unwrap().unwrap().get(), "1");
-        assert_eq!(waiters.deadline(), Some(start + REQUEST_TIMEOUT));
-        waiters.expire(start + REQUEST_TIMEOUT);
+        assert_eq!(waiters.deadline(), Some(end));
+        waiters.expire(end);
         assert_eq!(
             receive[1].try_recv().unwrap().unwrap_err(),
             CallError::Timeout
         );
         let (reply, mut answer) = oneshot::channel();
-        waiters.add(start, Waiter::Caller(reply));
+        waiters.add(start, end, Waiter::Caller(reply));
         waiters.end(Reason::HeartbeatTimeout);
         assert_eq!(
             answer.try_recv().unwrap().unwrap_err(),
@@ -160,15 +178,16 @@ mod tests {
     fn the_deadline_is_that_of_the_oldest_request_and_answered_ones_hold_no_memory() {
         let mut waiters = Waiters::default();
         let start = MonotonicTime::from_millis(0);
-        let slow = waiters.add(start, Waiter::Ping);
+        let end = start + REQUEST_TIMEOUT;
+        let slow = waiters.add(start, end, Waiter::Ping);
         for _ in 0..100_000 {
-            let id = waiters.add(start, Waiter::Ping);
+            let id = waiters.add(start, end, Waiter::Ping);
             let answered = waiters.answer(start, id, Err(CallError::Timeout));
             assert!(answered.is_some_and(|answered| answered.is_ping));
         }
         assert!(!waiters.has_callers(), "a ping does not count as a caller");
         assert_eq!(waiters.len(), 1);
-        assert_eq!(waiters.deadline(), Some(start + REQUEST_TIMEOUT));
+        assert_eq!(waiters.deadline(), Some(end));
         assert!(
             waiters
                 .answer(start, slow, Err(CallError::Timeout))

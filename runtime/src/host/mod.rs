@@ -23,7 +23,10 @@ use bowline_machines::data::{
 };
 use bowline_protocol::{AgentId, IntentId, handshake::ClientInfo};
 use serde_json::value::RawValue;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
 
 pub(crate) use control::HostControl;
 
@@ -36,7 +39,7 @@ use crate::{
     profile::Profile,
     registry::HostRecord,
     screen::{ScreenError, ScreenPublisher, ScreenSubscription},
-    settings::{HOST_QUEUE, RuntimeSettings},
+    settings::{HOST_QUEUE, REQUEST_TIMEOUT, RuntimeSettings},
     snapshot::{HostSnapshot, SnapshotHub},
     storage::{Storage, StorageError},
     table::TablePublisher,
@@ -181,7 +184,15 @@ impl Host {
         method: impl Into<Cow<'static, str>>,
         params: Box<RawValue>,
     ) -> Result<Box<RawValue>, CallError> {
-        Call::through(&self.commands, method, params, HostCommand::Query).await
+        let (call, answer) = Call::new(method, params);
+        let answered = async {
+            let queued = self.commands.send(HostCommand::Query(call)).await;
+            queued.map_err(|_| CallError::NotConnected)?;
+            answer.await.map_err(|_| CallError::NotConnected)?
+        };
+        timeout(REQUEST_TIMEOUT, answered)
+            .await
+            .unwrap_or(Err(CallError::Timeout))
     }
 
     /// Follows the timeline of an agent.

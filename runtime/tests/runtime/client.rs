@@ -244,6 +244,34 @@ async fn inv_12_a_request_ends_by_its_deadline_its_turn_included() {
     assert_eq!(start.elapsed().as_secs(), 30);
 }
 
+/// More than a client's queue holds wait behind one that is not answered; some are made later.
+#[tokio::test(start_paused = true)]
+async fn inv_12_each_of_many_calls_ends_by_its_own_deadline() {
+    const CALLS: u64 = 400;
+    let mut bench = Bench::new(64);
+    bench.max_in_flight = 1;
+    let mut peer = bench.accept(1).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for n in 0..CALLS {
+        let client = bench.client.clone();
+        calls.spawn(async move {
+            sleep(Duration::from_secs(n % 3)).await;
+            let start = Instant::now();
+            let ended = client.request("question", nothing()).await;
+            (ended.unwrap_err(), start.elapsed().as_secs())
+        });
+    }
+    let (ended, ()) = tokio::join!(calls.join_all(), async {
+        for seq in 1..=17 {
+            peer.say(&event(seq));
+            sleep(Duration::from_secs(2)).await;
+        }
+    });
+    assert_eq!(ended.len() as u64, CALLS);
+    let all_in_time = ended.iter().all(|one| *one == (CallError::Timeout, 30));
+    assert!(all_in_time, "{ended:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn inv_13_a_dead_peer_ends_the_waiters_and_is_dialled_again() {
     let mut bench = Bench::new(64);
