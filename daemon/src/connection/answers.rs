@@ -3,13 +3,13 @@
 use bowline_protocol::{
     RpcReason,
     error::RpcError,
-    rpc::{Id, append_batch_item, begin_batch, end_batch, write_error, write_response},
+    rpc::{Id, append_batch_item, begin_batch, end_batch, write_done, write_error, write_response},
 };
 
-use crate::rpc::Answer;
+use crate::rpc::{Done, Reply};
 
-/// Bytes of a response around its result and id.
-const FRAMING: usize = 48;
+/// Bytes of a response around its result and id, with the longest `seq`.
+const FRAMING: usize = 76;
 
 /// Encoded texts, in order. All connections of a thread share one buffer.
 #[derive(Debug, Default)]
@@ -57,20 +57,26 @@ impl Answers {
 }
 
 /// Appends the response to one request. A result over the limit fails that request alone (LS-1).
-pub(super) fn encode(out: &mut Vec<u8>, id: &Id<'_>, answer: &Answer, max: usize) {
-    match answer {
-        Ok(result) if result.get().len() + id.as_json().len() + FRAMING <= max => {
-            write_response(out, id, result.get());
+pub(super) fn encode(out: &mut Vec<u8>, id: &Id<'_>, reply: &Reply, max: usize) {
+    match reply {
+        Ok(done) if done.result.get().len() + id.as_json().len() + FRAMING <= max => {
+            let result = done.result.get();
+            match done.seq {
+                Some(seq) => write_done(out, id, seq, result),
+                None => write_response(out, id, result),
+            }
         }
-        Ok(result) => write_error(out, id, &too_large(result.get().len(), max)),
+        Ok(done) => write_error(out, id, &too_large(done.result.get().len(), max)),
         Err(error) => write_error(out, id, error),
     }
 }
 
 /// The result, if its text fits `max` bytes; else the error that replaces it (LS-1).
-pub(super) fn bounded(answer: Answer, max: usize) -> Answer {
-    match answer {
-        Ok(result) if result.get().len() + FRAMING > max => Err(too_large(result.get().len(), max)),
+pub(super) fn bounded(reply: Reply, max: usize) -> Reply {
+    match reply {
+        Ok(Done { result, .. }) if result.get().len() + FRAMING > max => {
+            Err(too_large(result.get().len(), max))
+        }
         fits => fits,
     }
 }
@@ -111,9 +117,9 @@ impl Batch {
     }
 
     /// Adds one response.
-    pub(super) fn add(&mut self, id: &Id<'_>, answer: &Answer, max: usize) {
+    pub(super) fn add(&mut self, id: &Id<'_>, reply: &Reply, max: usize) {
         let mut item = Vec::new();
-        encode(&mut item, id, answer, max);
+        encode(&mut item, id, reply, max);
         // The whole batch is one text under one size limit.
         if self.text.len() + item.len() + 2 > max {
             let error = too_large(self.text.len() + item.len(), max);
@@ -150,6 +156,10 @@ mod tests {
     use super::*;
     use crate::rpc::answer;
 
+    fn reply(bytes: usize) -> Reply {
+        answer(&"x".repeat(bytes)).map(Done::from)
+    }
+
     fn text(bytes: &[u8]) -> String {
         String::from_utf8(bytes.to_vec()).unwrap()
     }
@@ -157,7 +167,7 @@ mod tests {
     #[test]
     fn ls_1_an_oversize_result_is_an_error_of_that_request() {
         let mut out = Vec::new();
-        encode(&mut out, &Id::number(7), &answer(&"x".repeat(5_000)), 4_096);
+        encode(&mut out, &Id::number(7), &reply(5_000), 4_096);
         let out = text(&out);
         assert!(
             out.contains("response_too_large") && out.contains("\"id\":7"),
@@ -171,7 +181,7 @@ mod tests {
         let mut batch = Batch::new();
         for id in 0..3 {
             batch.expect();
-            batch.add(&Id::number(id), &answer(&"x".repeat(1_800)), 4_096);
+            batch.add(&Id::number(id), &reply(1_800), 4_096);
             assert!(!batch.release());
         }
         assert!(batch.release());

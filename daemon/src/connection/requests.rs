@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     agents::caller::Caller,
-    rpc::{Answer, AnswerFuture, Outcome},
+    rpc::{Outcome, Reply, ReplyFuture},
     service::{self, Access, Call, Context, Method, Router},
 };
 
@@ -49,7 +49,7 @@ struct Running {
     /// `None` for a notification, which gets no response.
     ticket: Option<Ticket>,
     /// `None` once the response is no longer needed.
-    future: Option<AnswerFuture>,
+    future: Option<ReplyFuture>,
     waker: Option<Waker>,
 }
 
@@ -59,7 +59,7 @@ struct Finished {
     method: Arc<Method>,
     began: Instant,
     ticket: Option<Ticket>,
-    answer: Answer,
+    answer: Reply,
 }
 
 impl Drop for Running {
@@ -140,7 +140,7 @@ pub(super) struct Requests {
 /// Result of checking a request.
 enum Started {
     /// Already answered.
-    Answered(Answer),
+    Answered(Reply),
     /// To be run.
     Running(Running),
     /// The connection accepts no more requests; there is no response.
@@ -242,7 +242,7 @@ impl Requests {
         let router = serving.router;
         let found = router.find(method);
         let stats = found.map_or(router.others(), |method| method.stats().as_ref());
-        let answered = |answer: Answer| {
+        let answered = |answer: Reply| {
             let answer = bounded(answer, self.max());
             stats.note(outcome(&answer));
             Started::Answered(answer)
@@ -350,7 +350,7 @@ impl Requests {
         self.settle(ticket, &answer, serving);
     }
 
-    fn settle(&mut self, ticket: Option<Ticket>, answer: &Answer, serving: &mut Serving<'_>) {
+    fn settle(&mut self, ticket: Option<Ticket>, answer: &Reply, serving: &mut Serving<'_>) {
         if let Some(Ticket { id, batch }) = ticket {
             self.respond(batch, &id, answer, serving);
             batch
@@ -364,7 +364,7 @@ impl Requests {
         &mut self,
         batch: Option<u64>,
         id: &Id<'_>,
-        answer: &Answer,
+        answer: &Reply,
         serving: &mut Serving<'_>,
     ) {
         let max = self.max();
@@ -390,12 +390,12 @@ impl Requests {
     }
 }
 
-fn outcome(answer: &Answer) -> Outcome {
+fn outcome(answer: &Reply) -> Outcome {
     answer.as_ref().map_or_else(Outcome::of, |_| Outcome::OK)
 }
 
 /// The answer to what is no request.
-fn invalid(error: RpcError, serving: &Serving<'_>) -> Answer {
+fn invalid(error: RpcError, serving: &Serving<'_>) -> Reply {
     serving.router.others().note(Outcome::of(&error));
     Err(error)
 }

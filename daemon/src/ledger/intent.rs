@@ -4,9 +4,9 @@ use bowline_protocol::{IntentId, RpcReason, error::RpcError};
 use ring::digest::{Context, SHA256};
 use serde_json::{Value, value::RawValue};
 
-use super::{counters::count, tx::Tx, types::SessionRef, usage::Usage};
+use super::{counters::count, live::LiveSession, tx::Tx, types::SessionRef, usage::Usage};
 use crate::{
-    rpc::Answer,
+    rpc::{Answer, Done, Reply},
     store::{self, fault, intents::IntentRow},
 };
 
@@ -68,17 +68,17 @@ impl IntentKey {
 }
 
 impl Tx<'_> {
-    /// Runs `effect` unless its outcome is stored. The outer error undoes the job and is not
-    /// stored.
+    /// Runs `effect` unless its outcome is stored, and says with which event of the session its
+    /// effects are told. The outer error undoes the job and is not stored.
     pub(super) fn intent(
         &mut self,
         key: &IntentKey,
         request: &Requested,
         max_intents: u64,
         effect: impl FnOnce(&mut Tx<'_>) -> Answer,
-    ) -> Result<Answer, RpcError> {
+    ) -> Result<Reply, RpcError> {
         if let Some(row) = store::intents::get(self.conn, &key.name).map_err(fault)? {
-            return self.repeat(key, row);
+            return Ok(self.repeat(key, row)?.map(|result| self.done(result)));
         }
         self.check_intents(&request.method, key.bytes)?;
         if self.live.accounts.intents() >= max_intents {
@@ -88,6 +88,8 @@ impl Tx<'_> {
             ));
         }
         let outcome = self.nested(effect);
+        // The events of changed rows are numbered before the number is taken.
+        self.tell_changes()?;
         let (ok, text) = match &outcome {
             Ok(result) => (true, result.get().to_owned()),
             Err(error) if !error.is_final() => return Err(error.clone()),
@@ -108,7 +110,16 @@ impl Tx<'_> {
         store::intents::insert(self.conn, &key.name, &row, cost, self.lived).map_err(fault)?;
         self.charge(owner, Usage::intent(bytes));
         count(&self.counters.intents_run);
-        Ok(outcome)
+        Ok(outcome.map(|result| self.done(result)))
+    }
+
+    /// The result of the running intent. What a stored outcome did was told in events of the past, so
+    /// the session's last one is never too early.
+    fn done(&self, result: Box<RawValue>) -> Done {
+        let session = self.caller.session.as_ref();
+        let live = session.and_then(|session| self.live.sessions.get(&session.id));
+        let seq = live.map(LiveSession::last_seq);
+        Done { result, seq }
     }
 
     fn repeat(&self, key: &IntentKey, row: IntentRow) -> Result<Answer, RpcError> {

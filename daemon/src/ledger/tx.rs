@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::{
     counters::Counters,
     follow::{Changes, ChangesMark},
-    live::{Live, UndoMark},
+    live::{Live, LiveSession, UndoMark},
     replay::Body,
     storage::StorageLimit,
     topic::Topic,
@@ -45,7 +45,7 @@ impl Reader<'_> {
     pub fn seq(&self) -> u64 {
         self.session
             .and_then(|session| self.live.sessions.get(&session.id))
-            .map_or(0, |session| session.next_seq.saturating_sub(1))
+            .map_or(0, LiveSession::last_seq)
     }
 
     /// Most bytes of rows in one page of a listing, so that the page fits into a message:

@@ -22,8 +22,26 @@ pub(crate) use page::{
 
 /// The JSON of a result, or an error.
 pub type Answer = Result<Box<RawValue>, RpcError>;
-/// An answer that is not ready yet.
-pub type AnswerFuture = Pin<Box<dyn Future<Output = Answer> + Send>>;
+/// A result as it is sent.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// The result.
+    pub result: Box<RawValue>,
+    /// After an intent: the number of the last event of the requesting session once the intent was
+    /// done. Every event about its effects has that number or a smaller one (LD-2).
+    pub seq: Option<u64>,
+}
+
+impl From<Box<RawValue>> for Done {
+    fn from(result: Box<RawValue>) -> Self {
+        Self { result, seq: None }
+    }
+}
+
+/// What a request is answered with.
+pub type Reply = Result<Done, RpcError>;
+/// A reply that is not ready yet.
+pub type ReplyFuture = Pin<Box<dyn Future<Output = Reply> + Send>>;
 
 /// The JSON of a value.
 ///

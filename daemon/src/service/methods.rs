@@ -7,10 +7,10 @@ use futures_util::FutureExt;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::{Cancellation, Context, Request, Service, live::LiveTable, params};
+use super::{Cancellation, Context, Request, Service, live::LiveTable, params, request::Told};
 use crate::{
     ledger::{Reader, Table, Tx, guarded, panicked},
-    rpc::{Answer, AnswerFuture, MethodStats, answer, no_session},
+    rpc::{Done, MethodStats, Reply, ReplyFuture, answer, no_session},
 };
 
 /// One call with unparsed parameters.
@@ -23,9 +23,9 @@ pub(crate) struct Call<'a> {
 /// The state of a call after its handler returned.
 pub(crate) enum Started {
     /// Done.
-    Answered(Answer),
+    Answered(Reply),
     /// A future to wait for.
-    Running(AnswerFuture),
+    Running(ReplyFuture),
 }
 
 type Handler = Box<dyn Fn(Call<'_>) -> Started + Send + Sync>;
@@ -197,7 +197,7 @@ impl<S: Service> Methods<S> {
         self.add(name, Role::Viewer, false, move |call| {
             Started::Answered(params::plain(call.params).and_then(|params| {
                 let result = guarded(|| handler(&service, params))?;
-                answer(&result)
+                Ok(answer(&result)?.into())
             }))
         })
     }
@@ -221,7 +221,7 @@ impl<S: Service> Methods<S> {
                 let (handler, context) = (Arc::clone(&handler), call.context.clone());
                 async move {
                     let job = move |reader: &Reader<'_>| handler(&service, reader, params);
-                    answer(&context.ledger.read_as(context.session, job).await?)
+                    Ok(answer(&context.ledger.read_as(context.session, job).await?)?.into())
                 }
             },
         )
@@ -277,7 +277,7 @@ impl<S: Service> Methods<S> {
                 let (handler, context) = (Arc::clone(&handler), call.context.clone());
                 async move {
                     let job = move |tx: &mut Tx<'_>| handler(&service, tx, params);
-                    answer(&context.ledger.write_as(context.session, job).await?)
+                    Ok(answer(&context.ledger.write_as(context.session, job).await?)?.into())
                 }
             },
         )
@@ -301,11 +301,13 @@ impl<S: Service> Methods<S> {
             params::plain,
             move |service, call, params| {
                 let (guard, cancellation) = Cancellation::new();
+                let told = Arc::new(Told::default());
                 let request = Request {
                     method: name,
                     params: call.params.map(RawValue::to_owned),
                     context: call.context.clone(),
                     cancellation,
+                    told: Arc::clone(&told),
                 };
                 let handled = handler(service, request, params);
                 // A panic in a service's code fails that request, not its connection.
@@ -313,7 +315,11 @@ impl<S: Service> Methods<S> {
                     AssertUnwindSafe(async move { answer(&handled.await?) }).catch_unwind();
                 async move {
                     let _tells_at_the_end = guard;
-                    caught.await.unwrap_or_else(|_| Err(panicked()))
+                    let result = caught.await.unwrap_or_else(|_| Err(panicked()))?;
+                    Ok(Done {
+                        result,
+                        seq: told.seq(),
+                    })
                 }
             },
         )
@@ -329,7 +335,7 @@ impl<S: Service> Methods<S> {
     ) -> &mut Method
     where
         P: 'static,
-        F: Future<Output = Answer> + Send + 'static,
+        F: Future<Output = Reply> + Send + 'static,
     {
         let service = Arc::clone(&self.service);
         self.add(name, role, true, move |call| match parse(call.params) {

@@ -22,7 +22,7 @@ pub use self::{
     request::{Context, Origin, Request},
     router::{MethodError, Router},
 };
-pub use crate::rpc::{Answer, AnswerFuture, PAGE_BYTES, answer};
+pub use crate::rpc::{Answer, Done, PAGE_BYTES, Reply, ReplyFuture, answer};
 pub use bowline_protocol::live::Scope;
 
 /// A group of methods and their shared state.

@@ -1,5 +1,10 @@
 //! One request and its resources.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
 use bowline_protocol::{IntentId, error::RpcError};
 use serde_json::value::RawValue;
 
@@ -46,6 +51,22 @@ pub struct Request {
     pub(super) params: Option<Box<RawValue>>,
     pub(super) context: Context,
     pub(super) cancellation: Cancellation,
+    pub(super) told: Arc<Told>,
+}
+
+/// With which event the intents of a request told their effects.
+#[derive(Debug, Default)]
+pub(super) struct Told(AtomicU64);
+
+impl Told {
+    fn note(&self, seq: u64) {
+        self.0.fetch_max(seq.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// The number of that event; `None` if no intent was done.
+    pub(super) fn seq(&self) -> Option<u64> {
+        self.0.load(Ordering::Relaxed).checked_sub(1)
+    }
 }
 
 impl Request {
@@ -127,9 +148,10 @@ impl Request {
                 "the parameters of a request that changes something are an object with `intentId`",
             ));
         }
-        self.context
-            .ledger
-            .intent(session, intent_id, self.method, params, effect)
-            .await
+        let ledger = self.ledger();
+        let done = ledger.intent(session, intent_id, self.method, params, effect);
+        let done = done.await?;
+        done.seq.into_iter().for_each(|seq| self.told.note(seq));
+        Ok(done.result)
     }
 }

@@ -142,9 +142,10 @@ impl Router {
             return Err(RpcError::method_not_found(method));
         };
         match found.start(Call { params, context }) {
-            Started::Answered(answer) => answer,
+            Started::Answered(reply) => reply,
             Started::Running(future) => future.await,
         }
+        .map(|done| done.result)
     }
 }
 

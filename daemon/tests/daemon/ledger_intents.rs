@@ -37,6 +37,7 @@ async fn bump(
             outcome
         })
         .await
+        .map(|done| done.result)
 }
 
 async fn attached(rig: &Rig) -> Link {

@@ -26,6 +26,7 @@ mod bounds;
 mod grants;
 mod handshake;
 mod identities;
+mod intent_answers;
 mod ledger_clocks;
 mod ledger_intents;
 mod ledger_random;

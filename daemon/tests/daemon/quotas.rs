@@ -35,6 +35,7 @@ async fn send(ledger: &Ledger, session: &SessionRef, method: &str, bytes: usize)
     ledger
         .intent(session, intent_id(), method, &params, |_| answer("done"))
         .await
+        .map(|done| done.result)
 }
 
 /// Checks that an error names a quota of this device.
@@ -316,4 +317,5 @@ async fn big(rig: &Rig, session: &SessionRef) -> Answer {
             answer(&outcome)
         })
         .await
+        .map(|done| done.result)
 }

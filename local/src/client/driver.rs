@@ -238,7 +238,7 @@ impl<S: AsyncRead + AsyncWrite + Send + 'static> Driver<S> {
 
     fn heard(&mut self, incoming: Incoming<'_>) {
         match incoming {
-            Incoming::Response(Response { id, outcome }) => {
+            Incoming::Response(Response { id, outcome, .. }) => {
                 let outcome = outcome.map(ToOwned::to_owned);
                 match id.as_u64().and_then(|id| self.pending.remove(&id)) {
                     // The caller may have given up.

@@ -11,8 +11,8 @@ mod write;
 pub use parse::{Incoming, Notification, Request, Response, Text, parse};
 pub use raw::raw;
 pub use write::{
-    append_batch_item, begin_batch, end_batch, write_error, write_notification, write_request,
-    write_response,
+    append_batch_item, begin_batch, end_batch, write_done, write_error, write_notification,
+    write_request, write_response,
 };
 
 use std::{borrow::Cow, fmt};

@@ -63,6 +63,8 @@ pub struct Notification<'a> {
 pub struct Response<'a> {
     /// Id of the answered request.
     pub id: Id<'a>,
+    /// On the result of an intent: the number of the event with which its effects are told.
+    pub seq: Option<u64>,
     /// The result, unparsed, or the error.
     pub outcome: Result<&'a RawValue, RpcError>,
 }
@@ -76,6 +78,8 @@ struct Members<'a> {
     id: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     method: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    seq: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
     params: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -199,6 +203,8 @@ fn classify(members: Members<'_>) -> Incoming<'_> {
         (None, Some(result), None) => match id {
             Some(id) => Incoming::Response(Response {
                 id,
+                // A later version may say something else there.
+                seq: members.seq.and_then(|seq| seq.get().parse().ok()),
                 outcome: Ok(result),
             }),
             None => problem("a response without `id`"),
@@ -206,6 +212,7 @@ fn classify(members: Members<'_>) -> Incoming<'_> {
         (None, None, Some(error)) => match (id, serde_json::from_str::<RpcError>(error.get())) {
             (Some(id), Ok(error)) => Incoming::Response(Response {
                 id,
+                seq: None,
                 outcome: Err(error),
             }),
             (id, _) => invalid(id.unwrap_or(Id::NULL), "a malformed error response"),
@@ -280,12 +287,12 @@ mod tests {
         ));
         assert!(matches!(
             single(r#"{"jsonrpc":"2.0","id":"a","result":null}"#),
-            Incoming::Response(Response { id, outcome: Ok(result) })
+            Incoming::Response(Response { id, seq: None, outcome: Ok(result) })
                 if id.as_json() == "\"a\"" && result.get() == "null"
         ));
         assert!(matches!(
             single(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"x"}}"#),
-            Incoming::Response(Response { id, outcome: Err(_) }) if id == Id::NULL
+            Incoming::Response(Response { id, seq: None, outcome: Err(_) }) if id == Id::NULL
         ));
     }
 
@@ -411,12 +418,18 @@ mod tests {
             r#""id":,"#,
         ]);
         let name = prop::sample::select(vec!["m", "", "a\\nb", "\u{1}", "ä", "\\", "a\"b"]);
+        let seq = prop::sample::select(vec![
+            "",
+            r#""seq":5,"#,
+            r#""seq":05,"#,
+            r#""seq":-5,"#,
+            r#""seq":"a","#,
+            r#""seq":18446744073709551616,"#,
+        ]);
         let rest = prop_oneof![
             (name, value.clone())
                 .prop_map(|(name, value)| format!(r#""method":"{name}","params":{value}"#)),
-            value
-                .clone()
-                .prop_map(|value| format!(r#""result":{value}"#)),
+            (seq, value.clone()).prop_map(|(seq, value)| format!(r#"{seq}"result":{value}"#)),
             value.prop_map(|value| format!(r#""error":{value}"#)),
         ];
         (id, rest, 0..2_usize).prop_map(|(id, rest, extra)| {
@@ -436,12 +449,13 @@ mod tests {
 
     #[test]
     fn what_this_library_writes_is_usual() {
-        let (mut request, mut notification, mut response) = Default::default();
+        let (mut request, mut notification, mut response, mut done) = Default::default();
         let id = Id::number(17);
         crate::rpc::write_request(&mut request, 17, "m", &crate::methods::Empty {}).unwrap();
         crate::rpc::write_notification(&mut notification, "m", &crate::methods::Empty {}).unwrap();
         crate::rpc::write_response(&mut response, &id, "null");
-        for text in [request, notification, response] {
+        crate::rpc::write_done(&mut done, &id, u64::MAX, "null");
+        for text in [request, notification, response, done] {
             assert!(usual::read(std::str::from_utf8(&text).unwrap()).is_some());
         }
     }

@@ -21,8 +21,15 @@ pub(super) fn read(text: &str) -> Option<Incoming<'_>> {
         let (method, params) = call(rest)?;
         return Some(Incoming::Request(Request { id, method, params }));
     }
+    let (seq, rest) = match rest.strip_prefix(r#","seq":"#) {
+        None => (None, rest),
+        Some(rest) => {
+            let (seq, rest) = number(rest)?;
+            (Some(seq.as_u64()?), rest)
+        }
+    };
     let outcome = Ok(last(rest.strip_prefix(r#","result":"#)?)?);
-    Some(Incoming::Response(Response { id, outcome }))
+    Some(Incoming::Response(Response { id, seq, outcome }))
 }
 
 /// Digits, and what follows them.

@@ -4,8 +4,8 @@ use bowline_protocol::{
     error::code,
     limits::MAX_BATCH,
     rpc::{
-        Id, Incoming, Text, append_batch_item, begin_batch, end_batch, parse, write_error,
-        write_notification, write_request, write_response,
+        Id, Incoming, Text, append_batch_item, begin_batch, end_batch, parse, write_done,
+        write_error, write_notification, write_request, write_response,
     },
 };
 use proptest::{collection::vec, prelude::*};
@@ -17,7 +17,7 @@ use crate::{arbitrary, fixture::Golden};
 fn golden_messages() {
     type Write = fn(&mut Vec<u8>);
     let mut golden = Golden::new("rpc.json");
-    let messages: [(&str, Write); 6] = [
+    let messages: [(&str, Write); 7] = [
         ("request", |out| {
             write_request(out, 0, "system.ping", &json!({})).unwrap();
         }),
@@ -29,6 +29,9 @@ fn golden_messages() {
         }),
         ("response", |out| {
             write_response(out, &Id::number(7), r#"{"serverTime":1}"#);
+        }),
+        ("response to an intent", |out| {
+            write_done(out, &Id::number(7), 12, r#"{"itemId":"itm_1"}"#);
         }),
         ("error response", |out| {
             let error = bowline_protocol::error::RpcError::method_not_found("x");
@@ -104,13 +107,25 @@ proptest! {
     }
 
     #[test]
-    fn responses_are_read_back_as_written(id: u64, result in value(), error in arbitrary::rpc_error()) {
+    fn responses_are_read_back_as_written(
+        id: u64, seq: u64, result in value(), error in arbitrary::rpc_error(),
+    ) {
         let mut bytes = Vec::new();
         let result = serde_json::to_string(&result).unwrap();
         write_response(&mut bytes, &Id::number(id), &result);
         match single(&bytes) {
             Incoming::Response(got) => {
                 prop_assert_eq!(got.id.as_u64(), Some(id));
+                prop_assert_eq!(got.seq, None);
+                prop_assert_eq!(got.outcome.unwrap().get(), &*result);
+            }
+            other => return Err(TestCaseError::fail(format!("{other:?}"))),
+        }
+        bytes.clear();
+        write_done(&mut bytes, &Id::number(id), seq, &result);
+        match single(&bytes) {
+            Incoming::Response(got) => {
+                prop_assert_eq!((got.id.as_u64(), got.seq), (Some(id), Some(seq)));
                 prop_assert_eq!(got.outcome.unwrap().get(), result);
             }
             other => return Err(TestCaseError::fail(format!("{other:?}"))),

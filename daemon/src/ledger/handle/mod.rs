@@ -17,7 +17,7 @@ use super::{
     queue::{Job, PushError, Work},
     tx::Caller,
 };
-use crate::rpc::Answer;
+use crate::rpc::{Answer, Reply};
 
 /// Pause that a device is asked for while all its requests wait that may.
 const LANE_PAUSE: Duration = Duration::from_secs(1);
@@ -118,7 +118,8 @@ impl Ledger {
         self.write_for(caller, job).await
     }
 
-    /// Runs `effect` exactly once for this intent (BX-1), in one transaction with its outcome.
+    /// Runs `effect` exactly once for this intent (BX-1), in one transaction with its outcome, and
+    /// says with which event of the session its effects are told.
     ///
     /// # Errors
     /// See [`crate::service::Request::intent`].
@@ -129,7 +130,7 @@ impl Ledger {
         method: &str,
         params: &str,
         effect: impl FnOnce(&mut Tx<'_>) -> Answer + Send + 'static,
-    ) -> Answer {
+    ) -> Reply {
         let key = IntentKey::new(session, intent_id, method, params)?;
         let max_intents = self.0.max_intents;
         let caller = Caller {

@@ -25,6 +25,13 @@ pub(in crate::ledger) struct LiveSession {
     pub(in crate::ledger) follows: Follows,
 }
 
+impl LiveSession {
+    /// Number of the last event, including events of the open transaction.
+    pub(in crate::ledger) const fn last_seq(&self) -> u64 {
+        self.next_seq.saturating_sub(1)
+    }
+}
+
 /// The part of a session that only stored sessions have.
 pub(in crate::ledger) struct Durable {
     pub(in crate::ledger) key: ExternalSessionKey,

@@ -1,21 +1,25 @@
 //! A service with live tables, and what a client shows of one that follows the page of the wire protocol alone.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bowline_daemon::{
     ledger::{Reader, Table, Tx},
-    service::{Methods, Scope, Service},
+    service::{Methods, Request, Scope, Service, answer},
 };
-use bowline_protocol::{Role, RpcReason, error::RpcError, methods::Empty};
+use bowline_protocol::{IntentId, Role, RpcReason, error::RpcError, methods::Empty};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 /// Rows that everyone may follow.
 pub(crate) const ROWS: Table<Value> = Table::new("board.rows");
 /// Rows of the device that asks, for operators.
 const OWN: Table<Value> = Table::new("board.own");
 
-/// `board.put {rows: {key: value}}` changes rows of `board.rows`, or removes those of `null`.
+/// `board.put {rows: {key: value}}` changes rows of `board.rows`, or removes those of `null`; `board.later` does so after
+/// work that waits.
 pub(crate) struct Board;
 
 #[derive(Deserialize)]
@@ -23,6 +27,13 @@ pub(crate) struct Board;
 struct Of {
     under: Option<String>,
     row: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Later {
+    intent_id: IntentId,
+    rows: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -39,6 +50,7 @@ impl Service for Board {
         });
         methods.table_for(&OWN, Self::own).role(Role::Operator);
         methods.intent("board.put", Self::put);
+        methods.method("board.later", Self::later);
     }
 }
 
@@ -57,6 +69,16 @@ impl Board {
     fn put(&self, tx: &mut Tx<'_>, put: Put) -> Result<Empty, RpcError> {
         put_rows(tx, put.rows)?;
         Ok(Empty {})
+    }
+
+    async fn later(
+        self: Arc<Self>,
+        request: Request,
+        put: Later,
+    ) -> Result<Box<RawValue>, RpcError> {
+        tokio::task::yield_now().await;
+        let work = move |tx: &mut Tx<'_>| answer(&self.put(tx, Put { rows: put.rows })?);
+        request.intent(put.intent_id, work).await
     }
 }
 
