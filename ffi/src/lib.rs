@@ -31,7 +31,8 @@ pub use engine::abi_id;
 pub use error::{Advice, BowlineError, Reason, Refusal};
 pub use key_store::{KeyStore, KeyStoreError};
 pub use listeners::{
-    CallbackError, DirectoryListener, HostsListener, LogListener, ScreenListener, TimelineListener,
+    CallbackError, DirectoryListener, HostsListener, LogListener, ScreenListener, TableListener,
+    TimelineListener,
 };
 pub use logging::{LogBatch, LogLevel, LogRecord, log_to_system, subscribe_logs};
 pub use preview::PreviewData;

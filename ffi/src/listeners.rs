@@ -3,7 +3,7 @@
 
 use crate::{
     logging::LogBatch,
-    records::{DirectoryUpdate, HostsSnapshot, ScreenUpdate, TimelineUpdate},
+    records::{DirectoryUpdate, HostsSnapshot, ScreenUpdate, TableUpdate, TimelineUpdate},
 };
 
 /// Failure of the app's callback.
@@ -51,6 +51,13 @@ pub trait ScreenListener: Send + Sync {
 pub trait TimelineListener: Send + Sync {
     /// The changes since the last call.
     fn on_timeline(&self, update: TimelineUpdate) -> Result<(), CallbackError>;
+}
+
+/// Receives the rows of one table.
+#[uniffi::export(callback_interface)]
+pub trait TableListener: Send + Sync {
+    /// The changes since the last call.
+    fn on_table(&self, update: TableUpdate) -> Result<(), CallbackError>;
 }
 
 /// Receives the library's log.

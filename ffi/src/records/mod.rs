@@ -12,6 +12,7 @@ mod list;
 mod offer;
 mod screen;
 mod state;
+mod table;
 mod timeline;
 
 pub use agent::{AgentStatus, AgentSummary, FailedAgent, LoadFailure, PendingAgent, ProviderInfo};
@@ -26,6 +27,7 @@ pub use list::ListChange;
 pub use offer::{OfferAddress, OfferHost, OfferInfo, Reach};
 pub use screen::{Connectivity, Creation, ErrorIndicator, ScreenTarget, ScreenUpdate, Toast};
 pub use state::{DirectoryState, HostState};
+pub use table::{MoreRows, TableRow, TableState, TableUpdate};
 pub use timeline::{
     FailedMessage, ItemKind, Older, OutputStream, PendingMessage, TimelineItem, TimelineUpdate,
     TurnStatus,

@@ -1,10 +1,13 @@
 //! Access of exported calls to the runtime: refused after shutdown, after a defect, and for unknown
 //! hosts.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use bowline_runtime::{
-    self as core, Runtime, RuntimeSettings, ScreenError, ScreenSnapshot,
+    self as core, Runtime, RuntimeSettings, ScreenError, ScreenSnapshot, TableError,
     protocol::{AgentId, IdentityError, Offer, ServerId, offer::OfferError},
     storage::Storage,
 };
@@ -55,6 +58,19 @@ impl BowlineRuntime {
         call(self.open_core()?, &host, &agent).map_err(|error| screen_error(server_id, &error))
     }
 
+    /// A call about a subscribed table of a host.
+    pub(super) fn with_table(
+        &self,
+        server_id: &str,
+        name: &str,
+        params_json: String,
+        call: impl FnOnce(&Runtime, &ServerId, &str, &RawValue) -> Result<(), TableError>,
+    ) -> Result<(), BowlineError> {
+        let (host, params) = (server(server_id)?, json_params(params_json)?);
+        let done = call(self.open_core()?, &host, name, &params);
+        done.map_err(|error| table_error(server_id, &error))
+    }
+
     pub(super) fn open(
         config: &RuntimeConfig,
         storage: Arc<dyn Storage>,
@@ -90,19 +106,31 @@ impl BowlineRuntime {
                             newest.put(value);
                         }
                     }
-                    Err(ScreenError::UnknownHost | ScreenError::Gone)
-                        if closed.load(Ordering::SeqCst) =>
-                    {
-                        break EndReason::RuntimeClosed;
-                    }
-                    Err(ScreenError::UnknownHost | ScreenError::Gone) => break EndReason::HostGone,
-                    Err(ScreenError::Closed) => break EndReason::RuntimeClosed,
-                    Err(ScreenError::UnknownCreation) => break EndReason::UnknownCreation,
-                    Err(ScreenError::TooMany(_)) => break EndReason::TooMany,
-                    Err(ScreenError::Busy) => break EndReason::Busy,
+                    Err(error) => break end_reason(&error, &closed),
                 }
             }
         })
+    }
+}
+
+/// Why the subscription of a screen or table ended.
+pub(super) fn end_reason(error: &ScreenError, closed: &AtomicBool) -> EndReason {
+    match error {
+        ScreenError::UnknownHost | ScreenError::Gone if closed.load(Ordering::SeqCst) => {
+            EndReason::RuntimeClosed
+        }
+        ScreenError::UnknownHost | ScreenError::Gone => EndReason::HostGone,
+        ScreenError::Closed => EndReason::RuntimeClosed,
+        ScreenError::UnknownCreation => EndReason::UnknownCreation,
+        ScreenError::TooMany(_) => EndReason::TooMany,
+        ScreenError::Busy => EndReason::Busy,
+    }
+}
+
+pub(super) fn table_error(server_id: &str, error: &TableError) -> BowlineError {
+    match error {
+        TableError::Invalid(detail) => error!(InvalidQuery, Report, detail),
+        TableError::Host(error) => screen_error(server_id, error),
     }
 }
 
@@ -132,8 +160,8 @@ pub(super) fn cleaning() -> Result<&'static Engine, BowlineError> {
     running().ok_or_else(|| BowlineError::internal("no threads"))
 }
 
-/// The parameters of a query.
-pub(super) fn query_params(json: String) -> Result<Box<RawValue>, BowlineError> {
+/// The parameters of a query or a table.
+pub(super) fn json_params(json: String) -> Result<Box<RawValue>, BowlineError> {
     RawValue::from_string(json)
         .map_err(|problem| problem.to_string())
         .and_then(|params| match params.get().as_bytes().first() {
@@ -150,11 +178,11 @@ mod tests {
     #[test]
     fn parameters_of_a_query_are_an_object_or_an_array() {
         for good in ["{}", r#" {"limit":1} "#, "[1]"] {
-            let params = query_params(good.to_owned()).unwrap();
+            let params = json_params(good.to_owned()).unwrap();
             assert_eq!(params.get(), good.trim());
         }
         for bad in ["", "{", "1", "\"{}\"", "null", "{} {}"] {
-            let error = query_params(bad.to_owned()).unwrap_err();
+            let error = json_params(bad.to_owned()).unwrap_err();
             assert!(matches!(error, BowlineError::InvalidQuery { .. }), "{bad}");
         }
     }

@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use bowline_runtime::{
-    Outcome, Runtime,
+    Outcome, Runtime, TableError,
     protocol::{
         IntentId,
         methods::{Empty, Providers, name},
@@ -24,7 +24,9 @@ use crate::{
     engine::engine,
     error::{BowlineError, error},
     key_store::{KeyStore, SplitStorage},
-    listeners::{DirectoryListener, HostsListener, ScreenListener, TimelineListener},
+    listeners::{
+        DirectoryListener, HostsListener, ScreenListener, TableListener, TimelineListener,
+    },
     records::{
         HostInfo, Intent, OfferInfo, PlatformEvent, Probe, ProviderInfo, RuntimeConfig,
         ScreenTarget,
@@ -34,7 +36,7 @@ use crate::{
     subscription::{EndReason, Subscription},
 };
 
-use access::{cleaning, parsed, query_params, screen_error, server};
+use access::{cleaning, end_reason, json_params, parsed, screen_error, server, table_error};
 
 /// Keeps an app attached to its hosts. An app has one; dropping the last reference closes every
 /// connection.
@@ -134,7 +136,7 @@ impl BowlineRuntime {
     ) -> Result<String, BowlineError> {
         let server_id = server(&server_id)?;
         let core = self.core_with(&server_id)?.clone();
-        let params = query_params(params_json)?;
+        let params = json_params(params_json)?;
         let asked = on_dispatcher(engine()?, async move {
             core.query::<_, Box<RawValue>>(&server_id, method, &params)
                 .await
@@ -200,6 +202,58 @@ impl BowlineRuntime {
             is_new.then_some(newest)
         })?;
         Ok(Subscription::new(slot))
+    }
+
+    /// Subscribes to rows of a service's table: the first ones, then every change (LD-2).
+    /// `params_json`, an object, says which rows, as the service defines. Subscriptions with the same
+    /// name and parameters share what they follow, until a few seconds after the last of them. What
+    /// the daemon answers is part of the updates.
+    pub fn subscribe_table(
+        &self,
+        server_id: String,
+        name: String,
+        params_json: String,
+        listener: Box<dyn TableListener>,
+    ) -> Result<Arc<Subscription>, BowlineError> {
+        let slot = Slot::new(Changes::new(move |base, new| {
+            listener.on_table((base, new).into())
+        }))?;
+        let params = json_params(params_json)?;
+        let core = self.open_core()?;
+        let table = core.subscribe_table(&server(&server_id)?, &name, &params);
+        let mut table = table.map_err(|error| table_error(&server_id, &error))?;
+        let (newest, closed) = (Arc::clone(&slot), Arc::clone(&self.closed));
+        follow(&slot, async move {
+            loop {
+                match table.next().await {
+                    Ok(view) => newest.put(view),
+                    Err(TableError::Host(error)) => break end_reason(&error, &closed),
+                    // Refused before it began.
+                    Err(TableError::Invalid(_)) => break EndReason::Broken,
+                }
+            }
+        })?;
+        Ok(Subscription::new(slot))
+    }
+
+    /// Loads the page after the last row of a subscribed table; the next update has the result.
+    pub fn load_more_rows(
+        &self,
+        server_id: String,
+        name: String,
+        params_json: String,
+    ) -> Result<(), BowlineError> {
+        self.with_table(&server_id, &name, params_json, Runtime::load_more_rows)
+    }
+
+    /// Loads the rows of a subscribed table again, also after a refusal.
+    pub fn refresh_table(
+        &self,
+        server_id: String,
+        name: String,
+        params_json: String,
+    ) -> Result<(), BowlineError> {
+        self.with_table(&server_id, &name, params_json, Runtime::refresh_table)
     }
 
     /// Loads the page before the oldest item of an open timeline; the next update has the result.

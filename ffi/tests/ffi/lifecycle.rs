@@ -1,11 +1,11 @@
 //! A runtime from creation to shutdown: errors of calls and reasons of subscriptions.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bowline_ffi::{
     Advice, BowlineError, BowlineRuntime, CallbackError, DirectoryListener, DirectoryUpdate,
     EndReason, Intent, OfferHost, Path, PlatformEvent, Probe, Reach, ScreenListener, ScreenTarget,
-    ScreenUpdate,
+    ScreenUpdate, TableListener, TableState, TableUpdate,
 };
 use bowline_runtime::protocol::PublicKey;
 use bowline_testkit::blocking::eventually;
@@ -22,6 +22,22 @@ impl DirectoryListener for Ignore {
 
 impl ScreenListener for Ignore {
     fn on_screen(&self, _: ScreenUpdate) -> Result<(), CallbackError> {
+        Ok(())
+    }
+}
+
+impl TableListener for Ignore {
+    fn on_table(&self, _: TableUpdate) -> Result<(), CallbackError> {
+        Ok(())
+    }
+}
+
+/// Keeps the last update.
+struct LastTable(Arc<Mutex<Option<TableUpdate>>>);
+
+impl TableListener for LastTable {
+    fn on_table(&self, update: TableUpdate) -> Result<(), CallbackError> {
+        *self.0.lock().unwrap() = Some(update);
         Ok(())
     }
 }
@@ -46,7 +62,18 @@ fn calls(runtime: &BowlineRuntime, host: &str) -> Vec<(&'static str, Result<(), 
     let sent = runtime.send(host(), cancel("agt_1"));
     let result = runtime.intent_result(host(), INTENT.to_owned());
     let screen = runtime.subscribe_screen(host(), agent("agt_1"), Box::new(Ignore));
+    let (name, params) = (|| "voxel.layers".to_owned(), || "{}".to_owned());
+    let table = runtime.subscribe_table(host(), name(), params(), Box::new(Ignore));
     vec![
+        ("subscribe_table", table.map(drop)),
+        (
+            "load_more_rows",
+            runtime.load_more_rows(host(), name(), params()),
+        ),
+        (
+            "refresh_table",
+            runtime.refresh_table(host(), name(), params()),
+        ),
         ("send", sent.map(drop)),
         ("load_older", runtime.load_older(host(), "agt_1".to_owned())),
         ("load_newer", runtime.load_newer(host(), "agt_1".to_owned())),
@@ -188,6 +215,39 @@ fn a_path_that_the_host_does_not_have_is_an_error() {
 }
 
 #[test]
+fn ld_2_a_table_of_a_host_that_is_away_says_so_and_a_wrong_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = with_host(folder.path()).unwrap();
+    let last = Arc::new(Mutex::new(None));
+    let follow = |name: &str, params: &str| {
+        let listener = Box::new(LastTable(Arc::clone(&last)));
+        runtime.subscribe_table(server_id(), name.to_owned(), params.to_owned(), listener)
+    };
+    let table = follow("voxel.layers", r#"{"project":"castle"}"#).unwrap();
+    eventually("it failed", || {
+        let last = last.lock().unwrap();
+        let state = last
+            .as_ref()
+            .map(|update| (update.state, update.rows.len()));
+        state == Some((TableState::Failed, 0))
+    });
+    assert!(last.lock().unwrap().as_ref().unwrap().error.is_some());
+    table.cancel();
+    assert_eq!(ended(&table), EndReason::Cancelled);
+    for (name, params) in [
+        ("No Name", "{}"),
+        ("voxel.layers", "{"),
+        ("voxel.layers", "1"),
+    ] {
+        let error = follow(name, params).err().unwrap();
+        assert!(
+            matches!(error, BowlineError::InvalidQuery { .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_shutdown_ends_subscriptions_and_later_calls_say_closed() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = with_host(folder.path()).unwrap();
@@ -197,6 +257,14 @@ fn a_shutdown_ends_subscriptions_and_later_calls_say_closed() {
         runtime.subscribe_directory(Box::new(Ignore)).unwrap(),
         runtime
             .subscribe_screen(server_id(), agent("agt_1"), Box::new(Ignore))
+            .unwrap(),
+        runtime
+            .subscribe_table(
+                server_id(),
+                "voxel.layers".to_owned(),
+                "{}".to_owned(),
+                Box::new(Ignore),
+            )
             .unwrap(),
     ];
     eventually("the first snapshot", || heard.calls() > 0);

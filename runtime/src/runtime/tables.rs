@@ -28,6 +28,42 @@ impl Runtime {
         let target = table::target(name, params)?;
         TableSubscription::open(self.screened_host(server_id)?, target)
     }
+
+    /// Loads the page after the last row of a subscribed table, as [`TableSubscription::load_more`].
+    ///
+    /// # Errors
+    /// As [`Runtime::subscribe_table`]; nothing was done then.
+    pub fn load_more_rows<P: Serialize + ?Sized>(
+        &self,
+        server_id: &ServerId,
+        name: &str,
+        params: &P,
+    ) -> Result<(), TableError> {
+        self.read_table(server_id, table::target(name, params)?, Input::LoadMore)
+    }
+
+    /// Fetches the rows of a subscribed table again, as [`TableSubscription::refresh`].
+    ///
+    /// # Errors
+    /// As [`Runtime::subscribe_table`]; nothing was done then.
+    pub fn refresh_table<P: Serialize + ?Sized>(
+        &self,
+        server_id: &ServerId,
+        name: &str,
+        params: &P,
+    ) -> Result<(), TableError> {
+        self.read_table(server_id, table::target(name, params)?, Input::Refresh)
+    }
+
+    fn read_table(
+        &self,
+        server_id: &ServerId,
+        target: TableTarget,
+        input: Input,
+    ) -> Result<(), TableError> {
+        let host = self.screened_host(server_id)?;
+        Ok(host.command(HostCommand::ReadTable(target, input))?)
+    }
 }
 
 /// Views of one table, latest only: a slow reader receives fewer, and
