@@ -19,6 +19,7 @@ function rig() {
     hosts: source,
     directory: source,
     screen: () => source,
+    table: () => source,
     inspectOffer: never,
     pair: never,
     forgetHost: never,
@@ -27,6 +28,8 @@ function rig() {
       throw new BowlineError("NotConnected", "nobody there", "Wait", "Unreachable", { refusal: "Overloaded" });
     },
     query: never,
+    loadMoreRows: never,
+    refreshTable: never,
     loadOlder: never,
     loadNewer: never,
     intentResult: never,

@@ -29,6 +29,7 @@ it("INV-7: nothing that a view holds connects, disconnects or says what the plat
     "useDirectory",
     "useHosts",
     "useIntent",
+    "useTable",
     "useTimeline",
   ]);
 });

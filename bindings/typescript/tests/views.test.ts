@@ -1,13 +1,15 @@
 /** Updates become views: rows keep their identity, older revisions are dropped, what does not fit is asked for anew. */
 import { describe, expect, it } from "vitest";
-import type { DirectoryUpdate, HostsSnapshot, TimelineUpdate } from "../packages/runtime/src/generated/bowline.js";
+import type { DirectoryUpdate, HostsSnapshot, TableUpdate, TimelineUpdate } from "../packages/runtime/src/generated/bowline.js";
 import {
   isOlder,
   NO_DIRECTORY,
   NO_HOSTS,
+  NO_TABLE,
   NO_TIMELINE,
   nextDirectory,
   nextHosts,
+  nextTable,
   nextTimeline,
 } from "../packages/runtime/src/views.js";
 
@@ -63,6 +65,21 @@ describe("views", () => {
     const same = nextDirectory(second, directory({ baseRev: 2, rev: 3 }))!;
     expect(same.rows).toBe(second.rows);
     expect(nextDirectory(second, directory({ rev: 9, changes: [insert], rows }))!.rows.length).toBe(3);
+  });
+
+  it("LD-4: a table parses the rows that changed and no others, and takes a reset", () => {
+    const row = (key: string, json: string) => ({ key, json, omittedBytes: undefined });
+    const table = (update: Partial<TableUpdate>) => ({ rev: 1, changes: [], rows: [], ...update }) as TableUpdate;
+    const insert = change("Insert", { at: 0, count: 2 });
+    const first = nextTable<number>(NO_TABLE, table({ changes: [insert], rows: [row("a", "1"), row("b", "2")] }))!;
+    const changes = [change("Update", { at: 1 }), change("Insert", { at: 2, count: 1 })];
+    const second = nextTable(first, table({ baseRev: 1, rev: 2, changes, rows: [row("b", "3"), row("c", "4")] }))!;
+    expect(second.rows.map(({ key, value }) => `${key}=${value}`)).toEqual(["a=1", "b=3", "c=4"]);
+    expect(second.rows.at(0)).toBe(first.rows.at(0));
+    expect(second.rows.toArray().every(Object.isFrozen)).toBe(true);
+    expect(nextTable(second, table({ baseRev: 1, rev: 3 }))).toBeUndefined();
+    expect(nextTable(NO_TABLE, table({ baseRev: 1, rev: 2 }))).toBeUndefined();
+    expect(nextTable(second, table({ rev: 9 }))!.rows.length).toBe(0);
   });
 
   it("a list that a change does not fit is asked for anew", () => {

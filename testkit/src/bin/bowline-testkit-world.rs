@@ -1,7 +1,8 @@
 //! A world for tests in other languages: a real daemon behind two breakable paths, controlled by
 //! lines of JSON.
 //!
-//! It starts without arguments and prints `{"event":"ready",…}`. Each line of standard input is a
+//! It starts without arguments, or with `voxel` for the daemon of `daemon/examples/voxel.rs`, which has
+//! a live table, and prints `{"event":"ready",…}`. Each line of standard input is a
 //! command in JSON with one line of answer, `{"ok":true,…}` or `{"ok":false,"error":…}`. At the end
 //! of standard input it ends with everything it started. The commands are in
 //! [`bowline_testkit::world::orders`].
@@ -12,7 +13,15 @@ use bowline_testkit::world::orders::World;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match World::start().await {
+    let program = match std::env::args().nth(1).as_deref() {
+        None => "bowline-daemon",
+        Some("voxel") => "examples/voxel",
+        Some(other) => {
+            bowline_program::complain!("bowline-testkit-world: there is no {other}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match World::start(program).await {
         Ok(world) => match world.obey().await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => failed(&error),

@@ -107,17 +107,18 @@ fn unexpected(what: impl std::fmt::Display) -> WorldError {
 }
 
 impl World {
-    /// Starts the daemon and the paths.
+    /// Starts the daemon and the paths. `daemon`: its program ([`DaemonOptions::program`]).
     ///
     /// # Errors
     /// A program is not built or does not start.
-    pub async fn start() -> Result<Self, WorldError> {
+    pub async fn start(daemon: &'static str) -> Result<Self, WorldError> {
         let folder = tempfile::tempdir().map_err(WorldError::io("a temporary folder"))?;
         let config = folder.path().join("daemon.toml");
         let providers = providers(&program("bowline-testkit-actor")?);
         std::fs::write(&config, providers).map_err(WorldError::io("the daemon's configuration"))?;
         let relay = RelayProcess::start(RelayOptions::default()).await?;
         let daemon = DaemonProcess::start(DaemonOptions {
+            program: daemon,
             args: vec!["--relay".to_owned(), relay.url()],
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0)); DIRECT],
             config: Some(config),

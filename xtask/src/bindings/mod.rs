@@ -174,7 +174,11 @@ pub(crate) fn programs(sh: &Workspace) -> Result<()> {
         "-p",
         "bowline-testkit",
     ];
-    Ok(cmd!(sh, "cargo build --locked --bins {packages...}").run()?)
+    Ok(cmd!(
+        sh,
+        "cargo build --locked --bins --example voxel {packages...}"
+    )
+    .run()?)
 }
 
 /// Builds the library for this machine and generates the code of one language, for tests. Does not

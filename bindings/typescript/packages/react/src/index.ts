@@ -27,6 +27,7 @@ import {
   OutcomeKind,
   type ScreenView,
   type Store,
+  type TableView,
   type Target,
   type TimelineView,
 } from "@bowline/runtime/bridge";
@@ -83,6 +84,23 @@ export function useTimeline(serverId: string, target: string | Target): Timeline
     () => store.getSnapshot().timeline,
     () => store.getServerSnapshot().timeline,
   );
+}
+
+/** Rows of a service's table, and a function that loads the page after the last one. */
+export function useTable<Value>(
+  serverId: string,
+  name: string,
+  params: object = {},
+): TableView<Value> & { readonly loadMore: () => Promise<void> } {
+  const client = useBowline();
+  // By what the parameters say: a new object in every render names the same rows.
+  const json = JSON.stringify(params);
+  const [store, loadMore] = useMemo(() => {
+    const params = JSON.parse(json) as object;
+    return [client.table<Value>(serverId, name, params), () => client.loadMoreRows(serverId, name, params)] as const;
+  }, [client, serverId, name, json]);
+  const view = useStore(store);
+  return useMemo(() => ({ ...view, loadMore }), [view, loadMore]);
 }
 
 /** How an intent stands. */

@@ -61,7 +61,7 @@ function endOf(reason: keyof typeof Generated.EndReason): BowlineError {
     case "UnknownCreation":
       return new BowlineError("Closed", "nothing is known of that creation", "Nothing");
     case "TooMany":
-      return new BowlineError("TooMany", "the host has its most screens open", "TryAgain");
+      return new BowlineError("TooMany", "the host has its most screens or tables open", "TryAgain");
     case "Busy":
       return new BowlineError("TooMany", "the host has more to do than it takes", "TryAgain");
     case "ListenerFailed":
@@ -161,6 +161,10 @@ export function nativeBackend(native: Native, runtime: () => Generated.BowlineRu
       sourceOf(native, (onUpdate) =>
         runtime().subscribeScreen(serverId, targetOf(native, target), { onScreen: onUpdate }),
       ),
+    table: (serverId, name, params) =>
+      sourceOf(native, (onUpdate) =>
+        runtime().subscribeTable(serverId, name, JSON.stringify(params), { onTable: onUpdate }),
+      ),
     inspectOffer: (offer) => now((runtime) => runtime.inspectOffer(offer)),
     pair: (offer) => later((runtime) => runtime.pair(offer)),
     forgetHost: (serverId) => later((runtime) => runtime.forgetHost(serverId)),
@@ -168,6 +172,10 @@ export function nativeBackend(native: Native, runtime: () => Generated.BowlineRu
     providers: (serverId) => later((runtime) => runtime.providers(serverId)),
     query: async (serverId, method, params) =>
       JSON.parse(await later((runtime) => runtime.query(serverId, method, JSON.stringify(params)))),
+    loadMoreRows: (serverId, name, params) =>
+      now((runtime) => runtime.loadMoreRows(serverId, name, JSON.stringify(params))),
+    refreshTable: (serverId, name, params) =>
+      now((runtime) => runtime.refreshTable(serverId, name, JSON.stringify(params))),
     loadOlder: (serverId, agentId) => now((runtime) => runtime.loadOlder(serverId, agentId)),
     intentResult: (serverId, intentId) =>
       now((runtime) => {

@@ -10,6 +10,7 @@ import type {
   Probe,
   ProviderInfo,
   ScreenUpdate,
+  TableUpdate,
 } from "./generated/bowline.ts";
 import { disposed } from "./errors.ts";
 import { createStore, type OwnedStore, type Source, type Store } from "./store.ts";
@@ -18,10 +19,13 @@ import {
   type HostsView,
   NO_DIRECTORY,
   NO_HOSTS,
+  NO_TABLE,
   type ScreenView,
+  type TableView,
   nextDirectory,
   nextHosts,
   nextScreen,
+  nextTable,
   noScreen,
 } from "./views.ts";
 
@@ -48,6 +52,8 @@ export interface Calls {
   send(serverId: string, intent: Intent): Promise<string>;
   providers(serverId: string): Promise<ProviderInfo[]>;
   query(serverId: string, method: string, params: object): Promise<unknown>;
+  loadMoreRows(serverId: string, name: string, params: object): Promise<void>;
+  refreshTable(serverId: string, name: string, params: object): Promise<void>;
   loadOlder(serverId: string, agentId: string): Promise<void>;
   loadNewer(serverId: string, agentId: string): Promise<void>;
   intentResult(serverId: string, intentId: string): Promise<unknown>;
@@ -64,6 +70,7 @@ export interface Backend extends Calls {
   hosts: Source<HostsSnapshot>;
   directory: Source<DirectoryUpdate>;
   screen(serverId: string, target: Target): Source<ScreenUpdate>;
+  table(serverId: string, name: string, params: object): Source<TableUpdate>;
 }
 
 /** Names a target in the map of open screens. */
@@ -91,10 +98,10 @@ export class BowlineClient {
 
   readonly #backend: Backend;
   /**
-   * Stores of all screens with a reference or a subscriber. One only read once, as on a server, is
+   * Stores of all screens and tables with a reference or a subscriber. One only read once, as on a server, is
    * dropped.
    */
-  readonly #screens = new Map<string, WeakRef<OwnedStore<ScreenView>>>();
+  readonly #open = new Map<string, WeakRef<OwnedStore<unknown>>>();
   readonly #own: readonly OwnedStore<unknown>[];
   #disposed = false;
 
@@ -116,17 +123,37 @@ export class BowlineClient {
    * reference or a subscriber.
    */
   screen(serverId: string, target: Target): Store<ScreenView> {
-    const key = targetKey(serverId, target);
-    const open = this.#screens.get(key)?.deref();
-    if (open) return open;
-    for (const [key, screen] of this.#screens) if (!screen.deref()) this.#screens.delete(key);
-    const store = createStore<ScreenView, ScreenUpdate>({
-      initial: noScreen(serverId, target),
-      source: this.#backend.screen(serverId, target),
-      next: nextScreen,
-    });
+    return this.#shared(targetKey(serverId, target), () =>
+      createStore<ScreenView, ScreenUpdate>({
+        initial: noScreen(serverId, target),
+        source: this.#backend.screen(serverId, target),
+        next: nextScreen,
+      }),
+    );
+  }
+
+  /**
+   * Rows of a service's table: the first ones, then every change (LD-2). `params` says which rows, as the service defines. The same
+   * store for the same parameters, while it has a reference or a subscriber. The values' type is the caller's word: it is not checked.
+   */
+  table<Value>(serverId: string, name: string, params: object = {}): Store<TableView<Value>> {
+    return this.#shared(`${serverId} table ${name} ${JSON.stringify(params)}`, () =>
+      createStore<TableView<Value>, TableUpdate>({
+        initial: NO_TABLE,
+        source: this.#backend.table(serverId, name, params),
+        next: nextTable,
+      }),
+    );
+  }
+
+  /** The store of that key, made if it is not open. */
+  #shared<T>(key: string, make: () => OwnedStore<T>): Store<T> {
+    const open = this.#open.get(key)?.deref();
+    if (open) return open as OwnedStore<T>;
+    for (const [key, store] of this.#open) if (!store.deref()) this.#open.delete(key);
+    const store = make();
     if (this.#disposed) store.dispose();
-    else this.#screens.set(key, new WeakRef(store));
+    else this.#open.set(key, new WeakRef<OwnedStore<unknown>>(store));
     return store;
   }
 
@@ -178,6 +205,16 @@ export class BowlineClient {
     return this.#call((backend) => backend.query(serverId, method, params)) as Promise<Result>;
   }
 
+  /** Loads the page after the last row of a table that is subscribed to. */
+  loadMoreRows(serverId: string, name: string, params: object = {}): Promise<void> {
+    return this.#call((backend) => backend.loadMoreRows(serverId, name, params));
+  }
+
+  /** Loads the rows of a table again that is subscribed to, also after a refusal. */
+  refreshTable(serverId: string, name: string, params: object = {}): Promise<void> {
+    return this.#call((backend) => backend.refreshTable(serverId, name, params));
+  }
+
   /** Fetches the page before the oldest item of an open timeline. */
   loadOlder(serverId: string, agentId: string): Promise<void> {
     return this.#call((backend) => backend.loadOlder(serverId, agentId));
@@ -217,8 +254,8 @@ export class BowlineClient {
   protected disposeStores(): void {
     this.#disposed = true;
     for (const store of this.#own) store.dispose();
-    for (const screen of this.#screens.values()) screen.deref()?.dispose();
-    this.#screens.clear();
+    for (const store of this.#open.values()) store.deref()?.dispose();
+    this.#open.clear();
   }
 
   async #call<T>(call: (backend: Backend) => Promise<T>): Promise<T> {

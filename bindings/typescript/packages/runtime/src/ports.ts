@@ -15,7 +15,11 @@ export interface Port {
   close(): void;
 }
 
-type Topic = { kind: "hosts" } | { kind: "directory" } | { kind: "screen"; serverId: string; target: Target };
+type Topic =
+  | { kind: "hosts" }
+  | { kind: "directory" }
+  | { kind: "screen"; serverId: string; target: Target }
+  | { kind: "table"; serverId: string; name: string; params: object };
 
 type Request =
   | { do: "call"; id: number; name: keyof Calls; args: unknown[] }
@@ -37,6 +41,8 @@ const CALLS: ReadonlySet<string> = new Set<keyof Calls>([
   "send",
   "providers",
   "query",
+  "loadMoreRows",
+  "refreshTable",
   "loadOlder",
   "loadNewer",
   "intentResult",
@@ -98,6 +104,8 @@ export function serve(backend: Backend, port: Port): () => void {
         return backend.directory as Source<unknown>;
       case "screen":
         return backend.screen(topic.serverId, topic.target) as Source<unknown>;
+      case "table":
+        return backend.table(topic.serverId, topic.name, topic.params) as Source<unknown>;
     }
   };
   receive<Request>(
@@ -235,12 +243,15 @@ export function connectBridge(port: Port): BridgedClient {
     hosts: source({ kind: "hosts" }),
     directory: source({ kind: "directory" }),
     screen: (serverId, target) => source({ kind: "screen", serverId, target }),
+    table: (serverId, name, params) => source({ kind: "table", serverId, name, params }),
     inspectOffer: call("inspectOffer"),
     pair: call("pair"),
     forgetHost: call("forgetHost"),
     send: call("send"),
     providers: call("providers"),
     query: call("query"),
+    loadMoreRows: call("loadMoreRows"),
+    refreshTable: call("refreshTable"),
     loadOlder: call("loadOlder"),
     loadNewer: call("loadNewer"),
     intentResult: call("intentResult"),

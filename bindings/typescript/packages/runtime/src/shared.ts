@@ -4,7 +4,7 @@ export { type AdviceName, asBowlineError, BowlineError, type ErrorKind } from ".
 export { ItemList } from "./list.ts";
 export type { Port } from "./ports.ts";
 export { type Kept, type Store, waitFor } from "./store.ts";
-export type { DirectoryView, HostsView, ScreenView, TimelineView } from "./views.ts";
+export type { DirectoryView, HostsView, ScreenView, TableRow, TableView, TimelineView } from "./views.ts";
 export {
   Advice,
   AgentStatus,
@@ -17,6 +17,7 @@ export {
   ItemKind,
   LoadFailure_Tags as LoadFailureTag,
   LogLevel,
+  MoreRows_Tags as MoreRowsTag,
   Newer_Tags as NewerTag,
   OfferHost_Tags as OfferHostTag,
   Older_Tags as OlderTag,
@@ -29,6 +30,7 @@ export {
   Refusal,
   Role,
   StorageTrouble,
+  TableState,
   Toast,
   TurnStatus,
 } from "./generated/enums.ts";
@@ -47,6 +49,7 @@ export type {
   IntentFailure,
   IntentOutcome,
   LoadFailure,
+  MoreRows,
   Newer,
   OfferAddress,
   OfferHost,

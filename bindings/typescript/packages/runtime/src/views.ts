@@ -13,12 +13,15 @@ import type {
   Newer,
   Older,
   Pairing,
+  LoadFailure,
+  MoreRows,
   PendingMessage,
   ScreenUpdate,
+  TableUpdate,
   TimelineItem,
   TimelineUpdate,
 } from "./generated/bowline.ts";
-import { Connectivity, Creation } from "./generated/enums.ts";
+import { Connectivity, Creation, TableState } from "./generated/enums.ts";
 import type { Target } from "./client.ts";
 import { ItemList } from "./list.ts";
 import type { Kept } from "./store.ts";
@@ -75,6 +78,43 @@ export interface ScreenView extends Kept, Readonly<Omit<ScreenUpdate, "timeline"
   /** The timeline. */
   readonly timeline: TimelineView;
 }
+
+/** A row of a table. */
+export interface TableRow<Value> {
+  readonly key: string;
+  /** `null` when the row is too large to be sent; `omittedBytes` is its size then. */
+  readonly value: Value;
+  readonly omittedBytes: number | undefined;
+}
+
+/** Rows of a service's table, in order of key. A row that did not change is the same object. */
+export interface TableView<Value> extends Kept {
+  /** Grows with each change. */
+  readonly rev: number;
+  /** Whether the first update has arrived. */
+  readonly ready: boolean;
+  /** The first rows, without gaps. */
+  readonly rows: ItemList<TableRow<Value>>;
+  /** What to show besides them. */
+  readonly state: TableState;
+  /** Why the rows are not current. */
+  readonly error?: LoadFailure | undefined;
+  /** Rows after the last one; `loadMoreRows` loads them. */
+  readonly more: MoreRows | undefined;
+  /** Whether the table has more rows than fit; those after the last one are left out. */
+  readonly truncated: boolean;
+}
+
+export const NO_TABLE: TableView<never> = Object.freeze({
+  rev: 0,
+  ready: false,
+  failure: undefined,
+  rows: ItemList.EMPTY as ItemList<TableRow<never>>,
+  state: TableState.Loading,
+  error: undefined,
+  more: undefined,
+  truncated: false,
+});
 
 export const NO_HOSTS: HostsView = Object.freeze({
   rev: 0,
@@ -196,6 +236,16 @@ export function nextDirectory(before: DirectoryView, update: DirectoryUpdate): D
   const begun = baseRev === undefined ? NO_DIRECTORY : before;
   const rows = changes.length === 0 ? begun.rows : changed(ItemList.of(begun.rows), update, (row) => row)?.toArray();
   return rows && Object.freeze({ ...shown, ready: true, failure: undefined, rows, hosts: Object.freeze(update.hosts) });
+}
+
+/** The next view of a table; nothing when the update is for another one than this. The value of each new row is parsed here, once. */
+export function nextTable<Value>(before: TableView<Value>, update: TableUpdate): TableView<Value> | undefined {
+  const { baseRev, changes, rows: changedRows, ...shown } = update;
+  if (baseRev !== undefined && (!before.ready || baseRev !== before.rev)) return undefined;
+  const begun: ItemList<TableRow<Value>> = baseRev === undefined ? ItemList.EMPTY : before.rows;
+  const parsed = changedRows.map(({ key, json, omittedBytes }) => ({ key, value: JSON.parse(json) as Value, omittedBytes }));
+  const rows = changed(begun, { changes, rows: parsed }, (row) => row);
+  return rows && Object.freeze({ ...shown, ready: true, failure: undefined, rows });
 }
 
 /** The next view of a timeline; nothing when the update is for another one than this. */

@@ -1,0 +1,55 @@
+/** A service's table in an app, with a real daemon that has one: `daemon/examples/voxel.rs` (LD-2). */
+import { afterEach, expect, it } from "vitest";
+import { type Bowline, Path, TableState } from "@bowline/runtime";
+import { online, open } from "./support/app.js";
+import { folder } from "./support/folder.js";
+import { shown } from "./support/waiting.js";
+import { DIRECT, World } from "./support/world.js";
+
+interface Project {
+  plan: { name: string; size: number[] };
+  layers: { name: string; voxels: number }[];
+}
+
+let world: World;
+afterEach(() => world.end());
+
+/** A change that a daemon makes once, and its result. */
+async function run(bowline: Bowline, serverId: string, method: string, params: Record<string, unknown>): Promise<unknown> {
+  const intentId = await bowline.send(serverId, { kind: "custom", method, params });
+  await shown(`${method} is done`, bowline.hosts, ({ hosts }) =>
+    hosts.some((host) => host.recentIntents.some((outcome) => outcome.intentId === intentId)),
+  );
+  return bowline.intentResult(serverId, intentId);
+}
+
+it("LD-2: a row is live, stays over a cut, and a refusal says why", async () => {
+  world = await World.start("voxel");
+  await using bowline = open(folder());
+  const { serverId } = await bowline.pair(await world.offer(DIRECT));
+  await online(bowline, Path.Direct);
+  const made = await run(bowline, serverId, "voxel.create_project", { name: "castle", size: [8, 8, 8] });
+  const { project } = made as { project: string };
+
+  const table = bowline.table<Project>(serverId, "voxel.projects", { project });
+  expect(bowline.table(serverId, "voxel.projects", { project })).toBe(table);
+  const first = await shown("its row", table, ({ state }) => state === TableState.Ready);
+  expect(first.rows.map(({ key, value }) => [key, value.plan.name, value.layers])).toEqual([[project, "castle", []]]);
+  const end = table.subscribe(() => {});
+  await run(bowline, serverId, "voxel.add_layer", { project, layer: "walls" });
+  await shown("the layer", table, ({ rows }) => rows.at(0)?.value.layers[0]?.name === "walls");
+
+  await world.cut(DIRECT);
+  const away = await shown("it may be outdated", table, ({ state }) => state === TableState.Stale);
+  expect(away.rows.length).toBe(1);
+  const intentId = await bowline.send(serverId, { kind: "custom", method: "voxel.add_layer", params: { project, layer: "roof" } });
+  expect(intentId).not.toBe("");
+  await world.heal(DIRECT);
+  const again = await shown("both layers", table, ({ state, rows }) => state === TableState.Ready && rows.at(0)?.value.layers.length === 2);
+  expect(again.rows.at(0)?.value.layers.map(({ name }) => name)).toEqual(["walls", "roof"]);
+  end();
+
+  const nothing = bowline.table(serverId, "voxel.nothing");
+  const refused = await shown("it is refused", nothing, ({ state }) => state === TableState.Refused);
+  expect(refused.error?.tag).toBe("NotFound");
+});
