@@ -220,8 +220,8 @@ impl Connected {
         calls(count, window, ping).await
     }
 
-    /// Makes `count` calls of `system.ping` by `window` tasks. Returns the calls per second. No clock
-    /// is read for a single call, as none is read for a bare peer's message.
+    /// Makes `count` calls of `system.ping` by `window` tasks. Returns the calls per second. No
+    /// clock is read for a single call, as none is read for a bare peer's message.
     ///
     /// # Errors
     /// The daemon does not answer.

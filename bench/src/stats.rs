@@ -145,8 +145,8 @@ macro_rules! timed {
 }
 pub(super) use timed;
 
-/// Makes `count` calls by `window` tasks, each one after the other. Returns the time of each call in
-/// microseconds.
+/// Makes `count` calls by `window` tasks, each one after the other. Returns the time of each call
+/// in microseconds.
 ///
 /// # Errors
 /// The first error of a call.

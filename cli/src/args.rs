@@ -82,8 +82,8 @@ pub(crate) struct HostFlag {
 pub(crate) enum Command {
     /// Pair this device with a daemon
     ///
-    /// Shows the daemon's name and addresses and asks before it contacts any of them. An offer works
-    /// once, for a few minutes. Pairing again with a known host keeps it and adds
+    /// Shows the daemon's name and addresses and asks before it contacts any of them. An offer
+    /// works once, for a few minutes. Pairing again with a known host keeps it and adds
     /// the addresses of the offer.
     #[command(after_long_help = PAIR_HELP)]
     Pair {

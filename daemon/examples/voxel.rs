@@ -1,5 +1,6 @@
-//! A voxel editor's daemon, whole: durable projects of layers, edited by paired devices and local scripts, exported
-//! as MagicaVoxel `.vox`. `docs/services.md` walks through it; `cargo run -p bowline-daemon --example voxel` starts it.
+//! A voxel editor's daemon, whole: durable projects of layers, edited by paired devices and local
+//! scripts, exported as MagicaVoxel `.vox`. `docs/services.md` walks through it;
+//! `cargo run -p bowline-daemon --example voxel` starts it.
 
 use std::{collections::BTreeMap, num::NonZeroU8, process::ExitCode, sync::Arc};
 
@@ -125,7 +126,8 @@ impl Voxel {
         changed(tx, &set.project, &project)
     }
 
-    /// All layers as one model, later ones over earlier ones, encoded on a thread that may take its time.
+    /// All layers as one model, later ones over earlier ones, encoded on a thread that may take its
+    /// time.
     async fn export(self: Arc<Self>, request: Request, of: OfProject) -> Result<Value, RpcError> {
         let read = request.read(move |reader| {
             let Project { plan, layers } = PROJECTS.need(reader, &of.project)?;
@@ -172,7 +174,8 @@ fn packed(grid: &Grid) -> Vec<u8> {
     voxels.flat_map(|([x, y, z], c)| [*x, *y, *z, *c]).collect()
 }
 
-/// MagicaVoxel's format 150: chunks of a name, two lengths, content, children. The palette begins with colour 1.
+/// MagicaVoxel's format 150: chunks of a name, two lengths, content, children. The palette begins
+/// with colour 1.
 fn vox(size: [NonZeroU8; 3], grid: &Grid) -> Vec<u8> {
     let int = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
     let chunk = |name: &[u8], content: &[u8], children: &[u8]| {

@@ -1,9 +1,11 @@
-//! A client of the `notes` daemon: pairs from a link, shows snapshots, sends an intent, asks a question.
+//! A client of the `notes` daemon: pairs from a link, shows snapshots, sends an intent, asks a
+//! question.
 //!
-//! It opens and closes no connection. The runtime keeps the host attached and keeps what was sent on disk until its outcome is
-//! known, so `add` works while the daemon is away, and happens once.
+//! It opens and closes no connection. The runtime keeps the host attached and keeps what was sent
+//! on disk until its outcome is known, so `add` works while the daemon is away, and happens once.
 //!
-//! `cargo run -p bowline-examples --bin notes-client -- FOLDER pair 'bowline://pair?…'`, then `add TEXT`, `list`, `watch`.
+//! `cargo run -p bowline-examples --bin notes-client -- FOLDER pair 'bowline://pair?…'`, then
+//! `add TEXT`, `list`, `watch`.
 
 use std::{
     env,
@@ -43,7 +45,8 @@ async fn run(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
     let [folder, command @ ..] = arguments else {
         return Err(USAGE.into());
     };
-    // The identity of this install, its hosts and its outbox are in the folder. Known hosts begin to connect at once.
+    // The identity of this install, its hosts and its outbox are in the folder. Known hosts begin
+    // to connect at once.
     let config = RuntimeConfig::in_folder(*folder, "notes-client", env!("CARGO_PKG_VERSION"));
     let runtime = Runtime::create(&config)?;
     let done = match command {
@@ -57,7 +60,8 @@ async fn run(arguments: &[&str]) -> Result<(), Box<dyn Error>> {
     done
 }
 
-/// Pairing returns once the daemon has proved that it is the one of the link and has taken this device.
+/// Pairing returns once the daemon has proved that it is the one of the link and has taken this
+/// device.
 async fn pair(runtime: &Runtime, link: &str) -> Result<(), Box<dyn Error>> {
     let offer: Offer = link.parse()?;
     let host = runtime.pair(&offer).await?;
@@ -65,7 +69,8 @@ async fn pair(runtime: &Runtime, link: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The intent is on disk when `send` returns. Its outcome may take a reconnect, or a restart of this program, to arrive.
+/// The intent is on disk when `send` returns. Its outcome may take a reconnect, or a restart of
+/// this program, to arrive.
 async fn add(runtime: &Runtime, text: &str) -> Result<(), Box<dyn Error>> {
     let params = Map::from_iter([("text".to_owned(), json!(text))]);
     let intent = Intent::Custom {
@@ -85,7 +90,8 @@ async fn add(runtime: &Runtime, text: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// A query waits a moment for a connection and is never repeated by itself: it changes nothing, so the app may ask again.
+/// A query waits a moment for a connection and is never repeated by itself: it changes nothing, so
+/// the app may ask again.
 async fn list(runtime: &Runtime) -> Result<(), Box<dyn Error>> {
     let host = host(runtime)?;
     let mut after = String::new();

@@ -1,4 +1,5 @@
-//! A daemon of one's own: a durable list of notes, with one query, one mutation and one topic to follow.
+//! A daemon of one's own: a durable list of notes, with one query, one mutation and one topic to
+//! follow.
 //!
 //! It has every command and flag of `bowline-daemon`, in folders of its own:
 //! `cargo run -p bowline-examples --bin notes -- run`. docs/services.md explains what it uses.
@@ -56,8 +57,8 @@ impl Notes {
         Ok(json!({ "notes": notes }))
     }
 
-    /// A mutation: runs once for each `intentId`, however often the request arrives. The note, the outcome and the event are
-    /// committed together, before anybody hears of them.
+    /// A mutation: runs once for each `intentId`, however often the request arrives. The note, the
+    /// outcome and the event are committed together, before anybody hears of them.
     fn add(&self, tx: &mut Tx<'_>, note: Note) -> Result<Value, RpcError> {
         if note.text.trim().is_empty() {
             return Err(RpcError::invalid_params("an empty note"));
@@ -72,7 +73,8 @@ impl Notes {
         Ok(added)
     }
 
-    /// From now on the session that asks gets `notes.added`, also those that it missed while it was away.
+    /// From now on the session that asks gets `notes.added`, also those that it missed while it was
+    /// away.
     fn follow(&self, tx: &mut Tx<'_>, _: Empty) -> Result<Empty, RpcError> {
         tx.follow(all()?)?;
         Ok(Empty {})

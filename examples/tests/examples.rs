@@ -1,4 +1,5 @@
-//! Runs the examples as a reader would: the daemon, the client that pairs with it, and the script on its local socket.
+//! Runs the examples as a reader would: the daemon, the client that pairs with it, and the script
+//! on its local socket.
 
 use std::{
     path::Path,

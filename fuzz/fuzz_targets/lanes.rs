@@ -1,6 +1,6 @@
-//! What a relay and a daemon send each other: lane frames and messages of a control socket. Decoding
-//! never panics; a frame is written as it was read, and a message that was read is read again as
-//! written.
+//! What a relay and a daemon send each other: lane frames and messages of a control socket.
+//! Decoding never panics; a frame is written as it was read, and a message that was read is read
+//! again as written.
 
 #![no_main]
 

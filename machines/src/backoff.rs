@@ -1,7 +1,7 @@
 //! Pauses between attempts: full jitter under a bound that doubles up to a cap.
 //!
-//! Shared by every machine that retries (a connection, a host, a registration with a relay). The background
-//! slows attempts down and never ends them (LS-4).
+//! Shared by every machine that retries (a connection, a host, a registration with a relay). The
+//! background slows attempts down and never ends them (LS-4).
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Shared parts of Bowline's programs: layered settings, exit codes, durations, the log, output
-//! that tolerates a closed pipe, signals, supervised tasks, listeners and those who knock there, Prometheus metrics, the lines that
-//! announce listening addresses, HTTP before a WebSocket upgrade, the machine's name, tables, ages
-//! and short ids.
+//! that tolerates a closed pipe, signals, supervised tasks, listeners and the limit of
+//! sockets that have proved nothing yet, Prometheus metrics, the lines that announce listening
+//! addresses, HTTP before a WebSocket upgrade, the machine's name, tables, ages and short ids.
 
 pub mod ages;
 mod announce;

@@ -1,9 +1,9 @@
 //! Sockets that have not proved who they are: few, and dropped at random before they crowd out
 //! somebody who would (TR-10).
 //!
-//! As `MaxStartups` of OpenSSH, with one difference: it is not the newcomer that is dropped, but any
-//! of the sockets of the most crowded prefix. A flood thus competes with itself, and somebody who
-//! comes from elsewhere, or is done within milliseconds, gets through.
+//! As `MaxStartups` of OpenSSH, with one difference: it is not the newcomer that is dropped, but
+//! any of the sockets of the most crowded prefix. A flood thus competes with itself, and somebody
+//! who comes from elsewhere, or is done within milliseconds, gets through.
 
 use std::{
     collections::HashMap,
@@ -82,8 +82,8 @@ impl Strangers {
     }
 
     /// Takes in a new socket, and drops another one if there are too many; it may be the new one.
-    /// Without an address, which a proxy hides, only the total counts. `random`: any number, equally
-    /// likely.
+    /// Without an address, which a proxy hides, only the total counts. `random`: any number,
+    /// equally likely.
     pub fn enter(self: &Arc<Self>, address: Option<IpAddr>, random: u64) -> Stranger {
         let mut state = self.lock();
         let place = address.map(|address| (address.into(), address.into()));

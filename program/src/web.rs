@@ -21,8 +21,8 @@ const FOREIGN_NAME: Refusal = (
     "this listener is for its own machine: `Host` must be a loopback name, an address, or one of `allowed_hosts` of the settings",
 );
 
-/// The origin of a web page or of an app's web view, as browsers send it: `https://app.example.org`,
-/// with a port unless it is the scheme's own.
+/// The origin of a web page or of an app's web view, as browsers send it:
+/// `https://app.example.org`, with a port unless it is the scheme's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(String);
 

@@ -90,8 +90,8 @@ impl Closing {
     }
 }
 
-/// Whether a text may be the notification. It is asked for every text, so the usual order of members
-/// is told by its beginning, and only another one is searched.
+/// Whether a text may be the notification. It is asked for every text, so the usual order of
+/// members is told by its beginning, and only another one is searched.
 fn may_close(text: &[u8]) -> bool {
     let word = name::CONNECTION_CLOSING.as_bytes();
     let Some(rest) = text.strip_prefix(br#"{"jsonrpc":"2.0",""#) else {

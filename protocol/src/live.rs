@@ -45,8 +45,9 @@ impl PartialEq for Json {
 
 impl Eq for Json {}
 
-/// The keys that a follow covers: those that begin with a text (`castle/*`), or one (`castle/walls`).
-/// On the wire, the asterisk at the end is the difference; `*` is the whole table. Cheap to clone.
+/// The keys that a follow covers: those that begin with a text (`castle/*`), or one
+/// (`castle/walls`). On the wire, the asterisk at the end is the difference; `*` is the whole
+/// table. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Scope(Arc<str>);
@@ -179,8 +180,8 @@ pub struct OpenLive {
     /// Largest page wanted, in rows; the daemon may return fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// The rows that the caller has are those as of this event of the epoch in force. If the session
-    /// has followed the scope since then, the answer is `resumed`, without rows.
+    /// The rows that the caller has are those as of this event of the epoch in force. If the
+    /// session has followed the scope since then, the answer is `resumed`, without rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
 }

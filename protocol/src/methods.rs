@@ -49,7 +49,8 @@ pub mod name {
         LIVE_PAGE = "live.page";
         /// Ends following.
         LIVE_CLOSE = "live.close";
-        /// Client → daemon notification: the welcome was accepted; the session may change from here on.
+        /// Client → daemon notification: the welcome was accepted; the session may change from here
+        /// on.
         SESSION_READY = "session.ready";
         /// Daemon → client notification: one event.
         SESSION_EVENT = "session.event";

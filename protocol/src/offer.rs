@@ -1,6 +1,8 @@
 //! The pairing offer: a link with a daemon's addresses, its keys and a one-time pairing token.
 //!
-//! `bowline://pair?v=1&s=<serverId>&k=<base64url X25519 key>&t=<token>&n=<name>&d=<host:port>…&r=<relay>…`
+//! ```text
+//! bowline://pair?v=1&s=<serverId>&k=<base64url X25519 key>&t=<token>&n=<name>&d=<host:port>…&r=<relay>…
+//! ```
 
 use std::{fmt, str::FromStr};
 

@@ -95,8 +95,8 @@ impl SessionEvent {
 const TABLE_CHANGED: &str = "table.changed";
 
 impl<'de> Deserialize<'de> for SessionEvent {
-    /// Reads the type first: the derived form of a tagged enum copies an event into values before it
-    /// knows the type, and JSON would no longer be as it came.
+    /// Reads the type first: the derived form of a tagged enum copies an event into values before
+    /// it knows the type, and JSON would no longer be as it came.
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Typed<'a> {

@@ -62,8 +62,8 @@ impl Admission {
         Ok(permit)
     }
 
-    /// Counts an accepted socket as a stranger, until it has shown what it is for. Behind a proxy all
-    /// have its address, which then does not count.
+    /// Counts an accepted socket as a stranger, until it has shown what it is for. Behind a proxy
+    /// all have its address, which then does not count.
     pub(crate) fn welcome(&self, peer: IpAddr) -> Stranger {
         let address = (!self.is_proxy(peer)).then_some(peer);
         let random = random_bytes().map_or(0, u64::from_ne_bytes);

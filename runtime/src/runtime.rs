@@ -222,8 +222,8 @@ impl Runtime {
         registry::load(self.inner.context.storage.as_ref())
     }
 
-    /// What an offer says, compared with the known hosts, for a person to confirm (TR-14). Dials and
-    /// looks up nothing; [`Runtime::pair`] is the confirmation.
+    /// What an offer says, compared with the known hosts, for a person to confirm (TR-14). Dials
+    /// and looks up nothing; [`Runtime::pair`] is the confirmation.
     pub fn inspect_offer(&self, offer: &Offer) -> OfferInfo {
         let hosts = self.inner.hosts();
         let known = hosts.known.get(&offer.server_id);

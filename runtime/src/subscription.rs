@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use tokio::sync::watch;
 
-/// Values of one kind, latest only: a slow reader receives fewer. Dropping it ends the subscription.
+/// Values of one kind, latest only: a slow reader receives fewer. Dropping it ends the
+/// subscription.
 #[derive(Debug)]
 pub struct Subscription<T, E> {
     values: watch::Receiver<Option<Arc<T>>>,

@@ -2,8 +2,8 @@
 //!
 //! [`eventually()`] polls for a condition; every crate's tests use it,
 //! and [`attack_time()`] says how long a test keeps up an attack. With the features of
-//! these names, [`peer`] is a model daemon's side of a connection, and `shell` runs programs as from
-//! a shell, on Unix. The rest requires the feature `world`:
+//! these names, [`peer`] is a model daemon's side of a connection, and `shell` runs programs as
+//! from a shell, on Unix. The rest requires the feature `world`:
 //! [`Proxy`] stands in front of an address and cuts, freezes, delays or loses traffic. [`Chaos`]
 //! does so on a seeded schedule, so that a run can be repeated. [`world`] starts the real programs,
 //! and [`demo`] runs the story of `cargo xtask demo` with them.

@@ -133,8 +133,8 @@ impl Proxy {
         })
     }
 
-    /// Starts a proxy whose target is not known yet; until [`Proxy::lead_to`] it refuses connections.
-    /// A relay has to know the address at which it is dialled before it starts (TR-9).
+    /// Starts a proxy whose target is not known yet; until [`Proxy::lead_to`] it refuses
+    /// connections. A relay has to know the address at which it is dialled before it starts (TR-9).
     ///
     /// # Errors
     /// No port can be bound.

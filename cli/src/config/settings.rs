@@ -1,6 +1,6 @@
 //! Every setting, declared once: as resolved and as one source contains it, the command line with
-//! its variables or the file. Each is a key of the file; those shared by all commands are also flags
-//! and `BOWLINE_…` variables.
+//! its variables or the file. Each is a key of the file; those shared by all commands are also
+//! flags and `BOWLINE_…` variables.
 
 use std::{
     path::{Path, PathBuf},

@@ -206,7 +206,8 @@ impl Agents {
         Ok(Empty {})
     }
 
-    /// `agents.archive`: ends the running turn, drops the queued turns, and refuses further prompts.
+    /// `agents.archive`: ends the running turn, drops the queued turns, and refuses further
+    /// prompts.
     pub(super) fn archive(&self, tx: &mut Tx<'_>, params: AgentIntent) -> Result<Empty, RpcError> {
         let mut row = timeline::find(tx.conn(), &params.agent_id)?;
         grants::check(tx.grant(), &row.summary)?;

@@ -44,7 +44,8 @@ settings! {
     #[serde(deny_unknown_fields)]
     struct Written {}
 
-    /// Origins of web pages that may connect, as https://app.example.org; repeatable [default: none]
+    /// Origins of web pages that may connect, as https://app.example.org; repeatable
+    /// [default: none]
     allowed_origins("ORIGIN", list): Option<Vec<Origin>> => Vec<Origin> = Vec::new();
     /// Names under which a loopback listener is reached, besides localhost; repeatable
     allowed_hosts("NAME", list): Option<Vec<HostName>> => Vec<HostName> = Vec::new();

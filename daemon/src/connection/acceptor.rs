@@ -49,7 +49,8 @@ impl Acceptor {
         };
         let session = ConnectionConfig {
             hello_deadline: Some(limits.handshake_timeout),
-            // Event-only connections do not idle out; `ConnectionRegistry::sweep` closes silent ones.
+            // Event-only connections do not idle out; `ConnectionRegistry::sweep` closes silent
+            // ones.
             idle_timeout: Duration::ZERO,
             ..local.clone()
         };

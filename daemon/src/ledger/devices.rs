@@ -240,8 +240,8 @@ impl Core {
 }
 
 impl Live {
-    /// Changes what the device of a session may do; connections that were made before are closed, and
-    /// what it follows ends, since it may be more than it may follow now.
+    /// Changes what the device of a session may do; connections that were made before are closed,
+    /// and what it follows ends, since it may be more than it may follow now.
     pub(super) fn set_grant(&mut self, id: i64, grant: &Grant) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;

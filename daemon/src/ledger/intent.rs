@@ -113,8 +113,8 @@ impl Tx<'_> {
         Ok(outcome.map(|result| self.done(result)))
     }
 
-    /// The result of the running intent. What a stored outcome did was told in events of the past, so
-    /// the session's last one is never too early.
+    /// The result of the running intent. What a stored outcome did was told in events of the past,
+    /// so the session's last one is never too early.
     fn done(&self, result: Box<RawValue>) -> Done {
         let session = self.caller.session.as_ref();
         let live = session.and_then(|session| self.live.sessions.get(&session.id));

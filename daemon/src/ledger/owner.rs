@@ -5,8 +5,8 @@ use bowline_protocol::{
     error::{Quota, RpcError},
 };
 
-/// Names an account in the store: a device by the beginning of its key, or one of the few below. Two
-/// devices with one beginning would share an account, which no one can bring about.
+/// Names an account in the store: a device by the beginning of its key, or one of the few below.
+/// Two devices with one beginning would share an account, which no one can bring about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Owner(pub(crate) i64);
 

@@ -34,7 +34,8 @@ pub struct Sources {
     pub started: MonotonicTime,
 }
 
-/// Writes metrics: kind, name and help of each, then its one value or its samples, one for each row.
+/// Writes metrics: kind, name and help of each, then its one value or its samples, one for each
+/// row.
 macro_rules! metrics {
     ($page:ident; $($kind:ident $name:literal $help:literal { $($samples:tt)* })*) => {$(
         let mut metric = $page.$kind($name, $help);

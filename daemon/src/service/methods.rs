@@ -164,8 +164,8 @@ impl<S: Service> Methods<S> {
     }
 
     /// As [`Methods::table`], for a `scope` that depends on who asks ([`Reader::session`],
-    /// [`Reader::grant`]) or on what is stored. It may refuse, with any error. It runs when a client
-    /// opens or loads rows, and must be short: see [`Methods::read`].
+    /// [`Reader::grant`]) or on what is stored. It may refuse, with any error. It runs when a
+    /// client opens or loads rows, and must be short: see [`Methods::read`].
     pub fn table_for<V, P>(
         &mut self,
         table: &Table<V>,

@@ -184,7 +184,8 @@ async fn output_over_the_bound_is_dropped_and_said_so_once() {
     assert_eq!(ends(&items), [("failed".to_owned(), Some(7))], "it ran on");
 }
 
-/// Prints the pids of a whole family: the leader, which ignores the polite request, and two children.
+/// Prints the pids of a whole family: the leader, which ignores the polite request, and two
+/// children.
 const FAMILY: &str = "trap '' TERM; sleep 1000 & echo $!; sh -c 'trap \"\" TERM; echo $$; \
     while :; do sleep 1; done' & echo $$; wait; while :; do sleep 1; done";
 

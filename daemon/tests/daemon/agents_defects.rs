@@ -1,4 +1,5 @@
-//! Providers whose code panics: the turn is over and says so, and nothing else of the daemon suffers.
+//! Providers whose code panics: the turn is over and says so, and nothing else of the daemon
+//! suffers.
 
 use std::{
     future::Future,
@@ -17,8 +18,8 @@ use crate::agents_rig::{Bench, ends, options};
 #[cfg(target_os = "linux")]
 use crate::agents_rig::{ended, printed};
 
-/// Does what the prompt says: `panic`, `lock` (locks the store for others, then panics), or `child` (leaves a process
-/// behind, then panics); completes anything else.
+/// Does what the prompt says: `panic`, `lock` (locks the store for others, then panics), or `child`
+/// (leaves a process behind, then panics); completes anything else.
 struct Clumsy {
     store: PathBuf,
     lock: Arc<Mutex<Option<Connection>>>,

@@ -1,4 +1,5 @@
-//! Everything is bounded, and what happens at the bound is typed (SV-4, LS-1, LS-2, LS-6, LS-12, LS-19).
+//! Everything is bounded, and what happens at the bound is typed (SV-4, LS-1, LS-2, LS-6, LS-12,
+//! LS-19).
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Before a connection is attached: every malformed or hostile beginning gets its own typed end, changes nothing,
-//! and leaves the others alone (SV-4, BX-3, LS-6, LS-7, LS-8).
+//! Before a connection is attached: every malformed or hostile beginning gets its own typed end,
+//! changes nothing, and leaves the others alone (SV-4, BX-3, LS-6, LS-7, LS-8).
 
 use std::time::Duration;
 

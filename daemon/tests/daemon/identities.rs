@@ -1,5 +1,5 @@
-//! INV-9: no identity is ever made up. INV-8: probes touch nothing. LS-7: the client is authenticated inside the
-//! encryption, always the same way.
+//! INV-9: no identity is ever made up. INV-8: probes touch nothing. LS-7: the client is
+//! authenticated inside the encryption, always the same way.
 
 use bowline_protocol::Purpose;
 use serde_json::json;

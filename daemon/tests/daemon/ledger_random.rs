@@ -1,5 +1,5 @@
-//! A session under random cuts, switches, acknowledgements and kills, against a model: what the client
-//! has applied is what was announced, each once, in order. The seed is in every failure.
+//! A session under random cuts, switches, acknowledgements and kills, against a model: what the
+//! client has applied is what was announced, each once, in order. The seed is in every failure.
 
 use bowline_machines::prng::SplitMix64;
 use bowline_protocol::SessionState;

@@ -20,8 +20,8 @@ async fn bx_2_no_event_is_lost_or_repeated_when_the_path_changes() {
     for n in 0..200 {
         rig.announce(n).await;
         if n % 7 == 0 {
-            // Make before break: the next connection begins at the cursor applied so far, and the old
-            // one still delivers until it goes.
+            // Make before break: the next connection begins at the cursor applied so far, and the
+            // old one still delivers until it goes.
             heard.extend(active.heard());
             let mut next = rig.attach(&app.resuming(&active.cursor)).await.unwrap();
             assert_eq!(next.state, SessionState::Resumed);

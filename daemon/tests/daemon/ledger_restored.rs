@@ -1,4 +1,5 @@
-//! A store that went back to an earlier state (a restored backup), and clients that remember more than it does (C43).
+//! A store that went back to an earlier state (a restored backup), and clients that remember more
+//! than it does (C43).
 
 use std::time::Duration;
 

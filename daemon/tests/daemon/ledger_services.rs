@@ -1,4 +1,5 @@
-//! What services get from the ledger: storage in the transaction of an intent, events of their own, topics.
+//! What services get from the ledger: storage in the transaction of an intent, events of their own,
+//! topics.
 
 use bowline_daemon::{
     ledger::{Audience, Blobs, MAX_KEY, MAX_VALUE, Table, Topic, Tx},

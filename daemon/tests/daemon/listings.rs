@@ -1,5 +1,5 @@
-//! SV-5: `daemon.status`, `connections.list`, `sessions.list` and `devices.list` show what docs/protocol.md §8 says, by
-//! exactly those names.
+//! SV-5: `daemon.status`, `connections.list`, `sessions.list` and `devices.list` show what
+//! docs/protocol.md §8 says, by exactly those names.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,5 @@
-//! Live tables on the wire: refusals, grants, the local socket, and a client written from the page of the protocol
-//! alone that is cut off again and again.
+//! Live tables on the wire: refusals, grants, the local socket, and a client written from the page
+//! of the protocol alone that is cut off again and again.
 
 use bowline_daemon::setup::Services;
 use bowline_protocol::{Reason, SessionState, handshake::SessionWelcome};

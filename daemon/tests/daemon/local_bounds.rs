@@ -124,7 +124,8 @@ async fn ls_19_a_client_that_reads_slowly_and_steadily_is_not_closed() {
         let ask = json!({"jsonrpc": "2.0", "id": id, "method": "test.big", "params": params});
         slow.write(format!("{ask}\n")).await;
     }
-    // A megabyte a second of 4 MB: several times its time to take all that waits, but it always takes some of it.
+    // A megabyte a second of 4 MB: several times its time to take all that waits, but it always
+    // takes some of it.
     let began = tokio::time::Instant::now();
     let mut read = Vec::new();
     while began.elapsed() < 3 * write_timeout {

@@ -1,7 +1,7 @@
 //! Clients nobody here wrote, of other languages, on the local socket (`daemon/tests/foreign`).
 //!
-//! They prove that the socket speaks JSON-RPC 2.0, not only what our own client takes for it. Where an interpreter is
-//! missing the test says how to install it; with `CI` set that is a failure.
+//! They prove that the socket speaks JSON-RPC 2.0, not only what our own client takes for it. Where
+//! an interpreter is missing the test says how to install it; with `CI` set that is a failure.
 
 use std::{
     collections::hash_map::DefaultHasher,
@@ -94,7 +94,8 @@ async fn sv_4_stock_clients_of_npm() {
     );
 }
 
-/// A folder with the packages of the lock file installed: made once for each lock file, outside the checkout.
+/// A folder with the packages of the lock file installed: made once for each lock file, outside the
+/// checkout.
 async fn modules() -> Option<PathBuf> {
     let source = folder().join("node");
     let lock = fs::read(source.join("package-lock.json")).unwrap();

@@ -1,5 +1,6 @@
-//! Malformed input on the local socket: answered as JSON-RPC 2.0 says where it can be, the end of that connection where
-//! it must be, bounded memory in any case, and nothing to anybody else (SV-4).
+//! Malformed input on the local socket: answered as JSON-RPC 2.0 says where it can be, the end of
+//! that connection where it must be, bounded memory in any case, and nothing to anybody else
+//! (SV-4).
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The real program under many requests on one local connection: what it weighs, and that it ends cleanly.
+//! The real program under many requests on one local connection: what it weighs, and that it ends
+//! cleanly.
 //!
 //! `cargo xtask memory` runs these with a sanitizer, or under valgrind.
 
@@ -70,12 +71,12 @@ async fn ls_20_a_thousand_requests_of_the_program_and_a_clean_end() {
     );
 }
 
-/// What 100,000 requests may leave behind, in bytes: pages that the allocator keeps, 0.2 bytes a request. A leak of one
-/// allocation a request would be a hundred times as much.
+/// What 100,000 requests may leave behind, in bytes: pages that the allocator keeps, 0.2 bytes a
+/// request. A leak of one allocation a request would be a hundred times as much.
 #[cfg(target_os = "linux")]
 const LEFT_BEHIND: u64 = 256 * 1024;
-/// The same with the address sanitizer, which keeps what was freed for a while. A leak of one allocation a request, of 32
-/// bytes at least there, would still be more.
+/// The same with the address sanitizer, which keeps what was freed for a while. A leak of one
+/// allocation a request, of 32 bytes at least there, would still be more.
 #[cfg(target_os = "linux")]
 const LEFT_BEHIND_INSTRUMENTED: u64 = 5 << 19;
 

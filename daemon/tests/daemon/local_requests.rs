@@ -1,4 +1,5 @@
-//! Many requests over one local connection, of mixed methods, each answered exactly once (SV-4, LS-20).
+//! Many requests over one local connection, of mixed methods, each answered exactly once (SV-4,
+//! LS-20).
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,7 @@
 //! The daemon on loopback, driven by clients that share none of its code but the protocol crate.
 //!
-//! One module a capability. `support` starts daemons and speaks the wire, rightly or wrongly, one step at a time;
+//! One module a capability. `support` starts daemons and speaks the wire, rightly or wrongly, one
+//! step at a time;
 //! `rig` does without sockets and drives the ledger itself, `agents_rig` the agents on it.
 
 #![allow(

@@ -1,5 +1,5 @@
-//! Clients that come through a relay: the same sessions, connections and rules as for direct ones (RL-2, RL-3, SV-1,
-//! SV-3, INV-3, INV-4).
+//! Clients that come through a relay: the same sessions, connections and rules as for direct ones
+//! (RL-2, RL-3, SV-1, SV-3, INV-3, INV-4).
 
 use bowline_daemon::connection::Kind;
 use bowline_machines::Path;

@@ -1,5 +1,5 @@
-//! Relays that go, fall silent or refuse, and what becomes of registration, data sockets and lanes (RL-2 to RL-5, LS-3,
-//! LS-6, LS-17).
+//! Relays that go, fall silent or refuse, and what becomes of registration, data sockets and lanes
+//! (RL-2 to RL-5, LS-3, LS-6, LS-17).
 
 use std::time::Duration;
 

@@ -67,7 +67,8 @@ impl Hands {
         self.data.carry(self.one.lane, message).await;
     }
 
-    /// The first lane ends with that code; the second is as well as before, and the device can come back.
+    /// The first lane ends with that code; the second is as well as before, and the device can come
+    /// back.
     async fn only_the_lane_ends(mut self, code: u16) {
         assert_eq!(self.data.closed(self.one.lane).await, code);
         assert!(self.two.is_served(&mut self.data).await);
@@ -250,7 +251,8 @@ async fn rl_4_a_relay_cannot_flood_a_daemon_with_sessions_or_lanes() {
     }
     assert!(hands.daemon.connections().len() <= 64);
     assert!(hands.one.is_served(&mut hands.data).await);
-    // Sessions that there are not: data sockets for as many as strangers may have, and the real one goes on.
+    // Sessions that there are not: data sockets for as many as strangers may have, and the real one
+    // goes on.
     let server = hands.daemon.daemon.server_id().clone();
     for _ in 0..1_500 {
         let session = Install::new().route(&server);

@@ -1,4 +1,5 @@
-//! How relays are reached as the settings say: TLS and its authorities (`relay_root`), a token in a file, a proxy.
+//! How relays are reached as the settings say: TLS and its authorities (`relay_root`), a token in a
+//! file, a proxy.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! SV-4: many requests over one connection, side by side, answered as they finish and matched by id.
+//! SV-4: many requests over one connection, side by side, answered as they finish and matched by
+//! id.
 
 use std::{collections::BTreeSet, time::Duration};
 

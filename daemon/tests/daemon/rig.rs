@@ -58,8 +58,8 @@ impl Rig {
         &self.options.clock
     }
 
-    /// What a `kill -9` leaves behind: the files as they are now, opened by another ledger. The first ledger
-    /// goes on with its own files, unseen.
+    /// What a `kill -9` leaves behind: the files as they are now, opened by another ledger. The
+    /// first ledger goes on with its own files, unseen.
     pub(crate) fn kill(&self) -> Self {
         self.kill_with(|_| {})
     }

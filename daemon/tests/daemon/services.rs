@@ -1,4 +1,5 @@
-//! Services linked into a daemon: what they may be named, what becomes of their mistakes, how they learn of ends.
+//! Services linked into a daemon: what they may be named, what becomes of their mistakes, how they
+//! learn of ends.
 
 use std::{
     future::pending,

@@ -1,5 +1,5 @@
-//! Live tables as apps follow them: the whole daemon and the whole runtime, with proxies between them that
-//! cut, refuse and lead elsewhere.
+//! Live tables as apps follow them: the whole daemon and the whole runtime, with proxies between
+//! them that cut, refuse and lead elsewhere.
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -52,7 +52,8 @@ mirror! {
         role: Role = grant.role.into(),
         /// The only providers whose agents it may create, prompt and answer; `None` for all.
         providers: Option<Vec<String>> = grant.providers.clone(),
-        /// The only folders, with what is below them, whose agents it may create, prompt and answer;
+        /// The only folders, with what is below them, whose agents it may create, prompt and
+        /// answer;
         /// `None` for all.
         roots: Option<Vec<String>> = grant.roots.clone(),
         /// When the pairing ends, in milliseconds since the Unix epoch; `None` for never.
@@ -144,8 +145,8 @@ mirror! {
         address: Option<String> = host.address.clone(),
         /// What this device may do there, once it was online: for what an app offers.
         grant: Option<Grant> = host.grant.as_deref().map(Into::into),
-        /// The device that paired with the daemon last, of those that did while this app followed it:
-        /// for a notice to the user, who may not have wanted that.
+        /// The device that paired with the daemon last, of those that did while this app followed
+        /// it: for a notice to the user, who may not have wanted that.
         last_paired: Option<PairedDevice> = host.last_paired.as_deref().map(Into::into),
         /// Grows with each connection opened for this host.
         generation: u32 = rev(host.generation),

@@ -84,8 +84,8 @@ impl BowlineRuntime {
         Ok(self.open_core()?.inspect_offer(&offer).into())
     }
 
-    /// Pairs with the daemon of an offer, which a person has confirmed. Returns once the daemon has proved its identity and
-    /// accepted this device.
+    /// Pairs with the daemon of an offer, which a person has confirmed. Returns once the daemon has
+    /// proved its identity and accepted this device.
     pub async fn pair(&self, offer: String) -> Result<HostInfo, BowlineError> {
         let offer = parsed(&offer)?;
         let core = self.open_core()?.clone();
@@ -124,10 +124,10 @@ impl BowlineRuntime {
         Ok(providers.providers.into_iter().map(Into::into).collect())
     }
 
-    /// Asks a read-only method of the daemon, or of a service linked into it, and returns the result
-    /// as JSON. `params_json` is a JSON object or array. While the host connects, the query waits
-    /// for up to 15 s; with the answer, it takes 30 s at most. It is sent once and not repeated;
-    /// changes are for `send`.
+    /// Asks a read-only method of the daemon, or of a service linked into it, and returns the
+    /// result as JSON. `params_json` is a JSON object or array. While the host connects, the query
+    /// waits for up to 15 s; with the answer, it takes 30 s at most. It is sent once and not
+    /// repeated; changes are for `send`.
     pub async fn query(
         &self,
         server_id: String,
@@ -205,9 +205,9 @@ impl BowlineRuntime {
     }
 
     /// Subscribes to rows of a service's table: the first ones, then every change (LD-2).
-    /// `params_json`, an object, says which rows, as the service defines. Subscriptions with the same
-    /// name and parameters share what they follow, until a few seconds after the last of them. What
-    /// the daemon answers is part of the updates.
+    /// `params_json`, an object, says which rows, as the service defines. Subscriptions with the
+    /// same name and parameters share what they follow, until a few seconds after the last of them.
+    /// What the daemon answers is part of the updates.
     pub fn subscribe_table(
         &self,
         server_id: String,

@@ -291,7 +291,8 @@ impl Client {
         permits.map(Arc::new).map_err(|_| self.gone())
     }
 
-    /// Sends a text with `calls` calls, whose ids count up from `first`, and waits for their answers.
+    /// Sends a text with `calls` calls, whose ids count up from `first`, and waits for their
+    /// answers.
     async fn exchange(
         &self,
         line: Vec<u8>,

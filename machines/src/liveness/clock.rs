@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::MonotonicTime;
 
-/// Least time by which the wall clock must gain on the monotonic clock to count as sleep. Corrections
-/// of the wall clock are smaller.
+/// Least time by which the wall clock must gain on the monotonic clock to count as sleep.
+/// Corrections of the wall clock are smaller.
 const SLEEP: Duration = Duration::from_secs(60);
 
 /// Measures sleep of this device that the monotonic clock does not count: on Linux and on Apple's

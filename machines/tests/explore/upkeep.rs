@@ -1,4 +1,5 @@
-//! Every history of a host's recurring work, with an outbox that fails, recovers and takes its time.
+//! Every history of a host's recurring work, with an outbox that fails, recovers and takes its
+//! time.
 
 use std::time::Duration;
 

@@ -180,8 +180,8 @@ impl Sets<Option<Duration>> for Option<Timeout> {
 /// The first two structs contain what only one of them has. Then follows a line for each setting:
 /// `name("VALUE"): written type => resolved type = default, attributes of the written field;`. With
 /// a value it is the flag `--name` and the variable `BOWLINE_NAME`; after `"VALUE", list` they take
-/// several values, separated by commas. If the defaults depend on something, it is the parameter of the first struct and of its function
-/// `standard`; otherwise they are its `Default`.
+/// several values, separated by commas. If the defaults depend on something, it is the parameter of
+/// the first struct and of its function `standard`; otherwise they are its `Default`.
 #[macro_export]
 macro_rules! settings {
     (

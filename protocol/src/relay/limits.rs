@@ -55,7 +55,8 @@ pub const REGISTRATIONS_PER_MINUTE: u32 = 60;
 pub const OPENS_PER_MINUTE: u32 = 600;
 /// Bytes queued for one socket; beyond it the relay stops reading for that socket.
 pub const QUEUE_BYTES: usize = 64 * 1024;
-/// What a queued frame counts besides its bytes, since it costs memory even when it is empty (TR-8).
+/// What a queued frame counts besides its bytes, since it costs memory even when it is empty
+/// (TR-8).
 pub const FRAME_COST: usize = 128;
 /// Time a lane may block its data socket while the session has other lanes; then it is closed with
 /// `slow_consumer`.

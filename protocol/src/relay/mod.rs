@@ -3,8 +3,8 @@
 //! [`control`] is the protocol of a daemon's control socket, [`proof`] proves a daemon's identity
 //! to the relay at an [`origin`], [`token`] opens data sockets, [`devices`] tells
 //! friends from strangers, [`lane`] frames their messages,
-//! [`close`] carries the retry delay, [`url`] is a relay's address, and [`limits`] bounds them all. None of it sees the content of
-//! sessions, which is sealed end to end.
+//! [`close`] carries the retry delay, [`url`] is a relay's address, and [`limits`] bounds them all.
+//! None of it sees the content of sessions, which is sealed end to end.
 
 pub mod close;
 pub mod control;

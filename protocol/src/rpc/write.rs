@@ -62,8 +62,8 @@ pub fn write_response(out: &mut Vec<u8>, id: &Id<'_>, result: &str) {
     out.push(b'}');
 }
 
-/// Appends the response to an intent that was done; `result` is JSON text. Once the client has applied
-/// event `seq` of its session, it has every event of what the intent did (LD-2).
+/// Appends the response to an intent that was done; `result` is JSON text. Once the client has
+/// applied event `seq` of its session, it has every event of what the intent did (LD-2).
 pub fn write_done(out: &mut Vec<u8>, id: &Id<'_>, seq: u64, result: &str) {
     out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
     out.extend_from_slice(id.as_json().as_bytes());

@@ -49,10 +49,11 @@ settings! {
     /// file, because the list of processes shows flags
     daemon_token("TOKEN"): Option<Secret> => Option<Secret> = None,
         arg(hide_env_values = true);
-    /// Where daemons reach this relay, as wss://relay.example.org; repeatable; needed behind a proxy
-    /// and for names without TLS of its own
+    /// Where daemons reach this relay, as wss://relay.example.org; repeatable; needed behind a
+    /// proxy and for names without TLS of its own
     origin("URL", list): Option<Vec<RelayOrigin>> => Vec<RelayOrigin> = Vec::new();
-    /// Origins of web pages that may connect, as https://app.example.org; repeatable [default: none]
+    /// Origins of web pages that may connect, as https://app.example.org; repeatable
+    /// [default: none]
     allowed_origins("ORIGIN", list): Option<Vec<Origin>> => Vec<Origin> = Vec::new();
     /// Names under which a loopback listener is reached, besides localhost; repeatable
     allowed_hosts("NAME", list): Option<Vec<HostName>> => Vec<HostName> = Vec::new();

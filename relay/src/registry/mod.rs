@@ -1,8 +1,8 @@
 //! Registered daemons, their sessions, and the mailbox of each session's task. [`RelayRegistry`]
 //! decides.
 //!
-//! One lock guards all of it. It is taken when sockets open and close, never when bytes pass, and no
-//! code blocks while it holds the lock.
+//! One lock guards all of it. It is taken when sockets open and close, never when bytes pass, and
+//! no code blocks while it holds the lock.
 
 pub(crate) mod mailbox;
 

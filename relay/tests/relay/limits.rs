@@ -271,8 +271,8 @@ async fn sessions_that_come_and_go_leave_nothing_behind() {
     assert!(said.contains("\nbowline_relay_daemons 1\n"), "{said}");
 }
 
-/// TR-10: those whom the daemon does not know have a small pool of their own, and none of them keeps
-/// its place for ever.
+/// TR-10: those whom the daemon does not know have a small pool of their own, and none of them
+/// keeps its place for ever.
 #[tokio::test]
 async fn tr_10_strangers_take_no_places_of_known_devices() {
     let (_relay, address) = start(|s| s.limits.sockets_per_daemon = 2).await;

@@ -29,8 +29,8 @@ use crate::{
 impl Runtime {
     /// Pairs with the daemon of an offer and adds it as a host, with every address of the offer.
     /// Returns once the daemon has proved its identity and its owner has accepted this device
-    /// (TR-3); [`crate::Snapshot::pairings`] shows the code to compare meanwhile. Dropping the future gives
-    /// up.
+    /// (TR-3); [`crate::Snapshot::pairings`] shows the code to compare meanwhile. Dropping the
+    /// future gives up.
     ///
     /// An offer works once. A host that has proved itself is therefore kept even if this call is
     /// cancelled then; if the runtime is paused meanwhile, the host is stored, and the call

@@ -15,7 +15,8 @@ use crate::{
 
 impl Runtime {
     /// Follows a table of a service: its first rows, then every change (LD-2). Returns at once; the
-    /// first view comes through the subscription. `params`: what the service asks for, as an object.
+    /// first view comes through the subscription. `params`: what the service asks for, as an
+    /// object.
     ///
     /// # Errors
     /// [`TableError`]; what the daemon answers is part of the views.
@@ -29,7 +30,8 @@ impl Runtime {
         TableSubscription::open(self.screened_host(server_id)?, target)
     }
 
-    /// Loads the page after the last row of a subscribed table, as [`TableSubscription::load_more`].
+    /// Loads the page after the last row of a subscribed table, as
+    /// [`TableSubscription::load_more`].
     ///
     /// # Errors
     /// As [`Runtime::subscribe_table`]; nothing was done then.

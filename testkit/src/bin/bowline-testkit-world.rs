@@ -1,8 +1,8 @@
 //! A world for tests in other languages: a real daemon behind two breakable paths, controlled by
 //! lines of JSON.
 //!
-//! It starts without arguments, or with `voxel` for the daemon of `daemon/examples/voxel.rs`, which has
-//! a live table, and prints `{"event":"ready",…}`. Each line of standard input is a
+//! It starts without arguments, or with `voxel` for the daemon of `daemon/examples/voxel.rs`, which
+//! has a live table, and prints `{"event":"ready",…}`. Each line of standard input is a
 //! command in JSON with one line of answer, `{"ok":true,…}` or `{"ok":false,"error":…}`. At the end
 //! of standard input it ends with everything it started. The commands are in
 //! [`bowline_testkit::world::orders`].

@@ -33,8 +33,9 @@ struct Said {
 }
 
 impl Listening {
-    /// Starts a program, its log in `log` if there is one, and waits for a number of listeners of one
-    /// kind and, if `last` names a kind, for one of that too. Returns the addresses of the former.
+    /// Starts a program, its log in `log` if there is one, and waits for a number of listeners of
+    /// one kind and, if `last` names a kind, for one of that too. Returns the addresses of the
+    /// former.
     ///
     /// # Errors
     /// It does not listen in time. `who` names it in the error.

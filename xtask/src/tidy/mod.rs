@@ -2,6 +2,7 @@
 
 mod code_map;
 mod commands;
+mod comments;
 mod connection_state;
 mod decisions;
 mod dependencies;
@@ -56,6 +57,7 @@ type Check = fn(&Tree) -> Vec<Violation>;
 const CHECKS: &[(&str, Check)] = &[
     ("every source file has a header", headers::check),
     ("files are of a readable size", sizes::check),
+    ("comments wrap", comments::check),
     ("links resolve", links::check),
     ("the code map is current", code_map::check),
     ("dependencies point downward", dependencies::check),

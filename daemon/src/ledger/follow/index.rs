@@ -142,7 +142,8 @@ impl Scopes {
             if end.starts_with(prefix) {
                 return Some(found);
             }
-            // A beginning of `end` that is followed is not above the one found, and so begins it too.
+            // A beginning of `end` that is followed is not above the one found, and so begins it
+            // too.
             let mut pairs = end.char_indices().zip(prefix.chars());
             let (common, _) = pairs.find(|((_, one), other)| one != other)?;
             end = end.get(..common.0)?;

@@ -181,8 +181,8 @@ mod tests {
 
     use super::*;
 
-    /// Whatever the key and however alone its follower. A node of a B-tree has room for 11 entries and
-    /// is at least 5 full, unless it is the only one.
+    /// Whatever the key and however alone its follower. A node of a B-tree has room for 11 entries
+    /// and is at least 5 full, unless it is the only one.
     #[test]
     fn ld_2_a_follow_takes_at_most_a_kibibyte_at_rest() {
         const NODE: usize = 11;

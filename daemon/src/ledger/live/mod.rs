@@ -124,8 +124,8 @@ impl Live {
     }
 
     /// Checks that a request's session still stands: its device was not revoked, and may do what it
-    /// might when the request came (TR-5). What the owner asked for on the local socket is done even
-    /// if the connection has ended.
+    /// might when the request came (TR-5). What the owner asked for on the local socket is done
+    /// even if the connection has ended.
     pub(super) fn check_standing(&self, session: Option<&SessionRef>) -> Result<(), RpcError> {
         let stands = session.is_none_or(|session| {
             let known = self.sessions.get(&session.id);

@@ -252,7 +252,8 @@ impl FakeData {
         }
     }
 
-    /// The next message on that lane, or the code that the daemon closed it with; other lanes' frames are dropped.
+    /// The next message on that lane, or the code that the daemon closed it with; other lanes'
+    /// frames are dropped.
     pub(crate) async fn hear_on(&mut self, wanted: Lane) -> Result<Bytes, u16> {
         loop {
             match self.hear().await {

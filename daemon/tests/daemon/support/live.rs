@@ -1,4 +1,5 @@
-//! A service with live tables, and what a client shows of one that follows the page of the wire protocol alone.
+//! A service with live tables, and what a client shows of one that follows the page of the wire
+//! protocol alone.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,8 +19,8 @@ pub(crate) const ROWS: Table<Value> = Table::new("board.rows");
 /// Rows of the device that asks, for operators.
 const OWN: Table<Value> = Table::new("board.own");
 
-/// `board.put {rows: {key: value}}` changes rows of `board.rows`, or removes those of `null`; `board.later` does so after
-/// work that waits.
+/// `board.put {rows: {key: value}}` changes rows of `board.rows`, or removes those of `null`;
+/// `board.later` does so after work that waits.
 pub(crate) struct Board;
 
 #[derive(Deserialize)]
@@ -199,7 +200,8 @@ impl Shown {
         if !self.covers(key) {
             return;
         }
-        // A page that came before the event and speaks for the key has it, unless the event is later.
+        // A page that came before the event and speaks for the key has it, unless the event is
+        // later.
         let speaks = |(_, after, end): &&(u64, String, Option<String>)| {
             key > after.as_str() && end.as_deref().is_none_or(|end| key <= end)
         };

@@ -1,4 +1,5 @@
-//! Methods that make a daemon do what a test needs; also the proof that an app's own service can be linked in.
+//! Methods that make a daemon do what a test needs; also the proof that an app's own service can be
+//! linked in.
 
 use std::{future::pending, sync::Arc};
 
@@ -17,8 +18,10 @@ use tokio::sync::Notify;
 /// The answer of `test.pretty`.
 pub(crate) const PRETTY: &str = "{\r\n  \"text\": \"one\\ntwo\",\n  \"list\": [\n    1\n  ]\n}\n";
 
-/// `test.echo` answers with its params; `test.pretty` with JSON of several lines; `test.big {bytes}` with so
-/// many bytes; `test.never` not at all; `test.gate` once `test.open` was called; `test.emit {bytes, agentId?}` tells every session, and those of the local socket that are
+/// `test.echo` answers with its params; `test.pretty` with JSON of several lines;
+/// `test.big {bytes}` with so many bytes; `test.never` not at all; `test.gate` once `test.open` was
+/// called;
+/// `test.emit {bytes, agentId?}` tells every session, and those of the local socket that are
 /// subscribed to the agent, an event of about that size.
 #[derive(Default)]
 struct Test {

@@ -9,7 +9,8 @@ use std::{
 
 use serde_json::Value;
 
-/// A command that daemons are started under, such as `valgrind --error-exitcode=9`; for `cargo xtask memory`.
+/// A command that daemons are started under, such as `valgrind --error-exitcode=9`; for
+/// `cargo xtask memory`.
 const WRAPPER: &str = "BOWLINE_TEST_WRAPPER";
 /// Set where daemons were built with a sanitizer.
 #[cfg(target_os = "linux")]
@@ -43,7 +44,8 @@ pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Whether daemons run with something that changes what they weigh: their memory is not that of the program alone.
+/// Whether daemons run with something that changes what they weigh: their memory is not that of the
+/// program alone.
 #[cfg(target_os = "linux")]
 pub(crate) fn is_instrumented() -> bool {
     [WRAPPER, INSTRUMENTED]
@@ -68,7 +70,8 @@ impl Running {
         Self::spawn(program(state, &args), lines)
     }
 
-    /// A daemon under the wrapper of the environment, if there is one. What the wrapper says is shown.
+    /// A daemon under the wrapper of the environment, if there is one. What the wrapper says is
+    /// shown.
     #[cfg(unix)]
     pub(crate) fn start_wrapped(state: &Path) -> Self {
         let Ok(wrapper) = std::env::var(WRAPPER) else {

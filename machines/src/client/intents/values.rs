@@ -79,8 +79,9 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// An intent left by an earlier process, created at `made`; both times are in milliseconds since
-    /// the Unix epoch. The clock may have been set in between, so the absolute difference counts.
+    /// An intent left by an earlier process, created at `made`; both times are in milliseconds
+    /// since the Unix epoch. The clock may have been set in between, so the absolute difference
+    /// counts.
     pub const fn recovered(wall: i64, made: i64, sent: bool) -> Self {
         let age = Duration::from_millis(wall.saturating_sub(made).unsigned_abs());
         Self::Recovered { age, sent }
@@ -202,8 +203,8 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// If the active client's queue has room, record on disk that it is sent, queue it, and confirm
-    /// with [`Input::Sent`], later [`Input::Answered`]; if not, report [`Input::NotSent`]. Confirm or
-    /// report before any other input.
+    /// with [`Input::Sent`], later [`Input::Answered`]; if not, report [`Input::NotSent`]. Confirm
+    /// or report before any other input.
     Dispatch {
         /// The intent.
         id: IntentId,

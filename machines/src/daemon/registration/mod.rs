@@ -87,8 +87,8 @@ pub struct RelayConfig {
     pub between_hurries: Duration,
     /// Most sessions of one relay; further ones are ignored, and the relay informs their clients.
     pub most_sessions: usize,
-    /// Most sessions among them, and data sockets that are finishing, of devices that the daemon does
-    /// not know (TR-10).
+    /// Most sessions among them, and data sockets that are finishing, of devices that the daemon
+    /// does not know (TR-10).
     pub most_strangers: usize,
     /// Seed of the jitter.
     pub jitter_seed: u64,

@@ -4,11 +4,11 @@
 //! retries at least once a second, for a relay that restarts or a network that comes and goes. Only
 //! attempts that fail in a row make the pauses longer: a registration proves that the relay is
 //! there, even if it ends soon. After many failures the pauses grow to minutes, which costs little
-//! after an hour without a network or with a relay that is gone. After a refusal the daemon uses the
-//! slowest of the eager pauses and changes to the long ones sooner, since only a person can change
-//! the cause. Two daemons of one identity (a copied state folder, a cloned machine) replace each
-//! other: each waits longer every time, so that clients find one of them for minutes instead of both
-//! for moments.
+//! after an hour without a network or with a relay that is gone. After a refusal the daemon uses
+//! the slowest of the eager pauses and changes to the long ones sooner, since only a person can
+//! change the cause. Two daemons of one identity (a copied state folder, a cloned machine) replace
+//! each other: each waits longer every time, so that clients find one of them for minutes instead
+//! of both for moments.
 
 use std::time::Duration;
 

@@ -132,8 +132,8 @@ impl<R: Entry> Collection<R> {
         }
     }
 
-    /// A final error may concern only the rows that are to be continued, which a daemon restored from
-    /// a backup does not know: they are loaded anew.
+    /// A final error may concern only the rows that are to be continued, which a daemon restored
+    /// from a backup does not know: they are loaded anew.
     pub(super) fn fail_page(&mut self, now: MonotonicTime, error: LoadError) {
         let continues = matches!(
             self.incoming.request,

@@ -15,8 +15,8 @@
 //! each at most once per row (INV-10). A change that arrives during a load is displayed at once if
 //! there are rows, and the newest per row is kept for the rows being loaded.
 //!
-//! A row whose change was too large for an event is [`Input::Stale`]: its old value stays until it is
-//! fetched by key, as a load of its own.
+//! A row whose change was too large for an event is [`Input::Stale`]: its old value stays until it
+//! is fetched by key, as a load of its own.
 //!
 //! **Following.** A session forgets at each attach what is not followed again ([`Entry::FOLLOWS`]).
 //! A collection that has missed nothing asks for no rows then, only to be continued
@@ -28,8 +28,8 @@
 //!
 //! Rows survive every error and every disconnect. A disconnect fails the running load at once
 //! (INV-13), and because the machine then is not `Ready`, the next attach loads, whatever its kind.
-//! In the diagram, [`State::Loading`] and [`State::Failed`] have a name for the first load and one for
-//! later ones, as in the log and in [`CollectionState`].
+//! In the diagram, [`State::Loading`] and [`State::Failed`] have a name for the first load and one
+//! for later ones, as in the log and in [`CollectionState`].
 //!
 //! The machine has no flag for the connection (INV-5): a load without one fails with
 //! [`LoadError::Lost`] and waits for the attach.

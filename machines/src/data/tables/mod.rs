@@ -1,7 +1,7 @@
 //! The tables of a host's services that an app follows (LD-2).
 //!
-//! Each table is a collection ([`crate::data::collection`]). Readers of the same table with the same
-//! parameters share one; the driver reports the end of the last of them, and [`Tables::sweep`]
+//! Each table is a collection ([`crate::data::collection`]). Readers of the same table with the
+//! same parameters share one; the driver reports the end of the last of them, and [`Tables::sweep`]
 //! closes what nobody reads.
 //!
 //! **Scope.** A page says which keys its parameters stand for. Events are for all follows of a
@@ -108,7 +108,8 @@ pub enum Effect {
         /// The rows.
         request: Request<Arc<str>>,
     },
-    /// End following a scope by `live.close`. A failure costs unneeded events until the next attach.
+    /// End following a scope by `live.close`. A failure costs unneeded events until the next
+    /// attach.
     Close {
         /// The table's name.
         name: String,

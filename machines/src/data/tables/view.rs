@@ -28,8 +28,8 @@ pub enum TableState {
     Stale,
     /// The first rows could not be loaded ([`TableView::error`]). It is tried again.
     Failed,
-    /// The daemon refuses the table ([`TableView::error`] says why). Not tried again before the next
-    /// attach or a refresh. Rows of earlier stay.
+    /// The daemon refuses the table ([`TableView::error`] says why). Not tried again before the
+    /// next attach or a refresh. Rows of earlier stay.
     Refused,
 }
 

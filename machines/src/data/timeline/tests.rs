@@ -94,7 +94,8 @@ fn log(it: &mut Timeline) -> String {
     lines.join(" | ")
 }
 
-/// The updates in short form: `+3 text`, `3 more`, `!3 -9` (9 bytes dropped), `<[1, 2]`, `=[7, 8]`, `..3`, `clear`.
+/// The updates in short form: `+3 text`, `3 more`, `!3 -9` (9 bytes dropped), `<[1, 2]`, `=[7, 8]`,
+/// `..3`, `clear`.
 fn updates(it: &mut Timeline) -> Vec<String> {
     std::iter::from_fn(|| it.poll_update())
         .map(|update| match update {

@@ -176,8 +176,8 @@ impl Timelines {
         }
     }
 
-    /// Feeds an input for one timeline: a request of its reader, a page, or an event. For an unknown
-    /// one only its subscription may end.
+    /// Feeds an input for one timeline: a request of its reader, a page, or an event. For an
+    /// unknown one only its subscription may end.
     pub fn handle(
         &mut self,
         now: MonotonicTime,

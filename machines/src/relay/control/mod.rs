@@ -6,9 +6,9 @@
 //!      └──deadline─────────┴──refused, closed─────┴──silence, stall, told to end──► Ended
 //! ```
 //!
-//! The driver verifies a proof ([`Effect::Verify`]), since that needs keys and the relay's settings.
-//! A daemon proves itself once: a second proof ends the socket, whatever came of the first. Once
-//! registered it is pinged when silent, and ends if it does not answer or takes nothing
+//! The driver verifies a proof ([`Effect::Verify`]), since that needs keys and the relay's
+//! settings. A daemon proves itself once: a second proof ends the socket, whatever came of the
+//! first. Once registered it is pinged when silent, and ends if it does not answer or takes nothing
 //! ([`SocketHealth`]).
 
 #[cfg(test)]

@@ -42,8 +42,8 @@ use crate::{
 /// Most lanes of one data socket; a further one is closed with `session_capacity`. Well over the
 /// default limit of relays, and over the limit of connections per session.
 pub const MAX_LANES: usize = 64;
-/// The same of a session whose device the daemon does not know: as many as a relay admits by default
-/// (TR-10).
+/// The same of a session whose device the daemon does not know: as many as a relay admits by
+/// default (TR-10).
 pub const MAX_STRANGER_LANES: usize = 8;
 /// Most refusals waiting to be written; at this number reads stop.
 pub const MAX_REFUSALS: usize = 64;

@@ -13,9 +13,9 @@
 //! the client that has been silent longest is closed (LS-2). The daemon is informed of a lane once
 //! there is a data socket, then of its messages, and of its end once, unless it requested the end.
 //!
-//! **Leaving.** Clients join at any time, so a session that has no lanes is over only once the relay
-//! has removed it ([`SessionLanes::vacancy`]). One that is told to end refuses what arrives until
-//! then, with the same text.
+//! **Leaving.** Clients join at any time, so a session that has no lanes is over only once the
+//! relay has removed it ([`SessionLanes::vacancy`]). One that is told to end refuses what arrives
+//! until then, with the same text.
 //!
 //! **Backpressure.** While bytes are queued for the data socket, no client is read. A full lane
 //! stops reads from the data socket ([`ReadStall`]). Before there is a data socket, a session holds

@@ -1,5 +1,5 @@
-//! TR-8: a relay can only deny. A hostile relay floods a daemon with all that a relay may send, and is
-//! dropped if it only speaks and never reads.
+//! TR-8: a relay can only deny. A hostile relay floods a daemon with all that a relay may send, and
+//! is dropped if it only speaks and never reads.
 #![cfg(target_os = "linux")] // Memory is measured there.
 
 use std::{

@@ -1,6 +1,6 @@
-//! TR-9: a hostile relay that a daemon uses passes the challenge of an honest relay on to it, and the
-//! proof back. The daemon is not registered at the honest relay by that, whatever name the attacker
-//! uses.
+//! TR-9: a hostile relay that a daemon uses passes the challenge of an honest relay on to it, and
+//! the proof back. The daemon is not registered at the honest relay by that, whatever name the
+//! attacker uses.
 
 use std::{
     io::{Read, Write},

@@ -1,6 +1,6 @@
-//! TR-10: strangers cannot take the places of friends. A paired device still attaches within a second
-//! while sockets that say nothing, or whose device nobody knows, crowd the daemon's listener and the
-//! relay; and a new device can still pair.
+//! TR-10: strangers cannot take the places of friends. A paired device still attaches within a
+//! second while sockets that say nothing, or whose device nobody knows, crowd the daemon's listener
+//! and the relay; and a new device can still pair.
 
 use std::{
     io::Write,
@@ -30,7 +30,8 @@ async fn attached(client: &mut Client) -> Result<Duration, Box<dyn std::error::E
     Ok(begun.elapsed())
 }
 
-/// One silent socket: it says nothing, or the beginning of a request, or upgrades and begins a message.
+/// One silent socket: it says nothing, or the beginning of a request, or upgrades and begins a
+/// message.
 fn silent(daemon: SocketAddr, number: usize) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(daemon).ok()?;
     let _ = stream.set_write_timeout(Some(Duration::from_millis(100)));
