@@ -13,6 +13,7 @@ import dev.bowline.ffi.Probe
 import dev.bowline.ffi.ProviderInfo
 import dev.bowline.ffi.RuntimeConfig
 import dev.bowline.ffi.ScreenTarget
+import dev.bowline.ffi.TableUpdate
 import java.util.concurrent.atomic.AtomicBoolean
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.CompletableDeferred
@@ -129,6 +130,19 @@ public class Bowline(
         }
 
     /**
+     * Rows of a service's table: the first ones, then every change (LD-2). [params], a JSON object, says which rows, as the
+     * service defines. Each collector has a subscription of its own; all with the same name and parameters share what they follow.
+     *
+     * @param decode The value of a row from its JSON, called once for each new value on the library's thread. One that keeps
+     *   failing ends the flow.
+     * @throws SubscriptionEnded to the collector, when the host is forgotten or has its most tables open.
+     */
+    public fun <T> table(serverId: String, name: String, params: String = "{}", decode: (String) -> T): Flow<Table<T>> =
+        folded<TableUpdate, Table<T>>(Table.empty, { held, update -> held.with(update, decode) }) { receive ->
+            call { subscribeTable(serverId, name, params, tableListener(receive)) }
+        }
+
+    /**
      * The content of an offer, for a person to confirm before [pair]. Contacts nobody.
      *
      * @throws BowlineException.InvalidOffer if the text is no offer, or was tampered with.
@@ -172,6 +186,14 @@ public class Bowline(
      * when it is unknown or no longer stored.
      */
     public fun intentResult(serverId: String, intentId: String): String? = call { intentResult(serverId, intentId) }
+
+    /** Loads the page after the last row of a table that is collected; a later value has the result. */
+    public fun loadMoreRows(serverId: String, name: String, params: String = "{}"): Unit =
+        call { loadMoreRows(serverId, name, params) }
+
+    /** Loads the rows of a table that is collected again, also after a refusal. */
+    public fun refreshTable(serverId: String, name: String, params: String = "{}"): Unit =
+        call { refreshTable(serverId, name, params) }
 
     /** Loads the page before the oldest item of an open timeline; a later value has the result. */
     public fun loadOlder(serverId: String, agentId: String): Unit = call { loadOlder(serverId, agentId) }

@@ -9,6 +9,8 @@ import dev.bowline.ffi.PreviewData
 import dev.bowline.ffi.ScreenListener
 import dev.bowline.ffi.ScreenUpdate
 import dev.bowline.ffi.Subscription
+import dev.bowline.ffi.TableListener
+import dev.bowline.ffi.TableUpdate
 import dev.bowline.ffi.TimelineListener
 import dev.bowline.ffi.TimelineUpdate
 import java.util.concurrent.atomic.AtomicBoolean
@@ -79,6 +81,10 @@ internal fun screenListener(receive: (ScreenUpdate) -> Unit): ScreenListener = o
 
 internal fun timelineListener(receive: (TimelineUpdate) -> Unit): TimelineListener = object : TimelineListener {
     override fun onTimeline(update: TimelineUpdate) = guarded { receive(update) }
+}
+
+internal fun tableListener(receive: (TableUpdate) -> Unit): TableListener = object : TableListener {
+    override fun onTable(update: TableUpdate) = guarded { receive(update) }
 }
 
 /**

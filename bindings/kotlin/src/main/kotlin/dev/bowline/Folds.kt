@@ -3,6 +3,7 @@ package dev.bowline
 import dev.bowline.ffi.DirectoryUpdate
 import dev.bowline.ffi.ListChange
 import dev.bowline.ffi.ScreenUpdate
+import dev.bowline.ffi.TableUpdate
 import dev.bowline.ffi.TimelineUpdate
 
 /**
@@ -40,6 +41,20 @@ internal fun <T> List<T>.with(
     } catch (misfit: IndexOutOfBoundsException) {
         throw OutOfStep(misfit.message)
     }
+}
+
+/**
+ * Applies an update to this table; the value of each new row is decoded here, once.
+ *
+ * @throws OutOfStep when the update is not for this one.
+ */
+internal fun <T> Table<T>.with(update: TableUpdate, decode: (String) -> T): Table<T> {
+    val before = ifAt(rev, update.baseRev, Table.empty)
+    val rows = update.rows.map { row ->
+        val value = if (row.omittedBytes == null) decode(row.json) else null
+        Row(row.key, value, row.omittedBytes)
+    }
+    return Table(update.rev, before.rows.with(update.changes, rows), update.state, update.error, update.more, update.truncated)
 }
 
 /** The value that an update with this base applies to: this one, or an empty one without a base. */

@@ -10,11 +10,13 @@ import dev.bowline.ffi.FailedAgent
 import dev.bowline.ffi.FailedMessage
 import dev.bowline.ffi.HostDirectory
 import dev.bowline.ffi.LoadFailure
+import dev.bowline.ffi.MoreRows
 import dev.bowline.ffi.Newer
 import dev.bowline.ffi.Older
 import dev.bowline.ffi.PendingAgent
 import dev.bowline.ffi.PendingMessage
 import dev.bowline.ffi.ReadOnly
+import dev.bowline.ffi.TableState
 import dev.bowline.ffi.TimelineItem
 import dev.bowline.ffi.Toast
 
@@ -35,6 +37,44 @@ public data class Directory(
     public companion object {
         /** The value before the first update. */
         public val empty: Directory = Directory(0u, emptyList(), false, emptyList())
+    }
+}
+
+/**
+ * A row of a table.
+ *
+ * @property key Its key.
+ * @property value Its value; null when it is too large to be sent.
+ * @property omittedBytes The size of such a value in bytes.
+ */
+public data class Row<out T>(
+    public val key: String,
+    public val value: T?,
+    public val omittedBytes: UInt?,
+)
+
+/**
+ * Rows of a service's table, as of one revision. Rows keep their identity while they do not change.
+ *
+ * @property rev Grows with each change.
+ * @property rows The first rows in order of key, without gaps.
+ * @property state What to show besides them.
+ * @property error Why they are not current.
+ * @property more Rows after the last one; [Bowline.loadMoreRows] loads them.
+ * @property truncated Whether the table has more rows than fit; those after the last one are left out.
+ */
+public data class Table<out T>(
+    public val rev: UInt,
+    public val rows: List<Row<T>>,
+    public val state: TableState,
+    public val error: LoadFailure?,
+    public val more: MoreRows,
+    public val truncated: Boolean,
+) {
+    public companion object {
+        /** The value before the first update. */
+        public val empty: Table<Nothing> =
+            Table(0u, emptyList(), TableState.LOADING, null, MoreRows.None, false)
     }
 }
 

@@ -23,8 +23,8 @@ val LONG = 60.seconds
 private val programs by lazy { File(System.getProperty("bowline.programs")) }
 
 /** A real daemon behind two direct paths and a relay, as `bowline-testkit-world` runs it. */
-class World : AutoCloseable {
-    private val process = ProcessBuilder(File(programs, "bowline-testkit-world").path)
+class World(vararg arguments: String) : AutoCloseable {
+    private val process = ProcessBuilder(File(programs, "bowline-testkit-world").path, *arguments)
         .redirectError(ProcessBuilder.Redirect.INHERIT)
         .start()
     private val answers: BufferedReader = process.inputReader()

@@ -1,0 +1,61 @@
+package dev.bowline
+
+import dev.bowline.ffi.Intent
+import dev.bowline.ffi.LoadFailure
+import dev.bowline.ffi.Path
+import dev.bowline.ffi.TableState
+import kotlinx.coroutines.CoroutineStart
+import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.flow.MutableStateFlow
+import kotlinx.coroutines.launch
+import kotlinx.coroutines.runBlocking
+import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Test
+
+/** A service's table in an app, with a real daemon that has one: `daemon/examples/voxel.rs`. */
+class TableTest {
+    /** The names of a project's layers, from its row. */
+    private fun layers(json: String): List<String> =
+        Regex("\"name\":\"([^\"]+)\"").findAll(json.substringAfter("\"layers\":")).map { it.groupValues[1] }.toList()
+
+    private suspend fun Bowline.run(server: String, method: String, params: String): String? {
+        val intent = send(server, Intent.Custom(method, params))
+        hosts.until { snapshot -> snapshot.hosts.any { host -> host.recentIntents.any { it.intentId == intent } } }
+        return intentResult(server, intent)
+    }
+
+    @Test
+    fun `LD-2 a row is live, stays over a cut, and a refusal says why`() = runBlocking {
+        World("voxel").use { world ->
+            Folder().use { folder ->
+                Bowline(config(folder.path), platform = PlatformObserver.none).use { bowline ->
+                    val server = bowline.pair(world.offer(0)).serverId
+                    bowline.online(Path.DIRECT)
+                    val made = bowline.run(server, "voxel.create_project", """{"name":"castle","size":[8,8,8]}""")!!
+                    val project = Regex("\"project\":\"([^\"]+)\"").find(made)!!.groupValues[1]
+                    val params = """{"project":"$project"}"""
+
+                    val shown = MutableStateFlow<Table<List<String>>>(Table.empty)
+                    val collecting = launch(Dispatchers.Default, CoroutineStart.UNDISPATCHED) {
+                        bowline.table(server, "voxel.projects", params, ::layers).collect { shown.value = it }
+                    }
+                    val first = shown.until { it.state == TableState.READY }
+                    assertEquals(listOf(project to emptyList<String>()), first.rows.map { it.key to it.value })
+                    bowline.run(server, "voxel.add_layer", """{"project":"$project","layer":"walls"}""")
+                    shown.until { it.rows.single().value == listOf("walls") }
+
+                    world.cut(0)
+                    val away = shown.until { it.state == TableState.STALE }
+                    assertEquals(listOf("walls"), away.rows.single().value)
+                    bowline.send(server, Intent.Custom("voxel.add_layer", """{"project":"$project","layer":"roof"}"""))
+                    world.heal(0)
+                    shown.until { it.state == TableState.READY && it.rows.single().value == listOf("walls", "roof") }
+                    collecting.cancel()
+
+                    val refused = bowline.table(server, "voxel.nothing") { it }.until { it.state == TableState.REFUSED }
+                    assertEquals(LoadFailure.NotFound, refused.error)
+                }
+            }
+        }
+    }
+}
