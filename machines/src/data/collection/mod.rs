@@ -331,6 +331,11 @@ impl<R: Entry> Collection<R> {
         self.state().is_waiting().then_some(self.generation)
     }
 
+    /// Whether the page on its way is a load's first one, which also follows.
+    pub fn is_opening(&self) -> bool {
+        matches!(self.incoming.request, Some(Request::First { .. }))
+    }
+
     /// Number of the newest load.
     pub const fn generation(&self) -> Generation {
         self.generation

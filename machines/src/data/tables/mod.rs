@@ -16,7 +16,10 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bowline_protocol::{
     Reason, SessionState,
@@ -138,6 +141,9 @@ pub struct Tables {
     link: Link,
     effects: EffectQueue<Effect>,
     views: EffectQueue<(TableId, Arc<TableView>)>,
+    /// Scopes that a table had before the service gave it another one, to be closed by the next
+    /// sweep.
+    former: BTreeSet<(String, Scope)>,
 }
 
 /// The last that was said about the connection.
@@ -227,26 +233,31 @@ impl Tables {
         }
     }
 
-    /// Closes tables without readers. Call every few seconds. One with a request on its way stays,
-    /// since its answer may begin a follow.
+    /// Closes tables without readers. Call every few seconds. While a request for rows of the same
+    /// name is on its way they stay, since its answer may be a follow of any of their scopes, which
+    /// a close would end.
     pub fn sweep(&mut self) {
-        let is_over = |one: &OpenTable| !one.is_read && one.rows.running().is_none();
+        let is_settled = |name: &str| {
+            let mut same = self.open.values().filter(|one| one.target.name == name);
+            same.all(|one| one.rows.running().is_none())
+        };
         let over: Vec<TableId> = self
             .open
             .iter()
-            .filter(|(_, one)| is_over(one))
+            .filter(|(_, one)| !one.is_read && is_settled(&one.target.name))
             .map(|(id, _)| *id)
             .collect();
+        let former = self.former.extract_if(.., |(name, _)| is_settled(name));
+        let mut left: BTreeSet<(String, Scope)> = former.collect();
         for id in over {
-            let Some(OpenTable { target, scope, .. }) = self.open.remove(&id) else {
-                continue;
-            };
-            let is_followed =
-                |one: &OpenTable| one.target.name == target.name && one.scope == scope;
-            if let Some(scope) = scope.clone()
-                && !self.open.values().any(is_followed)
-            {
-                let name = target.name.clone();
+            if let Some(OpenTable { target, scope, .. }) = self.open.remove(&id) {
+                left.extend(scope.map(|scope| (target.name.clone(), scope)));
+            }
+        }
+        for (name, scope) in left {
+            let is_its =
+                |one: &OpenTable| one.target.name == name && one.scope == Some(scope.clone());
+            if !self.open.values().any(is_its) {
                 self.effects.push(Effect::Close { name, scope });
             }
         }
@@ -298,8 +309,16 @@ impl Tables {
             Input::Page { load, result } => {
                 if let Ok(page) = &result
                     && one.rows.running() == Some(load)
+                    && one.scope.as_ref() != Some(&page.scope)
                 {
-                    one.belongs_to(&page.scope);
+                    let is_known = one.scope.is_some();
+                    if is_known && (page.resumed || !one.rows.is_opening()) {
+                        return one.moved(now, load, page.resumed);
+                    }
+                    let former = one.belongs_to(&page.scope);
+                    let name = &one.target.name;
+                    self.former
+                        .extend(former.map(|scope| (name.clone(), scope)));
                 }
                 let result = result.and_then(row::page);
                 collection::Input::Page { load, result }
@@ -388,11 +407,22 @@ impl Tables {
 }
 
 impl OpenTable {
-    /// Learns the keys that it covers. Events that arrived before concern other keys as well.
-    fn belongs_to(&mut self, scope: &Scope) {
-        if self.scope.as_ref() != Some(scope) {
-            self.rows.discard(|key| scope.covers(key));
-            self.scope = Some(scope.clone());
+    /// Learns the keys that it covers, and returns the scope before. Events that arrived before
+    /// concern other keys as well.
+    fn belongs_to(&mut self, scope: &Scope) -> Option<Scope> {
+        self.rows.discard(|key| scope.covers(key));
+        self.scope.replace(scope.clone())
+    }
+
+    /// The service has given the parameters another scope, which no first page of this table began
+    /// to follow: the rows are neither continued nor completed, but loaded anew.
+    fn moved(&mut self, now: MonotonicTime, load: Generation, was_resumed: bool) {
+        let result = Err(LoadError::Malformed);
+        self.rows
+            .handle(now, collection::Input::Page { load, result });
+        // A failed load is repeated after a pause, but would be continued again.
+        if was_resumed || self.rows.is_current() {
+            self.rows.handle(now, collection::Input::Refresh);
         }
     }
 

@@ -196,6 +196,63 @@ fn ld_2_readers_of_one_target_share_a_follow_that_the_last_one_ends() {
 }
 
 #[test]
+fn ld_2_a_follow_that_an_answer_on_its_way_may_share_is_not_closed() {
+    let mut host = Host::attached();
+    let castle = host.open("castle");
+    host.answer(castle, Ok(page("castle/*", 5, &[], false)));
+    // The daemon has answered, and the answer is on its way: the close would end its follow.
+    let same = host.open("Castle");
+    host.effects();
+    host.tables.left(castle);
+    host.tables.sweep();
+    assert_eq!(host.effects(), []);
+    host.answer(same, Ok(page("castle/*", 6, &[], false)));
+    host.tables.sweep();
+    assert_eq!(host.effects(), [], "it is followed for the other");
+    assert_eq!(host.tables.open.len(), 1);
+}
+
+#[test]
+fn ld_2_a_table_that_gets_another_scope_is_loaded_with_it_and_ends_the_former_one() {
+    let first = |limit, held| Request::First { limit, held };
+    let asked = |host: &mut Host| match host.effects().pop() {
+        Some(Effect::Load { request, .. }) => request,
+        other => panic!("{other:?} instead of a load"),
+    };
+    let mut host = Host::attached();
+    host.tables.config.page = 1;
+    let id = host.open("mine");
+    host.answer(id, Ok(page("castle/*", 5, &["castle/a"], true)));
+    host.tables.handle(NOW, id, Input::LoadMore);
+    let (cursor, limit) = ("castle/a".to_owned(), 1);
+    assert_eq!(asked(&mut host), Request::Page { cursor, limit });
+    // Nobody follows the tower yet.
+    host.answer(id, Ok(page("tower/*", 6, &["tower/b"], false)));
+    assert_eq!(host.rows(id), ["castle/a=0"]);
+    assert_eq!(asked(&mut host), first(2, None));
+    host.answer(id, Ok(page("tower/*", 7, &["tower/a", "tower/b"], false)));
+    assert_eq!(host.rows(id), ["tower/a=0", "tower/b=0"]);
+    host.tables.sweep();
+    let closed = |of: &str| Effect::Close {
+        name: "voxel.layers".to_owned(),
+        scope: scope(of),
+    };
+    assert_eq!(host.effects(), [closed("castle/*")]);
+
+    // Another table follows the hut, so the daemon resumes that, and it has other rows.
+    host.tables.attached(NOW, SessionState::Resumed);
+    assert_eq!(asked(&mut host), first(2, Some(7)));
+    let resumed = TablePage {
+        resumed: true,
+        ..page("hut/*", 9, &[], false)
+    };
+    host.answer(id, Ok(resumed));
+    assert_eq!(asked(&mut host), first(2, None));
+    host.answer(id, Ok(page("hut/*", 9, &["hut/a"], false)));
+    assert_eq!(host.rows(id), ["hut/a=0"]);
+}
+
+#[test]
 fn ds_1_what_is_shown_of_a_table_tells_apart_what_a_user_can_do() {
     let mut host = Host::attached();
     host.tables.config.page = 1;
