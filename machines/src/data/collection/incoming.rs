@@ -140,7 +140,7 @@ pub(super) struct End<P> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Floors<R: Entry> {
     parts: Vec<Floor<R::Place>>,
-    rows: BTreeMap<R::Key, u64>,
+    pub(super) rows: BTreeMap<R::Key, u64>,
 }
 
 /// The part after `after`, up to and including `to`; `None`: without such a bound.
@@ -193,15 +193,9 @@ impl<R: Entry> Floors<R> {
         floor.is_some_and(|seq| change.seq <= seq)
     }
 
-    /// Forgets everything once every event that it includes has arrived.
+    /// Forgets what says nothing any more: every event that it includes has arrived.
     pub(super) fn forget(&mut self, applied: u64) {
-        let parts = self.parts.iter().map(|floor| floor.seq);
-        if parts
-            .chain(self.rows.values().copied())
-            .all(|seq| seq <= applied)
-        {
-            self.parts.clear();
-            self.rows.clear();
-        }
+        self.parts.retain(|floor| floor.seq > applied);
+        self.rows.retain(|_, seq| *seq > applied);
     }
 }

@@ -302,6 +302,7 @@ impl<R: Entry> Collection<R> {
             return;
         }
         self.applied = seq;
+        self.floors.forget(seq);
         match keys {
             Some(keys) if self.stale_rows.len().saturating_add(keys.len()) <= MAX_STALE => {
                 self.stale_rows

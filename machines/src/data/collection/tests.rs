@@ -263,6 +263,19 @@ fn ld_2_a_large_change_is_fetched_by_key() {
 }
 
 #[test]
+fn ld_2_what_was_fetched_by_key_is_remembered_until_its_events_have_come() {
+    let mut it = window();
+    for key in 11..20 {
+        // Each answer is as of a later event, which is of another table.
+        let seq = u64::from(key) * 10;
+        let keys = Some(vec![key]);
+        it.handle(at(0), Input::Stale { seq, keys });
+        answer(&mut it, page(seq + 5, &[key], None));
+        assert_eq!(it.floors.rows.len(), 1, "{key}");
+    }
+}
+
+#[test]
 fn ld_2_rows_that_can_all_have_changed_are_loaded_again() {
     let mut it = window();
     it.handle(at(0), Input::Stale { seq: 6, keys: None });
