@@ -1,6 +1,6 @@
 //! Data of services: values by space and key.
 
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, Result, Row};
 
 use super::sql;
 
@@ -53,22 +53,59 @@ pub(crate) fn count(conn: &Connection, space: &str) -> Result<u64> {
     sql::count(conn, sql, (space,))
 }
 
+/// A value, unless it has more bytes than wanted: then its size. A large one is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found<'a> {
+    /// The value.
+    Value(&'a [u8]),
+    /// Its bytes.
+    Large(u64),
+}
+
+impl<'a> Found<'a> {
+    /// Of the columns `length(value)` and the value, if it is wanted, from `first` on.
+    fn of(row: &'a Row<'_>, first: usize) -> Result<Self> {
+        match row.get_ref(first + 1)?.as_blob_or_null()? {
+            Some(value) => Ok(Self::Value(value)),
+            None => Ok(Self::Large(row.get::<_, i64>(first)?.cast_unsigned())),
+        }
+    }
+}
+
+/// Passes the value under a key to `each`, if there is one, with values of at most `most` bytes.
+pub(crate) fn look_up<R>(
+    conn: &Connection,
+    space: &str,
+    key: &str,
+    most: usize,
+    each: impl FnOnce(Found<'_>) -> R,
+) -> Result<Option<R>> {
+    let sql = "SELECT length(value), CASE WHEN length(value) <= ?3 THEN value END FROM service_data
+         WHERE space = ?1 AND key = ?2";
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    sql::first(conn, sql, (space, key, most), |row| {
+        Ok(each(Found::of(row, 0)?))
+    })
+}
+
 /// Passes the entries from the key `from` on, and above `after`, to `each`, in key order, until it
-/// returns `false`.
+/// returns `false`, with values of at most `most` bytes.
 pub(crate) fn range(
     conn: &Connection,
     space: &str,
     from: &str,
     after: &str,
-    mut each: impl FnMut(&str, &[u8]) -> bool,
+    most: usize,
+    mut each: impl FnMut(&str, Found<'_>) -> bool,
 ) -> Result<()> {
     let mut statement = conn.prepare_cached(
-        "SELECT key, value FROM service_data WHERE space = ?1 AND key >= ?2 AND key > ?3
-         ORDER BY key",
+        "SELECT key, length(value), CASE WHEN length(value) <= ?4 THEN value END FROM service_data
+         WHERE space = ?1 AND key >= ?2 AND key > ?3 ORDER BY key",
     )?;
-    let mut rows = statement.query((space, from, after))?;
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut rows = statement.query((space, from, after, most))?;
     while let Some(row) = rows.next()? {
-        if !each(row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_blob()?) {
+        if !each(row.get_ref(0)?.as_str()?, Found::of(row, 1)?) {
             break;
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bowline_daemon::{
-    ledger::{Audience, SessionRef},
+    ledger::{Audience, SessionRef, Table},
     service::{Context, Origin, Router, answer},
 };
 use bowline_protocol::{RpcReason, SessionState, error::RpcError, methods::Empty};
@@ -572,6 +572,61 @@ async fn ld_2_pages_are_bounded_and_in_order_and_a_row_too_large_for_one_is_name
         (keys(&one), &one["more"]),
         (vec!["a/".to_owned()], &json!(false))
     );
+}
+
+#[tokio::test]
+async fn ld_2_pages_fit_into_small_messages_whatever_their_scope() {
+    const MOST: usize = 4_096;
+    let boards = Boards::on(Rig::with(|options| {
+        options.max_message_bytes = u32::try_from(MOST).unwrap();
+    }));
+    let (_, link) = boards.link().await;
+    // Each character takes six in JSON.
+    let parent = "\u{1}".repeat(200);
+    let small: BTreeMap<String, Value> = (0..60).map(|n| (format!("a/{n}"), json!("x"))).collect();
+    let long: BTreeMap<String, Value> = (0..9)
+        .map(|n| (format!("{parent}/{n}"), json!(n)))
+        .collect();
+    boards.put(json!(small)).await;
+    boards.put(json!(long)).await;
+    boards.put(json!({"b/large": "x".repeat(MOST)})).await;
+    for under in ["a", &parent] {
+        let page = boards.open(&link, json!({"under": under})).await;
+        assert!(page.to_string().len() <= MOST - 256, "{under}");
+        assert!(page["rows"].as_array().unwrap().len() > usize::from(under == "a"));
+        assert!(page["rows"][0]["omittedBytes"].is_null(), "{under}");
+    }
+    let page = boards.open(&link, json!({"under": "b"})).await;
+    assert_eq!(page["rows"][0]["omittedBytes"], MOST + 2);
+}
+
+#[tokio::test]
+async fn ld_2_a_row_that_its_type_makes_too_large_is_named() {
+    let boards = Boards::new();
+    let (_, link) = boards.link().await;
+    let stored = Table::<Value>::new("board.grown");
+    let put = boards
+        .rig
+        .ledger
+        .write(move |tx| stored.put(tx, "old", &json!({})));
+    put.await.unwrap();
+    let of = json!({"kind": "table", "name": "board.grown"});
+    let page = boards.call(&link, "live.open", of).await.unwrap();
+    let row = json!({"key": "old", "value": null, "omittedBytes": 300_011});
+    assert_eq!(page["rows"], json!([row]));
+}
+
+#[tokio::test]
+async fn ld_2_a_row_without_a_key_is_neither_told_nor_on_a_page() {
+    let boards = Boards::new();
+    let (_, mut link) = boards.link().await;
+    boards.open(&link, json!({})).await;
+    boards.put(json!({"": 1, "a": 1})).await;
+    assert_eq!(keys(&link.apply()), [["a"]]);
+    let of = json!({"kind": "table", "name": "board.rows", "keys": ["", "a"]});
+    let page = boards.call(&link, "live.page", of).await.unwrap();
+    assert_eq!(page["rows"], json!([{"key": "a", "value": 1}]));
+    assert_eq!(boards.open(&link, json!({})).await["rows"], page["rows"]);
 }
 
 #[tokio::test]

@@ -100,14 +100,16 @@ impl Changes {
 
 impl Tx<'_> {
     /// Notes that a row is new, has changed, or is gone (`None`). Costs a look-up where nobody
-    /// follows it.
+    /// follows it. A row without a key is on no page, and so not told.
     pub(in crate::ledger) fn note_change(
         &mut self,
         table: &'static str,
         key: &str,
         value: Option<&RawValue>,
     ) {
-        if let Some(scope) = self.live.followed.smallest(table, key) {
+        if !key.is_empty()
+            && let Some(scope) = self.live.followed.smallest(table, key)
+        {
             let scope = scope.clone();
             self.staged.changes.push(table, scope, key, value);
         }

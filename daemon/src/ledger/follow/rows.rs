@@ -12,13 +12,18 @@ use serde_json::value::RawValue;
 use crate::{
     ledger::Reader,
     rpc::{Bounded, page_rows},
-    store::{data, fault},
+    store::{
+        data::{self, Found},
+        fault,
+    },
 };
 
 /// Most keys of one request.
 const MAX_KEYS: usize = 1_000;
-/// Bytes reserved in a message for the key and the scope beside a row's value, escaped.
-const AROUND_VALUE: usize = 8 * 1024;
+/// Bytes reserved in a message for what is around a row's value, besides its key and the scope.
+const AROUND_VALUE: usize = 64;
+/// Most bytes of JSON for a byte of text.
+const ESCAPED: usize = 6;
 
 /// How clients see the rows of a table.
 #[derive(Clone, Copy, Debug)]
@@ -57,18 +62,20 @@ impl Rows {
         wanted: Wanted,
         limit: Option<u32>,
     ) -> Result<Page, RpcError> {
+        let around = ESCAPED * scope.as_str().len();
+        let page_bytes = reader.page_bytes().saturating_sub(around);
         let mut filling = Filling {
             rows: self,
-            page: Bounded::new(page_rows(limit), reader.page_bytes()),
-            largest: limits::LIVE_ROW_BYTES
-                .min(reader.content_bytes().saturating_sub(AROUND_VALUE)),
+            page: Bounded::new(page_rows(limit), page_bytes),
+            room: reader.content_bytes().saturating_sub(around),
             more: false,
             failed: None,
         };
         match (wanted, scope.as_prefix()) {
             (Wanted::After(after), Some(prefix)) => {
                 let after = after.unwrap_or_default();
-                data::range(reader.conn(), self.table, prefix, &after, |key, value| {
+                let (conn, most) = (reader.conn(), limits::LIVE_ROW_BYTES);
+                data::range(conn, self.table, prefix, &after, most, |key, value| {
                     key.starts_with(prefix) && filling.add(key, value)
                 })
                 .map_err(fault)?;
@@ -101,22 +108,23 @@ fn checked(scope: &Scope, keys: Vec<String>) -> Result<BTreeSet<String>, RpcErro
         let text = format!("`keys` outside of the scope `{scope}`");
         return Err(RpcError::invalid_params(text));
     }
-    Ok(keys.into_iter().collect())
+    // No page has a row without a key.
+    Ok(keys.into_iter().filter(|key| !key.is_empty()).collect())
 }
 
 /// A page that is being filled.
 struct Filling<'a> {
     rows: &'a Rows,
     page: Bounded,
-    /// Most bytes of a value.
-    largest: usize,
+    /// Bytes that a message has for one row.
+    room: usize,
     more: bool,
     failed: Option<RpcError>,
 }
 
 impl Filling<'_> {
     /// Adds a row; returns whether there may be room for another.
-    fn add(&mut self, key: &str, value: &[u8]) -> bool {
+    fn add(&mut self, key: &str, value: Found<'_>) -> bool {
         match self.row(key, value) {
             Ok(row) => self.more = !self.page.add(&row),
             Err(error) => self.failed = Some(error),
@@ -124,14 +132,21 @@ impl Filling<'_> {
         !self.more && self.failed.is_none()
     }
 
-    fn row(&self, key: &str, value: &[u8]) -> Result<Row, RpcError> {
-        let (value, omitted_bytes) = if value.len() > self.largest {
-            (
-                Json::from(RawValue::NULL.to_owned()),
-                Some(value.len() as u64),
-            )
-        } else {
-            ((self.rows.json)(self.rows.table, value)?, None)
+    fn row(&self, key: &str, value: Found<'_>) -> Result<Row, RpcError> {
+        let around = AROUND_VALUE + ESCAPED * key.len();
+        let largest = limits::LIVE_ROW_BYTES.min(self.room.saturating_sub(around));
+        let json = match value {
+            Found::Large(bytes) => Err(bytes),
+            Found::Value(value) => {
+                // Fields that an old row lacks may make it too large.
+                let json = (self.rows.json)(self.rows.table, value)?;
+                let bytes = json.get().len();
+                Some(json).filter(|_| bytes <= largest).ok_or(bytes as u64)
+            }
+        };
+        let (value, omitted_bytes) = match json {
+            Ok(json) => (json, None),
+            Err(bytes) => (Json::from(RawValue::NULL.to_owned()), Some(bytes)),
         };
         Ok(Row {
             key: key.to_owned(),
@@ -142,8 +157,10 @@ impl Filling<'_> {
 
     /// Adds the row of a key, if there is one; returns as [`Filling::add`].
     fn look_up(&mut self, reader: &Reader<'_>, key: &str) -> Result<bool, RpcError> {
-        let found = data::get(reader.conn(), self.rows.table, key).map_err(fault)?;
-        Ok(found.is_none_or(|value| self.add(key, &value)))
+        let (conn, table) = (reader.conn(), self.rows.table);
+        let add = |value: Found<'_>| self.add(key, value);
+        let added = data::look_up(conn, table, key, limits::LIVE_ROW_BYTES, add);
+        Ok(added.map_err(fault)?.unwrap_or(true))
     }
 
     fn finish(self) -> Result<Page, RpcError> {

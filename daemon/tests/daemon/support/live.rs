@@ -11,13 +11,27 @@ use bowline_daemon::{
     service::{Methods, Request, Scope, Service, answer},
 };
 use bowline_protocol::{IntentId, Role, RpcReason, error::RpcError, methods::Empty};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
 /// Rows that everyone may follow.
 pub(crate) const ROWS: Table<Value> = Table::new("board.rows");
 /// Rows of the device that asks, for operators.
 const OWN: Table<Value> = Table::new("board.own");
+/// Rows whose type has got a large field since they were stored.
+const GROWN: Table<Grown> = Table::new("board.grown");
+
+#[derive(Serialize, Deserialize)]
+struct Grown {
+    #[serde(default = "Grown::default_text")]
+    text: String,
+}
+
+impl Grown {
+    fn default_text() -> String {
+        "x".repeat(300_000)
+    }
+}
 
 /// `board.put {rows: {key: value}}` changes rows of `board.rows`, or removes those of `null`;
 /// `board.later` does so after work that waits.
@@ -49,6 +63,7 @@ impl Service for Board {
             (_, Some(key)) => Scope::row(&key),
             (None, None) => Ok(Scope::all()),
         });
+        methods.table(&GROWN, |Empty {}| Ok(Scope::all()));
         methods.table_for(&OWN, Self::own).role(Role::Operator);
         methods.intent("board.put", Self::put);
         methods.method("board.later", Self::later);
