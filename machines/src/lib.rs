@@ -1,9 +1,11 @@
 //! Every state machine of Bowline, of clients, daemons and relays: pure decisions, without I/O.
 //!
 //! A machine decides; a driver executes. Machines do no I/O, read no clock and draw no random
-//! numbers: time, seeds and identities are arguments. All of them share one vocabulary:
+//! numbers: time, seeds and identities are arguments. They share one vocabulary, of which each has
+//! what it needs:
 //!
-//! * `handle(now, input)` feeds one input of a closed enum,
+//! * `handle(now, input)` feeds one input of a closed enum; some machines have a method for each
+//!   input instead,
 //! * `poll_timeout()` returns when `handle_timeout(now)` must be called next,
 //! * `poll_effect()` returns the next effect for the driver to execute, in order, `None` when there
 //!   are no more,

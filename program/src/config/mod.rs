@@ -15,7 +15,12 @@
 //!    a flag, a `BOWLINE_…` variable and a key of the file. The daemon's limits name no value and
 //!    have no flags: they are keys under `[limits]` of the file only.
 //! 2. If some values are invalid, reject them in `resolve`.
-//! 3. Add a row to the program's table in `docs/commands.md`.
+//! 3. Pass the value on to where it is used: `daemon/src/daemon/options.rs` for the daemon,
+//!    `relay/src/parts.rs` and `relay/src/admission.rs` for the relay.
+//! 4. Add a row to the program's table in `docs/commands.md`.
+//! 5. A limit of the relay also has its default in `protocol/src/relay/limits.rs`, a row in
+//!    `docs/protocol.md` (compared by `protocol/tests/page.rs`), and a field in the test in
+//!    `relay/src/config/resolve.rs` that reads every key.
 
 mod file;
 mod folders;

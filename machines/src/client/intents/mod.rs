@@ -13,8 +13,9 @@
 //!
 //! * **In order.** Intents are sent in the order of their creation, up to the window at once. An
 //!   intent that has to wait blocks only later ones of the same agent (`order`).
-//! * **Once.** An intent keeps its id, and the daemon runs an id once. It is in flight once per
-//!   attach; after a lost connection it is sent again under the next attach.
+//! * **Once.** An intent keeps its id, and the daemon runs an id once. At most one dispatch of it
+//!   is in flight. It is sent again after a pause if the daemon defers it or does not answer, and
+//!   under the next attach if the connection ended.
 //! * **In doubt.** The daemon keeps outcomes for a day, and only as long as their session. When a
 //!   new session begins, an intent first sent longer ago may have run without a kept outcome: it
 //!   expires instead of running twice.
