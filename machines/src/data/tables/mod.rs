@@ -184,6 +184,10 @@ impl Tables {
             return Ok((*id, Arc::clone(&one.view)));
         }
         if self.open.len() >= self.config.most_open {
+            // Those that nobody reads any more make room.
+            self.sweep();
+        }
+        if self.open.len() >= self.config.most_open {
             return Err(TooManyTables {
                 most: self.config.most_open,
             });

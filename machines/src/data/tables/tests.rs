@@ -332,10 +332,15 @@ fn ld_4_a_view_is_published_once_and_its_diff_has_what_changed() {
 fn tables_are_bounded_in_number_and_share_their_bytes() {
     let mut host = Host::attached();
     host.tables.config.most_open = 2;
-    let (first, _) = (host.open("a"), host.open("b"));
+    let (first, second) = (host.open("a"), host.open("b"));
     let refused = host.tables.open(NOW, target("c"));
     assert_eq!(refused, Err(TooManyTables { most: 2 }));
     assert_eq!(host.open("a"), first);
+    host.tables.left(second);
+    host.answer(first, Ok(page("a/*", 5, &[], false)));
+    host.answer(second, Ok(page("b/*", 5, &[], false)));
+    host.open("c");
+    assert_eq!(host.tables.open.len(), 2, "what nobody reads makes room");
 
     let mut host = Host::attached();
     host.tables.config.bytes = 1_000;
