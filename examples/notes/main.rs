@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use bowline_daemon::{
     Program,
-    ledger::{Audience, Reader, Table, Topic, Tx},
-    service::{Methods, Service},
+    ledger::{Reader, Table, Topic, Tx},
+    service::{Methods, Scope, Service},
 };
 use bowline_protocol::{Role, RpcReason, error::RpcError, methods::Empty};
 use serde::{Deserialize, Serialize};
@@ -18,6 +18,8 @@ use uuid::Uuid;
 
 /// Notes by id. The ids grow with time, so the table is in the order of writing.
 const NOTES: Table<Note> = Table::new("notes.notes");
+/// Notes as they are added.
+const ADDED: Topic<Value> = Topic::new("notes.added");
 /// What a client can make the daemon remember has a bound.
 const MOST: u64 = 10_000;
 /// Notes in one answer.
@@ -41,9 +43,8 @@ impl Service for Notes {
     fn methods(methods: &mut Methods<Self>) {
         methods.read("notes.list", Self::list);
         methods.intent("notes.add", Self::add).role(Role::Operator);
-        methods
-            .write("notes.follow", Self::follow)
-            .role(Role::Viewer);
+        // Whoever follows it gets every note, also those added while it was away for a moment.
+        methods.topic(&ADDED, |_: Empty| Ok(Scope::all()));
     }
 }
 
@@ -69,20 +70,9 @@ impl Notes {
         let id = Uuid::now_v7().to_string();
         NOTES.put(tx, &id, &note)?;
         let added = json!({"id": id, "text": note.text});
-        tx.emit_custom(Audience::Followers(&all()?), "notes.added", &added)?;
+        ADDED.emit(tx, &id, &added)?;
         Ok(added)
     }
-
-    /// From now on the session that asks gets `notes.added`, also those that it missed while it was
-    /// away.
-    fn follow(&self, tx: &mut Tx<'_>, _: Empty) -> Result<Empty, RpcError> {
-        tx.follow(all()?)?;
-        Ok(Empty {})
-    }
-}
-
-fn all() -> Result<Topic, RpcError> {
-    Topic::new("notes", "all")
 }
 
 fn main() -> ExitCode {

@@ -52,12 +52,12 @@ def main():
                 after = notes[-1]["id"]
         case [path, "follow"]:
             daemon = Daemon(path)
-            daemon.call("notes.follow")
+            daemon.call("live.open", kind="topic", name="notes.added")
             print("following", flush=True)
             for message in daemon.messages():
                 event = message.get("params", {}).get("event", {})
-                if event.get("type") == "notes.added":
-                    print(event["text"], flush=True)
+                if event.get("type") == "topic.event" and event["name"] == "notes.added":
+                    print(event["body"]["text"], flush=True)
         case _:
             sys.exit(__doc__)
 

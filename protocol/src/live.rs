@@ -10,12 +10,14 @@ use crate::{IntentId, error::RpcError, limits};
 /// Marks the scope of all keys that begin with the text before it.
 const ANY: char = '*';
 
-/// What is followed. Logs and topics are kinds of later versions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What is followed. Logs are a kind of a later version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LiveKind {
     /// Rows by key.
     Table,
+    /// Events by key, of which nothing is kept.
+    Topic,
 }
 
 /// JSON as it came, so that numbers and spelling are those of the daemon. Equal only to the same
@@ -180,8 +182,9 @@ pub struct OpenLive {
     /// Largest page wanted, in rows; the daemon may return fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// The rows that the caller has are those as of this event of the epoch in force. If the
-    /// session has followed the scope since then, the answer is `resumed`, without rows.
+    /// The rows that the caller has are those as of this event of the epoch in force, or it has
+    /// every event of the topic up to it. If the session has followed the scope since then, the
+    /// answer is `resumed`, without rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
 }
@@ -220,7 +223,7 @@ pub struct CloseLive {
     pub scope: Scope,
 }
 
-/// Result of `live.open` and `live.page` for a table.
+/// Result of `live.open` and `live.page`. A topic has no rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TablePage<R = Row> {
@@ -233,7 +236,8 @@ pub struct TablePage<R = Row> {
     pub more: bool,
     /// The page reflects the session up to this event; later events apply on top.
     pub seq: u64,
-    /// Only for `live.open` with `seq`: the caller's rows stand, and the page is empty.
+    /// Only for `live.open` with `seq`: the caller's rows stand, and the page is empty. Of a topic
+    /// no event is missing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
 }
@@ -275,6 +279,22 @@ pub struct TableChanged {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<Vec<String>>,
     /// The intent that made the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent_id: Option<IntentId>,
+}
+
+/// The event `topic.event`: an event of a service, for the sessions that follow a scope of the
+/// topic with this key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicEvent {
+    /// The topic.
+    pub name: String,
+    /// What it is about.
+    pub key: String,
+    /// As the service has it.
+    pub body: Json,
+    /// The intent that caused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent_id: Option<IntentId>,
 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use serde_json::value::RawValue;
 
 use crate::{
-    AgentId, AgentSummary, DeviceId, ItemId, Permission, Role, TimelineItem, live::TableChanged,
+    AgentId, AgentSummary, DeviceId, ItemId, Permission, Role, TimelineItem,
+    live::{TableChanged, TopicEvent},
     model::UnixMillis,
 };
 
@@ -72,6 +73,9 @@ pub enum SessionEvent {
     /// Rows of a table that the session follows have changed.
     #[serde(rename = "table.changed")]
     TableChanged(Box<TableChanged>),
+    /// Something happened in a topic that the session follows.
+    #[serde(rename = "topic.event")]
+    TopicEvent(Box<TopicEvent>),
     /// An event of a later daemon. It counts in the sequence and has no effect here.
     #[serde(other, rename = "unknown")]
     Unknown,
@@ -88,11 +92,13 @@ impl SessionEvent {
         "permission.requested",
         "device.paired",
         TABLE_CHANGED,
+        TOPIC_EVENT,
     ];
 }
 
-/// The event whose rows are kept as they came.
+/// The events whose values are kept as they came.
 const TABLE_CHANGED: &str = "table.changed";
+const TOPIC_EVENT: &str = "topic.event";
 
 impl<'de> Deserialize<'de> for SessionEvent {
     /// Reads the type first: the derived form of a tagged enum copies an event into values before
@@ -107,6 +113,7 @@ impl<'de> Deserialize<'de> for SessionEvent {
         let typed: Typed<'_> = serde_json::from_str(raw.get()).map_err(D::Error::custom)?;
         let event = match &*typed.r#type {
             TABLE_CHANGED => serde_json::from_str(raw.get()).map(Self::TableChanged),
+            TOPIC_EVENT => serde_json::from_str(raw.get()).map(Self::TopicEvent),
             kind if Self::TYPES.contains(&kind) => {
                 Self::deserialize(&mut serde_json::Deserializer::from_str(raw.get()))
             }

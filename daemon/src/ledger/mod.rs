@@ -26,9 +26,9 @@ mod restore;
 mod retention;
 mod starts;
 mod storage;
+mod subject;
 #[cfg(test)]
 mod tests;
-mod topic;
 mod tx;
 mod types;
 mod upkeep;
@@ -46,9 +46,10 @@ pub use self::{
     data::{Blobs, MAX_KEY, MAX_VALUE, Source, Stored, Table},
     devices::Revoked,
     emit::MAX_EVENT,
+    follow::Topic,
     pairing::{OfferedGrant, OpenOffer, PairingRequest},
     retention::Retention,
-    topic::Topic,
+    subject::Subject,
     tx::{Reader, Tx},
     types::{
         Admission, Audience, LedgerOptions, NewPairing, SealedRefusal, SessionCounts, SessionInfo,
@@ -66,7 +67,7 @@ use self::{
 };
 pub(crate) use self::{
     core::{guarded, panicked},
-    follow::{Asked, FindScope, Rows, Wanted},
+    follow::{Asked, FindScope, Source as LiveSource, Wanted},
     usage::Usage,
 };
 use crate::{clock::Clock, store};

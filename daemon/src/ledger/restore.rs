@@ -13,7 +13,7 @@ use super::{
     owner::Account,
     replay::{Body, ReplayLog},
     starts::Starts,
-    topic::Topic,
+    subject::Subject,
     types::{LedgerOptions, SessionRef},
     usage::Accounts,
 };
@@ -114,7 +114,7 @@ fn session(
     lived: i64,
     dead: &mut Vec<i64>,
 ) -> LiveSession {
-    let subscriptions = topics.iter().map(|topic| Topic::stored(topic)).collect();
+    let subscriptions = topics.iter().map(|topic| Subject::stored(topic)).collect();
     let mut log = log.unwrap_or_else(ReplayLog::new);
     let untrimmed = log.trim_to(options.replay_bytes, options.replay_events, dead);
     let detached_for = row.detached_at.map_or(Duration::ZERO, |at| {

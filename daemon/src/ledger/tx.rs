@@ -11,7 +11,7 @@ use super::{
     live::{Live, LiveSession, UndoMark},
     replay::Body,
     storage::StorageLimit,
-    topic::Topic,
+    subject::Subject,
     types::SessionRef,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     store::{self, devices::Standing, fault, sql::run},
 };
 
-/// Topics one session may follow; one more is answered with `overloaded`.
+/// Agents one session may follow; one more is answered with `overloaded`.
 const MAX_SUBSCRIPTIONS: usize = 1_024;
 
 /// A reading job's view: the committed state.
@@ -173,7 +173,7 @@ impl Tx<'_> {
         self.conn
     }
 
-    /// Subscribes a session to a topic, such as an agent; repeating it changes nothing. The
+    /// Subscribes a session to an agent; repeating it changes nothing. The
     /// subscription lasts as long as the session.
     ///
     /// # Errors
@@ -181,7 +181,7 @@ impl Tx<'_> {
     pub fn subscribe(
         &mut self,
         session: &SessionRef,
-        topic: impl Into<Topic>,
+        topic: impl Into<Subject>,
     ) -> Result<(), RpcError> {
         let topic = topic.into();
         let Some(live) = self.live.sessions.get(&session.id) else {
@@ -193,7 +193,7 @@ impl Tx<'_> {
         if live.subscriptions.len() >= MAX_SUBSCRIPTIONS {
             return Err(RpcError::new(
                 RpcReason::Overloaded,
-                format!("a session can follow at most {MAX_SUBSCRIPTIONS} topics"),
+                format!("a session can follow at most {MAX_SUBSCRIPTIONS} agents"),
             ));
         }
         self.live.subscribe(session.id, &topic);
@@ -207,11 +207,11 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Subscribes the requesting session to a topic: [`Tx::subscribe`].
+    /// Subscribes the requesting session to an agent: [`Tx::subscribe`].
     ///
     /// # Errors
     /// As [`Tx::session`] and [`Tx::subscribe`].
-    pub fn follow(&mut self, topic: impl Into<Topic>) -> Result<(), RpcError> {
+    pub fn follow(&mut self, topic: impl Into<Subject>) -> Result<(), RpcError> {
         let session = self.session()?;
         self.subscribe(&session, topic)
     }
@@ -220,7 +220,7 @@ impl Tx<'_> {
     ///
     /// # Errors
     /// As [`Tx::session`]; when the store fails.
-    pub fn unfollow(&mut self, topic: impl Into<Topic>) -> Result<(), RpcError> {
+    pub fn unfollow(&mut self, topic: impl Into<Subject>) -> Result<(), RpcError> {
         let session = self.session()?;
         self.unsubscribe(&session, topic)
     }
@@ -232,7 +232,7 @@ impl Tx<'_> {
     pub fn unsubscribe(
         &mut self,
         session: &SessionRef,
-        topic: impl Into<Topic>,
+        topic: impl Into<Subject>,
     ) -> Result<(), RpcError> {
         let topic = topic.into();
         if self.live.unsubscribe(session.id, &topic) && self.is_topic_stored(session) {

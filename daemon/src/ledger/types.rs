@@ -14,7 +14,7 @@ use bowline_protocol::{
 };
 use serde::Serialize;
 
-use super::{owner::Account, retention::Retention, topic::Topic, usage::Quotas};
+use super::{owner::Account, retention::Retention, usage::Quotas};
 use crate::clock::Clock;
 
 /// Settings of the ledger, each with its default.
@@ -243,8 +243,6 @@ pub enum Audience<'a> {
     Subscribers(&'a AgentId),
     /// Every session of a device, and none of the local socket.
     Devices,
-    /// The sessions that follow this topic.
-    Followers(&'a Topic),
     /// This session, while it exists.
     Session(&'a SessionRef),
 }
@@ -290,7 +288,7 @@ pub struct SessionInfo {
     pub next_seq: u64,
     /// Numbers of its connections.
     pub connections: Vec<u64>,
-    /// Agents, topics and scopes that it follows.
+    /// Agents and scopes that it follows.
     pub subscriptions: usize,
     /// Events in its replay log.
     pub replay_events: usize,

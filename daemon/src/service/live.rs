@@ -1,5 +1,5 @@
-//! Live tables: which tables of services clients may follow, and the methods with which they do
-//! (LD-2).
+//! Live data: which tables and topics of services clients may follow, and the methods with which
+//! they do (LD-2).
 
 use std::{
     collections::HashMap,
@@ -18,30 +18,29 @@ use serde_json::value::RawValue;
 
 use super::{Methods, Origin, Request, Service};
 use crate::{
-    ledger::{Asked, FindScope, Reader, Rows, SessionRef, Table, Wanted},
+    ledger::{Asked, FindScope, LiveSource, Reader, SessionRef, Wanted},
     rpc::not_granted,
 };
 
 type Prepare = Arc<dyn Fn(&str) -> Result<FindScope, RpcError> + Send + Sync>;
 
-/// A table that clients may follow.
+/// A table or topic that clients may follow.
 #[derive(Clone)]
-pub struct LiveTable {
-    rows: Rows,
+pub struct Followable {
+    source: LiveSource,
     role: Role,
     /// Reads the parameters of a client.
     prepare: Prepare,
 }
 
-impl LiveTable {
-    pub(super) fn new<S, V, P>(
+impl Followable {
+    pub(super) fn new<S, P>(
         service: Arc<S>,
-        table: &Table<V>,
+        source: LiveSource,
         scope: impl Fn(&S, &Reader<'_>, P) -> Result<Scope, RpcError> + Send + Sync + 'static,
     ) -> Self
     where
         S: Service,
-        V: serde::Serialize + DeserializeOwned,
         P: DeserializeOwned + Send + 'static,
     {
         let scope = Arc::new(scope);
@@ -52,15 +51,15 @@ impl LiveTable {
             Ok(Box::new(move |reader| scope(&service, reader, params)))
         });
         Self {
-            rows: table.rows(),
+            source,
             role: Role::Viewer,
             prepare,
         }
     }
 
-    /// Its name on the wire: that of the stored table.
+    /// Its name on the wire.
     pub const fn name(&self) -> &'static str {
-        self.rows.table
+        self.source.name().1
     }
 
     /// The least role of a device that may follow it (TR-4).
@@ -75,47 +74,51 @@ impl LiveTable {
     }
 }
 
-impl std::fmt::Debug for LiveTable {
+impl std::fmt::Debug for Followable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "LiveTable({}, {})", self.name(), self.role)
+        write!(f, "Followable({}, {})", self.name(), self.role)
     }
 }
 
-/// The tables of all services of a daemon. Clones share them.
+/// The tables and topics of all services of a daemon. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LiveTables(Arc<RwLock<HashMap<&'static str, LiveTable>>>);
+pub(super) struct LiveData(Arc<RwLock<HashMap<&'static str, Followable>>>);
 
-impl LiveTables {
+impl LiveData {
     pub(super) fn contains(&self, name: &str) -> bool {
         let tables = self.0.read().unwrap_or_else(PoisonError::into_inner);
         tables.contains_key(name)
     }
 
-    pub(super) fn add(&self, table: LiveTable) {
+    pub(super) fn add(&self, table: Followable) {
         let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
         tables.insert(table.name(), table);
     }
 
-    fn find(&self, kind: LiveKind, name: &str) -> Result<LiveTable, RpcError> {
-        let LiveKind::Table = kind;
-        let tables = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        tables.get(name).cloned().ok_or_else(|| {
+    fn find(&self, kind: LiveKind, name: &str) -> Result<Followable, RpcError> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let found = all.get(name).filter(|one| one.source.name().0 == kind);
+        found.cloned().ok_or_else(|| {
             let shown: String = name.chars().take(64).collect();
+            let what = match kind {
+                LiveKind::Table => "table",
+                LiveKind::Topic => "topic",
+            };
             RpcError::new(
                 RpcReason::NotFound,
-                format!("no table `{shown}` that can be followed"),
+                format!("no {what} `{shown}` that can be followed"),
             )
         })
     }
 
-    /// A table, and the scope that the parameters of a request stand for.
+    /// A table or topic, and the scope that the parameters of a request stand for.
     fn wanted(
         &self,
         request: &Request,
         kind: LiveKind,
         name: &str,
         params: Option<&Json>,
-    ) -> Result<(SessionRef, Rows, FindScope), RpcError> {
+    ) -> Result<(SessionRef, LiveSource, FindScope), RpcError> {
         let session = request.session()?.clone();
         let table = self.find(kind, name)?;
         let role = session.grant().role;
@@ -130,7 +133,7 @@ impl LiveTables {
                 limits::LIVE_PARAMS_BYTES
             )));
         }
-        Ok((session, table.rows, (table.prepare)(params)?))
+        Ok((session, table.source, (table.prepare)(params)?))
     }
 
     async fn open(
@@ -138,13 +141,15 @@ impl LiveTables {
         request: Request,
         of: OpenLive,
     ) -> Result<TablePage<Box<RawValue>>, RpcError> {
-        let (session, rows, find) = self.wanted(&request, of.kind, &of.name, of.params.as_ref())?;
+        let (session, source, find) =
+            self.wanted(&request, of.kind, &of.name, of.params.as_ref())?;
         let asked = Asked {
             after: of.after,
             limit: of.limit,
             seq: of.seq,
         };
-        request.ledger().open_live(session, rows, find, asked).await
+        let ledger = request.ledger();
+        ledger.open_live(session, source, find, asked).await
     }
 
     async fn page(
@@ -152,7 +157,11 @@ impl LiveTables {
         request: Request,
         of: PageLive,
     ) -> Result<TablePage<Box<RawValue>>, RpcError> {
-        let (session, rows, find) = self.wanted(&request, of.kind, &of.name, of.params.as_ref())?;
+        let (session, source, find) =
+            self.wanted(&request, of.kind, &of.name, of.params.as_ref())?;
+        let LiveSource::Table(rows) = source else {
+            return Err(RpcError::invalid_params("a topic has no rows"));
+        };
         let wanted = match (of.keys, of.after) {
             (Some(_), Some(_)) => {
                 return Err(RpcError::invalid_params("either `keys` or `after`"));
@@ -169,12 +178,12 @@ impl LiveTables {
     /// No role is needed: whoever may not follow a table any more, does not.
     async fn close(self: Arc<Self>, request: Request, of: CloseLive) -> Result<Empty, RpcError> {
         let session = request.session()?.clone();
-        let table = self.find(of.kind, &of.name)?.name();
-        request.ledger().close_live(session, table, of.scope).await
+        let source = self.find(of.kind, &of.name)?.source.name();
+        request.ledger().close_live(session, source, of.scope).await
     }
 }
 
-impl Service for LiveTables {
+impl Service for LiveData {
     fn methods(methods: &mut Methods<Self>) {
         methods
             .method(name::LIVE_OPEN, Self::open)

@@ -7,9 +7,9 @@ use futures_util::FutureExt;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::{Cancellation, Context, Request, Service, live::LiveTable, params, request::Told};
+use super::{Cancellation, Context, Request, Service, live::Followable, params, request::Told};
 use crate::{
-    ledger::{Reader, Table, Tx, guarded, panicked},
+    ledger::{LiveSource, Reader, Table, Topic, Tx, guarded, panicked},
     rpc::{Done, MethodStats, Reply, ReplyFuture, answer, no_session},
 };
 
@@ -124,13 +124,13 @@ impl std::fmt::Debug for Method {
 pub struct Methods<S> {
     service: Arc<S>,
     list: Vec<Method>,
-    tables: Vec<LiveTable>,
+    live: Vec<Followable>,
 }
 
 /// What a service offers.
 pub(crate) struct Offered {
     pub(crate) methods: Vec<Method>,
-    pub(crate) tables: Vec<LiveTable>,
+    pub(crate) live: Vec<Followable>,
 }
 
 impl<S: Service> Methods<S> {
@@ -139,23 +139,23 @@ impl<S: Service> Methods<S> {
         let mut methods = Self {
             service: Arc::new(service),
             list: Vec::new(),
-            tables: Vec::new(),
+            live: Vec::new(),
         };
         S::methods(&mut methods);
         Offered {
             methods: methods.list,
-            tables: methods.tables,
+            live: methods.live,
         }
     }
 
     /// A table whose rows clients may follow (LD-2), under its name. `scope` says which keys the
     /// parameters of a client stand for; every device may see those rows, unless
-    /// [`LiveTable::role`] says otherwise.
+    /// [`Followable::role`] says otherwise.
     pub fn table<V, P>(
         &mut self,
         table: &Table<V>,
         scope: impl Fn(P) -> Result<Scope, RpcError> + Send + Sync + 'static,
-    ) -> &mut LiveTable
+    ) -> &mut Followable
     where
         V: Serialize + DeserializeOwned,
         P: DeserializeOwned + Send + 'static,
@@ -170,16 +170,52 @@ impl<S: Service> Methods<S> {
         &mut self,
         table: &Table<V>,
         scope: impl Fn(&S, &Reader<'_>, P) -> Result<Scope, RpcError> + Send + Sync + 'static,
-    ) -> &mut LiveTable
+    ) -> &mut Followable
     where
         V: Serialize + DeserializeOwned,
         P: DeserializeOwned + Send + 'static,
     {
+        self.follow(LiveSource::Table(table.rows()), scope)
+    }
+
+    /// A topic whose events clients may follow (LD-2), under its name. `scope` says which keys the
+    /// parameters of a client stand for, as for [`Methods::table`].
+    pub fn topic<B, P>(
+        &mut self,
+        topic: &Topic<B>,
+        scope: impl Fn(P) -> Result<Scope, RpcError> + Send + Sync + 'static,
+    ) -> &mut Followable
+    where
+        P: DeserializeOwned + Send + 'static,
+    {
+        self.topic_for(topic, move |_, _, params| scope(params))
+    }
+
+    /// As [`Methods::topic`], for a `scope` as in [`Methods::table_for`].
+    pub fn topic_for<B, P>(
+        &mut self,
+        topic: &Topic<B>,
+        scope: impl Fn(&S, &Reader<'_>, P) -> Result<Scope, RpcError> + Send + Sync + 'static,
+    ) -> &mut Followable
+    where
+        P: DeserializeOwned + Send + 'static,
+    {
+        self.follow(LiveSource::Topic(topic.name()), scope)
+    }
+
+    fn follow<P>(
+        &mut self,
+        source: LiveSource,
+        scope: impl Fn(&S, &Reader<'_>, P) -> Result<Scope, RpcError> + Send + Sync + 'static,
+    ) -> &mut Followable
+    where
+        P: DeserializeOwned + Send + 'static,
+    {
         let service = Arc::clone(&self.service);
-        self.tables.push(LiveTable::new(service, table, scope));
-        let last = self.tables.len() - 1;
+        self.live.push(Followable::new(service, source, scope));
+        let last = self.live.len() - 1;
         #[allow(clippy::indexing_slicing, reason = "pushed just above")]
-        &mut self.tables[last]
+        &mut self.live[last]
     }
 
     /// A method that is answered immediately, without a task or a queue. It must be quick: it
@@ -375,6 +411,6 @@ impl<S: Service> Methods<S> {
 impl<S> std::fmt::Debug for Methods<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut list = f.debug_list();
-        list.entries(&self.list).entries(&self.tables).finish()
+        list.entries(&self.list).entries(&self.live).finish()
     }
 }

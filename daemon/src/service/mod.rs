@@ -2,7 +2,7 @@
 //!
 //! * [`Service`] is what an author implements: a type, and the list of its methods
 //! * [`Methods`] takes that list: plain functions with typed parameters and results, in five kinds
-//! * [`LiveTable`] is a table whose rows clients may follow
+//! * [`Followable`] is a table or topic that clients may follow
 //! * [`Request`] and [`Context`] are the resources of a method; [`Cancellation`] signals when its
 //!   result is no longer needed
 //! * [`Router`] finds a method by its name; [`crate::setup`] links services into a daemon
@@ -17,7 +17,7 @@ mod router;
 pub(crate) use self::methods::{Call, Offered, Started};
 pub use self::{
     cancel::{CancelOnDrop, Cancellation},
-    live::LiveTable,
+    live::Followable,
     methods::{Access, Method, Methods},
     request::{Context, Origin, Request},
     router::{MethodError, Router},

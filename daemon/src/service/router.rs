@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Context, Method, Methods, Service,
-    live::LiveTables,
+    live::LiveData,
     methods::{Call, Offered, Started},
 };
 use crate::rpc::{Answer, MethodStats, RequestStats};
@@ -31,40 +31,40 @@ pub enum MethodError {
         "`{0}` is in a group reserved for Bowline: choose another first word (docs/protocol.md §4)"
     )]
     Reserved(&'static str),
-    /// Two services have the same table.
-    #[error("two services have the live table `{0}`: remove one of them")]
-    DuplicateTable(&'static str),
-    /// An invalid name of a live table.
+    /// Two tables or topics have the same name.
+    #[error("two live tables or topics are named `{0}`: rename one of them")]
+    DuplicateLive(&'static str),
+    /// An invalid name of a live table or topic.
     #[error(
-        "a live table cannot be named `{0}`: it must be like `service.rows`, in lower case, at most 64 bytes, and its \
+        "a live table or topic cannot be named `{0}`: it must be like `service.rows`, in lower case, at most 64 bytes, and its \
          first word not reserved (docs/protocol.md §4)"
     )]
-    Table(&'static str),
+    Live(&'static str),
 }
 
 /// The methods of a daemon.
 #[derive(Clone)]
 pub struct Router {
     methods: HashMap<&'static str, Arc<Method>>,
-    tables: LiveTables,
+    live: LiveData,
     /// Counts of messages without a known method.
     others: Arc<MethodStats>,
     stats: RequestStats,
 }
 
 impl Router {
-    /// A router with the methods of live tables, and without tables.
+    /// A router with the methods of live data, and without any.
     pub fn new() -> Self {
         let (others, stats) = (Arc::new(MethodStats::new(false)), RequestStats::default());
         stats.add("other", Arc::clone(&others));
-        let tables = LiveTables::default();
+        let live = LiveData::default();
         let mut router = Self {
             methods: HashMap::new(),
-            tables: tables.clone(),
+            live: live.clone(),
             others,
             stats,
         };
-        for method in Methods::of(tables).methods {
+        for method in Methods::of(live).methods {
             router.insert(method);
         }
         router
@@ -79,7 +79,7 @@ impl Router {
     }
 
     pub(crate) fn add_all(&mut self, offered: Offered) -> Result<(), MethodError> {
-        let Offered { methods, tables } = offered;
+        let Offered { methods, live } = offered;
         for (n, method) in methods.iter().enumerate() {
             let name = method.name();
             if !is_name(name) {
@@ -90,18 +90,18 @@ impl Router {
                 return Err(MethodError::Duplicate(name));
             }
         }
-        for (n, table) in tables.iter().enumerate() {
-            let name = table.name();
+        for (n, one) in live.iter().enumerate() {
+            let name = one.name();
             if !is_extension(name) {
-                return Err(MethodError::Table(name));
+                return Err(MethodError::Live(name));
             }
-            let mut earlier = tables.iter().take(n);
-            if self.tables.contains(name) || earlier.any(|other| other.name() == name) {
-                return Err(MethodError::DuplicateTable(name));
+            let mut earlier = live.iter().take(n);
+            if self.live.contains(name) || earlier.any(|other| other.name() == name) {
+                return Err(MethodError::DuplicateLive(name));
             }
         }
         methods.into_iter().for_each(|method| self.insert(method));
-        tables.into_iter().for_each(|table| self.tables.add(table));
+        live.into_iter().for_each(|one| self.live.add(one));
         Ok(())
     }
 

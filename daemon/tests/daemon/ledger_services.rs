@@ -1,8 +1,7 @@
-//! What services get from the ledger: storage in the transaction of an intent, events of their own,
-//! topics.
+//! What services get from the ledger: storage in the transaction of an intent, events of their own.
 
 use bowline_daemon::{
-    ledger::{Audience, Blobs, MAX_KEY, MAX_VALUE, Table, Topic, Tx},
+    ledger::{Audience, Blobs, MAX_KEY, MAX_VALUE, Table, Tx},
     service::answer,
 };
 use bowline_protocol::{RpcReason, SessionState, error::RpcError, methods::Empty};
@@ -124,50 +123,6 @@ async fn bx_4_events_of_a_service_are_replayed_like_any_other() {
     assert_eq!(link.state, SessionState::Resumed);
     let told = [1, 2].map(|n| (n + 2, json!({"type": "test.told", "n": n})));
     assert_eq!(link.apply(), told);
-}
-
-#[tokio::test]
-async fn topics_belong_to_the_session_and_outlive_the_process() {
-    let rig = Rig::new();
-    let (one, other) = (rig.paired().await, rig.paired().await);
-    let mut link = rig.attach(&one).await.unwrap();
-    let mut beside = rig.attach(&other).await.unwrap();
-    let session = link.session().clone();
-    let topic = Topic::new("test", "castle").unwrap();
-    let followed = topic.clone();
-    rig.ledger
-        .write(move |tx| tx.subscribe(&session, followed))
-        .await
-        .unwrap();
-    let tell = |rig: &Rig, topic: &Topic| {
-        let (ledger, topic) = (rig.ledger.clone(), topic.clone());
-        async move {
-            let told = ledger.write(move |tx| {
-                let body = json!({"of": topic.as_str()});
-                tx.emit_custom(Audience::Followers(&topic), "test.changed", &body)
-            });
-            told.await.unwrap();
-        }
-    };
-    tell(&rig, &topic).await;
-    tell(&rig, &Topic::new("test", "cottage").unwrap()).await;
-    let changed = json!({"type": "test.changed", "of": "test/castle"});
-    assert_eq!(link.apply(), [(1, changed.clone())]);
-    assert!(beside.apply().is_empty());
-
-    let rig = rig.kill();
-    let mut link = rig.attach(&one.resuming(&link.cursor)).await.unwrap();
-    tell(&rig, &topic).await;
-    assert_eq!(link.apply(), [(2, changed)]);
-    let session = link.session().clone();
-    rig.ledger
-        .write(move |tx| {
-            tx.unsubscribe(&session, &topic)?;
-            tx.emit_custom(Audience::Followers(&topic), "test.changed", &Empty {})
-        })
-        .await
-        .unwrap();
-    assert!(link.apply().is_empty());
 }
 
 #[tokio::test]

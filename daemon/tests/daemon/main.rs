@@ -37,6 +37,7 @@ mod ledger_services;
 mod ledger_sessions;
 mod listings;
 mod live_tables;
+mod live_topics;
 mod live_wire;
 mod local_bounds;
 mod local_foreign;

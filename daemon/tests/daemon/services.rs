@@ -288,12 +288,15 @@ async fn a_service_must_not_take_names_of_the_protocol_or_of_another() {
         ),
         (
             following!("agents.rows"),
-            "a live table cannot be named `agents.rows`",
+            "a live table or topic cannot be named `agents.rows`",
         ),
-        (following!("rows"), "a live table cannot be named `rows`"),
+        (
+            following!("rows"),
+            "a live table or topic cannot be named `rows`",
+        ),
         (
             Services::none().with(Board).with(BoardsRows),
-            "two services have the live table `board.rows`",
+            "two live tables or topics are named `board.rows`",
         ),
     ] {
         let error = start_with(services).await.unwrap_err().to_string();

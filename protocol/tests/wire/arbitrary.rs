@@ -9,7 +9,7 @@ use bowline_protocol::{
     error::RpcError,
     handshake::{Accepted, ClientInfo, PairingHello, SessionWelcome, WelcomeLimits},
     identity::{OfferId, PairingSecret, PresharedKey},
-    live::{Row, TableChanged},
+    live::{Row, TableChanged, TopicEvent},
     model::{OutputStream, PermissionOption, TurnStatus},
     offer::PairingToken,
     session_event::Sequenced,
@@ -162,6 +162,17 @@ fn table_changed() -> impl Strategy<Value = TableChanged> {
     )
 }
 
+fn topic_event() -> impl Strategy<Value = TopicEvent> {
+    (text(), text(), text(), option::of(intent_id())).prop_map(|(name, key, body, intent_id)| {
+        TopicEvent {
+            name,
+            key,
+            body: samples::json(&serde_json::to_string(&body).unwrap()),
+            intent_id,
+        }
+    })
+}
+
 pub(crate) fn event() -> impl Strategy<Value = Sequenced> {
     let event = prop_oneof![
         agent().prop_map(|agent| SessionEvent::AgentUpdated { agent }),
@@ -185,6 +196,7 @@ pub(crate) fn event() -> impl Strategy<Value = Sequenced> {
             }
         }),
         table_changed().prop_map(|changed| SessionEvent::TableChanged(Box::new(changed))),
+        topic_event().prop_map(|event| SessionEvent::TopicEvent(Box::new(event))),
     ];
     (any::<u64>(), event).prop_map(|(seq, event)| Sequenced { seq, event })
 }

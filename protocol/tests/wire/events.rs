@@ -48,6 +48,7 @@ fn one_of_each() -> Vec<SessionEvent> {
             },
         },
         SessionEvent::TableChanged(Box::new(samples::table_changed())),
+        SessionEvent::TopicEvent(Box::new(samples::topic_event())),
     ]
 }
 
@@ -91,13 +92,19 @@ fn the_list_of_types_is_that_of_the_events() {
 }
 
 #[test]
-fn ld_2_the_json_of_rows_is_kept_as_it_came() {
+fn ld_2_the_json_of_rows_and_of_topics_is_kept_as_it_came() {
     let text = r#"{"seq":1,"event":{"upserts":[{"key":"k","value":{"b":1e2,"a":0.1000}}],"scope":"*","type":"table.changed","name":"x.y"}}"#;
     let Sequenced { event, .. } = serde_json::from_str(text).unwrap();
     let SessionEvent::TableChanged(changed) = event else {
         panic!("{event:?}");
     };
     assert_eq!(changed.upserts[0].value.get(), r#"{"b":1e2,"a":0.1000}"#);
+    let text = r#"{"seq":1,"event":{"key":"k","type":"topic.event","body":{"b":1e2,"a":0.1000},"name":"x.y"}}"#;
+    let Sequenced { event, .. } = serde_json::from_str(text).unwrap();
+    let SessionEvent::TopicEvent(event) = event else {
+        panic!("{event:?}");
+    };
+    assert_eq!(event.body.get(), r#"{"b":1e2,"a":0.1000}"#);
 }
 
 /// What later daemons send is no error, whatever it holds.
@@ -117,6 +124,7 @@ fn an_unknown_event_is_read_as_one_and_a_malformed_one_is_an_error() {
         r#"{"type":"agent.removed"}"#,
         r#"{"type":"table.changed","name":"x"}"#,
         r#"{"type":"table.changed","name":"x","scope":""}"#,
+        r#"{"type":"topic.event","name":"x","key":"k"}"#,
     ] {
         assert!(serde_json::from_str::<SessionEvent>(bad).is_err(), "{bad}");
     }

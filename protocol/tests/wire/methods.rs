@@ -185,6 +185,13 @@ fn live(golden: &mut Golden) {
         seq: None,
     };
     golden.value("live.open params, the fewest", &fewest);
+    let topic = OpenLive {
+        kind: LiveKind::Topic,
+        name: "voxel.saved".to_owned(),
+        seq: Some(17),
+        ..fewest.clone()
+    };
+    golden.value("live.open params, a topic", &topic);
     let params = Some(samples::json(r#"{"project":"castle"}"#));
     golden.value(
         "live.open params",

@@ -3,7 +3,7 @@
 use bowline_protocol::{
     AgentId, AgentStatus, AgentSummary, ClientSessionKey, DaemonIdentity, DeviceKey, Epoch,
     IntentId, ItemId, ItemKind, Permission, PermissionId, ServerId, TimelineItem, TransportKey,
-    live::{Json, Row, Scope, TableChanged},
+    live::{Json, Row, Scope, TableChanged, TopicEvent},
     model::{OutputStream, PermissionOption, TurnStatus},
     offer::PairingToken,
 };
@@ -162,6 +162,15 @@ pub(crate) fn table_changed() -> TableChanged {
         removed: vec!["castle/moat".into()],
         stale: false,
         keys: None,
+        intent_id: Some(intent()),
+    }
+}
+
+pub(crate) fn topic_event() -> TopicEvent {
+    TopicEvent {
+        name: "voxel.saved".into(),
+        key: "castle".into(),
+        body: json(r#"{"by":"ada","revision":1e3}"#),
         intent_id: Some(intent()),
     }
 }

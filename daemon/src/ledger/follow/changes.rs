@@ -6,7 +6,7 @@ use bowline_protocol::{
     SessionEvent,
     error::RpcError,
     limits,
-    live::{Json, Row, Scope, TableChanged},
+    live::{Json, LiveKind, Row, Scope, TableChanged},
 };
 use serde_json::value::RawValue;
 
@@ -108,7 +108,7 @@ impl Tx<'_> {
         value: Option<&RawValue>,
     ) {
         if !key.is_empty()
-            && let Some(scope) = self.live.followed.smallest(table, key)
+            && let Some(scope) = self.live.followed.smallest((LiveKind::Table, table), key)
         {
             let scope = scope.clone();
             self.staged.changes.push(table, scope, key, value);
@@ -131,7 +131,10 @@ impl Tx<'_> {
         let most = self.content_bytes().min(limits::LIVE_EVENT_BYTES);
         let mut events = Vec::with_capacity(groups.len());
         for ((table, scope), group) in groups {
-            let followers = self.live.followed.followers(table, scope);
+            let followers = self
+                .live
+                .followed
+                .followers((LiveKind::Table, table), scope);
             let event = TableChanged {
                 name: table.to_owned(),
                 scope: scope.clone(),

@@ -1,4 +1,4 @@
-//! Finds, for a key of a table, who follows a scope that covers it.
+//! Finds, for a key of a table or topic, who follows a scope that covers it.
 
 use std::{
     borrow::Borrow,
@@ -9,16 +9,18 @@ use std::{
 
 use bowline_protocol::live::Scope;
 
+use super::Followed;
+
 /// The sessions that follow one scope.
 type Sessions = BTreeSet<i64>;
 
-/// The followed scopes of all tables. A table that nobody follows has no entry.
+/// The followed scopes of all tables and topics. One that nobody follows has no entry.
 #[derive(Default)]
 pub(in crate::ledger) struct Index {
-    tables: HashMap<&'static str, Scopes>,
+    sources: HashMap<Followed, Scopes>,
 }
 
-/// The followed scopes of one table.
+/// The followed scopes of one of them.
 #[derive(Default)]
 struct Scopes {
     /// Scopes of one key.
@@ -63,8 +65,8 @@ impl PartialOrd for Prefix {
 }
 
 impl Index {
-    pub(super) fn insert(&mut self, table: &'static str, scope: &Scope, session: i64) {
-        let scopes = self.tables.entry(table).or_default();
+    pub(super) fn insert(&mut self, of: Followed, scope: &Scope, session: i64) {
+        let scopes = self.sources.entry(of).or_default();
         let sessions = if scope.as_prefix().is_some() {
             scopes.prefixes.entry(Prefix(scope.clone())).or_default()
         } else {
@@ -73,8 +75,8 @@ impl Index {
         sessions.insert(session);
     }
 
-    pub(super) fn remove(&mut self, table: &'static str, scope: &Scope, session: i64) {
-        let Some(scopes) = self.tables.get_mut(table) else {
+    pub(super) fn remove(&mut self, of: Followed, scope: &Scope, session: i64) {
+        let Some(scopes) = self.sources.get_mut(&of) else {
             return;
         };
         let found = match scope.as_prefix() {
@@ -92,14 +94,14 @@ impl Index {
             };
         }
         if scopes.rows.is_empty() && scopes.prefixes.is_empty() {
-            self.tables.remove(table);
+            self.sources.remove(&of);
         }
     }
 
     /// The smallest followed scope that covers a key. Two keys with the same one have the same
     /// followers: the other scopes that cover a key also cover this one.
-    pub(super) fn smallest(&self, table: &str, key: &str) -> Option<&Scope> {
-        let scopes = self.tables.get(table)?;
+    pub(super) fn smallest(&self, of: Followed, key: &str) -> Option<&Scope> {
+        let scopes = self.sources.get(&of)?;
         match scopes.rows.get_key_value(key) {
             Some((scope, _)) => Some(scope),
             None => scopes.longest(key).map(|(prefix, _)| &prefix.0),
@@ -107,8 +109,8 @@ impl Index {
     }
 
     /// The sessions that follow a scope which covers all of `scope`, in ascending order.
-    pub(super) fn followers(&self, table: &str, scope: &Scope) -> Vec<i64> {
-        let Some(scopes) = self.tables.get(table) else {
+    pub(super) fn followers(&self, of: Followed, scope: &Scope) -> Vec<i64> {
+        let Some(scopes) = self.sources.get(&of) else {
             return Vec::new();
         };
         let mut all = Sessions::new();
@@ -153,9 +155,11 @@ impl Scopes {
 
 #[cfg(test)]
 mod tests {
+    use bowline_protocol::live::LiveKind;
+
     use super::*;
 
-    const TABLE: &str = "test.rows";
+    const TABLE: Followed = (LiveKind::Table, "test.rows");
 
     fn scope(text: &str) -> Scope {
         Scope::try_from(text.to_owned()).unwrap()
@@ -223,11 +227,11 @@ mod tests {
         let mut index = of(&scopes);
         assert_eq!(index.smallest(TABLE, "a/b"), Some(&scope("a/b")));
         index.remove(TABLE, &scope("a/b"), 7);
-        index.remove("test.others", &scope("*"), 0);
+        index.remove((LiveKind::Topic, "test.rows"), &scope("*"), 0);
         assert_eq!(index.followers(TABLE, &scope("a/b")), [0, 1, 2]);
         for (n, text) in (0..).zip(scopes) {
             index.remove(TABLE, &scope(text), n);
         }
-        assert!(index.tables.is_empty());
+        assert!(index.sources.is_empty());
     }
 }

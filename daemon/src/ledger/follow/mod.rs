@@ -1,26 +1,34 @@
-//! What sessions follow (LD-2): the scopes of tables, in memory only, and for how long.
+//! What sessions follow (LD-2): the scopes of tables and topics, in memory only, and for how long.
 //!
 //! * [`index`] finds the followers of a key
 //! * [`changes`] tells them what a transaction changed, in that transaction
 //! * [`open`] answers requests: following and the first page in one turn of the ledger
 //! * [`rows`] reads pages of a table for clients
+//! * [`topic`] tells them what happened in a topic
 
 mod changes;
 mod index;
 mod open;
 mod rows;
+mod topic;
 
 use std::collections::BTreeMap;
 
 use bowline_machines::MonotonicTime;
-use bowline_protocol::{RpcReason, error::RpcError, limits, live::Scope};
+use bowline_protocol::{
+    RpcReason,
+    error::RpcError,
+    limits,
+    live::{LiveKind, Scope},
+};
 
+pub use self::topic::Topic;
 pub(super) use self::{
     changes::{Changes, ChangesMark},
     index::Index,
 };
 pub(crate) use self::{
-    open::{Asked, FindScope},
+    open::{Asked, FindScope, Source},
     rows::{Page, Rows, Wanted},
 };
 use super::{core::Core, live::Live};
@@ -28,10 +36,13 @@ use super::{core::Core, live::Live};
 /// Shortest time between two looks for follows that were not opened again.
 const LAPSE_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
+/// A table or topic by its name. A table may have the name of a topic.
+pub(crate) type Followed = (LiveKind, &'static str);
+
 /// What one session follows.
 #[derive(Default)]
 pub(super) struct Follows {
-    scopes: BTreeMap<(&'static str, Scope), Follow>,
+    scopes: BTreeMap<(Followed, Scope), Follow>,
     /// When what was not opened again since the last attach ends.
     again_by: Option<MonotonicTime>,
 }
@@ -55,18 +66,12 @@ impl Live {
     ///
     /// # Errors
     /// `quota_exceeded`; `not_found` if the session has ended.
-    fn follow(
-        &mut self,
-        id: i64,
-        table: &'static str,
-        scope: &Scope,
-        seq: u64,
-    ) -> Result<(), RpcError> {
+    fn follow(&mut self, id: i64, of: Followed, scope: &Scope, seq: u64) -> Result<(), RpcError> {
         let limit = self.follows_per_session;
         let Some(session) = self.sessions.get_mut(&id) else {
             return Err(RpcError::new(RpcReason::NotFound, "the session has ended"));
         };
-        let key = (table, scope.clone());
+        let key = (of, scope.clone());
         let scopes = &mut session.follows.scopes;
         if let Some(follow) = scopes.get_mut(&key) {
             follow.is_current = true;
@@ -85,14 +90,14 @@ impl Live {
             is_current: true,
         };
         scopes.insert(key, follow);
-        self.followed.insert(table, scope, id);
+        self.followed.insert(of, scope, id);
         Ok(())
     }
 
     /// Whether a session got every event of a scope after `seq`; then it follows it further.
-    fn resume_follow(&mut self, id: i64, table: &'static str, scope: &Scope, seq: u64) -> bool {
+    fn resume_follow(&mut self, id: i64, of: Followed, scope: &Scope, seq: u64) -> bool {
         let session = self.sessions.get_mut(&id);
-        let follow = session.and_then(|it| it.follows.scopes.get_mut(&(table, scope.clone())));
+        let follow = session.and_then(|it| it.follows.scopes.get_mut(&(of, scope.clone())));
         follow.is_some_and(|follow| {
             let has_all = follow.since <= seq;
             follow.is_current |= has_all;
@@ -100,10 +105,10 @@ impl Live {
         })
     }
 
-    fn unfollow(&mut self, id: i64, table: &'static str, scope: &Scope) {
+    fn unfollow(&mut self, id: i64, of: Followed, scope: &Scope) {
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.follows.scopes.remove(&(table, scope.clone()));
-            self.followed.remove(table, scope, id);
+            session.follows.scopes.remove(&(of, scope.clone()));
+            self.followed.remove(of, scope, id);
         }
     }
 
@@ -118,8 +123,8 @@ impl Live {
 
     /// Removes the follows of a session that is gone.
     pub(super) fn drop_follows(&mut self, id: i64, follows: &Follows) {
-        for (table, scope) in follows.scopes.keys() {
-            self.followed.remove(table, scope, id);
+        for (of, scope) in follows.scopes.keys() {
+            self.followed.remove(*of, scope, id);
         }
     }
 
@@ -162,14 +167,14 @@ impl Core {
                     let old = follows
                         .scopes
                         .extract_if(.., |_, follow| !follow.is_current);
-                    over.extend(old.map(|((table, scope), _)| (*id, table, scope)));
+                    over.extend(old.map(|((of, scope), _)| (*id, of, scope)));
                 }
                 Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
                 None => {}
             }
         }
-        for (id, table, scope) in over {
-            live.followed.remove(table, &scope, id);
+        for (id, of, scope) in over {
+            live.followed.remove(of, &scope, id);
         }
         live.follows_due = next.map(|at| at.max(now + LAPSE_PAUSE));
     }
@@ -189,7 +194,7 @@ mod tests {
         const LEAST: usize = 5;
         const HEAD: usize = 16;
         let shared = |entry: usize| (NODE * entry + HEAD).div_ceil(LEAST);
-        let of_session = shared(size_of::<((&'static str, Scope), Follow)>());
+        let of_session = shared(size_of::<((Followed, Scope), Follow)>());
         let of_index = shared(size_of::<(Scope, BTreeSet<i64>)>());
         let sessions = NODE * size_of::<i64>() + HEAD;
         let text = limits::MAX_KEY + 1 + HEAD;

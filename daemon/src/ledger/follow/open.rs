@@ -3,12 +3,12 @@
 
 use bowline_protocol::{
     error::RpcError,
-    live::{Scope, TablePage},
+    live::{LiveKind, Scope, TablePage},
     methods::Empty,
 };
 use serde_json::value::RawValue;
 
-use super::{Page, Rows, Wanted};
+use super::{Followed, Page, Rows, Wanted};
 use crate::ledger::{Ledger, Reader, SessionRef, core::Core};
 
 /// Finds the scope that a client's parameters stand for, and may refuse it. Runs on the ledger's
@@ -17,6 +17,23 @@ pub(crate) type FindScope = Box<dyn FnOnce(&Reader<'_>) -> Result<Scope, RpcErro
 
 /// A page as it is answered.
 type Answered = TablePage<Box<RawValue>>;
+
+/// What clients follow scopes of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source {
+    Table(Rows),
+    /// A topic by its name.
+    Topic(&'static str),
+}
+
+impl Source {
+    pub(crate) const fn name(&self) -> Followed {
+        match self {
+            Self::Table(rows) => (LiveKind::Table, rows.table),
+            Self::Topic(name) => (LiveKind::Topic, name),
+        }
+    }
+}
 
 /// What a client opens, besides its scope.
 #[derive(Debug)]
@@ -31,7 +48,7 @@ impl Core {
     fn open_live(
         &mut self,
         session: &SessionRef,
-        rows: Rows,
+        source: Source,
         find: FindScope,
         asked: Asked,
     ) -> Result<Answered, RpcError> {
@@ -43,7 +60,10 @@ impl Core {
                 let text = format!("`seq` is {at}, and the last event of the session is {seq}");
                 return Err(RpcError::invalid_params(text));
             }
-            if self.live.resume_follow(session.id, rows.table, &scope, at) {
+            if self
+                .live
+                .resume_follow(session.id, source.name(), &scope, at)
+            {
                 return Ok(TablePage {
                     scope,
                     rows: Vec::new(),
@@ -54,13 +74,22 @@ impl Core {
             }
         }
         let reader = self.reader(Some(session));
-        let wanted = Wanted::After(asked.after);
-        let Page { rows: page, more } = rows.page(&reader, &scope, wanted, asked.limit)?;
-        self.live.follow(session.id, rows.table, &scope, seq)?;
+        let page = match source {
+            Source::Table(rows) => {
+                let wanted = Wanted::After(asked.after);
+                rows.page(&reader, &scope, wanted, asked.limit)?
+            }
+            Source::Topic(_) if asked.after.is_some() || asked.limit.is_some() => {
+                let text = "a topic has no rows: `after` and `limit` are for tables";
+                return Err(RpcError::invalid_params(text));
+            }
+            Source::Topic(_) => Page::default(),
+        };
+        self.live.follow(session.id, source.name(), &scope, seq)?;
         Ok(TablePage {
             scope,
-            rows: page,
-            more,
+            rows: page.rows,
+            more: page.more,
             seq,
             resumed: false,
         })
@@ -68,20 +97,20 @@ impl Core {
 }
 
 impl Ledger {
-    /// Has a session follow a scope of a table, and reads the first page of it.
+    /// Has a session follow a scope, and reads the first page of it.
     ///
     /// # Errors
     /// Those of `find`; `quota_exceeded`; −32602 for a `seq` of the future; as [`Ledger::read`].
     pub(crate) async fn open_live(
         &self,
         session: SessionRef,
-        rows: Rows,
+        source: Source,
         find: FindScope,
         asked: Asked,
     ) -> Result<Answered, RpcError> {
         let of = session.clone();
         self.now_as(Some(session), move |core| {
-            core.open_live(&of, rows, find, asked)
+            core.open_live(&of, source, find, asked)
         })
         .await
     }
@@ -119,12 +148,12 @@ impl Ledger {
     pub(crate) async fn close_live(
         &self,
         session: SessionRef,
-        table: &'static str,
+        of: Followed,
         scope: Scope,
     ) -> Result<Empty, RpcError> {
         let id = session.id;
         self.now_as(Some(session), move |core| {
-            core.live.unfollow(id, table, &scope);
+            core.live.unfollow(id, of, &scope);
             Ok(Empty {})
         })
         .await

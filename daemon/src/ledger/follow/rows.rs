@@ -43,7 +43,7 @@ pub(crate) enum Wanted {
 }
 
 /// A page as JSON, and whether more follows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Page {
     pub(crate) rows: Vec<Box<RawValue>>,
     pub(crate) more: bool,

@@ -26,7 +26,7 @@ use super::{
     follow::Index,
     owner::Account,
     retention::Overfull,
-    topic::Topic,
+    subject::Subject,
     types::{Audience, Name, SessionRef},
     usage::{Accounts, Quotas},
 };
@@ -39,7 +39,7 @@ const SPARSE: usize = 8;
 pub(super) struct Live {
     pub(super) sessions: HashMap<i64, LiveSession>,
     by_key: HashMap<ExternalSessionKey, i64>,
-    subscribers: HashMap<Topic, BTreeSet<i64>>,
+    subscribers: HashMap<Subject, BTreeSet<i64>>,
     /// Who follows which rows (LD-2).
     pub(super) followed: Index,
     /// When follows that were not opened again are next looked for.
@@ -223,7 +223,6 @@ impl Live {
         };
         match audience {
             Audience::Subscribers(agent) => followers(agent.as_str()),
-            Audience::Followers(topic) => followers(topic.as_str()),
             Audience::Everyone(agent) => {
                 stored(&|session| session.subscriptions.contains(agent.as_str()))
             }
@@ -235,7 +234,7 @@ impl Live {
         }
     }
 
-    fn link(&mut self, id: i64, topic: &Topic) -> bool {
+    fn link(&mut self, id: i64, topic: &Subject) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
         };
@@ -249,7 +248,7 @@ impl Live {
         new
     }
 
-    fn unlink(&mut self, id: i64, topic: &Topic) -> bool {
+    fn unlink(&mut self, id: i64, topic: &Subject) -> bool {
         let Some(session) = self.sessions.get_mut(&id) else {
             return false;
         };
@@ -298,7 +297,11 @@ impl Live {
     }
 }
 
-fn remove_subscriber(subscribers: &mut HashMap<Topic, BTreeSet<i64>>, topic: &Topic, session: i64) {
+fn remove_subscriber(
+    subscribers: &mut HashMap<Subject, BTreeSet<i64>>,
+    topic: &Subject,
+    session: i64,
+) {
     if let Some(ids) = subscribers.get_mut(topic) {
         ids.remove(&session);
         if ids.is_empty() {

@@ -7,7 +7,7 @@ use bowline_protocol::{Epoch, ExternalSessionKey, PublicKey, model::UnixMillis};
 use rusqlite::Connection;
 
 use crate::{
-    ledger::{follow::Follows, replay::ReplayLog, topic::Topic, types::SessionRef},
+    ledger::{follow::Follows, replay::ReplayLog, subject::Subject, types::SessionRef},
     outbound::ConnectionHandle,
     store,
 };
@@ -21,7 +21,7 @@ pub(in crate::ledger) struct LiveSession {
     /// Number of the next event, including events of the open transaction.
     pub(in crate::ledger) next_seq: u64,
     pub(in crate::ledger) links: Vec<ConnectionHandle>,
-    pub(in crate::ledger) subscriptions: BTreeSet<Topic>,
+    pub(in crate::ledger) subscriptions: BTreeSet<Subject>,
     pub(in crate::ledger) follows: Follows,
 }
 

@@ -3,13 +3,13 @@
 use rusqlite::Connection;
 
 use super::{Live, Pending};
-use crate::ledger::{owner::Owner, topic::Topic, usage::Usage};
+use crate::ledger::{owner::Owner, subject::Subject, usage::Usage};
 
 /// One entry of the undo journal.
 pub(super) enum Undo {
     NextSeq(i64, u64),
-    Subscribe(i64, Topic),
-    Unsubscribe(i64, Topic),
+    Subscribe(i64, Subject),
+    Unsubscribe(i64, Subject),
     Charge(Owner, Usage),
     Pending(i64, Pending),
 }
@@ -49,7 +49,7 @@ impl Live {
     }
 
     /// Records a subscription; returns whether it is new.
-    pub(in crate::ledger) fn subscribe(&mut self, id: i64, topic: &Topic) -> bool {
+    pub(in crate::ledger) fn subscribe(&mut self, id: i64, topic: &Subject) -> bool {
         let new = self.link(id, topic);
         if new {
             self.undo.push(Undo::Subscribe(id, topic.clone()));
@@ -58,7 +58,7 @@ impl Live {
     }
 
     /// Removes a subscription; returns whether it existed.
-    pub(in crate::ledger) fn unsubscribe(&mut self, id: i64, topic: &Topic) -> bool {
+    pub(in crate::ledger) fn unsubscribe(&mut self, id: i64, topic: &Subject) -> bool {
         let was = self.unlink(id, topic);
         if was {
             self.undo.push(Undo::Unsubscribe(id, topic.clone()));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bowline_daemon::{
-    ledger::{Reader, Table, Tx},
+    ledger::{Reader, Table, Topic, Tx},
     service::{Methods, Request, Scope, Service, answer},
 };
 use bowline_protocol::{IntentId, Role, RpcReason, error::RpcError, methods::Empty};
@@ -33,8 +33,14 @@ impl Grown {
     }
 }
 
+/// What was said, by key.
+pub(crate) const SAID: Topic<Value> = Topic::new("board.said");
+/// What was said to operators.
+const SECRETS: Topic<Value> = Topic::new("board.secrets");
+
 /// `board.put {rows: {key: value}}` changes rows of `board.rows`, or removes those of `null`;
-/// `board.later` does so after work that waits.
+/// `board.later` does so after work that waits. `board.say {key, body}` is an event of
+/// `board.said`.
 pub(crate) struct Board;
 
 #[derive(Deserialize)]
@@ -42,6 +48,25 @@ pub(crate) struct Board;
 struct Of {
     under: Option<String>,
     row: Option<String>,
+}
+
+impl Of {
+    fn scope(self) -> Result<Scope, RpcError> {
+        match (self.under, self.row) {
+            (Some(parent), _) => Scope::under(&parent),
+            (_, Some(key)) => Scope::row(&key),
+            (None, None) => Ok(Scope::all()),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Say {
+    key: String,
+    body: Value,
+    /// Rows that change before and after it.
+    #[serde(default)]
+    around: Vec<BTreeMap<String, Value>>,
 }
 
 #[derive(Deserialize)]
@@ -58,14 +83,13 @@ struct Put {
 
 impl Service for Board {
     fn methods(methods: &mut Methods<Self>) {
-        methods.table(&ROWS, |of: Of| match (of.under, of.row) {
-            (Some(parent), _) => Scope::under(&parent),
-            (_, Some(key)) => Scope::row(&key),
-            (None, None) => Ok(Scope::all()),
-        });
+        methods.table(&ROWS, Of::scope);
+        methods.topic(&SAID, Of::scope);
+        methods.topic(&SECRETS, Of::scope).role(Role::Operator);
         methods.table(&GROWN, |Empty {}| Ok(Scope::all()));
         methods.table_for(&OWN, Self::own).role(Role::Operator);
         methods.intent("board.put", Self::put);
+        methods.intent("board.say", Self::say);
         methods.method("board.later", Self::later);
     }
 }
@@ -84,6 +108,14 @@ impl Board {
 
     fn put(&self, tx: &mut Tx<'_>, put: Put) -> Result<Empty, RpcError> {
         put_rows(tx, put.rows)?;
+        Ok(Empty {})
+    }
+
+    fn say(&self, tx: &mut Tx<'_>, say: Say) -> Result<Empty, RpcError> {
+        let mut around = say.around.into_iter();
+        put_rows(tx, around.next().unwrap_or_default())?;
+        SAID.emit(tx, &say.key, &say.body)?;
+        put_rows(tx, around.next().unwrap_or_default())?;
         Ok(Empty {})
     }
 

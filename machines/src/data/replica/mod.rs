@@ -358,7 +358,7 @@ impl Replica {
             // The request is an item of the timeline; the row shows that one is waiting.
             SessionEvent::PermissionRequested { .. } | SessionEvent::Unknown => return,
             // Of no list: the host shows it.
-            SessionEvent::DevicePaired { .. } => return,
+            SessionEvent::DevicePaired { .. } | SessionEvent::TopicEvent(_) => return,
             SessionEvent::TableChanged(event) => return self.tables.changed(now, seq, &event),
         };
         self.timeline(now, &agent_id, timeline::Input::Event { seq, happened });
