@@ -89,11 +89,11 @@ impl ClientTraffic {
         is_ours && !self.is_draining() && matches!(client.state(), State::Connected { .. })
     }
 
-    /// The client's input at the end of a turn, with so many requests in flight: once it has
-    /// drained, its end.
-    pub fn drained(&self, now: MonotonicTime, in_flight: usize) -> Option<Input> {
+    /// The client's input at the end of a turn, with so many requests unanswered, sent or
+    /// not: once it has drained, its end.
+    pub fn drained(&self, now: MonotonicTime, unanswered: usize) -> Option<Input> {
         let draining = self.draining?;
-        let is_over = in_flight == 0 || draining.until <= now;
+        let is_over = unanswered == 0 || draining.until <= now;
         is_over.then_some(Input::Dispose(draining.reason))
     }
 

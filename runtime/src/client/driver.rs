@@ -209,7 +209,8 @@ impl<O: ClientOwner> Driver<O> {
             // Only the owner's inbox is awaited.
             return false;
         }
-        if let Some(end) = self.traffic.drained(now, self.waiters.len()) {
+        let unanswered = self.waiters.len() + usize::from(self.held.is_some());
+        if let Some(end) = self.traffic.drained(now, unanswered) {
             self.machine.handle(now, end);
             return true;
         }
