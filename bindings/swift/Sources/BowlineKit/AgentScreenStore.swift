@@ -8,9 +8,6 @@ import Observation
 @MainActor
 @Observable
 public final class AgentScreenStore {
-    /// Pause before a screen refused at the limit is opened again.
-    private static let again = Duration.milliseconds(500)
-
     /// The content.
     public private(set) var timeline = Timeline()
     /// The screen without its content: its timeline is empty and its revision 0.
@@ -39,17 +36,10 @@ public final class AgentScreenStore {
         (self.bowline, self.serverId) = (bowline, serverId)
         if case .agent(let agentId) = target { named = agentId } else { named = nil }
         frame = AgentScreen(serverId: serverId)
-        loop = Loop { [weak self] in
-            while !Task.isCancelled {
-                do {
-                    for try await screen in screens { self?.show(screen) }
-                    return
-                } catch {
-                    self?.failure = error
-                    guard Self.mayPass(error) else { return }
-                    try? await Task.sleep(for: Self.again)
-                }
-            }
+        loop = Loop(screens) { [weak self] in
+            self?.show($0)
+        } failed: { [weak self] in
+            self?.failure = $0
         }
     }
 
@@ -139,15 +129,6 @@ public final class AgentScreenStore {
         if rest != frame { frame = rest }
         if next.timeline != timeline { timeline = next.timeline }
         if failure != nil { failure = nil }
-    }
-
-    /// Whether the limit may have room later.
-    private static func mayPass(_ error: any Error) -> Bool {
-        switch error {
-        case let ended as SubscriptionEnded: ended.reason == .busy || ended.reason == .tooMany
-        case let refused as BowlineError: refused.advice == .tryAgain
-        default: false
-        }
     }
 
     private func target() throws -> String {

@@ -106,9 +106,8 @@ public final class Bowline: Sendable {
         _ method: String, _ params: some Encodable & Sendable = [String: String](), of serverId: String,
         as _: Result.Type = Result.self
     ) async throws -> Result {
-        let params = String(decoding: try JSONEncoder().encode(params), as: UTF8.self)
-        let json = try await open().query(serverId: serverId, method: method, paramsJson: params)
-        return try JSONDecoder().decode(Result.self, from: Data(json.utf8))
+        let json = try await open().query(serverId: serverId, method: method, paramsJson: encoded(params))
+        return try decoded(json)
     }
 
     /// Checks and stores an intent, and returns its id at once. The daemon executes it exactly once,
@@ -180,12 +179,25 @@ public final class Bowline: Sendable {
         return isFirst
     }
 
-    private func open() throws -> BowlineRuntime {
+    /// The library, unless this is closed.
+    func open() throws -> BowlineRuntime {
         if closed.isSet {
             throw BowlineError.Closed(detail: "this Bowline is closed", advice: .nothing, reason: nil)
         }
         return runtime
     }
+}
+
+/// JSON of what an app sends to a service. Equal values have the same text.
+func encoded(_ value: some Encodable) throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = .sortedKeys
+    return String(decoding: try encoder.encode(value), as: UTF8.self)
+}
+
+/// What a service sends to an app, from its JSON.
+@Sendable func decoded<Value: Decodable>(_ json: String) throws -> Value {
+    try JSONDecoder().decode(Value.self, from: Data(json.utf8))
 }
 
 /// The target of the platform's observers. Late calls have no effect.

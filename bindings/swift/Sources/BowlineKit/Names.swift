@@ -60,6 +60,8 @@ public typealias LogLevel = BowlineFFI.LogLevel
 public typealias LogRecord = BowlineFFI.LogRecord
 /// Lines of the log, and the number dropped before them.
 public typealias LogBatch = BowlineFFI.LogBatch
+/// Rows after the last one of a table.
+public typealias MoreRows = BowlineFFI.MoreRows
 /// Content after the last item of a timeline.
 public typealias Newer = BowlineFFI.Newer
 /// An address of an offer, and from where it can be reached.
@@ -110,6 +112,8 @@ public typealias ScreenTarget = BowlineFFI.ScreenTarget
 public typealias StorageInfo = BowlineFFI.StorageInfo
 /// Kind of a host's storage fault.
 public typealias StorageTrouble = BowlineFFI.StorageTrouble
+/// What an app shows of a table, besides its rows.
+public typealias TableState = BowlineFFI.TableState
 /// One item of a timeline.
 public typealias TimelineItem = BowlineFFI.TimelineItem
 /// The one toast that a screen shows (UX-2).

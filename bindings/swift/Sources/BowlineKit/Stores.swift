@@ -3,14 +3,45 @@ import Observation
 
 /// A loop that ends with the object that holds it.
 final class Loop: Sendable {
+    /// Pause before what was refused at a limit is subscribed to again.
+    private static let again = Duration.milliseconds(500)
+
     private let task: Task<Void, Never>
 
     init(_ body: @escaping @MainActor @Sendable () async -> Void) {
         task = Task { await body() }
     }
 
+    /// Shows values until they end. Those refused at a limit are subscribed to again after a pause.
+    convenience init<Value>(
+        _ values: Snapshots<Value>, show: @escaping @MainActor @Sendable (Value) -> Void,
+        failed: @escaping @MainActor @Sendable (any Error) -> Void
+    ) {
+        self.init {
+            while !Task.isCancelled {
+                do {
+                    for try await value in values { show(value) }
+                    return
+                } catch {
+                    failed(error)
+                    guard Self.mayPass(error) else { return }
+                    try? await Task.sleep(for: Self.again)
+                }
+            }
+        }
+    }
+
     deinit {
         task.cancel()
+    }
+
+    /// Whether the limit may have room later.
+    private static func mayPass(_ error: any Error) -> Bool {
+        switch error {
+        case let ended as SubscriptionEnded: ended.reason == .busy || ended.reason == .tooMany
+        case let refused as BowlineError: refused.advice == .tryAgain
+        default: false
+        }
     }
 }
 

@@ -9,9 +9,10 @@ final class World: @unchecked Sendable {
     private let lock = NSLock()
     private var rest = Data()
 
-    init() throws {
+    init(_ arguments: String...) throws {
         let programs = try variable("BOWLINE_PROGRAMS")
         process.executableURL = URL(fileURLWithPath: "\(programs)/bowline-testkit-world")
+        process.arguments = arguments
         process.standardInput = orders
         process.standardOutput = answers
         try process.run()
