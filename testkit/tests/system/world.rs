@@ -183,7 +183,8 @@ impl World {
     /// Waits for this many different effects, then checks that none occurred twice.
     pub(crate) async fn until_effects(&self, wanted: usize) -> Result<(), WorldError> {
         eventually(format!("{wanted} effects"), async || {
-            self.effects().len() >= wanted
+            let done = self.effects().len();
+            if done >= wanted { Ok(()) } else { Err(done) }
         })
         .await;
         let effects = self.effects();

@@ -70,8 +70,8 @@ pub struct Intents {
     failures: VecDeque<IntentId>,
     /// The last outcomes, oldest first.
     recent: Arc<[(IntentId, Outcome)]>,
-    /// Why the daemon's last answer deferred an intent, as far as that is reported.
-    deferred: Option<RpcReason>,
+    /// Why intents must wait, as told since the last success: the reasons and their quotas.
+    told: Vec<(RpcReason, Option<String>)>,
     effects: EffectQueue<Effect>,
     stale: u64,
 }
@@ -124,7 +124,7 @@ impl Intents {
             settled: BTreeMap::new(),
             failures: VecDeque::new(),
             recent: Arc::default(),
-            deferred: None,
+            told: Vec::new(),
             effects: EffectQueue::default(),
             stale: 0,
         }

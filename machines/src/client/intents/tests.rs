@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use bowline_protocol::{AgentId, IntentId, RpcReason, SessionState, error::RpcError};
+use bowline_protocol::{
+    AgentId, IntentId, RpcReason, SessionState,
+    error::{Quota, RpcError},
+};
 
 use super::*;
 
@@ -521,4 +524,28 @@ fn an_id_that_is_known_is_queued_once() {
     );
     assert_eq!(rig.sent(), [0]);
     assert!(rig.intents.state(id(0)).is_some() && rig.intents.len() == 1);
+}
+
+/// The refusal of a burst must not hide that the day's quota is used up as well.
+#[test]
+fn tr_12_each_quota_is_told_once_until_an_intent_succeeds() {
+    let mut rig = online([0, 1, 2].map(other));
+    let limited = |name: &str| {
+        let quota = Quota {
+            name: name.into(),
+            limit: 1,
+            whose: "this phone".into(),
+            device_id: None,
+        };
+        Answer::Error(RpcError::of_quota(RpcReason::RateLimited, quota, name))
+    };
+    rig.answer(0, limited("waiting_per_device"));
+    rig.answer(1, limited("intents_per_device"));
+    rig.answer(2, limited("waiting_per_device"));
+    assert_eq!(rig.said, ["waiting_per_device", "intents_per_device"]);
+    rig.pass(CONFIG().retry);
+    rig.done(0);
+    rig.answer(1, limited("intents_per_device"));
+    assert_eq!(rig.said.last().unwrap(), "intents_per_device");
+    assert_eq!(rig.said.len(), 3);
 }

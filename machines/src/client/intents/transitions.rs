@@ -8,6 +8,9 @@ use super::{
 };
 use bowline_protocol::SessionState;
 
+/// Most reasons that are remembered as told.
+const MOST_TOLD: usize = 8;
+
 /// What an answer means.
 enum Verdict {
     /// The intent has its outcome.
@@ -172,27 +175,33 @@ impl Intents {
                 (Outcome::Refused { error }, Made::Other)
             }
             Answer::Error(error) => {
-                let is_told = |reason: &RpcReason| {
-                    matches!(
-                        reason,
-                        RpcReason::StorageUnavailable | RpcReason::RateLimited
-                    )
-                };
-                let deferred = error.reason().filter(is_told);
                 let asked = error.retry_after().unwrap_or_default();
-                if deferred.is_some() && deferred != self.deferred {
-                    let message = error.message;
-                    self.effects.push(Effect::Deferred { message });
-                }
-                self.deferred = deferred;
+                self.tell(error);
                 let longest = self.config.max_retry.max(self.config.retry);
                 return Verdict::Pause(asked.clamp(self.config.retry, longest));
             }
             Answer::TimedOut => return Verdict::Pause(self.config.retry),
             Answer::Lost => return Verdict::NextAttach,
         };
-        self.deferred = None;
+        self.told.clear();
         Verdict::Settled(outcome, made)
+    }
+
+    /// Tells why an intent must wait: each reason, and each quota, once until an intent succeeds.
+    fn tell(&mut self, error: RpcError) {
+        let Some(reason @ (RpcReason::StorageUnavailable | RpcReason::RateLimited)) =
+            error.reason()
+        else {
+            return;
+        };
+        let why = (reason, error.quota().map(|quota| quota.name.clone()));
+        if !self.told.contains(&why) {
+            let message = error.message;
+            self.effects.push(Effect::Deferred { message });
+            // A daemon that makes up quotas costs a line of the log for each.
+            self.told.truncate(MOST_TOLD - 1);
+            self.told.insert(0, why);
+        }
     }
 
     /// Returns an intent whose dispatch is over to waiting; `lost` if its connection ended.

@@ -288,6 +288,19 @@ async fn tr_12_a_full_store_keeps_what_it_has_and_takes_the_rest_when_there_is_r
     let file = world.daemon.state_dir().join("bowline.db");
     assert!(std::fs::metadata(&file)?.len() <= 4_194_304 + 524_288);
 
+    // A turn that ran when the daemon is killed would be interrupted.
+    eventually("what was accepted is done", async || {
+        let items = history(&world.client, &agent).await.unwrap();
+        let accepted = items.iter().filter(|item| item.kind == ItemKind::User);
+        let (accepted, done) = (accepted.count(), world.effects().len());
+        if done == accepted && ends(&items) == accepted {
+            Ok(())
+        } else {
+            Err((accepted, done))
+        }
+    })
+    .await;
+
     // With a higher limit, everything is delivered, once.
     world.daemon.kill().await?;
     let config = world.daemon_log().with_file_name("daemon.toml");
