@@ -1,8 +1,8 @@
 //! The bounded queue of jobs for the ledger's thread, fair among those who send them (TR-12).
 //!
-//! Each account has a lane. Lanes with jobs are served in turn, one job at a time, so that a job
-//! waits for at most one batch and one job of every other lane, however many another has sent. The
-//! jobs of a lane keep their order.
+//! Accounts with jobs are served in turn, one job at a time, so that a job waits for at most one
+//! batch and one job of every other account, however many another has sent. The jobs of an account
+//! keep their order.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,7 +15,7 @@ use super::{
     owner::Owner,
 };
 
-/// Jobs that may wait in a lane even if the whole queue is full: whoever sends little is heard.
+/// Jobs of an account that may wait even if the whole queue is full: whoever sends little is heard.
 const GUARANTEED: usize = 16;
 
 /// The code of a job.
@@ -36,8 +36,8 @@ pub(super) enum Job {
 pub(super) enum PushError {
     /// The queue is full.
     Full,
-    /// The lane is full.
-    Lane,
+    /// As many jobs of the account wait as may.
+    Account,
     /// The ledger has stopped.
     Stopped,
 }
@@ -45,7 +45,7 @@ pub(super) enum PushError {
 /// The queue, shared by every handle and the thread.
 pub(super) struct Queue {
     capacity: usize,
-    /// Jobs of one lane; zero = no bound but the capacity.
+    /// Waiting jobs of one account; zero = no bound but the capacity.
     share: usize,
     state: Mutex<State>,
     wake: Condvar,
@@ -53,9 +53,9 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct State {
-    /// Only lanes with jobs.
-    lanes: HashMap<Owner, VecDeque<Job>>,
-    /// The lanes in the order in which they are served.
+    /// Of the accounts that have any.
+    jobs: HashMap<Owner, VecDeque<Job>>,
+    /// Those accounts in the order in which they are served.
     turns: VecDeque<Owner>,
     len: usize,
     /// Runs once nothing else waits.
@@ -65,17 +65,17 @@ struct State {
 }
 
 impl State {
-    fn lane_len(&self, owner: Owner) -> usize {
-        self.lanes.get(&owner).map_or(0, VecDeque::len)
+    fn waiting(&self, owner: Owner) -> usize {
+        self.jobs.get(&owner).map_or(0, VecDeque::len)
     }
 
-    /// Takes a job of the lane whose turn it is.
+    /// Takes a job of the account whose turn it is.
     fn take(&mut self) -> Option<Job> {
         let owner = self.turns.pop_front()?;
-        let lane = self.lanes.get_mut(&owner)?;
-        let job = lane.pop_front();
-        if lane.is_empty() {
-            self.lanes.remove(&owner);
+        let jobs = self.jobs.get_mut(&owner)?;
+        let job = jobs.pop_front();
+        if jobs.is_empty() {
+            self.jobs.remove(&owner);
         } else {
             self.turns.push_back(owner);
         }
@@ -94,13 +94,13 @@ impl Queue {
         }
     }
 
-    /// Adds a job, if there is room for it and in its lane.
+    /// Adds a job, if there is room for it, and for one more of its account.
     pub(super) fn push(&self, owner: Owner, job: Job) -> Result<(), PushError> {
         let state = self.lock();
-        let waiting = state.lane_len(owner);
+        let waiting = state.waiting(owner);
         if !state.closed {
             if owner.has_quota() && self.share > 0 && waiting >= self.share {
-                return Err(PushError::Lane);
+                return Err(PushError::Account);
             }
             if state.len >= self.capacity && waiting >= GUARANTEED {
                 return Err(PushError::Full);
@@ -137,9 +137,9 @@ impl Queue {
         if state.closed {
             return Err(PushError::Stopped);
         }
-        let lane = state.lanes.entry(owner).or_default();
-        lane.push_back(job);
-        if lane.len() == 1 {
+        let jobs = state.jobs.entry(owner).or_default();
+        jobs.push_back(job);
+        if jobs.len() == 1 {
             state.turns.push_back(owner);
         }
         state.len += 1;
@@ -275,12 +275,12 @@ mod tests {
     }
 
     #[test]
-    fn tr_12_a_lane_has_a_bound_and_a_full_queue_hears_the_quiet() {
+    fn tr_12_an_account_has_a_bound_and_a_full_queue_hears_the_quiet() {
         let rig = Rig::new(40, 30);
         for n in 0..30 {
             rig.push(7, n).unwrap();
         }
-        assert_eq!(rig.push(7, 30), Err(PushError::Lane));
+        assert_eq!(rig.push(7, 30), Err(PushError::Account));
         for n in 0..30 {
             let outcome = rig.push(8, n);
             let has_room = n < GUARANTEED as u32;

@@ -48,7 +48,7 @@ impl Ledger {
             .await
     }
 
-    /// Runs a job of a session that is no transaction, in the lane of its device.
+    /// Runs a job of a session that is no transaction, in the queue of its device.
     pub(super) async fn now_as<R: Send + 'static>(
         &self,
         session: Option<SessionRef>,
@@ -79,7 +79,7 @@ impl Ledger {
         self.write_for(Caller::default(), job).await
     }
 
-    /// Runs a writing job of a request, in the lane of its device.
+    /// Runs a writing job of a request, in the queue of its device.
     async fn write_for<R: Send + 'static>(
         &self,
         caller: Caller,
@@ -176,7 +176,7 @@ impl Ledger {
         result.await.map_err(|_| stopped())?
     }
 
-    /// Adds a job to the lane of an account, or the daemon's own.
+    /// Adds a job to the queue of an account, or of the daemon itself.
     fn push(&self, account: Option<&Account>, job: Job) -> Result<(), RpcError> {
         let owner = account.map_or(Owner::DAEMON, |account| account.owner);
         let pushed = self.0.queue.push(owner, job);
@@ -185,14 +185,14 @@ impl Ledger {
 
     fn not_taken(&self, account: Option<&Account>, error: PushError) -> RpcError {
         match (error, account) {
-            (PushError::Lane, Some(account)) => {
+            (PushError::Account, Some(account)) => {
                 let limit = self.0.waiting as u64;
                 let what = "has as many requests waiting as it may; send it again later";
                 let setting = "waiting_per_device";
                 let error = account.over(RpcReason::RateLimited, setting, limit, what);
                 error.after(LANE_PAUSE)
             }
-            (PushError::Full | PushError::Lane, _) => RpcError::new(
+            (PushError::Full | PushError::Account, _) => RpcError::new(
                 RpcReason::Overloaded,
                 "the daemon has too much to do; send it again later",
             ),
