@@ -16,9 +16,8 @@ use super::super::{
 };
 use bowline_testkit::world::{RelayOptions, RelayProcess};
 
-/// 1.6 times what it was when a message began to carry several texts: 0.20× directly, and 0.84× of
-/// that through the relay.
-const AIM: Target = Target::AtLeast(0.27);
+/// The same as on the direct path.
+const AIM: Target = Target::AtLeast(0.32);
 
 pub(crate) async fn measure(bench: &Bench) -> Outcome<Measured> {
     let pinned = pin::to_one_core();
