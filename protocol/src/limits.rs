@@ -49,7 +49,11 @@ pub const FOLLOWS_PER_SESSION: usize = 256;
 pub const LIVE_PARAMS_BYTES: usize = 4_096;
 /// Largest value of a row that is sent in bytes; of a larger one only the size is.
 pub const LIVE_ROW_BYTES: usize = 256 * 1024;
-/// Largest event of a table's change in bytes; a larger change is `stale`.
+/// Largest item of a log in bytes; the daemon stores no larger one.
+pub const LOG_ITEM_BYTES: usize = LIVE_ROW_BYTES;
+/// Newest items of a log whose text may grow; all older ones stay as they are.
+pub const LOG_GROWING: u64 = 64;
+/// Largest event of a table's or log's change in bytes; a larger change is `stale`.
 pub const LIVE_EVENT_BYTES: usize = 64 * 1024;
 /// Time after an attach in which a client opens again what it follows; the rest ends.
 pub const FOLLOW_AGAIN: Duration = Duration::from_secs(30);

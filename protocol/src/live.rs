@@ -1,21 +1,27 @@
-//! Live data: rows of a service's tables that a session follows (`docs/protocol.md` §4, LD-2).
+//! Live data: tables, logs and topics of services that a session follows (`docs/protocol.md` §4,
+//! LD-2).
+
+mod log;
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use self::log::{LogAppended, LogGrown, LogItem, LogPage};
 use crate::{IntentId, error::RpcError, limits};
 
 /// Marks the scope of all keys that begin with the text before it.
 const ANY: char = '*';
 
-/// What is followed. Logs are a kind of a later version.
+/// What is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LiveKind {
     /// Rows by key.
     Table,
+    /// Items by index.
+    Log,
     /// Events by key, of which nothing is kept.
     Topic,
 }
@@ -164,6 +170,16 @@ impl fmt::Display for Scope {
     }
 }
 
+/// Where a page begins: after the row of a key, or after the item of an index.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum After {
+    /// Of a table.
+    Key(String),
+    /// Of a log.
+    Index(u64),
+}
+
 /// Parameters of `live.open`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -176,14 +192,18 @@ pub struct OpenLive {
     /// [`limits::LIVE_PARAMS_BYTES`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<Json>,
-    /// Only rows with greater keys are in the page; the follow covers the whole scope.
+    /// Only rows with greater keys, or items with greater indexes, are in the page; the follow
+    /// covers the whole scope.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<String>,
-    /// Largest page wanted, in rows; the daemon may return fewer.
+    pub after: Option<After>,
+    /// Only items with smaller indexes are in the page. For logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+    /// Largest page wanted, in rows or items; the daemon may return fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// The rows that the caller has are those as of this event of the epoch in force, or it has
-    /// every event of the topic up to it. If the session has followed the scope since then, the
+    /// The rows or items that the caller has are those as of this event of the epoch in force, or it
+    /// has every event of the topic up to it. If the session has followed the scope since then, the
     /// answer is `resumed`, without rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
@@ -200,13 +220,20 @@ pub struct PageLive {
     /// As in [`OpenLive`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<Json>,
-    /// Only rows with greater keys.
+    /// Only rows with greater keys, or items with greater indexes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<String>,
+    pub after: Option<After>,
+    /// Only items with smaller indexes. For logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
     /// Only these rows; not with `after`. Rows that do not exist are not in the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<Vec<String>>,
-    /// Largest page wanted, in rows; the daemon may return fewer.
+    /// Only these items of a log; not with `after` or `before`. Items that do not exist are not in
+    /// the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub indexes: Option<Vec<u64>>,
+    /// Largest page wanted, in rows or items; the daemon may return fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
 }
@@ -223,7 +250,8 @@ pub struct CloseLive {
     pub scope: Scope,
 }
 
-/// Result of `live.open` and `live.page`. A topic has no rows.
+/// Result of `live.open` and `live.page` of a table. That of a topic is one without rows, that of a
+/// log is a [`LogPage`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TablePage<R = Row> {

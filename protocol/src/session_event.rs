@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     AgentId, AgentSummary, DeviceId, ItemId, Permission, Role, TimelineItem,
-    live::{TableChanged, TopicEvent},
+    live::{LogAppended, LogGrown, TableChanged, TopicEvent},
     model::UnixMillis,
 };
 
@@ -73,6 +73,12 @@ pub enum SessionEvent {
     /// Rows of a table that the session follows have changed.
     #[serde(rename = "table.changed")]
     TableChanged(Box<TableChanged>),
+    /// Items of a log that the session follows are new, or no longer kept.
+    #[serde(rename = "log.appended")]
+    LogAppended(Box<LogAppended>),
+    /// The text of an item of a log that the session follows grew.
+    #[serde(rename = "log.grown")]
+    LogGrown(Box<LogGrown>),
     /// Something happened in a topic that the session follows.
     #[serde(rename = "topic.event")]
     TopicEvent(Box<TopicEvent>),
@@ -92,12 +98,16 @@ impl SessionEvent {
         "permission.requested",
         "device.paired",
         TABLE_CHANGED,
+        LOG_APPENDED,
+        LOG_GROWN,
         TOPIC_EVENT,
     ];
 }
 
 /// The events whose values are kept as they came.
 const TABLE_CHANGED: &str = "table.changed";
+const LOG_APPENDED: &str = "log.appended";
+const LOG_GROWN: &str = "log.grown";
 const TOPIC_EVENT: &str = "topic.event";
 
 impl<'de> Deserialize<'de> for SessionEvent {
@@ -113,6 +123,8 @@ impl<'de> Deserialize<'de> for SessionEvent {
         let typed: Typed<'_> = serde_json::from_str(raw.get()).map_err(D::Error::custom)?;
         let event = match &*typed.r#type {
             TABLE_CHANGED => serde_json::from_str(raw.get()).map(Self::TableChanged),
+            LOG_APPENDED => serde_json::from_str(raw.get()).map(Self::LogAppended),
+            LOG_GROWN => serde_json::from_str(raw.get()).map(Self::LogGrown),
             TOPIC_EVENT => serde_json::from_str(raw.get()).map(Self::TopicEvent),
             kind if Self::TYPES.contains(&kind) => {
                 Self::deserialize(&mut serde_json::Deserializer::from_str(raw.get()))

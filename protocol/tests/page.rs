@@ -171,8 +171,10 @@ const LIMITS: &[(&str, u128)] = &[
         limits::LIVE_PARAMS_BYTES as u128,
     ),
     ("value of a row", limits::LIVE_ROW_BYTES as u128),
+    ("item of a log", limits::LOG_ITEM_BYTES as u128),
+    ("items of a log that grow", limits::LOG_GROWING as u128),
     (
-        "event of a table's change",
+        "event of a table's or log's change",
         limits::LIVE_EVENT_BYTES as u128,
     ),
     (

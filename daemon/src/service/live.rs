@@ -10,7 +10,7 @@ use bowline_protocol::{
     Role, RpcReason,
     error::RpcError,
     limits,
-    live::{CloseLive, Json, LiveKind, OpenLive, PageLive, Scope, TablePage},
+    live::{After, CloseLive, Json, LiveKind, OpenLive, PageLive, Scope, TablePage},
     methods::{Empty, name},
 };
 use serde::de::DeserializeOwned;
@@ -102,6 +102,7 @@ impl LiveData {
             let shown: String = name.chars().take(64).collect();
             let what = match kind {
                 LiveKind::Table => "table",
+                LiveKind::Log => "log",
                 LiveKind::Topic => "topic",
             };
             RpcError::new(
@@ -143,8 +144,11 @@ impl LiveData {
     ) -> Result<TablePage<Box<RawValue>>, RpcError> {
         let (session, source, find) =
             self.wanted(&request, of.kind, &of.name, of.params.as_ref())?;
+        if of.before.is_some() {
+            return Err(only_logs("before"));
+        }
         let asked = Asked {
-            after: of.after,
+            after: of.after.map(key).transpose()?,
             limit: of.limit,
             seq: of.seq,
         };
@@ -162,7 +166,14 @@ impl LiveData {
         let LiveSource::Table(rows) = source else {
             return Err(RpcError::invalid_params("a topic has no rows"));
         };
-        let wanted = match (of.keys, of.after) {
+        if of.before.is_some() {
+            return Err(only_logs("before"));
+        }
+        if of.indexes.is_some() {
+            return Err(only_logs("indexes"));
+        }
+        let after = of.after.map(key).transpose()?;
+        let wanted = match (of.keys, after) {
             (Some(_), Some(_)) => {
                 return Err(RpcError::invalid_params("either `keys` or `after`"));
             }
@@ -181,6 +192,20 @@ impl LiveData {
         let source = self.find(of.kind, &of.name)?.source.name();
         request.ledger().close_live(session, source, of.scope).await
     }
+}
+
+/// The key after which a page of a table begins.
+fn key(after: After) -> Result<String, RpcError> {
+    match after {
+        After::Key(key) => Ok(key),
+        After::Index(_) => Err(RpcError::invalid_params(
+            "`after` is a key; indexes are of logs",
+        )),
+    }
+}
+
+fn only_logs(parameter: &str) -> RpcError {
+    RpcError::invalid_params(format!("`{parameter}` is for logs"))
 }
 
 impl Service for LiveData {

@@ -9,7 +9,7 @@ use bowline_protocol::{
     error::RpcError,
     handshake::{Accepted, ClientInfo, PairingHello, SessionWelcome, WelcomeLimits},
     identity::{OfferId, PairingSecret, PresharedKey},
-    live::{Row, TableChanged, TopicEvent},
+    live::{LogAppended, LogGrown, LogItem, Row, TableChanged, TopicEvent},
     model::{OutputStream, PermissionOption, TurnStatus},
     offer::PairingToken,
     session_event::Sequenced,
@@ -162,6 +162,46 @@ fn table_changed() -> impl Strategy<Value = TableChanged> {
     )
 }
 
+pub(crate) fn log_item() -> impl Strategy<Value = LogItem> {
+    (any::<u64>(), text(), option::of(any::<u64>())).prop_map(|(index, value, omitted_bytes)| {
+        LogItem {
+            index,
+            value: samples::json(&serde_json::to_string(&value).unwrap()),
+            omitted_bytes,
+        }
+    })
+}
+
+fn log_appended() -> impl Strategy<Value = LogAppended> {
+    let items = (vec(log_item(), 0..3), any::<u64>(), any::<u64>());
+    (text(), items, any::<bool>(), option::of(intent_id())).prop_map(
+        |(name, (items, first, next), stale, intent_id)| LogAppended {
+            key: name.clone(),
+            name,
+            items,
+            first,
+            next,
+            stale,
+            intent_id,
+        },
+    )
+}
+
+fn log_grown() -> impl Strategy<Value = LogGrown> {
+    let of = (any::<u64>(), any::<bool>(), option::of(intent_id()));
+    (text(), text(), text(), of).prop_map(|(name, field, text, (index, stale, intent_id))| {
+        LogGrown {
+            key: name.clone(),
+            name,
+            index,
+            field,
+            text,
+            stale,
+            intent_id,
+        }
+    })
+}
+
 fn topic_event() -> impl Strategy<Value = TopicEvent> {
     (text(), text(), text(), option::of(intent_id())).prop_map(|(name, key, body, intent_id)| {
         TopicEvent {
@@ -196,6 +236,8 @@ pub(crate) fn event() -> impl Strategy<Value = Sequenced> {
             }
         }),
         table_changed().prop_map(|changed| SessionEvent::TableChanged(Box::new(changed))),
+        log_appended().prop_map(|event| SessionEvent::LogAppended(Box::new(event))),
+        log_grown().prop_map(|event| SessionEvent::LogGrown(Box::new(event))),
         topic_event().prop_map(|event| SessionEvent::TopicEvent(Box::new(event))),
     ];
     (any::<u64>(), event).prop_map(|(seq, event)| Sequenced { seq, event })

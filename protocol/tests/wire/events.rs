@@ -2,7 +2,7 @@
 
 use bowline_protocol::{
     DeviceId, PublicKey, Role, SessionEvent,
-    live::TableChanged,
+    live::{LogAppended, LogGrown, TableChanged},
     methods::name::SESSION_EVENT,
     rpc::{Incoming, Text, parse, write_notification},
     session_event::{PairedDevice, Sequenced},
@@ -48,6 +48,8 @@ fn one_of_each() -> Vec<SessionEvent> {
             },
         },
         SessionEvent::TableChanged(Box::new(samples::table_changed())),
+        SessionEvent::LogAppended(Box::new(samples::log_appended())),
+        SessionEvent::LogGrown(Box::new(samples::log_grown())),
         SessionEvent::TopicEvent(Box::new(samples::topic_event())),
     ]
 }
@@ -79,6 +81,24 @@ fn golden_events() {
         let event = SessionEvent::TableChanged(Box::new(changed));
         golden.value(name, &Sequenced { seq: 20, event });
     }
+    for (name, is_stale) in [
+        ("log.appended, stale", true),
+        ("log.appended, dropped items", false),
+    ] {
+        let event = SessionEvent::LogAppended(Box::new(LogAppended {
+            items: Vec::new(),
+            stale: is_stale,
+            intent_id: None,
+            ..samples::log_appended()
+        }));
+        golden.value(name, &Sequenced { seq: 20, event });
+    }
+    let event = SessionEvent::LogGrown(Box::new(LogGrown {
+        text: String::new(),
+        stale: true,
+        ..samples::log_grown()
+    }));
+    golden.value("log.grown, stale", &Sequenced { seq: 20, event });
     golden.check();
 }
 
@@ -92,7 +112,7 @@ fn the_list_of_types_is_that_of_the_events() {
 }
 
 #[test]
-fn ld_2_the_json_of_rows_and_of_topics_is_kept_as_it_came() {
+fn ld_2_the_json_of_rows_items_and_topics_is_kept_as_it_came() {
     let text = r#"{"seq":1,"event":{"upserts":[{"key":"k","value":{"b":1e2,"a":0.1000}}],"scope":"*","type":"table.changed","name":"x.y"}}"#;
     let Sequenced { event, .. } = serde_json::from_str(text).unwrap();
     let SessionEvent::TableChanged(changed) = event else {
@@ -105,13 +125,19 @@ fn ld_2_the_json_of_rows_and_of_topics_is_kept_as_it_came() {
         panic!("{event:?}");
     };
     assert_eq!(event.body.get(), r#"{"b":1e2,"a":0.1000}"#);
+    let text = r#"{"seq":1,"event":{"items":[{"index":7,"value":{"b":1e2,"a":0.1000}}],"first":7,"next":8,"key":"k","type":"log.appended","name":"x.y"}}"#;
+    let Sequenced { event, .. } = serde_json::from_str(text).unwrap();
+    let SessionEvent::LogAppended(event) = event else {
+        panic!("{event:?}");
+    };
+    assert_eq!(event.items[0].value.get(), r#"{"b":1e2,"a":0.1000}"#);
 }
 
 /// What later daemons send is no error, whatever it holds.
 #[test]
 fn an_unknown_event_is_read_as_one_and_a_malformed_one_is_an_error() {
     for unknown in [
-        r#"{"type":"log.grown","at":[1e400]}"#,
+        r#"{"type":"blob.stored","at":[1e400]}"#,
         r#"{"x":1,"type":"a\u002eb"}"#,
     ] {
         let event: SessionEvent = serde_json::from_str(unknown).unwrap();
@@ -125,6 +151,8 @@ fn an_unknown_event_is_read_as_one_and_a_malformed_one_is_an_error() {
         r#"{"type":"table.changed","name":"x"}"#,
         r#"{"type":"table.changed","name":"x","scope":""}"#,
         r#"{"type":"topic.event","name":"x","key":"k"}"#,
+        r#"{"type":"log.appended","name":"x","key":"k","first":0}"#,
+        r#"{"type":"log.grown","name":"x","key":"k","index":0}"#,
     ] {
         assert!(serde_json::from_str::<SessionEvent>(bad).is_err(), "{bad}");
     }

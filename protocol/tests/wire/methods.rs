@@ -2,7 +2,7 @@
 
 use bowline_protocol::{
     ProviderInfo,
-    live::{CloseLive, LiveKind, OpenLive, PageLive, TablePage},
+    live::{After, CloseLive, LiveKind, LogPage, OpenLive, PageLive, Scope, TablePage},
     methods::{
         Ack, AgentCreated, AgentIntent, AgentRef, AgentsPage, CreateAgent, Empty, History,
         HistoryPage, ListAgents, Pong, PromptSent, Providers, Respond, SendPrompt, SystemInfo,
@@ -181,6 +181,7 @@ fn live(golden: &mut Golden) {
         name: name.clone(),
         params: None,
         after: None,
+        before: None,
         limit: None,
         seq: None,
     };
@@ -192,12 +193,20 @@ fn live(golden: &mut Golden) {
         ..fewest.clone()
     };
     golden.value("live.open params, a topic", &topic);
+    let log = OpenLive {
+        kind: LiveKind::Log,
+        name: "voxel.edits".to_owned(),
+        before: Some(4_096),
+        limit: Some(50),
+        ..fewest.clone()
+    };
+    golden.value("live.open params, a log", &log);
     let params = Some(samples::json(r#"{"project":"castle"}"#));
     golden.value(
         "live.open params",
         &OpenLive {
             params: params.clone(),
-            after: Some("castle/moat".into()),
+            after: Some(After::Key("castle/moat".into())),
             limit: Some(50),
             seq: Some(17),
             ..fewest
@@ -225,22 +234,68 @@ fn live(golden: &mut Golden) {
         name: name.clone(),
         params,
         after: None,
+        before: None,
         keys: Some(vec!["castle/moat".into(), "castle/walls".into()]),
+        indexes: None,
         limit: None,
     };
     golden.value("live.page params, rows by key", &keys);
     golden.value(
         "live.page params, a page",
         &PageLive {
-            after: Some("castle/walls".into()),
+            after: Some(After::Key("castle/walls".into())),
             keys: None,
             limit: Some(50),
-            ..keys
+            ..keys.clone()
         },
     );
+    logs(golden, keys);
     let scope = samples::scope();
     golden.value("live.close params", &CloseLive { kind, name, scope });
     golden.value("live.close result", &Empty {});
+}
+
+fn logs(golden: &mut Golden, table: PageLive) {
+    let log = PageLive {
+        kind: LiveKind::Log,
+        name: "voxel.edits".to_owned(),
+        keys: None,
+        ..table
+    };
+    golden.value(
+        "live.page params, items between two",
+        &PageLive {
+            after: Some(After::Index(4_000)),
+            before: Some(4_096),
+            ..log.clone()
+        },
+    );
+    golden.value(
+        "live.page params, items by index",
+        &PageLive {
+            indexes: Some(vec![4_095, 4_096]),
+            ..log
+        },
+    );
+    let page = LogPage {
+        scope: Scope::row("castle").unwrap(),
+        items: vec![samples::log_item(), samples::omitted_item()],
+        more: true,
+        first: 3_000,
+        next: 4_097,
+        seq: 18,
+        resumed: false,
+    };
+    golden.value("live.open and live.page result, a log", &page);
+    golden.value(
+        "live.open result, a resumed log",
+        &LogPage {
+            items: Vec::new(),
+            more: false,
+            resumed: true,
+            ..page
+        },
+    );
 }
 
 fn survives<T>(value: &T) -> Result<(), TestCaseError>
@@ -273,10 +328,13 @@ proptest! {
         survives(&Ack { seq })?;
         let params = after.map(|n| samples::json(&n.to_string()));
         survives(&OpenLive {
-            kind: LiveKind::Table, name: name.clone(), params: params.clone(), after: key.clone(), limit, seq: before,
+            kind: LiveKind::Table, name: name.clone(), params: params.clone(), after: key.clone().map(After::Key), before: None, limit, seq: before,
         })?;
         survives(&PageLive {
-            kind: LiveKind::Table, name: name.clone(), params, after: key.clone(), keys: key.map(|it| vec![it]), limit,
+            kind: LiveKind::Table, name: name.clone(), params: params.clone(), after: key.clone().map(After::Key), before: None, keys: key.map(|it| vec![it]), indexes: None, limit,
+        })?;
+        survives(&PageLive {
+            kind: LiveKind::Log, name: name.clone(), params, after: after.map(After::Index), before, keys: None, indexes: before.map(|it| vec![it]), limit,
         })?;
         survives(&CloseLive { kind: LiveKind::Table, name, scope: samples::scope() })?;
     }
@@ -288,7 +346,11 @@ proptest! {
         (seq, server_time, has_more) in (any::<u64>(), any::<i64>(), any::<bool>()),
         next_cursor in option::of(arbitrary::text()),
         rows in vec(arbitrary::row(), 0..3),
+        log_items in vec(arbitrary::log_item(), 0..3),
     ) {
+        survives(&LogPage {
+            scope: samples::scope(), items: log_items, more: has_more, first: seq / 2, next: seq, seq, resumed: !has_more,
+        })?;
         survives(&TablePage { scope: samples::scope(), rows, more: has_more, seq, resumed: !has_more })?;
         for agent in &agents {
             survives(&AgentCreated { agent: agent.clone() })?;

@@ -3,7 +3,7 @@
 use bowline_protocol::{
     AgentId, AgentStatus, AgentSummary, ClientSessionKey, DaemonIdentity, DeviceKey, Epoch,
     IntentId, ItemId, ItemKind, Permission, PermissionId, ServerId, TimelineItem, TransportKey,
-    live::{Json, Row, Scope, TableChanged, TopicEvent},
+    live::{Json, LogAppended, LogGrown, LogItem, Row, Scope, TableChanged, TopicEvent},
     model::{OutputStream, PermissionOption, TurnStatus},
     offer::PairingToken,
 };
@@ -183,5 +183,45 @@ pub(crate) fn stale_table() -> TableChanged {
         keys: Some(vec!["castle/moat".into(), "castle/walls".into()]),
         intent_id: None,
         ..table_changed()
+    }
+}
+
+pub(crate) fn log_item() -> LogItem {
+    LogItem {
+        index: 4_095,
+        value: json(r#"{"by":"ada","text":"paints the w","at":1.0e3}"#),
+        omitted_bytes: None,
+    }
+}
+
+pub(crate) fn omitted_item() -> LogItem {
+    LogItem {
+        index: 4_096,
+        value: json("null"),
+        omitted_bytes: Some(262_144),
+    }
+}
+
+pub(crate) fn log_appended() -> LogAppended {
+    LogAppended {
+        name: "voxel.edits".into(),
+        key: "castle".into(),
+        items: vec![log_item()],
+        first: 3_000,
+        next: 4_096,
+        stale: false,
+        intent_id: Some(intent()),
+    }
+}
+
+pub(crate) fn log_grown() -> LogGrown {
+    LogGrown {
+        name: "voxel.edits".into(),
+        key: "castle".into(),
+        index: 4_095,
+        field: "text".into(),
+        text: "alls \"red\"\n".into(),
+        stale: false,
+        intent_id: Some(intent()),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bowline_machines::data::{collection::Request, load::LoadError, tables::TableTarget};
 use bowline_protocol::{
     AgentId, Reason,
-    live::{LiveKind, OpenLive, PageLive, TablePage},
+    live::{After, LiveKind, OpenLive, PageLive, TablePage},
     methods::{AgentRef, AgentsPage, HistoryPage, ListAgents, name},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -61,7 +61,9 @@ pub(super) async fn table(
         name,
         params,
         after: None,
+        before: None,
         keys: None,
+        indexes: None,
         limit: None,
     };
     let page = match request {
@@ -71,13 +73,14 @@ pub(super) async fn table(
                 name: page.name,
                 params: page.params,
                 after: None,
+                before: None,
                 limit: wanted(limit),
                 seq: held,
             };
             return call(client.as_ref(), name::LIVE_OPEN, &open).await;
         }
         Request::Page { cursor, limit } => PageLive {
-            after: Some(cursor),
+            after: Some(After::Key(cursor)),
             limit: wanted(limit),
             ..page
         },

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bowline_protocol::{
     RpcReason, SessionEvent,
     error::RpcError,
-    live::{OpenLive, PageLive, Row, Scope, TableChanged, TablePage},
+    live::{After, OpenLive, PageLive, Row, Scope, TableChanged, TablePage},
 };
 use serde_json::Value;
 
@@ -46,7 +46,12 @@ impl Table {
             let found = keys.iter().filter_map(|key| self.rows.get_key_value(key));
             return Ok(page(found.map(row).collect(), false, seq, false));
         }
-        Ok(self.rows_after(&asked.after.unwrap_or_default(), asked.limit, seq))
+        let after = match asked.after {
+            Some(After::Key(key)) => key,
+            Some(After::Index(_)) => panic!("an index of a table"),
+            None => String::new(),
+        };
+        Ok(self.rows_after(&after, asked.limit, seq))
     }
 
     fn rows_after(&self, after: &str, limit: Option<u32>, seq: u64) -> Value {

@@ -359,6 +359,8 @@ impl Replica {
             SessionEvent::PermissionRequested { .. } | SessionEvent::Unknown => return,
             // Of no list: the host shows it.
             SessionEvent::DevicePaired { .. } | SessionEvent::TopicEvent(_) => return,
+            // Logs are not followed yet.
+            SessionEvent::LogAppended(_) | SessionEvent::LogGrown(_) => return,
             SessionEvent::TableChanged(event) => return self.tables.changed(now, seq, &event),
         };
         self.timeline(now, &agent_id, timeline::Input::Event { seq, happened });

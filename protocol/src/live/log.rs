@@ -1,0 +1,87 @@
+//! Logs of services: their items, pages and events.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Json, Scope};
+use crate::IntentId;
+
+/// Result of `live.open` and `live.page` of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogPage<I = LogItem> {
+    /// The log's key, as a scope.
+    pub scope: Scope,
+    /// In ascending order of index.
+    pub items: Vec<I>,
+    /// Whether items follow in the direction of the page: older ones for the newest page and for
+    /// `before`, newer ones for `after`; or whether some of the wanted `indexes` are left.
+    pub more: bool,
+    /// Index of the oldest item that the daemon keeps; equals `next` if there is none.
+    pub first: u64,
+    /// Index of the next item that is added.
+    pub next: u64,
+    /// The page reflects the session up to this event; later events apply on top.
+    pub seq: u64,
+    /// Only for `live.open` with `seq`: the caller's items stand, and the page is empty.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumed: bool,
+}
+
+/// An item of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogItem {
+    /// Its place in the log. No index is used twice.
+    pub index: u64,
+    /// Its value; `null` with `omittedBytes`.
+    pub value: Json,
+    /// Size of a value that is left out, because it does not fit into a message of the daemon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub omitted_bytes: Option<u64>,
+}
+
+/// The event `log.appended`: what one transaction added to a log, and the items that are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogAppended {
+    /// The log's name.
+    pub name: String,
+    /// Its key.
+    pub key: String,
+    /// The new items, in order; none if the event only tells that others were dropped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<LogItem>,
+    /// As in [`LogPage`]: older items are dropped.
+    pub first: u64,
+    /// As in [`LogPage`].
+    pub next: u64,
+    /// The new items are too large for an event: the client fetches them, up to `next`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
+    /// The intent that made the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent_id: Option<IntentId>,
+}
+
+/// The event `log.grown`: the text of an item grew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogGrown {
+    /// The log's name.
+    pub name: String,
+    /// Its key.
+    pub key: String,
+    /// The item.
+    pub index: u64,
+    /// The member of its value that grew. It is a text; a missing one is empty.
+    pub field: String,
+    /// What to append to it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// The text is too large for an event: the client fetches the item.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
+    /// The intent that made the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent_id: Option<IntentId>,
+}
