@@ -202,9 +202,9 @@ pub struct OpenLive {
     /// Largest page wanted, in rows or items; the daemon may return fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// The rows or items that the caller has are those as of this event of the epoch in force, or it
-    /// has every event of the topic up to it. If the session has followed the scope since then, the
-    /// answer is `resumed`, without rows.
+    /// The rows or items that the caller has are those as of this event of the epoch in force, or
+    /// it has every event of the topic up to it. If the session has followed the scope since then,
+    /// the answer is `resumed`, without rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
 }
