@@ -3,8 +3,8 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bowline_runtime::{
-    CallError, HostRecord, HostSnapshot, HostState, Intent, Outcome, Runtime, RuntimeSettings,
-    Snapshot, Submitted,
+    CallError, HostRecord, HostSnapshot, HostState, Intent, Outcome, Receipt, Runtime,
+    RuntimeSettings, Snapshot,
     protocol::{
         Advice, AgentSummary,
         methods::{AgentsPage, ListAgents, name},
@@ -164,7 +164,7 @@ impl<'a> Client<'a> {
         progress: &Progress,
         host: &HostRecord,
         intent: Intent,
-    ) -> Result<Submitted, CliError> {
+    ) -> Result<Receipt, CliError> {
         let submitted = self.runtime.send(&host.server_id, intent)?;
         progress.sent(host);
         Ok(submitted)
@@ -174,7 +174,7 @@ impl<'a> Client<'a> {
     pub(crate) async fn outcome<R: DeserializeOwned>(
         &self,
         host: &HostRecord,
-        submitted: Submitted,
+        submitted: Receipt,
     ) -> Result<R, CliError> {
         let outcome = tokio::select! {
             outcome = submitted.outcome() => outcome,

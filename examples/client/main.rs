@@ -77,9 +77,9 @@ async fn add(runtime: &Runtime, text: &str) -> Result<(), Box<dyn Error>> {
         method: "notes.add".to_owned(),
         params,
     };
-    let submitted = runtime.send(&host(runtime)?, intent)?;
-    writeln!(io::stdout(), "kept {}", submitted.id)?;
-    match submitted.outcome().await {
+    let receipt = runtime.send(&host(runtime)?, intent)?;
+    writeln!(io::stdout(), "kept {}", receipt.id)?;
+    match receipt.outcome().await {
         Some(Outcome::Done { result }) => {
             let added: Note = serde_json::from_str(&result)?;
             writeln!(io::stdout(), "added {}", added.id)?;

@@ -21,7 +21,7 @@ use bowline_protocol::{
     identity::{PresharedKey, random_bytes},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use self::hosts::{Hosts, Known};
 use crate::{
@@ -31,10 +31,11 @@ use crate::{
     directory::DirectorySubscription,
     error::{CallError, IntentError, OpenError, TimelineError},
     host::{Host, HostCommand, HostContext, HostControl},
-    intent::{Intent, Outcome},
+    intent::Intent,
     offer::OfferInfo,
     outbox::Record,
     profile::Profile,
+    receipt::Receipt,
     registry::{self, HostRecord},
     screen::{ScreenError, ScreenSubscription},
     settings::RuntimeSettings,
@@ -71,22 +72,6 @@ enum Phase {
     Paused,
     /// Nothing starts any more.
     Closed,
-}
-
-/// A submitted intent.
-#[derive(Debug)]
-pub struct Submitted {
-    /// Its permanent id.
-    pub id: IntentId,
-    outcome: oneshot::Receiver<Outcome>,
-}
-
-impl Submitted {
-    /// Waits for the intent's outcome, across disconnects. `None` if the runtime was closed first:
-    /// the intent is kept and sent again by the next runtime on the same storage.
-    pub async fn outcome(self) -> Option<Outcome> {
-        self.outcome.await.ok()
-    }
 }
 
 impl Runtime {
@@ -241,13 +226,32 @@ impl Runtime {
     ///
     /// # Errors
     /// [`IntentError`]; nothing is stored then.
-    pub fn send(&self, server_id: &ServerId, intent: Intent) -> Result<Submitted, IntentError> {
-        let unknown = || IntentError::UnknownHost(server_id.clone());
-        let host = self.host(server_id, IntentError::Closed, unknown)?;
+    pub fn send(&self, server_id: &ServerId, intent: Intent) -> Result<Receipt, IntentError> {
+        let host = self.intending_host(server_id)?;
         let id = IntentId::from_uuid(uuid::Uuid::now_v7());
         let request = intent.into_request(id)?;
         let outcome = host.submit(Record::new(id, request, unix_millis()))?;
-        Ok(Submitted { id, outcome })
+        Ok(Receipt::new(id, outcome))
+    }
+
+    /// The receipt of an intent that was sent before, also by an earlier process, if its outcome is
+    /// not known yet, is among the host's latest 64 of this process, or is a failure that is shown
+    /// until it is dismissed. `None` for any other.
+    ///
+    /// # Errors
+    /// [`IntentError::UnknownHost`] and [`IntentError::Closed`].
+    pub fn receipt(
+        &self,
+        server_id: &ServerId,
+        intent_id: IntentId,
+    ) -> Result<Option<Receipt>, IntentError> {
+        let awaited = self.intending_host(server_id)?.awaited(intent_id);
+        Ok(awaited.map(|outcome| Receipt::new(intent_id, outcome)))
+    }
+
+    fn intending_host(&self, server_id: &ServerId) -> Result<Host, IntentError> {
+        let unknown = || IntentError::UnknownHost(server_id.clone());
+        self.host(server_id, IntentError::Closed, unknown)
     }
 
     /// Sends a read-only query to the host. While the host is offline and connecting it waits as

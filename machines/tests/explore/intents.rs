@@ -116,6 +116,7 @@ fn answer(reply: Reply) -> Answer {
         Reply::Result => Answer::Result {
             result: "{}".into(),
             made: Made::Other,
+            seq: Some(7),
         },
         Reply::Refused => Answer::Error(RpcError::new(RpcReason::NotFound, "")),
         Reply::Overloaded => Answer::Error(RpcError::new(RpcReason::Overloaded, "")),

@@ -91,7 +91,7 @@ impl ClientOwner for mpsc::Sender<ClientEvent> {
 pub(crate) struct Call {
     pub(crate) method: Cow<'static, str>,
     pub(crate) params: Box<RawValue>,
-    pub(crate) reply: oneshot::Sender<Result<Box<RawValue>, CallError>>,
+    pub(crate) reply: oneshot::Sender<Result<Reply, CallError>>,
     /// The driver answers it by the request timeout after this, also while it is not sent.
     asked: Instant,
 }
@@ -112,14 +112,23 @@ impl Call {
         (call, answer)
     }
 
-    pub(crate) fn answer(self, answer: Result<Box<RawValue>, CallError>) {
+    pub(crate) fn answer(self, answer: Result<Reply, CallError>) {
         // The caller may have stopped waiting.
         let _ = self.reply.send(answer);
     }
 }
 
 /// The pending answer of one request.
-pub type Answer = oneshot::Receiver<Result<Box<RawValue>, CallError>>;
+pub type Answer = oneshot::Receiver<Result<Reply, CallError>>;
+
+/// What a daemon answers to a request that it does not refuse.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The result, unparsed.
+    pub result: Box<RawValue>,
+    /// Of an intent: the number of the session's event by which its effects have been told.
+    pub seq: Option<u64>,
+}
 
 impl ClientHandle {
     /// Starts a client on the current tokio runtime. It is idle until
@@ -245,7 +254,8 @@ impl ClientHandle {
             Err(TrySendError::Closed(_)) => return Err(CallError::NotConnected),
         }
         // No timer: the driver has one for all calls.
-        answer.await.map_err(|_| CallError::NotConnected)?
+        let reply = answer.await.map_err(|_| CallError::NotConnected)??;
+        Ok(reply.result)
     }
 
     /// [`ClientHandle::request`] with typed parameters and result.

@@ -10,7 +10,7 @@ use bowline_protocol::{
     session_event::Sequenced,
 };
 
-use super::{ClientEvent, ClientOwner, driver::Driver, waiters::Answered};
+use super::{ClientEvent, ClientOwner, Reply, driver::Driver, waiters::Answered};
 use crate::{
     error::CallError,
     settings::{EVENTS_PER_TURN, MESSAGES_PER_TURN},
@@ -90,10 +90,12 @@ impl<O: ClientOwner> Driver<O> {
         match incoming {
             Incoming::Response(response) => {
                 if let Some(id) = response.id.as_u64() {
-                    let outcome = response
-                        .outcome
-                        .map(ToOwned::to_owned)
-                        .map_err(CallError::Rpc);
+                    let seq = response.seq;
+                    let outcome = response.outcome.map_err(CallError::Rpc);
+                    let outcome = outcome.map(|result| Reply {
+                        result: result.to_owned(),
+                        seq,
+                    });
                     if let Some(Answered {
                         round_trip,
                         is_ping,

@@ -4,15 +4,15 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bowline_machines::MonotonicTime;
 use bowline_protocol::Reason;
-use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 
+use super::Reply;
 use crate::error::CallError;
 
 /// The receiver of an answer.
 pub(super) enum Waiter {
     /// A caller.
-    Caller(oneshot::Sender<Result<Box<RawValue>, CallError>>),
+    Caller(oneshot::Sender<Result<Reply, CallError>>),
     /// The liveness check, which measures the time until the answer.
     Ping,
 }
@@ -82,7 +82,7 @@ impl Waiters {
         &mut self,
         now: MonotonicTime,
         id: u64,
-        outcome: Result<Box<RawValue>, CallError>,
+        outcome: Result<Reply, CallError>,
     ) -> Option<Answered> {
         let Waiting { sent, waiter, .. } = self.remove(id)?;
         let is_ping = match waiter {
@@ -132,6 +132,8 @@ impl Waiters {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
     use crate::settings::REQUEST_TIMEOUT;
 
@@ -147,7 +149,11 @@ mod tests {
             receive.push(answer);
         }
         let result = RawValue::from_string("1".into()).unwrap();
-        let answered = waiters.answer(start + Duration::from_millis(20), 1, Ok(result));
+        let reply = Reply {
+            result,
+            seq: Some(7),
+        };
+        let answered = waiters.answer(start + Duration::from_millis(20), 1, Ok(reply));
         let round_trip = Duration::from_millis(20);
         assert_eq!(
             answered,
@@ -157,7 +163,8 @@ mod tests {
             })
         );
         assert!(waiters.has_callers());
-        assert_eq!(receive[0].try_recv().unwrap().unwrap().get(), "1");
+        let reply = receive[0].try_recv().unwrap().unwrap();
+        assert_eq!((reply.result.get(), reply.seq), ("1", Some(7)));
         assert_eq!(waiters.deadline(), Some(end));
         waiters.expire(end);
         assert_eq!(

@@ -15,7 +15,7 @@ use bowline_machines::{
 };
 use bowline_protocol::{Grant, IntentId, PublicKey, session_event::PairedDevice};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     task::{AbortHandle, JoinHandle},
 };
 
@@ -29,7 +29,6 @@ use crate::{
     clock::{Alarm, Clock, unix_millis},
     control_slot::ControlSlot,
     error::Failure,
-    intent::Outcome,
     outbox::{Outbox, Record},
     registry::HostRecord,
     settings::{COMMANDS_PER_TURN, HOST_QUEUE, REQUEST_TIMEOUT},
@@ -70,7 +69,6 @@ pub(super) struct Driver {
     /// Tasks that await answers to intents.
     pub(super) in_flight: HashMap<IntentId, AbortHandle>,
     pub(super) outbox: Arc<Outbox>,
-    pub(super) outcomes: HashMap<IntentId, oneshot::Sender<Outcome>>,
     pub(super) queries: PendingQueries,
     pub(super) last_failure: Option<Failure>,
     /// What this device may do, as of the last welcome.
@@ -130,7 +128,6 @@ impl Driver {
             }),
             in_flight: HashMap::new(),
             outbox,
-            outcomes: HashMap::new(),
             queries: PendingQueries::default(),
             last_failure: None,
             grant: None,
@@ -305,14 +302,10 @@ impl Driver {
     /// Ends every client within a bounded time. Answers arriving meanwhile count.
     async fn end(mut self) {
         let now = self.clock.now();
-        let forget = *self.stop.borrow() == Some(true);
         self.machine.handle(now, paths::Input::Stop);
         self.execute(now);
         self.link_intents(now);
         self.settle_queries(now);
-        if forget {
-            self.abandon(forget);
-        }
         // Followers and pending queries end here.
         self.streams = Streams::default();
         self.screen_publishers.clear();
@@ -343,7 +336,6 @@ impl Driver {
             }
         };
         let _ = tokio::time::timeout(STOP_DEADLINE, clients_end).await;
-        self.abandon(forget);
         // A remaining handle of the host must not keep its journal locked.
         let outbox = Arc::clone(&self.outbox);
         if let Some(released) = blocking(move || outbox.release()) {

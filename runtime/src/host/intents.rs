@@ -15,7 +15,7 @@ use bowline_protocol::{IntentId, SessionState};
 use super::{driver::Driver, events::HostEvent};
 use crate::{
     blocking::blocking,
-    client::{Reserved, to_raw},
+    client::{Reply, Reserved, to_raw},
     clock::unix_millis,
     error::CallError,
     intent::{Outcome, Request},
@@ -50,14 +50,12 @@ impl Driver {
             return;
         }
         let mut queued = Vec::new();
-        for Submission { record, outcome } in submitted {
-            let origin = match outcome {
-                Some(_) => Origin::Submitted,
-                None => origin(&record),
+        for Submission { record, is_left } in submitted {
+            let origin = if is_left {
+                origin(&record)
+            } else {
+                Origin::Submitted
             };
-            if let Some(outcome) = outcome {
-                self.outcomes.insert(record.id, outcome);
-            }
             queued.extend(self.take_over(now, &record, origin));
         }
         self.feed_intents(now, Input::Queued(queued));
@@ -127,7 +125,7 @@ impl Driver {
     }
 
     pub(super) fn execute_intents(&mut self, now: MonotonicTime) {
-        // Senders learn an outcome after it is in the journal.
+        // Those who wait learn an outcome after it is in the journal.
         let mut settled = Vec::new();
         while let Some(effect) = self.intents.poll_effect() {
             match effect {
@@ -143,11 +141,13 @@ impl Driver {
                         waiting.abort();
                     }
                 }
-                Effect::Settled { id, outcome, made } => {
+                Effect::Settled {
+                    id, outcome, made, ..
+                } => {
+                    let recent = Arc::clone(self.intents.recent());
+                    let teller = self.outbox.settled(id, recent);
                     self.conclude(now, id, &outcome, made);
-                    if let Some(sender) = self.outcomes.remove(&id) {
-                        settled.push((sender, outcome));
-                    }
+                    settled.extend(teller.map(|teller| (teller, outcome)));
                 }
                 Effect::Keep { id, outcome } => {
                     let should_rewrite = self.outbox.failed(id, outcome);
@@ -163,9 +163,8 @@ impl Driver {
                 }
             }
         }
-        for (sender, outcome) in settled {
-            // The sender of the intent may have stopped waiting.
-            let _ = sender.send(outcome);
+        for (teller, outcome) in settled {
+            teller.tell(outcome);
         }
     }
 
@@ -211,17 +210,6 @@ impl Driver {
             let _ = blocking(move || outbox.rewrite());
         }
     }
-
-    /// Ends the waits of this process. With `forget` the intents themselves are dropped.
-    pub(super) fn abandon(&mut self, forget: bool) {
-        let taken = self.outcomes.drain().map(|(_, sender)| sender);
-        let submitted = self.outbox.take().into_iter().filter_map(|one| one.outcome);
-        for sender in taken.chain(submitted) {
-            if forget {
-                let _ = sender.send(Outcome::Abandoned);
-            }
-        }
-    }
 }
 
 /// Queues a request and returns its pending answer.
@@ -234,9 +222,10 @@ fn ask(
     let answer = place.request(request.method().to_owned(), params);
     Some(async move {
         match answer.await.unwrap_or(Err(CallError::NotConnected)) {
-            Ok(result) => Answer::Result {
+            Ok(Reply { result, seq }) => Answer::Result {
                 made: request.made(&result),
                 result: result.get().to_owned(),
+                seq,
             },
             Err(error) => error.into(),
         }

@@ -34,9 +34,9 @@ use crate::{
     client::Call,
     control_slot::ControlSlot,
     error::{CallError, IntentError, TimelineError},
-    intent::Outcome,
     outbox::{Outbox, Record},
     profile::Profile,
+    receipt::Awaited,
     registry::HostRecord,
     screen::{ScreenError, ScreenPublisher, ScreenSubscription},
     settings::{HOST_QUEUE, REQUEST_TIMEOUT, RuntimeSettings},
@@ -135,6 +135,7 @@ impl Host {
             },
         );
         let hub = Arc::clone(&context.hub);
+        let left = Arc::clone(&outbox);
         tokio::spawn(async move {
             let driving = tokio::spawn(driver.run());
             if let Err(error) = driving.await
@@ -144,6 +145,8 @@ impl Host {
                 tracing::error!(%error, "a defect ended the driver of a host");
                 hub.broken(publisher);
             }
+            // Nobody is left who would tell.
+            left.end_receipts();
             stopped_out.send_replace(true);
         });
         Ok(Self {
@@ -174,8 +177,13 @@ impl Host {
     }
 
     /// Stores and queues an intent.
-    pub(crate) fn submit(&self, record: Record) -> Result<oneshot::Receiver<Outcome>, IntentError> {
+    pub(crate) fn submit(&self, record: Record) -> Result<Awaited, IntentError> {
         self.outbox.submit(record)
+    }
+
+    /// The outcome of an intent that the outbox still knows.
+    pub(crate) fn awaited(&self, id: IntentId) -> Option<Awaited> {
+        self.outbox.awaited(id)
     }
 
     /// Sends a read-only query and waits for its answer.
@@ -188,7 +196,8 @@ impl Host {
         let answered = async {
             let queued = self.commands.send(HostCommand::Query(call)).await;
             queued.map_err(|_| CallError::NotConnected)?;
-            answer.await.map_err(|_| CallError::NotConnected)?
+            let reply = answer.await.map_err(|_| CallError::NotConnected)??;
+            Ok(reply.result)
         };
         timeout(REQUEST_TIMEOUT, answered)
             .await

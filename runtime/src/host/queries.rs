@@ -8,7 +8,10 @@ use bowline_machines::{
 };
 
 use super::{driver::Driver, events::HostEvent};
-use crate::{client::Call, error::CallError};
+use crate::{
+    client::{Call, Reply},
+    error::CallError,
+};
 
 /// Pending queries.
 #[derive(Default)]
@@ -65,7 +68,8 @@ impl Driver {
                             // If the host has ended, dropping the query answers it.
                             let _ = inbox.send(HostEvent::NeverSent(ticket, query)).await;
                         } else {
-                            query.answer(answer);
+                            let seq = None;
+                            query.answer(answer.map(|result| Reply { result, seq }));
                         }
                     });
                 }

@@ -10,6 +10,7 @@ use bowline_protocol::IntentId;
 
 use super::{Inner, JournalState, Kept, Line, Marks, Outbox, Record, Submission, line, sort};
 use crate::{
+    intent::Outcome,
     settings::JOURNAL_SLACK,
     snapshot::StorageView,
     storage::{Journal, StorageError},
@@ -134,7 +135,10 @@ impl Outbox {
         let files = self.files();
         let place = {
             let mut inner = self.lock();
-            inner.open.clear();
+            let dropped = inner.open.drain();
+            for teller in dropped.filter_map(|(_, kept)| kept.teller) {
+                teller.tell(Outcome::Abandoned);
+            }
             inner.open_bytes = 0;
             std::mem::replace(&mut inner.place, JournalState::Closed)
         };
@@ -249,10 +253,10 @@ impl Inner {
         left.retain(|kept| !self.open.contains_key(&kept.record.id));
         left.sort_by_key(|kept| (kept.record.at, *kept.record.id.as_bytes()));
         let is_any_new = !left.is_empty();
-        for Kept { record, bytes } in left {
-            self.keep(record.clone(), bytes);
-            let outcome = None;
-            self.submitted.push(Submission { record, outcome });
+        for Kept { record, bytes, .. } in left {
+            self.keep(record.clone(), bytes, None);
+            let is_left = true;
+            self.submitted.push(Submission { record, is_left });
         }
         is_any_new
     }
@@ -290,7 +294,13 @@ fn read(lines: &[Vec<u8>]) -> (HashMap<IntentId, Kept>, usize) {
         match parsed {
             Some(Line::Kept(record)) => {
                 let bytes = line.len() + 1;
-                kept.insert(record.id, Kept { record, bytes });
+                let teller = None;
+                let read = Kept {
+                    record,
+                    bytes,
+                    teller,
+                };
+                kept.insert(read.record.id, read);
             }
             Some(Line::Sent(sent)) => {
                 if let Some(kept) = kept.get_mut(&sent) {

@@ -18,13 +18,14 @@ use std::{
 };
 
 use bowline_protocol::IntentId;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
 pub(crate) use self::record::Record;
 use self::record::{Line, Marks};
 use crate::{
     error::IntentError,
     intent::{Outcome, Request},
+    receipt::{Awaited, Teller},
     settings::{INTENT_BYTES, JOURNAL_SLACK, OUTBOX_BYTES, OUTBOX_INTENTS},
     snapshot::StorageView,
     storage::{Journal, Storage, StorageError},
@@ -33,8 +34,8 @@ use crate::{
 /// A new intent for the host's driver.
 pub(crate) struct Submission {
     pub(crate) record: Record,
-    /// `None` for an intent left by another process.
-    pub(crate) outcome: Option<oneshot::Sender<Outcome>>,
+    /// Whether it was left by another process.
+    pub(crate) is_left: bool,
 }
 
 /// The shared state of a host's outbox: callers submit, the driver takes.
@@ -75,13 +76,19 @@ struct Inner {
     is_rewriting: bool,
     /// Damage found when the journal was opened.
     damage: Option<StorageView>,
+    /// The last outcomes, oldest first.
+    recent: Arc<[(IntentId, Outcome)]>,
     closed: bool,
+    /// No outcome is told any more.
+    has_ended: bool,
 }
 
 /// An open intent with the size of its line.
 struct Kept {
     record: Record,
     bytes: usize,
+    /// Tells those who wait for the outcome, if there are any.
+    teller: Option<Teller>,
 }
 
 impl Outbox {
@@ -109,7 +116,9 @@ impl Outbox {
                 rewrite_from: 0,
                 is_rewriting: false,
                 damage: None,
+                recent: Arc::default(),
                 closed: false,
+                has_ended: false,
             }),
             arrived: Notify::new(),
         };
@@ -130,10 +139,7 @@ impl Outbox {
     }
 
     /// Stores an intent. Writes one line to the journal; does not wait for the network.
-    pub(crate) fn submit(
-        &self,
-        mut record: Record,
-    ) -> Result<oneshot::Receiver<Outcome>, IntentError> {
+    pub(crate) fn submit(&self, mut record: Record) -> Result<Awaited, IntentError> {
         // After a clock was set back, a later intent still gets a later time.
         record.at = self.lock().order(record.at);
         let line = line(&Line::Kept(record.clone()))
@@ -150,13 +156,52 @@ impl Outbox {
             return Err(IntentError::OutboxFull(inner.open.len()));
         }
         inner.append(&line)?;
-        inner.keep(record.clone(), line.len() + 1);
-        let (outcome, receiver) = oneshot::channel();
-        let outcome = Some(outcome);
-        inner.submitted.push(Submission { record, outcome });
+        let teller = Teller::new();
+        let awaited = teller.awaited();
+        inner.keep(record.clone(), line.len() + 1, Some(teller));
+        let is_left = false;
+        inner.submitted.push(Submission { record, is_left });
         drop(inner);
         self.arrived.notify_one();
-        Ok(receiver)
+        Ok(awaited)
+    }
+
+    /// The outcome of an intent that is open, has failed and is kept, or ended lately; `None` for
+    /// any other.
+    pub(crate) fn awaited(&self, id: IntentId) -> Option<Awaited> {
+        let mut inner = self.lock();
+        let has_ended = inner.has_ended;
+        if let Some(kept) = inner.open.get_mut(&id) {
+            if let Some(outcome) = &kept.record.outcome {
+                return Some(Teller::told(outcome.clone()));
+            }
+            if !has_ended {
+                return Some(kept.teller.get_or_insert_with(Teller::new).awaited());
+            }
+        }
+        let recent = inner.recent.iter().find(|(ended, _)| *ended == id);
+        recent.map(|(_, outcome)| Teller::told(outcome.clone()))
+    }
+
+    /// Notes the last outcomes, with that of this intent, which is told through what is returned
+    /// once it is in the journal.
+    pub(crate) fn settled(
+        &self,
+        id: IntentId,
+        recent: Arc<[(IntentId, Outcome)]>,
+    ) -> Option<Teller> {
+        let mut inner = self.lock();
+        inner.recent = recent;
+        inner.open.get_mut(&id)?.teller.take()
+    }
+
+    /// Ends every wait for an outcome, and later ones at once.
+    pub(crate) fn end_receipts(&self) {
+        let mut inner = self.lock();
+        inner.has_ended = true;
+        for kept in inner.open.values_mut() {
+            kept.teller = None;
+        }
     }
 
     /// The request of an intent about to be sent. Marks it as sent in the journal, so that a later
@@ -206,7 +251,12 @@ impl Outbox {
     /// after a restart, with the same outcome.
     pub(crate) fn failed(&self, id: IntentId, outcome: Outcome) -> bool {
         let mut inner = self.lock();
-        let Some(Kept { mut record, bytes }) = inner.open.remove(&id) else {
+        let Some(Kept {
+            mut record,
+            bytes,
+            teller,
+        }) = inner.open.remove(&id)
+        else {
             return false;
         };
         record.outcome = Some(outcome);
@@ -220,7 +270,7 @@ impl Outbox {
             }
             Err(_) => bytes,
         };
-        inner.keep(record, bytes);
+        inner.keep(record, bytes, teller);
         inner.should_rewrite()
     }
 
@@ -270,10 +320,15 @@ impl Inner {
         self.last_at
     }
 
-    fn keep(&mut self, record: Record, bytes: usize) {
+    fn keep(&mut self, record: Record, bytes: usize, teller: Option<Teller>) {
         self.last_at = self.last_at.max(record.at);
         self.open_bytes += bytes;
-        self.open.insert(record.id, Kept { record, bytes });
+        let kept = Kept {
+            record,
+            bytes,
+            teller,
+        };
+        self.open.insert(kept.record.id, kept);
     }
 
     /// Writes the outcome of an intent.

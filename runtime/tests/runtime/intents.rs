@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bowline_protocol::{Reason, methods::name};
-use bowline_runtime::{HostState, Intent, Outcome, Submitted};
+use bowline_runtime::{HostState, Intent, Outcome, Receipt};
 use bowline_testkit::eventually;
 use tokio::time::timeout;
 
 use crate::rig::{LONG, Rig, agent_id, direct, is_ready, server_id};
 
-fn send(rig: &Rig, text: &str) -> Submitted {
+fn send(rig: &Rig, text: &str) -> Receipt {
     let intent = Intent::SendPrompt {
         agent_id: agent_id(1),
         text: text.into(),
@@ -17,7 +17,7 @@ fn send(rig: &Rig, text: &str) -> Submitted {
     rig.runtime.send(&server_id(), intent).unwrap()
 }
 
-async fn done(submitted: Submitted) {
+async fn done(submitted: Receipt) {
     let outcome = timeout(LONG, submitted.outcome()).await.unwrap();
     assert!(matches!(outcome, Some(Outcome::Done { .. })), "{outcome:?}");
 }

@@ -19,6 +19,7 @@ mod net;
 mod pairing;
 mod pausing;
 mod queries;
+mod receipts;
 mod rig;
 mod screens;
 mod serving;

@@ -10,7 +10,7 @@ use std::{
 
 use bowline_protocol::{PublicKey, ServerId, methods::name};
 use bowline_runtime::{
-    HostRecord, Intent, IntentError, Outcome, PairError, Runtime, StorageTrouble, Submitted,
+    HostRecord, Intent, IntentError, Outcome, PairError, Receipt, Runtime, StorageTrouble,
     storage::StorageError,
 };
 use bowline_testkit::eventually;
@@ -38,11 +38,11 @@ fn prompt(text: &str) -> Intent {
     }
 }
 
-fn send(runtime: &Runtime) -> Result<Submitted, IntentError> {
+fn send(runtime: &Runtime) -> Result<Receipt, IntentError> {
     runtime.send(&server_id(), prompt("hello"))
 }
 
-fn is_paused(sent: Result<Submitted, IntentError>) -> bool {
+fn is_paused(sent: Result<Receipt, IntentError>) -> bool {
     matches!(sent, Err(IntentError::Storage(StorageError::Paused)))
 }
 

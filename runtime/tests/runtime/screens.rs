@@ -16,7 +16,7 @@ use bowline_protocol::{
     methods::name,
 };
 use bowline_runtime::{
-    Beyond, Intent, ScreenError, ScreenSnapshot, ScreenSubscription, ScreenTarget, Submitted,
+    Beyond, Intent, Receipt, ScreenError, ScreenSnapshot, ScreenSubscription, ScreenTarget,
 };
 use bowline_testkit::eventually;
 use std::{sync::Arc, time::Duration};
@@ -94,7 +94,7 @@ pub(crate) fn tell_prompt(rig: &Rig, index: u64, text: &str, intent_id: IntentId
     tell(rig, item);
 }
 
-pub(crate) fn send(rig: &Rig, text: &str) -> Submitted {
+pub(crate) fn send(rig: &Rig, text: &str) -> Receipt {
     let intent = Intent::SendPrompt {
         agent_id: agent_id(1),
         text: text.into(),
@@ -110,7 +110,7 @@ fn texts(shown: &ScreenSnapshot) -> Vec<String> {
         .collect()
 }
 
-fn create(rig: &Rig) -> Submitted {
+fn create(rig: &Rig) -> Receipt {
     let intent = Intent::CreateAgent {
         provider: "shell".into(),
         cwd: "/".into(),

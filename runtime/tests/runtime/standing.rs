@@ -9,7 +9,7 @@ use bowline_machines::{
 use bowline_protocol::{
     AgentStatus, ItemKind, RpcReason, SessionEvent, error::RpcError, methods::name,
 };
-use bowline_runtime::{Intent, Submitted};
+use bowline_runtime::{Intent, Receipt};
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     screens::{is_calm, open, until},
 };
 
-fn create(rig: &Rig, prompt: Option<&str>) -> Submitted {
+fn create(rig: &Rig, prompt: Option<&str>) -> Receipt {
     rig.daemon.state().creates = Some(agent(1));
     let intent = Intent::CreateAgent {
         provider: "shell".into(),

@@ -9,7 +9,7 @@ use std::{
 
 use bowline_protocol::{AgentId, Offer, ServerId, methods::AgentCreated};
 use bowline_runtime::{
-    Counters, HostSnapshot, HostState, Intent, Outcome, Runtime, RuntimeSettings, Submitted,
+    Counters, HostSnapshot, HostState, Intent, Outcome, Receipt, Runtime, RuntimeSettings,
     TimelineStream, machines::backoff::BackoffConfig,
 };
 use tokio::time::timeout;
@@ -220,7 +220,7 @@ impl Client {
     ///
     /// # Errors
     /// The runtime refuses it.
-    pub fn send(&self, intent: Intent) -> Result<Submitted, WorldError> {
+    pub fn send(&self, intent: Intent) -> Result<Receipt, WorldError> {
         self.runtime
             .send(&self.server_id()?, intent)
             .map_err(unexpected)
@@ -273,10 +273,7 @@ impl Client {
 ///
 /// # Errors
 /// The intent failed, or has no outcome in time.
-pub async fn done(
-    submitted: Submitted,
-    deadline: Duration,
-) -> Result<serde_json::Value, WorldError> {
+pub async fn done(submitted: Receipt, deadline: Duration) -> Result<serde_json::Value, WorldError> {
     let id = submitted.id;
     match timeout(deadline, submitted.outcome()).await {
         Ok(Some(Outcome::Done { result })) => serde_json::from_str(&result).map_err(unexpected),

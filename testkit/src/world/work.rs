@@ -4,7 +4,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use bowline_protocol::AgentId;
-use bowline_runtime::{Intent, Submitted};
+use bowline_runtime::{Intent, Receipt};
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -72,7 +72,7 @@ pub async fn work(work: Work, mut tell: impl FnMut(Progress)) -> Result<(), Worl
     };
     streaming.keep_going(&client, &follower)?;
     tell(progress(&client, &follower, 0));
-    let mut sent: Vec<Submitted> = Vec::with_capacity(work.intents);
+    let mut sent: Vec<Receipt> = Vec::with_capacity(work.intents);
     let mut ticks = interval(Duration::from_millis(work.pace_ms));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
     for (n, agent) in (0..work.intents).zip(work.agents.iter().cycle()) {

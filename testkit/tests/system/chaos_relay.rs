@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bowline_protocol::AgentId;
-use bowline_runtime::{HostState, Intent, Submitted};
+use bowline_runtime::{HostState, Intent, Receipt};
 use bowline_testkit::{
     Chaos, Plan as ChaosPlan, eventually,
     random::Random,
@@ -35,7 +35,7 @@ const PACE: Duration = Duration::from_millis(20);
 /// The client's side: intents on several agents in rotation.
 struct Sender {
     agents: Vec<AgentId>,
-    sent: Vec<Submitted>,
+    sent: Vec<Receipt>,
 }
 
 impl Sender {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bowline_protocol::{AgentId, TimelineItem};
-use bowline_runtime::{DirectoryState, HostState, Intent, RuntimeSettings, Submitted};
+use bowline_runtime::{DirectoryState, HostState, Intent, Receipt, RuntimeSettings};
 use bowline_testkit::{
     Proxy, eventually,
     world::{
@@ -161,7 +161,7 @@ impl World {
     }
 
     /// Requests one line of effect.
-    pub(crate) fn effect(&self, agent: &AgentId, line: &str) -> Result<Submitted, WorldError> {
+    pub(crate) fn effect(&self, agent: &AgentId, line: &str) -> Result<Receipt, WorldError> {
         self.client.send(Intent::SendPrompt {
             agent_id: agent.clone(),
             text: line.to_owned(),

@@ -60,6 +60,8 @@ pub struct Intents {
     next_position: u64,
     in_flight: usize,
     dispatches: Generation,
+    /// The last dispatch before the session's events began another numbering.
+    renumbered: Generation,
     /// The attach under which requests are sent; none while there is no connection.
     link: Option<Attach>,
     /// The connection's request queue was full; nothing is dispatched before this time.
@@ -119,6 +121,7 @@ impl Intents {
             next_position: 0,
             in_flight: 0,
             dispatches: Generation::ZERO,
+            renumbered: Generation::ZERO,
             link: None,
             full_until: None,
             settled: BTreeMap::new(),

@@ -19,6 +19,8 @@ struct Rig {
     attach: Attach,
     in_flight: HashMap<IntentId, Generation>,
     settled: Vec<(IntentId, Outcome)>,
+    /// The event numbers of what was settled.
+    seqs: Vec<u64>,
     disk: Vec<Effect>,
     said: Vec<String>,
     is_shown: bool,
@@ -61,6 +63,7 @@ impl Rig {
             attach: Attach::NONE,
             in_flight: HashMap::new(),
             settled: Vec::new(),
+            seqs: Vec::new(),
             disk: Vec::new(),
             said: Vec::new(),
             is_shown: false,
@@ -101,8 +104,11 @@ impl Rig {
                 Effect::Withdraw { id } => {
                     self.in_flight.remove(&id).unwrap();
                 }
-                Effect::Settled { id, outcome, .. } => {
+                Effect::Settled {
+                    id, outcome, seq, ..
+                } => {
                     self.settled.push((id, outcome));
+                    self.seqs.push(seq);
                     let is_shown = self.is_shown;
                     self.intents.handle(self.now, Input::Noted { id, is_shown });
                 }
@@ -133,6 +139,7 @@ impl Rig {
             Answer::Result {
                 result: "{}".into(),
                 made: Made::Other,
+                seq: Some(7),
             },
         );
     }
@@ -194,6 +201,7 @@ fn bx_1_a_late_answer_counts_once() {
         answer: Answer::Result {
             result: "1".into(),
             made: Made::Other,
+            seq: Some(7),
         },
     };
     rig.answer(0, Answer::Lost);
@@ -548,4 +556,27 @@ fn tr_12_each_quota_is_told_once_until_an_intent_succeeds() {
     rig.answer(1, limited("intents_per_device"));
     assert_eq!(rig.said.last().unwrap(), "intents_per_device");
     assert_eq!(rig.said.len(), 3);
+}
+
+#[test]
+fn ld_1_an_event_number_counts_in_the_numbering_in_which_the_intent_was_sent() {
+    for (session, expected) in [
+        (SessionState::Resumed, [7, 7]),
+        (SessionState::New, [0, 7]),
+        (SessionState::Reset, [0, 7]),
+    ] {
+        let mut rig = Rig::new([other(0)]);
+        rig.attached(SessionState::New);
+        // The old connection may still answer what was sent before.
+        rig.attached(session);
+        rig.queue([other(1)], Origin::Submitted);
+        rig.done(0);
+        rig.done(1);
+        assert_eq!(rig.seqs, expected, "{session:?}");
+    }
+    let mut rig = Rig::new([other(0)]);
+    rig.attached(SessionState::New);
+    let error = RpcError::new(RpcReason::NotFound, "");
+    rig.answer(0, Answer::Error(error));
+    assert_eq!(rig.seqs, [0]);
 }

@@ -14,7 +14,7 @@ const MOST_TOLD: usize = 8;
 /// What an answer means.
 enum Verdict {
     /// The intent has its outcome.
-    Settled(Outcome, Made),
+    Settled(Outcome, Made, u64),
     /// The daemon could not accept it now: it is sent again after this pause.
     Pause(Duration),
     /// The connection ended before the answer: it is sent again under the next attach.
@@ -112,6 +112,9 @@ impl Intents {
     /// session, so an intent sent longer ago in an earlier session is in doubt.
     fn attached(&mut self, now: MonotonicTime, session: SessionState) {
         self.link = None;
+        if session != SessionState::Resumed {
+            self.renumbered = self.dispatches;
+        }
         if session == SessionState::New {
             for entry in self.open.values_mut() {
                 let sent = entry.sent;
@@ -157,7 +160,11 @@ impl Intents {
     fn answered(&mut self, now: MonotonicTime, id: IntentId, dispatch: Generation, answer: Answer) {
         match self.judge(answer) {
             // The outcome of an earlier dispatch is equally valid: the daemon ran the intent once.
-            Verdict::Settled(outcome, made) => self.settle(id, outcome, made),
+            // A number of an earlier epoch means nothing; what was told then is in what is loaded.
+            Verdict::Settled(outcome, made, _) if dispatch <= self.renumbered => {
+                self.settle(id, outcome, made, 0);
+            }
+            Verdict::Settled(outcome, made, seq) => self.settle(id, outcome, made, seq),
             Verdict::Pause(pause) => {
                 let pause = Some(now + pause);
                 self.put_back(now, id, dispatch, pause, false);
@@ -167,12 +174,16 @@ impl Intents {
     }
 
     fn judge(&mut self, answer: Answer) -> Verdict {
-        let (outcome, made) = match answer {
-            Answer::Result { result, made } => (Outcome::Done { result }, made),
-            Answer::Error(error) if error.is_final() => (Outcome::Refused { error }, Made::Other),
+        let (outcome, made, seq) = match answer {
+            Answer::Result { result, made, seq } => {
+                (Outcome::Done { result }, made, seq.unwrap_or_default())
+            }
+            Answer::Error(error) if error.is_final() => {
+                (Outcome::Refused { error }, Made::Other, 0)
+            }
             Answer::Unsendable(message) => {
                 let error = RpcError::invalid_params(message);
-                (Outcome::Refused { error }, Made::Other)
+                (Outcome::Refused { error }, Made::Other, 0)
             }
             Answer::Error(error) => {
                 let asked = error.retry_after().unwrap_or_default();
@@ -184,7 +195,7 @@ impl Intents {
             Answer::Lost => return Verdict::NextAttach,
         };
         self.told.clear();
-        Verdict::Settled(outcome, made)
+        Verdict::Settled(outcome, made, seq)
     }
 
     /// Tells why an intent must wait: each reason, and each quota, once until an intent succeeds.
@@ -245,11 +256,11 @@ impl Intents {
         let is_late = matches!(entry.turn, TurnEffect::Cancel(_))
             && entry.made.is_over(now, self.config.cancel_memory);
         if matches!(entry.state, State::Waiting { .. }) && (entry.is_in_doubt || is_late) {
-            self.settle(id, Outcome::Expired, Made::Other);
+            self.settle(id, Outcome::Expired, Made::Other, 0);
         }
     }
 
-    fn settle(&mut self, id: IntentId, outcome: Outcome, made: Made) {
+    fn settle(&mut self, id: IntentId, outcome: Outcome, made: Made, seq: u64) {
         let position = self.positions.remove(&id);
         let Some(entry) = position.and_then(|position| self.open.remove(&position)) else {
             self.stale += 1;
@@ -266,7 +277,12 @@ impl Intents {
         let skip = (self.recent.len() + 1).saturating_sub(self.config.recent);
         let kept = self.recent.iter().skip(skip).cloned();
         self.recent = kept.chain([(id, outcome.clone())]).collect();
-        self.effects.push(Effect::Settled { id, outcome, made });
+        self.effects.push(Effect::Settled {
+            id,
+            outcome,
+            made,
+            seq,
+        });
     }
 
     fn noted(&mut self, id: IntentId, is_shown: bool) {

@@ -155,6 +155,9 @@ pub enum Answer {
         result: String,
         /// What screens show of it.
         made: Made,
+        /// The number of the session's event by which its effects have been told, if the daemon
+        /// says so.
+        seq: Option<u64>,
     },
     /// The daemon's error.
     Error(RpcError),
@@ -224,6 +227,9 @@ pub enum Effect {
         outcome: Outcome,
         /// What it made, if it was done.
         made: Made,
+        /// If it was done: its effects have been told by this event of the numbering in force. 0 if
+        /// whatever is loaded from now on has them.
+        seq: u64,
     },
     /// Keep the failure on disk.
     Keep {

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bowline_protocol::{AgentId, IntentId, identity::InstallSecret};
 use bowline_runtime::{
-    DirectoryState, HostSnapshot, HostState, Intent, Outcome, Runtime, RuntimeSettings, Submitted,
+    DirectoryState, HostSnapshot, HostState, Intent, Outcome, Receipt, Runtime, RuntimeSettings,
     machines::Path, storage::Storage, transport::Address,
 };
 use bowline_testkit::{
@@ -41,7 +41,7 @@ struct Run {
     runtime: Runtime,
     follower: Option<Follower>,
     /// Intents of the app's current run.
-    sent: Vec<Submitted>,
+    sent: Vec<Receipt>,
     /// Every intent ever sent.
     all: Vec<IntentId>,
     /// Those that end a turn: a late one must not end another.

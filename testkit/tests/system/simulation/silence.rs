@@ -133,7 +133,7 @@ impl Stage {
         began.elapsed()
     }
 
-    fn prompt(&self) -> bowline_runtime::Submitted {
+    fn prompt(&self) -> bowline_runtime::Receipt {
         let intent = Intent::SendPrompt {
             agent_id: self.agent.clone(),
             text: "x".into(),
