@@ -27,8 +27,8 @@ pub trait Stored {
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Source<'a> {
-    conn: &'a Connection,
-    page_bytes: usize,
+    pub(super) conn: &'a Connection,
+    pub(super) page_bytes: usize,
 }
 
 impl Stored for Reader<'_> {
@@ -248,7 +248,8 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     }
 }
 
-fn parsed<V: DeserializeOwned>(table: &str, bytes: &[u8]) -> Result<V, RpcError> {
+/// Reads a stored value.
+pub(super) fn parsed<V: DeserializeOwned>(table: &str, bytes: &[u8]) -> Result<V, RpcError> {
     serde_json::from_slice(bytes).map_err(|error| {
         RpcError::internal(format!("a value in {table} cannot be parsed: {error}"))
     })

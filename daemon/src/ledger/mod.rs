@@ -18,6 +18,7 @@ mod health;
 mod intent;
 mod live;
 mod lived;
+mod log;
 mod owner;
 mod pairing;
 mod queue;
@@ -47,6 +48,7 @@ pub use self::{
     devices::Revoked,
     emit::MAX_EVENT,
     follow::Topic,
+    log::{Log, MAX_ITEM},
     pairing::{OfferedGrant, OpenOffer, PairingRequest},
     retention::Retention,
     subject::Subject,
@@ -67,7 +69,7 @@ use self::{
 };
 pub(crate) use self::{
     core::{guarded, panicked},
-    follow::{Asked, FindScope, Source as LiveSource, Wanted},
+    follow::{Answered, Asked, FindScope, Part, Source as LiveSource, Wanted},
     usage::Usage,
 };
 use crate::{clock::Clock, store};

@@ -95,6 +95,24 @@ impl Usage {
         }
     }
 
+    /// A log with that many items and bytes of them.
+    pub(crate) fn log(items: u64, bytes: u64, key: &str) -> Self {
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        Self {
+            data_rows: signed(items.saturating_add(1)),
+            data_bytes: signed(bytes.saturating_add(key.len() as u64)),
+            ..Self::default()
+        }
+    }
+
+    /// That many bytes of a row more.
+    pub(crate) fn bytes(more: i64) -> Self {
+        Self {
+            data_bytes: more,
+            ..Self::default()
+        }
+    }
+
     /// One row of a service of that size.
     pub(crate) fn row(bytes: usize) -> Self {
         Self {
@@ -163,7 +181,10 @@ impl Accounts {
             };
             accounts.add(Owner(owner), of_agents);
         }
-        for (owner, data_rows, data_bytes) in store::data::by_owner(conn)? {
+        let of_logs = store::logs::by_owner(conn)?;
+        for (owner, data_rows, data_bytes) in
+            store::data::by_owner(conn)?.into_iter().chain(of_logs)
+        {
             let of_data = Usage {
                 data_rows,
                 data_bytes,
@@ -238,16 +259,44 @@ impl Tx<'_> {
                 let what = "has as many agents as it may, archived ones included: the daemon's owner can raise the limit";
                 return refuse("agents_per_device", quotas.agents, what);
             }
-            if is_over(has.data_rows, change.data_rows, quotas.data_rows) {
-                let what = "has stored as many entries of services as it may: remove some, or have the limit raised";
-                return refuse("data_rows_per_device", quotas.data_rows, what);
-            }
-            if is_over(has.data_bytes, change.data_bytes, quotas.data_bytes) {
-                let what = "has stored as many bytes in services as it may: remove some, or have the limit raised";
-                return refuse("data_bytes_per_device", quotas.data_bytes, what);
-            }
+            self.check_data(account, change)?;
         }
         self.live.charge(self.owner(), change);
+        Ok(())
+    }
+
+    /// Charges the account of whoever began what others add to. The daemon's own work is charged
+    /// too, but never refused.
+    ///
+    /// # Errors
+    /// As [`Tx::charge_caller`].
+    pub(crate) fn charge_creator(&mut self, owner: Owner, change: Usage) -> Result<(), RpcError> {
+        match self.account() {
+            Some(caller) if caller.owner == owner => self.check_data(caller, change)?,
+            // Devices do not see each other's use by name.
+            Some(_) if owner.has_quota() => {
+                let account = Account::unnamed(owner, "the device that began the log");
+                self.check_data(&account, change)?;
+            }
+            Some(_) | None => {}
+        }
+        self.live.charge(owner, change);
+        Ok(())
+    }
+
+    fn check_data(&self, account: &Account, change: Usage) -> Result<(), RpcError> {
+        let (has, quotas) = (self.live.accounts.of(account.owner), &self.live.quotas);
+        let refuse = |setting, limit, what: &str| {
+            Err(account.over(RpcReason::QuotaExceeded, setting, limit, what))
+        };
+        if is_over(has.data_rows, change.data_rows, quotas.data_rows) {
+            let what = "has stored as many entries of services as it may: remove some, or have the limit raised";
+            return refuse("data_rows_per_device", quotas.data_rows, what);
+        }
+        if is_over(has.data_bytes, change.data_bytes, quotas.data_bytes) {
+            let what = "has stored as many bytes in services as it may: remove some, or have the limit raised";
+            return refuse("data_bytes_per_device", quotas.data_bytes, what);
+        }
         Ok(())
     }
 

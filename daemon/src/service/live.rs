@@ -1,5 +1,5 @@
-//! Live data: which tables and topics of services clients may follow, and the methods with which
-//! they do (LD-2).
+//! Live data: which tables, logs and topics of services clients may follow, and the methods with
+//! which they do (LD-2).
 
 use std::{
     collections::HashMap,
@@ -10,21 +10,20 @@ use bowline_protocol::{
     Role, RpcReason,
     error::RpcError,
     limits,
-    live::{After, CloseLive, Json, LiveKind, OpenLive, PageLive, Scope, TablePage},
+    live::{CloseLive, Json, LiveKind, OpenLive, PageLive, Scope},
     methods::{Empty, name},
 };
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 
-use super::{Methods, Origin, Request, Service};
+use super::{Methods, Origin, Request, Service, asked};
 use crate::{
-    ledger::{Asked, FindScope, LiveSource, Reader, SessionRef, Wanted},
+    ledger::{Answered, FindScope, LiveSource, Reader, SessionRef},
     rpc::not_granted,
 };
 
 type Prepare = Arc<dyn Fn(&str) -> Result<FindScope, RpcError> + Send + Sync>;
 
-/// A table or topic that clients may follow.
+/// A table, log or topic that clients may follow.
 #[derive(Clone)]
 pub struct Followable {
     source: LiveSource,
@@ -80,7 +79,7 @@ impl std::fmt::Debug for Followable {
     }
 }
 
-/// The tables and topics of all services of a daemon. Clones share them.
+/// The tables, logs and topics of all services of a daemon. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LiveData(Arc<RwLock<HashMap<&'static str, Followable>>>);
 
@@ -112,7 +111,7 @@ impl LiveData {
         })
     }
 
-    /// A table or topic, and the scope that the parameters of a request stand for.
+    /// A table, log or topic, and the scope that the parameters of a request stand for.
     fn wanted(
         &self,
         request: &Request,
@@ -137,53 +136,19 @@ impl LiveData {
         Ok((session, table.source, (table.prepare)(params)?))
     }
 
-    async fn open(
-        self: Arc<Self>,
-        request: Request,
-        of: OpenLive,
-    ) -> Result<TablePage<Box<RawValue>>, RpcError> {
+    async fn open(self: Arc<Self>, request: Request, of: OpenLive) -> Result<Answered, RpcError> {
         let (session, source, find) =
             self.wanted(&request, of.kind, &of.name, of.params.as_ref())?;
-        if of.before.is_some() {
-            return Err(only_logs("before"));
-        }
-        let asked = Asked {
-            after: of.after.map(key).transpose()?,
-            limit: of.limit,
-            seq: of.seq,
-        };
+        let asked = asked::open(source, &of)?;
         let ledger = request.ledger();
-        ledger.open_live(session, source, find, asked).await
+        ledger.open_live(session, find, asked, of.seq).await
     }
 
-    async fn page(
-        self: Arc<Self>,
-        request: Request,
-        of: PageLive,
-    ) -> Result<TablePage<Box<RawValue>>, RpcError> {
+    async fn page(self: Arc<Self>, request: Request, of: PageLive) -> Result<Answered, RpcError> {
         let (session, source, find) =
             self.wanted(&request, of.kind, &of.name, of.params.as_ref())?;
-        let LiveSource::Table(rows) = source else {
-            return Err(RpcError::invalid_params("a topic has no rows"));
-        };
-        if of.before.is_some() {
-            return Err(only_logs("before"));
-        }
-        if of.indexes.is_some() {
-            return Err(only_logs("indexes"));
-        }
-        let after = of.after.map(key).transpose()?;
-        let wanted = match (of.keys, after) {
-            (Some(_), Some(_)) => {
-                return Err(RpcError::invalid_params("either `keys` or `after`"));
-            }
-            (Some(keys), None) => Wanted::Keys(keys),
-            (None, after) => Wanted::After(after),
-        };
-        let ledger = request.ledger();
-        ledger
-            .page_live(session, rows, find, wanted, of.limit)
-            .await
+        let asked = asked::page(source, of)?;
+        request.ledger().page_live(session, find, asked).await
     }
 
     /// No role is needed: whoever may not follow a table any more, does not.
@@ -192,20 +157,6 @@ impl LiveData {
         let source = self.find(of.kind, &of.name)?.source.name();
         request.ledger().close_live(session, source, of.scope).await
     }
-}
-
-/// The key after which a page of a table begins.
-fn key(after: After) -> Result<String, RpcError> {
-    match after {
-        After::Key(key) => Ok(key),
-        After::Index(_) => Err(RpcError::invalid_params(
-            "`after` is a key; indexes are of logs",
-        )),
-    }
-}
-
-fn only_logs(parameter: &str) -> RpcError {
-    RpcError::invalid_params(format!("`{parameter}` is for logs"))
 }
 
 impl Service for LiveData {

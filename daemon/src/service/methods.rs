@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{Cancellation, Context, Request, Service, live::Followable, params, request::Told};
 use crate::{
-    ledger::{LiveSource, Reader, Table, Topic, Tx, guarded, panicked},
+    ledger::{LiveSource, Log, Reader, Table, Topic, Tx, guarded, panicked},
     rpc::{Done, MethodStats, Reply, ReplyFuture, answer, no_session},
 };
 
@@ -176,6 +176,35 @@ impl<S: Service> Methods<S> {
         P: DeserializeOwned + Send + 'static,
     {
         self.follow(LiveSource::Table(table.rows()), scope)
+    }
+
+    /// A log whose items clients may follow (LD-2), under its name. `scope` says which log the
+    /// parameters of a client stand for, by its key ([`Scope::row`]); a scope of many keys is a
+    /// defect of the service (−32603). Every device may see that log, unless
+    /// [`Followable::role`] says otherwise.
+    pub fn log<T, P>(
+        &mut self,
+        log: &Log<T>,
+        scope: impl Fn(P) -> Result<Scope, RpcError> + Send + Sync + 'static,
+    ) -> &mut Followable
+    where
+        T: Serialize + DeserializeOwned,
+        P: DeserializeOwned + Send + 'static,
+    {
+        self.log_for(log, move |_, _, params| scope(params))
+    }
+
+    /// As [`Methods::log`], for a `scope` as in [`Methods::table_for`].
+    pub fn log_for<T, P>(
+        &mut self,
+        log: &Log<T>,
+        scope: impl Fn(&S, &Reader<'_>, P) -> Result<Scope, RpcError> + Send + Sync + 'static,
+    ) -> &mut Followable
+    where
+        T: Serialize + DeserializeOwned,
+        P: DeserializeOwned + Send + 'static,
+    {
+        self.follow(LiveSource::Log(log.source()), scope)
     }
 
     /// A topic whose events clients may follow (LD-2), under its name. `scope` says which keys the

@@ -2,11 +2,12 @@
 //!
 //! * [`Service`] is what an author implements: a type, and the list of its methods
 //! * [`Methods`] takes that list: plain functions with typed parameters and results, in five kinds
-//! * [`Followable`] is a table or topic that clients may follow
+//! * [`Followable`] is a table, log or topic that clients may follow
 //! * [`Request`] and [`Context`] are the resources of a method; [`Cancellation`] signals when its
 //!   result is no longer needed
 //! * [`Router`] finds a method by its name; [`crate::setup`] links services into a daemon
 
+mod asked;
 mod cancel;
 mod live;
 mod methods;

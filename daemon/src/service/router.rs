@@ -31,12 +31,12 @@ pub enum MethodError {
         "`{0}` is in a group reserved for Bowline: choose another first word (docs/protocol.md §4)"
     )]
     Reserved(&'static str),
-    /// Two tables or topics have the same name.
-    #[error("two live tables or topics are named `{0}`: rename one of them")]
+    /// Two tables, logs or topics have the same name.
+    #[error("two live tables, logs or topics are named `{0}`: rename one of them")]
     DuplicateLive(&'static str),
-    /// An invalid name of a live table or topic.
+    /// An invalid name of a live table, log or topic.
     #[error(
-        "a live table or topic cannot be named `{0}`: it must be like `service.rows`, in lower case, at most 64 bytes, and its \
+        "a live table, log or topic cannot be named `{0}`: it must be like `service.rows`, in lower case, at most 64 bytes, and its \
          first word not reserved (docs/protocol.md §4)"
     )]
     Live(&'static str),

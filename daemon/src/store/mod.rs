@@ -7,6 +7,7 @@ pub(crate) mod devices;
 pub(crate) mod events;
 pub(crate) mod facts;
 pub(crate) mod intents;
+pub(crate) mod logs;
 pub(crate) mod offers;
 mod open;
 pub(crate) mod retention;

@@ -72,8 +72,13 @@ async fn ld_2_what_cannot_be_followed_is_refused_with_the_reason() {
         ),
         (
             json!({"kind": "log", "name": "board.rows"}),
+            -32001,
+            "no log `board.rows`",
+        ),
+        (
+            json!({"kind": "blob", "name": "board.rows"}),
             -32602,
-            "unknown variant `log`",
+            "unknown variant `blob`",
         ),
         (
             json!({"kind": "table", "name": "board.rows", "keys": []}),

@@ -36,6 +36,7 @@ mod ledger_restored;
 mod ledger_services;
 mod ledger_sessions;
 mod listings;
+mod live_logs;
 mod live_tables;
 mod live_topics;
 mod live_wire;

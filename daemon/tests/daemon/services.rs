@@ -288,15 +288,15 @@ async fn a_service_must_not_take_names_of_the_protocol_or_of_another() {
         ),
         (
             following!("agents.rows"),
-            "a live table or topic cannot be named `agents.rows`",
+            "a live table, log or topic cannot be named `agents.rows`",
         ),
         (
             following!("rows"),
-            "a live table or topic cannot be named `rows`",
+            "a live table, log or topic cannot be named `rows`",
         ),
         (
             Services::none().with(Board).with(BoardsRows),
-            "two live tables or topics are named `board.rows`",
+            "two live tables, logs or topics are named `board.rows`",
         ),
     ] {
         let error = start_with(services).await.unwrap_err().to_string();

@@ -1,4 +1,5 @@
-//! What a job changed in followed tables, and the events that tell it in the same transaction.
+//! What a job changed in followed tables, and the events that tell it in the same transaction. What
+//! it changed in followed logs is noted beside it.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use bowline_protocol::{
 };
 use serde_json::value::RawValue;
 
+use super::log_changes::{LogChanges, LogMark};
 use crate::ledger::Tx;
 
 /// Most bytes of values that the jobs of one batch keep until they are told. What changes beyond is
@@ -22,6 +24,7 @@ const KEPT_BYTES: usize = 4 << 20;
 pub(in crate::ledger) struct Changes {
     list: Vec<Change>,
     at: At,
+    pub(super) logs: LogChanges,
 }
 
 /// A state to go back to.
@@ -29,6 +32,7 @@ pub(in crate::ledger) struct Changes {
 pub(in crate::ledger) struct ChangesMark {
     len: usize,
     at: At,
+    logs: LogMark,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -62,18 +66,21 @@ impl Changes {
         ChangesMark {
             len: self.list.len(),
             at: self.at,
+            logs: self.logs.mark(),
         }
     }
 
     pub(in crate::ledger) fn roll_back(&mut self, mark: ChangesMark) {
         self.list.truncate(mark.len);
         self.at = mark.at;
+        self.logs.roll_back(mark.logs);
     }
 
     /// Forgets the changes of a job that is over.
     pub(in crate::ledger) fn clear(&mut self) {
         self.list.clear();
         self.at = At::default();
+        self.logs.clear();
     }
 
     fn push(&mut self, table: &'static str, scope: Scope, key: &str, value: Option<&RawValue>) {
@@ -115,9 +122,14 @@ impl Tx<'_> {
         }
     }
 
-    /// Tells the followers of tables what has changed since the last time: one event for each table
-    /// and set of followers.
+    /// Tells the followers of tables and logs what has changed since the last time.
     pub(in crate::ledger) fn tell_changes(&mut self) -> Result<(), RpcError> {
+        self.tell_tables()?;
+        self.tell_logs()
+    }
+
+    /// One event for each table and set of followers.
+    fn tell_tables(&mut self) -> Result<(), RpcError> {
         let changes = &self.staged.changes;
         let untold = changes.list.get(changes.at.told..).unwrap_or_default();
         if untold.is_empty() {

@@ -1,4 +1,4 @@
-//! Finds, for a key of a table or topic, who follows a scope that covers it.
+//! Finds, for a key of a table, log or topic, who follows a scope that covers it.
 
 use std::{
     borrow::Borrow,
@@ -14,7 +14,7 @@ use super::Followed;
 /// The sessions that follow one scope.
 type Sessions = BTreeSet<i64>;
 
-/// The followed scopes of all tables and topics. One that nobody follows has no entry.
+/// The followed scopes of all tables, logs and topics. One that nobody follows has no entry.
 #[derive(Default)]
 pub(in crate::ledger) struct Index {
     sources: HashMap<Followed, Scopes>,

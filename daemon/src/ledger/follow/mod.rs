@@ -1,13 +1,16 @@
-//! What sessions follow (LD-2): the scopes of tables and topics, in memory only, and for how long.
+//! What sessions follow (LD-2): the scopes of tables, logs and topics, in memory only, and for how
+//! long.
 //!
 //! * [`index`] finds the followers of a key
-//! * [`changes`] tells them what a transaction changed, in that transaction
+//! * [`changes`] and [`log_changes`] tell them what a transaction changed, in that transaction
 //! * [`open`] answers requests: following and the first page in one turn of the ledger
-//! * [`rows`] reads pages of a table for clients
+//! * [`rows`] and [`items`] read pages of a table and of a log for clients
 //! * [`topic`] tells them what happened in a topic
 
 mod changes;
 mod index;
+mod items;
+mod log_changes;
 mod open;
 mod rows;
 mod topic;
@@ -28,15 +31,16 @@ pub(super) use self::{
     index::Index,
 };
 pub(crate) use self::{
-    open::{Asked, FindScope, Source},
-    rows::{Page, Rows, Wanted},
+    items::{Items, Part},
+    open::{Answered, Asked, FindScope, Source},
+    rows::{Rows, Wanted},
 };
 use super::{core::Core, live::Live};
 
 /// Shortest time between two looks for follows that were not opened again.
 const LAPSE_PAUSE: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// A table or topic by its name. A table may have the name of a topic.
+/// A table, log or topic by its name.
 pub(crate) type Followed = (LiveKind, &'static str);
 
 /// What one session follows.

@@ -3,12 +3,13 @@
 
 use bowline_protocol::{
     error::RpcError,
-    live::{LiveKind, Scope, TablePage},
+    live::{LiveKind, LogPage, Scope, TablePage},
     methods::Empty,
 };
+use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{Followed, Page, Rows, Wanted};
+use super::{Followed, Items, Part, Rows, Wanted, rows::Page};
 use crate::ledger::{Ledger, Reader, SessionRef, core::Core};
 
 /// Finds the scope that a client's parameters stand for, and may refuse it. Runs on the ledger's
@@ -16,12 +17,20 @@ use crate::ledger::{Ledger, Reader, SessionRef, core::Core};
 pub(crate) type FindScope = Box<dyn FnOnce(&Reader<'_>) -> Result<Scope, RpcError> + Send>;
 
 /// A page as it is answered.
-type Answered = TablePage<Box<RawValue>>;
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Answered {
+    /// Of a table; without rows of a topic.
+    Rows(TablePage<Box<RawValue>>),
+    /// Of a log.
+    Items(LogPage<Box<RawValue>>),
+}
 
 /// What clients follow scopes of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Source {
     Table(Rows),
+    Log(Items),
     /// A topic by its name.
     Topic(&'static str),
 }
@@ -30,87 +39,112 @@ impl Source {
     pub(crate) const fn name(&self) -> Followed {
         match self {
             Self::Table(rows) => (LiveKind::Table, rows.table),
+            Self::Log(items) => (LiveKind::Log, items.log),
             Self::Topic(name) => (LiveKind::Topic, name),
         }
     }
 }
 
-/// What a client opens, besides its scope.
+/// What a client wants of a scope.
 #[derive(Debug)]
-pub(crate) struct Asked {
-    pub(crate) after: Option<String>,
-    pub(crate) limit: Option<u32>,
-    /// The event that the client's rows stand at.
-    pub(crate) seq: Option<u64>,
+pub(crate) enum Asked {
+    /// A page of a table.
+    Rows(Rows, Wanted, Option<u32>),
+    /// A page of a log.
+    Items(Items, Part, Option<u32>),
+    /// The events of a topic.
+    Events(&'static str),
+}
+
+impl Asked {
+    const fn name(&self) -> Followed {
+        match self {
+            Self::Rows(rows, ..) => Source::Table(*rows).name(),
+            Self::Items(items, ..) => Source::Log(*items).name(),
+            Self::Events(name) => Source::Topic(name).name(),
+        }
+    }
+
+    /// The answer to a client whose rows or items stand.
+    fn resumed(&self, reader: &Reader<'_>, scope: Scope) -> Result<Answered, RpcError> {
+        Ok(match self {
+            Self::Rows(..) | Self::Events(_) => Answered::Rows(TablePage {
+                resumed: true,
+                ..answer(reader, scope, Page::default())
+            }),
+            Self::Items(items, ..) => Answered::Items(LogPage {
+                resumed: true,
+                ..items.resumed(reader, scope)?
+            }),
+        })
+    }
+
+    fn page(self, reader: &Reader<'_>, scope: Scope) -> Result<Answered, RpcError> {
+        Ok(match self {
+            Self::Rows(rows, wanted, limit) => {
+                let page = rows.page(reader, &scope, wanted, limit)?;
+                Answered::Rows(answer(reader, scope, page))
+            }
+            Self::Items(items, part, limit) => {
+                Answered::Items(items.page(reader, scope, part, limit)?)
+            }
+            Self::Events(_) => Answered::Rows(answer(reader, scope, Page::default())),
+        })
+    }
+}
+
+fn answer(reader: &Reader<'_>, scope: Scope, page: Page) -> TablePage<Box<RawValue>> {
+    TablePage {
+        scope,
+        rows: page.rows,
+        more: page.more,
+        seq: reader.seq(),
+        resumed: false,
+    }
 }
 
 impl Core {
     fn open_live(
         &mut self,
         session: &SessionRef,
-        source: Source,
         find: FindScope,
         asked: Asked,
+        at: Option<u64>,
     ) -> Result<Answered, RpcError> {
         let reader = self.reader(Some(session));
         let scope = find(&reader)?;
-        let seq = reader.seq();
-        if let Some(at) = asked.seq {
+        let (of, seq) = (asked.name(), reader.seq());
+        if let Some(at) = at {
             if at > seq {
                 let text = format!("`seq` is {at}, and the last event of the session is {seq}");
                 return Err(RpcError::invalid_params(text));
             }
-            if self
-                .live
-                .resume_follow(session.id, source.name(), &scope, at)
-            {
-                return Ok(TablePage {
-                    scope,
-                    rows: Vec::new(),
-                    more: false,
-                    seq,
-                    resumed: true,
-                });
+            if self.live.resume_follow(session.id, of, &scope, at) {
+                return asked.resumed(&self.reader(Some(session)), scope);
             }
         }
-        let reader = self.reader(Some(session));
-        let page = match source {
-            Source::Table(rows) => {
-                let wanted = Wanted::After(asked.after);
-                rows.page(&reader, &scope, wanted, asked.limit)?
-            }
-            Source::Topic(_) if asked.after.is_some() || asked.limit.is_some() => {
-                let text = "a topic has no rows: `after` and `limit` are for tables";
-                return Err(RpcError::invalid_params(text));
-            }
-            Source::Topic(_) => Page::default(),
-        };
-        self.live.follow(session.id, source.name(), &scope, seq)?;
-        Ok(TablePage {
-            scope,
-            rows: page.rows,
-            more: page.more,
-            seq,
-            resumed: false,
-        })
+        let answered = asked.page(&self.reader(Some(session)), scope.clone())?;
+        self.live.follow(session.id, of, &scope, seq)?;
+        Ok(answered)
     }
 }
 
 impl Ledger {
-    /// Has a session follow a scope, and reads the first page of it.
+    /// Has a session follow a scope, and reads the first page of it. `at`: the event that the
+    /// client's rows or items stand at.
     ///
     /// # Errors
-    /// Those of `find`; `quota_exceeded`; −32602 for a `seq` of the future; as [`Ledger::read`].
+    /// Those of `find`; `quota_exceeded`; −32602 for an event of the future; as [`Ledger::read`].
     pub(crate) async fn open_live(
         &self,
         session: SessionRef,
-        source: Source,
         find: FindScope,
         asked: Asked,
+        at: Option<u64>,
     ) -> Result<Answered, RpcError> {
         let of = session.clone();
         self.now_as(Some(session), move |core| {
-            core.open_live(&of, source, find, asked)
+            core.open_live(&of, find, asked, at)
         })
         .await
     }
@@ -122,21 +156,12 @@ impl Ledger {
     pub(crate) async fn page_live(
         &self,
         session: SessionRef,
-        rows: Rows,
         find: FindScope,
-        wanted: Wanted,
-        limit: Option<u32>,
+        asked: Asked,
     ) -> Result<Answered, RpcError> {
         self.read_as(Some(session), move |reader| {
             let scope = find(reader)?;
-            let Page { rows, more } = rows.page(reader, &scope, wanted, limit)?;
-            Ok(TablePage {
-                scope,
-                rows,
-                more,
-                seq: reader.seq(),
-                resumed: false,
-            })
+            asked.page(reader, scope)
         })
         .await
     }

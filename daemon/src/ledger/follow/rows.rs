@@ -23,7 +23,7 @@ const MAX_KEYS: usize = 1_000;
 /// Bytes reserved in a message for what is around a row's value, besides its key and the scope.
 const AROUND_VALUE: usize = 64;
 /// Most bytes of JSON for a byte of text.
-const ESCAPED: usize = 6;
+pub(super) const ESCAPED: usize = 6;
 
 /// How clients see the rows of a table.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +98,22 @@ impl Rows {
     }
 }
 
+/// A value, or its size in place of one that is too large for clients, or for a message with that
+/// many bytes for it and the numbers beside it. Fields that an old value lacks may make it so.
+pub(super) fn fitting(json: Json, room: usize) -> (Json, Option<u64>) {
+    let largest = limits::LIVE_ROW_BYTES.min(room.saturating_sub(AROUND_VALUE));
+    let bytes = json.get().len();
+    if bytes <= largest {
+        (json, None)
+    } else {
+        (null(), Some(bytes as u64))
+    }
+}
+
+fn null() -> Json {
+    Json::from(RawValue::NULL.to_owned())
+}
+
 /// The wanted keys in order.
 fn checked(scope: &Scope, keys: Vec<String>) -> Result<BTreeSet<String>, RpcError> {
     if keys.len() > MAX_KEYS {
@@ -133,20 +149,10 @@ impl Filling<'_> {
     }
 
     fn row(&self, key: &str, value: Found<'_>) -> Result<Row, RpcError> {
-        let around = AROUND_VALUE + ESCAPED * key.len();
-        let largest = limits::LIVE_ROW_BYTES.min(self.room.saturating_sub(around));
-        let json = match value {
-            Found::Large(bytes) => Err(bytes),
-            Found::Value(value) => {
-                // Fields that an old row lacks may make it too large.
-                let json = (self.rows.json)(self.rows.table, value)?;
-                let bytes = json.get().len();
-                Some(json).filter(|_| bytes <= largest).ok_or(bytes as u64)
-            }
-        };
-        let (value, omitted_bytes) = match json {
-            Ok(json) => (json, None),
-            Err(bytes) => (Json::from(RawValue::NULL.to_owned()), Some(bytes)),
+        let room = self.room.saturating_sub(ESCAPED * key.len());
+        let (value, omitted_bytes) = match value {
+            Found::Large(bytes) => (null(), Some(bytes)),
+            Found::Value(value) => fitting((self.rows.json)(self.rows.table, value)?, room),
         };
         Ok(Row {
             key: key.to_owned(),

@@ -1,6 +1,7 @@
 //! What the scenarios are made of.
 
 pub(crate) mod client;
+pub(crate) mod diary;
 pub(crate) mod fake_relay;
 pub(crate) mod grants;
 pub(crate) mod live;

@@ -1,0 +1,292 @@
+//! Logs of services: durable items by index, of which the last ones can grow by text.
+
+use std::{collections::BTreeMap, marker::PhantomData, ops::Range};
+
+use bowline_protocol::{RpcReason, error::RpcError, limits};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use super::{
+    MAX_KEY, Tx,
+    data::{Stored, parsed},
+    follow::Items,
+    owner::Owner,
+    usage::Usage,
+};
+use crate::{
+    rpc::answer,
+    store::{
+        fault,
+        logs::{self, Head},
+    },
+};
+
+/// Largest item of a log in bytes; the daemon answers `unsupported` to a larger one.
+pub const MAX_ITEM: usize = limits::LOG_ITEM_BYTES;
+/// Items that one change drops at most, so that a transaction stays short when the bounds of a log
+/// have become smaller.
+const MOST_DROPPED: u32 = 256;
+
+/// Durable logs of items, each log under a key: items are added at the end, under indexes without
+/// gaps, and never change but by [`Log::grow`]. The name is permanent; it should begin with the
+/// name of the service. A field added later to `T` needs `#[serde(default)]`.
+///
+/// Each log keeps [`Log::ITEMS`] items and [`Log::BYTES`] unless [`Log::keeping`] says otherwise.
+/// What is over that is dropped by the transaction that adds, the oldest items first; the newest
+/// item stays, whatever its size. No index is used twice, even if a log is removed.
+#[derive(Debug)]
+pub struct Log<T> {
+    name: &'static str,
+    field: &'static str,
+    items: u64,
+    bytes: u64,
+    values: PhantomData<fn() -> T>,
+}
+
+impl<T> Log<T> {
+    /// Items that a log keeps by default.
+    pub const ITEMS: u64 = 10_000;
+    /// Bytes of items, as JSON, that a log keeps by default.
+    pub const BYTES: u64 = 16 << 20;
+
+    /// The logs with that name, whose items grow at their member `text`.
+    pub const fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            field: "text",
+            items: Self::ITEMS,
+            bytes: Self::BYTES,
+            values: PhantomData,
+        }
+    }
+
+    /// The same, whose items grow at another member of their JSON, which is a text.
+    #[must_use]
+    pub const fn growing(mut self, field: &'static str) -> Self {
+        self.field = field;
+        self
+    }
+
+    /// The same, with that many items and bytes kept of each log; at least one item.
+    #[must_use]
+    pub const fn keeping(mut self, items: u64, bytes: u64) -> Self {
+        self.items = if items == 0 { 1 } else { items };
+        self.bytes = bytes;
+        self
+    }
+
+    /// How clients see its items.
+    pub(crate) const fn source(&self) -> Items
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        Items {
+            log: self.name,
+            json: |log, bytes| Ok(answer(&parsed::<T>(log, bytes)?)?.into()),
+        }
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Log<T> {
+    /// Adds an item at the end of the log of a key, and returns its index. Sessions that follow the
+    /// log are told in the same transaction (LD-2).
+    ///
+    /// # Errors
+    /// `unsupported` for an empty key, one that ends with an asterisk or is over
+    /// [`MAX_KEY`](crate::ledger::MAX_KEY) bytes, and an item over [`MAX_ITEM`]; `quota_exceeded`
+    /// over what the device that began the log may store; when the store fails. The caller must
+    /// pass the error on, so that the job is undone.
+    pub fn append(&self, tx: &mut Tx<'_>, key: &str, item: &T) -> Result<u64, RpcError> {
+        check_key(key)?;
+        let json = answer(item)?;
+        let value = json.get().as_bytes();
+        check_size(value.len())?;
+        let mut head = match logs::head(tx.conn(), self.name, key).map_err(fault)? {
+            Some(head) => head,
+            None => {
+                let owner = tx.owner();
+                tx.charge_creator(owner, Usage::row(key.len()))?;
+                logs::insert(tx.conn(), self.name, key, owner.0).map_err(fault)?
+            }
+        };
+        tx.charge_creator(Owner(head.owner), Usage::row(value.len()))?;
+        let index = head.next;
+        logs::put(tx.conn(), head.n, index, value).map_err(fault)?;
+        head.next = head.next.saturating_add(1);
+        head.bytes = head.bytes.saturating_add(value.len() as u64);
+        self.trim(tx, &mut head)?;
+        logs::update(tx.conn(), &head).map_err(fault)?;
+        tx.note_appended(self.name, key, index);
+        Ok(index)
+    }
+
+    /// Appends text to an item: to its member `text`, or that of [`Log::growing`]. Only the newest
+    /// [`LOG_GROWING`](limits::LOG_GROWING) items of a log grow. Sessions that follow the log are
+    /// told of the text alone.
+    ///
+    /// # Errors
+    /// `not_found` if there is no such item, or it was dropped; `unsupported` for an older item,
+    /// and for one that would be over [`MAX_ITEM`]; −32603 if the member is no text; as
+    /// [`Log::append`].
+    pub fn grow(&self, tx: &mut Tx<'_>, key: &str, index: u64, text: &str) -> Result<(), RpcError> {
+        let head = logs::head(tx.conn(), self.name, key).map_err(fault)?;
+        let found = head.map(|head| Ok((head, logs::get(tx.conn(), head.n, index)?)));
+        let Some((mut head, Some(old))) = found.transpose().map_err(fault)? else {
+            let text = format!("{} keeps no item {index} of this log", self.name);
+            return Err(RpcError::new(RpcReason::NotFound, text));
+        };
+        if head.next.saturating_sub(index) > limits::LOG_GROWING {
+            let most = limits::LOG_GROWING;
+            let text = format!("only the last {most} items of a log can grow; add another item");
+            return Err(RpcError::new(RpcReason::Unsupported, text));
+        }
+        if text.is_empty() {
+            return Ok(());
+        }
+        let value = self.grown(&old, text)?;
+        check_size(value.len())?;
+        let more = value.len().saturating_sub(old.len());
+        let change = Usage::bytes(i64::try_from(more).unwrap_or(i64::MAX));
+        tx.charge_creator(Owner(head.owner), change)?;
+        logs::put(tx.conn(), head.n, index, &value).map_err(fault)?;
+        head.bytes = head.bytes.saturating_add(more as u64);
+        let first = head.first;
+        self.trim(tx, &mut head)?;
+        logs::update(tx.conn(), &head).map_err(fault)?;
+        tx.note_grown(self.name, key, index, self.field, text);
+        if head.first > first {
+            tx.note_dropped(self.name, key);
+        }
+        Ok(())
+    }
+
+    /// The JSON of an item with more text.
+    fn grown(&self, item: &[u8], text: &str) -> Result<Vec<u8>, RpcError> {
+        let defect = |problem: &dyn std::fmt::Display| {
+            let (name, field) = (self.name, self.field);
+            RpcError::internal(format!(
+                "the text `{field}` of {name} cannot grow: {problem}"
+            ))
+        };
+        let mut members: BTreeMap<String, Box<RawValue>> =
+            serde_json::from_slice(item).map_err(|error| defect(&error))?;
+        let old = members.get(self.field);
+        let old = old.map(|old| serde_json::from_str::<String>(old.get()));
+        let mut whole = old.transpose().map_err(|error| defect(&error))?;
+        whole.get_or_insert_default().push_str(text);
+        members.insert(self.field.to_owned(), answer(&whole)?);
+        Ok(answer(&members)?.get().as_bytes().to_vec())
+    }
+
+    /// Drops the oldest items of a log that is over its bounds.
+    fn trim(&self, tx: &mut Tx<'_>, head: &mut Head) -> Result<(), RpcError> {
+        let is_over = |head: &Head| {
+            head.items() > 1 && (head.items() > self.items || head.bytes > self.bytes)
+        };
+        if !is_over(head) {
+            return Ok(());
+        }
+        let oldest = logs::oldest(tx.conn(), head.n, MOST_DROPPED).map_err(fault)?;
+        let mut dropped = Usage::default();
+        for (index, bytes) in oldest {
+            if !is_over(head) {
+                break;
+            }
+            head.first = index.saturating_add(1);
+            head.bytes = head.bytes.saturating_sub(bytes);
+            dropped += Usage::row(usize::try_from(bytes).unwrap_or(usize::MAX));
+        }
+        logs::drop_before(tx.conn(), head.n, head.first).map_err(fault)?;
+        tx.charge(Owner(head.owner), -dropped);
+        Ok(())
+    }
+
+    /// An item of the log of a key.
+    ///
+    /// # Errors
+    /// When the store fails, or the stored item does not parse as a `T`.
+    pub fn get(&self, from: &impl Stored, key: &str, index: u64) -> Result<Option<T>, RpcError> {
+        let conn = from.connection().conn;
+        let Some(head) = logs::head(conn, self.name, key).map_err(fault)? else {
+            return Ok(None);
+        };
+        let value = logs::get(conn, head.n, index).map_err(fault)?;
+        value.map(|value| parsed(self.name, &value)).transpose()
+    }
+
+    /// The kept items of a range with their indexes, oldest first: at most `limit`, and at most
+    /// [`Reader::page_bytes`](super::Reader::page_bytes) bytes, but at least one if there is any.
+    ///
+    /// # Errors
+    /// As [`Log::get`].
+    pub fn range(
+        &self,
+        from: &impl Stored,
+        key: &str,
+        range: Range<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, T)>, RpcError> {
+        let source = from.connection();
+        let head = logs::head(source.conn, self.name, key).map_err(fault)?;
+        let (Some(head), 1..) = (head, limit) else {
+            return Ok(Vec::new());
+        };
+        let (mut items, mut bytes, mut failed) = (Vec::new(), 0, None);
+        logs::scan(source.conn, head.n, &range, |index, value| {
+            bytes += value.len();
+            if bytes > source.page_bytes && !items.is_empty() {
+                return false;
+            }
+            match parsed(self.name, value) {
+                Ok(item) => items.push((index, item)),
+                Err(error) => failed = Some(error),
+            }
+            failed.is_none() && items.len() < limit
+        })
+        .map_err(fault)?;
+        failed.map_or(Ok(items), Err)
+    }
+
+    /// The indexes of the items that are kept of the log of a key. It ends at the index of the next
+    /// item.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn bounds(&self, from: &impl Stored, key: &str) -> Result<Range<u64>, RpcError> {
+        logs::bounds(from.connection().conn, self.name, key).map_err(fault)
+    }
+
+    /// Removes the log of a key with all its items; returns whether there was one. Sessions that
+    /// follow it are told. It takes time in proportion to what is kept.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn remove(&self, tx: &mut Tx<'_>, key: &str) -> Result<bool, RpcError> {
+        let Some(head) = logs::head(tx.conn(), self.name, key).map_err(fault)? else {
+            return Ok(false);
+        };
+        logs::remove(tx.conn(), self.name, &head).map_err(fault)?;
+        tx.charge(
+            Owner(head.owner),
+            -Usage::log(head.items(), head.bytes, key),
+        );
+        tx.note_dropped(self.name, key);
+        Ok(true)
+    }
+}
+
+fn check_key(key: &str) -> Result<(), RpcError> {
+    if key.is_empty() || key.len() > MAX_KEY || key.ends_with('*') {
+        let text = format!("the key of a log has 1 to {MAX_KEY} bytes and no asterisk at its end");
+        return Err(RpcError::new(RpcReason::Unsupported, text));
+    }
+    Ok(())
+}
+
+fn check_size(bytes: usize) -> Result<(), RpcError> {
+    if bytes > MAX_ITEM {
+        let text = format!("an item of {bytes} bytes cannot be stored; at most {MAX_ITEM}");
+        return Err(RpcError::new(RpcReason::Unsupported, text));
+    }
+    Ok(())
+}
