@@ -5,6 +5,7 @@ pub mod collection;
 pub mod directory;
 pub mod load;
 pub mod optimistic;
+pub mod patches;
 pub mod replica;
 pub mod screen;
 pub mod screens;

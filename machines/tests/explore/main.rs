@@ -10,6 +10,7 @@ mod directory;
 mod explorer;
 mod host;
 mod intents;
+mod patches;
 mod queries;
 mod registration;
 mod relay_control;

@@ -19,6 +19,7 @@ impl<R: Entry> Collection<R> {
         self.rows.renumber();
         self.floors = super::Floors::default();
         self.is_unbroken = false;
+        self.is_numbered = false;
         self.stale_rows.clear();
         self.stale_since = None;
     }
@@ -191,6 +192,7 @@ impl<R: Entry> Collection<R> {
         self.stale_rows.retain(|key, seq| is_older(key, *seq));
         self.stale_since = self.stale_since.filter(|seq| base < *seq);
         self.is_unbroken = self.stale_since.is_none();
+        self.is_numbered = true;
         let held = u64::try_from(rows.len()).unwrap_or(u64::MAX);
         // A daemon that does not report the total has at least one more.
         let count = if end.is_some() && total.is_some() {

@@ -223,6 +223,8 @@ pub struct Collection<R: Entry> {
     stale_since: Option<u64>,
     /// Whether the rows are those that a load brought, with every event since.
     is_unbroken: bool,
+    /// Whether they were loaded since the numbering began.
+    is_numbered: bool,
     incoming: Incoming<R>,
 }
 
@@ -243,6 +245,7 @@ impl<R: Entry> Collection<R> {
             stale_rows: BTreeMap::new(),
             stale_since: None,
             is_unbroken: false,
+            is_numbered: false,
             incoming: Incoming::default(),
         }
     }
@@ -375,6 +378,33 @@ impl<R: Entry> Collection<R> {
     /// Whether the daemon has rows after the last one, whether or not they fit.
     pub const fn has_more(&self) -> bool {
         self.rows.has_more()
+    }
+
+    /// Place of the last row, if the daemon has rows after it.
+    pub fn end(&self) -> Option<&R::Place> {
+        self.rows.end()
+    }
+
+    /// Whether a row at this place is left out of the window, because rows before it may be.
+    pub fn is_beyond(&self, place: &R::Place) -> bool {
+        self.rows.is_beyond(place)
+    }
+
+    /// Whether the rows were loaded in the numbering in force, and each of them is as its newest
+    /// event up to this one said: of a stale one, as before.
+    pub const fn has_applied(&self, seq: u64) -> bool {
+        self.has_succeeded() && self.is_numbered && seq <= self.applied
+    }
+
+    /// Whether a row, if there is one, is to be fetched.
+    pub fn is_stale(&self, key: &R::Key) -> bool {
+        self.stale_since.is_some() || self.stale_rows.contains_key(key)
+    }
+
+    /// The rows include every event that concerns them up to this one, if they are current. 0 after
+    /// the numbering has begun anew.
+    pub const fn applied(&self) -> u64 {
+        self.applied
     }
 
     /// Whether no more rows fit.

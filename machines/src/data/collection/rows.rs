@@ -80,6 +80,12 @@ impl<R: Entry> Rows<R> {
         self.end.as_ref()?.place.as_ref()
     }
 
+    /// Whether a place is after the end of the window.
+    pub(super) fn is_beyond(&self, place: &R::Place) -> bool {
+        let is_beyond = |end: &End<R::Place>| end.place.as_ref().is_none_or(|end| end < place);
+        self.end.as_ref().is_some_and(is_beyond)
+    }
+
     /// Whether rows were dropped at the end, because they did not fit.
     pub(super) fn is_cut(&self) -> bool {
         let is_cut = |end: &End<R::Place>| end.next.is_none();
@@ -127,8 +133,7 @@ impl<R: Entry> Rows<R> {
         }
         // The row may have had another place.
         let was_held = self.take(&key);
-        let is_beyond = |end: &End<R::Place>| end.place.as_ref().is_none_or(|end| *end < place);
-        if self.end.as_ref().is_some_and(is_beyond) {
+        if self.is_beyond(&place) {
             if was_held {
                 self.changed();
             }

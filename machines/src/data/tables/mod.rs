@@ -8,8 +8,12 @@
 //! session, so each table takes the rows that its scope covers. Several tables may have one scope,
 //! which is followed until the last of them is closed.
 //!
+//! **Patches.** Over the rows of each table lie the patches of this client's intents that have not
+//! left it ([`crate::data::patches`]).
+//!
 //! **Bounds** are in [`TablesConfig`]. The bytes are shared by all open tables.
 
+mod overlay;
 mod row;
 mod view;
 
@@ -22,7 +26,7 @@ use std::{
 };
 
 use bowline_protocol::{
-    Reason, SessionState,
+    IntentId, Reason, SessionState,
     live::{Json, Scope, TableChanged, TablePage},
 };
 
@@ -32,9 +36,11 @@ pub use view::{TableState, TableView};
 use super::{
     collection::{self, Collection, CollectionConfig, Request, RowChange},
     load::LoadError,
+    patches::{self, Concern, Patches},
     screen::Connectivity,
 };
 use crate::{Generation, MonotonicTime, Transition, effects::EffectQueue};
+use overlay::Overlay;
 
 /// Bounds of a host's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +134,7 @@ struct OpenTable {
     /// The keys that it covers, once the daemon has said so.
     scope: Option<Scope>,
     is_read: bool,
+    overlay: Overlay,
     view: Arc<TableView>,
 }
 
@@ -144,6 +151,10 @@ pub struct Tables {
     /// Scopes that a table had before the service gave it another one, to be closed by the next
     /// sweep.
     former: BTreeSet<(String, Scope)>,
+    /// What this client's intents are expected to change.
+    patches: Patches,
+    /// The last event of the numbering in force.
+    cursor: u64,
 }
 
 /// The last that was said about the connection.
@@ -203,6 +214,7 @@ impl Tables {
             }),
             scope: None,
             is_read: true,
+            overlay: Overlay::default(),
             view: Arc::default(),
         };
         match self.link {
@@ -266,6 +278,7 @@ impl Tables {
             }
         }
         self.share();
+        self.forget_patches();
     }
 
     /// Assigns each table its share of the bytes.
@@ -279,6 +292,10 @@ impl Tables {
     /// The host's active client attached to the session.
     pub fn attached(&mut self, now: MonotonicTime, session: SessionState) {
         self.link = Link::Attached;
+        if session != SessionState::Resumed {
+            self.cursor = 0;
+            self.patches.renumber();
+        }
         for one in self.open.values_mut() {
             one.rows
                 .handle(now, collection::Input::Attached { session });
@@ -317,7 +334,8 @@ impl Tables {
                 {
                     let is_known = one.scope.is_some();
                     if is_known && (page.resumed || !one.rows.is_opening()) {
-                        return one.moved(now, load, page.resumed);
+                        one.moved(now, load, page.resumed);
+                        return self.settle_patches();
                     }
                     let former = one.belongs_to(&page.scope);
                     let name = &one.target.name;
@@ -329,6 +347,18 @@ impl Tables {
             }
         };
         one.rows.handle(now, input);
+        self.settle_patches();
+    }
+
+    /// An intent with patches was queued, ended, or its failure was dismissed (LD-3).
+    pub fn patch(&mut self, input: patches::Input) {
+        self.patches.handle(input);
+        self.settle_patches();
+    }
+
+    /// Whether a failure of an intent would be shown by a row.
+    pub fn is_patched_by(&self, intent_id: IntentId) -> bool {
+        self.patches.is_shown(intent_id)
     }
 
     /// An event changed a table.
@@ -339,6 +369,43 @@ impl Tables {
                 one.rows.handle(now, input);
             }
         }
+        for (id, concern) in self.patches.told(seq, event) {
+            let shows =
+                |one: &&mut OpenTable| one.target.name == event.name && one.rows.has_succeeded();
+            if concern == Concern::Value {
+                // In this very step; what is not loaded yet has the row once it is.
+                let open = self.open.values_mut();
+                open.filter(shows).for_each(|one| one.overlay.leave(id));
+            }
+        }
+        self.passed(seq);
+    }
+
+    /// Every event up to this one was fed, whether or not it concerned a table.
+    pub fn passed(&mut self, seq: u64) {
+        self.cursor = seq;
+        self.settle_patches();
+    }
+
+    /// Lets patches leave the tables that include their effects.
+    fn settle_patches(&mut self) {
+        if self.patches.has_awaited() {
+            for one in self.open.values_mut() {
+                one.overlay.settle(&self.patches, &one.rows, self.cursor);
+            }
+            self.forget_patches();
+        }
+    }
+
+    /// Forgets patches that no open table waits for.
+    fn forget_patches(&mut self) {
+        let open = &self.open;
+        self.patches.forget(|id, patch| {
+            let lays = |one: &OpenTable| patch.concerns(&one.target, one.scope.as_ref());
+            !open
+                .values()
+                .any(|one| lays(one) && !one.overlay.has_left(id))
+        });
     }
 
     /// Call when [`Tables::poll_timeout`] has passed; an earlier call does nothing.
@@ -385,7 +452,9 @@ impl Tables {
     /// gets the next revision. `host`: its status.
     pub fn publish(&mut self, host: Connectivity, rev: &mut u64) {
         for (id, one) in &mut self.open {
-            let mut view = TableView::of(&one.rows, host, one.view.rev);
+            let (rows, scope) = (&one.rows, one.scope.as_ref());
+            let shown = one.overlay.lay(&self.patches, rows, &one.target, scope);
+            let mut view = TableView::of(rows, shown.clone(), host, one.view.rev);
             if view.says_the_same(&one.view) {
                 continue;
             }

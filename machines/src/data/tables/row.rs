@@ -7,6 +7,7 @@ use bowline_protocol::live::{Json, Row, TablePage};
 use crate::data::{
     collection::{Entry, Page},
     load::LoadError,
+    patches::RowFailure,
     view::Placed,
 };
 
@@ -22,6 +23,11 @@ pub struct TableRow {
     pub value: Json,
     /// Size in bytes of a value that is too large to be sent.
     pub omitted_bytes: Option<u64>,
+    /// Whether the value is what an intent of this client is expected to make of it (LD-3).
+    pub pending: bool,
+    /// Why the newest intent of this client that concerned the row failed, until it is dismissed
+    /// (LD-3). A row that exists nowhere else is shown as it would have been.
+    pub failure: Option<Arc<RowFailure>>,
 }
 
 impl From<Row> for TableRow {
@@ -30,6 +36,8 @@ impl From<Row> for TableRow {
             key: row.key.into(),
             value: row.value,
             omitted_bytes: row.omitted_bytes,
+            pending: false,
+            failure: None,
         }
     }
 }

@@ -58,7 +58,7 @@ impl TableState {
         }
     }
 
-    fn of(rows: &Collection<TableRow>, host: Connectivity) -> Self {
+    fn of(rows: &Collection<TableRow>, is_empty: bool, host: Connectivity) -> Self {
         let is_refused = |error| matches!(error, LoadError::Rejected(reason) if reason.is_final());
         let is_online = host == Connectivity::Online;
         match rows.state().kind() {
@@ -68,7 +68,7 @@ impl TableState {
             CollectionState::ErrorAfterReady => Self::Stale,
             CollectionState::Ready | CollectionState::Revalidating if !is_online => Self::Stale,
             CollectionState::Revalidating => Self::Revalidating,
-            CollectionState::Ready if rows.rows().is_empty() && !rows.has_more() => Self::Empty,
+            CollectionState::Ready if is_empty && !rows.has_more() => Self::Empty,
             CollectionState::Ready => Self::Ready,
         }
     }
@@ -79,7 +79,8 @@ impl TableState {
 pub struct TableView {
     /// Incremented with every change.
     pub rev: u64,
-    /// The first rows, in order of key, without gaps.
+    /// The first rows, in order of key, without gaps; over them, what this client's intents are
+    /// expected to change (LD-3), also before the first rows are there.
     pub rows: RowList<TableRow>,
     /// What to show besides them.
     pub state: TableState,
@@ -92,11 +93,17 @@ pub struct TableView {
 }
 
 impl TableView {
-    pub(super) fn of(rows: &Collection<TableRow>, host: Connectivity, rev: u64) -> Self {
+    /// `shown`: the rows with patches over them.
+    pub(super) fn of(
+        rows: &Collection<TableRow>,
+        shown: RowList<TableRow>,
+        host: Connectivity,
+        rev: u64,
+    ) -> Self {
         Self {
             rev,
-            rows: rows.rows().clone(),
-            state: TableState::of(rows, host),
+            state: TableState::of(rows, shown.is_empty(), host),
+            rows: shown,
             beyond: rows.beyond(),
             truncated: rows.has_more() && rows.is_full(),
             error: rows.error(),

@@ -1,0 +1,81 @@
+//! Patches laid over one row.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bowline_protocol::live::Json;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::{PatchChange, RowFailure};
+use crate::data::tables::TableRow;
+
+/// A patch of a row.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::data) struct Layer<'a> {
+    pub(in crate::data) change: &'a PatchChange,
+    /// The failure of its intent: the row says why, and is not changed. A row that is not there is
+    /// shown as it would have been, or there would be nothing to say it.
+    pub(in crate::data) failure: Option<&'a Arc<RowFailure>>,
+}
+
+/// The row with the patches of its key, in order; `None` if nothing is shown.
+pub(in crate::data) fn lay<'a>(
+    key: &str,
+    base: Option<&TableRow>,
+    layers: impl IntoIterator<Item = Layer<'a>>,
+) -> Option<TableRow> {
+    let mut row = base.cloned();
+    // Of an intent that failed.
+    let mut ghost: Option<TableRow> = None;
+    let mut failure: Option<&Arc<RowFailure>> = None;
+    let mut is_pending = false;
+    for layer in layers {
+        if let Some(reason) = layer.failure {
+            failure = Some(reason);
+            if let PatchChange::Upsert(value) = layer.change {
+                ghost = Some(made(key, value));
+            }
+            continue;
+        }
+        match layer.change {
+            PatchChange::Upsert(value) => {
+                row = Some(made(key, value));
+                is_pending = true;
+            }
+            PatchChange::Merge(fields) => {
+                if let Some(row) = &mut row {
+                    if let Some(value) = merged(&row.value, fields) {
+                        row.value = value;
+                    }
+                    is_pending = true;
+                }
+            }
+            PatchChange::Remove => {
+                (row, ghost) = (None, None);
+                is_pending = false;
+            }
+        }
+    }
+    let mut shown = row.or(ghost)?;
+    shown.pending = is_pending;
+    shown.failure = failure.cloned();
+    Some(shown)
+}
+
+fn made(key: &str, value: &Json) -> TableRow {
+    TableRow {
+        key: key.into(),
+        value: value.clone(),
+        omitted_bytes: None,
+        pending: false,
+        failure: None,
+    }
+}
+
+/// The members of an object with others on top, each as it was written; `None` if one of the two is
+/// no object.
+fn merged(value: &Json, fields: &Json) -> Option<Json> {
+    type Members = BTreeMap<String, Box<RawValue>>;
+    let mut members: Members = serde_json::from_str(value.get()).ok()?;
+    members.extend(serde_json::from_str::<Members>(fields.get()).ok()?);
+    to_raw_value(&members).ok().map(Json::from)
+}

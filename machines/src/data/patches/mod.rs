@@ -1,0 +1,293 @@
+//! Optimistic patches of a host's intents: what rows are shown as before the daemon says so (LD-3).
+//!
+//! ```text
+//!  queued ──► laid ──event with its intent and key──────────► told ──┐
+//!              ├─────done, with the number of an event──────► done ──┴─the table has it──► left
+//!              ├─────refused, expired──► failed ──dismissed, too many──► gone
+//!              └─────dropped──► gone
+//! ```
+//!
+//! A patch leaves each table by itself, once and for good: in the very step in which the table takes
+//! the change that carries the intent, or, if no such change comes, once the table is current and
+//! has taken every event up to the number in the answer. A change of which only the key was told
+//! counts when the row has been fetched. A table that the daemon refuses keeps no
+//! patch whose intent has ended.
+//!
+//! When the numbering of events begins anew, what was told before is in the rows loaded after that,
+//! so the patch leaves with them.
+//!
+//! This module knows the patches of all intents; [`super::tables`] knows which of them have left
+//! which table, and lays the others over the rows ([`lay`]).
+//!
+//! **Bounds.** Those of one intent are in [`check`], the number of open intents is bounded by the
+//! queue, of failures by its driver. Of intents that are done, at most [`MAX_AWAITED`] wait for
+//! tables: one more, and the oldest patch leaves although the table has not caught up.
+
+mod lay;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bowline_protocol::{IntentId, live::TableChanged};
+
+pub(super) use lay::{Layer, lay};
+pub use values::{
+    Conclusion, Input, MAX_PATCH_BYTES, MAX_PATCHES, Patch, PatchChange, PatchError, RowFailure,
+    check,
+};
+
+/// Most intents that are done and whose patches wait for a table; the oldest is dropped beyond it.
+pub const MAX_AWAITED: usize = 256;
+
+/// The order of intents: of creation, then of ids.
+pub(super) type Position = (i64, IntentId);
+
+/// A patch: its intent's position, and its own among those of the intent.
+pub(super) type PatchId = (Position, usize);
+
+/// The patches of one host's intents.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Patches {
+    entries: BTreeMap<Position, Entry>,
+    positions: BTreeMap<IntentId, Position>,
+    /// Incremented with every change of what is to be laid.
+    rev: u64,
+}
+
+/// The patches of one intent.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) patches: Vec<Told>,
+    pub(super) state: State,
+}
+
+/// A patch, and the event that told its effect, if one has.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) patch: Arc<Patch>,
+    pub(super) told: Option<(u64, Concern)>,
+}
+
+/// What a patch waits for, to leave a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaited {
+    /// That the table shows what this event told of the row.
+    Told(u64, Concern),
+    /// That the table is current, with every event up to this one.
+    Current(u64),
+}
+
+/// The state of an intent.
+#[derive(Clone, Debug)]
+pub(super) enum State {
+    Open,
+    Done { seq: u64 },
+    Failed(Arc<RowFailure>),
+}
+
+/// How an event concerns a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Concern {
+    /// It has the row as it is now.
+    Value,
+    /// It says that the row has changed.
+    Stale,
+}
+
+impl Entry {
+    /// How a patch is laid; `None` if it is not: its effect was told, although its intent is said
+    /// to have failed.
+    pub(super) fn layer<'a>(&'a self, patch: &'a Told) -> Option<Layer<'a>> {
+        let failure = match &self.state {
+            State::Failed(_) if patch.told.is_some() => return None,
+            State::Failed(failure) => Some(failure),
+            State::Open | State::Done { .. } => None,
+        };
+        let change = &patch.patch.change;
+        Some(Layer { change, failure })
+    }
+
+    /// What a patch waits for, if its effect is known to exist.
+    pub(super) fn awaited(&self, patch: &Told) -> Option<Awaited> {
+        let told = patch.told.map(|(seq, concern)| Awaited::Told(seq, concern));
+        match self.state {
+            State::Done { seq } => Some(told.unwrap_or(Awaited::Current(seq))),
+            State::Open => told,
+            State::Failed(_) => None,
+        }
+    }
+}
+
+impl Patches {
+    /// Feeds one input.
+    pub(super) fn handle(&mut self, input: Input) {
+        self.rev += 1;
+        match input {
+            Input::Queued {
+                intent_id,
+                at,
+                patches,
+            } => self.queued(intent_id, at, patches),
+            Input::Concluded {
+                intent_id,
+                conclusion,
+            } => self.concluded(intent_id, conclusion),
+            Input::Dismissed { intent_id } => {
+                let entry = self.positions.get(&intent_id);
+                let entry = entry.and_then(|position| self.entries.get(position));
+                if entry.is_some_and(|entry| matches!(entry.state, State::Failed(_))) {
+                    self.remove(intent_id);
+                }
+            }
+        }
+    }
+
+    /// Whether a failure of this intent would be shown.
+    pub(super) fn is_shown(&self, intent_id: IntentId) -> bool {
+        let position = self.positions.get(&intent_id);
+        let entry = position.and_then(|position| self.entries.get(position));
+        entry.is_some_and(|entry| entry.patches.iter().any(|patch| patch.told.is_none()))
+    }
+
+    pub(super) const fn rev(&self) -> u64 {
+        self.rev
+    }
+
+    /// In the order in which they lie over each other.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Position, &Entry)> {
+        self.entries.iter()
+    }
+
+    pub(super) fn contains(&self, position: &Position) -> bool {
+        self.entries.contains_key(position)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Notes the patches that an event confirms, and returns them.
+    pub(super) fn told(&mut self, seq: u64, event: &TableChanged) -> Vec<(PatchId, Concern)> {
+        let position = event.intent_id.and_then(|id| self.positions.get(&id));
+        let Some((position, entry)) =
+            position.and_then(|position| Some((*position, self.entries.get_mut(position)?)))
+        else {
+            return Vec::new();
+        };
+        let mut confirmed = Vec::new();
+        for (number, patch) in entry.patches.iter_mut().enumerate() {
+            if patch.patch.table == event.name
+                && let Some(concern) = concern(event, &patch.patch.key)
+            {
+                patch.told = Some((seq, concern));
+                confirmed.push(((position, number), concern));
+            }
+        }
+        confirmed
+    }
+
+    /// The numbering of events begins anew.
+    pub(super) fn renumber(&mut self) {
+        for entry in self.entries.values_mut() {
+            if let State::Done { seq } = &mut entry.state {
+                *seq = 0;
+            }
+            for patch in &mut entry.patches {
+                patch.told = patch.told.map(|_| (0, Concern::Value));
+            }
+        }
+    }
+
+    /// Forgets the intents that are done and of which no patch has to be laid any more.
+    pub(super) fn forget(&mut self, has_left: impl Fn(PatchId, &Patch) -> bool) {
+        let is_over = |(position, entry): &(&Position, &Entry)| {
+            let mut patches = entry.patches.iter().enumerate();
+            matches!(entry.state, State::Done { .. })
+                && patches.all(|(number, one)| has_left((**position, number), &one.patch))
+        };
+        let over: Vec<IntentId> = self
+            .entries
+            .iter()
+            .filter(is_over)
+            .map(|(at, _)| at.1)
+            .collect();
+        for intent_id in over {
+            self.remove(intent_id);
+        }
+    }
+
+    /// Whether any patch waits for a table.
+    pub(super) fn has_awaited(&self) -> bool {
+        let mut entries = self.entries.values();
+        entries.any(|entry| entry.patches.iter().any(|one| entry.awaited(one).is_some()))
+    }
+
+    fn queued(&mut self, intent_id: IntentId, at: i64, patches: Vec<Patch>) {
+        if patches.is_empty() || self.positions.contains_key(&intent_id) {
+            return;
+        }
+        let position = (at, intent_id);
+        let told = None;
+        let patches = patches.into_iter().map(|patch| Told {
+            patch: Arc::new(patch),
+            told,
+        });
+        let entry = Entry {
+            patches: patches.collect(),
+            state: State::Open,
+        };
+        self.positions.insert(intent_id, position);
+        self.entries.insert(position, entry);
+    }
+
+    fn concluded(&mut self, intent_id: IntentId, conclusion: Conclusion) {
+        let position = self.positions.get(&intent_id);
+        let Some(entry) = position.and_then(|position| self.entries.get_mut(position)) else {
+            return;
+        };
+        match conclusion {
+            Conclusion::Done { seq } => {
+                entry.state = State::Done { seq };
+                let is_done = |entry: &&Entry| matches!(entry.state, State::Done { .. });
+                if self.entries.values().filter(is_done).count() > MAX_AWAITED {
+                    let mut done = self.entries.iter();
+                    let oldest = done.find(|(_, entry)| is_done(entry));
+                    if let Some(((_, oldest), _)) = oldest {
+                        self.remove(*oldest);
+                    }
+                }
+            }
+            Conclusion::Failed(error) => {
+                entry.state = State::Failed(Arc::new(RowFailure { intent_id, error }));
+                if entry.patches.iter().all(|patch| patch.told.is_some()) {
+                    self.remove(intent_id);
+                }
+            }
+            Conclusion::Dropped => self.remove(intent_id),
+        }
+    }
+
+    fn remove(&mut self, intent_id: IntentId) {
+        if let Some(position) = self.positions.remove(&intent_id) {
+            self.entries.remove(&position);
+            self.rev += 1;
+        }
+    }
+}
+
+/// How an event concerns the row with this key, if it does.
+fn concern(event: &TableChanged, key: &str) -> Option<Concern> {
+    if event.stale {
+        let is_it = match &event.keys {
+            Some(keys) => keys.iter().any(|one| one == key),
+            None => event.scope.covers(key),
+        };
+        return is_it.then_some(Concern::Stale);
+    }
+    let is_put = event.upserts.iter().any(|row| row.key == key);
+    let is_it = is_put || event.removed.iter().any(|one| one == key);
+    is_it.then_some(Concern::Value)
+}
