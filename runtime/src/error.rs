@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bowline_machines::data::patches::PatchError;
 use bowline_protocol::{Claim, IdentityError, Reason, RpcReason, ServerId, error::RpcError};
 
 use crate::storage::StorageError;
@@ -170,6 +171,9 @@ pub enum IntentError {
     /// The parameters do not serialise to a JSON object, or exceed the message limit.
     #[error("invalid intent: {0}")]
     Invalid(String),
+    /// What rows are to show of it is over a bound, or malformed.
+    #[error("invalid intent: {0}")]
+    Patches(#[from] PatchError),
     /// The intent could not be stored.
     #[error(transparent)]
     Storage(#[from] StorageError),

@@ -42,6 +42,8 @@ pub use bowline_machines::{
     client::paths::HostState,
     data::{
         directory::DirectoryState,
+        optimistic::IntentFailure,
+        patches::{Patch, PatchChange, PatchError, RowFailure},
         screens::ScreenTarget,
         tables::{TableRow, TableState, TableView},
         view::{Beyond, ItemList, ListChange, ListDiff, RowList, TimelineDiff, TimelineView},

@@ -12,6 +12,7 @@ use std::{
 };
 
 use bowline_machines::data::{
+    patches::{self, Patch},
     screens::ScreenTarget,
     timeline::{End, Input},
 };
@@ -227,10 +228,29 @@ impl Runtime {
     /// # Errors
     /// [`IntentError`]; nothing is stored then.
     pub fn send(&self, server_id: &ServerId, intent: Intent) -> Result<Receipt, IntentError> {
+        self.send_with(server_id, intent, Vec::new())
+    }
+
+    /// As [`Runtime::send`], and says what the intent is expected to change: the rows of followed
+    /// tables show it at once, marked, also after a restart of the app, until the daemon's change
+    /// or refusal replaces it (LD-3). At most [`MAX_PATCHES`] with [`MAX_PATCH_BYTES`].
+    ///
+    /// # Errors
+    /// As [`Runtime::send`], and [`IntentError::Patches`].
+    ///
+    /// [`MAX_PATCHES`]: bowline_machines::data::patches::MAX_PATCHES
+    /// [`MAX_PATCH_BYTES`]: bowline_machines::data::patches::MAX_PATCH_BYTES
+    pub fn send_with(
+        &self,
+        server_id: &ServerId,
+        intent: Intent,
+        patches: Vec<Patch>,
+    ) -> Result<Receipt, IntentError> {
+        patches::check(&patches)?;
         let host = self.intending_host(server_id)?;
         let id = IntentId::from_uuid(uuid::Uuid::now_v7());
         let request = intent.into_request(id)?;
-        let outcome = host.submit(Record::new(id, request, unix_millis()))?;
+        let outcome = host.submit(Record::new(id, request, patches, unix_millis()))?;
         Ok(Receipt::new(id, outcome))
     }
 
@@ -360,7 +380,7 @@ impl Runtime {
         host.command(HostCommand::Read(agent_id.clone(), input))
     }
 
-    /// Removes a failed message or creation that the user has seen.
+    /// Removes a failed message, creation or change of rows that the user has seen.
     ///
     /// # Errors
     /// As [`Runtime::load_older`].

@@ -62,5 +62,6 @@ mod relay_tls;
 mod requests;
 mod retention;
 mod revoking;
+mod row_patches;
 mod services;
 mod table_followers;

@@ -80,7 +80,9 @@ impl From<IntentError> for BowlineError {
         match error {
             IntentError::UnknownHost(_) => error!(UnknownHost, PairAgain, text),
             IntentError::OutboxFull(_) => error!(OutboxFull, TryAgain, text),
-            IntentError::Invalid(_) => error!(InvalidIntent, Report, text),
+            IntentError::Invalid(_) | IntentError::Patches(_) => {
+                error!(InvalidIntent, Report, text)
+            }
             IntentError::Storage(error) => error.into(),
             IntentError::Closed => error!(Closed, Nothing, text),
         }

@@ -139,11 +139,10 @@ pub struct IntentOutcome {
     pub refusal: Option<Refusal>,
 }
 
-/// The latest outcomes, oldest first, with the results that fit the limits.
-pub(crate) fn outcomes(recent: &[(IntentId, Outcome)]) -> Vec<IntentOutcome> {
-    let mut left = RESULTS_BYTES;
-    let newest_first = recent.iter().rev().map(|(intent_id, outcome)| {
-        let mut mirror = IntentOutcome {
+impl IntentOutcome {
+    /// The outcome, with its whole result.
+    pub(crate) fn whole(intent_id: IntentId, outcome: &Outcome) -> Self {
+        let mut mirror = Self {
             intent_id: intent_id.to_string(),
             kind: OutcomeKind::Done,
             result_json: None,
@@ -152,14 +151,7 @@ pub(crate) fn outcomes(recent: &[(IntentId, Outcome)]) -> Vec<IntentOutcome> {
             refusal: None,
         };
         match outcome {
-            Outcome::Done { result } => {
-                let is_carried = result.len() <= RESULT_BYTES.min(left);
-                if is_carried {
-                    left -= result.len();
-                    mirror.result_json = Some(result.clone());
-                }
-                mirror.result_omitted = !is_carried;
-            }
+            Outcome::Done { result } => mirror.result_json = Some(result.clone()),
             Outcome::Refused { error } => {
                 mirror.kind = OutcomeKind::Refused;
                 mirror.detail = Some(error.message.clone());
@@ -169,7 +161,32 @@ pub(crate) fn outcomes(recent: &[(IntentId, Outcome)]) -> Vec<IntentOutcome> {
             Outcome::Abandoned => mirror.kind = OutcomeKind::Abandoned,
         }
         mirror
-    });
+    }
+}
+
+/// The latest outcomes, oldest first, with the results that fit the limits.
+pub(crate) fn outcomes(recent: &[(IntentId, Outcome)]) -> Vec<IntentOutcome> {
+    let mut left = RESULTS_BYTES;
+    let newest_first = recent
+        .iter()
+        .rev()
+        .map(|(intent_id, outcome)| match outcome {
+            Outcome::Done { result } if result.len() > RESULT_BYTES.min(left) => {
+                let result = String::new();
+                IntentOutcome {
+                    result_json: None,
+                    result_omitted: true,
+                    ..IntentOutcome::whole(*intent_id, &Outcome::Done { result })
+                }
+            }
+            Outcome::Done { result } => {
+                left -= result.len();
+                IntentOutcome::whole(*intent_id, outcome)
+            }
+            Outcome::Refused { .. } | Outcome::Expired | Outcome::Abandoned => {
+                IntentOutcome::whole(*intent_id, outcome)
+            }
+        });
     let mut outcomes: Vec<_> = newest_first.collect();
     outcomes.reverse();
     outcomes

@@ -10,6 +10,7 @@ mod host;
 mod intent;
 mod list;
 mod offer;
+mod patch;
 mod screen;
 mod state;
 mod table;
@@ -25,6 +26,7 @@ pub use host::{
 pub use intent::{Intent, IntentFailure, IntentOutcome, OutcomeKind};
 pub use list::ListChange;
 pub use offer::{OfferAddress, OfferHost, OfferInfo, Reach};
+pub use patch::{Patch, PatchChange, RowFailure};
 pub use screen::{Connectivity, Creation, ErrorIndicator, ScreenTarget, ScreenUpdate, Toast};
 pub use state::{DirectoryState, HostState};
 pub use table::{MoreRows, TableRow, TableState, TableUpdate};

@@ -5,7 +5,9 @@ use bowline_runtime::{self as runtime, TableView};
 use super::{
     agent::LoadFailure,
     list::{Crossing, ListChange},
-    mirror, small,
+    mirror,
+    patch::RowFailure,
+    small,
 };
 
 mirror! {
@@ -57,6 +59,11 @@ mirror! {
         json: String = row.value.get().to_owned(),
         /// Size in bytes of a value that is too large to be sent.
         omitted_bytes: Option<u32> = row.omitted_bytes.map(small),
+        /// Whether the value is what an intent of this app is expected to make of it (LD-3).
+        pending: bool = row.pending,
+        /// Why the newest intent of this app that concerned the row failed, until it is dismissed
+        /// (LD-3). A row that exists nowhere else is shown as it would have been.
+        failure: Option<RowFailure> = row.failure.as_deref().map(Into::into),
     }
 }
 

@@ -28,8 +28,8 @@ use crate::{
         DirectoryListener, HostsListener, ScreenListener, TableListener, TimelineListener,
     },
     records::{
-        HostInfo, Intent, OfferInfo, PlatformEvent, Probe, ProviderInfo, RuntimeConfig,
-        ScreenTarget,
+        HostInfo, Intent, IntentOutcome, OfferInfo, Patch, PlatformEvent, Probe, ProviderInfo,
+        RuntimeConfig, ScreenTarget,
     },
     sinks::{Changes, follow_hosts, timeline_slot},
     slot::{Slot, follow},
@@ -106,10 +106,39 @@ impl BowlineRuntime {
     /// outcome. The daemon executes it exactly once, across disconnects and restarts of the app
     /// (BX-1).
     pub fn send(&self, server_id: String, intent: Intent) -> Result<String, BowlineError> {
-        let submitted = self
-            .open_core()?
-            .send(&server(&server_id)?, intent.try_into()?)?;
-        Ok(submitted.id.to_string())
+        self.send_with(server_id, intent, Vec::new())
+    }
+
+    /// As `send`, and rows of followed tables show what the intent is expected to change (LD-3).
+    pub fn send_with(
+        &self,
+        server_id: String,
+        intent: Intent,
+        patches: Vec<Patch>,
+    ) -> Result<String, BowlineError> {
+        let patches: Result<_, _> = patches.into_iter().map(TryInto::try_into).collect();
+        let server_id = server(&server_id)?;
+        let core = self.open_core()?;
+        let receipt = core.send_with(&server_id, intent.try_into()?, patches?)?;
+        Ok(receipt.id.to_string())
+    }
+
+    /// Waits for the outcome of an intent, across disconnects. Also of one that an earlier process
+    /// of the app has sent. None if nothing is known of it: its outcome is not among the latest 64
+    /// of the host in this process, nor a failure that is shown until it is dismissed.
+    pub async fn outcome(
+        &self,
+        server_id: String,
+        intent_id: String,
+    ) -> Result<Option<IntentOutcome>, BowlineError> {
+        let id: IntentId = intent_id.parse()?;
+        let receipt = self.open_core()?.receipt(&server(&server_id)?, id)?;
+        let Some(receipt) = receipt else {
+            return Ok(None);
+        };
+        let outcome = on_dispatcher(engine()?, receipt.outcome()).await?;
+        let outcome = outcome.ok_or_else(BowlineError::closed)?;
+        Ok(Some(IntentOutcome::whole(id, &outcome)))
     }
 
     /// The providers of a host.
@@ -297,7 +326,7 @@ impl BowlineRuntime {
         }))
     }
 
-    /// Dismisses a failed message or creation, so that it is no longer shown.
+    /// Dismisses a failed message, creation or change of rows, so that it is no longer shown.
     pub fn dismiss(&self, server_id: String, intent_id: String) -> Result<(), BowlineError> {
         let (host, intent) = (server(&server_id)?, intent_id.parse()?);
         let dismissed = self.open_core()?.dismiss(&host, intent);

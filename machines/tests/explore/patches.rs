@@ -758,7 +758,7 @@ fn ld_3_long_histories_of_patches_that_overlap() {
             .wrapping_add(1);
         usize::try_from(random >> 33).unwrap() % bound
     };
-    for round in 0..600 {
+    for round in 0..300 {
         for model in [&NEW, &CHANGED, &GONE] {
             let starts = model.start();
             let mut node = starts[below(starts.len())].clone();

@@ -7,8 +7,10 @@ use bowline_machines::{
     Generation, MonotonicTime,
     client::intents::{Answer, Effect, Input, Made, Origin, Queued},
     client::paths,
-    data::optimistic::{self, Conclusion},
-    data::replica,
+    data::{
+        optimistic::{self, Conclusion},
+        patches, replica,
+    },
 };
 use bowline_protocol::{IntentId, SessionState};
 
@@ -70,8 +72,16 @@ impl Driver {
             let queued = optimistic::Input::Queued(shown);
             self.replica.handle(now, replica::Input::Intent(queued));
         }
+        if !record.patches.is_empty() {
+            let queued = patches::Input::Queued {
+                intent_id: id,
+                at: record.at,
+                patches: record.patches.to_vec(),
+            };
+            self.replica.handle(now, replica::Input::Patch(queued));
+        }
         if let Some(outcome) = &record.outcome {
-            self.show_conclusion(now, id, Conclusion::new(outcome, Made::Other));
+            self.show_conclusion(now, id, outcome, Made::Other, 0);
             self.feed_intents(now, Input::Failed { id });
             return None;
         }
@@ -108,6 +118,7 @@ impl Driver {
     pub(super) fn dismiss(&mut self, now: MonotonicTime, id: IntentId) {
         let dismiss = optimistic::Input::Dismiss { intent_id: id };
         self.replica.handle(now, replica::Input::Intent(dismiss));
+        self.dismiss_patches(now, id);
         self.feed_intents(now, Input::Dismissed { id });
     }
 
@@ -142,11 +153,14 @@ impl Driver {
                     }
                 }
                 Effect::Settled {
-                    id, outcome, made, ..
+                    id,
+                    outcome,
+                    made,
+                    seq,
                 } => {
                     let recent = Arc::clone(self.intents.recent());
                     let teller = self.outbox.settled(id, recent);
-                    self.conclude(now, id, &outcome, made);
+                    self.conclude(now, id, &outcome, made, seq);
                     settled.extend(teller.map(|teller| (teller, outcome)));
                 }
                 Effect::Keep { id, outcome } => {
@@ -154,6 +168,8 @@ impl Driver {
                     self.rewrite_outbox(should_rewrite);
                 }
                 Effect::Forget { id } => {
+                    // Of a failure that is one too many; others are not there.
+                    self.dismiss_patches(now, id);
                     let should_rewrite = self.outbox.done(id);
                     self.rewrite_outbox(should_rewrite);
                 }
@@ -188,19 +204,45 @@ impl Driver {
     }
 
     /// Publishes an intent's outcome.
-    fn conclude(&mut self, now: MonotonicTime, id: IntentId, outcome: &Outcome, made: Made) {
-        let is_shown = self.replica.optimistic().is_pending(id);
+    fn conclude(
+        &mut self,
+        now: MonotonicTime,
+        id: IntentId,
+        outcome: &Outcome,
+        made: Made,
+        seq: u64,
+    ) {
+        let is_shown = self.replica.is_shown(id);
         self.intents.handle(now, Input::Noted { id, is_shown });
         self.in_flight.remove(&id);
-        self.show_conclusion(now, id, Conclusion::new(outcome, made));
+        self.show_conclusion(now, id, outcome, made, seq);
     }
 
-    fn show_conclusion(&mut self, now: MonotonicTime, intent_id: IntentId, conclusion: Conclusion) {
+    fn show_conclusion(
+        &mut self,
+        now: MonotonicTime,
+        intent_id: IntentId,
+        outcome: &Outcome,
+        made: Made,
+        seq: u64,
+    ) {
+        let conclusion = Conclusion::new(outcome, made);
         let concluded = optimistic::Input::Concluded {
             intent_id,
             conclusion,
         };
         self.replica.handle(now, replica::Input::Intent(concluded));
+        let conclusion = patches::Conclusion::new(outcome, seq);
+        let concluded = patches::Input::Concluded {
+            intent_id,
+            conclusion,
+        };
+        self.replica.handle(now, replica::Input::Patch(concluded));
+    }
+
+    fn dismiss_patches(&mut self, now: MonotonicTime, intent_id: IntentId) {
+        let dismissed = patches::Input::Dismissed { intent_id };
+        self.replica.handle(now, replica::Input::Patch(dismissed));
     }
 
     fn rewrite_outbox(&self, should: bool) {

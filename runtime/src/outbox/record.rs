@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bowline_machines::data::patches::Patch;
 use bowline_protocol::IntentId;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -14,6 +15,8 @@ use crate::intent::{Outcome, Request};
 pub(crate) struct Record {
     pub(crate) id: IntentId,
     pub(crate) request: Arc<Request>,
+    /// What rows show of it before the daemon says so (LD-3).
+    pub(crate) patches: Arc<[Patch]>,
     /// Creation time in milliseconds since the Unix epoch; later than that of every earlier intent.
     pub(crate) at: i64,
     /// Whether it was ever sent: the daemon may then have executed it.
@@ -22,13 +25,17 @@ pub(crate) struct Record {
     pub(crate) outcome: Option<Outcome>,
 }
 
-/// A record in the journal, with method and parameters as on the wire. A frozen format.
+/// A record in the journal, with method and parameters as on the wire. A frozen format: a later
+/// version may add members, which an earlier one ignores.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Stored<M = String, P = Box<RawValue>> {
+struct Stored<M = String, P = Box<RawValue>, D = Box<RawValue>> {
     id: IntentId,
     method: M,
     params: P,
+    /// Absent without any, and in records of earlier versions.
+    #[serde(default = "none", skip_serializing_if = "Option::is_none")]
+    patches: Option<D>,
     at: i64,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     sent: bool,
@@ -38,10 +45,11 @@ struct Stored<M = String, P = Box<RawValue>> {
 
 impl Record {
     /// A new record with its creation time.
-    pub(crate) fn new(id: IntentId, request: Request, at: i64) -> Self {
+    pub(crate) fn new(id: IntentId, request: Request, patches: Vec<Patch>, at: i64) -> Self {
         Self {
             id,
             request: Arc::new(request),
+            patches: patches.into(),
             at,
             sent: false,
             outcome: None,
@@ -61,11 +69,22 @@ impl From<Stored> for Record {
         Self {
             id: stored.id,
             request: Arc::new(Request::read(stored.method, stored.params)),
+            patches: stored.patches.map_or_else(Arc::default, patches),
             at: stored.at,
             sent: stored.sent,
             outcome: stored.outcome,
         }
     }
+}
+
+const fn none<D>() -> Option<D> {
+    None
+}
+
+/// Reads patches. Those of a later version that do not read are not shown; the intent is sent all
+/// the same.
+fn patches(stored: Box<RawValue>) -> Arc<[Patch]> {
+    serde_json::from_str(stored.get()).unwrap_or_default()
 }
 
 impl Serialize for Record {
@@ -74,6 +93,7 @@ impl Serialize for Record {
             id: self.id,
             method: self.request.method(),
             params: &*self.request,
+            patches: (!self.patches.is_empty()).then_some(&*self.patches),
             at: self.at,
             sent: self.sent,
             outcome: self.outcome.clone(),

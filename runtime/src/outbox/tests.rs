@@ -1,5 +1,6 @@
 //! Contents of outboxes across restarts, pauses, damage and other processes.
 
+use bowline_machines::data::patches::{Patch, PatchChange};
 use serde_json::value::RawValue;
 
 use super::*;
@@ -19,7 +20,7 @@ fn other(n: u8, params: String) -> Record {
         params: RawValue::from_string(params).unwrap(),
     };
     let id = IntentId::from_uuid(uuid::Uuid::from_bytes([n; 16]));
-    Record::new(id, request, i64::from(n))
+    Record::new(id, request, Vec::new(), i64::from(n))
 }
 
 #[test]
@@ -80,6 +81,55 @@ fn a_line_keeps_its_request_as_on_the_wire_and_is_read_back_as_what_it_is() {
         );
         assert_eq!(serde_json::to_string(&Line::Kept(record)).unwrap(), line);
     }
+}
+
+#[test]
+fn ld_3_patches_are_a_member_of_a_line_and_a_line_without_or_with_unknown_ones_reads() {
+    let id = "\"01010101-0101-0101-0101-010101010101\"";
+    let line = |patches: &str| {
+        format!(r#"{{"kept":{{"id":{id},"method":"voxel.paint","params":{{}},{patches}"at":1}}}}"#)
+    };
+    let known = r#""patches":[{"table":"voxel.layers","params":{"n":1.0},"key":"a","change":{"upsert":[1e3]}},{"table":"voxel.layers","key":"b","change":"remove"}],"#;
+    let unknown = r#""patches":[{"log":"voxel.edits","change":{"append":1}}],"#;
+    for (patches, count) in [("", 0), (known, 2), (unknown, 0)] {
+        let line = line(patches);
+        let Line::Kept(record) = serde_json::from_str(&line).unwrap() else {
+            panic!("{line}");
+        };
+        assert_eq!(record.patches.len(), count);
+        if patches != unknown {
+            assert_eq!(serde_json::to_string(&Line::Kept(record)).unwrap(), line);
+        }
+    }
+}
+
+#[test]
+fn ld_3_patches_are_there_again_after_a_restart_also_those_of_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = storage(&folder);
+    let patched = |n| Record {
+        patches: [Patch {
+            table: "voxel.layers".into(),
+            params: None,
+            key: "a".into(),
+            change: PatchChange::Remove,
+        }]
+        .into(),
+        ..record(n)
+    };
+    let (outbox, _) = Outbox::open(storage.clone(), "outbox").unwrap();
+    outbox.submit(patched(1)).unwrap();
+    outbox.submit(patched(2)).unwrap();
+    outbox.failed(record(1).id, Outcome::Expired);
+    outbox.rewrite();
+    drop(outbox);
+    let (_outbox, kept) = Outbox::open(storage, "outbox").unwrap();
+    let kept: Vec<_> = kept
+        .iter()
+        .map(|record| (record.outcome.is_some(), &*record.patches))
+        .collect();
+    let patches = patched(1).patches;
+    assert_eq!(kept, [(true, &*patches), (false, &*patches)]);
 }
 
 #[test]

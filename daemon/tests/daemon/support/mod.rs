@@ -1,5 +1,6 @@
 //! What the scenarios are made of.
 
+pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod diary;
 pub(crate) mod fake_relay;

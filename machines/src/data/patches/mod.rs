@@ -10,8 +10,8 @@
 //! A patch leaves each table by itself, once and for good: in the very step in which the table takes
 //! the change that carries the intent, or, if no such change comes, once the table is current and
 //! has taken every event up to the number in the answer. A change of which only the key was told
-//! counts when the row has been fetched. A table that the daemon refuses keeps no
-//! patch whose intent has ended.
+//! counts when the row has been fetched. A table that the daemon refuses keeps no patch whose
+//! intent has ended.
 //!
 //! When the numbering of events begins anew, what was told before is in the rows loaded after that,
 //! so the patch leaves with them.

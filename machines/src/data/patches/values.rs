@@ -10,7 +10,10 @@ use bowline_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::data::{optimistic::IntentFailure, tables::TableTarget};
+use crate::{
+    client::intents::Outcome,
+    data::{optimistic::IntentFailure, tables::TableTarget},
+};
 
 /// Most patches of an intent.
 pub const MAX_PATCHES: usize = 64;
@@ -169,6 +172,18 @@ pub enum Conclusion {
     Failed(IntentFailure),
     /// It is gone without an outcome.
     Dropped,
+}
+
+impl Conclusion {
+    /// What rows make of an intent's end; `seq` as in [`Conclusion::Done`].
+    pub fn new(outcome: &Outcome, seq: u64) -> Self {
+        match outcome {
+            Outcome::Done { .. } => Self::Done { seq },
+            Outcome::Refused { error } => Self::Failed(IntentFailure::Refused(error.clone())),
+            Outcome::Expired => Self::Failed(IntentFailure::Expired),
+            Outcome::Abandoned => Self::Dropped,
+        }
+    }
 }
 
 /// Inputs.

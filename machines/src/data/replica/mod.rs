@@ -1,6 +1,6 @@
 //! A client's copy of one host's data: the directory, the timelines, the screens over them, the
-//! tables of services, and the messages and creations of this client that the daemon has not
-//! confirmed.
+//! tables of services with what this client's intents are expected to change in them, and the
+//! messages and creations of this client that the daemon has not confirmed.
 //!
 //! Each of the five is a machine of its own. This one routes every input to all machines that it
 //! concerns, in one step: a row that confirms a creation reaches the directory and the creation
@@ -19,13 +19,14 @@ mod tests;
 use std::sync::Arc;
 
 use bowline_protocol::{
-    AgentId, AgentSummary, Reason, SessionEvent, SessionState, methods::AgentsPage,
+    AgentId, AgentSummary, IntentId, Reason, SessionEvent, SessionState, methods::AgentsPage,
 };
 
 use super::{
     directory::{self, Directory},
     load::LoadError,
     optimistic::{self, Optimistic},
+    patches,
     screen::Connectivity,
     screens::{Content, Refusal, ScreenId, ScreenTarget, Screens, ScreensConfig, Sources},
     tables::{self, TableId, TableTarget, TableView, Tables, TablesConfig, TooManyTables},
@@ -85,6 +86,8 @@ pub enum Input {
     },
     /// An intent was queued, ended, or was dismissed by the user.
     Intent(optimistic::Input),
+    /// The same, of an intent that is expected to change rows of tables.
+    Patch(patches::Input),
 }
 
 /// Effects for the driver, in order.
@@ -146,7 +149,10 @@ impl Replica {
                 self.directory.handle(now, unreachable);
                 self.tables.unreachable(now, reason);
             }
-            Input::Event { seq, event } => self.event(now, seq, event),
+            Input::Event { seq, event } => {
+                self.event(now, seq, event);
+                self.tables.passed(seq);
+            }
             Input::Refresh => self.directory.handle(now, directory::Input::Refresh),
             Input::DirectoryPage { load, result } => {
                 let rows = result.iter().flat_map(|page| &page.agents);
@@ -157,6 +163,7 @@ impl Replica {
             Input::Timeline { agent_id, input } => self.timeline(now, &agent_id, input),
             Input::Table { id, input } => self.tables.handle(now, id, input),
             Input::Intent(input) => self.optimistic.handle(input),
+            Input::Patch(input) => self.tables.patch(input),
         }
         self.settle_creations();
     }
@@ -262,6 +269,11 @@ impl Replica {
     /// The last reader of a table left.
     pub fn table_left(&mut self, id: TableId) {
         self.tables.left(id);
+    }
+
+    /// Whether a failure of this intent would be displayed: by a message, an agent or a row.
+    pub fn is_shown(&self, intent_id: IntentId) -> bool {
+        self.optimistic.is_pending(intent_id) || self.tables.is_patched_by(intent_id)
     }
 
     /// Closes timelines and tables without readers, and removes messages that no timeline will

@@ -1,0 +1,60 @@
+//! An app: a whole runtime, with proxies between it and the daemon that cut, refuse and lead
+//! elsewhere.
+
+use std::sync::Arc;
+
+use bowline_daemon::setup::Services;
+use bowline_protocol::ServerId;
+use bowline_runtime::{HostSnapshot, HostState, Runtime};
+use bowline_testkit::{Proxy, world::quick_settings};
+use tempfile::TempDir;
+
+use super::{TestDaemon, live::Board, within};
+
+pub(crate) fn board() -> Services {
+    Services::none().with(Board)
+}
+
+/// An app that has paired through proxies.
+pub(crate) struct App {
+    pub(crate) runtime: Runtime,
+    pub(crate) host: ServerId,
+    pub(crate) proxies: Vec<Proxy>,
+    pub(crate) folder: TempDir,
+}
+
+impl App {
+    pub(crate) async fn paired(daemon: &TestDaemon, paths: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut proxies = Vec::new();
+        for _ in 0..paths {
+            proxies.push(Proxy::start(daemon.address()).await.unwrap());
+        }
+        let runtime = Runtime::open(folder.path(), quick_settings(1)).unwrap();
+        let mut offer = daemon.offer().await;
+        let addresses = proxies.iter().map(Proxy::addr);
+        offer.direct = addresses.map(|address| address.to_string()).collect();
+        let record = within("paired", runtime.pair(&offer)).await.unwrap();
+        let app = Self {
+            runtime,
+            host: record.server_id,
+            proxies,
+            folder,
+        };
+        app.until(HostState::Online).await;
+        app
+    }
+
+    pub(crate) async fn until(&self, state: HostState) {
+        let mut snapshots = self.runtime.subscribe();
+        let is_it = |host: &Arc<HostSnapshot>| host.state == state;
+        let found = snapshots.wait_for(|snapshot| snapshot.hosts.iter().any(is_it));
+        within("the state", found).await.unwrap();
+    }
+
+    /// Ends the app and starts it again on the same storage.
+    pub(crate) async fn restart(&mut self) {
+        self.runtime.close().await;
+        self.runtime = Runtime::open(self.folder.path(), quick_settings(1)).unwrap();
+    }
+}
