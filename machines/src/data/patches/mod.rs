@@ -7,7 +7,7 @@
 //!              └─────dropped──► gone
 //! ```
 //!
-//! A patch leaves each table by itself, once and for good: in the very step in which the table takes
+//! A patch leaves each table by itself, once and for good: in the very step in which the table has
 //! the change that carries the intent, or, if no such change comes, once the table is current and
 //! has taken every event up to the number in the answer. A change of which only the key was told
 //! counts when the row has been fetched. A table that the daemon refuses keeps no patch whose
