@@ -239,7 +239,7 @@ impl From<IntentError> for CliError {
         match error {
             IntentError::Storage(error) => error.into(),
             IntentError::OutboxFull(_) => Self::failed("overloaded", error),
-            IntentError::Invalid(_) => Self::usage("usage", error),
+            IntentError::Invalid(_) | IntentError::Patches(_) => Self::usage("usage", error),
             IntentError::UnknownHost(_) => Self::usage("unknown_host", error),
             IntentError::Closed => Self::failed("internal", error),
         }

@@ -69,7 +69,7 @@ impl From<Stored> for Record {
         Self {
             id: stored.id,
             request: Arc::new(Request::read(stored.method, stored.params)),
-            patches: stored.patches.map_or_else(Arc::default, patches),
+            patches: stored.patches.as_deref().map_or_else(Arc::default, patches),
             at: stored.at,
             sent: stored.sent,
             outcome: stored.outcome,
@@ -83,7 +83,7 @@ const fn none<D>() -> Option<D> {
 
 /// Reads patches. Those of a later version that do not read are not shown; the intent is sent all
 /// the same.
-fn patches(stored: Box<RawValue>) -> Arc<[Patch]> {
+fn patches(stored: &RawValue) -> Arc<[Patch]> {
     serde_json::from_str(stored.get()).unwrap_or_default()
 }
 

@@ -51,10 +51,13 @@ fn said(row: Option<&TableRow>) -> String {
     format!("{}{pending}{failed}", row.value.get())
 }
 
+/// Changes of a row, with the number of the intent if it failed.
+type Patched = Vec<(PatchChange, Option<u8>)>;
+
 #[test]
 fn ld_3_patches_lie_over_a_row_in_order_and_a_failed_one_only_says_so() {
     let none: Option<&str> = None;
-    let cases: [(Option<&str>, Vec<(PatchChange, Option<u8>)>, &str); 17] = [
+    let cases: [(Option<&str>, Patched, &str); 17] = [
         (Some("1"), vec![], "1"),
         (none, vec![(upsert("2"), None)], "2?"),
         (
@@ -160,7 +163,7 @@ fn ld_3_the_patches_of_an_intent_are_bounded() {
     let text = |bytes| format!("\"{}\"", "x".repeat(bytes - 2));
     let rest = "voxel.layers".len() + 1;
     let fits = patch("a", upsert(&text(MAX_PATCH_BYTES - rest)));
-    assert_eq!(check(&[fits.clone()]), Ok(()));
+    assert_eq!(check(std::slice::from_ref(&fits)), Ok(()));
     let over = [fits, patch("b", PatchChange::Remove)];
     let bytes = MAX_PATCH_BYTES + rest;
     assert_eq!(check(&over), Err(PatchError::TooLarge(bytes)));
