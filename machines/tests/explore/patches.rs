@@ -5,7 +5,7 @@
 //! After each step, everything on its way is delivered to a copy: nothing is pending then, the rows
 //! are the daemon's, and what was refused says so.
 
-#![allow(clippy::unwrap_used)] // The lint exempts unit tests only.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // The lints exempt unit tests only.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -546,7 +546,8 @@ fn check(node: &Node) -> Result<(), &'static str> {
             let Some((version, true)) = one.done else {
                 continue;
             };
-            if !one.is_told && !(one.is_answered && !one.is_refused) {
+            let is_known_done = one.is_answered && !one.is_refused;
+            if !one.is_told && !is_known_done {
                 continue;
             }
             // Others had removed the row into which it is to be merged.
