@@ -33,6 +33,7 @@ pub mod storage;
 mod subscription;
 mod table;
 mod timeline;
+mod topic;
 pub mod transport;
 
 pub use bowline_machines as machines;
@@ -46,6 +47,7 @@ pub use bowline_machines::{
         patches::{Patch, PatchChange, PatchError, RowFailure},
         screens::ScreenTarget,
         tables::{TableRow, TableState, TableView},
+        topics::{Backlog as TopicBacklog, TopicBatch, TopicState, TopicStatus},
         view::{Beyond, ItemList, ListChange, ListDiff, RowList, TimelineDiff, TimelineView},
     },
 };
@@ -71,6 +73,7 @@ pub use snapshot::{
 pub use subscription::Subscription;
 pub use table::TableError;
 pub use timeline::{TimelinePosition, TimelineStream, TimelineUpdate};
+pub use topic::{TopicError, TopicSubscription};
 
 /// Runs the examples of the README.
 #[cfg(doctest)]

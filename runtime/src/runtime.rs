@@ -3,6 +3,7 @@
 mod changes;
 mod hosts;
 mod tables;
+mod topics;
 
 pub use tables::TableSubscription;
 

@@ -29,7 +29,9 @@ pub(crate) fn target<P: Serialize + ?Sized>(
     params: &P,
 ) -> Result<TableTarget, TableError> {
     if !is_name(name) {
-        return Err(TableError::Invalid(format!("{name:?} names no table")));
+        return Err(TableError::Invalid(format!(
+            "{name:?} names no table or topic"
+        )));
     }
     let params = to_raw(params).map_err(|error| TableError::Invalid(error.to_string()))?;
     let most = limits::LIVE_PARAMS_BYTES;

@@ -65,3 +65,4 @@ mod revoking;
 mod row_patches;
 mod services;
 mod table_followers;
+mod topic_followers;

@@ -3,79 +3,32 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bowline_daemon::{config::Settings, setup::Services};
-use bowline_protocol::{RpcReason, ServerId};
+use bowline_daemon::config::Settings;
+use bowline_protocol::RpcReason;
 use bowline_runtime::{
-    Beyond, HostSnapshot, HostState, Intent, Outcome, Runtime, TableError, TableRow, TableState,
-    TableSubscription, TableView, machines::data::load::LoadError,
+    Beyond, TableError, TableRow, TableState, TableSubscription, TableView,
+    machines::data::load::LoadError,
 };
-use bowline_testkit::{Proxy, world::quick_settings};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::support::{TestDaemon, live::Board, within};
+use crate::support::{
+    TestDaemon,
+    app::{App, board},
+    within,
+};
 
-fn board() -> Services {
-    Services::none().with(Board)
+/// Changes rows, or removes those of `null`.
+async fn put(app: &App, rows: Value) {
+    app.run("board.put", json!({ "rows": rows })).await;
 }
 
-/// An app that has paired through proxies.
-struct App {
-    runtime: Runtime,
-    host: ServerId,
-    proxies: Vec<Proxy>,
-    _folder: TempDir,
-}
-
-impl App {
-    async fn paired(daemon: &TestDaemon, paths: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut proxies = Vec::new();
-        for _ in 0..paths {
-            proxies.push(Proxy::start(daemon.address()).await.unwrap());
-        }
-        let runtime = Runtime::open(folder.path(), quick_settings(1)).unwrap();
-        let mut offer = daemon.offer().await;
-        let addresses = proxies.iter().map(Proxy::addr);
-        offer.direct = addresses.map(|address| address.to_string()).collect();
-        let record = within("paired", runtime.pair(&offer)).await.unwrap();
-        let app = Self {
-            runtime,
-            host: record.server_id,
-            proxies,
-            _folder: folder,
-        };
-        app.until(HostState::Online).await;
-        app
-    }
-
-    async fn until(&self, state: HostState) {
-        let mut snapshots = self.runtime.subscribe();
-        let is_it = |host: &Arc<HostSnapshot>| host.state == state;
-        let found = snapshots.wait_for(|snapshot| snapshot.hosts.iter().any(is_it));
-        within("the state", found).await.unwrap();
-    }
-
-    fn follow(&self, name: &str, params: Value) -> Follower {
-        let table = self.runtime.subscribe_table(&self.host, name, &params);
-        Follower {
-            table: table.unwrap(),
-            last: None,
-            shown: Vec::new(),
-            newest: BTreeMap::new(),
-        }
-    }
-
-    /// Changes rows, or removes those of `null`.
-    async fn put(&self, rows: Value) {
-        let Value::Object(params) = json!({ "rows": rows }) else {
-            panic!("an object");
-        };
-        let method = "board.put".to_owned();
-        let intent = Intent::Custom { method, params };
-        let submitted = self.runtime.send(&self.host, intent).unwrap();
-        let outcome = within("the outcome", submitted.outcome()).await;
-        assert!(matches!(outcome, Some(Outcome::Done { .. })), "{outcome:?}");
+fn follow(app: &App, name: &str, params: Value) -> Follower {
+    let table = app.runtime.subscribe_table(&app.host, name, &params);
+    Follower {
+        table: table.unwrap(),
+        last: None,
+        shown: Vec::new(),
+        newest: BTreeMap::new(),
     }
 }
 
@@ -141,7 +94,7 @@ fn rows(view: &TableView) -> Value {
 async fn ld_2_rows_stay_right_over_cuts_and_switches_of_path() {
     let daemon = TestDaemon::of(board(), |_| {}).await;
     let (app, other) = (App::paired(&daemon, 2).await, App::paired(&daemon, 1).await);
-    let mut castle = app.follow("board.rows", json!({"under": "castle"}));
+    let mut castle = follow(&app, "board.rows", json!({"under": "castle"}));
     castle.shows(&json!({})).await;
     let mut kept = BTreeMap::new();
     for n in 1..=60_u64 {
@@ -170,7 +123,7 @@ async fn ld_2_rows_stay_right_over_cuts_and_switches_of_path() {
             }
             _ => {}
         }
-        other.put(change).await;
+        put(&other, change).await;
         if n % 6 == 0 {
             castle
                 .until("some rows", |view| !view.rows.is_empty())
@@ -194,8 +147,8 @@ async fn ld_2_rows_stay_right_over_cuts_and_switches_of_path() {
 async fn ld_2_a_restart_of_the_daemon_loses_and_repeats_no_row() {
     let mut daemon = TestDaemon::of(board(), |_| {}).await;
     let app = App::paired(&daemon, 1).await;
-    app.put(json!({"a": 1, "b": 1})).await;
-    let mut table = app.follow("board.rows", json!({}));
+    put(&app, json!({"a": 1, "b": 1})).await;
+    let mut table = follow(&app, "board.rows", json!({}));
     table.shows(&json!({"a": 1, "b": 1})).await;
     for n in 2..=4 {
         let proxy = &app.proxies[0];
@@ -207,14 +160,14 @@ async fn ld_2_a_restart_of_the_daemon_loses_and_repeats_no_row() {
             })
             .await;
         let other = App::paired(&daemon, 1).await;
-        other.put(json!({"a": n})).await;
+        put(&other, json!({"a": n})).await;
         proxy.set_target(daemon.address());
         proxy.refuse(false);
         table.shows(&json!({"a": n, "b": 1})).await;
-        app.put(json!({"b": null})).await;
+        put(&app, json!({"b": null})).await;
         table.shows(&json!({"a": n})).await;
         table.newest.remove("b");
-        app.put(json!({"b": 1})).await;
+        put(&app, json!({"b": 1})).await;
         table.shows(&json!({"a": n, "b": 1})).await;
     }
 }
@@ -232,14 +185,14 @@ async fn ld_2_a_scope_that_is_refused_shows_the_reason_and_keeps_nothing_else_wa
         ("board.nothing", json!({}), RpcReason::NotFound),
         ("board.rows", json!({"over": 1}), RpcReason::Unsupported),
     ] {
-        let mut table = app.follow(name, params);
+        let mut table = follow(&app, name, params);
         let refused = LoadError::Rejected(reason);
         let view = table
             .until(name, |view| view.state == TableState::Refused)
             .await;
         assert_eq!((view.error, view.rows.len()), (Some(refused), 0));
     }
-    let mut own = app.follow("board.own", json!({}));
+    let mut own = follow(&app, "board.own", json!({}));
     own.shows(&json!({})).await;
 }
 
@@ -247,13 +200,13 @@ async fn ld_2_a_scope_that_is_refused_shows_the_reason_and_keeps_nothing_else_wa
 async fn ld_2_rows_too_large_for_an_event_or_a_message_are_there_all_the_same() {
     let daemon = TestDaemon::of(board(), |_| {}).await;
     let app = App::paired(&daemon, 1).await;
-    let mut table = app.follow("board.rows", json!({}));
-    app.put(json!({"a": 1, "b": 1})).await;
+    let mut table = follow(&app, "board.rows", json!({}));
+    put(&app, json!({"a": 1, "b": 1})).await;
     table.shows(&json!({"a": 1, "b": 1})).await;
     let large = "x".repeat(100_000);
-    app.put(json!({"a": large, "c": large, "b": null})).await;
+    put(&app, json!({"a": large, "c": large, "b": null})).await;
     table.shows(&json!({"a": large, "c": large})).await;
-    app.put(json!({"c": "x".repeat(300_000)})).await;
+    put(&app, json!({"c": "x".repeat(300_000)})).await;
     let view = table
         .until("its size", |view| {
             let last = view.rows.last();
@@ -269,9 +222,9 @@ async fn ld_2_a_long_table_is_a_window_that_moves_with_its_reader() {
     let app = App::paired(&daemon, 1).await;
     for from in (0..1_000).step_by(250) {
         let rows = (from..from + 250).map(|n| (format!("{n:04}"), json!(n)));
-        app.put(Value::Object(rows.collect())).await;
+        put(&app, Value::Object(rows.collect())).await;
     }
-    let mut table = app.follow("board.rows", json!({}));
+    let mut table = follow(&app, "board.rows", json!({}));
     let mut wanted = 0;
     while wanted < 1_000 {
         let view = table
@@ -285,7 +238,7 @@ async fn ld_2_a_long_table_is_a_window_that_moves_with_its_reader() {
         // A cut in between.
         app.proxies[0].cut();
     }
-    app.put(json!({"0500": null, "0500a": 1})).await;
+    put(&app, json!({"0500": null, "0500a": 1})).await;
     let changed = table
         .until("the change", |view| {
             view.rows.iter().any(|row| &*row.key == "0500a")

@@ -3,6 +3,7 @@
 
 pub mod collection;
 pub mod directory;
+mod follows;
 pub mod load;
 pub mod optimistic;
 pub mod patches;
@@ -12,4 +13,5 @@ pub mod screens;
 pub mod tables;
 pub mod timeline;
 pub mod timelines;
+pub mod topics;
 pub mod view;

@@ -21,5 +21,6 @@ mod screens;
 mod session;
 mod timeline;
 mod timelines;
+mod topics;
 mod traffic;
 mod upkeep;

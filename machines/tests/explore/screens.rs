@@ -314,7 +314,9 @@ fn take_effects(node: &mut Node) -> Option<Generation> {
             ) => {
                 node.flying.insert(agent_id, generation);
             }
-            Effect::Timeline(_, timeline::Effect::Unsubscribe) | Effect::Table(_) => {}
+            Effect::Timeline(_, timeline::Effect::Unsubscribe)
+            | Effect::Table(_)
+            | Effect::Topic(_) => {}
         }
     }
     directory

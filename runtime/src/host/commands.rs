@@ -25,6 +25,9 @@ impl Driver {
                 self.open_table(now, target, publisher);
             }
             HostCommand::ReadTable(target, input) => self.read_table(now, &target, input),
+            HostCommand::OpenTopic { target, publisher } => {
+                self.open_topic(now, target, publisher);
+            }
             HostCommand::Dismiss(intent_id) => self.dismiss(now, intent_id),
         }
     }

@@ -22,6 +22,7 @@ use tokio::{
 use super::{
     HostCommand, HostContext, Inputs, clients::Clients, control::HostControl, events::HostEvent,
     queries::PendingQueries, screens::ScreenPublishers, streams::Streams, tables::TablePublishers,
+    topics::TopicPublishers,
 };
 use crate::{
     blocking::blocking,
@@ -63,6 +64,7 @@ pub(super) struct Driver {
     pub(super) streams: Streams,
     pub(super) screen_publishers: ScreenPublishers,
     pub(super) table_publishers: TablePublishers,
+    pub(super) topic_publishers: TopicPublishers,
     /// Latest revision of a view or screen.
     pub(super) rev: u64,
     pub(super) intents: Intents,
@@ -121,6 +123,7 @@ impl Driver {
             streams: Streams::default(),
             screen_publishers: ScreenPublishers::default(),
             table_publishers: TablePublishers::default(),
+            topic_publishers: TopicPublishers::default(),
             rev: 0,
             intents: Intents::new(IntentsConfig {
                 answer_deadline: REQUEST_TIMEOUT,
@@ -249,6 +252,7 @@ impl Driver {
                     self.close_screens();
                     self.end_streams();
                     self.end_tables();
+                    self.end_topics();
                     let connectivity = Connectivity::from(self.machine.state().kind());
                     self.replica.sweep(now, connectivity);
                 }
@@ -310,6 +314,7 @@ impl Driver {
         self.streams = Streams::default();
         self.screen_publishers.clear();
         self.table_publishers.clear();
+        self.topic_publishers.clear();
         self.commands.close();
         while self.commands.try_recv().is_ok() {}
         self.publish();

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use bowline_machines::data::{collection::Request, load::LoadError, tables::TableTarget};
+use bowline_machines::data::{
+    collection::Request, load::LoadError, tables::TableTarget, topics::TopicTarget,
+};
 use bowline_protocol::{
     AgentId, Reason,
     live::{After, LiveKind, OpenLive, PageLive, TablePage},
@@ -90,6 +92,24 @@ pub(super) async fn table(
         },
     };
     call(client.as_ref(), name::LIVE_PAGE, &page).await
+}
+
+/// Follows a topic. `held`: no event up to this one is missing.
+pub(super) async fn topic(
+    client: Option<ClientHandle>,
+    target: &TopicTarget,
+    held: Option<u64>,
+) -> Result<TablePage, LoadError> {
+    let open = OpenLive {
+        kind: LiveKind::Topic,
+        name: target.name.clone(),
+        params: target.params.clone(),
+        after: None,
+        before: None,
+        limit: None,
+        seq: held,
+    };
+    call(client.as_ref(), name::LIVE_OPEN, &open).await
 }
 
 async fn call<P: Serialize, R: DeserializeOwned>(

@@ -15,11 +15,12 @@ mod queries;
 mod screens;
 mod streams;
 mod tables;
+mod topics;
 
 use std::{borrow::Cow, sync::Arc};
 
 use bowline_machines::data::{
-    screens::ScreenTarget, tables::TableTarget, timeline, view::TimelineView,
+    screens::ScreenTarget, tables::TableTarget, timeline, topics::TopicTarget, view::TimelineView,
 };
 use bowline_protocol::{AgentId, IntentId, handshake::ClientInfo};
 use serde_json::value::RawValue;
@@ -43,6 +44,7 @@ use crate::{
     snapshot::{HostSnapshot, SnapshotHub},
     storage::{Storage, StorageError},
     table::TablePublisher,
+    topic::TopicPublisher,
     transport::Connector,
 };
 
@@ -76,6 +78,11 @@ pub(crate) enum HostCommand {
     },
     /// A request of a table's subscriber.
     ReadTable(TableTarget, bowline_machines::data::tables::Input),
+    /// Follow a topic.
+    OpenTopic {
+        target: TopicTarget,
+        publisher: TopicPublisher,
+    },
     /// Remove a failed intent that the user has seen.
     Dismiss(IntentId),
     /// Follow an agent's timeline.

@@ -10,7 +10,7 @@ use bowline_machines::{
     },
 };
 use bowline_protocol::{
-    live::{CloseLive, LiveKind},
+    live::{CloseLive, LiveKind, Scope},
     methods::name,
 };
 
@@ -95,14 +95,15 @@ impl Driver {
                     let _ = inbox.send(HostEvent::Loaded(page)).await;
                 });
             }
-            // Follows belong to the session: while another process shares it, that process may need
-            // this one.
-            Effect::Close { name, scope } => {
-                let kind = LiveKind::Table;
-                if self.outbox.is_alone() {
-                    self.send_unawaited(name::LIVE_CLOSE, &CloseLive { kind, name, scope });
-                }
-            }
+            Effect::Close { name, scope } => self.close_live(LiveKind::Table, name, scope),
+        }
+    }
+
+    /// Ends a follow. Follows belong to the session: while another process shares it, that process
+    /// may need this one.
+    pub(super) fn close_live(&self, kind: LiveKind, name: String, scope: Scope) {
+        if self.outbox.is_alone() {
+            self.send_unawaited(name::LIVE_CLOSE, &CloseLive { kind, name, scope });
         }
     }
 }

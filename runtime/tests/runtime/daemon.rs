@@ -19,6 +19,7 @@ use crate::{
     rig::{epoch, server_id},
     serving,
     table::Table,
+    topics::Topic,
 };
 
 /// State and settings of the daemon.
@@ -31,6 +32,7 @@ pub(crate) struct State {
     pub(crate) items: Vec<TimelineItem>,
     pub(crate) subscribed: BTreeSet<String>,
     pub(crate) table: Table,
+    pub(crate) topic: Topic,
     /// Executed intents.
     pub(crate) done: BTreeSet<String>,
     /// Every received intent, in order, with the address it arrived at.
@@ -74,6 +76,7 @@ impl Daemon {
             items: Vec::new(),
             subscribed: BTreeSet::new(),
             table: Table::default(),
+            topic: Topic::default(),
             done: BTreeSet::new(),
             arrivals: Vec::new(),
             hellos: Vec::new(),
@@ -124,6 +127,9 @@ impl Daemon {
             if state.table.followed_since.is_none() {
                 return;
             }
+        }
+        if matches!(event, SessionEvent::TopicEvent(_)) && state.topic.followed_since.is_none() {
+            return;
         }
         let text = state.replay.append(event);
         state
@@ -214,5 +220,6 @@ impl State {
         self.epoch += 1;
         self.replay = Replay::new(epoch(self.epoch), usize::MAX);
         self.table.followed_since = None;
+        self.topic.followed_since = None;
     }
 }

@@ -31,5 +31,6 @@ mod table;
 mod tables;
 mod timelines;
 mod tls;
+mod topics;
 mod truth;
 mod windows;

@@ -129,10 +129,15 @@ impl State {
                 let most = asked.limit.unwrap_or(100) as usize;
                 serde_json::to_value(peer::page(&self.items, &asked, most, seq)).unwrap()
             }
+            name::LIVE_OPEN if params["kind"] == "topic" => return self.topic.open(params, seq),
             name::LIVE_OPEN => return self.table.open(params, seq),
             name::LIVE_PAGE => return self.table.page(params, seq),
             name::LIVE_CLOSE => {
-                self.table.followed_since = None;
+                if params["kind"] == "topic" {
+                    self.topic.followed_since = None;
+                } else {
+                    self.table.followed_since = None;
+                }
                 json!({})
             }
             name::AGENTS_SEND => {

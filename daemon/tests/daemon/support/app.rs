@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bowline_daemon::setup::Services;
 use bowline_protocol::ServerId;
-use bowline_runtime::{HostSnapshot, HostState, Runtime};
+use bowline_runtime::{HostSnapshot, HostState, Intent, Outcome, Runtime};
 use bowline_testkit::{Proxy, world::quick_settings};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{TestDaemon, live::Board, within};
@@ -50,6 +51,18 @@ impl App {
         let is_it = |host: &Arc<HostSnapshot>| host.state == state;
         let found = snapshots.wait_for(|snapshot| snapshot.hosts.iter().any(is_it));
         within("the state", found).await.unwrap();
+    }
+
+    /// Has the daemon do something once.
+    pub(crate) async fn run(&self, method: &str, params: Value) {
+        let Value::Object(params) = params else {
+            panic!("an object");
+        };
+        let method = method.to_owned();
+        let intent = Intent::Custom { method, params };
+        let submitted = self.runtime.send(&self.host, intent).unwrap();
+        let outcome = within("the outcome", submitted.outcome()).await;
+        assert!(matches!(outcome, Some(Outcome::Done { .. })), "{outcome:?}");
     }
 
     /// Ends the app and starts it again on the same storage.

@@ -1,16 +1,16 @@
 //! A client's copy of one host's data: the directory, the timelines, the screens over them, the
-//! tables of services with what this client's intents are expected to change in them, and the
-//! messages and creations of this client that the daemon has not confirmed.
+//! tables of services with what this client's intents are expected to change in them, their topics,
+//! and the messages and creations of this client that the daemon has not confirmed.
 //!
-//! Each of the five is a machine of its own. This one routes every input to all machines that it
+//! Each of the six is a machine of its own. This one routes every input to all machines that it
 //! concerns, in one step: a row that confirms a creation reaches the directory and the creation
 //! together, so an agent is shown either as a row or as a creation, never as both (UX-3).
 //!
 //! ```text
-//!   attached, lost ─► directory, timelines, tables   events ─► directory, timeline or tables
-//!   pages          ─► directory, creations                  ─► creations
-//!                  ─► timeline or table              intents ─► messages and creations
-//!                                                   readers ─► screens, timelines, tables
+//!   attached, lost ─► all that is loaded          events  ─► directory, timeline, tables or topics
+//!   pages          ─► directory, creations                ─► creations
+//!                  ─► timeline, table or topic    intents ─► messages and creations
+//!                                                 readers ─► screens, timelines, tables, topics
 //! ```
 
 #[cfg(test)]
@@ -19,7 +19,8 @@ mod tests;
 use std::sync::Arc;
 
 use bowline_protocol::{
-    AgentId, AgentSummary, IntentId, Reason, SessionEvent, SessionState, methods::AgentsPage,
+    AgentId, AgentSummary, IntentId, Reason, SessionEvent, SessionState, live::TablePage,
+    methods::AgentsPage,
 };
 
 use super::{
@@ -32,6 +33,7 @@ use super::{
     tables::{self, TableId, TableTarget, TableView, Tables, TablesConfig, TooManyTables},
     timeline,
     timelines::{Reader, Timelines, TimelinesConfig, TooManyOpen},
+    topics::{self, TooManyTopics, TopicBatch, TopicId, TopicStatus, TopicTarget, Topics},
     view::TimelineView,
 };
 use crate::{Generation, MonotonicTime, Transition};
@@ -84,6 +86,15 @@ pub enum Input {
         /// The input.
         input: tables::Input,
     },
+    /// The answer to [`topics::Effect::Open`].
+    Topic {
+        /// The topic.
+        id: TopicId,
+        /// The request that it answers.
+        load: Generation,
+        /// The answer, or why there is none.
+        result: Result<TablePage, LoadError>,
+    },
     /// An intent was queued, ended, or was dismissed by the user.
     Intent(optimistic::Input),
     /// The same, of an intent that is expected to change rows of tables.
@@ -105,6 +116,8 @@ pub enum Effect {
     Timeline(AgentId, timeline::Effect),
     /// An effect of the tables.
     Table(tables::Effect),
+    /// An effect of the topics.
+    Topic(topics::Effect),
 }
 
 /// The data of one host.
@@ -114,6 +127,7 @@ pub struct Replica {
     timelines: Timelines,
     screens: Screens,
     tables: Tables,
+    topics: Topics,
     optimistic: Optimistic,
 }
 
@@ -136,18 +150,21 @@ impl Replica {
                 self.directory.handle(now, attached);
                 self.timelines.attached(now, session, &self.optimistic);
                 self.tables.attached(now, session);
+                self.topics.attached(now, session);
             }
             Input::Lost { reason } => {
                 let lost = directory::Input::Disconnected { reason };
                 self.directory.handle(now, lost);
                 self.timelines.disconnected(now, reason, &self.optimistic);
                 self.tables.disconnected(now, reason);
+                self.topics.disconnected(now, reason);
             }
             // The directory shows the error instead of a skeleton (DS-3).
             Input::Unreachable { reason } => {
                 let unreachable = directory::Input::Unreachable { reason };
                 self.directory.handle(now, unreachable);
                 self.tables.unreachable(now, reason);
+                self.topics.unreachable(now, reason);
             }
             Input::Event { seq, event } => {
                 self.event(now, seq, event);
@@ -162,6 +179,7 @@ impl Replica {
             }
             Input::Timeline { agent_id, input } => self.timeline(now, &agent_id, input),
             Input::Table { id, input } => self.tables.handle(now, id, input),
+            Input::Topic { id, load, result } => self.topics.opened(now, id, load, result),
             Input::Intent(input) => self.optimistic.handle(input),
             Input::Patch(input) => self.tables.patch(input),
         }
@@ -173,6 +191,7 @@ impl Replica {
         self.directory.handle_timeout(now);
         self.timelines.handle_timeout(now, &self.optimistic);
         self.tables.handle_timeout(now);
+        self.topics.handle_timeout(now);
         self.settle_creations();
     }
 
@@ -183,6 +202,7 @@ impl Replica {
             .into_iter()
             .chain(self.timelines.poll_timeout())
             .chain(self.tables.poll_timeout())
+            .chain(self.topics.poll_timeout())
             .min()
     }
 
@@ -194,7 +214,10 @@ impl Replica {
         if let Some((agent_id, effect)) = self.timelines.poll_effect() {
             return Some(Effect::Timeline(agent_id, effect));
         }
-        self.tables.poll_effect().map(Effect::Table)
+        if let Some(effect) = self.tables.poll_effect() {
+            return Some(Effect::Table(effect));
+        }
+        self.topics.poll_effect().map(Effect::Topic)
     }
 
     /// The next transition record for the log.
@@ -203,6 +226,7 @@ impl Replica {
         directory
             .or_else(|| self.timelines.poll_transition())
             .or_else(|| self.tables.poll_transition())
+            .or_else(|| self.topics.poll_transition())
     }
 
     /// Opens a screen. Call [`Replica::follow`] next.
@@ -276,12 +300,30 @@ impl Replica {
         self.optimistic.is_pending(intent_id) || self.tables.is_patched_by(intent_id)
     }
 
-    /// Closes timelines and tables without readers, and removes messages that no timeline will
-    /// display. Call every few seconds.
+    /// Opens a topic for a reader, or returns the open one, and how it is doing.
+    ///
+    /// # Errors
+    /// [`TooManyTopics`] at the bound; nothing has changed then.
+    pub fn open_topic(
+        &mut self,
+        now: MonotonicTime,
+        target: TopicTarget,
+    ) -> Result<(TopicId, TopicStatus), TooManyTopics> {
+        self.topics.open(now, target)
+    }
+
+    /// The last reader of a topic left.
+    pub fn topic_left(&mut self, id: TopicId) {
+        self.topics.left(id);
+    }
+
+    /// Closes timelines, tables and topics without readers, and removes messages that no timeline
+    /// will display. Call every few seconds.
     pub fn sweep(&mut self, now: MonotonicTime, connectivity: Connectivity) {
         self.timelines
             .sweep(now, connectivity, &mut self.optimistic);
         self.tables.sweep();
+        self.topics.sweep();
     }
 
     /// Builds the newest views, for [`Replica::poll_view`], [`Replica::poll_table_view`] and
@@ -299,6 +341,11 @@ impl Replica {
     /// The next view for the readers of a table.
     pub fn poll_table_view(&mut self) -> Option<(TableId, Arc<TableView>)> {
         self.tables.poll_view()
+    }
+
+    /// The next batch for the readers of a topic.
+    pub fn poll_topic_batch(&mut self) -> Option<(TopicId, TopicBatch)> {
+        self.topics.poll_batch()
     }
 
     /// Content of a screen, as of the last publication; `None` if it is not open.
@@ -334,7 +381,10 @@ impl Replica {
 
     /// Number of dropped results of loads that were over (INV-10).
     pub fn stale(&self) -> u64 {
-        u64::from(self.directory.stale()) + self.timelines.stale() + self.tables.stale()
+        u64::from(self.directory.stale())
+            + self.timelines.stale()
+            + self.tables.stale()
+            + self.topics.stale()
     }
 
     fn event(&mut self, now: MonotonicTime, seq: u64, event: SessionEvent) {
@@ -370,10 +420,13 @@ impl Replica {
             // The request is an item of the timeline; the row shows that one is waiting.
             SessionEvent::PermissionRequested { .. } | SessionEvent::Unknown => return,
             // Of no list: the host shows it.
-            SessionEvent::DevicePaired { .. } | SessionEvent::TopicEvent(_) => return,
+            SessionEvent::DevicePaired { .. } => return,
             // Logs are not followed yet.
             SessionEvent::LogAppended(_) | SessionEvent::LogGrown(_) => return,
             SessionEvent::TableChanged(event) => return self.tables.changed(now, seq, &event),
+            SessionEvent::TopicEvent(event) => {
+                return self.topics.event(now, seq, Arc::from(event));
+            }
         };
         self.timeline(now, &agent_id, timeline::Input::Event { seq, happened });
     }

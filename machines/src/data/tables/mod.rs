@@ -20,10 +20,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_protocol::{
     IntentId, Reason, SessionState,
@@ -35,6 +32,7 @@ pub use view::{TableState, TableView};
 
 use super::{
     collection::{self, Collection, CollectionConfig, Request, RowChange},
+    follows::{self, Follow, Former},
     load::LoadError,
     patches::{self, Concern, Patches},
     screen::Connectivity,
@@ -148,9 +146,7 @@ pub struct Tables {
     link: Link,
     effects: EffectQueue<Effect>,
     views: EffectQueue<(TableId, Arc<TableView>)>,
-    /// Scopes that a table had before the service gave it another one, to be closed by the next
-    /// sweep.
-    former: BTreeSet<(String, Scope)>,
+    former: Former,
     /// What this client's intents are expected to change.
     patches: Patches,
     /// The last event of the numbering in force.
@@ -249,33 +245,10 @@ impl Tables {
         }
     }
 
-    /// Closes tables without readers. Call every few seconds. While a request for rows of the same
-    /// name is on its way they stay, since its answer may be a follow of any of their scopes, which
-    /// a close would end.
+    /// Closes tables without readers. Call every few seconds.
     pub fn sweep(&mut self) {
-        let is_settled = |name: &str| {
-            let mut same = self.open.values().filter(|one| one.target.name == name);
-            same.all(|one| one.rows.running().is_none())
-        };
-        let over: Vec<TableId> = self
-            .open
-            .iter()
-            .filter(|(_, one)| !one.is_read && is_settled(&one.target.name))
-            .map(|(id, _)| *id)
-            .collect();
-        let former = self.former.extract_if(.., |(name, _)| is_settled(name));
-        let mut left: BTreeSet<(String, Scope)> = former.collect();
-        for id in over {
-            if let Some(OpenTable { target, scope, .. }) = self.open.remove(&id) {
-                left.extend(scope.map(|scope| (target.name.clone(), scope)));
-            }
-        }
-        for (name, scope) in left {
-            let is_its =
-                |one: &OpenTable| one.target.name == name && one.scope == Some(scope.clone());
-            if !self.open.values().any(is_its) {
-                self.effects.push(Effect::Close { name, scope });
-            }
+        for (name, scope) in follows::sweep(&mut self.open, &mut self.former) {
+            self.effects.push(Effect::Close { name, scope });
         }
         self.share();
         self.forget_patches();
@@ -476,6 +449,24 @@ impl Tables {
     pub fn stale(&self) -> u64 {
         let open = self.open.values();
         open.map(|one| u64::from(one.rows.stale())).sum()
+    }
+}
+
+impl Follow for OpenTable {
+    fn name(&self) -> &str {
+        &self.target.name
+    }
+
+    fn scope(&self) -> Option<&Scope> {
+        self.scope.as_ref()
+    }
+
+    fn is_read(&self) -> bool {
+        self.is_read
+    }
+
+    fn is_asking(&self) -> bool {
+        self.rows.running().is_some()
     }
 }
 

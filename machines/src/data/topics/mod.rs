@@ -1,0 +1,301 @@
+//! The topics of a host's services that an app follows (LD-10).
+//!
+//! A topic has events and no rows: each reader is told every event once and in order, from when the
+//! session follows it. Readers of the same topic with the same parameters share one follow; the
+//! driver reports the end of the last of them, and [`Topics::sweep`] closes what nobody reads.
+//!
+//! **Opening.** A session forgets at each attach what is not followed again, so a topic is opened
+//! at each attach, with the number that its events stand at. Events that arrive before the answer
+//! are kept, because only the answer tells which of them count.
+//!
+//! **Missing events.** The answer says whether the session followed all the time. If it did not, or
+//! the session is another one, events up to the answer are left out, and the next batch is marked
+//! ([`TopicBatch::missed`]), as after events that were dropped at a bound. Between two events
+//! without a mark, none is missing.
+//!
+//! **Bounds** are in [`TopicsConfig`]. At the bound of events the oldest are dropped and the loss
+//! is marked; topics over the bound are refused.
+
+mod backlog;
+mod follow;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bowline_protocol::{
+    Reason, SessionState,
+    live::{Json, Scope, TablePage, TopicEvent},
+};
+
+pub use backlog::{Backlog, BacklogConfig, TopicBatch};
+pub use state::{TopicState, TopicStatus};
+
+use super::{
+    follows::{self, Former},
+    load::LoadError,
+};
+use crate::{Generation, MonotonicTime, Transition, effects::EffectQueue};
+use follow::{Input, Open, OpenTopic};
+
+/// Bounds of a host's topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TopicsConfig {
+    /// Most open topics; further ones are refused.
+    pub most_open: usize,
+    /// Bounds of the events that wait: of each topic those for the answer that opens it, and those
+    /// for the driver.
+    pub backlog: BacklogConfig,
+}
+
+impl Default for TopicsConfig {
+    fn default() -> Self {
+        Self {
+            most_open: 64,
+            backlog: BacklogConfig::default(),
+        }
+    }
+}
+
+/// An open topic of a host. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicId(u64);
+
+/// A topic of a service, and the parameters that say which of its keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicTarget {
+    /// Its name, such as `voxel.saved`.
+    pub name: String,
+    /// Parameters of the service's own; `None` equals none. Equal only as the same text.
+    pub params: Option<Json>,
+}
+
+/// The maximum of topics is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TooManyTopics {
+    /// The maximum.
+    pub most: usize,
+}
+
+/// Effects for the driver.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Request `live.open`, and report the answer to [`Topics::opened`]; without a connection at
+    /// once, with [`LoadError::Lost`].
+    Open {
+        /// The topic.
+        id: TopicId,
+        /// Number of the request, to report with the answer.
+        load: Generation,
+        /// What to open.
+        target: Arc<TopicTarget>,
+        /// The session follows it since before this event, and no event up to it is missing.
+        held: Option<u64>,
+    },
+    /// End following a scope by `live.close`. A failure costs unneeded events until the next
+    /// attach.
+    Close {
+        /// The topic's name.
+        name: String,
+        /// The scope.
+        scope: Scope,
+    },
+}
+
+/// The topics of one host.
+#[derive(Clone, Debug, Default)]
+pub struct Topics {
+    config: TopicsConfig,
+    open: BTreeMap<TopicId, OpenTopic>,
+    last: u64,
+    /// How a new topic learns the state of the connection.
+    link: Link,
+    closes: EffectQueue<Effect>,
+    former: Former,
+}
+
+/// The last that was said about the connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Link {
+    /// Nothing yet.
+    #[default]
+    Unknown,
+    Attached,
+    Lost(Reason),
+}
+
+impl Topics {
+    /// No topics; `config` sets the bounds.
+    pub fn new(config: TopicsConfig) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+
+    /// Opens a topic for a reader, or returns the open one with the same target, and how it is
+    /// doing. One that failed is tried again.
+    ///
+    /// # Errors
+    /// [`TooManyTopics`] at the bound; nothing has changed then.
+    pub fn open(
+        &mut self,
+        now: MonotonicTime,
+        target: TopicTarget,
+    ) -> Result<(TopicId, TopicStatus), TooManyTopics> {
+        let same = self.open.iter_mut().find(|(_, one)| *one.target == target);
+        if let Some((id, one)) = same {
+            one.is_read = true;
+            if self.link == Link::Attached {
+                one.handle(now, Input::Retry);
+            }
+            return Ok((*id, one.status()));
+        }
+        if self.open.len() >= self.config.most_open {
+            // Those that nobody reads any more make room.
+            self.sweep();
+        }
+        if self.open.len() >= self.config.most_open {
+            return Err(TooManyTopics {
+                most: self.config.most_open,
+            });
+        }
+        self.last += 1;
+        let id = TopicId(self.last);
+        let mut one = OpenTopic::new(target, self.config.backlog);
+        match self.link {
+            Link::Unknown => {}
+            Link::Attached => {
+                one.handle(now, Input::Retry);
+            }
+            Link::Lost(reason) => {
+                one.handle(now, Input::Disconnected { reason });
+            }
+        }
+        let status = one.status();
+        self.open.insert(id, one);
+        Ok((id, status))
+    }
+
+    /// The last reader of a topic left.
+    pub fn left(&mut self, id: TopicId) {
+        if let Some(one) = self.open.get_mut(&id) {
+            one.is_read = false;
+        }
+    }
+
+    /// Closes topics without readers. Call every few seconds.
+    pub fn sweep(&mut self) {
+        for (name, scope) in follows::sweep(&mut self.open, &mut self.former) {
+            self.closes.push(Effect::Close { name, scope });
+        }
+    }
+
+    /// The host's active client attached to the session.
+    pub fn attached(&mut self, now: MonotonicTime, session: SessionState) {
+        self.link = Link::Attached;
+        for one in self.open.values_mut() {
+            one.handle(now, Input::Attached { session });
+        }
+    }
+
+    /// The connection ended.
+    pub fn disconnected(&mut self, now: MonotonicTime, reason: Reason) {
+        self.link = Link::Lost(reason);
+        for one in self.open.values_mut() {
+            one.handle(now, Input::Disconnected { reason });
+        }
+    }
+
+    /// The host cannot be reached. Repetitions have no effect.
+    pub fn unreachable(&mut self, now: MonotonicTime, reason: Reason) {
+        for one in self.open.values_mut() {
+            one.handle(now, Input::Unreachable { reason });
+        }
+    }
+
+    /// The answer to [`Effect::Open`]; one for a topic that was closed has no effect.
+    pub fn opened(
+        &mut self,
+        now: MonotonicTime,
+        id: TopicId,
+        load: Generation,
+        result: Result<TablePage, LoadError>,
+    ) {
+        if let Some(one) = self.open.get_mut(&id)
+            && let Some(former) = one.handle(now, Input::Opened { load, result })
+        {
+            self.former.insert((one.target.name.clone(), former));
+        }
+    }
+
+    /// An event of a topic.
+    pub fn event(&mut self, now: MonotonicTime, seq: u64, event: Arc<TopicEvent>) {
+        for one in self.open.values_mut() {
+            if one.target.name == event.name {
+                let event = &event;
+                one.handle(now, Input::Event { seq, event });
+            }
+        }
+    }
+
+    /// Call when [`Topics::poll_timeout`] has passed; an earlier call does nothing.
+    pub fn handle_timeout(&mut self, now: MonotonicTime) {
+        for one in self.open.values_mut() {
+            one.handle_timeout(now);
+        }
+    }
+
+    /// When to call [`Topics::handle_timeout`] next.
+    pub fn poll_timeout(&self) -> Option<MonotonicTime> {
+        let open = self.open.values();
+        open.filter_map(OpenTopic::poll_timeout).min()
+    }
+
+    /// The next effect to execute.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        // A later open of the same scope would be undone by a close, so these come first.
+        if let Some(effect) = self.closes.pop() {
+            return Some(effect);
+        }
+        self.open.iter_mut().find_map(|(id, one)| {
+            let Open { load, held } = one.poll_effect()?;
+            Some(Effect::Open {
+                id: *id,
+                load,
+                target: Arc::clone(&one.target),
+                held,
+            })
+        })
+    }
+
+    /// The next transition record for the log.
+    pub fn poll_transition(&mut self) -> Option<Transition> {
+        let mut open = self.open.values_mut();
+        open.find_map(OpenTopic::poll_transition)
+    }
+
+    /// The next batch for the readers of a topic: all readers that it has now.
+    pub fn poll_batch(&mut self) -> Option<(TopicId, TopicBatch)> {
+        self.open.iter_mut().find_map(|(id, one)| {
+            if !one.is_read {
+                one.backlog.clear();
+            }
+            Some((*id, one.backlog.take()?))
+        })
+    }
+
+    /// Answers that came too late; they changed nothing (INV-10).
+    pub fn stale(&self) -> u64 {
+        let open = self.open.values();
+        open.map(|one| u64::from(one.stale())).sum()
+    }
+
+    /// Transitions outside the table, which were not made; nonzero is a defect.
+    pub fn refused(&self) -> u64 {
+        let open = self.open.values();
+        open.map(|one| u64::from(one.refused())).sum()
+    }
+}

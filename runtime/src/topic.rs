@@ -1,0 +1,121 @@
+//! What it takes to follow a topic of a service, and the queue between the driver and a subscriber
+//! (LD-10).
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bowline_machines::data::topics::{
+    Backlog, BacklogConfig, TopicBatch, TopicStatus, TopicTarget,
+};
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::{
+    screen::ScreenError,
+    table::{self, TableError},
+};
+
+/// A topic that could not be followed, or has ended. What the daemon answers is part of the
+/// [`TopicBatch`].
+pub type TopicError = TableError;
+
+/// Reads a topic's name and parameters.
+pub(crate) fn target<P: Serialize + ?Sized>(
+    name: &str,
+    params: &P,
+) -> Result<TopicTarget, TopicError> {
+    let target = table::target(name, params)?;
+    Ok(TopicTarget {
+        name: target.name,
+        params: target.params,
+    })
+}
+
+/// Batches of one topic: every event once and in order, from the first
+/// [`TopicState::Following`](crate::TopicState::Following) on.
+///
+/// No batch replaces another. While none is taken, events wait: 4,096 of them and 8 MiB at most,
+/// then the oldest are dropped and [`TopicBatch::missed`] says so. Subscriptions of one host with
+/// the same name and parameters share what they follow, which ends a few seconds after the last of
+/// them is dropped.
+#[derive(Debug)]
+pub struct TopicSubscription {
+    backlog: Arc<Mutex<Backlog>>,
+    changed: watch::Receiver<()>,
+    ended: Arc<OnceLock<TopicError>>,
+}
+
+impl TopicSubscription {
+    pub(crate) fn new() -> (Self, TopicPublisher) {
+        let backlog = Arc::new(Mutex::new(Backlog::new(BacklogConfig::default())));
+        let (changes, changed) = watch::channel(());
+        let ended = Arc::new(OnceLock::new());
+        let subscription = Self {
+            backlog: Arc::clone(&backlog),
+            changed,
+            ended: Arc::clone(&ended),
+        };
+        let publisher = TopicPublisher {
+            backlog,
+            changes,
+            ended,
+        };
+        (subscription, publisher)
+    }
+
+    /// Waits for the next batch: at most 256 events and 1 MiB, or one larger event. The first one
+    /// comes at once, with the state. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`TopicError`] after the last batch.
+    pub async fn next(&mut self) -> Result<TopicBatch, TopicError> {
+        loop {
+            if let Some(batch) = lock(&self.backlog).take() {
+                return Ok(batch);
+            }
+            if self.changed.changed().await.is_err() {
+                // What was published before the end comes first.
+                let last = lock(&self.backlog).take();
+                let gone = || TopicError::Host(ScreenError::Gone);
+                return last.ok_or_else(|| self.ended.get().cloned().unwrap_or_else(gone));
+            }
+        }
+    }
+}
+
+/// The driver's side of a subscription.
+#[derive(Debug)]
+pub(crate) struct TopicPublisher {
+    backlog: Arc<Mutex<Backlog>>,
+    changes: watch::Sender<()>,
+    ended: Arc<OnceLock<TopicError>>,
+}
+
+impl TopicPublisher {
+    pub(crate) fn is_wanted(&self) -> bool {
+        !self.changes.is_closed()
+    }
+
+    /// Adds a batch.
+    pub(crate) fn publish(&self, batch: &TopicBatch) {
+        lock(&self.backlog).append(batch);
+        self.changes.send_replace(());
+    }
+
+    /// Adds a batch without events.
+    pub(crate) fn say(&self, status: TopicStatus) {
+        self.publish(&TopicBatch {
+            status,
+            ..TopicBatch::default()
+        });
+    }
+
+    /// Ends the subscription with a reason.
+    pub(crate) fn end(self, error: TopicError) {
+        // A publisher ends only once.
+        let _ = self.ended.set(error);
+    }
+}
+
+fn lock(backlog: &Mutex<Backlog>) -> MutexGuard<'_, Backlog> {
+    backlog.lock().unwrap_or_else(PoisonError::into_inner)
+}
