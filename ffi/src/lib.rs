@@ -32,7 +32,7 @@ pub use error::{Advice, BowlineError, Reason, Refusal};
 pub use key_store::{KeyStore, KeyStoreError};
 pub use listeners::{
     CallbackError, DirectoryListener, HostsListener, LogListener, ScreenListener, TableListener,
-    TimelineListener,
+    TimelineListener, TopicListener,
 };
 pub use logging::{LogBatch, LogLevel, LogRecord, log_to_system, subscribe_logs};
 pub use preview::PreviewData;

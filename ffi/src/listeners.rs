@@ -3,7 +3,9 @@
 
 use crate::{
     logging::LogBatch,
-    records::{DirectoryUpdate, HostsSnapshot, ScreenUpdate, TableUpdate, TimelineUpdate},
+    records::{
+        DirectoryUpdate, HostsSnapshot, ScreenUpdate, TableUpdate, TimelineUpdate, TopicUpdate,
+    },
 };
 
 /// Failure of the app's callback.
@@ -58,6 +60,13 @@ pub trait TimelineListener: Send + Sync {
 pub trait TableListener: Send + Sync {
     /// The changes since the last call.
     fn on_table(&self, update: TableUpdate) -> Result<(), CallbackError>;
+}
+
+/// Receives the events of one topic.
+#[uniffi::export(callback_interface)]
+pub trait TopicListener: Send + Sync {
+    /// The events since the last call. One that fails is repeated.
+    fn on_topic(&self, update: TopicUpdate) -> Result<(), CallbackError>;
 }
 
 /// Receives the library's log.

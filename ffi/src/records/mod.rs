@@ -15,6 +15,7 @@ mod screen;
 mod state;
 mod table;
 mod timeline;
+mod topic;
 
 pub use agent::{AgentStatus, AgentSummary, FailedAgent, LoadFailure, PendingAgent, ProviderInfo};
 pub use config::{PlatformEvent, RuntimeConfig};
@@ -34,6 +35,7 @@ pub use timeline::{
     FailedMessage, ItemKind, Older, OutputStream, PendingMessage, TimelineItem, TimelineUpdate,
     TurnStatus,
 };
+pub use topic::{TopicEvent, TopicState, TopicUpdate};
 
 /// Converts a revision for the boundary: it grows, and wraps after four billion changes.
 pub(crate) fn rev(rev: u64) -> u32 {

@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use bowline_runtime::{
-    Outcome, Runtime, TableError,
+    Outcome, Runtime, TableError, TopicBacklog,
     protocol::{
         IntentId,
         methods::{Empty, Providers, name},
@@ -26,12 +26,13 @@ use crate::{
     key_store::{KeyStore, SplitStorage},
     listeners::{
         DirectoryListener, HostsListener, ScreenListener, TableListener, TimelineListener,
+        TopicListener,
     },
     records::{
         HostInfo, Intent, IntentOutcome, OfferInfo, Patch, PlatformEvent, Probe, ProviderInfo,
         RuntimeConfig, ScreenTarget,
     },
-    sinks::{Changes, follow_hosts, timeline_slot},
+    sinks::{Changes, TopicSink, follow_hosts, timeline_slot},
     slot::{Slot, follow},
     subscription::{EndReason, Subscription},
 };
@@ -256,6 +257,40 @@ impl BowlineRuntime {
             loop {
                 match table.next().await {
                     Ok(view) => newest.put(view),
+                    Err(TableError::Host(error)) => break end_reason(&error, &closed),
+                    // Refused before it began.
+                    Err(TableError::Invalid(_)) => break EndReason::Broken,
+                }
+            }
+        })?;
+        Ok(Subscription::new(slot))
+    }
+
+    /// Subscribes to a service's topic: every event from `Following` on, once and in order (LD-10).
+    /// `params_json`, an object, says which keys, as the service defines. While a listener runs,
+    /// 4,096 events or 8 MiB wait; then the oldest are dropped, and `missed` says so. What the
+    /// daemon answers is part of the updates.
+    pub fn subscribe_topic(
+        &self,
+        server_id: String,
+        name: String,
+        params_json: String,
+        listener: Box<dyn TopicListener>,
+    ) -> Result<Arc<Subscription>, BowlineError> {
+        let slot = Slot::new(TopicSink::new(listener))?;
+        let params = json_params(params_json)?;
+        let core = self.open_core()?;
+        let topic = core.subscribe_topic(&server(&server_id)?, &name, &params);
+        let mut topic = topic.map_err(|error| table_error(&server_id, &error))?;
+        let (backlog, closed) = (Arc::clone(&slot), Arc::clone(&self.closed));
+        follow(&slot, async move {
+            loop {
+                match topic.next().await {
+                    Ok(batch) => {
+                        backlog.change(|newest: &mut Option<TopicBacklog>| {
+                            newest.get_or_insert_default().append(&batch);
+                        });
+                    }
                     Err(TableError::Host(error)) => break end_reason(&error, &closed),
                     // Refused before it began.
                     Err(TableError::Invalid(_)) => break EndReason::Broken,

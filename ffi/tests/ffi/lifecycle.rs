@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use bowline_ffi::{
     Advice, BowlineError, BowlineRuntime, CallbackError, DirectoryListener, DirectoryUpdate,
     EndReason, Intent, OfferHost, Path, PlatformEvent, Probe, Reach, ScreenListener, ScreenTarget,
-    ScreenUpdate, TableListener, TableState, TableUpdate,
+    ScreenUpdate, TableListener, TableState, TableUpdate, TopicListener, TopicState, TopicUpdate,
 };
 use bowline_runtime::protocol::PublicKey;
 use bowline_testkit::blocking::eventually;
@@ -32,12 +32,28 @@ impl TableListener for Ignore {
     }
 }
 
+impl TopicListener for Ignore {
+    fn on_topic(&self, _: TopicUpdate) -> Result<(), CallbackError> {
+        Ok(())
+    }
+}
+
 /// Keeps the last update.
 struct LastTable(Arc<Mutex<Option<TableUpdate>>>);
 
 impl TableListener for LastTable {
     fn on_table(&self, update: TableUpdate) -> Result<(), CallbackError> {
         *self.0.lock().unwrap() = Some(update);
+        Ok(())
+    }
+}
+
+/// Keeps all updates.
+struct Updates(Arc<Mutex<Vec<TopicUpdate>>>);
+
+impl TopicListener for Updates {
+    fn on_topic(&self, update: TopicUpdate) -> Result<(), CallbackError> {
+        self.0.lock().unwrap().push(update);
         Ok(())
     }
 }
@@ -64,8 +80,10 @@ fn calls(runtime: &BowlineRuntime, host: &str) -> Vec<(&'static str, Result<(), 
     let screen = runtime.subscribe_screen(host(), agent("agt_1"), Box::new(Ignore));
     let (name, params) = (|| "voxel.layers".to_owned(), || "{}".to_owned());
     let table = runtime.subscribe_table(host(), name(), params(), Box::new(Ignore));
+    let topic = runtime.subscribe_topic(host(), name(), params(), Box::new(Ignore));
     vec![
         ("subscribe_table", table.map(drop)),
+        ("subscribe_topic", topic.map(drop)),
         (
             "load_more_rows",
             runtime.load_more_rows(host(), name(), params()),
@@ -248,6 +266,42 @@ fn ld_2_a_table_of_a_host_that_is_away_says_so_and_a_wrong_one_is_refused() {
 }
 
 #[test]
+fn ld_10_a_topic_of_a_host_that_is_away_says_so_and_a_wrong_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = with_host(folder.path()).unwrap();
+    let updates = Arc::new(Mutex::new(Vec::new()));
+    let follow = |name: &str, params: &str| {
+        let listener = Box::new(Updates(Arc::clone(&updates)));
+        runtime.subscribe_topic(server_id(), name.to_owned(), params.to_owned(), listener)
+    };
+    let topic = follow("voxel.saved", r#"{"project":"castle"}"#).unwrap();
+    eventually("it failed", || {
+        let updates = updates.lock().unwrap();
+        updates
+            .last()
+            .is_some_and(|last| last.state == TopicState::Failed)
+    });
+    for update in updates.lock().unwrap().iter() {
+        assert_eq!((update.missed, update.events.len()), (false, 0));
+        let has_failed = update.state == TopicState::Failed;
+        assert_eq!(update.error.is_some(), has_failed);
+    }
+    topic.cancel();
+    assert_eq!(ended(&topic), EndReason::Cancelled);
+    for (name, params) in [
+        ("No Name", "{}"),
+        ("voxel.saved", "{"),
+        ("voxel.saved", "1"),
+    ] {
+        let error = follow(name, params).err().unwrap();
+        assert!(
+            matches!(error, BowlineError::InvalidQuery { .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn a_shutdown_ends_subscriptions_and_later_calls_say_closed() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = with_host(folder.path()).unwrap();
@@ -262,6 +316,14 @@ fn a_shutdown_ends_subscriptions_and_later_calls_say_closed() {
             .subscribe_table(
                 server_id(),
                 "voxel.layers".to_owned(),
+                "{}".to_owned(),
+                Box::new(Ignore),
+            )
+            .unwrap(),
+        runtime
+            .subscribe_topic(
+                server_id(),
+                "voxel.saved".to_owned(),
                 "{}".to_owned(),
                 Box::new(Ignore),
             )
