@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, num::NonZeroU8, process::ExitCode, sync::Arc};
 
 use bowline_daemon::{
     Program,
-    ledger::{Blobs, Reader, Stored, Table, Tx},
+    ledger::{Blobs, Reader, Stored, Table, Topic, Tx},
     service::{Methods, Request, Scope, Service},
 };
 use bowline_protocol::{Role, RpcReason, error::RpcError, methods::Empty};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 const PROJECTS: Table<Project> = Table::new("voxel.projects");
+const EDITED: Topic<Value> = Topic::new("voxel.edited"); // by project
 const VOXELS: Blobs = Blobs::new("voxel.voxels"); // by project/layer; x y z colour, four bytes each
 const MAX_PROJECTS: u64 = 10_000;
 const MAX_LAYERS: usize = 64;
@@ -72,6 +73,7 @@ impl Service for Voxel {
             .intent("voxel.set_voxels", Self::set_voxels)
             .role(Role::Operator);
         methods.table(&PROJECTS, |of: OfProject| Scope::row(&of.project));
+        methods.topic(&EDITED, |of: OfProject| Scope::row(&of.project));
         methods
             .method("voxel.export", Self::export)
             .role(Role::Viewer);
@@ -96,6 +98,7 @@ impl Voxel {
             return Err(RpcError::invalid_params("there is such a layer already"));
         }
         room(project.layers.len() < MAX_LAYERS)?;
+        EDITED.emit(tx, &new.project, &json!({ "added": name }))?;
         project.layers.push(Layer { name, voxels: 0 });
         changed(tx, &new.project, &project)
     }
@@ -105,6 +108,7 @@ impl Voxel {
         project.layer(&of.layer)?;
         project.layers.retain(|layer| layer.name != of.layer);
         VOXELS.remove(tx, &format!("{}/{}", of.project, of.layer))?;
+        EDITED.emit(tx, &of.project, &json!({ "removed": of.layer }))?;
         changed(tx, &of.project, &project)
     }
 

@@ -20,6 +20,7 @@ function rig() {
     directory: source,
     screen: () => source,
     table: () => source,
+    topic: () => source,
     inspectOffer: never,
     pair: never,
     forgetHost: never,

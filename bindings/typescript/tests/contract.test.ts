@@ -31,6 +31,7 @@ it("INV-7: nothing that a view holds connects, disconnects or says what the plat
     "useIntent",
     "useTable",
     "useTimeline",
+    "useTopic",
   ]);
 });
 

@@ -4,8 +4,8 @@ import { act, cleanup, render, screen as dom } from "@testing-library/react";
 import { StrictMode, startTransition, useState } from "react";
 import { renderToString } from "react-dom/server";
 import { afterEach, describe, expect, it } from "vitest";
-import { BowlineProvider, type IntentState, useAgentScreen, useDirectory, useHosts, useIntent, useTimeline } from "@bowline/react";
-import { BowlineError, type Intent, OutcomeKind } from "@bowline/runtime/bridge";
+import { BowlineProvider, type IntentState, useAgentScreen, useDirectory, useHosts, useIntent, useTimeline, useTopic } from "@bowline/react";
+import { BowlineError, type Intent, OutcomeKind, TopicState } from "@bowline/runtime/bridge";
 import { type Backend, BowlineClient } from "../packages/runtime/src/client.js";
 import type { Source } from "../packages/runtime/src/store.js";
 import { until } from "./support/waiting.js";
@@ -33,6 +33,7 @@ function rig() {
     directory: source("directory"),
     screen: (serverId) => source(`screen ${serverId}`),
     table: (serverId, name) => source(`table ${serverId} ${name}`),
+    topic: (serverId, name) => source(`topic ${serverId} ${name}`),
     inspectOffer: nothing,
     pair: nothing,
     forgetHost: nothing,
@@ -275,6 +276,45 @@ describe("hooks", () => {
     await until("the first one is left", () => counts.closed === 1);
     act(() => end("screen t", new BowlineError("UnknownHost", "the host was forgotten", "Nothing")));
     expect(dom.getByText("UnknownHost")).toBeTruthy();
+  });
+
+  it("LD-10: a topic calls the newest callback with every batch, while it is mounted, and says how it is doing", async () => {
+    const { client, publish, end, counts } = rig();
+    const told: string[] = [];
+    let status!: ReturnType<typeof useTopic>;
+    const Edits = ({ name }: { name: string }) => {
+      status = useTopic<string>("s", "voxel.edited", { project: 1 }, ({ missed, events }) => {
+        if (missed) told.push("*");
+        told.push(...events.map(({ body }) => `${name} ${body}`));
+      });
+      return <p>{status.state}</p>;
+    };
+    const tree = (name: string) => (
+      <BowlineProvider client={client}>
+        <Edits name={name} />
+      </BowlineProvider>
+    );
+    const batch = (missed: boolean, ...bodies: string[]) => ({
+      missed,
+      events: bodies.map((body) => ({ key: "k", json: JSON.stringify(body), intentId: undefined })),
+      state: TopicState.Following,
+      error: undefined,
+    });
+    const view = render(tree("first"));
+    expect(status.state).toBe(TopicState.Opening);
+    act(() => publish("topic s voxel.edited", batch(false, "a")));
+    expect(status).toEqual({ state: TopicState.Following, error: undefined, failure: undefined });
+    view.rerender(tree("second"));
+    act(() => {
+      publish("topic s voxel.edited", batch(false, "b"));
+      publish("topic s voxel.edited", batch(true, "c"));
+    });
+    expect(told).toEqual(["first a", "second b", "*", "second c"]);
+    expect(counts).toEqual({ opened: 1, closed: 0 });
+    act(() => end("topic s voxel.edited", new BowlineError("UnknownHost", "forgotten", "Nothing")));
+    expect(status.failure?.kind).toBe("UnknownHost");
+    view.unmount();
+    expect(counts).toEqual({ opened: 1, closed: 1 });
   });
 
   it("without a provider it says what is missing", () => {

@@ -10,6 +10,7 @@ import {
   type ReactNode,
   useCallback,
   useContext,
+  useEffect,
   useMemo,
   useRef,
   useState,
@@ -24,12 +25,15 @@ import {
   type HostsView,
   type Intent,
   type IntentOutcome,
+  type LoadFailure,
   OutcomeKind,
   type ScreenView,
   type Store,
   type TableView,
   type Target,
   type TimelineView,
+  type TopicBatch,
+  TopicState,
 } from "@bowline/runtime/bridge";
 
 const Context = createContext<BowlineClient | undefined>(undefined);
@@ -101,6 +105,49 @@ export function useTable<Value>(
   }, [client, serverId, name, json]);
   const view = useStore(store);
   return useMemo(() => ({ ...view, loadMore }), [view, loadMore]);
+}
+
+/** How a topic is doing. */
+export interface TopicStatus {
+  readonly state: TopicState;
+  /** Why it is not followed. */
+  readonly error: LoadFailure | undefined;
+  /** Why nothing comes any more: the host was forgotten, the client was closed. */
+  readonly failure: BowlineError | undefined;
+}
+
+const OPENING: TopicStatus = Object.freeze({ state: TopicState.Opening, error: undefined, failure: undefined });
+
+/**
+ * Calls back with the events of a service's topic while the component is mounted: every one once and in order (LD-10). The newest
+ * `onBatch` is called; a new one subscribes to nothing. Where a batch is `missed`, load again what its events are about.
+ */
+export function useTopic<Body>(
+  serverId: string,
+  name: string,
+  params: object,
+  onBatch: (batch: TopicBatch<Body>) => void,
+): TopicStatus {
+  const client = useBowline();
+  const [status, setStatus] = useState(OPENING);
+  const newest = useRef(onBatch);
+  useEffect(() => {
+    newest.current = onBatch;
+  });
+  // By what the parameters say: a new object in every render names the same events.
+  const json = JSON.stringify(params);
+  useEffect(() => {
+    setStatus(OPENING);
+    return client.topic<Body>(serverId, name, JSON.parse(json) as object).subscribe(
+      (batch) => {
+        const { state, error } = batch;
+        setStatus((now) => (now.state === state && now.error === error ? now : { state, error, failure: undefined }));
+        newest.current(batch);
+      },
+      (failure) => setStatus((now) => ({ ...now, failure })),
+    );
+  }, [client, serverId, name, json]);
+  return status;
 }
 
 /** How an intent stands. */

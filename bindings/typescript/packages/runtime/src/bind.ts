@@ -61,7 +61,7 @@ function endOf(reason: keyof typeof Generated.EndReason): BowlineError {
     case "UnknownCreation":
       return new BowlineError("Closed", "nothing is known of that creation", "Nothing");
     case "TooMany":
-      return new BowlineError("TooMany", "the host has its most screens or tables open", "TryAgain");
+      return new BowlineError("TooMany", "the host has its most screens, tables or topics open", "TryAgain");
     case "Busy":
       return new BowlineError("TooMany", "the host has more to do than it takes", "TryAgain");
     case "ListenerFailed":
@@ -164,6 +164,10 @@ export function nativeBackend(native: Native, runtime: () => Generated.BowlineRu
     table: (serverId, name, params) =>
       sourceOf(native, (onUpdate) =>
         runtime().subscribeTable(serverId, name, JSON.stringify(params), { onTable: onUpdate }),
+      ),
+    topic: (serverId, name, params) =>
+      sourceOf(native, (onUpdate) =>
+        runtime().subscribeTopic(serverId, name, JSON.stringify(params), { onTopic: onUpdate }),
       ),
     inspectOffer: (offer) => now((runtime) => runtime.inspectOffer(offer)),
     pair: (offer) => later((runtime) => runtime.pair(offer)),

@@ -11,9 +11,11 @@ import type {
   ProviderInfo,
   ScreenUpdate,
   TableUpdate,
+  TopicUpdate,
 } from "./generated/bowline.ts";
 import { disposed } from "./errors.ts";
 import { createStore, type OwnedStore, type Source, type Store } from "./store.ts";
+import { type Topic, TopicEnds, topicOf } from "./topic.ts";
 import {
   type DirectoryView,
   type HostsView,
@@ -71,6 +73,7 @@ export interface Backend extends Calls {
   directory: Source<DirectoryUpdate>;
   screen(serverId: string, target: Target): Source<ScreenUpdate>;
   table(serverId: string, name: string, params: object): Source<TableUpdate>;
+  topic(serverId: string, name: string, params: object): Source<TopicUpdate>;
 }
 
 /** Names a target in the map of open screens. */
@@ -103,6 +106,7 @@ export class BowlineClient {
    */
   readonly #open = new Map<string, WeakRef<OwnedStore<unknown>>>();
   readonly #own: readonly OwnedStore<unknown>[];
+  readonly #topics = new TopicEnds();
   #disposed = false;
 
   static {
@@ -144,6 +148,15 @@ export class BowlineClient {
         next: nextTable,
       }),
     );
+  }
+
+  /**
+   * Events of a service's topic: every one from now on, once and in order (LD-10). `params` says which, as the service defines.
+   * Iterate over its batches with `for await`, or `subscribe` to them; what is done at the same time shares one follow. The bodies'
+   * type is the caller's word: it is not checked.
+   */
+  topic<Body>(serverId: string, name: string, params: object = {}): Topic<Body> {
+    return topicOf<Body>(this.#backend.topic(serverId, name, params), this.#topics);
   }
 
   /** The store of that key, made if it is not open. */
@@ -254,6 +267,7 @@ export class BowlineClient {
   protected disposeStores(): void {
     this.#disposed = true;
     for (const store of this.#own) store.dispose();
+    this.#topics.dispose();
     for (const store of this.#open.values()) store.deref()?.dispose();
     this.#open.clear();
   }

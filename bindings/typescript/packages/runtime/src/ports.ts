@@ -19,7 +19,8 @@ type Topic =
   | { kind: "hosts" }
   | { kind: "directory" }
   | { kind: "screen"; serverId: string; target: Target }
-  | { kind: "table"; serverId: string; name: string; params: object };
+  | { kind: "table"; serverId: string; name: string; params: object }
+  | { kind: "topic"; serverId: string; name: string; params: object };
 
 type Request =
   | { do: "call"; id: number; name: keyof Calls; args: unknown[] }
@@ -106,6 +107,8 @@ export function serve(backend: Backend, port: Port): () => void {
         return backend.screen(topic.serverId, topic.target) as Source<unknown>;
       case "table":
         return backend.table(topic.serverId, topic.name, topic.params) as Source<unknown>;
+      case "topic":
+        return backend.topic(topic.serverId, topic.name, topic.params) as Source<unknown>;
     }
   };
   receive<Request>(
@@ -244,6 +247,7 @@ export function connectBridge(port: Port): BridgedClient {
     directory: source({ kind: "directory" }),
     screen: (serverId, target) => source({ kind: "screen", serverId, target }),
     table: (serverId, name, params) => source({ kind: "table", serverId, name, params }),
+    topic: (serverId, name, params) => source({ kind: "topic", serverId, name, params }),
     inspectOffer: call("inspectOffer"),
     pair: call("pair"),
     forgetHost: call("forgetHost"),

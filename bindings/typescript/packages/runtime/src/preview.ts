@@ -59,6 +59,7 @@ export function previewClient(native: Native, preview: Generated.PreviewDataLike
     },
     screen: (serverId, target) => screenOf(timeline, serverId, target),
     table: () => () => () => {},
+    topic: () => () => () => {},
     inspectOffer: refuse,
     pair: refuse,
     forgetHost: refuse,

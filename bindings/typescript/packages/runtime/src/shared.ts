@@ -4,6 +4,7 @@ export { type AdviceName, asBowlineError, BowlineError, type ErrorKind } from ".
 export { ItemList } from "./list.ts";
 export type { Port } from "./ports.ts";
 export { type Kept, type Store, waitFor } from "./store.ts";
+export type { Topic, TopicBatch, TopicEvent } from "./topic.ts";
 export type { DirectoryView, HostsView, ScreenView, TableRow, TableView, TimelineView } from "./views.ts";
 export {
   Advice,
@@ -32,6 +33,7 @@ export {
   StorageTrouble,
   TableState,
   Toast,
+  TopicState,
   TurnStatus,
 } from "./generated/enums.ts";
 export type {

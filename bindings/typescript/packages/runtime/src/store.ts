@@ -38,7 +38,7 @@ export interface OwnedStore<T> extends Store<T> {
  */
 const LINGER_MS = 100;
 /** Pause before a source that ended by itself is begun again. */
-const AGAIN_MS = 500;
+export const AGAIN_MS = 500;
 /** Failures in a row after which a callback is detached, as the library does with its listeners. */
 const MAX_FAILURES = 16;
 
@@ -63,7 +63,7 @@ interface Run {
 }
 
 /** Whether to retry automatically. */
-function passes(failure: BowlineError): boolean {
+export function passes(failure: BowlineError): boolean {
   return failure.advice === "TryAgain";
 }
 
