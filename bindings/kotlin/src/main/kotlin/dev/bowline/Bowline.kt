@@ -143,6 +143,17 @@ public class Bowline(
         }
 
     /**
+     * Events of a service's topic: every one from now on, once and in order (LD-10). [params], a JSON object, says which, as the
+     * service defines. Each collector has a subscription of its own; all with the same name and parameters share one follow. While a
+     * collector is slow, batches wait: 4,096 events and 8 MiB of them at most.
+     *
+     * @param decode The body of an event from its JSON, called on the library's thread. One that keeps failing ends the flow.
+     * @throws SubscriptionEnded to the collector, when the host is forgotten or has its most topics open.
+     */
+    public fun <T> topic(serverId: String, name: String, params: String = "{}", decode: (String) -> T): Flow<TopicBatch<T>> =
+        batches(decode) { receive -> call { subscribeTopic(serverId, name, params, topicListener(receive)) } }
+
+    /**
      * The content of an offer, for a person to confirm before [pair]. Contacts nobody.
      *
      * @throws BowlineException.InvalidOffer if the text is no offer, or was tampered with.
