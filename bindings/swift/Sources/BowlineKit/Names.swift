@@ -118,6 +118,8 @@ public typealias TableState = BowlineFFI.TableState
 public typealias TimelineItem = BowlineFFI.TimelineItem
 /// The one toast that a screen shows (UX-2).
 public typealias Toast = BowlineFFI.Toast
+/// What an app shows of a topic, besides its events.
+public typealias TopicState = BowlineFFI.TopicState
 /// How a turn ended.
 public typealias TurnStatus = BowlineFFI.TurnStatus
 
