@@ -207,6 +207,9 @@ pub struct OpenLive {
     /// the answer is `resumed`, without rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seq: Option<u64>,
+    /// The follow that `seq` belongs to, as answered: only that one is resumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follow: Option<u64>,
 }
 
 /// Parameters of `live.page`.
@@ -268,6 +271,10 @@ pub struct TablePage<R = Row> {
     /// no event is missing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
+    /// Only for `live.open`: the number of the follow, at most 2⁵³. One that begins anew has
+    /// another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follow: Option<u64>,
 }
 
 /// A row of a table.

@@ -69,7 +69,7 @@ use self::{
 };
 pub(crate) use self::{
     core::{guarded, panicked},
-    follow::{Answered, Asked, FindScope, Part, Source as LiveSource, Wanted},
+    follow::{Answered, Asked, FindScope, Held, Part, Source as LiveSource, Wanted},
     usage::Usage,
 };
 use crate::{clock::Clock, store};

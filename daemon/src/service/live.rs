@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use super::{Methods, Origin, Request, Service, asked};
 use crate::{
-    ledger::{Answered, FindScope, LiveSource, Reader, SessionRef},
+    ledger::{Answered, FindScope, Held, LiveSource, Reader, SessionRef},
     rpc::not_granted,
 };
 
@@ -140,8 +140,9 @@ impl LiveData {
         let (session, source, find) =
             self.wanted(&request, of.kind, &of.name, of.params.as_ref())?;
         let asked = asked::open(source, &of)?;
-        let ledger = request.ledger();
-        ledger.open_live(session, find, asked, of.seq).await
+        let follow = of.follow;
+        let at = of.seq.map(|seq| Held { seq, follow });
+        request.ledger().open_live(session, find, asked, at).await
     }
 
     async fn page(self: Arc<Self>, request: Request, of: PageLive) -> Result<Answered, RpcError> {

@@ -160,6 +160,47 @@ async fn ld_2_events_of_a_topic_are_replayed_after_a_cut_and_a_loss_is_told() {
 }
 
 #[tokio::test]
+async fn ld_10_a_follow_that_began_anew_without_a_number_in_between_is_not_continued() {
+    let mut follower = Follower::start(board().await).await;
+    let opened = follower
+        .client
+        .call("live.open", of(json!({"under": "a"})))
+        .await;
+    let follow = opened["result"]["follow"].clone();
+    assert!(follow.as_u64().unwrap() < 1 << 53, "{opened}");
+    let held = |seq: u64, follow: &Value| {
+        let mut open = of(json!({"under": "a"}));
+        open["seq"] = json!(seq);
+        open["follow"] = follow.clone();
+        open
+    };
+    let seq = follower.last_seq;
+    let same = follower.client.call("live.open", held(seq, &follow)).await;
+    assert_eq!(
+        (&same["result"]["resumed"], &same["result"]["follow"]),
+        (&json!(true), &follow)
+    );
+
+    follower.daemon = follower.daemon.again(Services::none().with(Board)).await;
+    // Told to nobody, so the session's number stays.
+    let mut local = Local::connect(&follower.daemon).await;
+    let said = json!({"intentId": uuid::Uuid::now_v7().to_string(), "key": "a/1", "body": 1});
+    local.call("board.say", said).await;
+    let attempt = Attempt::new(&follower.daemon, &follower.install);
+    let mut client = attempt.resume(&follower.session, seq).connect().await;
+    // The first answer may be lost with its connection, and the second must say the same.
+    for _ in 0..2 {
+        let anew = client.call("live.open", held(seq, &follow)).await;
+        let anew = &anew["result"];
+        assert_eq!(
+            (&anew["resumed"], &anew["seq"]),
+            (&Value::Null, &json!(seq))
+        );
+        assert_ne!(anew["follow"], follow);
+    }
+}
+
+#[tokio::test]
 async fn ld_2_what_a_topic_refuses() {
     let daemon = board().await;
     let mut local = Local::connect(&daemon).await;

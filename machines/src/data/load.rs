@@ -14,6 +14,16 @@ pub const RETRY_CAP: Duration = Duration::from_secs(30);
 /// Time after which a load without an answer has failed (INV-12).
 pub const LOAD_DEADLINE: Duration = Duration::from_secs(30);
 
+/// Where a client stands in what it follows, to go on from there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Held {
+    /// The last event, in the epoch in force, whose effects it has.
+    pub seq: u64,
+    /// The follow that this is true of, as its answer said. What happened between two follows has
+    /// no number in the session, so the number of an event does not tell them apart.
+    pub follow: Option<u64>,
+}
+
 /// Why a load failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case", tag = "kind", content = "reason")]

@@ -18,7 +18,7 @@ use bowline_machines::{
             Collection, CollectionConfig, Effect, Entry, Input, More, Page, Request, RowChange,
             State,
         },
-        load::LoadError,
+        load::{Held, LoadError},
         view::Placed,
     },
 };
@@ -94,8 +94,10 @@ struct Node {
     rows: BTreeMap<u8, u32>,
     version: u32,
     seq: u64,
-    /// The daemon's session follows since this event.
-    followed_since: Option<u64>,
+    /// The daemon's session follows: number of the follow, and of the last event before it.
+    followed: Option<(u64, u64)>,
+    /// Follows that the daemon began.
+    follows: u64,
     /// Whether it was opened since the last attach.
     is_opened: bool,
     /// The newest version shown of each row.
@@ -142,7 +144,8 @@ impl Tables {
             rows: [(1, 1), (2, 1)].into(),
             version: 1,
             seq: 0,
-            followed_since: None,
+            followed: None,
+            follows: 0,
             is_opened: false,
             shown: BTreeMap::new(),
             gone: BTreeMap::new(),
@@ -194,7 +197,7 @@ impl Model for Tables {
                 steps.push(Step::Refuse);
             }
         }
-        if node.followed_since.is_some() && !node.is_opened {
+        if node.followed.is_some() && !node.is_opened {
             steps.push(Step::Lapse);
         }
         if node.client.poll_timeout().is_some() {
@@ -218,9 +221,10 @@ impl Model for Tables {
 
 /// Makes a change of the daemon, with its event if it is followed.
 fn change(node: &mut Node, keys: Option<Vec<u8>>, changes: Vec<RowChange<Row>>) {
-    node.seq += 1;
-    let seq = node.seq;
-    if node.followed_since.is_some() {
+    // What nobody follows has no number in the session.
+    if node.followed.is_some() {
+        node.seq += 1;
+        let seq = node.seq;
         node.events.push_back(Event { seq, keys, changes });
     }
 }
@@ -291,13 +295,13 @@ fn take(node: &mut Node, step: &Step) {
         }
         Step::Reset => {
             node.is_opened = false;
-            node.followed_since = None;
+            node.followed = None;
             node.events.clear();
             node.seq = 0;
             node.asked.iter_mut().for_each(|asked| asked.is_lost = true);
             attach(node, SessionState::Reset);
         }
-        Step::Lapse => node.followed_since = None,
+        Step::Lapse => node.followed = None,
         Step::LoadMore => node.client.handle(NOW, Input::LoadMore),
         Step::Refresh => node.client.handle(NOW, Input::Refresh),
         Step::Timer => {
@@ -331,12 +335,18 @@ fn process(node: &mut Node) {
         key: *key,
         version: *version,
     };
+    let mut number = None;
     let (after, limit) = match &asked.request {
         Request::First { held, limit } => {
             node.is_opened = true;
-            let since = *node.followed_since.get_or_insert(seq);
-            if held.is_some_and(|held| since <= held) {
-                asked.page = Some(page(Vec::new(), None, seq, true));
+            if node.followed.is_none() {
+                node.follows += 1;
+            }
+            let (follow, since) = *node.followed.get_or_insert((node.follows, seq));
+            number = Some(follow);
+            let is_held = |held: &Held| held.follow == number && since <= held.seq;
+            if held.as_ref().is_some_and(is_held) {
+                asked.page = Some(page(Vec::new(), None, seq, number, true));
                 return;
             }
             (0, *limit)
@@ -344,7 +354,7 @@ fn process(node: &mut Node) {
         Request::Page { cursor, limit } => (cursor.parse().unwrap(), *limit),
         Request::Rows(keys) => {
             let found = keys.iter().filter_map(|key| node.rows.get_key_value(key));
-            asked.page = Some(page(found.map(row).collect(), None, seq, false));
+            asked.page = Some(page(found.map(row).collect(), None, seq, None, false));
             return;
         }
     };
@@ -352,16 +362,23 @@ fn process(node: &mut Node) {
     let rows: Vec<_> = rest.by_ref().take(limit).collect();
     let next = rest.next().and(rows.last()).map(|row| row.key.to_string());
     drop(rest);
-    asked.page = Some(page(rows, next, seq, false));
+    asked.page = Some(page(rows, next, seq, number, false));
 }
 
-fn page(rows: Vec<Row>, next: Option<String>, seq: u64, resumed: bool) -> Page<Row> {
+fn page(
+    rows: Vec<Row>,
+    next: Option<String>,
+    seq: u64,
+    follow: Option<u64>,
+    resumed: bool,
+) -> Page<Row> {
     Page {
         rows,
         next,
         total: None,
         seq,
         resumed,
+        follow,
     }
 }
 
@@ -453,7 +470,7 @@ fn converge(mut node: Node, max_rows: usize) -> Result<(), &'static str> {
     if !client.is_current() || is_short(client) || !node.asked.is_empty() {
         return Err("every_history_ends_ready");
     }
-    if node.followed_since.is_none() {
+    if node.followed.is_none() {
         return Err("what_is_ready_is_followed (LD-2)");
     }
     let shown = rows(client);

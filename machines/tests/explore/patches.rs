@@ -279,12 +279,14 @@ impl Node {
             more: false,
             seq: self.seq,
             resumed: false,
+            // Every change here has a number.
+            follow: None,
         };
         let all = self.rows.iter().map(|(key, version)| row(key, *version));
         match &asked.request {
             Request::First { held, .. } => {
                 let since = *self.followed_since.get_or_insert(self.seq);
-                page.resumed = held.is_some_and(|held| since <= held);
+                page.resumed = held.is_some_and(|held| since <= held.seq);
                 if !page.resumed {
                     page.rows = all.collect();
                 }

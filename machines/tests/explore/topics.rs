@@ -11,7 +11,7 @@ use std::{collections::VecDeque, sync::Arc};
 use bowline_machines::{
     Generation, MonotonicTime,
     data::{
-        load::LoadError,
+        load::{Held, LoadError},
         topics::{BacklogConfig, Effect, TopicId, TopicState, TopicTarget, Topics, TopicsConfig},
     },
 };
@@ -30,9 +30,9 @@ const LOST: LoadError = LoadError::Lost(Reason::ConnectionLost);
 #[derive(Clone, Debug)]
 struct Asked {
     load: Generation,
-    held: Option<u64>,
-    /// The answer, the follow, and how many events the daemon had told by then.
-    answer: Option<(TablePage, u64, u64)>,
+    held: Option<Held>,
+    /// The answer, and how many events the daemon had told by then.
+    answer: Option<(TablePage, u64)>,
     /// Whether its connection has ended.
     is_lost: bool,
 }
@@ -52,8 +52,6 @@ struct Node {
     followed: Option<(u64, u64)>,
     /// Follows that the daemon began.
     follows: u64,
-    /// The follow whose answer the client has.
-    answered: Option<u64>,
     /// Whether it was opened since the last attach.
     is_opened: bool,
     /// The last event that the reader has, or before which it began.
@@ -118,7 +116,6 @@ impl Model for Follows {
             seq: 0,
             followed: None,
             follows: 0,
-            answered: None,
             is_opened: false,
             last: None,
             is_marked: false,
@@ -206,15 +203,16 @@ fn process(node: &mut Node) {
         node.follows += 1;
     }
     let (follow, since) = *node.followed.get_or_insert((node.follows, node.seq));
-    let is_same = node.answered == Some(follow);
+    let is_held = |held: Held| held.follow == Some(follow) && since <= held.seq;
     let page = TablePage {
         scope: Scope::all(),
         rows: Vec::new(),
         more: false,
         seq: node.seq,
-        resumed: is_same && asked.held.is_some_and(|held| since <= held),
+        resumed: asked.held.is_some_and(is_held),
+        follow: Some(follow),
     };
-    asked.answer = Some((page, follow, node.told));
+    asked.answer = Some((page, node.told));
 }
 
 impl Follows {
@@ -239,8 +237,8 @@ impl Follows {
             Step::Answer => {
                 if let Some(asked) = node.asked.pop_front() {
                     let answer = asked.answer.filter(|_| !asked.is_lost);
-                    began = answer.as_ref().map(|(_, follow, told)| (*follow, *told));
-                    let result = answer.map(|(page, ..)| page).ok_or(LOST);
+                    began = answer.as_ref().map(|(_, told)| *told);
+                    let result = answer.map(|(page, _)| page).ok_or(LOST);
                     node.client.opened(NOW, node.id, asked.load, result);
                 }
             }
@@ -290,11 +288,8 @@ impl Follows {
             });
         }
         let is_stale = node.client.stale() > stale;
-        if let Some((follow, told)) = began
-            && !is_stale
-        {
-            node.answered = Some(follow);
-            node.last.get_or_insert(told);
+        if node.last.is_none() && !is_stale {
+            node.last = began;
         }
         self.read(node)?;
         let records = std::iter::from_fn(|| node.client.poll_transition()).count();

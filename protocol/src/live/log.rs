@@ -25,6 +25,9 @@ pub struct LogPage<I = LogItem> {
     /// Only for `live.open` with `seq`: the caller's items stand, and the page is empty.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
+    /// Only for `live.open`: the number of the follow. One that begins anew has another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follow: Option<u64>,
 }
 
 /// An item of a log.

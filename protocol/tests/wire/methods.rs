@@ -184,12 +184,14 @@ fn live(golden: &mut Golden) {
         before: None,
         limit: None,
         seq: None,
+        follow: None,
     };
     golden.value("live.open params, the fewest", &fewest);
     let topic = OpenLive {
         kind: LiveKind::Topic,
         name: "voxel.saved".to_owned(),
         seq: Some(17),
+        follow: Some(4_503_599_627_370_497),
         ..fewest.clone()
     };
     golden.value("live.open params, a topic", &topic);
@@ -209,6 +211,7 @@ fn live(golden: &mut Golden) {
             after: Some(After::Key("castle/moat".into())),
             limit: Some(50),
             seq: Some(17),
+            follow: Some(4_503_599_627_370_497),
             ..fewest
         },
     );
@@ -218,6 +221,7 @@ fn live(golden: &mut Golden) {
         more: true,
         seq: 18,
         resumed: false,
+        follow: None,
     };
     golden.value("live.open and live.page result", &page);
     golden.value(
@@ -226,6 +230,7 @@ fn live(golden: &mut Golden) {
             rows: Vec::new(),
             more: false,
             resumed: true,
+            follow: Some(4_503_599_627_370_497),
             ..page
         },
     );
@@ -285,6 +290,7 @@ fn logs(golden: &mut Golden, table: PageLive) {
         next: 4_097,
         seq: 18,
         resumed: false,
+        follow: None,
     };
     golden.value("live.open and live.page result, a log", &page);
     golden.value(
@@ -293,6 +299,7 @@ fn logs(golden: &mut Golden, table: PageLive) {
             items: Vec::new(),
             more: false,
             resumed: true,
+            follow: Some(4_503_599_627_370_497),
             ..page
         },
     );
@@ -328,7 +335,7 @@ proptest! {
         survives(&Ack { seq })?;
         let params = after.map(|n| samples::json(&n.to_string()));
         survives(&OpenLive {
-            kind: LiveKind::Table, name: name.clone(), params: params.clone(), after: key.clone().map(After::Key), before: None, limit, seq: before,
+            kind: LiveKind::Table, name: name.clone(), params: params.clone(), after: key.clone().map(After::Key), before: None, limit, seq: before, follow: before,
         })?;
         survives(&PageLive {
             kind: LiveKind::Table, name: name.clone(), params: params.clone(), after: key.clone().map(After::Key), before: None, keys: key.map(|it| vec![it]), indexes: None, limit,
@@ -349,9 +356,9 @@ proptest! {
         log_items in vec(arbitrary::log_item(), 0..3),
     ) {
         survives(&LogPage {
-            scope: samples::scope(), items: log_items, more: has_more, first: seq / 2, next: seq, seq, resumed: !has_more,
+            scope: samples::scope(), items: log_items, more: has_more, first: seq / 2, next: seq, seq, resumed: !has_more, follow: next_cursor.is_some().then_some(seq),
         })?;
-        survives(&TablePage { scope: samples::scope(), rows, more: has_more, seq, resumed: !has_more })?;
+        survives(&TablePage { scope: samples::scope(), rows, more: has_more, seq, resumed: !has_more, follow: None })?;
         for agent in &agents {
             survives(&AgentCreated { agent: agent.clone() })?;
         }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use bowline_machines::data::{
-    collection::Request, load::LoadError, tables::TableTarget, topics::TopicTarget,
+    collection::Request,
+    load::{Held, LoadError},
+    tables::TableTarget,
+    topics::TopicTarget,
 };
 use bowline_protocol::{
     AgentId, Reason,
@@ -77,7 +80,8 @@ pub(super) async fn table(
                 after: None,
                 before: None,
                 limit: wanted(limit),
-                seq: held,
+                seq: held.map(|held| held.seq),
+                follow: held.and_then(|held| held.follow),
             };
             return call(client.as_ref(), name::LIVE_OPEN, &open).await;
         }
@@ -94,11 +98,11 @@ pub(super) async fn table(
     call(client.as_ref(), name::LIVE_PAGE, &page).await
 }
 
-/// Follows a topic. `held`: no event up to this one is missing.
+/// Follows a topic.
 pub(super) async fn topic(
     client: Option<ClientHandle>,
     target: &TopicTarget,
-    held: Option<u64>,
+    held: Option<Held>,
 ) -> Result<TablePage, LoadError> {
     let open = OpenLive {
         kind: LiveKind::Topic,
@@ -107,7 +111,8 @@ pub(super) async fn topic(
         after: None,
         before: None,
         limit: None,
-        seq: held,
+        seq: held.map(|held| held.seq),
+        follow: held.and_then(|held| held.follow),
     };
     call(client.as_ref(), name::LIVE_OPEN, &open).await
 }

@@ -82,6 +82,7 @@ fn page(rows: Vec<Row>, more: bool, seq: u64, resumed: bool) -> Value {
         more,
         seq,
         resumed,
+        follow: None,
     };
     serde_json::to_value(page).unwrap()
 }

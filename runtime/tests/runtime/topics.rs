@@ -24,6 +24,8 @@ const NAME: &str = "test.said";
 pub(crate) struct Topic {
     /// The session follows since this event.
     pub(crate) followed_since: Option<u64>,
+    /// Number of the follow.
+    follow: u64,
 }
 
 impl Topic {
@@ -32,14 +34,18 @@ impl Topic {
         if asked.name != NAME {
             return Err(RpcError::new(RpcReason::NotFound, "no such topic"));
         }
-        let followed = self.followed_since;
-        self.followed_since.get_or_insert(seq);
+        if self.followed_since.is_none() {
+            self.follow += 1;
+        }
+        let since = *self.followed_since.get_or_insert(seq);
+        let is_same = asked.follow == Some(self.follow);
         let page: TablePage = TablePage {
             scope: Scope::all(),
             rows: Vec::new(),
             more: false,
             seq,
-            resumed: followed.is_some_and(|since| asked.seq.is_some_and(|held| since <= held)),
+            resumed: is_same && asked.seq.is_some_and(|held| since <= held),
+            follow: Some(self.follow),
         };
         Ok(serde_json::to_value(page).unwrap())
     }

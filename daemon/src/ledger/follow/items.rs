@@ -130,6 +130,7 @@ fn page(reader: &Reader<'_>, scope: Scope, bounds: &Range<u64>) -> LogPage<Box<R
         next: bounds.end,
         seq: reader.seq(),
         resumed: false,
+        follow: None,
     }
 }
 

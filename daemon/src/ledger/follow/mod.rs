@@ -32,7 +32,7 @@ pub(super) use self::{
 };
 pub(crate) use self::{
     items::{Items, Part},
-    open::{Answered, Asked, FindScope, Source},
+    open::{Answered, Asked, FindScope, Held, Source},
     rows::{Rows, Wanted},
 };
 use super::{core::Core, live::Live};
@@ -53,6 +53,9 @@ pub(super) struct Follows {
 
 /// One followed scope.
 struct Follow {
+    /// Its number. What happened between two follows of a scope has no number in the session, so
+    /// that of an event does not tell them apart.
+    number: u64,
     /// Number of the session's last event before it: every later event of the scope was sent.
     since: u64,
     /// Whether it was opened since the last attach that found no other connection.
@@ -66,11 +69,12 @@ impl Follows {
 }
 
 impl Live {
-    /// Has a session follow a scope, from the event after `seq` on unless it already does.
+    /// Has a session follow a scope, from the event after `seq` on unless it already does. Returns
+    /// the number of the follow.
     ///
     /// # Errors
     /// `quota_exceeded`; `not_found` if the session has ended.
-    fn follow(&mut self, id: i64, of: Followed, scope: &Scope, seq: u64) -> Result<(), RpcError> {
+    fn follow(&mut self, id: i64, of: Followed, scope: &Scope, seq: u64) -> Result<u64, RpcError> {
         let limit = self.follows_per_session;
         let Some(session) = self.sessions.get_mut(&id) else {
             return Err(RpcError::new(RpcReason::NotFound, "the session has ended"));
@@ -79,7 +83,7 @@ impl Live {
         let scopes = &mut session.follows.scopes;
         if let Some(follow) = scopes.get_mut(&key) {
             follow.is_current = true;
-            return Ok(());
+            return Ok(follow.number);
         }
         if limit > 0 && scopes.len() >= limit {
             return Err(session.reference.name.account.over(
@@ -89,24 +93,26 @@ impl Live {
                 "follows as much as one session may; close something first",
             ));
         }
+        self.last_follow += 1;
         let follow = Follow {
+            number: self.last_follow,
             since: seq,
             is_current: true,
         };
         scopes.insert(key, follow);
         self.followed.insert(of, scope, id);
-        Ok(())
+        Ok(self.last_follow)
     }
 
-    /// Whether a session got every event of a scope after `seq`; then it follows it further.
-    fn resume_follow(&mut self, id: i64, of: Followed, scope: &Scope, seq: u64) -> bool {
-        let session = self.sessions.get_mut(&id);
-        let follow = session.and_then(|it| it.follows.scopes.get_mut(&(of, scope.clone())));
-        follow.is_some_and(|follow| {
-            let has_all = follow.since <= seq;
-            follow.is_current |= has_all;
-            has_all
-        })
+    /// The number of a session's follow, if the session got every event of the scope after what it
+    /// holds; then it follows the scope further.
+    fn resume_follow(&mut self, id: i64, of: Followed, scope: &Scope, held: Held) -> Option<u64> {
+        let session = self.sessions.get_mut(&id)?;
+        let follow = session.follows.scopes.get_mut(&(of, scope.clone()))?;
+        let is_same = held.follow.is_none_or(|number| number == follow.number);
+        let has_all = is_same && follow.since <= held.seq;
+        follow.is_current |= has_all;
+        has_all.then_some(follow.number)
     }
 
     fn unfollow(&mut self, id: i64, of: Followed, scope: &Scope) {

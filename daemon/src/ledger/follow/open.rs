@@ -26,6 +26,15 @@ pub(crate) enum Answered {
     Items(LogPage<Box<RawValue>>),
 }
 
+/// Where a client's rows, items or events stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    /// The last event applied to them.
+    pub(crate) seq: u64,
+    /// The follow that they are of, if the client says so.
+    pub(crate) follow: Option<u64>,
+}
+
 /// What clients follow scopes of.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Source {
@@ -100,6 +109,18 @@ fn answer(reader: &Reader<'_>, scope: Scope, page: Page) -> TablePage<Box<RawVal
         more: page.more,
         seq: reader.seq(),
         resumed: false,
+        follow: None,
+    }
+}
+
+impl Answered {
+    /// The answer to a client that follows from here on.
+    fn of_follow(mut self, number: u64) -> Self {
+        match &mut self {
+            Self::Rows(page) => page.follow = Some(number),
+            Self::Items(page) => page.follow = Some(number),
+        }
+        self
     }
 }
 
@@ -109,29 +130,31 @@ impl Core {
         session: &SessionRef,
         find: FindScope,
         asked: Asked,
-        at: Option<u64>,
+        at: Option<Held>,
     ) -> Result<Answered, RpcError> {
         let reader = self.reader(Some(session));
         let scope = find(&reader)?;
         let (of, seq) = (asked.name(), reader.seq());
         if let Some(at) = at {
-            if at > seq {
+            if at.seq > seq {
+                let at = at.seq;
                 let text = format!("`seq` is {at}, and the last event of the session is {seq}");
                 return Err(RpcError::invalid_params(text));
             }
-            if self.live.resume_follow(session.id, of, &scope, at) {
-                return asked.resumed(&self.reader(Some(session)), scope);
+            if let Some(number) = self.live.resume_follow(session.id, of, &scope, at) {
+                let answered = asked.resumed(&self.reader(Some(session)), scope)?;
+                return Ok(answered.of_follow(number));
             }
         }
         let answered = asked.page(&self.reader(Some(session)), scope.clone())?;
-        self.live.follow(session.id, of, &scope, seq)?;
-        Ok(answered)
+        let number = self.live.follow(session.id, of, &scope, seq)?;
+        Ok(answered.of_follow(number))
     }
 }
 
 impl Ledger {
-    /// Has a session follow a scope, and reads the first page of it. `at`: the event that the
-    /// client's rows or items stand at.
+    /// Has a session follow a scope, and reads the first page of it. `at`: where the client's rows
+    /// or items stand.
     ///
     /// # Errors
     /// Those of `find`; `quota_exceeded`; −32602 for an event of the future; as [`Ledger::read`].
@@ -140,7 +163,7 @@ impl Ledger {
         session: SessionRef,
         find: FindScope,
         asked: Asked,
-        at: Option<u64>,
+        at: Option<Held>,
     ) -> Result<Answered, RpcError> {
         let of = session.clone();
         self.now_as(Some(session), move |core| {

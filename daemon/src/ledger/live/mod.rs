@@ -46,6 +46,8 @@ pub(super) struct Live {
     pub(super) follows_due: Option<MonotonicTime>,
     /// Most scopes that one session follows; zero = unbounded.
     pub(super) follows_per_session: usize,
+    /// Number of the last follow. Begins at random, so that no later process uses one again.
+    pub(super) last_follow: u64,
     next_local: i64,
     /// Id of the next stored session.
     pub(super) next_session: i64,
@@ -92,6 +94,7 @@ impl Live {
             followed: Index::default(),
             follows_due: None,
             follows_per_session: 0,
+            last_follow: 0,
             next_local: -1,
             next_session: 1,
             local_name: Name::new("local", Account::local(), Grant::OWNER),

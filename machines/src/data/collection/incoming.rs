@@ -13,6 +13,8 @@ pub(super) struct Incoming<R: Entry> {
     pub(super) is_overtaken: bool,
     /// Number of the event that the whole load is as of: that of its first page.
     pub(super) base: Option<u64>,
+    /// The follow that the first page is of.
+    pub(super) follow: Option<u64>,
     pub(super) rows: Fetched<R>,
     bytes: usize,
     pages: u32,
@@ -52,6 +54,7 @@ impl<R: Entry> Default for Incoming<R> {
             request: None,
             is_overtaken: false,
             base: None,
+            follow: None,
             rows: BTreeMap::new(),
             bytes: 0,
             pages: 0,
@@ -72,7 +75,10 @@ impl<R: Entry> Incoming<R> {
         wanted: usize,
         config: &CollectionConfig,
     ) -> Taken {
-        self.base.get_or_insert(page.seq);
+        if self.base.is_none() {
+            self.base = Some(page.seq);
+            self.follow = page.follow;
+        }
         self.pages = self.pages.saturating_add(1);
         self.total = page.total;
         let before = self.end.take().and_then(|end| end.place);

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     MonotonicTime,
-    data::load::{LOAD_DEADLINE, LoadError},
+    data::load::{Held, LOAD_DEADLINE, LoadError},
 };
 
 impl<R: Entry> Collection<R> {
@@ -26,7 +26,10 @@ impl<R: Entry> Collection<R> {
 
     /// Starts a load from the first page, which contains the changes kept for an earlier load.
     pub(super) fn load(&mut self, now: MonotonicTime, event: &'static str) {
-        let held = (R::FOLLOWS && self.is_unbroken).then_some(self.applied);
+        let held = (R::FOLLOWS && self.is_unbroken).then_some(Held {
+            seq: self.applied,
+            follow: self.follow,
+        });
         let limit = self.wanted;
         self.begin(now, event, Request::First { limit, held });
     }
@@ -159,6 +162,7 @@ impl<R: Entry> Collection<R> {
     fn finish(&mut self, now: MonotonicTime) {
         let Incoming {
             base,
+            follow,
             mut rows,
             total,
             end,
@@ -167,6 +171,7 @@ impl<R: Entry> Collection<R> {
             ..
         } = std::mem::take(&mut self.incoming);
         self.floors = floors;
+        self.follow = follow;
         let base = base.unwrap_or_default();
         let mut count = total.unwrap_or_default();
         let listed = rows.values().map(|(_, row)| row);

@@ -50,7 +50,7 @@ use bowline_protocol::{Reason, SessionState};
 pub use state::{CollectionState, More, State};
 
 use super::{
-    load::LoadError,
+    load::{Held, LoadError},
     view::{Beyond, Placed, RowList},
 };
 use crate::{
@@ -112,6 +112,8 @@ pub struct Page<R> {
     pub seq: u64,
     /// Whether the rows that the collection has stand, so that the page has none.
     pub resumed: bool,
+    /// Number of the follow that a first page is of.
+    pub follow: Option<u64>,
 }
 
 /// A change of one row by an event.
@@ -188,8 +190,8 @@ pub enum Request<K> {
     First {
         /// Rows wanted.
         limit: usize,
-        /// The rows held are as of this event: without any, if they have been followed since.
-        held: Option<u64>,
+        /// What the rows held are as of: without any, if they have been followed since.
+        held: Option<Held>,
     },
     /// A later page.
     Page {
@@ -225,6 +227,8 @@ pub struct Collection<R: Entry> {
     is_unbroken: bool,
     /// Whether they were loaded since the numbering began.
     is_numbered: bool,
+    /// The follow that they are of.
+    follow: Option<u64>,
     incoming: Incoming<R>,
 }
 
@@ -246,6 +250,7 @@ impl<R: Entry> Collection<R> {
             stale_since: None,
             is_unbroken: false,
             is_numbered: false,
+            follow: None,
             incoming: Incoming::default(),
         }
     }

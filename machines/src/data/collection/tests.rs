@@ -62,6 +62,7 @@ fn page(seq: u64, keys: &[u32], next: Option<&str>) -> Page<Row> {
         total: None,
         seq,
         resumed: false,
+        follow: None,
     }
 }
 
@@ -178,7 +179,10 @@ fn ux_4_a_page_of_more_rows_that_fails_leaves_the_rows_current() {
     // One that was lost goes on by itself.
     let session = SessionState::Resumed;
     it.handle(at(1), Input::Attached { session });
-    let held = Some(5);
+    let held = Some(Held {
+        seq: 5,
+        follow: None,
+    });
     assert_eq!(asked(&mut it), [Request::First { limit: 4, held }]);
     let stands = Page {
         resumed: true,
@@ -207,7 +211,10 @@ fn ld_2_rows_that_the_daemon_cannot_continue_are_loaded_anew() {
     let session = SessionState::Resumed;
     it.handle(at(0), Input::Attached { session });
     let limit = 2;
-    let held = Some(5);
+    let held = Some(Held {
+        seq: 5,
+        follow: None,
+    });
     assert_eq!(asked(&mut it), [Request::First { limit, held }]);
     let refused = LoadError::Rejected(RpcReason::Unsupported);
     for expected in ["revalidating", "error_after_ready"] {
@@ -217,6 +224,35 @@ fn ld_2_rows_that_the_daemon_cannot_continue_are_loaded_anew() {
         assert_eq!(it.state().name(), expected);
     }
     assert_eq!(asked(&mut it), [Request::First { limit, held: None }]);
+}
+
+#[test]
+fn ld_2_rows_are_continued_in_the_follow_that_they_are_of() {
+    let mut it = window();
+    let of = |follow, page| Page { follow, ..page };
+    it.handle(at(0), Input::Refresh);
+    asked(&mut it);
+    answer(&mut it, of(Some(1), page(5, &[10, 20], Some("20"))));
+    let session = SessionState::Resumed;
+    let held = |seq, follow| Some(Held { seq, follow });
+    let limit = 2;
+    for (answered, expected) in [
+        // A load that fails leaves the rows as they were.
+        (of(Some(2), page(7, &[10], Some("10"))), held(5, Some(1))),
+        (of(Some(3), page(7, &[10, 20], None)), held(5, Some(1))),
+        (of(None, page(8, &[10, 20], None)), held(7, Some(3))),
+    ] {
+        it.handle(at(0), Input::Attached { session });
+        let first = Request::First {
+            limit,
+            held: expected,
+        };
+        assert_eq!(asked(&mut it), [first]);
+        answer(&mut it, answered);
+        let reason = Reason::ConnectionLost;
+        it.handle(at(0), Input::Disconnected { reason });
+        asked(&mut it);
+    }
 }
 
 #[test]

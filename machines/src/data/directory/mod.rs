@@ -124,6 +124,7 @@ impl From<Input> for collection::Input<AgentSummary> {
                     total: Some(page.total),
                     seq: page.seq,
                     resumed: false,
+                    follow: None,
                 });
                 Self::Page { load, result }
             }

@@ -89,5 +89,6 @@ pub(super) fn page(page: TablePage) -> Result<Page<TableRow>, LoadError> {
         total: None,
         seq: page.seq,
         resumed: page.resumed,
+        follow: page.follow,
     })
 }

@@ -7,7 +7,7 @@ use bowline_protocol::{
 };
 
 use super::*;
-use crate::data::view::Beyond;
+use crate::data::{load::Held, view::Beyond};
 
 const NOW: MonotonicTime = MonotonicTime::from_millis(1_000);
 
@@ -41,6 +41,7 @@ fn page(of: &str, seq: u64, keys: &[&str], more: bool) -> TablePage {
         more,
         seq,
         resumed: false,
+        follow: None,
     }
 }
 
@@ -241,7 +242,16 @@ fn ld_2_a_table_that_gets_another_scope_is_loaded_with_it_and_ends_the_former_on
 
     // Another table follows the hut, so the daemon resumes that, and it has other rows.
     host.tables.attached(NOW, SessionState::Resumed);
-    assert_eq!(asked(&mut host), first(2, Some(7)));
+    assert_eq!(
+        asked(&mut host),
+        first(
+            2,
+            Some(Held {
+                seq: 7,
+                follow: None
+            })
+        )
+    );
     let resumed = TablePage {
         resumed: true,
         ..page("hut/*", 9, &[], false)

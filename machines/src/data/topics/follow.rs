@@ -23,7 +23,7 @@ use crate::{
     Generation, MonotonicTime, Transition,
     data::{
         follows::Follow,
-        load::{LOAD_DEADLINE, LoadError, retry_at},
+        load::{Held, LOAD_DEADLINE, LoadError, retry_at},
     },
     machine_core::MachineCore,
 };
@@ -53,11 +53,11 @@ pub(super) enum Input<'a> {
     },
 }
 
-/// The effect: open the topic. `held`: every event up to this one was received.
+/// The effect: open the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Open {
     pub(super) load: Generation,
-    pub(super) held: Option<u64>,
+    pub(super) held: Option<Held>,
 }
 
 /// Events that wait for the answer that says which of them count.
@@ -96,9 +96,9 @@ pub(super) struct OpenTopic {
     /// Number of the newest request.
     generation: Generation,
     failures: u32,
-    /// In the epoch in force, the session follows since before this event: the answer's, or that of
-    /// the last event passed on.
-    held: Option<u64>,
+    /// The follow that the last answer was of, and the event of that answer, or the last one passed
+    /// on.
+    held: Option<Held>,
     /// Events up to this one are passed on, or left out.
     passed: u64,
     kept: Kept,
@@ -302,7 +302,10 @@ impl OpenTopic {
         if is_cut || !is_continued && !is_first {
             self.backlog.miss();
         }
-        self.held = Some(page.seq);
+        self.held = Some(Held {
+            seq: page.seq,
+            follow: page.follow,
+        });
         self.failures = 0;
         self.set(State::Following, "opened", None);
         for (seq, event) in kept.events {
@@ -345,7 +348,9 @@ impl OpenTopic {
             return;
         }
         self.passed = seq;
-        self.held = self.held.max(Some(seq));
+        if let Some(held) = &mut self.held {
+            held.seq = held.seq.max(seq);
+        }
         self.backlog.push(Arc::clone(event));
     }
 

@@ -35,7 +35,7 @@ pub use state::{TopicState, TopicStatus};
 
 use super::{
     follows::{self, Former},
-    load::LoadError,
+    load::{Held, LoadError},
 };
 use crate::{Generation, MonotonicTime, Transition, effects::EffectQueue};
 use follow::{Input, Open, OpenTopic};
@@ -91,8 +91,8 @@ pub enum Effect {
         load: Generation,
         /// What to open.
         target: Arc<TopicTarget>,
-        /// The session follows it since before this event, and no event up to it is missing.
-        held: Option<u64>,
+        /// What the client has of it, if the session can still follow it since.
+        held: Option<Held>,
     },
     /// End following a scope by `live.close`. A failure costs unneeded events until the next
     /// attach.

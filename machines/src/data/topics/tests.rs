@@ -36,7 +36,13 @@ fn page(of: &str, seq: u64, resumed: bool) -> TablePage {
         more: false,
         seq,
         resumed,
+        follow: Some(1),
     }
+}
+
+fn at(seq: u64) -> Option<Held> {
+    let follow = Some(1);
+    Some(Held { seq, follow })
 }
 
 #[derive(Default)]
@@ -67,7 +73,7 @@ impl Host {
     }
 
     /// With which number each open on its way would continue.
-    fn asked(&mut self) -> Vec<Option<u64>> {
+    fn asked(&mut self) -> Vec<Option<Held>> {
         let effects = self.effects().into_iter();
         let opens = effects.map(|effect| match effect {
             Effect::Open { held, .. } => held,
@@ -144,32 +150,32 @@ fn ld_10_what_an_attach_means_for_the_events() {
     for (session, held, answer, expected) in [
         (
             resumed,
-            Some(5),
+            at(5),
             page("a/*", 8, true),
             "6 7 Following 9 Following",
         ),
         (
             resumed,
-            Some(5),
+            at(5),
             page("a/*", 5, true),
             "6 7 Following 9 Following",
         ),
         // What came before the follow began again may lack something.
         (
             resumed,
-            Some(5),
+            at(5),
             page("a/*", 6, false),
             "* 7 Following 9 Following",
         ),
         (
             resumed,
-            Some(5),
+            at(5),
             page("a/*", 8, false),
             "* Following 9 Following",
         ),
-        (resumed, Some(5), page("a/*", 9, false), "* Following"),
+        (resumed, at(5), page("a/*", 9, false), "* Following"),
         // The service gave another scope: of the former one nothing is told any more.
-        (resumed, Some(5), page("b/*", 5, true), "* Following"),
+        (resumed, at(5), page("b/*", 5, true), "* Following"),
         (
             reset,
             None,
@@ -202,6 +208,25 @@ fn ld_10_what_an_attach_means_for_the_events() {
 }
 
 #[test]
+fn ld_10_what_is_held_is_of_the_follow_that_answered_last() {
+    let (mut host, id) = Host::following();
+    for (follow, resumed) in [(2, false), (2, true), (3, false)] {
+        host.resume();
+        let answer = TablePage {
+            follow: Some(follow),
+            ..page("a/*", 5, resumed)
+        };
+        host.answer(id, Ok(answer));
+        host.resume();
+        let held = Held {
+            seq: 5,
+            follow: Some(follow),
+        };
+        assert_eq!(host.asked(), [Some(held)]);
+    }
+}
+
+#[test]
 fn ld_10_an_answer_of_an_earlier_attach_changes_nothing() {
     let mut host = Host::attached();
     let id = host.open("a");
@@ -223,19 +248,19 @@ fn ld_10_an_answer_of_an_earlier_attach_changes_nothing() {
 fn ld_10_a_switch_of_path_is_not_told_unless_it_fails() {
     let (mut host, id) = Host::following();
     host.resume();
-    assert_eq!(host.asked(), [Some(5)]);
+    assert_eq!(host.asked(), [at(5)]);
     host.event(6, "a/1");
     assert_eq!(host.told(id), [""; 0]);
     host.answer(id, Ok(page("a/*", 6, true)));
     assert_eq!(host.told(id), ["6", "Following"]);
     host.resume();
-    assert_eq!(host.asked(), [Some(6)]);
+    assert_eq!(host.asked(), [at(6)]);
     host.answer(id, Err(LoadError::Rejected(RpcReason::Overloaded)));
     assert_eq!(host.told(id), ["Interrupted"]);
     host.event(7, "a/1");
     let due = host.0.poll_timeout().unwrap();
     host.0.handle_timeout(due);
-    assert_eq!(host.asked(), [Some(6)]);
+    assert_eq!(host.asked(), [at(6)]);
     host.answer(id, Ok(page("a/*", 7, true)));
     assert_eq!(host.told(id), ["7", "Following"]);
 }
