@@ -34,6 +34,7 @@ function rig() {
     loadOlder: never,
     loadNewer: never,
     intentResult: never,
+    outcome: never,
     jumpToNewest: never,
     reload: never,
     dismiss: never,

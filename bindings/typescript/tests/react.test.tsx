@@ -5,8 +5,9 @@ import { StrictMode, startTransition, useState } from "react";
 import { renderToString } from "react-dom/server";
 import { afterEach, describe, expect, it } from "vitest";
 import { BowlineProvider, type IntentState, useAgentScreen, useDirectory, useHosts, useIntent, useTimeline, useTopic } from "@bowline/react";
-import { BowlineError, type Intent, OutcomeKind, TopicState } from "@bowline/runtime/bridge";
+import { BowlineError, type Intent, OutcomeKind, type Show, TopicState } from "@bowline/runtime/bridge";
 import { type Backend, BowlineClient } from "../packages/runtime/src/client.js";
+import type { Patch } from "../packages/runtime/src/patches.js";
 import type { Source } from "../packages/runtime/src/store.js";
 import { until } from "./support/waiting.js";
 
@@ -28,6 +29,7 @@ function rig() {
   const slow = { release: () => {} };
   const nothing = async () => undefined as never;
   let sent = 0;
+  const said: Patch[] = [];
   const backend: Backend = {
     hosts: source("hosts"),
     directory: source("directory"),
@@ -37,7 +39,8 @@ function rig() {
     inspectOffer: nothing,
     pair: nothing,
     forgetHost: nothing,
-    send: async (_, intent) => {
+    send: async (_, intent, patches) => {
+      said.push(...patches);
       if (intent.kind === "archive") throw new Error("refused here");
       if (intent.kind === "cancel") {
         await new Promise<void>((resolve) => (slow.release = resolve));
@@ -52,6 +55,7 @@ function rig() {
     loadOlder: nothing,
     loadNewer: nothing,
     intentResult: nothing,
+    outcome: nothing,
     jumpToNewest: nothing,
     reload: nothing,
     dismiss: nothing,
@@ -65,7 +69,7 @@ function rig() {
   const end = (topic: string, error: BowlineError) => {
     for (const { onEnd } of live.get(topic) ?? []) onEnd(error);
   };
-  return { client: new BowlineClient(backend), publish, end, counts, slow };
+  return { client: new BowlineClient(backend), publish, end, counts, slow, said };
 }
 
 /** A component that sends, and what it shows. */
@@ -84,7 +88,7 @@ function intents(client: BowlineClient) {
   );
   return {
     begin: (intent: Intent) => shown[0](intent),
-    send: (intent: Intent) => act(async () => void (await shown[0](intent))),
+    send: (intent: Intent, say?: (show: Show) => unknown) => act(async () => void (await shown[0](intent, say))),
     state: (): IntentState => shown[1],
     renders: () => renders,
   };
@@ -111,6 +115,20 @@ const screenUpdate = (rev: number, timelineRev: number, changes: unknown[], rows
 afterEach(cleanup);
 
 describe("hooks", () => {
+  it("LD-3: an intent goes with what it is expected to change", async () => {
+    const { client, said } = rig();
+    const sender = intents(client);
+    await sender.send({ kind: "custom", method: "voxel.add_layer", params: {} }, (show) =>
+      show.upsert("voxel.layers", { p: 1 }, "walls", { name: "walls" }).merge("voxel.projects", {}, "p1", { n: 2 }).remove("voxel.layers", {}, "roof"),
+    );
+    expect(said).toEqual([
+      { table: "voxel.layers", params: { p: 1 }, key: "walls", change: "upsert", value: { name: "walls" } },
+      { table: "voxel.projects", params: {}, key: "p1", change: "merge", value: { n: 2 } },
+      { table: "voxel.layers", params: {}, key: "roof", change: "remove" },
+    ]);
+    expect(sender.state().status).toBe("pending");
+  });
+
   it("StrictMode's double mount makes one subscription, and unmount ends it", async () => {
     const { client, publish, counts } = rig();
     const Names = () => <p>{useHosts().hosts.map((host) => host.name).join() || "none"}</p>;

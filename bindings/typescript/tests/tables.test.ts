@@ -1,6 +1,6 @@
 /** A service's table in an app, with a real daemon that has one: `daemon/examples/voxel.rs` (LD-2). */
 import { afterEach, expect, it } from "vitest";
-import { type Bowline, Path, TableState } from "@bowline/runtime";
+import { type Bowline, OutcomeKind, Path, TableState } from "@bowline/runtime";
 import { online, open } from "./support/app.js";
 import { folder } from "./support/folder.js";
 import { shown } from "./support/waiting.js";
@@ -52,4 +52,46 @@ it("LD-2: a row is live, stays over a cut, and a refusal says why", async () => 
   const nothing = bowline.table(serverId, "voxel.nothing");
   const refused = await shown("it is refused", nothing, ({ state }) => state === TableState.Refused);
   expect(refused.error?.tag).toBe("NotFound");
+});
+
+it("LD-3: a change is shown at once, also while the host is away, and a refused one says why", async () => {
+  world = await World.start("voxel");
+  await using bowline = open(folder());
+  const { serverId } = await bowline.pair(await world.offer(DIRECT));
+  await online(bowline, Path.Direct);
+  const made = await run(bowline, serverId, "voxel.create_project", { name: "castle", size: [8, 8, 8] });
+  const { project } = made as { project: string };
+  const table = bowline.table<Project>(serverId, "voxel.projects", { project });
+  const end = table.subscribe(() => {});
+  await shown("its row", table, ({ state }) => state === TableState.Ready);
+
+  await world.cut(DIRECT);
+  await shown("it may be outdated", table, ({ state }) => state === TableState.Stale);
+  const layers = [{ name: "walls", voxels: 0 }];
+  const add = { kind: "custom" as const, method: "voxel.add_layer", params: { project, layer: "walls" } };
+  const intentId = await bowline.send(serverId, add, (show) => show.merge("voxel.projects", { project }, project, { layers }));
+  const away = await shown("the layer", table, ({ rows }) => rows.at(0)?.pending === true);
+  expect(away.rows.at(0)?.value.layers).toEqual(layers);
+  expect(away.rows.at(0)?.value.plan.name).toBe("castle");
+  await world.heal(DIRECT);
+  const there = await shown("it is the daemon's", table, ({ rows }) => rows.at(0)?.pending === false);
+  expect(there.rows.at(0)?.value.layers.map(({ name }) => name)).toEqual(["walls"]);
+  expect((await bowline.outcome(serverId, intentId))?.kind).toBe(OutcomeKind.Done);
+
+  const nothing = { kind: "custom" as const, method: "voxel.add_layer", params: { project: "none", layer: "walls" } };
+  const refusedId = await bowline.send(serverId, nothing, (show) => show.remove("voxel.projects", { project }, project));
+  const refused = await bowline.outcome(serverId, refusedId);
+  expect(refused?.kind).toBe(OutcomeKind.Refused);
+  const failed = await shown("it says why", table, ({ rows }) => rows.at(0)?.failure !== undefined);
+  expect(failed.rows.at(0)?.failure).toMatchObject({ intentId: refusedId, reason: { tag: "Refused" } });
+  expect(failed.rows.at(0)?.failure?.reason).toMatchObject({ inner: { detail: refused?.detail } });
+  await bowline.dismiss(serverId, refusedId);
+  await shown("it is as before", table, ({ rows }) => rows.at(0)?.failure === undefined && rows.length === 1);
+  end();
+
+  const many = bowline.send(serverId, add, (show) => {
+    for (let n = 0; n < 65; n++) show.remove("voxel.projects", { project }, `${n}`);
+  });
+  await expect(many).rejects.toMatchObject({ kind: "InvalidIntent" });
+  expect(await bowline.outcome(serverId, "00000000-0000-0000-0000-000000000000")).toBeUndefined();
 });

@@ -143,7 +143,7 @@ public final class Bowline: Sendable {
         try open().reload(serverId: serverId, agentId: agentId)
     }
 
-    /// Dismisses a failed message or creation, so that it is no longer shown.
+    /// Dismisses a failed message, creation or change of rows, so that it is no longer shown.
     public func dismiss(_ intentId: String, on serverId: String) throws {
         try open().dismiss(serverId: serverId, intentId: intentId)
     }

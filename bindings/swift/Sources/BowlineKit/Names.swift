@@ -100,6 +100,8 @@ public typealias ReadOnly = BowlineFFI.ReadOnly
 public typealias Refusal = BowlineFFI.Refusal
 /// Artificial hosts and an artificial timeline, for previews and tests.
 public typealias PreviewData = BowlineFFI.PreviewData
+/// Why an intent that concerned a row of a table failed.
+public typealias RowFailure = BowlineFFI.RowFailure
 /// Settings of a ``Bowline``: its storage folder and the app.
 public typealias RuntimeConfig = BowlineFFI.RuntimeConfig
 /// A device that has paired with a daemon.

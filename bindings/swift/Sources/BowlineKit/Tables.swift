@@ -10,6 +10,10 @@ public struct LiveRow<Value: Sendable>: Sendable {
     public let value: Value?
     /// The size of such a value in bytes.
     public let omittedBytes: UInt32?
+    /// Whether the value is what an intent of this app is expected to make of it (LD-3).
+    public let isPending: Bool
+    /// Why the newest intent of this app that concerned the row failed, until it is dismissed.
+    public let failure: RowFailure?
 }
 
 extension LiveRow: Equatable where Value: Equatable {}
@@ -44,7 +48,8 @@ public struct LiveTable<Value: Sendable>: Sendable {
         if try !follows(update.baseRev, rev) { self = LiveTable() }
         let new = try update.rows.map { row in
             let value = row.omittedBytes == nil ? try decode(row.json) : nil
-            return LiveRow(key: row.key, value: value, omittedBytes: row.omittedBytes)
+            return LiveRow(
+                key: row.key, value: value, omittedBytes: row.omittedBytes, isPending: row.pending, failure: row.failure)
         }
         try rows.apply(update.changes, rows: new) { _, _ in throw OutOfStep() }
         if update.baseRev == nil || !update.changes.isEmpty { rowsRev = update.rev }

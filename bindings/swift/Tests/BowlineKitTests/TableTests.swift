@@ -72,6 +72,59 @@ struct TableTests {
         try await bowline.shutdown()
     }
 
+    private struct Layers: Codable, Sendable {
+        struct Layer: Codable, Sendable {
+            let name: String
+            let voxels: Int
+        }
+        let layers: [Layer]
+    }
+
+    @Test("LD-3: a change is shown at once, also while the host is away, and a refused one says why", .timeLimit(.minutes(3)))
+    func expected() async throws {
+        let (world, folder) = (try World("voxel"), try Folder())
+        let bowline = try Bowline(config(folder.path), platform: NoPlatform())
+        let server = try await bowline.pair(world.offer(0)).serverId
+        try await bowline.online(.direct)
+        let create = Intent.custom(
+            method: "voxel.create_project", paramsJson: #"{"name":"castle","size":[8,8,8]}"#)
+        let created: Created = try decoded(#require(try await run(create, bowline, server)))
+        let (project, params) = (created.project, ["project": created.project])
+        let store = TableStore(bowline, serverId: server, name: "voxel.projects", params: params, as: Project.self)
+        try await eventually("its row") { store.state == .ready && store.rows.count == 1 }
+
+        try world.cut(0)
+        try await eventually("it may be outdated") { store.state == .stale }
+        let walls = Layers(layers: [Layers.Layer(name: "walls", voxels: 0)])
+        let receipt = try bowline.send(
+            add("walls", to: project), to: server,
+            shows: [.merge("voxel.projects", params, key: project, walls)])
+        try await eventually("the layer") { store.rows.first?.isPending == true }
+        #expect(store.rows.first?.value?.names == ["walls"])
+        try world.heal(0)
+        try await eventually("it is the daemon's") { store.state == .ready && store.rows.first?.isPending == false }
+        #expect(store.rows.first?.value?.names == ["walls"])
+        #expect(try await receipt.outcome()?.kind == .done)
+
+        let refused = try bowline.send(
+            add("walls", to: "none"), to: server, shows: [.remove("voxel.projects", params, key: project)])
+        let outcome = try await refused.outcome()
+        #expect(outcome?.kind == .refused)
+        try await eventually("it says why") { store.rows.first?.failure != nil }
+        let failure = try #require(store.rows.first?.failure)
+        #expect(failure.intentId == refused.id)
+        guard case .refused(let detail, _) = failure.reason else { throw OutOfStep() }
+        #expect(detail == outcome?.detail)
+        try bowline.dismiss(refused.id, on: server)
+        try await eventually("it is as before") { store.rows.count == 1 && store.rows.first?.failure == nil }
+
+        let many = (0..<65).map { Patch.upsert("voxel.projects", key: "\($0)", 1) }
+        #expect(throws: BowlineError.self) { try bowline.send(add("roof", to: project), to: server, shows: many) }
+        let nobody = "00000000-0000-0000-0000-000000000000"
+        #expect(try await bowline.outcome(of: nobody, on: server) == nil)
+        try await bowline.shutdown()
+    }
+
     @Test("LD-2: a value that cannot be decoded ends the loop with the reason", .timeLimit(.minutes(3)))
     func undecodable() async throws {
         let (world, folder) = (try World("voxel"), try Folder())
@@ -98,7 +151,7 @@ struct TableTests {
     }
 
     private func row(_ key: String, _ json: String, omitted: UInt32? = nil) -> BowlineFFI.TableRow {
-        BowlineFFI.TableRow(key: key, json: json, omittedBytes: omitted)
+        BowlineFFI.TableRow(key: key, json: json, omittedBytes: omitted, pending: false, failure: nil)
     }
 
     @Test("a value is decoded once, and not where it was too large; another revision is asked for anew")

@@ -28,6 +28,7 @@ import {
   type LoadFailure,
   OutcomeKind,
   type ScreenView,
+  type Show,
   type Store,
   type TableView,
   type Target,
@@ -178,14 +179,17 @@ interface Sent {
 
 /**
  * Sends intents to a host and follows the last one. The function that sends is the same one in every render; it gives
- * the intent's name, or nothing if it was not accepted, which the state says.
+ * the intent's name, or nothing if it was not accepted, which the state says. `say` tells which rows show at once what is
+ * expected: `send(intent, (show) => show.upsert("voxel.layers", { project }, layer, { name: layer }))`.
  */
-export function useIntent(serverId: string): [send: (intent: Intent) => Promise<string | undefined>, state: IntentState] {
+export function useIntent(
+  serverId: string,
+): [send: (intent: Intent, say?: (show: Show) => unknown) => Promise<string | undefined>, state: IntentState] {
   const client = useBowline();
   const [sent, setSent] = useState<Sent>({ state: { status: "idle" }, serverId, seen: false });
   const turns = useRef(0);
   const send = useCallback(
-    async (intent: Intent) => {
+    async (intent: Intent, say?: (show: Show) => unknown) => {
       const turn = ++turns.current;
       const set = (state: IntentState) => {
         // A later one may have been faster.
@@ -193,7 +197,7 @@ export function useIntent(serverId: string): [send: (intent: Intent) => Promise<
       };
       set({ status: "sending" });
       try {
-        const intentId = await client.send(serverId, intent);
+        const intentId = await client.send(serverId, intent, say);
         set({ status: "pending", intentId });
         return intentId;
       } catch (error) {

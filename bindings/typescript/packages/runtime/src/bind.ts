@@ -2,6 +2,7 @@
 import type * as Generated from "./generated/bowline.ts";
 import type { Backend, Intent, PlatformSignal, Target } from "./client.ts";
 import { type AdviceName, asBowlineError, BowlineError, type ErrorKind } from "./errors.ts";
+import type { Patch } from "./patches.ts";
 import type { Source } from "./store.ts";
 
 /** The generated module. */
@@ -129,6 +130,18 @@ function intentOf(native: Native, intent: Intent): Generated.Intent {
   }
 }
 
+function patchOf(native: Native, patch: Patch): Generated.Patch {
+  const { PatchChange } = native;
+  const change = (): Generated.PatchChange => {
+    if (patch.change === "remove") return PatchChange.Remove.new();
+    // What is no JSON is refused by the library.
+    const json = JSON.stringify(patch.value) ?? "";
+    return patch.change === "upsert" ? PatchChange.Upsert.new({ json }) : PatchChange.Merge.new({ json });
+  };
+  const { table, params, key } = patch;
+  return { table, paramsJson: JSON.stringify(params), key, change: change() };
+}
+
 function targetOf(native: Native, target: Target): Generated.ScreenTarget {
   const { ScreenTarget } = native;
   return "agentId" in target
@@ -172,7 +185,13 @@ export function nativeBackend(native: Native, runtime: () => Generated.BowlineRu
     inspectOffer: (offer) => now((runtime) => runtime.inspectOffer(offer)),
     pair: (offer) => later((runtime) => runtime.pair(offer)),
     forgetHost: (serverId) => later((runtime) => runtime.forgetHost(serverId)),
-    send: (serverId, intent) => now((runtime) => runtime.send(serverId, intentOf(native, intent))),
+    send: (serverId, intent, patches) =>
+      now((runtime) =>
+        patches.length === 0
+          ? runtime.send(serverId, intentOf(native, intent))
+          : runtime.sendWith(serverId, intentOf(native, intent), patches.map((patch) => patchOf(native, patch))),
+      ),
+    outcome: (serverId, intentId) => later((runtime) => runtime.outcome(serverId, intentId)),
     providers: (serverId) => later((runtime) => runtime.providers(serverId)),
     query: async (serverId, method, params) =>
       JSON.parse(await later((runtime) => runtime.query(serverId, method, JSON.stringify(params)))),

@@ -6,6 +6,7 @@ import type {
   DirectoryUpdate,
   HostInfo,
   HostsSnapshot,
+  IntentOutcome,
   OfferInfo,
   Probe,
   ProviderInfo,
@@ -14,6 +15,7 @@ import type {
   TopicUpdate,
 } from "./generated/bowline.ts";
 import { disposed } from "./errors.ts";
+import { type Patch, patchesOf, type Show } from "./patches.ts";
 import { createStore, type OwnedStore, type Source, type Store } from "./store.ts";
 import { type Topic, TopicEnds, topicOf } from "./topic.ts";
 import {
@@ -51,7 +53,8 @@ export interface Calls {
   inspectOffer(offer: string): Promise<OfferInfo>;
   pair(offer: string): Promise<HostInfo>;
   forgetHost(serverId: string): Promise<boolean>;
-  send(serverId: string, intent: Intent): Promise<string>;
+  send(serverId: string, intent: Intent, patches: readonly Patch[]): Promise<string>;
+  outcome(serverId: string, intentId: string): Promise<IntentOutcome | undefined>;
   providers(serverId: string): Promise<ProviderInfo[]>;
   query(serverId: string, method: string, params: object): Promise<unknown>;
   loadMoreRows(serverId: string, name: string, params: object): Promise<void>;
@@ -189,11 +192,22 @@ export class BowlineClient {
   }
 
   /**
-   * Sends an intent and returns its id. It is executed exactly once (BX-1); the stores report its
-   * outcome.
+   * Sends an intent and returns its id. It is executed exactly once (BX-1); {@link outcome} and the stores report its outcome.
+   *
+   * `say` tells what it is expected to change: rows of followed tables show it at once, `pending`, also after a restart of the app,
+   * until the daemon's change replaces it; a refused one leaves a `failure` at the row until `dismiss` (LD-3). At most 64 changes
+   * with 64 KiB; more fails with `InvalidIntent`.
    */
-  send(serverId: string, intent: Intent): Promise<string> {
-    return this.#call((backend) => backend.send(serverId, intent));
+  send(serverId: string, intent: Intent, say?: (show: Show) => unknown): Promise<string> {
+    return this.#call((backend) => backend.send(serverId, intent, patchesOf(say)));
+  }
+
+  /**
+   * Waits for the outcome of an intent, across disconnects, also of one that an earlier process of the app has sent. Nothing if it is
+   * not known: it is neither pending, nor among the latest 64 of the host, nor a failure that is shown.
+   */
+  outcome(serverId: string, intentId: string): Promise<IntentOutcome | undefined> {
+    return this.#call((backend) => backend.outcome(serverId, intentId));
   }
 
   /**
@@ -248,7 +262,7 @@ export class BowlineClient {
     return this.#call((backend) => backend.reload(serverId, agentId));
   }
 
-  /** The user has seen that a message or a creation failed. */
+  /** The user has seen that a message, a creation or a change of rows failed. */
   dismiss(serverId: string, intentId: string): Promise<void> {
     return this.#call((backend) => backend.dismiss(serverId, intentId));
   }

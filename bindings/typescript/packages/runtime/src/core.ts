@@ -8,6 +8,7 @@ export * from "./errors.ts";
 export * from "./generated/enums.ts";
 export * from "./list.ts";
 export * from "./observers.ts";
+export * from "./patches.ts";
 export * from "./ports.ts";
 export * from "./preview.ts";
 export * from "./store.ts";

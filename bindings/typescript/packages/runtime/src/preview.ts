@@ -71,6 +71,7 @@ export function previewClient(native: Native, preview: Generated.PreviewDataLike
     loadOlder: refuse,
     loadNewer: refuse,
     intentResult: refuse,
+    outcome: refuse,
     jumpToNewest: refuse,
     reload: refuse,
     dismiss: refuse,

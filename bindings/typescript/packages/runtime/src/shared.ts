@@ -2,6 +2,7 @@
 export { BowlineClient, type Intent, type Target } from "./client.ts";
 export { type AdviceName, asBowlineError, BowlineError, type ErrorKind } from "./errors.ts";
 export { ItemList } from "./list.ts";
+export type { Show } from "./patches.ts";
 export type { Port } from "./ports.ts";
 export { type Kept, type Store, waitFor } from "./store.ts";
 export type { Topic, TopicBatch, TopicEvent } from "./topic.ts";
@@ -62,6 +63,7 @@ export type {
   PendingMessage,
   Probe,
   ProviderInfo,
+  RowFailure,
   StorageInfo,
   TimelineItem,
 } from "./generated/bowline.ts";

@@ -16,6 +16,7 @@ import type {
   LoadFailure,
   MoreRows,
   PendingMessage,
+  RowFailure,
   ScreenUpdate,
   TableUpdate,
   TimelineItem,
@@ -85,6 +86,10 @@ export interface TableRow<Value> {
   /** `null` when the row is too large to be sent; `omittedBytes` is its size then. */
   readonly value: Value;
   readonly omittedBytes: number | undefined;
+  /** Whether the value is what an intent of this app is expected to make of it (LD-3). */
+  readonly pending: boolean;
+  /** Why the newest intent of this app that concerned the row failed, until it is dismissed. */
+  readonly failure: RowFailure | undefined;
 }
 
 /** Rows of a service's table, in order of key. A row that did not change is the same object. */
@@ -243,7 +248,7 @@ export function nextTable<Value>(before: TableView<Value>, update: TableUpdate):
   const { baseRev, changes, rows: changedRows, ...shown } = update;
   if (baseRev !== undefined && (!before.ready || baseRev !== before.rev)) return undefined;
   const begun: ItemList<TableRow<Value>> = baseRev === undefined ? ItemList.EMPTY : before.rows;
-  const parsed = changedRows.map(({ key, json, omittedBytes }) => ({ key, value: JSON.parse(json) as Value, omittedBytes }));
+  const parsed = changedRows.map(({ json, ...row }) => ({ ...row, value: JSON.parse(json) as Value }));
   const rows = changed(begun, { changes, rows: parsed }, (row) => row);
   return rows && Object.freeze({ ...shown, ready: true, failure: undefined, rows });
 }

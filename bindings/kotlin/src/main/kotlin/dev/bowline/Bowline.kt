@@ -6,8 +6,10 @@ import dev.bowline.ffi.BowlineRuntime
 import dev.bowline.ffi.HostInfo
 import dev.bowline.ffi.HostsSnapshot
 import dev.bowline.ffi.Intent
+import dev.bowline.ffi.IntentOutcome
 import dev.bowline.ffi.KeyStore
 import dev.bowline.ffi.OfferInfo
+import dev.bowline.ffi.Patch
 import dev.bowline.ffi.PlatformEvent
 import dev.bowline.ffi.Probe
 import dev.bowline.ffi.ProviderInfo
@@ -193,6 +195,22 @@ public class Bowline(
     public fun send(serverId: String, intent: Intent): String = call { send(serverId, intent) }
 
     /**
+     * As [send] without [shows], which tells what the intent is expected to change: rows of collected tables show it at once,
+     * `pending`, also after a restart of the app, until the daemon's change replaces it; a refused one leaves a `failure` at the
+     * row until [dismiss] (LD-3). At most 64 changes with 64 KiB; [Show] makes them.
+     *
+     * @throws BowlineException when it cannot be stored; it is not executed then.
+     */
+    public fun send(serverId: String, intent: Intent, shows: List<Patch>): Receipt =
+        Receipt(call { sendWith(serverId, intent, shows) }, serverId, this)
+
+    /**
+     * Waits for the outcome of an intent, across disconnects, also of one that an earlier process of the app has sent. Null if it is
+     * not known: it is neither pending, nor among the latest 64 of the host, nor a failure that is shown.
+     */
+    public suspend fun outcome(serverId: String, intentId: String): IntentOutcome? = call { outcome(serverId, intentId) }
+
+    /**
      * The whole result, as JSON, of an executed intent whose result was too long for a snapshot; null
      * when it is unknown or no longer stored.
      */
@@ -221,7 +239,7 @@ public class Bowline(
     /** Retries a failed load of an open timeline at once. */
     public fun reload(serverId: String, agentId: String): Unit = call { reload(serverId, agentId) }
 
-    /** Dismisses a failed message or creation, so that it is no longer shown. */
+    /** Dismisses a failed message, creation or change of rows, so that it is no longer shown. */
     public fun dismiss(serverId: String, intentId: String): Unit = call { dismiss(serverId, intentId) }
 
     /** Loads the lists of all hosts again (DS-2). */

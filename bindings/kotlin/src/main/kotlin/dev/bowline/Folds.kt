@@ -52,7 +52,7 @@ internal fun <T> Table<T>.with(update: TableUpdate, decode: (String) -> T): Tabl
     val before = ifAt(rev, update.baseRev, Table.empty)
     val rows = update.rows.map { row ->
         val value = if (row.omittedBytes == null) decode(row.json) else null
-        Row(row.key, value, row.omittedBytes)
+        Row(row.key, value, row.omittedBytes, row.pending, row.failure)
     }
     return Table(update.rev, before.rows.with(update.changes, rows), update.state, update.error, update.more, update.truncated)
 }

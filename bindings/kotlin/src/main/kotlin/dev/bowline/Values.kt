@@ -16,6 +16,7 @@ import dev.bowline.ffi.Older
 import dev.bowline.ffi.PendingAgent
 import dev.bowline.ffi.PendingMessage
 import dev.bowline.ffi.ReadOnly
+import dev.bowline.ffi.RowFailure
 import dev.bowline.ffi.TableState
 import dev.bowline.ffi.TimelineItem
 import dev.bowline.ffi.Toast
@@ -46,11 +47,15 @@ public data class Directory(
  * @property key Its key.
  * @property value Its value; null when it is too large to be sent.
  * @property omittedBytes The size of such a value in bytes.
+ * @property pending Whether the value is what an intent of this app is expected to make of it (LD-3).
+ * @property failure Why the newest intent of this app that concerned the row failed, until it is dismissed.
  */
 public data class Row<out T>(
     public val key: String,
     public val value: T?,
     public val omittedBytes: UInt?,
+    public val pending: Boolean = false,
+    public val failure: RowFailure? = null,
 )
 
 /**

@@ -1,7 +1,10 @@
 package dev.bowline
 
+import dev.bowline.ffi.BowlineException
 import dev.bowline.ffi.Intent
+import dev.bowline.ffi.IntentFailure
 import dev.bowline.ffi.LoadFailure
+import dev.bowline.ffi.OutcomeKind
 import dev.bowline.ffi.Path
 import dev.bowline.ffi.TableState
 import kotlinx.coroutines.CoroutineStart
@@ -10,6 +13,8 @@ import kotlinx.coroutines.flow.MutableStateFlow
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.Assertions.assertEquals
+import org.junit.jupiter.api.Assertions.assertNull
+import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Test
 
 /** A service's table in an app, with a real daemon that has one: `daemon/examples/voxel.rs`. */
@@ -54,6 +59,52 @@ class TableTest {
 
                     val refused = bowline.table(server, "voxel.nothing") { it }.until { it.state == TableState.REFUSED }
                     assertEquals(LoadFailure.NotFound, refused.error)
+                }
+            }
+        }
+    }
+
+    @Test
+    fun `LD-3 a change is shown at once, also while the host is away, and a refused one says why`() = runBlocking {
+        World("voxel").use { world ->
+            Folder().use { folder ->
+                Bowline(config(folder.path), platform = PlatformObserver.none).use { bowline ->
+                    val server = bowline.pair(world.offer(0)).serverId
+                    bowline.online(Path.DIRECT)
+                    val made = bowline.run(server, "voxel.create_project", """{"name":"castle","size":[8,8,8]}""")!!
+                    val project = Regex("\"project\":\"([^\"]+)\"").find(made)!!.groupValues[1]
+                    val params = """{"project":"$project"}"""
+                    val shown = MutableStateFlow<Table<List<String>>>(Table.empty)
+                    val collecting = launch(Dispatchers.Default, CoroutineStart.UNDISPATCHED) {
+                        bowline.table(server, "voxel.projects", params, ::layers).collect { shown.value = it }
+                    }
+                    shown.until { it.state == TableState.READY }
+
+                    world.cut(0)
+                    shown.until { it.state == TableState.STALE }
+                    val add = Intent.Custom("voxel.add_layer", """{"project":"$project","layer":"walls"}""")
+                    val walls = """{"layers":[{"name":"walls","voxels":0}]}"""
+                    val receipt = bowline.send(server, add, listOf(Show.merge("voxel.projects", project, walls, params)))
+                    val away = shown.until { it.rows.single().pending }
+                    assertEquals(listOf("walls"), away.rows.single().value)
+                    world.heal(0)
+                    val there = shown.until { it.state == TableState.READY && !it.rows.single().pending }
+                    assertEquals(listOf("walls"), there.rows.single().value)
+                    assertEquals(OutcomeKind.DONE, receipt.outcome()?.kind)
+
+                    val nothing = Intent.Custom("voxel.add_layer", """{"project":"none","layer":"walls"}""")
+                    val refused = bowline.send(server, nothing, listOf(Show.remove("voxel.projects", project, params)))
+                    assertEquals(OutcomeKind.REFUSED, refused.outcome()?.kind)
+                    val failure = shown.until { it.rows.singleOrNull()?.failure != null }.rows.single().failure!!
+                    assertEquals(refused.id, failure.intentId)
+                    assertEquals(refused.outcome()?.detail, (failure.reason as IntentFailure.Refused).detail)
+                    bowline.dismiss(server, refused.id)
+                    shown.until { it.rows.singleOrNull()?.failure == null }
+                    collecting.cancel()
+
+                    val many = List(65) { Show.upsert("voxel.projects", "$it", "1") }
+                    assertThrows(BowlineException.InvalidIntent::class.java) { bowline.send(server, add, many) }
+                    assertNull(bowline.outcome(server, "00000000-0000-0000-0000-000000000000"))
                 }
             }
         }

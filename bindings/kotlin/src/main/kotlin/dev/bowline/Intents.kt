@@ -1,0 +1,36 @@
+package dev.bowline
+
+import dev.bowline.ffi.IntentOutcome
+import dev.bowline.ffi.Patch
+import dev.bowline.ffi.PatchChange
+
+/**
+ * The receipt of an intent. Dropping it changes nothing: the intent is sent all the same.
+ *
+ * @property id The intent's permanent id, with which [Bowline.outcome] finds it again after a restart of the app.
+ */
+public class Receipt internal constructor(
+    public val id: String,
+    private val serverId: String,
+    private val bowline: Bowline,
+) {
+    /**
+     * Waits for the intent's outcome, across disconnects. Null if it is not known any more: more than 64 later intents of the host
+     * have ended.
+     */
+    public suspend fun outcome(): IntentOutcome? = bowline.outcome(serverId, id)
+}
+
+/** What an intent is expected to change (LD-3); `params` are those with which the table is collected. */
+public object Show {
+    /** The row has this value, as JSON, whether or not it was there. */
+    public fun upsert(table: String, key: String, json: String, params: String = "{}"): Patch =
+        Patch(table, params, key, PatchChange.Upsert(json))
+
+    /** The members of this JSON object are replaced in the row's value or added. Without a row nothing is shown. */
+    public fun merge(table: String, key: String, json: String, params: String = "{}"): Patch =
+        Patch(table, params, key, PatchChange.Merge(json))
+
+    /** The row is gone. */
+    public fun remove(table: String, key: String, params: String = "{}"): Patch = Patch(table, params, key, PatchChange.Remove)
+}

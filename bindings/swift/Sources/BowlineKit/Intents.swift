@@ -1,0 +1,72 @@
+import BowlineFFI
+
+/// What an intent is expected to change in one row of a followed table (LD-3). The parameters are those with which the table is
+/// followed.
+public struct Patch: Sendable {
+    let encoded: @Sendable () throws -> BowlineFFI.Patch
+
+    private init(
+        _ table: String, _ params: some Encodable & Sendable, _ key: String,
+        _ change: @escaping @Sendable () throws -> PatchChange
+    ) {
+        encoded = {
+            BowlineFFI.Patch(
+                table: table, paramsJson: try BowlineKit.encoded(params), key: key, change: try change())
+        }
+    }
+
+    /// The row has this value, whether or not it was there.
+    public static func upsert(
+        _ table: String, _ params: some Encodable & Sendable = [String: String](), key: String,
+        _ value: some Encodable & Sendable
+    ) -> Patch {
+        Patch(table, params, key) { .upsert(json: try BowlineKit.encoded(value)) }
+    }
+
+    /// These members of the row's value are replaced or added. Without a row nothing is shown.
+    public static func merge(
+        _ table: String, _ params: some Encodable & Sendable = [String: String](), key: String,
+        _ members: some Encodable & Sendable
+    ) -> Patch {
+        Patch(table, params, key) { .merge(json: try BowlineKit.encoded(members)) }
+    }
+
+    /// The row is gone.
+    public static func remove(
+        _ table: String, _ params: some Encodable & Sendable = [String: String](), key: String
+    ) -> Patch {
+        Patch(table, params, key) { .remove }
+    }
+}
+
+/// The receipt of an intent. Dropping it changes nothing: the intent is sent all the same.
+public struct Receipt: Sendable {
+    /// The intent's permanent id, with which ``Bowline/outcome(of:on:)`` finds it again after a restart of the app.
+    public let id: String
+    let serverId: String
+    let bowline: Bowline
+
+    /// Waits for the intent's outcome, across lost connections. None if it is not known any more: more than 64 later intents of the
+    /// host have ended.
+    public func outcome() async throws -> IntentOutcome? {
+        try await bowline.outcome(of: id, on: serverId)
+    }
+}
+
+extension Bowline {
+    /// As ``send(_:to:)``, and tells what the intent is expected to change: rows of followed tables show it at once, pending, also
+    /// after a restart of the app, until the daemon's change replaces it; a refused one leaves a failure at the row until
+    /// ``dismiss(_:on:)`` (LD-3). At most 64 changes with 64 KiB.
+    @discardableResult
+    public func send(_ intent: Intent, to serverId: String, shows patches: [Patch]) throws -> Receipt {
+        let patches = try patches.map { try $0.encoded() }
+        let id = try open().sendWith(serverId: serverId, intent: intent, patches: patches)
+        return Receipt(id: id, serverId: serverId, bowline: self)
+    }
+
+    /// Waits for the outcome of an intent, across lost connections, also of one that an earlier process of the app has sent. None if
+    /// it is not known: it is neither pending, nor among the latest 64 of the host, nor a failure that is shown.
+    public func outcome(of intentId: String, on serverId: String) async throws -> IntentOutcome? {
+        try await open().outcome(serverId: serverId, intentId: intentId)
+    }
+}

@@ -1,0 +1,38 @@
+/** What an intent is expected to change in rows of followed tables (LD-3). Nothing here is native. */
+
+/** A change that is expected of one row. Plain data: it crosses a bridge, and the library keeps it with the intent. */
+export type Patch = { readonly table: string; readonly params: object; readonly key: string } & (
+  | { readonly change: "upsert" | "merge"; readonly value: unknown }
+  | { readonly change: "remove" }
+);
+
+/** Says what an intent is expected to change. `params` are those with which the table is followed. */
+export interface Show {
+  /** The row has this value, whether or not it was there. */
+  upsert(table: string, params: object, key: string, value: unknown): Show;
+  /** These members of the row's value are replaced or added. Without a row nothing is shown. */
+  merge(table: string, params: object, key: string, members: object): Show;
+  /** The row is gone. */
+  remove(table: string, params: object, key: string): Show;
+}
+
+/** What a caller's function says. */
+export function patchesOf(say: ((show: Show) => unknown) | undefined): Patch[] {
+  const patches: Patch[] = [];
+  const show: Show = {
+    upsert(table, params, key, value) {
+      patches.push({ table, params, key, change: "upsert", value });
+      return show;
+    },
+    merge(table, params, key, value) {
+      patches.push({ table, params, key, change: "merge", value });
+      return show;
+    },
+    remove(table, params, key) {
+      patches.push({ table, params, key, change: "remove" });
+      return show;
+    },
+  };
+  say?.(show);
+  return patches;
+}
