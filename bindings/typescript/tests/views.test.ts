@@ -68,7 +68,7 @@ describe("views", () => {
   });
 
   it("LD-4: a table parses the rows that changed and no others, and takes a reset", () => {
-    const row = (key: string, json: string) => ({ key, json, omittedBytes: undefined });
+    const row = (key: string, json: string) => ({ key, json, omittedBytes: undefined, pending: false, failure: undefined });
     const table = (update: Partial<TableUpdate>) => ({ rev: 1, changes: [], rows: [], ...update }) as TableUpdate;
     const insert = change("Insert", { at: 0, count: 2 });
     const first = nextTable<number>(NO_TABLE, table({ changes: [insert], rows: [row("a", "1"), row("b", "2")] }))!;

@@ -362,3 +362,148 @@ fn tables_are_bounded_in_number_and_share_their_bytes() {
     let view = host.view(first);
     assert_eq!((view.rows.len(), view.truncated), (3, true));
 }
+
+fn queued(n: u8, of: &str, key: &str, value: u32) -> patches::Input {
+    let value = json(&value.to_string());
+    patches::Input::Queued {
+        intent_id: intent(n),
+        at: i64::from(n),
+        patches: vec![patches::Patch {
+            table: "voxel.layers".to_owned(),
+            params: target(of).params,
+            key: key.to_owned(),
+            change: patches::PatchChange::Upsert(value),
+        }],
+    }
+}
+
+fn intent(n: u8) -> IntentId {
+    IntentId::from_uuid(uuid::Uuid::from_bytes([n; 16]))
+}
+
+fn done(n: u8, seq: u64) -> patches::Input {
+    patches::Input::Concluded {
+        intent_id: intent(n),
+        conclusion: patches::Conclusion::Done { seq },
+    }
+}
+
+/// Keys of the rows that are pending.
+fn pending(host: &mut Host, id: TableId) -> Vec<String> {
+    let view = host.view(id);
+    let pending = view.rows.iter().filter(|row| row.pending);
+    pending.map(|row| row.key.to_string()).collect()
+}
+
+#[test]
+fn ld_3_every_table_that_covers_the_key_shows_a_patch_and_lets_it_go_by_itself() {
+    let mut host = Host::attached();
+    let (castle, walls) = (host.open("castle"), host.open("walls"));
+    host.tables.patch(queued(1, "castle", "castle/walls", 9));
+    assert_eq!(
+        pending(&mut host, castle),
+        ["castle/walls"],
+        "by its target"
+    );
+    assert_eq!(pending(&mut host, walls), [""; 0], "nobody knows yet");
+    host.answer(castle, Ok(page("castle/*", 5, &[], false)));
+    host.answer(walls, Ok(page("castle/walls", 5, &[], false)));
+    assert_eq!(pending(&mut host, walls), ["castle/walls"]);
+    assert_eq!(host.view(walls).state, TableState::Ready, "not empty");
+
+    // One of them is fetched anew while the change comes by its key only.
+    host.tables.handle(NOW, walls, Input::Refresh);
+    let mut large = stale("castle/*", Some(&["castle/walls"]));
+    large.intent_id = Some(intent(1));
+    host.changed(6, &large);
+    host.tables.patch(done(1, 6));
+    let mut fetched = page("castle/*", 6, &["castle/walls"], false);
+    fetched.rows[0] = row("castle/walls", 10);
+    host.answer(castle, Ok(fetched.clone()));
+    assert_eq!(host.rows(castle), ["castle/walls=10"]);
+    assert_eq!(pending(&mut host, castle), [""; 0]);
+    assert_eq!(host.rows(walls), ["castle/walls=9"], "still on its way");
+    fetched.scope = scope("castle/walls");
+    host.answer(walls, Ok(fetched));
+    assert_eq!(host.rows(walls), ["castle/walls=10"]);
+    // Nothing of it is left for a table that is opened later.
+    let later = host.open("castle2");
+    assert_eq!(pending(&mut host, later), [""; 0]);
+    assert!(host.tables.patches.is_empty());
+}
+
+#[test]
+fn ld_3_a_patch_waits_for_the_event_of_the_answer_and_no_longer() {
+    let mut host = Host::attached();
+    let castle = host.open("castle");
+    host.answer(castle, Ok(page("castle/*", 5, &[], false)));
+    host.tables.patch(queued(1, "castle", "castle/a", 9));
+    host.tables.patch(done(1, 7));
+    host.tables.passed(6);
+    assert_eq!(pending(&mut host, castle), ["castle/a"]);
+    host.tables.passed(7);
+    assert_eq!(host.rows(castle), [""; 0]);
+
+    // One whose number is of an earlier epoch leaves with the rows that are loaded.
+    host.tables.patch(queued(2, "castle", "castle/a", 9));
+    host.tables.patch(done(2, 900));
+    host.tables.attached(NOW, SessionState::Reset);
+    assert_eq!(pending(&mut host, castle), ["castle/a"]);
+    host.answer(castle, Ok(page("castle/*", 1, &[], false)));
+    assert_eq!(host.rows(castle), [""; 0]);
+
+    // A table that is refused tells no more, and one that nobody has open waits for nothing.
+    host.tables.patch(queued(3, "castle", "castle/a", 9));
+    host.tables.patch(done(3, 900));
+    host.tables.handle(NOW, castle, Input::Refresh);
+    host.answer(castle, Err(LoadError::Rejected(RpcReason::Forbidden)));
+    assert_eq!(host.rows(castle), [""; 0]);
+    host.tables.patch(queued(4, "castle", "castle/a", 9));
+    host.tables.left(castle);
+    host.tables.sweep();
+    host.tables.patch(done(4, 900));
+    assert!(host.tables.patches.is_empty());
+}
+
+#[test]
+fn ld_3_a_row_after_the_last_loaded_one_stays_left_out() {
+    let config = TablesConfig {
+        page: 1,
+        ..TablesConfig::default()
+    };
+    let mut host = Host {
+        tables: Tables::new(config),
+        rev: 0,
+    };
+    host.tables.attached(NOW, SessionState::New);
+    let castle = host.open("castle");
+    host.answer(castle, Ok(page("castle/*", 5, &["castle/b"], true)));
+    host.tables.patch(queued(1, "castle", "castle/a", 9));
+    host.tables.patch(queued(2, "castle", "castle/c", 9));
+    assert_eq!(host.rows(castle), ["castle/a=9", "castle/b=0"]);
+    host.tables.handle(NOW, castle, Input::LoadMore);
+    host.answer(castle, Ok(page("castle/*", 5, &["castle/d"], false)));
+    let all = ["castle/a=9", "castle/b=0", "castle/c=9", "castle/d=0"];
+    assert_eq!(host.rows(castle), all);
+}
+
+#[test]
+fn ld_3_ld_4_a_patch_costs_what_it_changes_and_nothing_while_nothing_happens() {
+    let mut host = Host::attached();
+    let castle = host.open("castle");
+    let keys: Vec<_> = (0..10_000).map(|n| format!("castle/{n:05}")).collect();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    host.answer(castle, Ok(page("castle/*", 5, &keys, false)));
+    let before = host.view(castle);
+    host.tables.patch(queued(1, "castle", "castle/05000", 9));
+    host.tables.patch(queued(2, "castle", "castle/05000x", 9));
+    let with = host.view(castle);
+    assert_eq!(with.diff(Some(&before)).changes.len(), 2);
+    let tower = host.open("tower");
+    host.view(tower);
+    assert!(Arc::ptr_eq(&with, &host.view(castle)), "the same value");
+    // A change elsewhere leaves the patched rows as they are.
+    host.changed(6, &event(&[("castle/00001", 1)], &[]));
+    let after = host.view(castle);
+    assert_eq!(after.diff(Some(&with)).changes.len(), 1);
+}

@@ -248,7 +248,9 @@ export function nextTable<Value>(before: TableView<Value>, update: TableUpdate):
   const { baseRev, changes, rows: changedRows, ...shown } = update;
   if (baseRev !== undefined && (!before.ready || baseRev !== before.rev)) return undefined;
   const begun: ItemList<TableRow<Value>> = baseRev === undefined ? ItemList.EMPTY : before.rows;
-  const parsed = changedRows.map(({ json, ...row }) => ({ ...row, value: JSON.parse(json) as Value }));
+  const parsed = changedRows.map(({ key, json, omittedBytes, pending, failure }) => {
+    return { key, value: JSON.parse(json) as Value, omittedBytes, pending, failure };
+  });
   const rows = changed(begun, { changes, rows: parsed }, (row) => row);
   return rows && Object.freeze({ ...shown, ready: true, failure: undefined, rows });
 }
