@@ -124,7 +124,6 @@ impl Entry {
 impl Patches {
     /// Feeds one input.
     pub(super) fn handle(&mut self, input: Input) {
-        self.rev += 1;
         match input {
             Input::Queued {
                 intent_id,
@@ -241,6 +240,7 @@ impl Patches {
         };
         self.positions.insert(intent_id, position);
         self.entries.insert(position, entry);
+        self.rev += 1;
     }
 
     fn concluded(&mut self, intent_id: IntentId, conclusion: Conclusion) {
@@ -248,6 +248,7 @@ impl Patches {
         let Some(entry) = position.and_then(|position| self.entries.get_mut(position)) else {
             return;
         };
+        self.rev += 1;
         match conclusion {
             Conclusion::Done { seq } => {
                 entry.state = State::Done { seq };
