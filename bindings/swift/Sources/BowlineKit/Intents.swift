@@ -3,15 +3,14 @@ import BowlineFFI
 /// What an intent is expected to change in one row of a followed table (LD-3). The parameters are those with which the table is
 /// followed.
 public struct Patch: Sendable {
-    let encoded: @Sendable () throws -> BowlineFFI.Patch
+    let make: @Sendable () throws -> BowlineFFI.Patch
 
     private init(
         _ table: String, _ params: some Encodable & Sendable, _ key: String,
         _ change: @escaping @Sendable () throws -> PatchChange
     ) {
-        encoded = {
-            BowlineFFI.Patch(
-                table: table, paramsJson: try BowlineKit.encoded(params), key: key, change: try change())
+        make = {
+            try BowlineFFI.Patch(table: table, paramsJson: encoded(params), key: key, change: change())
         }
     }
 
@@ -20,7 +19,7 @@ public struct Patch: Sendable {
         _ table: String, _ params: some Encodable & Sendable = [String: String](), key: String,
         _ value: some Encodable & Sendable
     ) -> Patch {
-        Patch(table, params, key) { .upsert(json: try BowlineKit.encoded(value)) }
+        Patch(table, params, key) { try .upsert(json: encoded(value)) }
     }
 
     /// These members of the row's value are replaced or added. Without a row nothing is shown.
@@ -28,7 +27,7 @@ public struct Patch: Sendable {
         _ table: String, _ params: some Encodable & Sendable = [String: String](), key: String,
         _ members: some Encodable & Sendable
     ) -> Patch {
-        Patch(table, params, key) { .merge(json: try BowlineKit.encoded(members)) }
+        Patch(table, params, key) { try .merge(json: encoded(members)) }
     }
 
     /// The row is gone.
@@ -59,7 +58,7 @@ extension Bowline {
     /// ``dismiss(_:on:)`` (LD-3). At most 64 changes with 64 KiB.
     @discardableResult
     public func send(_ intent: Intent, to serverId: String, shows patches: [Patch]) throws -> Receipt {
-        let patches = try patches.map { try $0.encoded() }
+        let patches = try patches.map { try $0.make() }
         let id = try open().sendWith(serverId: serverId, intent: intent, patches: patches)
         return Receipt(id: id, serverId: serverId, bowline: self)
     }

@@ -118,7 +118,7 @@ struct TableTests {
         try bowline.dismiss(refused.id, on: server)
         try await eventually("it is as before") { store.rows.count == 1 && store.rows.first?.failure == nil }
 
-        let many = (0..<65).map { Patch.upsert("voxel.projects", key: "\($0)", 1) }
+        let many = (0..<65).map { BowlineKit.Patch.upsert("voxel.projects", key: "\($0)", 1) }
         #expect(throws: BowlineError.self) { try bowline.send(add("roof", to: project), to: server, shows: many) }
         let nobody = "00000000-0000-0000-0000-000000000000"
         #expect(try await bowline.outcome(of: nobody, on: server) == nil)

@@ -1,8 +1,12 @@
 //! Patches laid over one row.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use bowline_protocol::live::Json;
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{MapAccess, Visitor},
+};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{PatchChange, RowFailure};
@@ -71,11 +75,49 @@ fn made(key: &str, value: &Json) -> TableRow {
     }
 }
 
-/// The members of an object with others on top, each as it was written; `None` if one of the two is
-/// no object.
+/// The members of an object with others on top, each as it was written and where it was, new ones
+/// at the end; `None` if one of the two is no object.
 fn merged(value: &Json, fields: &Json) -> Option<Json> {
-    type Members = BTreeMap<String, Box<RawValue>>;
     let mut members: Members = serde_json::from_str(value.get()).ok()?;
-    members.extend(serde_json::from_str::<Members>(fields.get()).ok()?);
+    let mut others: BTreeMap<String, Box<RawValue>> = serde_json::from_str(fields.get()).ok()?;
+    for (name, value) in &mut members.0 {
+        if let Some(other) = others.remove(name) {
+            *value = other;
+        }
+    }
+    members.0.extend(others);
     to_raw_value(&members).ok().map(Json::from)
+}
+
+/// The members of an object, in order.
+struct Members(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+impl Serialize for Members {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
 }

@@ -68,7 +68,7 @@ fn ld_3_patches_lie_over_a_row_in_order_and_a_failed_one_only_says_so() {
         (
             Some(r#"{"b":1e3,"a":"x"}"#),
             vec![(merge(r#"{"a":null}"#), None), (merge(r#"{"c":[]}"#), None)],
-            r#"{"a":null,"b":1e3,"c":[]}?"#,
+            r#"{"b":1e3,"a":null,"c":[]}?"#,
         ),
         (Some("1"), vec![(merge("{}"), None)], "1?"),
         (none, vec![(merge("{}"), None)], "none"),
