@@ -59,14 +59,14 @@ impl Answers {
 /// Appends the response to one request. A result over the limit fails that request alone (LS-1).
 pub(super) fn encode(out: &mut Vec<u8>, id: &Id<'_>, reply: &Reply, max: usize) {
     match reply {
-        Ok(done) if done.result.get().len() + id.as_json().len() + FRAMING <= max => {
-            let result = done.result.get();
+        Ok(done) if done.result.len() + id.as_json().len() + FRAMING <= max => {
+            let result = &done.result;
             match done.seq {
                 Some(seq) => write_done(out, id, seq, result),
                 None => write_response(out, id, result),
             }
         }
-        Ok(done) => write_error(out, id, &too_large(done.result.get().len(), max)),
+        Ok(done) => write_error(out, id, &too_large(done.result.len(), max)),
         Err(error) => write_error(out, id, error),
     }
 }
@@ -74,8 +74,8 @@ pub(super) fn encode(out: &mut Vec<u8>, id: &Id<'_>, reply: &Reply, max: usize) 
 /// The result, if its text fits `max` bytes; else the error that replaces it (LS-1).
 pub(super) fn bounded(reply: Reply, max: usize) -> Reply {
     match reply {
-        Ok(Done { result, .. }) if result.get().len() + FRAMING > max => {
-            Err(too_large(result.get().len(), max))
+        Ok(Done { result, .. }) if result.len() + FRAMING > max => {
+            Err(too_large(result.len(), max))
         }
         fits => fits,
     }

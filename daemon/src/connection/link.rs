@@ -147,7 +147,7 @@ impl<S: MessageSocket> TextChannel for Sealed<S> {
         } = self;
         // A channel that cannot seal is exhausted; no more can be sent.
         channel
-            .gather(text, |message| waiting.push_back(message))
+            .gather(text, |message| waiting.push_back(message.to_vec()))
             .map_err(|_| Gone)
     }
 
@@ -156,7 +156,7 @@ impl<S: MessageSocket> TextChannel for Sealed<S> {
             channel, waiting, ..
         } = self;
         channel
-            .finish(|message| waiting.push_back(message))
+            .finish(|message| waiting.push_back(message.to_vec()))
             .map_err(|_| Gone)?;
         ready!(self.poll_waiting(cx))?;
         self.socket.poll_flush(cx)

@@ -119,7 +119,10 @@ impl Tx<'_> {
         let session = self.caller.session.as_ref();
         let live = session.and_then(|session| self.live.sessions.get(&session.id));
         let seq = live.map(LiveSession::last_seq);
-        Done { result, seq }
+        Done {
+            result: result.into(),
+            seq,
+        }
     }
 
     fn repeat(&self, key: &IntentKey, row: IntentRow) -> Result<Answer, RpcError> {

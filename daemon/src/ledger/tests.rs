@@ -101,7 +101,7 @@ async fn a_failed_commit_says_nothing_undoes_everything_and_the_ledger_goes_on()
     let retried = ledger
         .intent(&session, id, "test.spoil", "{}", |_| answer("done"))
         .await;
-    assert_eq!(retried.unwrap().result.get(), r#""done""#);
+    assert_eq!(*retried.unwrap().result, *r#""done""#);
 }
 
 #[tokio::test]

@@ -8,7 +8,11 @@ mod stats;
 
 use std::{future::Future, pin::Pin};
 
-use bowline_protocol::{Role, RpcReason, error::RpcError, rpc::raw};
+use bowline_protocol::{
+    Role, RpcReason,
+    error::RpcError,
+    rpc::{raw, text},
+};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -25,16 +29,30 @@ pub type Answer = Result<Box<RawValue>, RpcError>;
 /// A result as it is sent.
 #[derive(Clone, Debug)]
 pub struct Done {
-    /// The result.
-    pub result: Box<RawValue>,
+    /// The result, as JSON.
+    pub result: Box<str>,
     /// After an intent: the number of the last event of the requesting session once the intent was
     /// done. Every event about its effects has that number or a smaller one (LD-2).
     pub seq: Option<u64>,
 }
 
+impl Done {
+    /// The result as a raw value.
+    ///
+    /// # Errors
+    /// −32603 if the result is not JSON, which is a defect.
+    pub fn into_answer(self) -> Answer {
+        RawValue::from_string(self.result.into())
+            .map_err(|error| RpcError::internal(error.to_string()))
+    }
+}
+
 impl From<Box<RawValue>> for Done {
     fn from(result: Box<RawValue>) -> Self {
-        Self { result, seq: None }
+        Self {
+            result: result.into(),
+            seq: None,
+        }
     }
 }
 
@@ -49,6 +67,15 @@ pub type ReplyFuture = Pin<Box<dyn Future<Output = Reply> + Send>>;
 /// −32603 if the value does not serialise, which is a defect of its type.
 pub fn answer<T: Serialize + ?Sized>(value: &T) -> Answer {
     raw(value).map_err(|error| RpcError::internal(error.to_string()))
+}
+
+/// The reply with a value as its result.
+///
+/// # Errors
+/// As [`answer`].
+pub(crate) fn reply<T: Serialize + ?Sized>(value: &T) -> Reply {
+    let result = text(value).map_err(|error| RpcError::internal(error.to_string()))?;
+    Ok(Done { result, seq: None })
 }
 
 /// The refusal of a request whose device has too low a role (TR-4).

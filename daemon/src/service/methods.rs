@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::{Cancellation, Context, Request, Service, live::Followable, params, request::Told};
 use crate::{
     ledger::{LiveSource, Log, Reader, Table, Topic, Tx, guarded, panicked},
-    rpc::{Done, MethodStats, Reply, ReplyFuture, answer, no_session},
+    rpc::{Done, MethodStats, Reply, ReplyFuture, answer, no_session, reply},
 };
 
 /// One call with unparsed parameters.
@@ -262,7 +262,7 @@ impl<S: Service> Methods<S> {
         self.add(name, Role::Viewer, false, move |call| {
             Started::Answered(params::plain(call.params).and_then(|params| {
                 let result = guarded(|| handler(&service, params))?;
-                Ok(answer(&result)?.into())
+                reply(&result)
             }))
         })
     }
@@ -286,7 +286,7 @@ impl<S: Service> Methods<S> {
                 let (handler, context) = (Arc::clone(&handler), call.context.clone());
                 async move {
                     let job = move |reader: &Reader<'_>| handler(&service, reader, params);
-                    Ok(answer(&context.ledger.read_as(context.session, job).await?)?.into())
+                    reply(&context.ledger.read_as(context.session, job).await?)
                 }
             },
         )
@@ -342,7 +342,7 @@ impl<S: Service> Methods<S> {
                 let (handler, context) = (Arc::clone(&handler), call.context.clone());
                 async move {
                     let job = move |tx: &mut Tx<'_>| handler(&service, tx, params);
-                    Ok(answer(&context.ledger.write_as(context.session, job).await?)?.into())
+                    reply(&context.ledger.write_as(context.session, job).await?)
                 }
             },
         )
@@ -376,14 +376,13 @@ impl<S: Service> Methods<S> {
                 };
                 let handled = handler(service, request, params);
                 // A panic in a service's code fails that request, not its connection.
-                let caught =
-                    AssertUnwindSafe(async move { answer(&handled.await?) }).catch_unwind();
+                let caught = AssertUnwindSafe(async move { reply(&handled.await?) }).catch_unwind();
                 async move {
                     let _tells_at_the_end = guard;
-                    let result = caught.await.unwrap_or_else(|_| Err(panicked()))?;
+                    let done = caught.await.unwrap_or_else(|_| Err(panicked()))?;
                     Ok(Done {
-                        result,
                         seq: told.seq(),
+                        ..done
                     })
                 }
             },

@@ -152,6 +152,6 @@ impl Request {
         let done = ledger.intent(session, intent_id, self.method, params, effect);
         let done = done.await?;
         done.seq.into_iter().for_each(|seq| self.told.note(seq));
-        Ok(done.result)
+        done.into_answer()
     }
 }

@@ -141,11 +141,11 @@ impl Router {
         let Some(found) = self.methods.get(method) else {
             return Err(RpcError::method_not_found(method));
         };
-        match found.start(Call { params, context }) {
+        let reply = match found.start(Call { params, context }) {
             Started::Answered(reply) => reply,
             Started::Running(future) => future.await,
-        }
-        .map(|done| done.result)
+        };
+        reply?.into_answer()
     }
 }
 

@@ -40,9 +40,11 @@ async fn a_request_over_the_limit_closes_with_message_too_large() {
     let mut messages = Vec::new();
     let text = vec![b' '; 2 * MAX_CHUNK];
     channel
-        .gather(&text, |message| messages.push(message))
+        .gather(&text, |message| messages.push(message.to_vec()))
         .unwrap();
-    channel.finish(|message| messages.push(message)).unwrap();
+    channel
+        .finish(|message| messages.push(message.to_vec()))
+        .unwrap();
     for message in messages {
         wire.send(message).await;
     }

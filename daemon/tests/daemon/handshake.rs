@@ -253,9 +253,11 @@ async fn a_message_sent_twice_ends_the_connection() {
     let text = br#"{"jsonrpc":"2.0","id":1,"method":"system.ping"}"#;
     let channel = &mut client.channel;
     channel
-        .gather(text, |message| sealed.push(message))
+        .gather(text, |message| sealed.push(message.to_vec()))
         .unwrap();
-    channel.finish(|message| sealed.push(message)).unwrap();
+    channel
+        .finish(|message| sealed.push(message.to_vec()))
+        .unwrap();
     client.wire.send(sealed[0].clone()).await;
     assert!(client.next_answer().await["result"].is_object());
     client.wire.send(sealed[0].clone()).await;

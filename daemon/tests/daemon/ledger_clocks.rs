@@ -22,7 +22,7 @@ async fn run(rig: &Rig, link: &Link, id: IntentId) -> String {
             answer(&RUNS.fetch_add(1, Ordering::SeqCst))
         })
         .await;
-    outcome.unwrap().result.get().to_owned()
+    outcome.unwrap().result.into()
 }
 
 /// C44: the clock jumps by a day and an hour, and the same request has its effect again.

@@ -10,7 +10,7 @@ use std::{
 
 use bowline_daemon::{
     ledger::{Audience, SessionRef},
-    service::{Answer, answer},
+    service::{Answer, Done, answer},
 };
 use bowline_protocol::{IntentId, RpcReason, SessionEvent, error::RpcError};
 
@@ -37,7 +37,7 @@ async fn bump(
             outcome
         })
         .await
-        .map(|done| done.result)
+        .and_then(Done::into_answer)
 }
 
 async fn attached(rig: &Rig) -> Link {

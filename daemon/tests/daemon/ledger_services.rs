@@ -81,7 +81,7 @@ async fn bx_1_storage_events_and_outcome_of_an_intent_happen_together_or_not_at_
     assert!(run(bad, true).await.is_err());
     assert_eq!(rig.ledger.read(|r| NOTES.count(r)).await.unwrap(), 0);
     for _ in 0..3 {
-        assert_eq!(run(good, false).await.unwrap().result.get(), "0");
+        assert_eq!(*run(good, false).await.unwrap().result, *"0");
     }
     assert_eq!(rig.ledger.read(|r| NOTES.count(r)).await.unwrap(), 1);
     assert_eq!(
@@ -95,7 +95,7 @@ async fn bx_1_storage_events_and_outcome_of_an_intent_happen_together_or_not_at_
     let outcome = killed
         .ledger
         .intent(&session, good, "test.note", "{}", effect(false));
-    assert_eq!(outcome.await.unwrap().result.get(), "0");
+    assert_eq!(*outcome.await.unwrap().result, *"0");
     assert_eq!(killed.ledger.read(|r| NOTES.count(r)).await.unwrap(), 1);
 }
 

@@ -41,9 +41,11 @@ async fn ls_18_two_devices_racing_for_one_token_do_not_both_get_in() {
     for (wire, channel) in [(&mut wire_1, &mut channel_1), (&mut wire_2, &mut channel_2)] {
         let mut sealed = Vec::new();
         channel
-            .gather(ready, |message| sealed.push(message))
+            .gather(ready, |message| sealed.push(message.to_vec()))
             .unwrap();
-        channel.finish(|message| sealed.push(message)).unwrap();
+        channel
+            .finish(|message| sealed.push(message.to_vec()))
+            .unwrap();
         wire.send(sealed.remove(0)).await;
     }
     // The loser is told why; it is the second, as both come through the one ledger in order.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bowline_daemon::{
     ledger::{Ledger, Quotas, SessionRef, Table},
-    service::{Answer, answer},
+    service::{Answer, Done, answer},
 };
 use bowline_protocol::{
     ClientSessionKey, DeviceId, Reason, RpcReason, SessionState,
@@ -35,7 +35,7 @@ async fn send(ledger: &Ledger, session: &SessionRef, method: &str, bytes: usize)
     ledger
         .intent(session, intent_id(), method, &params, |_| answer("done"))
         .await
-        .map(|done| done.result)
+        .and_then(Done::into_answer)
 }
 
 /// Checks that an error names a quota of this device.
@@ -317,5 +317,5 @@ async fn big(rig: &Rig, session: &SessionRef) -> Answer {
             answer(&outcome)
         })
         .await
-        .map(|done| done.result)
+        .and_then(Done::into_answer)
 }

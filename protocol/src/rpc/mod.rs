@@ -9,10 +9,10 @@ mod usual;
 mod write;
 
 pub use parse::{Incoming, Notification, Request, Response, Text, parse};
-pub use raw::raw;
+pub use raw::{raw, text};
 pub use write::{
     append_batch_item, begin_batch, end_batch, write_done, write_error, write_notification,
-    write_request, write_response,
+    write_request, write_request_text, write_response,
 };
 
 use std::{borrow::Cow, fmt};

@@ -16,10 +16,32 @@ pub fn write_request<P: Serialize + ?Sized>(
     params: &P,
 ) -> Result<(), serde_json::Error> {
     let start = out.len();
+    begin_request(out, id);
+    finish_call(out, start, method, params)
+}
+
+/// Appends a request with a numeric id; `params` is JSON text.
+///
+/// # Errors
+/// When `method` does not serialise, which no text does; the buffer is then unchanged.
+pub fn write_request_text(
+    out: &mut Vec<u8>,
+    id: u64,
+    method: &str,
+    params: &str,
+) -> Result<(), serde_json::Error> {
+    let start = out.len();
+    begin_request(out, id);
+    finish(out, start, method, |out| {
+        out.extend_from_slice(params.as_bytes());
+        Ok(())
+    })
+}
+
+fn begin_request(out: &mut Vec<u8>, id: u64) {
     out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
     number(out, id);
     out.extend_from_slice(br#","method":"#);
-    finish_call(out, start, method, params)
 }
 
 /// Appends a notification.
@@ -42,9 +64,18 @@ fn finish_call<P: Serialize + ?Sized>(
     method: &str,
     params: &P,
 ) -> Result<(), serde_json::Error> {
+    finish(out, start, method, |out| serde_json::to_writer(out, params))
+}
+
+fn finish(
+    out: &mut Vec<u8>,
+    start: usize,
+    method: &str,
+    params: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>,
+) -> Result<(), serde_json::Error> {
     let written = serde_json::to_writer(&mut *out, method).and_then(|()| {
         out.extend_from_slice(br#","params":"#);
-        serde_json::to_writer(&mut *out, params)
+        params(out)
     });
     match written {
         Ok(()) => out.push(b'}'),
@@ -129,6 +160,10 @@ mod tests {
             out,
             br#"{"jsonrpc":"2.0","id":1024,"method":"system.ping","params":{}}"#
         );
+        let written = out.clone();
+        out.clear();
+        write_request_text(&mut out, 1_024, "system.ping", "{}").unwrap();
+        assert_eq!(out, written);
         out.clear();
         write_notification(&mut out, "session.ack", &crate::methods::Ack { seq: 3 }).unwrap();
         assert_eq!(

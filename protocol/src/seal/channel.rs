@@ -35,6 +35,12 @@ pub struct Channel {
     gathered: Vec<u8>,
     /// Number of texts in `gathered`.
     texts: usize,
+    /// Bytes of the texts sealed together last: the next ones probably take as many.
+    usual: usize,
+    /// The message sealed last.
+    sealed: Vec<u8>,
+    /// Bytes that each buffer keeps between messages.
+    keep: usize,
 }
 
 impl Channel {
@@ -47,6 +53,9 @@ impl Channel {
             returned: 0,
             gathered: Vec::new(),
             texts: 0,
+            usual: 0,
+            sealed: Vec::new(),
+            keep: 0,
         }
     }
 
@@ -55,17 +64,19 @@ impl Channel {
         self.max_message = bytes;
     }
 
+    /// Sets how many bytes each of the three working buffers keeps between messages: none at first,
+    /// for a side with many channels. For one with few, memory costs less than asking for it.
+    pub const fn keep_buffers(&mut self, bytes: usize) {
+        self.keep = bytes;
+    }
+
     /// Takes one text to be sealed together with those before it, and emits the Noise messages that
     /// are full. The rest waits for [`Channel::finish`]. Returns the bytes that the text adds on
     /// the wire.
     ///
     /// # Errors
     /// [`SealError::Crypto`] when the channel is exhausted.
-    pub fn gather(
-        &mut self,
-        text: &[u8],
-        mut emit: impl FnMut(Vec<u8>),
-    ) -> Result<usize, SealError> {
+    pub fn gather(&mut self, text: &[u8], mut emit: impl FnMut(&[u8])) -> Result<usize, SealError> {
         if text.is_empty() || self.gathered.len() + PREFIX + text.len() > MAX_CHUNK {
             self.finish(&mut emit)?;
         }
@@ -78,6 +89,8 @@ impl Channel {
                     _ => PREFIX,
                 };
                 if self.texts == 0 {
+                    let several = 1 + PREFIX + text.len();
+                    self.gathered.reserve(several.max(self.usual));
                     self.gathered.push(SEVERAL);
                 }
                 self.gathered.extend_from_slice(&length.to_be_bytes());
@@ -89,14 +102,17 @@ impl Channel {
         }
     }
 
-    /// Seals the gathered texts as one Noise message, if there are any, and frees their memory.
+    /// Seals the gathered texts as one Noise message, if there are any.
     ///
     /// # Errors
     /// [`SealError::Crypto`] when the channel is exhausted.
-    pub fn finish(&mut self, mut emit: impl FnMut(Vec<u8>)) -> Result<(), SealError> {
+    pub fn finish(&mut self, mut emit: impl FnMut(&[u8])) -> Result<(), SealError> {
+        if self.texts == 0 {
+            return Ok(());
+        }
         let mut gathered = std::mem::take(&mut self.gathered);
+        self.usual = gathered.len();
         let plain = match std::mem::take(&mut self.texts) {
-            0 => return Ok(()),
             // A single text goes out without its length: the flag takes the place of the length's
             // last byte.
             1 => {
@@ -108,12 +124,17 @@ impl Channel {
             _ => gathered.as_slice(),
         };
         emit(self.seal(plain)?);
+        gathered.clear();
+        gathered.shrink_to(self.keep);
+        self.gathered = gathered;
+        self.sealed.clear();
+        self.sealed.shrink_to(self.keep);
         Ok(())
     }
 
     /// Seals a text by itself, in several Noise messages if it is too large for one. Returns the
     /// bytes on the wire.
-    fn chunks(&mut self, text: &[u8], mut emit: impl FnMut(Vec<u8>)) -> Result<usize, SealError> {
+    fn chunks(&mut self, text: &[u8], mut emit: impl FnMut(&[u8])) -> Result<usize, SealError> {
         let mut wire = 0;
         let mut plain = Vec::with_capacity(1 + MAX_CHUNK.min(text.len()));
         let mut rest = text;
@@ -126,17 +147,19 @@ impl Channel {
             wire += message.len();
             emit(message);
             if after.is_empty() {
+                self.sealed.clear();
+                self.sealed.shrink_to(self.keep);
                 return Ok(wire);
             }
             rest = after;
         }
     }
 
-    fn seal(&mut self, plain: &[u8]) -> Result<Vec<u8>, SealError> {
-        let mut message = vec![0; plain.len() + NOISE_TAG];
-        let length = self.transport.write_message(plain, &mut message)?;
-        message.truncate(length);
-        Ok(message)
+    fn seal(&mut self, plain: &[u8]) -> Result<&[u8], SealError> {
+        self.sealed.resize(plain.len() + NOISE_TAG, 0);
+        let length = self.transport.write_message(plain, &mut self.sealed)?;
+        self.sealed.truncate(length);
+        Ok(&self.sealed)
     }
 
     /// Opens one Noise message. Returns its text, or the first of several: call [`Channel::next`]
@@ -196,7 +219,8 @@ impl Channel {
         buffer.extend_from_slice(text);
         self.returned += PREFIX + text.len();
         if rest.is_empty() {
-            self.received = Vec::new();
+            self.received.clear();
+            self.received.shrink_to(self.keep);
         }
         Some(buffer)
     }

@@ -90,9 +90,11 @@ fn open_by_hand(state: &mut TransportState, message: &[u8]) -> (u8, Vec<u8>) {
 fn seal(channel: &mut Channel, text: &[u8]) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     channel
-        .gather(text, |message| messages.push(message))
+        .gather(text, |message| messages.push(message.to_vec()))
         .unwrap();
-    channel.finish(|message| messages.push(message)).unwrap();
+    channel
+        .finish(|message| messages.push(message.to_vec()))
+        .unwrap();
     messages
 }
 

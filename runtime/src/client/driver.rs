@@ -23,8 +23,9 @@ use bowline_protocol::{
 use tokio::sync::mpsc;
 
 use super::{
-    Call, ClientEvent, ClientOwner, Dialer,
+    ClientEvent, ClientOwner, Dialer,
     commands::{Commands, ControlSlot},
+    queue::Queue,
     waiters::Waiters,
 };
 use crate::{
@@ -45,9 +46,7 @@ pub(super) struct Driver<O: ClientOwner> {
     pub(super) traffic: ClientTraffic,
     pub(super) clock: Clock,
     alarm: Alarm,
-    pub(super) calls: mpsc::Receiver<Call>,
-    /// The oldest call, while none can be sent.
-    pub(super) held: Option<Call>,
+    pub(super) queue: Queue,
     commands: Arc<ControlSlot>,
     dialing: Option<(Generation, BoxFuture<Dialed>)>,
     pub(super) link: Option<(Generation, Link)>,
@@ -72,7 +71,7 @@ impl<O: ClientOwner> Driver<O> {
         config: ClientConfig,
         label: Generation,
         owner: O,
-        calls: mpsc::Receiver<Call>,
+        queue: Queue,
         commands: Arc<ControlSlot>,
     ) -> Self {
         Self {
@@ -83,8 +82,7 @@ impl<O: ClientOwner> Driver<O> {
             traffic: ClientTraffic::default(),
             clock: Clock::start(),
             alarm: Alarm::default(),
-            calls,
-            held: None,
+            queue,
             commands,
             dialing: None,
             link: None,
@@ -209,7 +207,7 @@ impl<O: ClientOwner> Driver<O> {
             // Only the owner's inbox is awaited.
             return false;
         }
-        let unanswered = self.waiters.len() + usize::from(self.held.is_some());
+        let unanswered = self.waiters.len() + self.queue.held();
         if let Some(end) = self.traffic.drained(now, unanswered) {
             self.machine.handle(now, end);
             return true;
@@ -225,7 +223,7 @@ impl<O: ClientOwner> Driver<O> {
         let next = [
             ClientTraffic::client_timeout(&self.machine, self.is_deaf()),
             self.waiters.deadline(),
-            self.calls_deadline(),
+            self.queue.deadline(),
             self.traffic.poll_timeout(),
         ]
         .into_iter()

@@ -6,6 +6,8 @@
 mod commands;
 mod dial;
 mod driver;
+mod holding;
+mod queue;
 mod receive;
 mod send;
 mod waiters;
@@ -18,7 +20,12 @@ use bowline_machines::{
     Generation,
     client::connection::{ClientConfig, State},
 };
-use bowline_protocol::{Reason, Resume, handshake::Accepted, rpc::raw, session_event::Sequenced};
+use bowline_protocol::{
+    Reason, Resume,
+    handshake::Accepted,
+    rpc::{raw, text},
+    session_event::Sequenced,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use tokio::{
@@ -29,7 +36,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::commands::{Commands, ControlSlot, Handle};
+use self::{
+    commands::{Commands, ControlSlot, Handle},
+    holding::Holding,
+};
 use crate::{
     error::{CallError, Failure},
     settings::{REQUEST_QUEUE, REQUEST_TIMEOUT},
@@ -43,6 +53,7 @@ const AFTER_DEFECT: Duration = Duration::from_secs(1);
 pub struct ClientHandle {
     calls: mpsc::Sender<Call>,
     commands: Arc<Handle>,
+    holding: Holding,
 }
 
 /// Events of a client, in order.
@@ -90,16 +101,18 @@ impl ClientOwner for mpsc::Sender<ClientEvent> {
 
 pub(crate) struct Call {
     pub(crate) method: Cow<'static, str>,
-    pub(crate) params: Box<RawValue>,
+    /// JSON.
+    pub(crate) params: Cow<'static, str>,
     pub(crate) reply: oneshot::Sender<Result<Reply, CallError>>,
-    /// The driver answers it by the request timeout after this, also while it is not sent.
-    asked: Instant,
+    /// When it was made; `None` if that is when the driver took it. The driver answers it by the
+    /// request timeout after this, also while it is not sent.
+    asked: Option<Instant>,
 }
 
 impl Call {
     pub(crate) fn new(
         method: impl Into<Cow<'static, str>>,
-        params: Box<RawValue>,
+        params: Cow<'static, str>,
     ) -> (Self, Answer) {
         let (reply, answer) = oneshot::channel();
         let method = method.into();
@@ -107,7 +120,7 @@ impl Call {
             method,
             params,
             reply,
-            asked: Instant::now(),
+            asked: None,
         };
         (call, answer)
     }
@@ -143,7 +156,9 @@ impl ClientHandle {
         let (calls, calls_in) = mpsc::channel(REQUEST_QUEUE);
         let control = Arc::new(ControlSlot::default());
         let watcher = owner.clone();
-        let driver = driver::Driver::new(dialer, config, label, owner, calls_in, control.clone());
+        let holding = Holding::default();
+        let queue = queue::Queue::new(calls_in, holding.clone());
+        let driver = driver::Driver::new(dialer, config, label, owner, queue, control.clone());
         tokio::spawn(async move {
             let driving = tokio::spawn(driver.run());
             if let Err(error) = driving.await
@@ -164,7 +179,11 @@ impl ClientHandle {
             }
         });
         let commands = Arc::new(Handle(control));
-        Self { calls, commands }
+        Self {
+            calls,
+            commands,
+            holding,
+        }
     }
 
     /// Connects unless connected, connecting or disposed.
@@ -229,7 +248,11 @@ impl ClientHandle {
 
     /// A place in the queue of requests; `None` if the queue is full or the client has ended.
     pub(crate) fn reserve(&self) -> Option<Reserved<'_>> {
-        self.calls.try_reserve().ok().map(Reserved)
+        let place = self.calls.try_reserve().ok()?;
+        Some(Reserved {
+            place,
+            holding: &self.holding,
+        })
     }
 
     /// Sends a request and waits for its answer, at most the request timeout, including time in the
@@ -243,14 +266,26 @@ impl ClientHandle {
         method: impl Into<Cow<'static, str>>,
         params: Box<RawValue>,
     ) -> Result<Box<RawValue>, CallError> {
-        let (call, answer) = Call::new(method, params);
-        let deadline = call.asked + REQUEST_TIMEOUT;
+        self.send(method, shared(params)).await
+    }
+
+    /// [`ClientHandle::request`] with parameters as JSON text.
+    pub(crate) async fn send(
+        &self,
+        method: impl Into<Cow<'static, str>>,
+        params: Cow<'static, str>,
+    ) -> Result<Box<RawValue>, CallError> {
+        let (mut call, answer) = Call::new(method, params);
+        call.asked = self.holding.asked();
         match self.calls.try_send(call) {
             Ok(()) => {}
-            Err(TrySendError::Full(call)) => timeout_at(deadline, self.calls.send(call))
-                .await
-                .map_err(|_| CallError::Timeout)?
-                .map_err(|_| CallError::NotConnected)?,
+            Err(TrySendError::Full(mut call)) => {
+                let asked = *call.asked.get_or_insert_with(Instant::now);
+                timeout_at(asked + REQUEST_TIMEOUT, self.calls.send(call))
+                    .await
+                    .map_err(|_| CallError::Timeout)?
+                    .map_err(|_| CallError::NotConnected)?;
+            }
             Err(TrySendError::Closed(_)) => return Err(CallError::NotConnected),
         }
         // No timer: the driver has one for all calls.
@@ -267,13 +302,17 @@ impl ClientHandle {
         method: impl Into<Cow<'static, str>>,
         params: &P,
     ) -> Result<R, CallError> {
-        let result = self.request(method, to_raw(params)?).await?;
+        let params = text(params).map_err(|error| CallError::Malformed(error.to_string()))?;
+        let result = self.send(method, shared(params)).await?;
         serde_json::from_str(result.get()).map_err(|error| CallError::Malformed(error.to_string()))
     }
 }
 
 /// A place in a client's queue of requests.
-pub(crate) struct Reserved<'a>(mpsc::Permit<'a, Call>);
+pub(crate) struct Reserved<'a> {
+    place: mpsc::Permit<'a, Call>,
+    holding: &'a Holding,
+}
 
 impl Reserved<'_> {
     /// Queues a request. Dropping the answer before the request is sent withdraws it. The caller
@@ -283,9 +322,19 @@ impl Reserved<'_> {
         method: impl Into<Cow<'static, str>>,
         params: Box<RawValue>,
     ) -> Answer {
-        let (call, answer) = Call::new(method, params);
-        self.0.send(call);
+        let (mut call, answer) = Call::new(method, shared(params));
+        call.asked = self.holding.asked();
+        self.place.send(call);
         answer
+    }
+}
+
+/// Parameters as a call holds them: those of many methods are empty and take no memory.
+pub(crate) fn shared(params: impl Into<Box<str>>) -> Cow<'static, str> {
+    let params = params.into();
+    match &*params {
+        "{}" => Cow::Borrowed("{}"),
+        _ => Cow::Owned(params.into()),
     }
 }
 

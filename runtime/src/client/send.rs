@@ -20,9 +20,9 @@ impl<O: ClientOwner> Driver<O> {
         let mut progress = false;
         loop {
             if self.traffic.is_draining() {
-                self.calls.close();
+                self.queue.close();
             }
-            let Some(call) = self.next_call(cx) else {
+            let Some((call, deadline)) = self.queue.poll_next(cx, &self.clock, now) else {
                 return progress;
             };
             // Back-pressure: callers wait while too much is in flight or unwritten.
@@ -34,38 +34,19 @@ impl<O: ClientOwner> Driver<O> {
                 }
                 NextCall::Refuse => false,
             };
-            if must_wait && self.deadline_of(&call) > now {
-                self.held = Some(call);
+            if must_wait && deadline > now {
+                self.queue.hold(call, deadline, now);
                 return progress;
             }
             progress = true;
-            self.send(now, call);
+            self.send(now, call, deadline);
         }
     }
 
-    /// The oldest call that was not sent.
-    fn next_call(&mut self, cx: &mut Context<'_>) -> Option<Call> {
-        let held = self.held.take();
-        held.or_else(|| match self.calls.poll_recv(cx) {
-            Poll::Ready(call) => call,
-            Poll::Pending => None,
-        })
-    }
-
-    fn deadline_of(&self, call: &Call) -> MonotonicTime {
-        self.clock.at(call.asked) + REQUEST_TIMEOUT
-    }
-
-    /// When the held call is answered with a timeout (INV-12). Those behind it were made later.
-    pub(super) fn calls_deadline(&self) -> Option<MonotonicTime> {
-        self.held.as_ref().map(|call| self.deadline_of(call))
-    }
-
-    fn send(&mut self, now: MonotonicTime, call: Call) {
+    fn send(&mut self, now: MonotonicTime, call: Call, deadline: MonotonicTime) {
         if call.reply.is_closed() {
             return;
         }
-        let deadline = self.deadline_of(&call);
         if deadline <= now {
             return call.answer(Err(CallError::Timeout));
         }
@@ -73,13 +54,13 @@ impl<O: ClientOwner> Driver<O> {
             return call.answer(Err(CallError::NotConnected));
         };
         let generation = *generation;
-        if call.params.get().len() + call.method.len() + ENVELOPE > link.max_message() {
+        if call.params.len() + call.method.len() + ENVELOPE > link.max_message() {
             let problem = "the request exceeds the daemon's message limit";
             return call.answer(Err(CallError::Malformed(problem.into())));
         }
         let id = self.waiters.add(now, deadline, Waiter::Caller(call.reply));
         self.text.clear();
-        let queued = rpc::write_request(&mut self.text, id, &call.method, &call.params)
+        let queued = rpc::write_request_text(&mut self.text, id, &call.method, &call.params)
             .map_err(|_| Closed::from(Reason::BadRequest))
             .and_then(|()| link.queue(&self.text));
         self.unflushed = true;

@@ -1,6 +1,6 @@
 //! Requests that await their answers on one connection (INV-13).
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use bowline_machines::MonotonicTime;
 use bowline_protocol::Reason;
@@ -27,6 +27,7 @@ pub(super) struct Answered {
 }
 
 struct Waiting {
+    id: u64,
     sent: MonotonicTime,
     deadline: MonotonicTime,
     waiter: Waiter,
@@ -36,9 +37,9 @@ struct Waiting {
 #[derive(Default)]
 pub(super) struct Waiters {
     next_id: u64,
-    /// By request id. Calls are sent in the order in which they were made, so the first expires
-    /// first.
-    waiting: BTreeMap<u64, Waiting>,
+    /// Sorted by id, since ids grow. Calls are sent in the order in which they were made, so the
+    /// first expires first. Most answers come in that order as well, and are found at the front.
+    waiting: VecDeque<Waiting>,
     /// Number of pings among them.
     pings: usize,
 }
@@ -54,11 +55,12 @@ impl Waiters {
         self.next_id += 1;
         self.pings += usize::from(matches!(waiter, Waiter::Ping));
         let waiting = Waiting {
+            id: self.next_id,
             sent,
             deadline,
             waiter,
         };
-        self.waiting.insert(self.next_id, waiting);
+        self.waiting.push_back(waiting);
         self.next_id
     }
 
@@ -72,7 +74,14 @@ impl Waiters {
     }
 
     fn remove(&mut self, id: u64) -> Option<Waiting> {
-        let removed = self.waiting.remove(&id)?;
+        let place = match self.waiting.front() {
+            Some(first) if first.id == id => 0,
+            _ => self
+                .waiting
+                .binary_search_by_key(&id, |waiting| waiting.id)
+                .ok()?,
+        };
+        let removed = self.waiting.remove(place)?;
         self.pings -= usize::from(matches!(removed.waiter, Waiter::Ping));
         Some(removed)
     }
@@ -102,15 +111,13 @@ impl Waiters {
 
     /// The deadline of the oldest request.
     pub(super) fn deadline(&self) -> Option<MonotonicTime> {
-        Some(self.waiting.first_key_value()?.1.deadline)
+        Some(self.waiting.front()?.deadline)
     }
 
     /// Ends requests past their deadline (INV-12).
     pub(super) fn expire(&mut self, now: MonotonicTime) {
-        while let Some(oldest) = self.waiting.first_entry()
-            && oldest.get().deadline <= now
-        {
-            match oldest.remove().waiter {
+        while let Some(oldest) = self.waiting.pop_front_if(|oldest| oldest.deadline <= now) {
+            match oldest.waiter {
                 Waiter::Caller(reply) => {
                     let _ = reply.send(Err(CallError::Timeout));
                 }
@@ -122,7 +129,7 @@ impl Waiters {
     /// Ends every waiter with the reason for which the connection ended (INV-13).
     pub(super) fn end(&mut self, reason: Reason) {
         self.pings = 0;
-        for waiting in std::mem::take(&mut self.waiting).into_values() {
+        for waiting in std::mem::take(&mut self.waiting) {
             if let Waiter::Caller(reply) = waiting.waiter {
                 let _ = reply.send(Err(CallError::Disconnected(reason)));
             }

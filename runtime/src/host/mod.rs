@@ -32,7 +32,7 @@ use tokio::{
 pub(crate) use control::HostControl;
 
 use crate::{
-    client::Call,
+    client::{Call, shared},
     control_slot::ControlSlot,
     error::{CallError, IntentError, TimelineError},
     outbox::{Outbox, Record},
@@ -199,7 +199,7 @@ impl Host {
         method: impl Into<Cow<'static, str>>,
         params: Box<RawValue>,
     ) -> Result<Box<RawValue>, CallError> {
-        let (call, answer) = Call::new(method, params);
+        let (call, answer) = Call::new(method, shared(params));
         let answered = async {
             let queued = self.commands.send(HostCommand::Query(call)).await;
             queued.map_err(|_| CallError::NotConnected)?;

@@ -62,7 +62,7 @@ impl Driver {
                     let inbox = self.inbox_sender.clone();
                     tokio::spawn(async move {
                         let answer = client
-                            .request(query.method.clone(), query.params.clone())
+                            .send(query.method.clone(), query.params.clone())
                             .await;
                         if matches!(answer, Err(CallError::NotConnected)) {
                             // If the host has ended, dropping the query answers it.

@@ -22,6 +22,9 @@ use tokio::time::Instant;
 use super::{Address, Closed, Connector, Target, Transport};
 use crate::{error::Failure, settings::MAX_WRITE_BUFFER};
 
+/// Bytes that each buffer of a channel keeps between messages. An app has a channel or two.
+const KEEP: usize = 16 * 1024;
+
 /// The expected daemon key and this device's own key.
 #[derive(Clone, Debug)]
 pub struct Credentials {
@@ -81,7 +84,7 @@ pub async fn open(
         ..closed.into()
     };
     let said = Instant::now();
-    transport.queue(first).map_err(ended)?;
+    transport.queue(&first).map_err(ended)?;
     poll_fn(|cx| transport.poll_flush(cx))
         .await
         .map_err(ended)?;
@@ -112,6 +115,7 @@ pub async fn open(
         Welcome::Accepted(accepted) => {
             let max_message = accepted.limits.max_message_bytes as usize;
             channel.set_max_message(max_message);
+            channel.keep_buffers(KEEP);
             // A message must also fit into this side's buffer as a whole.
             let max_message = max_message.min(MAX_WRITE_BUFFER / 2);
             Ok((

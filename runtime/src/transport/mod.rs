@@ -110,7 +110,7 @@ pub trait Transport: Send + Unpin {
     ///
     /// # Errors
     /// [`Closed`] if the transport has ended.
-    fn queue(&mut self, message: Vec<u8>) -> Result<(), Closed>;
+    fn queue(&mut self, message: &[u8]) -> Result<(), Closed>;
 
     /// Sends queued messages.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>>;

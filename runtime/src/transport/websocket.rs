@@ -7,7 +7,7 @@ use std::{
 
 use bowline_net::Count;
 use bowline_protocol::{Claim, Reason, relay::CloseText};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Sink, Stream};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_tungstenite::{
@@ -17,16 +17,25 @@ use tokio_tungstenite::{
 
 use super::{BoxFuture, Closed, Transport};
 
+/// Bytes of the largest message whose memory the next one uses again.
+const KEEP: usize = 16 * 1024;
+
 /// One WebSocket.
 pub(super) struct WebSocketTransport<S> {
     socket: WebSocketStream<S>,
+    /// Memory of outgoing messages.
+    outgoing: BytesMut,
     /// Byte counter of the underlying connection.
     count: Count,
 }
 
 impl<S> WebSocketTransport<S> {
-    pub(super) const fn new(socket: WebSocketStream<S>, count: Count) -> Self {
-        Self { socket, count }
+    pub(super) fn new(socket: WebSocketStream<S>, count: Count) -> Self {
+        Self {
+            socket,
+            outgoing: BytesMut::new(),
+            count,
+        }
     }
 }
 
@@ -78,9 +87,15 @@ where
             .map_err(|error| closed(&error))
     }
 
-    fn queue(&mut self, message: Vec<u8>) -> Result<(), Closed> {
+    fn queue(&mut self, message: &[u8]) -> Result<(), Closed> {
+        let message = if message.len() > KEEP {
+            Bytes::copy_from_slice(message)
+        } else {
+            self.outgoing.extend_from_slice(message);
+            self.outgoing.split().freeze()
+        };
         Pin::new(&mut self.socket)
-            .start_send(Message::Binary(message.into()))
+            .start_send(Message::Binary(message))
             .map_err(|error| closed(&error))
     }
 

@@ -157,8 +157,8 @@ impl Transport for End {
         self.outgoing.poll_ready(cx)
     }
 
-    fn queue(&mut self, message: Vec<u8>) -> Result<(), Closed> {
-        self.outgoing.push(message.into())
+    fn queue(&mut self, message: &[u8]) -> Result<(), Closed> {
+        self.outgoing.push(message.to_vec().into())
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Closed>> {

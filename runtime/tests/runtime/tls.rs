@@ -82,7 +82,7 @@ async fn bx_3_a_wss_path_is_tls_and_carries_messages() {
     let target = target(address);
     let connector = WebSocketConnector::new(&[CA.to_vec()]).unwrap();
     let mut transport = connector.connect(&target).await.unwrap();
-    transport.queue(b"sealed already".to_vec()).unwrap();
+    transport.queue(b"sealed already").unwrap();
     poll_fn(|cx| transport.poll_flush(cx)).await.unwrap();
     let back = poll_fn(|cx| transport.poll_recv(cx)).await.unwrap();
     assert_eq!(back.as_ref(), b"sealed already");

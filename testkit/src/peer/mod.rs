@@ -210,10 +210,10 @@ impl<S: MessageSocket> Peer<S> {
     pub fn say(&mut self, text: &[u8]) {
         let socket = &self.socket;
         self.channel
-            .gather(text, |message| socket.send(message))
+            .gather(text, |message| socket.send(message.to_vec()))
             .expect("a channel that seals");
         self.channel
-            .finish(|message| socket.send(message))
+            .finish(|message| socket.send(message.to_vec()))
             .expect("a channel that seals");
     }
 

@@ -314,9 +314,11 @@ impl LaneClient {
         let text = text.to_string();
         let channel = &mut self.channel;
         channel
-            .gather(text.as_bytes(), |message| messages.push(message))
+            .gather(text.as_bytes(), |message| messages.push(message.to_vec()))
             .unwrap();
-        channel.finish(|message| messages.push(message)).unwrap();
+        channel
+            .finish(|message| messages.push(message.to_vec()))
+            .unwrap();
         messages
     }
 

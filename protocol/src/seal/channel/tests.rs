@@ -69,10 +69,12 @@ fn seal_all(channel: &mut Channel, texts: &[&[u8]]) -> Vec<Vec<u8>> {
     let mut wire = 0;
     for text in texts {
         wire += channel
-            .gather(text, |message| messages.push(message))
+            .gather(text, |message| messages.push(message.to_vec()))
             .unwrap();
     }
-    channel.finish(|message| messages.push(message)).unwrap();
+    channel
+        .finish(|message| messages.push(message.to_vec()))
+        .unwrap();
     assert_eq!(wire, messages.iter().map(Vec::len).sum::<usize>());
     messages
 }
@@ -94,7 +96,7 @@ fn open_all(channel: &mut Channel, messages: &[Vec<u8>]) -> Vec<Vec<u8>> {
 
 /// Seals a plaintext as it is, as a faulty peer might.
 fn seal_plain(channel: &mut Channel, plain: &[u8]) -> Vec<u8> {
-    channel.seal(plain).unwrap()
+    channel.seal(plain).unwrap().to_vec()
 }
 
 #[test]

@@ -286,9 +286,9 @@ impl Transport for SimTransport {
         Poll::Ready(Ok(()))
     }
 
-    fn queue(&mut self, message: Vec<u8>) -> Result<(), Closed> {
+    fn queue(&mut self, message: &[u8]) -> Result<(), Closed> {
         // On a half-open connection neither end notices the loss.
-        self.wire.send(message);
+        self.wire.send(message.to_vec());
         Ok(())
     }
 

@@ -53,9 +53,11 @@ impl Client {
         let mut messages = Vec::new();
         let channel = &mut self.channel;
         channel
-            .gather(text.as_bytes(), |message| messages.push(message))
+            .gather(text.as_bytes(), |message| messages.push(message.to_vec()))
             .unwrap();
-        channel.finish(|message| messages.push(message)).unwrap();
+        channel
+            .finish(|message| messages.push(message.to_vec()))
+            .unwrap();
         for message in messages {
             self.wire.send(message).await;
         }
