@@ -2,8 +2,9 @@
 import { MessageChannel } from "node:worker_threads";
 import { expect, it, onTestFinished } from "vitest";
 import { PreviewData, preview, serveBridge } from "@bowline/runtime";
-import { BowlineError, connectBridge, waitFor } from "@bowline/runtime/bridge";
+import { BowlineError, connectBridge, OutcomeKind, waitFor } from "@bowline/runtime/bridge";
 import { type Backend, BowlineClient } from "../packages/runtime/src/client.js";
+import type { Patch } from "../packages/runtime/src/patches.js";
 import { serve } from "../packages/runtime/src/ports.js";
 import { until } from "./support/waiting.js";
 
@@ -67,6 +68,26 @@ it("a timeline that grows on one side grows on the other, item by item", async (
   expect(last.timeline.items.at(7)).toBe(first.timeline.items.at(7));
   expect((await waitFor(far.hosts, (view) => view.ready)).hosts.length).toBe(2);
   end();
+  far.close();
+  stop();
+});
+
+it("LD-3: what an intent is expected to change crosses, and its outcome comes back", async () => {
+  const { backend, port1, port2 } = rig();
+  const said: Patch[] = [];
+  backend.send = async (_, __, patches) => {
+    said.push(...patches);
+    return "i1";
+  };
+  backend.outcome = async (_, intentId) =>
+    intentId === "i1" ? { intentId, kind: OutcomeKind.Refused, resultOmitted: false, detail: "no" } : undefined;
+  const stop = serve(backend, port1);
+  const far = connectBridge(port2);
+  const rename = { kind: "custom" as const, method: "voxel.rename", params: {} };
+  const id = await far.send("host", rename, (show) => show.merge("voxel.projects", { p: 1 }, "p1", { name: "castle" }));
+  expect(said).toEqual([{ table: "voxel.projects", params: { p: 1 }, key: "p1", change: "merge", value: { name: "castle" } }]);
+  expect(await far.outcome("host", id)).toMatchObject({ kind: OutcomeKind.Refused, detail: "no" });
+  expect(await far.outcome("host", "i2")).toBeUndefined();
   far.close();
   stop();
 });
