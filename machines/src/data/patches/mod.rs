@@ -29,7 +29,10 @@ mod values;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bowline_protocol::{IntentId, live::TableChanged};
 
@@ -53,8 +56,8 @@ pub(super) type PatchId = (Position, usize);
 pub(super) struct Patches {
     entries: BTreeMap<Position, Entry>,
     positions: BTreeMap<IntentId, Position>,
-    /// Incremented with every change of what is to be laid.
-    rev: u64,
+    /// The patches of each key, whatever their table.
+    by_key: BTreeMap<String, BTreeSet<PatchId>>,
 }
 
 /// The patches of one intent.
@@ -98,6 +101,11 @@ pub(super) enum Concern {
 }
 
 impl Entry {
+    fn all(&self) -> Vec<Arc<Patch>> {
+        let patches = self.patches.iter();
+        patches.map(|one| Arc::clone(&one.patch)).collect()
+    }
+
     /// How a patch is laid; `None` if it is not: its effect was told, although its intent is said
     /// to have failed.
     pub(super) fn layer<'a>(&'a self, patch: &'a Told) -> Option<Layer<'a>> {
@@ -122,8 +130,8 @@ impl Entry {
 }
 
 impl Patches {
-    /// Feeds one input.
-    pub(super) fn handle(&mut self, input: Input) {
+    /// Feeds one input. Returns the patches that are laid otherwise from now on.
+    pub(super) fn handle(&mut self, input: Input) -> Vec<Arc<Patch>> {
         match input {
             Input::Queued {
                 intent_id,
@@ -137,8 +145,9 @@ impl Patches {
             Input::Dismissed { intent_id } => {
                 let entry = self.positions.get(&intent_id);
                 let entry = entry.and_then(|position| self.entries.get(position));
-                if entry.is_some_and(|entry| matches!(entry.state, State::Failed(_))) {
-                    self.remove(intent_id);
+                match entry.map(|entry| &entry.state) {
+                    Some(State::Failed(_)) => self.remove(intent_id),
+                    Some(State::Open | State::Done { .. }) | None => Vec::new(),
                 }
             }
         }
@@ -151,13 +160,24 @@ impl Patches {
         entry.is_some_and(|entry| entry.patches.iter().any(|patch| patch.told.is_none()))
     }
 
-    pub(super) const fn rev(&self) -> u64 {
-        self.rev
-    }
-
     /// In the order in which they lie over each other.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Position, &Entry)> {
         self.entries.iter()
+    }
+
+    /// Every key with patches.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.by_key.keys().map(String::as_str)
+    }
+
+    /// The patches of a key, in the order in which they lie over each other.
+    pub(super) fn of_key(&self, key: &str) -> impl Iterator<Item = (PatchId, &Entry, &Told)> {
+        let ids = self.by_key.get(key).into_iter().flatten();
+        ids.filter_map(|id| {
+            let (position, number) = id;
+            let entry = self.entries.get(position)?;
+            Some((*id, entry, entry.patches.get(*number)?))
+        })
     }
 
     pub(super) fn contains(&self, position: &Position) -> bool {
@@ -169,7 +189,11 @@ impl Patches {
     }
 
     /// Notes the patches that an event confirms, and returns them.
-    pub(super) fn told(&mut self, seq: u64, event: &TableChanged) -> Vec<(PatchId, Concern)> {
+    pub(super) fn told(
+        &mut self,
+        seq: u64,
+        event: &TableChanged,
+    ) -> Vec<(PatchId, Arc<Patch>, Concern)> {
         let position = event.intent_id.and_then(|id| self.positions.get(&id));
         let Some((position, entry)) =
             position.and_then(|position| Some((*position, self.entries.get_mut(position)?)))
@@ -182,7 +206,7 @@ impl Patches {
                 && let Some(concern) = concern(event, &patch.patch.key)
             {
                 patch.told = Some((seq, concern));
-                confirmed.push(((position, number), concern));
+                confirmed.push(((position, number), Arc::clone(&patch.patch), concern));
             }
         }
         confirmed
@@ -224,9 +248,9 @@ impl Patches {
         entries.any(|entry| entry.patches.iter().any(|one| entry.awaited(one).is_some()))
     }
 
-    fn queued(&mut self, intent_id: IntentId, at: i64, patches: Vec<Patch>) {
+    fn queued(&mut self, intent_id: IntentId, at: i64, patches: Vec<Patch>) -> Vec<Arc<Patch>> {
         if patches.is_empty() || self.positions.contains_key(&intent_id) {
-            return;
+            return Vec::new();
         }
         let position = (at, intent_id);
         let told = None;
@@ -238,17 +262,25 @@ impl Patches {
             patches: patches.collect(),
             state: State::Open,
         };
+        for (number, one) in entry.patches.iter().enumerate() {
+            let key = one.patch.key.clone();
+            self.by_key
+                .entry(key)
+                .or_default()
+                .insert((position, number));
+        }
+        let changed = entry.all();
         self.positions.insert(intent_id, position);
         self.entries.insert(position, entry);
-        self.rev += 1;
+        changed
     }
 
-    fn concluded(&mut self, intent_id: IntentId, conclusion: Conclusion) {
+    fn concluded(&mut self, intent_id: IntentId, conclusion: Conclusion) -> Vec<Arc<Patch>> {
         let position = self.positions.get(&intent_id);
         let Some(entry) = position.and_then(|position| self.entries.get_mut(position)) else {
-            return;
+            return Vec::new();
         };
-        self.rev += 1;
+        let mut changed = entry.all();
         match conclusion {
             Conclusion::Done { seq } => {
                 entry.state = State::Done { seq };
@@ -257,7 +289,7 @@ impl Patches {
                     let mut done = self.entries.iter();
                     let oldest = done.find(|(_, entry)| is_done(entry));
                     if let Some(((_, oldest), _)) = oldest {
-                        self.remove(*oldest);
+                        changed.extend(self.remove(*oldest));
                     }
                 }
             }
@@ -267,15 +299,29 @@ impl Patches {
                     self.remove(intent_id);
                 }
             }
-            Conclusion::Dropped => self.remove(intent_id),
+            Conclusion::Dropped => {
+                self.remove(intent_id);
+            }
         }
+        changed
     }
 
-    fn remove(&mut self, intent_id: IntentId) {
-        if let Some(position) = self.positions.remove(&intent_id) {
-            self.entries.remove(&position);
-            self.rev += 1;
+    fn remove(&mut self, intent_id: IntentId) -> Vec<Arc<Patch>> {
+        let position = self.positions.remove(&intent_id);
+        let Some((position, entry)) =
+            position.and_then(|position| Some((position, self.entries.remove(&position)?)))
+        else {
+            return Vec::new();
+        };
+        for (number, one) in entry.patches.iter().enumerate() {
+            if let Some(ids) = self.by_key.get_mut(&one.patch.key) {
+                ids.remove(&(position, number));
+                if ids.is_empty() {
+                    self.by_key.remove(&one.patch.key);
+                }
+            }
         }
+        entry.all()
     }
 }
 

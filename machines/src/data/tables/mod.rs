@@ -325,7 +325,13 @@ impl Tables {
 
     /// An intent with patches was queued, ended, or its failure was dismissed (LD-3).
     pub fn patch(&mut self, input: patches::Input) {
-        self.patches.handle(input);
+        for patch in self.patches.handle(input) {
+            for one in self.open.values_mut() {
+                if patch.concerns(&one.target, one.scope.as_ref()) {
+                    one.overlay.note(&patch.key);
+                }
+            }
+        }
         self.settle_patches();
     }
 
@@ -342,13 +348,14 @@ impl Tables {
                 one.rows.handle(now, input);
             }
         }
-        for (id, concern) in self.patches.told(seq, event) {
+        for (id, patch, concern) in self.patches.told(seq, event) {
             let shows =
                 |one: &&mut OpenTable| one.target.name == event.name && one.rows.has_succeeded();
             if concern == Concern::Value {
                 // In this very step; what is not loaded yet has the row once it is.
                 let open = self.open.values_mut();
-                open.filter(shows).for_each(|one| one.overlay.leave(id));
+                open.filter(shows)
+                    .for_each(|one| one.overlay.leave(id, &patch.key));
             }
         }
         self.passed(seq);

@@ -1,9 +1,6 @@
 //! Patches over the rows of one table: which have left it, and the list with the others (LD-3).
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use bowline_protocol::live::Scope;
 
@@ -11,7 +8,7 @@ use super::{TableRow, TableTarget};
 use crate::data::{
     collection::Collection,
     load::LoadError,
-    patches::{Awaited, Concern, Layer, Patch, PatchId, Patches, lay},
+    patches::{Awaited, Concern, PatchId, Patches, lay},
     view::RowList,
 };
 
@@ -20,19 +17,16 @@ use crate::data::{
 pub(super) struct Overlay {
     /// Patches whose effects the rows include, while their intents are known.
     left: BTreeSet<PatchId>,
-    /// Number of patches that have left so far.
-    left_count: u64,
     shown: RowList<TableRow>,
-    /// What the shown rows were made of.
-    made: Made,
+    /// What the shown rows were made of; `None`: of no patches.
+    made: Option<Made>,
+    /// Keys whose patches have changed since.
+    changed: BTreeSet<String>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Made {
     base: RowList<TableRow>,
-    /// Revision of the patches; `None` if there were none.
-    patches: Option<u64>,
-    left_count: u64,
     end: Option<Arc<str>>,
     scope: Option<Scope>,
 }
@@ -43,9 +37,16 @@ impl Overlay {
         self.left.contains(&id)
     }
 
-    /// The rows include the effect of a patch.
-    pub(super) fn leave(&mut self, id: PatchId) {
-        self.left_count += u64::from(self.left.insert(id));
+    /// The rows include the effect of a patch of this key.
+    pub(super) fn leave(&mut self, id: PatchId, key: &str) {
+        if self.left.insert(id) {
+            self.note(key);
+        }
+    }
+
+    /// A patch of this key is laid otherwise from now on.
+    pub(super) fn note(&mut self, key: &str) {
+        self.changed.insert(key.to_owned());
     }
 
     /// Lets the patches leave whose effects the rows include. `cursor`: the last event of the
@@ -56,25 +57,32 @@ impl Overlay {
         let is_refused = rows.error().is_some_and(is_final);
         let reached = rows.is_current().then(|| rows.applied().max(cursor));
         for (position, entry) in patches.iter() {
-            for (number, patch) in entry.patches.iter().enumerate() {
-                let key = Arc::from(patch.patch.key.as_str());
-                let has_it = match entry.awaited(patch) {
+            for (number, one) in entry.patches.iter().enumerate() {
+                let key = one.patch.key.as_str();
+                let has_it = match entry.awaited(one) {
                     None => false,
                     Some(_) if is_refused => true,
                     Some(Awaited::Current(seq)) => Some(seq) <= reached,
                     Some(Awaited::Told(seq, Concern::Value)) => rows.has_applied(seq),
                     Some(Awaited::Told(seq, Concern::Stale)) => {
-                        rows.has_applied(seq) && !rows.is_stale(&key)
+                        rows.has_applied(seq) && !rows.is_stale(&Arc::from(key))
                     }
                 };
                 if has_it {
-                    self.leave((*position, number));
+                    self.leave((*position, number), key);
                 }
             }
         }
     }
 
-    /// The rows with the patches over them; the same shared list as long as nothing changes.
+    /// The same, to be laid anew.
+    #[cfg(test)]
+    pub(super) fn forgotten(self) -> Self {
+        Self { made: None, ..self }
+    }
+
+    /// The rows with the patches over them; the same shared list as long as nothing changes. A
+    /// change of patches costs what it changes, one of the rows costs all patches.
     pub(super) fn lay(
         &mut self,
         patches: &Patches,
@@ -83,77 +91,82 @@ impl Overlay {
         scope: Option<&Scope>,
     ) -> &RowList<TableRow> {
         let base = rows.rows();
+        let changed = std::mem::take(&mut self.changed);
         if patches.is_empty() {
-            self.made.patches = None;
+            self.made = None;
             if !self.shown.is_same(base) {
                 self.shown = base.clone();
             }
             return &self.shown;
         }
-        let is_made = self.made.patches == Some(patches.rev())
-            && self.made.base.is_same(base)
-            && self.made.left_count == self.left_count
-            && self.made.end.as_ref() == rows.end()
-            && self.made.scope.as_ref() == scope;
-        if !is_made {
-            self.made = Made {
+        let is_made = self.made.as_ref().is_some_and(|made| {
+            made.base.is_same(base)
+                && made.end.as_ref() == rows.end()
+                && made.scope.as_ref() == scope
+        });
+        let before = self.shown.clone();
+        let over = Over {
+            patches,
+            left: &self.left,
+            rows,
+            target,
+            scope,
+            before: &before,
+        };
+        if is_made {
+            for key in &changed {
+                over.lay(&mut self.shown, key);
+            }
+        } else {
+            self.shown = base.clone();
+            for key in patches.keys() {
+                over.lay(&mut self.shown, key);
+            }
+            self.made = Some(Made {
                 base: base.clone(),
-                patches: Some(patches.rev()),
-                left_count: self.left_count,
                 end: rows.end().cloned(),
                 scope: scope.cloned(),
-            };
-            let layers = self.layers(patches, |patch| patch.concerns(target, scope));
-            self.shown = laid(rows, layers, &self.shown);
+            });
         }
         &self.shown
     }
-
-    /// The patches that have not left, by key.
-    fn layers<'a>(
-        &self,
-        patches: &'a Patches,
-        concerns: impl Fn(&Patch) -> bool,
-    ) -> BTreeMap<Arc<str>, Vec<Layer<'a>>> {
-        let mut layers: BTreeMap<Arc<str>, Vec<Layer<'a>>> = BTreeMap::new();
-        for (position, entry) in patches.iter() {
-            for (number, one) in entry.patches.iter().enumerate() {
-                if concerns(&one.patch)
-                    && !self.has_left((*position, number))
-                    && let Some(layer) = entry.layer(one)
-                {
-                    let key = Arc::from(one.patch.key.as_str());
-                    layers.entry(key).or_default().push(layer);
-                }
-            }
-        }
-        layers
-    }
 }
 
-/// The rows of a table with layers over them. Rows beyond its window stay left out. A row that is
-/// as it was shown before is the same `Arc`.
-fn laid(
-    rows: &Collection<TableRow>,
-    layers: BTreeMap<Arc<str>, Vec<Layer<'_>>>,
-    before: &RowList<TableRow>,
-) -> RowList<TableRow> {
-    let mut list = rows.rows().clone();
-    for (key, layers) in layers {
-        if rows.is_beyond(&key) {
-            continue;
-        }
-        let base = list.get(&key).cloned();
-        match lay(&key, base.as_deref(), layers) {
-            Some(row) if base.as_deref() == Some(&row) => {}
-            Some(row) => {
-                let same = before.get(&key).filter(|before| ***before == row);
-                list.insert(same.cloned().unwrap_or_else(|| Arc::new(row)));
-            }
-            None => {
-                list.remove(&key);
-            }
+/// What is laid over what.
+struct Over<'a> {
+    patches: &'a Patches,
+    left: &'a BTreeSet<PatchId>,
+    rows: &'a Collection<TableRow>,
+    target: &'a TableTarget,
+    scope: Option<&'a Scope>,
+    /// The rows shown before.
+    before: &'a RowList<TableRow>,
+}
+
+impl Over<'_> {
+    /// Lays the patches of a key that have not left over its row. A row beyond the window stays
+    /// left out, and one that is as it was shown before is the same `Arc`.
+    fn lay(&self, shown: &mut RowList<TableRow>, key: &str) {
+        let key: Arc<str> = Arc::from(key);
+        let base = self.rows.rows().get(&key);
+        let layers = self.patches.of_key(&key).filter_map(|(id, entry, one)| {
+            let is_laid = one.patch.concerns(self.target, self.scope) && !self.left.contains(&id);
+            entry.layer(one).filter(|_| is_laid)
+        });
+        let row = lay(&key, base.map(AsRef::as_ref), layers);
+        let row = row.filter(|_| !self.rows.is_beyond(&key));
+        let Some(row) = row else {
+            shown.remove(&key);
+            return;
+        };
+        let same = [base, self.before.get(&key)].into_iter().flatten();
+        let same = same.into_iter().find(|same| ***same == row).cloned();
+        let is_shown = |same: &Arc<TableRow>| {
+            let now = shown.get(&key);
+            now.is_some_and(|now| Arc::ptr_eq(now, same))
+        };
+        if !same.as_ref().is_some_and(is_shown) {
+            shown.insert(same.unwrap_or_else(|| Arc::new(row)));
         }
     }
-    list
 }

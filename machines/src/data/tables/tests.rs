@@ -507,3 +507,69 @@ fn ld_3_ld_4_a_patch_costs_what_it_changes_and_nothing_while_nothing_happens() {
     let after = host.view(castle);
     assert_eq!(after.diff(Some(&with)).changes.len(), 1);
 }
+
+#[test]
+fn ld_3_what_is_shown_is_what_laying_all_patches_anew_would_show() {
+    let mut host = Host::attached();
+    let castle = host.open("castle");
+    host.answer(
+        castle,
+        Ok(page("castle/*", 1, &["castle/0", "castle/3"], false)),
+    );
+    let mut random = 7_u64;
+    let mut below = |bound: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) % bound
+    };
+    let (mut seq, mut last) = (1, 0_u8);
+    for step in 0..4_000 {
+        let key = format!("castle/{}", below(5));
+        // One of the last few intents; most are known.
+        let some = last.saturating_sub(u8::try_from(below(6)).unwrap());
+        let fail = patches::Conclusion::Failed(crate::data::optimistic::IntentFailure::Expired);
+        match below(8) {
+            0..=2 if last < 250 => {
+                last += 1;
+                host.tables.patch(queued(last, "castle", &key, step));
+            }
+            3 => host.tables.patch(done(some, seq + below(3))),
+            4 => host.tables.patch(patches::Input::Concluded {
+                intent_id: intent(some),
+                conclusion: fail,
+            }),
+            5 => host.tables.patch(patches::Input::Dismissed {
+                intent_id: intent(some),
+            }),
+            6 => {
+                seq += 1;
+                let mut changed = event(&[(&key, step)], &[]);
+                changed.intent_id = (below(2) == 0).then(|| intent(some));
+                host.changed(seq, &changed);
+            }
+            _ => {
+                seq += 1;
+                host.changed(seq, &event(&[], &[&key]));
+            }
+        }
+        // Intents begin anew, or the test would run out of ids.
+        if last == 250 {
+            (1..=last).for_each(|n| {
+                let conclusion = patches::Conclusion::Dropped;
+                let intent_id = intent(n);
+                host.tables.patch(patches::Input::Concluded {
+                    intent_id,
+                    conclusion,
+                });
+            });
+            last = 0;
+        }
+        let shown = host.view(castle).rows.clone();
+        let one = &host.tables.open[&castle];
+        let mut anew = one.overlay.clone().forgotten();
+        let scope = one.scope.as_ref();
+        let anew = anew.lay(&host.tables.patches, &one.rows, &one.target, scope);
+        assert!(shown.iter().eq(anew.iter()), "step {step}");
+    }
+}
