@@ -1,5 +1,5 @@
 //! Tables of layers over one row, and of the bounds of an intent's patches. The explorer has the
-//! histories (`machines/tests/explore/patches.rs`).
+//! histories (`machines/tests/explore/patches/`).
 
 use bowline_protocol::{IntentId, RpcReason, error::RpcError, live::Json};
 
