@@ -18,6 +18,7 @@ mod host;
 mod intent;
 #[cfg(feature = "local")]
 pub mod local;
+mod log;
 mod observe;
 mod offer;
 mod outbox;
@@ -43,6 +44,7 @@ pub use bowline_machines::{
     client::paths::HostState,
     data::{
         directory::DirectoryState,
+        logs::{LogGrowth, LogRow, LogView},
         optimistic::IntentFailure,
         patches::{Patch, PatchChange, PatchError, RowFailure},
         screens::ScreenTarget,
@@ -57,12 +59,13 @@ pub use directory::{
 };
 pub use error::{CallError, Failure, IntentError, OpenError, PairError, TimelineError};
 pub use intent::{Intent, Outcome};
+pub use log::LogError;
 pub use offer::{OfferAddress, OfferHost, OfferInfo};
 pub use pairing::pair_with;
 pub use profile::Profile;
 pub use receipt::Receipt;
 pub use registry::HostRecord;
-pub use runtime::{Runtime, TableSubscription};
+pub use runtime::{LogSubscription, Runtime, TableSubscription};
 pub use screen::{ScreenError, ScreenSnapshot, ScreenSubscription};
 pub use settings::RuntimeSettings;
 pub use snapshot::PairingSnapshot;

@@ -2,9 +2,11 @@
 
 mod changes;
 mod hosts;
+mod logs;
 mod tables;
 mod topics;
 
+pub use logs::LogSubscription;
 pub use tables::TableSubscription;
 
 use std::{

@@ -28,16 +28,25 @@ pub(crate) fn target<P: Serialize + ?Sized>(
     name: &str,
     params: &P,
 ) -> Result<TableTarget, TableError> {
+    read_target(name, params, "table or topic").map_err(TableError::Invalid)
+}
+
+/// Reads the name and the parameters of what is followed, or says what is wrong with them. `what`:
+/// its kind.
+pub(crate) fn read_target<P: Serialize + ?Sized>(
+    name: &str,
+    params: &P,
+    what: &str,
+) -> Result<TableTarget, String> {
     if !is_name(name) {
-        return Err(TableError::Invalid(format!(
-            "{name:?} names no table or topic"
-        )));
+        return Err(format!("{name:?} names no {what}"));
     }
-    let params = to_raw(params).map_err(|error| TableError::Invalid(error.to_string()))?;
+    let params = to_raw(params).map_err(|error| error.to_string())?;
     let most = limits::LIVE_PARAMS_BYTES;
     if params.get().len() > most {
-        let error = format!("the parameters of {name} have more than {most} bytes");
-        return Err(TableError::Invalid(error));
+        return Err(format!(
+            "the parameters of {name} have more than {most} bytes"
+        ));
     }
     Ok(TableTarget {
         name: name.to_owned(),

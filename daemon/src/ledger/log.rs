@@ -1,8 +1,8 @@
 //! Logs of services: durable items by index, of which the last ones can grow by text.
 
-use std::{collections::BTreeMap, marker::PhantomData, ops::Range};
+use std::{marker::PhantomData, ops::Range};
 
-use bowline_protocol::{RpcReason, error::RpcError, limits};
+use bowline_protocol::{RpcReason, error::RpcError, limits, live::Json};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -168,14 +168,10 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
                 "the text `{field}` of {name} cannot grow: {problem}"
             ))
         };
-        let mut members: BTreeMap<String, Box<RawValue>> =
-            serde_json::from_slice(item).map_err(|error| defect(&error))?;
-        let old = members.get(self.field);
-        let old = old.map(|old| serde_json::from_str::<String>(old.get()));
-        let mut whole = old.transpose().map_err(|error| defect(&error))?;
-        whole.get_or_insert_default().push_str(text);
-        members.insert(self.field.to_owned(), answer(&whole)?);
-        Ok(answer(&members)?.get().as_bytes().to_vec())
+        let item = serde_json::from_slice::<Box<RawValue>>(item);
+        let grown = item.and_then(|item| Json::from(item).with_text(self.field, text));
+        let grown = grown.map_err(|error| defect(&error))?;
+        Ok(grown.get().as_bytes().to_vec())
     }
 
     /// Drops the oldest items of a log that is over its bounds.

@@ -1,4 +1,4 @@
-//! Which scopes a host follows for nobody any more: the rule of tables and topics (LD-2).
+//! Which scopes a host follows for nobody any more: the rule of tables, logs and topics (LD-2).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use bowline_protocol::live::Scope;
 
 /// Something that is followed for the readers of one target.
 pub(super) trait Follow {
-    /// The name of the table or topic.
+    /// The name of the table, log or topic.
     fn name(&self) -> &str;
 
     /// The keys that it covers, once the daemon has said so.
@@ -19,8 +19,8 @@ pub(super) trait Follow {
     fn is_asking(&self) -> bool;
 }
 
-/// Scopes that a target had before the service gave it another one, with the name of the table or
-/// topic. To be closed by the next [`sweep`].
+/// Scopes that a target had before the service gave it another one, with the name of the table,
+/// log or topic. To be closed by the next [`sweep`].
 pub(super) type Former = BTreeSet<(String, Scope)>;
 
 /// Removes what nobody reads, and returns the scopes to close. While a request of the same name is

@@ -5,6 +5,7 @@ pub mod collection;
 pub mod directory;
 mod follows;
 pub mod load;
+pub mod logs;
 pub mod optimistic;
 pub mod patches;
 pub mod replica;

@@ -2,7 +2,8 @@
 //! switches of path, resets, restarts of the daemon, lapses and refusals (LD-2).
 //!
 //! After each step, everything on its way is delivered to a copy, and its rows must be the
-//! daemon's.
+//! daemon's. Rows also grow, as the items of logs do (LD-9): no addition is missed, shown twice, or
+//! shown without an earlier one.
 
 #![allow(clippy::unwrap_used)] // The lint exempts unit tests only.
 
@@ -30,11 +31,19 @@ const NOW: MonotonicTime = MonotonicTime::from_millis(1_000_000);
 const KEYS: [u8; 3] = [1, 2, 3];
 const LOST: LoadError = LoadError::Lost(Reason::ConnectionLost);
 
-/// A row; its version counts all changes of the daemon.
+/// A row; its version counts all changes of the daemon, as does each addition to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Row {
     key: u8,
     version: u32,
+    grown: Vec<u32>,
+}
+
+impl Row {
+    /// Number of its newest change.
+    fn newest(&self) -> u32 {
+        self.grown.last().copied().unwrap_or(self.version)
+    }
 }
 
 impl Placed for Row {
@@ -58,6 +67,18 @@ impl Entry for Row {
 
     const IS_WINDOW: bool = true;
     const FOLLOWS: bool = true;
+
+    type Growth = u32;
+
+    fn grown(&self, growth: &u32) -> Self {
+        let mut row = self.clone();
+        row.grown.push(*growth);
+        row
+    }
+
+    fn growth_bytes(_: &u32) -> usize {
+        1
+    }
 
     fn key(&self) -> u8 {
         self.key
@@ -91,7 +112,7 @@ struct Node {
     is_attached: bool,
     asked: VecDeque<Asked>,
     events: VecDeque<Event>,
-    rows: BTreeMap<u8, u32>,
+    rows: BTreeMap<u8, Row>,
     version: u32,
     seq: u64,
     /// The daemon's session follows: number of the follow, and of the last event before it.
@@ -111,6 +132,7 @@ enum Step {
     Put(u8),
     Remove(u8),
     PutLarge(u8),
+    Grow(u8),
     ChangeAll,
     Deliver,
     Process,
@@ -141,7 +163,7 @@ impl Tables {
             is_attached: false,
             asked: VecDeque::new(),
             events: VecDeque::new(),
-            rows: [(1, 1), (2, 1)].into(),
+            rows: [1, 2].map(|key| (key, new(key, 1))).into(),
             version: 1,
             seq: 0,
             followed: None,
@@ -177,6 +199,8 @@ impl Model for Tables {
             steps.push(Step::Remove(*key));
         }
         steps.extend([Step::PutLarge(1), Step::ChangeAll]);
+        let grows = [1, 2].into_iter().filter(|key| node.rows.contains_key(key));
+        steps.extend(grows.map(Step::Grow));
         if node.is_attached {
             steps.extend([Step::Cut, Step::Switch]);
             if !node.events.is_empty() {
@@ -229,11 +253,19 @@ fn change(node: &mut Node, keys: Option<Vec<u8>>, changes: Vec<RowChange<Row>>) 
     }
 }
 
+fn new(key: u8, version: u32) -> Row {
+    Row {
+        key,
+        version,
+        grown: Vec::new(),
+    }
+}
+
 fn put(node: &mut Node, key: u8) -> Row {
     node.version += 1;
-    node.rows.insert(key, node.version);
-    let version = node.version;
-    Row { key, version }
+    let row = new(key, node.version);
+    node.rows.insert(key, row.clone());
+    row
 }
 
 fn take(node: &mut Node, step: &Step) {
@@ -250,6 +282,14 @@ fn take(node: &mut Node, step: &Step) {
         Step::PutLarge(key) => {
             put(node, *key);
             change(node, Some(vec![*key]), Vec::new());
+        }
+        Step::Grow(key) => {
+            node.version += 1;
+            let growth = node.version;
+            if let Some(row) = node.rows.get_mut(key) {
+                row.grown.push(growth);
+            }
+            change(node, Some(Vec::new()), vec![RowChange::Grow(*key, growth)]);
         }
         Step::ChangeAll => {
             node.version += 1;
@@ -331,10 +371,7 @@ fn process(node: &mut Node) {
         return;
     };
     let seq = node.seq;
-    let row = |(key, version): (&u8, &u32)| Row {
-        key: *key,
-        version: *version,
-    };
+    let row = |(_, row): (&u8, &Row)| row.clone();
     let mut number = None;
     let (after, limit) = match &asked.request {
         Request::First { held, limit } => {
@@ -384,7 +421,7 @@ fn page(
 
 fn rows(client: &Collection<Row>) -> Vec<(u8, u32)> {
     let rows = client.rows().iter();
-    rows.map(|row| (row.key, row.version)).collect()
+    rows.map(|row| (row.key, row.newest())).collect()
 }
 
 fn check(before: &Node, node: &mut Node) -> Result<(), &'static str> {
@@ -393,6 +430,12 @@ fn check(before: &Node, node: &mut Node) -> Result<(), &'static str> {
     let shown = rows(client);
     if !shown.is_sorted_by(|one, other| one.0 < other.0) {
         return Err("no_row_is_repeated (LD-2)");
+    }
+    for row in client.rows().iter() {
+        let now = node.rows.get(&row.key);
+        if now.is_some_and(|now| now.version == row.version && !now.grown.starts_with(&row.grown)) {
+            return Err("no_text_has_a_hole (LD-9)");
+        }
     }
     for (key, version) in &shown {
         let newest = node.shown.insert(*key, *version);
@@ -474,9 +517,14 @@ fn converge(mut node: Node, max_rows: usize) -> Result<(), &'static str> {
         return Err("what_is_ready_is_followed (LD-2)");
     }
     let shown = rows(client);
-    let all: Vec<(u8, u32)> = node.rows.into_iter().collect();
+    let all: Vec<Row> = node.rows.into_values().collect();
     let is_whole = shown.len() == all.len();
-    if !all.starts_with(&shown) || client.has_more() && shown.is_empty() {
+    let is_same = client
+        .rows()
+        .iter()
+        .zip(&all)
+        .all(|(row, all)| **row == *all);
+    if shown.len() > all.len() || !is_same || client.has_more() && shown.is_empty() {
         return Err("no_row_is_missed (LD-2)");
     }
     if !is_whole && !client.has_more() {

@@ -8,6 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use bowline_machines::{
     Generation, MonotonicTime,
     data::{
+        logs::LogsConfig,
         optimistic::{self, Conclusion, IntentFailure, PendingAgent, Queued},
         replica::{Effect, Input, Replica},
         screen::{Connectivity, Creation, ReadOnly},
@@ -107,7 +108,12 @@ impl Model for Hosts {
         };
         let mut node = Node {
             now,
-            replica: Replica::new(timelines, screens, TablesConfig::default()),
+            replica: Replica::new(
+                timelines,
+                screens,
+                TablesConfig::default(),
+                LogsConfig::default(),
+            ),
             seq: 0,
             rev: 0,
             is_sent: false,
@@ -316,6 +322,7 @@ fn take_effects(node: &mut Node) -> Option<Generation> {
             }
             Effect::Timeline(_, timeline::Effect::Unsubscribe)
             | Effect::Table(_)
+            | Effect::Log(_)
             | Effect::Topic(_) => {}
         }
     }

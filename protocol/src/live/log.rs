@@ -1,6 +1,9 @@
 //! Logs of services: their items, pages and events.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Json, Scope};
 use crate::IntentId;
@@ -64,6 +67,23 @@ pub struct LogAppended {
     /// The intent that made the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent_id: Option<IntentId>,
+}
+
+impl Json {
+    /// This object with text appended to the text of a member, as an item grows; a missing member
+    /// is an empty text. The values of the others stay as they are.
+    ///
+    /// # Errors
+    /// If this is no object, or the member no text.
+    pub fn with_text(&self, field: &str, text: &str) -> Result<Self, serde_json::Error> {
+        let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(self.get())?;
+        let old = members.get(field);
+        let old = old.map(|old| serde_json::from_str::<String>(old.get()));
+        let mut whole = old.transpose()?.unwrap_or_default();
+        whole.push_str(text);
+        members.insert(field.to_owned(), to_raw_value(&whole)?);
+        to_raw_value(&members).map(Self::from)
+    }
 }
 
 /// The event `log.grown`: the text of an item grew.

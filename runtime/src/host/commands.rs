@@ -25,6 +25,8 @@ impl Driver {
                 self.open_table(now, target, publisher);
             }
             HostCommand::ReadTable(target, input) => self.read_table(now, &target, input),
+            HostCommand::OpenLog { target, publisher } => self.open_log(now, target, publisher),
+            HostCommand::ReadLog(target, input) => self.read_log(now, &target, input),
             HostCommand::OpenTopic { target, publisher } => {
                 self.open_topic(now, target, publisher);
             }

@@ -21,8 +21,8 @@ use tokio::{
 
 use super::{
     HostCommand, HostContext, Inputs, clients::Clients, control::HostControl, events::HostEvent,
-    queries::PendingQueries, screens::ScreenPublishers, streams::Streams, tables::TablePublishers,
-    topics::TopicPublishers,
+    logs::LogPublishers, queries::PendingQueries, screens::ScreenPublishers, streams::Streams,
+    tables::TablePublishers, topics::TopicPublishers,
 };
 use crate::{
     blocking::blocking,
@@ -64,6 +64,7 @@ pub(super) struct Driver {
     pub(super) streams: Streams,
     pub(super) screen_publishers: ScreenPublishers,
     pub(super) table_publishers: TablePublishers,
+    pub(super) log_publishers: LogPublishers,
     pub(super) topic_publishers: TopicPublishers,
     /// Latest revision of a view or screen.
     pub(super) rev: u64,
@@ -123,6 +124,7 @@ impl Driver {
             streams: Streams::default(),
             screen_publishers: ScreenPublishers::default(),
             table_publishers: TablePublishers::default(),
+            log_publishers: LogPublishers::default(),
             topic_publishers: TopicPublishers::default(),
             rev: 0,
             intents: Intents::new(IntentsConfig {
@@ -252,6 +254,7 @@ impl Driver {
                     self.close_screens();
                     self.end_streams();
                     self.end_tables();
+                    self.end_logs();
                     self.end_topics();
                     let connectivity = Connectivity::from(self.machine.state().kind());
                     self.replica.sweep(now, connectivity);
@@ -314,6 +317,7 @@ impl Driver {
         self.streams = Streams::default();
         self.screen_publishers.clear();
         self.table_publishers.clear();
+        self.log_publishers.clear();
         self.topic_publishers.clear();
         self.commands.close();
         while self.commands.try_recv().is_ok() {}

@@ -1,16 +1,17 @@
 //! Loads: requests whose answers feed a machine, under the generation that started them (INV-10).
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 use bowline_machines::data::{
     collection::Request,
     load::{Held, LoadError},
+    logs::LogTarget,
     tables::TableTarget,
     topics::TopicTarget,
 };
 use bowline_protocol::{
     AgentId, Reason,
-    live::{After, LiveKind, OpenLive, PageLive, TablePage},
+    live::{After, LiveKind, LogPage, OpenLive, PageLive, TablePage},
     methods::{AgentRef, AgentsPage, HistoryPage, ListAgents, name},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -115,6 +116,53 @@ pub(super) async fn topic(
         follow: held.and_then(|held| held.follow),
     };
     call(client.as_ref(), name::LIVE_OPEN, &open).await
+}
+
+/// Loads items of a log; the first page also follows it.
+pub(super) async fn log(
+    client: Option<ClientHandle>,
+    target: &LogTarget,
+    request: Request<Reverse<u64>>,
+) -> Result<LogPage, LoadError> {
+    let (kind, name) = (LiveKind::Log, target.name.clone());
+    let params = target.params.clone();
+    let wanted = |limit| Some(u32::try_from(limit).unwrap_or(u32::MAX));
+    let page = PageLive {
+        kind,
+        name,
+        params,
+        after: None,
+        before: None,
+        keys: None,
+        indexes: None,
+        limit: None,
+    };
+    let page = match request {
+        Request::First { limit, held } => {
+            let open = OpenLive {
+                kind,
+                name: page.name,
+                params: page.params,
+                after: None,
+                before: None,
+                limit: wanted(limit),
+                seq: held.map(|held| held.seq),
+                follow: held.and_then(|held| held.follow),
+            };
+            return call(client.as_ref(), name::LIVE_OPEN, &open).await;
+        }
+        Request::Page { cursor, limit } => PageLive {
+            // The machine made it of a number.
+            before: Some(cursor.parse().map_err(|_| LoadError::Malformed)?),
+            limit: wanted(limit),
+            ..page
+        },
+        Request::Rows(indexes) => PageLive {
+            indexes: Some(indexes.iter().map(|Reverse(index)| *index).collect()),
+            ..page
+        },
+    };
+    call(client.as_ref(), name::LIVE_PAGE, &page).await
 }
 
 async fn call<P: Serialize, R: DeserializeOwned>(

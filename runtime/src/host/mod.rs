@@ -9,6 +9,7 @@ mod effects;
 mod events;
 mod intents;
 mod loads;
+mod logs;
 mod probe;
 mod publish;
 mod queries;
@@ -20,7 +21,8 @@ mod topics;
 use std::{borrow::Cow, sync::Arc};
 
 use bowline_machines::data::{
-    screens::ScreenTarget, tables::TableTarget, timeline, topics::TopicTarget, view::TimelineView,
+    logs::LogTarget, screens::ScreenTarget, tables::TableTarget, timeline, topics::TopicTarget,
+    view::TimelineView,
 };
 use bowline_protocol::{AgentId, IntentId, handshake::ClientInfo};
 use serde_json::value::RawValue;
@@ -35,6 +37,7 @@ use crate::{
     client::{Call, shared},
     control_slot::ControlSlot,
     error::{CallError, IntentError, TimelineError},
+    log::LogPublisher,
     outbox::{Outbox, Record},
     profile::Profile,
     receipt::Awaited,
@@ -78,6 +81,13 @@ pub(crate) enum HostCommand {
     },
     /// A request of a table's subscriber.
     ReadTable(TableTarget, bowline_machines::data::tables::Input),
+    /// Follow a log.
+    OpenLog {
+        target: LogTarget,
+        publisher: LogPublisher,
+    },
+    /// A request of a log's subscriber.
+    ReadLog(LogTarget, bowline_machines::data::logs::Input),
     /// Follow a topic.
     OpenTopic {
         target: TopicTarget,

@@ -15,6 +15,7 @@ impl Driver {
     pub(super) fn publish(&mut self) {
         self.publish_views();
         self.publish_tables();
+        self.publish_logs();
         self.publish_topics();
         self.publish_screens();
         let state = self.machine.state().kind();

@@ -53,8 +53,8 @@ impl App {
         within("the state", found).await.unwrap();
     }
 
-    /// Has the daemon do something once.
-    pub(crate) async fn run(&self, method: &str, params: Value) {
+    /// Has the daemon do something once; gives the result.
+    pub(crate) async fn run(&self, method: &str, params: Value) -> Value {
         let Value::Object(params) = params else {
             panic!("an object");
         };
@@ -62,7 +62,10 @@ impl App {
         let intent = Intent::Custom { method, params };
         let submitted = self.runtime.send(&self.host, intent).unwrap();
         let outcome = within("the outcome", submitted.outcome()).await;
-        assert!(matches!(outcome, Some(Outcome::Done { .. })), "{outcome:?}");
+        match outcome {
+            Some(Outcome::Done { result, .. }) => serde_json::from_str(&result).unwrap(),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// Ends the app and starts it again on the same storage.

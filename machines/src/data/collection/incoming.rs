@@ -25,6 +25,8 @@ pub(super) struct Incoming<R: Entry> {
     /// The event that each page is as of.
     pub(super) floors: Floors<R>,
     pub(super) changes: BTreeMap<R::Key, Change<R>>,
+    /// What was added to rows without such a change, with the events that said so, in order.
+    pub(super) growths: BTreeMap<R::Key, Vec<(u64, R::Growth)>>,
     change_bytes: usize,
 }
 
@@ -62,6 +64,7 @@ impl<R: Entry> Default for Incoming<R> {
             end: None,
             floors: Floors::default(),
             changes: BTreeMap::new(),
+            growths: BTreeMap::new(),
             change_bytes: 0,
         }
     }
@@ -124,10 +127,43 @@ impl<R: Entry> Incoming<R> {
     ) -> bool {
         let bytes = |change: &Change<R>| change.row.as_ref().map_or(0, |row| row.bytes());
         self.change_bytes = self.change_bytes.saturating_add(bytes(&change));
+        for (_, growth) in self.growths.remove(&key).unwrap_or_default() {
+            let bytes = R::growth_bytes(&growth);
+            self.change_bytes = self.change_bytes.saturating_sub(bytes);
+        }
         if let Some(old) = self.changes.insert(key, change) {
             self.change_bytes = self.change_bytes.saturating_sub(bytes(&old));
         }
-        self.changes.len() <= config.max_rows && self.change_bytes <= config.max_bytes
+        self.fits(config)
+    }
+
+    /// As [`Incoming::keep`], for what is added to a row.
+    pub(super) fn keep_growth(
+        &mut self,
+        key: R::Key,
+        seq: u64,
+        growth: R::Growth,
+        config: &CollectionConfig,
+    ) -> bool {
+        match self.changes.get(&key).map(|change| change.row.as_ref()) {
+            Some(Some(row)) => {
+                let row = Some(Arc::new(row.grown(&growth)));
+                return self.keep(key, Change { seq, row }, config);
+            }
+            // What is gone does not grow.
+            Some(None) => {}
+            None => {
+                let bytes = R::growth_bytes(&growth);
+                self.change_bytes = self.change_bytes.saturating_add(bytes);
+                self.growths.entry(key).or_default().push((seq, growth));
+            }
+        }
+        self.fits(config)
+    }
+
+    fn fits(&self, config: &CollectionConfig) -> bool {
+        let kept = self.changes.len().saturating_add(self.growths.len());
+        kept <= config.max_rows && self.change_bytes <= config.max_bytes
     }
 }
 

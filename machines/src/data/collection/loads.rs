@@ -110,6 +110,9 @@ impl<R: Entry> Collection<R> {
         for (key, change) in incoming.changes {
             self.apply(&key, &change);
         }
+        for (key, growths) in incoming.growths {
+            self.grow_row(&key, &growths);
+        }
         self.wanted = self.rows.len().max(self.config.page);
         self.set_more(More::Idle);
         self.settle(now);
@@ -168,6 +171,7 @@ impl<R: Entry> Collection<R> {
             end,
             floors,
             changes,
+            growths,
             ..
         } = std::mem::take(&mut self.incoming);
         self.floors = floors;
@@ -190,6 +194,17 @@ impl<R: Entry> Collection<R> {
                 None => {
                     count = count.saturating_sub(1);
                     rows.remove(&key);
+                }
+            }
+        }
+        for (key, growths) in growths {
+            let Some((as_of, row)) = rows.get_mut(&key) else {
+                continue;
+            };
+            for (seq, growth) in &growths {
+                if seq > as_of {
+                    *row = Arc::new(row.grown(growth));
+                    *as_of = *seq;
                 }
             }
         }
@@ -233,6 +248,9 @@ impl<R: Entry> Collection<R> {
             let since = incoming.changes.get(&key);
             if since.is_none_or(|change| change.seq <= seq) {
                 self.rows.apply(&key, &Change { seq, row }, &self.config);
+                if let Some(growths) = incoming.growths.get(&key) {
+                    self.grow_row(&key, growths);
+                }
                 self.floors.push_row(key, seq);
             }
         }
@@ -268,6 +286,10 @@ impl<R: Entry> Collection<R> {
             let (key, row) = match change {
                 RowChange::Put(row) => (row.key(), Some(Arc::new(row))),
                 RowChange::Remove(key) => (key, None),
+                RowChange::Grow(key, growth) => {
+                    self.grow(now, seq, key, growth);
+                    continue;
+                }
             };
             self.stale_rows.remove(&key);
             let change = Change { seq, row };
@@ -280,6 +302,23 @@ impl<R: Entry> Collection<R> {
         }
         self.floors.forget(self.applied);
         self.fill(now);
+    }
+
+    /// Lets a displayed row grow if it is exact, and the one on its way.
+    fn grow(&mut self, now: MonotonicTime, seq: u64, key: R::Key, growth: R::Growth) {
+        let is_exact = self.is_unbroken && !self.stale_rows.contains_key(&key);
+        if self.has_succeeded() && is_exact {
+            self.rows.grow(&key, seq, &growth, &self.config);
+        }
+        if self.running().is_some() && !self.incoming.keep_growth(key, seq, growth, &self.config) {
+            self.overrun(now);
+        }
+    }
+
+    fn grow_row(&mut self, key: &R::Key, growths: &[(u64, R::Growth)]) {
+        for (seq, growth) in growths {
+            self.rows.grow(key, *seq, growth, &self.config);
+        }
     }
 
     fn apply(&mut self, key: &R::Key, change: &Change<R>) {

@@ -1,5 +1,5 @@
 //! Rows of a daemon on the client, kept current by its events (DS-1, UX-4, LD-2). The directory of
-//! agents and every table that is followed are collections.
+//! agents and every table or log that is followed are collections.
 //!
 //! ```text
 //!  Idle ──attached/refresh──► InitialLoading ──loaded──► Ready ◄──loaded── Revalidating
@@ -17,6 +17,10 @@
 //!
 //! A row whose change was too large for an event is [`Input::Stale`]: its old value stays until it
 //! is fetched by key, as a load of its own.
+//!
+//! A row may grow ([`RowChange::Grow`]), by an event with the addition alone. Growth applies to
+//! exact rows only: while rows are fetched again because events may be missing, it is kept for
+//! those on their way, and the old ones are displayed without it.
 //!
 //! **Following.** A session forgets at each attach what is not followed again ([`Entry::FOLLOWS`]).
 //! A collection that has missed nothing asks for no rows then, only to be continued
@@ -80,6 +84,17 @@ pub trait Entry: Placed {
     /// Whether each attach ends what the session followed, unless it is followed again.
     const FOLLOWS: bool;
 
+    /// What is added to a row that grows; [`Infallible`](std::convert::Infallible) for rows that do
+    /// not.
+    type Growth: Clone + Debug + Eq;
+
+    /// This row with more.
+    #[must_use]
+    fn grown(&self, growth: &Self::Growth) -> Self;
+
+    /// Approximate bytes of memory of an addition.
+    fn growth_bytes(growth: &Self::Growth) -> usize;
+
     /// The identity of this row.
     fn key(&self) -> Self::Key;
 
@@ -123,6 +138,8 @@ pub enum RowChange<R: Entry> {
     Put(R),
     /// A row was removed.
     Remove(R::Key),
+    /// A row grew.
+    Grow(R::Key, R::Growth),
 }
 
 /// Inputs of a collection.
@@ -297,7 +314,23 @@ impl<R: Entry> Collection<R> {
     /// Forgets the changes kept for a running load of rows that turn out not to belong here.
     pub fn discard(&mut self, mut is_wanted: impl FnMut(&R::Key) -> bool) {
         self.incoming.changes.retain(|key, _| is_wanted(key));
+        self.incoming.growths.retain(|key, _| is_wanted(key));
         self.stale_rows.retain(|key, _| is_wanted(key));
+    }
+
+    /// Drops the rows at the end of a window which, as the caller knows, the daemon no longer has.
+    /// If there are any, it has none after them either.
+    pub fn drop_at_end(&mut self, is_gone: impl FnMut(&R) -> bool) {
+        let is_dropped = self.rows.drop_at_end(is_gone);
+        let is_extended = matches!(
+            self.state(),
+            State::Ready {
+                more: More::Loading { .. }
+            }
+        );
+        if is_dropped && is_extended {
+            self.end_extension(More::Idle);
+        }
     }
 
     /// Sets the bytes that the rows may take; rows over it are dropped at the end.

@@ -183,6 +183,40 @@ impl<R: Entry> Rows<R> {
         }
     }
 
+    /// Lets a row grow, unless it is as of this event or a later one.
+    pub(super) fn grow(
+        &mut self,
+        key: &R::Key,
+        seq: u64,
+        growth: &R::Growth,
+        config: &CollectionConfig,
+    ) {
+        let held = self.held.get(key).filter(|held| held.seq < seq);
+        let row = held.and_then(|held| self.list.get(&held.place));
+        if let Some(row) = row.map(|row| Arc::new(row.grown(growth))) {
+            self.put(seq, row, config);
+            self.trim(config);
+        }
+    }
+
+    /// Drops rows at the end that the daemon does not have any more, and so none after them;
+    /// returns whether there were any.
+    pub(super) fn drop_at_end(&mut self, mut is_gone: impl FnMut(&R) -> bool) -> bool {
+        let mut is_dropped = false;
+        while let Some(last) = self.list.last()
+            && is_gone(last)
+        {
+            let key = last.key();
+            self.take(&key);
+            is_dropped = true;
+        }
+        if is_dropped {
+            self.set_end(None);
+            self.changed();
+        }
+        is_dropped
+    }
+
     fn remove(&mut self, key: &R::Key) {
         if self.take(key) {
             self.has_room = true;

@@ -34,6 +34,17 @@ impl Entry for Row {
     const IS_WINDOW: bool = true;
     const FOLLOWS: bool = true;
 
+    /// Bytes.
+    type Growth = usize;
+
+    fn grown(&self, growth: &usize) -> Self {
+        Self(self.0, self.1 + growth)
+    }
+
+    fn growth_bytes(growth: &usize) -> usize {
+        *growth
+    }
+
     fn key(&self) -> u32 {
         self.0
     }

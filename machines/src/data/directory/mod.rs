@@ -8,6 +8,7 @@ mod tests;
 
 use std::{
     cmp::{Ordering, Reverse},
+    convert::Infallible,
     sync::Arc,
 };
 
@@ -57,6 +58,16 @@ impl Entry for AgentSummary {
 
     const IS_WINDOW: bool = false;
     const FOLLOWS: bool = false;
+
+    type Growth = Infallible;
+
+    fn grown(&self, growth: &Infallible) -> Self {
+        match *growth {}
+    }
+
+    fn growth_bytes(growth: &Infallible) -> usize {
+        match *growth {}
+    }
 
     fn key(&self) -> AgentId {
         self.id.clone()

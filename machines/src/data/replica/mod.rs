@@ -1,16 +1,16 @@
 //! A client's copy of one host's data: the directory, the timelines, the screens over them, the
-//! tables of services with what this client's intents are expected to change in them, their topics,
-//! and the messages and creations of this client that the daemon has not confirmed.
+//! tables of services with what this client's intents are expected to change in them, their logs
+//! and topics, and the messages and creations of this client that the daemon has not confirmed.
 //!
-//! Each of the six is a machine of its own. This one routes every input to all machines that it
+//! Each of the seven is a machine of its own. This one routes every input to all machines that it
 //! concerns, in one step: a row that confirms a creation reaches the directory and the creation
 //! together, so an agent is shown either as a row or as a creation, never as both (UX-3).
 //!
 //! ```text
-//!   attached, lost ─► all that is loaded          events  ─► directory, timeline, tables or topics
-//!   pages          ─► directory, creations                ─► creations
-//!                  ─► timeline, table or topic    intents ─► messages and creations
-//!                                                 readers ─► screens, timelines, tables, topics
+//!   attached, lost ─► all that is loaded     events  ─► directory, timeline, tables, logs, topics
+//!   pages          ─► directory, creations           ─► creations
+//!                  ─► timeline, table, log   intents ─► messages and creations
+//!                     or topic               readers ─► screens, timelines, tables, logs, topics
 //! ```
 
 #[cfg(test)]
@@ -26,6 +26,7 @@ use bowline_protocol::{
 use super::{
     directory::{self, Directory},
     load::LoadError,
+    logs::{self, LogEvent, LogId, LogTarget, LogView, Logs, LogsConfig, TooManyLogs},
     optimistic::{self, Optimistic},
     patches,
     screen::Connectivity,
@@ -86,6 +87,13 @@ pub enum Input {
         /// The input.
         input: tables::Input,
     },
+    /// A reader's request, or a page, for one log.
+    Log {
+        /// The log.
+        id: LogId,
+        /// The input.
+        input: logs::Input,
+    },
     /// The answer to [`topics::Effect::Open`].
     Topic {
         /// The topic.
@@ -116,6 +124,8 @@ pub enum Effect {
     Timeline(AgentId, timeline::Effect),
     /// An effect of the tables.
     Table(tables::Effect),
+    /// An effect of the logs.
+    Log(logs::Effect),
     /// An effect of the topics.
     Topic(topics::Effect),
 }
@@ -127,17 +137,24 @@ pub struct Replica {
     timelines: Timelines,
     screens: Screens,
     tables: Tables,
+    logs: Logs,
     topics: Topics,
     optimistic: Optimistic,
 }
 
 impl Replica {
     /// No data; the arguments set the bounds.
-    pub fn new(timelines: TimelinesConfig, screens: ScreensConfig, tables: TablesConfig) -> Self {
+    pub fn new(
+        timelines: TimelinesConfig,
+        screens: ScreensConfig,
+        tables: TablesConfig,
+        logs: LogsConfig,
+    ) -> Self {
         Self {
             timelines: Timelines::new(timelines),
             screens: Screens::new(screens),
             tables: Tables::new(tables),
+            logs: Logs::new(logs),
             ..Self::default()
         }
     }
@@ -150,6 +167,7 @@ impl Replica {
                 self.directory.handle(now, attached);
                 self.timelines.attached(now, session, &self.optimistic);
                 self.tables.attached(now, session);
+                self.logs.attached(now, session);
                 self.topics.attached(now, session);
             }
             Input::Lost { reason } => {
@@ -157,6 +175,7 @@ impl Replica {
                 self.directory.handle(now, lost);
                 self.timelines.disconnected(now, reason, &self.optimistic);
                 self.tables.disconnected(now, reason);
+                self.logs.disconnected(now, reason);
                 self.topics.disconnected(now, reason);
             }
             // The directory shows the error instead of a skeleton (DS-3).
@@ -164,6 +183,7 @@ impl Replica {
                 let unreachable = directory::Input::Unreachable { reason };
                 self.directory.handle(now, unreachable);
                 self.tables.unreachable(now, reason);
+                self.logs.unreachable(now, reason);
                 self.topics.unreachable(now, reason);
             }
             Input::Event { seq, event } => {
@@ -179,6 +199,7 @@ impl Replica {
             }
             Input::Timeline { agent_id, input } => self.timeline(now, &agent_id, input),
             Input::Table { id, input } => self.tables.handle(now, id, input),
+            Input::Log { id, input } => self.logs.handle(now, id, input),
             Input::Topic { id, load, result } => self.topics.opened(now, id, load, result),
             Input::Intent(input) => self.optimistic.handle(input),
             Input::Patch(input) => self.tables.patch(input),
@@ -191,6 +212,7 @@ impl Replica {
         self.directory.handle_timeout(now);
         self.timelines.handle_timeout(now, &self.optimistic);
         self.tables.handle_timeout(now);
+        self.logs.handle_timeout(now);
         self.topics.handle_timeout(now);
         self.settle_creations();
     }
@@ -202,6 +224,7 @@ impl Replica {
             .into_iter()
             .chain(self.timelines.poll_timeout())
             .chain(self.tables.poll_timeout())
+            .chain(self.logs.poll_timeout())
             .chain(self.topics.poll_timeout())
             .min()
     }
@@ -217,6 +240,9 @@ impl Replica {
         if let Some(effect) = self.tables.poll_effect() {
             return Some(Effect::Table(effect));
         }
+        if let Some(effect) = self.logs.poll_effect() {
+            return Some(Effect::Log(effect));
+        }
         self.topics.poll_effect().map(Effect::Topic)
     }
 
@@ -226,6 +252,7 @@ impl Replica {
         directory
             .or_else(|| self.timelines.poll_transition())
             .or_else(|| self.tables.poll_transition())
+            .or_else(|| self.logs.poll_transition())
             .or_else(|| self.topics.poll_transition())
     }
 
@@ -300,6 +327,28 @@ impl Replica {
         self.optimistic.is_pending(intent_id) || self.tables.is_patched_by(intent_id)
     }
 
+    /// Opens a log for a reader, or returns the open one, and its current view.
+    ///
+    /// # Errors
+    /// [`TooManyLogs`] at the bound; nothing has changed then.
+    pub fn open_log(
+        &mut self,
+        now: MonotonicTime,
+        target: LogTarget,
+    ) -> Result<(LogId, Arc<LogView>), TooManyLogs> {
+        self.logs.open(now, target)
+    }
+
+    /// The open log with this target.
+    pub fn log(&self, target: &LogTarget) -> Option<LogId> {
+        self.logs.find(target)
+    }
+
+    /// The last reader of a log left.
+    pub fn log_left(&mut self, id: LogId) {
+        self.logs.left(id);
+    }
+
     /// Opens a topic for a reader, or returns the open one, and how it is doing.
     ///
     /// # Errors
@@ -317,20 +366,23 @@ impl Replica {
         self.topics.left(id);
     }
 
-    /// Closes timelines, tables and topics without readers, and removes messages that no timeline
-    /// will display. Call every few seconds.
+    /// Closes timelines, tables, logs and topics without readers, and removes messages that no
+    /// timeline will display. Call every few seconds.
     pub fn sweep(&mut self, now: MonotonicTime, connectivity: Connectivity) {
         self.timelines
             .sweep(now, connectivity, &mut self.optimistic);
         self.tables.sweep();
+        self.logs.sweep();
         self.topics.sweep();
     }
 
-    /// Builds the newest views, for [`Replica::poll_view`], [`Replica::poll_table_view`] and
-    /// [`Replica::show`]; each that differs from its predecessor gets the next revision.
+    /// Builds the newest views, for [`Replica::poll_view`], [`Replica::poll_table_view`],
+    /// [`Replica::poll_log_view`] and [`Replica::show`]; each that differs from its predecessor
+    /// gets the next revision.
     pub fn publish(&mut self, connectivity: Connectivity, rev: &mut u64) {
         self.timelines.publish(&mut self.optimistic, rev);
         self.tables.publish(connectivity, rev);
+        self.logs.publish(connectivity, rev);
     }
 
     /// The next view for the streams of an agent.
@@ -341,6 +393,11 @@ impl Replica {
     /// The next view for the readers of a table.
     pub fn poll_table_view(&mut self) -> Option<(TableId, Arc<TableView>)> {
         self.tables.poll_view()
+    }
+
+    /// The next view for the readers of a log.
+    pub fn poll_log_view(&mut self) -> Option<(LogId, Arc<LogView>)> {
+        self.logs.poll_view()
     }
 
     /// The next batch for the readers of a topic.
@@ -384,6 +441,7 @@ impl Replica {
         u64::from(self.directory.stale())
             + self.timelines.stale()
             + self.tables.stale()
+            + self.logs.stale()
             + self.topics.stale()
     }
 
@@ -421,9 +479,15 @@ impl Replica {
             SessionEvent::PermissionRequested { .. } | SessionEvent::Unknown => return,
             // Of no list: the host shows it.
             SessionEvent::DevicePaired { .. } => return,
-            // Logs are not followed yet.
-            SessionEvent::LogAppended(_) | SessionEvent::LogGrown(_) => return,
             SessionEvent::TableChanged(event) => return self.tables.changed(now, seq, &event),
+            SessionEvent::LogAppended(event) => {
+                let event = LogEvent::Appended(*event);
+                return self.logs.changed(now, seq, &event);
+            }
+            SessionEvent::LogGrown(event) => {
+                let event = LogEvent::Grown(*event);
+                return self.logs.changed(now, seq, &event);
+            }
             SessionEvent::TopicEvent(event) => {
                 return self.topics.event(now, seq, Arc::from(event));
             }

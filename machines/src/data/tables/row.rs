@@ -1,6 +1,6 @@
 //! Rows of a table as entries of a collection, and pages of the wire as pages of them.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::{cmp::Ordering, convert::Infallible, sync::Arc};
 
 use bowline_protocol::live::{Json, Row, TablePage};
 
@@ -64,6 +64,16 @@ impl Entry for TableRow {
 
     const IS_WINDOW: bool = true;
     const FOLLOWS: bool = true;
+
+    type Growth = Infallible;
+
+    fn grown(&self, growth: &Infallible) -> Self {
+        match *growth {}
+    }
+
+    fn growth_bytes(growth: &Infallible) -> usize {
+        match *growth {}
+    }
 
     fn key(&self) -> Arc<str> {
         Arc::clone(&self.key)

@@ -4,13 +4,13 @@ use serde::Serialize;
 
 use super::row::TableRow;
 use crate::data::{
-    collection::{Collection, CollectionState},
+    collection::{Collection, CollectionState, Entry},
     load::LoadError,
     screen::Connectivity,
     view::{Beyond, ListDiff, RowList},
 };
 
-/// What an app shows of a table, besides its rows.
+/// What an app shows of a table or a log, besides its rows or items.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TableState {
@@ -58,7 +58,11 @@ impl TableState {
         }
     }
 
-    fn of(rows: &Collection<TableRow>, is_empty: bool, host: Connectivity) -> Self {
+    pub(in crate::data) fn of<R: Entry>(
+        rows: &Collection<R>,
+        is_empty: bool,
+        host: Connectivity,
+    ) -> Self {
         let is_refused = |error| matches!(error, LoadError::Rejected(reason) if reason.is_final());
         let is_online = host == Connectivity::Online;
         match rows.state().kind() {

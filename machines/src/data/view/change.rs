@@ -64,6 +64,32 @@ impl<R> ListDiff<R> {
     }
 }
 
+impl<R> ListDiff<R> {
+    /// The changes of the same lists with their rows in the opposite order. `len`: the number of
+    /// rows of the list that the changes apply to.
+    #[must_use]
+    pub fn reversed(mut self, len: usize) -> Self {
+        let mut len = if self.is_reset() { 0 } else { len };
+        for change in &mut self.changes {
+            match change {
+                ListChange::Remove { at, count } => {
+                    *at = len.saturating_sub(at.saturating_add(*count));
+                    len = len.saturating_sub(*count);
+                }
+                ListChange::Insert { at, rows } => {
+                    *at = len.saturating_sub(*at);
+                    rows.reverse();
+                    len = len.saturating_add(rows.len());
+                }
+                ListChange::Update { at, .. } | ListChange::Grow { at, .. } => {
+                    *at = len.saturating_sub(at.saturating_add(1));
+                }
+            }
+        }
+        self
+    }
+}
+
 impl<R: PartialEq> ListDiff<R> {
     /// The changes between two lists, each given with its revision and sorted by `compare`. Rows
     /// that compare as equal are the same row, which is updated if its value differs. Takes time
@@ -76,7 +102,7 @@ impl<R: PartialEq> ListDiff<R> {
     ) -> Self {
         let pieces = base.and_then(|(base_rev, old)| {
             let mut splicer = Splicer::default();
-            splicer.merge(old, list, compare);
+            splicer.merge(old, list, compare, |_, _| None);
             Some((base_rev, splicer.finish()?))
         });
         match pieces {
@@ -132,7 +158,12 @@ impl<R> Splicer<R> {
     /// The changes; `None` if they are so many insertions and removals that a whole list costs the
     /// receiver less.
     pub(super) fn finish(self) -> Option<Vec<ListChange<R>>> {
-        let is_splice = |change: &&ListChange<R>| !matches!(change, ListChange::Update { .. });
+        let is_splice = |change: &&ListChange<R>| {
+            matches!(
+                change,
+                ListChange::Remove { .. } | ListChange::Insert { .. }
+            )
+        };
         let splices = self.changes.iter().filter(is_splice).count();
         (splices <= MAX_SPLICES).then_some(self.changes)
     }
@@ -140,12 +171,13 @@ impl<R> Splicer<R> {
 
 impl<R: PartialEq> Splicer<R> {
     /// Merges the next run of both lists. The result is correct for rows in any order, and short
-    /// for rows sorted by `compare`.
+    /// for rows sorted by `compare`. `growth` is [`Placed::growth_since`](super::Placed).
     pub(super) fn merge(
         &mut self,
         old: &[Arc<R>],
         new: &[Arc<R>],
         compare: impl Fn(&R, &R) -> Ordering,
+        growth: impl Fn(&R, &R) -> Option<String>,
     ) {
         let Self { changes, at } = self;
         let (mut old, mut new) = (old.iter().peekable(), new.iter().peekable());
@@ -161,9 +193,12 @@ impl<R: PartialEq> Splicer<R> {
             let row = new.next_if(|_| next != Ordering::Less);
             match (before, row, changes.last_mut()) {
                 (Some(before), Some(row), _) if Arc::ptr_eq(before, row) || before == row => {}
-                (Some(_), Some(row), _) => changes.push(ListChange::Update {
-                    at: *at,
-                    row: Arc::clone(row),
+                (Some(before), Some(row), _) => changes.push(match growth(row, before) {
+                    Some(text) => ListChange::Grow { at: *at, text },
+                    None => ListChange::Update {
+                        at: *at,
+                        row: Arc::clone(row),
+                    },
                 }),
                 (Some(_), None, Some(ListChange::Remove { at: place, count })) if place == at => {
                     *count += 1;

@@ -24,6 +24,12 @@ pub trait Placed: PartialEq {
 
     /// Compares the places of two rows.
     fn compare_rows(&self, other: &Self) -> Ordering;
+
+    /// The text that makes this row of an earlier value of it, if that is all: a receiver of
+    /// changes gets no more than that.
+    fn growth_since(&self, _old: &Self) -> Option<String> {
+        None
+    }
 }
 
 type Chunk<R> = Vec<Arc<R>>;
@@ -184,7 +190,7 @@ impl<R: Placed> RowList<R> {
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
                 (Some(old), Some(new)) if Arc::ptr_eq(old, new) => {
-                    splicer.merge(&before, &after, R::compare_rows);
+                    splicer.merge(&before, &after, R::compare_rows, R::growth_since);
                     splicer.skip(new.len());
                     before.clear();
                     after.clear();
@@ -202,7 +208,7 @@ impl<R: Placed> RowList<R> {
             let new = news.next_if(|_| next != Ordering::Less);
             after.extend(new.into_iter().flat_map(|chunk| chunk.iter().cloned()));
         }
-        splicer.merge(&before, &after, R::compare_rows);
+        splicer.merge(&before, &after, R::compare_rows, R::growth_since);
         splicer
     }
 }
