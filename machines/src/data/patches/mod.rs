@@ -17,7 +17,7 @@
 //! so the patch leaves with them.
 //!
 //! This module knows the patches of all intents; [`super::tables`] knows which of them have left
-//! which table, and lays the others over the rows ([`lay`]).
+//! which table, and lays the others over the rows.
 //!
 //! **Bounds.** Those of one intent are in [`check`], the number of open intents is bounded by the
 //! queue, of failures by its driver. Of intents that are done, at most [`MAX_AWAITED`] wait for
