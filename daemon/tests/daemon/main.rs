@@ -49,6 +49,7 @@ mod local_pool;
 mod local_process;
 mod local_requests;
 mod local_socket;
+mod log_bounds;
 mod log_followers;
 mod metrics;
 mod pairing;

@@ -2,6 +2,7 @@
 
 pub(crate) mod app;
 pub(crate) mod client;
+pub(crate) mod diaries;
 pub(crate) mod diary;
 pub(crate) mod fake_relay;
 pub(crate) mod grants;
