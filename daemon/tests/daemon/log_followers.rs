@@ -109,25 +109,7 @@ async fn ld_2_items_and_texts_stay_right_over_cuts_and_switches_of_path() {
     castle.shows(&BTreeMap::new()).await;
     let mut kept = BTreeMap::new();
     for n in 0..60_u64 {
-        // One path after the other is cut and stays away for some changes, and at times both are.
-        let (one, two) = (&app.proxies[0], &app.proxies[1]);
-        match n % 12 {
-            1 => {
-                one.refuse(true);
-                one.cut();
-            }
-            5 => {
-                one.refuse(false);
-                two.refuse(true);
-                two.cut();
-            }
-            8 => two.refuse(false),
-            10 => {
-                one.cut();
-                two.cut();
-            }
-            _ => {}
-        }
+        app.disturb(n);
         if n % 3 == 0 {
             let index = other.add("castle", n, "").await;
             kept.insert(index, String::new());
@@ -141,9 +123,7 @@ async fn ld_2_items_and_texts_stay_right_over_cuts_and_switches_of_path() {
             castle.until("some", |view| !view.is_empty()).await;
         }
     }
-    for proxy in &app.proxies {
-        proxy.refuse(false);
-    }
+    app.heal();
     castle.shows(&kept).await;
     let counters = app.runtime.counters(&app.host).unwrap();
     assert!(counters.resumed > 0, "{counters:?}");

@@ -104,25 +104,7 @@ async fn ld_2_rows_stay_right_over_cuts_and_switches_of_path() {
         kept.remove(&gone);
         change[&key] = json!(n);
         kept.insert(key, n);
-        // One path after the other is cut and stays away for some changes, and at times both are.
-        let (one, two) = (&app.proxies[0], &app.proxies[1]);
-        match n % 12 {
-            1 => {
-                one.refuse(true);
-                one.cut();
-            }
-            5 => {
-                one.refuse(false);
-                two.refuse(true);
-                two.cut();
-            }
-            8 => two.refuse(false),
-            10 => {
-                one.cut();
-                two.cut();
-            }
-            _ => {}
-        }
+        app.disturb(n);
         put(&other, change).await;
         if n % 6 == 0 {
             castle
@@ -130,9 +112,7 @@ async fn ld_2_rows_stay_right_over_cuts_and_switches_of_path() {
                 .await;
         }
     }
-    for proxy in &app.proxies {
-        proxy.refuse(false);
-    }
+    app.heal();
     castle.shows(&json!(kept)).await;
     let counters = app.runtime.counters(&app.host).unwrap();
     assert!(counters.resumed > 0, "{counters:?}");

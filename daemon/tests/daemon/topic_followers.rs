@@ -71,31 +71,11 @@ async fn ld_10_every_event_comes_once_and_in_order_over_cuts_and_switches_of_pat
     // Two follows cover the key, and each reader has the event once.
     let mut row = Follower::start(&app, json!({"row": "castle/1"})).await;
     for n in 1..=60 {
-        // One path after the other is cut and stays away for some events, and at times both are.
-        let (one, two) = (&app.proxies[0], &app.proxies[1]);
-        match n % 12 {
-            1 => {
-                one.refuse(true);
-                one.cut();
-            }
-            5 => {
-                one.refuse(false);
-                two.refuse(true);
-                two.cut();
-            }
-            8 => two.refuse(false),
-            10 => {
-                one.cut();
-                two.cut();
-            }
-            _ => {}
-        }
+        app.disturb(n);
         say(&other, "hut/1", n).await;
         say(&other, "castle/1", n).await;
     }
-    for proxy in &app.proxies {
-        proxy.refuse(false);
-    }
+    app.heal();
     let all: Vec<_> = (1..=60).map(Some).collect();
     assert_eq!(castle.up_to(60).await, all);
     assert_eq!(row.up_to(60).await, all);

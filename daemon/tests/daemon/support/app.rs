@@ -68,6 +68,36 @@ impl App {
         }
     }
 
+    /// Step `n` of a bad network for an app with two paths: one after the other is cut and stays away
+    /// for some steps, and at times both are.
+    pub(crate) fn disturb(&self, n: u64) {
+        let (one, two) = (&self.proxies[0], &self.proxies[1]);
+        match n % 12 {
+            1 => {
+                one.refuse(true);
+                one.cut();
+            }
+            5 => {
+                one.refuse(false);
+                two.refuse(true);
+                two.cut();
+            }
+            8 => two.refuse(false),
+            10 => {
+                one.cut();
+                two.cut();
+            }
+            _ => {}
+        }
+    }
+
+    /// Every path works again.
+    pub(crate) fn heal(&self) {
+        for proxy in &self.proxies {
+            proxy.refuse(false);
+        }
+    }
+
     /// Ends the app and starts it again on the same storage.
     pub(crate) async fn restart(&mut self) {
         self.runtime.close().await;
