@@ -68,8 +68,8 @@ impl App {
         }
     }
 
-    /// Step `n` of a bad network for an app with two paths: one after the other is cut and stays away
-    /// for some steps, and at times both are.
+    /// Step `n` of a bad network for an app with two paths: one after the other is cut and stays
+    /// away for some steps, and at times both are.
     pub(crate) fn disturb(&self, n: u64) {
         let (one, two) = (&self.proxies[0], &self.proxies[1]);
         match n % 12 {
