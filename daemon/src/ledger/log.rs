@@ -182,16 +182,15 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         if !is_over(head) {
             return Ok(());
         }
-        let oldest = logs::oldest(tx.conn(), head.n, MOST_DROPPED).map_err(fault)?;
         let mut dropped = Usage::default();
-        for (index, bytes) in oldest {
-            if !is_over(head) {
-                break;
-            }
+        // An append to a full log drops one item, and reads no more than that.
+        logs::oldest(tx.conn(), head.n, MOST_DROPPED, |index, bytes| {
             head.first = index.saturating_add(1);
             head.bytes = head.bytes.saturating_sub(bytes);
             dropped += Usage::row(usize::try_from(bytes).unwrap_or(usize::MAX));
-        }
+            is_over(head)
+        })
+        .map_err(fault)?;
         logs::drop_before(tx.conn(), head.n, head.first).map_err(fault)?;
         tx.charge(Owner(head.owner), -dropped);
         Ok(())

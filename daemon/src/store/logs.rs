@@ -146,14 +146,25 @@ fn walk(
     Ok(())
 }
 
-/// Sizes of the oldest items, with their indexes.
-pub(crate) fn oldest(conn: &Connection, log: i64, limit: u32) -> Result<Vec<(u64, u64)>> {
+/// Passes the indexes of the oldest items with their sizes to `each`, at most `limit`, until it
+/// returns `false`. No further items are read.
+pub(crate) fn oldest(
+    conn: &Connection,
+    log: i64,
+    limit: u32,
+    mut each: impl FnMut(u64, u64) -> bool,
+) -> Result<()> {
     let sql = "SELECT position, length(value) FROM log_items WHERE log = ?1
          ORDER BY position LIMIT ?2";
-    sql::all(conn, sql, (log, limit), |row| {
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query((log, limit))?;
+    while let Some(row) = rows.next()? {
         let index = row.get::<_, i64>(0)?.cast_unsigned();
-        Ok((index, row.get::<_, i64>(1)?.cast_unsigned()))
-    })
+        if !each(index, row.get::<_, i64>(1)?.cast_unsigned()) {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Removes the items before an index.
