@@ -3,6 +3,9 @@
 //! A job notes which items are new and which text was appended. The events are made when it is
 //! told: new items are read from the store then, as the job has left them.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use bowline_protocol::{
@@ -49,7 +52,7 @@ struct Change {
 }
 
 enum What {
-    /// A new item of this index.
+    /// New items from this index on.
     Appended(u64),
     /// More text of an item.
     Grown {
@@ -95,6 +98,20 @@ impl LogChanges {
         self.list.push(Change { of, what });
     }
 
+    /// Notes a new item. One change is enough for those that a job adds to a log in a row, however
+    /// many: they are told from the first one on. If a later part of the job fails, the change of
+    /// the items before that part stays.
+    fn append(&mut self, log: &'static str, key: &str, index: u64) {
+        let untold = self.list.get(self.at.told..).unwrap_or_default();
+        let is_noted = untold.last().is_some_and(|change| {
+            let (name, of) = &change.of;
+            matches!(change.what, What::Appended(_)) && *name == log && **of == *key
+        });
+        if !is_noted {
+            self.push(log, key, What::Appended(index));
+        }
+    }
+
     /// The text, if it is kept.
     fn keep(&mut self, text: &str) -> Option<Box<str>> {
         let bytes = self.at.bytes.saturating_add(text.len());
@@ -131,8 +148,7 @@ impl Tx<'_> {
     /// Notes that a log has a new item. Costs a look-up where nobody follows it.
     pub(in crate::ledger) fn note_appended(&mut self, log: &'static str, key: &str, index: u64) {
         if self.is_log_followed(log, key) {
-            let logs = &mut self.staged.changes.logs;
-            logs.push(log, key, What::Appended(index));
+            self.staged.changes.logs.append(log, key, index);
         }
     }
 
