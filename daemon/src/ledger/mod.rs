@@ -38,7 +38,7 @@ mod usage;
 use std::sync::Arc;
 
 use bowline_program::metrics::HistogramSnapshot;
-use bowline_protocol::model::UnixMillis;
+use bowline_protocol::{identity::random_bytes, model::UnixMillis};
 use tokio::sync::watch;
 
 pub use self::{
@@ -111,6 +111,7 @@ impl Ledger {
     /// # Errors
     /// [`StoreError`] names the file and says what to do; a corrupt store is never replaced.
     pub fn open(options: LedgerOptions) -> Result<Self, StoreError> {
+        let random = random_bytes().map_err(StoreError::Randomness)?;
         let path = options.path.clone();
         let vital = options.vital.clone();
         let mut conn = store::open(&options.path, &options.server_id, options.max_pages)?;
@@ -137,6 +138,8 @@ impl Ledger {
         };
         let mut live = restored.live;
         live.locked_at = locked_at;
+        // 52 bits, so that a client in JavaScript can hold it.
+        live.last_follow = u64::from_le_bytes(random) >> 12;
         let core = Core {
             conn,
             live,

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bowline_machines::daemon::session::{Session, SessionConfig};
-use bowline_protocol::{DeviceId, identity::random_bytes};
+use bowline_protocol::DeviceId;
 use rusqlite::{Connection, Result};
 
 use super::{
@@ -69,8 +69,6 @@ fn sessions(
     let most = options.retention.timeline_bytes;
     live.timeline_bytes = most;
     live.follows_per_session = options.follows_per_session;
-    // 52 bits, so that a client in JavaScript can hold it.
-    live.last_follow = random_bytes().map_or(0, u64::from_le_bytes) >> 12;
     if most > 0 {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         live.overfull.agents = store::retention::larger(conn, most)?.into_iter().collect();

@@ -18,7 +18,7 @@ pub(crate) mod turns;
 
 use std::path::PathBuf;
 
-use bowline_protocol::{RpcReason, ServerId, error::RpcError};
+use bowline_protocol::{IdentityError, RpcReason, ServerId, error::RpcError};
 
 pub(crate) use open::{FILE, checkpoint, classify, free_pages, limit_pages, open, pages};
 
@@ -61,6 +61,9 @@ pub enum StoreError {
         /// The system's error.
         detail: String,
     },
+    /// The system gave no random numbers, with which the numbers of follows begin.
+    #[error("{0}; try again once the system can make random numbers")]
+    Randomness(IdentityError),
 }
 
 /// The error of a request whose transaction failed in the store. A full or busy disk is
