@@ -59,8 +59,36 @@ describe("a topic", () => {
     const rest: string[] = [];
     while (rest.at(-1) !== "4999") rest.push(text((await batches.next()).value));
     expect([rest.length, rest[0], rest[1]]).toEqual([4_096, "*904", "905"]);
+    // Those without an event as well.
+    for (let n = 0; n < 5_000; n++) tell(false);
+    tell(false, 1);
+    let count = 1;
+    while (text((await batches.next()).value) !== "1") count += 1;
+    expect(count).toBe(4_096);
     await batches.return!();
     expect(runs[0]!.ended).toBe(true);
+  });
+
+  it("LD-10: each of several waiting calls of `next` gets a batch or the end", { timeout: 5_000 }, async () => {
+    const { topic, tell, ends } = rig();
+    const batches = topic[Symbol.asyncIterator]();
+    const both = [batches.next(), batches.next()];
+    tell(false, 1);
+    tell(false, 2);
+    expect((await Promise.all(both)).map(({ value }) => text(value))).toEqual(["1", "2"]);
+    const [one, other] = [batches.next(), batches.next()];
+    tell(false, 3);
+    expect(text((await one).value)).toBe("3");
+    tell(false, 4);
+    expect(text((await other).value)).toBe("4");
+    const last = [batches.next(), batches.next()];
+    await batches.return!();
+    expect((await Promise.all(last)).map(({ done }) => done)).toEqual([true, true]);
+
+    const failing = topic[Symbol.asyncIterator]();
+    const failed = Promise.allSettled([failing.next(), failing.next()]);
+    ends.dispose();
+    expect((await failed).map(({ status }) => status)).toEqual(["rejected", "fulfilled"]);
   });
 
   it("what ended for lack of room is begun again with a mark, and anything else is the end", async () => {

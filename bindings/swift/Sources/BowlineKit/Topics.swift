@@ -97,7 +97,7 @@ public struct TopicBatches<Body: Sendable>: AsyncSequence, Sendable {
 }
 
 /// Batches between the library's thread and a loop. With more than 4,096 events or 8 MiB, the oldest are dropped and the next
-/// batch is marked.
+/// batch is marked. A batch without events counts as one.
 final class WaitingBatches<Body: Sendable>: @unchecked Sendable {
     private static var mostEvents: Int { 4_096 }
     private static var mostBytes: Int { 8 << 20 }
@@ -110,7 +110,7 @@ final class WaitingBatches<Body: Sendable>: @unchecked Sendable {
     func add(_ batch: TopicBatch<Body>, size: Int) {
         lock.withLock {
             batches.append((batch, size))
-            events += batch.events.count
+            events += Self.count(batch)
             bytes += size
             while (events > Self.mostEvents || bytes > Self.mostBytes) && batches.count > 1 {
                 _ = removeFirst()
@@ -123,9 +123,12 @@ final class WaitingBatches<Body: Sendable>: @unchecked Sendable {
         lock.withLock { batches.isEmpty ? nil : removeFirst() }
     }
 
+    /// What a batch counts as. One that only tells a state is kept as well, so it counts too.
+    private static func count(_ batch: TopicBatch<Body>) -> Int { max(1, batch.events.count) }
+
     private func removeFirst() -> TopicBatch<Body> {
         let (batch, size) = batches.removeFirst()
-        events -= batch.events.count
+        events -= Self.count(batch)
         bytes -= size
         return batch
     }

@@ -41,6 +41,9 @@ struct TopicTests {
         let rest = taken()
         #expect(rest.count == 4_096)
         #expect(Array(rest.prefix(2)) == ["*904", "905"])
+        // Those without an event as well.
+        for _ in 0..<5_000 { waiting.add(try batch(false), size: 0) }
+        #expect(taken().count == 4_096)
         for number in 0..<3 { waiting.add(try batch(false, number), size: (8 << 20) - 1) }
         #expect(taken() == ["*2"])
     }

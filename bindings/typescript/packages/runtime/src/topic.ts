@@ -4,7 +4,7 @@ import type { TopicState } from "./generated/enums.ts";
 import { asBowlineError, type BowlineError, disposed as disposedError } from "./errors.ts";
 import { AGAIN_MS, passes, type Source } from "./store.ts";
 
-/** Events that wait for a slow iteration. With more, the oldest are dropped and the next batch is `missed`. */
+/** Events that wait for a slow iteration; a batch without any counts as one. With more, the oldest are dropped and the next batch is `missed`. */
 const MOST_WAITING = 4_096;
 /** Characters of their JSON; at the bound as with `MOST_WAITING`. */
 const MOST_WAITING_CHARS = 8 << 20;
@@ -67,6 +67,9 @@ export function batchOf<Body>({ missed, events, state, error }: TopicUpdate): To
 /** Characters of an update's bodies. */
 const sizeOf = ({ events }: TopicUpdate) => events.reduce((size, { json }) => size + json.length, 0);
 
+/** What a batch counts as. One that only tells a state is kept as well, so it counts too. */
+const countOf = ({ events }: TopicBatch<unknown>) => Math.max(1, events.length);
+
 /** Makes a topic. */
 export function topicOf<Body>(source: Source<TopicUpdate>, ends: TopicEnds): Topic<Body> {
   const follow = (onBatch: (batch: TopicBatch<Body>, size: number) => void, onEnd?: (failure: BowlineError) => void) => {
@@ -126,17 +129,24 @@ export function topicOf<Body>(source: Source<TopicUpdate>, ends: TopicEnds): Top
       let [count, chars] = [0, 0];
       let failure: BowlineError | undefined;
       let done = false;
-      let wake = () => {};
+      // Of each `next` that waits: a caller may ask again before the answer.
+      let asleep: (() => void)[] = [];
+      const wake = () => {
+        const woken = asleep;
+        asleep = [];
+        for (const resolve of woken) resolve();
+      };
       const take = () => {
         const first = waiting.shift();
-        count -= first?.batch.events.length ?? 0;
-        chars -= first?.size ?? 0;
-        return first?.batch;
+        if (!first) return;
+        count -= countOf(first.batch);
+        chars -= first.size;
+        return first.batch;
       };
       const end = follow(
         (batch, size) => {
           waiting.push({ batch, size });
-          count += batch.events.length;
+          count += countOf(batch);
           chars += size;
           while ((count > MOST_WAITING || chars > MOST_WAITING_CHARS) && waiting.length > 1) {
             take();
@@ -161,7 +171,7 @@ export function topicOf<Body>(source: Source<TopicUpdate>, ends: TopicEnds): Top
               done = true;
               throw failure;
             }
-            await new Promise<void>((resolve) => (wake = resolve));
+            await new Promise<void>((resolve) => asleep.push(resolve));
           }
         },
         async return() {

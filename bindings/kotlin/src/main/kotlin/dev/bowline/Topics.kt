@@ -15,7 +15,10 @@ import kotlinx.coroutines.flow.callbackFlow
 import kotlinx.coroutines.flow.flow
 import kotlinx.coroutines.launch
 
-/** Events that wait for a slow collector; with more, the oldest are dropped and the next batch is marked. */
+/**
+ * Events that wait for a slow collector; a batch without any counts as one. With more, the oldest are dropped and the next batch is
+ * marked.
+ */
 internal const val MOST_WAITING: Int = 4_096
 
 /** Characters of their JSON; at the bound as with [MOST_WAITING]. */
@@ -58,10 +61,13 @@ internal class Waiting<T> {
     private var events = 0
     private var chars = 0
 
+    /** What a batch counts as. One that only tells a state is kept as well, so it counts too. */
+    private fun count(batch: TopicBatch<T>) = maxOf(1, batch.events.size)
+
     @Synchronized
     fun add(batch: TopicBatch<T>, size: Int) {
         batches.addLast(batch to size)
-        events += batch.events.size
+        events += count(batch)
         chars += size
         while ((events > MOST_WAITING || chars > MOST_WAITING_CHARS) && batches.size > 1) {
             take()
@@ -73,7 +79,7 @@ internal class Waiting<T> {
     @Synchronized
     fun take(): TopicBatch<T>? {
         val (batch, size) = batches.removeFirstOrNull() ?: return null
-        events -= batch.events.size
+        events -= count(batch)
         chars -= size
         return batch
     }

@@ -37,6 +37,9 @@ class TopicTest {
         val rest = generateSequence(waiting::take).map { it.text() }.toList()
         assertEquals(MOST_WAITING, rest.size)
         assertEquals(listOf("*904", "905"), rest.take(2))
+        // Those without an event as well.
+        repeat(5_000) { waiting.add(batch(false), 0) }
+        assertEquals(MOST_WAITING, generateSequence(waiting::take).count())
         for (n in 0 until 3) waiting.add(batch(false, n), MOST_WAITING_CHARS - 1)
         assertEquals(listOf("*2"), generateSequence(waiting::take).map { it.text() }.toList())
     }
