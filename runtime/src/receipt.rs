@@ -33,7 +33,7 @@ pub(crate) type Awaited = watch::Receiver<Option<Outcome>>;
 
 /// The side of an outcome that is told once. Dropped untold, those who wait learn that there is
 /// none.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Teller(watch::Sender<Option<Outcome>>);
 
 impl Teller {

@@ -158,7 +158,8 @@ impl Outbox {
         inner.append(&line)?;
         let teller = Teller::new();
         let awaited = teller.awaited();
-        inner.keep(record.clone(), line.len() + 1, Some(teller));
+        let teller = (!inner.has_ended).then_some(teller);
+        inner.keep(record.clone(), line.len() + 1, teller);
         let is_left = false;
         inner.submitted.push(Submission { record, is_left });
         drop(inner);
@@ -192,7 +193,9 @@ impl Outbox {
     ) -> Option<Teller> {
         let mut inner = self.lock();
         inner.recent = recent;
-        inner.open.get_mut(&id)?.teller.take()
+        let kept = inner.open.get_mut(&id)?;
+        // Who asks before that is told as well.
+        Some(kept.teller.get_or_insert_with(Teller::new).clone())
     }
 
     /// Ends every wait for an outcome, and later ones at once.

@@ -1,10 +1,12 @@
 //! Contents of outboxes across restarts, pauses, damage and other processes.
 
+use std::time::Duration;
+
 use bowline_machines::data::patches::{Patch, PatchChange};
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::storage::FileStorage;
+use crate::{receipt::Receipt, storage::FileStorage};
 
 fn storage(folder: &tempfile::TempDir) -> Arc<dyn Storage> {
     Arc::new(FileStorage::open(folder.path()).unwrap())
@@ -488,4 +490,40 @@ fn case_c10_a_journal_of_a_newer_version_is_left_as_it_is() {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
         std::fs::remove_file(path).unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ld_1_a_receipt_asked_for_while_its_outcome_is_stored_has_that_outcome() {
+    let folder = tempfile::tempdir().unwrap();
+    let (outbox, _) = Outbox::open(storage(&folder), "outbox").unwrap();
+    let done = Outcome::Done { result: "1".into() };
+    for (n, outcome) in [(1, Outcome::Expired), (2, done)] {
+        outbox.submit(record(n)).unwrap();
+        let id = record(n).id;
+        let teller = outbox.settled(id, Arc::from([])).unwrap();
+        let asked = Receipt::new(id, outbox.awaited(id).unwrap());
+        if matches!(outcome, Outcome::Done { .. }) {
+            outbox.done(id);
+        } else {
+            outbox.failed(id, outcome.clone());
+        }
+        teller.tell(outcome.clone());
+        assert_eq!(told(asked).await, Some(outcome));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ld_1_a_receipt_of_a_runtime_whose_driver_has_ended_ends_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (outbox, _) = Outbox::open(storage(&folder), "outbox").unwrap();
+    outbox.end_receipts();
+    let awaited = outbox.submit(record(1)).unwrap();
+    assert_eq!(told(Receipt::new(record(1).id, awaited)).await, None);
+    assert_eq!(outbox.lock().open.len(), 1, "the intent itself is kept");
+}
+
+/// What a receipt tells, which it does without anything else happening.
+async fn told(receipt: Receipt) -> Option<Outcome> {
+    let waiting = tokio::time::timeout(Duration::from_secs(60), receipt.outcome());
+    waiting.await.expect("the outcome")
 }
