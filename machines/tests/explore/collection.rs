@@ -186,7 +186,16 @@ impl Model for Tables {
         for step in [Step::Reset, Step::Process, Step::Answer] {
             self.apply(&mut ready, &step).unwrap();
         }
-        vec![fresh, ready]
+        // What many steps lead to: rows are on their way, as of what was before the next step.
+        let mut refreshing = ready.clone();
+        let mut fetching = ready.clone();
+        for step in [Step::Refresh, Step::Process] {
+            self.apply(&mut refreshing, &step).unwrap();
+        }
+        for step in [Step::PutLarge(1), Step::Deliver, Step::Process] {
+            self.apply(&mut fetching, &step).unwrap();
+        }
+        vec![fresh, ready, refreshing, fetching]
     }
 
     fn steps(&self, node: &Node) -> Vec<Step> {

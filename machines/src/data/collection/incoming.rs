@@ -25,13 +25,17 @@ pub(super) struct Incoming<R: Entry> {
     /// The event that each page is as of.
     pub(super) floors: Floors<R>,
     pub(super) changes: BTreeMap<R::Key, Change<R>>,
-    /// What was added to rows without such a change, with the events that said so, in order.
-    pub(super) growths: BTreeMap<R::Key, Vec<(u64, R::Growth)>>,
+    /// What was added to rows since such a change or without one.
+    pub(super) growths: BTreeMap<R::Key, Growths<R>>,
     change_bytes: usize,
 }
 
 /// Fetched rows, each with the number of the event it is as of.
 pub(super) type Fetched<R> = BTreeMap<<R as Entry>::Key, (u64, Arc<R>)>;
+
+/// What was added to a row, by event in order; `None`: what an event did not hold, so that nothing
+/// after it can be added to a row from before it.
+pub(super) type Growths<R> = Vec<(u64, Option<<R as Entry>::Growth>)>;
 
 /// A change of one row by an event; `None`: removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,12 +132,18 @@ impl<R: Entry> Incoming<R> {
         let bytes = |change: &Change<R>| change.row.as_ref().map_or(0, |row| row.bytes());
         self.change_bytes = self.change_bytes.saturating_add(bytes(&change));
         for (_, growth) in self.growths.remove(&key).unwrap_or_default() {
-            let bytes = R::growth_bytes(&growth);
+            let bytes = growth.as_ref().map_or(0, R::growth_bytes);
             self.change_bytes = self.change_bytes.saturating_sub(bytes);
         }
         if let Some(old) = self.changes.insert(key, change) {
             self.change_bytes = self.change_bytes.saturating_sub(bytes(&old));
         }
+        self.fits(config)
+    }
+
+    /// Notes that an event said of a row that it changed, but not how.
+    pub(super) fn keep_stale(&mut self, key: R::Key, seq: u64, config: &CollectionConfig) -> bool {
+        self.growths.entry(key).or_default().push((seq, None));
         self.fits(config)
     }
 
@@ -146,16 +156,19 @@ impl<R: Entry> Incoming<R> {
         config: &CollectionConfig,
     ) -> bool {
         match self.changes.get(&key).map(|change| change.row.as_ref()) {
-            Some(Some(row)) => {
+            Some(Some(row)) if !self.growths.contains_key(&key) => {
                 let row = Some(Arc::new(row.grown(&growth)));
                 return self.keep(key, Change { seq, row }, config);
             }
             // What is gone does not grow.
             Some(None) => {}
-            None => {
+            Some(Some(_)) | None => {
                 let bytes = R::growth_bytes(&growth);
                 self.change_bytes = self.change_bytes.saturating_add(bytes);
-                self.growths.entry(key).or_default().push((seq, growth));
+                self.growths
+                    .entry(key)
+                    .or_default()
+                    .push((seq, Some(growth)));
             }
         }
         self.fits(config)

@@ -202,10 +202,15 @@ impl<R: Entry> Collection<R> {
                 continue;
             };
             for (seq, growth) in &growths {
-                if seq > as_of {
-                    *row = Arc::new(row.grown(growth));
-                    *as_of = *seq;
+                if seq <= as_of {
+                    continue;
                 }
+                // Text that comes after what is missing waits for the row to be fetched.
+                let Some(growth) = growth else {
+                    break;
+                };
+                *row = Arc::new(row.grown(growth));
+                *as_of = *seq;
             }
         }
         let is_older = |key: &R::Key, than: u64| rows.get(key).is_none_or(|(seq, _)| *seq < than);
@@ -315,9 +320,14 @@ impl<R: Entry> Collection<R> {
         }
     }
 
-    fn grow_row(&mut self, key: &R::Key, growths: &[(u64, R::Growth)]) {
+    /// Lets a fetched row grow up to what is missing, which it is fetched for again.
+    fn grow_row(&mut self, key: &R::Key, growths: &[(u64, Option<R::Growth>)]) {
         for (seq, growth) in growths {
-            self.rows.grow(key, *seq, growth, &self.config);
+            match growth {
+                Some(growth) => self.rows.grow(key, *seq, growth, &self.config),
+                None if self.rows.includes(key, *seq) => {}
+                None => break,
+            }
         }
     }
 
@@ -351,8 +361,17 @@ impl<R: Entry> Collection<R> {
         self.floors.forget(seq);
         match keys {
             Some(keys) if self.stale_rows.len().saturating_add(keys.len()) <= MAX_STALE => {
-                self.stale_rows
-                    .extend(keys.into_iter().map(|key| (key, seq)));
+                let is_loading = self.running().is_some();
+                let mut fits = true;
+                for key in keys {
+                    if is_loading {
+                        fits &= self.incoming.keep_stale(key.clone(), seq, &self.config);
+                    }
+                    self.stale_rows.insert(key, seq);
+                }
+                if !fits {
+                    self.overrun(now);
+                }
             }
             Some(_) | None => {
                 self.stale_rows.clear();

@@ -103,13 +103,14 @@ impl<R: Entry> Rows<R> {
         self.has_room = false;
     }
 
+    /// Whether a row is as of this event or a later one.
+    pub(super) fn includes(&self, key: &R::Key, seq: u64) -> bool {
+        self.held.get(key).is_some_and(|held| held.seq >= seq)
+    }
+
     /// Applies one event, unless the row is as of this or a later one.
     pub(super) fn apply(&mut self, key: &R::Key, change: &Change<R>, config: &CollectionConfig) {
-        if self
-            .held
-            .get(key)
-            .is_some_and(|held| held.seq >= change.seq)
-        {
+        if self.includes(key, change.seq) {
             return;
         }
         match &change.row {

@@ -314,7 +314,7 @@ impl Logs {
     pub fn changed(&mut self, now: MonotonicTime, seq: u64, event: &LogEvent) {
         let open = self.open.values_mut();
         for one in open.filter(|one| one.target.name == event.name()) {
-            one.event(now, seq, event.clone());
+            one.event(now, seq, event);
         }
     }
 

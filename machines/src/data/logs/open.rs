@@ -114,7 +114,7 @@ impl OpenLog {
                 self.rows.discard(|_| false);
                 self.is_incomplete |= former.is_some();
                 for (seq, event) in self.forget_early() {
-                    self.event(now, seq, event);
+                    self.event(now, seq, &event);
                 }
             }
             self.note_bounds(page.first, page.next);
@@ -141,10 +141,10 @@ impl OpenLog {
     }
 
     /// Applies an event of a log of its name.
-    pub(super) fn event(&mut self, now: MonotonicTime, seq: u64, event: LogEvent) {
+    pub(super) fn event(&mut self, now: MonotonicTime, seq: u64, event: &LogEvent) {
         let key = event.key();
         if self.scope.as_ref().is_some_and(|scope| scope.covers(key)) {
-            let input = match event {
+            let input = match event.clone() {
                 LogEvent::Appended(event) => self.appended(seq, event),
                 LogEvent::Grown(event) => self.grown(seq, event),
             };
@@ -153,7 +153,7 @@ impl OpenLog {
         } else if self.scope.is_none() && self.rows.is_opening() {
             self.early_bytes = self.early_bytes.saturating_add(event.bytes());
             if self.early_bytes <= MAX_EARLY {
-                self.early.push_back((seq, event));
+                self.early.push_back((seq, event.clone()));
             } else {
                 self.is_incomplete = true;
             }
@@ -185,7 +185,10 @@ impl OpenLog {
                 text: event.text,
             };
             changes.push(RowChange::Grow(key, growth));
-        } else if !self.rows.is_current() || self.rows.get(&key).is_some() {
+        } else if !self.rows.is_current()
+            || self.rows.running().is_some()
+            || self.rows.get(&key).is_some()
+        {
             let keys = Some(vec![key]);
             return Input::Stale { seq, keys };
         }

@@ -1,5 +1,5 @@
 //! Tests of a host's logs: which events are whose, pages in both directions, retention, and what a
-//! reader is told. The explorer has every short history of rows that grow.
+//! reader is told. The explorer has every short history of rows that grow; longer ones are here.
 
 use bowline_protocol::live::{Json, LogItem};
 
@@ -133,6 +133,64 @@ impl Host {
         let value: serde_json::Value = serde_json::from_str(row.unwrap().json().get()).unwrap();
         value["text"].as_str().unwrap().to_owned()
     }
+}
+
+/// The growth of item 98 by a text that no event holds.
+const LARGE: &str = "";
+
+#[test]
+fn ld_2_text_after_a_large_one_waits_until_the_large_one_is_fetched() {
+    // The large text arrives while the items are fetched again, as of an event before it.
+    let mut host = Host::attached();
+    let id = host.open("castle");
+    host.answer(id, page("castle", 4, 97..100, true));
+    host.asked();
+    host.logs.handle(NOW, id, Input::Refresh);
+    host.logs.changed(NOW, 6, &grown("castle", 98, LARGE));
+    host.logs.changed(NOW, 7, &grown("castle", 98, "B"));
+    host.answer(id, page("castle", 4, 97..100, true));
+    assert_eq!(host.text(id, 98), "98", "not the later text alone");
+    let last = host.asked().pop().unwrap();
+    assert_eq!(last, Request::Rows(vec![Reverse(98)]));
+    host.answer(id, page_of(98, "98AB", 7));
+    assert_eq!(host.text(id, 98), "98AB");
+
+    // A second one arrives while the item is fetched for the first.
+    host.logs.changed(NOW, 8, &grown("castle", 98, LARGE));
+    host.logs.changed(NOW, 10, &grown("castle", 98, LARGE));
+    host.logs.changed(NOW, 11, &grown("castle", 98, "E"));
+    host.answer(id, page_of(98, "98ABC", 8));
+    assert!(!host.text(id, 98).contains('E'), "{}", host.text(id, 98));
+    host.answer(id, page_of(98, "98ABCDE", 11));
+    assert_eq!(host.text(id, 98), "98ABCDE");
+    host.logs.changed(NOW, 12, &grown("castle", 98, "F"));
+    assert_eq!(host.text(id, 98), "98ABCDEF");
+    assert_eq!(host.view(id).state, TableState::Ready);
+}
+
+#[test]
+fn ld_2_a_new_item_with_a_large_text_before_the_page_is_fetched_whole() {
+    let mut host = Host::attached();
+    let id = host.open("castle");
+    host.answer(id, page("castle", 4, 97..100, true));
+    host.asked();
+    host.logs.handle(NOW, id, Input::Refresh);
+    host.appended(5, appended("castle", 100..101));
+    host.logs.changed(NOW, 6, &grown("castle", 100, LARGE));
+    host.logs.changed(NOW, 7, &grown("castle", 100, "B"));
+    host.answer(id, page("castle", 4, 97..100, true));
+    let last = host.asked().pop().unwrap();
+    assert_eq!(last, Request::Rows(vec![Reverse(100)]));
+    host.answer(id, page_of(100, "100AB", 7));
+    assert_eq!(host.indexes(id), [97, 98, 99, 100]);
+    assert_eq!(host.text(id, 100), "100AB");
+}
+
+/// The answer to a request for one item.
+fn page_of(index: u64, text: &str, seq: u64) -> LogPage {
+    let mut page = page("castle", seq, index..index + 1, false);
+    page.items[0].value = json(&format!("{{\"text\":\"{text}\"}}"));
+    page
 }
 
 #[test]

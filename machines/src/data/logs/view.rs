@@ -51,7 +51,8 @@ impl LogView {
         }
     }
 
-    /// The newest items that are loaded, oldest first, without gaps.
+    /// The newest items that are loaded, oldest first. An index is missing for as long as its item
+    /// is fetched because it is too large for an event; the state is then revalidating.
     pub fn items(&self) -> impl DoubleEndedIterator<Item = &Arc<LogRow>> {
         self.items.iter().rev()
     }
