@@ -58,6 +58,9 @@ pub(super) struct Patches {
     positions: BTreeMap<IntentId, Position>,
     /// The patches of each key, whatever their table.
     by_key: BTreeMap<String, BTreeSet<PatchId>>,
+    /// Intents with patches whose effect is known to exist, so that they wait for a table. Few,
+    /// while many intents may be open: only these are looked at when an event comes.
+    waiting: BTreeSet<Position>,
 }
 
 /// The patches of one intent.
@@ -118,6 +121,11 @@ impl Entry {
         Some(Layer { change, failure })
     }
 
+    /// Whether any patch waits for a table.
+    fn waits(&self) -> bool {
+        self.patches.iter().any(|one| self.awaited(one).is_some())
+    }
+
     /// What a patch waits for, if its effect is known to exist.
     pub(super) fn awaited(&self, patch: &Told) -> Option<Awaited> {
         let told = patch.told.map(|(seq, concern)| Awaited::Told(seq, concern));
@@ -160,9 +168,10 @@ impl Patches {
         entry.is_some_and(|entry| entry.patches.iter().any(|patch| patch.told.is_none()))
     }
 
-    /// In the order in which they lie over each other.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Position, &Entry)> {
-        self.entries.iter()
+    /// Those with patches that wait for a table, in the order in which they lie over each other.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = (&Position, &Entry)> {
+        let waiting = self.waiting.iter();
+        waiting.filter_map(|position| self.entries.get_key_value(position))
     }
 
     /// Every key with patches.
@@ -209,6 +218,7 @@ impl Patches {
                 confirmed.push(((position, number), Arc::clone(&patch.patch), concern));
             }
         }
+        self.weigh(position);
         confirmed
     }
 
@@ -231,12 +241,8 @@ impl Patches {
             matches!(entry.state, State::Done { .. })
                 && patches.all(|(number, one)| has_left((**position, number), &one.patch))
         };
-        let over: Vec<IntentId> = self
-            .entries
-            .iter()
-            .filter(is_over)
-            .map(|(at, _)| at.1)
-            .collect();
+        let over = self.waiting().filter(is_over);
+        let over: Vec<IntentId> = over.map(|(at, _)| at.1).collect();
         for intent_id in over {
             self.remove(intent_id);
         }
@@ -244,8 +250,22 @@ impl Patches {
 
     /// Whether any patch waits for a table.
     pub(super) fn has_awaited(&self) -> bool {
-        let mut entries = self.entries.values();
-        entries.any(|entry| entry.patches.iter().any(|one| entry.awaited(one).is_some()))
+        debug_assert!(
+            self.entries
+                .iter()
+                .all(|(position, entry)| entry.waits() == self.waiting.contains(position)),
+            "every change of an entry is weighed"
+        );
+        !self.waiting.is_empty()
+    }
+
+    /// Notes whether an intent waits for a table, after it has changed.
+    fn weigh(&mut self, position: Position) {
+        if self.entries.get(&position).is_some_and(Entry::waits) {
+            self.waiting.insert(position);
+        } else {
+            self.waiting.remove(&position);
+        }
     }
 
     fn queued(&mut self, intent_id: IntentId, at: i64, patches: Vec<Patch>) -> Vec<Arc<Patch>> {
@@ -276,26 +296,29 @@ impl Patches {
     }
 
     fn concluded(&mut self, intent_id: IntentId, conclusion: Conclusion) -> Vec<Arc<Patch>> {
-        let position = self.positions.get(&intent_id);
-        let Some(entry) = position.and_then(|position| self.entries.get_mut(position)) else {
+        let position = self.positions.get(&intent_id).copied();
+        let entry =
+            position.and_then(|position| Some((position, self.entries.get_mut(&position)?)));
+        let Some((position, entry)) = entry else {
             return Vec::new();
         };
         let mut changed = entry.all();
         match conclusion {
             Conclusion::Done { seq } => {
                 entry.state = State::Done { seq };
-                let is_done = |entry: &&Entry| matches!(entry.state, State::Done { .. });
-                if self.entries.values().filter(is_done).count() > MAX_AWAITED {
-                    let mut done = self.entries.iter();
-                    let oldest = done.find(|(_, entry)| is_done(entry));
-                    if let Some(((_, oldest), _)) = oldest {
-                        changed.extend(self.remove(*oldest));
-                    }
+                self.weigh(position);
+                let done = self.waiting();
+                let done = done.filter(|(_, entry)| matches!(entry.state, State::Done { .. }));
+                let done: Vec<IntentId> = done.map(|(at, _)| at.1).collect();
+                if let Some(oldest) = done.first().filter(|_| done.len() > MAX_AWAITED) {
+                    changed.extend(self.remove(*oldest));
                 }
             }
             Conclusion::Failed(error) => {
                 entry.state = State::Failed(Arc::new(RowFailure { intent_id, error }));
-                if entry.patches.iter().all(|patch| patch.told.is_some()) {
+                let is_told = entry.patches.iter().all(|patch| patch.told.is_some());
+                self.weigh(position);
+                if is_told {
                     self.remove(intent_id);
                 }
             }
@@ -313,6 +336,7 @@ impl Patches {
         else {
             return Vec::new();
         };
+        self.waiting.remove(&position);
         for (number, one) in entry.patches.iter().enumerate() {
             if let Some(ids) = self.by_key.get_mut(&one.patch.key) {
                 ids.remove(&(position, number));

@@ -233,13 +233,13 @@ fn ld_3_intents_that_are_done_wait_for_tables_up_to_a_bound() {
         });
     }
     for n in 0..=MAX_AWAITED {
-        assert_eq!(patches.iter().count(), MAX_AWAITED + 1);
+        assert_eq!(patches.entries.len(), MAX_AWAITED + 1);
         let conclusion = Conclusion::Done { seq: 9 };
         patches.handle(Input::Concluded {
             intent_id: number(n),
             conclusion,
         });
     }
-    assert_eq!(patches.iter().count(), MAX_AWAITED);
+    assert_eq!(patches.entries.len(), MAX_AWAITED);
     assert!(!patches.contains(&(0, number(0))), "the oldest");
 }

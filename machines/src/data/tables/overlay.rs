@@ -56,7 +56,7 @@ impl Overlay {
         let is_final = |error| matches!(error, LoadError::Rejected(reason) if reason.is_final());
         let is_refused = rows.error().is_some_and(is_final);
         let reached = rows.is_current().then(|| rows.applied().max(cursor));
-        for (position, entry) in patches.iter() {
+        for (position, entry) in patches.waiting() {
             for (number, one) in entry.patches.iter().enumerate() {
                 let key = one.patch.key.as_str();
                 let has_it = match entry.awaited(one) {
