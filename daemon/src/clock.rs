@@ -86,40 +86,14 @@ impl Clock {
     /// Milliseconds since the Unix epoch, for people and the wire.
     pub fn unix_millis(&self) -> UnixMillis {
         match &*self.0 {
-            Source::System { .. } => exact(),
+            Source::System { .. } => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| {
+                    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+                }),
             Source::Manual { wall, .. } => wall.load(Ordering::SeqCst),
         }
     }
-
-    /// [`Clock::unix_millis`] as the system's last tick set it, up to 10 ms ago: for what is asked
-    /// so often that reading the exact time would be a good part of the work.
-    pub fn rough_unix_millis(&self) -> UnixMillis {
-        match &*self.0 {
-            Source::System { .. } => rough(),
-            Source::Manual { wall, .. } => wall.load(Ordering::SeqCst),
-        }
-    }
-}
-
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn rough() -> UnixMillis {
-    use rustix::time::{ClockId, clock_gettime};
-    let since = Duration::try_from(clock_gettime(ClockId::RealtimeCoarse));
-    since.map_or(0, in_millis)
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn rough() -> UnixMillis {
-    exact()
-}
-
-fn exact() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, in_millis)
-}
-
-fn in_millis(since: Duration) -> UnixMillis {
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -141,21 +115,5 @@ fn machine() -> Option<(String, Duration)> {
 impl fmt::Debug for Clock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Clock({:?}, {})", self.now(), self.unix_millis())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_rough_time_is_a_little_old_at_most() {
-        let clock = Clock::system();
-        let before = clock.unix_millis();
-        let rough = clock.rough_unix_millis();
-        // A tick of the slowest kernels is 10 ms; the rest is for a busy machine.
-        assert!((before - 20..=clock.unix_millis()).contains(&rough));
-        let manual = Clock::manual(7);
-        assert_eq!(manual.rough_unix_millis(), 7);
     }
 }

@@ -26,7 +26,7 @@ pub struct System {
 impl System {
     fn ping(&self, _: Empty) -> Result<Pong, RpcError> {
         Ok(Pong {
-            server_time: self.clock.rough_unix_millis(),
+            server_time: self.clock.unix_millis(),
         })
     }
 
