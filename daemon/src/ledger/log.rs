@@ -93,7 +93,7 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
     ///
     /// # Errors
     /// `unsupported` for an empty key, one that ends with an asterisk or is over
-    /// [`MAX_KEY`](crate::ledger::MAX_KEY) bytes, and an item over [`MAX_ITEM`]; `quota_exceeded`
+    /// [`MAX_KEY`] bytes, and an item over [`MAX_ITEM`]; `quota_exceeded`
     /// over what the device that began the log may store; when the store fails. The caller must
     /// pass the error on, so that the job is undone.
     pub fn append(&self, tx: &mut Tx<'_>, key: &str, item: &T) -> Result<u64, RpcError> {
