@@ -1,6 +1,7 @@
 //! What it takes to follow a log of a service: its name and parameters, and how that fails.
 
-use bowline_machines::data::logs::{LogTarget, LogView};
+use bowline_machines::data::logs::LogView;
+use bowline_machines::data::target::LiveTarget;
 use serde::Serialize;
 
 use crate::{
@@ -23,7 +24,10 @@ pub enum LogError {
 }
 
 /// Reads a log's name and parameters.
-pub(crate) fn target<P: Serialize + ?Sized>(name: &str, params: &P) -> Result<LogTarget, LogError> {
+pub(crate) fn target<P: Serialize + ?Sized>(
+    name: &str,
+    params: &P,
+) -> Result<LiveTarget, LogError> {
     read_target(name, params, "log").map_err(LogError::Invalid)
 }
 

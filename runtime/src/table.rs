@@ -1,6 +1,7 @@
 //! What it takes to follow a table of a service: its name and parameters, and how that fails.
 
-use bowline_machines::data::tables::{TableTarget, TableView};
+use bowline_machines::data::tables::TableView;
+use bowline_machines::data::target::LiveTarget;
 use bowline_protocol::{extension::is_name, limits, live::Json};
 use serde::Serialize;
 
@@ -27,7 +28,7 @@ pub enum TableError {
 pub(crate) fn target<P: Serialize + ?Sized>(
     name: &str,
     params: &P,
-) -> Result<TableTarget, TableError> {
+) -> Result<LiveTarget, TableError> {
     read_target(name, params, "table or topic").map_err(TableError::Invalid)
 }
 
@@ -37,7 +38,7 @@ pub(crate) fn read_target<P: Serialize + ?Sized>(
     name: &str,
     params: &P,
     what: &str,
-) -> Result<TableTarget, String> {
+) -> Result<LiveTarget, String> {
     if !is_name(name) {
         return Err(format!("{name:?} names no {what}"));
     }
@@ -48,7 +49,7 @@ pub(crate) fn read_target<P: Serialize + ?Sized>(
             "the parameters of {name} have more than {most} bytes"
         ));
     }
-    Ok(TableTarget {
+    Ok(LiveTarget {
         name: name.to_owned(),
         params: Some(Json::from(params)),
     })

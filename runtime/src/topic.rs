@@ -3,9 +3,8 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use bowline_machines::data::topics::{
-    Backlog, BacklogConfig, TopicBatch, TopicStatus, TopicTarget,
-};
+use bowline_machines::data::target::LiveTarget;
+use bowline_machines::data::topics::{Backlog, BacklogConfig, TopicBatch, TopicStatus};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -22,9 +21,9 @@ pub type TopicError = TableError;
 pub(crate) fn target<P: Serialize + ?Sized>(
     name: &str,
     params: &P,
-) -> Result<TopicTarget, TopicError> {
+) -> Result<LiveTarget, TopicError> {
     let target = table::target(name, params)?;
-    Ok(TopicTarget {
+    Ok(LiveTarget {
         name: target.name,
         params: target.params,
     })

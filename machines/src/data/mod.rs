@@ -12,6 +12,7 @@ pub mod replica;
 pub mod screen;
 pub mod screens;
 pub mod tables;
+pub mod target;
 pub mod timeline;
 pub mod timelines;
 pub mod topics;

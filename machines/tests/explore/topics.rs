@@ -8,11 +8,12 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use bowline_machines::data::target::LiveTarget;
 use bowline_machines::{
     Generation, MonotonicTime,
     data::{
         load::{Held, LoadError},
-        topics::{BacklogConfig, Effect, TopicId, TopicState, TopicTarget, Topics, TopicsConfig},
+        topics::{BacklogConfig, Effect, TopicId, TopicState, Topics, TopicsConfig},
     },
 };
 use bowline_protocol::{
@@ -85,8 +86,8 @@ struct Follows {
     events: usize,
 }
 
-fn target() -> TopicTarget {
-    TopicTarget {
+fn target() -> LiveTarget {
+    LiveTarget {
         name: NAME.to_owned(),
         params: None,
     }

@@ -2,12 +2,10 @@
 
 use std::{cmp::Reverse, sync::Arc};
 
+use bowline_machines::data::target::LiveTarget;
 use bowline_machines::data::{
     collection::Request,
     load::{Held, LoadError},
-    logs::LogTarget,
-    tables::TableTarget,
-    topics::TopicTarget,
 };
 use bowline_protocol::{
     AgentId, Reason,
@@ -56,34 +54,13 @@ pub(super) async fn history(
 /// Loads rows of a table; the first page also follows it.
 pub(super) async fn table(
     client: Option<ClientHandle>,
-    target: &TableTarget,
+    target: &LiveTarget,
     request: Request<Arc<str>>,
 ) -> Result<TablePage, LoadError> {
-    let (kind, name) = (LiveKind::Table, target.name.clone());
-    let params = target.params.clone();
-    let wanted = |limit| Some(u32::try_from(limit).unwrap_or(u32::MAX));
-    let page = PageLive {
-        kind,
-        name,
-        params,
-        after: None,
-        before: None,
-        keys: None,
-        indexes: None,
-        limit: None,
-    };
+    let page = page_of(LiveKind::Table, target);
     let page = match request {
         Request::First { limit, held } => {
-            let open = OpenLive {
-                kind,
-                name: page.name,
-                params: page.params,
-                after: None,
-                before: None,
-                limit: wanted(limit),
-                seq: held.map(|held| held.seq),
-                follow: held.and_then(|held| held.follow),
-            };
+            let open = open_of(LiveKind::Table, target, wanted(limit), held);
             return call(client.as_ref(), name::LIVE_OPEN, &open).await;
         }
         Request::Page { cursor, limit } => PageLive {
@@ -99,56 +76,16 @@ pub(super) async fn table(
     call(client.as_ref(), name::LIVE_PAGE, &page).await
 }
 
-/// Follows a topic.
-pub(super) async fn topic(
-    client: Option<ClientHandle>,
-    target: &TopicTarget,
-    held: Option<Held>,
-) -> Result<TablePage, LoadError> {
-    let open = OpenLive {
-        kind: LiveKind::Topic,
-        name: target.name.clone(),
-        params: target.params.clone(),
-        after: None,
-        before: None,
-        limit: None,
-        seq: held.map(|held| held.seq),
-        follow: held.and_then(|held| held.follow),
-    };
-    call(client.as_ref(), name::LIVE_OPEN, &open).await
-}
-
 /// Loads items of a log; the first page also follows it.
 pub(super) async fn log(
     client: Option<ClientHandle>,
-    target: &LogTarget,
+    target: &LiveTarget,
     request: Request<Reverse<u64>>,
 ) -> Result<LogPage, LoadError> {
-    let (kind, name) = (LiveKind::Log, target.name.clone());
-    let params = target.params.clone();
-    let wanted = |limit| Some(u32::try_from(limit).unwrap_or(u32::MAX));
-    let page = PageLive {
-        kind,
-        name,
-        params,
-        after: None,
-        before: None,
-        keys: None,
-        indexes: None,
-        limit: None,
-    };
+    let page = page_of(LiveKind::Log, target);
     let page = match request {
         Request::First { limit, held } => {
-            let open = OpenLive {
-                kind,
-                name: page.name,
-                params: page.params,
-                after: None,
-                before: None,
-                limit: wanted(limit),
-                seq: held.map(|held| held.seq),
-                follow: held.and_then(|held| held.follow),
-            };
+            let open = open_of(LiveKind::Log, target, wanted(limit), held);
             return call(client.as_ref(), name::LIVE_OPEN, &open).await;
         }
         Request::Page { cursor, limit } => PageLive {
@@ -163,6 +100,53 @@ pub(super) async fn log(
         },
     };
     call(client.as_ref(), name::LIVE_PAGE, &page).await
+}
+
+/// Follows a topic.
+pub(super) async fn topic(
+    client: Option<ClientHandle>,
+    target: &LiveTarget,
+    held: Option<Held>,
+) -> Result<TablePage, LoadError> {
+    let open = open_of(LiveKind::Topic, target, None, held);
+    call(client.as_ref(), name::LIVE_OPEN, &open).await
+}
+
+/// The request to follow, which continues what is held if the daemon can.
+fn open_of(
+    kind: LiveKind,
+    target: &LiveTarget,
+    limit: Option<u32>,
+    held: Option<Held>,
+) -> OpenLive {
+    OpenLive {
+        kind,
+        name: target.name.clone(),
+        params: target.params.clone(),
+        after: None,
+        before: None,
+        limit,
+        seq: held.map(|held| held.seq),
+        follow: held.and_then(|held| held.follow),
+    }
+}
+
+/// A request for a page, which says nothing yet of where it begins.
+fn page_of(kind: LiveKind, target: &LiveTarget) -> PageLive {
+    PageLive {
+        kind,
+        name: target.name.clone(),
+        params: target.params.clone(),
+        after: None,
+        before: None,
+        keys: None,
+        indexes: None,
+        limit: None,
+    }
+}
+
+fn wanted(limit: usize) -> Option<u32> {
+    Some(u32::try_from(limit).unwrap_or(u32::MAX))
 }
 
 async fn call<P: Serialize, R: DeserializeOwned>(

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use bowline_machines::data::target::LiveTarget;
 use bowline_machines::{
     MonotonicTime,
     data::{
-        logs::{self, Effect, LogId, LogTarget, TooManyLogs},
+        logs::{self, Effect, LogId, TooManyLogs},
         replica,
     },
 };
@@ -28,7 +29,7 @@ impl Driver {
     pub(super) fn open_log(
         &mut self,
         now: MonotonicTime,
-        target: LogTarget,
+        target: LiveTarget,
         publisher: LogPublisher,
     ) {
         self.end_logs();
@@ -44,7 +45,7 @@ impl Driver {
     }
 
     /// Feeds a reader's request.
-    pub(super) fn read_log(&mut self, now: MonotonicTime, target: &LogTarget, input: logs::Input) {
+    pub(super) fn read_log(&mut self, now: MonotonicTime, target: &LiveTarget, input: logs::Input) {
         if let Some(id) = self.replica.log(target) {
             self.replica.handle(now, replica::Input::Log { id, input });
         }

@@ -20,10 +20,8 @@ mod topics;
 
 use std::{borrow::Cow, sync::Arc};
 
-use bowline_machines::data::{
-    logs::LogTarget, screens::ScreenTarget, tables::TableTarget, timeline, topics::TopicTarget,
-    view::TimelineView,
-};
+use bowline_machines::data::target::LiveTarget;
+use bowline_machines::data::{screens::ScreenTarget, timeline, view::TimelineView};
 use bowline_protocol::{AgentId, IntentId, handshake::ClientInfo};
 use serde_json::value::RawValue;
 use tokio::{
@@ -76,21 +74,21 @@ pub(crate) enum HostCommand {
     Read(AgentId, timeline::Input),
     /// Follow a table.
     OpenTable {
-        target: TableTarget,
+        target: LiveTarget,
         publisher: TablePublisher,
     },
     /// A request of a table's subscriber.
-    ReadTable(TableTarget, bowline_machines::data::tables::Input),
+    ReadTable(LiveTarget, bowline_machines::data::tables::Input),
     /// Follow a log.
     OpenLog {
-        target: LogTarget,
+        target: LiveTarget,
         publisher: LogPublisher,
     },
     /// A request of a log's subscriber.
-    ReadLog(LogTarget, bowline_machines::data::logs::Input),
+    ReadLog(LiveTarget, bowline_machines::data::logs::Input),
     /// Follow a topic.
     OpenTopic {
-        target: TopicTarget,
+        target: LiveTarget,
         publisher: TopicPublisher,
     },
     /// Remove a failed intent that the user has seen.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use bowline_machines::data::target::LiveTarget;
 use bowline_machines::{
     MonotonicTime,
     data::{
         replica,
-        tables::{self, Effect, TableId, TableTarget, TooManyTables},
+        tables::{self, Effect, TableId, TooManyTables},
     },
 };
 use bowline_protocol::{
@@ -28,7 +29,7 @@ impl Driver {
     pub(super) fn open_table(
         &mut self,
         now: MonotonicTime,
-        target: TableTarget,
+        target: LiveTarget,
         publisher: TablePublisher,
     ) {
         self.end_tables();
@@ -47,7 +48,7 @@ impl Driver {
     pub(super) fn read_table(
         &mut self,
         now: MonotonicTime,
-        target: &TableTarget,
+        target: &LiveTarget,
         input: tables::Input,
     ) {
         if let Some(id) = self.replica.table(target) {

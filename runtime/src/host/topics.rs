@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use bowline_machines::data::target::LiveTarget;
 use bowline_machines::{
     MonotonicTime,
     data::{
         replica,
-        topics::{Effect, TooManyTopics, TopicId, TopicTarget},
+        topics::{Effect, TooManyTopics, TopicId},
     },
 };
 use bowline_protocol::live::LiveKind;
@@ -25,7 +26,7 @@ impl Driver {
     pub(super) fn open_topic(
         &mut self,
         now: MonotonicTime,
-        target: TopicTarget,
+        target: LiveTarget,
         publisher: TopicPublisher,
     ) {
         self.end_topics();

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use bowline_machines::data::logs::{Input, LogTarget, LogView};
+use bowline_machines::data::logs::{Input, LogView};
+use bowline_machines::data::target::LiveTarget;
 use bowline_protocol::ServerId;
 use serde::Serialize;
 
@@ -60,7 +61,7 @@ impl Runtime {
     fn read_log(
         &self,
         server_id: &ServerId,
-        target: LogTarget,
+        target: LiveTarget,
         input: Input,
     ) -> Result<(), LogError> {
         let host = self.screened_host(server_id)?;
@@ -74,11 +75,11 @@ impl Runtime {
 pub struct LogSubscription {
     views: LogViews,
     host: Host,
-    target: LogTarget,
+    target: LiveTarget,
 }
 
 impl LogSubscription {
-    fn open(host: Host, target: LogTarget) -> Result<Self, LogError> {
+    fn open(host: Host, target: LiveTarget) -> Result<Self, LogError> {
         let (views, publisher) = LogViews::new(LogError::Host(ScreenError::Gone));
         host.command(HostCommand::OpenLog {
             target: target.clone(),

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use bowline_machines::data::tables::{Input, TableTarget, TableView};
+use bowline_machines::data::tables::{Input, TableView};
+use bowline_machines::data::target::LiveTarget;
 use bowline_protocol::ServerId;
 use serde::Serialize;
 
@@ -60,7 +61,7 @@ impl Runtime {
     fn read_table(
         &self,
         server_id: &ServerId,
-        target: TableTarget,
+        target: LiveTarget,
         input: Input,
     ) -> Result<(), TableError> {
         let host = self.screened_host(server_id)?;
@@ -75,11 +76,11 @@ impl Runtime {
 pub struct TableSubscription {
     views: TableViews,
     host: Host,
-    target: TableTarget,
+    target: LiveTarget,
 }
 
 impl TableSubscription {
-    fn open(host: Host, target: TableTarget) -> Result<Self, TableError> {
+    fn open(host: Host, target: LiveTarget) -> Result<Self, TableError> {
         let (views, publisher) = TableViews::new(TableError::Host(ScreenError::Gone));
         host.command(HostCommand::OpenTable {
             target: target.clone(),

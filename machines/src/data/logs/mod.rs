@@ -37,6 +37,7 @@ use super::{
     load::LoadError,
     screen::Connectivity,
 };
+use crate::data::target::LiveTarget;
 use crate::{Generation, MonotonicTime, Transition, effects::EffectQueue};
 
 /// Bounds of a host's logs.
@@ -66,9 +67,6 @@ impl Default for LogsConfig {
 /// An open log of a host. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogId(u64);
-
-/// A log of a service, by its name and the parameters that say which of its logs.
-pub type LogTarget = super::tables::TableTarget;
 
 /// The maximum of logs is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,7 +142,7 @@ pub enum Effect {
         /// Number of the load, to report with the result.
         load: Generation,
         /// What to request them of.
-        target: Arc<LogTarget>,
+        target: Arc<LiveTarget>,
         /// The items.
         request: Request<Reverse<u64>>,
     },
@@ -197,7 +195,7 @@ impl Logs {
     pub fn open(
         &mut self,
         now: MonotonicTime,
-        target: LogTarget,
+        target: LiveTarget,
     ) -> Result<(LogId, Arc<LogView>), TooManyLogs> {
         let same = self.open.iter_mut().find(|(_, one)| *one.target == target);
         if let Some((id, one)) = same {
@@ -240,7 +238,7 @@ impl Logs {
     }
 
     /// The open log with this target.
-    pub fn find(&self, target: &LogTarget) -> Option<LogId> {
+    pub fn find(&self, target: &LiveTarget) -> Option<LogId> {
         let mut open = self.open.iter();
         open.find_map(|(id, one)| (*one.target == *target).then_some(*id))
     }

@@ -8,10 +8,11 @@ use bowline_protocol::{
 };
 
 use super::{
-    LogEvent, LogTarget,
+    LogEvent,
     row::{self, LogGrowth, LogRow},
     view::LogView,
 };
+use crate::data::target::LiveTarget;
 use crate::{
     Generation, MonotonicTime,
     data::{
@@ -29,7 +30,7 @@ const MAX_NEW: u64 = 256;
 /// A log with readers, or one that is about to be closed.
 #[derive(Clone, Debug)]
 pub(super) struct OpenLog {
-    pub(super) target: Arc<LogTarget>,
+    pub(super) target: Arc<LiveTarget>,
     pub(super) rows: Collection<LogRow>,
     /// Its key, once the daemon has said which one the parameters stand for.
     pub(super) scope: Option<Scope>,
@@ -63,7 +64,7 @@ impl Follow for OpenLog {
 }
 
 impl OpenLog {
-    pub(super) fn new(target: LogTarget, config: CollectionConfig) -> Self {
+    pub(super) fn new(target: LiveTarget, config: CollectionConfig) -> Self {
         Self {
             target: Arc::new(target),
             rows: Collection::new(config),

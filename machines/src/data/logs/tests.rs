@@ -14,8 +14,8 @@ fn json(text: &str) -> Json {
     serde_json::from_str(text).unwrap()
 }
 
-fn target(project: &str) -> LogTarget {
-    LogTarget {
+fn target(project: &str) -> LiveTarget {
+    LiveTarget {
         name: "voxel.edits".to_owned(),
         params: Some(json(&format!("{{\"project\":\"{project}\"}}"))),
     }

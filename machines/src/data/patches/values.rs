@@ -10,10 +10,8 @@ use bowline_protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    client::intents::Outcome,
-    data::{optimistic::IntentFailure, tables::TableTarget},
-};
+use crate::data::target::LiveTarget;
+use crate::{client::intents::Outcome, data::optimistic::IntentFailure};
 
 /// Most patches of an intent.
 pub const MAX_PATCHES: usize = 64;
@@ -99,7 +97,7 @@ impl std::error::Error for PatchError {}
 impl Patch {
     /// Whether it is shown in a table: one whose scope covers the key, or, as long as the scope is
     /// not known, one with the same target.
-    pub(in crate::data) fn concerns(&self, target: &TableTarget, scope: Option<&Scope>) -> bool {
+    pub(in crate::data) fn concerns(&self, target: &LiveTarget, scope: Option<&Scope>) -> bool {
         self.table == target.name
             && match scope {
                 Some(scope) => scope.covers(&self.key),

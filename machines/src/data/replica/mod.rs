@@ -26,17 +26,18 @@ use bowline_protocol::{
 use super::{
     directory::{self, Directory},
     load::LoadError,
-    logs::{self, LogEvent, LogId, LogTarget, LogView, Logs, LogsConfig, TooManyLogs},
+    logs::{self, LogEvent, LogId, LogView, Logs, LogsConfig, TooManyLogs},
     optimistic::{self, Optimistic},
     patches,
     screen::Connectivity,
     screens::{Content, Refusal, ScreenId, ScreenTarget, Screens, ScreensConfig, Sources},
-    tables::{self, TableId, TableTarget, TableView, Tables, TablesConfig, TooManyTables},
+    tables::{self, TableId, TableView, Tables, TablesConfig, TooManyTables},
     timeline,
     timelines::{Reader, Timelines, TimelinesConfig, TooManyOpen},
-    topics::{self, TooManyTopics, TopicBatch, TopicId, TopicStatus, TopicTarget, Topics},
+    topics::{self, TooManyTopics, TopicBatch, TopicId, TopicStatus, Topics},
     view::TimelineView,
 };
+use crate::data::target::LiveTarget;
 use crate::{Generation, MonotonicTime, Transition};
 
 /// Inputs of a host's data.
@@ -307,13 +308,13 @@ impl Replica {
     pub fn open_table(
         &mut self,
         now: MonotonicTime,
-        target: TableTarget,
+        target: LiveTarget,
     ) -> Result<(TableId, Arc<TableView>), TooManyTables> {
         self.tables.open(now, target)
     }
 
     /// The open table with this target.
-    pub fn table(&self, target: &TableTarget) -> Option<TableId> {
+    pub fn table(&self, target: &LiveTarget) -> Option<TableId> {
         self.tables.find(target)
     }
 
@@ -334,13 +335,13 @@ impl Replica {
     pub fn open_log(
         &mut self,
         now: MonotonicTime,
-        target: LogTarget,
+        target: LiveTarget,
     ) -> Result<(LogId, Arc<LogView>), TooManyLogs> {
         self.logs.open(now, target)
     }
 
     /// The open log with this target.
-    pub fn log(&self, target: &LogTarget) -> Option<LogId> {
+    pub fn log(&self, target: &LiveTarget) -> Option<LogId> {
         self.logs.find(target)
     }
 
@@ -356,7 +357,7 @@ impl Replica {
     pub fn open_topic(
         &mut self,
         now: MonotonicTime,
-        target: TopicTarget,
+        target: LiveTarget,
     ) -> Result<(TopicId, TopicStatus), TooManyTopics> {
         self.topics.open(now, target)
     }

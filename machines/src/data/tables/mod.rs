@@ -24,7 +24,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_protocol::{
     IntentId, Reason, SessionState,
-    live::{Json, Scope, TableChanged, TablePage},
+    live::{Scope, TableChanged, TablePage},
 };
 
 pub use row::TableRow;
@@ -37,6 +37,7 @@ use super::{
     patches::{self, Concern, Patches},
     screen::Connectivity,
 };
+use crate::data::target::LiveTarget;
 use crate::{Generation, MonotonicTime, Transition, effects::EffectQueue};
 use overlay::Overlay;
 
@@ -67,15 +68,6 @@ impl Default for TablesConfig {
 /// An open table of a host. Never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TableId(u64);
-
-/// A table of a service, and the parameters that say which of its rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TableTarget {
-    /// Its name, such as `voxel.layers`.
-    pub name: String,
-    /// Parameters of the service's own; `None` equals none. Equal only as the same text.
-    pub params: Option<Json>,
-}
 
 /// The maximum of tables is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -111,7 +103,7 @@ pub enum Effect {
         /// Number of the load, to report with the result.
         load: Generation,
         /// What to request them of.
-        target: Arc<TableTarget>,
+        target: Arc<LiveTarget>,
         /// The rows.
         request: Request<Arc<str>>,
     },
@@ -127,7 +119,7 @@ pub enum Effect {
 
 #[derive(Clone, Debug)]
 struct OpenTable {
-    target: Arc<TableTarget>,
+    target: Arc<LiveTarget>,
     rows: Collection<TableRow>,
     /// The keys that it covers, once the daemon has said so.
     scope: Option<Scope>,
@@ -180,7 +172,7 @@ impl Tables {
     pub fn open(
         &mut self,
         now: MonotonicTime,
-        target: TableTarget,
+        target: LiveTarget,
     ) -> Result<(TableId, Arc<TableView>), TooManyTables> {
         let same = self.open.iter_mut().find(|(_, one)| *one.target == target);
         if let Some((id, one)) = same {
@@ -233,7 +225,7 @@ impl Tables {
     }
 
     /// The open table with this target.
-    pub fn find(&self, target: &TableTarget) -> Option<TableId> {
+    pub fn find(&self, target: &LiveTarget) -> Option<TableId> {
         let mut open = self.open.iter();
         open.find_map(|(id, one)| (*one.target == *target).then_some(*id))
     }

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bowline_protocol::live::Scope;
 
-use super::{TableRow, TableTarget};
+use super::TableRow;
+use crate::data::target::LiveTarget;
 use crate::data::{
     collection::Collection,
     load::LoadError,
@@ -87,7 +88,7 @@ impl Overlay {
         &mut self,
         patches: &Patches,
         rows: &Collection<TableRow>,
-        target: &TableTarget,
+        target: &LiveTarget,
         scope: Option<&Scope>,
     ) -> &RowList<TableRow> {
         let base = rows.rows();
@@ -137,7 +138,7 @@ struct Over<'a> {
     patches: &'a Patches,
     left: &'a BTreeSet<PatchId>,
     rows: &'a Collection<TableRow>,
-    target: &'a TableTarget,
+    target: &'a LiveTarget,
     scope: Option<&'a Scope>,
     /// The rows shown before.
     before: &'a RowList<TableRow>,

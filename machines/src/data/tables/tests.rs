@@ -15,8 +15,8 @@ fn json(text: &str) -> Json {
     serde_json::from_str(text).unwrap()
 }
 
-fn target(project: &str) -> TableTarget {
-    TableTarget {
+fn target(project: &str) -> LiveTarget {
+    LiveTarget {
         name: "voxel.layers".to_owned(),
         params: Some(json(&format!("{{\"project\":\"{project}\"}}"))),
     }

@@ -18,7 +18,8 @@ use bowline_protocol::{
     live::{Scope, TablePage, TopicEvent},
 };
 
-use super::{Backlog, BacklogConfig, TopicStatus, TopicTarget, backlog::bytes_of, state::State};
+use super::{Backlog, BacklogConfig, TopicStatus, backlog::bytes_of, state::State};
+use crate::data::target::LiveTarget;
 use crate::{
     Generation, MonotonicTime, Transition,
     data::{
@@ -89,7 +90,7 @@ impl Kept {
 pub(super) struct OpenTopic {
     core: MachineCore<State, Open>,
     config: BacklogConfig,
-    pub(super) target: Arc<TopicTarget>,
+    pub(super) target: Arc<LiveTarget>,
     /// The keys that it covers, once the daemon has said so: it was followed since.
     scope: Option<Scope>,
     pub(super) is_read: bool,
@@ -125,7 +126,7 @@ impl Follow for OpenTopic {
 }
 
 impl OpenTopic {
-    pub(super) fn new(target: TopicTarget, config: BacklogConfig) -> Self {
+    pub(super) fn new(target: LiveTarget, config: BacklogConfig) -> Self {
         Self {
             core: MachineCore::default(),
             config,

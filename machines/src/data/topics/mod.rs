@@ -27,7 +27,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_protocol::{
     Reason, SessionState,
-    live::{Json, Scope, TablePage, TopicEvent},
+    live::{Scope, TablePage, TopicEvent},
 };
 
 pub use backlog::{Backlog, BacklogConfig, TopicBatch};
@@ -37,6 +37,7 @@ use super::{
     follows::{self, Former},
     load::{Held, LoadError},
 };
+use crate::data::target::LiveTarget;
 use crate::{Generation, MonotonicTime, Transition, effects::EffectQueue};
 use follow::{Input, Open, OpenTopic};
 
@@ -63,15 +64,6 @@ impl Default for TopicsConfig {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicId(u64);
 
-/// A topic of a service, and the parameters that say which of its keys.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TopicTarget {
-    /// Its name, such as `voxel.saved`.
-    pub name: String,
-    /// Parameters of the service's own; `None` equals none. Equal only as the same text.
-    pub params: Option<Json>,
-}
-
 /// The maximum of topics is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TooManyTopics {
@@ -90,7 +82,7 @@ pub enum Effect {
         /// Number of the request, to report with the answer.
         load: Generation,
         /// What to open.
-        target: Arc<TopicTarget>,
+        target: Arc<LiveTarget>,
         /// What the client has of it, if the session can still follow it since.
         held: Option<Held>,
     },
@@ -143,7 +135,7 @@ impl Topics {
     pub fn open(
         &mut self,
         now: MonotonicTime,
-        target: TopicTarget,
+        target: LiveTarget,
     ) -> Result<(TopicId, TopicStatus), TooManyTopics> {
         let same = self.open.iter_mut().find(|(_, one)| *one.target == target);
         if let Some((id, one)) = same {

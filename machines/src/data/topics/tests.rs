@@ -17,9 +17,9 @@ pub(super) fn event(key: &str, body: &str) -> Arc<TopicEvent> {
     })
 }
 
-fn target(under: &str) -> TopicTarget {
+fn target(under: &str) -> LiveTarget {
     let params = format!(r#"{{"under":"{under}"}}"#);
-    TopicTarget {
+    LiveTarget {
         name: NAME.to_owned(),
         params: Some(serde_json::from_str(&params).unwrap()),
     }

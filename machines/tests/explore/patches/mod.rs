@@ -15,6 +15,7 @@ use std::{
     sync::Arc,
 };
 
+use bowline_machines::data::target::LiveTarget;
 use bowline_machines::{
     Generation, MonotonicTime,
     data::{
@@ -23,7 +24,7 @@ use bowline_machines::{
         optimistic::IntentFailure,
         patches::{Conclusion, Input, Patch, PatchChange},
         screen::Connectivity,
-        tables::{self, Effect, TableId, TableState, TableTarget, TableView, Tables},
+        tables::{self, Effect, TableId, TableState, TableView, Tables},
     },
 };
 use bowline_protocol::{
@@ -148,8 +149,8 @@ fn value(version: u64) -> Json {
     json(&format!("{{\"v\":{version}}}"))
 }
 
-fn target() -> TableTarget {
-    TableTarget {
+fn target() -> LiveTarget {
+    LiveTarget {
         name: NAME.into(),
         params: None,
     }
