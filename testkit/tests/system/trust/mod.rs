@@ -14,4 +14,5 @@ mod registration;
 mod relay;
 mod squatter;
 mod strangers;
+mod unlinkable;
 mod web_pages;
