@@ -251,6 +251,10 @@ pub struct CloseLive {
     pub name: String,
     /// The scope that `live.open` answered with.
     pub scope: Scope,
+    /// The follow that the newest answer to `live.open` had. If the scope was opened again since,
+    /// nothing happens: this request was overtaken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follow: Option<u64>,
 }
 
 /// Result of `live.open` and `live.page` of a table. That of a topic is one without rows, that of a
@@ -271,8 +275,8 @@ pub struct TablePage<R = Row> {
     /// no event is missing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
-    /// Only for `live.open`: the number of the follow, at most 2⁵³. One that begins anew has
-    /// another.
+    /// Only for `live.open`: a number of the follow, at most 2⁵³. Each answer has another, and all
+    /// of them continue the follow until it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follow: Option<u64>,
 }

@@ -156,7 +156,10 @@ impl LiveData {
     async fn close(self: Arc<Self>, request: Request, of: CloseLive) -> Result<Empty, RpcError> {
         let session = request.session()?.clone();
         let source = self.find(of.kind, &of.name)?.source.name();
-        request.ledger().close_live(session, source, of.scope).await
+        let ledger = request.ledger();
+        ledger
+            .close_live(session, source, of.scope, of.follow)
+            .await
     }
 }
 

@@ -343,6 +343,47 @@ async fn ld_2_rows_of_an_earlier_follow_or_numbering_are_loaded_again() {
 }
 
 #[tokio::test]
+async fn ld_2_a_close_that_arrives_late_does_not_end_what_was_opened_after_it() {
+    let boards = Boards::new();
+    let (_, mut link) = boards.link().await;
+    let of = |seq: u64, follow: &Value| {
+        let (kind, name) = ("table", "board.rows");
+        json!({"kind": kind, "name": name, "params": {}, "seq": seq, "follow": follow})
+    };
+    let close = |follow: &Value| {
+        let (kind, name) = ("table", "board.rows");
+        json!({"kind": kind, "name": name, "scope": "*", "follow": follow})
+    };
+    // Closed by a path that freezes, and opened again by another one: without its rows, and with
+    // them.
+    let first = boards.open(&link, json!({})).await["follow"].clone();
+    let second = boards.open(&link, json!({})).await["follow"].clone();
+    boards
+        .call(&link, "live.close", close(&first))
+        .await
+        .unwrap();
+    boards.put(json!({"a": 1})).await;
+    assert_eq!(keys(&link.apply()), [["a"]]);
+    let at = of(link.cursor.last_seq, &first);
+    let third = boards.call(&link, "live.open", at).await.unwrap();
+    assert_eq!(
+        third["resumed"], true,
+        "it is still the follow of the first answer"
+    );
+    boards
+        .call(&link, "live.close", close(&second))
+        .await
+        .unwrap();
+    boards.put(json!({"a": 2})).await;
+    assert_eq!(keys(&link.apply()), [["a"]]);
+
+    let newest = close(&third["follow"]);
+    boards.call(&link, "live.close", newest).await.unwrap();
+    boards.put(json!({"a": 3})).await;
+    assert_eq!(link.apply(), []);
+}
+
+#[tokio::test]
 async fn ld_2_after_a_restart_of_the_daemon_rows_are_loaded_again_and_none_is_missed() {
     let boards = Boards::new();
     let (app, mut link) = boards.link().await;

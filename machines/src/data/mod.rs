@@ -3,7 +3,7 @@
 
 pub mod collection;
 pub mod directory;
-mod follows;
+pub mod follows;
 pub mod load;
 pub mod logs;
 pub mod optimistic;

@@ -256,7 +256,19 @@ fn live(golden: &mut Golden) {
     );
     logs(golden, keys);
     let scope = samples::scope();
-    golden.value("live.close params", &CloseLive { kind, name, scope });
+    let follow = None;
+    let close = CloseLive {
+        kind,
+        name,
+        scope,
+        follow,
+    };
+    golden.value("live.close params", &close);
+    let follow = Some(4_503_599_627_370_497);
+    golden.value(
+        "live.close params, of one follow",
+        &CloseLive { follow, ..close },
+    );
     golden.value("live.close result", &Empty {});
 }
 
@@ -343,7 +355,7 @@ proptest! {
         survives(&PageLive {
             kind: LiveKind::Log, name: name.clone(), params, after: after.map(After::Index), before, keys: None, indexes: before.map(|it| vec![it]), limit,
         })?;
-        survives(&CloseLive { kind: LiveKind::Table, name, scope: samples::scope() })?;
+        survives(&CloseLive { kind: LiveKind::Table, name, scope: samples::scope(), follow: before })?;
     }
 
     #[test]
@@ -393,6 +405,7 @@ fn unknown_parameters_are_errors() {
         kind: LiveKind::Table,
         name: "voxel.layers".into(),
         scope: samples::scope(),
+        follow: None,
     });
     refused(&AgentIntent {
         intent_id,

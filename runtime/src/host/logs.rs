@@ -10,10 +10,7 @@ use bowline_machines::{
         replica,
     },
 };
-use bowline_protocol::{
-    live::{CloseLive, LiveKind},
-    methods::name,
-};
+use bowline_protocol::live::LiveKind;
 
 use super::{driver::Driver, events::HostEvent, loads};
 use crate::{
@@ -90,14 +87,7 @@ impl Driver {
                     let _ = inbox.send(HostEvent::Loaded(page)).await;
                 });
             }
-            // Follows belong to the session: while another process shares it, that process may need
-            // this one.
-            Effect::Close { name, scope } => {
-                let kind = LiveKind::Log;
-                if self.outbox.is_alone() {
-                    self.send_unawaited(name::LIVE_CLOSE, &CloseLive { kind, name, scope });
-                }
-            }
+            Effect::Close(close) => self.close_live(LiveKind::Log, close),
         }
     }
 }

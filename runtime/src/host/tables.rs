@@ -6,12 +6,13 @@ use bowline_machines::data::target::LiveTarget;
 use bowline_machines::{
     MonotonicTime,
     data::{
+        follows::Close,
         replica,
         tables::{self, Effect, TableId, TooManyTables},
     },
 };
 use bowline_protocol::{
-    live::{CloseLive, LiveKind, Scope},
+    live::{CloseLive, LiveKind},
     methods::name,
 };
 
@@ -96,15 +97,26 @@ impl Driver {
                     let _ = inbox.send(HostEvent::Loaded(page)).await;
                 });
             }
-            Effect::Close { name, scope } => self.close_live(LiveKind::Table, name, scope),
+            Effect::Close(close) => self.close_live(LiveKind::Table, close),
         }
     }
 
     /// Ends a follow. Follows belong to the session: while another process shares it, that process
     /// may need this one.
-    pub(super) fn close_live(&self, kind: LiveKind, name: String, scope: Scope) {
+    pub(super) fn close_live(&self, kind: LiveKind, close: Close) {
+        let Close {
+            name,
+            scope,
+            follow,
+        } = close;
+        let close = CloseLive {
+            kind,
+            name,
+            scope,
+            follow,
+        };
         if self.outbox.is_alone() {
-            self.send_unawaited(name::LIVE_CLOSE, &CloseLive { kind, name, scope });
+            self.send_unawaited(name::LIVE_CLOSE, &close);
         }
     }
 }

@@ -79,7 +79,7 @@ impl Driver {
                     let _ = inbox.send(HostEvent::Loaded(answer)).await;
                 });
             }
-            Effect::Close { name, scope } => self.close_live(LiveKind::Topic, name, scope),
+            Effect::Close(close) => self.close_live(LiveKind::Topic, close),
         }
     }
 }

@@ -15,7 +15,7 @@ mod open;
 mod rows;
 mod topic;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use bowline_machines::MonotonicTime;
 use bowline_protocol::{
@@ -53,13 +53,22 @@ pub(super) struct Follows {
 
 /// One followed scope.
 struct Follow {
-    /// Its number. What happened between two follows of a scope has no number in the session, so
-    /// that of an event does not tell them apart.
-    number: u64,
+    /// Its first number and its newest one: each time it is opened it gets another. What happened
+    /// between two follows of a scope has no number in the session, so that of an event does not
+    /// tell them apart.
+    numbers: RangeInclusive<u64>,
     /// Number of the session's last event before it: every later event of the scope was sent.
     since: u64,
     /// Whether it was opened since the last attach that found no other connection.
     is_current: bool,
+}
+
+impl Follow {
+    fn opened_again(&mut self, last: &mut u64) -> u64 {
+        *last += 1;
+        self.numbers = *self.numbers.start()..=*last;
+        *last
+    }
 }
 
 impl Follows {
@@ -70,7 +79,7 @@ impl Follows {
 
 impl Live {
     /// Has a session follow a scope, from the event after `seq` on unless it already does. Returns
-    /// the number of the follow.
+    /// the newest number of the follow.
     ///
     /// # Errors
     /// `quota_exceeded`; `not_found` if the session has ended.
@@ -83,7 +92,7 @@ impl Live {
         let scopes = &mut session.follows.scopes;
         if let Some(follow) = scopes.get_mut(&key) {
             follow.is_current = true;
-            return Ok(follow.number);
+            return Ok(follow.opened_again(&mut self.last_follow));
         }
         if limit > 0 && scopes.len() >= limit {
             return Err(session.reference.name.account.over(
@@ -95,7 +104,7 @@ impl Live {
         }
         self.last_follow += 1;
         let follow = Follow {
-            number: self.last_follow,
+            numbers: self.last_follow..=self.last_follow,
             since: seq,
             is_current: true,
         };
@@ -104,20 +113,32 @@ impl Live {
         Ok(self.last_follow)
     }
 
-    /// The number of a session's follow, if the session got every event of the scope after what it
-    /// holds; then it follows the scope further.
+    /// A new number of a session's follow, if the session got every event of the scope after what
+    /// it holds; then it follows the scope further.
     fn resume_follow(&mut self, id: i64, of: Followed, scope: &Scope, held: Held) -> Option<u64> {
         let session = self.sessions.get_mut(&id)?;
         let follow = session.follows.scopes.get_mut(&(of, scope.clone()))?;
-        let is_same = held.follow.is_none_or(|number| number == follow.number);
-        let has_all = is_same && follow.since <= held.seq;
-        follow.is_current |= has_all;
-        has_all.then_some(follow.number)
+        let is_same = held
+            .follow
+            .is_none_or(|number| follow.numbers.contains(&number));
+        if !is_same || held.seq < follow.since {
+            return None;
+        }
+        follow.is_current = true;
+        Some(follow.opened_again(&mut self.last_follow))
     }
 
-    fn unfollow(&mut self, id: i64, of: Followed, scope: &Scope) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.follows.scopes.remove(&(of, scope.clone()));
+    /// `number`: only if the follow was not opened again since it got this one. A request to end it
+    /// may arrive late, by a path that the client has left.
+    fn unfollow(&mut self, id: i64, of: Followed, scope: &Scope, number: Option<u64>) {
+        let Some(session) = self.sessions.get_mut(&id) else {
+            return;
+        };
+        let key = (of, scope.clone());
+        let follow = session.follows.scopes.get(&key);
+        let is_newest = |follow: &Follow| number.is_none_or(|one| one == *follow.numbers.end());
+        if follow.is_some_and(is_newest) {
+            session.follows.scopes.remove(&key);
             self.followed.remove(of, scope, id);
         }
     }

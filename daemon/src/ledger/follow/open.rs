@@ -189,7 +189,8 @@ impl Ledger {
         .await
     }
 
-    /// Ends following a scope; without one nothing changes.
+    /// Ends following a scope; without one nothing changes. `number`: only if this is the follow's
+    /// newest.
     ///
     /// # Errors
     /// As [`Ledger::read`].
@@ -198,10 +199,11 @@ impl Ledger {
         session: SessionRef,
         of: Followed,
         scope: Scope,
+        number: Option<u64>,
     ) -> Result<Empty, RpcError> {
         let id = session.id;
         self.now_as(Some(session), move |core| {
-            core.live.unfollow(id, of, &scope);
+            core.live.unfollow(id, of, &scope, number);
             Ok(Empty {})
         })
         .await

@@ -24,7 +24,7 @@ use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use bowline_protocol::{
     Reason, SessionState,
-    live::{LogAppended, LogGrown, LogPage, Scope},
+    live::{LogAppended, LogGrown, LogPage},
 };
 
 pub use row::{LogGrowth, LogRow};
@@ -33,7 +33,7 @@ pub use view::LogView;
 use self::open::OpenLog;
 use super::{
     collection::{self, CollectionConfig, Request},
-    follows::{self, Former},
+    follows::{Close, Follows},
     load::LoadError,
     screen::Connectivity,
 };
@@ -147,12 +147,7 @@ pub enum Effect {
         request: Request<Reverse<u64>>,
     },
     /// End following a log by `live.close`. A failure costs unneeded events until the next attach.
-    Close {
-        /// The log's name.
-        name: String,
-        /// Its key.
-        scope: Scope,
-    },
+    Close(Close),
 }
 
 /// The logs of one host.
@@ -165,7 +160,7 @@ pub struct Logs {
     link: Link,
     effects: EffectQueue<Effect>,
     views: EffectQueue<(LogId, Arc<LogView>)>,
-    former: Former,
+    follows: Follows,
 }
 
 /// The last that was said about the connection.
@@ -252,8 +247,8 @@ impl Logs {
 
     /// Closes logs without readers. Call every few seconds.
     pub fn sweep(&mut self) {
-        for (name, scope) in follows::sweep(&mut self.open, &mut self.former) {
-            self.effects.push(Effect::Close { name, scope });
+        for close in self.follows.sweep(&mut self.open) {
+            self.effects.push(Effect::Close(close));
         }
         self.share();
     }
@@ -300,10 +295,16 @@ impl Logs {
             Input::LoadOlder => one.rows.handle(now, collection::Input::LoadMore),
             Input::Refresh => one.rows.handle(now, collection::Input::Refresh),
             Input::Page { load, result } => {
+                let is_opening = one.rows.running() == Some(load) && one.rows.is_opening();
+                let page = result.as_ref().ok().filter(|_| is_opening);
+                let opened = page.map(|page| (page.scope.clone(), page.follow));
                 let former = one.page(now, load, result);
-                let name = &one.target.name;
-                self.former
-                    .extend(former.map(|scope| (name.clone(), scope)));
+                if let Some((scope, follow)) = opened
+                    && one.scope.as_ref() == Some(&scope)
+                {
+                    let name = &one.target.name;
+                    self.follows.answered(name, &scope, follow, former);
+                }
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Tests of a host's logs: which events are whose, pages in both directions, retention, and what a
 //! reader is told. The explorer has every short history of rows that grow; longer ones are here.
 
-use bowline_protocol::live::{Json, LogItem};
+use bowline_protocol::live::{Json, LogItem, Scope};
 
 use super::*;
 use crate::data::{load::Held, tables::TableState, view::Beyond};
@@ -100,7 +100,7 @@ impl Host {
         let effects = std::iter::from_fn(|| self.logs.poll_effect());
         let asked = effects.map(|effect| match effect {
             Effect::Load { request, .. } => request,
-            Effect::Close { .. } => panic!("nothing is closed"),
+            Effect::Close(_) => panic!("nothing is closed"),
         });
         asked.collect()
     }
@@ -434,7 +434,12 @@ fn ld_2_a_log_that_the_service_calls_by_another_key_is_loaded_anew() {
     assert_eq!(host.indexes(castle), [98, 99, 100]);
     host.logs.sweep();
     let (name, scope) = ("voxel.edits".to_owned(), scope("castle"));
-    let close = Effect::Close { name, scope };
+    let follow = Some(1);
+    let close = Effect::Close(Close {
+        name,
+        scope,
+        follow,
+    });
     assert_eq!(host.logs.poll_effect(), Some(close));
 }
 

@@ -32,7 +32,7 @@ pub use view::{TableState, TableView};
 
 use super::{
     collection::{self, Collection, CollectionConfig, Request, RowChange},
-    follows::{self, Follow, Former},
+    follows::{Close, Follow, Follows},
     load::LoadError,
     patches::{self, Concern, Patches},
     screen::Connectivity,
@@ -109,12 +109,7 @@ pub enum Effect {
     },
     /// End following a scope by `live.close`. A failure costs unneeded events until the next
     /// attach.
-    Close {
-        /// The table's name.
-        name: String,
-        /// The scope.
-        scope: Scope,
-    },
+    Close(Close),
 }
 
 #[derive(Clone, Debug)]
@@ -138,7 +133,7 @@ pub struct Tables {
     link: Link,
     effects: EffectQueue<Effect>,
     views: EffectQueue<(TableId, Arc<TableView>)>,
-    former: Former,
+    follows: Follows,
     /// What this client's intents are expected to change.
     patches: Patches,
     /// The last event of the numbering in force.
@@ -239,8 +234,8 @@ impl Tables {
 
     /// Closes tables without readers. Call every few seconds.
     pub fn sweep(&mut self) {
-        for (name, scope) in follows::sweep(&mut self.open, &mut self.former) {
-            self.effects.push(Effect::Close { name, scope });
+        for close in self.follows.sweep(&mut self.open) {
+            self.effects.push(Effect::Close(close));
         }
         self.share();
         self.forget_patches();
@@ -295,17 +290,18 @@ impl Tables {
             Input::Page { load, result } => {
                 if let Ok(page) = &result
                     && one.rows.running() == Some(load)
-                    && one.scope.as_ref() != Some(&page.scope)
                 {
-                    let is_known = one.scope.is_some();
-                    if is_known && (page.resumed || !one.rows.is_opening()) {
+                    let is_moved = one.scope.as_ref() != Some(&page.scope);
+                    let is_opening = one.rows.is_opening();
+                    if is_moved && one.scope.is_some() && (page.resumed || !is_opening) {
                         one.moved(now, load, page.resumed);
                         return self.settle_patches();
                     }
-                    let former = one.belongs_to(&page.scope);
-                    let name = &one.target.name;
-                    self.former
-                        .extend(former.map(|scope| (name.clone(), scope)));
+                    let former = is_moved.then(|| one.belongs_to(&page.scope)).flatten();
+                    if is_opening {
+                        let (name, scope) = (&one.target.name, &page.scope);
+                        self.follows.answered(name, scope, page.follow, former);
+                    }
                 }
                 let result = result.and_then(row::page);
                 collection::Input::Page { load, result }

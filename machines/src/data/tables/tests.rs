@@ -69,6 +69,14 @@ fn stale(of: &str, keys: Option<&[&str]>) -> TableChanged {
     }
 }
 
+fn closed(name: String, scope: Scope, follow: Option<u64>) -> Effect {
+    Effect::Close(Close {
+        name,
+        scope,
+        follow,
+    })
+}
+
 /// The tables of a host, with what its app shows.
 struct Host {
     tables: Tables,
@@ -153,7 +161,7 @@ fn ld_2_a_stale_change_is_fetched_by_the_tables_that_it_concerns() {
         let effects = host.effects().into_iter();
         let loads = effects.map(|effect| match effect {
             Effect::Load { id, request, .. } => (id, request),
-            Effect::Close { .. } => panic!("nothing is closed"),
+            Effect::Close(_) => panic!("nothing is closed"),
         });
         loads.collect()
     };
@@ -192,8 +200,41 @@ fn ld_2_readers_of_one_target_share_a_follow_that_the_last_one_ends() {
     host.tables.left(same);
     host.tables.sweep();
     let (name, scope) = ("voxel.layers".to_owned(), scope("castle/*"));
-    assert_eq!(host.effects(), [Effect::Close { name, scope }]);
+    assert_eq!(host.effects(), [closed(name, scope, None)]);
     assert_ne!(host.open("castle"), castle, "an id is not used twice");
+}
+
+#[test]
+fn ld_2_a_close_names_the_newest_follow_of_its_scope_whoever_opened_it() {
+    let of = |follow| TablePage {
+        follow: Some(follow),
+        ..page("castle/*", 5, &["castle/a"], false)
+    };
+    let mut host = Host::attached();
+    let (one, same) = (host.open("castle"), host.open("Castle"));
+    host.answer(one, Ok(of(7)));
+    host.answer(same, Ok(of(8)));
+    host.tables.left(same);
+    host.tables.sweep();
+    host.tables.attached(NOW, SessionState::Resumed);
+    let resumed = TablePage {
+        resumed: true,
+        rows: Vec::new(),
+        ..of(9)
+    };
+    host.answer(one, Ok(resumed));
+    // A page of it is no follow.
+    host.changed(6, &stale("*", Some(&["castle/a"])));
+    let fetched = TablePage {
+        follow: None,
+        seq: 6,
+        ..of(0)
+    };
+    host.answer(one, Ok(fetched));
+    host.tables.left(one);
+    host.tables.sweep();
+    let (name, scope) = ("voxel.layers".to_owned(), scope("castle/*"));
+    assert_eq!(host.effects(), [closed(name, scope, Some(9))]);
 }
 
 #[test]
@@ -234,11 +275,8 @@ fn ld_2_a_table_that_gets_another_scope_is_loaded_with_it_and_ends_the_former_on
     host.answer(id, Ok(page("tower/*", 7, &["tower/a", "tower/b"], false)));
     assert_eq!(host.rows(id), ["tower/a=0", "tower/b=0"]);
     host.tables.sweep();
-    let closed = |of: &str| Effect::Close {
-        name: "voxel.layers".to_owned(),
-        scope: scope(of),
-    };
-    assert_eq!(host.effects(), [closed("castle/*")]);
+    let former = closed("voxel.layers".to_owned(), scope("castle/*"), None);
+    assert_eq!(host.effects(), [former]);
 
     // Another table follows the hut, so the daemon resumes that, and it has other rows.
     host.tables.attached(NOW, SessionState::Resumed);

@@ -27,14 +27,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use bowline_protocol::{
     Reason, SessionState,
-    live::{Scope, TablePage, TopicEvent},
+    live::{TablePage, TopicEvent},
 };
 
 pub use backlog::{Backlog, BacklogConfig, TopicBatch};
 pub use state::{TopicState, TopicStatus};
 
 use super::{
-    follows::{self, Former},
+    follows::{Close, Follows},
     load::{Held, LoadError},
 };
 use crate::data::target::LiveTarget;
@@ -88,12 +88,7 @@ pub enum Effect {
     },
     /// End following a scope by `live.close`. A failure costs unneeded events until the next
     /// attach.
-    Close {
-        /// The topic's name.
-        name: String,
-        /// The scope.
-        scope: Scope,
-    },
+    Close(Close),
 }
 
 /// The topics of one host.
@@ -105,7 +100,7 @@ pub struct Topics {
     /// How a new topic learns the state of the connection.
     link: Link,
     closes: EffectQueue<Effect>,
-    former: Former,
+    follows: Follows,
 }
 
 /// The last that was said about the connection.
@@ -180,8 +175,8 @@ impl Topics {
 
     /// Closes topics without readers. Call every few seconds.
     pub fn sweep(&mut self) {
-        for (name, scope) in follows::sweep(&mut self.open, &mut self.former) {
-            self.closes.push(Effect::Close { name, scope });
+        for close in self.follows.sweep(&mut self.open) {
+            self.closes.push(Effect::Close(close));
         }
     }
 
@@ -216,10 +211,16 @@ impl Topics {
         load: Generation,
         result: Result<TablePage, LoadError>,
     ) {
-        if let Some(one) = self.open.get_mut(&id)
-            && let Some(former) = one.handle(now, Input::Opened { load, result })
-        {
-            self.former.insert((one.target.name.clone(), former));
+        let Some(one) = self.open.get_mut(&id) else {
+            return;
+        };
+        let page = result.as_ref().ok();
+        let page = page.filter(|_| one.running() == Some(load));
+        let opened = page.map(|page| (page.scope.clone(), page.follow));
+        let former = one.handle(now, Input::Opened { load, result });
+        if let Some((scope, follow)) = opened {
+            let name = &one.target.name;
+            self.follows.answered(name, &scope, follow, former);
         }
     }
 

@@ -45,6 +45,14 @@ fn at(seq: u64) -> Option<Held> {
     Some(Held { seq, follow })
 }
 
+fn closed(name: String, scope: Scope, follow: Option<u64>) -> Effect {
+    Effect::Close(Close {
+        name,
+        scope,
+        follow,
+    })
+}
+
 #[derive(Default)]
 struct Host(Topics);
 
@@ -77,7 +85,7 @@ impl Host {
         let effects = self.effects().into_iter();
         let opens = effects.map(|effect| match effect {
             Effect::Open { held, .. } => held,
-            Effect::Close { .. } => panic!("nothing is closed"),
+            Effect::Close(_) => panic!("nothing is closed"),
         });
         opens.collect()
     }
@@ -389,7 +397,7 @@ fn ld_10_readers_of_one_target_share_a_follow_that_the_last_one_ends() {
     host.0.left(other);
     host.0.sweep();
     let (name, scope) = (NAME.to_owned(), scope("a/*"));
-    assert_eq!(host.effects(), [Effect::Close { name, scope }]);
+    assert_eq!(host.effects(), [closed(name, scope, Some(1))]);
     assert_ne!(host.open("a"), id, "an id is not used twice");
 }
 
@@ -400,7 +408,7 @@ fn ld_10_a_scope_that_the_service_replaces_is_closed() {
     host.answer(id, Ok(page("b/*", 6, false)));
     host.0.sweep();
     let (name, scope) = (NAME.to_owned(), scope("a/*"));
-    assert_eq!(host.effects(), [Effect::Close { name, scope }]);
+    assert_eq!(host.effects(), [closed(name, scope, Some(1))]);
 }
 
 #[test]
