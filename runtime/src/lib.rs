@@ -44,7 +44,7 @@ pub use bowline_machines::{
     client::paths::HostState,
     data::{
         directory::DirectoryState,
-        logs::{LogGrowth, LogRow, LogView},
+        logs::{Grown, GrownText, LogGrowth, LogRow, LogView},
         optimistic::IntentFailure,
         patches::{Patch, PatchChange, PatchError, RowFailure},
         screens::ScreenTarget,

@@ -41,7 +41,7 @@ impl Driver {
                 replica::Effect::Timeline(agent_id, effect) => {
                     self.timeline_effect(agent_id, effect);
                 }
-                replica::Effect::Table(effect) => self.table_effect(effect),
+                replica::Effect::Table(effect) => self.table_effect(now, effect),
                 replica::Effect::Log(effect) => self.log_effect(effect),
                 replica::Effect::Topic(effect) => self.topic_effect(effect),
             }

@@ -122,6 +122,13 @@ impl Driver {
         self.feed_intents(now, Input::Dismissed { id });
     }
 
+    /// Forgets a failed intent that no row shows any more, unless something else does.
+    pub(super) fn forget_failure(&mut self, now: MonotonicTime, id: IntentId) {
+        if !self.replica.is_shown(id) {
+            self.feed_intents(now, Input::Dismissed { id });
+        }
+    }
+
     /// Notices that this device slept, before anything else that happened meanwhile.
     pub(super) fn note_sleep(&mut self, now: MonotonicTime) {
         if let Some(time) = self.sleep.check(now, unix_millis()) {

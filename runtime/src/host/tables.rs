@@ -80,7 +80,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn table_effect(&self, effect: Effect) {
+    pub(super) fn table_effect(&mut self, now: MonotonicTime, effect: Effect) {
         match effect {
             Effect::Load {
                 id,
@@ -98,6 +98,7 @@ impl Driver {
                 });
             }
             Effect::Close(close) => self.close_live(LiveKind::Table, close),
+            Effect::Forget(intent_id) => self.forget_failure(now, intent_id),
         }
     }
 

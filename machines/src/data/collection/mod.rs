@@ -162,6 +162,8 @@ pub enum Input<R: Entry> {
     },
     /// Fetch the rows again.
     Refresh,
+    /// Fetch the rows again as they are from now on: a load on its way may have been answered.
+    Reload,
     /// Fetch a page of the rows after the last one.
     LoadMore,
     /// The result of [`Effect::Load`].

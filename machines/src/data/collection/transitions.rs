@@ -86,6 +86,13 @@ impl<R: Entry> Collection<R> {
                 self.is_unbroken = false;
                 self.load(now, "refresh");
             }
+            (
+                State::Idle | State::Loading { .. } | State::Ready { .. } | State::Failed { .. },
+                Input::Reload,
+            ) => {
+                self.is_unbroken = false;
+                self.load(now, "reload");
+            }
             // The running load serves the refresh.
             (State::Loading { .. }, Input::Refresh) => {}
             (State::Ready { more }, Input::LoadMore) => {

@@ -15,6 +15,7 @@
 
 mod open;
 mod row;
+mod text;
 mod view;
 
 #[cfg(test)]
@@ -27,7 +28,8 @@ use bowline_protocol::{
     live::{LogAppended, LogGrown, LogPage},
 };
 
-pub use row::{LogGrowth, LogRow};
+pub use row::{Grown, LogGrowth, LogRow};
+pub use text::GrownText;
 pub use view::LogView;
 
 use self::open::OpenLog;

@@ -7,6 +7,7 @@ use std::{
 
 use bowline_protocol::live::{Json, LogItem, LogPage};
 
+use super::text::GrownText;
 use crate::data::{
     collection::{Entry, Page},
     load::LoadError,
@@ -24,12 +25,21 @@ pub struct LogRow {
     /// Its value as it was fetched; `null` with `omitted_bytes`.
     pub value: Arc<Json>,
     /// The text that it has got since.
-    pub grown: Option<LogGrowth>,
+    pub grown: Option<Grown>,
     /// Size in bytes of a value that is too large to be sent.
     pub omitted_bytes: Option<u64>,
 }
 
-/// Text appended to an item.
+/// The text that an item has got. Copies share it, and more of it costs about what is added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grown {
+    /// The member of the item's value that it belongs to, which is a text.
+    pub field: Arc<str>,
+    /// The text.
+    pub text: GrownText,
+}
+
+/// Text appended to an item by one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogGrowth {
     /// The member of the item's value that it belongs to, which is a text.
@@ -42,10 +52,10 @@ impl LogRow {
     /// Its whole value: as it was fetched, or with the appended text. Costs the length of the value
     /// in the second case. A value that has no such text stays as it was.
     pub fn json(&self) -> Arc<Json> {
-        let Some(LogGrowth { field, text }) = &self.grown else {
+        let Some(Grown { field, text }) = &self.grown else {
             return Arc::clone(&self.value);
         };
-        let whole = self.value.with_text(field, text);
+        let whole = self.value.with_text(field, &text.to_string());
         whole.map_or_else(|_| Arc::clone(&self.value), Arc::new)
     }
 
@@ -90,8 +100,7 @@ impl Placed for LogRow {
         let is_same = Arc::ptr_eq(&self.value, &old.value)
             && self.omitted_bytes == old.omitted_bytes
             && new.field == before.field;
-        let more = new.text.strip_prefix(before.text.as_str());
-        more.filter(|_| is_same).map(str::to_owned)
+        is_same.then(|| new.text.after(&before.text)).flatten()
     }
 }
 
@@ -115,14 +124,18 @@ impl Entry for LogRow {
     /// A value that was not sent stays so.
     fn grown(&self, growth: &LogGrowth) -> Self {
         let mut row = self.clone();
+        let new = || Grown {
+            field: Arc::clone(&growth.field),
+            text: growth.text.as_str().into(),
+        };
         match &mut row.grown {
             _ if self.omitted_bytes.is_some() => {}
             Some(grown) if grown.field == growth.field => grown.text.push_str(&growth.text),
             Some(_) => {
                 row.value = self.json();
-                row.grown = Some(growth.clone());
+                row.grown = Some(new());
             }
-            None => row.grown = Some(growth.clone()),
+            None => row.grown = Some(new()),
         }
         row
     }

@@ -46,10 +46,10 @@ pub(in crate::data) fn lay<'a>(
                 is_pending = true;
             }
             PatchChange::Merge(fields) => {
-                if let Some(row) = &mut row {
-                    if let Some(value) = merged(&row.value, fields) {
-                        row.value = value;
-                    }
+                if let Some(row) = &mut row
+                    && let Some(value) = merged(&row.value, fields)
+                {
+                    row.value = value;
                     is_pending = true;
                 }
             }

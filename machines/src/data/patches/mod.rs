@@ -3,7 +3,7 @@
 //! ```text
 //!  queued ──► laid ──event with its intent and key──────────► told ──┐
 //!              ├─────done, with the number of an event──────► done ──┴─the table has it──► left
-//!              ├─────refused, expired──► failed ──dismissed, too many──► gone
+//!              ├─────refused, expired──► failed ──dismissed, too many, no row says so──► gone
 //!              └─────dropped──► gone
 //! ```
 //!
@@ -15,6 +15,9 @@
 //!
 //! When the numbering of events begins anew, what was told before is in the rows loaded after that,
 //! so the patch leaves with them.
+//!
+//! A failed `merge` or `remove` is said by its row. Once a table that covers the key is current
+//! without it, the patch is dropped: nothing shows it, and a later row of the key is another one.
 //!
 //! This module knows the patches of all intents; [`super::tables`] knows which of them have left
 //! which table, and lays the others over the rows.
@@ -61,6 +64,8 @@ pub(super) struct Patches {
     /// Intents with patches whose effect is known to exist, so that they wait for a table. Few,
     /// while many intents may be open: only these are looked at when an event comes.
     waiting: BTreeSet<Position>,
+    /// Failed intents with patches that only a row of the daemon's can say it of.
+    unsaid: BTreeSet<Position>,
 }
 
 /// The patches of one intent.
@@ -75,6 +80,19 @@ pub(super) struct Entry {
 pub(super) struct Told {
     pub(super) patch: Arc<Patch>,
     pub(super) told: Option<(u64, Concern)>,
+    /// Whether its intent has failed and there was no row to say so: it concerns no later row.
+    is_dropped: bool,
+}
+
+impl Told {
+    /// Whether a failure of its intent can be said by a row that it would have made.
+    pub(super) fn makes_row(&self) -> bool {
+        matches!(self.patch.change, PatchChange::Upsert(_))
+    }
+
+    fn is_over(&self) -> bool {
+        self.told.is_some() || self.is_dropped
+    }
 }
 
 /// What a patch waits for, to leave a table.
@@ -109,11 +127,11 @@ impl Entry {
         patches.map(|one| Arc::clone(&one.patch)).collect()
     }
 
-    /// How a patch is laid; `None` if it is not: its effect was told, although its intent is said
-    /// to have failed.
+    /// How a patch is laid; `None` if it is not: its intent is said to have failed, but its effect
+    /// was told, or there was no row to say so.
     pub(super) fn layer<'a>(&'a self, patch: &'a Told) -> Option<Layer<'a>> {
         let failure = match &self.state {
-            State::Failed(_) if patch.told.is_some() => return None,
+            State::Failed(_) if patch.is_over() => return None,
             State::Failed(failure) => Some(failure),
             State::Open | State::Done { .. } => None,
         };
@@ -124,6 +142,13 @@ impl Entry {
     /// Whether any patch waits for a table.
     fn waits(&self) -> bool {
         self.patches.iter().any(|one| self.awaited(one).is_some())
+    }
+
+    /// The patches whose failure only a row of the daemon's can say.
+    fn unsaid(&self) -> impl Iterator<Item = (usize, &Told)> {
+        let has_failed = matches!(self.state, State::Failed(_));
+        let patches = self.patches.iter().enumerate();
+        patches.filter(move |(_, one)| has_failed && !one.is_over() && !one.makes_row())
     }
 
     /// What a patch waits for, if its effect is known to exist.
@@ -161,11 +186,37 @@ impl Patches {
         }
     }
 
-    /// Whether a failure of this intent would be shown.
-    pub(super) fn is_shown(&self, intent_id: IntentId) -> bool {
+    /// The patches of an intent that would say that it failed.
+    pub(super) fn saying(&self, intent_id: IntentId) -> impl Iterator<Item = (PatchId, &Told)> {
         let position = self.positions.get(&intent_id);
-        let entry = position.and_then(|position| self.entries.get(position));
-        entry.is_some_and(|entry| entry.patches.iter().any(|patch| patch.told.is_none()))
+        let entry = position.and_then(|position| self.entries.get_key_value(position));
+        entry.into_iter().flat_map(|(position, entry)| {
+            let patches = entry.patches.iter().enumerate();
+            let patches = patches.filter(|(_, one)| !one.is_over());
+            patches.map(|(number, one)| ((*position, number), one))
+        })
+    }
+
+    /// The patches whose failure only a row of the daemon's can say.
+    pub(super) fn unsaid(&self) -> impl Iterator<Item = (PatchId, &Told)> {
+        let failed = self.unsaid.iter();
+        let failed = failed.filter_map(|position| self.entries.get_key_value(position));
+        failed.flat_map(|(position, entry)| {
+            let patches = entry.unsaid();
+            patches.map(|(number, one)| ((*position, number), one))
+        })
+    }
+
+    /// Drops a patch whose failure no row says. Returns its intent if that was the last one.
+    pub(super) fn drop_unsaid(&mut self, (position, number): PatchId) -> Option<IntentId> {
+        let entry = self.entries.get_mut(&position)?;
+        entry.patches.get_mut(number)?.is_dropped = true;
+        let is_over = entry.patches.iter().all(Told::is_over);
+        self.weigh(position);
+        if is_over {
+            self.remove(position.1);
+        }
+        is_over.then_some(position.1)
     }
 
     /// Those with patches that wait for a table, in the order in which they lie over each other.
@@ -259,8 +310,14 @@ impl Patches {
         !self.waiting.is_empty()
     }
 
-    /// Notes whether an intent waits for a table, after it has changed.
+    /// Notes what an intent waits for, after it has changed.
     fn weigh(&mut self, position: Position) {
+        let entry = self.entries.get(&position);
+        if entry.is_some_and(|entry| entry.unsaid().next().is_some()) {
+            self.unsaid.insert(position);
+        } else {
+            self.unsaid.remove(&position);
+        }
         if self.entries.get(&position).is_some_and(Entry::waits) {
             self.waiting.insert(position);
         } else {
@@ -273,10 +330,10 @@ impl Patches {
             return Vec::new();
         }
         let position = (at, intent_id);
-        let told = None;
         let patches = patches.into_iter().map(|patch| Told {
             patch: Arc::new(patch),
-            told,
+            told: None,
+            is_dropped: false,
         });
         let entry = Entry {
             patches: patches.collect(),
@@ -337,6 +394,7 @@ impl Patches {
             return Vec::new();
         };
         self.waiting.remove(&position);
+        self.unsaid.remove(&position);
         for (number, one) in entry.patches.iter().enumerate() {
             if let Some(ids) = self.by_key.get_mut(&one.patch.key) {
                 ids.remove(&(position, number));

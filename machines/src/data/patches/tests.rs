@@ -57,7 +57,7 @@ type Patched = Vec<(PatchChange, Option<u8>)>;
 #[test]
 fn ld_3_patches_lie_over_a_row_in_order_and_a_failed_one_only_says_so() {
     let none: Option<&str> = None;
-    let cases: [(Option<&str>, Patched, &str); 17] = [
+    let cases: [(Option<&str>, Patched, &str); 19] = [
         (Some("1"), vec![], "1"),
         (none, vec![(upsert("2"), None)], "2?"),
         (
@@ -70,7 +70,14 @@ fn ld_3_patches_lie_over_a_row_in_order_and_a_failed_one_only_says_so() {
             vec![(merge(r#"{"a":null}"#), None), (merge(r#"{"c":[]}"#), None)],
             r#"{"b":1e3,"a":null,"c":[]}?"#,
         ),
-        (Some("1"), vec![(merge("{}"), None)], "1?"),
+        (Some("{}"), vec![(merge("{}"), None)], "{}?"),
+        // Nothing can be merged into it, so it is as the daemon has it.
+        (Some("1"), vec![(merge("{}"), None)], "1"),
+        (
+            Some("{}"),
+            vec![(upsert("1"), None), (merge("{}"), None)],
+            "1?",
+        ),
         (none, vec![(merge("{}"), None)], "none"),
         (
             none,
@@ -139,7 +146,7 @@ fn ld_3_a_value_that_was_too_large_to_be_sent_is_replaced_but_nothing_is_merged_
     let merged = lay_one(&merge(r#"{"a":1}"#));
     assert_eq!(
         (merged.omitted_bytes, merged.pending),
-        (Some(300_000), true)
+        (Some(300_000), false)
     );
     let replaced = lay_one(&upsert("1"));
     assert_eq!(

@@ -203,7 +203,7 @@ impl Replica {
             Input::Log { id, input } => self.logs.handle(now, id, input),
             Input::Topic { id, load, result } => self.topics.opened(now, id, load, result),
             Input::Intent(input) => self.optimistic.handle(input),
-            Input::Patch(input) => self.tables.patch(input),
+            Input::Patch(input) => self.tables.patch(now, input),
         }
         self.settle_creations();
     }

@@ -34,7 +34,7 @@ use super::{
     collection::{self, Collection, CollectionConfig, Request, RowChange},
     follows::{Close, Follow, Follows},
     load::LoadError,
-    patches::{self, Concern, Patches},
+    patches::{self, Concern, PatchId, Patches, Told},
     screen::Connectivity,
 };
 use crate::data::target::LiveTarget;
@@ -110,6 +110,8 @@ pub enum Effect {
     /// End following a scope by `live.close`. A failure costs unneeded events until the next
     /// attach.
     Close(Close),
+    /// No row says any more that this intent failed, so it need not be kept for that.
+    Forget(IntentId),
 }
 
 #[derive(Clone, Debug)]
@@ -312,11 +314,23 @@ impl Tables {
     }
 
     /// An intent with patches was queued, ended, or its failure was dismissed (LD-3).
-    pub fn patch(&mut self, input: patches::Input) {
+    pub fn patch(&mut self, now: MonotonicTime, input: patches::Input) {
+        // Its effect has a number in the session's new numbering that nobody knows, and may be told
+        // later than the rows on their way were read. Those requested from now on have it.
+        let is_unnumbered = matches!(
+            input,
+            patches::Input::Concluded {
+                conclusion: patches::Conclusion::Done { seq: 0 },
+                ..
+            }
+        );
         for patch in self.patches.handle(input) {
             for one in self.open.values_mut() {
                 if patch.concerns(&one.target, one.scope.as_ref()) {
                     one.overlay.note(&patch.key);
+                    if is_unnumbered {
+                        one.rows.handle(now, collection::Input::Reload);
+                    }
                 }
             }
         }
@@ -325,7 +339,33 @@ impl Tables {
 
     /// Whether a failure of an intent would be shown by a row.
     pub fn is_patched_by(&self, intent_id: IntentId) -> bool {
-        self.patches.is_shown(intent_id)
+        let mut saying = self.patches.saying(intent_id);
+        saying.any(|(id, one)| one.makes_row() || !self.is_rowless(id, one))
+    }
+
+    /// Whether the tables that cover a patch's key are current and show no row of it.
+    fn is_rowless(&self, id: PatchId, one: &Told) -> bool {
+        let (patch, key) = (&one.patch, Arc::from(one.patch.key.as_str()));
+        let open = self.open.values();
+        let mut covering = open
+            .filter(|open| patch.concerns(&open.target, open.scope.as_ref()))
+            .peekable();
+        let made = |open: &OpenTable| {
+            let others = self.patches.of_key(&key);
+            let mut others = others.filter(|(other, ..)| *other != id);
+            others.any(|(other, entry, one)| {
+                one.makes_row()
+                    && entry.layer(one).is_some()
+                    && one.patch.concerns(&open.target, open.scope.as_ref())
+                    && !open.overlay.has_left(other)
+            })
+        };
+        covering.peek().is_some()
+            && covering.all(|open| {
+                let rows = &open.rows;
+                let is_known = rows.is_current() && !rows.is_beyond(&key) && !rows.is_stale(&key);
+                is_known && rows.get(&key).is_none() && !made(open)
+            })
     }
 
     /// An event changed a table.
@@ -362,6 +402,14 @@ impl Tables {
                 one.overlay.settle(&self.patches, &one.rows, self.cursor);
             }
             self.forget_patches();
+        }
+        let unsaid = self.patches.unsaid();
+        let unsaid = unsaid.filter(|(id, one)| self.is_rowless(*id, one));
+        let unsaid: Vec<PatchId> = unsaid.map(|(id, _)| id).collect();
+        for id in unsaid {
+            let over = self.patches.drop_unsaid(id);
+            over.into_iter()
+                .for_each(|intent_id| self.effects.push(Effect::Forget(intent_id)));
         }
     }
 

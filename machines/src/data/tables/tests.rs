@@ -161,7 +161,7 @@ fn ld_2_a_stale_change_is_fetched_by_the_tables_that_it_concerns() {
         let effects = host.effects().into_iter();
         let loads = effects.map(|effect| match effect {
             Effect::Load { id, request, .. } => (id, request),
-            Effect::Close(_) => panic!("nothing is closed"),
+            Effect::Close(_) | Effect::Forget(_) => panic!("nothing but loads"),
         });
         loads.collect()
     };
@@ -437,7 +437,8 @@ fn pending(host: &mut Host, id: TableId) -> Vec<String> {
 fn ld_3_every_table_that_covers_the_key_shows_a_patch_and_lets_it_go_by_itself() {
     let mut host = Host::attached();
     let (castle, walls) = (host.open("castle"), host.open("walls"));
-    host.tables.patch(queued(1, "castle", "castle/walls", 9));
+    host.tables
+        .patch(NOW, queued(1, "castle", "castle/walls", 9));
     assert_eq!(
         pending(&mut host, castle),
         ["castle/walls"],
@@ -454,7 +455,7 @@ fn ld_3_every_table_that_covers_the_key_shows_a_patch_and_lets_it_go_by_itself()
     let mut large = stale("castle/*", Some(&["castle/walls"]));
     large.intent_id = Some(intent(1));
     host.changed(6, &large);
-    host.tables.patch(done(1, 6));
+    host.tables.patch(NOW, done(1, 6));
     let mut fetched = page("castle/*", 6, &["castle/walls"], false);
     fetched.rows[0] = row("castle/walls", 10);
     host.answer(castle, Ok(fetched.clone()));
@@ -475,32 +476,128 @@ fn ld_3_a_patch_waits_for_the_event_of_the_answer_and_no_longer() {
     let mut host = Host::attached();
     let castle = host.open("castle");
     host.answer(castle, Ok(page("castle/*", 5, &[], false)));
-    host.tables.patch(queued(1, "castle", "castle/a", 9));
-    host.tables.patch(done(1, 7));
+    host.tables.patch(NOW, queued(1, "castle", "castle/a", 9));
+    host.tables.patch(NOW, done(1, 7));
     host.tables.passed(6);
     assert_eq!(pending(&mut host, castle), ["castle/a"]);
     host.tables.passed(7);
     assert_eq!(host.rows(castle), [""; 0]);
 
     // One whose number is of an earlier epoch leaves with the rows that are loaded.
-    host.tables.patch(queued(2, "castle", "castle/a", 9));
-    host.tables.patch(done(2, 900));
+    host.tables.patch(NOW, queued(2, "castle", "castle/a", 9));
+    host.tables.patch(NOW, done(2, 900));
     host.tables.attached(NOW, SessionState::Reset);
     assert_eq!(pending(&mut host, castle), ["castle/a"]);
     host.answer(castle, Ok(page("castle/*", 1, &[], false)));
     assert_eq!(host.rows(castle), [""; 0]);
 
     // A table that is refused tells no more, and one that nobody has open waits for nothing.
-    host.tables.patch(queued(3, "castle", "castle/a", 9));
-    host.tables.patch(done(3, 900));
+    host.tables.patch(NOW, queued(3, "castle", "castle/a", 9));
+    host.tables.patch(NOW, done(3, 900));
     host.tables.handle(NOW, castle, Input::Refresh);
     host.answer(castle, Err(LoadError::Rejected(RpcReason::Forbidden)));
     assert_eq!(host.rows(castle), [""; 0]);
-    host.tables.patch(queued(4, "castle", "castle/a", 9));
+    host.tables.patch(NOW, queued(4, "castle", "castle/a", 9));
     host.tables.left(castle);
     host.tables.sweep();
-    host.tables.patch(done(4, 900));
+    host.tables.patch(NOW, done(4, 900));
     assert!(host.tables.patches.is_empty());
+}
+
+/// A patch that changes a row or removes it, if there is one.
+fn changing(n: u8, key: &str, change: patches::PatchChange) -> patches::Input {
+    patches::Input::Queued {
+        intent_id: intent(n),
+        at: i64::from(n),
+        patches: vec![patches::Patch {
+            table: "voxel.layers".to_owned(),
+            params: target("castle").params,
+            key: key.to_owned(),
+            change,
+        }],
+    }
+}
+
+fn failed(n: u8) -> patches::Input {
+    patches::Input::Concluded {
+        intent_id: intent(n),
+        conclusion: patches::Conclusion::Failed(crate::data::optimistic::IntentFailure::Expired),
+    }
+}
+
+#[test]
+fn ld_3_a_failure_that_no_row_says_is_dropped_and_concerns_no_later_row() {
+    use patches::PatchChange::{Merge, Remove};
+    let mut host = Host::attached();
+    let castle = host.open("castle");
+    for (n, change) in [(1, Merge(json("{}"))), (2, Remove)] {
+        host.tables.patch(NOW, changing(n, "castle/a", change));
+    }
+    // Nobody knows yet whether there is a row.
+    assert!(host.tables.is_patched_by(intent(1)));
+    host.tables.patch(NOW, failed(1));
+    host.effects();
+    host.answer(castle, Ok(page("castle/*", 5, &["castle/b"], false)));
+    assert_eq!(host.effects(), [Effect::Forget(intent(1))]);
+    // Now it is known.
+    assert!(!host.tables.is_patched_by(intent(2)), "not to be kept");
+    host.tables.patch(NOW, failed(2));
+    host.effects();
+    host.changed(6, &event(&[("castle/a", 6)], &[]));
+    let failure = |host: &mut Host, key: &str| {
+        let view = host.view(castle);
+        let row = view.rows.iter().find(|row| &*row.key == key).cloned();
+        row.unwrap().failure.as_ref().map(|why| why.intent_id)
+    };
+    assert_eq!(failure(&mut host, "castle/a"), None);
+    assert!(host.tables.patches.is_empty());
+
+    // A row says it, until it is gone.
+    host.tables.patch(NOW, changing(3, "castle/a", Remove));
+    assert!(host.tables.is_patched_by(intent(3)));
+    host.tables.patch(NOW, failed(3));
+    assert_eq!(failure(&mut host, "castle/a"), Some(intent(3)));
+    assert_eq!(host.effects(), []);
+    host.changed(7, &event(&[], &["castle/a"]));
+    assert_eq!(host.effects(), [Effect::Forget(intent(3))]);
+    // A row that is only expected says it as well.
+    host.tables.patch(NOW, queued(4, "castle", "castle/c", 9));
+    host.tables.patch(NOW, changing(5, "castle/c", Remove));
+    host.tables.patch(NOW, failed(5));
+    assert_eq!(failure(&mut host, "castle/c"), Some(intent(5)));
+    assert_eq!(host.effects(), []);
+}
+
+#[test]
+fn ld_3_an_answer_of_before_a_reset_leaves_its_patch_until_rows_of_after_it_are_there() {
+    let mut host = Host::attached();
+    let castle = host.open("castle");
+    host.answer(castle, Ok(page("castle/*", 5, &[], false)));
+    host.tables.patch(NOW, queued(1, "castle", "castle/a", 9));
+    host.tables.attached(NOW, SessionState::Reset);
+    // The daemon read these rows, then the connection of before the reset did the intent.
+    let early = page("castle/*", 1, &[], false);
+    host.effects();
+    let load = host.tables.open[&castle].rows.generation();
+    host.tables.patch(NOW, done(1, 0));
+    let result = Ok(early);
+    host.tables
+        .handle(NOW, castle, Input::Page { load, result });
+    assert_eq!(pending(&mut host, castle), ["castle/a"]);
+    let mut late = page("castle/*", 2, &["castle/a"], false);
+    late.rows[0] = row("castle/a", 10);
+    host.answer(castle, Ok(late));
+    assert_eq!(host.rows(castle), ["castle/a=10"]);
+    assert_eq!(pending(&mut host, castle), [""; 0]);
+
+    // Rows that were current are not, as to this.
+    host.tables.patch(NOW, queued(2, "castle", "castle/b", 9));
+    host.tables.patch(NOW, done(2, 0));
+    assert_eq!(pending(&mut host, castle), ["castle/b"]);
+    let mut told = event(&[("castle/b", 11)], &[]);
+    told.intent_id = Some(intent(2));
+    host.changed(3, &told);
+    assert_eq!(host.rows(castle), ["castle/a=10", "castle/b=11"]);
 }
 
 #[test]
@@ -516,8 +613,8 @@ fn ld_3_a_row_after_the_last_loaded_one_stays_left_out() {
     host.tables.attached(NOW, SessionState::New);
     let castle = host.open("castle");
     host.answer(castle, Ok(page("castle/*", 5, &["castle/b"], true)));
-    host.tables.patch(queued(1, "castle", "castle/a", 9));
-    host.tables.patch(queued(2, "castle", "castle/c", 9));
+    host.tables.patch(NOW, queued(1, "castle", "castle/a", 9));
+    host.tables.patch(NOW, queued(2, "castle", "castle/c", 9));
     assert_eq!(host.rows(castle), ["castle/a=9", "castle/b=0"]);
     host.tables.handle(NOW, castle, Input::LoadMore);
     host.answer(castle, Ok(page("castle/*", 5, &["castle/d"], false)));
@@ -533,8 +630,10 @@ fn ld_3_ld_4_a_patch_costs_what_it_changes_and_nothing_while_nothing_happens() {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     host.answer(castle, Ok(page("castle/*", 5, &keys, false)));
     let before = host.view(castle);
-    host.tables.patch(queued(1, "castle", "castle/05000", 9));
-    host.tables.patch(queued(2, "castle", "castle/05000x", 9));
+    host.tables
+        .patch(NOW, queued(1, "castle", "castle/05000", 9));
+    host.tables
+        .patch(NOW, queued(2, "castle", "castle/05000x", 9));
     let with = host.view(castle);
     assert_eq!(with.diff(Some(&before)).changes.len(), 2);
     let tower = host.open("tower");
@@ -570,16 +669,22 @@ fn ld_3_what_is_shown_is_what_laying_all_patches_anew_would_show() {
         match below(8) {
             0..=2 if last < 250 => {
                 last += 1;
-                host.tables.patch(queued(last, "castle", &key, step));
+                host.tables.patch(NOW, queued(last, "castle", &key, step));
             }
-            3 => host.tables.patch(done(some, seq + below(3))),
-            4 => host.tables.patch(patches::Input::Concluded {
-                intent_id: intent(some),
-                conclusion: fail,
-            }),
-            5 => host.tables.patch(patches::Input::Dismissed {
-                intent_id: intent(some),
-            }),
+            3 => host.tables.patch(NOW, done(some, seq + below(3))),
+            4 => host.tables.patch(
+                NOW,
+                patches::Input::Concluded {
+                    intent_id: intent(some),
+                    conclusion: fail,
+                },
+            ),
+            5 => host.tables.patch(
+                NOW,
+                patches::Input::Dismissed {
+                    intent_id: intent(some),
+                },
+            ),
             6 => {
                 seq += 1;
                 let mut changed = event(&[(&key, step)], &[]);
@@ -596,10 +701,13 @@ fn ld_3_what_is_shown_is_what_laying_all_patches_anew_would_show() {
             (1..=last).for_each(|n| {
                 let conclusion = patches::Conclusion::Dropped;
                 let intent_id = intent(n);
-                host.tables.patch(patches::Input::Concluded {
-                    intent_id,
-                    conclusion,
-                });
+                host.tables.patch(
+                    NOW,
+                    patches::Input::Concluded {
+                        intent_id,
+                        conclusion,
+                    },
+                );
             });
             last = 0;
         }

@@ -132,6 +132,9 @@ pub(super) fn converge(mut node: Node, events_first: bool) -> Result<(), &'stati
         let said = shown
             .and_then(|row| row.failure.as_ref())
             .map(|why| why.intent_id);
+        if shown.is_none() && last.is_some() {
+            return Err("a_failure_that_no_row_says_is_dropped (LD-3)");
+        }
         if shown.is_some() && said != last {
             return Err("a_failure_is_said_until_it_is_dismissed (LD-3)");
         }

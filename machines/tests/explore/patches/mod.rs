@@ -249,19 +249,25 @@ impl Node {
             key: one.key.into(),
             change,
         };
-        self.tables.patch(Input::Queued {
-            intent_id: id(intent),
-            at: intent as i64,
-            patches: vec![patch],
-        });
+        self.tables.patch(
+            NOW,
+            Input::Queued {
+                intent_id: id(intent),
+                at: intent as i64,
+                patches: vec![patch],
+            },
+        );
     }
 
     fn conclude(&mut self, intent: usize, conclusion: Conclusion) {
         self.intents[intent].is_answered = true;
-        self.tables.patch(Input::Concluded {
-            intent_id: id(intent),
-            conclusion,
-        });
+        self.tables.patch(
+            NOW,
+            Input::Concluded {
+                intent_id: id(intent),
+                conclusion,
+            },
+        );
     }
 
     fn attach(&mut self, session: SessionState) {
@@ -384,7 +390,7 @@ fn take(node: &mut Node, step: &Step) {
         Step::Dismiss(intent) => {
             node.intents[intent].is_dismissed = true;
             let intent_id = id(intent);
-            node.tables.patch(Input::Dismissed { intent_id });
+            node.tables.patch(NOW, Input::Dismissed { intent_id });
         }
         Step::OthersPut(key) => node.change(key, true, None, false),
         Step::OthersRemove(key) => node.change(key, false, None, false),
@@ -478,17 +484,22 @@ fn take(node: &mut Node, step: &Step) {
         }
     }
     while let Some(effect) = node.tables.poll_effect() {
-        if let Effect::Load {
-            id, load, request, ..
-        } = effect
-        {
-            node.asked.push_back(Asked {
+        match effect {
+            Effect::Load {
+                id, load, request, ..
+            } => node.asked.push_back(Asked {
                 id,
                 load,
                 request,
                 page: None,
                 is_lost: !node.is_attached,
-            });
+            }),
+            Effect::Forget(forgotten) => {
+                let mut intents = node.intents.iter_mut().enumerate();
+                let of = intents.find(|(number, _)| id(*number) == forgotten);
+                of.unwrap().1.is_dismissed = true;
+            }
+            Effect::Close(_) => {}
         }
     }
     while node.tables.poll_transition().is_some() {}
