@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, num::NonZeroU8, process::ExitCode, sync::Arc};
 
 use bowline_daemon::{
     Program,
-    ledger::{Blobs, Reader, Stored, Table, Topic, Tx},
+    ledger::{ByteTable, Reader, Stored, Table, Topic, Tx},
     service::{Methods, Request, Scope, Service},
 };
 use bowline_protocol::{Role, RpcReason, error::RpcError, methods::Empty};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 const PROJECTS: Table<Project> = Table::new("voxel.projects");
 const EDITED: Topic<Value> = Topic::new("voxel.edited"); // by project
-const VOXELS: Blobs = Blobs::new("voxel.voxels"); // by project/layer; x y z colour, four bytes each
+const VOXELS: ByteTable = ByteTable::new("voxel.voxels"); // by project/layer; x y z colour, four bytes each
 const MAX_PROJECTS: u64 = 10_000;
 const MAX_LAYERS: usize = 64;
 const MAX_VOXELS: usize = 131_072; // of a project, so that its export fits into one answer

@@ -11,13 +11,14 @@
 //! |---|---|
 //! | [`rpc`], [`outbound`], [`clock`], [`files`], [`identity`] | shared basics: answers, queues, time, files, keys |
 //! | [`store`], [`ledger`] | all durable state, and the one thread that writes it |
-//! | [`service`], [`agents`], [`system`] | methods |
+//! | [`service`], [`blobs`], [`agents`], [`system`] | methods |
 //! | [`config`] | settings |
 //! | [`connection`], `listener`, [`relay`], [`control`] | sockets, from accept to close |
 //! | [`metrics`], [`setup`], [`daemon`] | start, supervision and shutdown; `commands` is the program |
 
 pub mod agents;
 pub mod belonging;
+pub mod blobs;
 pub mod blocking;
 pub mod clock;
 mod commands;

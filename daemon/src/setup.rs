@@ -8,6 +8,7 @@ use bowline_protocol::{
 };
 
 use crate::{
+    blobs::BlobStore,
     config::Settings,
     ledger::Ledger,
     service::{Cancellation, MethodError, Methods, Offered, Router, Service},
@@ -18,6 +19,8 @@ use crate::{
 pub struct Setup {
     /// The ledger; a clone lets a service run jobs without a request.
     pub ledger: Ledger,
+    /// The daemon's blobs, for bytes that a service makes or reads itself.
+    pub blobs: BlobStore,
     /// The daemon's configuration.
     pub settings: Arc<Settings>,
     /// The daemon's identity.

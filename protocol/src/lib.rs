@@ -6,6 +6,7 @@
 //! [`identity::random_bytes`] serves the few callers that create identities. Bytes are parsed once,
 //! here, into types that cannot hold an invalid value. The contract is `docs/protocol.md`.
 
+pub mod blob;
 pub mod closing;
 pub mod error;
 pub mod extension;
@@ -25,6 +26,7 @@ pub mod seal;
 pub mod session_event;
 pub mod text;
 
+pub use blob::BlobHash;
 pub use closing::Closing;
 pub use error::RpcReason;
 pub use grant::{Grant, Role};

@@ -55,5 +55,18 @@ pub const LOG_ITEM_BYTES: usize = LIVE_ROW_BYTES;
 pub const LOG_GROWING: u64 = 64;
 /// Largest event of a table's or log's change in bytes; a larger change is `stale`.
 pub const LIVE_EVENT_BYTES: usize = 64 * 1024;
+/// Most bytes of a blob that one request or response carries. A daemon with a smaller
+/// `limits.maxMessageBytes` sends fewer.
+pub const BLOB_PIECE_BYTES: usize = 256 * 1024;
+/// Bytes of a message that carries a piece of a blob, besides the piece.
+pub const BLOB_PIECE_FRAMING: usize = 8 * 1024;
+/// Default of `max_blob_bytes`: a larger blob is answered with `quota_exceeded`.
+pub const MAX_BLOB_BYTES: u64 = 1 << 30;
+/// Blobs that one device puts at once; the one without progress for longest is dropped for another.
+pub const BLOBS_BEGUN: usize = 16;
+/// Time without progress after which a blob that is not complete is dropped.
+pub const BLOB_BEGUN_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Default of `blob_grace`: a blob that nothing refers to is removed after this.
+pub const BLOB_GRACE: Duration = Duration::from_secs(24 * 3600);
 /// Time after an attach in which a client opens again what it follows; the rest ends.
 pub const FOLLOW_AGAIN: Duration = Duration::from_secs(30);

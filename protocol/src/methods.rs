@@ -49,6 +49,10 @@ pub mod name {
         LIVE_PAGE = "live.page";
         /// Ends following.
         LIVE_CLOSE = "live.close";
+        /// Puts a piece of a blob, or asks how much of it is there.
+        BLOBS_PUT = "blobs.put";
+        /// Gets a piece of a blob.
+        BLOBS_GET = "blobs.get";
         /// Client → daemon notification: the welcome was accepted; the session may change from here
         /// on.
         SESSION_READY = "session.ready";

@@ -178,6 +178,23 @@ const LIMITS: &[(&str, u128)] = &[
         limits::LIVE_EVENT_BYTES as u128,
     ),
     (
+        "piece of a blob in one request or response",
+        limits::BLOB_PIECE_BYTES as u128,
+    ),
+    ("size of a blob", limits::MAX_BLOB_BYTES as u128),
+    (
+        "blobs that one device puts at once",
+        limits::BLOBS_BEGUN as u128,
+    ),
+    (
+        "a blob that is not complete, without progress",
+        limits::BLOB_BEGUN_AGE.as_millis(),
+    ),
+    (
+        "a blob that nothing refers to",
+        limits::BLOB_GRACE.as_millis(),
+    ),
+    (
         "follows opened again after an attach",
         limits::FOLLOW_AGAIN.as_millis(),
     ),

@@ -24,10 +24,12 @@ use super::{
 };
 use crate::{
     agents::Launcher,
+    blobs::BlobLimits,
     ledger::{Quotas, Retention},
 };
 
 const QUOTAS: Quotas = Quotas::DEFAULT;
+const BLOBS: BlobLimits = BlobLimits::DEFAULT;
 
 settings! {
     /// All settings of the daemon.
@@ -134,6 +136,15 @@ settings! {
     data_rows_per_device: Option<u64> => u64 = QUOTAS.data_rows;
     /// Most bytes of services' entries written by one device, answered in the same way.
     data_bytes_per_device: Option<u64> => u64 = QUOTAS.data_bytes;
+    /// Most bytes of blobs put by one device, as long as they are stored; a further one is answered
+    /// with `quota_exceeded`.
+    blob_bytes_per_device: Option<u64> => u64 = BLOBS.bytes_per_device;
+    /// Most bytes of all blobs; a further one is answered with `quota_exceeded`. Zero: no limit.
+    blob_bytes: Option<u64> => u64 = BLOBS.bytes;
+    /// Most bytes of one blob; a larger one is answered with `quota_exceeded`. Zero: no limit.
+    max_blob_bytes: Option<u64> => u64 = BLOBS.blob;
+    /// Time after which a blob is removed that nothing refers to.
+    blob_grace: Option<Deadline> => Duration = limits::BLOB_GRACE;
     /// Most scopes of live tables that one session follows; a further one is answered with
     /// `quota_exceeded`.
     follows_per_session: Option<usize> => usize = limits::FOLLOWS_PER_SESSION;
@@ -171,6 +182,16 @@ impl Limits {
             data_rows: self.data_rows_per_device,
             data_bytes: self.data_bytes_per_device,
             timeline_bytes: self.timeline_bytes_per_device,
+        }
+    }
+
+    /// What is kept of blobs at most.
+    pub(crate) const fn blobs(&self) -> BlobLimits {
+        BlobLimits {
+            bytes_per_device: self.blob_bytes_per_device,
+            bytes: self.blob_bytes,
+            blob: self.max_blob_bytes,
+            grace: self.blob_grace,
         }
     }
 

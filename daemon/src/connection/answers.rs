@@ -1,9 +1,14 @@
 //! Outgoing responses: encoding, size limits and batches.
 
+use std::convert::Infallible;
+
 use bowline_protocol::{
     RpcReason,
     error::RpcError,
-    rpc::{Id, append_batch_item, begin_batch, end_batch, write_done, write_error, write_response},
+    rpc::{
+        CARRIED_OVERHEAD, Id, append_batch_item, begin_batch, end_batch, write_carried, write_done,
+        write_error, write_response,
+    },
 };
 
 use crate::rpc::{Done, Reply};
@@ -59,14 +64,20 @@ impl Answers {
 /// Appends the response to one request. A result over the limit fails that request alone (LS-1).
 pub(super) fn encode(out: &mut Vec<u8>, id: &Id<'_>, reply: &Reply, max: usize) {
     match reply {
-        Ok(done) if done.result.len() + id.as_json().len() + FRAMING <= max => {
-            let result = &done.result;
-            match done.seq {
-                Some(seq) => write_done(out, id, seq, result),
-                None => write_response(out, id, result),
+        Ok(done) if size(done) + id.as_json().len() + FRAMING <= max => match &done.bytes {
+            Some(bytes) => {
+                let written = write_carried::<Infallible>(out, bytes, |out| {
+                    write_response(out, id, &done.result);
+                    Ok(())
+                });
+                written.unwrap_or_else(|never| match never {});
             }
-        }
-        Ok(done) => write_error(out, id, &too_large(done.result.len(), max)),
+            None => match done.seq {
+                Some(seq) => write_done(out, id, seq, &done.result),
+                None => write_response(out, id, &done.result),
+            },
+        },
+        Ok(done) => write_error(out, id, &too_large(size(done), max)),
         Err(error) => write_error(out, id, error),
     }
 }
@@ -74,11 +85,15 @@ pub(super) fn encode(out: &mut Vec<u8>, id: &Id<'_>, reply: &Reply, max: usize) 
 /// The result, if its text fits `max` bytes; else the error that replaces it (LS-1).
 pub(super) fn bounded(reply: Reply, max: usize) -> Reply {
     match reply {
-        Ok(Done { result, .. }) if result.len() + FRAMING > max => {
-            Err(too_large(result.len(), max))
-        }
+        Ok(done) if size(&done) + FRAMING > max => Err(too_large(size(&done), max)),
         fits => fits,
     }
+}
+
+/// Bytes of a result, with those that it carries.
+fn size(done: &Done) -> usize {
+    let carried = done.bytes.as_ref();
+    done.result.len() + carried.map_or(0, |bytes| bytes.len() + CARRIED_OVERHEAD)
 }
 
 fn too_large(bytes: usize, max: usize) -> RpcError {
@@ -116,10 +131,16 @@ impl Batch {
         self.waiting += 1;
     }
 
-    /// Adds one response.
+    /// Adds one response. One that carries bytes is refused: a batch is JSON.
     pub(super) fn add(&mut self, id: &Id<'_>, reply: &Reply, max: usize) {
         let mut item = Vec::new();
-        encode(&mut item, id, reply, max);
+        match reply {
+            Ok(done) if done.bytes.is_some() => {
+                let text = "a batch carries no bytes: send this request alone";
+                write_error(&mut item, id, &RpcError::invalid_request(text));
+            }
+            reply => encode(&mut item, id, reply, max),
+        }
         // The whole batch is one text under one size limit.
         if self.text.len() + item.len() + 2 > max {
             let error = too_large(self.text.len() + item.len(), max);

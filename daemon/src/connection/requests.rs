@@ -18,7 +18,7 @@ use bowline_protocol::{
     RpcReason,
     error::RpcError,
     methods::{Ack, name},
-    rpc::{Id, Incoming, Notification, Request as RpcRequest, Text, parse},
+    rpc::{Id, Incoming, Notification, Request as RpcRequest, Text, parse, split_carried},
 };
 use futures_util::{Stream, stream::FuturesUnordered};
 use serde_json::value::RawValue;
@@ -30,7 +30,7 @@ use super::{
 use crate::{
     agents::caller::Caller,
     rpc::{Outcome, Reply, ReplyFuture},
-    service::{self, Access, Call, Context, Method, Router},
+    service::{self, Access, Call, Context, Method, Origin, Router},
 };
 
 /// The request that a response is for.
@@ -176,14 +176,23 @@ impl Requests {
 
     /// Takes one text: answers at once where possible and starts the other requests.
     pub(super) fn take(&mut self, text: &[u8], serving: &mut Serving<'_>) {
-        match parse(text) {
-            Ok(Text::Single(incoming)) => self.take_one(incoming, None, serving),
-            Ok(Text::Batch(items)) => {
+        // A line of the local socket is JSON; it carries no bytes.
+        let split = match self.context.origin {
+            Origin::Local => Ok((text, None)),
+            Origin::Session | Origin::Probe => split_carried(text),
+        };
+        let parsed = split.and_then(|(message, bytes)| match (parse(message)?, bytes) {
+            (Text::Batch(_), Some(_)) => Err(RpcError::parse("a batch carries no bytes")),
+            (text, bytes) => Ok((text, bytes)),
+        });
+        match parsed {
+            Ok((Text::Single(incoming), bytes)) => self.take_one(incoming, bytes, None, serving),
+            Ok((Text::Batch(items), _)) => {
                 let batch = self.batches.last_key_value();
                 let batch = batch.map_or(0, |(last, _)| last + 1);
                 self.batches.insert(batch, Batch::new());
                 for item in items {
-                    self.take_one(item, Some(batch), serving);
+                    self.take_one(item, None, Some(batch), serving);
                 }
                 self.release(batch, serving);
             }
@@ -192,10 +201,16 @@ impl Requests {
         }
     }
 
-    fn take_one(&mut self, incoming: Incoming<'_>, batch: Option<u64>, serving: &mut Serving<'_>) {
+    fn take_one(
+        &mut self,
+        incoming: Incoming<'_>,
+        bytes: Option<&[u8]>,
+        batch: Option<u64>,
+        serving: &mut Serving<'_>,
+    ) {
         match incoming {
             Incoming::Request(RpcRequest { id, method, params }) => {
-                match self.start(&method, params, serving) {
+                match self.start(&method, params, bytes, serving) {
                     Started::Answered(answer) => self.respond(batch, &id, &answer, serving),
                     Started::Running(mut running) => {
                         if let Some(batch) = batch.and_then(|batch| self.batches.get_mut(&batch)) {
@@ -229,7 +244,8 @@ impl Requests {
                 }
             }
             (method, _) => {
-                if let Started::Running(running) = self.start(method, notification.params, serving)
+                if let Started::Running(running) =
+                    self.start(method, notification.params, None, serving)
                 {
                     self.running.get_or_insert_default().push(running);
                 }
@@ -238,7 +254,13 @@ impl Requests {
     }
 
     /// Checks a request, and answers or begins it.
-    fn start(&self, method: &str, params: Option<&RawValue>, serving: &mut Serving<'_>) -> Started {
+    fn start(
+        &self,
+        method: &str,
+        params: Option<&RawValue>,
+        bytes: Option<&[u8]>,
+        serving: &mut Serving<'_>,
+    ) -> Started {
         let router = serving.router;
         let found = router.find(method);
         let stats = found.map_or(router.others(), |method| method.stats().as_ref());
@@ -250,6 +272,10 @@ impl Requests {
         if let Err(error) = permitted(&self.context, found.map(Arc::as_ref)) {
             return answered(Err(error));
         }
+        if bytes.is_some() && !found.is_some_and(|method| method.takes_bytes()) {
+            let text = "a request of this method carries no bytes";
+            return answered(Err(RpcError::invalid_params(text)));
+        }
         let slot = match serving.machine.start_request(serving.now) {
             Admission::Admitted(slot) => slot,
             Admission::Overloaded => {
@@ -260,7 +286,7 @@ impl Requests {
             }
             Admission::Refused => return Started::Refused,
         };
-        let answer = match found.map(|found| (found, self.run(found, params))) {
+        let answer = match found.map(|found| (found, self.run(found, params, bytes))) {
             Some((found, service::Started::Running(future))) => {
                 return Started::Running(Running {
                     slot,
@@ -279,11 +305,20 @@ impl Requests {
     }
 
     /// Starts a method; one for the owner once it is known that no agent makes the request (TR-7).
-    fn run(&self, method: &Arc<Method>, params: Option<&RawValue>) -> service::Started {
+    fn run(
+        &self,
+        method: &Arc<Method>,
+        params: Option<&RawValue>,
+        bytes: Option<&[u8]>,
+    ) -> service::Started {
         let context = &self.context;
         let caller = self.caller.as_ref();
         let Some(caller) = caller.filter(|_| method.access() == Access::Owner) else {
-            return method.start(Call { params, context });
+            return method.start(Call {
+                params,
+                context,
+                bytes,
+            });
         };
         let caller = caller.clone();
         let (method, context) = (Arc::clone(method), context.clone());
@@ -291,7 +326,12 @@ impl Requests {
         service::Started::Running(Box::pin(async move {
             caller.check_owner(method.name()).await?;
             let (params, context) = (params.as_deref(), &context);
-            match method.start(Call { params, context }) {
+            let call = Call {
+                params,
+                context,
+                bytes: None,
+            };
+            match method.start(call) {
                 service::Started::Answered(answer) => answer,
                 service::Started::Running(future) => future.await,
             }

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::{
     agents::{Agents, AgentsError},
     belonging::Belonging,
+    blobs::{BlobService, BlobStore},
     clock::Clock,
     config::Settings,
     connection::{Acceptor, ConnectionRegistry},
@@ -77,6 +78,7 @@ pub struct Daemon {
     relay_status: RelayStatus,
     acceptor: Arc<Acceptor>,
     agents: Agents,
+    blobs: BlobStore,
     sessions: Vec<SocketAddr>,
     metrics: Option<SocketAddr>,
     socket: PathBuf,
@@ -139,6 +141,13 @@ impl Daemon {
             )
             .ok();
         let control = ControlSocket::bind(&settings.socket)?;
+        let blobs = BlobStore::open(
+            state_dir.path(),
+            ledger.clone(),
+            settings.limits.blobs(),
+            &vital,
+        )
+        .await?;
         let agents = Agents::start(ledger.clone(), options::agents(&settings)).await?;
 
         let registry = Arc::new(ConnectionRegistry::default());
@@ -152,6 +161,10 @@ impl Daemon {
             started,
         })?;
         router.add(agents.clone())?;
+        router.add(BlobService {
+            store: blobs.clone(),
+            live: router.live().clone(),
+        })?;
         router.add(ControlService {
             about: options::about(&settings, &identity, &sessions, metrics_address),
             offers: options::offers(&settings, &identity, &sessions),
@@ -165,6 +178,7 @@ impl Daemon {
         let (running, shutdown) = Cancellation::new();
         let setup = Setup {
             ledger: ledger.clone(),
+            blobs: blobs.clone(),
             settings: Arc::new(settings.clone()),
             server_id: identity.server_id().clone(),
             shutdown,
@@ -230,6 +244,7 @@ impl Daemon {
             relay_status,
             acceptor,
             agents,
+            blobs,
             sessions,
             metrics: metrics_address,
             socket,
@@ -272,6 +287,11 @@ impl Daemon {
     /// The ledger: sessions, devices, data of services.
     pub fn ledger(&self) -> &Ledger {
         &self.acceptor.ledger
+    }
+
+    /// Its blobs.
+    pub const fn blobs(&self) -> &BlobStore {
+        &self.blobs
     }
 
     /// Its open connections.
@@ -332,6 +352,12 @@ impl Daemon {
         });
         if ended.await.is_err() {
             warn!("some tasks did not end in time");
+        }
+        if timeout_at(deadline - CHECKPOINT / 2, self.blobs.shutdown())
+            .await
+            .is_err()
+        {
+            warn!("the files of blobs did not close in time");
         }
         if timeout_at(deadline, self.acceptor.ledger.shutdown())
             .await

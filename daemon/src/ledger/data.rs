@@ -2,14 +2,14 @@
 
 use std::marker::PhantomData;
 
-use bowline_protocol::{RpcReason, error::RpcError, limits};
+use bowline_protocol::{BlobHash, RpcReason, error::RpcError, limits};
 use rusqlite::Connection;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{Reader, Tx, follow::Rows, owner::Owner, usage::Usage};
 use crate::{
     rpc::answer,
-    store::{data, fault},
+    store::{self, data, fault},
 };
 
 /// Longest key in bytes; the daemon answers `unsupported` to a longer one.
@@ -52,9 +52,9 @@ impl Stored for Tx<'_> {
 /// A durable map of bytes by key. The name is permanent; it should begin with the name of the
 /// service.
 #[derive(Clone, Copy, Debug)]
-pub struct Blobs(&'static str);
+pub struct ByteTable(&'static str);
 
-impl Blobs {
+impl ByteTable {
     /// The map with that name.
     pub const fn new(name: &'static str) -> Self {
         Self(name)
@@ -146,11 +146,11 @@ impl Blobs {
     }
 }
 
-/// A durable map of JSON values by key: [`Blobs`] for a type. A field added later needs
+/// A durable map of JSON values by key: [`ByteTable`] for a type. A field added later needs
 /// `#[serde(default)]`.
 #[derive(Debug)]
 pub struct Table<V> {
-    blobs: Blobs,
+    bytes: ByteTable,
     values: PhantomData<fn() -> V>,
 }
 
@@ -158,7 +158,7 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     /// The map with that name.
     pub const fn new(name: &'static str) -> Self {
         Self {
-            blobs: Blobs::new(name),
+            bytes: ByteTable::new(name),
             values: PhantomData,
         }
     }
@@ -168,7 +168,7 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     /// # Errors
     /// When the store fails, or the stored value does not parse as a `V`.
     pub fn get(&self, from: &impl Stored, key: &str) -> Result<Option<V>, RpcError> {
-        let bytes = self.blobs.get(from, key)?;
+        let bytes = self.bytes.get(from, key)?;
         bytes.map(|bytes| self.read(&bytes)).transpose()
     }
 
@@ -181,7 +181,7 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
             let shown: String = key.chars().take(64).collect();
             RpcError::new(
                 RpcReason::NotFound,
-                format!("no entry `{shown}` in {}", self.blobs.0),
+                format!("no entry `{shown}` in {}", self.bytes.0),
             )
         })
     }
@@ -191,12 +191,56 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     /// Sessions that follow it are told in the same transaction (LD-2).
     ///
     /// # Errors
-    /// As [`Blobs::put`].
+    /// As [`ByteTable::put`].
     pub fn put(&self, tx: &mut Tx<'_>, key: &str, value: &V) -> Result<(), RpcError> {
         let json = answer(value)?;
-        self.blobs.put(tx, key, json.get().as_bytes())?;
-        tx.note_change(self.blobs.0, key, Some(&json));
+        self.bytes.put(tx, key, json.get().as_bytes())?;
+        tx.note_change(self.bytes.0, key, Some(&json));
         Ok(())
+    }
+
+    /// Has the row of a key refer to these blobs and to no others, so that they are kept as long as
+    /// the row is or until another call leaves them out, and may be got by whoever may follow the
+    /// row (LD-8). After [`Table::put`], in the same job.
+    ///
+    /// # Errors
+    /// `not_found` if there is no such row, and for a blob that does not exist or that the
+    /// requesting device has not put (nobody gets at a blob by naming it): for those,
+    /// [`Table::share_blobs`]. `unsupported` over [`MAX_BLOBS`](super::MAX_BLOBS); when the store
+    /// fails.
+    pub fn keep_blobs(
+        &self,
+        tx: &mut Tx<'_>,
+        key: &str,
+        blobs: &[BlobHash],
+    ) -> Result<(), RpcError> {
+        self.check_row(tx, key)?;
+        tx.keep_blobs((self.bytes.0, key, store::blobs::ROW), blobs, true)
+    }
+
+    /// As [`Table::keep_blobs`], also for blobs that the requesting device has not put: the service
+    /// has checked that whoever may follow the row may have them.
+    ///
+    /// # Errors
+    /// As [`Table::keep_blobs`].
+    pub fn share_blobs(
+        &self,
+        tx: &mut Tx<'_>,
+        key: &str,
+        blobs: &[BlobHash],
+    ) -> Result<(), RpcError> {
+        self.check_row(tx, key)?;
+        tx.keep_blobs((self.bytes.0, key, store::blobs::ROW), blobs, false)
+    }
+
+    fn check_row(&self, tx: &Tx<'_>, key: &str) -> Result<(), RpcError> {
+        match data::cost(tx.conn(), self.bytes.0, key).map_err(fault)? {
+            Some(_) => Ok(()),
+            None => Err(RpcError::new(
+                RpcReason::NotFound,
+                "there is no such row to refer to a blob: put it first",
+            )),
+        }
     }
 
     /// Removes a value; returns whether it existed. Sessions that follow it are told.
@@ -204,9 +248,10 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     /// # Errors
     /// When the store fails.
     pub fn remove(&self, tx: &mut Tx<'_>, key: &str) -> Result<bool, RpcError> {
-        let was = self.blobs.remove(tx, key)?;
+        let was = self.bytes.remove(tx, key)?;
         if was {
-            tx.note_change(self.blobs.0, key, None);
+            tx.release_blobs_of_row(self.bytes.0, key)?;
+            tx.note_change(self.bytes.0, key, None);
         }
         Ok(was)
     }
@@ -214,20 +259,20 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     /// How clients see its rows.
     pub(crate) const fn rows(&self) -> Rows {
         Rows {
-            table: self.blobs.0,
+            table: self.bytes.0,
             json: |table, bytes| Ok(answer(&parsed::<V>(table, bytes)?)?.into()),
         }
     }
 
-    /// Number of entries, as [`Blobs::count`].
+    /// Number of entries, as [`ByteTable::count`].
     ///
     /// # Errors
     /// When the store fails.
     pub fn count(&self, from: &impl Stored) -> Result<u64, RpcError> {
-        self.blobs.count(from)
+        self.bytes.count(from)
     }
 
-    /// A page of entries, as [`Blobs::page`].
+    /// A page of entries, as [`ByteTable::page`].
     ///
     /// # Errors
     /// As [`Table::get`].
@@ -237,14 +282,14 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
         after: &str,
         limit: usize,
     ) -> Result<Vec<(String, V)>, RpcError> {
-        let page = self.blobs.page(from, after, limit)?;
+        let page = self.bytes.page(from, after, limit)?;
         page.into_iter()
             .map(|(key, bytes)| Ok((key, self.read(&bytes)?)))
             .collect()
     }
 
     fn read(&self, bytes: &[u8]) -> Result<V, RpcError> {
-        parsed(self.blobs.0, bytes)
+        parsed(self.bytes.0, bytes)
     }
 }
 

@@ -122,6 +122,7 @@ impl Tx<'_> {
         Done {
             result: result.into(),
             seq,
+            bytes: None,
         }
     }
 

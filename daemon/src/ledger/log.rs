@@ -2,7 +2,7 @@
 
 use std::{marker::PhantomData, ops::Range};
 
-use bowline_protocol::{RpcReason, error::RpcError, limits, live::Json};
+use bowline_protocol::{BlobHash, RpcReason, error::RpcError, limits, live::Json};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -114,10 +114,31 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         logs::put(tx.conn(), head.n, index, value).map_err(fault)?;
         head.next = head.next.saturating_add(1);
         head.bytes = head.bytes.saturating_add(value.len() as u64);
-        self.trim(tx, &mut head)?;
+        self.trim(tx, key, &mut head)?;
         logs::update(tx.conn(), &head).map_err(fault)?;
         tx.note_appended(self.name, key, index);
         Ok(index)
+    }
+
+    /// Has an item refer to these blobs and to no others, as
+    /// [`Table::keep_blobs`](super::Table::keep_blobs), until it is dropped.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn keep_blobs(
+        &self,
+        tx: &mut Tx<'_>,
+        key: &str,
+        index: u64,
+        blobs: &[BlobHash],
+    ) -> Result<(), RpcError> {
+        let head = logs::head(tx.conn(), self.name, key).map_err(fault)?;
+        let is_kept = head.is_some_and(|head| (head.first..head.next).contains(&index));
+        let Some(item) = i64::try_from(index).ok().filter(|_| is_kept) else {
+            let text = format!("{} keeps no item {index} of this log", self.name);
+            return Err(RpcError::new(RpcReason::NotFound, text));
+        };
+        tx.keep_blobs((self.name, key, item), blobs, true)
     }
 
     /// Appends text to an item: to its member `text`, or that of [`Log::growing`]. Only the newest
@@ -151,7 +172,7 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         logs::put(tx.conn(), head.n, index, &value).map_err(fault)?;
         head.bytes = head.bytes.saturating_add(more as u64);
         let first = head.first;
-        self.trim(tx, &mut head)?;
+        self.trim(tx, key, &mut head)?;
         logs::update(tx.conn(), &head).map_err(fault)?;
         tx.note_grown(self.name, key, index, self.field, text);
         if head.first > first {
@@ -175,7 +196,7 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
     }
 
     /// Drops the oldest items of a log that is over its bounds.
-    fn trim(&self, tx: &mut Tx<'_>, head: &mut Head) -> Result<(), RpcError> {
+    fn trim(&self, tx: &mut Tx<'_>, key: &str, head: &mut Head) -> Result<(), RpcError> {
         let is_over = |head: &Head| {
             head.items() > 1 && (head.items() > self.items || head.bytes > self.bytes)
         };
@@ -192,6 +213,7 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         })
         .map_err(fault)?;
         logs::drop_before(tx.conn(), head.n, head.first).map_err(fault)?;
+        tx.release_blobs_of_items(self.name, key, head.first)?;
         tx.charge(Owner(head.owner), -dropped);
         Ok(())
     }
@@ -261,6 +283,7 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
             return Ok(false);
         };
         logs::remove(tx.conn(), self.name, &head).map_err(fault)?;
+        tx.release_blobs_of_items(self.name, key, head.next)?;
         tx.charge(
             Owner(head.owner),
             -Usage::log(head.items(), head.bytes, key),

@@ -7,6 +7,7 @@
 mod admission;
 mod attachment;
 mod audit;
+mod blobs;
 mod core;
 mod counters;
 mod data;
@@ -43,8 +44,9 @@ use tokio::sync::watch;
 
 pub use self::{
     attachment::{Attached, Attachment},
+    blobs::MAX_BLOBS,
     counters::LedgerCounters,
-    data::{Blobs, MAX_KEY, MAX_VALUE, Source, Stored, Table},
+    data::{ByteTable, MAX_KEY, MAX_VALUE, Source, Stored, Table},
     devices::Revoked,
     emit::MAX_EVENT,
     follow::Topic,
@@ -68,8 +70,10 @@ use self::{
     queue::Queue,
 };
 pub(crate) use self::{
+    blobs::{Via, over_all},
     core::{guarded, panicked},
     follow::{Answered, Asked, FindScope, Held, Part, Source as LiveSource, Wanted},
+    owner::Owner,
     usage::Usage,
 };
 use crate::{clock::Clock, store};

@@ -34,6 +34,8 @@ pub struct Done {
     /// After an intent: the number of the last event of the requesting session once the intent was
     /// done. Every event about its effects has that number or a smaller one (LD-2).
     pub seq: Option<u64>,
+    /// Bytes that the response carries (LD-8).
+    pub bytes: Option<Vec<u8>>,
 }
 
 impl Done {
@@ -52,6 +54,7 @@ impl From<Box<RawValue>> for Done {
         Self {
             result: result.into(),
             seq: None,
+            bytes: None,
         }
     }
 }
@@ -75,7 +78,11 @@ pub fn answer<T: Serialize + ?Sized>(value: &T) -> Answer {
 /// As [`answer`].
 pub(crate) fn reply<T: Serialize + ?Sized>(value: &T) -> Reply {
     let result = text(value).map_err(|error| RpcError::internal(error.to_string()))?;
-    Ok(Done { result, seq: None })
+    Ok(Done {
+        result,
+        seq: None,
+        bytes: None,
+    })
 }
 
 /// The refusal of a request whose device has too low a role (TR-4).

@@ -15,10 +15,10 @@ use bowline_protocol::{
 };
 use serde::de::DeserializeOwned;
 
-use super::{Methods, Origin, Request, Service, asked};
+use super::{Context, Methods, Origin, Request, Service, asked};
 use crate::{
     ledger::{Answered, FindScope, Held, LiveSource, Reader, SessionRef},
-    rpc::not_granted,
+    rpc::{no_session, not_granted},
 };
 
 type Prepare = Arc<dyn Fn(&str) -> Result<FindScope, RpcError> + Send + Sync>;
@@ -81,7 +81,7 @@ impl std::fmt::Debug for Followable {
 
 /// The tables, logs and topics of all services of a daemon. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct LiveData(Arc<RwLock<HashMap<&'static str, Followable>>>);
+pub(crate) struct LiveData(Arc<RwLock<HashMap<&'static str, Followable>>>);
 
 impl LiveData {
     pub(super) fn contains(&self, name: &str) -> bool {
@@ -112,17 +112,17 @@ impl LiveData {
     }
 
     /// A table, log or topic, and the scope that the parameters of a request stand for.
-    fn wanted(
+    pub(crate) fn wanted(
         &self,
-        request: &Request,
+        context: &Context,
         kind: LiveKind,
         name: &str,
         params: Option<&Json>,
     ) -> Result<(SessionRef, LiveSource, FindScope), RpcError> {
-        let session = request.session()?.clone();
+        let session = context.session.clone().ok_or_else(no_session)?;
         let table = self.find(kind, name)?;
         let role = session.grant().role;
-        if request.context().origin == Origin::Session && role < table.role {
+        if context.origin == Origin::Session && role < table.role {
             return Err(not_granted(table.name(), table.role, role));
         }
         let params = params.map_or("{}", Json::get);
@@ -138,7 +138,7 @@ impl LiveData {
 
     async fn open(self: Arc<Self>, request: Request, of: OpenLive) -> Result<Answered, RpcError> {
         let (session, source, find) =
-            self.wanted(&request, of.kind, &of.name, of.params.as_ref())?;
+            self.wanted(request.context(), of.kind, &of.name, of.params.as_ref())?;
         let asked = asked::open(source, &of)?;
         let follow = of.follow;
         let at = of.seq.map(|seq| Held { seq, follow });
@@ -147,7 +147,7 @@ impl LiveData {
 
     async fn page(self: Arc<Self>, request: Request, of: PageLive) -> Result<Answered, RpcError> {
         let (session, source, find) =
-            self.wanted(&request, of.kind, &of.name, of.params.as_ref())?;
+            self.wanted(request.context(), of.kind, &of.name, of.params.as_ref())?;
         let asked = asked::page(source, of)?;
         request.ledger().page_live(session, find, asked).await
     }

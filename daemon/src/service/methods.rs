@@ -18,6 +18,8 @@ use crate::{
 pub(crate) struct Call<'a> {
     pub(crate) params: Option<&'a RawValue>,
     pub(crate) context: &'a Context,
+    /// The bytes that the request carries; only for methods that take them.
+    pub(crate) bytes: Option<&'a [u8]>,
 }
 
 /// The state of a call after its handler returned.
@@ -48,6 +50,7 @@ pub struct Method {
     name: &'static str,
     access: Access,
     role: Role,
+    takes_bytes: bool,
     handler: Handler,
     stats: Arc<MethodStats>,
 }
@@ -90,6 +93,17 @@ impl Method {
     /// get `forbidden`. The latter are recognised as far as the system allows (`docs/commands.md`).
     pub const fn owner_only(&mut self) {
         self.access = Access::Owner;
+    }
+
+    /// Lets requests carry bytes (LD-8).
+    pub(crate) const fn taking_bytes(&mut self) -> &mut Self {
+        self.takes_bytes = true;
+        self
+    }
+
+    /// Whether requests may carry bytes.
+    pub(crate) const fn takes_bytes(&self) -> bool {
+        self.takes_bytes
     }
 
     pub(crate) const fn for_probes(&mut self) {
@@ -389,8 +403,9 @@ impl<S: Service> Methods<S> {
         )
     }
 
-    /// A method whose calls, once their parameters are parsed, are futures.
-    fn waiting<P, F>(
+    /// A method whose calls, once their parameters are parsed, are futures. `start` runs in the
+    /// order in which the requests of a connection came.
+    pub(crate) fn waiting<P, F>(
         &mut self,
         name: &'static str,
         role: Role,
@@ -427,6 +442,7 @@ impl<S: Service> Methods<S> {
             name,
             access: Access::Sessions,
             role,
+            takes_bytes: false,
             handler: Box::new(handler),
             stats: Arc::new(MethodStats::new(waits)),
         });

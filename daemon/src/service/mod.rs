@@ -11,17 +11,20 @@ mod asked;
 mod cancel;
 mod live;
 mod methods;
-mod params;
+pub(crate) mod params;
 mod request;
 mod router;
 
-pub(crate) use self::methods::{Call, Offered, Started};
 pub use self::{
     cancel::{CancelOnDrop, Cancellation},
     live::Followable,
     methods::{Access, Method, Methods},
     request::{Context, Origin, Request},
     router::{MethodError, Router},
+};
+pub(crate) use self::{
+    live::LiveData,
+    methods::{Call, Offered, Started},
 };
 pub use crate::rpc::{Answer, Done, PAGE_BYTES, Reply, ReplyFuture, answer};
 pub use bowline_protocol::live::Scope;

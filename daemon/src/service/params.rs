@@ -14,7 +14,7 @@ const INTENT_ID: &str = "intentId";
 ///
 /// # Errors
 /// −32602 with the position and kind of the mistake.
-pub(super) fn plain<P: DeserializeOwned>(params: Option<&RawValue>) -> Result<P, RpcError> {
+pub(crate) fn plain<P: DeserializeOwned>(params: Option<&RawValue>) -> Result<P, RpcError> {
     serde_json::from_str(text(params)).map_err(|error| RpcError::invalid_params(error.to_string()))
 }
 

@@ -110,6 +110,11 @@ impl Router {
         self.methods.insert(method.name(), Arc::new(method));
     }
 
+    /// The tables, logs and topics that clients may follow.
+    pub(crate) const fn live(&self) -> &LiveData {
+        &self.live
+    }
+
     /// Every method, in no particular order.
     pub fn methods(&self) -> impl Iterator<Item = &Method> {
         self.methods.values().map(Arc::as_ref)
@@ -141,7 +146,12 @@ impl Router {
         let Some(found) = self.methods.get(method) else {
             return Err(RpcError::method_not_found(method));
         };
-        let reply = match found.start(Call { params, context }) {
+        let call = Call {
+            params,
+            context,
+            bytes: None,
+        };
+        let reply = match found.start(call) {
             Started::Answered(reply) => reply,
             Started::Running(future) => future.await,
         };

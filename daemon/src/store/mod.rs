@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod audit;
+pub(crate) mod blobs;
 pub(crate) mod data;
 pub(crate) mod devices;
 pub(crate) mod events;

@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/007.sql"),
     include_str!("migrations/008.sql"),
     include_str!("migrations/009.sql"),
+    include_str!("migrations/010.sql"),
 ];
 
 /// Size up to which the whole file is checked at every start.
@@ -342,7 +343,8 @@ mod tests {
                 "07d815467b99aed9",
                 "15d55b0d08abf60a",
                 "6bb3c3ac9ad31471",
-                "8ab8db5e0bd39f3b"
+                "8ab8db5e0bd39f3b",
+                "01b084306ff22d2a"
             ]
         );
     }

@@ -1,7 +1,7 @@
 //! What services get from the ledger: storage in the transaction of an intent, events of their own.
 
 use bowline_daemon::{
-    ledger::{Audience, Blobs, MAX_KEY, MAX_VALUE, Table, Tx},
+    ledger::{Audience, ByteTable, MAX_KEY, MAX_VALUE, Table, Tx},
     service::answer,
 };
 use bowline_protocol::{RpcReason, SessionState, error::RpcError, methods::Empty};
@@ -12,7 +12,7 @@ use crate::rig::{Rig, intent_id};
 
 const NOTES: Table<Note> = Table::new("test.notes");
 const OTHERS: Table<Note> = Table::new("test.others");
-const BYTES: Blobs = Blobs::new("test.bytes");
+const BYTES: ByteTable = ByteTable::new("test.bytes");
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Note {

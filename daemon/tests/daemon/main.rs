@@ -23,6 +23,8 @@ mod agents_commands;
 #[cfg(unix)]
 mod agents_defects;
 mod agents_methods;
+mod blobs;
+mod blobs_kept;
 mod bounds;
 mod grants;
 mod handshake;

@@ -3,11 +3,13 @@
 //! Parameters and results stay unparsed ([`serde_json::value::RawValue`]) until a handler needs
 //! them, so a message is scanned once and never copied.
 
+mod carried;
 mod parse;
 mod raw;
 mod usual;
 mod write;
 
+pub use carried::{CARRIED_OVERHEAD, split_carried, write_carried};
 pub use parse::{Incoming, Notification, Request, Response, Text, parse};
 pub use raw::{raw, text};
 pub use write::{

@@ -22,7 +22,7 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "daemon/src/",
-        "blocking clock files identity observe outbound rpc store ledger service agents \
+        "blocking clock files identity observe outbound rpc store ledger service blobs agents \
          system config connection listener relay control metrics setup belonging state_dir \
          obstacle vigil daemon program commands",
     ),

@@ -5,7 +5,7 @@ mod wire;
 
 use std::collections::VecDeque;
 
-use bowline_protocol::{Welcome, handshake::Accepted, seal::Channel};
+use bowline_protocol::{Welcome, handshake::Accepted, rpc::split_carried, seal::Channel};
 use serde_json::{Value, json};
 
 pub(crate) use self::{
@@ -22,6 +22,8 @@ pub(crate) struct Client {
     next_id: u64,
     events: VecDeque<Value>,
     answers: VecDeque<Value>,
+    /// The bytes that the last text carried which carried any.
+    pub(crate) carried: Vec<u8>,
     /// What the daemon said inside the encryption before it closed.
     pub(crate) goodbye: Option<String>,
 }
@@ -39,6 +41,7 @@ impl Client {
             next_id: 0,
             events: VecDeque::new(),
             answers: VecDeque::new(),
+            carried: Vec::new(),
             goodbye: None,
         }
     }
@@ -50,10 +53,15 @@ impl Client {
 
     /// Seals and sends a text as it is.
     pub(crate) async fn say(&mut self, text: &str) {
+        self.say_bytes(text.as_bytes()).await;
+    }
+
+    /// The same with a text that may be no JSON.
+    pub(crate) async fn say_bytes(&mut self, text: &[u8]) {
         let mut messages = Vec::new();
         let channel = &mut self.channel;
         channel
-            .gather(text.as_bytes(), |message| messages.push(message.to_vec()))
+            .gather(text, |message| messages.push(message.to_vec()))
             .unwrap();
         channel
             .finish(|message| messages.push(message.to_vec()))
@@ -74,6 +82,18 @@ impl Client {
         let text =
             json!({"jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params});
         self.say(&text.to_string()).await;
+        self.next_id
+    }
+
+    /// Sends a request that carries bytes; gives its id.
+    pub(crate) async fn ask_with(&mut self, method: &str, params: Value, bytes: &[u8]) -> u64 {
+        self.next_id += 1;
+        let message =
+            json!({"jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params});
+        let message = message.to_string();
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        let text = [&[0], &length[..], message.as_bytes(), bytes].concat();
+        self.say_bytes(&text).await;
         self.next_id
     }
 
@@ -141,7 +161,11 @@ impl Client {
                 self.channel.open(&message, &mut buffer).unwrap()
             };
             if let Some(text) = text {
-                let text: Value = serde_json::from_slice(text).unwrap();
+                let (message, bytes) = split_carried(text).unwrap();
+                let text: Value = serde_json::from_slice(message).unwrap();
+                if let Some(bytes) = bytes {
+                    self.carried = bytes.to_vec();
+                }
                 if text["method"] != "connection.closing" {
                     return Ok(text);
                 }

@@ -1,0 +1,165 @@
+//! How much of blobs is kept, and for how long (LD-8, TR-12).
+
+use std::{path::Path, time::Duration};
+
+use bowline_daemon::{clock::Clock, config::Settings, daemon::Daemon};
+use bowline_protocol::{BlobHash, Reason};
+use bowline_testkit::eventually;
+use serde_json::{Value, json};
+
+use crate::support::{
+    TestDaemon,
+    client::paired,
+    gallery::{blob, get, have, piece, put, services},
+    grants::{intent, reason},
+};
+
+#[tokio::test]
+async fn ld_8_tr_12_what_a_device_and_all_devices_put_is_bounded() {
+    let daemon = TestDaemon::of(services(), |settings| {
+        settings.limits.blob_bytes_per_device = 1_000;
+        settings.limits.blob_bytes = 1_500;
+        settings.limits.max_blob_bytes = 800;
+    })
+    .await;
+    let (_, mut ann) = paired(&daemon).await;
+    let (_, mut bob) = paired(&daemon).await;
+    let over = |answer: &Value| {
+        assert_eq!(reason(answer), "quota_exceeded", "{answer}");
+        answer["error"]["data"]["quota"]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let (large, hash) = blob(801, 1);
+    let refused = put(&mut ann, &large, &hash).await;
+    assert_eq!(over(&refused), "max_blob_bytes");
+    let (bytes, hash) = blob(600, 2);
+    put(&mut ann, &bytes, &hash).await;
+    // What is begun counts with all its bytes, before they are there.
+    let (_, second) = blob(401, 3);
+    assert_eq!(
+        over(&have(&mut ann, &second, 401).await),
+        "blob_bytes_per_device"
+    );
+    let (_, second) = blob(400, 3);
+    assert_eq!(have(&mut ann, &second, 400).await["result"]["have"], 0);
+    let (_, third) = blob(501, 4);
+    assert_eq!(over(&have(&mut bob, &third, 501).await), "blob_bytes");
+    // What is stored already is for everybody's bound counted once, and put again without cost.
+    assert_eq!(have(&mut ann, &hash, 600).await["result"]["done"], true);
+}
+
+#[tokio::test]
+async fn ld_8_a_device_puts_sixteen_blobs_at_once_and_the_oldest_gives_way() {
+    let daemon = TestDaemon::of(services(), |_| {}).await;
+    let (_, mut client) = paired(&daemon).await;
+    let hashes: Vec<String> = (0..17).map(|seed| blob(10, seed).1).collect();
+    for hash in &hashes {
+        let begun = piece(&mut client, (hash, 10), 0, b"12345").await;
+        assert_eq!(begun["result"]["have"], 5, "{begun}");
+    }
+    for hash in &hashes[1..] {
+        assert_eq!(have(&mut client, hash, 10).await["result"]["have"], 5);
+    }
+    assert_eq!(have(&mut client, &hashes[0], 10).await["result"]["have"], 0);
+}
+
+fn files(folder: &Path) -> usize {
+    let shelves = std::fs::read_dir(folder.join("blobs")).unwrap();
+    let shelves = shelves.filter(|shelf| shelf.as_ref().unwrap().file_name() != "begun");
+    shelves
+        .map(|shelf| std::fs::read_dir(shelf.unwrap().path()).unwrap().count())
+        .sum()
+}
+
+#[tokio::test]
+async fn ld_8_what_nothing_refers_to_goes_after_the_grace_and_the_rest_stays() {
+    let daemon = TestDaemon::of(services(), |of| {
+        of.limits.blob_grace = Duration::from_millis(500);
+    })
+    .await;
+    let (_, mut client) = paired(&daemon).await;
+    let of = json!({"kind": "table", "name": "gallery.images", "params": {"room": "hall"}});
+    let (bytes, kept) = blob(50, 1);
+    // On a slow machine so short a grace may be over before the row refers to the blob.
+    loop {
+        put(&mut client, &bytes, &kept).await;
+        let row = json!({"key": "hall/a", "blobs": [kept]});
+        if reason(&intent(&mut client, "gallery.put", row).await) == "none" {
+            break;
+        }
+    }
+    let (stray, unkept) = blob(60, 2);
+    put(&mut client, &stray, &unkept).await;
+    let blobs = daemon.daemon.blobs();
+    let unkept: BlobHash = unkept.parse().unwrap();
+    eventually("what nothing refers to is gone", async || {
+        blobs.open_blob(unkept).await.is_err()
+    })
+    .await;
+    assert_eq!(get(&mut client, &kept, of.clone()).await.unwrap(), bytes);
+    intent(&mut client, "gallery.remove", json!({"key": "hall/a"})).await;
+    let kept: BlobHash = kept.parse().unwrap();
+    eventually("so is what a removed row referred to", async || {
+        blobs.open_blob(kept).await.is_err()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn ld_8_items_of_a_log_keep_blobs_until_they_are_dropped() {
+    let daemon = TestDaemon::of(services(), |_| {}).await;
+    let (_, mut ann) = paired(&daemon).await;
+    let (_, mut bob) = paired(&daemon).await;
+    let of = json!({"kind": "log", "name": "gallery.diary"});
+    let (bytes, hash) = blob(50, 1);
+    put(&mut ann, &bytes, &hash).await;
+    let note = |blobs: Value| json!({"key": "x", "blobs": blobs});
+    intent(&mut ann, "gallery.note", note(json!([hash]))).await;
+    intent(&mut ann, "gallery.note", note(json!([]))).await;
+    assert_eq!(get(&mut bob, &hash, of.clone()).await.unwrap(), bytes);
+    intent(&mut ann, "gallery.note", note(json!([]))).await;
+    let gone = get(&mut bob, &hash, of).await.unwrap_err();
+    assert_eq!(reason(&gone), "not_found", "the log keeps two items");
+}
+
+#[tokio::test]
+async fn ld_8_the_daemons_own_blobs_and_files_left_by_a_crash() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = async || {
+        let settings = Settings::for_state_dir(folder.path());
+        let daemon = Daemon::start_with_clock(settings, services(), Clock::system()).await;
+        daemon.unwrap()
+    };
+    let daemon = start().await;
+    let hash = daemon.blobs().put(b"made here".to_vec()).await.unwrap();
+    assert_eq!(hash, BlobHash::of(b"made here"));
+    let file = folder.path().join("export");
+    std::fs::write(&file, vec![7; 600_000]).unwrap();
+    let exported = daemon.blobs().put_file(file.clone()).await.unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(daemon.blobs().put_file(file).await.is_err());
+    assert_eq!(files(folder.path()), 2);
+    daemon.shutdown(Reason::ShuttingDown).await;
+    let stray = BlobHash::of(b"stray").to_string();
+    let shelf = folder.path().join("blobs").join(&stray[..2]);
+    std::fs::create_dir_all(&shelf).unwrap();
+    std::fs::write(shelf.join(&stray), "stray").unwrap();
+    let copy = folder.path().join("blobs/begun/copy-7");
+    std::fs::write(&copy, "half").unwrap();
+    let daemon = start().await;
+    assert_eq!(files(folder.path()), 2, "a crash left it, no row knows it");
+    assert!(!copy.exists());
+    let mut read = Vec::new();
+    let mut open = daemon.blobs().open_blob(exported).await.unwrap();
+    std::io::Read::read_to_end(&mut open, &mut read).unwrap();
+    assert_eq!(read, vec![7; 600_000]);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let mode = open.metadata().unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    daemon.shutdown(Reason::ShuttingDown).await;
+}
