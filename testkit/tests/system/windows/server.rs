@@ -1,6 +1,6 @@
 //! Daemon and relay on Windows, with a client on another machine.
 
-use bowline_protocol::{ItemKind, model::TurnStatus};
+use bowline_protocol::{AgentId, ItemKind, model::TurnStatus};
 use bowline_runtime::Intent;
 use bowline_testkit::{
     eventually,
@@ -14,6 +14,26 @@ use crate::{
     Outcome,
     world::{LONG, Plan, World, options},
 };
+
+/// Waits until an agent's turns have ended. A program that Wine could not run is told from an intent
+/// that the daemon lost: the timeline says how each turn ended.
+async fn all_completed(world: &World, agent: &AgentId, turns: usize) -> Outcome {
+    let ends = eventually(format!("{turns} ended turns"), async || {
+        let items = world.history(agent).await.unwrap();
+        let ends = items.iter().filter(|item| item.kind == ItemKind::TurnEnd);
+        match ends.clone().count() == turns {
+            true => Ok(ends.cloned().collect::<Vec<_>>()),
+            false => Err(items),
+        }
+    })
+    .await;
+    let bad: Vec<_> = ends
+        .iter()
+        .filter(|end| end.status != Some(TurnStatus::Completed))
+        .collect();
+    assert!(bad.is_empty(), "{bad:#?}");
+    Ok(())
+}
 
 #[tokio::test]
 #[ignore = "run by `cargo xtask windows`"]
@@ -39,6 +59,7 @@ async fn bx_1_bx_2_a_stream_and_intents_survive_cuts() -> Outcome {
     for intent in sent {
         done(intent, LONG).await?;
     }
+    all_completed(&world, &appender, CUTS as usize * 3).await?;
     world.until_effects(CUTS as usize * 3).await?;
     follower.until_ended(1).await?;
     follower.check(&world.client).await?;
