@@ -289,10 +289,14 @@ pub struct Row {
     pub key: String,
     /// Its value; `null` with `omittedBytes`.
     pub value: Json,
-    /// Size of a value that is left out: it is larger than [`limits::LIVE_ROW_BYTES`], or does not
-    /// fit into a message of the daemon.
+    /// Size of a value that is left out: it is larger than [`limits::LIVE_ROW_BYTES`], does not fit
+    /// into a message of the daemon, or is `unreadable`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub omitted_bytes: Option<u64>,
+    /// Whether the value is left out because the service cannot read what is stored: a defect of
+    /// the service, which changed the row's type.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreadable: bool,
 }
 
 /// The event `table.changed`: one transaction's changes of a table, as far as one set of sessions

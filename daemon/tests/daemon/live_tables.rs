@@ -658,6 +658,34 @@ async fn ld_2_a_row_that_its_type_makes_too_large_is_named() {
 }
 
 #[tokio::test]
+async fn ld_2_a_stored_row_that_its_type_cannot_read_any_more_is_named_and_the_others_are_served() {
+    let boards = Boards::new();
+    let (_, link) = boards.link().await;
+    let stored = Table::<Value>::new("board.grown");
+    let put = boards.rig.ledger.write(move |tx| {
+        stored.put(tx, "a", &json!({}))?;
+        stored.put(tx, "b", &json!("of a former type"))?;
+        stored.put(tx, "c", &json!({}))
+    });
+    put.await.unwrap();
+    let unreadable = json!({"key": "b", "value": null, "omittedBytes": 18, "unreadable": true});
+    let of = json!({"kind": "table", "name": "board.grown"});
+    let page = boards.call(&link, "live.open", of).await.unwrap();
+    assert_eq!(keys_of(&page), ["a", "b", "c"]);
+    assert_eq!(page["rows"][1], unreadable);
+    assert!(page["rows"][2]["unreadable"].is_null());
+    let of = json!({"kind": "table", "name": "board.grown", "keys": ["b"]});
+    let page = boards.call(&link, "live.page", of).await.unwrap();
+    assert_eq!(page["rows"], json!([unreadable]));
+}
+
+/// The keys of a page.
+fn keys_of(page: &Value) -> Vec<&str> {
+    let rows = page["rows"].as_array().unwrap().iter();
+    rows.map(|row| row["key"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
 async fn ld_2_a_row_without_a_key_is_neither_told_nor_on_a_page() {
     let boards = Boards::new();
     let (_, mut link) = boards.link().await;

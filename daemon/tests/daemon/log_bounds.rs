@@ -186,8 +186,13 @@ async fn ld_9_what_is_too_large_for_an_event_is_fetched_and_too_large_an_item_is
     let old = diaries.write(move |tx| stored.append(tx, "a", &json!({})));
     old.await.unwrap();
     let item = json!({"index": 0, "value": null, "omittedBytes": 300_011});
+    // One of a former type does not keep anybody from the others.
+    let stored = Log::<Value>::new("diary.grown");
+    let former = diaries.write(move |tx| stored.append(tx, "a", &json!("former")));
+    former.await.unwrap();
+    let unreadable = json!({"index": 1, "value": null, "omittedBytes": 8, "unreadable": true});
     let page = diaries.open(&link, "diary.grown", json!({})).await;
-    assert_eq!(page["items"], json!([item]));
+    assert_eq!(page["items"], json!([item, unreadable]));
     let small = |options: &mut LedgerOptions| {
         options.max_message_bytes = u32::try_from(SMALL).unwrap();
     };

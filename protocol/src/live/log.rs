@@ -28,7 +28,7 @@ pub struct LogPage<I = LogItem> {
     /// Only for `live.open` with `seq`: the caller's items stand, and the page is empty.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resumed: bool,
-    /// Only for `live.open`: the number of the follow. One that begins anew has another.
+    /// As of a [`TablePage`](super::TablePage).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follow: Option<u64>,
 }
@@ -41,9 +41,13 @@ pub struct LogItem {
     pub index: u64,
     /// Its value; `null` with `omittedBytes`.
     pub value: Json,
-    /// Size of a value that is left out, because it does not fit into a message of the daemon.
+    /// Size of a value that is left out, because it does not fit into a message of the daemon or is
+    /// `unreadable`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub omitted_bytes: Option<u64>,
+    /// As of a [`Row`](super::Row).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreadable: bool,
 }
 
 /// The event `log.appended`: what one transaction added to a log, and the items that are kept.

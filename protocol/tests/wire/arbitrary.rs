@@ -142,6 +142,7 @@ pub(crate) fn row() -> impl Strategy<Value = Row> {
     (text(), text(), option::of(any::<u64>())).prop_map(|(key, value, omitted_bytes)| Row {
         key,
         value: samples::json(&serde_json::to_string(&value).unwrap()),
+        unreadable: omitted_bytes.is_some_and(|bytes| bytes % 2 == 0),
         omitted_bytes,
     })
 }
@@ -167,6 +168,7 @@ pub(crate) fn log_item() -> impl Strategy<Value = LogItem> {
         LogItem {
             index,
             value: samples::json(&serde_json::to_string(&value).unwrap()),
+            unreadable: omitted_bytes.is_some_and(|bytes| bytes % 2 == 0),
             omitted_bytes,
         }
     })

@@ -139,6 +139,7 @@ pub(crate) fn row() -> Row {
         // As the daemon wrote it: no reader rewrites numbers or spellings.
         value: json(r#"{"voxels":18446744073709551616,"size":1.10,"name":"W\u00e4lle"}"#),
         omitted_bytes: None,
+        unreadable: false,
     }
 }
 
@@ -147,6 +148,7 @@ pub(crate) fn omitted_row() -> Row {
         key: "castle/\u{1f9f9}".into(),
         value: json("null"),
         omitted_bytes: Some(1_048_000),
+        unreadable: true,
     }
 }
 
@@ -191,6 +193,7 @@ pub(crate) fn log_item() -> LogItem {
         index: 4_095,
         value: json(r#"{"by":"ada","text":"paints the w","at":1.0e3}"#),
         omitted_bytes: None,
+        unreadable: false,
     }
 }
 
@@ -199,6 +202,7 @@ pub(crate) fn omitted_item() -> LogItem {
         index: 4_096,
         value: json("null"),
         omitted_bytes: Some(262_144),
+        unreadable: false,
     }
 }
 

@@ -24,6 +24,7 @@ fn row((key, value): (&String, &u32)) -> Row {
         key: key.clone(),
         value: serde_json::from_value(Value::from(*value)).unwrap(),
         omitted_bytes: None,
+        unreadable: false,
     }
 }
 

@@ -205,6 +205,7 @@ fn with_rows(mut event: TableChanged, group: &Group<'_>) -> TableChanged {
                 key,
                 value: value.clone(),
                 omitted_bytes: None,
+                unreadable: false,
             }),
             NewRow::IsGone => event.removed.push(key),
             // The caller tells a group with one by its keys.

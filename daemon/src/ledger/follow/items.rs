@@ -8,7 +8,7 @@ use bowline_protocol::{
 };
 use serde_json::value::RawValue;
 
-use super::rows::{ESCAPED, fitting};
+use super::rows::{ESCAPED, Unreadable, fitting};
 use crate::{
     ledger::Reader,
     rpc::{Bounded, page_rows},
@@ -63,8 +63,7 @@ impl Items {
     /// A page of the log whose key a scope names.
     ///
     /// # Errors
-    /// −32602 for too many indexes; −32603 for a scope of many keys, and for an item that is none
-    /// of the log's type; when the store fails.
+    /// −32602 for too many indexes; −32603 for a scope of many keys; when the store fails.
     pub(crate) fn page(
         &self,
         reader: &Reader<'_>,
@@ -88,7 +87,7 @@ impl Items {
             page: Bounded::new(page_rows(limit), reader.page_bytes().saturating_sub(around)),
             room: reader.content_bytes().saturating_sub(around),
             more: false,
-            failed: None,
+            unreadable: Unreadable::default(),
         };
         let (conn, n) = (reader.conn(), head.n);
         let add = |index, value: &[u8]| filling.add(index, value);
@@ -150,31 +149,32 @@ struct Filling<'a> {
     /// Bytes that a message has for one item.
     room: usize,
     more: bool,
-    failed: Option<RpcError>,
+    unreadable: Unreadable,
 }
 
 impl Filling<'_> {
     /// Adds an item; returns whether there may be room for another.
     fn add(&mut self, index: u64, value: &[u8]) -> bool {
-        let json = (self.items.json)(self.items.log, value);
-        match json.map(|json| fitting(json, self.room)) {
-            Ok((value, omitted_bytes)) => {
-                let item = LogItem {
-                    index,
-                    value,
-                    omitted_bytes,
-                };
-                self.more = !self.page.add(&item);
+        let mut unreadable = false;
+        let (value, omitted_bytes) = match (self.items.json)(self.items.log, value) {
+            Ok(json) => fitting(json, self.room),
+            Err(error) => {
+                unreadable = true;
+                self.unreadable.note(index, error, value.len())
             }
-            Err(error) => self.failed = Some(error),
-        }
-        !self.more && self.failed.is_none()
+        };
+        let item = LogItem {
+            index,
+            value,
+            omitted_bytes,
+            unreadable,
+        };
+        self.more = !self.page.add(&item);
+        !self.more
     }
 
     fn finish(self) -> Result<Vec<Box<RawValue>>, RpcError> {
-        match self.failed {
-            Some(error) => Err(error),
-            None => self.page.finish(),
-        }
+        self.unreadable.report(self.items.log);
+        self.page.finish()
     }
 }

@@ -295,6 +295,7 @@ impl Tx<'_> {
                     index,
                     value: Json::from(value),
                     omitted_bytes: None,
+                    unreadable: false,
                 }),
                 Ok(_) => {}
                 Err(error) => failed = Some(RpcError::internal(error.to_string())),

@@ -1,6 +1,6 @@
 //! Reads pages of a table for clients.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt::Display};
 
 use bowline_protocol::{
     error::RpcError,
@@ -53,8 +53,7 @@ impl Rows {
     /// A page of a scope.
     ///
     /// # Errors
-    /// −32602 for keys outside of the scope, or too many; −32603 for a row that is no value of the
-    /// table's type; when the store fails.
+    /// −32602 for keys outside of the scope, or too many; when the store fails.
     pub(crate) fn page(
         &self,
         reader: &Reader<'_>,
@@ -69,7 +68,7 @@ impl Rows {
             page: Bounded::new(page_rows(limit), page_bytes),
             room: reader.content_bytes().saturating_sub(around),
             more: false,
-            failed: None,
+            unreadable: Unreadable::default(),
         };
         match (wanted, scope.as_prefix()) {
             (Wanted::After(after), Some(prefix)) => {
@@ -110,6 +109,42 @@ pub(super) fn fitting(json: Json, room: usize) -> (Json, Option<u64>) {
     }
 }
 
+/// Stored values of a page that are no values of their type: the service changed it. They must not
+/// keep clients from the others.
+#[derive(Debug, Default)]
+pub(super) struct Unreadable {
+    first: Option<(String, RpcError)>,
+    count: usize,
+}
+
+impl Unreadable {
+    /// Notes one, and returns what is sent in place of its value.
+    pub(super) fn note(
+        &mut self,
+        what: impl Display,
+        error: RpcError,
+        bytes: usize,
+    ) -> (Json, Option<u64>) {
+        self.count += 1;
+        self.first.get_or_insert_with(|| (what.to_string(), error));
+        (null(), Some(bytes as u64))
+    }
+
+    /// Says so in the log, once for a page.
+    pub(super) fn report(self, name: &str) {
+        if let Some((first, error)) = self.first {
+            let (count, error) = (self.count, error.message);
+            tracing::error!(
+                name,
+                first,
+                count,
+                error,
+                "stored values that the service cannot read; clients get `unreadable` in place of them"
+            );
+        }
+    }
+}
+
 fn null() -> Json {
     Json::from(RawValue::NULL.to_owned())
 }
@@ -135,30 +170,36 @@ struct Filling<'a> {
     /// Bytes that a message has for one row.
     room: usize,
     more: bool,
-    failed: Option<RpcError>,
+    unreadable: Unreadable,
 }
 
 impl Filling<'_> {
     /// Adds a row; returns whether there may be room for another.
     fn add(&mut self, key: &str, value: Found<'_>) -> bool {
-        match self.row(key, value) {
-            Ok(row) => self.more = !self.page.add(&row),
-            Err(error) => self.failed = Some(error),
-        }
-        !self.more && self.failed.is_none()
+        let row = self.row(key, value);
+        self.more = !self.page.add(&row);
+        !self.more
     }
 
-    fn row(&self, key: &str, value: Found<'_>) -> Result<Row, RpcError> {
+    fn row(&mut self, key: &str, value: Found<'_>) -> Row {
         let room = self.room.saturating_sub(ESCAPED * key.len());
+        let mut unreadable = false;
         let (value, omitted_bytes) = match value {
             Found::Large(bytes) => (null(), Some(bytes)),
-            Found::Value(value) => fitting((self.rows.json)(self.rows.table, value)?, room),
+            Found::Value(value) => match (self.rows.json)(self.rows.table, value) {
+                Ok(json) => fitting(json, room),
+                Err(error) => {
+                    unreadable = true;
+                    self.unreadable.note(key, error, value.len())
+                }
+            },
         };
-        Ok(Row {
+        Row {
             key: key.to_owned(),
             value,
             omitted_bytes,
-        })
+            unreadable,
+        }
     }
 
     /// Adds the row of a key, if there is one; returns as [`Filling::add`].
@@ -170,12 +211,10 @@ impl Filling<'_> {
     }
 
     fn finish(self) -> Result<Page, RpcError> {
-        match self.failed {
-            Some(error) => Err(error),
-            None => Ok(Page {
-                rows: self.page.finish()?,
-                more: self.more,
-            }),
-        }
+        self.unreadable.report(self.rows.table);
+        Ok(Page {
+            rows: self.page.finish()?,
+            more: self.more,
+        })
     }
 }

@@ -26,8 +26,10 @@ pub struct LogRow {
     pub value: Arc<Json>,
     /// The text that it has got since.
     pub grown: Option<Grown>,
-    /// Size in bytes of a value that is too large to be sent.
+    /// Size in bytes of a value that is too large to be sent, or is `unreadable`.
     pub omitted_bytes: Option<u64>,
+    /// Whether the value is left out because the service can no longer read what it stored.
+    pub unreadable: bool,
 }
 
 /// The text that an item has got. Copies share it, and more of it costs about what is added.
@@ -74,6 +76,7 @@ impl From<LogItem> for LogRow {
             value: Arc::new(item.value),
             grown: None,
             omitted_bytes: item.omitted_bytes,
+            unreadable: item.unreadable,
         }
     }
 }
@@ -175,6 +178,7 @@ mod tests {
             value: Arc::new(serde_json::from_str(value).unwrap()),
             grown: None,
             omitted_bytes: None,
+            unreadable: false,
         }
     }
 

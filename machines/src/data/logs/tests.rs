@@ -30,6 +30,7 @@ fn item(index: u64) -> LogItem {
         index,
         value: json(&format!("{{\"text\":\"{index}\"}}")),
         omitted_bytes: None,
+        unreadable: false,
     }
 }
 

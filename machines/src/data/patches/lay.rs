@@ -70,6 +70,7 @@ fn made(key: &str, value: &Json) -> TableRow {
         key: key.into(),
         value: value.clone(),
         omitted_bytes: None,
+        unreadable: false,
         pending: false,
         failure: None,
     }

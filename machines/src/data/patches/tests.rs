@@ -33,6 +33,7 @@ fn row(value: &str) -> TableRow {
         key: "a".into(),
         value: json(value),
         omitted_bytes: None,
+        unreadable: false,
         pending: false,
         failure: None,
     }

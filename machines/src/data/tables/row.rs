@@ -21,8 +21,10 @@ pub struct TableRow {
     pub key: Arc<str>,
     /// Its value, as the daemon wrote it; `null` with `omitted_bytes`.
     pub value: Json,
-    /// Size in bytes of a value that is too large to be sent.
+    /// Size in bytes of a value that is too large to be sent, or is `unreadable`.
     pub omitted_bytes: Option<u64>,
+    /// Whether the value is left out because the service can no longer read what it stored.
+    pub unreadable: bool,
     /// Whether the value is what an intent of this client is expected to make of it (LD-3).
     pub pending: bool,
     /// Why the newest intent of this client that concerned the row failed, until it is dismissed
@@ -36,6 +38,7 @@ impl From<Row> for TableRow {
             key: row.key.into(),
             value: row.value,
             omitted_bytes: row.omitted_bytes,
+            unreadable: row.unreadable,
             pending: false,
             failure: None,
         }

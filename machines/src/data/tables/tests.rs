@@ -31,6 +31,7 @@ fn row(key: &str, value: u32) -> Row {
         key: key.to_owned(),
         value: json(&value.to_string()),
         omitted_bytes: None,
+        unreadable: false,
     }
 }
 

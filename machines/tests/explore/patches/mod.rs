@@ -165,6 +165,7 @@ fn row(key: &str, version: u64) -> Row {
         key: key.into(),
         value: value(version),
         omitted_bytes: None,
+        unreadable: false,
     }
 }
 
