@@ -250,7 +250,9 @@ impl From<CallError> for CliError {
     fn from(error: CallError) -> Self {
         match &error {
             CallError::Rpc(error) => Self::answered(error),
-            CallError::Malformed(_) => Self::failed("malformed_answer", error),
+            CallError::Malformed(_) | CallError::TooLarge => {
+                Self::failed("malformed_answer", error)
+            }
             CallError::Timeout => Self::unreachable_for("timeout", error),
             CallError::Disconnected(reason) => Self::unreachable_for(reason.as_str(), error),
             CallError::NotConnected => Self::unreachable_for("unreachable", error),

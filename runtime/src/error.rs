@@ -109,6 +109,9 @@ pub enum CallError {
     /// The runtime is closed.
     #[error("the runtime is closed")]
     Closed,
+    /// The bytes that the request carries do not fit into a message of this daemon (LD-8).
+    #[error("more bytes than a message of this daemon may have")]
+    TooLarge,
     /// The answer does not match the protocol.
     #[error("malformed answer: {0}")]
     Malformed(String),
@@ -120,7 +123,7 @@ impl CallError {
         match self {
             Self::Rpc(error) => !error.is_final(),
             Self::Disconnected(_) | Self::NotConnected | Self::Timeout => true,
-            Self::Malformed(_) | Self::Closed => false,
+            Self::Malformed(_) | Self::TooLarge | Self::Closed => false,
         }
     }
 }

@@ -35,6 +35,7 @@ mod subscription;
 mod table;
 mod timeline;
 mod topic;
+mod transfer;
 pub mod transport;
 
 pub use bowline_machines as machines;
@@ -77,6 +78,9 @@ pub use subscription::Subscription;
 pub use table::TableError;
 pub use timeline::{TimelinePosition, TimelineStream, TimelineUpdate};
 pub use topic::{TopicError, TopicSubscription};
+pub use transfer::{
+    Blob, BlobSink, BlobSource, Transfer, TransferError, TransferProgress, TransferState,
+};
 
 /// Runs the examples of the README.
 #[cfg(doctest)]

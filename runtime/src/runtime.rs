@@ -1,5 +1,6 @@
 //! The façade that apps hold.
 
+mod blobs;
 mod changes;
 mod hosts;
 mod logs;

@@ -39,6 +39,15 @@ pub(crate) const GROWING_ITEMS: usize = 4_096;
 pub(crate) const DIRECTORY_PAGE: u32 = 500;
 /// Items per page of a timeline.
 pub(crate) const HISTORY_PAGE: u32 = 200;
+/// Blobs that are put to and got from one host, at most; above it
+/// [`crate::TransferError::Busy`].
+pub(crate) const TRANSFERS: usize = 64;
+/// Those of them whose bytes move at once; the others wait.
+pub(crate) const MOVING_TRANSFERS: usize = 2;
+/// Largest blob that is got into memory; above it [`crate::TransferError::TooLarge`].
+pub(crate) const BLOB_IN_MEMORY: u64 = 64 << 20;
+/// Bytes of a file that are read and hashed at once.
+pub(crate) const FILE_BLOCK: usize = 1 << 20;
 /// Size of the largest accepted WebSocket frame: one Noise message.
 pub(crate) const MAX_FRAME: usize = bowline_protocol::limits::MAX_NOISE_MESSAGE;
 /// Read buffer of a socket in bytes: small, because phones have few sockets and short messages.

@@ -105,7 +105,7 @@ impl From<CallError> for BowlineError {
             CallError::Timeout => error!(TimedOut, TryAgain, text),
             CallError::NotConnected => error!(NotConnected, Wait, text),
             CallError::Closed => error!(Closed, Nothing, text),
-            CallError::Malformed(_) => error!(Internal, Update, text),
+            CallError::Malformed(_) | CallError::TooLarge => error!(Internal, Update, text),
         }
     }
 }

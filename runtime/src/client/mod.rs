@@ -26,6 +26,7 @@ use bowline_protocol::{
     rpc::{raw, text},
     session_event::Sequenced,
 };
+use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 use tokio::{
@@ -103,6 +104,8 @@ pub(crate) struct Call {
     pub(crate) method: Cow<'static, str>,
     /// JSON.
     pub(crate) params: Cow<'static, str>,
+    /// Bytes that the request carries (LD-8).
+    pub(crate) bytes: Option<Bytes>,
     pub(crate) reply: oneshot::Sender<Result<Reply, CallError>>,
     /// When it was made; `None` if that is when the driver took it. The driver answers it by the
     /// request timeout after this, also while it is not sent.
@@ -119,6 +122,7 @@ impl Call {
         let call = Self {
             method,
             params,
+            bytes: None,
             reply,
             asked: None,
         };
@@ -141,6 +145,8 @@ pub struct Reply {
     pub result: Box<RawValue>,
     /// Of an intent: the number of the session's event by which its effects have been told.
     pub seq: Option<u64>,
+    /// Bytes that the response carried (LD-8).
+    pub bytes: Option<Bytes>,
 }
 
 impl ClientHandle {
@@ -275,7 +281,19 @@ impl ClientHandle {
         method: impl Into<Cow<'static, str>>,
         params: Cow<'static, str>,
     ) -> Result<Box<RawValue>, CallError> {
+        let reply = self.send_with(method, params, None).await?;
+        Ok(reply.result)
+    }
+
+    /// [`ClientHandle::send`] with bytes that the request carries, and the whole reply.
+    pub(crate) async fn send_with(
+        &self,
+        method: impl Into<Cow<'static, str>>,
+        params: Cow<'static, str>,
+        bytes: Option<Bytes>,
+    ) -> Result<Reply, CallError> {
         let (mut call, answer) = Call::new(method, params);
+        call.bytes = bytes;
         call.asked = self.holding.asked();
         match self.calls.try_send(call) {
             Ok(()) => {}
@@ -289,8 +307,7 @@ impl ClientHandle {
             Err(TrySendError::Closed(_)) => return Err(CallError::NotConnected),
         }
         // No timer: the driver has one for all calls.
-        let reply = answer.await.map_err(|_| CallError::NotConnected)??;
-        Ok(reply.result)
+        answer.await.map_err(|_| CallError::NotConnected)?
     }
 
     /// [`ClientHandle::request`] with typed parameters and result.
@@ -322,7 +339,17 @@ impl Reserved<'_> {
         method: impl Into<Cow<'static, str>>,
         params: Box<RawValue>,
     ) -> Answer {
-        let (mut call, answer) = Call::new(method, shared(params));
+        self.send(Call::new(method, shared(params)))
+    }
+
+    /// Queues the same request as another call, which is answered by its caller.
+    pub(crate) fn send_as(self, other: &Call) -> Answer {
+        let (mut call, answer) = Call::new(other.method.clone(), other.params.clone());
+        call.bytes.clone_from(&other.bytes);
+        self.send((call, answer))
+    }
+
+    fn send(self, (mut call, answer): (Call, Answer)) -> Answer {
         call.asked = self.holding.asked();
         self.place.send(call);
         answer

@@ -10,6 +10,8 @@ use bowline_protocol::{
     session_event::Sequenced,
 };
 
+use bytes::Bytes;
+
 use super::{ClientEvent, ClientOwner, Reply, driver::Driver, waiters::Answered};
 use crate::{
     error::CallError,
@@ -73,11 +75,13 @@ impl<O: ClientOwner> Driver<O> {
         generation: Generation,
         text: &[u8],
     ) -> Result<(), Closed> {
-        match rpc::parse(text).map_err(|_| Closed::sealed(Reason::BadRequest, None))? {
-            Text::Single(incoming) => self.incoming(now, generation, incoming),
+        let malformed = |_| Closed::sealed(Reason::BadRequest, None);
+        let (message, bytes) = rpc::split_carried(text).map_err(malformed)?;
+        match rpc::parse(message).map_err(malformed)? {
+            Text::Single(incoming) => self.incoming(now, generation, incoming, bytes),
             Text::Batch(batch) => batch
                 .into_iter()
-                .try_for_each(|one| self.incoming(now, generation, one)),
+                .try_for_each(|one| self.incoming(now, generation, one, None)),
         }
     }
 
@@ -86,6 +90,7 @@ impl<O: ClientOwner> Driver<O> {
         now: MonotonicTime,
         generation: Generation,
         incoming: Incoming<'_>,
+        bytes: Option<&[u8]>,
     ) -> Result<(), Closed> {
         match incoming {
             Incoming::Response(response) => {
@@ -95,6 +100,7 @@ impl<O: ClientOwner> Driver<O> {
                     let outcome = outcome.map(|result| Reply {
                         result: result.to_owned(),
                         seq,
+                        bytes: bytes.map(Bytes::copy_from_slice),
                     });
                     if let Some(Answered {
                         round_trip,

@@ -54,13 +54,24 @@ impl<O: ClientOwner> Driver<O> {
             return call.answer(Err(CallError::NotConnected));
         };
         let generation = *generation;
-        if call.params.len() + call.method.len() + ENVELOPE > link.max_message() {
+        let carried = call.bytes.as_ref();
+        let carried = carried.map_or(0, |bytes| bytes.len() + rpc::CARRIED_OVERHEAD);
+        if call.params.len() + call.method.len() + carried + ENVELOPE > link.max_message() {
             let problem = "the request exceeds the daemon's message limit";
-            return call.answer(Err(CallError::Malformed(problem.into())));
+            return call.answer(Err(match carried {
+                0 => CallError::Malformed(problem.into()),
+                _ => CallError::TooLarge,
+            }));
         }
         let id = self.waiters.add(now, deadline, Waiter::Caller(call.reply));
         self.text.clear();
-        let queued = rpc::write_request_text(&mut self.text, id, &call.method, &call.params)
+        let write =
+            |text: &mut Vec<u8>| rpc::write_request_text(text, id, &call.method, &call.params);
+        let written = match &call.bytes {
+            Some(bytes) => rpc::write_carried(&mut self.text, bytes, write),
+            None => write(&mut self.text),
+        };
+        let queued = written
             .map_err(|_| Closed::from(Reason::BadRequest))
             .and_then(|()| link.queue(&self.text));
         self.unflushed = true;

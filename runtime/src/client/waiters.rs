@@ -159,6 +159,7 @@ mod tests {
         let reply = Reply {
             result,
             seq: Some(7),
+            bytes: None,
         };
         let answered = waiters.answer(start + Duration::from_millis(20), 1, Ok(reply));
         let round_trip = Duration::from_millis(20);

@@ -29,6 +29,7 @@ impl From<CallError> for Answer {
         match error {
             CallError::Rpc(error) => Self::Error(error),
             CallError::Malformed(message) => Self::Unsendable(message),
+            CallError::TooLarge => Self::Unsendable(error.to_string()),
             CallError::Timeout => Self::TimedOut,
             CallError::Disconnected(_) | CallError::NotConnected | CallError::Closed => Self::Lost,
         }
@@ -271,7 +272,7 @@ fn ask(
     let answer = place.request(request.method().to_owned(), params);
     Some(async move {
         match answer.await.unwrap_or(Err(CallError::NotConnected)) {
-            Ok(Reply { result, seq }) => Answer::Result {
+            Ok(Reply { result, seq, .. }) => Answer::Result {
                 made: request.made(&result),
                 result: result.get().to_owned(),
                 seq,

@@ -165,6 +165,6 @@ async fn call<P: Serialize, R: DeserializeOwned>(
             CallError::Disconnected(reason) => LoadError::Lost(reason),
             CallError::NotConnected | CallError::Closed => LoadError::Lost(Reason::ConnectionLost),
             CallError::Timeout => LoadError::TimedOut,
-            CallError::Malformed(_) => LoadError::Malformed,
+            CallError::Malformed(_) | CallError::TooLarge => LoadError::Malformed,
         })
 }

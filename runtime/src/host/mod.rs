@@ -23,16 +23,17 @@ use std::{borrow::Cow, sync::Arc};
 use bowline_machines::data::target::LiveTarget;
 use bowline_machines::data::{screens::ScreenTarget, timeline, view::TimelineView};
 use bowline_protocol::{AgentId, IntentId, handshake::ClientInfo};
+use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     time::timeout,
 };
 
 pub(crate) use control::HostControl;
 
 use crate::{
-    client::{Call, shared},
+    client::{Answer, Call, shared},
     control_slot::ControlSlot,
     error::{CallError, IntentError, TimelineError},
     log::LogPublisher,
@@ -41,7 +42,7 @@ use crate::{
     receipt::Awaited,
     registry::HostRecord,
     screen::{ScreenError, ScreenPublisher, ScreenSubscription},
-    settings::{HOST_QUEUE, REQUEST_TIMEOUT, RuntimeSettings},
+    settings::{HOST_QUEUE, MOVING_TRANSFERS, REQUEST_TIMEOUT, RuntimeSettings, TRANSFERS},
     snapshot::{HostSnapshot, SnapshotHub},
     storage::{Storage, StorageError},
     table::TablePublisher,
@@ -108,12 +109,31 @@ struct Inputs {
     stop: watch::Receiver<Option<bool>>,
 }
 
+/// Places of blobs on their way to and from one host.
+#[derive(Clone)]
+pub(crate) struct Transfers {
+    /// Those that are begun.
+    pub(crate) all: Arc<Semaphore>,
+    /// Those whose bytes move; the others wait.
+    pub(crate) moving: Arc<Semaphore>,
+}
+
+impl Transfers {
+    fn new() -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(TRANSFERS)),
+            moving: Arc::new(Semaphore::new(MOVING_TRANSFERS)),
+        }
+    }
+}
+
 /// Handle of one host.
 #[derive(Clone)]
 pub(crate) struct Host {
     control: Arc<ControlSlot<HostControl>>,
     commands: mpsc::Sender<HostCommand>,
     outbox: Arc<Outbox>,
+    transfers: Transfers,
     /// `Some(forget)` ends the driver.
     stop: Arc<watch::Sender<Option<bool>>>,
     stopped: watch::Receiver<bool>,
@@ -168,6 +188,7 @@ impl Host {
             control,
             commands,
             outbox,
+            transfers: Transfers::new(),
             stop: Arc::new(stop),
             stopped,
         })
@@ -219,6 +240,24 @@ impl Host {
             .unwrap_or(Err(CallError::Timeout))
     }
 
+    /// Queues a query that may carry bytes. Those of one caller are sent in the order of their
+    /// calls, and the caller bounds the wait for the answer.
+    ///
+    /// # Errors
+    /// [`CallError::NotConnected`] if the queue is full or the driver has ended.
+    pub(crate) fn queue_query(
+        &self,
+        method: impl Into<Cow<'static, str>>,
+        params: Box<RawValue>,
+        bytes: Option<Bytes>,
+    ) -> Result<Answer, CallError> {
+        let (mut call, answer) = Call::new(method, shared(params));
+        call.bytes = bytes;
+        let queued = self.commands.try_send(HostCommand::Query(call));
+        queued.map_err(|_| CallError::NotConnected)?;
+        Ok(answer)
+    }
+
     /// Follows the timeline of an agent.
     pub(crate) async fn timeline(
         &self,
@@ -258,6 +297,11 @@ impl Host {
     pub(crate) fn stop(&self, forget: bool) {
         self.outbox.close(forget);
         self.stop.send_replace(Some(forget));
+    }
+
+    /// Places of its blobs.
+    pub(crate) const fn transfers(&self) -> &Transfers {
+        &self.transfers
     }
 
     /// True when the driver has ended.

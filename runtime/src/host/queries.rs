@@ -8,10 +8,7 @@ use bowline_machines::{
 };
 
 use super::{driver::Driver, events::HostEvent};
-use crate::{
-    client::{Call, Reply},
-    error::CallError,
-};
+use crate::{client::Call, error::CallError};
 
 /// Pending queries.
 #[derive(Default)]
@@ -60,16 +57,19 @@ impl Driver {
             match (effect, self.online()) {
                 (Effect::Ask(ticket), Some(client)) => {
                     let inbox = self.inbox_sender.clone();
+                    // Sent now where there is room: queries keep the order in which they came.
+                    let sent = client.reserve().map(|place| place.send_as(&query));
                     tokio::spawn(async move {
-                        let answer = client
-                            .send(query.method.clone(), query.params.clone())
-                            .await;
+                        let (method, params) = (query.method.clone(), query.params.clone());
+                        let answer = match sent {
+                            Some(answer) => answer.await.unwrap_or(Err(CallError::NotConnected)),
+                            None => client.send_with(method, params, query.bytes.clone()).await,
+                        };
                         if matches!(answer, Err(CallError::NotConnected)) {
                             // If the host has ended, dropping the query answers it.
                             let _ = inbox.send(HostEvent::NeverSent(ticket, query)).await;
                         } else {
-                            let seq = None;
-                            query.answer(answer.map(|result| Reply { result, seq }));
+                            query.answer(answer);
                         }
                     });
                 }

@@ -17,7 +17,7 @@ const ORDERS: &[(&str, &str)] = &[
         "runtime/src/",
         "blocking clock control_slot local observe settings storage error intent receipt transport \
          profile registry offer client snapshot pairing subscription screen table log topic directory outbox \
-         host timeline \
+         host timeline transfer \
          config runtime",
     ),
     (

@@ -1,0 +1,373 @@
+//! The task of one transfer: it reads and writes, asks the daemon, and reports to the machine.
+
+use std::{
+    future::{Future, pending},
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use bowline_machines::client::transfers::{Attempt, Effect, Part, Transfer as Machine};
+use bowline_protocol::{
+    BlobHash,
+    blob::{BlobOf, BlobPiece, BlobPut, GetBlob, PutBlob},
+    methods::name,
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::FuturesOrdered};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{
+    sync::watch,
+    task::spawn_blocking,
+    time::{Instant, sleep_until, timeout},
+};
+
+use super::{
+    Blob, BlobSink, BlobSource, Cancel, Ended, TransferError, TransferProgress, TransferState,
+    Work,
+    files::{Origin, Target},
+};
+use crate::{
+    client::{Reply, to_raw},
+    clock::Clock,
+    error::CallError,
+    host::Host,
+    settings::{BLOB_IN_MEMORY, REQUEST_TIMEOUT},
+};
+
+/// An answer, with the attempt that it is of.
+type Answer = (Attempt, Result<Answered, CallError>);
+type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
+enum Answered {
+    Taken(BlobPut),
+    /// Bytes, and the size of the blob.
+    Came(Bytes, u64),
+}
+
+/// The task.
+pub(crate) struct Driver {
+    host: Host,
+    progress: watch::Sender<TransferProgress>,
+    cancel: Arc<Cancel>,
+    clock: Clock,
+}
+
+/// What moves.
+enum Moved {
+    /// To the daemon: the bytes, and how many.
+    Put(Origin, u64),
+    /// From the daemon. The place is out while it is written to.
+    Get(Option<Box<Target>>, Option<BlobOf>),
+}
+
+impl Driver {
+    pub(super) fn new(
+        host: Host,
+        progress: watch::Sender<TransferProgress>,
+        cancel: Arc<Cancel>,
+    ) -> Self {
+        Self {
+            host,
+            progress,
+            cancel,
+            clock: Clock::start(),
+        }
+    }
+
+    pub(super) async fn run(self, work: Work, ended: watch::Sender<Ended>) {
+        let cancel = Arc::clone(&self.cancel);
+        let outcome = tokio::select! {
+            outcome = self.transfer(work) => outcome,
+            () = cancel.wait() => Err(TransferError::Cancelled),
+        };
+        self.progress.send_modify(|progress| match &outcome {
+            Ok(blob) => {
+                progress.state = TransferState::Done;
+                (progress.done, progress.total) = (blob.size, Some(blob.size));
+            }
+            Err(_) => progress.state = TransferState::Failed,
+        });
+        ended.send_replace(Some(outcome));
+    }
+
+    fn tell(&self, state: TransferState, (done, total): (u64, Option<u64>)) {
+        self.progress.send_if_modified(|progress| {
+            let total = total.or(progress.total);
+            let newer = TransferProgress {
+                state,
+                done,
+                total,
+                ..*progress
+            };
+            std::mem::replace(progress, newer) != newer
+        });
+    }
+
+    async fn transfer(&self, work: Work) -> Result<Blob, TransferError> {
+        let (hash, bytes) = match work {
+            Work::Put(source) => {
+                let (origin, hash, size) = self.open_source(source).await?;
+                self.progress.send_modify(|progress| {
+                    (progress.hash, progress.total) = (Some(hash), Some(size));
+                });
+                (hash, Moved::Put(origin, size))
+            }
+            Work::Get { hash, of, sink } => {
+                let target = self.open_sink(sink, hash).await?;
+                (hash, Moved::Get(Some(Box::new(target)), of))
+            }
+        };
+        self.tell(TransferState::Waiting, (0, None));
+        let moving = Arc::clone(&self.host.transfers().moving).acquire_owned();
+        let _moving = moving.await.map_err(|_| TransferError::Closed)?;
+        self.move_bytes(hash, bytes).await
+    }
+
+    async fn open_source(
+        &self,
+        source: BlobSource,
+    ) -> Result<(Origin, BlobHash, u64), TransferError> {
+        let (cancel, progress) = (Arc::clone(&self.cancel), self.progress.clone());
+        let tell = move |done| progress.send_modify(|progress| progress.done = done);
+        blocking(move || Origin::open(source, &cancel, tell)).await
+    }
+
+    async fn open_sink(&self, sink: BlobSink, hash: BlobHash) -> Result<Target, TransferError> {
+        let (cancel, progress) = (Arc::clone(&self.cancel), self.progress.clone());
+        let tell = move |done| progress.send_modify(|progress| progress.done = done);
+        blocking(move || Target::open(sink, &hash, &cancel, tell)).await
+    }
+
+    async fn move_bytes(&self, hash: BlobHash, mut bytes: Moved) -> Result<Blob, TransferError> {
+        let now = self.clock.now();
+        let mut machine = match &bytes {
+            Moved::Put(_, size) => Machine::put(now, *size),
+            Moved::Get(target, _) => {
+                Machine::get(now, target.as_ref().map_or(0, |target| target.have()))
+            }
+        };
+        let mut stopped = self.host.stopped();
+        let mut asking: FuturesOrdered<Asking> = FuturesOrdered::new();
+        let mut started_over = false;
+        loop {
+            while let Some(effect) = machine.poll_effect() {
+                match effect {
+                    Effect::Abandon => asking = FuturesOrdered::new(),
+                    Effect::Ask(attempt) => {
+                        asking.push_back(self.put(attempt, hash, &bytes, None)?)
+                    }
+                    Effect::Put(attempt, part) => {
+                        let piece = self.read(&bytes, part).await?;
+                        let piece = Some((part.offset, piece));
+                        asking.push_back(self.put(attempt, hash, &bytes, piece)?);
+                    }
+                    Effect::Get(attempt, part) => {
+                        asking.push_back(self.get(attempt, hash, &bytes, part)?);
+                    }
+                    Effect::Finish => match self.finish(hash, &mut bytes).await? {
+                        Some(blob) => return Ok(blob),
+                        None if started_over => return Err(TransferError::Corrupt),
+                        None => {
+                            started_over = true;
+                            machine.start_over(self.clock.now());
+                        }
+                    },
+                }
+            }
+            let state = match machine.is_moving() {
+                true => TransferState::Moving,
+                false => TransferState::Waiting,
+            };
+            self.tell(state, machine.progress());
+            let due = machine.poll_timeout().map(|at| {
+                let wait = at.since(self.clock.now());
+                // The clock counts whole milliseconds.
+                Instant::now() + wait + Duration::from_millis(1)
+            });
+            let due = async move {
+                match due {
+                    Some(at) => sleep_until(at).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                Some((attempt, answer)) = asking.next() => {
+                    self.answered(&mut machine, &mut bytes, attempt, answer).await?;
+                }
+                () = due => {
+                    machine.handle_timeout(self.clock.now());
+                }
+                _ = async { stopped.wait_for(|stopped| *stopped).await.map(drop) } => {
+                    return Err(TransferError::Closed);
+                }
+            }
+        }
+    }
+
+    async fn answered(
+        &self,
+        machine: &mut Machine,
+        bytes: &mut Moved,
+        attempt: Attempt,
+        answer: Result<Answered, CallError>,
+    ) -> Result<(), TransferError> {
+        let now = self.clock.now();
+        match answer {
+            Ok(Answered::Taken(BlobPut { have, done })) => machine.taken(now, attempt, have, done),
+            Ok(Answered::Came(piece, size)) => {
+                let Moved::Get(place, _) = bytes else {
+                    return Err(TransferError::Defect);
+                };
+                let mut target = place.take().ok_or(TransferError::Defect)?;
+                if target.is_memory() && size > BLOB_IN_MEMORY {
+                    return Err(TransferError::TooLarge { size });
+                }
+                let length = piece.len() as u64;
+                let target = match target.is_memory() {
+                    true => {
+                        target.write(&piece)?;
+                        target
+                    }
+                    false => blocking(move || target.write(&piece).map(|()| target)).await?,
+                };
+                *place = Some(target);
+                machine.came(self.clock.now(), attempt, length, size);
+            }
+            Err(CallError::TooLarge) => {
+                if !machine.too_large(now, attempt) {
+                    return Err(TransferError::Malformed(CallError::TooLarge));
+                }
+            }
+            Err(CallError::Rpc(error)) if error.is_final() => {
+                return Err(TransferError::Refused(error));
+            }
+            Err(CallError::Rpc(error)) => machine.failed(now, attempt, error.retry_after()),
+            Err(CallError::Disconnected(_) | CallError::NotConnected | CallError::Timeout) => {
+                machine.failed(now, attempt, None);
+            }
+            Err(CallError::Closed) => return Err(TransferError::Closed),
+            Err(error @ CallError::Malformed(_)) => return Err(TransferError::Malformed(error)),
+        }
+        Ok(())
+    }
+
+    async fn read(&self, bytes: &Moved, part: Part) -> Result<Bytes, TransferError> {
+        match bytes {
+            Moved::Put(origin @ Origin::Bytes(_), _) => origin.read(part),
+            Moved::Put(origin, _) => {
+                let origin = origin.clone();
+                blocking(move || origin.read(part)).await
+            }
+            Moved::Get(..) => Err(TransferError::Defect),
+        }
+    }
+
+    fn put(
+        &self,
+        attempt: Attempt,
+        hash: BlobHash,
+        bytes: &Moved,
+        piece: Option<(u64, Bytes)>,
+    ) -> Result<Asking, TransferError> {
+        let Moved::Put(_, size) = bytes else {
+            return Err(TransferError::Defect);
+        };
+        let (offset, carried) = piece.map_or((0, None), |(offset, bytes)| (offset, Some(bytes)));
+        let params = PutBlob {
+            hash,
+            size: *size,
+            offset,
+            data: None,
+        };
+        Ok(
+            self.ask(attempt, name::BLOBS_PUT, params, carried, |reply| {
+                Ok(Answered::Taken(parsed(&reply)?))
+            }),
+        )
+    }
+
+    fn get(
+        &self,
+        attempt: Attempt,
+        hash: BlobHash,
+        bytes: &Moved,
+        part: Part,
+    ) -> Result<Asking, TransferError> {
+        let Moved::Get(_, of) = bytes else {
+            return Err(TransferError::Defect);
+        };
+        let params = GetBlob {
+            hash,
+            offset: part.offset,
+            limit: Some(u32::try_from(part.length).unwrap_or(u32::MAX)),
+            of: of.clone(),
+        };
+        Ok(self.ask(attempt, name::BLOBS_GET, params, None, |reply| {
+            let BlobPiece { size, .. } = parsed(&reply)?;
+            let without = || CallError::Malformed("a piece of a blob without bytes".to_owned());
+            Ok(Answered::Came(reply.bytes.ok_or_else(without)?, size))
+        }))
+    }
+
+    fn ask<P: Serialize + Send + 'static>(
+        &self,
+        attempt: Attempt,
+        method: &'static str,
+        params: P,
+        carried: Option<Bytes>,
+        read: impl FnOnce(Reply) -> Result<Answered, CallError> + Send + 'static,
+    ) -> Asking {
+        // Queued now: requests keep the order of the effects.
+        let queued = to_raw(&params).and_then(|params| {
+            let host = &self.host;
+            host.queue_query(method, params, carried)
+        });
+        Box::pin(async move {
+            let answered = async { read(queued?.await.map_err(|_| CallError::NotConnected)??) };
+            let answer = timeout(REQUEST_TIMEOUT, answered).await;
+            (attempt, answer.unwrap_or(Err(CallError::Timeout)))
+        })
+    }
+
+    /// The whole blob; `None` if what was got is not it.
+    async fn finish(
+        &self,
+        hash: BlobHash,
+        bytes: &mut Moved,
+    ) -> Result<Option<Blob>, TransferError> {
+        let place = match bytes {
+            Moved::Put(_, size) => {
+                let size = *size;
+                let bytes = None;
+                return Ok(Some(Blob { hash, size, bytes }));
+            }
+            Moved::Get(place, _) => place,
+        };
+        let mut target = place.take().ok_or(TransferError::Defect)?;
+        let (target, blob) = blocking(move || {
+            if !target.is(&hash) {
+                target.clear()?;
+                return Ok((target, None));
+            }
+            let size = target.have();
+            let bytes = target.finish()?;
+            Ok((target, Some(Blob { hash, size, bytes })))
+        })
+        .await?;
+        *place = Some(target);
+        Ok(blob)
+    }
+}
+
+fn parsed<T: DeserializeOwned>(reply: &Reply) -> Result<T, CallError> {
+    serde_json::from_str(reply.result.get())
+        .map_err(|error| CallError::Malformed(error.to_string()))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, TransferError> + Send + 'static,
+) -> Result<T, TransferError> {
+    let done = spawn_blocking(work).await;
+    done.unwrap_or(Err(TransferError::Defect))
+}
