@@ -15,8 +15,8 @@ use crate::{
     world::{LONG, Plan, World, options},
 };
 
-/// Waits until an agent's turns have ended. A program that Wine could not run is told from an intent
-/// that the daemon lost: the timeline says how each turn ended.
+/// Waits until an agent's turns have ended. A program that Wine could not run is told from an
+/// intent that the daemon lost: the timeline says how each turn ended.
 async fn all_completed(world: &World, agent: &AgentId, turns: usize) -> Outcome {
     let ends = eventually(format!("{turns} ended turns"), async || {
         let items = world.history(agent).await.unwrap();
