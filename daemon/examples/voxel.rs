@@ -10,6 +10,7 @@ use bowline_daemon::{
     service::{Methods, Request, Scope, Service},
 };
 use bowline_protocol::{Role, RpcReason, error::RpcError, methods::Empty};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -21,36 +22,36 @@ const MAX_PROJECTS: u64 = 10_000;
 const MAX_LAYERS: usize = 64;
 const MAX_VOXELS: usize = 131_072; // of a project, so that its export fits into one answer
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Project {
     plan: Plan,
     layers: Vec<Layer>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Plan {
     name: String,
     size: [NonZeroU8; 3],
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Layer {
     name: String,
     voxels: usize,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct OfProject {
     project: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct OfLayer {
     project: String,
     layer: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct SetVoxels {
     project: String,
     layer: String,

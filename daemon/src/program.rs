@@ -5,7 +5,7 @@ use std::{error::Error, future::Future};
 
 use crate::{
     config::Home,
-    service::Service,
+    service::{About, Service},
     setup::{Services, Setup},
 };
 
@@ -48,6 +48,15 @@ impl Program {
     pub const fn about(mut self, about: &'static str) -> Self {
         self.about = about;
         self
+    }
+
+    /// Its services, which say in what they describe whose they are.
+    pub(crate) fn into_services(self) -> Services {
+        self.services.about(About {
+            name: self.name,
+            version: self.version,
+            about: self.about,
+        })
     }
 
     /// Links a service.

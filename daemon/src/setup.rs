@@ -11,7 +11,7 @@ use crate::{
     blobs::BlobStore,
     config::Settings,
     ledger::Ledger,
-    service::{Cancellation, MethodError, Methods, Offered, Router, Service},
+    service::{About, Cancellation, MethodError, Methods, Offered, Router, Service},
 };
 
 /// The resources of a service at its start.
@@ -44,9 +44,21 @@ type Started = Result<Offered, ServiceError>;
 type Maker = Box<dyn FnOnce(Setup) -> Pin<Box<dyn Future<Output = Started> + Send>> + Send>;
 
 /// The services linked into a daemon besides the built-in ones.
-#[derive(Default)]
 pub struct Services {
+    about: About,
     makers: Vec<Maker>,
+    /// What each would offer, for programs that only describe it.
+    described: Vec<fn() -> Offered>,
+}
+
+impl Default for Services {
+    fn default() -> Self {
+        Self {
+            about: About::BOWLINE,
+            makers: Vec::new(),
+            described: Vec::new(),
+        }
+    }
 }
 
 impl Services {
@@ -70,6 +82,7 @@ impl Services {
         E: Into<Box<dyn Error + Send + Sync>>,
         F: Future<Output = Result<S, E>> + Send + 'static,
     {
+        self.described.push(Methods::<S>::described);
         self.makers.push(Box::new(|setup| {
             let made = make(setup);
             Box::pin(async move {
@@ -82,19 +95,36 @@ impl Services {
         self
     }
 
+    /// Says whose they are, in what `rpc.discover` answers.
+    pub(crate) fn about(mut self, about: About) -> Self {
+        self.about = about;
+        self
+    }
+
     /// Starts the services and adds their methods.
     pub(crate) async fn link(self, setup: &Setup, router: &mut Router) -> Result<(), ServiceError> {
+        router.title(self.about);
         for make in self.makers {
-            let offered = make(setup.clone()).await?;
-            // Only group names that no later version of the protocol can use.
-            let is_reserved = |name| is_name(name) && !is_extension(name);
-            let mut methods = offered.methods.iter();
-            if let Some(method) = methods.find(|method| is_reserved(method.name())) {
-                return Err(MethodError::Reserved(method.name()).into());
-            }
-            router.add_all(offered)?;
+            add(router, make(setup.clone()).await?)?;
         }
         Ok(())
+    }
+
+    /// Adds what the services would offer, without starting them: it can be described, not called.
+    pub(crate) fn describe(self, router: &mut Router) -> Result<(), MethodError> {
+        router.title(self.about);
+        let mut all = self.described.into_iter();
+        all.try_for_each(|described| add(router, described()))
+    }
+}
+
+/// Adds the methods of a service. Only group names that no later version of the protocol can use.
+fn add(router: &mut Router, offered: Offered) -> Result<(), MethodError> {
+    let is_reserved = |name| is_name(name) && !is_extension(name);
+    let mut methods = offered.methods.iter();
+    match methods.find(|method| is_reserved(method.name())) {
+        Some(method) => Err(MethodError::Reserved(method.name())),
+        None => router.add_all(offered),
     }
 }
 

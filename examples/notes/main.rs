@@ -12,6 +12,7 @@ use bowline_daemon::{
     service::{Methods, Scope, Service},
 };
 use bowline_protocol::{Role, RpcReason, error::RpcError, methods::Empty};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -25,12 +26,12 @@ const MOST: u64 = 10_000;
 /// Notes in one answer.
 const PAGE: usize = 100;
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Note {
     text: String,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Page {
     /// The id of the last note of the page before; empty for the first page.

@@ -101,6 +101,7 @@ impl fmt::Debug for BlobHasher {
 
 /// Parameters of `blobs.put`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PutBlob {
     /// Its name.
@@ -117,6 +118,7 @@ pub struct PutBlob {
 
 /// Result of `blobs.put`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct BlobPut {
     /// Bytes from the beginning on that the daemon has: the next offset.
@@ -127,6 +129,7 @@ pub struct BlobPut {
 
 /// Parameters of `blobs.get`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct GetBlob {
     /// Its name.
@@ -145,6 +148,7 @@ pub struct GetBlob {
 
 /// What refers to a blob: rows of a table, or a log, as they are followed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BlobOf {
     /// `table` or `log`.
@@ -158,6 +162,7 @@ pub struct BlobOf {
 
 /// Result of `blobs.get`, whose response carries the bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct BlobPiece {
     /// All bytes of the blob.

@@ -75,6 +75,7 @@ pub mod code {
 
 /// A JSON-RPC error object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[error("{message} ({code})")]
 pub struct RpcError {
     /// One of [`code`] or [`RpcReason::code`].
@@ -93,6 +94,7 @@ pub struct RpcError {
 
 /// `error.data`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RpcErrorData {
     /// The closed reason; JSON-RPC's own codes have no data.
@@ -107,6 +109,7 @@ pub struct RpcErrorData {
 
 /// A quota that is used up (TR-12).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Quota {
     /// The setting that bounds it, a key of the daemon's `[limits]`.

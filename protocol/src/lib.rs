@@ -22,6 +22,7 @@ mod place;
 pub mod reason;
 pub mod relay;
 pub mod rpc;
+mod schema;
 pub mod seal;
 pub mod session_event;
 pub mod text;

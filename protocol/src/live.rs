@@ -16,6 +16,7 @@ const ANY: char = '*';
 
 /// What is followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LiveKind {
     /// Rows by key.
@@ -29,6 +30,7 @@ pub enum LiveKind {
 /// JSON as it came, so that numbers and spelling are those of the daemon. Equal only to the same
 /// text.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(inline))]
 #[serde(transparent)]
 pub struct Json(Box<RawValue>);
 
@@ -59,6 +61,8 @@ impl Eq for Json {}
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Scope(Arc<str>);
+
+crate::schema::text_schema!(Scope);
 
 impl Scope {
     /// Every key.
@@ -172,6 +176,7 @@ impl fmt::Display for Scope {
 
 /// Where a page begins: after the row of a key, or after the item of an index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum After {
     /// Of a table.
@@ -182,6 +187,7 @@ pub enum After {
 
 /// Parameters of `live.open`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OpenLive {
     /// What is followed.
@@ -214,6 +220,7 @@ pub struct OpenLive {
 
 /// Parameters of `live.page`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PageLive {
     /// What is read.
@@ -243,6 +250,7 @@ pub struct PageLive {
 
 /// Parameters of `live.close`. Without such a follow nothing happens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CloseLive {
     /// What is followed.
@@ -260,6 +268,11 @@ pub struct CloseLive {
 /// Result of `live.open` and `live.page` of a table. That of a topic is one without rows, that of a
 /// log is a [`LogPage`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename = "TablePage")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct TablePage<R = Row> {
     /// The keys that the parameters stand for. Rows of events belong to the follow if it covers
@@ -283,6 +296,7 @@ pub struct TablePage<R = Row> {
 
 /// A row of a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Row {
     /// Its key.
@@ -302,6 +316,7 @@ pub struct Row {
 /// The event `table.changed`: one transaction's changes of a table, as far as one set of sessions
 /// follows them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TableChanged {
     /// The table.
@@ -329,6 +344,7 @@ pub struct TableChanged {
 /// The event `topic.event`: an event of a service, for the sessions that follow a scope of the
 /// topic with this key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TopicEvent {
     /// The topic.

@@ -53,6 +53,8 @@ pub mod name {
         BLOBS_PUT = "blobs.put";
         /// Gets a piece of a blob.
         BLOBS_GET = "blobs.get";
+        /// What the daemon offers, as an OpenRPC document.
+        RPC_DISCOVER = "rpc.discover";
         /// Client → daemon notification: the welcome was accepted; the session may change from here
         /// on.
         SESSION_READY = "session.ready";
@@ -101,6 +103,7 @@ pub mod name {
 
 /// Result of `system.ping`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Pong {
     /// The daemon's clock.
@@ -109,6 +112,7 @@ pub struct Pong {
 
 /// Result of `system.info`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct SystemInfo {
     /// Stable identity of the daemon.
@@ -125,6 +129,7 @@ pub struct SystemInfo {
 
 /// Parameters of `pairing.asked`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PairingAsked {
     /// The daemon's part of the code: drawn when the device asks, and kept for it.
     pub nonce: PairingNonce,
@@ -132,6 +137,7 @@ pub struct PairingAsked {
 
 /// Result of `providers.list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Providers {
     /// In the order of the configuration.
     pub providers: Vec<ProviderInfo>,
@@ -139,6 +145,7 @@ pub struct Providers {
 
 /// Parameters of `agents.list`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ListAgents {
     /// `nextCursor` of the previous page.
@@ -155,6 +162,7 @@ pub struct ListAgents {
 
 /// Result of `agents.list`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentsPage {
     /// Oldest first, unless `newestFirst` was set.
@@ -171,6 +179,7 @@ pub struct AgentsPage {
 
 /// Parameters of `agents.create`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CreateAgent {
     /// Id of the intent; a repeated request with the same id has no further effect (BX-1).
@@ -189,6 +198,7 @@ pub struct CreateAgent {
 
 /// Result of `agents.create`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct AgentCreated {
     /// The new agent.
     pub agent: AgentSummary,
@@ -196,6 +206,7 @@ pub struct AgentCreated {
 
 /// Parameters of `agents.send`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SendPrompt {
     /// Id of the intent (BX-1).
@@ -208,6 +219,7 @@ pub struct SendPrompt {
 
 /// Result of `agents.send`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PromptSent {
     /// The user item in the timeline.
@@ -216,6 +228,7 @@ pub struct PromptSent {
 
 /// Parameters of `agents.cancel` and `agents.archive`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AgentIntent {
     /// Id of the intent (BX-1).
@@ -226,6 +239,7 @@ pub struct AgentIntent {
 
 /// Parameters of `agents.respond`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Respond {
     /// Id of the intent (BX-1).
@@ -240,6 +254,7 @@ pub struct Respond {
 
 /// Parameters of `agents.history`. Without `before` and `after`: the newest page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct History {
     /// The timeline's agent.
@@ -258,6 +273,7 @@ pub struct History {
 
 /// Result of `agents.history`: a run of the timeline, in order of index.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryPage {
     /// Ascending indices.
@@ -270,6 +286,7 @@ pub struct HistoryPage {
 
 /// Parameters of `agents.subscribe` and `agents.unsubscribe`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AgentRef {
     /// The agent.
@@ -278,10 +295,12 @@ pub struct AgentRef {
 
 /// The empty object: parameters or result of methods without any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Empty {}
 
 /// Parameters of `session.ack`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Ack {
     /// Every event up to and including this one is applied.
     pub seq: u64,

@@ -9,6 +9,7 @@ pub type UnixMillis = i64;
 
 /// Status of an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AgentStatus {
     /// The agent's program starts.
@@ -27,6 +28,7 @@ pub enum AgentStatus {
 
 /// One row of the directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSummary {
     /// Id used in every request about the agent.
@@ -55,6 +57,7 @@ pub struct AgentSummary {
 
 /// Kind of a timeline item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ItemKind {
     /// A prompt of the user.
@@ -79,6 +82,7 @@ pub enum ItemKind {
 
 /// How a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TurnStatus {
     /// Completed successfully.
@@ -93,6 +97,7 @@ pub enum TurnStatus {
 
 /// One entry of an agent's durable timeline.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TimelineItem {
     /// Stable id.
@@ -136,6 +141,7 @@ const fn is_zero(bytes: &u64) -> bool {
 
 /// Output stream of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OutputStream {
     /// Standard output.
@@ -146,6 +152,7 @@ pub enum OutputStream {
 
 /// A permission request of an agent to its user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Permission {
     /// Id for `agents.respond`.
@@ -158,6 +165,7 @@ pub struct Permission {
 
 /// One answer to a [`Permission`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PermissionOption {
     /// Id for `agents.respond`.
@@ -168,6 +176,7 @@ pub struct PermissionOption {
 
 /// A provider that a client may choose by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ProviderInfo {
     /// Configured name.

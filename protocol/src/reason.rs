@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 /// After a final reason one connection (`DaemonClient`) stops. The host above it enters `error` and
 /// tries again at long intervals, because a daemon may be updated or restored (C48).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Retry {
     /// A retry cannot help: the client or its identity must change.
@@ -36,6 +37,7 @@ impl Retry {
 
 /// What the host app should do about a [`Reason`] or a [`crate::RpcReason`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Advice {
     /// Nothing: the runtime retries already.
@@ -62,6 +64,7 @@ macro_rules! reasons {
     ) => {
         $(#[$type_doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         pub enum $type { $( $(#[$doc])* #[serde(rename = $name)] $variant, )* }
 
         impl $type {

@@ -27,6 +27,7 @@ mod swift_root;
 mod test;
 mod tidy;
 mod tree;
+mod types;
 mod typescript;
 mod windows;
 mod wine;
@@ -67,6 +68,8 @@ enum Task {
     Bindings(bindings::Options),
     /// Build the packages for apps, with the native library.
     Package(package::Options),
+    /// Generate the types of the example apps from what their service says that it offers.
+    Types,
     /// Test the TypeScript bindings.
     Typescript,
     /// Test the Swift bindings.
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
         Task::Fuzz(options) => fuzz::run(&sh, &options),
         Task::Bindings(options) => bindings::run(&sh, options),
         Task::Package(options) => package::run(&sh, options),
+        Task::Types => types::run(&sh),
         Task::Typescript => typescript::test(&sh),
         Task::Swift => swift::test(&sh),
         Task::Kotlin => kotlin::test(&sh),

@@ -9,7 +9,7 @@ use crate::{
     bindings::{self, Language, NPM},
     needs,
     process::{Workspace, target_dir},
-    tree,
+    tree, types,
 };
 
 /// The npm workspace.
@@ -17,13 +17,15 @@ pub(crate) fn workspace() -> PathBuf {
     tree::root().join("bindings/typescript")
 }
 
-/// Generates, type-checks, builds and tests the bindings for Node and React.
+/// Generates, type-checks, builds and tests the bindings for Node and React, and compares the types
+/// of the example apps, whose generators run in Node.
 ///
 /// # Errors
 /// A step fails; in CI also when Node is missing.
 pub(crate) fn test(sh: &Workspace) -> Result<()> {
     needs::require("typescript")?;
     bindings::programs(sh)?;
+    types::check(sh)?;
     prepare(sh)?;
     let _workspace = sh.push_dir(workspace());
     Ok(cmd!(sh, "{NPM} test")

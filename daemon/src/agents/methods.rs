@@ -8,6 +8,7 @@ use bowline_protocol::{
     methods::{AgentCreated, AgentIntent, CreateAgent, Empty, ListAgents, PromptSent, SendPrompt},
     model::TurnStatus,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -28,9 +29,10 @@ const MAX_CWD: usize = 4_096;
 /// Prompts queued per agent, including the running one; over it the answer is `overloaded`.
 const MAX_QUEUED: u64 = 64;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AgentsPage {
+    #[schemars(with = "Vec<AgentSummary>")]
     agents: Vec<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,

@@ -30,9 +30,8 @@ use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 use bowline_protocol::{
     ProviderInfo, PublicKey, Role, RpcReason,
     error::RpcError,
-    methods::{AgentRef, CreateAgent, Empty, History, Providers, Respond, name},
+    methods::{AgentCreated, AgentRef, CreateAgent, Empty, History, Providers, Respond, name},
 };
-use serde_json::value::RawValue;
 
 #[cfg(unix)]
 pub(crate) use self::launcher::{ARGUMENT as LAUNCHER_ARGUMENT, main as launcher_main};
@@ -49,7 +48,7 @@ use crate::{
     blocking::{Blocking, BlockingError},
     ledger::{Ledger, Reader, Tx},
     rpc::answer,
-    service::{Methods, Request, Service},
+    service::{Made, Methods, Request, Service},
 };
 
 /// Concurrent folder checks, including blocked ones; while all are blocked, new agents' folders are
@@ -257,7 +256,7 @@ impl Agents {
         self: Arc<Self>,
         request: Request,
         params: CreateAgent,
-    ) -> Result<Box<RawValue>, RpcError> {
+    ) -> Result<Made<AgentCreated>, RpcError> {
         // The check applies only if the intent really runs: a repeated intent keeps its stored
         // success, whatever happened to its directory.
         let roots = request.session()?.grant().roots.clone();
@@ -275,6 +274,7 @@ impl Agents {
                 answer(&self.create_checked(tx, params)?)
             })
             .await
+            .map(Made::from)
     }
 
     /// Checks that an agent of the provider may and can work in the folder. With roots of a device,

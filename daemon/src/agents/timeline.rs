@@ -5,6 +5,7 @@ use bowline_protocol::{
     methods::History, model::OutputStream,
 };
 use rusqlite::Connection;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -182,9 +183,11 @@ fn pieces(mut text: &str, most: usize) -> impl Iterator<Item = &str> {
     })
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "HistoryPage")]
 pub(super) struct Page {
+    #[schemars(with = "Vec<bowline_protocol::TimelineItem>")]
     items: Vec<Box<RawValue>>,
     has_more: bool,
     seq: u64,

@@ -4,7 +4,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use bowline_protocol::{
     Role,
-    blob::{BlobPiece, GetBlob, PutBlob, of_text, to_text},
+    blob::{BlobPiece, BlobPut, GetBlob, PutBlob, of_text, to_text},
     error::RpcError,
     limits,
     methods::name,
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     ledger::Via,
     rpc::{Done, Reply, no_session, reply},
-    service::{Call, LiveData, Methods, Origin, Service, params},
+    service::{Call, Kind, LiveData, Methods, Origin, Service, Types, params},
 };
 
 /// `blobs.put` and `blobs.get`.
@@ -125,10 +125,18 @@ impl Service for BlobService {
             .waiting(
                 name::BLOBS_PUT,
                 Role::Operator,
+                Types::of::<PutBlob, BlobPut>(Kind::Call),
                 params::plain,
                 |service, call, put| service.put(call, put),
             )
             .taking_bytes();
-        methods.waiting(name::BLOBS_GET, Role::Viewer, params::plain, Self::get);
+        let types = Types::of::<GetBlob, BlobPiece>(Kind::Query);
+        methods.waiting(
+            name::BLOBS_GET,
+            Role::Viewer,
+            types,
+            params::plain,
+            Self::get,
+        );
     }
 }

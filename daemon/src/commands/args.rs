@@ -103,6 +103,17 @@ pub(super) enum Command {
     Lock(Form),
     /// Serve devices again after `lock`
     Unlock(Form),
+    /// Show what the daemon offers to apps: methods, tables, logs and topics
+    ///
+    /// This is what the program has linked; no daemon needs to run. `--json` prints it as an
+    /// OpenRPC document, which a running daemon answers `rpc.discover` with.
+    Describe {
+        #[command(flatten)]
+        form: Form,
+        /// Print the types of the services as one JSON Schema, for generators of types
+        #[arg(long, conflicts_with = "json")]
+        schema: bool,
+    },
     /// Inspect the configuration
     Config {
         #[command(subcommand)]

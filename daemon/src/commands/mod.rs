@@ -3,6 +3,7 @@
 mod args;
 mod ask;
 mod audit;
+mod describe;
 mod devices;
 mod grant;
 mod lock;
@@ -75,9 +76,9 @@ pub(crate) fn main(program: Program, args: Vec<OsString>) -> ExitCode {
 }
 
 fn dispatch(program: Program, cli: Cli) -> Result<(), Failure> {
-    let home = program.home;
     let Cli { shared, command } = cli;
-    let name = program.name;
+    let (home, name) = (program.home, program.name);
+    let services = program.into_services();
     let asked = |shared: Shared| -> Result<Asked, Failure> {
         Ok(Asked {
             socket: shared.settings(home, Written::default())?.socket,
@@ -85,7 +86,7 @@ fn dispatch(program: Program, cli: Cli) -> Result<(), Failure> {
         })
     };
     match command.unwrap_or_else(|| Command::Run(Written::default())) {
-        Command::Run(flags) => run::run(shared.settings(home, flags)?, program.services),
+        Command::Run(flags) => run::run(shared.settings(home, flags)?, services),
         Command::Config {
             command: ConfigCommand::Check(flags),
         } => check(&shared.settings(home, flags)?),
@@ -125,6 +126,10 @@ fn dispatch(program: Program, cli: Cli) -> Result<(), Failure> {
             }) => devices::set(&asked(shared)?, &device, &change, json || form.json),
         },
         Command::Audit(how) => audit::audit(&asked(shared)?, &how),
+        Command::Describe {
+            form: Form { json },
+            schema,
+        } => describe::describe(services, json, schema),
         Command::Lock(Form { json }) => lock::lock(&asked(shared)?, json),
         Command::Unlock(Form { json }) => lock::unlock(&asked(shared)?, json),
     }

@@ -9,16 +9,18 @@ use bowline_protocol::{
     methods::{Empty, name},
     model::UnixMillis,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::service::{ControlService, max};
 use crate::{
+    ledger::DeviceInfo,
     rpc::{Bounded, ListParams, Listed, page_bytes, page_rows},
     service::{Methods, Request},
 };
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Revoke {
     device_id: DeviceId,
@@ -26,34 +28,35 @@ struct Revoke {
     keep_turns: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Revoked {
     turns_ended: u64,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Set {
     device_id: DeviceId,
     grant: Grant,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct AuditWanted {
     after: Option<u64>,
     limit: Option<u32>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct AuditPage {
+    #[schemars(with = "Vec<crate::store::audit::AuditEntry>")]
     entries: Vec<Box<RawValue>>,
     has_more: bool,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Lock {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,7 +105,7 @@ impl ControlService {
         self: Arc<Self>,
         request: Request,
         wanted: ListParams,
-    ) -> Result<Listed, RpcError> {
+    ) -> Result<Listed<DeviceInfo>, RpcError> {
         let rows = request.ledger().devices().await?;
         wanted.page(
             "devices",

@@ -11,6 +11,7 @@ use bowline_protocol::{
     methods::{Empty, name},
     model::UnixMillis,
 };
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -18,7 +19,7 @@ use super::{
     service::{ControlService, max},
 };
 use crate::{
-    ledger::{OfferedGrant, PairingRequest},
+    ledger::{OfferedGrant, OpenOffer, PairingRequest},
     rpc::{ListParams, Listed},
     service::{Methods, Request},
 };
@@ -29,7 +30,7 @@ pub(crate) const MAX_PAIRING_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Longest wait of `pairing.wait`, and the one without `waitMs`.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Create {
     ttl_seconds: Option<u64>,
@@ -40,7 +41,7 @@ struct Create {
     device_ttl_seconds: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Created {
     offer_id: OfferId,
@@ -48,26 +49,26 @@ struct Created {
     expires_at: UnixMillis,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct OneOffer {
     offer_id: OfferId,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Wait {
     offer_id: OfferId,
     wait_ms: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Waited {
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<PairingRequest>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Approve {
     offer_id: OfferId,
@@ -133,7 +134,7 @@ impl ControlService {
         self: Arc<Self>,
         request: Request,
         wanted: ListParams,
-    ) -> Result<Listed, RpcError> {
+    ) -> Result<Listed<OpenOffer>, RpcError> {
         let rows = request.ledger().offers().await?;
         wanted.page(
             "offers",

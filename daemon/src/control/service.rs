@@ -9,21 +9,22 @@ use bowline_protocol::{
     methods::{Empty, name},
     model::UnixMillis,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::offer::OfferMaker;
 use crate::{
     agents::Agents,
     clock::Clock,
-    connection::ConnectionRegistry,
-    ledger::LedgerCounters,
+    connection::{ConnectionInfo, ConnectionRegistry},
+    ledger::{LedgerCounters, SessionInfo},
     relay::{RelayInfo, RelayStatus},
     rpc::{ListParams, Listed, RequestStats},
     service::{Methods, Request, Service},
 };
 
 /// Constants of a running daemon.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct About {
     /// `serverId`.
@@ -59,7 +60,7 @@ pub struct ControlService {
     pub(crate) started: MonotonicTime,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Status {
     #[serde(flatten)]
@@ -83,7 +84,7 @@ struct Status {
 }
 
 /// Requests since the start of the process.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct RequestTotals {
     /// Answered with a result.
     ok: u64,
@@ -142,7 +143,7 @@ impl ControlService {
         self: Arc<Self>,
         request: Request,
         wanted: ListParams,
-    ) -> Result<Listed, RpcError> {
+    ) -> Result<Listed<ConnectionInfo>, RpcError> {
         let rows = self.registry.list(self.clock.now());
         wanted.page("connections", rows, |row| (row.id, ""), max(&request))
     }
@@ -151,7 +152,7 @@ impl ControlService {
         self: Arc<Self>,
         request: Request,
         wanted: ListParams,
-    ) -> Result<Listed, RpcError> {
+    ) -> Result<Listed<SessionInfo>, RpcError> {
         let rows = request.ledger().sessions().await?;
         wanted.page("sessions", rows, |row| (row.number, ""), max(&request))
     }

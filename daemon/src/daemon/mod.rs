@@ -1,5 +1,6 @@
 //! The daemon as a whole: the order of its start and of its shutdown.
 
+mod offered;
 mod options;
 mod sweep;
 
@@ -15,6 +16,7 @@ use tokio::{
 };
 use tracing::{info, warn};
 
+pub(crate) use self::offered::offered;
 use crate::{
     agents::{Agents, AgentsError},
     belonging::Belonging,

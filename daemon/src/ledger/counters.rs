@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use bowline_program::metrics::{COUNT_BOUNDS, Histogram, TIME_BOUNDS};
@@ -28,7 +29,7 @@ macro_rules! counters {
         }
 
         /// Counts since the start of the process.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
         #[serde(rename_all = "camelCase")]
         pub struct LedgerCounters { $( $(#[$doc])* pub $name: u64, )* }
 

@@ -12,6 +12,7 @@ use bowline_protocol::{
     model::UnixMillis,
     offer::PairingToken,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{owner::Account, retention::Retention, usage::Quotas};
@@ -268,7 +269,7 @@ pub struct SessionCounts {
 }
 
 /// One row of `sessions.list` (SV-5).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionInfo {
     /// Its number in the store; orders the list.

@@ -7,6 +7,7 @@ use std::{
 
 use bowline_machines::daemon::registration::State;
 use bowline_protocol::{Reason, model::UnixMillis};
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::Notify;
 
@@ -48,7 +49,7 @@ impl RelayStatus {
 }
 
 /// State of the registration with a relay.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum RelayState {
     /// Not started.
@@ -77,7 +78,7 @@ impl From<&State> for RelayState {
 }
 
 /// One relay in `daemon.status`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RelayInfo {
     /// Its base URL, as configured.
@@ -98,7 +99,7 @@ pub struct RelayInfo {
 }
 
 /// Failure of a registration or of an attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct RelayError {
     /// Reason, for programs.
     pub reason: Reason,

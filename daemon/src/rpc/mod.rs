@@ -3,6 +3,7 @@
 //!
 //! It is below the ledger, which uses it, and depends on no session, store or method.
 
+mod made;
 mod page;
 mod stats;
 
@@ -17,6 +18,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 pub use self::{
+    made::Made,
     page::PAGE_BYTES,
     stats::{MethodStats, Outcome, RequestStats},
 };

@@ -1,8 +1,9 @@
 //! Pages of listings: rows as JSON, limited by the connection's message size (LS-1).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, marker::PhantomData};
 
 use bowline_protocol::error::RpcError;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -91,7 +92,7 @@ impl Bounded {
 }
 
 /// Parameters of a listing whose rows are all in memory.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct ListParams {
     /// `nextCursor` of the page before.
@@ -103,15 +104,20 @@ pub(crate) struct ListParams {
 }
 
 /// A page of such a listing.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Listed {
+#[schemars(rename = "Listed{R}")]
+pub(crate) struct Listed<R> {
     /// Its rows, under the name of the listing.
     #[serde(flatten)]
+    #[schemars(with = "BTreeMap<String, Vec<R>>")]
     rows: BTreeMap<&'static str, Vec<Box<RawValue>>>,
     /// The cursor of the next page, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_cursor: Option<String>,
+    /// What its rows were.
+    #[serde(skip)]
+    of: PhantomData<fn() -> R>,
 }
 
 impl ListParams {
@@ -126,7 +132,7 @@ impl ListParams {
         mut rows: Vec<R>,
         key: impl Fn(&R) -> (u64, &str),
         max_message_bytes: usize,
-    ) -> Result<Listed, RpcError> {
+    ) -> Result<Listed<R>, RpcError> {
         let after = self.cursor.as_deref().map(read_cursor).transpose()?;
         rows.sort_by(|one, other| key(one).cmp(&key(other)));
         let rows = rows
@@ -148,6 +154,7 @@ impl ListParams {
         Ok(Listed {
             rows: BTreeMap::from([(name, page.finish()?)]),
             next_cursor: last.filter(|_| more).map(|(n, name)| format!("{n}.{name}")),
+            of: PhantomData,
         })
     }
 }

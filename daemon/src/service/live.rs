@@ -13,9 +13,13 @@ use bowline_protocol::{
     live::{CloseLive, Json, LiveKind, OpenLive, PageLive, Scope},
     methods::{Empty, name},
 };
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::de::DeserializeOwned;
 
-use super::{Context, Methods, Origin, Request, Service, asked};
+use super::{
+    Context, Methods, Origin, Request, Service, asked,
+    describe::{LiveEntry, SchemaOf},
+};
 use crate::{
     ledger::{Answered, FindScope, Held, LiveSource, Reader, SessionRef},
     rpc::{no_session, not_granted},
@@ -30,17 +34,21 @@ pub struct Followable {
     role: Role,
     /// Reads the parameters of a client.
     prepare: Prepare,
+    /// The types of the parameters and of what is followed.
+    params: SchemaOf,
+    value: SchemaOf,
 }
 
 impl Followable {
-    pub(super) fn new<S, P>(
+    pub(super) fn new<S, V, P>(
         service: Arc<S>,
         source: LiveSource,
         scope: impl Fn(&S, &Reader<'_>, P) -> Result<Scope, RpcError> + Send + Sync + 'static,
     ) -> Self
     where
         S: Service,
-        P: DeserializeOwned + Send + 'static,
+        V: JsonSchema,
+        P: DeserializeOwned + JsonSchema + Send + 'static,
     {
         let scope = Arc::new(scope);
         let prepare: Prepare = Arc::new(move |params| {
@@ -50,9 +58,30 @@ impl Followable {
             Ok(Box::new(move |reader| scope(&service, reader, params)))
         });
         Self {
+            prepare,
+            ..Self::described::<V, P>(source)
+        }
+    }
+
+    /// One to be described, which nobody can follow.
+    pub(super) fn described<V: JsonSchema, P: JsonSchema>(source: LiveSource) -> Self {
+        Self {
             source,
             role: Role::Viewer,
-            prepare,
+            prepare: Arc::new(|_| Err(only_described())),
+            params: SchemaGenerator::subschema_for::<P>,
+            value: SchemaGenerator::subschema_for::<V>,
+        }
+    }
+
+    const fn entry(&self) -> LiveEntry {
+        let (kind, name) = self.source.name();
+        LiveEntry {
+            kind,
+            name,
+            role: self.role,
+            params: self.params,
+            value: self.value,
         }
     }
 
@@ -79,6 +108,11 @@ impl std::fmt::Debug for Followable {
     }
 }
 
+/// A call of what a program only describes, which is a defect.
+pub(super) fn only_described() -> RpcError {
+    RpcError::internal("the service was listed to be described, and does not run")
+}
+
 /// The tables, logs and topics of all services of a daemon. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LiveData(Arc<RwLock<HashMap<&'static str, Followable>>>);
@@ -92,6 +126,12 @@ impl LiveData {
     pub(super) fn add(&self, table: Followable) {
         let mut tables = self.0.write().unwrap_or_else(PoisonError::into_inner);
         tables.insert(table.name(), table);
+    }
+
+    /// How each is described, in no particular order.
+    pub(super) fn entries(&self) -> Vec<LiveEntry> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.values().map(Followable::entry).collect()
     }
 
     fn find(&self, kind: LiveKind, name: &str) -> Result<Followable, RpcError> {

@@ -4,10 +4,17 @@ use std::{future::Future, panic::AssertUnwindSafe, sync::Arc};
 
 use bowline_protocol::{Role, error::RpcError, live::Scope};
 use futures_util::FutureExt;
+use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::{Cancellation, Context, Request, Service, live::Followable, params, request::Told};
+use super::{
+    Cancellation, Context, Request, Service,
+    describe::{Kind, MethodEntry, Types},
+    live::{self, Followable},
+    params,
+    request::Told,
+};
 use crate::{
     ledger::{LiveSource, Log, Reader, Table, Topic, Tx, guarded, panicked},
     rpc::{Done, MethodStats, Reply, ReplyFuture, answer, no_session, reply},
@@ -51,6 +58,7 @@ pub struct Method {
     access: Access,
     role: Role,
     takes_bytes: bool,
+    types: Types,
     handler: Handler,
     stats: Arc<MethodStats>,
 }
@@ -110,6 +118,16 @@ impl Method {
         self.access = Access::Probes;
     }
 
+    /// How it is described.
+    pub(super) const fn entry(&self) -> MethodEntry {
+        MethodEntry {
+            name: self.name,
+            access: self.access,
+            role: self.role,
+            types: self.types,
+        }
+    }
+
     pub(crate) fn start(&self, call: Call<'_>) -> Started {
         (self.handler)(call)
     }
@@ -123,7 +141,7 @@ impl std::fmt::Debug for Method {
 
 /// Takes the methods of a service. Each kind of method is a function with typed parameters `P` (any
 /// `Deserialize`; [`bowline_protocol::methods::Empty`] for none) and a typed result `R` (any
-/// `Serialize`).
+/// `Serialize`). Both have a JSON Schema, so that the daemon describes them (LD-7).
 ///
 /// | kind | runs | for |
 /// |---|---|---|
@@ -136,7 +154,8 @@ impl std::fmt::Debug for Method {
 /// Devices have roles (TR-4). `now` and `read` are for every device; the others change things and
 /// are for devices with the role `owner` unless [`Method::role`] says otherwise.
 pub struct Methods<S> {
-    service: Arc<S>,
+    /// None while a program only describes what the service would offer: nothing is called then.
+    service: Option<Arc<S>>,
     list: Vec<Method>,
     live: Vec<Followable>,
 }
@@ -150,8 +169,17 @@ pub(crate) struct Offered {
 impl<S: Service> Methods<S> {
     /// What a service lists.
     pub(crate) fn of(service: S) -> Offered {
+        Self::listed(Some(Arc::new(service)))
+    }
+
+    /// What a service would list, to be described: nothing of it can be called.
+    pub(crate) fn described() -> Offered {
+        Self::listed(None)
+    }
+
+    fn listed(service: Option<Arc<S>>) -> Offered {
         let mut methods = Self {
-            service: Arc::new(service),
+            service,
             list: Vec::new(),
             live: Vec::new(),
         };
@@ -171,8 +199,8 @@ impl<S: Service> Methods<S> {
         scope: impl Fn(P) -> Result<Scope, RpcError> + Send + Sync + 'static,
     ) -> &mut Followable
     where
-        V: Serialize + DeserializeOwned,
-        P: DeserializeOwned + Send + 'static,
+        V: Serialize + DeserializeOwned + JsonSchema,
+        P: DeserializeOwned + JsonSchema + Send + 'static,
     {
         self.table_for(table, move |_, _, params| scope(params))
     }
@@ -186,10 +214,10 @@ impl<S: Service> Methods<S> {
         scope: impl Fn(&S, &Reader<'_>, P) -> Result<Scope, RpcError> + Send + Sync + 'static,
     ) -> &mut Followable
     where
-        V: Serialize + DeserializeOwned,
-        P: DeserializeOwned + Send + 'static,
+        V: Serialize + DeserializeOwned + JsonSchema,
+        P: DeserializeOwned + JsonSchema + Send + 'static,
     {
-        self.follow(LiveSource::Table(table.rows()), scope)
+        self.follow::<V, P>(LiveSource::Table(table.rows()), scope)
     }
 
     /// A log whose items clients may follow (LD-2), under its name. `scope` says which log the
@@ -202,8 +230,8 @@ impl<S: Service> Methods<S> {
         scope: impl Fn(P) -> Result<Scope, RpcError> + Send + Sync + 'static,
     ) -> &mut Followable
     where
-        T: Serialize + DeserializeOwned,
-        P: DeserializeOwned + Send + 'static,
+        T: Serialize + DeserializeOwned + JsonSchema,
+        P: DeserializeOwned + JsonSchema + Send + 'static,
     {
         self.log_for(log, move |_, _, params| scope(params))
     }
@@ -215,10 +243,10 @@ impl<S: Service> Methods<S> {
         scope: impl Fn(&S, &Reader<'_>, P) -> Result<Scope, RpcError> + Send + Sync + 'static,
     ) -> &mut Followable
     where
-        T: Serialize + DeserializeOwned,
-        P: DeserializeOwned + Send + 'static,
+        T: Serialize + DeserializeOwned + JsonSchema,
+        P: DeserializeOwned + JsonSchema + Send + 'static,
     {
-        self.follow(LiveSource::Log(log.source()), scope)
+        self.follow::<T, P>(LiveSource::Log(log.source()), scope)
     }
 
     /// A topic whose events clients may follow (LD-2), under its name. `scope` says which keys the
@@ -229,7 +257,8 @@ impl<S: Service> Methods<S> {
         scope: impl Fn(P) -> Result<Scope, RpcError> + Send + Sync + 'static,
     ) -> &mut Followable
     where
-        P: DeserializeOwned + Send + 'static,
+        B: JsonSchema,
+        P: DeserializeOwned + JsonSchema + Send + 'static,
     {
         self.topic_for(topic, move |_, _, params| scope(params))
     }
@@ -241,21 +270,26 @@ impl<S: Service> Methods<S> {
         scope: impl Fn(&S, &Reader<'_>, P) -> Result<Scope, RpcError> + Send + Sync + 'static,
     ) -> &mut Followable
     where
-        P: DeserializeOwned + Send + 'static,
+        B: JsonSchema,
+        P: DeserializeOwned + JsonSchema + Send + 'static,
     {
-        self.follow(LiveSource::Topic(topic.name()), scope)
+        self.follow::<B, P>(LiveSource::Topic(topic.name()), scope)
     }
 
-    fn follow<P>(
+    fn follow<V, P>(
         &mut self,
         source: LiveSource,
         scope: impl Fn(&S, &Reader<'_>, P) -> Result<Scope, RpcError> + Send + Sync + 'static,
     ) -> &mut Followable
     where
-        P: DeserializeOwned + Send + 'static,
+        V: JsonSchema,
+        P: DeserializeOwned + JsonSchema + Send + 'static,
     {
-        let service = Arc::clone(&self.service);
-        self.live.push(Followable::new(service, source, scope));
+        let followable = match &self.service {
+            Some(service) => Followable::new::<S, V, P>(Arc::clone(service), source, scope),
+            None => Followable::described::<V, P>(source),
+        };
+        self.live.push(followable);
         let last = self.live.len() - 1;
         #[allow(clippy::indexing_slicing, reason = "pushed just above")]
         &mut self.live[last]
@@ -269,13 +303,13 @@ impl<S: Service> Methods<S> {
         handler: impl Fn(&S, P) -> Result<R, RpcError> + Send + Sync + 'static,
     ) -> &mut Method
     where
-        P: DeserializeOwned,
-        R: Serialize,
+        P: DeserializeOwned + JsonSchema,
+        R: Serialize + JsonSchema,
     {
-        let service = Arc::clone(&self.service);
-        self.add(name, Role::Viewer, false, move |call| {
+        let types = Types::of::<P, R>(Kind::Query);
+        self.add(name, Role::Viewer, false, types, move |service, call| {
             Started::Answered(params::plain(call.params).and_then(|params| {
-                let result = guarded(|| handler(&service, params))?;
+                let result = guarded(|| handler(service, params))?;
                 reply(&result)
             }))
         })
@@ -288,13 +322,14 @@ impl<S: Service> Methods<S> {
         handler: impl Fn(&S, &Reader<'_>, P) -> Result<R, RpcError> + Send + Sync + 'static,
     ) -> &mut Method
     where
-        P: DeserializeOwned + Send + 'static,
-        R: Serialize + Send + 'static,
+        P: DeserializeOwned + JsonSchema + Send + 'static,
+        R: Serialize + JsonSchema + Send + 'static,
     {
         let handler = Arc::new(handler);
         self.waiting(
             name,
             Role::Viewer,
+            Types::of::<P, R>(Kind::Query),
             params::plain,
             move |service, call, params| {
                 let (handler, context) = (Arc::clone(&handler), call.context.clone());
@@ -315,13 +350,14 @@ impl<S: Service> Methods<S> {
         handler: impl Fn(&S, &mut Tx<'_>, P) -> Result<R, RpcError> + Send + Sync + 'static,
     ) -> &mut Method
     where
-        P: DeserializeOwned + Send + 'static,
-        R: Serialize,
+        P: DeserializeOwned + JsonSchema + Send + 'static,
+        R: Serialize + JsonSchema,
     {
         let handler = Arc::new(handler);
         self.waiting(
             name,
             Role::Owner,
+            Types::of::<P, R>(Kind::Intent),
             params::intent,
             move |service, call, (id, params)| {
                 let (handler, context) = (Arc::clone(&handler), call.context.clone());
@@ -344,13 +380,14 @@ impl<S: Service> Methods<S> {
         handler: impl Fn(&S, &mut Tx<'_>, P) -> Result<R, RpcError> + Send + Sync + 'static,
     ) -> &mut Method
     where
-        P: DeserializeOwned + Send + 'static,
-        R: Serialize + Send + 'static,
+        P: DeserializeOwned + JsonSchema + Send + 'static,
+        R: Serialize + JsonSchema + Send + 'static,
     {
         let handler = Arc::new(handler);
         self.waiting(
             name,
             Role::Owner,
+            Types::of::<P, R>(Kind::Call),
             params::plain,
             move |service, call, params| {
                 let (handler, context) = (Arc::clone(&handler), call.context.clone());
@@ -370,13 +407,14 @@ impl<S: Service> Methods<S> {
         handler: impl Fn(Arc<S>, Request, P) -> F + Send + Sync + 'static,
     ) -> &mut Method
     where
-        P: DeserializeOwned + 'static,
-        R: Serialize,
+        P: DeserializeOwned + JsonSchema + 'static,
+        R: Serialize + JsonSchema,
         F: Future<Output = Result<R, RpcError>> + Send + 'static,
     {
         self.waiting(
             name,
             Role::Owner,
+            Types::of::<P, R>(Kind::Call),
             params::plain,
             move |service, call, params| {
                 let (guard, cancellation) = Cancellation::new();
@@ -409,6 +447,7 @@ impl<S: Service> Methods<S> {
         &mut self,
         name: &'static str,
         role: Role,
+        types: Types,
         parse: fn(Option<&RawValue>) -> Result<P, RpcError>,
         start: impl Fn(Arc<S>, Call<'_>, P) -> F + Send + Sync + 'static,
     ) -> &mut Method
@@ -416,10 +455,11 @@ impl<S: Service> Methods<S> {
         P: 'static,
         F: Future<Output = Reply> + Send + 'static,
     {
-        let service = Arc::clone(&self.service);
-        self.add(name, role, true, move |call| match parse(call.params) {
-            Ok(params) => Started::Running(Box::pin(start(Arc::clone(&service), call, params))),
-            Err(error) => Started::Answered(Err(error)),
+        self.add(name, role, true, types, move |service, call| {
+            match parse(call.params) {
+                Ok(params) => Started::Running(Box::pin(start(Arc::clone(service), call, params))),
+                Err(error) => Started::Answered(Err(error)),
+            }
         })
     }
 
@@ -436,14 +476,20 @@ impl<S: Service> Methods<S> {
         name: &'static str,
         role: Role,
         waits: bool,
-        handler: impl Fn(Call<'_>) -> Started + Send + Sync + 'static,
+        types: Types,
+        handler: impl Fn(&Arc<S>, Call<'_>) -> Started + Send + Sync + 'static,
     ) -> &mut Method {
+        let handler: Handler = match self.service.clone() {
+            Some(service) => Box::new(move |call| handler(&service, call)),
+            None => Box::new(|_| Started::Answered(Err(live::only_described()))),
+        };
         self.list.push(Method {
             name,
             access: Access::Sessions,
             role,
             takes_bytes: false,
-            handler: Box::new(handler),
+            types,
+            handler,
             stats: Arc::new(MethodStats::new(waits)),
         });
         let last = self.list.len() - 1;

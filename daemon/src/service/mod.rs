@@ -9,6 +9,7 @@
 
 mod asked;
 mod cancel;
+mod describe;
 mod live;
 mod methods;
 pub(crate) mod params;
@@ -23,10 +24,11 @@ pub use self::{
     router::{MethodError, Router},
 };
 pub(crate) use self::{
+    describe::{About, Kind, Types},
     live::LiveData,
     methods::{Call, Offered, Started},
 };
-pub use crate::rpc::{Answer, Done, PAGE_BYTES, Reply, ReplyFuture, answer};
+pub use crate::rpc::{Answer, Done, Made, PAGE_BYTES, Reply, ReplyFuture, answer};
 pub use bowline_protocol::live::Scope;
 
 /// A group of methods and their shared state.
@@ -34,12 +36,13 @@ pub use bowline_protocol::live::Scope;
 /// ```
 /// use bowline_daemon::{ledger::{Reader, Table, Tx}, service::{Methods, Service}};
 /// use bowline_protocol::{error::RpcError, methods::Empty};
+/// use schemars::JsonSchema;
 /// use serde::{Deserialize, Serialize};
 ///
 /// /// What is kept: notes by name, durable.
 /// const NOTES: Table<Note> = Table::new("notes");
 ///
-/// #[derive(Serialize, Deserialize)]
+/// #[derive(Serialize, Deserialize, JsonSchema)]
 /// struct Note { name: String, text: String }
 ///
 /// struct Notes;

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Context, Method, Methods, Service,
+    describe::{About, Catalog, Line, lines},
     live::LiveData,
     methods::{Call, Offered, Started},
 };
@@ -47,24 +48,28 @@ pub enum MethodError {
 pub struct Router {
     methods: HashMap<&'static str, Arc<Method>>,
     live: LiveData,
+    catalog: Catalog,
     /// Counts of messages without a known method.
     others: Arc<MethodStats>,
     stats: RequestStats,
 }
 
 impl Router {
-    /// A router with the methods of live data, and without any.
+    /// A router with the methods of live data and `rpc.discover`, and without any other.
     pub fn new() -> Self {
         let (others, stats) = (Arc::new(MethodStats::new(false)), RequestStats::default());
         stats.add("other", Arc::clone(&others));
         let live = LiveData::default();
+        let catalog = Catalog::new(live.clone());
         let mut router = Self {
             methods: HashMap::new(),
             live: live.clone(),
+            catalog: catalog.clone(),
             others,
             stats,
         };
-        for method in Methods::of(live).methods {
+        let own = [Methods::of(live), Methods::of(catalog)];
+        for method in own.into_iter().flat_map(|offered| offered.methods) {
             router.insert(method);
         }
         router
@@ -105,7 +110,28 @@ impl Router {
         Ok(())
     }
 
+    /// Says whose methods these are, in the document of `rpc.discover`.
+    pub(crate) fn title(&self, about: About) {
+        self.catalog.title(about);
+    }
+
+    /// What it offers, as the OpenRPC document that `rpc.discover` answers with (LD-7).
+    pub fn document(&self) -> serde_json::Value {
+        self.catalog.document()
+    }
+
+    /// The types of the services' methods, tables, logs and topics, as one JSON Schema.
+    pub fn schema(&self) -> serde_json::Value {
+        self.catalog.schema()
+    }
+
+    /// What it offers, in lines for people.
+    pub(crate) fn lines(&self) -> Vec<Line> {
+        lines(&self.document())
+    }
+
     fn insert(&mut self, method: Method) {
+        self.catalog.add(method.entry());
         self.stats.add(method.name(), Arc::clone(method.stats()));
         self.methods.insert(method.name(), Arc::new(method));
     }

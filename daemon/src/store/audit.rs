@@ -2,6 +2,7 @@
 
 use bowline_protocol::{DeviceId, model::UnixMillis};
 use rusqlite::{Connection, Result};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -43,7 +44,7 @@ pub(crate) struct NewEntry<'a> {
 }
 
 /// One row of `audit.list`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct AuditEntry {
     /// Its number; increases.
     pub n: u64,

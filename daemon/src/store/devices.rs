@@ -2,12 +2,13 @@
 
 use bowline_protocol::{DeviceId, Grant, PublicKey, identity::PresharedKey, model::UnixMillis};
 use rusqlite::{Connection, Result};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::sql;
 
 /// One row of `devices.list`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DeviceInfo {
     /// Id for `devices.revoke`.

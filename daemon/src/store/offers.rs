@@ -6,6 +6,7 @@ use bowline_protocol::{
     model::UnixMillis,
 };
 use rusqlite::{Connection, Result};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::sql;
@@ -52,7 +53,7 @@ impl OfferRow {
 }
 
 /// An open offer, for lists.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OfferInfo {
     /// Its id, for `pairing.cancel`.

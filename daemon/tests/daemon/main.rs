@@ -27,6 +27,7 @@ mod blob_transfers;
 mod blobs;
 mod blobs_kept;
 mod bounds;
+mod discover;
 mod grants;
 mod handshake;
 mod identities;

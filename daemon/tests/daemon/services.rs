@@ -23,6 +23,7 @@ use bowline_protocol::{
     methods::{Empty, name},
 };
 use bowline_testkit::eventually;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -44,7 +45,7 @@ struct Odd {
     left_behind: LeftBehind,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Number {
     n: u64,
 }

@@ -31,6 +31,8 @@ macro_rules! text_serde {
                 text.parse().map_err(serde::de::Error::custom)
             }
         }
+
+        $crate::schema::text_schema!($name);
     };
 }
 pub(crate) use text_serde;

@@ -10,6 +10,11 @@ use crate::IntentId;
 
 /// Result of `live.open` and `live.page` of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename = "LogPage")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct LogPage<I = LogItem> {
     /// The log's key, as a scope.
@@ -35,6 +40,7 @@ pub struct LogPage<I = LogItem> {
 
 /// An item of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LogItem {
     /// Its place in the log. No index is used twice.
@@ -52,6 +58,7 @@ pub struct LogItem {
 
 /// The event `log.appended`: what one transaction added to a log, and the items that are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LogAppended {
     /// The log's name.
@@ -92,6 +99,7 @@ impl Json {
 
 /// The event `log.grown`: the text of an item grew.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LogGrown {
     /// The log's name.

@@ -11,13 +11,14 @@ use std::{
 
 use bowline_machines::{MonotonicTime, Path, daemon::connection::State as ConnectionState};
 use bowline_protocol::{DeviceId, Reason};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::Totals;
 use crate::outbound::{ConnectionHandle, Outbound};
 
 /// Kind of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A device's connection, attached to its session.
@@ -279,7 +280,7 @@ impl Entry {
 }
 
 /// One row of `connections.list`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionInfo {
     /// Number of the connection in this process; never on a session's wire (INV-4).
@@ -290,6 +291,7 @@ pub struct ConnectionInfo {
     /// State of its machine.
     pub state: &'static str,
     /// Its path.
+    #[schemars(with = "String")]
     pub path: Path,
     /// Address of the peer, for a direct one.
     #[serde(skip_serializing_if = "Option::is_none")]

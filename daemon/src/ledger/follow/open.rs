@@ -6,6 +6,7 @@ use bowline_protocol::{
     live::{LiveKind, LogPage, Scope, TablePage},
     methods::Empty,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -17,13 +18,13 @@ use crate::ledger::{Ledger, Reader, SessionRef, core::Core};
 pub(crate) type FindScope = Box<dyn FnOnce(&Reader<'_>) -> Result<Scope, RpcError> + Send>;
 
 /// A page as it is answered.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum Answered {
     /// Of a table; without rows of a topic.
-    Rows(TablePage<Box<RawValue>>),
+    Rows(#[schemars(with = "TablePage")] TablePage<Box<RawValue>>),
     /// Of a log.
-    Items(LogPage<Box<RawValue>>),
+    Items(#[schemars(with = "LogPage")] LogPage<Box<RawValue>>),
 }
 
 /// Where a client's rows, items or events stand.

@@ -25,6 +25,7 @@ use bowline_protocol::{
     model::UnixMillis,
     rpc,
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -36,7 +37,7 @@ use crate::outbound::{ConnectionHandle, Frame};
 pub(super) const OFFER_LOOK: Duration = Duration::from_secs(1);
 
 /// A device that asks to pair, for its owner.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PairingRequest {
     /// Its offer.
@@ -63,7 +64,7 @@ pub struct OfferedGrant {
 }
 
 /// One row of `pairing.list`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct OpenOffer {
     /// The offer.
     #[serde(flatten)]

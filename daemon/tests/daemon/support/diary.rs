@@ -8,6 +8,7 @@ use bowline_daemon::{
     service::{Methods, Scope, Service},
 };
 use bowline_protocol::{Role, RpcReason, error::RpcError, methods::Empty};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -23,14 +24,14 @@ const WIDE: Log<Value> = Log::new("diary.wide");
 const GROWN: Log<Grown> = Log::new("diary.grown");
 
 /// What is noted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Entry {
     pub(crate) n: u64,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) text: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Grown {
     #[serde(default = "Grown::default_text")]
     text: String,
@@ -45,20 +46,20 @@ impl Grown {
 /// `diary.add {log, n, text}` adds an entry, `diary.say {log, index, text}` lets one grow.
 pub(crate) struct Diary;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Of {
     log: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Add {
     log: String,
     #[serde(flatten)]
     entry: Entry,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Say {
     log: String,
     index: u64,

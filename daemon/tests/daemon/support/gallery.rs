@@ -7,6 +7,7 @@ use bowline_daemon::{
     setup::Services,
 };
 use bowline_protocol::{BlobHash, Role, error::RpcError, methods::Empty};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -19,7 +20,7 @@ const DIARY: Log<Value> = Log::new("gallery.diary").keeping(2, 1 << 20);
 /// removes it, `gallery.note {blobs}` adds an item that refers to blobs to the log `d`.
 pub(crate) struct Gallery;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Put {
     key: String,
     #[serde(default)]
@@ -28,7 +29,7 @@ struct Put {
     share: bool,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Room {
     room: String,
 }

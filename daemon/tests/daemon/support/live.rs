@@ -11,6 +11,7 @@ use bowline_daemon::{
     service::{Methods, Request, Scope, Service, answer},
 };
 use bowline_protocol::{IntentId, Role, RpcReason, error::RpcError, methods::Empty};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json, value::RawValue};
 
@@ -21,7 +22,7 @@ const OWN: Table<Value> = Table::new("board.own");
 /// Rows whose type has got a large field since they were stored.
 const GROWN: Table<Grown> = Table::new("board.grown");
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 struct Grown {
     #[serde(default = "Grown::default_text")]
     text: String,
@@ -43,7 +44,7 @@ const SECRETS: Topic<Value> = Topic::new("board.secrets");
 /// `board.said`.
 pub(crate) struct Board;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Of {
     under: Option<String>,
@@ -60,7 +61,7 @@ impl Of {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Say {
     key: String,
     body: Value,
@@ -69,14 +70,14 @@ struct Say {
     around: Vec<BTreeMap<String, Value>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Later {
     intent_id: IntentId,
     rows: BTreeMap<String, Value>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Put {
     rows: BTreeMap<String, Value>,
 }

@@ -11,6 +11,7 @@ use bowline_daemon::{
 use bowline_protocol::{
     AgentId, AgentStatus, AgentSummary, SessionEvent, error::RpcError, methods::Empty,
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::Notify;
@@ -28,7 +29,7 @@ struct Test {
     gate: Notify,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Size {
     bytes: usize,
