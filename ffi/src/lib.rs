@@ -28,7 +28,7 @@ mod slot;
 mod subscription;
 
 pub use engine::abi_id;
-pub use error::{Advice, BowlineError, Reason, Refusal};
+pub use error::{Advice, BowlineError, Reason, Refusal, advice_text};
 pub use key_store::{KeyStore, KeyStoreError};
 pub use listeners::{
     CallbackError, DirectoryListener, HostsListener, LogListener, ScreenListener, TableListener,
@@ -38,6 +38,6 @@ pub use logging::{LogBatch, LogLevel, LogRecord, log_to_system, subscribe_logs};
 pub use preview::PreviewData;
 pub use records::*;
 pub use runtime::BowlineRuntime;
-pub use subscription::{EndReason, Subscription};
+pub use subscription::{EndReason, Subscription, end_advice, end_text};
 
 uniffi::setup_scaffolding!("bowline");

@@ -19,7 +19,6 @@ use crate::{
     engine::engine,
     error::BowlineError,
     listeners::{HostsListener, TimelineListener},
-    records::millis,
     sinks::{follow_hosts, follow_values, timeline_slot},
     subscription::Subscription,
 };
@@ -123,7 +122,7 @@ impl PreviewData {
             began.elapsed()
         });
         let took = published.await?;
-        Ok(millis(i64::try_from(took.as_millis()).unwrap_or(i64::MAX)))
+        Ok(took.as_secs_f64() * 1_000.0)
     }
 
     /// Same contract as the method of the runtime.

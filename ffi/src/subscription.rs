@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::slot::Cancel;
+use crate::{error::Advice, slot::Cancel};
 
 /// Why a subscription ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, uniffi::Enum)]
@@ -24,6 +24,44 @@ pub enum EndReason {
     /// A defect ended part of the library: the last value may be stale. Only a restart of the
     /// process recovers it.
     Broken,
+}
+
+impl EndReason {
+    /// What is told of it: the recommended action, and text for people.
+    const fn told(self) -> (Advice, &'static str) {
+        match self {
+            Self::Cancelled => (Advice::Nothing, "the subscription was cancelled"),
+            Self::ListenerFailed => (
+                Advice::Report,
+                "what the library told could not be taken sixteen times in a row",
+            ),
+            Self::RuntimeClosed => (Advice::Nothing, "the library was shut down"),
+            Self::HostGone => (Advice::Nothing, "the host is unknown or was forgotten"),
+            Self::UnknownCreation => (Advice::Nothing, "nothing is known of that creation"),
+            Self::TooMany => (
+                Advice::TryAgain,
+                "the host has its most screens, tables or topics open",
+            ),
+            Self::Busy => (Advice::TryAgain, "the host has more to do than it can take"),
+            Self::Broken => (
+                Advice::Report,
+                "a defect ended part of the library; restart the app",
+            ),
+        }
+    }
+}
+
+/// The recommended action after a subscription ended for this reason. Only [`Advice::TryAgain`]
+/// means that another subscription may succeed.
+#[uniffi::export]
+pub fn end_advice(reason: EndReason) -> Advice {
+    reason.told().0
+}
+
+/// Text for people about why a subscription ended.
+#[uniffi::export]
+pub fn end_text(reason: EndReason) -> String {
+    reason.told().1.to_owned()
 }
 
 /// A running subscription. It ends when it is cancelled or its last reference is dropped.

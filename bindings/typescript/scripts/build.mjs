@@ -51,7 +51,7 @@ for (const folder of ["packages/runtime", "packages/react"]) rmSync(at(folder, "
 await bundle("packages/runtime", "core", { module: false });
 await bundle("packages/runtime", "index", { external: ["@ubjs/core"], plugins: [core] });
 await bundle("packages/runtime", "bridge", { plugins: [core] });
-await bundle("packages/react", "index", { external: ["react", "@bowline/runtime/bridge"] });
+await bundle("packages/react", "index", { external: ["react", "use-sync-external-store/with-selector", "@bowline/runtime/bridge"] });
 
 for (const folder of ["packages/runtime", "packages/react"]) {
   execFileSync(process.execPath, [at("node_modules/typescript/bin/tsc"), "-p", at(folder, "tsconfig.json")], { stdio: "inherit" });

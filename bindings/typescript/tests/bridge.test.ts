@@ -2,7 +2,7 @@
 import { MessageChannel } from "node:worker_threads";
 import { expect, it, onTestFinished } from "vitest";
 import { PreviewData, preview, serveBridge } from "@bowline/runtime";
-import { BowlineError, connectBridge, OutcomeKind, waitFor } from "@bowline/runtime/bridge";
+import { Advice, BowlineError, connectBridge, OutcomeKind, Reason, Refusal, waitFor } from "@bowline/runtime/bridge";
 import { type Backend, BowlineClient } from "../packages/runtime/src/client.js";
 import type { Patch } from "../packages/runtime/src/patches.js";
 import { serve } from "../packages/runtime/src/ports.js";
@@ -27,7 +27,7 @@ function rig() {
     forgetHost: never,
     send: async (serverId) => serverId,
     providers: async () => {
-      throw new BowlineError("NotConnected", "nobody there", "Wait", "Unreachable", { refusal: "Overloaded" });
+      throw new BowlineError("NotConnected", "nobody there", Advice.Wait, Reason.Unreachable, { refusal: Refusal.Overloaded });
     },
     query: never,
     loadMoreRows: never,
@@ -99,7 +99,7 @@ it("errors cross with their kind, advice and reason", async () => {
   expect(await far.send("host", { kind: "cancel", agentId: "x" })).toBe("host");
   const error = await far.providers("host").catch((error: unknown) => error);
   expect(error).toBeInstanceOf(BowlineError);
-  expect(error).toMatchObject({ kind: "NotConnected", message: "nobody there", advice: "Wait", reason: "Unreachable", refusal: "Overloaded" });
+  expect(error).toMatchObject({ kind: "NotConnected", message: "nobody there", advice: Advice.Wait, reason: Reason.Unreachable, refusal: Refusal.Overloaded });
   // What cannot be sent is an error of that call, and of nothing else.
   await expect(far.send("host", { kind: "custom", method: "m", params: { f: () => {} } })).rejects.toMatchObject({ kind: "Internal" });
   expect(await far.send("again", { kind: "cancel", agentId: "x" })).toBe("again");

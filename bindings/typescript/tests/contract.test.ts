@@ -27,9 +27,13 @@ it("INV-7: nothing that a view holds connects, disconnects or says what the plat
     "useAgentScreen",
     "useBowline",
     "useDirectory",
+    "useHost",
     "useHosts",
     "useIntent",
+    "useScreenFrame",
+    "useStore",
     "useTable",
+    "useTableRow",
     "useTimeline",
     "useTopic",
   ]);

@@ -6,6 +6,8 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
+  Advice,
+  ADVICE_TEXTS,
   BowlineError,
   loadLibrary,
   OfferHostTag,
@@ -17,7 +19,7 @@ import {
   subscribeLogs,
   waitFor,
 } from "@bowline/runtime";
-import { EndReason, type HostsSnapshot } from "../packages/runtime/src/generated/bowline.js";
+import { adviceText, EndReason, endAdvice, endText, type HostsSnapshot } from "../packages/runtime/src/generated/bowline.js";
 import { platform } from "../packages/runtime/src/native.js";
 import { child } from "./support/child.js";
 import { folder } from "./support/folder.js";
@@ -234,6 +236,20 @@ describe("memory and exit", () => {
   });
 });
 
+describe("what people are told", () => {
+  it("each advice has its text, the same as in the other languages, and each end says why", () => {
+    const names = Object.values(Advice).filter((advice) => typeof advice === "number");
+    expect(names.length).toBe(Object.keys(ADVICE_TEXTS).length);
+    for (const advice of names) {
+      expect(ADVICE_TEXTS[advice]).toBe(adviceText(advice as number));
+      expect(ADVICE_TEXTS[advice] === "").toBe(advice === Advice.Nothing);
+    }
+    const again = Object.values(EndReason).filter((end) => typeof end === "number" && endAdvice(end) === Advice.TryAgain.valueOf());
+    expect(again).toEqual([EndReason.TooMany, EndReason.Busy]);
+    expect(endText(EndReason.HostGone)).toContain("forgotten");
+  });
+});
+
 describe("storage and identity", () => {
   it("INV-9: a corrupt identity is an error that names the file, and the file stays", async () => {
     const storage = folder();
@@ -241,7 +257,7 @@ describe("storage and identity", () => {
     const profile = join(storage, "profile.json");
     writeFileSync(profile, "{}");
     const error = thrown(() => openBowline(options(storage)));
-    expect(error).toMatchObject({ kind: "CorruptStorage", advice: "CheckStorage" });
+    expect(error).toMatchObject({ kind: "CorruptStorage", advice: Advice.CheckStorage });
     expect(error.message).toContain("profile.json");
     expect(readFileSync(profile, "utf8")).toBe("{}");
   });
@@ -249,7 +265,7 @@ describe("storage and identity", () => {
   it("INV-9: an identity that is missing or malformed in a call is a typed error", async () => {
     const bowline = openBowline(options(folder()));
     const send = (serverId: string, agentId: string) => bowline.send(serverId, { kind: "cancel", agentId });
-    await expect(send("", "a")).rejects.toMatchObject({ kind: "InvalidIdentity", advice: "Report" });
+    await expect(send("", "a")).rejects.toMatchObject({ kind: "InvalidIdentity", advice: Advice.Report });
     await expect(send("srv_short", "a")).rejects.toMatchObject({ kind: "InvalidIdentity" });
     const unknown = `srv_${"a".repeat(26)}`;
     await expect(send(unknown, "")).rejects.toMatchObject({ kind: "InvalidIdentity" });
@@ -279,7 +295,7 @@ describe("storage and identity", () => {
     const storage = folder();
     chmodSync(storage, 0o777);
     const error = thrown(() => openBowline(options(storage)));
-    expect(error).toMatchObject({ kind: "StorageNotPrivate", advice: "CheckStorage" });
+    expect(error).toMatchObject({ kind: "StorageNotPrivate", advice: Advice.CheckStorage });
     expect(error.message).toContain("chmod 700");
   });
 
@@ -287,7 +303,7 @@ describe("storage and identity", () => {
     const storage = join(folder(), "file");
     writeFileSync(storage, "no folder");
     chmodSync(storage, 0o400);
-    expect(thrown(() => openBowline(options(storage)))).toMatchObject({ kind: "Storage", advice: "CheckStorage" });
+    expect(thrown(() => openBowline(options(storage)))).toMatchObject({ kind: "Storage", advice: Advice.CheckStorage });
   });
 
   it("the app's key store holds the identity, and one that is locked is no reason for a new one", async () => {

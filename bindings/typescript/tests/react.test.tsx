@@ -4,8 +4,8 @@ import { act, cleanup, render, screen as dom } from "@testing-library/react";
 import { StrictMode, startTransition, useState } from "react";
 import { renderToString } from "react-dom/server";
 import { afterEach, describe, expect, it } from "vitest";
-import { BowlineProvider, type IntentState, useAgentScreen, useDirectory, useHosts, useIntent, useTimeline, useTopic } from "@bowline/react";
-import { BowlineError, type Intent, OutcomeKind, type Show, TopicState } from "@bowline/runtime/bridge";
+import { BowlineProvider, type IntentState, useAgentScreen, useDirectory, useHost, useHosts, useIntent, useScreenFrame, useTableRow, useTimeline, useTopic } from "@bowline/react";
+import { Advice, BowlineError, type Intent, OutcomeKind, type Show, TopicState } from "@bowline/runtime/bridge";
 import { type Backend, BowlineClient } from "../packages/runtime/src/client.js";
 import type { Patch } from "../packages/runtime/src/patches.js";
 import type { Source } from "../packages/runtime/src/store.js";
@@ -127,6 +127,67 @@ describe("hooks", () => {
       { table: "voxel.layers", params: {}, key: "roof", change: "remove" },
     ]);
     expect(sender.state().status).toBe("pending");
+  });
+
+  it("BX-6: a component that shows a part is not rendered when another part changes", () => {
+    const { client, publish } = rig();
+    const renders = { count: 0, host: 0, frame: 0, row: 0 };
+    const Count = () => {
+      renders.count++;
+      return <p>{useHosts((all) => all.hosts.length)} hosts</p>;
+    };
+    const Host = () => {
+      renders.host++;
+      return <p>{useHost("b")?.name ?? "no host"}</p>;
+    };
+    const Bar = () => {
+      renders.frame++;
+      return <p>{useScreenFrame("s", "t").agent?.title ?? "no title"}</p>;
+    };
+    const Row = () => {
+      renders.row++;
+      return <p>{useTableRow<string>("s", "voxel.layers", {}, "roof")?.value ?? "no row"}</p>;
+    };
+    render(
+      <BowlineProvider client={client}>
+        <Count />
+        <Host />
+        <Bar />
+        <Row />
+      </BowlineProvider>,
+    );
+    const screen = (rev: number, text: string) => {
+      const update = screenUpdate(rev, rev, [{ tag: "Insert", inner: { at: rev - 1, count: 1 } }], [{ id: `i${rev}`, text }]);
+      return { ...update, agent: { title: "castle" } };
+    };
+    const table = (rev: number, change: object, ...rows: [string, string][]) => ({
+      baseRev: rev > 1 ? rev - 1 : undefined,
+      rev,
+      changes: [change],
+      rows: rows.map(([key, value]) => ({ key, json: JSON.stringify(value), pending: false })),
+    });
+    act(() => {
+      publish("hosts", hosts(1, "a", "b"));
+      publish("screen s", screen(1, "one"));
+      publish("table s voxel.layers", table(1, { tag: "Insert", inner: { at: 0, count: 2 } }, ["door", "red"], ["roof", "blue"]));
+    });
+    const before = { ...renders };
+    for (const text of ["2 hosts", "b", "castle", "blue"]) expect(dom.getByText(text)).toBeTruthy();
+    act(() => {
+      const next = hosts(2, "a", "b");
+      next.hosts[1]!.rev = 1;
+      publish("hosts", next);
+      publish("screen s", screen(2, "two"));
+      publish("table s voxel.layers", table(2, { tag: "Update", inner: { at: 0 } }, ["door", "green"]));
+    });
+    expect(renders).toEqual(before);
+    act(() => {
+      publish("hosts", hosts(3, "a", "b", "c"));
+      publish("screen s", { ...screen(3, "three"), agent: { title: "tower" } });
+      publish("table s voxel.layers", table(3, { tag: "Update", inner: { at: 1 } }, ["roof", "black"]));
+    });
+    for (const text of ["3 hosts", "tower", "black"]) expect(dom.getByText(text)).toBeTruthy();
+    expect(renders.row).toBe(before.row + 1);
   });
 
   it("StrictMode's double mount makes one subscription, and unmount ends it", async () => {
@@ -292,7 +353,7 @@ describe("hooks", () => {
     view.rerender(page("t"));
     expect(dom.getByText("unknown")).toBeTruthy();
     await until("the first one is left", () => counts.closed === 1);
-    act(() => end("screen t", new BowlineError("UnknownHost", "the host was forgotten", "Nothing")));
+    act(() => end("screen t", new BowlineError("UnknownHost", "the host was forgotten", Advice.Nothing)));
     expect(dom.getByText("UnknownHost")).toBeTruthy();
   });
 
@@ -329,7 +390,7 @@ describe("hooks", () => {
     });
     expect(told).toEqual(["first a", "second b", "*", "second c"]);
     expect(counts).toEqual({ opened: 1, closed: 0 });
-    act(() => end("topic s voxel.edited", new BowlineError("UnknownHost", "forgotten", "Nothing")));
+    act(() => end("topic s voxel.edited", new BowlineError("UnknownHost", "forgotten", Advice.Nothing)));
     expect(status.failure?.kind).toBe("UnknownHost");
     view.unmount();
     expect(counts).toEqual({ opened: 1, closed: 1 });

@@ -6,6 +6,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import {
+  Advice,
   Creation,
   HostState,
   ItemKind,
@@ -170,7 +171,7 @@ describe("what a host has to say", () => {
     const { end } = recorded(screen);
     expect(await bowline.forgetHost(serverId)).toBe(true);
     const view = await shown("it says so", screen, (view) => view.failure !== undefined);
-    expect(view.failure).toMatchObject({ kind: "UnknownHost", advice: "Nothing" });
+    expect(view.failure).toMatchObject({ kind: "UnknownHost", advice: Advice.Nothing });
     await shown("no host", bowline.hosts, ({ hosts }) => hosts.length === 0);
     end();
     await bowline.close();

@@ -1,5 +1,6 @@
 /** Stores: one subscription however many subscribers, no value that is old, nothing after the end, and no crash on the way. */
 import { afterEach, describe, expect, it, vi } from "vitest";
+import { Advice } from "@bowline/runtime/bridge";
 import { BowlineError } from "../packages/runtime/src/errors.js";
 import { createStore, type Kept, type Source, waitFor } from "../packages/runtime/src/store.js";
 import { until } from "./support/waiting.js";
@@ -8,8 +9,8 @@ interface View extends Kept {
   readonly n: number;
 }
 
-const busy = () => new BowlineError("TooMany", "busy", "TryAgain");
-const gone = () => new BowlineError("UnknownHost", "gone", "Nothing");
+const busy = () => new BowlineError("TooMany", "busy", Advice.TryAgain);
+const gone = () => new BowlineError("UnknownHost", "gone", Advice.Nothing);
 
 function rig() {
   const open: { update: (n: number) => void; end: (error: BowlineError) => void }[] = [];

@@ -1,6 +1,6 @@
 /** Events of a service's topic in an app (LD-10): the queue by itself, and a real daemon that has one: `daemon/examples/voxel.rs`. */
 import { afterEach, describe, expect, it } from "vitest";
-import { type Bowline, BowlineError, Path, type TopicBatch, TopicState } from "@bowline/runtime";
+import { Advice, type Bowline, BowlineError, Path, type TopicBatch, TopicState } from "@bowline/runtime";
 import type { TopicUpdate } from "../packages/runtime/src/generated/bowline.js";
 import { TopicEnds, topicOf } from "../packages/runtime/src/topic.js";
 import { online, open } from "./support/app.js";
@@ -97,11 +97,11 @@ describe("a topic", () => {
     const failures: BowlineError[] = [];
     topic.subscribe((batch) => seen.push(text(batch)), (failure) => failures.push(failure));
     tell(false, 1);
-    runs[0]!.onEnd(new BowlineError("TooMany", "no room", "TryAgain"));
+    runs[0]!.onEnd(new BowlineError("TooMany", "no room", Advice.TryAgain));
     await expect.poll(() => runs.length).toBe(2);
     tell(false, 2);
     expect([seen, failures]).toEqual([["1", "*2"], []]);
-    runs[1]!.onEnd(new BowlineError("UnknownHost", "forgotten", "Nothing"));
+    runs[1]!.onEnd(new BowlineError("UnknownHost", "forgotten", Advice.Nothing));
     expect(failures.map(({ kind }) => kind)).toEqual(["UnknownHost"]);
 
     const iterating = (async () => {

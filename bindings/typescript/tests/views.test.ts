@@ -11,7 +11,12 @@ import {
   nextHosts,
   nextTable,
   nextTimeline,
+  rowOf,
+  type DirectoryView,
+  type TableView,
+  type TimelineView,
 } from "../packages/runtime/src/views.js";
+import { type ListCase, listCases, type Step } from "./support/cases.js";
 
 const host = (serverId: string, rev: number) => ({ serverId, rev, name: serverId }) as HostsSnapshot["hosts"][number];
 const row = (key: string, text = "") => ({ key, serverId: text }) as DirectoryUpdate["rows"][number];
@@ -32,6 +37,15 @@ const timeline = (update: Partial<TimelineUpdate>): TimelineUpdate =>
   ({ rev: 1, changes: [], rows: [], loaded: true, catchingUp: false, replaced: 0, ...update }) as TimelineUpdate;
 
 describe("views", () => {
+  it("a row is found by its key, in the order of keys that the library has", () => {
+    const keys = ["", "a", "a/b", "a/b/c", "ab", "b", "\u{ffee}", "\u{1f3f0}", "\u{1f3f0}x"];
+    const rows = keys.map((key) => ({ key, json: JSON.stringify(key), omittedBytes: undefined, pending: false, failure: undefined }));
+    const update = { rev: 1, changes: [change("Insert", { at: 0, count: rows.length })], rows, truncated: false };
+    const table = nextTable<string>(NO_TABLE, update as unknown as TableUpdate)!;
+    for (const key of keys) expect(rowOf(table, key)?.value).toBe(key);
+    for (const key of ["A", "a/", "aa", "\u{1f3f0}y"]) expect(rowOf(table, key)).toBeUndefined();
+  });
+
   it("hosts that did not change stay the same objects, and nothing can be written into them", () => {
     const first = nextHosts(NO_HOSTS, { rev: 1, hosts: [host("a", 1), host("b", 1)], pairings: [] });
     const second = nextHosts(first, { rev: 2, hosts: [host("a", 1), host("b", 2)], pairings: [] });
@@ -82,21 +96,6 @@ describe("views", () => {
     expect(nextTable(second, table({ rev: 9 }))!.rows.length).toBe(0);
   });
 
-  it("a list that a change does not fit is asked for anew", () => {
-    const changes = [change("Insert", { at: 0, count: 1 })];
-    const held = nextTimeline(NO_TIMELINE, timeline({ changes, rows: [item("a")] }))!;
-    for (const misfit of [
-      change("Remove", { at: 0, count: 2 }),
-      change("Insert", { at: 2, count: 1 }),
-      change("Insert", { at: 0, count: 2 }),
-      change("Update", { at: 1 }),
-      change("Grow", { at: 1, text: "more" }),
-    ]) {
-      const update = timeline({ baseRev: 1, rev: 2, changes: [misfit], rows: [item("b")] });
-      expect(nextTimeline(held, update)).toBeUndefined();
-    }
-  });
-
   it("a timeline takes changes in their order, and a reset", () => {
     const changes = [change("Insert", { at: 0, count: 3 })];
     const first = nextTimeline(NO_TIMELINE, timeline({ changes, rows: [item("a"), item("b"), item("c")] }))!;
@@ -120,5 +119,39 @@ describe("views", () => {
     expect(first.items.map((item) => item.text)).toEqual(["a", "b", "c"]);
     expect(nextTimeline(second, timeline({ baseRev: 1, rev: 3 }))).toBeUndefined();
     expect(nextTimeline(second, timeline({ rev: 9 }))!.items.length).toBe(0);
+  });
+});
+
+describe("the cases of all languages", () => {
+  const check = <View>(cases: ListCase[], none: View, next: (view: View, step: Step) => View | undefined, shown: (view: View) => string[]) => {
+    expect(cases.length).toBeGreaterThan(6);
+    for (const { name, steps } of cases) {
+      let view = none;
+      for (const step of steps) {
+        const after = next(view, step);
+        expect(after && shown(after), `${name}, revision ${step.rev}`).toEqual(step.shows);
+        view = after ?? view;
+      }
+    }
+  };
+
+  it("a timeline makes of changes what the others make of them", () => {
+    const next = (view: TimelineView, { base, rev, changes, rows }: Step) =>
+      nextTimeline(view, timeline({ baseRev: base, rev, changes, rows: rows.map(item) }));
+    check(listCases("growing"), NO_TIMELINE, next, ({ items }) => items.map(({ text }) => text));
+  });
+
+  it("a directory makes of changes what the others make of them", () => {
+    const next = (view: DirectoryView, { base, rev, changes, rows }: Step) =>
+      nextDirectory(view, directory({ baseRev: base, rev, changes, rows: rows.map((key) => row(key)) }));
+    check(listCases("fixed"), NO_DIRECTORY, next, ({ rows }) => rows.map(({ key }) => key));
+  });
+
+  it("a table makes of changes what the others make of them", () => {
+    const next = (view: TableView<string>, { base, rev, changes, rows }: Step) => {
+      const raw = rows.map((key) => ({ key, json: JSON.stringify(key), pending: false }));
+      return nextTable<string>(view, { baseRev: base, rev, changes, rows: raw } as unknown as TableUpdate);
+    };
+    check<TableView<string>>(listCases("fixed"), NO_TABLE, next, ({ rows }) => rows.map(({ value }) => value));
   });
 });

@@ -3,7 +3,7 @@
 mod convert;
 mod reason;
 
-pub use reason::{Advice, Reason, Refusal};
+pub use reason::{Advice, Reason, Refusal, advice_text};
 
 pub(crate) use reason::refusal;
 

@@ -26,6 +26,23 @@ pub enum Advice {
     AskUser,
 }
 
+/// What an app may show for an advice, in English, as a whole sentence to the user. Empty where the
+/// user has nothing to do. Apps in other languages have texts of their own for each advice.
+#[uniffi::export]
+pub fn advice_text(advice: Advice) -> String {
+    let text = match advice {
+        Advice::Wait => "Wait a moment: the app connects again by itself.",
+        Advice::PairAgain => "Pair this device with the computer again.",
+        Advice::Update => "Update this app and the program on the computer.",
+        Advice::Report => "Restart the app. If this stays, report it to the app's makers.",
+        Advice::Nothing => "",
+        Advice::CheckStorage => "Check the free space and the permissions of the app's folder.",
+        Advice::TryAgain => "Try again in a moment.",
+        Advice::AskUser => "Check what you entered and try again.",
+    };
+    text.to_owned()
+}
+
 impl From<protocol::Advice> for Advice {
     fn from(advice: protocol::Advice) -> Self {
         match advice {

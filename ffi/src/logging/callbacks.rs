@@ -4,7 +4,7 @@ use std::{
     cell::Cell,
     fmt::{self, Write},
     sync::{Arc, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use tracing::{
@@ -18,7 +18,7 @@ use tracing_subscriber::{Layer, layer::Context};
 use super::{Fanout, LogBatch, LogLevel, LogRecord, is_of_interest};
 use crate::{
     listeners::{CallbackError, LogListener},
-    records::{millis, small},
+    records::small,
     slot::Sink,
 };
 
@@ -103,11 +103,8 @@ impl<S: Subscriber> Layer<S> for Callbacks {
         }
         let mut line = Line::default();
         event.record(&mut line);
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
         let record = LogRecord {
-            at_ms: millis(i64::try_from(since.as_millis()).unwrap_or_default()),
+            at: SystemTime::now(),
             level: LogLevel::of(metadata.level()),
             target: metadata.target().to_owned(),
             message: line.finish(),
@@ -175,7 +172,7 @@ mod tests {
         let mut batch = LogBatch::default();
         for n in 0..3 * WAITING {
             let record = LogRecord {
-                at_ms: 0.0,
+                at: SystemTime::UNIX_EPOCH,
                 level: LogLevel::Info,
                 target: String::new(),
                 message: n.to_string(),

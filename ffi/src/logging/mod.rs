@@ -7,9 +7,12 @@
 
 mod callbacks;
 
-use std::sync::{
-    Arc, PoisonError, RwLock, Weak,
-    atomic::{AtomicU8, Ordering},
+use std::{
+    sync::{
+        Arc, PoisonError, RwLock, Weak,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::SystemTime,
 };
 
 use once_cell::sync::OnceCell;
@@ -68,8 +71,8 @@ impl LogLevel {
 /// One line.
 #[derive(Clone, Debug, PartialEq, uniffi::Record)]
 pub struct LogRecord {
-    /// Time in milliseconds since 1970.
-    pub at_ms: f64,
+    /// When it was logged.
+    pub at: SystemTime,
     /// The level.
     pub level: LogLevel,
     /// The module that logs it.

@@ -1,11 +1,13 @@
 //! Agents: rows, agents being created, and load failures.
 
+use std::time::SystemTime;
+
 use bowline_runtime::{
     machines::data::{load::LoadError, optimistic},
     protocol,
 };
 
-use super::{intent::IntentFailure, millis, mirror};
+use super::{intent::IntentFailure, mirror, time};
 use crate::error::{Reason, Refusal};
 
 mirror! {
@@ -39,10 +41,10 @@ mirror! {
         cwd: String = agent.cwd.clone(),
         /// Its status.
         status: AgentStatus = agent.status.into(),
-        /// Creation time in milliseconds since 1970, by the daemon's clock.
-        created_at_ms: f64 = millis(agent.created_at),
+        /// Creation time, by the daemon's clock.
+        created_at: SystemTime = time(agent.created_at),
         /// Time of its last change, by the daemon's clock.
-        updated_at_ms: f64 = millis(agent.updated_at),
+        updated_at: SystemTime = time(agent.updated_at),
         /// Why the user should look: `permission`, `failed` or `finished`; `queued` while a prompt
         /// waits for a free agent slot.
         attention: Option<String> = agent.attention.clone(),
@@ -65,8 +67,8 @@ mirror! {
         title: Option<String> = agent.title.clone(),
         /// First prompt, if any.
         prompt: Option<String> = agent.prompt.clone(),
-        /// Time in milliseconds since 1970, by this device's clock.
-        at_ms: f64 = millis(agent.at),
+        /// Time, by this device's clock.
+        at: SystemTime = time(agent.at),
     }
 }
 

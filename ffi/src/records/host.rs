@@ -1,13 +1,16 @@
 //! Hosts: connection, paths, and the state of their lists.
 
+use std::time::SystemTime;
+
 use bowline_runtime::{self as runtime, HostRecord, Snapshot, machines, protocol};
 
 use super::{
     agent::FailedAgent,
     all,
     intent::{IntentOutcome, outcomes},
-    millis, mirror, rev, small,
+    mirror, rev, small,
     state::{DirectoryState, HostState},
+    time,
 };
 use crate::error::{Advice, Reason};
 
@@ -56,8 +59,8 @@ mirror! {
         /// answer;
         /// `None` for all.
         roots: Option<Vec<String>> = grant.roots.clone(),
-        /// When the pairing ends, in milliseconds since the Unix epoch; `None` for never.
-        expires_at_ms: Option<f64> = grant.expires_at.map(millis),
+        /// When the pairing ends; `None` for never.
+        expires_at: Option<SystemTime> = grant.expires_at.map(time),
     }
 }
 
@@ -73,7 +76,7 @@ mirror! {
         /// Its role.
         role: Role = device.role.into(),
         /// When it paired.
-        at_ms: f64 = millis(device.paired_at),
+        at: SystemTime = time(device.paired_at),
     }
 }
 

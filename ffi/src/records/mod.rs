@@ -1,7 +1,10 @@
 //! Mirror types: each stands for one type of the runtime and converts by `From`. One file per
 //! subject.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 mod agent;
 mod config;
@@ -47,10 +50,19 @@ pub(crate) fn small(count: impl TryInto<u32>) -> u32 {
     count.try_into().unwrap_or(u32::MAX)
 }
 
-/// Milliseconds since 1970. A double holds them exactly for 285,000 years.
-#[allow(clippy::cast_precision_loss, reason = "see above")]
-pub(crate) fn millis(at: i64) -> f64 {
-    at as f64
+/// Milliseconds since 1970 of the last time that all languages have (JavaScript's, in the year
+/// 275,760); as far before 1970 is the first.
+const LAST_TIME: u64 = 8_640_000_000_000_000;
+
+/// The time that is that many milliseconds after the beginning of 1970; the nearest one if the
+/// languages have no such time.
+pub(crate) fn time(at: i64) -> SystemTime {
+    let away = Duration::from_millis(at.unsigned_abs().min(LAST_TIME));
+    let time = match at {
+        0.. => SystemTime::UNIX_EPOCH.checked_add(away),
+        _ => SystemTime::UNIX_EPOCH.checked_sub(away),
+    };
+    time.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// The mirrors of shared values.
@@ -97,3 +109,21 @@ macro_rules! mirror {
     };
 }
 pub(crate) use mirror;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_a_language_lacks_is_the_nearest_one_that_it_has() {
+        let since = |at: i64| match time(at).duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_millis()).unwrap(),
+            Err(before) => -i64::try_from(before.duration().as_millis()).unwrap(),
+        };
+        for at in [0, 1, -1, 1_764_500_000_123, -8_640_000_000_000_000] {
+            assert_eq!(since(at), at);
+        }
+        assert_eq!(since(i64::MAX), 8_640_000_000_000_000);
+        assert_eq!(since(i64::MIN), -8_640_000_000_000_000);
+    }
+}

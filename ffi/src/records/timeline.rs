@@ -1,5 +1,7 @@
 //! An agent's timeline, as changes.
 
+use std::time::SystemTime;
+
 use bowline_runtime::{self as runtime, TimelineView, machines::data::optimistic, protocol};
 
 use super::{
@@ -7,7 +9,7 @@ use super::{
     all,
     intent::IntentFailure,
     list::{Crossing, ListChange},
-    millis, mirror, rev, small,
+    mirror, rev, small, time,
 };
 
 mirror! {
@@ -67,8 +69,8 @@ mirror! {
         index: u32 = small(item.index),
         /// Its kind.
         kind: ItemKind = item.kind.into(),
-        /// Start time in milliseconds since 1970, by the daemon's clock.
-        at_ms: f64 = millis(item.at),
+        /// Start time, by the daemon's clock.
+        at: SystemTime = time(item.at),
         /// Text so far.
         text: String = item.text.clone(),
         /// Bytes of text that the daemon no longer keeps: show that there was something. Zero
@@ -92,8 +94,8 @@ mirror! {
         intent_id: String = message.intent_id.to_string(),
         /// The text.
         text: String = message.text.clone(),
-        /// Time in milliseconds since 1970, by this device's clock.
-        at_ms: f64 = millis(message.at),
+        /// Time, by this device's clock.
+        at: SystemTime = time(message.at),
         /// Whether the daemon has it: its item follows.
         delivered: bool = message.delivered,
     }
@@ -106,8 +108,8 @@ mirror! {
         intent_id: String = message.intent_id.to_string(),
         /// The text, so that it can be sent again.
         text: String = message.text.clone(),
-        /// Time in milliseconds since 1970, by this device's clock.
-        at_ms: f64 = millis(message.at),
+        /// Time, by this device's clock.
+        at: SystemTime = time(message.at),
         /// The reason.
         failure: IntentFailure = (&message.error).into(),
     }

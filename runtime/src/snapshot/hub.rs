@@ -75,7 +75,12 @@ impl Drop for Pairing {
 
 impl SnapshotHub {
     pub(crate) fn new() -> Self {
-        let (current, subscriber) = watch::channel(Arc::default());
+        // Apps hold revision 0 before the first snapshot.
+        let first = Snapshot {
+            rev: 1,
+            ..Snapshot::default()
+        };
+        let (current, subscriber) = watch::channel(Arc::new(first));
         let shown = Shown {
             hosts: BTreeMap::new(),
             pairings: Vec::new(),

@@ -50,6 +50,8 @@ public final class AgentScreenStore {
         return screen
     }
 
+    /// Whether the first update has arrived, which takes milliseconds and no network.
+    public private(set) var isReady = false
     /// The agent; none until the daemon has confirmed the one being created.
     public var agentId: String? { frame.agentId }
     /// Its row in the directory, once loaded.
@@ -125,6 +127,7 @@ public final class AgentScreenStore {
         var rest = next
         (rest.rev, rest.timeline) = (0, Timeline())
         rev = next.rev
+        if !isReady { isReady = next.isReady }
         // Only changed values are assigned, because every assignment notifies observers.
         if rest != frame { frame = rest }
         if next.timeline != timeline { timeline = next.timeline }

@@ -1,4 +1,5 @@
 import BowlineFFI
+import Foundation
 
 extension BowlineError {
     /// The recommended action, for every case.
@@ -30,4 +31,48 @@ extension BowlineError {
             (detail, advice, reason)
         }
     }
+}
+
+extension Advice {
+    /// What an app may show for this advice, as a whole sentence to the user; empty where the user has nothing to do.
+    ///
+    /// English, unless the app's `Localizable` strings have an entry for ``localizationKey``.
+    public var text: String {
+        let english = adviceText(advice: self)
+        // An empty text would be replaced by the key.
+        return english.isEmpty ? "" : Bundle.main.localizedString(forKey: localizationKey, value: english, table: nil)
+    }
+
+    /// The key of its text: `bowline.advice.` and the name of the case, for example `bowline.advice.pairAgain`.
+    public var localizationKey: String {
+        switch self {
+        case .wait: "bowline.advice.wait"
+        case .pairAgain: "bowline.advice.pairAgain"
+        case .update: "bowline.advice.update"
+        case .report: "bowline.advice.report"
+        case .nothing: "bowline.advice.nothing"
+        case .checkStorage: "bowline.advice.checkStorage"
+        case .tryAgain: "bowline.advice.tryAgain"
+        case .askUser: "bowline.advice.askUser"
+        }
+    }
+}
+
+extension BowlineError: LocalizedError {
+    /// Text for people: what failed.
+    public var errorDescription: String? { detail }
+    /// What the user can do, of ``Advice/text``; none if nothing.
+    public var recoverySuggestion: String? { suggestion(advice) }
+}
+
+extension SubscriptionEnded: LocalizedError {
+    /// Text for people: why nothing new comes.
+    public var errorDescription: String? { endText(reason: reason) }
+    /// What the user can do, of ``Advice/text``; none if nothing.
+    public var recoverySuggestion: String? { suggestion(advice) }
+}
+
+private func suggestion(_ advice: Advice) -> String? {
+    let text = advice.text
+    return text.isEmpty ? nil : text
 }

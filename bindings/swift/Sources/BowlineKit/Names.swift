@@ -125,6 +125,11 @@ public typealias TopicState = BowlineFFI.TopicState
 /// How a turn ended.
 public typealias TurnStatus = BowlineFFI.TurnStatus
 
+extension HostsSnapshot {
+    /// Whether the first update has arrived, which takes milliseconds and no network.
+    public var isReady: Bool { rev != 0 }
+}
+
 extension HostSnapshot: Identifiable {
     /// The daemon's stable identity.
     public var id: String { serverId }

@@ -5,6 +5,8 @@ import Foundation
 public struct SubscriptionEnded: Error, Equatable {
     /// The reason.
     public let reason: EndReason
+    /// The recommended action. Only `.tryAgain` means that another subscription may succeed.
+    public var advice: Advice { endAdvice(reason: reason) }
 }
 
 /// The current value of the library and its changes. Only the newest value is buffered for a slow loop.

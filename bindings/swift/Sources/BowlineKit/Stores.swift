@@ -8,16 +8,12 @@ final class Loop: Sendable {
 
     private let task: Task<Void, Never>
 
-    init(_ body: @escaping @MainActor @Sendable () async -> Void) {
-        task = Task { await body() }
-    }
-
-    /// Shows values until they end. Those refused at a limit are subscribed to again after a pause.
-    convenience init<Value>(
+    /// Shows values until they end. Those that may come later are subscribed to again after a pause.
+    init<Value: Sendable>(
         _ values: Snapshots<Value>, show: @escaping @MainActor @Sendable (Value) -> Void,
         failed: @escaping @MainActor @Sendable (any Error) -> Void
     ) {
-        self.init {
+        task = Task { @MainActor in
             while !Task.isCancelled {
                 do {
                     for try await value in values { show(value) }
@@ -35,10 +31,10 @@ final class Loop: Sendable {
         task.cancel()
     }
 
-    /// Whether the limit may have room later.
+    /// Whether what failed may succeed a moment later: one rule for all that is tried again.
     private static func mayPass(_ error: any Error) -> Bool {
         switch error {
-        case let ended as SubscriptionEnded: ended.reason == .busy || ended.reason == .tooMany
+        case let ended as SubscriptionEnded: ended.advice == .tryAgain
         case let refused as BowlineError: refused.advice == .tryAgain
         default: false
         }
@@ -53,6 +49,8 @@ public final class HostsStore {
     public private(set) var snapshot: HostsSnapshot = .empty
     /// Why updates stopped; none while they continue.
     public private(set) var failure: (any Error)?
+    /// Whether the first update has arrived, which takes milliseconds and no network.
+    public var isReady: Bool { snapshot.isReady }
     /// Every known host.
     public var hosts: [HostSnapshot] { snapshot.hosts }
     /// Pairings in progress, with the code to show while the daemon's owner is asked.
@@ -67,12 +65,11 @@ public final class HostsStore {
 
     /// Hosts from anywhere: ``PreviewData/hosts`` in a preview.
     public init(_ hosts: Snapshots<HostsSnapshot>) {
-        loop = Loop { [weak self] in
-            do {
-                for try await snapshot in hosts { self?.snapshot = snapshot }
-            } catch {
-                self?.failure = error
-            }
+        loop = Loop(hosts) { [weak self] in
+            self?.snapshot = $0
+            if self?.failure != nil { self?.failure = nil }
+        } failed: { [weak self] in
+            self?.failure = $0
         }
     }
 }
@@ -83,8 +80,10 @@ public final class HostsStore {
 public final class DirectoryStore {
     /// The agents, in the order in which to show them.
     public private(set) var rows = ChunkedList<DirectoryRow>()
+    /// Whether the first update has arrived, which takes milliseconds and no network.
+    public private(set) var isReady = false
     /// Whether to show a skeleton: the list is empty and a first load is running.
-    public private(set) var loading = false
+    public private(set) var loading = true
     /// State of each host's part of the list.
     public private(set) var hosts: [HostDirectory] = []
     /// Why updates stopped; none while they continue.
@@ -98,19 +97,19 @@ public final class DirectoryStore {
     }
 
     init(_ directories: Snapshots<Directory>) {
-        loop = Loop { [weak self] in
-            do {
-                for try await directory in directories { self?.show(directory) }
-            } catch {
-                self?.failure = error
-            }
+        loop = Loop(directories) { [weak self] in
+            self?.show($0)
+        } failed: { [weak self] in
+            self?.failure = $0
         }
     }
 
     private func show(_ next: Directory) {
         // Only changed values are assigned, because every assignment notifies observers.
         if rows != next.rows { rows = next.rows }
+        if !isReady { isReady = next.isReady }
         if loading != next.loading { loading = next.loading }
         if hosts != next.hosts { hosts = next.hosts }
+        if failure != nil { failure = nil }
     }
 }

@@ -39,6 +39,8 @@ public struct LiveTable<Value: Sendable>: Sendable {
     public internal(set) var truncated = false
     /// The revision that changed the rows last, so that a store need not compare them.
     var rowsRev: UInt32 = 0
+    /// Whether the first update has arrived, which takes milliseconds and no network.
+    public var isReady: Bool { rev != 0 }
 
     /// The value before the first update.
     public init() {}
@@ -95,6 +97,8 @@ extension Bowline {
 public final class TableStore<Value: Decodable & Sendable> {
     /// The first rows in order of key, without gaps.
     public private(set) var rows = ChunkedList<LiveRow<Value>>()
+    /// Whether the first update has arrived, which takes milliseconds and no network.
+    public private(set) var isReady = false
     /// What to show besides them.
     public private(set) var state: TableState = .loading
     /// Why they are not current.
@@ -150,6 +154,7 @@ public final class TableStore<Value: Decodable & Sendable> {
     private func show(_ next: LiveTable<Value>) {
         // Only changed values are assigned, because every assignment notifies observers.
         if rowsRev != next.rowsRev { (rows, rowsRev) = (next.rows, next.rowsRev) }
+        if !isReady { isReady = next.isReady }
         if state != next.state { state = next.state }
         if error != next.error { error = next.error }
         if more != next.more { more = next.more }

@@ -7,9 +7,11 @@ public struct Directory: Sendable, Equatable {
     /// In display order.
     public internal(set) var rows = ChunkedList<DirectoryRow>()
     /// Whether to show a skeleton: the list is empty and a first load is running.
-    public internal(set) var loading = false
+    public internal(set) var loading = true
     /// State of each host's part of the list.
     public internal(set) var hosts: [HostDirectory] = []
+    /// Whether the first update has arrived, which takes milliseconds and no network.
+    public var isReady: Bool { rev != 0 }
 
     /// The value before the first update.
     public init() {}
@@ -38,6 +40,8 @@ public struct Timeline: Sendable, Equatable {
     public internal(set) var replaced: UInt32 = 0
     /// Why it may be stale (UX-4).
     public internal(set) var error: LoadFailure?
+    /// Whether the first update has arrived, which takes milliseconds and no network.
+    public var isReady: Bool { rev != 0 }
 
     /// The value before the first update.
     public init() {}
@@ -77,6 +81,8 @@ public struct AgentScreen: Sendable, Equatable {
     public internal(set) var connectionError: ErrorInfo?
     /// The content.
     public internal(set) var timeline = Timeline()
+    /// Whether the first update has arrived, which takes milliseconds and no network.
+    public var isReady: Bool { rev != 0 }
 
     init(serverId: String) {
         self.serverId = serverId
@@ -108,7 +114,7 @@ extension Timeline {
 extension TimelineItem {
     fileprivate func grown(by more: String) -> TimelineItem {
         TimelineItem(
-            id: id, index: index, kind: kind, atMs: atMs, text: text + more,
+            id: id, index: index, kind: kind, at: at, text: text + more,
             droppedBytes: droppedBytes, stream: stream, status: status, exitCode: exitCode, intentId: intentId)
     }
 }

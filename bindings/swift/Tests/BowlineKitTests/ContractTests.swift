@@ -6,27 +6,61 @@ import Testing
 
 @Suite("What the hand-written part promises by itself")
 struct ContractTests {
-    @Test("a list of another revision is asked for anew")
-    func directory() throws {
-        func row(_ key: String) -> DirectoryRow { DirectoryRow(key: key, serverId: "srv", agent: nil, pending: nil) }
-        func update(_ base: UInt32?, _ rev: UInt32, _ changes: [ListChange], _ keys: String...) -> DirectoryUpdate {
-            DirectoryUpdate(
-                baseRev: base, rev: rev, changes: changes, rows: keys.map(row), loading: false, hosts: [])
+    @Test("every list makes of changes what the other languages make of them")
+    func lists() throws {
+        try check(listCases("growing"), Timeline()) { timeline, step in
+            try timeline.apply(
+                TimelineUpdate(
+                    baseRev: step.base, rev: step.rev, changes: step.changes, rows: step.rows.map(item), pending: nil,
+                    failed: nil, loaded: true, catchingUp: false, older: .none, newer: .none, replaced: 0, error: nil))
+        } shown: {
+            $0.items.map(\.text)
         }
-        var list = Directory()
-        try list.apply(update(nil, 7, [.insert(at: 0, count: 3)], "a", "b", "c"))
-        let changes: [ListChange] = [
-            .remove(at: 1, count: 1), .insert(at: 0, count: 1), .update(at: 1), .insert(at: 3, count: 1),
-        ]
-        try list.apply(update(7, 9, changes, "d", "A", "e"))
-        #expect(list.rows.map(\.key) == ["d", "A", "c", "e"])
-        #expect(throws: OutOfStep.self) { try list.apply(update(7, 10, [])) }
-        for misfit: ListChange in [.grow(at: 0, text: "more"), .insert(at: 0, count: 2)] {
-            var held = list
-            #expect(throws: OutOfStep.self) { try held.apply(update(9, 10, [misfit], "x")) }
+        try check(listCases("fixed"), Directory()) { directory, step in
+            let rows = step.rows.map { DirectoryRow(key: $0, serverId: "srv", agent: nil, pending: nil) }
+            try directory.apply(
+                DirectoryUpdate(
+                    baseRev: step.base, rev: step.rev, changes: step.changes, rows: rows, loading: false, hosts: []))
+        } shown: {
+            $0.rows.map(\.key)
         }
-        try list.apply(update(nil, 1, [.insert(at: 0, count: 1)], "f"))
-        #expect(list.rows.map(\.key) == ["f"])
+        try check(listCases("fixed"), LiveTable<String>()) { table, step in
+            let rows = step.rows.map {
+                BowlineFFI.TableRow(key: $0, json: $0, omittedBytes: nil, pending: false, failure: nil)
+            }
+            let update = TableUpdate(
+                baseRev: step.base, rev: step.rev, changes: step.changes, rows: rows, state: .ready, error: nil,
+                more: .none, truncated: false)
+            try table.apply(update) { $0 }
+        } shown: {
+            $0.rows.compactMap(\.value)
+        }
+    }
+
+    private func check<List>(
+        _ cases: [(name: String, steps: [Step])], _ empty: List, apply: (inout List, Step) throws -> Void,
+        shown: (List) -> [String]
+    ) throws {
+        #expect(cases.count > 6)
+        for (name, steps) in cases {
+            var list = empty
+            for step in steps {
+                var next = list
+                if let shows = step.shows {
+                    try apply(&next, step)
+                    #expect(shown(next) == shows, "\(name), revision \(step.rev)")
+                    list = next
+                } else {
+                    #expect(throws: OutOfStep.self, "\(name), revision \(step.rev)") { try apply(&next, step) }
+                }
+            }
+        }
+    }
+
+    private func item(_ text: String) -> TimelineItem {
+        TimelineItem(
+            id: "itm_\(text)", index: 0, kind: .message, at: Date(timeIntervalSince1970: 0), text: text, droppedBytes: 0, stream: nil, status: nil,
+            exitCode: nil, intentId: nil)
     }
 
     @Test("BX-6: an appended item crosses alone, however long the history", arguments: [100, 10_000] as [UInt32])
@@ -62,41 +96,27 @@ struct ContractTests {
         #expect(held.rev == .max, "nothing is older than nothing")
     }
 
-    @Test("an update that does not fit is refused, and a whole one is taken after it")
-    func misfits() throws {
-        func update(
-            _ base: UInt32?, _ rev: UInt32, _ changes: [ListChange], _ rows: [TimelineItem] = []
-        ) -> TimelineUpdate {
-            TimelineUpdate(
-                baseRev: base, rev: rev, changes: changes, rows: rows, pending: nil, failed: nil, loaded: true,
-                catchingUp: false, older: .none, newer: .none, replaced: 0, error: nil)
-        }
-        func item(_ index: UInt32) -> TimelineItem {
-            TimelineItem(
-                id: "itm_\(index)", index: index, kind: .message, atMs: 0, text: "", droppedBytes: 0,
-                stream: nil, status: nil, exitCode: nil, intentId: nil)
-        }
-        let misfits: [ListChange] = [
-            .remove(at: 0, count: 2), .insert(at: 2, count: 1), .update(at: 1),
-            .grow(at: 1, text: "more"),
-        ]
-        for misfit in misfits {
-            var timeline = Timeline()
-            try timeline.apply(update(nil, 4, [.insert(at: 0, count: 1)], [item(0)]))
-            #expect(throws: OutOfStep.self) { try timeline.apply(update(4, 5, [misfit], [item(9)])) }
-            #expect(throws: OutOfStep.self) { try timeline.apply(update(3, 5, [])) }
-            #expect(timeline.rev == 4)
-            try timeline.apply(update(nil, 5, [.insert(at: 0, count: 2)], [item(0), item(1)]))
-            #expect(timeline.items.map(\.index) == [0, 1])
-        }
-    }
-
     @Test("an error says what to do, whatever its kind")
     func advice() {
         let refused = BowlineError.PairingRefused(detail: "used", advice: .pairAgain, reason: .pairingTokenInvalid)
         #expect(refused.advice == .pairAgain)
         #expect(refused.reason == .pairingTokenInvalid)
         #expect(refused.detail == "used")
+    }
+
+    @Test("people are told what failed and what they can do, and apps may translate it")
+    func texts() {
+        let error: any Error = BowlineError.TimedOut(detail: "no answer within 15 s", advice: .tryAgain, reason: nil)
+        #expect(error.localizedDescription == "no answer within 15 s")
+        #expect((error as? LocalizedError)?.recoverySuggestion == "Try again in a moment.")
+        #expect(Advice.tryAgain.localizationKey == "bowline.advice.tryAgain")
+        let gone: any Error = SubscriptionEnded(reason: .hostGone)
+        #expect(gone.localizedDescription == "the host is unknown or was forgotten")
+        #expect((gone as? LocalizedError)?.recoverySuggestion == nil)
+        let all: [EndReason] = [
+            .cancelled, .listenerFailed, .runtimeClosed, .hostGone, .unknownCreation, .tooMany, .busy, .broken,
+        ]
+        #expect(all.filter { SubscriptionEnded(reason: $0).advice == .tryAgain } == [.tooMany, .busy])
     }
 
     @Test("what the library logs is heard, up to the level that was asked for")

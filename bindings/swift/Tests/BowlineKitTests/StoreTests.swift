@@ -126,7 +126,7 @@ struct StoreTests {
     private func update(rev: UInt32, base: UInt32? = nil, items: Int, overlay: Bool = true) -> ScreenUpdate {
         let new = (0..<items).map { n in
             TimelineItem(
-                id: "itm_\(rev)_\(n)", index: rev, kind: .output, atMs: 0, text: "line", droppedBytes: 0,
+                id: "itm_\(rev)_\(n)", index: rev, kind: .output, at: Date(timeIntervalSince1970: 0), text: "line", droppedBytes: 0,
                 stream: nil, status: nil, exitCode: nil, intentId: nil)
         }
         // The timeline has a revision of its own: it stays what it was where nothing is new.

@@ -16,6 +16,7 @@ import {
   useState,
   useSyncExternalStore,
 } from "react";
+import { useSyncExternalStoreWithSelector } from "use-sync-external-store/with-selector";
 import {
   asBowlineError,
   type BowlineClient,
@@ -27,9 +28,13 @@ import {
   type IntentOutcome,
   type LoadFailure,
   OutcomeKind,
+  rowOf,
+  sameFrame,
+  type ScreenFrame,
   type ScreenView,
   type Show,
   type Store,
+  type TableRow,
   type TableView,
   type Target,
   type TimelineView,
@@ -51,18 +56,35 @@ export function useBowline(): BowlineClient {
   return client;
 }
 
-function useStore<T>(store: Store<T>): T {
-  return useSyncExternalStore(store.subscribe, store.getSnapshot, store.getServerSnapshot);
+/**
+ * Picks a part of a value. A component with a selector is rendered again only when another part is picked; parts are compared by
+ * identity, or by `isEqual`. A selector must pick the same part of the same value.
+ */
+export type Selector<T, Part> = (value: T) => Part;
+
+/** Whether two parts show the same. */
+export type IsEqual<Part> = (one: Part, other: Part) => boolean;
+
+const whole = <T, Part>(value: T) => value as unknown as Part;
+
+/** A store's value, or the part that the selector picks: `useStore(client.hosts, (all) => all.hosts.length)`. */
+export function useStore<T, Part = T>(store: Store<T>, select: Selector<T, Part> = whole, isEqual?: IsEqual<Part>): Part {
+  return useSyncExternalStoreWithSelector(store.subscribe, store.getSnapshot, store.getServerSnapshot, select, isEqual);
 }
 
-/** All hosts: connections, paths, errors. */
-export function useHosts(): HostsView {
-  return useStore(useBowline().hosts);
+/** All hosts: connections, paths, errors; or a part of them: `useHosts((all) => all.hosts.length)`. */
+export function useHosts<Part = HostsView>(select?: Selector<HostsView, Part>, isEqual?: IsEqual<Part>): Part {
+  return useStore(useBowline().hosts, select, isEqual);
 }
 
-/** The agents of all hosts in one list. */
-export function useDirectory(): DirectoryView {
-  return useStore(useBowline().directory);
+/** One host; nothing while it is not known. Rendered again only when it changes. */
+export function useHost(serverId: string): HostSnapshot | undefined {
+  return useHosts((all) => all.hosts.find((host) => host.serverId === serverId));
+}
+
+/** The agents of all hosts in one list, or a part of it. */
+export function useDirectory<Part = DirectoryView>(select?: Selector<DirectoryView, Part>, isEqual?: IsEqual<Part>): Part {
+  return useStore(useBowline().directory, select, isEqual);
 }
 
 function useScreenStore(serverId: string, target: string | Target): Store<ScreenView> {
@@ -77,19 +99,29 @@ function useScreenStore(serverId: string, target: string | Target): Store<Screen
 }
 
 /** The content of one agent's screen: overlay, toast, errors and the timeline (UX-1 … UX-4). */
-export function useAgentScreen(serverId: string, target: string | Target): ScreenView {
-  return useStore(useScreenStore(serverId, target));
+export function useAgentScreen<Part = ScreenView>(
+  serverId: string,
+  target: string | Target,
+  select?: Selector<ScreenView, Part>,
+  isEqual?: IsEqual<Part>,
+): Part {
+  return useStore(useScreenStore(serverId, target), select, isEqual);
+}
+
+/**
+ * One agent's screen without its timeline, for the bars around the list: a line of output does not render them again. The timeline
+ * in it is the one at the last change of the rest.
+ */
+export function useScreenFrame(serverId: string, target: string | Target): ScreenFrame {
+  return useStore<ScreenView, ScreenFrame>(useScreenStore(serverId, target), whole, sameFrame);
 }
 
 /** One agent's timeline. Rendered again only when the timeline itself changes. */
 export function useTimeline(serverId: string, target: string | Target): TimelineView {
-  const store = useScreenStore(serverId, target);
-  return useSyncExternalStore(
-    store.subscribe,
-    () => store.getSnapshot().timeline,
-    () => store.getServerSnapshot().timeline,
-  );
+  return useAgentScreen(serverId, target, timelineOf);
 }
+
+const timelineOf = ({ timeline }: ScreenView) => timeline;
 
 /** Rows of a service's table, and a function that loads the page after the last one. */
 export function useTable<Value>(
@@ -98,14 +130,28 @@ export function useTable<Value>(
   params: object = {},
 ): TableView<Value> & { readonly loadMore: () => Promise<void> } {
   const client = useBowline();
+  const view = useStore(useTableStore<Value>(serverId, name, params));
+  const json = JSON.stringify(params);
+  const loadMore = useCallback(
+    () => client.loadMoreRows(serverId, name, JSON.parse(json) as object),
+    [client, serverId, name, json],
+  );
+  return useMemo(() => ({ ...view, loadMore }), [view, loadMore]);
+}
+
+function useTableStore<Value>(serverId: string, name: string, params: object): Store<TableView<Value>> {
+  const client = useBowline();
   // By what the parameters say: a new object in every render names the same rows.
   const json = JSON.stringify(params);
-  const [store, loadMore] = useMemo(() => {
-    const params = JSON.parse(json) as object;
-    return [client.table<Value>(serverId, name, params), () => client.loadMoreRows(serverId, name, params)] as const;
-  }, [client, serverId, name, json]);
-  const view = useStore(store);
-  return useMemo(() => ({ ...view, loadMore }), [view, loadMore]);
+  return useMemo(
+    () => client.table<Value>(serverId, name, JSON.parse(json) as object),
+    [client, serverId, name, json],
+  );
+}
+
+/** One row of a service's table; nothing while it is not among the loaded ones. Rendered again only when it changes. */
+export function useTableRow<Value>(serverId: string, name: string, params: object, key: string): TableRow<Value> | undefined {
+  return useStore(useTableStore<Value>(serverId, name, params), (table) => rowOf(table, key));
 }
 
 /** How a topic is doing. */

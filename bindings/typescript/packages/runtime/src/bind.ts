@@ -1,7 +1,7 @@
 /** The library in this process as a {@link Backend}: the generated code of Node and that of React Native have one shape. */
 import type * as Generated from "./generated/bowline.ts";
 import type { Backend, Intent, PlatformSignal, Target } from "./client.ts";
-import { type AdviceName, asBowlineError, BowlineError, type ErrorKind } from "./errors.ts";
+import { asBowlineError, BowlineError, type ErrorKind } from "./errors.ts";
 import type { Patch } from "./patches.ts";
 import type { Source } from "./store.ts";
 
@@ -32,11 +32,9 @@ export async function translatedAsync<T>(native: Native, call: () => Promise<T>)
 function translate(native: Native, error: unknown): BowlineError {
   if (native.BowlineError.instanceOf(error)) {
     const { detail, advice, reason } = error.inner;
-    const reasonName = reason === undefined ? undefined : native.Reason[reason];
     // Only of what a daemon rejected.
-    const refusal = (error.inner as { refusal?: Generated.Refusal }).refusal;
-    const refusalName = refusal === undefined ? undefined : native.Refusal[refusal];
-    return new BowlineError(error.tag as ErrorKind, detail, native.Advice[advice] as AdviceName, reasonName, { refusal: refusalName });
+    const { refusal } = error.inner as { refusal?: Generated.Refusal };
+    return new BowlineError(error.tag as ErrorKind, detail, advice, reason, { refusal });
   }
   return asBowlineError(error);
 }
@@ -54,25 +52,21 @@ function hold(): () => void {
   };
 }
 
-/** Reports to the store why a subscription ended without being cancelled. */
-function endOf(reason: keyof typeof Generated.EndReason): BowlineError {
-  switch (reason) {
-    case "HostGone":
-      return new BowlineError("UnknownHost", "the host was forgotten", "Nothing");
-    case "UnknownCreation":
-      return new BowlineError("Closed", "nothing is known of that creation", "Nothing");
-    case "TooMany":
-      return new BowlineError("TooMany", "the host has its most screens, tables or topics open", "TryAgain");
-    case "Busy":
-      return new BowlineError("TooMany", "the host has more to do than it takes", "TryAgain");
-    case "ListenerFailed":
-      return new BowlineError("Internal", "updates could not be taken", "TryAgain");
-    case "Broken":
-      return new BowlineError("Broken", "a defect ended part of the library; restart the app", "Report");
-    case "Cancelled":
-    case "RuntimeClosed":
-      return new BowlineError("Closed", "the library was shut down", "Nothing");
-  }
+/** The kind of error that tells why a subscription ended without being cancelled. */
+const END_KINDS: Readonly<Record<keyof typeof Generated.EndReason, ErrorKind>> = {
+  HostGone: "UnknownHost",
+  UnknownCreation: "Closed",
+  TooMany: "TooMany",
+  Busy: "TooMany",
+  ListenerFailed: "Internal",
+  Broken: "Broken",
+  Cancelled: "Closed",
+  RuntimeClosed: "Closed",
+};
+
+function endOf(native: Native, reason: Generated.EndReason): BowlineError {
+  const kind = END_KINDS[native.EndReason[reason] as keyof typeof Generated.EndReason];
+  return new BowlineError(kind, native.endText(reason), native.endAdvice(reason));
 }
 
 /** A source of one kind of update. `onUpdate` is not called any more once the source was ended. The process stays for it. */
@@ -98,7 +92,7 @@ export function sourceOf<U>(
       onEnd(failure);
     };
     void subscription.ended().then(
-      (reason) => ended(endOf(native.EndReason[reason] as keyof typeof Generated.EndReason)),
+      (reason) => ended(endOf(native, reason)),
       (error: unknown) => ended(translate(native, error)),
     );
     return () => {

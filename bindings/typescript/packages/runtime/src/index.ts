@@ -10,6 +10,7 @@
  */
 import * as generated from "./generated/bowline.ts";
 import { EXPECTED_ABI_ID } from "./generated/abi.ts";
+import { Advice } from "./generated/enums.ts";
 import { backendOf, type BowlineClient } from "./client.ts";
 import { BowlineError } from "./errors.ts";
 import { Bowline, checkAbi, type LogLevelName, type OpenOptions, subscribeLogs as subscribe } from "./open.ts";
@@ -31,7 +32,7 @@ export function loadLibrary(): void {
   } catch (cause) {
     if (cause instanceof BowlineError) throw cause;
     const detail = `the native library is another one than these bindings were made for: ${String(cause)}`;
-    throw new BowlineError("LibraryMismatch", detail, "Report", undefined, { cause });
+    throw new BowlineError("LibraryMismatch", detail, Advice.Report, undefined, { cause });
   }
   checkAbi(generated.abiId(), EXPECTED_ABI_ID);
   loaded = true;

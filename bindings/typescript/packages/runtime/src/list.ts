@@ -42,6 +42,23 @@ export class ItemList<T> implements Iterable<T> {
     return this.toArray().map(f);
   }
 
+  /**
+   * The item for which `order` gives 0, in a list in that order: it gives a negative number for items before it, and a positive one for
+   * those after it. Undefined if there is none. Takes a few steps however long the list is.
+   */
+  search(order: (item: T) => number): T | undefined {
+    let [from, to] = [0, this.length];
+    while (from < to) {
+      const middle = (from + to) >>> 1;
+      const item = this.at(middle) as T;
+      const where = order(item);
+      if (where === 0) return item;
+      if (where < 0) from = middle + 1;
+      else to = middle;
+    }
+    return undefined;
+  }
+
   /** A plain array; the same one every time. */
   toArray(): readonly T[] {
     this.#array ??= Object.freeze(this.chunks.flat());

@@ -5,6 +5,7 @@
  */
 import { createRequire } from "node:module";
 import { BowlineError } from "./errors.ts";
+import { Advice } from "./generated/enums.ts";
 
 /** A type of a foreign function, as the addon wants it described. */
 type Described = { readonly tag: string } & Record<string, unknown>;
@@ -30,7 +31,7 @@ function found<T>(what: string, find: () => T): T {
   try {
     return find();
   } catch (cause) {
-    throw new BowlineError("LibraryMissing", `${what} cannot be loaded: ${String(cause)}`, "Report", undefined, { cause });
+    throw new BowlineError("LibraryMissing", `${what} cannot be loaded: ${String(cause)}`, Advice.Report, undefined, { cause });
   }
 }
 

@@ -3,6 +3,7 @@ import type * as Generated from "./generated/bowline.ts";
 import { type Native, nativeBackend, translated, translatedAsync } from "./bind.ts";
 import { BowlineClient } from "./client.ts";
 import { BowlineError, disposed } from "./errors.ts";
+import { Advice } from "./generated/enums.ts";
 
 /** A place of the app's own for the identity of this install. Both throw when they cannot do it. */
 export interface KeyStore {
@@ -39,7 +40,7 @@ export type LogLevelName = "error" | "warn" | "info" | "debug" | "trace";
 export function checkAbi(actual: string, expected: string): void {
   if (actual === expected) return;
   const detail = `the native library is another one than these bindings were made for: ${actual}, not ${expected}`;
-  throw new BowlineError("LibraryMismatch", detail, "Report");
+  throw new BowlineError("LibraryMismatch", detail, Advice.Report);
 }
 
 /** A client with the library in this process. */

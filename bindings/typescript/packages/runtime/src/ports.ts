@@ -4,6 +4,7 @@
  */
 import { type Backend, BowlineClient, type Calls, type Target } from "./client.ts";
 import { asBowlineError, BowlineError, fromPlain, type PlainError, toPlain } from "./errors.ts";
+import { Advice } from "./generated/enums.ts";
 import type { Source } from "./store.ts";
 
 /** Half of a `MessageChannel`, Electron's `MessagePortMain` included. */
@@ -95,7 +96,7 @@ export function serve(backend: Backend, port: Port): () => void {
     open.delete(id);
   };
   const call = async (name: keyof Calls, args: unknown): Promise<unknown> => {
-    if (!CALLS.has(name) || !Array.isArray(args)) throw new BowlineError("Internal", "there is no such call", "Report");
+    if (!CALLS.has(name) || !Array.isArray(args)) throw new BowlineError("Internal", "there is no such call", Advice.Report);
     return (backend[name] as (...args: unknown[]) => Promise<unknown>)(...args);
   };
   const sourceOf = (topic: Topic): Source<unknown> => {
@@ -178,7 +179,7 @@ export function connectBridge(port: Port): BridgedClient {
   const open = new Map<number, { onUpdate: (update: unknown) => void; onEnd: (error: BowlineError) => void }>();
   let last = 0;
   let live = true;
-  const lost = () => new BowlineError("BridgeClosed", "the other side of the bridge is gone", "Nothing");
+  const lost = () => new BowlineError("BridgeClosed", "the other side of the bridge is gone", Advice.Nothing);
   const say = (request: Request) => {
     if (!live) throw lost();
     port.postMessage(request);

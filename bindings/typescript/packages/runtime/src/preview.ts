@@ -3,7 +3,7 @@
  * storage.
  */
 import type * as Generated from "./generated/bowline.ts";
-import { Connectivity, Creation } from "./generated/enums.ts";
+import { Advice, Connectivity, Creation } from "./generated/enums.ts";
 import { type Native, sourceOf } from "./bind.ts";
 import { type Backend, BowlineClient, type Target } from "./client.ts";
 import { BowlineError } from "./errors.ts";
@@ -41,7 +41,7 @@ export function previewClient(native: Native, preview: Generated.PreviewDataLike
     preview.subscribeTimeline({ onTimeline }),
   );
   const refuse = async (): Promise<never> => {
-    throw new BowlineError("NotConnected", "there is nobody behind a preview", "Nothing");
+    throw new BowlineError("NotConnected", "there is nobody behind a preview", Advice.Nothing);
   };
   const nobody: Generated.DirectoryUpdate = {
     baseRev: undefined,

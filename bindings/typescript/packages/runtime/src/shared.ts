@@ -1,12 +1,13 @@
 /** Exports common to every entry of this package. */
 export { BowlineClient, type Intent, type Target } from "./client.ts";
-export { type AdviceName, asBowlineError, BowlineError, type ErrorKind } from "./errors.ts";
+export { ADVICE_TEXTS, asBowlineError, BowlineError, type ErrorKind } from "./errors.ts";
 export { ItemList } from "./list.ts";
 export type { Show } from "./patches.ts";
 export type { Port } from "./ports.ts";
 export { type Kept, type Store, waitFor } from "./store.ts";
 export type { Topic, TopicBatch, TopicEvent } from "./topic.ts";
-export type { DirectoryView, HostsView, ScreenView, TableRow, TableView, TimelineView } from "./views.ts";
+export { rowOf, sameFrame } from "./views.ts";
+export type { DirectoryView, HostsView, ScreenFrame, ScreenView, TableRow, TableView, TimelineView } from "./views.ts";
 export {
   Advice,
   AgentStatus,

@@ -3,6 +3,7 @@
  * library while somebody is subscribed to it, once however many those are.
  */
 import { asBowlineError, type BowlineError, disposed as disposedError } from "./errors.ts";
+import { Advice } from "./generated/enums.ts";
 
 /** A value that changes. */
 export interface Store<T> {
@@ -64,7 +65,7 @@ interface Run {
 
 /** Whether to retry automatically. */
 export function passes(failure: BowlineError): boolean {
-  return failure.advice === "TryAgain";
+  return failure.advice === Advice.TryAgain;
 }
 
 /** Makes a store. */

@@ -80,6 +80,25 @@ export interface ScreenView extends Kept, Readonly<Omit<ScreenUpdate, "timeline"
   readonly timeline: TimelineView;
 }
 
+/** A screen without what changes with every line of output. */
+export type ScreenFrame = Omit<ScreenView, "rev" | "timeline">;
+
+/** Whether two screens are the same but for their timelines. */
+export function sameFrame(one: ScreenFrame, other: ScreenFrame): boolean {
+  return (Object.keys(other) as (keyof ScreenFrame | "rev" | "timeline")[]).every(
+    (name) => name === "rev" || name === "timeline" || same(one[name], other[name]),
+  );
+}
+
+/** Whether two plain values are the same, also in their members. */
+function same(one: unknown, other: unknown): boolean {
+  if (Object.is(one, other)) return true;
+  if (typeof one !== "object" || typeof other !== "object" || one === null || other === null) return false;
+  const names = Object.keys(one);
+  const equals = (name: string) => same((one as Record<string, unknown>)[name], (other as Record<string, unknown>)[name]);
+  return names.length === Object.keys(other).length && names.every((name) => name in other && equals(name));
+}
+
 /** A row of a table. */
 export interface TableRow<Value> {
   readonly key: string;
@@ -108,6 +127,21 @@ export interface TableView<Value> extends Kept {
   readonly more: MoreRows | undefined;
   /** Whether the table has more rows than fit; those after the last one are left out. */
   readonly truncated: boolean;
+}
+
+/** The row of that key, if it is among the loaded ones. */
+export function rowOf<Value>({ rows }: TableView<Value>, key: string): TableRow<Value> | undefined {
+  return rows.search((row) => compare(row.key, key));
+}
+
+/** The order of a table's rows: that of code points, as in UTF-8. JavaScript's own differs where characters are pairs. */
+function compare(one: string, other: string): number {
+  const [a, b] = [one[Symbol.iterator](), other[Symbol.iterator]()];
+  for (;;) {
+    const [left, right] = [a.next().value, b.next().value];
+    if (left === undefined || right === undefined) return Number(left !== undefined) - Number(right !== undefined);
+    if (left !== right) return left.codePointAt(0)! - right.codePointAt(0)!;
+  }
 }
 
 export const NO_TABLE: TableView<never> = Object.freeze({
@@ -197,12 +231,12 @@ export function nextHosts(before: HostsView, update: HostsSnapshot): HostsView {
 
 /**
  * Applies changes to a list; insertions and replacements take `rows` in order, and `grow` appends to the text of a row.
- * Returns nothing when a position is outside of the list.
+ * Returns nothing when a position is outside of the list, or a row of a list grows that does not.
  */
 function changed<T>(
   before: ItemList<T>,
   { changes, rows }: { changes: readonly ListChange[]; rows: readonly T[] },
-  grow: (row: T, text: string) => T,
+  grow?: (row: T, text: string) => T,
 ): ItemList<T> | undefined {
   let list = before;
   let used = 0;
@@ -223,6 +257,7 @@ function changed<T>(
         list = list.splice(at, 1, take(1));
         break;
       case "Grow":
+        if (!grow) return undefined;
         list = list.with(at, Object.freeze(grow(list.at(at) as T, text)));
         break;
     }
@@ -239,7 +274,7 @@ export function nextDirectory(before: DirectoryView, update: DirectoryUpdate): D
   const { baseRev, changes, rows: changedRows, ...shown } = update;
   if (baseRev !== undefined && (!before.ready || baseRev !== before.rev)) return undefined;
   const begun = baseRev === undefined ? NO_DIRECTORY : before;
-  const rows = changes.length === 0 ? begun.rows : changed(ItemList.of(begun.rows), update, (row) => row)?.toArray();
+  const rows = changes.length === 0 ? begun.rows : changed(ItemList.of(begun.rows), update)?.toArray();
   return rows && Object.freeze({ ...shown, ready: true, failure: undefined, rows, hosts: Object.freeze(update.hosts) });
 }
 
@@ -251,7 +286,7 @@ export function nextTable<Value>(before: TableView<Value>, update: TableUpdate):
   const parsed = changedRows.map(({ key, json, omittedBytes, pending, failure }) => {
     return { key, value: JSON.parse(json) as Value, omittedBytes, pending, failure };
   });
-  const rows = changed(begun, { changes, rows: parsed }, (row) => row);
+  const rows = changed(begun, { changes, rows: parsed });
   return rows && Object.freeze({ ...shown, ready: true, failure: undefined, rows });
 }
 

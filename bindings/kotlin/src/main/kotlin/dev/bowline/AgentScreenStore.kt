@@ -2,32 +2,17 @@ package dev.bowline
 
 import dev.bowline.ffi.Advice
 import dev.bowline.ffi.BowlineException
-import dev.bowline.ffi.EndReason
 import dev.bowline.ffi.Intent
 import dev.bowline.ffi.ScreenTarget
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.cancel
-import kotlinx.coroutines.delay
 import kotlinx.coroutines.flow.MutableStateFlow
 import kotlinx.coroutines.flow.SharingStarted
 import kotlinx.coroutines.flow.StateFlow
 import kotlinx.coroutines.flow.asStateFlow
-import kotlinx.coroutines.flow.catch
-import kotlinx.coroutines.flow.onEach
-import kotlinx.coroutines.flow.retryWhen
 import kotlinx.coroutines.flow.stateIn
 import kotlinx.coroutines.job
-import kotlin.time.Duration.Companion.milliseconds
-
-/** Pause before a screen refused at the limit is opened again. */
-private val AGAIN = 500.milliseconds
-
-/** Whether a screen was refused at the limit of open screens, which may have room later. */
-private fun passes(problem: Throwable): Boolean = when (problem) {
-    is SubscriptionEnded -> problem.reason == EndReason.BUSY || problem.reason == EndReason.TOO_MANY
-    else -> problem is BowlineException.TooMany
-}
 
 /**
  * The content and the actions of one agent's screen. It belongs to the view or its view model, and
@@ -48,16 +33,7 @@ public class AgentScreenStore internal constructor(
     public val state: StateFlow<AgentScreen?> =
         folded(null, AgentScreen?::with) { receive ->
             bowline.call { subscribeScreen(serverId, target, screenListener(receive)) }
-        }.onEach { failures.value = null }
-            .retryWhen { problem, _ ->
-                val again = passes(problem)
-                if (again) {
-                    failures.value = problem
-                    delay(AGAIN)
-                }
-                again
-            }.catch { problem -> failures.value = problem }
-            .stateIn(scope, SharingStarted.WhileSubscribed(KEPT_MS), null)
+        }.retried(failures).stateIn(scope, SharingStarted.WhileSubscribed(KEPT_MS), null)
 
     /**
      * Why updates stopped: a [SubscriptionEnded] (its host was forgotten) or a [BowlineException] (the

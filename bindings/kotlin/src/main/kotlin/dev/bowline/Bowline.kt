@@ -24,9 +24,10 @@ import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.SupervisorJob
 import kotlinx.coroutines.cancel
 import kotlinx.coroutines.flow.Flow
+import kotlinx.coroutines.flow.MutableStateFlow
 import kotlinx.coroutines.flow.SharingStarted
 import kotlinx.coroutines.flow.StateFlow
-import kotlinx.coroutines.flow.catch
+import kotlinx.coroutines.flow.asStateFlow
 import kotlinx.coroutines.flow.stateIn
 
 /**
@@ -104,6 +105,14 @@ public class Bowline(
             // It no longer holds any file.
         }
     }
+
+    private val failures = MutableStateFlow<Throwable?>(null)
+
+    /**
+     * Why [hosts] and [directory] get no new values: a [SubscriptionEnded] or a [BowlineException]. Null while they do; what may pass
+     * is subscribed to again.
+     */
+    public val failure: StateFlow<Throwable?> = failures.asStateFlow()
 
     /** The state of all hosts. */
     public val hosts: StateFlow<HostsSnapshot> =
@@ -302,6 +311,6 @@ public class Bowline(
     private fun over() = BowlineException.Closed("this Bowline is closed", Advice.NOTHING, null)
 
     private fun <T> Flow<T>.kept(initial: T): StateFlow<T> =
-        // When the library ends, the last value stays; every later call throws the reason.
-        catch { }.stateIn(scope, SharingStarted.WhileSubscribed(KEPT_MS), initial)
+        // When the library ends, the last value stays.
+        retried(failures).stateIn(scope, SharingStarted.WhileSubscribed(KEPT_MS), initial)
 }

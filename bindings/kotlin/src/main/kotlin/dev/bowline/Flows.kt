@@ -1,5 +1,6 @@
 package dev.bowline
 
+import dev.bowline.ffi.Advice
 import dev.bowline.ffi.DirectoryListener
 import dev.bowline.ffi.DirectoryUpdate
 import dev.bowline.ffi.EndReason
@@ -13,12 +14,20 @@ import dev.bowline.ffi.TableListener
 import dev.bowline.ffi.TableUpdate
 import dev.bowline.ffi.TimelineListener
 import dev.bowline.ffi.TimelineUpdate
+import dev.bowline.ffi.endAdvice
+import dev.bowline.ffi.endText
 import java.util.concurrent.atomic.AtomicBoolean
 import kotlinx.coroutines.channels.Channel.Factory.CONFLATED
+import kotlin.time.Duration.Companion.milliseconds
 import kotlinx.coroutines.channels.awaitClose
+import kotlinx.coroutines.delay
 import kotlinx.coroutines.flow.Flow
+import kotlinx.coroutines.flow.MutableStateFlow
 import kotlinx.coroutines.flow.buffer
 import kotlinx.coroutines.flow.callbackFlow
+import kotlinx.coroutines.flow.catch
+import kotlinx.coroutines.flow.onEach
+import kotlinx.coroutines.flow.retryWhen
 import kotlinx.coroutines.launch
 
 /**
@@ -26,8 +35,10 @@ import kotlinx.coroutines.launch
  *
  * @property reason The reason.
  */
-public class SubscriptionEnded internal constructor(public val reason: EndReason) :
-    Exception("the subscription ended: $reason")
+public class SubscriptionEnded internal constructor(public val reason: EndReason) : Exception(endText(reason)) {
+    /** The recommended action. Only [Advice.TRY_AGAIN] means that another subscription may succeed. */
+    public val advice: Advice get() = endAdvice(reason)
+}
 
 /**
  * Updates of a listener, folded to whole values. Only the newest value is buffered for a slow
@@ -96,6 +107,24 @@ internal fun newer(held: HostsSnapshot, update: HostsSnapshot): HostsSnapshot =
     if (held !== noHosts && (update.rev - held.rev).toInt() < 0) held else update
 
 internal val noHosts: HostsSnapshot = HostsSnapshot(0u, emptyList(), emptyList())
+
+/** Whether the first update has arrived, which takes milliseconds and no network. */
+public val HostsSnapshot.isReady: Boolean get() = rev != 0u
+
+/** Pause before what ended, and may succeed later, is subscribed to again. */
+private val AGAIN = 500.milliseconds
+
+/** Subscribes again where that may help. [failures] has the reason why nothing new comes, for as long as that is so. */
+internal fun <T> Flow<T>.retried(failures: MutableStateFlow<Throwable?>): Flow<T> =
+    onEach { failures.value = null }
+        .retryWhen { problem, _ ->
+            val again = mayPass(problem)
+            if (again) {
+                failures.value = problem
+                delay(AGAIN)
+            }
+            again
+        }.catch { problem -> failures.value = problem }
 
 /** The artificial hosts, for previews and tests. */
 public fun PreviewData.hosts(): Flow<HostsSnapshot> =

@@ -35,9 +35,12 @@ public data class Directory(
     public val loading: Boolean,
     public val hosts: List<HostDirectory>,
 ) {
+    /** Whether the first update has arrived, which takes milliseconds and no network. */
+    public val isReady: Boolean get() = rev != 0u
+
     public companion object {
         /** The value before the first update. */
-        public val empty: Directory = Directory(0u, emptyList(), false, emptyList())
+        public val empty: Directory = Directory(0u, emptyList(), true, emptyList())
     }
 }
 
@@ -76,6 +79,9 @@ public data class Table<out T>(
     public val more: MoreRows,
     public val truncated: Boolean,
 ) {
+    /** Whether the first update has arrived, which takes milliseconds and no network. */
+    public val isReady: Boolean get() = rev != 0u
+
     public companion object {
         /** The value before the first update. */
         public val empty: Table<Nothing> =
@@ -111,6 +117,9 @@ public data class Timeline(
     public val replaced: UInt,
     public val error: LoadFailure?,
 ) {
+    /** Whether the first update has arrived, which takes milliseconds and no network. */
+    public val isReady: Boolean get() = rev != 0u
+
     public companion object {
         /** The value before the first update. */
         public val empty: Timeline =

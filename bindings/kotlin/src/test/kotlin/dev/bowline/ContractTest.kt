@@ -1,16 +1,30 @@
 package dev.bowline
 
+import dev.bowline.ffi.Advice
 import dev.bowline.ffi.BowlineException
 import dev.bowline.ffi.DirectoryRow
 import dev.bowline.ffi.DirectoryUpdate
+import dev.bowline.ffi.EndReason
 import dev.bowline.ffi.HostsSnapshot
-import dev.bowline.ffi.ListChange
+import dev.bowline.ffi.ItemKind
+import dev.bowline.ffi.MoreRows
+import dev.bowline.ffi.Newer
+import dev.bowline.ffi.Older
 import dev.bowline.ffi.PlatformEvent
 import dev.bowline.ffi.PreviewData
+import dev.bowline.ffi.Reason
+import dev.bowline.ffi.TableRow
+import dev.bowline.ffi.TableState
+import dev.bowline.ffi.TableUpdate
+import dev.bowline.ffi.TimelineItem
 import dev.bowline.ffi.TimelineUpdate
+import java.time.Instant
 import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.TimeUnit
 import java.util.concurrent.atomic.AtomicReference
+import kotlinx.coroutines.flow.MutableStateFlow
+import kotlinx.coroutines.flow.flow
+import kotlinx.coroutines.flow.toList
 import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertSame
@@ -123,23 +137,73 @@ class ContractTest {
     }
 
     @Test
-    fun `a list of another revision is asked for anew`() {
-        val row = { key: String -> DirectoryRow(key, "srv", null, null) }
-        fun update(base: UInt?, rev: UInt, changes: List<ListChange>, vararg keys: String) =
-            DirectoryUpdate(base, rev, changes, keys.map(row), false, emptyList())
-        fun insert(at: UInt, count: UInt) = ListChange.Insert(at, count)
-        val first = Directory.empty.with(update(null, 7u, listOf(insert(0u, 3u)), "a", "b", "c"))
-        val changes = listOf(ListChange.Remove(1u, 1u), insert(0u, 1u), ListChange.Update(1u), insert(3u, 1u))
-        val second = first.with(update(7u, 9u, changes, "d", "A", "e"))
-        assertEquals(listOf("d", "A", "c", "e"), second.rows.map { it.key })
+    fun `every list makes of changes what the other languages make of them`() {
+        check(listCases("growing"), Timeline.empty, { with(timelineUpdate(it)) }) { it.items.map(TimelineItem::text) }
+        check(listCases("fixed"), Directory.empty, { with(directoryUpdate(it)) }) { it.rows.map(DirectoryRow::key) }
+        check(listCases("fixed"), Table.empty as Table<String>, { step -> with(tableUpdate(step)) { it } }) { it.rows.map { row -> row.value } }
+    }
+
+    @Test
+    fun `BX-6 what a change does not concern is the same object`() {
+        val steps = listCases("fixed").first().steps
+        val first = Directory.empty.with(directoryUpdate(steps[0]))
+        val second = first.with(directoryUpdate(steps[1]))
         assertSame(first.rows[2], second.rows[2])
-        assertSame(second.rows, second.with(update(9u, 10u, emptyList())).rows)
-        assertThrows(OutOfStep::class.java) { second.with(update(7u, 10u, emptyList())) }
-        for (misfit in listOf(ListChange.Remove(3u, 2u), insert(5u, 1u), ListChange.Update(4u), ListChange.Grow(0u, "more"))) {
-            assertThrows(OutOfStep::class.java) { second.with(update(9u, 10u, listOf(misfit), "x")) }
+        assertSame(second.rows, second.with(directoryUpdate(steps[2])).rows)
+    }
+
+    private fun <L> check(cases: List<ListCase>, empty: L, fold: L.(Step) -> L, shown: (L) -> List<String?>) {
+        assertTrue(cases.size > 6)
+        for (case in cases) {
+            case.steps.fold(empty) { held, step ->
+                val told = "${case.name}, revision ${step.rev}"
+                if (step.shows == null) {
+                    assertThrows(OutOfStep::class.java, { held.fold(step) }, told)
+                    held
+                } else {
+                    held.fold(step).also { assertEquals(step.shows, shown(it), told) }
+                }
+            }
         }
-        assertThrows(OutOfStep::class.java) { second.with(update(9u, 10u, listOf(insert(0u, 1u)))) }
-        assertEquals(listOf("f"), second.with(update(null, 1u, listOf(insert(0u, 1u)), "f")).rows.map { it.key })
+    }
+
+    private fun timelineUpdate(step: Step) = TimelineUpdate(
+        step.base, step.rev, step.changes, step.rows.map(::item), null, null, true, false, Older.None, Newer.None, 0u, null,
+    )
+
+    private fun item(text: String) = TimelineItem("itm_$text", 0u, ItemKind.MESSAGE, Instant.EPOCH, text, 0u, null, null, null, null)
+
+    private fun directoryUpdate(step: Step) =
+        DirectoryUpdate(step.base, step.rev, step.changes, step.rows.map { DirectoryRow(it, "srv", null, null) }, false, emptyList())
+
+    private fun tableUpdate(step: Step) = TableUpdate(
+        step.base, step.rev, step.changes, step.rows.map { TableRow(it, it, null, false, null) }, TableState.READY, null, MoreRows.None, false,
+    )
+
+    @Test
+    fun `what may pass is subscribed to again, and the end says why nothing comes`() = runBlocking {
+        val (busy, gone) = listOf(EndReason.BUSY, EndReason.HOST_GONE).map(::SubscriptionEnded)
+        val failures = MutableStateFlow<Throwable?>(null)
+        var runs = 0
+        val told = flow {
+            runs++
+            emit(failures.value)
+            throw if (runs < 3) busy else gone
+        }.retried(failures).toList()
+        assertEquals(listOf(null, busy, busy), told)
+        assertSame(gone, failures.value)
+        val again = EndReason.entries.filter { SubscriptionEnded(it).advice == Advice.TRY_AGAIN }
+        assertEquals(listOf(EndReason.TOO_MANY, EndReason.BUSY), again)
+        assertTrue(gone.message!!.contains("forgotten"))
+    }
+
+    @Test
+    fun `an error says what to do, whatever its kind`() {
+        val refused: BowlineException = BowlineException.PairingRefused("used", Advice.PAIR_AGAIN, Reason.PAIRING_TOKEN_INVALID)
+        assertEquals(Advice.PAIR_AGAIN, refused.advice)
+        assertEquals("used", refused.detail)
+        assertEquals(Reason.PAIRING_TOKEN_INVALID, refused.reason)
+        assertEquals(emptyList<Advice>(), Advice.entries.filter { it.text.isEmpty() != (it == Advice.NOTHING) })
     }
 
     @Test

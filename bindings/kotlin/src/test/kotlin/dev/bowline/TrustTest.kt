@@ -13,6 +13,7 @@ import dev.bowline.ffi.PlatformEvent
 import dev.bowline.ffi.Reason
 import dev.bowline.ffi.Refusal
 import dev.bowline.ffi.Role
+import java.time.Instant
 import java.util.concurrent.atomic.AtomicReference
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.async
@@ -115,15 +116,15 @@ class TrustTest {
     @Test
     fun `TR-4 a device sees when its time ends and that it has ended, and pairing again helps`() = story {
         bowline.pair(world.offer(0))
-        assertNull(app.host { it.state == HostState.ONLINE }.grant!!.expiresAtMs)
+        assertNull(app.host { it.state == HostState.ONLINE }.grant!!.expiresAt)
         world.order("""{"do":"grant","expires":"30d"}""")
-        val ends = app.host { it.grant?.expiresAtMs != null }.grant!!.expiresAtMs!!
-        assertTrue(ends > System.currentTimeMillis(), "$ends")
+        val ends = app.host { it.grant?.expiresAt != null }.grant!!.expiresAt!!
+        assertTrue(ends > Instant.now(), "$ends")
         world.order("""{"do":"grant","expires":"1s"}""")
         assertSays(Reason.DEVICE_EXPIRED, Advice.PAIR_AGAIN, app.refusal())
         bowline.pair(world.offer(0))
         val again = app.host { it.state == HostState.ONLINE }
-        assertEquals(null to null, again.lastError to again.grant!!.expiresAtMs)
+        assertEquals(null to null, again.lastError to again.grant!!.expiresAt)
     }
 
     @Test
