@@ -21,6 +21,7 @@ mod key_store;
 mod listeners;
 mod logging;
 mod preview;
+mod receipt;
 mod records;
 mod runtime;
 mod sinks;
@@ -36,6 +37,7 @@ pub use listeners::{
 };
 pub use logging::{LogBatch, LogLevel, LogRecord, log_to_system, subscribe_logs};
 pub use preview::PreviewData;
+pub use receipt::Receipt;
 pub use records::*;
 pub use runtime::BowlineRuntime;
 pub use subscription::{EndReason, Subscription, end_advice, end_text};

@@ -28,6 +28,7 @@ use crate::{
         DirectoryListener, HostsListener, ScreenListener, TableListener, TimelineListener,
         TopicListener,
     },
+    receipt::Receipt,
     records::{
         HostInfo, Intent, IntentOutcome, OfferInfo, Patch, PlatformEvent, Probe, ProviderInfo,
         RuntimeConfig, ScreenTarget,
@@ -107,21 +108,23 @@ impl BowlineRuntime {
     /// outcome. The daemon executes it exactly once, across disconnects and restarts of the app
     /// (BX-1).
     pub fn send(&self, server_id: String, intent: Intent) -> Result<String, BowlineError> {
-        self.send_with(server_id, intent, Vec::new())
+        let receipt = self.send_with(server_id, intent, Vec::new())?;
+        Ok(receipt.id())
     }
 
     /// As `send`, and rows of followed tables show what the intent is expected to change (LD-3).
+    /// The receipt waits for the outcome.
     pub fn send_with(
         &self,
         server_id: String,
         intent: Intent,
         patches: Vec<Patch>,
-    ) -> Result<String, BowlineError> {
+    ) -> Result<Arc<Receipt>, BowlineError> {
         let patches: Result<_, _> = patches.into_iter().map(TryInto::try_into).collect();
         let server_id = server(&server_id)?;
         let core = self.open_core()?;
         let receipt = core.send_with(&server_id, intent.try_into()?, patches?)?;
-        Ok(receipt.id.to_string())
+        Ok(Receipt::new(receipt))
     }
 
     /// Waits for the outcome of an intent, across disconnects. Also of one that an earlier process

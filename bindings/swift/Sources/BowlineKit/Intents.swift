@@ -42,13 +42,16 @@ public struct Patch: Sendable {
 public struct Receipt: Sendable {
     /// The intent's permanent id, with which ``Bowline/outcome(of:on:)`` finds it again after a restart of the app.
     public let id: String
-    let serverId: String
-    let bowline: Bowline
+    private let native: BowlineFFI.Receipt
 
-    /// Waits for the intent's outcome, across lost connections. None if it is not known any more: more than 64 later intents of the
-    /// host have ended.
-    public func outcome() async throws -> IntentOutcome? {
-        try await bowline.outcome(of: id, on: serverId)
+    init(_ native: BowlineFFI.Receipt) {
+        id = native.id()
+        self.native = native
+    }
+
+    /// Waits for the intent's outcome, across lost connections: known as long as this receipt is kept, whatever else ends meanwhile.
+    public func outcome() async throws -> IntentOutcome {
+        try await native.outcome()
     }
 }
 
@@ -59,8 +62,7 @@ extension Bowline {
     @discardableResult
     public func send(_ intent: Intent, to serverId: String, shows patches: [Patch]) throws -> Receipt {
         let patches = try patches.map { try $0.make() }
-        let id = try open().sendWith(serverId: serverId, intent: intent, patches: patches)
-        return Receipt(id: id, serverId: serverId, bowline: self)
+        return Receipt(try open().sendWith(serverId: serverId, intent: intent, patches: patches))
     }
 
     /// Waits for the outcome of an intent, across lost connections, also of one that an earlier process of the app has sent. None if

@@ -104,19 +104,25 @@ struct TableTests {
         try world.heal(0)
         try await eventually("it is the daemon's") { store.state == .ready && store.rows.first?.isPending == false }
         #expect(store.rows.first?.value?.names == ["walls"])
-        #expect(try await receipt.outcome()?.kind == .done)
+        #expect(try await receipt.outcome().kind == .done)
 
         let refused = try bowline.send(
             add("walls", to: "none"), to: server, shows: [.remove("voxel.projects", params, key: project)])
         let outcome = try await refused.outcome()
-        #expect(outcome?.kind == .refused)
+        #expect(outcome.kind == .refused)
         try await eventually("it says why") { store.rows.first?.failure != nil }
         let failure = try #require(store.rows.first?.failure)
         #expect(failure.intentId == refused.id)
         guard case .refused(let detail, _) = failure.reason else { throw OutOfStep() }
-        #expect(detail == outcome?.detail)
+        #expect(detail == outcome.detail)
         try bowline.dismiss(refused.id, on: server)
         try await eventually("it is as before") { store.rows.count == 1 && store.rows.first?.failure == nil }
+
+        // Its outcome is not among the latest ones any more, and the receipt has it all the same.
+        let later = try (0..<65).map { _ in try bowline.send(add("walls", to: "none"), to: server, shows: []) }
+        for other in later { #expect(try await other.outcome().kind == .refused) }
+        #expect(try await bowline.outcome(of: receipt.id, on: server) == nil)
+        #expect(try await receipt.outcome().kind == .done)
 
         let many = (0..<65).map { BowlineKit.Patch.upsert("voxel.projects", key: "\($0)", 1) }
         #expect(throws: BowlineError.self) { try bowline.send(add("roof", to: project), to: server, shows: many) }

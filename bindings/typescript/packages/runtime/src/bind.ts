@@ -183,7 +183,7 @@ export function nativeBackend(native: Native, runtime: () => Generated.BowlineRu
       now((runtime) =>
         patches.length === 0
           ? runtime.send(serverId, intentOf(native, intent))
-          : runtime.sendWith(serverId, intentOf(native, intent), patches.map((patch) => patchOf(native, patch))),
+          : runtime.sendWith(serverId, intentOf(native, intent), patches.map((patch) => patchOf(native, patch))).id(),
       ),
     outcome: (serverId, intentId) => later((runtime) => runtime.outcome(serverId, intentId)),
     providers: (serverId) => later((runtime) => runtime.providers(serverId)),

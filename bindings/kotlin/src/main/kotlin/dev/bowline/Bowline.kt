@@ -211,7 +211,7 @@ public class Bowline(
      * @throws BowlineException when it cannot be stored; it is not executed then.
      */
     public fun send(serverId: String, intent: Intent, shows: List<Patch>): Receipt =
-        Receipt(call { sendWith(serverId, intent, shows) }, serverId, this)
+        Receipt(call { sendWith(serverId, intent, shows) })
 
     /**
      * Waits for the outcome of an intent, across disconnects, also of one that an earlier process of the app has sent. Null if it is

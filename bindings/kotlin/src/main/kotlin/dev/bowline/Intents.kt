@@ -4,21 +4,15 @@ import dev.bowline.ffi.IntentOutcome
 import dev.bowline.ffi.Patch
 import dev.bowline.ffi.PatchChange
 
-/**
- * The receipt of an intent. Dropping it changes nothing: the intent is sent all the same.
- *
- * @property id The intent's permanent id, with which [Bowline.outcome] finds it again after a restart of the app.
- */
+/** The receipt of an intent. Dropping it changes nothing: the intent is sent all the same. */
 public class Receipt internal constructor(
-    public val id: String,
-    private val serverId: String,
-    private val bowline: Bowline,
+    private val native: dev.bowline.ffi.Receipt,
 ) {
-    /**
-     * Waits for the intent's outcome, across disconnects. Null if it is not known any more: more than 64 later intents of the host
-     * have ended.
-     */
-    public suspend fun outcome(): IntentOutcome? = bowline.outcome(serverId, id)
+    /** The intent's permanent id, with which [Bowline.outcome] finds it again after a restart of the app. */
+    public val id: String = native.id()
+
+    /** Waits for the intent's outcome, across disconnects: known as long as this receipt is kept, whatever else ends meanwhile. */
+    public suspend fun outcome(): IntentOutcome = native.outcome()
 }
 
 /** What an intent is expected to change (LD-3); `params` are those with which the table is collected. */

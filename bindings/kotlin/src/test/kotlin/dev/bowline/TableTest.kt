@@ -90,17 +90,23 @@ class TableTest {
                     world.heal(0)
                     val there = shown.until { it.state == TableState.READY && !it.rows.single().pending }
                     assertEquals(listOf("walls"), there.rows.single().value)
-                    assertEquals(OutcomeKind.DONE, receipt.outcome()?.kind)
+                    assertEquals(OutcomeKind.DONE, receipt.outcome().kind)
 
                     val nothing = Intent.Custom("voxel.add_layer", """{"project":"none","layer":"walls"}""")
                     val refused = bowline.send(server, nothing, listOf(Show.remove("voxel.projects", project, params)))
-                    assertEquals(OutcomeKind.REFUSED, refused.outcome()?.kind)
+                    assertEquals(OutcomeKind.REFUSED, refused.outcome().kind)
                     val failure = shown.until { it.rows.singleOrNull()?.failure != null }.rows.single().failure!!
                     assertEquals(refused.id, failure.intentId)
-                    assertEquals(refused.outcome()?.detail, (failure.reason as IntentFailure.Refused).detail)
+                    assertEquals(refused.outcome().detail, (failure.reason as IntentFailure.Refused).detail)
                     bowline.dismiss(server, refused.id)
                     shown.until { it.rows.singleOrNull()?.failure == null }
                     collecting.cancel()
+
+                    // Its outcome is not among the latest ones any more, and the receipt has it all the same.
+                    val later = List(65) { bowline.send(server, nothing, emptyList()) }
+                    later.forEach { assertEquals(OutcomeKind.REFUSED, it.outcome().kind) }
+                    assertNull(bowline.outcome(server, receipt.id))
+                    assertEquals(OutcomeKind.DONE, receipt.outcome().kind)
 
                     val many = List(65) { Show.upsert("voxel.projects", "$it", "1") }
                     assertThrows(BowlineException.InvalidIntent::class.java) { bowline.send(server, add, many) }
