@@ -16,9 +16,9 @@ mod directory;
 mod error;
 mod host;
 mod intent;
+mod live;
 #[cfg(feature = "local")]
 pub mod local;
-mod log;
 mod observe;
 mod offer;
 mod outbox;
@@ -32,7 +32,6 @@ mod settings;
 mod snapshot;
 pub mod storage;
 mod subscription;
-mod table;
 mod timeline;
 mod topic;
 mod transfer;
@@ -60,13 +59,13 @@ pub use directory::{
 };
 pub use error::{CallError, Failure, IntentError, OpenError, PairError, TimelineError};
 pub use intent::{Intent, Outcome};
-pub use log::LogError;
+pub use live::LiveError;
 pub use offer::{OfferAddress, OfferHost, OfferInfo};
 pub use pairing::pair_with;
 pub use profile::Profile;
 pub use receipt::Receipt;
 pub use registry::HostRecord;
-pub use runtime::{LogSubscription, Runtime, TableSubscription};
+pub use runtime::{LogSubscription, Runtime, TableSubscription, ViewSubscription};
 pub use screen::{ScreenError, ScreenSnapshot, ScreenSubscription};
 pub use settings::RuntimeSettings;
 pub use snapshot::PairingSnapshot;
@@ -75,9 +74,8 @@ pub use snapshot::{
     StorageTrouble, StorageView,
 };
 pub use subscription::Subscription;
-pub use table::TableError;
 pub use timeline::{TimelinePosition, TimelineStream, TimelineUpdate};
-pub use topic::{TopicError, TopicSubscription};
+pub use topic::TopicSubscription;
 pub use transfer::{
     Blob, BlobSink, BlobSource, Transfer, TransferError, TransferProgress, TransferState,
 };

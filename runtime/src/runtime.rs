@@ -3,12 +3,10 @@
 mod blobs;
 mod changes;
 mod hosts;
-mod logs;
-mod tables;
+mod live;
 mod topics;
 
-pub use logs::LogSubscription;
-pub use tables::TableSubscription;
+pub use live::{LogSubscription, TableSubscription, ViewSubscription};
 
 use std::{
     borrow::Cow,

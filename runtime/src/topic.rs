@@ -3,31 +3,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use bowline_machines::data::target::LiveTarget;
 use bowline_machines::data::topics::{Backlog, BacklogConfig, TopicBatch, TopicStatus};
-use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::{
-    screen::ScreenError,
-    table::{self, TableError},
-};
-
-/// A topic that could not be followed, or has ended. What the daemon answers is part of the
-/// [`TopicBatch`].
-pub type TopicError = TableError;
-
-/// Reads a topic's name and parameters.
-pub(crate) fn target<P: Serialize + ?Sized>(
-    name: &str,
-    params: &P,
-) -> Result<LiveTarget, TopicError> {
-    let target = table::target(name, params)?;
-    Ok(LiveTarget {
-        name: target.name,
-        params: target.params,
-    })
-}
+use crate::{live::LiveError, screen::ScreenError};
 
 /// Batches of one topic: every event once and in order, from the first
 /// [`TopicState::Following`](crate::TopicState::Following) on.
@@ -40,7 +19,7 @@ pub(crate) fn target<P: Serialize + ?Sized>(
 pub struct TopicSubscription {
     backlog: Arc<Mutex<Backlog>>,
     changed: watch::Receiver<()>,
-    ended: Arc<OnceLock<TopicError>>,
+    ended: Arc<OnceLock<LiveError>>,
 }
 
 impl TopicSubscription {
@@ -65,8 +44,8 @@ impl TopicSubscription {
     /// comes at once, with the state. Cancel-safe.
     ///
     /// # Errors
-    /// [`TopicError`] after the last batch.
-    pub async fn next(&mut self) -> Result<TopicBatch, TopicError> {
+    /// [`LiveError`] after the last batch.
+    pub async fn next(&mut self) -> Result<TopicBatch, LiveError> {
         loop {
             if let Some(batch) = lock(&self.backlog).take() {
                 return Ok(batch);
@@ -74,7 +53,7 @@ impl TopicSubscription {
             if self.changed.changed().await.is_err() {
                 // What was published before the end comes first.
                 let last = lock(&self.backlog).take();
-                let gone = || TopicError::Host(ScreenError::Gone);
+                let gone = || LiveError::Host(ScreenError::Gone);
                 return last.ok_or_else(|| self.ended.get().cloned().unwrap_or_else(gone));
             }
         }
@@ -86,7 +65,7 @@ impl TopicSubscription {
 pub(crate) struct TopicPublisher {
     backlog: Arc<Mutex<Backlog>>,
     changes: watch::Sender<()>,
-    ended: Arc<OnceLock<TopicError>>,
+    ended: Arc<OnceLock<LiveError>>,
 }
 
 impl TopicPublisher {
@@ -109,7 +88,7 @@ impl TopicPublisher {
     }
 
     /// Ends the subscription with a reason.
-    pub(crate) fn end(self, error: TopicError) {
+    pub(crate) fn end(self, error: LiveError) {
         // A publisher ends only once.
         let _ = self.ended.set(error);
     }

@@ -222,5 +222,5 @@ async fn ld_9_what_is_too_large_for_an_event_is_there_all_the_same_and_a_refusal
         .runtime
         .subscribe_log(&app.host, "Not a name", &json!({}));
     let error = error.err().unwrap().to_string();
-    assert!(error.contains("names no log"), "{error}");
+    assert!(error.contains("names no table, log or topic"), "{error}");
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use bowline_daemon::config::Settings;
 use bowline_protocol::RpcReason;
 use bowline_runtime::{
-    Beyond, TableError, TableRow, TableState, TableSubscription, TableView,
+    Beyond, LiveError, TableRow, TableState, TableSubscription, TableView,
     machines::data::load::LoadError,
 };
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ struct Follower {
 }
 
 impl Follower {
-    async fn next(&mut self) -> Result<Arc<TableView>, TableError> {
+    async fn next(&mut self) -> Result<Arc<TableView>, LiveError> {
         let view = self.table.next().await?;
         let diff = view.diff(self.last.as_deref());
         assert!(diff.apply(&mut self.shown, |_, _| panic!("rows have no text")));

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use bowline_runtime::{
-    self as core, Runtime, RuntimeSettings, ScreenError, ScreenSnapshot, TableError,
+    self as core, LiveError, Runtime, RuntimeSettings, ScreenError, ScreenSnapshot,
     protocol::{AgentId, IdentityError, Offer, ServerId, offer::OfferError},
     storage::Storage,
 };
@@ -64,7 +64,7 @@ impl BowlineRuntime {
         server_id: &str,
         name: &str,
         params_json: String,
-        call: impl FnOnce(&Runtime, &ServerId, &str, &RawValue) -> Result<(), TableError>,
+        call: impl FnOnce(&Runtime, &ServerId, &str, &RawValue) -> Result<(), LiveError>,
     ) -> Result<(), BowlineError> {
         let (host, params) = (server(server_id)?, json_params(params_json)?);
         let done = call(self.open_core()?, &host, name, &params);
@@ -127,10 +127,10 @@ pub(super) fn end_reason(error: &ScreenError, closed: &AtomicBool) -> EndReason 
     }
 }
 
-pub(super) fn table_error(server_id: &str, error: &TableError) -> BowlineError {
+pub(super) fn table_error(server_id: &str, error: &LiveError) -> BowlineError {
     match error {
-        TableError::Invalid(detail) => error!(InvalidQuery, Report, detail),
-        TableError::Host(error) => screen_error(server_id, error),
+        LiveError::Invalid(detail) => error!(InvalidQuery, Report, detail),
+        LiveError::Host(error) => screen_error(server_id, error),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{
 };
 
 use bowline_runtime::{
-    Outcome, Runtime, TableError, TopicBacklog,
+    LiveError, Outcome, Runtime, TopicBacklog,
     protocol::{
         IntentId,
         methods::{Empty, Providers, name},
@@ -260,9 +260,9 @@ impl BowlineRuntime {
             loop {
                 match table.next().await {
                     Ok(view) => newest.put(view),
-                    Err(TableError::Host(error)) => break end_reason(&error, &closed),
+                    Err(LiveError::Host(error)) => break end_reason(&error, &closed),
                     // Refused before it began.
-                    Err(TableError::Invalid(_)) => break EndReason::Broken,
+                    Err(LiveError::Invalid(_)) => break EndReason::Broken,
                 }
             }
         })?;
@@ -294,9 +294,9 @@ impl BowlineRuntime {
                             newest.get_or_insert_default().append(&batch);
                         });
                     }
-                    Err(TableError::Host(error)) => break end_reason(&error, &closed),
+                    Err(LiveError::Host(error)) => break end_reason(&error, &closed),
                     // Refused before it began.
-                    Err(TableError::Invalid(_)) => break EndReason::Broken,
+                    Err(LiveError::Invalid(_)) => break EndReason::Broken,
                 }
             }
         })?;

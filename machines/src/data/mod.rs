@@ -4,8 +4,10 @@
 pub mod collection;
 pub mod directory;
 pub mod follows;
+pub mod lists;
 pub mod load;
 pub mod logs;
+pub mod open;
 pub mod optimistic;
 pub mod patches;
 pub mod replica;

@@ -8,12 +8,10 @@ use std::{collections::BTreeMap, time::Duration};
 use bowline_machines::{
     Generation, MonotonicTime,
     data::{
-        logs::LogsConfig,
         optimistic::{self, Conclusion, IntentFailure, PendingAgent, Queued},
         replica::{Effect, Input, Replica},
         screen::{Connectivity, Creation, ReadOnly},
         screens::{Content, Refusal, ScreenId, ScreenTarget, ScreensConfig},
-        tables::TablesConfig,
         timeline,
         timelines::TimelinesConfig,
     },
@@ -108,12 +106,7 @@ impl Model for Hosts {
         };
         let mut node = Node {
             now,
-            replica: Replica::new(
-                timelines,
-                screens,
-                TablesConfig::default(),
-                LogsConfig::default(),
-            ),
+            replica: Replica::new(timelines, screens),
             seq: 0,
             rev: 0,
             is_sent: false,

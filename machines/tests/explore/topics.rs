@@ -13,7 +13,8 @@ use bowline_machines::{
     Generation, MonotonicTime,
     data::{
         load::{Held, LoadError},
-        topics::{BacklogConfig, Effect, TopicId, TopicState, Topics, TopicsConfig},
+        open::OpenId,
+        topics::{BacklogConfig, Effect, TopicState, Topics, TopicsConfig},
     },
 };
 use bowline_protocol::{
@@ -41,7 +42,7 @@ struct Asked {
 #[derive(Clone, Debug)]
 struct Node {
     client: Topics,
-    id: TopicId,
+    id: OpenId,
     is_attached: bool,
     asked: VecDeque<Asked>,
     /// The session's events on their way, each with its number.

@@ -21,15 +21,10 @@ impl Driver {
                 self.replica
                     .handle(now, replica::Input::Timeline { agent_id, input });
             }
-            HostCommand::OpenTable { target, publisher } => {
-                self.open_table(now, target, publisher);
-            }
-            HostCommand::ReadTable(target, input) => self.read_table(now, &target, input),
-            HostCommand::OpenLog { target, publisher } => self.open_log(now, target, publisher),
-            HostCommand::ReadLog(target, input) => self.read_log(now, &target, input),
-            HostCommand::OpenTopic { target, publisher } => {
-                self.open_topic(now, target, publisher);
-            }
+            HostCommand::OpenTable(target, publisher) => self.open_table(now, target, publisher),
+            HostCommand::OpenLog(target, publisher) => self.open_log(now, target, publisher),
+            HostCommand::OpenTopic(target, publisher) => self.open_topic(now, target, publisher),
+            HostCommand::ReadLive(kind, target, read) => self.read_live(now, kind, &target, read),
             HostCommand::Dismiss(intent_id) => self.dismiss(now, intent_id),
         }
     }

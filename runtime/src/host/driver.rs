@@ -21,8 +21,7 @@ use tokio::{
 
 use super::{
     HostCommand, HostContext, Inputs, clients::Clients, control::HostControl, events::HostEvent,
-    logs::LogPublishers, queries::PendingQueries, screens::ScreenPublishers, streams::Streams,
-    tables::TablePublishers, topics::TopicPublishers,
+    live::LiveReaders, queries::PendingQueries, screens::ScreenPublishers, streams::Streams,
 };
 use crate::{
     blocking::blocking,
@@ -63,9 +62,7 @@ pub(super) struct Driver {
     pub(super) replica: Replica,
     pub(super) streams: Streams,
     pub(super) screen_publishers: ScreenPublishers,
-    pub(super) table_publishers: TablePublishers,
-    pub(super) log_publishers: LogPublishers,
-    pub(super) topic_publishers: TopicPublishers,
+    pub(super) live: LiveReaders,
     /// Latest revision of a view or screen.
     pub(super) rev: u64,
     pub(super) intents: Intents,
@@ -123,9 +120,7 @@ impl Driver {
             replica: Replica::default(),
             streams: Streams::default(),
             screen_publishers: ScreenPublishers::default(),
-            table_publishers: TablePublishers::default(),
-            log_publishers: LogPublishers::default(),
-            topic_publishers: TopicPublishers::default(),
+            live: LiveReaders::default(),
             rev: 0,
             intents: Intents::new(IntentsConfig {
                 answer_deadline: REQUEST_TIMEOUT,
@@ -253,9 +248,7 @@ impl Driver {
                 upkeep::Effect::Sweep => {
                     self.close_screens();
                     self.end_streams();
-                    self.end_tables();
-                    self.end_logs();
-                    self.end_topics();
+                    self.end_live();
                     let connectivity = Connectivity::from(self.machine.state().kind());
                     self.replica.sweep(now, connectivity);
                 }
@@ -316,9 +309,7 @@ impl Driver {
         // Followers and pending queries end here.
         self.streams = Streams::default();
         self.screen_publishers.clear();
-        self.table_publishers.clear();
-        self.log_publishers.clear();
-        self.topic_publishers.clear();
+        self.live = LiveReaders::default();
         self.commands.close();
         while self.commands.try_recv().is_ok() {}
         self.publish();

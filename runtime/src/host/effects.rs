@@ -42,7 +42,7 @@ impl Driver {
                     self.timeline_effect(agent_id, effect);
                 }
                 replica::Effect::Table(effect) => self.table_effect(now, effect),
-                replica::Effect::Log(effect) => self.log_effect(effect),
+                replica::Effect::Log(effect) => self.log_effect(now, effect),
                 replica::Effect::Topic(effect) => self.topic_effect(effect),
             }
         }

@@ -8,21 +8,21 @@ mod driver;
 mod effects;
 mod events;
 mod intents;
+mod live;
 mod loads;
-mod logs;
 mod probe;
 mod publish;
 mod queries;
 mod screens;
 mod streams;
-mod tables;
-mod topics;
 
 use std::{borrow::Cow, sync::Arc};
 
 use bowline_machines::data::target::LiveTarget;
-use bowline_machines::data::{screens::ScreenTarget, timeline, view::TimelineView};
-use bowline_protocol::{AgentId, IntentId, handshake::ClientInfo};
+use bowline_machines::data::{
+    logs::LogView, screens::ScreenTarget, tables::TableView, timeline, view::TimelineView,
+};
+use bowline_protocol::{AgentId, IntentId, handshake::ClientInfo, live::LiveKind};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio::{
@@ -36,7 +36,7 @@ use crate::{
     client::{Answer, Call, shared},
     control_slot::ControlSlot,
     error::{CallError, IntentError, TimelineError},
-    log::LogPublisher,
+    live::{Read, ViewPublisher},
     outbox::{Outbox, Record},
     profile::Profile,
     receipt::Awaited,
@@ -45,7 +45,6 @@ use crate::{
     settings::{HOST_QUEUE, MOVING_TRANSFERS, REQUEST_TIMEOUT, RuntimeSettings, TRANSFERS},
     snapshot::{HostSnapshot, SnapshotHub},
     storage::{Storage, StorageError},
-    table::TablePublisher,
     topic::TopicPublisher,
     transport::Connector,
 };
@@ -74,24 +73,13 @@ pub(crate) enum HostCommand {
     /// A request of a reader of an agent's timeline.
     Read(AgentId, timeline::Input),
     /// Follow a table.
-    OpenTable {
-        target: LiveTarget,
-        publisher: TablePublisher,
-    },
-    /// A request of a table's subscriber.
-    ReadTable(LiveTarget, bowline_machines::data::tables::Input),
+    OpenTable(LiveTarget, ViewPublisher<TableView>),
     /// Follow a log.
-    OpenLog {
-        target: LiveTarget,
-        publisher: LogPublisher,
-    },
-    /// A request of a log's subscriber.
-    ReadLog(LiveTarget, bowline_machines::data::logs::Input),
+    OpenLog(LiveTarget, ViewPublisher<LogView>),
     /// Follow a topic.
-    OpenTopic {
-        target: LiveTarget,
-        publisher: TopicPublisher,
-    },
+    OpenTopic(LiveTarget, TopicPublisher),
+    /// A request of a subscriber of a table or log.
+    ReadLive(LiveKind, LiveTarget, Read),
     /// Remove a failed intent that the user has seen.
     Dismiss(IntentId),
     /// Follow an agent's timeline.

@@ -14,9 +14,7 @@ use crate::{
 impl Driver {
     pub(super) fn publish(&mut self) {
         self.publish_views();
-        self.publish_tables();
-        self.publish_logs();
-        self.publish_topics();
+        self.publish_live();
         self.publish_screens();
         let state = self.machine.state().kind();
         let active = self.machine.online();

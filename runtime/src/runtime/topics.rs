@@ -6,7 +6,8 @@ use serde::Serialize;
 use super::Runtime;
 use crate::{
     host::HostCommand,
-    topic::{self, TopicError, TopicSubscription},
+    live::{self, LiveError},
+    topic::TopicSubscription,
 };
 
 impl Runtime {
@@ -15,17 +16,17 @@ impl Runtime {
     /// asks for, as an object.
     ///
     /// # Errors
-    /// [`TopicError`]; what the daemon answers is part of the batches.
+    /// [`LiveError`]; what the daemon answers is part of the batches.
     pub fn subscribe_topic<P: Serialize + ?Sized>(
         &self,
         server_id: &ServerId,
         name: &str,
         params: &P,
-    ) -> Result<TopicSubscription, TopicError> {
-        let target = topic::target(name, params)?;
+    ) -> Result<TopicSubscription, LiveError> {
+        let target = live::target(name, params)?;
         let host = self.screened_host(server_id)?;
         let (subscription, publisher) = TopicSubscription::new();
-        host.command(HostCommand::OpenTopic { target, publisher })?;
+        host.command(HostCommand::OpenTopic(target, publisher))?;
         Ok(subscription)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bowline_protocol::{Reason, RpcReason, error::RpcError, methods::name};
 use bowline_runtime::{
-    Beyond, HostState, ScreenError, TableError, TableState, TableSubscription, TableView,
+    Beyond, HostState, LiveError, ScreenError, TableState, TableSubscription, TableView,
     machines::data::load::LoadError,
 };
 use bowline_testkit::eventually;
@@ -189,9 +189,9 @@ async fn ld_2_what_cannot_be_followed_is_refused_before_anything_is_sent() {
             .map(drop)
     };
     let invalid = subscribe("No Name", json!({}));
-    assert!(matches!(invalid, Err(TableError::Invalid(_))));
+    assert!(matches!(invalid, Err(LiveError::Invalid(_))));
     let invalid = subscribe(NAME, json!({"of": "x".repeat(5_000)}));
-    assert!(matches!(invalid, Err(TableError::Invalid(_))));
+    assert!(matches!(invalid, Err(LiveError::Invalid(_))));
     let tables: Vec<_> = (0..64)
         .map(|n| {
             let params = json!({"of": n});
@@ -200,9 +200,9 @@ async fn ld_2_what_cannot_be_followed_is_refused_before_anything_is_sent() {
         .collect();
     let mut over = follow(&rig);
     let ended = timeout(LONG, over.next()).await.unwrap();
-    assert_eq!(ended, Err(TableError::Host(ScreenError::TooMany(64))));
+    assert_eq!(ended, Err(LiveError::Host(ScreenError::TooMany(64))));
     drop(tables);
     rig.runtime.close().await;
     let closed = subscribe(NAME, json!({}));
-    assert_eq!(closed, Err(TableError::Host(ScreenError::Closed)));
+    assert_eq!(closed, Err(LiveError::Host(ScreenError::Closed)));
 }

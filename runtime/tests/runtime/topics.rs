@@ -7,7 +7,7 @@ use bowline_protocol::{
     methods::name,
 };
 use bowline_runtime::{
-    HostState, ScreenError, TopicBatch, TopicError, TopicState, TopicSubscription,
+    HostState, LiveError, ScreenError, TopicBatch, TopicState, TopicSubscription,
     machines::data::load::LoadError,
 };
 use bowline_testkit::eventually;
@@ -236,13 +236,13 @@ async fn ld_10_what_cannot_be_followed_is_refused_before_anything_is_sent() {
     let subscribe =
         |name: &str, params: Value| rig.runtime.subscribe_topic(&server_id(), name, &params);
     let invalid = subscribe("No Name", json!({})).map(drop);
-    assert!(matches!(invalid, Err(TopicError::Invalid(_))));
+    assert!(matches!(invalid, Err(LiveError::Invalid(_))));
     let invalid = subscribe(NAME, json!({"of": "x".repeat(5_000)})).map(drop);
-    assert!(matches!(invalid, Err(TopicError::Invalid(_))));
+    assert!(matches!(invalid, Err(LiveError::Invalid(_))));
     let topics: Vec<_> = (0..64).map(|n| subscribe(NAME, json!({"of": n}))).collect();
     let mut over = subscribe(NAME, json!({})).unwrap();
     let ended = timeout(LONG, over.next()).await.unwrap();
-    assert_eq!(ended, Err(TopicError::Host(ScreenError::TooMany(64))));
+    assert_eq!(ended, Err(LiveError::Host(ScreenError::TooMany(64))));
     let mut last = topics.into_iter().next_back().unwrap().unwrap();
     rig.runtime.close().await;
     let ended = async {
@@ -253,7 +253,7 @@ async fn ld_10_what_cannot_be_followed_is_refused_before_anything_is_sent() {
         }
     };
     let ended = timeout(LONG, ended).await.unwrap();
-    assert_eq!(ended, TopicError::Host(ScreenError::Gone));
+    assert_eq!(ended, LiveError::Host(ScreenError::Gone));
     let closed = subscribe(NAME, json!({})).map(drop);
-    assert_eq!(closed, Err(TopicError::Host(ScreenError::Closed)));
+    assert_eq!(closed, Err(LiveError::Host(ScreenError::Closed)));
 }

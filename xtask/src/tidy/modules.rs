@@ -16,7 +16,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "runtime/src/",
         "blocking clock control_slot local observe settings storage error intent receipt transport \
-         profile registry offer client snapshot pairing subscription screen table log topic directory outbox \
+         profile registry offer client snapshot pairing subscription screen live topic directory outbox \
          host timeline transfer \
          config runtime",
     ),

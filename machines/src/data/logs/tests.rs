@@ -1,10 +1,24 @@
 //! Tests of a host's logs: which events are whose, pages in both directions, retention, and what a
 //! reader is told. The explorer has every short history of rows that grow; longer ones are here.
 
-use bowline_protocol::live::{Json, LogItem, Scope};
+use std::sync::Arc;
+
+use bowline_protocol::{
+    Reason, SessionState,
+    live::{Json, LogItem, Scope},
+};
 
 use super::*;
-use crate::data::{load::Held, tables::TableState, view::Beyond};
+use crate::data::{
+    collection::Request,
+    follows::Close,
+    lists::{Kind, ListsConfig},
+    load::Held,
+    open::OpenId,
+    tables::TableState,
+    target::LiveTarget,
+    view::Beyond,
+};
 
 const NOW: MonotonicTime = MonotonicTime::from_millis(1_000);
 /// Items of a page.
@@ -80,19 +94,19 @@ struct Host {
 
 impl Host {
     fn attached() -> Self {
-        Self::with(LogsConfig {
+        Self::with(ListsConfig {
             page: LIMIT,
-            ..LogsConfig::default()
+            ..Window::CONFIG
         })
     }
 
-    fn with(config: LogsConfig) -> Self {
+    fn with(config: ListsConfig) -> Self {
         let mut logs = Logs::new(config);
         logs.attached(NOW, SessionState::New);
         Self { logs, rev: 0 }
     }
 
-    fn open(&mut self, project: &str) -> LogId {
+    fn open(&mut self, project: &str) -> OpenId {
         self.logs.open(NOW, target(project)).unwrap().0
     }
 
@@ -101,14 +115,14 @@ impl Host {
         let effects = std::iter::from_fn(|| self.logs.poll_effect());
         let asked = effects.map(|effect| match effect {
             Effect::Load { request, .. } => request,
-            Effect::Close(_) => panic!("nothing is closed"),
+            Effect::Close(_) | Effect::Forget(_) => panic!("nothing but loads"),
         });
         asked.collect()
     }
 
     /// Answers the running load of a log.
-    fn answer(&mut self, id: LogId, page: LogPage) {
-        let load = self.logs.open[&id].rows.generation();
+    fn answer(&mut self, id: OpenId, page: LogPage) {
+        let load = self.logs.open.get(id).unwrap().rows.generation();
         let result = Ok(page);
         self.logs.handle(NOW, id, Input::Page { load, result });
     }
@@ -117,18 +131,18 @@ impl Host {
         self.logs.changed(NOW, seq, &LogEvent::Appended(event));
     }
 
-    fn view(&mut self, id: LogId) -> Arc<LogView> {
+    fn view(&mut self, id: OpenId) -> Arc<LogView> {
         self.logs.publish(Connectivity::Online, &mut self.rev);
         while self.logs.poll_view().is_some() {}
-        Arc::clone(&self.logs.open[&id].view)
+        Arc::clone(&self.logs.open.get(id).unwrap().view)
     }
 
-    fn indexes(&mut self, id: LogId) -> Vec<u64> {
+    fn indexes(&mut self, id: OpenId) -> Vec<u64> {
         self.view(id).items().map(|row| row.index).collect()
     }
 
     /// The text of an item.
-    fn text(&mut self, id: LogId, index: u64) -> String {
+    fn text(&mut self, id: OpenId, index: u64) -> String {
         let view = self.view(id);
         let row = view.items().find(|row| row.index == index);
         let value: serde_json::Value = serde_json::from_str(row.unwrap().json().get()).unwrap();
@@ -252,16 +266,16 @@ fn ld_2_events_that_do_not_fit_before_the_first_page_are_loaded_again() {
 
 #[test]
 fn ld_9_older_items_come_page_by_page_up_to_what_fits() {
-    let config = LogsConfig {
+    let config = ListsConfig {
         page: 3,
-        max_items: 8,
-        ..LogsConfig::default()
+        max_rows: 8,
+        ..Window::CONFIG
     };
     let mut host = Host::with(config);
     let castle = host.open("castle");
     host.asked();
     host.answer(castle, page("castle", 5, 97..100, true));
-    host.logs.handle(NOW, castle, Input::LoadOlder);
+    host.logs.handle(NOW, castle, Input::LoadMore);
     let cursor = "97".to_owned();
     assert_eq!(host.asked(), [Request::Page { cursor, limit: 3 }]);
     assert_eq!(host.view(castle).older, Beyond::Loading);
@@ -278,7 +292,7 @@ fn ld_9_older_items_come_page_by_page_up_to_what_fits() {
     assert_eq!(host.indexes(castle), (96..104).collect::<Vec<_>>());
     let view = host.view(castle);
     assert_eq!((view.older, view.truncated), (Beyond::None, true));
-    host.logs.handle(NOW, castle, Input::LoadOlder);
+    host.logs.handle(NOW, castle, Input::LoadMore);
     assert_eq!(host.asked(), []);
 }
 
@@ -334,15 +348,15 @@ fn ld_9_what_was_too_large_for_an_event_is_fetched_by_index() {
 
 #[test]
 fn ld_9_what_the_daemon_dropped_is_dropped_here() {
-    let config = LogsConfig {
+    let config = ListsConfig {
         page: 3,
-        ..LogsConfig::default()
+        ..Window::CONFIG
     };
     let mut host = Host::with(config);
     let castle = host.open("castle");
     host.asked();
     host.answer(castle, page("castle", 5, 97..100, true));
-    host.logs.handle(NOW, castle, Input::LoadOlder);
+    host.logs.handle(NOW, castle, Input::LoadMore);
     let event = LogAppended {
         first: 98,
         ..appended("castle", 100..101)
@@ -446,9 +460,9 @@ fn ld_2_a_log_that_the_service_calls_by_another_key_is_loaded_anew() {
 
 #[test]
 fn ld_4_a_reader_is_told_what_changed_whatever_the_length_of_the_log() {
-    let config = LogsConfig {
+    let config = ListsConfig {
         page: 1_000,
-        ..LogsConfig::default()
+        ..Window::CONFIG
     };
     let mut host = Host::with(config);
     let castle = host.open("castle");

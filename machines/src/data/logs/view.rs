@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::row::LogRow;
 use crate::data::{
     collection::Collection,
+    lists::View,
     load::LoadError,
     screen::Connectivity,
     tables::TableState,
@@ -30,6 +31,22 @@ pub struct LogView {
     pub next: u64,
     /// Why the items are not current.
     pub error: Option<LoadError>,
+}
+
+impl View for LogView {
+    /// Does not compare items.
+    fn says_the_same(&self, other: &Self) -> bool {
+        self.items.is_same(&other.items)
+            && self.state == other.state
+            && self.older == other.older
+            && self.truncated == other.truncated
+            && (self.first, self.next) == (other.first, other.next)
+            && self.error == other.error
+    }
+
+    fn set_rev(&mut self, rev: u64) {
+        self.rev = rev;
+    }
 }
 
 impl LogView {
@@ -65,16 +82,6 @@ impl LogView {
     /// Whether no items are loaded.
     pub const fn is_empty(&self) -> bool {
         self.items.is_empty()
-    }
-
-    /// Whether both have the same content, regardless of revisions, without comparing items.
-    pub fn says_the_same(&self, other: &Self) -> bool {
-        self.items.is_same(&other.items)
-            && self.state == other.state
-            && self.older == other.older
-            && self.truncated == other.truncated
-            && (self.first, self.next) == (other.first, other.next)
-            && self.error == other.error
     }
 
     /// The changes of the items, oldest first, that turn a subscriber's view `base` into this one;

@@ -26,15 +26,16 @@ use bowline_protocol::{
 use super::{
     directory::{self, Directory},
     load::LoadError,
-    logs::{self, LogEvent, LogId, LogView, Logs, LogsConfig, TooManyLogs},
+    logs::{self, LogEvent, LogView, Logs},
+    open::{OpenId, TooMany},
     optimistic::{self, Optimistic},
     patches,
     screen::Connectivity,
     screens::{Content, Refusal, ScreenId, ScreenTarget, Screens, ScreensConfig, Sources},
-    tables::{self, TableId, TableView, Tables, TablesConfig, TooManyTables},
+    tables::{self, TableView, Tables},
     timeline,
     timelines::{Reader, Timelines, TimelinesConfig, TooManyOpen},
-    topics::{self, TooManyTopics, TopicBatch, TopicId, TopicStatus, Topics},
+    topics::{self, TopicBatch, TopicStatus, Topics},
     view::TimelineView,
 };
 use crate::data::target::LiveTarget;
@@ -84,21 +85,21 @@ pub enum Input {
     /// A reader's request, or a page, for one table.
     Table {
         /// The table.
-        id: TableId,
+        id: OpenId,
         /// The input.
         input: tables::Input,
     },
     /// A reader's request, or a page, for one log.
     Log {
         /// The log.
-        id: LogId,
+        id: OpenId,
         /// The input.
         input: logs::Input,
     },
     /// The answer to [`topics::Effect::Open`].
     Topic {
         /// The topic.
-        id: TopicId,
+        id: OpenId,
         /// The request that it answers.
         load: Generation,
         /// The answer, or why there is none.
@@ -145,17 +146,10 @@ pub struct Replica {
 
 impl Replica {
     /// No data; the arguments set the bounds.
-    pub fn new(
-        timelines: TimelinesConfig,
-        screens: ScreensConfig,
-        tables: TablesConfig,
-        logs: LogsConfig,
-    ) -> Self {
+    pub fn new(timelines: TimelinesConfig, screens: ScreensConfig) -> Self {
         Self {
             timelines: Timelines::new(timelines),
             screens: Screens::new(screens),
-            tables: Tables::new(tables),
-            logs: Logs::new(logs),
             ..Self::default()
         }
     }
@@ -304,22 +298,22 @@ impl Replica {
     /// Opens a table for a reader, or returns the open one, and its current view.
     ///
     /// # Errors
-    /// [`TooManyTables`] at the bound; nothing has changed then.
+    /// [`TooMany`] at the bound; nothing has changed then.
     pub fn open_table(
         &mut self,
         now: MonotonicTime,
         target: LiveTarget,
-    ) -> Result<(TableId, Arc<TableView>), TooManyTables> {
+    ) -> Result<(OpenId, Arc<TableView>), TooMany> {
         self.tables.open(now, target)
     }
 
     /// The open table with this target.
-    pub fn table(&self, target: &LiveTarget) -> Option<TableId> {
+    pub fn table(&self, target: &LiveTarget) -> Option<OpenId> {
         self.tables.find(target)
     }
 
     /// The last reader of a table left.
-    pub fn table_left(&mut self, id: TableId) {
+    pub fn table_left(&mut self, id: OpenId) {
         self.tables.left(id);
     }
 
@@ -331,39 +325,39 @@ impl Replica {
     /// Opens a log for a reader, or returns the open one, and its current view.
     ///
     /// # Errors
-    /// [`TooManyLogs`] at the bound; nothing has changed then.
+    /// [`TooMany`] at the bound; nothing has changed then.
     pub fn open_log(
         &mut self,
         now: MonotonicTime,
         target: LiveTarget,
-    ) -> Result<(LogId, Arc<LogView>), TooManyLogs> {
+    ) -> Result<(OpenId, Arc<LogView>), TooMany> {
         self.logs.open(now, target)
     }
 
     /// The open log with this target.
-    pub fn log(&self, target: &LiveTarget) -> Option<LogId> {
+    pub fn log(&self, target: &LiveTarget) -> Option<OpenId> {
         self.logs.find(target)
     }
 
     /// The last reader of a log left.
-    pub fn log_left(&mut self, id: LogId) {
+    pub fn log_left(&mut self, id: OpenId) {
         self.logs.left(id);
     }
 
     /// Opens a topic for a reader, or returns the open one, and how it is doing.
     ///
     /// # Errors
-    /// [`TooManyTopics`] at the bound; nothing has changed then.
+    /// [`TooMany`] at the bound; nothing has changed then.
     pub fn open_topic(
         &mut self,
         now: MonotonicTime,
         target: LiveTarget,
-    ) -> Result<(TopicId, TopicStatus), TooManyTopics> {
+    ) -> Result<(OpenId, TopicStatus), TooMany> {
         self.topics.open(now, target)
     }
 
     /// The last reader of a topic left.
-    pub fn topic_left(&mut self, id: TopicId) {
+    pub fn topic_left(&mut self, id: OpenId) {
         self.topics.left(id);
     }
 
@@ -392,17 +386,17 @@ impl Replica {
     }
 
     /// The next view for the readers of a table.
-    pub fn poll_table_view(&mut self) -> Option<(TableId, Arc<TableView>)> {
+    pub fn poll_table_view(&mut self) -> Option<(OpenId, Arc<TableView>)> {
         self.tables.poll_view()
     }
 
     /// The next view for the readers of a log.
-    pub fn poll_log_view(&mut self) -> Option<(LogId, Arc<LogView>)> {
+    pub fn poll_log_view(&mut self) -> Option<(OpenId, Arc<LogView>)> {
         self.logs.poll_view()
     }
 
     /// The next batch for the readers of a topic.
-    pub fn poll_topic_batch(&mut self) -> Option<(TopicId, TopicBatch)> {
+    pub fn poll_topic_batch(&mut self) -> Option<(OpenId, TopicBatch)> {
         self.topics.poll_batch()
     }
 

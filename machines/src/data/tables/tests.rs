@@ -7,7 +7,7 @@ use bowline_protocol::{
 };
 
 use super::*;
-use crate::data::{load::Held, view::Beyond};
+use crate::data::{collection::Request, follows::Close, load::Held, view::Beyond};
 
 const NOW: MonotonicTime = MonotonicTime::from_millis(1_000);
 
@@ -94,7 +94,7 @@ impl Host {
         host
     }
 
-    fn open(&mut self, project: &str) -> TableId {
+    fn open(&mut self, project: &str) -> OpenId {
         self.tables.open(NOW, target(project)).unwrap().0
     }
 
@@ -103,8 +103,8 @@ impl Host {
     }
 
     /// Answers the running load of a table.
-    fn answer(&mut self, id: TableId, result: Result<TablePage, LoadError>) {
-        let load = self.tables.open[&id].rows.generation();
+    fn answer(&mut self, id: OpenId, result: Result<TablePage, LoadError>) {
+        let load = self.tables.lists.open.get(id).unwrap().rows.generation();
         self.effects();
         self.tables.handle(NOW, id, Input::Page { load, result });
     }
@@ -113,17 +113,17 @@ impl Host {
         self.tables.changed(NOW, seq, event);
     }
 
-    fn view(&mut self, id: TableId) -> Arc<TableView> {
+    fn view(&mut self, id: OpenId) -> Arc<TableView> {
         self.view_while(id, Connectivity::Online)
     }
 
-    fn view_while(&mut self, id: TableId, host: Connectivity) -> Arc<TableView> {
+    fn view_while(&mut self, id: OpenId, host: Connectivity) -> Arc<TableView> {
         self.tables.publish(host, &mut self.rev);
         while self.tables.poll_view().is_some() {}
-        Arc::clone(&self.tables.open[&id].view)
+        Arc::clone(&self.tables.lists.open.get(id).unwrap().view)
     }
 
-    fn rows(&mut self, id: TableId) -> Vec<String> {
+    fn rows(&mut self, id: OpenId) -> Vec<String> {
         let view = self.view(id);
         let rows = view.rows.iter();
         rows.map(|row| format!("{}={}", row.key, row.value.get()))
@@ -158,7 +158,7 @@ fn ld_2_a_stale_change_is_fetched_by_the_tables_that_it_concerns() {
     let (castle, tower) = (host.open("castle"), host.open("tower"));
     host.answer(castle, Ok(page("castle/*", 5, &["castle/a"], false)));
     host.answer(tower, Ok(page("tower/*", 5, &["tower/a"], false)));
-    let asked = |host: &mut Host| -> Vec<(TableId, Request<Arc<str>>)> {
+    let asked = |host: &mut Host| -> Vec<(OpenId, Request<Arc<str>>)> {
         let effects = host.effects().into_iter();
         let loads = effects.map(|effect| match effect {
             Effect::Load { id, request, .. } => (id, request),
@@ -174,7 +174,7 @@ fn ld_2_a_stale_change_is_fetched_by_the_tables_that_it_concerns() {
     assert_eq!(host.view(castle).state, TableState::Ready);
 
     host.changed(7, &stale("tower/*", None));
-    let (limit, held) = (TablesConfig::default().page, None);
+    let (limit, held) = (Overlay::CONFIG.page, None);
     assert_eq!(asked(&mut host), [(tower, Request::First { limit, held })]);
 }
 
@@ -252,7 +252,7 @@ fn ld_2_a_follow_that_an_answer_on_its_way_may_share_is_not_closed() {
     host.answer(same, Ok(page("castle/*", 6, &[], false)));
     host.tables.sweep();
     assert_eq!(host.effects(), [], "it is followed for the other");
-    assert_eq!(host.tables.open.len(), 1);
+    assert_eq!(host.tables.lists.open.len(), 1);
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn ld_2_a_table_that_gets_another_scope_is_loaded_with_it_and_ends_the_former_on
         other => panic!("{other:?} instead of a load"),
     };
     let mut host = Host::attached();
-    host.tables.config.page = 1;
+    host.tables.lists.config.page = 1;
     let id = host.open("mine");
     host.answer(id, Ok(page("castle/*", 5, &["castle/a"], true)));
     host.tables.handle(NOW, id, Input::LoadMore);
@@ -304,7 +304,7 @@ fn ld_2_a_table_that_gets_another_scope_is_loaded_with_it_and_ends_the_former_on
 #[test]
 fn ds_1_what_is_shown_of_a_table_tells_apart_what_a_user_can_do() {
     let mut host = Host::attached();
-    host.tables.config.page = 1;
+    host.tables.lists.config.page = 1;
     let id = host.open("castle");
     assert_eq!(host.view(id).state, TableState::Loading);
     let busy = LoadError::Rejected(RpcReason::Overloaded);
@@ -380,19 +380,23 @@ fn ld_4_a_view_is_published_once_and_its_diff_has_what_changed() {
 #[test]
 fn tables_are_bounded_in_number_and_share_their_bytes() {
     let mut host = Host::attached();
-    host.tables.config.most_open = 2;
+    host.tables.lists.open.most = 2;
     let (first, second) = (host.open("a"), host.open("b"));
     let refused = host.tables.open(NOW, target("c"));
-    assert_eq!(refused, Err(TooManyTables { most: 2 }));
+    assert_eq!(refused, Err(TooMany { most: 2 }));
     assert_eq!(host.open("a"), first);
     host.tables.left(second);
     host.answer(first, Ok(page("a/*", 5, &[], false)));
     host.answer(second, Ok(page("b/*", 5, &[], false)));
     host.open("c");
-    assert_eq!(host.tables.open.len(), 2, "what nobody reads makes room");
+    assert_eq!(
+        host.tables.lists.open.len(),
+        2,
+        "what nobody reads makes room"
+    );
 
     let mut host = Host::attached();
-    host.tables.config.bytes = 1_000;
+    host.tables.lists.config.bytes = 1_000;
     let first = host.open("a");
     let keys = ["a/1", "a/2", "a/3", "a/4"];
     host.answer(first, Ok(page("a/*", 5, &keys, false)));
@@ -428,7 +432,7 @@ fn done(n: u8, seq: u64) -> patches::Input {
 }
 
 /// Keys of the rows that are pending.
-fn pending(host: &mut Host, id: TableId) -> Vec<String> {
+fn pending(host: &mut Host, id: OpenId) -> Vec<String> {
     let view = host.view(id);
     let pending = view.rows.iter().filter(|row| row.pending);
     pending.map(|row| row.key.to_string()).collect()
@@ -579,7 +583,14 @@ fn ld_3_an_answer_of_before_a_reset_leaves_its_patch_until_rows_of_after_it_are_
     // The daemon read these rows, then the connection of before the reset did the intent.
     let early = page("castle/*", 1, &[], false);
     host.effects();
-    let load = host.tables.open[&castle].rows.generation();
+    let load = host
+        .tables
+        .lists
+        .open
+        .get(castle)
+        .unwrap()
+        .rows
+        .generation();
     host.tables.patch(NOW, done(1, 0));
     let result = Ok(early);
     host.tables
@@ -603,9 +614,9 @@ fn ld_3_an_answer_of_before_a_reset_leaves_its_patch_until_rows_of_after_it_are_
 
 #[test]
 fn ld_3_a_row_after_the_last_loaded_one_stays_left_out() {
-    let config = TablesConfig {
+    let config = ListsConfig {
         page: 1,
-        ..TablesConfig::default()
+        ..Overlay::CONFIG
     };
     let mut host = Host {
         tables: Tables::new(config),
@@ -713,8 +724,8 @@ fn ld_3_what_is_shown_is_what_laying_all_patches_anew_would_show() {
             last = 0;
         }
         let shown = host.view(castle).rows.clone();
-        let one = &host.tables.open[&castle];
-        let mut anew = one.overlay.clone().forgotten();
+        let one = host.tables.lists.open.get(castle).unwrap();
+        let mut anew = one.own.clone().forgotten();
         let scope = one.scope.as_ref();
         let anew = anew.lay(&host.tables.patches, &one.rows, &one.target, scope);
         assert!(shown.iter().eq(anew.iter()), "step {step}");

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::row::TableRow;
 use crate::data::{
     collection::{Collection, CollectionState, Entry},
+    lists::View,
     load::LoadError,
     screen::Connectivity,
     view::{Beyond, ListDiff, RowList},
@@ -96,6 +97,21 @@ pub struct TableView {
     pub error: Option<LoadError>,
 }
 
+impl View for TableView {
+    /// Does not compare rows.
+    fn says_the_same(&self, other: &Self) -> bool {
+        self.rows.is_same(&other.rows)
+            && self.state == other.state
+            && self.beyond == other.beyond
+            && self.truncated == other.truncated
+            && self.error == other.error
+    }
+
+    fn set_rev(&mut self, rev: u64) {
+        self.rev = rev;
+    }
+}
+
 impl TableView {
     /// `shown`: the rows with patches over them.
     pub(super) fn of(
@@ -112,15 +128,6 @@ impl TableView {
             truncated: rows.has_more() && rows.is_full(),
             error: rows.error(),
         }
-    }
-
-    /// Whether both have the same content, regardless of revisions, without comparing rows.
-    pub fn says_the_same(&self, other: &Self) -> bool {
-        self.rows.is_same(&other.rows)
-            && self.state == other.state
-            && self.beyond == other.beyond
-            && self.truncated == other.truncated
-            && self.error == other.error
     }
 
     /// The changes of the rows that turn a subscriber's view `base` into this one; `None`: from an

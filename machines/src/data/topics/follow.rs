@@ -25,6 +25,7 @@ use crate::{
     data::{
         follows::Follow,
         load::{Held, LOAD_DEADLINE, LoadError, retry_at},
+        open::{Open, Signal},
     },
     machine_core::MachineCore,
 };
@@ -43,7 +44,7 @@ pub(super) enum Input<'a> {
     },
     /// A new reader came while the client is attached.
     Retry,
-    /// The result of [`Open`].
+    /// The result of [`Ask`].
     Opened {
         load: Generation,
         result: Result<TablePage, LoadError>,
@@ -56,7 +57,7 @@ pub(super) enum Input<'a> {
 
 /// The effect: open the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Open {
+pub(super) struct Ask {
     pub(super) load: Generation,
     pub(super) held: Option<Held>,
 }
@@ -88,12 +89,12 @@ impl Kept {
 /// The follow of one topic.
 #[derive(Clone, Debug)]
 pub(super) struct OpenTopic {
-    core: MachineCore<State, Open>,
+    core: MachineCore<State, Ask>,
     config: BacklogConfig,
     pub(super) target: Arc<LiveTarget>,
     /// The keys that it covers, once the daemon has said so: it was followed since.
     scope: Option<Scope>,
-    pub(super) is_read: bool,
+    is_read: bool,
     /// Number of the newest request.
     generation: Generation,
     failures: u32,
@@ -125,6 +126,59 @@ impl Follow for OpenTopic {
     }
 }
 
+impl Open for OpenTopic {
+    fn target(&self) -> &LiveTarget {
+        &self.target
+    }
+
+    fn set_read(&mut self, is_read: bool) {
+        self.is_read = is_read;
+    }
+
+    fn signal(&mut self, now: MonotonicTime, signal: Signal) {
+        // None of them gives it another scope.
+        self.handle(
+            now,
+            match signal {
+                Signal::Attached(session) => Input::Attached { session },
+                Signal::Disconnected(reason) => Input::Disconnected { reason },
+                Signal::Unreachable(reason) => Input::Unreachable { reason },
+                Signal::Again => Input::Retry,
+            },
+        );
+    }
+
+    fn handle_timeout(&mut self, now: MonotonicTime) {
+        if self.poll_timeout().is_none_or(|due| now < due) {
+            return;
+        }
+        match self.state() {
+            State::Opening { .. } => self.fail(now, LoadError::TimedOut, "open_deadline"),
+            State::Failed { .. } => self.open(now, false, "retry"),
+            // No deadline.
+            State::Idle | State::Following => {}
+        }
+        self.backlog.set_status(self.status());
+    }
+
+    fn poll_timeout(&self) -> Option<MonotonicTime> {
+        match self.state() {
+            State::Opening { deadline, .. } => Some(*deadline),
+            State::Failed { retry_at, .. } => *retry_at,
+            // No timer: the next attach is an input.
+            State::Idle | State::Following => None,
+        }
+    }
+
+    fn poll_transition(&mut self) -> Option<Transition> {
+        self.core.poll_transition()
+    }
+
+    fn stale(&self) -> u32 {
+        self.core.stale()
+    }
+}
+
 impl OpenTopic {
     pub(super) fn new(target: LiveTarget, config: BacklogConfig) -> Self {
         Self {
@@ -146,16 +200,8 @@ impl OpenTopic {
         self.core.state()
     }
 
-    pub(super) fn poll_effect(&mut self) -> Option<Open> {
+    pub(super) fn poll_effect(&mut self) -> Option<Ask> {
         self.core.effects.pop()
-    }
-
-    pub(super) fn poll_transition(&mut self) -> Option<Transition> {
-        self.core.poll_transition()
-    }
-
-    pub(super) const fn stale(&self) -> u32 {
-        self.core.stale()
     }
 
     pub(super) const fn refused(&self) -> u32 {
@@ -171,15 +217,6 @@ impl OpenTopic {
         matches!(self.state(), State::Opening { .. }).then_some(self.generation)
     }
 
-    pub(super) const fn poll_timeout(&self) -> Option<MonotonicTime> {
-        match self.state() {
-            State::Opening { deadline, .. } => Some(*deadline),
-            State::Failed { retry_at, .. } => *retry_at,
-            // No timer: the next attach is an input.
-            State::Idle | State::Following => None,
-        }
-    }
-
     /// Returns the scope that it had, if the service has given the parameters another one.
     pub(super) fn handle(&mut self, now: MonotonicTime, input: Input<'_>) -> Option<Scope> {
         // The only check for answers of an earlier attach (INV-10).
@@ -192,19 +229,6 @@ impl OpenTopic {
         let former = self.transition(now, input);
         self.backlog.set_status(self.status());
         former
-    }
-
-    pub(super) fn handle_timeout(&mut self, now: MonotonicTime) {
-        if self.poll_timeout().is_none_or(|due| now < due) {
-            return;
-        }
-        match self.state() {
-            State::Opening { .. } => self.fail(now, LoadError::TimedOut, "open_deadline"),
-            State::Failed { .. } => self.open(now, false, "retry"),
-            // No deadline.
-            State::Idle | State::Following => {}
-        }
-        self.backlog.set_status(self.status());
     }
 
     fn transition(&mut self, now: MonotonicTime, input: Input<'_>) -> Option<Scope> {
@@ -279,7 +303,7 @@ impl OpenTopic {
     fn open(&mut self, now: MonotonicTime, is_switch: bool, event: &'static str) {
         self.generation = self.generation.next();
         let (load, held) = (self.generation, self.held);
-        self.core.push(Open { load, held });
+        self.core.push(Ask { load, held });
         let deadline = now + LOAD_DEADLINE;
         let to = State::Opening {
             deadline,

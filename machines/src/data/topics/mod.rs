@@ -2,7 +2,8 @@
 //!
 //! A topic has events and no rows: each reader is told every event once and in order, from when the
 //! session follows it. Readers of the same topic with the same parameters share one follow; the
-//! driver reports the end of the last of them, and [`Topics::sweep`] closes what nobody reads.
+//! driver reports the end of the last of them, and [`Topics::sweep`] closes what nobody reads, as
+//! for tables and logs ([`crate::data::open`]).
 //!
 //! **Opening.** A session forgets at each attach what is not followed again, so a topic is opened
 //! at each attach, with the number that its events stand at. Events that arrive before the answer
@@ -23,7 +24,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bowline_protocol::{
     Reason, SessionState,
@@ -34,12 +35,13 @@ pub use backlog::{Backlog, BacklogConfig, TopicBatch};
 pub use state::{TopicState, TopicStatus};
 
 use super::{
-    follows::{Close, Follows},
+    follows::{Close, Follow},
     load::{Held, LoadError},
+    open::{OpenId, OpenSet, Signal, TooMany},
 };
 use crate::data::target::LiveTarget;
-use crate::{Generation, MonotonicTime, Transition, effects::EffectQueue};
-use follow::{Input, Open, OpenTopic};
+use crate::{Generation, MonotonicTime, Transition};
+use follow::{Ask, Input, OpenTopic};
 
 /// Bounds of a host's topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,17 +62,6 @@ impl Default for TopicsConfig {
     }
 }
 
-/// An open topic of a host. Never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicId(u64);
-
-/// The maximum of topics is open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TooManyTopics {
-    /// The maximum.
-    pub most: usize,
-}
-
 /// Effects for the driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
@@ -78,7 +69,7 @@ pub enum Effect {
     /// once, with [`LoadError::Lost`].
     Open {
         /// The topic.
-        id: TopicId,
+        id: OpenId,
         /// Number of the request, to report with the answer.
         load: Generation,
         /// What to open.
@@ -92,126 +83,75 @@ pub enum Effect {
 }
 
 /// The topics of one host.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Topics {
     config: TopicsConfig,
-    open: BTreeMap<TopicId, OpenTopic>,
-    last: u64,
-    /// How a new topic learns the state of the connection.
-    link: Link,
-    closes: EffectQueue<Effect>,
-    follows: Follows,
+    open: OpenSet<OpenTopic>,
 }
 
-/// The last that was said about the connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Link {
-    /// Nothing yet.
-    #[default]
-    Unknown,
-    Attached,
-    Lost(Reason),
+impl Default for Topics {
+    fn default() -> Self {
+        Self::new(TopicsConfig::default())
+    }
 }
 
 impl Topics {
     /// No topics; `config` sets the bounds.
     pub fn new(config: TopicsConfig) -> Self {
-        Self {
-            config,
-            ..Self::default()
-        }
+        let open = OpenSet::new(config.most_open);
+        Self { config, open }
     }
 
     /// Opens a topic for a reader, or returns the open one with the same target, and how it is
     /// doing. One that failed is tried again.
     ///
     /// # Errors
-    /// [`TooManyTopics`] at the bound; nothing has changed then.
+    /// [`TooMany`] at the bound; nothing has changed then.
     pub fn open(
         &mut self,
         now: MonotonicTime,
         target: LiveTarget,
-    ) -> Result<(TopicId, TopicStatus), TooManyTopics> {
-        let same = self.open.iter_mut().find(|(_, one)| *one.target == target);
-        if let Some((id, one)) = same {
-            one.is_read = true;
-            if self.link == Link::Attached {
-                one.handle(now, Input::Retry);
-            }
-            return Ok((*id, one.status()));
-        }
-        if self.open.len() >= self.config.most_open {
-            // Those that nobody reads any more make room.
-            self.sweep();
-        }
-        if self.open.len() >= self.config.most_open {
-            return Err(TooManyTopics {
-                most: self.config.most_open,
-            });
-        }
-        self.last += 1;
-        let id = TopicId(self.last);
-        let mut one = OpenTopic::new(target, self.config.backlog);
-        match self.link {
-            Link::Unknown => {}
-            Link::Attached => {
-                one.handle(now, Input::Retry);
-            }
-            Link::Lost(reason) => {
-                one.handle(now, Input::Disconnected { reason });
-            }
-        }
-        let status = one.status();
-        self.open.insert(id, one);
-        Ok((id, status))
+    ) -> Result<(OpenId, TopicStatus), TooMany> {
+        let make = |target| OpenTopic::new(target, self.config.backlog);
+        let id = self.open.open(now, target, make)?;
+        let status = self.open.get(id).map(OpenTopic::status);
+        Ok((id, status.unwrap_or_default()))
     }
 
     /// The last reader of a topic left.
-    pub fn left(&mut self, id: TopicId) {
-        if let Some(one) = self.open.get_mut(&id) {
-            one.is_read = false;
-        }
+    pub fn left(&mut self, id: OpenId) {
+        self.open.left(id);
     }
 
     /// Closes topics without readers. Call every few seconds.
     pub fn sweep(&mut self) {
-        for close in self.follows.sweep(&mut self.open) {
-            self.closes.push(Effect::Close(close));
-        }
+        self.open.sweep();
     }
 
     /// The host's active client attached to the session.
     pub fn attached(&mut self, now: MonotonicTime, session: SessionState) {
-        self.link = Link::Attached;
-        for one in self.open.values_mut() {
-            one.handle(now, Input::Attached { session });
-        }
+        self.open.signal(now, Signal::Attached(session));
     }
 
     /// The connection ended.
     pub fn disconnected(&mut self, now: MonotonicTime, reason: Reason) {
-        self.link = Link::Lost(reason);
-        for one in self.open.values_mut() {
-            one.handle(now, Input::Disconnected { reason });
-        }
+        self.open.signal(now, Signal::Disconnected(reason));
     }
 
     /// The host cannot be reached. Repetitions have no effect.
     pub fn unreachable(&mut self, now: MonotonicTime, reason: Reason) {
-        for one in self.open.values_mut() {
-            one.handle(now, Input::Unreachable { reason });
-        }
+        self.open.signal(now, Signal::Unreachable(reason));
     }
 
     /// The answer to [`Effect::Open`]; one for a topic that was closed has no effect.
     pub fn opened(
         &mut self,
         now: MonotonicTime,
-        id: TopicId,
+        id: OpenId,
         load: Generation,
         result: Result<TablePage, LoadError>,
     ) {
-        let Some(one) = self.open.get_mut(&id) else {
+        let Some(one) = self.open.get_mut(id) else {
             return;
         };
         let page = result.as_ref().ok();
@@ -219,44 +159,37 @@ impl Topics {
         let opened = page.map(|page| (page.scope.clone(), page.follow));
         let former = one.handle(now, Input::Opened { load, result });
         if let Some((scope, follow)) = opened {
-            let name = &one.target.name;
-            self.follows.answered(name, &scope, follow, former);
+            self.open.answered(id, &scope, follow, former);
         }
     }
 
     /// An event of a topic.
     pub fn event(&mut self, now: MonotonicTime, seq: u64, event: Arc<TopicEvent>) {
-        for one in self.open.values_mut() {
-            if one.target.name == event.name {
-                let event = &event;
-                one.handle(now, Input::Event { seq, event });
-            }
+        for one in self.open.named(&event.name) {
+            let event = &event;
+            one.handle(now, Input::Event { seq, event });
         }
     }
 
     /// Call when [`Topics::poll_timeout`] has passed; an earlier call does nothing.
     pub fn handle_timeout(&mut self, now: MonotonicTime) {
-        for one in self.open.values_mut() {
-            one.handle_timeout(now);
-        }
+        self.open.handle_timeout(now);
     }
 
     /// When to call [`Topics::handle_timeout`] next.
     pub fn poll_timeout(&self) -> Option<MonotonicTime> {
-        let open = self.open.values();
-        open.filter_map(OpenTopic::poll_timeout).min()
+        self.open.poll_timeout()
     }
 
     /// The next effect to execute.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        // A later open of the same scope would be undone by a close, so these come first.
-        if let Some(effect) = self.closes.pop() {
-            return Some(effect);
+        if let Some(close) = self.open.poll_close() {
+            return Some(Effect::Close(close));
         }
         self.open.iter_mut().find_map(|(id, one)| {
-            let Open { load, held } = one.poll_effect()?;
+            let Ask { load, held } = one.poll_effect()?;
             Some(Effect::Open {
-                id: *id,
+                id,
                 load,
                 target: Arc::clone(&one.target),
                 held,
@@ -266,29 +199,27 @@ impl Topics {
 
     /// The next transition record for the log.
     pub fn poll_transition(&mut self) -> Option<Transition> {
-        let mut open = self.open.values_mut();
-        open.find_map(OpenTopic::poll_transition)
+        self.open.poll_transition()
     }
 
     /// The next batch for the readers of a topic: all readers that it has now.
-    pub fn poll_batch(&mut self) -> Option<(TopicId, TopicBatch)> {
+    pub fn poll_batch(&mut self) -> Option<(OpenId, TopicBatch)> {
         self.open.iter_mut().find_map(|(id, one)| {
-            if !one.is_read {
+            if !one.is_read() {
                 one.backlog.clear();
             }
-            Some((*id, one.backlog.take()?))
+            Some((id, one.backlog.take()?))
         })
     }
 
     /// Answers that came too late; they changed nothing (INV-10).
     pub fn stale(&self) -> u64 {
-        let open = self.open.values();
-        open.map(|one| u64::from(one.stale())).sum()
+        self.open.stale()
     }
 
     /// Transitions outside the table, which were not made; nonzero is a defect.
     pub fn refused(&self) -> u64 {
-        let open = self.open.values();
+        let open = self.open.iter();
         open.map(|one| u64::from(one.refused())).sum()
     }
 }

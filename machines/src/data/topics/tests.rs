@@ -63,12 +63,12 @@ impl Host {
         host
     }
 
-    fn open(&mut self, under: &str) -> TopicId {
+    fn open(&mut self, under: &str) -> OpenId {
         self.0.open(NOW, target(under)).unwrap().0
     }
 
     /// A topic that is followed since event 5.
-    fn following() -> (Self, TopicId) {
+    fn following() -> (Self, OpenId) {
         let mut host = Self::attached();
         let id = host.open("a");
         host.answer(id, Ok(page("a/*", 5, false)));
@@ -90,9 +90,9 @@ impl Host {
         opens.collect()
     }
 
-    fn answer(&mut self, id: TopicId, result: Result<TablePage, LoadError>) {
+    fn answer(&mut self, id: OpenId, result: Result<TablePage, LoadError>) {
         self.effects();
-        let load = self.0.open[&id].running().unwrap();
+        let load = self.0.open.get(id).unwrap().running().unwrap();
         self.0.opened(NOW, id, load, result);
     }
 
@@ -102,7 +102,7 @@ impl Host {
     }
 
     /// What the readers of a topic are told: bodies, `*` where some may be missing, and states.
-    fn told(&mut self, id: TopicId) -> Vec<String> {
+    fn told(&mut self, id: OpenId) -> Vec<String> {
         let mut told = Vec::new();
         let mut last = None;
         while let Some((of, batch)) = self.0.poll_batch() {
@@ -442,10 +442,10 @@ fn ld_10_a_topic_opened_without_a_connection_says_so_and_opens_at_the_attach() {
 #[test]
 fn topics_are_bounded_in_number() {
     let mut host = Host::attached();
-    host.0.config.most_open = 2;
+    host.0.open.most = 2;
     let (first, second) = (host.open("a"), host.open("b"));
     let refused = host.0.open(NOW, target("c"));
-    assert_eq!(refused, Err(TooManyTopics { most: 2 }));
+    assert_eq!(refused, Err(TooMany { most: 2 }));
     assert_eq!(host.open("a"), first);
     host.0.left(second);
     host.answer(first, Ok(page("a/*", 5, false)));

@@ -21,10 +21,11 @@ use bowline_machines::{
     data::{
         collection::Request,
         load::LoadError,
+        open::OpenId,
         optimistic::IntentFailure,
         patches::{Conclusion, Input, Patch, PatchChange},
         screen::Connectivity,
-        tables::{self, Effect, TableId, TableState, TableView, Tables},
+        tables::{self, Effect, TableState, TableView, Tables},
     },
 };
 use bowline_protocol::{
@@ -74,7 +75,7 @@ struct Intent {
 
 #[derive(Clone, Debug)]
 struct Asked {
-    id: TableId,
+    id: OpenId,
     load: Generation,
     request: Request<Arc<str>>,
     page: Option<TablePage>,
@@ -92,7 +93,7 @@ struct Answer {
 #[derive(Clone, Debug)]
 struct Node {
     tables: Tables,
-    id: Option<TableId>,
+    id: Option<OpenId>,
     rev: u64,
     view: Arc<TableView>,
     is_attached: bool,
