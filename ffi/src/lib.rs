@@ -27,13 +27,14 @@ mod runtime;
 mod sinks;
 mod slot;
 mod subscription;
+mod transfer;
 
 pub use engine::abi_id;
 pub use error::{Advice, BowlineError, Reason, Refusal, advice_text};
 pub use key_store::{KeyStore, KeyStoreError};
 pub use listeners::{
     CallbackError, DirectoryListener, HostsListener, LogListener, ScreenListener, TableListener,
-    TimelineListener, TopicListener,
+    TimelineListener, TopicListener, TransferListener,
 };
 pub use logging::{LogBatch, LogLevel, LogRecord, log_to_system, subscribe_logs};
 pub use preview::PreviewData;
@@ -41,5 +42,6 @@ pub use receipt::Receipt;
 pub use records::*;
 pub use runtime::BowlineRuntime;
 pub use subscription::{EndReason, Subscription, end_advice, end_text};
+pub use transfer::Transfer;
 
 uniffi::setup_scaffolding!("bowline");

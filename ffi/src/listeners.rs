@@ -5,6 +5,7 @@ use crate::{
     logging::LogBatch,
     records::{
         DirectoryUpdate, HostsSnapshot, ScreenUpdate, TableUpdate, TimelineUpdate, TopicUpdate,
+        TransferProgress,
     },
 };
 
@@ -67,6 +68,13 @@ pub trait TableListener: Send + Sync {
 pub trait TopicListener: Send + Sync {
     /// The events since the last call. One that fails is repeated.
     fn on_topic(&self, update: TopicUpdate) -> Result<(), CallbackError>;
+}
+
+/// Receives the progress of a blob.
+#[uniffi::export(callback_interface)]
+pub trait TransferListener: Send + Sync {
+    /// The newest progress. The last one is of state `Done` or `Failed`.
+    fn on_progress(&self, progress: TransferProgress) -> Result<(), CallbackError>;
 }
 
 /// Receives the library's log.

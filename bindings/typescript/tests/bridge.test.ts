@@ -22,6 +22,7 @@ function rig() {
     screen: () => source,
     table: () => source,
     topic: () => source,
+    blob: () => source,
     inspectOffer: never,
     pair: never,
     forgetHost: never,

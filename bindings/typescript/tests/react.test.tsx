@@ -36,6 +36,7 @@ function rig() {
     screen: (serverId) => source(`screen ${serverId}`),
     table: (serverId, name) => source(`table ${serverId} ${name}`),
     topic: (serverId, name) => source(`topic ${serverId} ${name}`),
+    blob: () => source("blob"),
     inspectOffer: nothing,
     pair: nothing,
     forgetHost: nothing,

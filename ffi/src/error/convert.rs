@@ -1,7 +1,7 @@
 //! Conversion of the runtime's errors: kind and advice of each.
 
 use bowline_runtime::{
-    CallError, IntentError, OpenError, PairError, protocol, storage::StorageError,
+    CallError, IntentError, OpenError, PairError, TransferError, protocol, storage::StorageError,
 };
 
 use super::{Advice, BowlineError, error, reason::refusal};
@@ -110,6 +110,24 @@ impl From<CallError> for BowlineError {
     }
 }
 
+impl From<TransferError> for BowlineError {
+    fn from(error: TransferError) -> Self {
+        let text = error.to_string();
+        match error {
+            TransferError::UnknownHost => error!(UnknownHost, PairAgain, text),
+            TransferError::Closed => error!(Closed, Nothing, text),
+            TransferError::Busy => error!(TooMany, TryAgain, text),
+            TransferError::Cancelled => error!(Cancelled, Nothing, text),
+            TransferError::Refused(error) => CallError::Rpc(error).into(),
+            TransferError::Malformed(error) => error.into(),
+            TransferError::File { .. } => error!(Storage, CheckStorage, text),
+            TransferError::TooLarge { .. } => error!(TooLarge, Report, text),
+            TransferError::Corrupt => error!(CorruptBlob, AskUser, text),
+            TransferError::Defect => error!(Internal, Report, text),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bowline_runtime::protocol::{RpcReason, error::RpcError};
@@ -158,6 +176,10 @@ mod tests {
             BowlineError::from(PairError::NoPath).advice(),
             Advice::AskUser
         );
+        let transfer = |error| BowlineError::from(error).advice();
+        assert_eq!(transfer(TransferError::Cancelled), Advice::Nothing);
+        assert_eq!(transfer(TransferError::Busy), Advice::TryAgain);
+        assert_eq!(transfer(TransferError::Corrupt), Advice::AskUser);
         assert_eq!(
             BowlineError::unknown_host("srv_x").advice(),
             Advice::PairAgain

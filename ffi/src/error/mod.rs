@@ -56,7 +56,7 @@ errors! {
     StorageNotPrivate,
     /// The host is unknown.
     UnknownHost,
-    /// The host is at its limit of open screens or timelines.
+    /// The host is at its limit of open screens or timelines, or of blobs on their way.
     TooMany,
     /// The intent is too large for a message, or its parameters are not a JSON object.
     InvalidIntent,
@@ -75,6 +75,12 @@ errors! {
     TimedOut,
     /// The host is not connected.
     NotConnected,
+    /// The app cancelled the transfer of a blob; another call goes on where it stopped.
+    Cancelled,
+    /// The blob is too large to be got into memory; the message names the bound.
+    TooLarge,
+    /// What the daemon has under the name of a blob is not the blob.
+    CorruptBlob,
     /// The runtime is paused; the call works again after `resume`.
     Paused,
     /// The runtime was shut down.

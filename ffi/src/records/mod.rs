@@ -7,6 +7,7 @@ use std::{
 };
 
 mod agent;
+mod blob;
 mod config;
 mod directory;
 mod host;
@@ -21,6 +22,7 @@ mod timeline;
 mod topic;
 
 pub use agent::{AgentStatus, AgentSummary, FailedAgent, LoadFailure, PendingAgent, ProviderInfo};
+pub use blob::{BlobOf, BlobSink, BlobSource, StoredBlob, TransferProgress, TransferState};
 pub use config::{PlatformEvent, RuntimeConfig};
 pub use directory::{DirectoryRow, DirectoryUpdate, HostDirectory};
 pub use host::{

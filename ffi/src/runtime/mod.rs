@@ -2,6 +2,7 @@
 //! (INV-7).
 
 mod access;
+mod blobs;
 
 use std::sync::{
     Arc,

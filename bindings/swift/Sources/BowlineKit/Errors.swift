@@ -25,6 +25,8 @@ extension BowlineError {
             .InvalidQuery(let detail, let advice, let reason),
             .OutboxFull(let detail, let advice, let reason), .Rejected(let detail, let advice, let reason, _),
             .Disconnected(let detail, let advice, let reason), .TimedOut(let detail, let advice, let reason),
+            .Cancelled(let detail, let advice, let reason), .TooLarge(let detail, let advice, let reason),
+            .CorruptBlob(let detail, let advice, let reason),
             .NotConnected(let detail, let advice, let reason), .Paused(let detail, let advice, let reason),
             .Closed(let detail, let advice, let reason), .Broken(let detail, let advice, let reason),
             .Internal(let detail, let advice, let reason):

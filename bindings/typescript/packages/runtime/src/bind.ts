@@ -1,5 +1,6 @@
 /** The library in this process as a {@link Backend}: the generated code of Node and that of React Native have one shape. */
 import type * as Generated from "./generated/bowline.ts";
+import type { BlobOf, BlobUpdate, BlobWork } from "./blobs.ts";
 import type { Backend, Intent, PlatformSignal, Target } from "./client.ts";
 import { asBowlineError, BowlineError, type ErrorKind } from "./errors.ts";
 import type { Patch } from "./patches.ts";
@@ -102,6 +103,66 @@ export function sourceOf<U>(
   };
 }
 
+/** A blob on its way, as a source that ends by itself once it is whole. Ended before, it is cancelled. */
+function blobSource(
+  native: Native,
+  start: (listener: Generated.TransferListener) => Generated.TransferLike,
+): Source<BlobUpdate> {
+  return (onUpdate, onEnd) => {
+    let live = true;
+    let there = true;
+    const onProgress = ({ state, hash, done, total }: Generated.TransferProgress) => {
+      if (!live) return;
+      const all = total === undefined ? undefined : Number(total);
+      onUpdate({ progress: { state, hash, done: Number(done), total: all } });
+    };
+    const transfer = translated(native, () => start({ onProgress }));
+    const over = () => {
+      there = false;
+      (transfer as Generated.Transfer).uniffiDestroy();
+      return live;
+    };
+    translatedAsync(native, () => transfer.outcome()).then(
+      ({ hash, bytes }) => {
+        if (over()) onUpdate({ stored: { hash, bytes } });
+      },
+      (error: BowlineError) => {
+        if (over()) onEnd(error);
+      },
+    );
+    return () => {
+      live = false;
+      if (there) transfer.cancel();
+    };
+  };
+}
+
+function blobOf(native: Native, of: BlobOf): Generated.BlobOf {
+  const { BlobOf } = native;
+  const paramsJson = JSON.stringify(of.params ?? {});
+  return "table" in of ? BlobOf.Table.new({ name: of.table, paramsJson }) : BlobOf.Log.new({ name: of.log, paramsJson });
+}
+
+function transferOf(
+  native: Native,
+  runtime: Generated.BowlineRuntimeLike,
+  serverId: string,
+  work: BlobWork,
+  listener: Generated.TransferListener,
+): Generated.TransferLike {
+  const { BlobSink, BlobSource } = native;
+  if (work.do === "put") {
+    const { source } = work;
+    const from = source instanceof Uint8Array
+      ? BlobSource.Bytes.new({ bytes: source as Uint8Array<ArrayBuffer> })
+      : BlobSource.File.new({ path: source.file });
+    return runtime.putBlob(serverId, from, listener);
+  }
+  const { hash, of, sink } = work;
+  const to = sink ? BlobSink.File.new({ path: sink.file }) : BlobSink.Bytes.new();
+  return runtime.getBlob(serverId, hash, of && blobOf(native, of), to, listener);
+}
+
 function intentOf(native: Native, intent: Intent): Generated.Intent {
   const { Intent } = native;
   switch (intent.kind) {
@@ -176,6 +237,8 @@ export function nativeBackend(native: Native, runtime: () => Generated.BowlineRu
       sourceOf(native, (onUpdate) =>
         runtime().subscribeTopic(serverId, name, JSON.stringify(params), { onTopic: onUpdate }),
       ),
+    blob: (serverId, work) =>
+      blobSource(native, (listener) => transferOf(native, runtime(), serverId, work, listener)),
     inspectOffer: (offer) => now((runtime) => runtime.inspectOffer(offer)),
     pair: (offer) => later((runtime) => runtime.pair(offer)),
     forgetHost: (serverId) => later((runtime) => runtime.forgetHost(serverId)),

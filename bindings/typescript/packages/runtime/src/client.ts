@@ -14,6 +14,15 @@ import type {
   TableUpdate,
   TopicUpdate,
 } from "./generated/bowline.ts";
+import {
+  type BlobFile,
+  type BlobUpdate,
+  type BlobWork,
+  type GetBlobOptions,
+  type PutBlobOptions,
+  type StoredBlob,
+  transferred,
+} from "./blobs.ts";
 import { disposed } from "./errors.ts";
 import { type Patch, patchesOf, type Show } from "./patches.ts";
 import { createStore, type OwnedStore, type Source, type Store } from "./store.ts";
@@ -77,6 +86,7 @@ export interface Backend extends Calls {
   screen(serverId: string, target: Target): Source<ScreenUpdate>;
   table(serverId: string, name: string, params: object): Source<TableUpdate>;
   topic(serverId: string, name: string, params: object): Source<TopicUpdate>;
+  blob(serverId: string, work: BlobWork): Source<BlobUpdate>;
 }
 
 /** Names a target in the map of open screens. */
@@ -265,6 +275,32 @@ export class BowlineClient {
   /** The user has seen that a message, a creation or a change of rows failed. */
   dismiss(serverId: string, intentId: string): Promise<void> {
     return this.#call((backend) => backend.dismiss(serverId, intentId));
+  }
+
+  /**
+   * Puts a blob and resolves with its name, the SHA-256 of its bytes, once the daemon has verified and stored it; then an intent may
+   * name it. It goes on after lost connections, waits while there is none, and continues where an earlier call stopped, also one of
+   * an earlier process. A file must not change meanwhile. At most 64 blobs of a host are on their way; more fail with `TooMany`.
+   */
+  async putBlob(serverId: string, source: Uint8Array | BlobFile, options: PutBlobOptions = {}): Promise<string> {
+    return (await this.#blob(serverId, { do: "put", source }, options)).hash;
+  }
+
+  /** Gets a blob of at most 64 MiB and verifies it; a larger one fails with `TooLarge`. Otherwise as {@link putBlob}. */
+  async getBlob(serverId: string, hash: string, options: GetBlobOptions = {}): Promise<Uint8Array> {
+    return (await this.#blob(serverId, { do: "get", hash, of: options.of, sink: undefined }, options)).bytes!;
+  }
+
+  /**
+   * Gets a blob into a file, which appears, or is replaced, once it is whole. Until then its bytes are in a file beside it whose name
+   * ends with `.part`, from which another call goes on, also after a restart of the app. Not over a bridge.
+   */
+  async getBlobFile(serverId: string, hash: string, file: string, options: GetBlobOptions = {}): Promise<void> {
+    await this.#blob(serverId, { do: "get", hash, of: options.of, sink: { file } }, options);
+  }
+
+  #blob(serverId: string, work: BlobWork, options: PutBlobOptions): Promise<StoredBlob> {
+    return this.#call((backend) => transferred(backend.blob(serverId, work), options));
   }
 
   /** Fetches the lists of all hosts again. */

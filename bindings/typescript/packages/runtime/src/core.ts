@@ -3,6 +3,7 @@
  * of the package.
  */
 export * from "./bind.ts";
+export * from "./blobs.ts";
 export * from "./client.ts";
 export * from "./errors.ts";
 export * from "./generated/enums.ts";

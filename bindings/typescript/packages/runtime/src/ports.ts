@@ -2,6 +2,7 @@
  * A bridge to processes that cannot load the library, an Electron renderer for instance. Updates cross as they come from
  * the library, and the far side makes the same stores of them. Nothing here is native.
  */
+import { type BlobWork, namesFile } from "./blobs.ts";
 import { type Backend, BowlineClient, type Calls, type Target } from "./client.ts";
 import { asBowlineError, BowlineError, fromPlain, type PlainError, toPlain } from "./errors.ts";
 import { Advice } from "./generated/enums.ts";
@@ -21,7 +22,8 @@ type Topic =
   | { kind: "directory" }
   | { kind: "screen"; serverId: string; target: Target }
   | { kind: "table"; serverId: string; name: string; params: object }
-  | { kind: "topic"; serverId: string; name: string; params: object };
+  | { kind: "topic"; serverId: string; name: string; params: object }
+  | { kind: "blob"; serverId: string; work: BlobWork };
 
 type Request =
   | { do: "call"; id: number; name: keyof Calls; args: unknown[] }
@@ -111,6 +113,10 @@ export function serve(backend: Backend, port: Port): () => void {
         return backend.table(topic.serverId, topic.name, topic.params) as Source<unknown>;
       case "topic":
         return backend.topic(topic.serverId, topic.name, topic.params) as Source<unknown>;
+      case "blob":
+        // A page must not make this process read or write files.
+        if (namesFile(topic.work)) throw new BowlineError("InvalidQuery", "no files over a bridge, bytes only", Advice.Report);
+        return backend.blob(topic.serverId, topic.work) as Source<unknown>;
     }
   };
   receive<Request>(
@@ -250,6 +256,7 @@ export function connectBridge(port: Port): BridgedClient {
     screen: (serverId, target) => source({ kind: "screen", serverId, target }),
     table: (serverId, name, params) => source({ kind: "table", serverId, name, params }),
     topic: (serverId, name, params) => source({ kind: "topic", serverId, name, params }),
+    blob: (serverId, work) => source({ kind: "blob", serverId, work }),
     inspectOffer: call("inspectOffer"),
     pair: call("pair"),
     forgetHost: call("forgetHost"),

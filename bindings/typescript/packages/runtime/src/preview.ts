@@ -60,6 +60,10 @@ export function previewClient(native: Native, preview: Generated.PreviewDataLike
     screen: (serverId, target) => screenOf(timeline, serverId, target),
     table: () => () => () => {},
     topic: () => () => () => {},
+    blob: () => (_, onEnd) => {
+      onEnd(new BowlineError("NotConnected", "there is nobody behind a preview", Advice.Nothing));
+      return () => {};
+    },
     inspectOffer: refuse,
     pair: refuse,
     forgetHost: refuse,

@@ -1,4 +1,5 @@
 /** Exports common to every entry of this package. */
+export type { BlobFile, BlobOf, BlobProgress, GetBlobOptions, PutBlobOptions } from "./blobs.ts";
 export { BowlineClient, type Intent, type Target } from "./client.ts";
 export { ADVICE_TEXTS, asBowlineError, BowlineError, type ErrorKind } from "./errors.ts";
 export { ItemList } from "./list.ts";
@@ -36,6 +37,7 @@ export {
   TableState,
   Toast,
   TopicState,
+  TransferState,
   TurnStatus,
 } from "./generated/enums.ts";
 export type {
