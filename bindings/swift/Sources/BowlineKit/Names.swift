@@ -8,6 +8,8 @@ public typealias Advice = BowlineFFI.Advice
 public typealias AgentStatus = BowlineFFI.AgentStatus
 /// An agent, as a list shows it.
 public typealias AgentSummary = BowlineFFI.AgentSummary
+/// What refers to a blob that another device has put: a table or a log that this device may follow.
+public typealias BlobOf = BowlineFFI.BlobOf
 /// Error of a call, with the recommended action.
 public typealias BowlineError = BowlineFFI.BowlineError
 /// State of a host, as a screen shows it.
@@ -122,6 +124,10 @@ public typealias TimelineItem = BowlineFFI.TimelineItem
 public typealias Toast = BowlineFFI.Toast
 /// What an app shows of a topic, besides its events.
 public typealias TopicState = BowlineFFI.TopicState
+/// Progress of a blob.
+public typealias TransferProgress = BowlineFFI.TransferProgress
+/// How far a blob is.
+public typealias TransferState = BowlineFFI.TransferState
 /// How a turn ended.
 public typealias TurnStatus = BowlineFFI.TurnStatus
 
