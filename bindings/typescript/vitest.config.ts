@@ -13,7 +13,11 @@ export default defineConfig({
       { find: "@bowline/react", replacement: at("./packages/react/src/index.ts") },
       { find: "@ubjs/node", replacement: at("./packages/runtime/src/native.ts") },
     ],
+    // The example app, outside of this workspace, has the same React.
+    dedupe: ["react", "react-dom"],
   },
+  // It has no configuration of the compiler of its own.
+  esbuild: { jsx: "automatic" },
   test: {
     include: ["tests/**/*.test.{ts,tsx}"],
     // A process for each file: the library is loaded once in each.

@@ -25,6 +25,7 @@ pub(crate) fn workspace() -> PathBuf {
 pub(crate) fn test(sh: &Workspace) -> Result<()> {
     needs::require("typescript")?;
     bindings::programs(sh)?;
+    // It also builds the example's service, which a test starts for the example's app.
     types::check(sh)?;
     prepare(sh)?;
     let _workspace = sh.push_dir(workspace());

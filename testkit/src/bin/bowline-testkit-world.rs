@@ -2,9 +2,10 @@
 //! lines of JSON.
 //!
 //! It starts without arguments, or with `voxel` for the daemon of `daemon/examples/voxel.rs`, which
-//! has a live table, and prints `{"event":"ready",…}`. Each line of standard input is a
-//! command in JSON with one line of answer, `{"ok":true,…}` or `{"ok":false,"error":…}`. At the end
-//! of standard input it ends with everything it started. The commands are in
+//! has a live table, or with `voxel-daemon` for that of `examples/voxel`, and prints
+//! `{"event":"ready",…}`. Each line of standard input is a command in JSON with one line of answer,
+//! `{"ok":true,…}` or `{"ok":false,"error":…}`. At the end of standard input it ends with
+//! everything it started. The commands are in
 //! [`bowline_testkit::world::orders`].
 
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ async fn main() -> ExitCode {
     let program = match std::env::args().nth(1).as_deref() {
         None => "bowline-daemon",
         Some("voxel") => "examples/voxel",
+        Some("voxel-daemon") => "voxel-daemon",
         Some(other) => {
             bowline_program::complain!("bowline-testkit-world: there is no {other}");
             return ExitCode::FAILURE;

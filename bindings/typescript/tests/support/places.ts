@@ -1,9 +1,10 @@
 /** Where things are that the tests need. */
 import { existsSync, readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 
-const typescript = fileURLToPath(new URL("../../", import.meta.url));
+// Not `new URL("../..", import.meta.url)`: Vite takes that for an asset of a page in tests that have a DOM.
+const typescript = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const root = join(typescript, "../..");
 
 /** The root of the TypeScript workspace. */

@@ -1,0 +1,64 @@
+/** What lists and forms of any service need: states of a table, marks of a row, a field for a name. */
+import type { FormEvent, ReactNode } from "react";
+import { type IntentState, useBowline } from "@bowline/react";
+import { IntentFailureTag, type RowFailure, type TableRow, TableState, type TableView } from "@bowline/runtime/bridge";
+
+/** The rows, or what stands in their place; beside old ones, that they may be outdated. */
+export function Rows({ table, none, children }: { table: TableView<unknown>; none: string; children: ReactNode }) {
+  const { rows, state, error, failure } = table;
+  if (failure) return <p role="alert">{failure.message}</p>;
+  if (state === TableState.Refused) return <p role="alert">The computer refuses this list: {error?.tag}</p>;
+  const empty = rows.length === 0;
+  if (empty && state === TableState.Empty) return <p>{none}</p>;
+  if (empty) return <p aria-busy="true">{state === TableState.Failed ? "Cannot be loaded yet; it is tried again." : "Loading"}</p>;
+  return (
+    <>
+      {state === TableState.Stale && <p role="status">May be outdated until the computer is back.</p>}
+      <ul>{children}</ul>
+    </>
+  );
+}
+
+/** Whether a row's value is on its way, or why the last change of it failed, until the user has seen that. */
+export function Mark({ serverId, row }: { serverId: string; row: TableRow<unknown> }) {
+  const client = useBowline();
+  const { pending, failure } = row;
+  return (
+    <>
+      {pending && <i>pending</i>}
+      {failure && (
+        <span role="alert">
+          {why(failure)} <button onClick={() => void client.dismiss(serverId, failure.intentId)}>dismiss</button>
+        </span>
+      )}
+    </>
+  );
+}
+
+function why({ reason }: RowFailure): string {
+  if (reason.tag === IntentFailureTag.Refused) return `Refused: ${reason.inner.detail}`;
+  return "The computer was away for too long: look whether it was done.";
+}
+
+/** Why the library took none of it: nothing was sent, and no row shows it. */
+export function Unsent({ sent }: { sent: IntentState }) {
+  return sent.status === "failed" ? <p role="alert">{sent.error.message}</p> : null;
+}
+
+/** A field for a name and its button. */
+export function NameForm({ label, onName }: { label: string; onName: (name: string) => void }) {
+  const submit = (event: FormEvent<HTMLFormElement>) => {
+    event.preventDefault();
+    const form = event.currentTarget;
+    const name = String(new FormData(form).get("name")).trim();
+    if (name === "") return;
+    onName(name);
+    form.reset();
+  };
+  return (
+    <form aria-label={label} onSubmit={submit}>
+      <input name="name" aria-label={label} />
+      <button>{label}</button>
+    </form>
+  );
+}
