@@ -143,7 +143,8 @@ describe("hooks", () => {
     };
     const Bar = () => {
       renders.frame++;
-      return <p>{useScreenFrame("s", "t").agent?.title ?? "no title"}</p>;
+      const { agent } = useScreenFrame("s", "t");
+      return <p>{agent ? `${agent.title} of ${agent.updatedAt.getTime()}` : "no title"}</p>;
     };
     const Row = () => {
       renders.row++;
@@ -159,7 +160,7 @@ describe("hooks", () => {
     );
     const screen = (rev: number, text: string) => {
       const update = screenUpdate(rev, rev, [{ tag: "Insert", inner: { at: rev - 1, count: 1 } }], [{ id: `i${rev}`, text }]);
-      return { ...update, agent: { title: "castle" } };
+      return { ...update, agent: { title: "castle", updatedAt: new Date(1_000) } };
     };
     const table = (rev: number, change: object, ...rows: [string, string][]) => ({
       baseRev: rev > 1 ? rev - 1 : undefined,
@@ -173,7 +174,7 @@ describe("hooks", () => {
       publish("table s voxel.layers", table(1, { tag: "Insert", inner: { at: 0, count: 2 } }, ["door", "red"], ["roof", "blue"]));
     });
     const before = { ...renders };
-    for (const text of ["2 hosts", "b", "castle", "blue"]) expect(dom.getByText(text)).toBeTruthy();
+    for (const text of ["2 hosts", "b", "castle of 1000", "blue"]) expect(dom.getByText(text)).toBeTruthy();
     act(() => {
       const next = hosts(2, "a", "b");
       next.hosts[1]!.rev = 1;
@@ -184,10 +185,10 @@ describe("hooks", () => {
     expect(renders).toEqual(before);
     act(() => {
       publish("hosts", hosts(3, "a", "b", "c"));
-      publish("screen s", { ...screen(3, "three"), agent: { title: "tower" } });
+      publish("screen s", { ...screen(3, "three"), agent: { title: "castle", updatedAt: new Date(2_000) } });
       publish("table s voxel.layers", table(3, { tag: "Update", inner: { at: 1 } }, ["roof", "black"]));
     });
-    for (const text of ["3 hosts", "tower", "black"]) expect(dom.getByText(text)).toBeTruthy();
+    for (const text of ["3 hosts", "castle of 2000", "black"]) expect(dom.getByText(text)).toBeTruthy();
     expect(renders.row).toBe(before.row + 1);
   });
 

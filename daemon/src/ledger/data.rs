@@ -296,6 +296,10 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
 /// Reads a stored value.
 pub(super) fn parsed<V: DeserializeOwned>(table: &str, bytes: &[u8]) -> Result<V, RpcError> {
     serde_json::from_slice(bytes).map_err(|error| {
-        RpcError::internal(format!("a value in {table} cannot be parsed: {error}"))
+        // Where, and not what: the error's own text quotes the value.
+        let (kind, line, column) = (error.classify(), error.line(), error.column());
+        RpcError::internal(format!(
+            "a value in {table} cannot be parsed: {kind:?} error at line {line}, column {column}"
+        ))
     })
 }

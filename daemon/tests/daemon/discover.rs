@@ -172,5 +172,12 @@ fn ld_7_people_get_lines_and_generators_one_schema() {
     let schema = router.schema();
     let types = schema["definitions"].as_object().unwrap();
     let names: Vec<_> = types.keys().map(String::as_str).collect();
-    assert_eq!(names, ["Grown", "Later", "Of", "Put", "Say"]);
+    assert_eq!(names, ["Grown", "Later", "Marks", "Of", "Put", "Say"]);
+    let mut all = Vec::new();
+    references(&schema, &mut all);
+    assert!(!all.is_empty());
+    for path in all {
+        let pointer = path.strip_prefix('#').unwrap();
+        assert!(schema.pointer(pointer).is_some(), "{path} leads nowhere");
+    }
 }

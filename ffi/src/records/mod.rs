@@ -52,14 +52,17 @@ pub(crate) fn small(count: impl TryInto<u32>) -> u32 {
     count.try_into().unwrap_or(u32::MAX)
 }
 
-/// Milliseconds since 1970 of the last time that all languages have (JavaScript's, in the year
-/// 275,760); as far before 1970 is the first.
-const LAST_TIME: u64 = 8_640_000_000_000_000;
+/// Milliseconds since 1970 of the last time that every language and system has, at the end of the
+/// year 9999.
+const LAST_TIME: i64 = 253_402_300_799_999;
+/// The same of the first one: Windows counts from 1601.
+const FIRST_TIME: i64 = -11_644_473_600_000;
 
-/// The time that is that many milliseconds after the beginning of 1970; the nearest one if the
-/// languages have no such time.
+/// The time that is that many milliseconds after the beginning of 1970; the nearest one if there is
+/// no such time everywhere.
 pub(crate) fn time(at: i64) -> SystemTime {
-    let away = Duration::from_millis(at.unsigned_abs().min(LAST_TIME));
+    let at = at.clamp(FIRST_TIME, LAST_TIME);
+    let away = Duration::from_millis(at.unsigned_abs());
     let time = match at {
         0.. => SystemTime::UNIX_EPOCH.checked_add(away),
         _ => SystemTime::UNIX_EPOCH.checked_sub(away),
@@ -117,15 +120,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_that_a_language_lacks_is_the_nearest_one_that_it_has() {
+    fn a_time_that_a_system_or_language_lacks_is_the_nearest_one_that_it_has() {
         let since = |at: i64| match time(at).duration_since(SystemTime::UNIX_EPOCH) {
             Ok(after) => i64::try_from(after.as_millis()).unwrap(),
             Err(before) => -i64::try_from(before.duration().as_millis()).unwrap(),
         };
-        for at in [0, 1, -1, 1_764_500_000_123, -8_640_000_000_000_000] {
+        for at in [0, 1, -1, 1_764_500_000_123, FIRST_TIME, LAST_TIME] {
             assert_eq!(since(at), at);
         }
-        assert_eq!(since(i64::MAX), 8_640_000_000_000_000);
-        assert_eq!(since(i64::MIN), -8_640_000_000_000_000);
+        assert_eq!(since(i64::MAX), LAST_TIME);
+        assert_eq!(since(i64::MIN), FIRST_TIME);
     }
 }

@@ -25,8 +25,10 @@ type Named = (String, Scope);
 /// What the session follows for a list of tables, logs or topics.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Follows {
-    /// The newest number that was answered for each scope.
-    numbers: BTreeMap<Named, Option<u64>>,
+    /// The newest number that was answered for each scope, after the attach in which it was.
+    numbers: BTreeMap<Named, (u64, Option<u64>)>,
+    /// Attaches so far.
+    attaches: u64,
     /// Scopes that a target had before the service gave it another one, to be closed by the next
     /// [`Follows::sweep`].
     former: BTreeSet<Named>,
@@ -54,8 +56,16 @@ impl Follows {
         former: Option<Scope>,
     ) {
         let named = |scope| (name.to_owned(), scope);
-        self.numbers.insert(named(scope.clone()), follow);
+        let newest = self.numbers.entry(named(scope.clone())).or_default();
+        // Answers of two targets with one scope may come in either order.
+        *newest = (self.attaches, follow).max(*newest);
         self.former.extend(former.map(named));
+    }
+
+    /// Another attach: everything is opened again, and a daemon that was restarted may have begun
+    /// with smaller numbers.
+    pub(super) fn attached(&mut self) {
+        self.attaches += 1;
     }
 
     /// Removes what nobody reads, and returns what to close. While a request of the same name is on
@@ -87,7 +97,7 @@ impl Follows {
             !open.values().any(is_its)
         });
         let closed = left.into_iter().map(|named| {
-            let follow = self.numbers.remove(&named).flatten();
+            let follow = self.numbers.remove(&named).and_then(|(_, follow)| follow);
             let (name, scope) = named;
             Close {
                 name,

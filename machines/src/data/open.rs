@@ -157,6 +157,9 @@ impl<O: Open> OpenSet<O> {
 
     /// Tells all something of the connection.
     pub(super) fn signal(&mut self, now: MonotonicTime, signal: Signal) {
+        if matches!(signal, Signal::Attached(_)) {
+            self.follows.attached();
+        }
         match signal {
             // A new one holds nothing that a resumed session would continue.
             Signal::Attached(_) => self.link = Some(Signal::Attached(SessionState::Resumed)),

@@ -40,7 +40,7 @@ public struct LiveTable<Value: Sendable>: Sendable {
     /// The revision that changed the rows last, so that a store need not compare them.
     var rowsRev: UInt32 = 0
     /// Whether the first update has arrived, which takes milliseconds and no network.
-    public var isReady: Bool { rev != 0 }
+    public internal(set) var isReady = false
 
     /// The value before the first update.
     public init() {}
@@ -56,7 +56,7 @@ public struct LiveTable<Value: Sendable>: Sendable {
         try rows.apply(update.changes, rows: new) { _, _ in throw OutOfStep() }
         if update.baseRev == nil || !update.changes.isEmpty { rowsRev = update.rev }
         (rev, state, error) = (update.rev, update.state, update.error)
-        (more, truncated) = (update.more, update.truncated)
+        (more, truncated, isReady) = (update.more, update.truncated, true)
     }
 }
 

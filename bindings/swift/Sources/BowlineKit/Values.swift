@@ -11,7 +11,7 @@ public struct Directory: Sendable, Equatable {
     /// State of each host's part of the list.
     public internal(set) var hosts: [HostDirectory] = []
     /// Whether the first update has arrived, which takes milliseconds and no network.
-    public var isReady: Bool { rev != 0 }
+    public internal(set) var isReady = false
 
     /// The value before the first update.
     public init() {}
@@ -41,7 +41,7 @@ public struct Timeline: Sendable, Equatable {
     /// Why it may be stale (UX-4).
     public internal(set) var error: LoadFailure?
     /// Whether the first update has arrived, which takes milliseconds and no network.
-    public var isReady: Bool { rev != 0 }
+    public internal(set) var isReady = false
 
     /// The value before the first update.
     public init() {}
@@ -94,7 +94,7 @@ extension Directory {
     mutating func apply(_ update: DirectoryUpdate) throws {
         if try !follows(update.baseRev, rev) { self = Directory() }
         try rows.apply(update.changes, rows: update.rows) { _, _ in throw OutOfStep() }
-        (rev, loading, hosts) = (update.rev, update.loading, update.hosts)
+        (rev, loading, hosts, isReady) = (update.rev, update.loading, update.hosts, true)
     }
 }
 
@@ -107,7 +107,7 @@ extension Timeline {
         if let failed = update.failed { self.failed = failed }
         (rev, loaded, catchingUp) = (update.rev, update.loaded, update.catchingUp)
         (older, newer) = (update.older, update.newer)
-        (replaced, error) = (update.replaced, update.error)
+        (replaced, error, isReady) = (update.replaced, update.error, true)
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     About, Kind, LiveEntry, MethodEntry,
-    schemas::{Definitions, Schemas, reachable},
+    schemas::{Definitions, Schemas, reachable, referred},
 };
 use crate::service::Access;
 
@@ -32,6 +32,9 @@ const STANDARD: [(&str, i32, &str); 3] = [
         "A defect of the daemon, or of a service",
     ),
 ];
+
+/// Where references in the schema of a program's own types lead.
+const DEFINITIONS: &str = "#/definitions/";
 
 /// The whole document.
 pub(super) fn whole(about: About, methods: &[MethodEntry], live: &[LiveEntry]) -> Value {
@@ -77,10 +80,16 @@ pub(super) fn types_of_services(
     let mut used = Value::Array(used);
     let types = schemas.finish(&mut used);
     let used = used.as_array_mut().map(std::mem::take).unwrap_or_default();
-    let mut types = reachable(&mut { used }, &types, "#/definitions/");
-    // Generators have no type for an object without members.
-    let is_object = |schema: &Value| schema.get("type").is_some_and(|kind| kind == "object");
-    types.retain(|_, schema| schema.get("properties").is_some() || !is_object(schema));
+    let mut types = reachable(&mut { used }, &types, DEFINITIONS);
+    // Generators have no type for an object without members, unless another type has one.
+    let referred = referred(&types, DEFINITIONS);
+    types.retain(|name, schema| {
+        let is_object = schema.get("type").is_some_and(|kind| kind == "object");
+        let has_members = ["properties", "additionalProperties"]
+            .into_iter()
+            .any(|members| schema.get(members).is_some());
+        has_members || !is_object || referred.contains(name)
+    });
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": about.name,

@@ -136,13 +136,16 @@ fn names(read: &Definitions, written: &Definitions) -> BTreeMap<String, String> 
         }
         differ.extend(more);
     }
+    let mut given = BTreeSet::new();
     let named = |name: &String| {
         let mut new = name.clone();
-        while differ.contains(name)
-            && (new == *name || read.contains_key(&new) || written.contains_key(&new))
-        {
+        let is_taken = |new: &String| {
+            read.contains_key(new) || written.contains_key(new) || given.contains(new)
+        };
+        while differ.contains(name) && is_taken(&new) {
             new.push_str(INPUT);
         }
+        given.insert(new.clone());
         (name.clone(), new)
     };
     read.keys().map(named).collect()
@@ -170,6 +173,17 @@ pub(super) fn each_reference(schema: &mut Value, change: &mut impl FnMut(&mut St
         }
         _ => {}
     }
+}
+
+/// The names of the types that others refer to, with references below `at`.
+pub(super) fn referred(types: &Definitions, at: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for schema in types.values() {
+        each_reference(&mut schema.clone(), &mut |path| {
+            found.extend(path.strip_prefix(at).map(str::to_owned));
+        });
+    }
+    found
 }
 
 /// The types that a schema refers to, and those that they refer to, with references below `at`.
@@ -245,6 +259,37 @@ mod tests {
         }
         assert_eq!(types["Lenient"]["required"], json!(["size"]));
         assert_eq!(types["LenientInput"].get("required"), None);
+    }
+
+    /// As [`LenientInput`] would be named for its reader.
+    #[derive(JsonSchema, Serialize, Deserialize)]
+    struct LenientInput {
+        #[serde(default)]
+        name: String,
+    }
+
+    #[test]
+    fn ld_7_no_two_types_get_one_name() {
+        let mut schemas = Schemas::new();
+        let both = [
+            SchemaGenerator::subschema_for::<Lenient> as SchemaOf,
+            SchemaGenerator::subschema_for::<LenientInput>,
+        ];
+        let read = both.map(|of| schemas.read(of));
+        let written = both.map(|of| schemas.written(of));
+        let mut document = json!([read, written]);
+        let types = schemas.finish(&mut document);
+        assert_eq!(types.len(), 4);
+        let member = |name: &str| {
+            let paths = document.as_array().into_iter().flatten();
+            let mut paths = paths.flat_map(|list| list.as_array().into_iter().flatten());
+            let has = |path: &&Value| {
+                let name_of = reference(path).and_then(|path| path.strip_prefix(WRITTEN));
+                types[name_of.unwrap()]["properties"].get(name).is_some()
+            };
+            paths.by_ref().filter(has).count()
+        };
+        assert_eq!((member("size"), member("name")), (2, 2));
     }
 
     #[test]

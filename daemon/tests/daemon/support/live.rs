@@ -26,7 +26,13 @@ const GROWN: Table<Grown> = Table::new("board.grown");
 struct Grown {
     #[serde(default = "Grown::default_text")]
     text: String,
+    /// A type without members of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    marks: Option<Marks>,
 }
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Marks(BTreeMap<String, u32>);
 
 impl Grown {
     fn default_text() -> String {

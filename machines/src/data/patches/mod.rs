@@ -273,6 +273,15 @@ impl Patches {
         confirmed
     }
 
+    /// Removes an intent that has failed although each of its effects was told or cannot be said to
+    /// have failed: its answer was lost, and it was done. Returns its patches.
+    pub(super) fn drop_told(&mut self, intent_id: IntentId) -> Option<Vec<Arc<Patch>>> {
+        let entry = self.entries.get(self.positions.get(&intent_id)?)?;
+        let is_over =
+            matches!(entry.state, State::Failed(_)) && entry.patches.iter().all(Told::is_over);
+        is_over.then(|| self.remove(intent_id))
+    }
+
     /// The numbering of events begins anew.
     pub(super) fn renumber(&mut self) {
         for entry in self.entries.values_mut() {

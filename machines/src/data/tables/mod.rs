@@ -188,17 +188,32 @@ impl Tables {
                 ..
             }
         );
-        for patch in self.patches.handle(input) {
-            for (_, one) in self.lists.open.iter_mut() {
-                if patch.concerns(&one.target, one.scope.as_ref()) {
-                    one.own.note(&patch.key);
-                    if is_unnumbered {
-                        one.rows.handle(now, collection::Input::Reload);
-                    }
-                }
+        let patches = self.patches.handle(input);
+        for one in self.lay_anew(&patches) {
+            if is_unnumbered {
+                one.rows.handle(now, collection::Input::Reload);
             }
         }
         self.settle_patches();
+    }
+
+    /// Notes that patches are laid otherwise from now on. Returns the tables that are concerned,
+    /// each once.
+    fn lay_anew(&mut self, patches: &[Arc<patches::Patch>]) -> Vec<&mut OpenTable> {
+        let mut concerned = Vec::new();
+        for (_, one) in self.lists.open.iter_mut() {
+            let mut is_concerned = false;
+            for patch in patches {
+                if patch.concerns(&one.target, one.scope.as_ref()) {
+                    one.own.note(&patch.key);
+                    is_concerned = true;
+                }
+            }
+            if is_concerned {
+                concerned.push(one);
+            }
+        }
+        concerned
     }
 
     /// Whether a failure of an intent would be shown by a row.
@@ -247,6 +262,14 @@ impl Tables {
                     .filter(|one| one.rows.has_succeeded())
                     .for_each(|one| one.own.leave(id, &patch.key));
             }
+        }
+        let done = event.intent_id.and_then(|intent_id| {
+            let patches = self.patches.drop_told(intent_id)?;
+            Some((intent_id, patches))
+        });
+        if let Some((intent_id, patches)) = done {
+            self.lay_anew(&patches);
+            self.unsaid.push(intent_id);
         }
         self.passed(seq);
     }

@@ -79,6 +79,7 @@ fn closed(name: String, scope: Scope, follow: Option<u64>) -> Effect {
 }
 
 /// The tables of a host, with what its app shows.
+#[derive(Clone)]
 struct Host {
     tables: Tables,
     rev: u64,
@@ -213,16 +214,23 @@ fn ld_2_a_close_names_the_newest_follow_of_its_scope_whoever_opened_it() {
     };
     let mut host = Host::attached();
     let (one, same) = (host.open("castle"), host.open("Castle"));
-    host.answer(one, Ok(of(7)));
+    // Whichever answer comes first.
     host.answer(same, Ok(of(8)));
+    host.answer(one, Ok(of(7)));
     host.tables.left(same);
     host.tables.sweep();
+    let mut left = host.clone();
+    left.tables.left(one);
+    left.tables.sweep();
+    let (name, castle) = ("voxel.layers".to_owned(), scope("castle/*"));
+    assert_eq!(left.effects().pop(), Some(closed(name, castle, Some(8))));
     host.tables.attached(NOW, SessionState::Resumed);
     let resumed = TablePage {
         resumed: true,
         rows: Vec::new(),
-        ..of(9)
+        ..of(3)
     };
+    // A daemon that was restarted may number from a smaller one on.
     host.answer(one, Ok(resumed));
     // A page of it is no follow.
     host.changed(6, &stale("*", Some(&["castle/a"])));
@@ -235,7 +243,7 @@ fn ld_2_a_close_names_the_newest_follow_of_its_scope_whoever_opened_it() {
     host.tables.left(one);
     host.tables.sweep();
     let (name, scope) = ("voxel.layers".to_owned(), scope("castle/*"));
-    assert_eq!(host.effects(), [closed(name, scope, Some(9))]);
+    assert_eq!(host.effects(), [closed(name, scope, Some(3))]);
 }
 
 #[test]
@@ -571,6 +579,54 @@ fn ld_3_a_failure_that_no_row_says_is_dropped_and_concerns_no_later_row() {
     host.tables.patch(NOW, failed(5));
     assert_eq!(failure(&mut host, "castle/c"), Some(intent(5)));
     assert_eq!(host.effects(), []);
+}
+
+/// The answer was lost and the app gave up, but the daemon had done it.
+#[test]
+fn ld_3_a_failure_goes_when_the_effect_is_told_after_all() {
+    let mut host = Host::attached();
+    let castle = host.open("castle");
+    host.answer(castle, Ok(page("castle/*", 5, &[], false)));
+    host.tables.patch(NOW, queued(1, "castle", "castle/a", 9));
+    host.tables.patch(NOW, failed(1));
+    let failure = |host: &mut Host| {
+        let view = host.view(castle);
+        view.rows.iter().any(|row| row.failure.is_some())
+    };
+    assert!(failure(&mut host));
+    host.effects();
+    let mut told = event(&[("castle/a", 9)], &[]);
+    told.intent_id = Some(intent(1));
+    host.changed(6, &told);
+    assert_eq!(host.effects(), [Effect::Forget(intent(1))]);
+    assert!(!failure(&mut host));
+    assert_eq!(host.rows(castle).len(), 1);
+    assert!(host.tables.patches.is_empty());
+}
+
+#[test]
+fn ld_3_an_answer_without_a_number_loads_a_table_once_however_many_rows_it_changed() {
+    let mut host = Host::attached();
+    let castle = host.open("castle");
+    host.answer(castle, Ok(page("castle/*", 5, &[], false)));
+    host.effects();
+    let patches::Input::Queued {
+        patches: mut both, ..
+    } = queued(1, "castle", "castle/a", 9)
+    else {
+        panic!("an intent is queued");
+    };
+    both.extend(both.clone());
+    both[1].key = "castle/b".to_owned();
+    let (intent_id, at) = (intent(1), 1);
+    let queued = patches::Input::Queued {
+        intent_id,
+        at,
+        patches: both,
+    };
+    host.tables.patch(NOW, queued);
+    host.tables.patch(NOW, done(1, 0));
+    assert_eq!(host.effects().len(), 1, "one load");
 }
 
 #[test]

@@ -94,6 +94,8 @@ export function sameFrame(one: ScreenFrame, other: ScreenFrame): boolean {
 function same(one: unknown, other: unknown): boolean {
   if (Object.is(one, other)) return true;
   if (typeof one !== "object" || typeof other !== "object" || one === null || other === null) return false;
+  // A time has no members.
+  if (one instanceof Date || other instanceof Date) return Number(one) === Number(other);
   const names = Object.keys(one);
   const equals = (name: string) => same((one as Record<string, unknown>)[name], (other as Record<string, unknown>)[name]);
   return names.length === Object.keys(other).length && names.every((name) => name in other && equals(name));

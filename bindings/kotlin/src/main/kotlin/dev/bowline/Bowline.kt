@@ -106,23 +106,27 @@ public class Bowline(
         }
     }
 
-    private val failures = MutableStateFlow<Throwable?>(null)
+    private val hostsFailures = MutableStateFlow<Throwable?>(null)
+    private val directoryFailures = MutableStateFlow<Throwable?>(null)
 
     /**
-     * Why [hosts] and [directory] get no new values: a [SubscriptionEnded] or a [BowlineException]. Null while they do; what may pass
-     * is subscribed to again.
+     * Why [hosts] gets no new values: a [SubscriptionEnded] or a [BowlineException]. Null while it does; what may pass is subscribed
+     * to again.
      */
-    public val failure: StateFlow<Throwable?> = failures.asStateFlow()
+    public val hostsFailure: StateFlow<Throwable?> = hostsFailures.asStateFlow()
+
+    /** Why [directory] gets no new values, as [hostsFailure]. */
+    public val directoryFailure: StateFlow<Throwable?> = directoryFailures.asStateFlow()
 
     /** The state of all hosts. */
     public val hosts: StateFlow<HostsSnapshot> =
         folded(noHosts, ::newer) { receive -> call { subscribeHosts(hostsListener(receive)) } }
-            .kept(noHosts)
+            .kept(noHosts, hostsFailures)
 
     /** The agents of all hosts in one list (DS-2), and the state of each host's part. */
     public val directory: StateFlow<Directory> =
         folded(Directory.empty, Directory::with) { receive -> call { subscribeDirectory(directoryListener(receive)) } }
-            .kept(Directory.empty)
+            .kept(Directory.empty, directoryFailures)
 
     /** The screen of an agent, or of one being created; close it with the view that shows it. */
     public fun screen(serverId: String, target: ScreenTarget): AgentScreenStore = AgentScreenStore(this, serverId, target)
@@ -310,7 +314,7 @@ public class Bowline(
 
     private fun over() = BowlineException.Closed("this Bowline is closed", Advice.NOTHING, null)
 
-    private fun <T> Flow<T>.kept(initial: T): StateFlow<T> =
+    private fun <T> Flow<T>.kept(initial: T, failures: MutableStateFlow<Throwable?>): StateFlow<T> =
         // When the library ends, the last value stays.
         retried(failures).stateIn(scope, SharingStarted.WhileSubscribed(KEPT_MS), initial)
 }

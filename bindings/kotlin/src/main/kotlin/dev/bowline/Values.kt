@@ -36,7 +36,7 @@ public data class Directory(
     public val hosts: List<HostDirectory>,
 ) {
     /** Whether the first update has arrived, which takes milliseconds and no network. */
-    public val isReady: Boolean get() = rev != 0u
+    public val isReady: Boolean get() = this !== empty
 
     public companion object {
         /** The value before the first update. */
@@ -80,7 +80,7 @@ public data class Table<out T>(
     public val truncated: Boolean,
 ) {
     /** Whether the first update has arrived, which takes milliseconds and no network. */
-    public val isReady: Boolean get() = rev != 0u
+    public val isReady: Boolean get() = this !== empty
 
     public companion object {
         /** The value before the first update. */
@@ -118,7 +118,7 @@ public data class Timeline(
     public val error: LoadFailure?,
 ) {
     /** Whether the first update has arrived, which takes milliseconds and no network. */
-    public val isReady: Boolean get() = rev != 0u
+    public val isReady: Boolean get() = this !== empty
 
     public companion object {
         /** The value before the first update. */
