@@ -11,6 +11,7 @@ use bowline_machines::client::transfers::{Attempt, Effect, Part, Transfer as Mac
 use bowline_protocol::{
     BlobHash,
     blob::{BlobOf, BlobPiece, BlobPut, GetBlob, PutBlob},
+    error::code,
     methods::name,
 };
 use bytes::Bytes;
@@ -51,6 +52,24 @@ pub(crate) struct Driver {
     progress: watch::Sender<TransferProgress>,
     cancel: Arc<Cancel>,
     clock: Clock,
+}
+
+/// Whether bytes that were there before may be the wrong ones, as after a power loss.
+#[derive(Default)]
+struct Old {
+    /// The other side, or the file here, had some.
+    are_there: bool,
+    /// All were moved again once; another time it would be no use.
+    were_dropped: bool,
+}
+
+impl Old {
+    /// Whether all bytes are to be moved again.
+    const fn drop_once(&mut self) -> bool {
+        let is_first = !self.were_dropped;
+        self.were_dropped = true;
+        is_first
+    }
 }
 
 /// What moves.
@@ -149,7 +168,7 @@ impl Driver {
         };
         let mut stopped = self.host.stopped();
         let mut asking: FuturesOrdered<Asking> = FuturesOrdered::new();
-        let mut started_over = false;
+        let mut old = Old::default();
         loop {
             while let Some(effect) = machine.poll_effect() {
                 match effect {
@@ -167,12 +186,10 @@ impl Driver {
                     }
                     Effect::Finish => match self.finish(hash, &mut bytes).await? {
                         Some(blob) => return Ok(blob),
-                        None if started_over => return Err(TransferError::Corrupt),
-                        None => {
-                            started_over = true;
-                            machine.start_over(self.clock.now());
-                        }
+                        None if old.drop_once() => machine.start_over(self.clock.now()),
+                        None => return Err(TransferError::Corrupt),
                     },
+                    Effect::GiveUp => return Err(given_up(&bytes)),
                 }
             }
             let state = match machine.is_moving() {
@@ -193,7 +210,8 @@ impl Driver {
             };
             tokio::select! {
                 Some((attempt, answer)) = asking.next() => {
-                    self.answered(&mut machine, &mut bytes, attempt, answer).await?;
+                    self.answered(&mut machine, &mut bytes, &mut old, (attempt, answer))
+                        .await?;
                 }
                 () = due => {
                     machine.handle_timeout(self.clock.now());
@@ -209,12 +227,16 @@ impl Driver {
         &self,
         machine: &mut Machine,
         bytes: &mut Moved,
-        attempt: Attempt,
-        answer: Result<Answered, CallError>,
+        old: &mut Old,
+        (attempt, answer): Answer,
     ) -> Result<(), TransferError> {
         let now = self.clock.now();
         match answer {
-            Ok(Answered::Taken(BlobPut { have, done })) => machine.taken(now, attempt, have, done),
+            Ok(Answered::Taken(BlobPut { have, done })) => {
+                // The answer to how much is there.
+                old.are_there |= have > 0 && !machine.is_moving();
+                machine.taken(now, attempt, have, done);
+            }
             Ok(Answered::Came(piece, size)) => {
                 let Moved::Get(place, _) = bytes else {
                     return Err(TransferError::Defect);
@@ -238,6 +260,21 @@ impl Driver {
                 if !machine.too_large(now, attempt) {
                     return Err(TransferError::Malformed(CallError::TooLarge));
                 }
+            }
+            // Of a put, what the daemon had is not of this blob, and is dropped there. Of a get, more
+            // is here than the blob has.
+            Err(CallError::Rpc(error)) if error.code == code::INVALID_PARAMS => {
+                if let Moved::Get(Some(target), _) = bytes {
+                    old.are_there = target.have() > 0;
+                }
+                if !old.are_there || !old.drop_once() {
+                    return Err(TransferError::Refused(error));
+                }
+                if let Moved::Get(place, _) = bytes {
+                    let mut target = place.take().ok_or(TransferError::Defect)?;
+                    *place = Some(blocking(move || target.clear().map(|()| target)).await?);
+                }
+                machine.start_over(self.clock.now());
             }
             Err(CallError::Rpc(error)) if error.is_final() => {
                 return Err(TransferError::Refused(error));
@@ -303,11 +340,20 @@ impl Driver {
             limit: Some(u32::try_from(part.length).unwrap_or(u32::MAX)),
             of: of.clone(),
         };
-        Ok(self.ask(attempt, name::BLOBS_GET, params, None, |reply| {
-            let BlobPiece { size, .. } = parsed(&reply)?;
-            let without = || CallError::Malformed("a piece of a blob without bytes".to_owned());
-            Ok(Answered::Came(reply.bytes.ok_or_else(without)?, size))
-        }))
+        Ok(
+            self.ask(attempt, name::BLOBS_GET, params, None, move |reply| {
+                let BlobPiece { size, .. } = parsed(&reply)?;
+                let malformed = |what: &str| CallError::Malformed(what.to_owned());
+                let bytes = reply.bytes;
+                let bytes = bytes.ok_or_else(|| malformed("a piece of a blob without bytes"))?;
+                if bytes.len() as u64 > part.length {
+                    return Err(malformed(
+                        "a piece of a blob with more bytes than asked for",
+                    ));
+                }
+                Ok(Answered::Came(bytes, size))
+            }),
+        )
     }
 
     fn ask<P: Serialize + Send + 'static>(
@@ -357,6 +403,17 @@ impl Driver {
         .await?;
         *place = Some(target);
         Ok(blob)
+    }
+}
+
+/// Why a transfer ends that the daemon answered again and again without moving anything.
+fn given_up(bytes: &Moved) -> TransferError {
+    match bytes {
+        Moved::Put(..) => {
+            let text = "the daemon has all bytes of the blob and does not say that it is done";
+            TransferError::Malformed(CallError::Malformed(text.to_owned()))
+        }
+        Moved::Get(..) => TransferError::Corrupt,
     }
 }
 

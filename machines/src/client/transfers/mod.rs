@@ -23,8 +23,14 @@ use crate::{MonotonicTime, effects::EffectQueue};
 
 /// Bytes on their way at first.
 const FIRST_WINDOW: u64 = 64 * 1024;
-/// Fewest bytes on their way, and in a piece that is not the last one.
+/// Fewest bytes on their way, unless the daemon takes smaller pieces only.
 const LEAST_WINDOW: u64 = 16 * 1024;
+/// Fewest bytes in a piece that is not the last one; the smallest message of a daemon holds it.
+const LEAST_PIECE: u64 = 1024;
+/// Most requests on their way, well below what a daemon queues for one device.
+const MOST_REQUESTS: usize = 8;
+/// Answers in a row that bring nothing, after which it gives up.
+const MOST_STALLS: u32 = 6;
 /// Most bytes on their way.
 const MOST_WINDOW: u64 = 2 << 20;
 /// Delay by a queue, beyond the round trip without one, up to which the window grows …
@@ -62,6 +68,9 @@ pub enum Effect {
     Abandon,
     /// All bytes are there.
     Finish,
+    /// The daemon answers, but again and again without what it says it has, or without taking what
+    /// it was sent. It is over.
+    GiveUp,
 }
 
 /// Some of the bytes.
@@ -101,6 +110,8 @@ pub struct Transfer {
     /// The fastest answer of this attempt.
     fastest: Option<Duration>,
     pause: Duration,
+    /// Answers since something moved that brought nothing.
+    stalls: u32,
     effects: EffectQueue<Effect>,
 }
 
@@ -128,6 +139,7 @@ impl Transfer {
             on_their_way: VecDeque::new(),
             fastest: None,
             pause: FIRST_PAUSE,
+            stalls: 0,
             effects: EffectQueue::default(),
         };
         transfer.begin(now);
@@ -158,6 +170,9 @@ impl Transfer {
             State::Asking { since } => {
                 self.measured(now.since(since), false);
                 (self.done, self.next) = (have.min(size), have.min(size));
+                if have >= size {
+                    return self.stalled(now);
+                }
                 self.state = State::Moving;
                 self.fill(now);
             }
@@ -173,14 +188,17 @@ impl Transfer {
         self.measured(now.since(sent), true);
         if have != part.offset + part.length {
             // Another connection, or a restart, came between: it has something else than was
-            // believed.
-            return self.again(now);
+            // believed. After a pause, for a daemon whose answers never fit.
+            return self.failed(now, self.attempt, None);
+        }
+        if self.size.is_some_and(|size| have >= size) {
+            return self.stalled(now);
         }
         self.progressed(have);
         self.fill(now);
     }
 
-    /// Bytes came, of a blob of that size.
+    /// Bytes came, at most as many as were asked for, of a blob of that size.
     pub fn came(&mut self, now: MonotonicTime, attempt: Attempt, length: u64, size: u64) {
         if attempt != self.attempt || matches!(self.state, State::Waiting { .. } | State::Over) {
             return;
@@ -191,6 +209,9 @@ impl Transfer {
         let since = now.since(sent);
         self.measured(since, matches!(self.state, State::Moving));
         self.size = Some(size);
+        if length == 0 && part.offset < size {
+            return self.stalled(now);
+        }
         self.state = State::Moving;
         let end = part.offset.saturating_add(length).min(size);
         self.progressed(end);
@@ -199,7 +220,7 @@ impl Transfer {
         }
         if length < part.length {
             // The daemon sends less at once; what else is on its way begins too far on.
-            self.piece = length.max(1);
+            self.piece = length.max(LEAST_PIECE);
             return self.again(now);
         }
         self.fill(now);
@@ -222,20 +243,18 @@ impl Transfer {
         if attempt != self.attempt {
             return true;
         }
-        if self.piece <= LEAST_WINDOW || self.state == State::Over {
+        if self.piece <= LEAST_PIECE || self.state == State::Over {
             return false;
         }
-        self.piece = (self.piece / 2).max(LEAST_WINDOW);
+        self.piece = (self.piece / 2).max(LEAST_PIECE);
         self.again(now);
         true
     }
 
-    /// The bytes here turned out to be wrong: gets all of them again.
+    /// The bytes that were there turned out to be wrong, and are dropped: moves all of them again.
     pub fn start_over(&mut self, now: MonotonicTime) {
-        if self.direction == Direction::Get {
-            self.done = 0;
-            self.again(now);
-        }
+        self.done = 0;
+        self.again(now);
     }
 
     /// Ends it: it was cancelled, or refused for good.
@@ -298,8 +317,19 @@ impl Transfer {
         self.effects.push(Effect::Finish);
     }
 
+    /// An answer brought nothing: the next try comes after a pause, and the last one ends it.
+    fn stalled(&mut self, now: MonotonicTime) {
+        self.stalls += 1;
+        if self.stalls < MOST_STALLS {
+            return self.failed(now, self.attempt, None);
+        }
+        self.end();
+        self.effects.push(Effect::GiveUp);
+    }
+
     fn progressed(&mut self, done: u64) {
         self.done = done;
+        self.stalls = 0;
         self.pause = FIRST_PAUSE;
     }
 
@@ -318,14 +348,15 @@ impl Transfer {
     /// Asks for as much as the window has room for.
     fn fill(&mut self, now: MonotonicTime) {
         let size = self.size.unwrap_or(0);
-        while self.next < size {
-            let flying: u64 = self.on_their_way.iter().map(|(part, _)| part.length).sum();
+        let mut flying: u64 = self.on_their_way.iter().map(|(part, _)| part.length).sum();
+        while self.next < size && self.on_their_way.len() < MOST_REQUESTS {
             // Several pieces on their way keep the link busy while answers come back.
             let quarter = (self.window / 4).max(LEAST_WINDOW);
             let length = self.piece.min(quarter).min(size - self.next);
             if flying > 0 && flying + length > self.window {
                 return;
             }
+            flying += length;
             self.request(now, length);
         }
     }

@@ -37,6 +37,7 @@ fn run(
         while let Some(effect) = transfer.poll_effect() {
             match effect {
                 Effect::Abandon => queue.clear(),
+                Effect::GiveUp => panic!("the other side does what it should"),
                 Effect::Finish => {
                     assert!(have == size || direction == Direction::Put);
                     assert_eq!(transfer.progress(), (size, Some(size)));
@@ -151,18 +152,95 @@ fn ld_8_pieces_become_as_small_as_the_daemon_takes() {
         tries += 1;
         attempt = put.attempt;
     }
-    assert_eq!(tries, 4, "256 KiB to 16 KiB");
+    assert_eq!(tries, 8, "256 KiB to 1 KiB");
     let mut get = Transfer::get(at(0), 0);
     let Some(Effect::Get(attempt, part)) = get.poll_effect() else {
         panic!("it gets at once");
     };
     assert_eq!(part.length, LEAST_WINDOW);
-    get.came(at(1), attempt, 1_000, 5_000);
+    get.came(at(1), attempt, 1_200, 5_000);
     assert_eq!(get.poll_effect(), Some(Effect::Abandon));
     let Some(Effect::Get(_, part)) = get.poll_effect() else {
         panic!("it goes on");
     };
-    assert_eq!((part.offset, part.length), (1_000, 1_000));
+    assert_eq!((part.offset, part.length), (1_200, 1_200));
+}
+
+#[test]
+fn ld_8_answers_of_one_byte_neither_shrink_pieces_to_nothing_nor_pile_up_requests() {
+    let mut get = Transfer::get(at(0), 0);
+    let mut asked = 0;
+    for n in 0..50 {
+        let mut first = None;
+        let mut flying = 0;
+        while let Some(effect) = get.poll_effect() {
+            match effect {
+                Effect::Abandon => (first, flying) = (None, 0),
+                Effect::Get(attempt, part) => {
+                    assert!(part.length >= LEAST_PIECE);
+                    flying += 1;
+                    first = first.or(Some((attempt, part)));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(flying <= MOST_REQUESTS, "{flying}");
+        asked += flying;
+        let (attempt, part) = first.expect("it asks");
+        let length = if n % 2 == 0 { 1 } else { part.length };
+        get.came(at(n + 1), attempt, length, 1 << 40);
+    }
+    assert!(asked <= 50 * MOST_REQUESTS);
+}
+
+#[test]
+fn ld_8_a_daemon_without_the_bytes_is_asked_less_and_less_and_then_given_up() {
+    let mut get = Transfer::get(at(0), 100);
+    let mut put = Transfer::put(at(0), 10);
+    for transfer in [&mut get, &mut put] {
+        let mut now = 0;
+        let mut tries = 0;
+        loop {
+            match transfer.poll_effect() {
+                Some(Effect::Get(attempt, part)) => {
+                    assert_eq!(part.offset, 100);
+                    tries += 1;
+                    transfer.came(at(now), attempt, 0, 1_000);
+                }
+                Some(Effect::Ask(attempt)) => {
+                    tries += 1;
+                    transfer.taken(at(now), attempt, 10, false);
+                }
+                Some(Effect::Abandon) => {}
+                Some(Effect::GiveUp) => break,
+                None => {
+                    let due = transfer.poll_timeout().expect("it waits");
+                    assert!(due > at(now), "not at once");
+                    now = due.as_millis();
+                    transfer.handle_timeout(due);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((tries, now), (6, 3_100));
+        assert_eq!(transfer.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn ld_8_a_put_whose_bytes_there_were_wrong_sends_all_of_them() {
+    let mut put = Transfer::put(at(0), 100);
+    put.taken(at(0), put.attempt, 60, false);
+    put.start_over(at(1));
+    assert_eq!(put.progress(), (0, Some(100)));
+    let effects: Vec<_> = std::iter::from_fn(|| put.poll_effect()).collect();
+    assert_eq!(effects, [Effect::Abandon, Effect::Ask(put.attempt)]);
+    put.taken(at(2), put.attempt, 0, false);
+    let all = Part {
+        offset: 0,
+        length: 100,
+    };
+    assert_eq!(put.poll_effect(), Some(Effect::Put(put.attempt, all)));
 }
 
 #[test]
