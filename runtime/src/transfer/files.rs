@@ -1,10 +1,12 @@
 //! Bytes of blobs on this side: in memory and in files.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use bowline_machines::client::transfers::Part;
@@ -100,6 +102,46 @@ impl Origin {
     }
 }
 
+/// Files that blobs are got into now, of all runtimes of the process: two transfers that write to
+/// one would spoil it for each other.
+static IN_USE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+/// How long a transfer waits for a file that an ended one may still be leaving.
+const LEAVING: Duration = Duration::from_secs(1);
+
+/// A file in use, until it is dropped.
+#[derive(Debug)]
+struct InUse(PathBuf);
+
+impl InUse {
+    /// Takes a file. Blocks for up to [`LEAVING`]; `None` if another transfer keeps it.
+    fn take(path: &Path, cancel: &Cancel) -> Option<Self> {
+        // The same file by another path: its folder is known, the file itself may not be there yet.
+        let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+        let path = folder
+            .zip(path.file_name())
+            .map_or_else(|| path.to_owned(), |(folder, name)| folder.join(name));
+        let until = Instant::now() + LEAVING;
+        loop {
+            let mut all = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+            if all.insert(path.clone()) {
+                return Some(Self(path));
+            }
+            drop(all);
+            if cancel.is_set() || Instant::now() >= until {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        let mut all = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&self.0);
+    }
+}
+
 /// Where the bytes of a blob go that is got.
 #[derive(Debug)]
 pub(super) struct Target {
@@ -116,6 +158,7 @@ enum Place {
         file: Option<File>,
         part: PathBuf,
         path: PathBuf,
+        _in_use: InUse,
     },
 }
 
@@ -137,6 +180,12 @@ impl Target {
                 name.push(format!(".{short}.part"));
                 let part = path.with_file_name(name);
                 let failed = failed("write", &part);
+                let in_use = InUse::take(&part, cancel).ok_or_else(|| TransferError::File {
+                    action: "write",
+                    path: part.clone(),
+                    problem: "another transfer gets this blob into it: wait for that one"
+                        .to_owned(),
+                })?;
                 let mut options = OpenOptions::new();
                 let options = options.read(true).write(true).create(true).truncate(false);
                 #[cfg(unix)]
@@ -145,7 +194,13 @@ impl Target {
                 let have = hash_of(&mut file, &mut hasher, cancel, tell).map_err(failed)?;
                 let have = have.ok_or(TransferError::Cancelled)?;
                 let file = Some(file);
-                (have, Place::File { file, part, path })
+                let place = Place::File {
+                    file,
+                    part,
+                    path,
+                    _in_use: in_use,
+                };
+                (have, place)
             }
         };
         Ok(Self {
@@ -201,7 +256,9 @@ impl Target {
     pub(super) fn finish(&mut self) -> Result<Option<Bytes>, TransferError> {
         match &mut self.place {
             Place::Bytes(all) => Ok(Some(std::mem::take(all).freeze())),
-            Place::File { file, part, path } => {
+            Place::File {
+                file, part, path, ..
+            } => {
                 let open = file.take().ok_or(TransferError::Defect)?;
                 open.sync_all().map_err(failed("write", part))?;
                 // Closed first, for systems where an open file keeps its name.
