@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::Write,
+    io::{ErrorKind, Write},
     path::PathBuf,
     time::SystemTime,
 };
@@ -13,7 +13,8 @@ use bowline_protocol::{BlobHash, blob::BlobHasher, error::RpcError, limits};
 use super::folder::{Folder, open_hashed, unavailable};
 use crate::ledger::Owner;
 
-/// Files that are open at once; the hash of any other is computed again when it goes on.
+/// Files that are open at once. Of any other the hash so far stays, and its file is opened again when
+/// it goes on.
 const OPEN: usize = 32;
 
 /// One that is being put.
@@ -24,20 +25,21 @@ pub(super) struct Begun {
     pub(super) have: u64,
     /// Grows with each use of any of them.
     used: u64,
-    open: Option<(File, BlobHasher)>,
+    file: Option<File>,
+    /// Of the `have` bytes; `None`: it is computed from the file.
+    hasher: Option<BlobHasher>,
 }
 
 impl Begun {
-    fn opened(&mut self) -> Result<&mut (File, BlobHasher), RpcError> {
-        if self.open.is_none() {
-            let (file, hasher, have) = open_hashed(&self.path).map_err(unavailable)?;
-            self.have = have;
-            self.open = Some((file, hasher));
+    fn opened(&mut self) -> Result<(&mut File, &mut BlobHasher), RpcError> {
+        if self.file.is_none() {
+            let known = self.hasher.as_ref().map(|hasher| (hasher, self.have));
+            let (file, hasher, have) = open_hashed(&self.path, known).map_err(unavailable)?;
+            (self.have, self.file, self.hasher) = (have, Some(file), Some(hasher));
         }
         // Just opened.
-        self.open
-            .as_mut()
-            .ok_or_else(|| RpcError::internal("a file that was just opened"))
+        let open = self.file.as_mut().zip(self.hasher.as_mut());
+        open.ok_or_else(|| RpcError::internal("a file that was just opened"))
     }
 
     /// Bytes that are there, as the file says.
@@ -51,7 +53,7 @@ impl Begun {
         let (file, hasher) = self.opened()?;
         if let Err(error) = file.write_all(bytes) {
             // Perhaps some of them were written: the file says how many when it is used again.
-            self.open = None;
+            (self.file, self.hasher) = (None, None);
             return Err(unavailable(error));
         }
         hasher.update(bytes);
@@ -59,10 +61,12 @@ impl Begun {
         Ok(())
     }
 
-    /// Makes all bytes durable, closes the file and returns their hash.
+    /// Makes all bytes durable, closes the file and returns their hash. After an error nothing is
+    /// known of the bytes: remove it.
     pub(super) fn sealed(&mut self) -> Result<BlobHash, RpcError> {
         self.opened()?.0.sync_all().map_err(unavailable)?;
-        let hash = self.open.take().map(|(_, hasher)| hasher.finish());
+        self.file = None;
+        let hash = self.hasher.take().map(BlobHasher::finish);
         hash.ok_or_else(|| RpcError::internal("a file that was just opened"))
     }
 }
@@ -93,7 +97,8 @@ impl AllBegun {
             size,
             have,
             used: self.uses,
-            open: None,
+            file: None,
+            hasher: None,
         };
         self.all.insert(key, begun);
     }
@@ -104,7 +109,7 @@ impl AllBegun {
             self.remove(key);
             return None;
         }
-        self.close_some();
+        self.make_room(key);
         self.uses += 1;
         let begun = self.all.get_mut(&key)?;
         begun.used = self.uses;
@@ -146,25 +151,85 @@ impl AllBegun {
         bytes
     }
 
-    fn close_some(&mut self) {
-        let open = self.all.values_mut().filter(|begun| begun.open.is_some());
+    /// Closes the file used longest ago if another one could not be opened beside the open ones.
+    fn make_room(&mut self, key: (Owner, BlobHash)) {
+        if self.all.get(&key).is_some_and(|begun| begun.file.is_some()) {
+            return;
+        }
+        let open = self.all.values_mut().filter(|begun| begun.file.is_some());
         let mut open: Vec<_> = open.collect();
         if open.len() >= OPEN
             && let Some(oldest) = open.iter_mut().min_by_key(|begun| begun.used)
         {
-            oldest.open = None;
+            oldest.file = None;
         }
     }
 
-    /// Removes those whose files were not written to for too long.
+    /// Removes those whose files were not written to for too long, or are gone.
     pub(super) fn expire(&mut self) {
         let is_old = |begun: &Begun| {
             let written = fs::metadata(&begun.path).and_then(|file| file.modified());
             let age = written.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
-            age.is_ok_and(|age| age > limits::BLOB_BEGUN_AGE)
+            age.map_or_else(
+                |error| error.kind() == ErrorKind::NotFound,
+                |age| age > limits::BLOB_BEGUN_AGE,
+            )
         };
         let old = self.all.iter().filter(|(_, begun)| is_old(begun));
         let old: Vec<_> = old.map(|(key, _)| *key).collect();
         old.into_iter().for_each(|key| self.remove(key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ld_8_more_blobs_than_files_may_be_open_go_on_without_being_read_again() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = Folder::open(state.path().join("blobs")).unwrap();
+        let mut begun = AllBegun::default();
+        let keys: Vec<_> = (0..40_u8)
+            .map(|n| (Owner(i64::from(n)), BlobHash::of(&[n, n])))
+            .collect();
+        for round in 0..2 {
+            for (n, key) in (0..).zip(&keys) {
+                if round == 0 {
+                    begun.begin(&folder, *key, 2);
+                }
+                let one = begun.get(*key, 2).unwrap();
+                assert_eq!(one.check().unwrap(), round);
+                one.append(&[n]).unwrap();
+                let open = begun.all.values().filter(|one| one.file.is_some());
+                assert!(open.count() <= OPEN);
+            }
+            assert!(begun.all.values().all(|one| one.hasher.is_some()));
+        }
+        for key in &keys {
+            assert_eq!(begun.get(*key, 2).unwrap().sealed().unwrap(), key.1);
+        }
+    }
+
+    #[test]
+    fn ld_8_a_begun_blob_whose_file_is_gone_or_shorter_is_noticed() {
+        let state = tempfile::tempdir().unwrap();
+        let folder = Folder::open(state.path().join("blobs")).unwrap();
+        let mut begun = AllBegun::default();
+        let keys = [1, 2].map(|owner| (Owner(owner), BlobHash::of(b"abc")));
+        for key in keys {
+            begun.begin(&folder, key, 3);
+            let one = begun.get(key, 3).unwrap();
+            one.append(b"ab").unwrap();
+            one.file = None;
+        }
+        fs::remove_file(&begun.all[&keys[0]].path).unwrap();
+        fs::write(&begun.all[&keys[1]].path, b"a").unwrap();
+        begun.expire();
+        assert!(begun.get(keys[0], 3).is_none());
+        let short = begun.get(keys[1], 3).unwrap();
+        assert_eq!(short.check().unwrap(), 1);
+        short.append(b"bc").unwrap();
+        assert_eq!(short.sealed().unwrap(), keys[1].1);
     }
 }

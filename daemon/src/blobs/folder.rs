@@ -5,10 +5,12 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
+    time::{Duration, SystemTime},
 };
 
 use bowline_protocol::{BlobHash, RpcReason, blob::BlobHasher, error::RpcError};
 
+use super::BlobLimits;
 use crate::{
     files::private,
     ledger::{Ledger, Owner},
@@ -94,6 +96,20 @@ impl Folder {
         sync_folder(shelf)
     }
 
+    /// Whether the bytes of a complete blob are there. They may not be after the database was
+    /// restored without them.
+    pub(super) fn has(&self, hash: &BlobHash, size: u64) -> bool {
+        fs::metadata(self.of(hash)).is_ok_and(|file| file.len() == size)
+    }
+
+    /// Opens the file of a complete blob.
+    pub(super) fn read(&self, hash: &BlobHash) -> Result<File, RpcError> {
+        File::open(self.of(hash)).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => lost(hash),
+            _ => unavailable(error),
+        })
+    }
+
     /// Removes the file of a blob.
     pub(super) fn remove(&self, hash: &BlobHash) {
         if let Err(error) = fs::remove_file(self.of(hash))
@@ -103,8 +119,10 @@ impl Folder {
         }
     }
 
-    /// Removes files of blobs that the database does not know: a crash came between the two.
-    pub(super) async fn remove_strays(&self, ledger: &Ledger) -> io::Result<()> {
+    /// Removes files of blobs that the database does not know and that were written longer ago than
+    /// `grace`: a crash came between the two. Younger ones stay until a later start, so that there
+    /// is time to put an older database right.
+    pub(super) async fn remove_strays(&self, ledger: &Ledger, grace: Duration) -> io::Result<()> {
         for shelf in fs::read_dir(&self.path)? {
             let shelf = shelf?.path();
             if !shelf.is_dir() || shelf.ends_with(BEGUN) {
@@ -112,7 +130,13 @@ impl Folder {
             }
             let mut found: Vec<BlobHash> = Vec::new();
             for file in fs::read_dir(&shelf)? {
-                let name = file?.file_name();
+                let file = file?;
+                let written = file.metadata().and_then(|file| file.modified());
+                let age = written.map(|at| SystemTime::now().duration_since(at));
+                if !age.is_ok_and(|age| age.is_ok_and(|age| age >= grace)) {
+                    continue;
+                }
+                let name = file.file_name();
                 found.extend(name.to_str().and_then(|name| name.parse::<BlobHash>().ok()));
             }
             match ledger.unknown_blobs(found).await {
@@ -123,8 +147,12 @@ impl Folder {
         Ok(())
     }
 
-    /// Copies bytes into a file of its own.
-    pub(super) fn copy(&self, from: &mut impl Read) -> Result<Copied, RpcError> {
+    /// Copies bytes into a file of its own. Over the limits it stops, and nothing stays.
+    pub(super) fn copy(
+        &self,
+        from: &mut impl Read,
+        limits: &BlobLimits,
+    ) -> Result<Copied, RpcError> {
         let number = self.copies.fetch_add(1, Ordering::Relaxed);
         let path = self.path.join(BEGUN).join(format!("copy-{number}"));
         let mut options = private();
@@ -143,9 +171,11 @@ impl Folder {
             if bytes.is_empty() {
                 break;
             }
+            copied.size += read as u64;
+            limits.check_size(copied.size)?;
+            limits.check_all(0, copied.size)?;
             hasher.update(bytes);
             file.write_all(bytes).map_err(unavailable)?;
-            copied.size += read as u64;
         }
         file.sync_all().map_err(unavailable)?;
         copied.hash = hasher.finish();
@@ -165,11 +195,21 @@ fn parse(name: &str) -> Option<(Owner, BlobHash, u64)> {
         .then_some((Owner(owner.cast_signed()), hash, size))
 }
 
-/// Opens a file to append to it, and computes the hash of what is in it.
-pub(super) fn open_hashed(path: &Path) -> io::Result<(File, BlobHasher, u64)> {
+/// Opens a file to append to it, and computes the hash of what is in it, unless it is as long as one
+/// whose hash is known.
+pub(super) fn open_hashed(
+    path: &Path,
+    known: Option<(&BlobHasher, u64)>,
+) -> io::Result<(File, BlobHasher, u64)> {
     let mut options = private();
     let options = options.read(true).create(true).truncate(false);
     let mut file = options.open(path)?;
+    if let Some((hasher, length)) = known
+        && file.metadata()?.len() == length
+    {
+        file.seek(SeekFrom::Start(length))?;
+        return Ok((file, hasher.clone(), length));
+    }
     let (mut hasher, mut length) = (BlobHasher::new(), 0);
     let mut block = Vec::new();
     loop {
@@ -203,6 +243,13 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(not(unix))]
     let _ = folder;
     Ok(())
+}
+
+/// The error of a request for a blob whose bytes the daemon should have and has not.
+pub(super) fn lost(hash: &BlobHash) -> RpcError {
+    tracing::warn!(%hash, "the file of a blob is missing or too short");
+    let text = format!("the daemon has lost the bytes of the blob {hash}: put it again");
+    RpcError::new(RpcReason::NotFound, text)
 }
 
 /// The error of a request for which the disk failed.

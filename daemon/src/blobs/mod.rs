@@ -34,7 +34,7 @@ use self::{
 };
 use crate::{
     files::FileError,
-    ledger::{Ledger, Owner, SessionRef},
+    ledger::{Ledger, Owner, SessionRef, over_all},
 };
 
 /// Requests that wait for the thread, each with at most one piece.
@@ -65,6 +65,39 @@ impl BlobLimits {
         blob: limits::MAX_BLOB_BYTES,
         grace: limits::BLOB_GRACE,
     };
+
+    /// Refuses a blob that is too large.
+    fn check_size(&self, size: u64) -> Result<(), RpcError> {
+        if is_over(self.blob, 0, size) {
+            let what = "takes no larger blob: put a smaller one, or have the limit raised";
+            return Err(over_all("max_blob_bytes", self.blob, what));
+        }
+        Ok(())
+    }
+
+    /// Refuses a blob that everybody's do not leave room for.
+    fn check_all(&self, has: u64, size: u64) -> Result<(), RpcError> {
+        if is_over(self.bytes, has, size) {
+            let what = "has as many bytes of blobs as it may: remove what refers to some, or have the limit raised";
+            return Err(over_all("blob_bytes", self.bytes, what));
+        }
+        Ok(())
+    }
+
+    /// Refuses a blob that a device's others do not leave room for.
+    fn check_own(&self, session: &SessionRef, has: u64, size: u64) -> Result<(), RpcError> {
+        let limit = self.bytes_per_device;
+        if is_over(limit, has, size) {
+            let what = "has put as many bytes of blobs as it may: remove what refers to some, or have the limit raised";
+            return Err(session.over("blob_bytes_per_device", limit, what));
+        }
+        Ok(())
+    }
+}
+
+/// Whether an increase goes over a limit; zero is none.
+const fn is_over(limit: u64, has: u64, more: u64) -> bool {
+    limit > 0 && has.saturating_add(more) > limit
 }
 
 /// The blobs of a daemon. Clones share them; the thread ends with the last one.
@@ -74,6 +107,7 @@ pub struct BlobStore {
     waiting: Arc<Mutex<HashMap<Owner, usize>>>,
     ledger: Ledger,
     folder: Arc<Folder>,
+    limits: BlobLimits,
 }
 
 /// A place among the waiting requests of a device, until it is dropped.
@@ -105,7 +139,8 @@ impl BlobStore {
         let path = state_dir.join(folder::NAME);
         let failed = FileError::of(&path);
         let folder = Arc::new(Folder::open(path.clone()).map_err(failed)?);
-        folder.remove_strays(&ledger).await.map_err(failed)?;
+        let strays = folder.remove_strays(&ledger, limits.grace);
+        strays.await.map_err(failed)?;
         let (commands, inbox) = mpsc::channel(WAITING);
         let runtime = tokio::runtime::Handle::current();
         let worker = Worker::new(Arc::clone(&folder), ledger.clone(), limits, runtime);
@@ -117,6 +152,7 @@ impl BlobStore {
             waiting: Arc::default(),
             ledger,
             folder,
+            limits,
         })
     }
 
@@ -127,7 +163,7 @@ impl BlobStore {
     /// `quota_exceeded` over `blob_bytes` or `max_blob_bytes`; `storage_unavailable` when the disk
     /// does not take them; `overloaded`.
     pub async fn put(&self, bytes: Vec<u8>) -> Result<BlobHash, RpcError> {
-        self.adopt(move |folder| folder.copy(&mut bytes.as_slice()))
+        self.adopt(move |folder, limits| folder.copy(&mut bytes.as_slice(), limits))
             .await
     }
 
@@ -136,22 +172,22 @@ impl BlobStore {
     /// # Errors
     /// As there; `not_found` if the file cannot be read.
     pub async fn put_file(&self, path: PathBuf) -> Result<BlobHash, RpcError> {
-        self.adopt(move |folder| {
+        self.adopt(move |folder, limits| {
             let unreadable = |error| {
                 let text = format!("cannot read {}: {error}", path.display());
                 RpcError::new(RpcReason::NotFound, text)
             };
-            folder.copy(&mut File::open(&path).map_err(unreadable)?)
+            folder.copy(&mut File::open(&path).map_err(unreadable)?, limits)
         })
         .await
     }
 
     async fn adopt(
         &self,
-        copy: impl FnOnce(&Folder) -> Result<folder::Copied, RpcError> + Send + 'static,
+        copy: impl FnOnce(&Folder, &BlobLimits) -> Result<folder::Copied, RpcError> + Send + 'static,
     ) -> Result<BlobHash, RpcError> {
-        let folder = Arc::clone(&self.folder);
-        let copied = tokio::task::spawn_blocking(move || copy(&folder));
+        let (folder, limits) = (Arc::clone(&self.folder), self.limits);
+        let copied = tokio::task::spawn_blocking(move || copy(&folder, &limits));
         let copied = copied
             .await
             .map_err(|error| RpcError::internal(error.to_string()))??;
@@ -167,10 +203,10 @@ impl BlobStore {
     /// Opens a blob for reading, whoever may get it.
     ///
     /// # Errors
-    /// `not_found`; as [`Ledger::read`].
+    /// `not_found`, also if its bytes were lost; as [`Ledger::read`].
     pub async fn open_blob(&self, hash: BlobHash) -> Result<File, RpcError> {
         self.ledger.find_blob(None, hash, None).await?;
-        File::open(self.folder.of(&hash)).map_err(folder::unavailable)
+        self.folder.read(&hash)
     }
 
     /// Queues a piece at once, so that pieces keep the order in which they came.

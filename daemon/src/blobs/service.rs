@@ -95,7 +95,8 @@ impl BlobService {
             }
             let is_local = context.origin == Origin::Local;
             let max = context.max_message_bytes as usize;
-            let room = max.saturating_sub(limits::BLOB_PIECE_FRAMING).max(1);
+            // With the smallest messages that may be set, half of one.
+            let room = max.saturating_sub(limits::BLOB_PIECE_FRAMING).max(max / 2);
             // base64 makes four characters of three bytes.
             let room = if is_local { room / 4 * 3 } else { room };
             let wanted = get.limit.map_or(usize::MAX, |limit| limit as usize);
@@ -103,6 +104,7 @@ impl BlobService {
                 hash: get.hash,
                 offset: get.offset,
                 limit: wanted.min(limits::BLOB_PIECE_BYTES).min(room),
+                size,
             };
             let read = self.store.queue_read(owner, wanted)?;
             let bytes = read.await.map_err(|_| stopped())??;

@@ -17,9 +17,9 @@ use tokio::{
 use super::{
     BlobLimits, Waiting,
     begun::AllBegun,
-    folder::{Copied, Folder, unavailable},
+    folder::{Copied, Folder, lost, unavailable},
 };
-use crate::ledger::{Ledger, SessionRef, over_all};
+use crate::ledger::{Ledger, Owner, SessionRef};
 
 /// Pause between two looks for blobs that nothing refers to.
 const SWEEP: Duration = Duration::from_secs(600);
@@ -44,6 +44,8 @@ pub(super) struct Wanted {
     pub(super) hash: BlobHash,
     pub(super) offset: u64,
     pub(super) limit: usize,
+    /// Of the whole blob.
+    pub(super) size: u64,
 }
 
 /// What the thread is asked for.
@@ -98,12 +100,17 @@ impl Worker {
 
     pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
         loop {
+            // Here, and not only while nothing is asked: requests may never pause.
+            if Instant::now() >= self.sweep_at {
+                self.sweep();
+            }
             let wait = self.sweep_at.saturating_duration_since(Instant::now());
             let next = self
                 .runtime
                 .block_on(async { timeout(wait, inbox.recv()).await });
             match next {
-                Err(_) => self.sweep(),
+                // Time to sweep.
+                Err(_) => {}
                 Ok(None) => return,
                 Ok(Some(Command::Stop(done))) => {
                     drop(self);
@@ -131,7 +138,7 @@ impl Worker {
                 reply,
                 _place,
             } => {
-                let _ = reply.send(self.read(read).map_err(unavailable));
+                let _ = reply.send(self.read(read));
             }
             Command::Adopt { copied, reply } => {
                 let _ = reply.send(self.adopt(&copied));
@@ -151,20 +158,25 @@ impl Worker {
         if self.begun.get(key, size).is_none() {
             let ask = self.ledger.charge_blob(Some(session.clone()), hash);
             let has = self.runtime.block_on(ask)?;
-            if let Some(size) = has.held {
+            // A database that was restored may know what the disk has not: then it is put again.
+            if let Some(size) = has.held
+                && self.folder.has(&hash, size)
+            {
                 return Ok(BlobPut {
                     have: size,
                     done: true,
                 });
             }
-            self.check_size(size)?;
+            self.limits.check_size(size)?;
             let (own, all) = self.begun.bytes(key.0);
-            let limit = self.limits.bytes_per_device;
-            if is_over(limit, has.own.saturating_add(own), size) {
-                let what = "has put as many bytes of blobs as it may: remove what refers to some, or have the limit raised";
-                return Err(session.over("blob_bytes_per_device", limit, what));
+            if has.held != Some(size) {
+                let own = has.own.saturating_add(own);
+                self.limits.check_own(session, own, size)?;
             }
-            self.check_all(has.all.saturating_add(all), size)?;
+            // What is stored is counted already, whoever has put it.
+            if has.stored != Some(size) {
+                self.limits.check_all(has.all.saturating_add(all), size)?;
+            }
             self.begun.begin(&self.folder, key, size);
         }
         let Some(begun) = self.begun.get(key, size) else {
@@ -184,24 +196,23 @@ impl Worker {
                 done: false,
             });
         }
-        if begun.sealed()? != hash {
+        let path = begun.path.clone();
+        let sealed = begun.sealed();
+        if !sealed.as_ref().is_ok_and(|sealed| *sealed == hash) {
+            // Also when the system could not write them: it may say so once only, and take them
+            // for written the next time.
             self.begun.remove(key);
+            sealed?;
             let text = format!("these bytes are not those of {hash}: all of them were dropped");
             return Err(RpcError::invalid_params(text));
         }
-        let path = begun.path.clone();
         self.reading = None;
         self.folder.complete(&path, &hash).map_err(unavailable)?;
         let add = self.ledger.add_blob(Some(session.clone()), hash, size);
         if let Err(error) = self.runtime.block_on(add) {
             // It goes back among those that are not complete, so that its client can try again,
             // unless somebody else has put it before.
-            let known = self.ledger.unknown_blobs(vec![hash]);
-            if self
-                .runtime
-                .block_on(known)
-                .is_ok_and(|unknown| !unknown.is_empty())
-            {
+            if self.is_unknown(hash) {
                 let _ = std::fs::rename(self.folder.of(&hash), &path);
             }
             return Err(error);
@@ -213,22 +224,10 @@ impl Worker {
         })
     }
 
-    fn check_size(&self, size: u64) -> Result<(), RpcError> {
-        let limit = self.limits.blob;
-        if is_over(limit, 0, size) {
-            let what = "takes no larger blob: put a smaller one, or have the limit raised";
-            return Err(over_all("max_blob_bytes", limit, what));
-        }
-        Ok(())
-    }
-
-    fn check_all(&self, has: u64, size: u64) -> Result<(), RpcError> {
-        let limit = self.limits.bytes;
-        if is_over(limit, has, size) {
-            let what = "has as many bytes of blobs as it may: remove what refers to some, or have the limit raised";
-            return Err(over_all("blob_bytes", limit, what));
-        }
-        Ok(())
+    fn is_unknown(&self, hash: BlobHash) -> bool {
+        let unknown = self.ledger.unknown_blobs(vec![hash]);
+        let unknown = self.runtime.block_on(unknown);
+        unknown.is_ok_and(|unknown| !unknown.is_empty())
     }
 
     fn adopt(&mut self, copied: &Copied) -> Result<(), RpcError> {
@@ -237,30 +236,42 @@ impl Worker {
         let has = self
             .runtime
             .block_on(self.ledger.charge_blob(None, *hash))?;
-        if has.held.is_some() {
+        if has.held.is_some() && self.folder.has(hash, *size) {
             return Ok(());
         }
-        self.check_size(*size)?;
-        self.check_all(has.all, *size)?;
+        self.limits.check_size(*size)?;
+        if has.stored != Some(*size) {
+            let (_, begun) = self.begun.bytes(Owner::DAEMON);
+            let all = has.all.saturating_add(begun);
+            self.limits.check_all(all, *size)?;
+        }
         self.folder.complete(path, hash).map_err(unavailable)?;
-        self.runtime
-            .block_on(self.ledger.add_blob(None, *hash, *size))
+        let add = self.ledger.add_blob(None, *hash, *size);
+        let added = self.runtime.block_on(add);
+        if added.is_err() && self.is_unknown(*hash) {
+            self.folder.remove(hash);
+        }
+        added
     }
 
-    fn read(&mut self, wanted: Wanted) -> io::Result<Vec<u8>> {
+    fn read(&mut self, wanted: Wanted) -> Result<Vec<u8>, RpcError> {
         let Wanted {
             hash,
             offset,
             limit,
+            size,
         } = wanted;
         let mut file = match self.reading.take() {
             Some((open, file)) if open == hash => file,
-            _ => File::open(self.folder.of(&hash))?,
+            _ => self.folder.read(&hash)?,
         };
-        file.seek(SeekFrom::Start(offset))?;
+        file.seek(SeekFrom::Start(offset)).map_err(unavailable)?;
         let mut bytes = Vec::with_capacity(limit);
         let mut part = file.take(limit as u64);
-        part.read_to_end(&mut bytes)?;
+        part.read_to_end(&mut bytes).map_err(unavailable)?;
+        if (bytes.len() as u64) < size.saturating_sub(offset).min(limit as u64) {
+            return Err(lost(&hash));
+        }
         self.reading = Some((hash, part.into_inner()));
         Ok(bytes)
     }
@@ -283,9 +294,4 @@ impl Worker {
         };
         self.sweep_at = Instant::now() + pause;
     }
-}
-
-/// Whether an increase goes over a limit; zero is none.
-const fn is_over(limit: u64, has: u64, more: u64) -> bool {
-    limit > 0 && has.saturating_add(more) > limit
 }

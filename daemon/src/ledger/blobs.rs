@@ -17,6 +17,8 @@ pub const MAX_BLOBS: usize = 256;
 pub(crate) struct BlobCharge {
     /// The size, if the device has put this one already.
     pub(crate) held: Option<u64>,
+    /// The size, if anybody has.
+    pub(crate) stored: Option<u64>,
     /// Bytes of all that the device has put.
     pub(crate) own: u64,
     /// Bytes of everybody's.
@@ -160,13 +162,14 @@ impl Ledger {
         self.write_as(session, move |tx| {
             let owner = tx.owner().0;
             let holds = blobs::holds(tx.conn(), &hash, owner).map_err(fault)?;
-            let size = blobs::size(tx.conn(), &hash).map_err(fault)?;
-            let held = size.filter(|_| holds);
+            let stored = blobs::size(tx.conn(), &hash).map_err(fault)?;
+            let held = stored.filter(|_| holds);
             if let Some(size) = held {
                 blobs::put(tx.conn(), &hash, size, tx.lived()).map_err(fault)?;
             }
             Ok(BlobCharge {
                 held,
+                stored,
                 own: blobs::held_bytes(tx.conn(), owner).map_err(fault)?,
                 all: blobs::all_bytes(tx.conn()).map_err(fault)?,
             })

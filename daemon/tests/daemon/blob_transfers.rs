@@ -176,6 +176,16 @@ async fn ld_8_a_refusal_is_the_outcome_and_what_is_wrong_on_disk_is_got_again() 
         .await
         .unwrap();
     assert!(std::fs::read(&file).unwrap() == bytes);
+    // One that is longer than the blob.
+    let part = app
+        .folder
+        .path()
+        .join(format!("got.{}.part", &hash.to_string()[..16]));
+    std::fs::write(&part, vec![9; 700_000]).unwrap();
+    outcome(&get(&app, hash, BlobSink::File(file.clone())))
+        .await
+        .unwrap();
+    assert!(std::fs::read(&file).unwrap() == bytes);
     let nowhere = app.folder.path().join("no/such/folder");
     let failed = get(&app, hash, BlobSink::File(nowhere.clone()));
     assert!(matches!(
@@ -231,4 +241,66 @@ async fn ld_8_pings_and_events_pass_between_the_pieces_of_a_large_blob() {
     assert!(got.bytes.unwrap() == bytes);
     let counters = app.runtime.counters(&app.host).unwrap();
     assert_eq!(counters.resumed, 0, "no heartbeat failed: {counters:?}");
+}
+
+#[tokio::test]
+async fn ld_8_a_put_continued_on_bytes_that_a_power_loss_spoiled_starts_over() {
+    let daemon = gallery().await;
+    let app = App::paired(&daemon, 1).await;
+    app.proxies[0].delay(Duration::from_millis(3));
+    let (bytes, _) = blob(8 << 20, 5);
+    let up = put(&app, &bytes);
+    moved(&up, 1 << 20).await;
+    app.proxies[0].refuse(true);
+    let begun = daemon.state_dir().join("blobs/begun");
+    let daemon = daemon.again_after(services(), move || {
+        let file = std::fs::read_dir(&begun).unwrap().next().unwrap().unwrap();
+        let length = file.metadata().unwrap().len();
+        assert!(length > 0);
+        // As long as it was, of zeros: what some file systems leave.
+        std::fs::write(file.path(), vec![0; usize::try_from(length).unwrap()]).unwrap();
+    });
+    let daemon = daemon.await;
+    app.proxies[0].set_target(daemon.address());
+    app.proxies[0].refuse(false);
+    let put = outcome(&up).await.unwrap();
+    let got = outcome(&get(&app, put.hash, BlobSink::Bytes)).await;
+    assert!(got.unwrap().bytes.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn ld_8_blobs_move_with_the_smallest_messages_that_may_be_set() {
+    let daemon = TestDaemon::of(services(), |settings| {
+        settings.limits.max_message_bytes = 4_096;
+    })
+    .await;
+    let app = App::paired(&daemon, 1).await;
+    let (bytes, _) = blob(100_000, 6);
+    let hash = outcome(&put(&app, &bytes)).await.unwrap().hash;
+    let got = outcome(&get(&app, hash, BlobSink::Bytes)).await.unwrap();
+    assert!(got.bytes.unwrap() == bytes);
+}
+
+#[tokio::test]
+async fn ld_8_two_transfers_into_one_file_do_not_mix_their_bytes() {
+    let daemon = gallery().await;
+    let app = App::paired(&daemon, 1).await;
+    let (bytes, _) = blob(1 << 20, 7);
+    let hash = outcome(&put(&app, &bytes)).await.unwrap().hash;
+    app.proxies[0].refuse(true);
+    app.proxies[0].cut();
+    let file = app.folder.path().join("got");
+    let first = get(&app, hash, BlobSink::File(file.clone()));
+    let mut progress = first.progress();
+    let waits = progress.wait_for(|now| now.state == TransferState::Waiting);
+    within("the first waits", waits).await.unwrap();
+    let second = outcome(&get(&app, hash, BlobSink::File(file.clone()))).await;
+    assert!(matches!(second, Err(TransferError::File { .. })));
+    app.proxies[0].refuse(false);
+    outcome(&first).await.unwrap();
+    assert!(std::fs::read(&file).unwrap() == bytes);
+    // Once the first is over, the file is free.
+    outcome(&get(&app, hash, BlobSink::File(file.clone())))
+        .await
+        .unwrap();
 }

@@ -87,11 +87,22 @@ impl TestDaemon {
 
     /// Ends it and starts it again on the same state, at another address.
     pub(crate) async fn again(self, services: Services) -> Self {
+        self.again_after(services, || {}).await
+    }
+
+    /// [`TestDaemon::again`], with something done to its state while it does not run.
+    pub(crate) async fn again_after(self, services: Services, meanwhile: impl FnOnce()) -> Self {
         let Self { daemon, _dir } = self;
         daemon.shutdown(Reason::ServerRestarting).await;
+        meanwhile();
         let settings = Settings::for_state_dir(_dir.path());
         let daemon = Daemon::start(settings, services).await.unwrap();
         Self { daemon, _dir }
+    }
+
+    /// Its state directory.
+    pub(crate) fn state_dir(&self) -> &std::path::Path {
+        self._dir.path()
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
