@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, num::NonZeroU8, process::ExitCode, sync::Arc};
 
 use bowline_daemon::{
     Program,
-    ledger::{ByteTable, Reader, Stored, Table, Topic, Tx},
+    ledger::{ByteTable, Log, Reader, Stored, Table, Topic, Tx},
     service::{Methods, Request, Scope, Service},
 };
 use bowline_protocol::{Role, RpcReason, error::RpcError, methods::Empty};
@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 const PROJECTS: Table<Project> = Table::new("voxel.projects");
 const EDITED: Topic<Value> = Topic::new("voxel.edited"); // by project
+const NOTES: Log<Note> = Log::new("voxel.notes"); // by project
 const VOXELS: ByteTable = ByteTable::new("voxel.voxels"); // by project/layer; x y z colour, four bytes each
 const MAX_PROJECTS: u64 = 10_000;
 const MAX_LAYERS: usize = 64;
@@ -40,6 +41,12 @@ struct Layer {
     voxels: usize,
 }
 
+#[derive(Serialize, Deserialize, JsonSchema)]
+struct Note {
+    by: String,
+    text: String,
+}
+
 #[derive(Deserialize, JsonSchema)]
 struct OfProject {
     project: String,
@@ -49,6 +56,20 @@ struct OfProject {
 struct OfLayer {
     project: String,
     layer: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct NewNote {
+    project: String,
+    #[serde(flatten)]
+    note: Note,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct MoreNote {
+    project: String,
+    index: u64,
+    text: String,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -73,8 +94,11 @@ impl Service for Voxel {
         methods
             .intent("voxel.set_voxels", Self::set_voxels)
             .role(Role::Operator);
+        methods.intent("voxel.add_note", Self::add_note);
+        methods.intent("voxel.extend_note", Self::extend_note);
         methods.table(&PROJECTS, |of: OfProject| Scope::row(&of.project));
         methods.topic(&EDITED, |of: OfProject| Scope::row(&of.project));
+        methods.log(&NOTES, |of: OfProject| Scope::row(&of.project));
         methods
             .method("voxel.export", Self::export)
             .role(Role::Viewer);
@@ -129,6 +153,16 @@ impl Voxel {
         room(project.layers.iter().map(|l| l.voxels).sum::<usize>() <= MAX_VOXELS)?;
         VOXELS.put(tx, &key, &packed(&grid))?;
         changed(tx, &set.project, &project)
+    }
+
+    fn add_note(&self, tx: &mut Tx<'_>, new: NewNote) -> Result<Value, RpcError> {
+        PROJECTS.need(tx, &new.project)?;
+        Ok(json!({ "index": NOTES.append(tx, &new.project, &new.note)? }))
+    }
+
+    fn extend_note(&self, tx: &mut Tx<'_>, more: MoreNote) -> Result<Empty, RpcError> {
+        NOTES.grow(tx, &more.project, more.index, &more.text)?;
+        Ok(Empty {})
     }
 
     /// All layers as one model, later ones over earlier ones, encoded on a thread that may take its

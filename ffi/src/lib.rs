@@ -33,8 +33,8 @@ pub use engine::abi_id;
 pub use error::{Advice, BowlineError, Reason, Refusal, advice_text};
 pub use key_store::{KeyStore, KeyStoreError};
 pub use listeners::{
-    CallbackError, DirectoryListener, HostsListener, LogListener, ScreenListener, TableListener,
-    TimelineListener, TopicListener, TransferListener,
+    CallbackError, DirectoryListener, HostsListener, ItemsListener, LogListener, ScreenListener,
+    TableListener, TimelineListener, TopicListener, TransferListener,
 };
 pub use logging::{LogBatch, LogLevel, LogRecord, log_to_system, subscribe_logs};
 pub use preview::PreviewData;

@@ -4,8 +4,8 @@
 use crate::{
     logging::LogBatch,
     records::{
-        DirectoryUpdate, HostsSnapshot, ScreenUpdate, TableUpdate, TimelineUpdate, TopicUpdate,
-        TransferProgress,
+        DirectoryUpdate, HostsSnapshot, LogUpdate, ScreenUpdate, TableUpdate, TimelineUpdate,
+        TopicUpdate, TransferProgress,
     },
 };
 
@@ -61,6 +61,13 @@ pub trait TimelineListener: Send + Sync {
 pub trait TableListener: Send + Sync {
     /// The changes since the last call.
     fn on_table(&self, update: TableUpdate) -> Result<(), CallbackError>;
+}
+
+/// Receives the items of one log.
+#[uniffi::export(callback_interface)]
+pub trait ItemsListener: Send + Sync {
+    /// The changes since the last call.
+    fn on_items(&self, update: LogUpdate) -> Result<(), CallbackError>;
 }
 
 /// Receives the events of one topic.

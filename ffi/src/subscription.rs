@@ -40,7 +40,7 @@ impl EndReason {
             Self::UnknownCreation => (Advice::Nothing, "nothing is known of that creation"),
             Self::TooMany => (
                 Advice::TryAgain,
-                "the host has its most screens, tables or topics open",
+                "the host has its most screens, tables, logs or topics open",
             ),
             Self::Busy => (Advice::TryAgain, "the host has more to do than it can take"),
             Self::Broken => (

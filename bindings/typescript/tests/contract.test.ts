@@ -30,6 +30,7 @@ it("INV-7: nothing that a view holds connects, disconnects or says what the plat
     "useHost",
     "useHosts",
     "useIntent",
+    "useLog",
     "useScreenFrame",
     "useStore",
     "useTable",

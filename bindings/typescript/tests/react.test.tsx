@@ -4,7 +4,7 @@ import { act, cleanup, render, screen as dom } from "@testing-library/react";
 import { StrictMode, startTransition, useState } from "react";
 import { renderToString } from "react-dom/server";
 import { afterEach, describe, expect, it } from "vitest";
-import { BowlineProvider, type IntentState, useAgentScreen, useDirectory, useHost, useHosts, useIntent, useScreenFrame, useTableRow, useTimeline, useTopic } from "@bowline/react";
+import { BowlineProvider, type IntentState, useAgentScreen, useDirectory, useHost, useHosts, useIntent, useLog, useScreenFrame, useTableRow, useTimeline, useTopic } from "@bowline/react";
 import { Advice, BowlineError, type Intent, OutcomeKind, type Show, TopicState } from "@bowline/runtime/bridge";
 import { type Backend, BowlineClient } from "../packages/runtime/src/client.js";
 import type { Patch } from "../packages/runtime/src/patches.js";
@@ -30,11 +30,13 @@ function rig() {
   const nothing = async () => undefined as never;
   let sent = 0;
   const said: Patch[] = [];
+  const loaded: unknown[] = [];
   const backend: Backend = {
     hosts: source("hosts"),
     directory: source("directory"),
     screen: (serverId) => source(`screen ${serverId}`),
     table: (serverId, name) => source(`table ${serverId} ${name}`),
+    log: (serverId, name) => source(`log ${serverId} ${name}`),
     topic: (serverId, name) => source(`topic ${serverId} ${name}`),
     blob: () => source("blob"),
     inspectOffer: nothing,
@@ -53,6 +55,8 @@ function rig() {
     query: nothing,
     loadMoreRows: nothing,
     refreshTable: nothing,
+    loadOlderItems: async (_, name, params) => void loaded.push([name, params]),
+    refreshLog: nothing,
     loadOlder: nothing,
     loadNewer: nothing,
     intentResult: nothing,
@@ -70,7 +74,7 @@ function rig() {
   const end = (topic: string, error: BowlineError) => {
     for (const { onEnd } of live.get(topic) ?? []) onEnd(error);
   };
-  return { client: new BowlineClient(backend), publish, end, counts, slow, said };
+  return { client: new BowlineClient(backend), publish, end, counts, slow, said, loaded };
 }
 
 /** A component that sends, and what it shows. */
@@ -396,6 +400,34 @@ describe("hooks", () => {
     expect(status.failure?.kind).toBe("UnknownHost");
     view.unmount();
     expect(counts).toEqual({ opened: 1, closed: 1 });
+  });
+
+  it("LD-2: a log is rendered as it grows, and its hook loads older items of the same log", async () => {
+    const { client, publish, counts, loaded } = rig();
+    let log!: ReturnType<typeof useLog<{ text: string }>>;
+    const Notes = () => {
+      log = useLog<{ text: string }>("s", "voxel.notes", { project: 1 });
+      return <p>{log.items.map(({ value }) => value.text).join()}</p>;
+    };
+    const tree = () => (
+      <BowlineProvider client={client}>
+        <Notes />
+      </BowlineProvider>
+    );
+    const view = render(tree());
+    const insert = { tag: "Insert", inner: { at: 0, count: 1 } };
+    const rows = [{ index: 7, json: '{"text":"a"}', growing: "text", omittedBytes: undefined, unreadable: false }];
+    act(() => publish("log s voxel.notes", { rev: 1, changes: [insert], rows, first: 0, next: 8 }));
+    expect(dom.getByText("a")).toBeTruthy();
+    const before = log.loadOlder;
+    const grow = { tag: "Grow", inner: { at: 0, text: " door" } };
+    act(() => publish("log s voxel.notes", { baseRev: 1, rev: 2, changes: [grow], rows: [], first: 0, next: 8 }));
+    expect(dom.getByText("a door")).toBeTruthy();
+    view.rerender(tree());
+    expect(log.loadOlder).toBe(before);
+    await log.loadOlder();
+    expect(loaded).toEqual([["voxel.notes", { project: 1 }]]);
+    expect(counts.opened).toBe(1);
   });
 
   it("without a provider it says what is missing", () => {

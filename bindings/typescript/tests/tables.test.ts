@@ -1,49 +1,30 @@
 /** A service's table in an app, with a real daemon that has one: `daemon/examples/voxel.rs` (LD-2). */
-import { afterEach, expect, it } from "vitest";
-import { type Bowline, OutcomeKind, Path, TableState } from "@bowline/runtime";
-import { online, open } from "./support/app.js";
-import { folder } from "./support/folder.js";
+import { expect, it } from "vitest";
+import { OutcomeKind, TableState } from "@bowline/runtime";
+import { castle } from "./support/castle.js";
 import { shown } from "./support/waiting.js";
-import { DIRECT, World } from "./support/world.js";
+import { DIRECT } from "./support/world.js";
 
 interface Project {
   plan: { name: string; size: number[] };
   layers: { name: string; voxels: number }[];
 }
 
-let world: World;
-afterEach(() => world.end());
-
-/** A change that a daemon makes once, and its result. */
-async function run(bowline: Bowline, serverId: string, method: string, params: Record<string, unknown>): Promise<unknown> {
-  const intentId = await bowline.send(serverId, { kind: "custom", method, params });
-  await shown(`${method} is done`, bowline.hosts, ({ hosts }) =>
-    hosts.some((host) => host.recentIntents.some((outcome) => outcome.intentId === intentId)),
-  );
-  return bowline.intentResult(serverId, intentId);
-}
-
 it("LD-2: a row is live, stays over a cut, and a refusal says why", async () => {
-  world = await World.start("voxel");
-  await using bowline = open(folder());
-  const { serverId } = await bowline.pair(await world.offer(DIRECT));
-  await online(bowline, Path.Direct);
-  const made = await run(bowline, serverId, "voxel.create_project", { name: "castle", size: [8, 8, 8] });
-  const { project } = made as { project: string };
+  const { world, bowline, serverId, project, run, send } = await castle();
 
   const table = bowline.table<Project>(serverId, "voxel.projects", { project });
   expect(bowline.table(serverId, "voxel.projects", { project })).toBe(table);
   const first = await shown("its row", table, ({ state }) => state === TableState.Ready);
   expect(first.rows.map(({ key, value }) => [key, value.plan.name, value.layers])).toEqual([[project, "castle", []]]);
   const end = table.subscribe(() => {});
-  await run(bowline, serverId, "voxel.add_layer", { project, layer: "walls" });
+  await run("voxel.add_layer", { layer: "walls" });
   await shown("the layer", table, ({ rows }) => rows.at(0)?.value.layers[0]?.name === "walls");
 
   await world.cut(DIRECT);
   const away = await shown("it may be outdated", table, ({ state }) => state === TableState.Stale);
   expect(away.rows.length).toBe(1);
-  const intentId = await bowline.send(serverId, { kind: "custom", method: "voxel.add_layer", params: { project, layer: "roof" } });
-  expect(intentId).not.toBe("");
+  expect(await send("voxel.add_layer", { layer: "roof" })).not.toBe("");
   await world.heal(DIRECT);
   const again = await shown("both layers", table, ({ state, rows }) => state === TableState.Ready && rows.at(0)?.value.layers.length === 2);
   expect(again.rows.at(0)?.value.layers.map(({ name }) => name)).toEqual(["walls", "roof"]);
@@ -55,12 +36,7 @@ it("LD-2: a row is live, stays over a cut, and a refusal says why", async () => 
 });
 
 it("LD-3: a change is shown at once, also while the host is away, and a refused one says why", async () => {
-  world = await World.start("voxel");
-  await using bowline = open(folder());
-  const { serverId } = await bowline.pair(await world.offer(DIRECT));
-  await online(bowline, Path.Direct);
-  const made = await run(bowline, serverId, "voxel.create_project", { name: "castle", size: [8, 8, 8] });
-  const { project } = made as { project: string };
+  const { world, bowline, serverId, project } = await castle();
   const table = bowline.table<Project>(serverId, "voxel.projects", { project });
   const end = table.subscribe(() => {});
   await shown("its row", table, ({ state }) => state === TableState.Ready);

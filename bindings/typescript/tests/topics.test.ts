@@ -1,12 +1,10 @@
 /** Events of a service's topic in an app (LD-10): the queue by itself, and a real daemon that has one: `daemon/examples/voxel.rs`. */
-import { afterEach, describe, expect, it } from "vitest";
-import { Advice, type Bowline, BowlineError, Path, type TopicBatch, TopicState } from "@bowline/runtime";
+import { describe, expect, it } from "vitest";
+import { Advice, BowlineError, type TopicBatch, TopicState } from "@bowline/runtime";
 import type { TopicUpdate } from "../packages/runtime/src/generated/bowline.js";
 import { TopicEnds, topicOf } from "../packages/runtime/src/topic.js";
-import { online, open } from "./support/app.js";
-import { folder } from "./support/folder.js";
-import { shown } from "./support/waiting.js";
-import { DIRECT, World } from "./support/world.js";
+import { castle } from "./support/castle.js";
+import { DIRECT } from "./support/world.js";
 
 /** A topic whose library is this test. */
 function rig() {
@@ -121,23 +119,8 @@ interface Edit {
 }
 
 describe("with a daemon", () => {
-  let world: World | undefined;
-  afterEach(() => world?.end());
-
-  const edit = (bowline: Bowline, serverId: string, method: string, params: Record<string, unknown>) =>
-    bowline.send(serverId, { kind: "custom", method, params });
-
   it("LD-10: every event comes once and in order over a cut, and a refusal says why", async () => {
-    world = await World.start("voxel");
-    await using bowline = open(folder());
-    const { serverId } = await bowline.pair(await world.offer(DIRECT));
-    await online(bowline, Path.Direct);
-    const created = await edit(bowline, serverId, "voxel.create_project", { name: "castle", size: [8, 8, 8] });
-    await shown("it is created", bowline.hosts, ({ hosts }) =>
-      hosts.some((host) => host.recentIntents.some(({ intentId }) => intentId === created)),
-    );
-    const { project } = (await bowline.intentResult(serverId, created)) as { project: string };
-
+    const { world, bowline, serverId, project, send } = await castle();
     const told: string[] = [];
     const intents: (string | undefined)[] = [];
     const batches = bowline.topic<Edit>(serverId, "voxel.edited", { project })[Symbol.asyncIterator]();
@@ -154,13 +137,13 @@ describe("with a daemon", () => {
       }
     };
     await until(({ state }) => state === TopicState.Following);
-    const sent = [await edit(bowline, serverId, "voxel.add_layer", { project, layer: "walls" })];
+    const sent = [await send("voxel.add_layer", { layer: "walls" })];
     await until(() => told.includes("walls"));
 
     await world.cut(DIRECT);
     await until(({ state }) => state === TopicState.Interrupted);
-    sent.push(await edit(bowline, serverId, "voxel.add_layer", { project, layer: "roof" }));
-    sent.push(await edit(bowline, serverId, "voxel.remove_layer", { project, layer: "walls" }));
+    sent.push(await send("voxel.add_layer", { layer: "roof" }));
+    sent.push(await send("voxel.remove_layer", { layer: "walls" }));
     await world.heal(DIRECT);
     await until(() => told.includes("-walls"));
     expect(told).toEqual(["walls", "roof", "-walls"]);

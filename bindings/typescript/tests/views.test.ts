@@ -1,18 +1,21 @@
 /** Updates become views: rows keep their identity, older revisions are dropped, what does not fit is asked for anew. */
 import { describe, expect, it } from "vitest";
-import type { DirectoryUpdate, HostsSnapshot, TableUpdate, TimelineUpdate } from "../packages/runtime/src/generated/bowline.js";
+import type { DirectoryUpdate, HostsSnapshot, LogUpdate, TableUpdate, TimelineUpdate } from "../packages/runtime/src/generated/bowline.js";
 import {
   isOlder,
   NO_DIRECTORY,
   NO_HOSTS,
+  NO_LOG,
   NO_TABLE,
   NO_TIMELINE,
   nextDirectory,
   nextHosts,
+  nextLog,
   nextTable,
   nextTimeline,
   rowOf,
   type DirectoryView,
+  type LogView,
   type TableView,
   type TimelineView,
 } from "../packages/runtime/src/views.js";
@@ -39,7 +42,7 @@ const timeline = (update: Partial<TimelineUpdate>): TimelineUpdate =>
 describe("views", () => {
   it("a row is found by its key, in the order of keys that the library has", () => {
     const keys = ["", "a", "a/b", "a/b/c", "ab", "b", "\u{ffee}", "\u{1f3f0}", "\u{1f3f0}x"];
-    const rows = keys.map((key) => ({ key, json: JSON.stringify(key), omittedBytes: undefined, pending: false, failure: undefined }));
+    const rows = keys.map((key) => ({ key, json: JSON.stringify(key), omittedBytes: undefined, unreadable: false, pending: false, failure: undefined }));
     const update = { rev: 1, changes: [change("Insert", { at: 0, count: rows.length })], rows, truncated: false };
     const table = nextTable<string>(NO_TABLE, update as unknown as TableUpdate)!;
     for (const key of keys) expect(rowOf(table, key)?.value).toBe(key);
@@ -82,7 +85,7 @@ describe("views", () => {
   });
 
   it("LD-4: a table parses the rows that changed and no others, and takes a reset", () => {
-    const row = (key: string, json: string) => ({ key, json, omittedBytes: undefined, pending: false, failure: undefined });
+    const row = (key: string, json: string) => ({ key, json, omittedBytes: undefined, unreadable: false, pending: false, failure: undefined });
     const table = (update: Partial<TableUpdate>) => ({ rev: 1, changes: [], rows: [], ...update }) as TableUpdate;
     const insert = change("Insert", { at: 0, count: 2 });
     const first = nextTable<number>(NO_TABLE, table({ changes: [insert], rows: [row("a", "1"), row("b", "2")] }))!;
@@ -94,6 +97,29 @@ describe("views", () => {
     expect(nextTable(second, table({ baseRev: 1, rev: 3 }))).toBeUndefined();
     expect(nextTable(NO_TABLE, table({ baseRev: 1, rev: 2 }))).toBeUndefined();
     expect(nextTable(second, table({ rev: 9 }))!.rows.length).toBe(0);
+  });
+
+  it("LD-4: a log parses each item once, and text is appended without parsing again", () => {
+    const row = (index: number, json: string, growing?: string) => ({ index, json, growing, omittedBytes: undefined, unreadable: false });
+    const log = (update: Partial<LogUpdate>) => ({ rev: 1, changes: [], rows: [], ...update }) as LogUpdate;
+    type Note = { n: number; text?: string; tags?: string[] };
+    const insert = change("Insert", { at: 0, count: 2 });
+    const rows = [row(4, '{"n":1,"text":"a"}', "text"), row(5, '{"n":2,"tags":["x"]}', "text")];
+    const first = nextLog<Note>(NO_LOG, log({ changes: [insert], rows }))!;
+    const grow = [change("Grow", { at: 1, text: "\n\"b" }), change("Grow", { at: 1, text: "c" })];
+    const second = nextLog(first, log({ baseRev: 1, rev: 2, changes: grow }))!;
+    expect(second.items.map(({ index, value }) => [index, value])).toEqual([
+      [4, { n: 1, text: "a" }],
+      [5, { n: 2, tags: ["x"], text: '\n"bc' }],
+    ]);
+    expect(second.items.at(0)).toBe(first.items.at(0));
+    expect(second.items.at(1)?.value.tags).toBe(first.items.at(1)?.value.tags);
+    expect(second.items.toArray().every(Object.isFrozen)).toBe(true);
+    const none = nextLog<unknown>(NO_LOG, log({ changes: [insert], rows: [row(0, "[7]", "text"), row(1, '{"text":7}', "text")] }))!;
+    const kept = nextLog(none, log({ baseRev: 1, rev: 2, changes: [change("Grow", { at: 0, text: "x" }), change("Grow", { at: 1, text: "x" })] }))!;
+    expect(kept.items.map(({ value }) => value)).toEqual([[7], { text: 7 }]);
+    expect(nextLog(second, log({ baseRev: 1, rev: 3 }))).toBeUndefined();
+    expect(nextLog(second, log({ rev: 9 }))!.items.length).toBe(0);
   });
 
   it("a timeline takes changes in their order, and a reset", () => {
@@ -139,6 +165,14 @@ describe("the cases of all languages", () => {
     const next = (view: TimelineView, { base, rev, changes, rows }: Step) =>
       nextTimeline(view, timeline({ baseRev: base, rev, changes, rows: rows.map(item) }));
     check(listCases("growing"), NO_TIMELINE, next, ({ items }) => items.map(({ text }) => text));
+  });
+
+  it("a log makes of changes what the others make of them", () => {
+    const next = (view: LogView<{ text: string }>, { base, rev, changes, rows }: Step) => {
+      const raw = rows.map((text, index) => ({ index, json: JSON.stringify({ text }), growing: "text", unreadable: false }));
+      return nextLog<{ text: string }>(view, { baseRev: base, rev, changes, rows: raw } as unknown as LogUpdate);
+    };
+    check<LogView<{ text: string }>>(listCases("growing"), NO_LOG, next, ({ items }) => items.map(({ value }) => value.text));
   });
 
   it("a directory makes of changes what the others make of them", () => {

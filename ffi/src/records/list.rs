@@ -1,4 +1,4 @@
-//! Changes of a list, the same type for timelines and directories.
+//! Changes of a list, the same type for timelines, directories, tables and logs.
 
 use std::sync::Arc;
 

@@ -13,6 +13,7 @@ mod directory;
 mod host;
 mod intent;
 mod list;
+mod log;
 mod offer;
 mod patch;
 mod screen;
@@ -31,6 +32,7 @@ pub use host::{
 };
 pub use intent::{Intent, IntentFailure, IntentOutcome, OutcomeKind};
 pub use list::ListChange;
+pub use log::{LogItem, LogUpdate, grown_json};
 pub use offer::{OfferAddress, OfferHost, OfferInfo, Reach};
 pub use patch::{Patch, PatchChange, RowFailure};
 pub use screen::{Connectivity, Creation, ErrorIndicator, ScreenTarget, ScreenUpdate, Toast};

@@ -11,7 +11,7 @@ use super::{
 };
 
 mirror! {
-    /// What an app shows of a table, besides its rows.
+    /// What an app shows of a table or a log, besides its rows or items.
     TableState of runtime::TableState {
         /// The first rows are on their way, or the host is connecting: show a skeleton.
         Loading,
@@ -26,22 +26,22 @@ mirror! {
         Stale,
         /// The first rows could not be loaded (`error`). It is tried again.
         Failed,
-        /// The daemon refuses the table (`error`). Not tried again before the next connection or
-        /// `refresh_table`.
+        /// The daemon refuses the table or log (`error`). Not tried again before the next
+        /// connection, `refresh_table` or `refresh_log`.
         Refused,
     }
 }
 
 mirror! {
-    /// Rows after the last one.
+    /// Rows after the last one of a table, or items before the first one of a log.
     MoreRows of runtime::Beyond {
         /// None, or none that fit (`truncated`).
         None,
-        /// More, loaded by `load_more_rows`.
+        /// More, loaded by `load_more_rows` or `load_older_items`.
         More,
         /// More, which are loading.
         Loading,
-        /// More, which failed to load; `load_more_rows` retries.
+        /// More, which failed to load; `load_more_rows` or `load_older_items` retries.
         Failed {
             /// The reason.
             error: LoadFailure,
@@ -57,8 +57,10 @@ mirror! {
         key: String = row.key.to_string(),
         /// Its value as JSON; `null` with `omitted_bytes`.
         json: String = row.value.get().to_owned(),
-        /// Size in bytes of a value that is too large to be sent.
+        /// Size in bytes of a value that is too large to be sent, or is `unreadable`.
         omitted_bytes: Option<u32> = row.omitted_bytes.map(small),
+        /// Whether its service cannot read what is stored of it any more.
+        unreadable: bool = row.unreadable,
         /// Whether the value is what an intent of this app is expected to make of it (LD-3).
         pending: bool = row.pending,
         /// Why the newest intent of this app that concerned the row failed, until it is dismissed

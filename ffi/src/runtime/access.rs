@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use bowline_runtime::{
-    self as core, LiveError, Runtime, RuntimeSettings, ScreenError, ScreenSnapshot,
+    self as core, Runtime, RuntimeSettings, ScreenError, ScreenSnapshot,
     protocol::{AgentId, IdentityError, Offer, ServerId, offer::OfferError},
     storage::Storage,
 };
@@ -58,19 +58,6 @@ impl BowlineRuntime {
         call(self.open_core()?, &host, &agent).map_err(|error| screen_error(server_id, &error))
     }
 
-    /// A call about a subscribed table of a host.
-    pub(super) fn with_table(
-        &self,
-        server_id: &str,
-        name: &str,
-        params_json: String,
-        call: impl FnOnce(&Runtime, &ServerId, &str, &RawValue) -> Result<(), LiveError>,
-    ) -> Result<(), BowlineError> {
-        let (host, params) = (server(server_id)?, json_params(params_json)?);
-        let done = call(self.open_core()?, &host, name, &params);
-        done.map_err(|error| table_error(server_id, &error))
-    }
-
     pub(super) fn open(
         config: &RuntimeConfig,
         storage: Arc<dyn Storage>,
@@ -113,7 +100,7 @@ impl BowlineRuntime {
     }
 }
 
-/// Why the subscription of a screen or table ended.
+/// Why the subscription of a screen, table, log or topic ended.
 pub(super) fn end_reason(error: &ScreenError, closed: &AtomicBool) -> EndReason {
     match error {
         ScreenError::UnknownHost | ScreenError::Gone if closed.load(Ordering::SeqCst) => {
@@ -124,13 +111,6 @@ pub(super) fn end_reason(error: &ScreenError, closed: &AtomicBool) -> EndReason 
         ScreenError::UnknownCreation => EndReason::UnknownCreation,
         ScreenError::TooMany(_) => EndReason::TooMany,
         ScreenError::Busy => EndReason::Busy,
-    }
-}
-
-pub(super) fn table_error(server_id: &str, error: &LiveError) -> BowlineError {
-    match error {
-        LiveError::Invalid(detail) => error!(InvalidQuery, Report, detail),
-        LiveError::Host(error) => screen_error(server_id, error),
     }
 }
 
@@ -160,7 +140,7 @@ pub(super) fn cleaning() -> Result<&'static Engine, BowlineError> {
     running().ok_or_else(|| BowlineError::internal("no threads"))
 }
 
-/// The parameters of a query or a table.
+/// The parameters of a query, or of what is followed.
 pub(super) fn json_params(json: String) -> Result<Box<RawValue>, BowlineError> {
     RawValue::from_string(json)
         .map_err(|problem| problem.to_string())

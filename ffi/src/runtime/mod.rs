@@ -3,6 +3,7 @@
 
 mod access;
 mod blobs;
+mod live;
 
 use std::sync::{
     Arc,
@@ -10,7 +11,7 @@ use std::sync::{
 };
 
 use bowline_runtime::{
-    LiveError, Outcome, Runtime, TopicBacklog,
+    Outcome, Runtime,
     protocol::{
         IntentId,
         methods::{Empty, Providers, name},
@@ -25,21 +26,18 @@ use crate::{
     engine::engine,
     error::{BowlineError, error},
     key_store::{KeyStore, SplitStorage},
-    listeners::{
-        DirectoryListener, HostsListener, ScreenListener, TableListener, TimelineListener,
-        TopicListener,
-    },
+    listeners::{DirectoryListener, HostsListener, ScreenListener, TimelineListener},
     receipt::Receipt,
     records::{
         HostInfo, Intent, IntentOutcome, OfferInfo, Patch, PlatformEvent, Probe, ProviderInfo,
         RuntimeConfig, ScreenTarget,
     },
-    sinks::{Changes, TopicSink, follow_hosts, timeline_slot},
+    sinks::{Changes, follow_hosts, timeline_slot},
     slot::{Slot, follow},
     subscription::{EndReason, Subscription},
 };
 
-use access::{cleaning, end_reason, json_params, parsed, screen_error, server, table_error};
+use access::{cleaning, json_params, parsed, screen_error, server};
 
 /// Keeps an app attached to its hosts. An app has one; dropping the last reference closes every
 /// connection.
@@ -236,92 +234,6 @@ impl BowlineRuntime {
             is_new.then_some(newest)
         })?;
         Ok(Subscription::new(slot))
-    }
-
-    /// Subscribes to rows of a service's table: the first ones, then every change (LD-2).
-    /// `params_json`, an object, says which rows, as the service defines. Subscriptions with the
-    /// same name and parameters share what they follow, until a few seconds after the last of them.
-    /// What the daemon answers is part of the updates.
-    pub fn subscribe_table(
-        &self,
-        server_id: String,
-        name: String,
-        params_json: String,
-        listener: Box<dyn TableListener>,
-    ) -> Result<Arc<Subscription>, BowlineError> {
-        let slot = Slot::new(Changes::new(move |base, new| {
-            listener.on_table((base, new).into())
-        }))?;
-        let params = json_params(params_json)?;
-        let core = self.open_core()?;
-        let table = core.subscribe_table(&server(&server_id)?, &name, &params);
-        let mut table = table.map_err(|error| table_error(&server_id, &error))?;
-        let (newest, closed) = (Arc::clone(&slot), Arc::clone(&self.closed));
-        follow(&slot, async move {
-            loop {
-                match table.next().await {
-                    Ok(view) => newest.put(view),
-                    Err(LiveError::Host(error)) => break end_reason(&error, &closed),
-                    // Refused before it began.
-                    Err(LiveError::Invalid(_)) => break EndReason::Broken,
-                }
-            }
-        })?;
-        Ok(Subscription::new(slot))
-    }
-
-    /// Subscribes to a service's topic: every event from `Following` on, once and in order (LD-10).
-    /// `params_json`, an object, says which keys, as the service defines. While a listener runs,
-    /// 4,096 events or 8 MiB wait; then the oldest are dropped, and `missed` says so. What the
-    /// daemon answers is part of the updates.
-    pub fn subscribe_topic(
-        &self,
-        server_id: String,
-        name: String,
-        params_json: String,
-        listener: Box<dyn TopicListener>,
-    ) -> Result<Arc<Subscription>, BowlineError> {
-        let slot = Slot::new(TopicSink::new(listener))?;
-        let params = json_params(params_json)?;
-        let core = self.open_core()?;
-        let topic = core.subscribe_topic(&server(&server_id)?, &name, &params);
-        let mut topic = topic.map_err(|error| table_error(&server_id, &error))?;
-        let (backlog, closed) = (Arc::clone(&slot), Arc::clone(&self.closed));
-        follow(&slot, async move {
-            loop {
-                match topic.next().await {
-                    Ok(batch) => {
-                        backlog.change(|newest: &mut Option<TopicBacklog>| {
-                            newest.get_or_insert_default().append(&batch);
-                        });
-                    }
-                    Err(LiveError::Host(error)) => break end_reason(&error, &closed),
-                    // Refused before it began.
-                    Err(LiveError::Invalid(_)) => break EndReason::Broken,
-                }
-            }
-        })?;
-        Ok(Subscription::new(slot))
-    }
-
-    /// Loads the page after the last row of a subscribed table; the next update has the result.
-    pub fn load_more_rows(
-        &self,
-        server_id: String,
-        name: String,
-        params_json: String,
-    ) -> Result<(), BowlineError> {
-        self.with_table(&server_id, &name, params_json, Runtime::load_more_rows)
-    }
-
-    /// Loads the rows of a subscribed table again, also after a refusal.
-    pub fn refresh_table(
-        &self,
-        server_id: String,
-        name: String,
-        params_json: String,
-    ) -> Result<(), BowlineError> {
-        self.with_table(&server_id, &name, params_json, Runtime::refresh_table)
     }
 
     /// Loads the page before the oldest item of an open timeline; the next update has the result.

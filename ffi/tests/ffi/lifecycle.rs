@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 
 use bowline_ffi::{
     Advice, BowlineError, BowlineRuntime, CallbackError, DirectoryListener, DirectoryUpdate,
-    EndReason, Intent, OfferHost, Path, PlatformEvent, Probe, Reach, ScreenListener, ScreenTarget,
-    ScreenUpdate, TableListener, TableState, TableUpdate, TopicListener, TopicState, TopicUpdate,
+    EndReason, Intent, ItemsListener, LogUpdate, OfferHost, Path, PlatformEvent, Probe, Reach,
+    ScreenListener, ScreenTarget, ScreenUpdate, TableListener, TableState, TableUpdate,
+    TopicListener, TopicState, TopicUpdate,
 };
 use bowline_runtime::protocol::PublicKey;
 use bowline_testkit::blocking::eventually;
@@ -32,6 +33,12 @@ impl TableListener for Ignore {
     }
 }
 
+impl ItemsListener for Ignore {
+    fn on_items(&self, _: LogUpdate) -> Result<(), CallbackError> {
+        Ok(())
+    }
+}
+
 impl TopicListener for Ignore {
     fn on_topic(&self, _: TopicUpdate) -> Result<(), CallbackError> {
         Ok(())
@@ -43,6 +50,16 @@ struct LastTable(Arc<Mutex<Option<TableUpdate>>>);
 
 impl TableListener for LastTable {
     fn on_table(&self, update: TableUpdate) -> Result<(), CallbackError> {
+        *self.0.lock().unwrap() = Some(update);
+        Ok(())
+    }
+}
+
+/// Keeps the last update.
+struct LastLog(Arc<Mutex<Option<LogUpdate>>>);
+
+impl ItemsListener for LastLog {
+    fn on_items(&self, update: LogUpdate) -> Result<(), CallbackError> {
         *self.0.lock().unwrap() = Some(update);
         Ok(())
     }
@@ -80,9 +97,16 @@ fn calls(runtime: &BowlineRuntime, host: &str) -> Vec<(&'static str, Result<(), 
     let screen = runtime.subscribe_screen(host(), agent("agt_1"), Box::new(Ignore));
     let (name, params) = (|| "voxel.layers".to_owned(), || "{}".to_owned());
     let table = runtime.subscribe_table(host(), name(), params(), Box::new(Ignore));
+    let log = runtime.subscribe_log(host(), name(), params(), Box::new(Ignore));
     let topic = runtime.subscribe_topic(host(), name(), params(), Box::new(Ignore));
     vec![
         ("subscribe_table", table.map(drop)),
+        ("subscribe_log", log.map(drop)),
+        (
+            "load_older_items",
+            runtime.load_older_items(host(), name(), params()),
+        ),
+        ("refresh_log", runtime.refresh_log(host(), name(), params())),
         ("subscribe_topic", topic.map(drop)),
         (
             "load_more_rows",
@@ -256,6 +280,39 @@ fn ld_2_a_table_of_a_host_that_is_away_says_so_and_a_wrong_one_is_refused() {
         ("No Name", "{}"),
         ("voxel.layers", "{"),
         ("voxel.layers", "1"),
+    ] {
+        let error = follow(name, params).err().unwrap();
+        assert!(
+            matches!(error, BowlineError::InvalidQuery { .. }),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn ld_2_a_log_of_a_host_that_is_away_says_so_and_a_wrong_one_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = with_host(folder.path()).unwrap();
+    let last = Arc::new(Mutex::new(None));
+    let follow = |name: &str, params: &str| {
+        let listener = Box::new(LastLog(Arc::clone(&last)));
+        runtime.subscribe_log(server_id(), name.to_owned(), params.to_owned(), listener)
+    };
+    let log = follow("voxel.notes", r#"{"project":"castle"}"#).unwrap();
+    eventually("it failed", || {
+        let last = last.lock().unwrap();
+        let state = last
+            .as_ref()
+            .map(|update| (update.state, update.rows.len()));
+        state == Some((TableState::Failed, 0))
+    });
+    assert!(last.lock().unwrap().as_ref().unwrap().error.is_some());
+    log.cancel();
+    assert_eq!(ended(&log), EndReason::Cancelled);
+    for (name, params) in [
+        ("No Name", "{}"),
+        ("voxel.notes", "{"),
+        ("voxel.notes", "1"),
     ] {
         let error = follow(name, params).err().unwrap();
         assert!(

@@ -62,7 +62,7 @@ public typealias LogLevel = BowlineFFI.LogLevel
 public typealias LogRecord = BowlineFFI.LogRecord
 /// Lines of the log, and the number dropped before them.
 public typealias LogBatch = BowlineFFI.LogBatch
-/// Rows after the last one of a table.
+/// Rows after the last one of a table, or items before the first one of a log.
 public typealias MoreRows = BowlineFFI.MoreRows
 /// Content after the last item of a timeline.
 public typealias Newer = BowlineFFI.Newer

@@ -6,10 +6,12 @@ import Observation
 public struct LiveRow<Value: Sendable>: Sendable {
     /// Its key.
     public let key: String
-    /// Its value; none when it is too large to be sent.
+    /// Its value; none when it is too large to be sent, or ``isUnreadable``.
     public let value: Value?
     /// The size of such a value in bytes.
     public let omittedBytes: UInt32?
+    /// Whether its service cannot read what is stored of it any more.
+    public let isUnreadable: Bool
     /// Whether the value is what an intent of this app is expected to make of it (LD-3).
     public let isPending: Bool
     /// Why the newest intent of this app that concerned the row failed, until it is dismissed.
@@ -51,7 +53,8 @@ public struct LiveTable<Value: Sendable>: Sendable {
         let new = try update.rows.map { row in
             let value = row.omittedBytes == nil ? try decode(row.json) : nil
             return LiveRow(
-                key: row.key, value: value, omittedBytes: row.omittedBytes, isPending: row.pending, failure: row.failure)
+                key: row.key, value: value, omittedBytes: row.omittedBytes, isUnreadable: row.unreadable,
+                isPending: row.pending, failure: row.failure)
         }
         try rows.apply(update.changes, rows: new) { _, _ in throw OutOfStep() }
         if update.baseRev == nil || !update.changes.isEmpty { rowsRev = update.rev }

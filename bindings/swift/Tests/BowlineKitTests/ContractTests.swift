@@ -6,6 +6,8 @@ import Testing
 
 @Suite("What the hand-written part promises by itself")
 struct ContractTests {
+    private struct Text: Codable, Sendable { var text: String }
+
     @Test("every list makes of changes what the other languages make of them")
     func lists() throws {
         try check(listCases("growing"), Timeline()) { timeline, step in
@@ -15,6 +17,22 @@ struct ContractTests {
                     failed: nil, loaded: true, catchingUp: false, older: .none, newer: .none, replaced: 0, error: nil))
         } shown: {
             $0.items.map(\.text)
+        }
+        for growing: (@Sendable (inout Text, String) -> Void)? in [{ $0.text += $1 }, nil] {
+            let reader = ItemReader<Text>(decode: decoded, growing: growing)
+            try check(listCases("growing"), LiveLog<Text>()) { log, step in
+                let rows = try step.rows.enumerated().map { at, text in
+                    LogItem(
+                        index: UInt32(at), json: try encoded(Text(text: text)), growing: "text", omittedBytes: nil,
+                        unreadable: false)
+                }
+                let update = LogUpdate(
+                    baseRev: step.base, rev: step.rev, changes: step.changes, rows: rows, state: .ready, error: nil,
+                    older: .none, truncated: false, first: 0, next: 0)
+                try log.apply(update, reader: reader)
+            } shown: {
+                $0.items.compactMap(\.value?.text)
+            }
         }
         try check(listCases("fixed"), Directory()) { directory, step in
             let rows = step.rows.map { DirectoryRow(key: $0, serverId: "srv", agent: nil, pending: nil) }
@@ -26,7 +44,7 @@ struct ContractTests {
         }
         try check(listCases("fixed"), LiveTable<String>()) { table, step in
             let rows = step.rows.map {
-                BowlineFFI.TableRow(key: $0, json: $0, omittedBytes: nil, pending: false, failure: nil)
+                BowlineFFI.TableRow(key: $0, json: $0, omittedBytes: nil, unreadable: false, pending: false, failure: nil)
             }
             let update = TableUpdate(
                 baseRev: step.base, rev: step.rev, changes: step.changes, rows: rows, state: .ready, error: nil,

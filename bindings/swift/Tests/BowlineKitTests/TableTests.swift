@@ -8,56 +8,35 @@ import Testing
 @Suite("A service's table, with a real daemon that has one: daemon/examples/voxel.rs", .serialized)
 @MainActor
 struct TableTests {
+    private struct NewLayer: Encodable { let layer: String }
+
     private struct Project: Decodable, Sendable {
         struct Layer: Decodable, Sendable { let name: String }
         let layers: [Layer]
         var names: [String] { layers.map(\.name) }
     }
 
-    private struct Created: Decodable { let project: String }
-
-    private struct NewLayer: Encodable { let project, layer: String }
-
-    private func add(_ layer: String, to project: String) throws -> BowlineKit.Intent {
-        .custom(method: "voxel.add_layer", paramsJson: try encoded(NewLayer(project: project, layer: layer)))
-    }
-
-    /// Sends a change, and waits until the daemon has made it. Returns its result as JSON.
-    private func run(_ intent: BowlineKit.Intent, _ bowline: Bowline, _ server: String) async throws -> String? {
-        let id = try bowline.send(intent, to: server)
-        _ = try await bowline.hosts.until { snapshot in
-            snapshot.hosts.contains { host in host.recentIntents.contains { $0.intentId == id } }
-        }
-        return try bowline.result(of: id, on: server)
-    }
-
     @Test("LD-2: a row is live, stays over a cut, and a refusal says why", .timeLimit(.minutes(3)))
     func live() async throws {
-        let (world, folder) = (try World("voxel"), try Folder())
-        let bowline = try Bowline(config(folder.path), platform: NoPlatform())
-        let server = try await bowline.pair(world.offer(0)).serverId
-        try await bowline.online(.direct)
-        let create = Intent.custom(
-            method: "voxel.create_project", paramsJson: #"{"name":"castle","size":[8,8,8]}"#)
-        let created: Created = try decoded(#require(try await run(create, bowline, server)))
-        let project = created.project
+        let castle = try await Castle()
+        let (bowline, server, project) = (castle.bowline, castle.server, castle.project)
 
         let store = TableStore(
             bowline, serverId: server, name: "voxel.projects", params: ["project": project], as: Project.self)
         try await eventually("its row") { store.state == .ready }
         #expect(store.rows.map(\.key) == [project])
         #expect(store.rows.first?.value?.names == [])
-        _ = try await run(add("walls", to: project), bowline, server)
+        try await castle.run("add_layer", NewLayer(layer: "walls"))
         try await eventually("the layer") { store.rows.first?.value?.names == ["walls"] }
         let table = bowline.table("voxel.projects", ["project": project], on: server, as: Project.self)
         let looped = try await table.until { $0.state == .ready }
         #expect(looped.rows.first?.value?.names == ["walls"])
 
-        try world.cut(0)
+        try castle.world.cut(0)
         try await eventually("it may be outdated") { store.state == .stale }
         #expect(store.rows.first?.value?.names == ["walls"])
-        try bowline.send(add("roof", to: project), to: server)
-        try world.heal(0)
+        try castle.send("add_layer", NewLayer(layer: "roof"))
+        try castle.world.heal(0)
         try await eventually("both layers") {
             store.state == .ready && store.rows.first?.value?.names == ["walls", "roof"]
         }
@@ -82,32 +61,28 @@ struct TableTests {
 
     @Test("LD-3: a change is shown at once, also while the host is away, and a refused one says why", .timeLimit(.minutes(3)))
     func expected() async throws {
-        let (world, folder) = (try World("voxel"), try Folder())
-        let bowline = try Bowline(config(folder.path), platform: NoPlatform())
-        let server = try await bowline.pair(world.offer(0)).serverId
-        try await bowline.online(.direct)
-        let create = Intent.custom(
-            method: "voxel.create_project", paramsJson: #"{"name":"castle","size":[8,8,8]}"#)
-        let created: Created = try decoded(#require(try await run(create, bowline, server)))
-        let (project, params) = (created.project, ["project": created.project])
+        let castle = try await Castle()
+        let (bowline, server, project, params) = (castle.bowline, castle.server, castle.project, castle.params)
         let store = TableStore(bowline, serverId: server, name: "voxel.projects", params: params, as: Project.self)
         try await eventually("its row") { store.state == .ready && store.rows.count == 1 }
 
-        try world.cut(0)
+        try castle.world.cut(0)
         try await eventually("it may be outdated") { store.state == .stale }
+        func add(_ layer: String) throws -> BowlineKit.Intent { try castle.change("add_layer", NewLayer(layer: layer)) }
         let walls = Layers(layers: [Layers.Layer(name: "walls", voxels: 0)])
         let receipt = try bowline.send(
-            add("walls", to: project), to: server,
+            add("walls"), to: server,
             shows: [.merge("voxel.projects", params, key: project, walls)])
         try await eventually("the layer") { store.rows.first?.isPending == true }
         #expect(store.rows.first?.value?.names == ["walls"])
-        try world.heal(0)
+        try castle.world.heal(0)
         try await eventually("it is the daemon's") { store.state == .ready && store.rows.first?.isPending == false }
         #expect(store.rows.first?.value?.names == ["walls"])
         #expect(try await receipt.outcome().kind == .done)
 
-        let refused = try bowline.send(
-            add("walls", to: "none"), to: server, shows: [.remove("voxel.projects", params, key: project)])
+        let nothing = BowlineKit.Intent.custom(
+            method: "voxel.add_layer", paramsJson: #"{"project":"none","layer":"walls"}"#)
+        let refused = try bowline.send(nothing, to: server, shows: [.remove("voxel.projects", params, key: project)])
         let outcome = try await refused.outcome()
         #expect(outcome.kind == .refused)
         try await eventually("it says why") { store.rows.first?.failure != nil }
@@ -119,13 +94,13 @@ struct TableTests {
         try await eventually("it is as before") { store.rows.count == 1 && store.rows.first?.failure == nil }
 
         // Its outcome is not among the latest ones any more, and the receipt has it all the same.
-        let later = try (0..<65).map { _ in try bowline.send(add("walls", to: "none"), to: server, shows: []) }
+        let later = try (0..<65).map { _ in try bowline.send(nothing, to: server, shows: []) }
         for other in later { #expect(try await other.outcome().kind == .refused) }
         #expect(try await bowline.outcome(of: receipt.id, on: server) == nil)
         #expect(try await receipt.outcome().kind == .done)
 
         let many = (0..<65).map { BowlineKit.Patch.upsert("voxel.projects", key: "\($0)", 1) }
-        #expect(throws: BowlineError.self) { try bowline.send(add("roof", to: project), to: server, shows: many) }
+        #expect(throws: BowlineError.self) { try bowline.send(add("roof"), to: server, shows: many) }
         let nobody = "00000000-0000-0000-0000-000000000000"
         #expect(try await bowline.outcome(of: nobody, on: server) == nil)
         try await bowline.shutdown()
@@ -133,14 +108,9 @@ struct TableTests {
 
     @Test("LD-2: a value that cannot be decoded ends the loop with the reason", .timeLimit(.minutes(3)))
     func undecodable() async throws {
-        let (world, folder) = (try World("voxel"), try Folder())
-        let bowline = try Bowline(config(folder.path), platform: NoPlatform())
-        let server = try await bowline.pair(world.offer(0)).serverId
-        try await bowline.online(.direct)
-        let create = Intent.custom(
-            method: "voxel.create_project", paramsJson: #"{"name":"castle","size":[8,8,8]}"#)
-        let created: Created = try decoded(#require(try await run(create, bowline, server)))
-        let wrong = bowline.table("voxel.projects", ["project": created.project], on: server, as: [Int].self)
+        let castle = try await Castle()
+        let (bowline, server) = (castle.bowline, castle.server)
+        let wrong = bowline.table("voxel.projects", castle.params, on: server, as: [Int].self)
         await #expect(throws: SubscriptionEnded(reason: .listenerFailed)) {
             try await wrong.until { _ in false }
         }
@@ -157,7 +127,7 @@ struct TableTests {
     }
 
     private func row(_ key: String, _ json: String, omitted: UInt32? = nil) -> BowlineFFI.TableRow {
-        BowlineFFI.TableRow(key: key, json: json, omittedBytes: omitted, pending: false, failure: nil)
+        BowlineFFI.TableRow(key: key, json: json, omittedBytes: omitted, unreadable: omitted != nil, pending: false, failure: nil)
     }
 
     @Test("a value is decoded once, and not where it was too large; another revision is asked for anew")
@@ -175,6 +145,7 @@ struct TableTests {
         #expect(decoded == ["1", "3", "10"])
         #expect(table.rows.map(\.value) == [10, nil, 3])
         #expect(table.rows.map(\.omittedBytes) == [nil, 300_000, nil])
+        #expect(table.rows.map(\.isUnreadable) == [false, true, false])
         #expect(throws: OutOfStep.self) { try apply(update(7, 10, [])) }
         #expect(throws: OutOfStep.self) { try apply(update(9, 10, [.grow(at: 0, text: "more")])) }
         try apply(update(nil, 1, [.insert(at: 0, count: 1)], [row("d", "4")]))

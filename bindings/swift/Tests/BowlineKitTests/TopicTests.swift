@@ -11,9 +11,7 @@ struct TopicTests {
         var removed: String?
     }
 
-    private struct Created: Decodable { let project: String }
-
-    private struct OfLayer: Encodable { let project, layer: String }
+    private struct OfLayer: Encodable { let layer: String }
 
     private func batch(_ missed: Bool, _ bodies: Int...) throws -> TopicBatch<Int> {
         let events = bodies.map { TopicEvent(key: "k", json: String($0), intentId: nil) }
@@ -48,30 +46,11 @@ struct TopicTests {
         #expect(taken() == ["*2"])
     }
 
-    private func custom(_ method: String, _ layer: String, of project: String) throws -> BowlineKit.Intent {
-        .custom(method: method, paramsJson: try encoded(OfLayer(project: project, layer: layer)))
-    }
-
-    /// An app, and a project of its daemon.
-    private func castle(_ world: World, _ folder: Folder) async throws -> (Bowline, server: String, project: String) {
-        let bowline = try Bowline(config(folder.path), platform: NoPlatform())
-        let server = try await bowline.pair(world.offer(0)).serverId
-        try await bowline.online(.direct)
-        let create = Intent.custom(
-            method: "voxel.create_project", paramsJson: #"{"name":"castle","size":[8,8,8]}"#)
-        let id = try bowline.send(create, to: server)
-        _ = try await bowline.hosts.until { snapshot in
-            snapshot.hosts.contains { host in host.recentIntents.contains { $0.intentId == id } }
-        }
-        let created: Created = try decoded(#require(try bowline.result(of: id, on: server)))
-        return (bowline, server, created.project)
-    }
-
     @Test("LD-10: every event comes once and in order over a cut, and a refusal says why", .timeLimit(.minutes(3)))
     func live() async throws {
-        let (world, folder) = (try World("voxel"), try Folder())
-        let (bowline, server, project) = try await castle(world, folder)
-        let topic = bowline.topic("voxel.edited", ["project": project], on: server, as: Edit.self)
+        let castle = try await Castle()
+        let (bowline, server, project) = (castle.bowline, castle.server, castle.project)
+        let topic = bowline.topic("voxel.edited", castle.params, on: server, as: Edit.self)
         var batches = topic.makeAsyncIterator()
         var told: [Edit?] = []
         func until(_ wanted: (TopicBatch<Edit>) -> Bool) async throws {
@@ -84,14 +63,14 @@ struct TopicTests {
             Issue.record("the loop ended")
         }
         try await until { $0.state == .following }
-        try bowline.send(custom("voxel.add_layer", "walls", of: project), to: server)
+        try castle.send("add_layer", OfLayer(layer: "walls"))
         try await until { _ in told.count == 1 }
 
-        try world.cut(0)
+        try castle.world.cut(0)
         try await until { $0.state == .interrupted }
-        try bowline.send(custom("voxel.add_layer", "roof", of: project), to: server)
-        try bowline.send(custom("voxel.remove_layer", "walls", of: project), to: server)
-        try world.heal(0)
+        try castle.send("add_layer", OfLayer(layer: "roof"))
+        try castle.send("remove_layer", OfLayer(layer: "walls"))
+        try castle.world.heal(0)
         try await until { _ in told.count == 3 }
         #expect(told == [Edit(added: "walls"), Edit(added: "roof"), Edit(removed: "walls")])
 
@@ -100,10 +79,10 @@ struct TopicTests {
             break
         }
 
-        let wrong = bowline.topic("voxel.edited", ["project": project], on: server, as: [Int].self)
+        let wrong = bowline.topic("voxel.edited", castle.params, on: server, as: [Int].self)
         await #expect(throws: SubscriptionEnded(reason: .listenerFailed)) {
             for try await batch in wrong where batch.state == .following {
-                try bowline.send(custom("voxel.add_layer", "moat", of: project), to: server)
+                try castle.send("add_layer", OfLayer(layer: "moat"))
             }
         }
         try await bowline.shutdown()

@@ -27,6 +27,7 @@ import {
   type Intent,
   type IntentOutcome,
   type LoadFailure,
+  type LogView,
   OutcomeKind,
   rowOf,
   sameFrame,
@@ -123,35 +124,56 @@ export function useTimeline(serverId: string, target: string | Target): Timeline
 
 const timelineOf = ({ timeline }: ScreenView) => timeline;
 
+/** What is made for that name with these parameters; the same one while they say the same. */
+function useNamed<T>(
+  [serverId, name, params]: readonly [string, string, object],
+  make: (client: BowlineClient, params: object) => T,
+): T {
+  const client = useBowline();
+  // By what the parameters say: a new object in every render names the same.
+  const json = JSON.stringify(params);
+  // `make` is given anew by every render and does the same for the same names.
+  return useMemo(() => make(client, JSON.parse(json) as object), [client, serverId, name, json]);
+}
+
+/** The view of what is followed under that name with these parameters, with a function that loads more. */
+function useFollowed<View extends object, Load extends object>(
+  names: readonly [string, string, object],
+  open: (client: BowlineClient, params: object) => readonly [Store<View>, Load],
+): View & Load {
+  const [store, load] = useNamed(names, open);
+  const view = useStore(store);
+  return useMemo(() => ({ ...view, ...load }), [view, load]);
+}
+
 /** Rows of a service's table, and a function that loads the page after the last one. */
 export function useTable<Value>(
   serverId: string,
   name: string,
   params: object = {},
 ): TableView<Value> & { readonly loadMore: () => Promise<void> } {
-  const client = useBowline();
-  const view = useStore(useTableStore<Value>(serverId, name, params));
-  const json = JSON.stringify(params);
-  const loadMore = useCallback(
-    () => client.loadMoreRows(serverId, name, JSON.parse(json) as object),
-    [client, serverId, name, json],
-  );
-  return useMemo(() => ({ ...view, loadMore }), [view, loadMore]);
-}
-
-function useTableStore<Value>(serverId: string, name: string, params: object): Store<TableView<Value>> {
-  const client = useBowline();
-  // By what the parameters say: a new object in every render names the same rows.
-  const json = JSON.stringify(params);
-  return useMemo(
-    () => client.table<Value>(serverId, name, JSON.parse(json) as object),
-    [client, serverId, name, json],
-  );
+  return useFollowed([serverId, name, params], (client, params) => [
+    client.table<Value>(serverId, name, params),
+    { loadMore: () => client.loadMoreRows(serverId, name, params) },
+  ]);
 }
 
 /** One row of a service's table; nothing while it is not among the loaded ones. Rendered again only when it changes. */
 export function useTableRow<Value>(serverId: string, name: string, params: object, key: string): TableRow<Value> | undefined {
-  return useStore(useTableStore<Value>(serverId, name, params), (table) => rowOf(table, key));
+  const store = useNamed([serverId, name, params], (client, params) => client.table<Value>(serverId, name, params));
+  return useStore(store, (table) => rowOf(table, key));
+}
+
+/** The newest items of a service's log, oldest first, and a function that loads the page before the first one. */
+export function useLog<Value>(
+  serverId: string,
+  name: string,
+  params: object = {},
+): LogView<Value> & { readonly loadOlder: () => Promise<void> } {
+  return useFollowed([serverId, name, params], (client, params) => [
+    client.log<Value>(serverId, name, params),
+    { loadOlder: () => client.loadOlderItems(serverId, name, params) },
+  ]);
 }
 
 /** How a topic is doing. */

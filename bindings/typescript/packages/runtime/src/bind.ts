@@ -233,6 +233,10 @@ export function nativeBackend(native: Native, runtime: () => Generated.BowlineRu
       sourceOf(native, (onUpdate) =>
         runtime().subscribeTable(serverId, name, JSON.stringify(params), { onTable: onUpdate }),
       ),
+    log: (serverId, name, params) =>
+      sourceOf(native, (onUpdate) =>
+        runtime().subscribeLog(serverId, name, JSON.stringify(params), { onItems: onUpdate }),
+      ),
     topic: (serverId, name, params) =>
       sourceOf(native, (onUpdate) =>
         runtime().subscribeTopic(serverId, name, JSON.stringify(params), { onTopic: onUpdate }),
@@ -256,6 +260,9 @@ export function nativeBackend(native: Native, runtime: () => Generated.BowlineRu
       now((runtime) => runtime.loadMoreRows(serverId, name, JSON.stringify(params))),
     refreshTable: (serverId, name, params) =>
       now((runtime) => runtime.refreshTable(serverId, name, JSON.stringify(params))),
+    loadOlderItems: (serverId, name, params) =>
+      now((runtime) => runtime.loadOlderItems(serverId, name, JSON.stringify(params))),
+    refreshLog: (serverId, name, params) => now((runtime) => runtime.refreshLog(serverId, name, JSON.stringify(params))),
     loadOlder: (serverId, agentId) => now((runtime) => runtime.loadOlder(serverId, agentId)),
     intentResult: (serverId, intentId) =>
       now((runtime) => {

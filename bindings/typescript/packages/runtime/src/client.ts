@@ -7,6 +7,7 @@ import type {
   HostInfo,
   HostsSnapshot,
   IntentOutcome,
+  LogUpdate,
   OfferInfo,
   Probe,
   ProviderInfo,
@@ -30,13 +31,16 @@ import { type Topic, TopicEnds, topicOf } from "./topic.ts";
 import {
   type DirectoryView,
   type HostsView,
+  type LogView,
   NO_DIRECTORY,
   NO_HOSTS,
+  NO_LOG,
   NO_TABLE,
   type ScreenView,
   type TableView,
   nextDirectory,
   nextHosts,
+  nextLog,
   nextScreen,
   nextTable,
   noScreen,
@@ -68,6 +72,8 @@ export interface Calls {
   query(serverId: string, method: string, params: object): Promise<unknown>;
   loadMoreRows(serverId: string, name: string, params: object): Promise<void>;
   refreshTable(serverId: string, name: string, params: object): Promise<void>;
+  loadOlderItems(serverId: string, name: string, params: object): Promise<void>;
+  refreshLog(serverId: string, name: string, params: object): Promise<void>;
   loadOlder(serverId: string, agentId: string): Promise<void>;
   loadNewer(serverId: string, agentId: string): Promise<void>;
   intentResult(serverId: string, intentId: string): Promise<unknown>;
@@ -85,6 +91,7 @@ export interface Backend extends Calls {
   directory: Source<DirectoryUpdate>;
   screen(serverId: string, target: Target): Source<ScreenUpdate>;
   table(serverId: string, name: string, params: object): Source<TableUpdate>;
+  log(serverId: string, name: string, params: object): Source<LogUpdate>;
   topic(serverId: string, name: string, params: object): Source<TopicUpdate>;
   blob(serverId: string, work: BlobWork): Source<BlobUpdate>;
 }
@@ -114,7 +121,7 @@ export class BowlineClient {
 
   readonly #backend: Backend;
   /**
-   * Stores of all screens and tables with a reference or a subscriber. One only read once, as on a server, is
+   * Stores of all screens, tables and logs with a reference or a subscriber. One only read once, as on a server, is
    * dropped.
    */
   readonly #open = new Map<string, WeakRef<OwnedStore<unknown>>>();
@@ -159,6 +166,21 @@ export class BowlineClient {
         initial: NO_TABLE,
         source: this.#backend.table(serverId, name, params),
         next: nextTable,
+      }),
+    );
+  }
+
+  /**
+   * The newest items of a service's log, then every new one and every growth of their text (LD-2). `params` says which log, as the
+   * service defines. The same store for the same parameters, while it has a reference or a subscriber; `valuesOf` makes a loop of it.
+   * The values' type is the caller's word: it is not checked.
+   */
+  log<Value>(serverId: string, name: string, params: object = {}): Store<LogView<Value>> {
+    return this.#shared(`${serverId} log ${name} ${JSON.stringify(params)}`, () =>
+      createStore<LogView<Value>, LogUpdate>({
+        initial: NO_LOG,
+        source: this.#backend.log(serverId, name, params),
+        next: nextLog,
       }),
     );
   }
@@ -250,6 +272,16 @@ export class BowlineClient {
   /** Loads the rows of a table again that is subscribed to, also after a refusal. */
   refreshTable(serverId: string, name: string, params: object = {}): Promise<void> {
     return this.#call((backend) => backend.refreshTable(serverId, name, params));
+  }
+
+  /** Loads the page before the oldest item of a log that is subscribed to. */
+  loadOlderItems(serverId: string, name: string, params: object = {}): Promise<void> {
+    return this.#call((backend) => backend.loadOlderItems(serverId, name, params));
+  }
+
+  /** Loads the items of a log again that is subscribed to, also after a refusal. */
+  refreshLog(serverId: string, name: string, params: object = {}): Promise<void> {
+    return this.#call((backend) => backend.refreshLog(serverId, name, params));
   }
 
   /** Fetches the page before the oldest item of an open timeline. */

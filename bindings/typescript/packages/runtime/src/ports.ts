@@ -21,8 +21,7 @@ type Topic =
   | { kind: "hosts" }
   | { kind: "directory" }
   | { kind: "screen"; serverId: string; target: Target }
-  | { kind: "table"; serverId: string; name: string; params: object }
-  | { kind: "topic"; serverId: string; name: string; params: object }
+  | { kind: "table" | "log" | "topic"; serverId: string; name: string; params: object }
   | { kind: "blob"; serverId: string; work: BlobWork };
 
 type Request =
@@ -48,6 +47,8 @@ const CALLS: ReadonlySet<string> = new Set<keyof Calls>([
   "query",
   "loadMoreRows",
   "refreshTable",
+  "loadOlderItems",
+  "refreshLog",
   "loadOlder",
   "loadNewer",
   "intentResult",
@@ -110,9 +111,9 @@ export function serve(backend: Backend, port: Port): () => void {
       case "screen":
         return backend.screen(topic.serverId, topic.target) as Source<unknown>;
       case "table":
-        return backend.table(topic.serverId, topic.name, topic.params) as Source<unknown>;
+      case "log":
       case "topic":
-        return backend.topic(topic.serverId, topic.name, topic.params) as Source<unknown>;
+        return backend[topic.kind](topic.serverId, topic.name, topic.params) as Source<unknown>;
       case "blob":
         // A page must not make this process read or write files.
         if (namesFile(topic.work)) throw new BowlineError("InvalidQuery", "no files over a bridge, bytes only", Advice.Report);
@@ -255,6 +256,7 @@ export function connectBridge(port: Port): BridgedClient {
     directory: source({ kind: "directory" }),
     screen: (serverId, target) => source({ kind: "screen", serverId, target }),
     table: (serverId, name, params) => source({ kind: "table", serverId, name, params }),
+    log: (serverId, name, params) => source({ kind: "log", serverId, name, params }),
     topic: (serverId, name, params) => source({ kind: "topic", serverId, name, params }),
     blob: (serverId, work) => source({ kind: "blob", serverId, work }),
     inspectOffer: call("inspectOffer"),
@@ -266,6 +268,8 @@ export function connectBridge(port: Port): BridgedClient {
     query: call("query"),
     loadMoreRows: call("loadMoreRows"),
     refreshTable: call("refreshTable"),
+    loadOlderItems: call("loadOlderItems"),
+    refreshLog: call("refreshLog"),
     loadOlder: call("loadOlder"),
     loadNewer: call("loadNewer"),
     intentResult: call("intentResult"),

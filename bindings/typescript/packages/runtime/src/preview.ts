@@ -59,6 +59,7 @@ export function previewClient(native: Native, preview: Generated.PreviewDataLike
     },
     screen: (serverId, target) => screenOf(timeline, serverId, target),
     table: () => () => () => {},
+    log: () => () => () => {},
     topic: () => () => () => {},
     blob: () => (_, onEnd) => {
       onEnd(new BowlineError("NotConnected", "there is nobody behind a preview", Advice.Nothing));
@@ -72,6 +73,8 @@ export function previewClient(native: Native, preview: Generated.PreviewDataLike
     query: refuse,
     loadMoreRows: refuse,
     refreshTable: refuse,
+    loadOlderItems: refuse,
+    refreshLog: refuse,
     loadOlder: refuse,
     loadNewer: refuse,
     intentResult: refuse,

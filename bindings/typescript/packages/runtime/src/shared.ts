@@ -5,10 +5,10 @@ export { ADVICE_TEXTS, asBowlineError, BowlineError, type ErrorKind } from "./er
 export { ItemList } from "./list.ts";
 export type { Show } from "./patches.ts";
 export type { Port } from "./ports.ts";
-export { type Kept, type Store, waitFor } from "./store.ts";
+export { type Kept, type Store, valuesOf, waitFor } from "./store.ts";
 export type { Topic, TopicBatch, TopicEvent } from "./topic.ts";
 export { rowOf, sameFrame } from "./views.ts";
-export type { DirectoryView, HostsView, ScreenFrame, ScreenView, TableRow, TableView, TimelineView } from "./views.ts";
+export type { DirectoryView, HostsView, LogItem, LogView, ScreenFrame, ScreenView, TableRow, TableView, TimelineView } from "./views.ts";
 export {
   Advice,
   AgentStatus,

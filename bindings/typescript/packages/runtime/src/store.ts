@@ -209,3 +209,18 @@ export function waitFor<T extends Kept>(store: Store<T>, wanted: (value: T) => b
     else look();
   });
 }
+
+/**
+ * Values of a store, the one that it has first; a slow loop gets fewer and newer ones. The store is subscribed to until the loop ends.
+ * It throws the reason of an aborted signal, and the store's failure when nothing new will come.
+ */
+export async function* valuesOf<T extends Kept>(store: Store<T>, signal?: AbortSignal): AsyncGenerator<T, never> {
+  let last: T | undefined;
+  // Between two waits as well, or an unhurried loop would subscribe anew for each value.
+  const end = store.subscribe(() => {});
+  try {
+    for (;;) yield (last = await waitFor(store, (value) => value !== last && !value.failure, signal));
+  } finally {
+    end();
+  }
+}

@@ -10,6 +10,7 @@ import type {
   HostSnapshot,
   HostsSnapshot,
   ListChange,
+  LogUpdate,
   Newer,
   Older,
   Pairing,
@@ -104,9 +105,11 @@ function same(one: unknown, other: unknown): boolean {
 /** A row of a table. */
 export interface TableRow<Value> {
   readonly key: string;
-  /** `null` when the row is too large to be sent; `omittedBytes` is its size then. */
+  /** `null` when the row is too large to be sent, or is `unreadable`; `omittedBytes` is its size then. */
   readonly value: Value;
   readonly omittedBytes: number | undefined;
+  /** Whether its service cannot read what is stored of it any more. */
+  readonly unreadable: boolean;
   /** Whether the value is what an intent of this app is expected to make of it (LD-3). */
   readonly pending: boolean;
   /** Why the newest intent of this app that concerned the row failed, until it is dismissed. */
@@ -145,6 +148,54 @@ function compare(one: string, other: string): number {
     if (left !== right) return left.codePointAt(0)! - right.codePointAt(0)!;
   }
 }
+
+/** An item of a log. */
+export interface LogItem<Value> {
+  /** Its place in the log, which no other item ever has. */
+  readonly index: number;
+  /** `null` when the item is too large to be sent, or is `unreadable`; `omittedBytes` is its size then. */
+  readonly value: Value;
+  readonly omittedBytes: number | undefined;
+  /** Whether its service cannot read what is stored of it any more. */
+  readonly unreadable: boolean;
+  /** The member of the value whose text grows; nothing until it has grown. */
+  readonly growing: string | undefined;
+}
+
+/** The newest items of a service's log, oldest first. An item that did not change is the same object. */
+export interface LogView<Value> extends Kept {
+  /** Grows with each change. */
+  readonly rev: number;
+  /** Whether the first update has arrived. */
+  readonly ready: boolean;
+  /** The newest items. One that is fetched, because it was too large for an event, is missing meanwhile. */
+  readonly items: ItemList<LogItem<Value>>;
+  /** What to show besides them. */
+  readonly state: TableState;
+  /** Why the items are not current. */
+  readonly error?: LoadFailure | undefined;
+  /** Items before the first one; `loadOlderItems` loads them. */
+  readonly older: MoreRows | undefined;
+  /** Whether the daemon has older items than fit; they are left out. */
+  readonly truncated: boolean;
+  /** Index of the oldest item that the daemon keeps, as far as known. */
+  readonly first: number;
+  /** Index of the next item, as far as known. */
+  readonly next: number;
+}
+
+export const NO_LOG: LogView<never> = Object.freeze({
+  rev: 0,
+  ready: false,
+  failure: undefined,
+  items: ItemList.EMPTY as ItemList<LogItem<never>>,
+  state: TableState.Loading,
+  error: undefined,
+  older: undefined,
+  truncated: false,
+  first: 0,
+  next: 0,
+});
 
 export const NO_TABLE: TableView<never> = Object.freeze({
   rev: 0,
@@ -285,11 +336,34 @@ export function nextTable<Value>(before: TableView<Value>, update: TableUpdate):
   const { baseRev, changes, rows: changedRows, ...shown } = update;
   if (baseRev !== undefined && (!before.ready || baseRev !== before.rev)) return undefined;
   const begun: ItemList<TableRow<Value>> = baseRev === undefined ? ItemList.EMPTY : before.rows;
-  const parsed = changedRows.map(({ key, json, omittedBytes, pending, failure }) => {
-    return { key, value: JSON.parse(json) as Value, omittedBytes, pending, failure };
+  const parsed = changedRows.map(({ key, json, omittedBytes, unreadable, pending, failure }) => {
+    return { key, value: JSON.parse(json) as Value, omittedBytes, unreadable, pending, failure };
   });
   const rows = changed(begun, { changes, rows: parsed });
   return rows && Object.freeze({ ...shown, ready: true, failure: undefined, rows });
+}
+
+/**
+ * The next view of a log; nothing when the update is for another one than this. The value of each new item is parsed here, once, and
+ * text is appended to it without parsing it again.
+ */
+export function nextLog<Value>(before: LogView<Value>, update: LogUpdate): LogView<Value> | undefined {
+  const { baseRev, changes, rows, ...shown } = update;
+  if (baseRev !== undefined && (!before.ready || baseRev !== before.rev)) return undefined;
+  const begun: ItemList<LogItem<Value>> = baseRev === undefined ? ItemList.EMPTY : before.items;
+  const parsed = rows.map(({ index, json, growing, omittedBytes, unreadable }) => {
+    return { index, value: JSON.parse(json) as Value, omittedBytes, unreadable, growing };
+  });
+  const items = changed(begun, { changes, rows: parsed }, grown);
+  return items && Object.freeze({ ...shown, ready: true, failure: undefined, items });
+}
+
+/** An item with more text. One whose value has no such text stays as it was, as in the library. */
+function grown<Value>(item: LogItem<Value>, more: string): LogItem<Value> {
+  const { value, growing } = item;
+  if (growing === undefined || typeof value !== "object" || value === null || Array.isArray(value)) return item;
+  const text = (value as Record<string, unknown>)[growing] ?? "";
+  return typeof text === "string" ? { ...item, value: { ...value, [growing]: text + more } } : item;
 }
 
 /** The next view of a timeline; nothing when the update is for another one than this. */

@@ -8,6 +8,7 @@ import dev.bowline.ffi.HostsSnapshot
 import dev.bowline.ffi.Intent
 import dev.bowline.ffi.IntentOutcome
 import dev.bowline.ffi.KeyStore
+import dev.bowline.ffi.LogUpdate
 import dev.bowline.ffi.OfferInfo
 import dev.bowline.ffi.Patch
 import dev.bowline.ffi.PlatformEvent
@@ -158,6 +159,29 @@ public class Bowline(
         }
 
     /**
+     * A service's log: its newest items, then every new one and every growth (LD-2). [params], a JSON object, says which log, as the
+     * service defines. Each collector has a subscription of its own; all with the same name and parameters share what they follow.
+     *
+     * @param grow Appends text to a value that the service lets grow, called on the library's thread. Without it, such a value is
+     *   decoded anew from its whole JSON.
+     * @param decode The value of an item from its JSON, called once for each new value on the library's thread. One that keeps
+     *   failing ends the flow.
+     * @throws SubscriptionEnded to the collector, when the host is forgotten or has its most logs open.
+     */
+    public fun <T> log(
+        serverId: String,
+        name: String,
+        params: String = "{}",
+        grow: ((T, String) -> T)? = null,
+        decode: (String) -> T,
+    ): Flow<Log<T>> {
+        val reader = ItemReader(decode, grow)
+        return folded<LogUpdate, Log<T>>(Log.empty, { held, update -> held.with(update, reader) }) { receive ->
+            call { subscribeLog(serverId, name, params, itemsListener(receive)) }
+        }
+    }
+
+    /**
      * Events of a service's topic: every one from now on, once and in order (LD-10). [params], a JSON object, says which, as the
      * service defines. Each collector has a subscription of its own; all with the same name and parameters share one follow. While a
      * collector is slow, batches wait: 4,096 events and 8 MiB of them at most.
@@ -236,6 +260,14 @@ public class Bowline(
     /** Loads the rows of a table that is collected again, also after a refusal. */
     public fun refreshTable(serverId: String, name: String, params: String = "{}"): Unit =
         call { refreshTable(serverId, name, params) }
+
+    /** Loads the page before the oldest item of a log that is collected; a later value has the result. */
+    public fun loadOlderItems(serverId: String, name: String, params: String = "{}"): Unit =
+        call { loadOlderItems(serverId, name, params) }
+
+    /** Loads the items of a log that is collected again, also after a refusal. */
+    public fun refreshLog(serverId: String, name: String, params: String = "{}"): Unit =
+        call { refreshLog(serverId, name, params) }
 
     /** Loads the page before the oldest item of an open timeline; a later value has the result. */
     public fun loadOlder(serverId: String, agentId: String): Unit = call { loadOlder(serverId, agentId) }

@@ -6,6 +6,8 @@ import dev.bowline.ffi.DirectoryUpdate
 import dev.bowline.ffi.EndReason
 import dev.bowline.ffi.HostsListener
 import dev.bowline.ffi.HostsSnapshot
+import dev.bowline.ffi.ItemsListener
+import dev.bowline.ffi.LogUpdate
 import dev.bowline.ffi.PreviewData
 import dev.bowline.ffi.ScreenListener
 import dev.bowline.ffi.ScreenUpdate
@@ -96,6 +98,10 @@ internal fun timelineListener(receive: (TimelineUpdate) -> Unit): TimelineListen
 
 internal fun tableListener(receive: (TableUpdate) -> Unit): TableListener = object : TableListener {
     override fun onTable(update: TableUpdate) = guarded { receive(update) }
+}
+
+internal fun itemsListener(receive: (LogUpdate) -> Unit): ItemsListener = object : ItemsListener {
+    override fun onItems(update: LogUpdate) = guarded { receive(update) }
 }
 
 /**

@@ -2,9 +2,12 @@ package dev.bowline
 
 import dev.bowline.ffi.DirectoryUpdate
 import dev.bowline.ffi.ListChange
+import dev.bowline.ffi.LogUpdate
 import dev.bowline.ffi.ScreenUpdate
 import dev.bowline.ffi.TableUpdate
 import dev.bowline.ffi.TimelineUpdate
+import dev.bowline.ffi.grownJson
+import dev.bowline.ffi.LogItem as CrossedItem
 
 /**
  * An update for another list than the held one. Thrown from a callback, it makes the library send
@@ -52,9 +55,42 @@ internal fun <T> Table<T>.with(update: TableUpdate, decode: (String) -> T): Tabl
     val before = ifAt(rev, update.baseRev, Table.empty)
     val rows = update.rows.map { row ->
         val value = if (row.omittedBytes == null) decode(row.json) else null
-        Row(row.key, value, row.omittedBytes, row.pending, row.failure)
+        Row(row.key, value, row.omittedBytes, row.unreadable, row.pending, row.failure)
     }
     return Table(update.rev, before.rows.with(update.changes, rows), update.state, update.error, update.more, update.truncated)
+}
+
+/** How values of a log are made: decoded once for each revision, and extended by text. */
+internal class ItemReader<T>(
+    private val decode: (String) -> T,
+    /** Extends a value by text; without it, a value that grew is decoded anew. */
+    private val grow: ((T, String) -> T)?,
+) {
+    fun item(row: CrossedItem): LogItem<T> {
+        val value = if (row.omittedBytes == null) decode(row.json) else null
+        // Nothing is kept for what needs no decoding any more.
+        val json = if (grow == null && row.growing != null) row.json else null
+        return LogItem(row.index, value, row.omittedBytes, row.unreadable, json, row.growing)
+    }
+
+    fun grown(item: LogItem<T>, text: String): LogItem<T> {
+        val growing = item.growing ?: throw OutOfStep("item ${item.index} does not grow")
+        val value = item.value ?: return item
+        if (grow != null) return item.copy(value = grow.invoke(value, text))
+        val json = grownJson(item.json.orEmpty(), growing, text)
+        return item.copy(value = decode(json), json = json)
+    }
+}
+
+/**
+ * Applies an update to this log; the value of each new item is decoded here, once.
+ *
+ * @throws OutOfStep when the update is not for this one.
+ */
+internal fun <T> Log<T>.with(update: LogUpdate, reader: ItemReader<T>): Log<T> {
+    val before = ifAt(rev, update.baseRev, Log.empty)
+    val items = before.items.with(update.changes, update.rows.map(reader::item), reader::grown)
+    return update.run { Log(rev, items, state, error, older, truncated, first, next) }
 }
 
 /** The value that an update with this base applies to: this one, or an empty one without a base. */

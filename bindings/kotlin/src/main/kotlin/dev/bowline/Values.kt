@@ -48,8 +48,9 @@ public data class Directory(
  * A row of a table.
  *
  * @property key Its key.
- * @property value Its value; null when it is too large to be sent.
+ * @property value Its value; null when it is too large to be sent, or is [unreadable].
  * @property omittedBytes The size of such a value in bytes.
+ * @property unreadable Whether its service cannot read what is stored of it any more.
  * @property pending Whether the value is what an intent of this app is expected to make of it (LD-3).
  * @property failure Why the newest intent of this app that concerned the row failed, until it is dismissed.
  */
@@ -57,6 +58,7 @@ public data class Row<out T>(
     public val key: String,
     public val value: T?,
     public val omittedBytes: UInt?,
+    public val unreadable: Boolean = false,
     public val pending: Boolean = false,
     public val failure: RowFailure? = null,
 )
@@ -86,6 +88,56 @@ public data class Table<out T>(
         /** The value before the first update. */
         public val empty: Table<Nothing> =
             Table(0u, emptyList(), TableState.LOADING, null, MoreRows.None, false)
+    }
+}
+
+/**
+ * An item of a log.
+ *
+ * @property index Its place in the log, which no other item ever has.
+ * @property value Its value; null when it is too large to be sent, or is [unreadable].
+ * @property omittedBytes The size of such a value in bytes.
+ * @property unreadable Whether its service cannot read what is stored of it any more.
+ */
+public data class LogItem<out T>(
+    public val index: UInt,
+    public val value: T?,
+    public val omittedBytes: UInt? = null,
+    public val unreadable: Boolean = false,
+    /** The JSON of a value that may grow, and the member that does. */
+    internal val json: String? = null,
+    internal val growing: String? = null,
+)
+
+/**
+ * The newest items of a service's log, as of one revision. Items keep their identity while they do not change.
+ *
+ * @property rev Grows with each change.
+ * @property items The newest items, oldest first. One that is fetched, because it was too large for an event, is missing meanwhile.
+ * @property state What to show besides them.
+ * @property error Why they are not current.
+ * @property older Items before the first one; [Bowline.loadOlderItems] loads them.
+ * @property truncated Whether the daemon has older items than fit; they are left out.
+ * @property first Index of the oldest item that the daemon keeps, as far as known.
+ * @property next Index of the next item, as far as known.
+ */
+public data class Log<out T>(
+    public val rev: UInt,
+    public val items: List<LogItem<T>>,
+    public val state: TableState,
+    public val error: LoadFailure?,
+    public val older: MoreRows,
+    public val truncated: Boolean,
+    public val first: UInt,
+    public val next: UInt,
+) {
+    /** Whether the first update has arrived, which takes milliseconds and no network. */
+    public val isReady: Boolean get() = this !== empty
+
+    public companion object {
+        /** The value before the first update. */
+        public val empty: Log<Nothing> =
+            Log(0u, emptyList(), TableState.LOADING, null, MoreRows.None, false, 0u, 0u)
     }
 }
 

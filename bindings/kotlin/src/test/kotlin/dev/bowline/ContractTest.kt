@@ -7,6 +7,7 @@ import dev.bowline.ffi.DirectoryUpdate
 import dev.bowline.ffi.EndReason
 import dev.bowline.ffi.HostsSnapshot
 import dev.bowline.ffi.ItemKind
+import dev.bowline.ffi.LogUpdate
 import dev.bowline.ffi.MoreRows
 import dev.bowline.ffi.Newer
 import dev.bowline.ffi.Older
@@ -31,6 +32,7 @@ import org.junit.jupiter.api.Assertions.assertSame
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
+import dev.bowline.ffi.LogItem as CrossedItem
 
 /** What the hand-written part promises by itself. */
 class ContractTest {
@@ -139,6 +141,10 @@ class ContractTest {
     @Test
     fun `every list makes of changes what the other languages make of them`() {
         check(listCases("growing"), Timeline.empty, { with(timelineUpdate(it)) }) { it.items.map(TimelineItem::text) }
+        for (grow in listOf(String::plus, null)) {
+            val reader = ItemReader({ text(it) }, grow)
+            check(listCases("growing"), Log.empty as Log<String>, { with(logUpdate(it), reader) }) { it.items.map(LogItem<String>::value) }
+        }
         check(listCases("fixed"), Directory.empty, { with(directoryUpdate(it)) }) { it.rows.map(DirectoryRow::key) }
         check(listCases("fixed"), Table.empty as Table<String>, { step -> with(tableUpdate(step)) { it } }) { it.rows.map { row -> row.value } }
     }
@@ -177,8 +183,15 @@ class ContractTest {
         DirectoryUpdate(step.base, step.rev, step.changes, step.rows.map { DirectoryRow(it, "srv", null, null) }, false, emptyList())
 
     private fun tableUpdate(step: Step) = TableUpdate(
-        step.base, step.rev, step.changes, step.rows.map { TableRow(it, it, null, false, null) }, TableState.READY, null, MoreRows.None, false,
+        step.base, step.rev, step.changes, step.rows.map { TableRow(it, it, null, false, false, null) }, TableState.READY, null, MoreRows.None, false,
     )
+
+    private fun logUpdate(step: Step): LogUpdate {
+        val rows = step.rows.mapIndexed { at, text -> CrossedItem(at.toUInt(), """{"text":"$text"}""", "text", null, false) }
+        return LogUpdate(step.base, step.rev, step.changes, rows, TableState.READY, null, MoreRows.None, false, 0u, 0u)
+    }
+
+    private fun text(json: String) = json.removeSurrounding("{\"text\":\"", "\"}")
 
     @Test
     fun `what may pass is subscribed to again, and the end says why nothing comes`() = runBlocking {

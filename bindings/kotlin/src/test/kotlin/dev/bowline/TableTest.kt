@@ -5,13 +5,7 @@ import dev.bowline.ffi.Intent
 import dev.bowline.ffi.IntentFailure
 import dev.bowline.ffi.LoadFailure
 import dev.bowline.ffi.OutcomeKind
-import dev.bowline.ffi.Path
 import dev.bowline.ffi.TableState
-import kotlinx.coroutines.CoroutineStart
-import kotlinx.coroutines.Dispatchers
-import kotlinx.coroutines.flow.MutableStateFlow
-import kotlinx.coroutines.launch
-import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertThrows
@@ -23,96 +17,61 @@ class TableTest {
     private fun layers(json: String): List<String> =
         Regex("\"name\":\"([^\"]+)\"").findAll(json.substringAfter("\"layers\":")).map { it.groupValues[1] }.toList()
 
-    private suspend fun Bowline.run(server: String, method: String, params: String): String? {
-        val intent = send(server, Intent.Custom(method, params))
-        hosts.until { snapshot -> snapshot.hosts.any { host -> host.recentIntents.any { it.intentId == intent } } }
-        return intentResult(server, intent)
+    @Test
+    fun `LD-2 a row is live, stays over a cut, and a refusal says why`() = withCastle { castle ->
+        val (bowline, server, project, params) = castle
+        val shown = collected(Table.empty, bowline.table(server, "voxel.projects", params, ::layers))
+        val first = shown.until { it.state == TableState.READY }
+        assertEquals(listOf(project to emptyList<String>()), first.rows.map { it.key to it.value })
+        castle.run("add_layer", """"layer":"walls"""")
+        shown.until { it.rows.single().value == listOf("walls") }
+
+        castle.world.cut(0)
+        val away = shown.until { it.state == TableState.STALE }
+        assertEquals(listOf("walls"), away.rows.single().value)
+        castle.send("add_layer", """"layer":"roof"""")
+        castle.world.heal(0)
+        shown.until { it.state == TableState.READY && it.rows.single().value == listOf("walls", "roof") }
+
+        val refused = bowline.table(server, "voxel.nothing") { it }.until { it.state == TableState.REFUSED }
+        assertEquals(LoadFailure.NotFound, refused.error)
     }
 
     @Test
-    fun `LD-2 a row is live, stays over a cut, and a refusal says why`() = runBlocking {
-        World("voxel").use { world ->
-            Folder().use { folder ->
-                Bowline(config(folder.path), platform = PlatformObserver.none).use { bowline ->
-                    val server = bowline.pair(world.offer(0)).serverId
-                    bowline.online(Path.DIRECT)
-                    val made = bowline.run(server, "voxel.create_project", """{"name":"castle","size":[8,8,8]}""")!!
-                    val project = Regex("\"project\":\"([^\"]+)\"").find(made)!!.groupValues[1]
-                    val params = """{"project":"$project"}"""
+    fun `LD-3 a change is shown at once, also while the host is away, and a refused one says why`() = withCastle { castle ->
+        val (bowline, server, project, params) = castle
+        val shown = collected(Table.empty, bowline.table(server, "voxel.projects", params, ::layers))
+        shown.until { it.state == TableState.READY }
 
-                    val shown = MutableStateFlow<Table<List<String>>>(Table.empty)
-                    val collecting = launch(Dispatchers.Default, CoroutineStart.UNDISPATCHED) {
-                        bowline.table(server, "voxel.projects", params, ::layers).collect { shown.value = it }
-                    }
-                    val first = shown.until { it.state == TableState.READY }
-                    assertEquals(listOf(project to emptyList<String>()), first.rows.map { it.key to it.value })
-                    bowline.run(server, "voxel.add_layer", """{"project":"$project","layer":"walls"}""")
-                    shown.until { it.rows.single().value == listOf("walls") }
+        castle.world.cut(0)
+        shown.until { it.state == TableState.STALE }
+        val add = castle.change("add_layer", """"layer":"walls"""")
+        val walls = """{"layers":[{"name":"walls","voxels":0}]}"""
+        val receipt = bowline.send(server, add, listOf(Show.merge("voxel.projects", project, walls, params)))
+        val away = shown.until { it.rows.single().pending }
+        assertEquals(listOf("walls"), away.rows.single().value)
+        castle.world.heal(0)
+        val there = shown.until { it.state == TableState.READY && !it.rows.single().pending }
+        assertEquals(listOf("walls"), there.rows.single().value)
+        assertEquals(OutcomeKind.DONE, receipt.outcome().kind)
 
-                    world.cut(0)
-                    val away = shown.until { it.state == TableState.STALE }
-                    assertEquals(listOf("walls"), away.rows.single().value)
-                    bowline.send(server, Intent.Custom("voxel.add_layer", """{"project":"$project","layer":"roof"}"""))
-                    world.heal(0)
-                    shown.until { it.state == TableState.READY && it.rows.single().value == listOf("walls", "roof") }
-                    collecting.cancel()
+        val nothing = Intent.Custom("voxel.add_layer", """{"project":"none","layer":"walls"}""")
+        val refused = bowline.send(server, nothing, listOf(Show.remove("voxel.projects", project, params)))
+        assertEquals(OutcomeKind.REFUSED, refused.outcome().kind)
+        val failure = shown.until { it.rows.singleOrNull()?.failure != null }.rows.single().failure!!
+        assertEquals(refused.id, failure.intentId)
+        assertEquals(refused.outcome().detail, (failure.reason as IntentFailure.Refused).detail)
+        bowline.dismiss(server, refused.id)
+        shown.until { it.rows.singleOrNull()?.failure == null }
 
-                    val refused = bowline.table(server, "voxel.nothing") { it }.until { it.state == TableState.REFUSED }
-                    assertEquals(LoadFailure.NotFound, refused.error)
-                }
-            }
-        }
-    }
+        // Its outcome is not among the latest ones any more, and the receipt has it all the same.
+        val later = List(65) { bowline.send(server, nothing, emptyList()) }
+        later.forEach { assertEquals(OutcomeKind.REFUSED, it.outcome().kind) }
+        assertNull(bowline.outcome(server, receipt.id))
+        assertEquals(OutcomeKind.DONE, receipt.outcome().kind)
 
-    @Test
-    fun `LD-3 a change is shown at once, also while the host is away, and a refused one says why`() = runBlocking {
-        World("voxel").use { world ->
-            Folder().use { folder ->
-                Bowline(config(folder.path), platform = PlatformObserver.none).use { bowline ->
-                    val server = bowline.pair(world.offer(0)).serverId
-                    bowline.online(Path.DIRECT)
-                    val made = bowline.run(server, "voxel.create_project", """{"name":"castle","size":[8,8,8]}""")!!
-                    val project = Regex("\"project\":\"([^\"]+)\"").find(made)!!.groupValues[1]
-                    val params = """{"project":"$project"}"""
-                    val shown = MutableStateFlow<Table<List<String>>>(Table.empty)
-                    val collecting = launch(Dispatchers.Default, CoroutineStart.UNDISPATCHED) {
-                        bowline.table(server, "voxel.projects", params, ::layers).collect { shown.value = it }
-                    }
-                    shown.until { it.state == TableState.READY }
-
-                    world.cut(0)
-                    shown.until { it.state == TableState.STALE }
-                    val add = Intent.Custom("voxel.add_layer", """{"project":"$project","layer":"walls"}""")
-                    val walls = """{"layers":[{"name":"walls","voxels":0}]}"""
-                    val receipt = bowline.send(server, add, listOf(Show.merge("voxel.projects", project, walls, params)))
-                    val away = shown.until { it.rows.single().pending }
-                    assertEquals(listOf("walls"), away.rows.single().value)
-                    world.heal(0)
-                    val there = shown.until { it.state == TableState.READY && !it.rows.single().pending }
-                    assertEquals(listOf("walls"), there.rows.single().value)
-                    assertEquals(OutcomeKind.DONE, receipt.outcome().kind)
-
-                    val nothing = Intent.Custom("voxel.add_layer", """{"project":"none","layer":"walls"}""")
-                    val refused = bowline.send(server, nothing, listOf(Show.remove("voxel.projects", project, params)))
-                    assertEquals(OutcomeKind.REFUSED, refused.outcome().kind)
-                    val failure = shown.until { it.rows.singleOrNull()?.failure != null }.rows.single().failure!!
-                    assertEquals(refused.id, failure.intentId)
-                    assertEquals(refused.outcome().detail, (failure.reason as IntentFailure.Refused).detail)
-                    bowline.dismiss(server, refused.id)
-                    shown.until { it.rows.singleOrNull()?.failure == null }
-                    collecting.cancel()
-
-                    // Its outcome is not among the latest ones any more, and the receipt has it all the same.
-                    val later = List(65) { bowline.send(server, nothing, emptyList()) }
-                    later.forEach { assertEquals(OutcomeKind.REFUSED, it.outcome().kind) }
-                    assertNull(bowline.outcome(server, receipt.id))
-                    assertEquals(OutcomeKind.DONE, receipt.outcome().kind)
-
-                    val many = List(65) { Show.upsert("voxel.projects", "$it", "1") }
-                    assertThrows(BowlineException.InvalidIntent::class.java) { bowline.send(server, add, many) }
-                    assertNull(bowline.outcome(server, "00000000-0000-0000-0000-000000000000"))
-                }
-            }
-        }
+        val many = List(65) { Show.upsert("voxel.projects", "$it", "1") }
+        assertThrows(BowlineException.InvalidIntent::class.java) { bowline.send(server, add, many) }
+        assertNull(bowline.outcome(server, "00000000-0000-0000-0000-000000000000"))
     }
 }

@@ -1,8 +1,6 @@
 package dev.bowline
 
-import dev.bowline.ffi.Intent
 import dev.bowline.ffi.LoadFailure
-import dev.bowline.ffi.Path
 import dev.bowline.ffi.TopicState
 import dev.bowline.ffi.TopicUpdate
 import java.util.concurrent.CopyOnWriteArrayList
@@ -11,7 +9,6 @@ import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.flow.MutableStateFlow
 import kotlinx.coroutines.flow.first
 import kotlinx.coroutines.launch
-import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withTimeout
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertNull
@@ -44,55 +41,39 @@ class TopicTest {
         assertEquals(listOf("*2"), generateSequence(waiting::take).map { it.text() }.toList())
     }
 
-    private suspend fun Bowline.run(server: String, method: String, params: String): String? {
-        val intent = send(server, Intent.Custom(method, params))
-        hosts.until { snapshot -> snapshot.hosts.any { host -> host.recentIntents.any { it.intentId == intent } } }
-        return intentResult(server, intent)
-    }
-
     @Test
-    fun `LD-10 every event comes once and in order over a cut, and a refusal says why`() = runBlocking {
-        World("voxel").use { world ->
-            Folder().use { folder ->
-                Bowline(config(folder.path), platform = PlatformObserver.none).use { bowline ->
-                    val server = bowline.pair(world.offer(0)).serverId
-                    bowline.online(Path.DIRECT)
-                    val made = bowline.run(server, "voxel.create_project", """{"name":"castle","size":[8,8,8]}""")!!
-                    val project = Regex("\"project\":\"([^\"]+)\"").find(made)!!.groupValues[1]
-                    val params = """{"project":"$project"}"""
+    fun `LD-10 every event comes once and in order over a cut, and a refusal says why`() = withCastle { castle ->
+        val (bowline, server, project, params) = castle
 
-                    val state = MutableStateFlow(TopicState.OPENING)
-                    val count = MutableStateFlow(0)
-                    val told = CopyOnWriteArrayList<TopicEvent<String>?>()
-                    val collecting = launch(Dispatchers.Default, CoroutineStart.UNDISPATCHED) {
-                        bowline.topic(server, "voxel.edited", params) { it }.collect { batch ->
-                            if (batch.missed) told.add(null)
-                            told.addAll(batch.events)
-                            count.value = told.size
-                            state.value = batch.state
-                        }
-                    }
-                    state.until { it == TopicState.FOLLOWING }
-                    bowline.run(server, "voxel.add_layer", """{"project":"$project","layer":"walls"}""")
-                    count.until { it == 1 }
-
-                    world.cut(0)
-                    state.until { it == TopicState.INTERRUPTED }
-                    bowline.send(server, Intent.Custom("voxel.add_layer", """{"project":"$project","layer":"roof"}"""))
-                    bowline.send(server, Intent.Custom("voxel.remove_layer", """{"project":"$project","layer":"walls"}"""))
-                    world.heal(0)
-                    count.until { it == 3 }
-                    state.until { it == TopicState.FOLLOWING }
-                    val expected = listOf("""{"added":"walls"}""", """{"added":"roof"}""", """{"removed":"walls"}""")
-                    assertEquals(expected, told.map { it?.body })
-                    assertEquals(listOf(project), told.map { it?.key }.distinct())
-                    collecting.cancel()
-
-                    val nothing = bowline.topic(server, "voxel.nothing") { it }
-                    val refused = withTimeout(60_000) { nothing.first { it.state == TopicState.REFUSED } }
-                    assertEquals(LoadFailure.NotFound, refused.error)
-                }
+        val state = MutableStateFlow(TopicState.OPENING)
+        val count = MutableStateFlow(0)
+        val told = CopyOnWriteArrayList<TopicEvent<String>?>()
+        val collecting = launch(Dispatchers.Default, CoroutineStart.UNDISPATCHED) {
+            bowline.topic(server, "voxel.edited", params) { it }.collect { batch ->
+                if (batch.missed) told.add(null)
+                told.addAll(batch.events)
+                count.value = told.size
+                state.value = batch.state
             }
         }
+        state.until { it == TopicState.FOLLOWING }
+        castle.run("add_layer", """"layer":"walls"""")
+        count.until { it == 1 }
+
+        castle.world.cut(0)
+        state.until { it == TopicState.INTERRUPTED }
+        castle.send("add_layer", """"layer":"roof"""")
+        castle.send("remove_layer", """"layer":"walls"""")
+        castle.world.heal(0)
+        count.until { it == 3 }
+        state.until { it == TopicState.FOLLOWING }
+        val expected = listOf("""{"added":"walls"}""", """{"added":"roof"}""", """{"removed":"walls"}""")
+        assertEquals(expected, told.map { it?.body })
+        assertEquals(listOf(project), told.map { it?.key }.distinct())
+        collecting.cancel()
+
+        val nothing = bowline.topic(server, "voxel.nothing") { it }
+        val refused = withTimeout(60_000) { nothing.first { it.state == TopicState.REFUSED } }
+        assertEquals(LoadFailure.NotFound, refused.error)
     }
 }

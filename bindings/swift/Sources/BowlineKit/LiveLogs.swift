@@ -1,0 +1,214 @@
+import BowlineFFI
+import Foundation
+import Observation
+
+/// An item of a service's log.
+public struct LiveItem<Value: Sendable>: Sendable {
+    /// Its place in the log, which no other item ever has.
+    public let index: UInt32
+    /// Its value; none when it is too large to be sent, or ``isUnreadable``.
+    public internal(set) var value: Value?
+    /// The size of such a value in bytes.
+    public let omittedBytes: UInt32?
+    /// Whether its service cannot read what is stored of it any more.
+    public let isUnreadable: Bool
+    /// The JSON of a value that may grow, with the member that does.
+    var source: (json: String, growing: String)?
+}
+
+extension LiveItem: Equatable where Value: Equatable {
+    /// The same item with the same value.
+    public static func == (left: Self, right: Self) -> Bool {
+        left.index == right.index && left.omittedBytes == right.omittedBytes
+            && left.isUnreadable == right.isUnreadable && left.value == right.value
+    }
+}
+
+extension LiveItem: Identifiable {
+    /// Permanent key of the item.
+    public var id: UInt32 { index }
+}
+
+/// How values of a log are made: decoded once for each revision, and extended by text.
+struct ItemReader<Value: Sendable>: Sendable {
+    let decode: @Sendable (String) throws -> Value
+    /// Extends a value by text; without it, a value that grew is decoded anew.
+    var growing: (@Sendable (inout Value, String) -> Void)?
+
+    func item(_ row: LogItem) throws -> LiveItem<Value> {
+        let value = row.omittedBytes == nil ? try decode(row.json) : nil
+        // Nothing is kept for what needs no decoding any more.
+        let source = growing == nil ? row.growing.map { (row.json, $0) } : nil
+        return LiveItem(
+            index: row.index, value: value, omittedBytes: row.omittedBytes, isUnreadable: row.unreadable, source: source)
+    }
+
+    func grown(_ item: LiveItem<Value>, by text: String) throws -> LiveItem<Value> {
+        var item = item
+        if let growing {
+            if var value = item.value {
+                item.value = nil
+                growing(&value, text)
+                item.value = value
+            }
+        } else if let (json, member) = item.source {
+            let whole = grownJson(json: json, growing: member, text: text)
+            item.value = try decode(whole)
+            item.source = (whole, member)
+        } else {
+            throw OutOfStep()
+        }
+        return item
+    }
+}
+
+/// The newest items of a service's log, as of one revision (LD-2).
+public struct LiveLog<Value: Sendable>: Sendable {
+    /// Grows with each change.
+    public internal(set) var rev: UInt32 = 0
+    /// The newest items, oldest first. One that is fetched, because it was too large for an event, is missing meanwhile.
+    public internal(set) var items = ChunkedList<LiveItem<Value>>()
+    /// What to show besides them.
+    public internal(set) var state: TableState = .loading
+    /// Why they are not current.
+    public internal(set) var error: LoadFailure?
+    /// Items before the first one; ``Bowline/loadOlderItems(_:_:on:)`` loads them.
+    public internal(set) var older: MoreRows = .none
+    /// Whether the daemon has older items than fit; they are left out.
+    public internal(set) var truncated = false
+    /// Indexes of the items that the daemon keeps, as far as known.
+    public internal(set) var kept: Range<UInt32> = 0..<0
+    /// The revision that changed the items last, so that a store need not compare them.
+    var itemsRev: UInt32 = 0
+    /// Whether the first update has arrived, which takes milliseconds and no network.
+    public internal(set) var isReady = false
+
+    /// The value before the first update.
+    public init() {}
+
+    /// Applies an update to this log; the value of each new item is decoded here, once.
+    mutating func apply(_ update: LogUpdate, reader: ItemReader<Value>) throws {
+        if try !follows(update.baseRev, rev) { self = LiveLog() }
+        try items.apply(update.changes, rows: update.rows.map(reader.item), grow: reader.grown)
+        if update.baseRev == nil || !update.changes.isEmpty { itemsRev = update.rev }
+        (rev, state, error) = (update.rev, update.state, update.error)
+        (older, truncated, isReady) = (update.older, update.truncated, true)
+        kept = update.first..<max(update.first, update.next)
+    }
+}
+
+extension Bowline {
+    /// A service's log: its newest items, then every new one and every growth (LD-2). `params` says which log, as the service
+    /// defines. Each loop has a subscription of its own; all with the same name and parameters share what they follow.
+    ///
+    /// An item is decoded once for each new value, on the library's thread. `growing` appends text to a value that the service
+    /// lets grow; without it, such a value is decoded anew from its whole JSON. The loop ends with
+    /// ``SubscriptionEnded`` when an item is not of that type (`.listenerFailed`), the host is forgotten, or it has its most
+    /// logs open.
+    public func log<Value: Decodable & Sendable>(
+        _ name: String, _ params: some Encodable & Sendable = [String: String](), on serverId: String,
+        as _: Value.Type = Value.self, growing: (@Sendable (inout Value, String) -> Void)? = nil
+    ) -> Snapshots<LiveLog<Value>> {
+        let reader = ItemReader<Value>(decode: decoded, growing: growing)
+        return Snapshots(LiveLog(), apply: { try $0.apply($1, reader: reader) }) { receive in
+            try self.open().subscribeLog(
+                serverId: serverId, name: name, paramsJson: encoded(params), listener: ItemsProxy(receive))
+        }
+    }
+
+    /// Loads the page before the oldest item of a log that is followed; a later value has the result.
+    public func loadOlderItems(
+        _ name: String, _ params: some Encodable & Sendable = [String: String](), on serverId: String
+    ) throws {
+        try open().loadOlderItems(serverId: serverId, name: name, paramsJson: encoded(params))
+    }
+
+    /// Loads the items of a log that is followed again, also after a refusal.
+    public func refreshLog(
+        _ name: String, _ params: some Encodable & Sendable = [String: String](), on serverId: String
+    ) throws {
+        try open().refreshLog(serverId: serverId, name: name, paramsJson: encoded(params))
+    }
+}
+
+/// The newest items of a service's log, for views. A view that reads one of its parts is drawn anew when that part changes.
+@MainActor
+@Observable
+public final class LogStore<Value: Decodable & Sendable> {
+    /// The newest items, oldest first.
+    public private(set) var items = ChunkedList<LiveItem<Value>>()
+    /// Whether the first update has arrived, which takes milliseconds and no network.
+    public private(set) var isReady = false
+    /// What to show besides them.
+    public private(set) var state: TableState = .loading
+    /// Why they are not current.
+    public private(set) var error: LoadFailure?
+    /// Items before the first one; ``loadOlder()`` loads them.
+    public private(set) var older: MoreRows = .none
+    /// Whether the daemon has older items than fit; they are left out.
+    public private(set) var truncated = false
+    /// Indexes of the items that the daemon keeps, as far as known.
+    public private(set) var kept: Range<UInt32> = 0..<0
+    /// Why updates stopped: the host was forgotten or is unknown, a value could not be decoded, or the
+    /// limit of open logs is reached, which is retried.
+    public private(set) var failure: (any Error)?
+
+    /// The revision of `items`; none where those of a new subscription are not comparable with it.
+    @ObservationIgnored private var itemsRev: UInt32?
+    @ObservationIgnored private let bowline: Bowline
+    @ObservationIgnored private let serverId: String
+    @ObservationIgnored private let name: String
+    @ObservationIgnored private let params: any Encodable & Sendable
+    @ObservationIgnored private var loop: Loop?
+
+    /// A log of an app's host, as ``Bowline/log(_:_:on:as:growing:)``.
+    public convenience init(
+        _ bowline: Bowline, serverId: String, name: String,
+        params: some Encodable & Sendable = [String: String](), as _: Value.Type = Value.self,
+        growing: (@Sendable (inout Value, String) -> Void)? = nil
+    ) {
+        let logs = bowline.log(name, params, on: serverId, as: Value.self, growing: growing)
+        self.init(bowline, serverId: serverId, name: name, params: params, logs: logs)
+    }
+
+    init(
+        _ bowline: Bowline, serverId: String, name: String, params: any Encodable & Sendable,
+        logs: Snapshots<LiveLog<Value>>
+    ) {
+        (self.bowline, self.serverId, self.name, self.params) = (bowline, serverId, name, params)
+        loop = Loop(logs) { [weak self] in
+            self?.show($0)
+        } failed: { [weak self] in
+            self?.failure = $0
+            self?.itemsRev = nil
+        }
+    }
+
+    /// Loads the page before the oldest item.
+    public func loadOlder() throws {
+        try bowline.loadOlderItems(name, params, on: serverId)
+    }
+
+    /// Loads the items again, also after a refusal.
+    public func refresh() throws {
+        try bowline.refreshLog(name, params, on: serverId)
+    }
+
+    private func show(_ next: LiveLog<Value>) {
+        // Only changed values are assigned, because every assignment notifies observers.
+        if itemsRev != next.itemsRev { (items, itemsRev) = (next.items, next.itemsRev) }
+        if !isReady { isReady = next.isReady }
+        if state != next.state { state = next.state }
+        if error != next.error { error = next.error }
+        if older != next.older { older = next.older }
+        if truncated != next.truncated { truncated = next.truncated }
+        if kept != next.kept { kept = next.kept }
+        if failure != nil { failure = nil }
+    }
+}
+
+final class ItemsProxy: ItemsListener {
+    private let listener: Listener<LogUpdate>
+    init(_ receive: @escaping @Sendable (LogUpdate) throws -> Void) { listener = Listener(receive: receive) }
+    func onItems(update: LogUpdate) throws { try listener.call(update) }
+}
