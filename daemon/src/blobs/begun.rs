@@ -13,8 +13,8 @@ use bowline_protocol::{BlobHash, blob::BlobHasher, error::RpcError, limits};
 use super::folder::{Folder, open_hashed, unavailable};
 use crate::ledger::Owner;
 
-/// Files that are open at once. Of any other the hash so far stays, and its file is opened again when
-/// it goes on.
+/// Files that are open at once. Of any other the hash so far stays, and its file is opened again
+/// when it goes on.
 const OPEN: usize = 32;
 
 /// One that is being put.

@@ -195,8 +195,8 @@ fn parse(name: &str) -> Option<(Owner, BlobHash, u64)> {
         .then_some((Owner(owner.cast_signed()), hash, size))
 }
 
-/// Opens a file to append to it, and computes the hash of what is in it, unless it is as long as one
-/// whose hash is known.
+/// Opens a file to append to it, and computes the hash of what is in it, unless it is as long as
+/// one whose hash is known.
 pub(super) fn open_hashed(
     path: &Path,
     known: Option<(&BlobHasher, u64)>,

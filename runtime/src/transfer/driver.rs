@@ -261,8 +261,8 @@ impl Driver {
                     return Err(TransferError::Malformed(CallError::TooLarge));
                 }
             }
-            // Of a put, what the daemon had is not of this blob, and is dropped there. Of a get, more
-            // is here than the blob has.
+            // Of a put, what the daemon had is not of this blob, and is dropped there. Of a get,
+            // more is here than the blob has.
             Err(CallError::Rpc(error)) if error.code == code::INVALID_PARAMS => {
                 if let Moved::Get(Some(target), _) = bytes {
                     old.are_there = target.have() > 0;
