@@ -46,8 +46,13 @@ impl Transfer {
             loop {
                 let now = *progress.borrow_and_update();
                 newest.put(now);
-                if progress.changed().await.is_err() {
-                    // Nobody is told the reason: the outcome says how it ended.
+                // Nobody is told the reason: the outcome says how it ended. A thread that reads a
+                // file may hold the sender for longer.
+                let is_over = matches!(
+                    now.state,
+                    core::TransferState::Done | core::TransferState::Failed
+                );
+                if is_over || progress.changed().await.is_err() {
                     break EndReason::Cancelled;
                 }
             }

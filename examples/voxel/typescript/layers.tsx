@@ -4,7 +4,7 @@ import { useIntent, useTable } from "@bowline/react";
 import type { TableRow } from "@bowline/runtime/bridge";
 import type { Layer } from "../app-types/voxel.ts";
 import { addLayer, type Change, LAYERS, layersOf, removeLayer, renameLayer } from "./intents.ts";
-import { Mark, NameForm, Rows, Unsent } from "./parts.tsx";
+import { Mark, NameForm, Rows, Unsent, Unshown } from "./parts.tsx";
 
 export function Layers({ serverId, project }: { serverId: string; project: string }) {
   const table = useTable<Layer>(serverId, LAYERS, layersOf(project));
@@ -13,9 +13,13 @@ export function Layers({ serverId, project }: { serverId: string; project: strin
     <section aria-label="Layers">
       <h2>{project}</h2>
       <Rows table={table} none="No layers yet.">
-        {table.rows.map((row) => (
-          <LayerRow key={row.key} serverId={serverId} project={project} row={row} send={send} />
-        ))}
+        {table.rows.map((row) =>
+          row.omittedBytes === undefined ? (
+            <LayerRow key={row.key} serverId={serverId} project={project} row={row} send={send} />
+          ) : (
+            <Unshown key={row.key} row={row} />
+          ),
+        )}
       </Rows>
       <NameForm label="New layer" onName={(name) => void send(...addLayer(project, name))} />
       <Unsent sent={sent} />

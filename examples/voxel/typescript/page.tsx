@@ -1,12 +1,12 @@
 /** The page: pairing at first, then the host's connection, its projects, and the layers of the chosen one. */
 import { useState } from "react";
 import { useHost, useHosts, useIntent, useTable } from "@bowline/react";
-import { ADVICE_TEXTS, HostState, MoreRowsTag } from "@bowline/runtime/bridge";
+import { ADVICE_TEXTS, HostState } from "@bowline/runtime/bridge";
 import type { Project } from "../app-types/voxel.ts";
 import { ALL, createProject, PROJECTS } from "./intents.ts";
 import { Layers } from "./layers.tsx";
 import { Pair } from "./pair.tsx";
-import { Mark, NameForm, Rows, Unsent } from "./parts.tsx";
+import { Mark, NameForm, Rows, Unsent, Unshown } from "./parts.tsx";
 
 /** The first host's projects; before there is one, the app pairs with it. */
 export function Page() {
@@ -48,16 +48,19 @@ export function Projects({ serverId, chosen, onChoose }: Choice) {
   return (
     <section aria-label="Projects">
       <Rows table={table} none="No projects yet.">
-        {table.rows.map((row) => (
-          <li key={row.key}>
-            <button aria-pressed={row.key === chosen} onClick={() => onChoose(row.key)}>
-              {row.value.name}
-            </button>
-            <Mark serverId={serverId} row={row} />
-          </li>
-        ))}
+        {table.rows.map((row) =>
+          row.omittedBytes === undefined ? (
+            <li key={row.key}>
+              <button aria-pressed={row.key === chosen} onClick={() => onChoose(row.key)}>
+                {row.value.name}
+              </button>
+              <Mark serverId={serverId} row={row} />
+            </li>
+          ) : (
+            <Unshown key={row.key} row={row} />
+          ),
+        )}
       </Rows>
-      {table.more?.tag === MoreRowsTag.More && <button onClick={() => void table.loadMore()}>more</button>}
       <NameForm label="New project" onName={(name) => void send(...createProject(name))} />
       <Unsent sent={sent} />
     </section>

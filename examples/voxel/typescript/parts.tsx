@@ -1,21 +1,40 @@
 /** What lists and forms of any service need: states of a table, marks of a row, a field for a name. */
 import type { FormEvent, ReactNode } from "react";
 import { type IntentState, useBowline } from "@bowline/react";
-import { IntentFailureTag, type RowFailure, type TableRow, TableState, type TableView } from "@bowline/runtime/bridge";
+import { IntentFailureTag, MoreRowsTag, type RowFailure, type TableRow, TableState, type TableView } from "@bowline/runtime/bridge";
 
-/** The rows, or what stands in their place; beside old ones, that they may be outdated. */
-export function Rows({ table, none, children }: { table: TableView<unknown>; none: string; children: ReactNode }) {
-  const { rows, state, error, failure } = table;
+interface RowsProps {
+  table: TableView<unknown> & { loadMore: () => Promise<void> };
+  /** Text of an empty table. */
+  none: string;
+  children: ReactNode;
+}
+
+/** The rows, or what stands in their place; beside old ones, that they may be outdated; after them, the way to more. */
+export function Rows({ table, none, children }: RowsProps) {
+  const { rows, state, error, failure, more, loadMore } = table;
   if (failure) return <p role="alert">{failure.message}</p>;
   if (state === TableState.Refused) return <p role="alert">The computer refuses this list: {error?.tag}</p>;
   const empty = rows.length === 0;
-  if (empty && state === TableState.Empty) return <p>{none}</p>;
+  const stale = state === TableState.Stale && <p role="status">May be outdated until the computer is back.</p>;
+  if (empty && (state === TableState.Empty || stale)) return <p>{none} {stale && "It may be outdated until the computer is back."}</p>;
   if (empty) return <p aria-busy="true">{state === TableState.Failed ? "Cannot be loaded yet; it is tried again." : "Loading"}</p>;
   return (
     <>
-      {state === TableState.Stale && <p role="status">May be outdated until the computer is back.</p>}
+      {stale}
       <ul>{children}</ul>
+      {more?.tag === MoreRowsTag.More && <button onClick={() => void loadMore()}>more</button>}
+      {more?.tag === MoreRowsTag.Failed && <button onClick={() => void loadMore()}>more (try again)</button>}
     </>
+  );
+}
+
+/** A row whose value did not come: it is too large, or its service cannot read it any more. */
+export function Unshown({ row }: { row: TableRow<unknown> }) {
+  return (
+    <li aria-label={row.key}>
+      {row.key}: {row.unreadable ? "the computer cannot read it" : "too large to be shown"}
+    </li>
   );
 }
 

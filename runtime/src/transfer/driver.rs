@@ -11,14 +11,14 @@ use bowline_machines::client::transfers::{Attempt, Effect, Part, Transfer as Mac
 use bowline_protocol::{
     BlobHash,
     blob::{BlobOf, BlobPiece, BlobPut, GetBlob, PutBlob},
-    error::code,
+    error::{RpcError, code},
     methods::name,
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesOrdered};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
-    sync::watch,
+    sync::{OwnedSemaphorePermit, watch},
     task::spawn_blocking,
     time::{Instant, sleep_until, timeout},
 };
@@ -61,6 +61,8 @@ struct Old {
     are_there: bool,
     /// All were moved again once; another time it would be no use.
     were_dropped: bool,
+    /// The last that the daemon refused for now.
+    refused: Option<RpcError>,
 }
 
 impl Old {
@@ -96,9 +98,15 @@ impl Driver {
 
     pub(super) async fn run(self, work: Work, ended: watch::Sender<Ended>) {
         let cancel = Arc::clone(&self.cancel);
+        let mut stopped = self.host.stopped();
         let outcome = tokio::select! {
             outcome = self.transfer(work) => outcome,
             () = cancel.wait() => Err(TransferError::Cancelled),
+            _ = async { stopped.wait_for(|stopped| *stopped).await.map(drop) } => {
+                // Whatever reads a file ends too.
+                cancel.set();
+                Err(TransferError::Closed)
+            }
         };
         self.progress.send_modify(|progress| match &outcome {
             Ok(blob) => {
@@ -138,9 +146,13 @@ impl Driver {
             }
         };
         self.tell(TransferState::Waiting, (0, None));
-        let moving = Arc::clone(&self.host.transfers().moving).acquire_owned();
-        let _moving = moving.await.map_err(|_| TransferError::Closed)?;
         self.move_bytes(hash, bytes).await
+    }
+
+    /// One of the places for transfers that move; waits for one.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, TransferError> {
+        let moving = Arc::clone(&self.host.transfers().moving).acquire_owned();
+        moving.await.map_err(|_| TransferError::Closed)
     }
 
     async fn open_source(
@@ -166,10 +178,13 @@ impl Driver {
                 Machine::get(now, target.as_ref().map_or(0, |target| target.have()))
             }
         };
-        let mut stopped = self.host.stopped();
         let mut asking: FuturesOrdered<Asking> = FuturesOrdered::new();
         let mut old = Old::default();
+        let mut place = None;
         loop {
+            if place.is_none() && machine.poll_timeout().is_none() {
+                place = Some(self.place().await?);
+            }
             while let Some(effect) = machine.poll_effect() {
                 match effect {
                     Effect::Abandon => asking = FuturesOrdered::new(),
@@ -210,14 +225,19 @@ impl Driver {
             };
             tokio::select! {
                 Some((attempt, answer)) = asking.next() => {
-                    self.answered(&mut machine, &mut bytes, &mut old, (attempt, answer))
+                    let is_refused = matches!(answer, Err(CallError::Rpc(_)));
+                    self.answered(&mut machine, &mut bytes, &mut old, hash, (attempt, answer))
                         .await?;
+                    if is_refused {
+                        // What the daemon refuses for now does not keep others from moving.
+                        place = None;
+                    }
                 }
                 () = due => {
+                    if place.is_none() {
+                        place = Some(self.place().await?);
+                    }
                     machine.handle_timeout(self.clock.now());
-                }
-                _ = async { stopped.wait_for(|stopped| *stopped).await.map(drop) } => {
-                    return Err(TransferError::Closed);
                 }
             }
         }
@@ -228,13 +248,23 @@ impl Driver {
         machine: &mut Machine,
         bytes: &mut Moved,
         old: &mut Old,
+        hash: BlobHash,
         (attempt, answer): Answer,
     ) -> Result<(), TransferError> {
         let now = self.clock.now();
         match answer {
             Ok(Answered::Taken(BlobPut { have, done })) => {
                 // The answer to how much is there.
-                old.are_there |= have > 0 && !machine.is_moving();
+                if !machine.is_moving() {
+                    old.are_there |= have > 0;
+                    let is_lost = have < machine.progress().0;
+                    if is_lost
+                        && !old.drop_once()
+                        && let Some(error) = old.refused.take()
+                    {
+                        return Err(TransferError::Refused(error));
+                    }
+                }
                 machine.taken(now, attempt, have, done);
             }
             Ok(Answered::Came(piece, size)) => {
@@ -264,8 +294,8 @@ impl Driver {
             // Of a put, what the daemon had is not of this blob, and is dropped there. Of a get,
             // more is here than the blob has.
             Err(CallError::Rpc(error)) if error.code == code::INVALID_PARAMS => {
-                if let Moved::Get(Some(target), _) = bytes {
-                    old.are_there = target.have() > 0;
+                if matches!(bytes, Moved::Get(..)) {
+                    old.are_there = self.is_too_long(attempt, hash, bytes).await?;
                 }
                 if !old.are_there || !old.drop_once() {
                     return Err(TransferError::Refused(error));
@@ -279,7 +309,10 @@ impl Driver {
             Err(CallError::Rpc(error)) if error.is_final() => {
                 return Err(TransferError::Refused(error));
             }
-            Err(CallError::Rpc(error)) => machine.failed(now, attempt, error.retry_after()),
+            Err(CallError::Rpc(error)) => {
+                machine.failed(now, attempt, error.retry_after());
+                old.refused = Some(error);
+            }
             Err(CallError::Disconnected(_) | CallError::NotConnected | CallError::Timeout) => {
                 machine.failed(now, attempt, None);
             }
@@ -287,6 +320,28 @@ impl Driver {
             Err(error @ CallError::Malformed(_)) => return Err(TransferError::Malformed(error)),
         }
         Ok(())
+    }
+
+    /// Whether more is here than the daemon's blob has. Asked before anything here is dropped: the
+    /// daemon may have refused something else.
+    async fn is_too_long(
+        &self,
+        attempt: Attempt,
+        hash: BlobHash,
+        bytes: &Moved,
+    ) -> Result<bool, TransferError> {
+        let Moved::Get(Some(target), _) = bytes else {
+            return Ok(false);
+        };
+        let (offset, length) = (0, 1);
+        let (_, answer) = self
+            .get(attempt, hash, bytes, Part { offset, length })?
+            .await;
+        let size = match answer {
+            Ok(Answered::Came(_, size)) => size,
+            Ok(Answered::Taken(_)) | Err(_) => return Ok(false),
+        };
+        Ok(target.have() > size)
     }
 
     async fn read(&self, bytes: &Moved, part: Part) -> Result<Bytes, TransferError> {

@@ -101,6 +101,8 @@ pub struct Transfer {
     size: Option<u64>,
     /// Bytes that are there, at the daemon or here.
     done: u64,
+    /// Most bytes that ever were.
+    most: u64,
     /// The next byte to ask for or to send.
     next: u64,
     window: u64,
@@ -133,6 +135,7 @@ impl Transfer {
             attempt: Attempt::default(),
             size,
             done,
+            most: done,
             next: done,
             window: FIRST_WINDOW,
             piece: BLOB_PIECE_BYTES as u64,
@@ -329,8 +332,12 @@ impl Transfer {
 
     fn progressed(&mut self, done: u64) {
         self.done = done;
-        self.stalls = 0;
-        self.pause = FIRST_PAUSE;
+        // Bytes that were there before are no news: the other side may lose them again.
+        if done > self.most {
+            self.most = done;
+            self.stalls = 0;
+            self.pause = FIRST_PAUSE;
+        }
     }
 
     /// Adapts the window to how long an answer took.

@@ -56,6 +56,15 @@ export function namesFile(work: BlobWork): boolean {
   return place !== undefined && !(place instanceof Uint8Array);
 }
 
+/** One that throws is logged, and told of later progress all the same. */
+function told(onProgress: PutBlobOptions["onProgress"], progress: BlobProgress): void {
+  try {
+    onProgress?.(progress);
+  } catch (error) {
+    console.error("a callback of a Bowline blob failed", error);
+  }
+}
+
 /** @internal Does it. The source ends by itself when the blob is whole; ended before, it is cancelled. */
 export function transferred(source: Source<BlobUpdate>, { onProgress, signal }: PutBlobOptions): Promise<StoredBlob> {
   return new Promise((resolve, reject) => {
@@ -76,7 +85,7 @@ export function transferred(source: Source<BlobUpdate>, { onProgress, signal }: 
       end = source(
         (update) => {
           if (settled) return;
-          if ("progress" in update) return onProgress?.(update.progress);
+          if ("progress" in update) return told(onProgress, update.progress);
           settle();
           resolve(update.stored);
         },
