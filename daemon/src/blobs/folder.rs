@@ -8,6 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bowline_local::{PrivacyError, make_private_folder};
 use bowline_protocol::{BlobHash, RpcReason, blob::BlobHasher, error::RpcError};
 
 use super::BlobLimits;
@@ -227,13 +228,10 @@ pub(super) fn open_hashed(
 }
 
 fn make(folder: &Path) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    match builder.create(folder) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made,
-    }
+    make_private_folder(folder).map_err(|error| match error {
+        PrivacyError::Io { error, .. } => error,
+        refused => io::Error::other(refused),
+    })
 }
 
 /// Makes a new name in a folder durable; Windows does so by itself.
