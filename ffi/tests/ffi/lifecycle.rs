@@ -256,6 +256,21 @@ fn a_path_that_the_host_does_not_have_is_an_error() {
     assert_eq!(none.unwrap(), None, "nothing was sent");
 }
 
+/// What follows nothing: a malformed name, and parameters that are no JSON object.
+fn refuses_wrong_targets<T>(follow: impl Fn(&str, &str) -> Result<T, BowlineError>) {
+    for (name, params) in [
+        ("No Name", "{}"),
+        ("voxel.notes", "{"),
+        ("voxel.notes", "1"),
+    ] {
+        let error = follow(name, params).err().unwrap();
+        assert!(
+            matches!(error, BowlineError::InvalidQuery { .. }),
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn ld_2_a_table_of_a_host_that_is_away_says_so_and_a_wrong_one_is_refused() {
     let folder = tempfile::tempdir().unwrap();
@@ -276,17 +291,7 @@ fn ld_2_a_table_of_a_host_that_is_away_says_so_and_a_wrong_one_is_refused() {
     assert!(last.lock().unwrap().as_ref().unwrap().error.is_some());
     table.cancel();
     assert_eq!(ended(&table), EndReason::Cancelled);
-    for (name, params) in [
-        ("No Name", "{}"),
-        ("voxel.layers", "{"),
-        ("voxel.layers", "1"),
-    ] {
-        let error = follow(name, params).err().unwrap();
-        assert!(
-            matches!(error, BowlineError::InvalidQuery { .. }),
-            "{error}"
-        );
-    }
+    refuses_wrong_targets(follow);
 }
 
 #[test]
@@ -309,17 +314,7 @@ fn ld_2_a_log_of_a_host_that_is_away_says_so_and_a_wrong_one_is_refused() {
     assert!(last.lock().unwrap().as_ref().unwrap().error.is_some());
     log.cancel();
     assert_eq!(ended(&log), EndReason::Cancelled);
-    for (name, params) in [
-        ("No Name", "{}"),
-        ("voxel.notes", "{"),
-        ("voxel.notes", "1"),
-    ] {
-        let error = follow(name, params).err().unwrap();
-        assert!(
-            matches!(error, BowlineError::InvalidQuery { .. }),
-            "{error}"
-        );
-    }
+    refuses_wrong_targets(follow);
 }
 
 #[test]
@@ -345,17 +340,7 @@ fn ld_10_a_topic_of_a_host_that_is_away_says_so_and_a_wrong_one_is_refused() {
     }
     topic.cancel();
     assert_eq!(ended(&topic), EndReason::Cancelled);
-    for (name, params) in [
-        ("No Name", "{}"),
-        ("voxel.saved", "{"),
-        ("voxel.saved", "1"),
-    ] {
-        let error = follow(name, params).err().unwrap();
-        assert!(
-            matches!(error, BowlineError::InvalidQuery { .. }),
-            "{error}"
-        );
-    }
+    refuses_wrong_targets(follow);
 }
 
 #[test]
