@@ -6,6 +6,7 @@
 //! | `stream MILLIS PROMPT` | prints the number of lines given by the prompt, one every `MILLIS` ms |
 //! | `burst PROMPT` | prints that many lines at once, alternating between both outputs, for many items in little time. `stream` does the same for `burst N` |
 //! | `print PROMPT` | prints that many bytes |
+//! | `edit JSON` | runs a client that edits live tables under chaos ([`bowline_testkit::world::edits`]), and reports as JSON lines until it is killed |
 //! | `work JSON` | runs a client under chaos ([`bowline_testkit::world::work`]) and reports its progress as JSON lines |
 
 use std::{
@@ -16,6 +17,9 @@ use std::{
     thread,
     time::Duration,
 };
+
+use bowline_testkit::world::WorldError;
+use serde::Serialize;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -32,10 +36,11 @@ fn main() -> ExitCode {
             _ => Err(io::Error::other("`stream` takes two numbers")),
         },
         ["print", bytes] => print(bytes),
+        ["edit", json] => edit(json),
         ["work", json] => work(json),
         ["burst", prompt] => burst(prompt),
         _ => Err(io::Error::other(
-            "what to do? `append`, `stream`, `burst`, `print` or `work`",
+            "what to do? `append`, `stream`, `burst`, `print`, `edit` or `work`",
         )),
     };
     match outcome {
@@ -49,18 +54,26 @@ fn main() -> ExitCode {
 
 fn work(json: &str) -> io::Result<()> {
     let work = serde_json::from_str(json)?;
+    run(bowline_testkit::world::work::work(work, told))
+}
+
+fn edit(json: &str) -> io::Result<()> {
+    let edits = serde_json::from_str(json)?;
+    run(bowline_testkit::world::edits::edit(edits, told))
+}
+
+fn run(work: impl Future<Output = Result<(), WorldError>>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let told = |progress| {
-        // The work continues without a reader.
-        let _ = serde_json::to_string(&progress)
-            .map_err(io::Error::other)
-            .and_then(|line| say(&line));
-    };
-    runtime
-        .block_on(bowline_testkit::world::work::work(work, told))
+    runtime.block_on(work).map_err(io::Error::other)
+}
+
+/// The work continues without a reader.
+fn told(progress: impl Serialize) {
+    let _ = serde_json::to_string(&progress)
         .map_err(io::Error::other)
+        .and_then(|line| say(&line));
 }
 
 /// A single write, so that lines of several processes never mix.

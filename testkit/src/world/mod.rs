@@ -2,6 +2,7 @@
 
 mod client;
 mod daemon;
+pub mod edits;
 mod ending;
 mod follower;
 mod impostor;

@@ -15,6 +15,7 @@
 
 mod cases;
 mod chaos;
+mod chaos_live;
 #[cfg(unix)]
 mod chaos_relay;
 mod directory;
