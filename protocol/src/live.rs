@@ -8,7 +8,7 @@ use std::{borrow::Borrow, fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-pub use self::log::{LogAppended, LogGrown, LogItem, LogPage};
+pub use self::log::{LogAppended, LogGrown, LogItem, LogPage, LogReplaced};
 use crate::{IntentId, error::RpcError, limits};
 
 /// Marks the scope of all keys that begin with the text before it.

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     AgentId, AgentSummary, DeviceId, ItemId, Permission, Role, TimelineItem,
-    live::{LogAppended, LogGrown, TableChanged, TopicEvent},
+    live::{LogAppended, LogGrown, LogReplaced, TableChanged, TopicEvent},
     model::UnixMillis,
 };
 
@@ -79,6 +79,9 @@ pub enum SessionEvent {
     /// The text of an item of a log that the session follows grew.
     #[serde(rename = "log.grown")]
     LogGrown(Box<LogGrown>),
+    /// An item of a log that the session follows has another value.
+    #[serde(rename = "log.replaced")]
+    LogReplaced(Box<LogReplaced>),
     /// Something happened in a topic that the session follows.
     #[serde(rename = "topic.event")]
     TopicEvent(Box<TopicEvent>),
@@ -100,6 +103,7 @@ impl SessionEvent {
         TABLE_CHANGED,
         LOG_APPENDED,
         LOG_GROWN,
+        LOG_REPLACED,
         TOPIC_EVENT,
     ];
 }
@@ -108,6 +112,7 @@ impl SessionEvent {
 const TABLE_CHANGED: &str = "table.changed";
 const LOG_APPENDED: &str = "log.appended";
 const LOG_GROWN: &str = "log.grown";
+const LOG_REPLACED: &str = "log.replaced";
 const TOPIC_EVENT: &str = "topic.event";
 
 impl<'de> Deserialize<'de> for SessionEvent {
@@ -125,6 +130,7 @@ impl<'de> Deserialize<'de> for SessionEvent {
             TABLE_CHANGED => serde_json::from_str(raw.get()).map(Self::TableChanged),
             LOG_APPENDED => serde_json::from_str(raw.get()).map(Self::LogAppended),
             LOG_GROWN => serde_json::from_str(raw.get()).map(Self::LogGrown),
+            LOG_REPLACED => serde_json::from_str(raw.get()).map(Self::LogReplaced),
             TOPIC_EVENT => serde_json::from_str(raw.get()).map(Self::TopicEvent),
             kind if Self::TYPES.contains(&kind) => {
                 Self::deserialize(&mut serde_json::Deserializer::from_str(raw.get()))

@@ -1,4 +1,5 @@
-//! Logs of services: durable items by index, of which the last ones can grow by text.
+//! Logs of services: durable items by index. Each can be replaced, and the last ones can grow by
+//! text.
 
 use std::{marker::PhantomData, ops::Range};
 
@@ -28,8 +29,8 @@ pub const MAX_ITEM: usize = limits::LOG_ITEM_BYTES;
 const MOST_DROPPED: u32 = 256;
 
 /// Durable logs of items, each log under a key: items are added at the end, under indexes without
-/// gaps, and never change but by [`Log::grow`]. The name is permanent; it should begin with the
-/// name of the service. A field added later to `T` needs `#[serde(default)]`.
+/// gaps, and change by [`Log::grow`] and [`Log::replace`] alone. The name is permanent; it should
+/// begin with the name of the service. A field added later to `T` needs `#[serde(default)]`.
 ///
 /// Each log keeps [`Log::ITEMS`] items and [`Log::BYTES`] unless [`Log::keeping`] says otherwise.
 /// What is over that is dropped by the transaction that adds, the oldest items first; the newest
@@ -135,8 +136,7 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         let head = logs::head(tx.conn(), self.name, key).map_err(fault)?;
         let is_kept = head.is_some_and(|head| (head.first..head.next).contains(&index));
         let Some(item) = i64::try_from(index).ok().filter(|_| is_kept) else {
-            let text = format!("{} keeps no item {index} of this log", self.name);
-            return Err(RpcError::new(RpcReason::NotFound, text));
+            return Err(self.keeps_no(index));
         };
         tx.keep_blobs((self.name, key, item), blobs, true)
     }
@@ -150,12 +150,7 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
     /// and for one that would be over [`MAX_ITEM`]; −32603 if the member is no text; as
     /// [`Log::append`].
     pub fn grow(&self, tx: &mut Tx<'_>, key: &str, index: u64, text: &str) -> Result<(), RpcError> {
-        let head = logs::head(tx.conn(), self.name, key).map_err(fault)?;
-        let found = head.map(|head| Ok((head, logs::get(tx.conn(), head.n, index)?)));
-        let Some((mut head, Some(old))) = found.transpose().map_err(fault)? else {
-            let text = format!("{} keeps no item {index} of this log", self.name);
-            return Err(RpcError::new(RpcReason::NotFound, text));
-        };
+        let (head, old) = self.kept(tx, key, index)?;
         if head.next.saturating_sub(index) > limits::LOG_GROWING {
             let most = limits::LOG_GROWING;
             let text = format!("only the last {most} items of a log can grow; add another item");
@@ -165,16 +160,65 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
             return Ok(());
         }
         let value = self.grown(&old, text)?;
+        self.rewrite(tx, key, head, (index, old.len(), &value))?;
+        tx.note_grown(self.name, key, index, self.field, text);
+        Ok(())
+    }
+
+    /// Gives an item another value, whatever its age. Sessions that follow the log are told the new
+    /// value in the same transaction (LD-2). The blobs of the item stay those of the last
+    /// [`Log::keep_blobs`].
+    ///
+    /// # Errors
+    /// `not_found` if there is no such item, or it was dropped; `unsupported` for a value over
+    /// [`MAX_ITEM`]; as [`Log::append`].
+    pub fn replace(
+        &self,
+        tx: &mut Tx<'_>,
+        key: &str,
+        index: u64,
+        item: &T,
+    ) -> Result<(), RpcError> {
+        let (head, old) = self.kept(tx, key, index)?;
+        let json = answer(item)?;
+        self.rewrite(tx, key, head, (index, old.len(), json.get().as_bytes()))?;
+        tx.note_replaced(self.name, key, index);
+        Ok(())
+    }
+
+    /// The log of a key and an item of it.
+    fn kept(&self, tx: &Tx<'_>, key: &str, index: u64) -> Result<(Head, Vec<u8>), RpcError> {
+        let head = logs::head(tx.conn(), self.name, key).map_err(fault)?;
+        let found = head.map(|head| Ok((head, logs::get(tx.conn(), head.n, index)?)));
+        match found.transpose().map_err(fault)? {
+            Some((head, Some(item))) => Ok((head, item)),
+            Some((_, None)) | None => Err(self.keeps_no(index)),
+        }
+    }
+
+    fn keeps_no(&self, index: u64) -> RpcError {
+        let text = format!("{} keeps no item {index} of this log", self.name);
+        RpcError::new(RpcReason::NotFound, text)
+    }
+
+    /// Stores an item of a log instead of one of `old` bytes. The device that began the log is
+    /// charged the difference; what is over the log's bounds then is dropped.
+    fn rewrite(
+        &self,
+        tx: &mut Tx<'_>,
+        key: &str,
+        mut head: Head,
+        (index, old, value): (u64, usize, &[u8]),
+    ) -> Result<(), RpcError> {
         check_size(value.len())?;
-        let more = value.len().saturating_sub(old.len());
-        let change = Usage::bytes(i64::try_from(more).unwrap_or(i64::MAX));
-        tx.charge_creator(Owner(head.owner), change)?;
-        logs::put(tx.conn(), head.n, index, &value).map_err(fault)?;
-        head.bytes = head.bytes.saturating_add(more as u64);
+        let signed = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let more = signed(value.len()).saturating_sub(signed(old));
+        tx.charge_creator(Owner(head.owner), Usage::bytes(more))?;
+        logs::put(tx.conn(), head.n, index, value).map_err(fault)?;
+        head.bytes = head.bytes.saturating_add_signed(more);
         let first = head.first;
         self.trim(tx, key, &mut head)?;
         logs::update(tx.conn(), &head).map_err(fault)?;
-        tx.note_grown(self.name, key, index, self.field, text);
         if head.first > first {
             tx.note_dropped(self.name, key);
         }

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bowline_daemon::{ledger::Tx, service::answer};
+use bowline_daemon::{
+    ledger::{Log, MAX_ITEM, Tx},
+    service::answer,
+};
 use bowline_protocol::{RpcReason, SessionState, error::RpcError, methods::Empty};
 use serde_json::{Value, json};
 
@@ -28,6 +31,9 @@ async fn ld_2_pages_and_the_events_after_them_have_every_item_and_text_whoever_w
                     ENTRIES.append(tx, "a", &entry(n, "+"))?;
                 }
                 let next = ENTRIES.bounds(tx, "a")?.end;
+                if n % 5 == 0 {
+                    ENTRIES.replace(tx, "a", next - 1 - n % 13, &entry(n, "again"))?;
+                }
                 ENTRIES.grow(tx, "a", next - 1 - n % 7, &format!("{n},"))
             });
             write.await.unwrap();
@@ -193,6 +199,123 @@ async fn ld_2_a_cut_loses_no_text_and_a_restart_of_the_daemon_keeps_the_log() {
     }
     assert_eq!(shown.items(), diaries.stored().await);
     assert_eq!((shown.first, shown.next), (0, 6));
+}
+
+#[tokio::test]
+async fn ld_2_an_item_of_any_age_is_replaced_and_told_once_as_the_transaction_left_it() {
+    let diaries = Diaries::new();
+    let (_, mut link) = diaries.link().await;
+    diaries.add(0..100).await;
+    let opened = diaries.open(&link, NAME, json!({"limit": 1_000})).await;
+    let mut shown = Pages::opened(&opened);
+    told(&mut link);
+    let id = intent_id();
+    let effect = |tx: &mut Tx<'_>| {
+        // Too old to grow. Of the others, the text before counts no more, and the one after does.
+        ENTRIES.replace(tx, "a", 3, &entry(3, "done"))?;
+        ENTRIES.grow(tx, "a", 98, "lost")?;
+        ENTRIES.replace(tx, "a", 98, &entry(98, "new"))?;
+        ENTRIES.grow(tx, "a", 98, " and more")?;
+        ENTRIES.grow(tx, "a", 99, "text")?;
+        ENTRIES.append(tx, "a", &entry(100, "first"))?;
+        ENTRIES.replace(tx, "a", 100, &entry(100, "second"))?;
+        ENTRIES.grow(tx, "a", 100, " third")?;
+        ENTRIES
+            .replace(tx, "elsewhere", 0, &entry(0, ""))
+            .unwrap_err();
+        answer(&Empty {})
+    };
+    let session = link.session().clone();
+    let intent = diaries
+        .rig
+        .ledger
+        .intent(&session, id, "diary.add", "{}", effect);
+    intent.await.unwrap();
+    let of = |kind: &str, index: u64| json!({"type": kind, "name": NAME, "key": "a", "index": index, "intentId": id});
+    let with = |mut event: Value, name: &str, value: Value| {
+        event[name] = value;
+        event
+    };
+    let events = told(&mut link);
+    let expected = [
+        with(
+            of("log.replaced", 3),
+            "value",
+            json!({"n": 3, "text": "done"}),
+        ),
+        with(
+            of("log.replaced", 98),
+            "value",
+            json!({"n": 98, "text": "new and more"}),
+        ),
+        with(
+            with(of("log.grown", 99), "field", json!("text")),
+            "text",
+            json!("text"),
+        ),
+        json!({
+            "type": "log.appended", "name": NAME, "key": "a", "first": 0, "next": 101,
+            "items": [{"index": 100, "value": {"n": 100, "text": "second third"}}],
+            "intentId": id,
+        }),
+    ];
+    let said: Vec<_> = events.iter().map(|(_, event)| event.clone()).collect();
+    assert_eq!(said, expected);
+    for (seq, event) in &events {
+        shown.event(*seq, event);
+    }
+    // Text of later transactions goes onto the new value; a value that is too large is fetched.
+    diaries.grow(98, "!".to_owned()).await.unwrap();
+    let large = entry(7, &"x".repeat(70_000));
+    let replaced = diaries.write(move |tx| ENTRIES.replace(tx, "a", 7, &large));
+    replaced.await.unwrap();
+    for (seq, event) in told(&mut link) {
+        shown.event(seq, &event);
+    }
+    assert_eq!(shown.stale, [7]);
+    shown.page(&diaries.page(&link, NAME, json!({"indexes": [7]})).await);
+    assert_eq!(shown.items(), diaries.stored().await);
+    assert_eq!(shown.items()[&98]["text"], "new and more!");
+
+    let gone = diaries.write(|tx| ENTRIES.replace(tx, "a", 101, &entry(101, "")));
+    let error = gone.await.unwrap_err();
+    assert_eq!(error.reason(), Some(RpcReason::NotFound));
+    assert!(error.message.contains("keeps no item 101"), "{error}");
+    let huge = entry(1, &"x".repeat(MAX_ITEM));
+    let huge = diaries.write(move |tx| ENTRIES.replace(tx, "a", 1, &huge));
+    assert_eq!(
+        huge.await.unwrap_err().reason(),
+        Some(RpcReason::Unsupported)
+    );
+    assert!(told(&mut link).is_empty());
+}
+
+#[tokio::test]
+async fn ld_2_a_replacement_is_replayed_after_a_cut_and_what_was_unreadable_can_be_read_again() {
+    let diaries = Diaries::new();
+    let (app, mut link) = diaries.link().await;
+    diaries.add(0..3).await;
+    let former = Log::<Value>::new(NAME);
+    let write = diaries.write(move |tx| former.replace(tx, "a", 1, &json!("former")));
+    write.await.unwrap();
+    let opened = diaries.open(&link, NAME, json!({})).await;
+    assert_eq!(opened["items"][1]["unreadable"], true);
+    let mut shown = Pages::opened(&opened);
+    told(&mut link);
+    drop(link.attachment);
+    let write = diaries.write(|tx| ENTRIES.replace(tx, "a", 1, &entry(1, "current")));
+    write.await.unwrap();
+    diaries.grow(1, "!".to_owned()).await.unwrap();
+    let resuming = app.resuming(&link.cursor);
+    let mut link = diaries.rig.attach(&resuming).await.unwrap();
+    let at = link.cursor.last_seq;
+    let resumed = diaries.open(&link, NAME, json!({"seq": at})).await;
+    assert_eq!(resumed["resumed"], true);
+    for (seq, event) in told(&mut link) {
+        shown.event(seq, &event);
+    }
+    assert_eq!(shown.items(), diaries.stored().await);
+    assert_eq!(shown.items()[&1]["text"], "current!");
 }
 
 #[tokio::test]

@@ -266,3 +266,53 @@ async fn tr_12_a_log_is_charged_to_the_device_that_began_it_until_items_are_drop
     let added = diaries.rig.ledger.write_as(Some(session), add);
     added.await.unwrap();
 }
+
+#[tokio::test]
+async fn tr_12_a_replaced_item_costs_the_difference_and_may_drop_the_oldest() {
+    let diaries = Diaries::on(Rig::with(|options| options.quotas.data_bytes = 300));
+    let ((_, ann), (_, mut bob)) = (diaries.link().await, diaries.link().await);
+    let write = |index: Option<u64>, bytes: usize, by: Option<&SessionRef>| {
+        let item = json!({"body": "x".repeat(bytes)});
+        let work = move |tx: &mut Tx<'_>| match index {
+            None => SHORT.append(tx, "a", &item).map(drop),
+            Some(index) => SHORT.replace(tx, "a", index, &item),
+        };
+        diaries.rig.ledger.write_as(by.cloned(), work)
+    };
+    for _ in 0..2 {
+        write(None, 100, Some(ann.session())).await.unwrap();
+    }
+    // Ann began the log, so that it is hers; a smaller value is never refused.
+    let over = write(Some(0), 200, Some(bob.session())).await;
+    let over = over.unwrap_err();
+    assert_eq!(over.quota().unwrap().name, "data_bytes_per_device");
+    assert_eq!(over.quota().unwrap().whose, "the device that began the log");
+    write(Some(0), 10, Some(bob.session())).await.unwrap();
+    write(Some(1), 150, Some(bob.session())).await.unwrap();
+    assert!(write(Some(0), 150, Some(ann.session())).await.is_err());
+    // As much is counted at the start.
+    let link = diaries.open(&bob, "diary.short", json!({})).await;
+    assert_eq!(link["next"], 2);
+
+    // The daemon's own work is not refused. What is over the log's bytes is dropped, oldest first,
+    // even if that is the item itself.
+    write(Some(1), 200, None).await.unwrap();
+    told(&mut bob);
+    write(Some(0), 200, None).await.unwrap();
+    let events: Vec<_> = told(&mut bob).into_iter().map(|(_, event)| event).collect();
+    let dropped = json!({
+        "type": "log.appended", "name": "diary.short", "key": "a", "first": 1, "next": 2,
+    });
+    assert_eq!(events, [dropped]);
+    let gone = write(Some(0), 1, None).await.unwrap_err();
+    assert_eq!(gone.reason(), Some(RpcReason::NotFound));
+    let diaries = Diaries::on(diaries.rig.kill());
+    let by = ann.session().clone();
+    let add = |bytes: usize| {
+        let item = json!({"body": "x".repeat(bytes)});
+        let work = move |tx: &mut Tx<'_>| SHORT.append(tx, "a", &item);
+        diaries.rig.ledger.write_as(Some(by.clone()), work)
+    };
+    assert!(add(90).await.is_err(), "counted again at the start");
+    add(20).await.unwrap();
+}

@@ -10,6 +10,7 @@ mod directory;
 mod explorer;
 mod host;
 mod intents;
+mod logs;
 mod patches;
 mod queries;
 mod registration;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
 use super::{Json, Scope};
@@ -119,4 +119,35 @@ pub struct LogGrown {
     /// The intent that made the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent_id: Option<IntentId>,
+}
+
+/// The event `log.replaced`: an item has another value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct LogReplaced {
+    /// The log's name.
+    pub name: String,
+    /// Its key.
+    pub key: String,
+    /// The item.
+    pub index: u64,
+    /// Its whole value as it is now, which may be `null`.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub value: Option<Json>,
+    /// The value is too large for an event, and absent: the client fetches the item.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
+    /// The intent that made the change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent_id: Option<IntentId>,
+}
+
+/// Tells a value that is `null` from one that is absent.
+fn present<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Json>, D::Error> {
+    Json::deserialize(json).map(Some)
 }

@@ -9,7 +9,7 @@ use bowline_protocol::{
     error::RpcError,
     handshake::{Accepted, ClientInfo, PairingHello, SessionWelcome, WelcomeLimits},
     identity::{OfferId, PairingSecret, PresharedKey},
-    live::{LogAppended, LogGrown, LogItem, Row, TableChanged, TopicEvent},
+    live::{LogAppended, LogGrown, LogItem, LogReplaced, Row, TableChanged, TopicEvent},
     model::{OutputStream, PermissionOption, TurnStatus},
     offer::PairingToken,
     session_event::Sequenced,
@@ -204,6 +204,21 @@ fn log_grown() -> impl Strategy<Value = LogGrown> {
     })
 }
 
+fn log_replaced() -> impl Strategy<Value = LogReplaced> {
+    let value = option::of(text()).prop_map(|value| {
+        value.map(|value| samples::json(&serde_json::to_string(&value).unwrap()))
+    });
+    let of = (any::<u64>(), option::of(intent_id()));
+    (text(), value, of).prop_map(|(name, value, (index, intent_id))| LogReplaced {
+        key: name.clone(),
+        name,
+        index,
+        stale: value.is_none(),
+        value,
+        intent_id,
+    })
+}
+
 fn topic_event() -> impl Strategy<Value = TopicEvent> {
     (text(), text(), text(), option::of(intent_id())).prop_map(|(name, key, body, intent_id)| {
         TopicEvent {
@@ -240,6 +255,7 @@ pub(crate) fn event() -> impl Strategy<Value = Sequenced> {
         table_changed().prop_map(|changed| SessionEvent::TableChanged(Box::new(changed))),
         log_appended().prop_map(|event| SessionEvent::LogAppended(Box::new(event))),
         log_grown().prop_map(|event| SessionEvent::LogGrown(Box::new(event))),
+        log_replaced().prop_map(|event| SessionEvent::LogReplaced(Box::new(event))),
         topic_event().prop_map(|event| SessionEvent::TopicEvent(Box::new(event))),
     ];
     (any::<u64>(), event).prop_map(|(seq, event)| Sequenced { seq, event })

@@ -2,7 +2,7 @@
 
 use bowline_protocol::{
     DeviceId, PublicKey, Role, SessionEvent,
-    live::{LogAppended, LogGrown, TableChanged},
+    live::{LogAppended, LogGrown, LogReplaced, TableChanged},
     methods::name::SESSION_EVENT,
     rpc::{Incoming, Text, parse, write_notification},
     session_event::{PairedDevice, Sequenced},
@@ -50,6 +50,7 @@ fn one_of_each() -> Vec<SessionEvent> {
         SessionEvent::TableChanged(Box::new(samples::table_changed())),
         SessionEvent::LogAppended(Box::new(samples::log_appended())),
         SessionEvent::LogGrown(Box::new(samples::log_grown())),
+        SessionEvent::LogReplaced(Box::new(samples::log_replaced())),
         SessionEvent::TopicEvent(Box::new(samples::topic_event())),
     ]
 }
@@ -99,6 +100,20 @@ fn golden_events() {
         ..samples::log_grown()
     }));
     golden.value("log.grown, stale", &Sequenced { seq: 20, event });
+    for (name, value) in [
+        ("log.replaced, stale", None),
+        (
+            "log.replaced, null",
+            Some(serde_json::from_str("null").unwrap()),
+        ),
+    ] {
+        let event = SessionEvent::LogReplaced(Box::new(LogReplaced {
+            stale: value.is_none(),
+            value,
+            ..samples::log_replaced()
+        }));
+        golden.value(name, &Sequenced { seq: 20, event });
+    }
     golden.check();
 }
 
@@ -131,6 +146,16 @@ fn ld_2_the_json_of_rows_items_and_topics_is_kept_as_it_came() {
         panic!("{event:?}");
     };
     assert_eq!(event.items[0].value.get(), r#"{"b":1e2,"a":0.1000}"#);
+    for value in [r#"{"b":1e2,"a":0.1000}"#, "null"] {
+        let text = format!(
+            r#"{{"seq":1,"event":{{"value":{value},"index":7,"key":"k","type":"log.replaced","name":"x.y"}}}}"#
+        );
+        let Sequenced { event, .. } = serde_json::from_str(&text).unwrap();
+        let SessionEvent::LogReplaced(event) = event else {
+            panic!("{event:?}");
+        };
+        assert_eq!(event.value.as_ref().map(|value| value.get()), Some(value));
+    }
 }
 
 /// What later daemons send is no error, whatever it holds.
@@ -153,6 +178,7 @@ fn an_unknown_event_is_read_as_one_and_a_malformed_one_is_an_error() {
         r#"{"type":"topic.event","name":"x","key":"k"}"#,
         r#"{"type":"log.appended","name":"x","key":"k","first":0}"#,
         r#"{"type":"log.grown","name":"x","key":"k","index":0}"#,
+        r#"{"type":"log.replaced","name":"x","key":"k","value":1}"#,
     ] {
         assert!(serde_json::from_str::<SessionEvent>(bad).is_err(), "{bad}");
     }

@@ -3,7 +3,9 @@
 use bowline_protocol::{
     AgentId, AgentStatus, AgentSummary, ClientSessionKey, DaemonIdentity, DeviceKey, Epoch,
     IntentId, ItemId, ItemKind, Permission, PermissionId, ServerId, TimelineItem, TransportKey,
-    live::{Json, LogAppended, LogGrown, LogItem, Row, Scope, TableChanged, TopicEvent},
+    live::{
+        Json, LogAppended, LogGrown, LogItem, LogReplaced, Row, Scope, TableChanged, TopicEvent,
+    },
     model::{OutputStream, PermissionOption, TurnStatus},
     offer::PairingToken,
 };
@@ -213,6 +215,17 @@ pub(crate) fn log_appended() -> LogAppended {
         items: vec![log_item()],
         first: 3_000,
         next: 4_096,
+        stale: false,
+        intent_id: Some(intent()),
+    }
+}
+
+pub(crate) fn log_replaced() -> LogReplaced {
+    LogReplaced {
+        name: "voxel.edits".into(),
+        key: "castle".into(),
+        index: 7,
+        value: Some(serde_json::from_str(r#"{"status":"done","took":1.50}"#).unwrap()),
         stale: false,
         intent_id: Some(intent()),
     }

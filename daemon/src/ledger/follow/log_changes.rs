@@ -1,7 +1,7 @@
 //! What a job changed in followed logs, and the events that tell it in the same transaction.
 //!
-//! A job notes which items are new and which text was appended. The events are made when it is
-//! told: new items are read from the store then, as the job has left them.
+//! A job notes which items are new or replaced and which text was appended. The events are made
+//! when it is told: new and replaced items are read from the store then, as the job has left them.
 
 #[cfg(test)]
 mod tests;
@@ -12,7 +12,7 @@ use bowline_protocol::{
     SessionEvent,
     error::RpcError,
     limits,
-    live::{Json, LiveKind, LogAppended, LogGrown, LogItem},
+    live::{Json, LiveKind, LogAppended, LogGrown, LogItem, LogReplaced},
 };
 use serde_json::value::RawValue;
 
@@ -22,8 +22,8 @@ use crate::{
     store::{fault, logs},
 };
 
-/// Most bytes of appended text that the jobs of one batch keep until they are told. Items that grow
-/// beyond are told as stale.
+/// Most bytes of appended text that the jobs of one batch keep until they are told, and of replaced
+/// items that are told at once. Items that grow or are replaced beyond are told as stale.
 const KEPT_BYTES: usize = 4 << 20;
 
 /// The changes of jobs since the last one that was told, and those told, as in
@@ -61,6 +61,8 @@ enum What {
         /// `None`: too much for an event.
         text: Option<Box<str>>,
     },
+    /// An item has another value.
+    Replaced(u64),
     /// Items were dropped, and nothing else.
     Dropped,
 }
@@ -70,9 +72,17 @@ enum What {
 struct Folded {
     /// Index of the first new item.
     appended: Option<u64>,
-    /// Older items that grew: the member, and its new text unless that is too much.
-    grown: BTreeMap<u64, (&'static str, Option<String>)>,
+    /// Older items that have changed.
+    older: BTreeMap<u64, Older>,
     is_dropped: bool,
+}
+
+/// What has become of an item that the followers may have.
+enum Older {
+    /// It grew: the member, and its new text unless that is too much.
+    Grown(&'static str, Option<String>),
+    /// It was replaced, and may have grown before and after that: it is told whole.
+    Replaced,
 }
 
 impl LogChanges {
@@ -129,15 +139,21 @@ impl Folded {
             What::Appended(index) => {
                 self.appended.get_or_insert(*index);
             }
-            // A new item is read with all its text.
-            What::Grown { index, .. } if self.appended.is_some_and(|from| from <= *index) => {}
+            // A new item is read as it is in the end.
+            What::Grown { index, .. } | What::Replaced(index)
+                if self.appended.is_some_and(|from| from <= *index) => {}
             What::Grown { index, field, text } => {
-                let empty = || (*field, Some(String::new()));
-                let (_, whole) = self.grown.entry(*index).or_insert_with(empty);
-                match (whole.as_mut(), text) {
-                    (Some(whole), Some(text)) => whole.push_str(text),
-                    (None, _) | (_, None) => *whole = None,
+                let empty = || Older::Grown(field, Some(String::new()));
+                match self.older.entry(*index).or_insert_with(empty) {
+                    Older::Grown(_, whole) => match (whole.as_mut(), text) {
+                        (Some(whole), Some(text)) => whole.push_str(text),
+                        (None, _) | (_, None) => *whole = None,
+                    },
+                    Older::Replaced => {}
                 }
+            }
+            What::Replaced(index) => {
+                self.older.insert(*index, Older::Replaced);
             }
             What::Dropped => self.is_dropped = true,
         }
@@ -168,6 +184,14 @@ impl Tx<'_> {
         }
     }
 
+    /// Notes that an item of a log has another value.
+    pub(in crate::ledger) fn note_replaced(&mut self, log: &'static str, key: &str, index: u64) {
+        if self.is_log_followed(log, key) {
+            let logs = &mut self.staged.changes.logs;
+            logs.push(log, key, What::Replaced(index));
+        }
+    }
+
     /// Notes that items of a log were dropped.
     pub(in crate::ledger) fn note_dropped(&mut self, log: &'static str, key: &str) {
         if self.is_log_followed(log, key) {
@@ -181,7 +205,7 @@ impl Tx<'_> {
     }
 
     /// Tells the followers of logs what has changed since the last time: for each log its older
-    /// items that grew, then its new ones.
+    /// items that have changed, then its new ones.
     pub(super) fn tell_logs(&mut self) -> Result<(), RpcError> {
         let changes = &self.staged.changes.logs;
         let untold = changes.list.get(changes.at.told..).unwrap_or_default();
@@ -218,29 +242,83 @@ impl Tx<'_> {
     /// The events of one log.
     fn log_events(&self, log: &str, key: &str, folded: Folded) -> Result<Vec<String>, RpcError> {
         let most = self.content_bytes().min(limits::LIVE_EVENT_BYTES);
-        let mut events = Vec::new();
-        for (index, (field, text)) in folded.grown {
-            let mut event = LogGrown {
-                name: log.to_owned(),
-                key: key.to_owned(),
-                index,
-                field: field.to_owned(),
-                stale: text.is_none(),
-                text: text.unwrap_or_default(),
-                intent_id: self.caller.intent,
-            };
-            let mut json = written(SessionEvent::LogGrown(Box::new(event.clone())))?;
-            if json.len() > most {
-                event.text.clear();
-                event.stale = true;
-                json = written(SessionEvent::LogGrown(Box::new(event)))?;
+        let (mut events, mut replaced) = (Vec::new(), 0_usize);
+        for (index, older) in folded.older {
+            match older {
+                Older::Grown(field, text) => {
+                    events.push(self.log_grown((log, key, index), field, text, most)?);
+                }
+                Older::Replaced => {
+                    let most = most.min(KEPT_BYTES.saturating_sub(replaced));
+                    let json = self.log_replaced((log, key, index), most)?;
+                    replaced = replaced.saturating_add(json.as_ref().map_or(0, String::len));
+                    events.extend(json);
+                }
             }
-            events.push(json);
         }
         if folded.appended.is_some() || folded.is_dropped {
             events.push(self.log_appended(log, key, folded.appended, most)?);
         }
         Ok(events)
+    }
+
+    /// The event of an item that grew.
+    fn log_grown(
+        &self,
+        (log, key, index): (&str, &str, u64),
+        field: &str,
+        text: Option<String>,
+        most: usize,
+    ) -> Result<String, RpcError> {
+        let mut event = LogGrown {
+            name: log.to_owned(),
+            key: key.to_owned(),
+            index,
+            field: field.to_owned(),
+            stale: text.is_none(),
+            text: text.unwrap_or_default(),
+            intent_id: self.caller.intent,
+        };
+        let json = written(SessionEvent::LogGrown(Box::new(event.clone())))?;
+        if json.len() <= most {
+            return Ok(json);
+        }
+        event.text.clear();
+        event.stale = true;
+        written(SessionEvent::LogGrown(Box::new(event)))
+    }
+
+    /// The event of an item that was replaced; `None` if it is not kept any more.
+    fn log_replaced(
+        &self,
+        (log, key, index): (&str, &str, u64),
+        most: usize,
+    ) -> Result<Option<String>, RpcError> {
+        let head = logs::head(self.conn, log, key).map_err(fault)?;
+        let value = head.map(|head| logs::get(self.conn, head.n, index));
+        let Some(value) = value.transpose().map_err(fault)?.flatten() else {
+            return Ok(None);
+        };
+        let mut event = LogReplaced {
+            name: log.to_owned(),
+            key: key.to_owned(),
+            index,
+            value: None,
+            stale: value.len() > most,
+            intent_id: self.caller.intent,
+        };
+        if !event.stale {
+            let value = serde_json::from_slice::<Box<RawValue>>(&value);
+            let value = value.map_err(|error| RpcError::internal(error.to_string()))?;
+            event.value = Some(Json::from(value));
+            let json = written(SessionEvent::LogReplaced(Box::new(event.clone())))?;
+            if json.len() <= most {
+                return Ok(Some(json));
+            }
+            event.value = None;
+            event.stale = true;
+        }
+        written(SessionEvent::LogReplaced(Box::new(event))).map(Some)
     }
 
     /// The event of the items from an index on.

@@ -7,7 +7,7 @@ use bowline_daemon::{
     ledger::{Log, Reader, Tx},
     service::{Methods, Scope, Service},
 };
-use bowline_protocol::{Role, RpcReason, error::RpcError, methods::Empty};
+use bowline_protocol::{Role, RpcReason, error::RpcError, limits, methods::Empty};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -107,7 +107,7 @@ pub(crate) struct Pages {
     items: BTreeMap<u64, (u64, Value)>,
     pub(crate) first: u64,
     pub(crate) next: u64,
-    /// Items to fetch after stale growth.
+    /// Items to fetch, of which an event was stale.
     pub(crate) stale: Vec<u64>,
 }
 
@@ -153,12 +153,13 @@ impl Pages {
         if event["key"] != self.key.as_str() {
             return;
         }
+        assert!(event.to_string().len() <= limits::LIVE_EVENT_BYTES);
         if event["type"] == "log.appended" {
             for item in event["items"].as_array().into_iter().flatten() {
                 self.set(seq, item);
             }
             self.bounds(event);
-        } else if event["type"] == "log.grown" {
+        } else if event["type"] == "log.grown" || event["type"] == "log.replaced" {
             let index = number(&event["index"]);
             let Some((known, value)) = self.items.get_mut(&index) else {
                 return;
@@ -170,6 +171,10 @@ impl Pages {
                 return self.stale.push(index);
             }
             *known = seq;
+            if event["type"] == "log.replaced" {
+                *value = event["value"].clone();
+                return;
+            }
             let field = event["field"].as_str().unwrap();
             let old = value[field].as_str().unwrap_or_default();
             value[field] = json!(format!("{old}{}", event["text"].as_str().unwrap()));

@@ -147,7 +147,8 @@ impl<R: Entry> Incoming<R> {
         self.fits(config)
     }
 
-    /// As [`Incoming::keep`], for what is added to a row.
+    /// As [`Incoming::keep`], for what is added to a row. It is not added to a kept row: a page may
+    /// be as of a later event than that, with changes that nobody was told of.
     pub(super) fn keep_growth(
         &mut self,
         key: R::Key,
@@ -155,21 +156,13 @@ impl<R: Entry> Incoming<R> {
         growth: R::Growth,
         config: &CollectionConfig,
     ) -> bool {
-        match self.changes.get(&key).map(|change| change.row.as_ref()) {
-            Some(Some(row)) if !self.growths.contains_key(&key) => {
-                let row = Some(Arc::new(row.grown(&growth)));
-                return self.keep(key, Change { seq, row }, config);
-            }
-            // What is gone does not grow.
-            Some(None) => {}
-            Some(Some(_)) | None => {
-                let bytes = R::growth_bytes(&growth);
-                self.change_bytes = self.change_bytes.saturating_add(bytes);
-                self.growths
-                    .entry(key)
-                    .or_default()
-                    .push((seq, Some(growth)));
-            }
+        // What is gone does not grow.
+        let is_gone = |change: &Change<R>| change.row.is_none();
+        if !self.changes.get(&key).is_some_and(is_gone) {
+            let bytes = R::growth_bytes(&growth);
+            self.change_bytes = self.change_bytes.saturating_add(bytes);
+            let growths = self.growths.entry(key).or_default();
+            growths.push((seq, Some(growth)));
         }
         self.fits(config)
     }

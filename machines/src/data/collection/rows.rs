@@ -124,8 +124,11 @@ impl<R: Entry> Rows<R> {
 
     fn put(&mut self, seq: u64, row: Arc<R>, config: &CollectionConfig) {
         let (key, place) = (row.key(), row.place());
+        // A row may be held although a load has moved the end of the window before it.
+        let is_beyond = self.is_beyond(&place);
         if let Some(old) = self.list.get(&place)
             && *old == row
+            && !is_beyond
             && let Some(held) = self.held.get_mut(&key)
         {
             // Equal content keeps the shared value, so that consumers can compare pointers.
@@ -134,7 +137,7 @@ impl<R: Entry> Rows<R> {
         }
         // The row may have had another place.
         let was_held = self.take(&key);
-        if self.is_beyond(&place) {
+        if is_beyond {
             if was_held {
                 self.changed();
             }

@@ -5,8 +5,8 @@
 //! out at the old end. Readers of the same log with the same parameters share one, as for tables
 //! ([`crate::data::open`]).
 //!
-//! **Items.** Events add items and let them grow, each exactly once; what is too large for an event
-//! is fetched by index. What the daemon no longer keeps is dropped here as well.
+//! **Items.** Events add items, let them grow and replace them, each exactly once; what is too
+//! large for an event is fetched by index. What the daemon no longer keeps is dropped here as well.
 //!
 //! **Which log.** The first page says which key the parameters stand for. Events of the name that
 //! come before it are kept until then, within a bound; beyond it the items are fetched again.
@@ -24,7 +24,7 @@ mod tests;
 
 use std::cmp::Reverse;
 
-use bowline_protocol::live::{LogAppended, LogGrown, LogPage};
+use bowline_protocol::live::{LogAppended, LogGrown, LogPage, LogReplaced};
 
 pub use row::{Grown, LogGrowth, LogRow};
 pub use text::GrownText;
@@ -48,6 +48,8 @@ pub enum LogEvent {
     Appended(LogAppended),
     /// `log.grown`.
     Grown(LogGrown),
+    /// `log.replaced`.
+    Replaced(LogReplaced),
 }
 
 impl LogEvent {
@@ -55,6 +57,7 @@ impl LogEvent {
         match self {
             Self::Appended(event) => &event.name,
             Self::Grown(event) => &event.name,
+            Self::Replaced(event) => &event.name,
         }
     }
 
@@ -62,6 +65,7 @@ impl LogEvent {
         match self {
             Self::Appended(event) => &event.key,
             Self::Grown(event) => &event.key,
+            Self::Replaced(event) => &event.key,
         }
     }
 
@@ -76,6 +80,7 @@ impl LogEvent {
             + match self {
                 Self::Appended(event) => items(event),
                 Self::Grown(event) => event.text.len() + event.field.len(),
+                Self::Replaced(event) => event.value.as_ref().map_or(0, |json| json.get().len()),
             }
     }
 }

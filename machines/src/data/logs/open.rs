@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::VecDeque};
 
-use bowline_protocol::live::{LogAppended, LogGrown, LogPage, Scope};
+use bowline_protocol::live::{LogAppended, LogGrown, LogItem, LogPage, LogReplaced, Scope};
 
 use super::{
     LogEvent,
@@ -118,6 +118,7 @@ impl OpenLog {
             let input = match event.clone() {
                 LogEvent::Appended(event) => self.appended(seq, event),
                 LogEvent::Grown(event) => self.grown(seq, event),
+                LogEvent::Replaced(event) => self.replaced(seq, event),
             };
             self.rows.handle(now, input);
             self.drop_old();
@@ -148,21 +149,41 @@ impl OpenLog {
     }
 
     fn grown(&self, seq: u64, event: LogGrown) -> Input<LogRow> {
-        let key = Reverse(event.index);
-        let mut changes = Vec::new();
-        if !event.stale {
-            let growth = LogGrowth {
-                field: event.field.into(),
-                text: event.text,
-            };
-            changes.push(RowChange::Grow(key, growth));
-        } else if !self.rows.is_current()
-            || self.rows.running().is_some()
-            || self.rows.get(&key).is_some()
+        if event.stale {
+            return self.outdated(seq, event.index);
+        }
+        let growth = LogGrowth {
+            field: event.field.into(),
+            text: event.text,
+        };
+        let changes = vec![RowChange::Grow(Reverse(event.index), growth)];
+        Input::Changed { seq, changes }
+    }
+
+    /// An item after the end of the window stays left out, as any row there.
+    fn replaced(&self, seq: u64, event: LogReplaced) -> Input<LogRow> {
+        let Some(value) = event.value.filter(|_| !event.stale) else {
+            return self.outdated(seq, event.index);
+        };
+        let item = LogItem {
+            index: event.index,
+            value,
+            omitted_bytes: None,
+            unreadable: false,
+        };
+        let changes = vec![RowChange::Put(item.into())];
+        Input::Changed { seq, changes }
+    }
+
+    /// An item is to be fetched, if it is held or may be on its way.
+    fn outdated(&self, seq: u64, index: u64) -> Input<LogRow> {
+        let key = Reverse(index);
+        if !self.rows.is_current() || self.rows.running().is_some() || self.rows.get(&key).is_some()
         {
             let keys = Some(vec![key]);
             return Input::Stale { seq, keys };
         }
+        let changes = Vec::new();
         Input::Changed { seq, changes }
     }
 

@@ -86,6 +86,18 @@ fn grown(key: &str, index: u64, text: &str) -> LogEvent {
     })
 }
 
+/// Item with another text; `None`: too large for the event.
+fn replaced(key: &str, index: u64, text: Option<&str>) -> LogEvent {
+    LogEvent::Replaced(LogReplaced {
+        name: "voxel.edits".to_owned(),
+        key: key.to_owned(),
+        index,
+        value: text.map(|text| json(&format!("{{\"text\":\"{text}\"}}"))),
+        stale: text.is_none(),
+        intent_id: None,
+    })
+}
+
 /// The logs of a host, with what its app shows.
 struct Host {
     logs: Logs,
@@ -459,6 +471,62 @@ fn ld_2_a_log_that_the_service_calls_by_another_key_is_loaded_anew() {
 }
 
 #[test]
+fn ld_2_a_replaced_item_is_whole_and_grows_from_there() {
+    let mut host = Host::attached();
+    let id = host.open("castle");
+    host.asked();
+    let mut first = page("castle", 4, 97..100, true);
+    first.items[2] = LogItem {
+        value: json("null"),
+        omitted_bytes: Some(300_000),
+        unreadable: true,
+        ..item(99)
+    };
+    host.answer(id, first);
+    // What was left out is there, and its text counts again.
+    host.logs.changed(NOW, 5, &grown("castle", 99, "none"));
+    host.logs
+        .changed(NOW, 6, &replaced("castle", 99, Some("new")));
+    host.logs.changed(NOW, 7, &grown("castle", 99, "!"));
+    assert_eq!(host.text(id, 99), "new!");
+    let view = host.view(id);
+    let last = view.items().next_back().unwrap();
+    assert_eq!((last.omitted_bytes, last.unreadable), (None, false));
+    // Older than the window, and of another log.
+    host.logs
+        .changed(NOW, 8, &replaced("castle", 50, Some("old")));
+    host.logs.changed(NOW, 8, &replaced("castle", 50, None));
+    host.logs
+        .changed(NOW, 9, &replaced("tower", 98, Some("other")));
+    assert_eq!(host.indexes(id), [97, 98, 99]);
+    assert_eq!((host.text(id, 98).as_str(), host.asked()), ("98", vec![]));
+
+    // Too large: what it was stays until it is fetched. A later value makes that needless.
+    host.logs.changed(NOW, 10, &replaced("castle", 98, None));
+    host.logs.changed(NOW, 11, &grown("castle", 98, "lost"));
+    assert_eq!(host.text(id, 98), "98");
+    host.logs
+        .changed(NOW, 12, &replaced("castle", 98, Some("late")));
+    host.logs.changed(NOW, 13, &grown("castle", 98, "r"));
+    assert_eq!(host.text(id, 98), "later");
+    host.answer(id, page_of(98, "fetched", 11));
+    assert_eq!(host.text(id, 98), "later");
+    assert_eq!(host.view(id).state, TableState::Ready);
+
+    // Older items that are on their way are as of their page.
+    host.logs.handle(NOW, id, Input::LoadMore);
+    host.logs
+        .changed(NOW, 14, &replaced("castle", 95, Some("in the page")));
+    host.logs
+        .changed(NOW, 16, &replaced("castle", 96, Some("after it")));
+    host.answer(id, page("castle", 15, 94..97, true));
+    assert_eq!(
+        (host.text(id, 95), host.text(id, 96)),
+        ("95".to_owned(), "after it".to_owned())
+    );
+}
+
+#[test]
 fn ld_4_a_reader_is_told_what_changed_whatever_the_length_of_the_log() {
     let config = ListsConfig {
         page: 1_000,
@@ -484,7 +552,7 @@ fn ld_4_a_reader_is_told_what_changed_whatever_the_length_of_the_log() {
     };
     let (mut end, mut first) = (900, 0);
     for seq in 6..600 {
-        match next(6) {
+        match next(7) {
             0 | 1 => {
                 let more = 1 + next(3);
                 let event = LogAppended {
@@ -501,6 +569,12 @@ fn ld_4_a_reader_is_told_what_changed_whatever_the_length_of_the_log() {
                     ..appended("castle", end..end)
                 };
                 host.appended(seq, event);
+            }
+            3 => {
+                let text = seq.to_string();
+                let at = end - 1 - next(300);
+                host.logs
+                    .changed(NOW, seq, &replaced("castle", at, Some(&text)));
             }
             _ => host
                 .logs
@@ -526,4 +600,13 @@ fn ld_4_a_reader_is_told_what_changed_whatever_the_length_of_the_log() {
     let at = view.len() - 1;
     let text = "b".to_owned();
     assert_eq!(grown, [crate::data::view::ListChange::Grow { at, text }]);
+    // One that is replaced is one update, wherever it is.
+    let view = host.view(castle);
+    host.logs
+        .changed(NOW, 602, &replaced("castle", end - 400, Some("done")));
+    let changes = host.view(castle).diff(Some(&view)).changes;
+    assert!(
+        matches!(&changes[..], [crate::data::view::ListChange::Update { at, .. }] if *at == view.len() - 400),
+        "{changes:?}"
+    );
 }

@@ -483,6 +483,10 @@ impl Replica {
                 let event = LogEvent::Grown(*event);
                 return self.logs.changed(now, seq, &event);
             }
+            SessionEvent::LogReplaced(event) => {
+                let event = LogEvent::Replaced(*event);
+                return self.logs.changed(now, seq, &event);
+            }
             SessionEvent::TopicEvent(event) => {
                 return self.topics.event(now, seq, Arc::from(event));
             }
