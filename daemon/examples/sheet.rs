@@ -90,6 +90,27 @@ struct ListEdits {
     to: u64,
 }
 
+/// Part of a table: cells whose names begin so.
+#[derive(Deserialize, JsonSchema)]
+struct Part {
+    #[serde(default)]
+    prefix: String,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Carry {
+    #[serde(default)]
+    text: String,
+    #[serde(default)]
+    size: u32,
+}
+
+#[derive(Serialize, JsonSchema)]
+struct Carried {
+    bytes: usize,
+    text: String,
+}
+
 #[derive(Serialize, JsonSchema)]
 struct Edits {
     edits: Vec<(u64, Edit)>,
@@ -105,8 +126,9 @@ impl Service for Sheet {
         methods.intent("sheet.set", Self::set).role(Role::Operator);
         methods.read("sheet.list_rows", Self::list_rows);
         methods.read("sheet.list_edits", Self::list_edits);
+        methods.now("sheet.carry", Self::carry);
         methods.table(&CELLS, |_: Empty| Ok(Scope::all()));
-        methods.table(&STYLES, |_: Empty| Ok(Scope::all()));
+        methods.table(&STYLES, |part: Part| Scope::prefix(&part.prefix));
         methods.log(&EDITS, |_: Empty| Scope::row(SHEET));
     }
 }
@@ -147,6 +169,15 @@ impl Sheet {
         set(tx, new.table.table(), &new.cell, new.text)?;
         EDITS.append(tx, SHEET, &Edit { tag: new.tag })?;
         Ok(Empty {})
+    }
+
+    /// Takes a text, and answers with one of that size.
+    fn carry(&self, carry: Carry) -> Result<Carried, RpcError> {
+        few(carry.size / 1_024)?;
+        Ok(Carried {
+            bytes: carry.text.len(),
+            text: "x".repeat(carry.size as usize),
+        })
     }
 
     fn list_rows(&self, reader: &Reader<'_>, page: ListRows) -> Result<Rows, RpcError> {

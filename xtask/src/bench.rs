@@ -31,10 +31,11 @@ pub(crate) struct Options {
     /// target folder.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Figures to measure: ping, rate, attach, start, memory, intents, events, views, library,
-    /// swift, kotlin, typescript, local-ping, local-rate, local-memory, relay-ping, relay-stream,
-    /// relay-connect, relay-memory, relay-stall, relayed. Default: all, except languages whose
-    /// tools are missing.
+    /// Figures to measure: ping, rate, attach, start, memory, intents, events, views, live-opening,
+    /// live-changes, live-follows, live-rows, blobs, library, swift, kotlin, typescript,
+    /// local-ping, local-rate, local-memory, relay-ping, relay-stream, relay-connect,
+    /// relay-memory, relay-stall, relayed, frozen-path. Default: all, except languages whose tools
+    /// are missing.
     #[arg(value_name = "NAME")]
     names: Vec<String>,
 }
@@ -64,7 +65,7 @@ pub(crate) fn run(sh: &Workspace, options: Options) -> Result<()> {
     }
     cmd!(
         sh,
-        "cargo build --release --locked -p bowline-daemon -p bowline-relay -p bowline-bench --bins"
+        "cargo build --release --locked -p bowline-daemon -p bowline-relay -p bowline-bench --bins --example sheet"
     )
     .run()?;
     let quick = options.quick.then_some("--quick");

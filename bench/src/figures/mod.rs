@@ -7,6 +7,7 @@ mod events;
 mod frozen;
 mod intents;
 mod library;
+mod live;
 #[cfg(unix)]
 mod local;
 #[cfg(unix)]
@@ -62,6 +63,11 @@ pub(super) const FIGURES: &[Figure] = figures! {
     "intents" "durable intents: `agents.create` on one session" |bench| intents::measure(&bench).await;
     "events" "one event to many connections" |bench| events::measure(&bench).await;
     "views" "what a UI waits for: first snapshot, an intent's call, a timeline's next item" |bench| views::measure(&bench).await;
+    "live-opening" "opening a table of 10,000 rows" |bench| live::opening::measure(&bench).await;
+    "live-changes" "changed rows through one session, and to many followers" |bench| live::changes::measure(&bench).await;
+    "live-follows" "a follow while nothing changes" |bench| live::follows::measure(&bench).await;
+    "live-rows" "a changed row in a view, in a short and in a long table" |bench| live::rows::measure(&bench);
+    "blobs" "blobs beside the texts of the same session" |bench| live::blobs::measure(&bench).await;
     "library" "size of the native library in apps" |bench| library::measure(&bench);
     "swift" "the library as Swift sees it" |bench| bindings::measure(&bench, "swift");
     "kotlin" "the library as Kotlin sees it" |bench| bindings::measure(&bench, "kotlin");

@@ -11,7 +11,7 @@ use std::{
 use bowline_protocol::{BlobHash, blob::BlobHasher, error::RpcError, limits};
 
 use super::folder::{Folder, open_hashed, unavailable};
-use crate::ledger::Owner;
+use crate::ledger::{Owner, blob_charge};
 
 /// Files that are open at once. Of any other the hash so far stays, and its file is opened again
 /// when it goes on.
@@ -139,13 +139,13 @@ impl AllBegun {
         }
     }
 
-    /// Bytes that they will take: of a device, and of everybody.
-    pub(super) fn bytes(&self, owner: Owner) -> (u64, u64) {
+    /// What they will be charged as: those of a device, and everybody's.
+    pub(super) fn charges(&self, owner: Owner) -> (u64, u64) {
         let mut bytes = (0_u64, 0_u64);
         for ((of, _), begun) in &self.all {
-            bytes.1 = bytes.1.saturating_add(begun.size);
+            bytes.1 = bytes.1.saturating_add(blob_charge(begun.size));
             if *of == owner {
-                bytes.0 = bytes.0.saturating_add(begun.size);
+                bytes.0 = bytes.0.saturating_add(blob_charge(begun.size));
             }
         }
         bytes

@@ -11,6 +11,7 @@
 //! them and what refers to them ([`crate::ledger`]).
 
 mod begun;
+mod charges;
 mod folder;
 mod service;
 mod worker;
@@ -34,7 +35,7 @@ use self::{
 };
 use crate::{
     files::FileError,
-    ledger::{Ledger, Owner, SessionRef, over_all},
+    ledger::{Ledger, Owner, SessionRef, blob_charge, over_all},
 };
 
 /// Requests that wait for the thread, each with at most one piece.
@@ -47,7 +48,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Bounds of what is stored; zero is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlobLimits {
-    /// Bytes that one device has put, complete or not.
+    /// Bytes that one device has put, complete or not; each blob counts as 4,096 at least, as does
+    /// each of all.
     pub bytes_per_device: u64,
     /// Bytes of all blobs.
     pub bytes: u64,
@@ -77,7 +79,7 @@ impl BlobLimits {
 
     /// Refuses a blob that everybody's do not leave room for.
     fn check_all(&self, has: u64, size: u64) -> Result<(), RpcError> {
-        if is_over(self.bytes, has, size) {
+        if is_over(self.bytes, has, blob_charge(size)) {
             let what = "has as many bytes of blobs as it may: remove what refers to some, or have the limit raised";
             return Err(over_all("blob_bytes", self.bytes, what));
         }
@@ -87,7 +89,7 @@ impl BlobLimits {
     /// Refuses a blob that a device's others do not leave room for.
     fn check_own(&self, session: &SessionRef, has: u64, size: u64) -> Result<(), RpcError> {
         let limit = self.bytes_per_device;
-        if is_over(limit, has, size) {
+        if is_over(limit, has, blob_charge(size)) {
             let what = "has put as many bytes of blobs as it may: remove what refers to some, or have the limit raised";
             return Err(session.over("blob_bytes_per_device", limit, what));
         }

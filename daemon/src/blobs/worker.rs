@@ -17,6 +17,7 @@ use tokio::{
 use super::{
     BlobLimits, Waiting,
     begun::AllBegun,
+    charges::Charges,
     folder::{Copied, Folder, lost, unavailable},
 };
 use crate::ledger::{Ledger, Owner, SessionRef};
@@ -75,6 +76,7 @@ pub(super) struct Worker {
     limits: BlobLimits,
     runtime: Handle,
     begun: AllBegun,
+    charges: Charges,
     /// The file read last.
     reading: Option<(BlobHash, File)>,
     sweep_at: Instant,
@@ -89,6 +91,7 @@ impl Worker {
     ) -> io::Result<Self> {
         Ok(Self {
             begun: AllBegun::of(&folder)?,
+            charges: Charges::default(),
             folder,
             ledger,
             limits,
@@ -156,7 +159,7 @@ impl Worker {
         } = put;
         let key = (session.owner(), hash);
         if self.begun.get(key, size).is_none() {
-            let ask = self.ledger.charge_blob(Some(session.clone()), hash);
+            let ask = self.ledger.know_blob(Some(session.clone()), hash);
             let has = self.runtime.block_on(ask)?;
             // A database that was restored may know what the disk has not: then it is put again.
             if let Some(size) = has.held
@@ -168,14 +171,13 @@ impl Worker {
                 });
             }
             self.limits.check_size(size)?;
-            let (own, all) = self.begun.bytes(key.0);
             if has.held != Some(size) {
-                let own = has.own.saturating_add(own);
+                let (own, all) = self.charged(key.0)?;
                 self.limits.check_own(session, own, size)?;
-            }
-            // What is stored is counted already, whoever has put it.
-            if has.stored != Some(size) {
-                self.limits.check_all(has.all.saturating_add(all), size)?;
+                // What is stored is counted already, whoever has put it.
+                if has.stored != Some(size) {
+                    self.limits.check_all(all, size)?;
+                }
             }
             self.begun.begin(&self.folder, key, size);
         }
@@ -208,12 +210,13 @@ impl Worker {
         }
         self.reading = None;
         self.folder.complete(&path, &hash).map_err(unavailable)?;
-        let add = self.ledger.add_blob(Some(session.clone()), hash, size);
-        if let Err(error) = self.runtime.block_on(add) {
+        if let Err(error) = self.add(Some(session), hash, size) {
             // It goes back among those that are not complete, so that its client can try again,
             // unless somebody else has put it before.
-            if self.is_unknown(hash) {
-                let _ = std::fs::rename(self.folder.of(&hash), &path);
+            if self.is_unknown(hash)
+                && let Err(error) = std::fs::rename(self.folder.of(&hash), &path)
+            {
+                tracing::warn!(%error, "a blob that could not be noted must be put again");
             }
             return Err(error);
         }
@@ -222,6 +225,23 @@ impl Worker {
             have: size,
             done: true,
         })
+    }
+
+    /// What a device's blobs are charged as, and everybody's, with those that are not complete.
+    fn charged(&mut self, owner: Owner) -> Result<(u64, u64), RpcError> {
+        let (own, all) = self.charges.of(owner, (&self.ledger, &self.runtime))?;
+        let (begun, all_begun) = self.begun.charges(owner);
+        Ok((own.saturating_add(begun), all.saturating_add(all_begun)))
+    }
+
+    fn add(
+        &mut self,
+        session: Option<&SessionRef>,
+        hash: BlobHash,
+        size: u64,
+    ) -> Result<(), RpcError> {
+        let place = (&self.ledger, &self.runtime);
+        self.charges.add(session, (hash, size), place)
     }
 
     fn is_unknown(&self, hash: BlobHash) -> bool {
@@ -233,21 +253,17 @@ impl Worker {
     fn adopt(&mut self, copied: &Copied) -> Result<(), RpcError> {
         self.reading = None;
         let Copied { path, hash, size } = copied;
-        let has = self
-            .runtime
-            .block_on(self.ledger.charge_blob(None, *hash))?;
+        let has = self.runtime.block_on(self.ledger.know_blob(None, *hash))?;
         if has.held.is_some() && self.folder.has(hash, *size) {
             return Ok(());
         }
         self.limits.check_size(*size)?;
         if has.stored != Some(*size) {
-            let (_, begun) = self.begun.bytes(Owner::DAEMON);
-            let all = has.all.saturating_add(begun);
+            let (_, all) = self.charged(Owner::DAEMON)?;
             self.limits.check_all(all, *size)?;
         }
         self.folder.complete(path, hash).map_err(unavailable)?;
-        let add = self.ledger.add_blob(None, *hash, *size);
-        let added = self.runtime.block_on(add);
+        let added = self.add(None, *hash, *size);
         if added.is_err() && self.is_unknown(*hash) {
             self.folder.remove(hash);
         }
@@ -284,8 +300,12 @@ impl Worker {
         let collect = self.ledger.collect_blobs(grace, BATCH);
         let gone = self.runtime.block_on(collect).unwrap_or_else(|error| {
             tracing::debug!(%error, "no blobs are removed now");
+            self.charges.forget();
             Vec::new()
         });
+        if !gone.is_empty() {
+            self.charges.forget();
+        }
         gone.iter().for_each(|hash| self.folder.remove(hash));
         let pause = if gone.len() >= BATCH as usize {
             SHORTEST_SWEEP

@@ -12,17 +12,27 @@ use crate::store::{blobs, fault};
 /// Most blobs that one row or item refers to.
 pub const MAX_BLOBS: usize = 256;
 
-/// What a device's blobs take.
+/// What is known of a blob that a device wants to put.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct BlobCharge {
+pub(crate) struct Known {
     /// The size, if the device has put this one already.
     pub(crate) held: Option<u64>,
     /// The size, if anybody has.
     pub(crate) stored: Option<u64>,
-    /// Bytes of all that the device has put.
-    pub(crate) own: u64,
-    /// Bytes of everybody's.
-    pub(crate) all: u64,
+}
+
+/// What a blob that was put changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Added {
+    /// Nobody had put it.
+    pub(crate) is_new: bool,
+    /// Its device had not.
+    pub(crate) is_new_of_owner: bool,
+}
+
+/// What a blob of that size is charged as.
+pub(crate) fn blob_charge(size: u64) -> u64 {
+    size.max(blobs::LEAST_CHARGE)
 }
 
 /// The rows or log through which a device may see a blob.
@@ -150,29 +160,35 @@ impl Reader<'_> {
 }
 
 impl Ledger {
-    /// What a device that wants to put a blob has. If it has put this one, its time begins anew.
+    /// What is known of a blob that a device wants to put. If it has put it, its time begins anew.
     ///
     /// # Errors
     /// As [`Ledger::write`].
-    pub(crate) async fn charge_blob(
+    pub(crate) async fn know_blob(
         &self,
         session: Option<SessionRef>,
         hash: BlobHash,
-    ) -> Result<BlobCharge, RpcError> {
+    ) -> Result<Known, RpcError> {
         self.write_as(session, move |tx| {
-            let owner = tx.owner().0;
-            let holds = blobs::holds(tx.conn(), &hash, owner).map_err(fault)?;
+            let holds = blobs::holds(tx.conn(), &hash, tx.owner().0).map_err(fault)?;
             let stored = blobs::size(tx.conn(), &hash).map_err(fault)?;
             let held = stored.filter(|_| holds);
-            if let Some(size) = held {
-                blobs::put(tx.conn(), &hash, size, tx.lived()).map_err(fault)?;
+            if held.is_some() {
+                blobs::touch(tx.conn(), hash.as_bytes(), tx.lived()).map_err(fault)?;
             }
-            Ok(BlobCharge {
-                held,
-                stored,
-                own: blobs::held_bytes(tx.conn(), owner).map_err(fault)?,
-                all: blobs::all_bytes(tx.conn()).map_err(fault)?,
-            })
+            Ok(Known { held, stored })
+        })
+        .await
+    }
+
+    /// What the blobs of an owner are charged as, and everybody's. Looks at all of them.
+    ///
+    /// # Errors
+    /// As [`Ledger::read`].
+    pub(crate) async fn blob_charges(&self, owner: Owner) -> Result<(u64, u64), RpcError> {
+        self.read(move |reader| {
+            let own = blobs::charge_of(reader.conn(), owner.0).map_err(fault)?;
+            Ok((own, blobs::charge_of_all(reader.conn()).map_err(fault)?))
         })
         .await
     }
@@ -186,11 +202,17 @@ impl Ledger {
         session: Option<SessionRef>,
         hash: BlobHash,
         size: u64,
-    ) -> Result<(), RpcError> {
+    ) -> Result<Added, RpcError> {
         self.write_as(session, move |tx| {
-            let owner = tx.owner().0;
-            blobs::put(tx.conn(), &hash, size, tx.lived()).map_err(fault)?;
-            blobs::hold(tx.conn(), &hash, owner).map_err(fault)
+            let is_new = blobs::insert(tx.conn(), &hash, size, tx.lived()).map_err(fault)?;
+            if !is_new {
+                blobs::touch(tx.conn(), hash.as_bytes(), tx.lived()).map_err(fault)?;
+            }
+            let is_new_of_owner = blobs::hold(tx.conn(), &hash, tx.owner().0).map_err(fault)?;
+            Ok(Added {
+                is_new,
+                is_new_of_owner,
+            })
         })
         .await
     }

@@ -70,7 +70,7 @@ use self::{
     queue::Queue,
 };
 pub(crate) use self::{
-    blobs::{Via, over_all},
+    blobs::{Via, blob_charge, over_all},
     core::{guarded, panicked},
     follow::{Answered, Asked, FindScope, Held, Part, Source as LiveSource, Wanted},
     owner::Owner,

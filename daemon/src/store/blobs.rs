@@ -8,6 +8,10 @@ use super::sql;
 /// The place of an item in `blob_refs` that stands for a row.
 pub(crate) const ROW: i64 = -1;
 
+/// Least bytes that a blob is charged as: what a file takes on most disks, so that the quotas bound
+/// the number of blobs too.
+pub(crate) const LEAST_CHARGE: u64 = 4_096;
+
 /// The size of a blob.
 pub(crate) fn size(conn: &Connection, hash: &BlobHash) -> Result<Option<u64>> {
     let sql = "SELECT size FROM blobs WHERE hash = ?1";
@@ -15,24 +19,23 @@ pub(crate) fn size(conn: &Connection, hash: &BlobHash) -> Result<Option<u64>> {
     Ok(size.map(i64::cast_unsigned))
 }
 
-/// Notes a blob that was put, or was put again.
-pub(crate) fn put(conn: &Connection, hash: &BlobHash, size: u64, now: i64) -> Result<()> {
-    let sql = "INSERT INTO blobs (hash, size, touched) VALUES (?1, ?2, ?3)
-         ON CONFLICT (hash) DO UPDATE SET touched = max(touched, excluded.touched)";
+/// Notes a new blob; returns whether it is one.
+pub(crate) fn insert(conn: &Connection, hash: &BlobHash, size: u64, now: i64) -> Result<bool> {
+    let sql = "INSERT INTO blobs (hash, size, touched) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
     let size = i64::try_from(size).unwrap_or(i64::MAX);
-    sql::run(conn, sql, (hash.as_bytes(), size, now))
+    Ok(sql::change(conn, sql, (hash.as_bytes(), size, now))? > 0)
 }
 
-/// Notes that a blob has lost a reference.
-fn touch(conn: &Connection, hash: &[u8], now: i64) -> Result<()> {
+/// Notes that a blob was put again, or has lost a reference.
+pub(crate) fn touch(conn: &Connection, hash: &[u8], now: i64) -> Result<()> {
     let sql = "UPDATE blobs SET touched = max(touched, ?2) WHERE hash = ?1";
     sql::run(conn, sql, (hash, now))
 }
 
-/// Notes who has put a blob.
-pub(crate) fn hold(conn: &Connection, hash: &BlobHash, owner: i64) -> Result<()> {
+/// Notes who has put a blob; returns whether that is new.
+pub(crate) fn hold(conn: &Connection, hash: &BlobHash, owner: i64) -> Result<bool> {
     let sql = "INSERT INTO blob_holders (hash, owner) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-    sql::run(conn, sql, (hash.as_bytes(), owner))
+    Ok(sql::change(conn, sql, (hash.as_bytes(), owner))? > 0)
 }
 
 /// Whether someone has put a blob.
@@ -41,16 +44,17 @@ pub(crate) fn holds(conn: &Connection, hash: &BlobHash, owner: i64) -> Result<bo
     Ok(sql::count(conn, sql, (hash.as_bytes(), owner))? > 0)
 }
 
-/// Bytes of the blobs that someone has put.
-pub(crate) fn held_bytes(conn: &Connection, owner: i64) -> Result<u64> {
-    let sql =
-        "SELECT coalesce(sum(size), 0) FROM blob_holders JOIN blobs USING (hash) WHERE owner = ?1";
-    sql::count(conn, sql, (owner,))
+/// What the blobs that someone has put are charged as. Looks at all of them.
+pub(crate) fn charge_of(conn: &Connection, owner: i64) -> Result<u64> {
+    let sql = "SELECT coalesce(sum(max(size, ?2)), 0) FROM blob_holders JOIN blobs USING (hash)
+         WHERE owner = ?1";
+    sql::count(conn, sql, (owner, LEAST_CHARGE.cast_signed()))
 }
 
-/// Bytes of all blobs.
-pub(crate) fn all_bytes(conn: &Connection) -> Result<u64> {
-    sql::count(conn, "SELECT coalesce(sum(size), 0) FROM blobs", ())
+/// What all blobs are charged as. Looks at all of them.
+pub(crate) fn charge_of_all(conn: &Connection) -> Result<u64> {
+    let sql = "SELECT coalesce(sum(max(size, ?1)), 0) FROM blobs";
+    sql::count(conn, sql, (LEAST_CHARGE.cast_signed(),))
 }
 
 /// Has a row or an item refer to a blob.

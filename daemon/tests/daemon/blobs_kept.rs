@@ -17,9 +17,9 @@ use crate::support::{
 #[tokio::test]
 async fn ld_8_tr_12_what_a_device_and_all_devices_put_is_bounded() {
     let daemon = TestDaemon::of(services(), |settings| {
-        settings.limits.blob_bytes_per_device = 1_000;
-        settings.limits.blob_bytes = 1_500;
-        settings.limits.max_blob_bytes = 800;
+        settings.limits.blob_bytes_per_device = 100_000;
+        settings.limits.blob_bytes = 150_000;
+        settings.limits.max_blob_bytes = 80_000;
     })
     .await;
     let (_, mut ann) = paired(&daemon).await;
@@ -31,24 +31,46 @@ async fn ld_8_tr_12_what_a_device_and_all_devices_put_is_bounded() {
             .unwrap()
             .to_owned()
     };
-    let (large, hash) = blob(801, 1);
+    let (large, hash) = blob(80_001, 1);
     let refused = put(&mut ann, &large, &hash).await;
     assert_eq!(over(&refused), "max_blob_bytes");
-    let (bytes, hash) = blob(600, 2);
+    let (bytes, hash) = blob(60_000, 2);
     put(&mut ann, &bytes, &hash).await;
     // What is begun counts with all its bytes, before they are there.
-    let (_, second) = blob(401, 3);
+    let (_, second) = blob(40_001, 3);
     assert_eq!(
-        over(&have(&mut ann, &second, 401).await),
+        over(&have(&mut ann, &second, 40_001).await),
         "blob_bytes_per_device"
     );
-    let (_, second) = blob(400, 3);
-    assert_eq!(have(&mut ann, &second, 400).await["result"]["have"], 0);
-    let (_, third) = blob(501, 4);
-    assert_eq!(over(&have(&mut bob, &third, 501).await), "blob_bytes");
+    let (_, second) = blob(40_000, 3);
+    assert_eq!(have(&mut ann, &second, 40_000).await["result"]["have"], 0);
+    let (_, third) = blob(50_001, 4);
+    assert_eq!(over(&have(&mut bob, &third, 50_001).await), "blob_bytes");
     // What is stored already is for everybody's bound counted once, whoever puts it again.
     assert_eq!(put(&mut bob, &bytes, &hash).await["result"]["done"], true);
-    assert_eq!(have(&mut ann, &hash, 600).await["result"]["done"], true);
+    assert_eq!(have(&mut ann, &hash, 60_000).await["result"]["done"], true);
+}
+
+#[tokio::test]
+async fn ld_8_tr_12_small_blobs_are_bounded_in_number() {
+    let daemon = TestDaemon::of(services(), |settings| {
+        settings.limits.blob_bytes_per_device = 3 * 4_096;
+    })
+    .await;
+    let (_, mut client) = paired(&daemon).await;
+    for seed in 0..3 {
+        let (bytes, hash) = blob(1, seed);
+        assert_eq!(
+            put(&mut client, &bytes, &hash).await["result"]["done"],
+            true
+        );
+    }
+    let (_, fourth) = blob(1, 3);
+    let refused = have(&mut client, &fourth, 1).await;
+    assert_eq!(reason(&refused), "quota_exceeded", "{refused}");
+    // What it has put already is not one more.
+    let (_, first) = blob(1, 0);
+    assert_eq!(have(&mut client, &first, 1).await["result"]["done"], true);
 }
 
 #[tokio::test]

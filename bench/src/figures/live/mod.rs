@@ -1,0 +1,36 @@
+//! Live data of a service (`daemon/examples/sheet.rs`): opening a table, changes, followers, blobs.
+
+pub(super) mod blobs;
+pub(super) mod changes;
+pub(super) mod follows;
+pub(super) mod opening;
+pub(super) mod rows;
+
+use bowline_local::Client as Local;
+use bowline_testkit::world::{Client, DaemonProcess, quick_settings};
+use serde_json::{Value, json};
+
+use crate::{Bench, Outcome, process};
+
+/// Rows of the table that is opened.
+const ROWS: u32 = 10_000;
+
+/// A daemon of a sheet.
+async fn sheet(bench: &Bench, folder: &str) -> Outcome<DaemonProcess> {
+    process::daemon_with(bench, folder, |options| options.program = "examples/sheet").await
+}
+
+/// Sets that many cells in one transaction.
+async fn fill(local: &Local, rows: u32) -> Outcome<()> {
+    let fill = json!({"table": "cells", "from": 0, "rows": rows});
+    local.call::<Value>("sheet.fill", &fill).await?;
+    Ok(())
+}
+
+/// An app, paired and online.
+async fn app(daemon: &DaemonProcess, bench: &Bench, folder: &str) -> Outcome<Client> {
+    let mut client = Client::open(bench.dir.join(folder), quick_settings(1))?;
+    client.pair(daemon, &[daemon.address()]).await?;
+    client.online().await?;
+    Ok(client)
+}

@@ -1,0 +1,4 @@
+-- Version 11. Frozen: a change is a new file.
+
+-- Finds the blobs to remove without looking at all of them.
+CREATE INDEX blobs_by_touched ON blobs (touched);
