@@ -281,6 +281,11 @@ impl Host {
         self.outbox.resume()
     }
 
+    /// Whether it ends, or has ended, because it was removed.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        *self.stop.borrow() == Some(true)
+    }
+
     /// Ends the driver; with `forget` also drops its intents, which writes to files.
     pub(crate) fn stop(&self, forget: bool) {
         self.outbox.close(forget);

@@ -1,85 +1,62 @@
 //! The task of one transfer: it reads and writes, asks the daemon, and reports to the machine.
 
-use std::{
-    future::{Future, pending},
-    pin::Pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::pending, sync::Arc, time::Duration};
 
-use bowline_machines::client::transfers::{Attempt, Effect, Part, Transfer as Machine};
+use bowline_machines::{
+    MonotonicTime,
+    client::transfers::{Attempt, Effect, GiveUp, Part, Refusal, Transfer as Machine},
+};
 use bowline_protocol::{
     BlobHash,
-    blob::{BlobOf, BlobPiece, BlobPut, GetBlob, PutBlob},
+    blob::{BlobOf, BlobPut},
     error::{RpcError, code},
-    methods::name,
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::FuturesOrdered};
-use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
     task::spawn_blocking,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 
 use super::{
     Blob, BlobSink, BlobSource, Cancel, Ended, TransferError, TransferProgress, TransferState,
     Work,
     files::{Origin, Target},
+    requests::{Answered, Asking, FIRST_BYTE, Failed, came},
 };
-use crate::{
-    client::{Reply, to_raw},
-    clock::Clock,
-    error::CallError,
-    host::Host,
-    settings::{BLOB_IN_MEMORY, REQUEST_TIMEOUT},
-};
-
-/// An answer, with the attempt that it is of.
-type Answer = (Attempt, Result<Answered, CallError>);
-type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
-
-enum Answered {
-    Taken(BlobPut),
-    /// Bytes, and the size of the blob.
-    Came(Bytes, u64),
-}
+use crate::{clock::Clock, error::CallError, host::Host, settings::BLOB_IN_MEMORY};
 
 /// The task.
 pub(crate) struct Driver {
-    host: Host,
+    pub(super) host: Host,
     progress: watch::Sender<TransferProgress>,
     cancel: Arc<Cancel>,
     clock: Clock,
 }
 
-/// Whether bytes that were there before may be the wrong ones, as after a power loss.
-#[derive(Default)]
-struct Old {
-    /// The other side, or the file here, had some.
-    are_there: bool,
-    /// All were moved again once; another time it would be no use.
-    were_dropped: bool,
-    /// The last that the daemon refused for now.
-    refused: Option<RpcError>,
-}
-
-impl Old {
-    /// Whether all bytes are to be moved again.
-    const fn drop_once(&mut self) -> bool {
-        let is_first = !self.were_dropped;
-        self.were_dropped = true;
-        is_first
-    }
-}
-
 /// What moves.
-enum Moved {
+pub(super) enum Moved {
     /// To the daemon: the bytes, and how many.
     Put(Origin, u64),
     /// From the daemon. The place is out while it is written to.
     Get(Option<Box<Target>>, Option<BlobOf>),
+}
+
+impl Moved {
+    /// Takes the place of what is got, to write to it.
+    fn take(&mut self) -> Result<Box<Target>, TransferError> {
+        match self {
+            Self::Get(place, _) => place.take().ok_or(TransferError::Defect),
+            Self::Put(..) => Err(TransferError::Defect),
+        }
+    }
+
+    fn put_back(&mut self, target: Box<Target>) {
+        if let Self::Get(place, _) = self {
+            *place = Some(target);
+        }
+    }
 }
 
 impl Driver {
@@ -105,7 +82,10 @@ impl Driver {
             _ = async { stopped.wait_for(|stopped| *stopped).await.map(drop) } => {
                 // Whatever reads a file ends too.
                 cancel.set();
-                Err(TransferError::Closed)
+                Err(match self.host.is_forgotten() {
+                    true => TransferError::UnknownHost,
+                    false => TransferError::Closed,
+                })
             }
         };
         self.progress.send_modify(|progress| match &outcome {
@@ -179,7 +159,7 @@ impl Driver {
             }
         };
         let mut asking: FuturesOrdered<Asking> = FuturesOrdered::new();
-        let mut old = Old::default();
+        let mut refusal = None;
         let mut place = None;
         loop {
             if place.is_none() && machine.poll_timeout().is_none() {
@@ -197,14 +177,22 @@ impl Driver {
                         asking.push_back(self.put(attempt, hash, &bytes, piece)?);
                     }
                     Effect::Get(attempt, part) => {
-                        asking.push_back(self.get(attempt, hash, &bytes, part)?);
+                        asking.push_back(self.get(attempt, hash, &bytes, part, came)?);
+                    }
+                    Effect::Size(attempt) => {
+                        let size = |_, size| Answered::Size(size);
+                        asking.push_back(self.get(attempt, hash, &bytes, FIRST_BYTE, size)?);
+                    }
+                    Effect::Clear => {
+                        let mut target = bytes.take()?;
+                        let cleared = blocking(move || target.clear().map(|()| target));
+                        bytes.put_back(cleared.await?);
                     }
                     Effect::Finish => match self.finish(hash, &mut bytes).await? {
                         Some(blob) => return Ok(blob),
-                        None if old.drop_once() => machine.start_over(self.clock.now()),
-                        None => return Err(TransferError::Corrupt),
+                        None => machine.corrupt(self.clock.now()),
                     },
-                    Effect::GiveUp => return Err(given_up(&bytes)),
+                    Effect::GiveUp(why) => return Err(given_up(why, &bytes, refusal)),
                 }
             }
             let state = match machine.is_moving() {
@@ -224,15 +212,18 @@ impl Driver {
                 }
             };
             tokio::select! {
-                Some((attempt, answer)) = asking.next() => {
-                    let is_refused = matches!(answer, Err(CallError::Rpc(_)));
-                    self.answered(&mut machine, &mut bytes, &mut old, hash, (attempt, answer))
-                        .await?;
-                    if is_refused {
-                        // What the daemon refuses for now does not keep others from moving.
-                        place = None;
+                Some((attempt, answer)) = asking.next() => match answer {
+                    Ok(answered) => {
+                        self.answered(&mut machine, &mut bytes, (attempt, answered)).await?;
                     }
-                }
+                    Err(error) => {
+                        let now = self.clock.now();
+                        refusal = failed(&mut machine, now, (attempt, error))?.or(refusal);
+                        if machine.is_parked() {
+                            place = None;
+                        }
+                    }
+                },
                 () = due => {
                     if place.is_none() {
                         place = Some(self.place().await?);
@@ -247,31 +238,15 @@ impl Driver {
         &self,
         machine: &mut Machine,
         bytes: &mut Moved,
-        old: &mut Old,
-        hash: BlobHash,
-        (attempt, answer): Answer,
+        (attempt, answered): (Attempt, Answered),
     ) -> Result<(), TransferError> {
-        let now = self.clock.now();
-        match answer {
-            Ok(Answered::Taken(BlobPut { have, done })) => {
-                // The answer to how much is there.
-                if !machine.is_moving() {
-                    old.are_there |= have > 0;
-                    let is_lost = have < machine.progress().0;
-                    if is_lost
-                        && !old.drop_once()
-                        && let Some(error) = old.refused.take()
-                    {
-                        return Err(TransferError::Refused(error));
-                    }
-                }
-                machine.taken(now, attempt, have, done);
+        match answered {
+            Answered::Taken(BlobPut { have, done }) => {
+                machine.taken(self.clock.now(), attempt, have, done);
             }
-            Ok(Answered::Came(piece, size)) => {
-                let Moved::Get(place, _) = bytes else {
-                    return Err(TransferError::Defect);
-                };
-                let mut target = place.take().ok_or(TransferError::Defect)?;
+            Answered::Size(size) => machine.sized(self.clock.now(), attempt, size),
+            Answered::Came(piece, size) => {
+                let mut target = bytes.take()?;
                 if target.is_memory() && size > BLOB_IN_MEMORY {
                     return Err(TransferError::TooLarge { size });
                 }
@@ -283,65 +258,11 @@ impl Driver {
                     }
                     false => blocking(move || target.write(&piece).map(|()| target)).await?,
                 };
-                *place = Some(target);
+                bytes.put_back(target);
                 machine.came(self.clock.now(), attempt, length, size);
             }
-            Err(CallError::TooLarge) => {
-                if !machine.too_large(now, attempt) {
-                    return Err(TransferError::Malformed(CallError::TooLarge));
-                }
-            }
-            // Of a put, what the daemon had is not of this blob, and is dropped there. Of a get,
-            // more is here than the blob has.
-            Err(CallError::Rpc(error)) if error.code == code::INVALID_PARAMS => {
-                if matches!(bytes, Moved::Get(..)) {
-                    old.are_there = self.is_too_long(attempt, hash, bytes).await?;
-                }
-                if !old.are_there || !old.drop_once() {
-                    return Err(TransferError::Refused(error));
-                }
-                if let Moved::Get(place, _) = bytes {
-                    let mut target = place.take().ok_or(TransferError::Defect)?;
-                    *place = Some(blocking(move || target.clear().map(|()| target)).await?);
-                }
-                machine.start_over(self.clock.now());
-            }
-            Err(CallError::Rpc(error)) if error.is_final() => {
-                return Err(TransferError::Refused(error));
-            }
-            Err(CallError::Rpc(error)) => {
-                machine.failed(now, attempt, error.retry_after());
-                old.refused = Some(error);
-            }
-            Err(CallError::Disconnected(_) | CallError::NotConnected | CallError::Timeout) => {
-                machine.failed(now, attempt, None);
-            }
-            Err(CallError::Closed) => return Err(TransferError::Closed),
-            Err(error @ CallError::Malformed(_)) => return Err(TransferError::Malformed(error)),
         }
         Ok(())
-    }
-
-    /// Whether more is here than the daemon's blob has. Asked before anything here is dropped: the
-    /// daemon may have refused something else.
-    async fn is_too_long(
-        &self,
-        attempt: Attempt,
-        hash: BlobHash,
-        bytes: &Moved,
-    ) -> Result<bool, TransferError> {
-        let Moved::Get(Some(target), _) = bytes else {
-            return Ok(false);
-        };
-        let (offset, length) = (0, 1);
-        let (_, answer) = self
-            .get(attempt, hash, bytes, Part { offset, length })?
-            .await;
-        let size = match answer {
-            Ok(Answered::Came(_, size)) => size,
-            Ok(Answered::Taken(_)) | Err(_) => return Ok(false),
-        };
-        Ok(target.have() > size)
     }
 
     async fn read(&self, bytes: &Moved, part: Part) -> Result<Bytes, TransferError> {
@@ -355,97 +276,17 @@ impl Driver {
         }
     }
 
-    fn put(
-        &self,
-        attempt: Attempt,
-        hash: BlobHash,
-        bytes: &Moved,
-        piece: Option<(u64, Bytes)>,
-    ) -> Result<Asking, TransferError> {
-        let Moved::Put(_, size) = bytes else {
-            return Err(TransferError::Defect);
-        };
-        let (offset, carried) = piece.map_or((0, None), |(offset, bytes)| (offset, Some(bytes)));
-        let params = PutBlob {
-            hash,
-            size: *size,
-            offset,
-            data: None,
-        };
-        Ok(
-            self.ask(attempt, name::BLOBS_PUT, params, carried, |reply| {
-                Ok(Answered::Taken(parsed(&reply)?))
-            }),
-        )
-    }
-
-    fn get(
-        &self,
-        attempt: Attempt,
-        hash: BlobHash,
-        bytes: &Moved,
-        part: Part,
-    ) -> Result<Asking, TransferError> {
-        let Moved::Get(_, of) = bytes else {
-            return Err(TransferError::Defect);
-        };
-        let params = GetBlob {
-            hash,
-            offset: part.offset,
-            limit: Some(u32::try_from(part.length).unwrap_or(u32::MAX)),
-            of: of.clone(),
-        };
-        Ok(
-            self.ask(attempt, name::BLOBS_GET, params, None, move |reply| {
-                let BlobPiece { size, .. } = parsed(&reply)?;
-                let malformed = |what: &str| CallError::Malformed(what.to_owned());
-                let bytes = reply.bytes;
-                let bytes = bytes.ok_or_else(|| malformed("a piece of a blob without bytes"))?;
-                if bytes.len() as u64 > part.length {
-                    return Err(malformed(
-                        "a piece of a blob with more bytes than asked for",
-                    ));
-                }
-                Ok(Answered::Came(bytes, size))
-            }),
-        )
-    }
-
-    fn ask<P: Serialize + Send + 'static>(
-        &self,
-        attempt: Attempt,
-        method: &'static str,
-        params: P,
-        carried: Option<Bytes>,
-        read: impl FnOnce(Reply) -> Result<Answered, CallError> + Send + 'static,
-    ) -> Asking {
-        // Queued now: requests keep the order of the effects.
-        let queued = to_raw(&params).and_then(|params| {
-            let host = &self.host;
-            host.queue_query(method, params, carried)
-        });
-        Box::pin(async move {
-            let answered = async { read(queued?.await.map_err(|_| CallError::NotConnected)??) };
-            let answer = timeout(REQUEST_TIMEOUT, answered).await;
-            (attempt, answer.unwrap_or(Err(CallError::Timeout)))
-        })
-    }
-
     /// The whole blob; `None` if what was got is not it.
     async fn finish(
         &self,
         hash: BlobHash,
         bytes: &mut Moved,
     ) -> Result<Option<Blob>, TransferError> {
-        let place = match bytes {
-            Moved::Put(_, size) => {
-                let size = *size;
-                let bytes = None;
-                return Ok(Some(Blob { hash, size, bytes }));
-            }
-            Moved::Get(place, _) => place,
-        };
-        let mut target = place.take().ok_or(TransferError::Defect)?;
+        if let Moved::Put(_, size) = bytes {
+            let (size, bytes) = (*size, None);
+            return Ok(Some(Blob { hash, size, bytes }));
+        }
+        let mut target = bytes.take()?;
         let (target, blob) = blocking(move || {
             if !target.is(&hash) {
                 target.clear()?;
@@ -456,25 +297,50 @@ impl Driver {
             Ok((target, Some(Blob { hash, size, bytes })))
         })
         .await?;
-        *place = Some(target);
+        bytes.put_back(target);
         Ok(blob)
     }
 }
 
-/// Why a transfer ends that the daemon answered again and again without moving anything.
-fn given_up(bytes: &Moved) -> TransferError {
-    match bytes {
-        Moved::Put(..) => {
+/// Reports a request that failed; returns the daemon's refusal.
+fn failed(
+    machine: &mut Machine,
+    now: MonotonicTime,
+    (attempt, error): Failed,
+) -> Result<Option<RpcError>, TransferError> {
+    match error {
+        CallError::TooLarge => machine.too_large(now, attempt),
+        CallError::Rpc(error) => {
+            let refusal = match error.code {
+                code::INVALID_PARAMS => Refusal::Params,
+                code::INTERNAL_ERROR => Refusal::Broken,
+                _ if error.is_final() => Refusal::Final,
+                _ => Refusal::Later(error.retry_after()),
+            };
+            machine.refused(now, attempt, refusal);
+            return Ok(Some(error));
+        }
+        CallError::Disconnected(_) | CallError::NotConnected | CallError::Timeout => {
+            machine.failed(now, attempt, None);
+        }
+        CallError::Closed => return Err(TransferError::Closed),
+        CallError::Malformed(_) => return Err(TransferError::Malformed(error)),
+    }
+    Ok(None)
+}
+
+/// Why a transfer ended, with what the daemon refused last.
+fn given_up(why: GiveUp, bytes: &Moved, refusal: Option<RpcError>) -> TransferError {
+    match (why, bytes, refusal) {
+        (GiveUp::Refused, _, Some(error)) => TransferError::Refused(error),
+        (GiveUp::Refused, _, None) => TransferError::Defect,
+        (GiveUp::TooLarge, ..) => TransferError::Malformed(CallError::TooLarge),
+        (GiveUp::Stalled, Moved::Put(..), _) => {
             let text = "the daemon has all bytes of the blob and does not say that it is done";
             TransferError::Malformed(CallError::Malformed(text.to_owned()))
         }
-        Moved::Get(..) => TransferError::Corrupt,
+        (GiveUp::Corrupt, ..) | (GiveUp::Stalled, Moved::Get(..), _) => TransferError::Corrupt,
     }
-}
-
-fn parsed<T: DeserializeOwned>(reply: &Reply) -> Result<T, CallError> {
-    serde_json::from_str(reply.result.get())
-        .map_err(|error| CallError::Malformed(error.to_string()))
 }
 
 async fn blocking<T: Send + 'static>(

@@ -3,6 +3,7 @@
 
 mod driver;
 mod files;
+mod requests;
 
 use std::{path::PathBuf, sync::Arc};
 

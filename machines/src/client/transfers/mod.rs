@@ -12,6 +12,7 @@
 //! fast as an empty one did, and shrinks when they come late, so that a blob does not make pings
 //! and events wait on a slow link.
 
+mod refusals;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use bowline_protocol::limits::BLOB_PIECE_BYTES;
 
+use self::refusals::Old;
+pub use self::refusals::{GiveUp, Refusal};
 use crate::{MonotonicTime, effects::EffectQueue};
 
 /// Bytes on their way at first.
@@ -64,13 +67,16 @@ pub enum Effect {
     Put(Attempt, Part),
     /// Get these bytes.
     Get(Attempt, Part),
+    /// Ask for the size of the blob, and report it with [`Transfer::sized`].
+    Size(Attempt),
+    /// Drop the bytes that are here.
+    Clear,
     /// All requests of earlier attempts are over: drop them.
     Abandon,
-    /// All bytes are there.
+    /// All bytes are there. If they turn out to be others, report [`Transfer::corrupt`].
     Finish,
-    /// The daemon answers, but again and again without what it says it has, or without taking what
-    /// it was sent. It is over.
-    GiveUp,
+    /// It is over.
+    GiveUp(GiveUp),
 }
 
 /// Some of the bytes.
@@ -84,8 +90,14 @@ pub struct Part {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum State {
-    Waiting { until: MonotonicTime },
-    Asking { since: MonotonicTime },
+    Waiting {
+        until: MonotonicTime,
+    },
+    Asking {
+        since: MonotonicTime,
+    },
+    /// The size of a blob is asked for, of which more is here than the daemon sends.
+    Sizing,
     Moving,
     Over,
 }
@@ -114,6 +126,8 @@ pub struct Transfer {
     pause: Duration,
     /// Answers since something moved that brought nothing.
     stalls: u32,
+    old: Old,
+    is_parked: bool,
     effects: EffectQueue<Effect>,
 }
 
@@ -143,6 +157,8 @@ impl Transfer {
             fastest: None,
             pause: FIRST_PAUSE,
             stalls: 0,
+            old: Old::default(),
+            is_parked: false,
             effects: EffectQueue::default(),
         };
         transfer.begin(now);
@@ -171,16 +187,19 @@ impl Transfer {
                 self.finish();
             }
             State::Asking { since } => {
+                if !self.goes_on_at(have) {
+                    return self.give_up(GiveUp::Refused);
+                }
                 self.measured(now.since(since), false);
                 (self.done, self.next) = (have.min(size), have.min(size));
                 if have >= size {
-                    return self.stalled(now);
+                    return self.stalled(now, GiveUp::Stalled);
                 }
                 self.state = State::Moving;
                 self.fill(now);
             }
             State::Moving => self.moved(now, have),
-            State::Waiting { .. } | State::Over => {}
+            State::Waiting { .. } | State::Sizing | State::Over => {}
         }
     }
 
@@ -195,7 +214,7 @@ impl Transfer {
             return self.failed(now, self.attempt, None);
         }
         if self.size.is_some_and(|size| have >= size) {
-            return self.stalled(now);
+            return self.stalled(now, GiveUp::Stalled);
         }
         self.progressed(have);
         self.fill(now);
@@ -203,7 +222,7 @@ impl Transfer {
 
     /// Bytes came, at most as many as were asked for, of a blob of that size.
     pub fn came(&mut self, now: MonotonicTime, attempt: Attempt, length: u64, size: u64) {
-        if attempt != self.attempt || matches!(self.state, State::Waiting { .. } | State::Over) {
+        if attempt != self.attempt || !matches!(self.state, State::Asking { .. } | State::Moving) {
             return;
         }
         let Some((part, sent)) = self.on_their_way.pop_front() else {
@@ -213,7 +232,7 @@ impl Transfer {
         self.measured(since, matches!(self.state, State::Moving));
         self.size = Some(size);
         if length == 0 && part.offset < size {
-            return self.stalled(now);
+            return self.stalled(now, GiveUp::Stalled);
         }
         self.state = State::Moving;
         let end = part.offset.saturating_add(length).min(size);
@@ -241,22 +260,15 @@ impl Transfer {
         self.state = State::Waiting { until: now + wait };
     }
 
-    /// A piece was larger than a message may be. Returns whether smaller ones are tried.
-    pub fn too_large(&mut self, now: MonotonicTime, attempt: Attempt) -> bool {
-        if attempt != self.attempt {
-            return true;
+    /// A piece was larger than a message may be: smaller ones are tried.
+    pub fn too_large(&mut self, now: MonotonicTime, attempt: Attempt) {
+        if attempt != self.attempt || self.state == State::Over {
+            return;
         }
-        if self.piece <= LEAST_PIECE || self.state == State::Over {
-            return false;
+        if self.piece <= LEAST_PIECE {
+            return self.give_up(GiveUp::TooLarge);
         }
         self.piece = (self.piece / 2).max(LEAST_PIECE);
-        self.again(now);
-        true
-    }
-
-    /// The bytes that were there turned out to be wrong, and are dropped: moves all of them again.
-    pub fn start_over(&mut self, now: MonotonicTime) {
-        self.done = 0;
         self.again(now);
     }
 
@@ -280,7 +292,7 @@ impl Transfer {
     pub const fn poll_timeout(&self) -> Option<MonotonicTime> {
         match self.state {
             State::Waiting { until } => Some(until),
-            State::Asking { .. } | State::Moving | State::Over => None,
+            State::Asking { .. } | State::Sizing | State::Moving | State::Over => None,
         }
     }
 
@@ -292,6 +304,7 @@ impl Transfer {
     fn begin(&mut self, now: MonotonicTime) {
         self.attempt = Attempt(self.attempt.0.saturating_add(1));
         self.fastest = None;
+        self.is_parked = false;
         self.state = State::Asking { since: now };
         match self.direction {
             Direction::Put => self.effects.push(Effect::Ask(self.attempt)),
@@ -321,13 +334,12 @@ impl Transfer {
     }
 
     /// An answer brought nothing: the next try comes after a pause, and the last one ends it.
-    fn stalled(&mut self, now: MonotonicTime) {
+    fn stalled(&mut self, now: MonotonicTime, why: GiveUp) {
         self.stalls += 1;
         if self.stalls < MOST_STALLS {
             return self.failed(now, self.attempt, None);
         }
-        self.end();
-        self.effects.push(Effect::GiveUp);
+        self.give_up(why);
     }
 
     fn progressed(&mut self, done: u64) {

@@ -37,7 +37,9 @@ fn run(
         while let Some(effect) = transfer.poll_effect() {
             match effect {
                 Effect::Abandon => queue.clear(),
-                Effect::GiveUp => panic!("the other side does what it should"),
+                Effect::GiveUp(_) | Effect::Size(_) | Effect::Clear => {
+                    panic!("the other side does what it should")
+                }
                 Effect::Finish => {
                     assert!(have == size || direction == Direction::Put);
                     assert_eq!(transfer.progress(), (size, Some(size)));
@@ -147,12 +149,14 @@ fn ld_8_pieces_become_as_small_as_the_daemon_takes() {
         panic!("then it sends");
     };
     let mut tries = 0;
-    let mut attempt = attempt;
-    while put.too_large(at(2), attempt) {
+    put.too_large(at(2), attempt);
+    while put.state != State::Over {
         tries += 1;
-        attempt = put.attempt;
+        put.too_large(at(2), put.attempt);
     }
     assert_eq!(tries, 8, "256 KiB to 1 KiB");
+    let last = std::iter::from_fn(|| put.poll_effect()).last();
+    assert_eq!(last, Some(Effect::GiveUp(GiveUp::TooLarge)));
     let mut get = Transfer::get(at(0), 0);
     let Some(Effect::Get(attempt, part)) = get.poll_effect() else {
         panic!("it gets at once");
@@ -212,7 +216,7 @@ fn ld_8_a_daemon_without_the_bytes_is_asked_less_and_less_and_then_given_up() {
                     transfer.taken(at(now), attempt, 10, false);
                 }
                 Some(Effect::Abandon) => {}
-                Some(Effect::GiveUp) => break,
+                Some(Effect::GiveUp(GiveUp::Stalled)) => break,
                 None => {
                     let due = transfer.poll_timeout().expect("it waits");
                     assert!(due > at(now), "not at once");
@@ -231,7 +235,8 @@ fn ld_8_a_daemon_without_the_bytes_is_asked_less_and_less_and_then_given_up() {
 fn ld_8_a_put_whose_bytes_there_were_wrong_sends_all_of_them() {
     let mut put = Transfer::put(at(0), 100);
     put.taken(at(0), put.attempt, 60, false);
-    put.start_over(at(1));
+    assert!(put.poll_effect().is_some());
+    put.refused(at(1), put.attempt, Refusal::Params);
     assert_eq!(put.progress(), (0, Some(100)));
     let effects: Vec<_> = std::iter::from_fn(|| put.poll_effect()).collect();
     assert_eq!(effects, [Effect::Abandon, Effect::Ask(put.attempt)]);
@@ -263,9 +268,110 @@ fn ld_8_pauses_grow_until_something_moves_and_an_end_is_an_end() {
     put.end();
     put.handle_timeout(at(now + 60_000));
     put.failed(at(now), put.attempt, None);
-    assert!(!put.too_large(at(now), put.attempt));
+    put.too_large(at(now), put.attempt);
+    put.refused(at(now), put.attempt, Refusal::Final);
     while let Some(effect) = put.poll_effect() {
         assert_eq!(effect, Effect::Abandon);
     }
     assert_eq!(put.poll_timeout(), None);
+}
+
+/// The effects of a transfer until it waits.
+fn effects(transfer: &mut Transfer) -> Vec<Effect> {
+    std::iter::from_fn(|| transfer.poll_effect()).collect()
+}
+
+#[test]
+fn ld_8_wrong_bytes_are_moved_again_once_and_then_refused() {
+    let mut put = Transfer::put(at(0), 100);
+    put.taken(at(0), put.attempt, 60, false);
+    put.refused(at(1), put.attempt, Refusal::Params);
+    put.taken(at(2), put.attempt, 60, false);
+    put.refused(at(3), put.attempt, Refusal::Params);
+    assert_eq!(
+        effects(&mut put).last(),
+        Some(&Effect::GiveUp(GiveUp::Refused))
+    );
+    // Nothing was there: it is the blob itself that is refused.
+    let mut fresh = Transfer::put(at(0), 100);
+    fresh.taken(at(0), fresh.attempt, 0, false);
+    fresh.refused(at(1), fresh.attempt, Refusal::Params);
+    assert_eq!(
+        effects(&mut fresh).last(),
+        Some(&Effect::GiveUp(GiveUp::Refused))
+    );
+    let mut get = Transfer::get(at(0), 0);
+    get.corrupt(at(1));
+    assert!(matches!(effects(&mut get).last(), Some(Effect::Get(..))));
+    get.corrupt(at(2));
+    assert_eq!(
+        effects(&mut get).last(),
+        Some(&Effect::GiveUp(GiveUp::Corrupt))
+    );
+}
+
+#[test]
+fn ld_8_what_is_here_beyond_the_blob_is_dropped_only_if_the_daemon_says_so() {
+    for (size, is_dropped) in [(50, true), (100, false), (200, false)] {
+        let mut get = Transfer::get(at(0), 100);
+        effects(&mut get);
+        get.refused(at(1), get.attempt, Refusal::Params);
+        let late = get.attempt;
+        assert_eq!(
+            effects(&mut get),
+            [Effect::Abandon, Effect::Size(late)],
+            "asked before anything is dropped"
+        );
+        // A lost answer is asked for again, through the same refusal.
+        get.failed(at(2), late, None);
+        get.sized(at(2), late, size);
+        get.handle_timeout(get.poll_timeout().unwrap());
+        get.refused(at(300), get.attempt, Refusal::Params);
+        effects(&mut get);
+        get.came(at(301), get.attempt, 1, size);
+        get.sized(at(301), get.attempt, size);
+        let after = effects(&mut get);
+        if is_dropped {
+            assert_eq!(after[1], Effect::Clear);
+            assert!(matches!(after[2], Effect::Get(_, Part { offset: 0, .. })));
+        } else {
+            assert_eq!(after.last(), Some(&Effect::GiveUp(GiveUp::Refused)));
+        }
+    }
+}
+
+#[test]
+fn ld_8_a_daemon_that_fails_by_itself_is_tried_six_times_and_one_that_is_busy_for_ever() {
+    let mut put = Transfer::put(at(0), 10);
+    for n in 0..50 {
+        put.refused(at(n), put.attempt, Refusal::Later(None));
+        assert!(put.is_parked(), "others may move");
+        put.handle_timeout(put.poll_timeout().unwrap());
+        assert!(!put.is_parked());
+    }
+    for _ in 0..MOST_STALLS - 1 {
+        put.refused(at(50), put.attempt, Refusal::Broken);
+        assert!(!put.is_parked());
+        put.handle_timeout(put.poll_timeout().unwrap());
+    }
+    put.refused(at(50), put.attempt, Refusal::Broken);
+    assert_eq!(
+        effects(&mut put).last(),
+        Some(&Effect::GiveUp(GiveUp::Refused))
+    );
+}
+
+#[test]
+fn ld_8_a_daemon_that_refuses_and_loses_what_it_has_taken_is_given_up() {
+    let mut put = Transfer::put(at(0), 100);
+    for (n, is_over) in [(1, false), (2, true)] {
+        put.taken(at(n), put.attempt, 0, false);
+        effects(&mut put);
+        put.taken(at(n), put.attempt, 0, false);
+        put.done = 60;
+        put.refused(at(n), put.attempt, Refusal::Later(None));
+        put.handle_timeout(put.poll_timeout().unwrap());
+        put.taken(at(n + 1), put.attempt, 0, false);
+        assert_eq!(put.state == State::Over, is_over, "{n}");
+    }
 }
