@@ -70,5 +70,6 @@ mod retention;
 mod revoking;
 mod row_patches;
 mod services;
+mod session_foreign;
 mod table_followers;
 mod topic_followers;

@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod diaries;
 pub(crate) mod diary;
 pub(crate) mod fake_relay;
+pub(crate) mod foreign;
 pub(crate) mod gallery;
 pub(crate) mod grants;
 pub(crate) mod live;
