@@ -23,9 +23,6 @@ use crate::{
     typescript,
 };
 
-/// Prefix of the packages that load a native library into Node, by platform; each has a counterpart
-/// among ours.
-const ADDONS: &str = "@ubjs/node-";
 /// A new project, as `npm init` creates it.
 const CONSUMER: &str = "{ \"name\": \"consumer\", \"private\": true, \"type\": \"module\" }\n";
 /// Further packages that the guide's program and its check need.
@@ -82,8 +79,12 @@ fn packed(sh: &Workspace, library: &Path) -> Result<PathBuf> {
         let stage = folder.join("stage").join(&name);
         if name.starts_with("runtime-") {
             sh.copy(library, &stage.join(bindings::library_name()))?;
+            sh.copy(&from.join(bindings::ADDON), &stage.join(bindings::ADDON))?;
+            let [package, version, source] = bindings::ADDON_SOURCE;
             let readme = format!(
-                "# @bowline/{name}\n\nThe native library of `@bowline/runtime` for one platform; nothing to import.\n"
+                "# @bowline/{name}\n\nThe native library of `@bowline/runtime` for one platform, and the addon with which Node \
+                 calls it; nothing to import.\n\n`{}` is built from `{package}` {version} ({source}), under the Mozilla Public License 2.0.\n",
+                bindings::ADDON,
             );
             notices::place(sh, &readme, &stage)?;
         } else {
@@ -107,15 +108,15 @@ fn packed(sh: &Workspace, library: &Path) -> Result<PathBuf> {
 /// not published yet.
 fn published(manifest: &str) -> Result<String> {
     let mut manifest: Map<String, Value> = serde_json::from_str(manifest)?;
-    if let Some(Value::Object(optional)) = manifest.get_mut("optionalDependencies") {
-        let addons = optional.keys().filter_map(|name| name.strip_prefix(ADDONS));
-        let ours: Vec<_> = addons
-            .map(|platform| format!("@bowline/runtime-{platform}"))
-            .collect();
-        optional.extend(
-            ours.into_iter()
-                .map(|name| (name, env!("CARGO_PKG_VERSION").into())),
-        );
+    let version = || Value::from(env!("CARGO_PKG_VERSION"));
+    let libraries =
+        bindings::NODE_PLATFORMS.map(|name| (format!("@bowline/runtime-{name}"), version()));
+    if manifest
+        .get("name")
+        .is_some_and(|name| name == "@bowline/runtime")
+    {
+        let libraries: Map<String, Value> = libraries.into_iter().collect();
+        manifest.insert("optionalDependencies".to_owned(), libraries.into());
     }
     if let Some(Value::Array(files)) = manifest.get_mut("files") {
         files.extend(notices::LICENCES.map(Into::into));
@@ -146,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_published_manifest_brings_a_library_for_every_addon() {
+    fn a_published_manifest_brings_the_library_of_every_platform() {
         let sources = typescript::workspace().join("packages/runtime/package.json");
         let published = published(&std::fs::read_to_string(sources).unwrap()).unwrap();
         let published: serde_json::Value = serde_json::from_str(&published).unwrap();
@@ -156,9 +157,6 @@ mod tests {
         let files = published["files"].as_array().unwrap();
         assert!(files.iter().any(|file| file == "LICENSE-MIT"), "{files:?}");
         assert_eq!(optional["@bowline/runtime-linux-x64-gnu"], version);
-        let (libraries, addons): (Vec<_>, Vec<_>) = optional
-            .keys()
-            .partition(|name| name.starts_with("@bowline/"));
-        assert_eq!(libraries.len(), addons.len());
+        assert_eq!(optional.len(), bindings::NODE_PLATFORMS.len());
     }
 }

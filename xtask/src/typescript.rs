@@ -57,6 +57,7 @@ pub(crate) fn prepare(sh: &Workspace) -> Result<()> {
     bindings::for_tests(sh, Language::Rn)?;
     let _workspace = sh.push_dir(workspace());
     cmd!(sh, "{NPM} ci --no-audit --no-fund").run()?;
+    bindings::install_addon(sh, &workspace().join("node_modules"))?;
     cmd!(sh, "{NPM} run types").run()?;
     Ok(cmd!(sh, "{NPM} run build").run()?)
 }

@@ -355,7 +355,7 @@ describe("the library itself", () => {
 
   it("one without the functions that these bindings call is a typed error", async () => {
     // A library that can be loaded, and is another one altogether.
-    const other = createRequire(import.meta.url).resolve(`@ubjs/node-${platform()}`);
+    const other = createRequire(import.meta.url).resolve(`@bowline/runtime-${platform()}/addon.node`);
     expect(await opened(other)).toContain("LibraryMismatch Report: ");
   });
 
@@ -363,6 +363,11 @@ describe("the library itself", () => {
     const file = join(folder(), "libbowline_ffi.so");
     writeFileSync(file, "no library");
     for (const path of [file, join(folder(), "absent.so")]) expect(await opened(path)).toContain("LibraryMissing Report: ");
+  });
+
+  it("opens in a worker thread, which ends by itself once it is closed there", async () => {
+    const { code, signal, out } = await child("worker.mjs", folder());
+    expect({ code, signal, out }).toEqual({ code: 0, signal: null, out: "worker: 0 hosts\nworker: 0 hosts\nmain: 0 hosts\n" });
   });
 
   it("its log comes in batches, with the level that was asked for", async () => {

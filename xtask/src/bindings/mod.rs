@@ -28,13 +28,15 @@ use xshell::{Cmd, cmd};
 use crate::process::{Workspace, target_dir};
 
 pub(crate) use abi::fnv;
-pub(crate) use ubrn::cache_dir;
+pub(crate) use ubrn::{SOURCE as ADDON_SOURCE, cache_dir};
 
 /// The summary of the exported API, for review.
 const API: &str = "ffi/api.txt";
 /// Configuration of the generators.
 const CONFIG: &str = "uniffi.toml";
 /// The npm packages.
+/// File name of the addon with which Node calls the library, in the package of a platform.
+pub(crate) const ADDON: &str = "addon.node";
 const NODE_PACKAGES: &str = "bindings/typescript/packages";
 /// Name of the npm program.
 pub(crate) const NPM: &str = if cfg!(windows) { "npm.cmd" } else { "npm" };
@@ -249,15 +251,36 @@ fn generate(sh: &Workspace, language: Language, library: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies the library into the npm package of this platform, where the generated code loads it.
+/// Copies the library, and the addon with which Node calls it, into the npm package of this
+/// platform, where the generated code loads them.
 fn place_library(sh: &Workspace, library: &Path) -> Result<()> {
     let platform = node_platform(&sh.host()?)?;
     let folder = Path::new(NODE_PACKAGES).join(format!("runtime-{platform}"));
     sh.write_file(folder.join("package.json"), platform_manifest(platform))?;
-    let to = folder.join(library_name());
-    // Overwriting a mapped library would change it under the running process.
+    for (from, name) in [
+        (library, library_name()),
+        (&ubrn::addon(sh)?, ADDON.to_owned()),
+    ] {
+        let to = folder.join(name);
+        // Overwriting a mapped library would change it under the running process.
+        sh.remove_path(&to)?;
+        sh.copy_file(from, to)?;
+    }
+    Ok(())
+}
+
+/// Places the addon where npm would install it, for programs that run in the checkout: they name
+/// the library themselves.
+///
+/// # Errors
+/// It cannot be built or copied.
+pub(crate) fn install_addon(sh: &Workspace, modules: &Path) -> Result<()> {
+    let platform = node_platform(&sh.host()?)?;
+    let folder = modules.join(format!("@bowline/runtime-{platform}"));
+    sh.write_file(folder.join("package.json"), platform_manifest(platform))?;
+    let to = folder.join(ADDON);
     sh.remove_path(&to)?;
-    Ok(sh.copy_file(library, to)?)
+    Ok(sh.copy_file(ubrn::addon(sh)?, to)?)
 }
 
 /// The manifest of a platform package.
@@ -269,9 +292,10 @@ fn platform_manifest(platform: &str) -> String {
         "name": format!("@bowline/runtime-{platform}"),
         "version": env!("CARGO_PKG_VERSION"),
         "description": format!("The native library of @bowline/runtime for {platform}"),
-        "license": "Apache-2.0 OR MIT",
+        // The addon is of its generator.
+        "license": "(Apache-2.0 OR MIT) AND MPL-2.0",
         "main": library,
-        "files": [library],
+        "files": [library, ADDON],
         "os": [os],
         "cpu": [cpu],
     });
@@ -280,6 +304,15 @@ fn platform_manifest(platform: &str) -> String {
     }
     format!("{manifest:#}\n")
 }
+
+/// Node's names of the platforms for which there may be a package.
+pub(crate) const NODE_PLATFORMS: [&str; 5] = [
+    "linux-x64-gnu",
+    "linux-arm64-gnu",
+    "darwin-x64",
+    "darwin-arm64",
+    "win32-x64-msvc",
+];
 
 /// The Node name of a Rust target. Node for Windows is built with MSVC and asks for that; a library
 /// built with MinGW has the same C interface.
@@ -319,7 +352,11 @@ mod tests {
         assert_eq!(value["os"][0], "linux");
         assert_eq!(value["cpu"][0], "x64");
         assert_eq!(value["libc"][0], "glibc");
+        assert_eq!(value["files"][1], ADDON);
         assert!(node_platform("sparc64-unknown-linux-gnu").is_err());
+        for target in ["x86_64-unknown-linux-gnu", "aarch64-apple-darwin"] {
+            assert!(NODE_PLATFORMS.contains(&node_platform(target).unwrap()));
+        }
     }
 
     #[test]

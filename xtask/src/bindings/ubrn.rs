@@ -1,5 +1,6 @@
-//! The generator of the TypeScript bindings, `ubrn`: one pinned version from the npm registry,
-//! verified by checksum, built once and cached outside the checkout.
+//! The generator of the TypeScript bindings, `ubrn`, and the addon with which Node calls a library:
+//! one pinned version from the npm registry, verified by checksum, built once and cached outside
+//! the checkout.
 
 use std::{
     env, fs,
@@ -17,6 +18,14 @@ use crate::process::Workspace;
 /// Must match uniffi's version in the root `Cargo.toml`.
 const VERSION: &str = "0.31.0-5";
 const PACKAGE: &str = "uniffi-bindgen-react-native";
+/// The crate of the addon in the same package.
+const ADDON: &str = "uniffi-runtime-napi";
+/// Name, version and repository of the package, for the notice of what is built from it.
+pub(crate) const SOURCE: [&str; 3] = [
+    PACKAGE,
+    VERSION,
+    "https://github.com/jhugman/uniffi-bindgen-react-native",
+];
 /// The registry's checksum of that version.
 const INTEGRITY: &str = "sha512-YtL3gTe+RVXAQx/2P2Iuypic/CunRZC65Cs47v//YRfwWNYU4Ufd1jT3rqxSrH5b5QFCYblP89Nf/9ssZRvNgg==";
 /// The package ships without a lock file; this one pins its dependencies.
@@ -129,26 +138,71 @@ pub(crate) fn cache_dir() -> PathBuf {
     )
 }
 
-/// Builds the generator unless it exists.
+/// The generator.
 fn ensure_built(sh: &Workspace) -> Result<PathBuf> {
+    let name = format!("ubrn{}", env::consts::EXE_SUFFIX);
+    cached(sh, &name, |sh, target| {
+        cmd!(
+            sh,
+            "cargo build --locked --bin {PACKAGE} --manifest-path crates/ubrn_cli/Cargo.toml
+                --config profile.dev.debug=false"
+        )
+        .env("CARGO_TARGET_DIR", target)
+        .env_remove("RUSTFLAGS")
+        .run()?;
+        Ok(target.join(format!("debug/{PACKAGE}{}", env::consts::EXE_SUFFIX)))
+    })
+}
+
+/// The addon for this machine: the packages on npm exist for one platform in this version.
+///
+/// # Errors
+/// It cannot be fetched or built.
+pub(super) fn addon(sh: &Workspace) -> Result<PathBuf> {
+    cached(sh, super::ADDON, |sh, target| {
+        cmd!(
+            sh,
+            "cargo build --locked --release -p {ADDON} --config profile.release.strip=true"
+        )
+        .env("CARGO_TARGET_DIR", target)
+        .env_remove("RUSTFLAGS")
+        .run()?;
+        let (prefix, suffix) = (env::consts::DLL_PREFIX, env::consts::DLL_SUFFIX);
+        let name = ADDON.replace('-', "_");
+        Ok(target.join(format!("release/{prefix}{name}{suffix}")))
+    })
+}
+
+/// A file of the cache; `build` makes it unless it exists, in the folder of the sources, and
+/// returns where.
+fn cached(
+    sh: &Workspace,
+    name: &str,
+    build: impl FnOnce(&Workspace, &Path) -> Result<PathBuf>,
+) -> Result<PathBuf> {
     let folder = cache_dir().join(format!("ubrn-{VERSION}"));
-    let program = folder.join(format!("ubrn{}", env::consts::EXE_SUFFIX));
-    if program.exists() {
-        return Ok(program);
+    let file = folder.join(name);
+    if file.exists() {
+        return Ok(file);
     }
-    // Concurrent processes build in separate folders; the last one's program stays.
+    // Concurrent processes build in separate folders; the last one's file stays.
     let work = sh.create_dir(folder.join(format!("build-{}", std::process::id())))?;
     let began = Instant::now();
     say!("ubrn {VERSION}: fetching it from the npm registry");
     let archive = fetch(sh, &work)?;
-    say!("ubrn {VERSION}: building it, once for this machine; that takes some minutes");
-    fs::rename(build(sh, &work, &archive)?, &program)?;
+    say!("ubrn {VERSION}: building {name}, once for this machine; that takes some minutes");
+    cmd!(sh, "tar xzf {archive} -C {work}").run()?;
+    let source = work.join("package");
+    sh.write_file(source.join("Cargo.lock"), LOCK)?;
+    let built = {
+        let _source = sh.push_dir(source);
+        build(sh, &work.join("target"))?
+    };
+    fs::rename(built, &file)?;
     sh.remove_path(&work)?;
-    say!(
-        "ubrn {VERSION}: ready after {} s",
-        began.elapsed().as_secs()
-    );
-    Ok(program)
+    let seconds = began.elapsed().as_secs();
+    say!("ubrn {VERSION}: {name} is ready after {seconds} s");
+    Ok(file)
 }
 
 fn fetch(sh: &Workspace, work: &Path) -> Result<PathBuf> {
@@ -167,23 +221,6 @@ fn fetch(sh: &Workspace, work: &Path) -> Result<PathBuf> {
         "{PACKAGE}@{VERSION}: the checksum differs from the pinned one"
     );
     Ok(work.join(text("filename").context("`npm pack` names no file")?))
-}
-
-fn build(sh: &Workspace, work: &Path, archive: &Path) -> Result<PathBuf> {
-    cmd!(sh, "tar xzf {archive} -C {work}").run()?;
-    let source = work.join("package");
-    sh.write_file(source.join("Cargo.lock"), LOCK)?;
-    let target = work.join("target");
-    let _source = sh.push_dir(source);
-    cmd!(
-        sh,
-        "cargo build --locked --bin {PACKAGE} --manifest-path crates/ubrn_cli/Cargo.toml
-            --config profile.dev.debug=false"
-    )
-    .env("CARGO_TARGET_DIR", &target)
-    .env_remove("RUSTFLAGS")
-    .run()?;
-    Ok(target.join(format!("debug/{PACKAGE}{}", env::consts::EXE_SUFFIX)))
 }
 
 #[cfg(test)]

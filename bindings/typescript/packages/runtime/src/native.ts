@@ -1,5 +1,5 @@
 /**
- * Stands for `@ubjs/node` in the generated code: finds the native library of this platform and the addon that calls it.
+ * Stands for `@ubjs/node` in the generated code: finds the native library of this platform and the addon that calls it, which are in one package.
  * Both are loaded when they are first needed, so that importing the package does nothing and a missing library is an
  * error that can be caught.
  */
@@ -45,7 +45,7 @@ export function resolveLibPath(_options: object): string {
 
 export const UniffiNativeModule = {
   open(path: string) {
-    const name = `@ubjs/node-${platform()}`;
+    const name = `@bowline/runtime-${platform()}/addon.node`;
     const addon = found(name, () => load(name) as Addon);
     return found(path, () => addon.UniffiNativeModule.open(path));
   },
