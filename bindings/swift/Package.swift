@@ -11,11 +11,11 @@ import PackageDescription
 let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
 let libraries = ProcessInfo.processInfo.environment["BOWLINE_LIBRARY_DIR"] ?? "../../target/debug"
 
-// The program of docs/swift.md, where the tests have taken it out of the page.
-let hasGuide = FileManager.default.fileExists(atPath: folder.appendingPathComponent("generated/Guide").path)
-let guide: [Target] = hasGuide
-    ? [.executableTarget(name: "bowline-guide", dependencies: ["BowlineKit"], path: "generated/Guide")]
-    : []
+/// A program that the tests have put there: of docs/swift.md, and the app of examples/voxel.
+func placed(_ name: String, _ path: String) -> [Target] {
+    FileManager.default.fileExists(atPath: folder.appendingPathComponent(path).path)
+        ? [.executableTarget(name: name, dependencies: ["BowlineKit"], path: path)] : []
+}
 
 let package = Package(
     name: "Bowline",
@@ -32,6 +32,6 @@ let package = Package(
         // What the boundary costs: `cargo xtask bench bindings`.
         .executableTarget(name: "bowline-bench-app", dependencies: ["BowlineKit", "BowlineFFI"]),
         .testTarget(name: "BowlineKitTests", dependencies: ["BowlineKit", "BowlineFFI"]),
-    ] + guide,
+    ] + placed("bowline-guide", "generated/Guide") + placed("bowline-voxel", "generated/Voxel"),
     swiftLanguageModes: [.v6]
 )

@@ -38,7 +38,7 @@ pub use listeners::{
 };
 pub use logging::{LogBatch, LogLevel, LogRecord, log_to_system, subscribe_logs};
 pub use preview::PreviewData;
-pub use receipt::Receipt;
+pub use receipt::SentIntent;
 pub use records::*;
 pub use runtime::BowlineRuntime;
 pub use subscription::{EndReason, Subscription, end_advice, end_text};

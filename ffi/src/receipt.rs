@@ -11,18 +11,18 @@ use crate::{
 /// The receipt of an intent: its id, and its outcome once there is one. Dropping it changes
 /// nothing: the intent is sent all the same.
 #[derive(uniffi::Object)]
-pub struct Receipt {
+pub struct SentIntent {
     core: core::Receipt,
 }
 
-impl Receipt {
+impl SentIntent {
     pub(crate) fn new(core: core::Receipt) -> Arc<Self> {
         Arc::new(Self { core })
     }
 }
 
 #[uniffi::export]
-impl Receipt {
+impl SentIntent {
     /// The intent's permanent id. With it, `outcome` of the runtime finds the intent again after a
     /// restart of the app.
     pub fn id(&self) -> String {

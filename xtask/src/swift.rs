@@ -45,6 +45,7 @@ pub(crate) fn test(sh: &Workspace) -> Result<()> {
     bindings::for_tests(sh, Language::Swift)?;
     let program = package().join("generated/Guide/main.swift");
     guide::extract(sh, "docs/swift.md", "swift", &program)?;
+    place_example(sh)?;
     // What a process occupies is measured without the other tests.
     for part in [["--skip", "MemoryTests"], ["--filter", "MemoryTests"]] {
         let manager = manager(sh, &toolchain, Build::Debug, "test", &package(), &scratch())?;
@@ -52,6 +53,21 @@ pub(crate) fn test(sh: &Workspace) -> Result<()> {
         manager.arg("--disable-xctest").args(part).run()?;
     }
     Ok(())
+}
+
+/// Places the example app and the types generated for it into the package: the package manager
+/// takes no sources from outside of it.
+///
+/// # Errors
+/// A file cannot be read or written.
+fn place_example(sh: &Workspace) -> Result<()> {
+    let to = sh.empty(package().join("generated/Voxel"))?;
+    let example = tree::root().join("examples/voxel");
+    sh.copy(&example.join("swift"), &to)?;
+    sh.copy(
+        &example.join("app-types/Voxel.swift"),
+        &to.join("Voxel.swift"),
+    )
 }
 
 /// Measures the cost of the boundary from Swift with the shipped library: one JSON object per line,

@@ -12,7 +12,7 @@ use super::{
 mirror! {
     /// An item of a log.
     #[derive(Eq)]
-    LogItem of item: &runtime::LogRow {
+    JsonItem of item: &runtime::LogRow {
         /// Its place in the log.
         index: u32 = small(item.index),
         /// Its value as JSON; `null` with `omitted_bytes`.
@@ -38,7 +38,7 @@ pub struct LogUpdate {
     /// apply.
     pub changes: Vec<ListChange>,
     /// The items of all insertions and replacements in `changes`, in order of use.
-    pub rows: Vec<LogItem>,
+    pub rows: Vec<JsonItem>,
     /// What to show besides the items.
     pub state: TableState,
     /// Why the items are not current.

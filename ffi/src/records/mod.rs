@@ -32,7 +32,7 @@ pub use host::{
 };
 pub use intent::{Intent, IntentFailure, IntentOutcome, OutcomeKind};
 pub use list::ListChange;
-pub use log::{LogItem, LogUpdate, grown_json};
+pub use log::{JsonItem, LogUpdate, grown_json};
 pub use offer::{OfferAddress, OfferHost, OfferInfo, Reach};
 pub use patch::{Patch, PatchChange, RowFailure};
 pub use screen::{Connectivity, Creation, ErrorIndicator, ScreenTarget, ScreenUpdate, Toast};
@@ -42,7 +42,7 @@ pub use timeline::{
     FailedMessage, ItemKind, Older, OutputStream, PendingMessage, TimelineItem, TimelineUpdate,
     TurnStatus,
 };
-pub use topic::{TopicEvent, TopicState, TopicUpdate};
+pub use topic::{JsonEvent, TopicState, TopicUpdate};
 
 /// Converts a revision for the boundary: it grows, and wraps after four billion changes.
 pub(crate) fn rev(rev: u64) -> u32 {

@@ -25,7 +25,7 @@ mirror! {
 mirror! {
     /// An event of a topic.
     #[derive(Eq)]
-    TopicEvent of event: &live::TopicEvent {
+    JsonEvent of event: &live::TopicEvent {
         /// What it is about.
         key: String = event.key.clone(),
         /// Its body as JSON.
@@ -42,7 +42,7 @@ pub struct TopicUpdate {
     pub missed: bool,
     /// The events, in order: at most 256 and 1 MiB, or one larger one. None if only the rest is
     /// news.
-    pub events: Vec<TopicEvent>,
+    pub events: Vec<JsonEvent>,
     /// What to show besides the events.
     pub state: TopicState,
     /// Why it is not followed.

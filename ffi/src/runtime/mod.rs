@@ -27,7 +27,7 @@ use crate::{
     error::{BowlineError, error},
     key_store::{KeyStore, SplitStorage},
     listeners::{DirectoryListener, HostsListener, ScreenListener, TimelineListener},
-    receipt::Receipt,
+    receipt::SentIntent,
     records::{
         HostInfo, Intent, IntentOutcome, OfferInfo, Patch, PlatformEvent, Probe, ProviderInfo,
         RuntimeConfig, ScreenTarget,
@@ -118,12 +118,12 @@ impl BowlineRuntime {
         server_id: String,
         intent: Intent,
         patches: Vec<Patch>,
-    ) -> Result<Arc<Receipt>, BowlineError> {
+    ) -> Result<Arc<SentIntent>, BowlineError> {
         let patches: Result<_, _> = patches.into_iter().map(TryInto::try_into).collect();
         let server_id = server(&server_id)?;
         let core = self.open_core()?;
         let receipt = core.send_with(&server_id, intent.try_into()?, patches?)?;
-        Ok(Receipt::new(receipt))
+        Ok(SentIntent::new(receipt))
     }
 
     /// Waits for the outcome of an intent, across disconnects. Also of one that an earlier process

@@ -17,7 +17,7 @@ pub(super) fn source(sh: &Workspace, language: Language) -> Result<String> {
     let code = match language {
         Language::Swift => format!("/// {what}\npublic let expectedAbiId = \"{id}\""),
         Language::Kotlin => format!(
-            "package dev.bowline.ffi\n\n/** {what} */\npublic const val EXPECTED_ABI_ID: String = \"{id}\""
+            "package dev.bowline\n\n/** {what} */\npublic const val EXPECTED_ABI_ID: String = \"{id}\""
         ),
         _ => format!("/** {what} */\nexport const EXPECTED_ABI_ID = \"{id}\";"),
     };

@@ -14,10 +14,10 @@ const FRESH: &str = "    var status = UniffiRustCallStatus()
     return return_value
 ";
 /// The replacement. A status returns to the pool only after a successful call.
-const USED: &str = "    val status = dev.bowline.CallStatuses.take()
+const USED: &str = "    val status = CallStatuses.take()
     val return_value = callback(status)
     uniffiCheckCallStatus(errorHandler, status)
-    dev.bowline.CallStatuses.giveBack(status)
+    CallStatuses.giveBack(status)
     return return_value
 ";
 

@@ -163,7 +163,7 @@ fn bindgen<'a>(sh: &'a Workspace, library: &Path) -> Cmd<'a> {
     )
 }
 
-/// Builds the programs that the binding tests start: a daemon, a relay, and the test world.
+/// Builds the programs that the binding tests start: daemons, a relay, and the test world.
 ///
 /// # Errors
 /// A program does not build.
@@ -175,6 +175,9 @@ pub(crate) fn programs(sh: &Workspace) -> Result<()> {
         "bowline-relay",
         "-p",
         "bowline-testkit",
+        // The service of the example apps.
+        "-p",
+        "bowline-examples",
     ];
     Ok(cmd!(
         sh,
@@ -220,8 +223,12 @@ fn generate(sh: &Workspace, language: Language, library: &Path) -> Result<()> {
         Language::Kotlin => {
             let out = sh.empty("bindings/kotlin/generated")?;
             bindgen("kotlin", &out)?;
-            jna::reuse_statuses(sh, &out.join("dev/bowline/ffi/bowline.kt"))?;
-            abi_id(out.join("dev/bowline/ffi/Abi.kt"))?;
+            let package = out.join("dev/bowline");
+            // The JVM names classes after files, and the package has a `Bowline.kt` of its own.
+            let code = package.join("Generated.kt");
+            std::fs::rename(package.join("bowline.kt"), &code)?;
+            jna::reuse_statuses(sh, &code)?;
+            abi_id(package.join("Abi.kt"))?;
         }
         Language::Node => {
             let out = sh.empty(format!("{NODE_PACKAGES}/runtime/src/generated"))?;

@@ -38,13 +38,22 @@ public struct Patch: Sendable {
     }
 }
 
+extension BowlineFFI.Intent {
+    /// A method of a service, with its parameters.
+    ///
+    /// - Throws: `EncodingError` if they cannot be JSON.
+    public static func custom(_ method: String, _ params: some Encodable) throws -> Self {
+        .custom(method: method, paramsJson: try encoded(params))
+    }
+}
+
 /// The receipt of an intent. Dropping it changes nothing: the intent is sent all the same.
 public struct Receipt: Sendable {
     /// The intent's permanent id, with which ``Bowline/outcome(of:on:)`` finds it again after a restart of the app.
     public let id: String
-    private let native: BowlineFFI.Receipt
+    private let native: BowlineFFI.SentIntent
 
-    init(_ native: BowlineFFI.Receipt) {
+    init(_ native: BowlineFFI.SentIntent) {
         id = native.id()
         self.native = native
     }

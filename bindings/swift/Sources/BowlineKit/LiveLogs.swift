@@ -35,7 +35,7 @@ struct ItemReader<Value: Sendable>: Sendable {
     /// Extends a value by text; without it, a value that grew is decoded anew.
     var growing: (@Sendable (inout Value, String) -> Void)?
 
-    func item(_ row: LogItem) throws -> LiveItem<Value> {
+    func item(_ row: JsonItem) throws -> LiveItem<Value> {
         let value = row.omittedBytes == nil ? try decode(row.json) : nil
         // Nothing is kept for what needs no decoding any more.
         let source = growing == nil ? row.growing.map { (row.json, $0) } : nil
@@ -64,35 +64,33 @@ struct ItemReader<Value: Sendable>: Sendable {
 
 /// The newest items of a service's log, as of one revision (LD-2).
 public struct LiveLog<Value: Sendable>: Sendable {
+    var list = LiveList<LiveItem<Value>>()
     /// Grows with each change.
-    public internal(set) var rev: UInt32 = 0
+    public var rev: UInt32 { list.rev }
     /// The newest items, oldest first. One that is fetched, because it was too large for an event, is missing meanwhile.
-    public internal(set) var items = ChunkedList<LiveItem<Value>>()
+    public var items: ChunkedList<LiveItem<Value>> { list.rows }
     /// What to show besides them.
-    public internal(set) var state: TableState = .loading
+    public var state: TableState { list.state }
     /// Why they are not current.
-    public internal(set) var error: LoadFailure?
+    public var error: LoadFailure? { list.error }
     /// Items before the first one; ``Bowline/loadOlderItems(_:_:on:)`` loads them.
-    public internal(set) var older: MoreRows = .none
+    public var older: MoreRows { list.beyond }
     /// Whether the daemon has older items than fit; they are left out.
-    public internal(set) var truncated = false
+    public var truncated: Bool { list.truncated }
     /// Indexes of the items that the daemon keeps, as far as known.
     public internal(set) var kept: Range<UInt32> = 0..<0
-    /// The revision that changed the items last, so that a store need not compare them.
-    var itemsRev: UInt32 = 0
     /// Whether the first update has arrived, which takes milliseconds and no network.
-    public internal(set) var isReady = false
+    public var isReady: Bool { list.isReady }
 
     /// The value before the first update.
     public init() {}
 
     /// Applies an update to this log; the value of each new item is decoded here, once.
     mutating func apply(_ update: LogUpdate, reader: ItemReader<Value>) throws {
-        if try !follows(update.baseRev, rev) { self = LiveLog() }
-        try items.apply(update.changes, rows: update.rows.map(reader.item), grow: reader.grown)
-        if update.baseRev == nil || !update.changes.isEmpty { itemsRev = update.rev }
-        (rev, state, error) = (update.rev, update.state, update.error)
-        (older, truncated, isReady) = (update.older, update.truncated, true)
+        let new = try update.rows.map(reader.item)
+        try list.apply(base: update.baseRev, rev: update.rev, changes: update.changes, rows: new, grow: reader.grown)
+        (list.state, list.error) = (update.state, update.error)
+        (list.beyond, list.truncated) = (update.older, update.truncated)
         kept = update.first..<max(update.first, update.next)
     }
 }
@@ -136,29 +134,25 @@ extension Bowline {
 @Observable
 public final class LogStore<Value: Decodable & Sendable> {
     /// The newest items, oldest first.
-    public private(set) var items = ChunkedList<LiveItem<Value>>()
+    public var items: ChunkedList<LiveItem<Value>> { shown.rows }
     /// Whether the first update has arrived, which takes milliseconds and no network.
-    public private(set) var isReady = false
+    public var isReady: Bool { shown.isReady }
     /// What to show besides them.
-    public private(set) var state: TableState = .loading
+    public var state: TableState { shown.state }
     /// Why they are not current.
-    public private(set) var error: LoadFailure?
+    public var error: LoadFailure? { shown.error }
     /// Items before the first one; ``loadOlder()`` loads them.
-    public private(set) var older: MoreRows = .none
+    public var older: MoreRows { shown.beyond }
     /// Whether the daemon has older items than fit; they are left out.
-    public private(set) var truncated = false
+    public var truncated: Bool { shown.truncated }
     /// Indexes of the items that the daemon keeps, as far as known.
     public private(set) var kept: Range<UInt32> = 0..<0
     /// Why updates stopped: the host was forgotten or is unknown, a value could not be decoded, or the
     /// limit of open logs is reached, which is retried.
-    public private(set) var failure: (any Error)?
+    public var failure: (any Error)? { shown.failure }
 
-    /// The revision of `items`; none where those of a new subscription are not comparable with it.
-    @ObservationIgnored private var itemsRev: UInt32?
-    @ObservationIgnored private let bowline: Bowline
-    @ObservationIgnored private let serverId: String
-    @ObservationIgnored private let name: String
-    @ObservationIgnored private let params: any Encodable & Sendable
+    @ObservationIgnored private let shown = ShownList<LiveItem<Value>>()
+    @ObservationIgnored private let followed: Followed?
     @ObservationIgnored private var loop: Loop?
 
     /// A log of an app's host, as ``Bowline/log(_:_:on:as:growing:)``.
@@ -168,42 +162,29 @@ public final class LogStore<Value: Decodable & Sendable> {
         growing: (@Sendable (inout Value, String) -> Void)? = nil
     ) {
         let logs = bowline.log(name, params, on: serverId, as: Value.self, growing: growing)
-        self.init(bowline, serverId: serverId, name: name, params: params, logs: logs)
+        self.init(logs, of: Followed(bowline: bowline, serverId: serverId, name: name, params: params))
     }
 
-    init(
-        _ bowline: Bowline, serverId: String, name: String, params: any Encodable & Sendable,
-        logs: Snapshots<LiveLog<Value>>
-    ) {
-        (self.bowline, self.serverId, self.name, self.params) = (bowline, serverId, name, params)
-        loop = Loop(logs) { [weak self] in
-            self?.show($0)
-        } failed: { [weak self] in
-            self?.failure = $0
-            self?.itemsRev = nil
+    init(_ logs: Snapshots<LiveLog<Value>>, of followed: Followed?) {
+        self.followed = followed
+        loop = Loop(logs) { [weak self, shown] in
+            shown.show($0.list)
+            if let self, kept != $0.kept { kept = $0.kept }
+        } failed: { [shown] in
+            shown.fail($0)
         }
     }
 
     /// Loads the page before the oldest item.
     public func loadOlder() throws {
-        try bowline.loadOlderItems(name, params, on: serverId)
+        guard let followed else { return }
+        try followed.bowline.loadOlderItems(followed.name, followed.params, on: followed.serverId)
     }
 
     /// Loads the items again, also after a refusal.
     public func refresh() throws {
-        try bowline.refreshLog(name, params, on: serverId)
-    }
-
-    private func show(_ next: LiveLog<Value>) {
-        // Only changed values are assigned, because every assignment notifies observers.
-        if itemsRev != next.itemsRev { (items, itemsRev) = (next.items, next.itemsRev) }
-        if !isReady { isReady = next.isReady }
-        if state != next.state { state = next.state }
-        if error != next.error { error = next.error }
-        if older != next.older { older = next.older }
-        if truncated != next.truncated { truncated = next.truncated }
-        if kept != next.kept { kept = next.kept }
-        if failure != nil { failure = nil }
+        guard let followed else { return }
+        try followed.bowline.refreshLog(followed.name, followed.params, on: followed.serverId)
     }
 }
 

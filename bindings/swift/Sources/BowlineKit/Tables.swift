@@ -27,39 +27,36 @@ extension LiveRow: Identifiable {
 
 /// Rows of a service's table, as of one revision (LD-2). Not `Table`, which is a view of SwiftUI.
 public struct LiveTable<Value: Sendable>: Sendable {
+    var list = LiveList<LiveRow<Value>>()
     /// Grows with each change.
-    public internal(set) var rev: UInt32 = 0
+    public var rev: UInt32 { list.rev }
     /// The first rows in order of key, without gaps.
-    public internal(set) var rows = ChunkedList<LiveRow<Value>>()
+    public var rows: ChunkedList<LiveRow<Value>> { list.rows }
     /// What to show besides them.
-    public internal(set) var state: TableState = .loading
+    public var state: TableState { list.state }
     /// Why they are not current.
-    public internal(set) var error: LoadFailure?
+    public var error: LoadFailure? { list.error }
     /// Rows after the last one; ``Bowline/loadMoreRows(_:_:on:)`` loads them.
-    public internal(set) var more: MoreRows = .none
+    public var more: MoreRows { list.beyond }
     /// Whether the table has more rows than fit; those after the last one are left out.
-    public internal(set) var truncated = false
-    /// The revision that changed the rows last, so that a store need not compare them.
-    var rowsRev: UInt32 = 0
+    public var truncated: Bool { list.truncated }
     /// Whether the first update has arrived, which takes milliseconds and no network.
-    public internal(set) var isReady = false
+    public var isReady: Bool { list.isReady }
 
     /// The value before the first update.
     public init() {}
 
     /// Applies an update to this table; the value of each new row is decoded here, once.
     mutating func apply(_ update: TableUpdate, decode: (String) throws -> Value) throws {
-        if try !follows(update.baseRev, rev) { self = LiveTable() }
         let new = try update.rows.map { row in
             let value = row.omittedBytes == nil ? try decode(row.json) : nil
             return LiveRow(
                 key: row.key, value: value, omittedBytes: row.omittedBytes, isUnreadable: row.unreadable,
                 isPending: row.pending, failure: row.failure)
         }
-        try rows.apply(update.changes, rows: new) { _, _ in throw OutOfStep() }
-        if update.baseRev == nil || !update.changes.isEmpty { rowsRev = update.rev }
-        (rev, state, error) = (update.rev, update.state, update.error)
-        (more, truncated, isReady) = (update.more, update.truncated, true)
+        try list.apply(base: update.baseRev, rev: update.rev, changes: update.changes, rows: new)
+        (list.state, list.error) = (update.state, update.error)
+        (list.beyond, list.truncated) = (update.more, update.truncated)
     }
 }
 
@@ -99,27 +96,23 @@ extension Bowline {
 @Observable
 public final class TableStore<Value: Decodable & Sendable> {
     /// The first rows in order of key, without gaps.
-    public private(set) var rows = ChunkedList<LiveRow<Value>>()
+    public var rows: ChunkedList<LiveRow<Value>> { shown.rows }
     /// Whether the first update has arrived, which takes milliseconds and no network.
-    public private(set) var isReady = false
+    public var isReady: Bool { shown.isReady }
     /// What to show besides them.
-    public private(set) var state: TableState = .loading
+    public var state: TableState { shown.state }
     /// Why they are not current.
-    public private(set) var error: LoadFailure?
+    public var error: LoadFailure? { shown.error }
     /// Rows after the last one; ``loadMore()`` loads them.
-    public private(set) var more: MoreRows = .none
+    public var more: MoreRows { shown.beyond }
     /// Whether the table has more rows than fit; those after the last one are left out.
-    public private(set) var truncated = false
+    public var truncated: Bool { shown.truncated }
     /// Why updates stopped: the host was forgotten or is unknown, a value could not be decoded, or the
     /// limit of open tables is reached, which is retried.
-    public private(set) var failure: (any Error)?
+    public var failure: (any Error)? { shown.failure }
 
-    /// The revision of `rows`; none where those of a new subscription are not comparable with it.
-    @ObservationIgnored private var rowsRev: UInt32?
-    @ObservationIgnored private let bowline: Bowline
-    @ObservationIgnored private let serverId: String
-    @ObservationIgnored private let name: String
-    @ObservationIgnored private let params: any Encodable & Sendable
+    @ObservationIgnored private let shown = ShownList<LiveRow<Value>>()
+    @ObservationIgnored private let followed: Followed?
     @ObservationIgnored private var loop: Loop?
 
     /// Rows of a table of an app's host, as ``Bowline/table(_:_:on:as:)``.
@@ -128,41 +121,28 @@ public final class TableStore<Value: Decodable & Sendable> {
         params: some Encodable & Sendable = [String: String](), as _: Value.Type = Value.self
     ) {
         let tables = bowline.table(name, params, on: serverId, as: Value.self)
-        self.init(bowline, serverId: serverId, name: name, params: params, tables: tables)
+        self.init(tables, of: Followed(bowline: bowline, serverId: serverId, name: name, params: params))
     }
 
-    init(
-        _ bowline: Bowline, serverId: String, name: String, params: any Encodable & Sendable,
-        tables: Snapshots<LiveTable<Value>>
-    ) {
-        (self.bowline, self.serverId, self.name, self.params) = (bowline, serverId, name, params)
-        loop = Loop(tables) { [weak self] in
-            self?.show($0)
-        } failed: { [weak self] in
-            self?.failure = $0
-            self?.rowsRev = nil
+    init(_ tables: Snapshots<LiveTable<Value>>, of followed: Followed?) {
+        self.followed = followed
+        loop = Loop(tables) { [shown] in
+            shown.show($0.list)
+        } failed: { [shown] in
+            shown.fail($0)
         }
     }
 
     /// Loads the page after the last row.
     public func loadMore() throws {
-        try bowline.loadMoreRows(name, params, on: serverId)
+        guard let followed else { return }
+        try followed.bowline.loadMoreRows(followed.name, followed.params, on: followed.serverId)
     }
 
     /// Loads the rows again, also after a refusal.
     public func refresh() throws {
-        try bowline.refreshTable(name, params, on: serverId)
-    }
-
-    private func show(_ next: LiveTable<Value>) {
-        // Only changed values are assigned, because every assignment notifies observers.
-        if rowsRev != next.rowsRev { (rows, rowsRev) = (next.rows, next.rowsRev) }
-        if !isReady { isReady = next.isReady }
-        if state != next.state { state = next.state }
-        if error != next.error { error = next.error }
-        if more != next.more { more = next.more }
-        if truncated != next.truncated { truncated = next.truncated }
-        if failure != nil { failure = nil }
+        guard let followed else { return }
+        try followed.bowline.refreshTable(followed.name, followed.params, on: followed.serverId)
     }
 }
 

@@ -22,7 +22,7 @@ struct ContractTests {
             let reader = ItemReader<Text>(decode: decoded, growing: growing)
             try check(listCases("growing"), LiveLog<Text>()) { log, step in
                 let rows = try step.rows.enumerated().map { at, text in
-                    LogItem(
+                    JsonItem(
                         index: UInt32(at), json: try encoded(Text(text: text)), growing: "text", omittedBytes: nil,
                         unreadable: false)
                 }

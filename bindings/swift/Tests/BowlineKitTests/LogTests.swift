@@ -70,16 +70,16 @@ struct LogTests {
     }
 
     private func update(
-        _ base: UInt32?, _ rev: UInt32, _ changes: [ListChange], _ rows: [LogItem] = []
+        _ base: UInt32?, _ rev: UInt32, _ changes: [ListChange], _ rows: [JsonItem] = []
     ) -> LogUpdate {
         LogUpdate(
             baseRev: base, rev: rev, changes: changes, rows: rows, state: .ready, error: nil, older: .none,
             truncated: false, first: 4, next: 6)
     }
 
-    private func item(_ index: UInt32, _ text: String, _ growing: String? = "text", omitted: UInt32? = nil) -> LogItem {
+    private func item(_ index: UInt32, _ text: String, _ growing: String? = "text", omitted: UInt32? = nil) -> JsonItem {
         let json = omitted == nil ? #"{"by":"ana","text":"\#(text)"}"# : "null"
-        return LogItem(index: index, json: json, growing: growing, omittedBytes: omitted, unreadable: omitted != nil)
+        return JsonItem(index: index, json: json, growing: growing, omittedBytes: omitted, unreadable: omitted != nil)
     }
 
     @Test("LD-4: an item is decoded once, and one that grows is extended where its text is known", arguments: [true, false])

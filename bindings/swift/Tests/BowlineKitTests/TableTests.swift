@@ -155,7 +155,7 @@ struct TableTests {
     @Test("INV-14: a table's rows are told of when they change, and not with its state")
     func granular() async throws {
         let script = Box<(@Sendable (TableUpdate) throws -> Void)?>(nil)
-        let (folder, preview) = (try Folder(), PreviewData(hosts: 0, items: 0))
+        let preview = PreviewData(hosts: 0, items: 0)
         let refusals = Box(1)
         let tables = Snapshots(LiveTable<Int>(), apply: { try $0.apply($1) { Int($0) ?? -1 } }) { receive in
             if refusals.change({ $0 -= 1; return $0 >= 0 }) {
@@ -164,8 +164,7 @@ struct TableTests {
             script.value = receive
             return try preview.subscribeHosts(listener: HostsProxy { _ in })
         }
-        let bowline = try Bowline(config(folder.path), platform: NoPlatform())
-        let store = TableStore(bowline, serverId: "srv", name: "t", params: [String: String](), tables: tables)
+        let store = TableStore(tables, of: nil)
         try await eventually("it is subscribed, after it was refused at the limit") { script.value != nil }
         #expect(store.failure != nil)
         try script.value?(update(nil, 1, [.insert(at: 0, count: 1)], [row("a", "1")]))

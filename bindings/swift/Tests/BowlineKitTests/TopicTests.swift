@@ -14,7 +14,7 @@ struct TopicTests {
     private struct OfLayer: Encodable { let layer: String }
 
     private func batch(_ missed: Bool, _ bodies: Int...) throws -> TopicBatch<Int> {
-        let events = bodies.map { TopicEvent(key: "k", json: String($0), intentId: nil) }
+        let events = bodies.map { JsonEvent(key: "k", json: String($0), intentId: nil) }
         return try TopicBatch(TopicUpdate(missed: missed, events: events, state: .following, error: nil)) {
             Int($0) ?? -1
         }

@@ -1,8 +1,8 @@
 import dev.bowline.Bowline
-import dev.bowline.ffi.Intent
-import dev.bowline.ffi.ItemKind
-import dev.bowline.ffi.RuntimeConfig
-import dev.bowline.ffi.ScreenTarget
+import dev.bowline.Intent
+import dev.bowline.ItemKind
+import dev.bowline.RuntimeConfig
+import dev.bowline.ScreenTarget
 import kotlinx.coroutines.flow.first
 import kotlinx.coroutines.launch
 import kotlinx.coroutines.runBlocking

@@ -1,14 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.BlobOf
-import dev.bowline.ffi.BlobSink
-import dev.bowline.ffi.BlobSource
-import dev.bowline.ffi.BowlineException
-import dev.bowline.ffi.BowlineRuntime
-import dev.bowline.ffi.StoredBlob
-import dev.bowline.ffi.Transfer
-import dev.bowline.ffi.TransferListener
-import dev.bowline.ffi.TransferProgress
 import java.io.File
 import kotlinx.coroutines.flow.MutableStateFlow
 

@@ -1,22 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.Advice
-import dev.bowline.ffi.BowlineException
-import dev.bowline.ffi.BowlineRuntime
-import dev.bowline.ffi.HostInfo
-import dev.bowline.ffi.HostsSnapshot
-import dev.bowline.ffi.Intent
-import dev.bowline.ffi.IntentOutcome
-import dev.bowline.ffi.KeyStore
-import dev.bowline.ffi.LogUpdate
-import dev.bowline.ffi.OfferInfo
-import dev.bowline.ffi.Patch
-import dev.bowline.ffi.PlatformEvent
-import dev.bowline.ffi.Probe
-import dev.bowline.ffi.ProviderInfo
-import dev.bowline.ffi.RuntimeConfig
-import dev.bowline.ffi.ScreenTarget
-import dev.bowline.ffi.TableUpdate
 import java.util.concurrent.atomic.AtomicBoolean
 import kotlinx.coroutines.CancellationException
 import kotlinx.coroutines.CompletableDeferred

@@ -1,7 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.UniffiRustCallStatus
-
 /**
  * What calls of the library report their outcome in. Each is a piece of native memory with a cleaner, and a call of the library needs
  * several: taking used ones again takes a third off an intent's call. The generated code takes them here (`cargo xtask bindings kotlin`

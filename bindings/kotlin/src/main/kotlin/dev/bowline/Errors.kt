@@ -1,11 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.Advice
-import dev.bowline.ffi.BowlineException
-import dev.bowline.ffi.Reason
-import dev.bowline.ffi.Refusal
-import dev.bowline.ffi.adviceText
-
 /** The recommended action, for every kind of error. */
 public val BowlineException.advice: Advice get() = parts().advice
 

@@ -1,23 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.Advice
-import dev.bowline.ffi.DirectoryListener
-import dev.bowline.ffi.DirectoryUpdate
-import dev.bowline.ffi.EndReason
-import dev.bowline.ffi.HostsListener
-import dev.bowline.ffi.HostsSnapshot
-import dev.bowline.ffi.ItemsListener
-import dev.bowline.ffi.LogUpdate
-import dev.bowline.ffi.PreviewData
-import dev.bowline.ffi.ScreenListener
-import dev.bowline.ffi.ScreenUpdate
-import dev.bowline.ffi.Subscription
-import dev.bowline.ffi.TableListener
-import dev.bowline.ffi.TableUpdate
-import dev.bowline.ffi.TimelineListener
-import dev.bowline.ffi.TimelineUpdate
-import dev.bowline.ffi.endAdvice
-import dev.bowline.ffi.endText
 import java.util.concurrent.atomic.AtomicBoolean
 import kotlinx.coroutines.channels.Channel.Factory.CONFLATED
 import kotlin.time.Duration.Companion.milliseconds
@@ -120,8 +102,12 @@ public val HostsSnapshot.isReady: Boolean get() = rev != 0u
 /** Pause before what ended, and may succeed later, is subscribed to again. */
 private val AGAIN = 500.milliseconds
 
-/** Subscribes again where that may help. [failures] has the reason why nothing new comes, for as long as that is so. */
-internal fun <T> Flow<T>.retried(failures: MutableStateFlow<Throwable?>): Flow<T> =
+/**
+ * Collects again after a pause where that may help, as for the flows of [Bowline] that each collector subscribes to anew: the advice of
+ * [SubscriptionEnded] or [BowlineException] is [Advice.TRY_AGAIN]. Any other failure ends the flow without throwing. [failures] has the
+ * reason why nothing new comes, for as long as that is so.
+ */
+public fun <T> Flow<T>.retried(failures: MutableStateFlow<Throwable?>): Flow<T> =
     onEach { failures.value = null }
         .retryWhen { problem, _ ->
             val again = mayPass(problem)

@@ -1,14 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.DirectoryUpdate
-import dev.bowline.ffi.ListChange
-import dev.bowline.ffi.LogUpdate
-import dev.bowline.ffi.ScreenUpdate
-import dev.bowline.ffi.TableUpdate
-import dev.bowline.ffi.TimelineUpdate
-import dev.bowline.ffi.grownJson
-import dev.bowline.ffi.LogItem as CrossedItem
-
 /**
  * An update for another list than the held one. Thrown from a callback, it makes the library send
  * the whole list.
@@ -66,7 +57,7 @@ internal class ItemReader<T>(
     /** Extends a value by text; without it, a value that grew is decoded anew. */
     private val grow: ((T, String) -> T)?,
 ) {
-    fun item(row: CrossedItem): LogItem<T> {
+    fun item(row: JsonItem): LogItem<T> {
         val value = if (row.omittedBytes == null) decode(row.json) else null
         // Nothing is kept for what needs no decoding any more.
         val json = if (grow == null && row.growing != null) row.json else null

@@ -1,9 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.CallbackException
-import dev.bowline.ffi.KeyStore
-import dev.bowline.ffi.KeyStoreException
-
 /** The generated code lets only exceptions through to the library: an `Error` would be taken for success. */
 internal inline fun guarded(call: () -> Unit) {
     try {

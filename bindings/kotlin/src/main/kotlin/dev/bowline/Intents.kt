@@ -1,12 +1,8 @@
 package dev.bowline
 
-import dev.bowline.ffi.IntentOutcome
-import dev.bowline.ffi.Patch
-import dev.bowline.ffi.PatchChange
-
 /** The receipt of an intent. Dropping it changes nothing: the intent is sent all the same. */
 public class Receipt internal constructor(
-    private val native: dev.bowline.ffi.Receipt,
+    private val native: SentIntent,
 ) {
     /** The intent's permanent id, with which [Bowline.outcome] finds it again after a restart of the app. */
     public val id: String = native.id()

@@ -3,15 +3,6 @@ package dev.bowline
 import com.sun.jna.Callback
 import com.sun.jna.CallbackThreadInitializer
 import com.sun.jna.Native
-import dev.bowline.ffi.EXPECTED_ABI_ID
-import dev.bowline.ffi.abiId
-import dev.bowline.ffi.uniffiCallbackInterfaceDirectoryListener
-import dev.bowline.ffi.uniffiCallbackInterfaceHostsListener
-import dev.bowline.ffi.uniffiCallbackInterfaceKeyStore
-import dev.bowline.ffi.uniffiCallbackInterfaceLogListener
-import dev.bowline.ffi.uniffiCallbackInterfaceScreenListener
-import dev.bowline.ffi.uniffiCallbackInterfaceTimelineListener
-import dev.bowline.ffi.uniffiRustFutureContinuationCallbackImpl
 
 /** The native library is missing, or its version does not match these bindings. */
 public class LibraryException internal constructor(message: String, cause: Throwable? = null) :
@@ -67,6 +58,14 @@ internal object Library {
         uniffiCallbackInterfaceScreenListener.uniffiFree,
         uniffiCallbackInterfaceTimelineListener.onTimeline,
         uniffiCallbackInterfaceTimelineListener.uniffiFree,
+        uniffiCallbackInterfaceTableListener.onTable,
+        uniffiCallbackInterfaceTableListener.uniffiFree,
+        uniffiCallbackInterfaceItemsListener.onItems,
+        uniffiCallbackInterfaceItemsListener.uniffiFree,
+        uniffiCallbackInterfaceTopicListener.onTopic,
+        uniffiCallbackInterfaceTopicListener.uniffiFree,
+        uniffiCallbackInterfaceTransferListener.onProgress,
+        uniffiCallbackInterfaceTransferListener.uniffiFree,
         uniffiCallbackInterfaceLogListener.onLog,
         uniffiCallbackInterfaceLogListener.uniffiFree,
         uniffiCallbackInterfaceKeyStore.uniffiFree,

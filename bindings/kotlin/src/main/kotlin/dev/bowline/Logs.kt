@@ -1,11 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.LogBatch
-import dev.bowline.ffi.LogLevel
-import dev.bowline.ffi.LogListener
-import dev.bowline.ffi.logToSystem
-import dev.bowline.ffi.subscribeLogs
-
 /** The library's log. No line contains a session or a key. */
 public object Logs {
     /**

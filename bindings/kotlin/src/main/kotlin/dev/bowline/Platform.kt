@@ -1,6 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.PlatformEvent
 import java.lang.ref.WeakReference
 import java.net.NetworkInterface
 import java.net.SocketException
@@ -20,7 +19,7 @@ public interface PlatformTarget {
     /**
      * The app was not frozen after all, or is awake again.
      *
-     * @throws dev.bowline.ffi.BowlineException when the storage cannot be used any more; it may be called again.
+     * @throws BowlineException when the storage cannot be used any more; it may be called again.
      */
     public suspend fun resume()
 }

@@ -1,11 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.EndReason
-import dev.bowline.ffi.LoadFailure
-import dev.bowline.ffi.Subscription
-import dev.bowline.ffi.TopicListener
-import dev.bowline.ffi.TopicState
-import dev.bowline.ffi.TopicUpdate
 import java.util.concurrent.atomic.AtomicBoolean
 import kotlinx.coroutines.channels.Channel.Factory.CONFLATED
 import kotlinx.coroutines.channels.awaitClose

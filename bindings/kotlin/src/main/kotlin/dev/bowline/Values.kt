@@ -1,26 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.AgentSummary
-import dev.bowline.ffi.Connectivity
-import dev.bowline.ffi.Creation
-import dev.bowline.ffi.DirectoryRow
-import dev.bowline.ffi.ErrorIndicator
-import dev.bowline.ffi.ErrorInfo
-import dev.bowline.ffi.FailedAgent
-import dev.bowline.ffi.FailedMessage
-import dev.bowline.ffi.HostDirectory
-import dev.bowline.ffi.LoadFailure
-import dev.bowline.ffi.MoreRows
-import dev.bowline.ffi.Newer
-import dev.bowline.ffi.Older
-import dev.bowline.ffi.PendingAgent
-import dev.bowline.ffi.PendingMessage
-import dev.bowline.ffi.ReadOnly
-import dev.bowline.ffi.RowFailure
-import dev.bowline.ffi.TableState
-import dev.bowline.ffi.TimelineItem
-import dev.bowline.ffi.Toast
-
 /**
  * The agents of all hosts in one list, as of one revision (DS-2). Rows keep their identity while they do not change.
  *

@@ -10,7 +10,6 @@ import android.net.NetworkCapabilities.Companion.NET_CAPABILITY_VALIDATED
 import android.os.Looper
 import androidx.lifecycle.ProcessLifecycleOwner
 import dev.bowline.android.AndroidPlatform
-import dev.bowline.ffi.PlatformEvent
 import java.net.InetAddress
 import org.junit.jupiter.api.AfterEach
 import org.junit.jupiter.api.Assertions.assertEquals

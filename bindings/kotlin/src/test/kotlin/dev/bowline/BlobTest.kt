@@ -1,11 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.BlobOf
-import dev.bowline.ffi.BowlineException
-import dev.bowline.ffi.Path
-import dev.bowline.ffi.Refusal
-import dev.bowline.ffi.TransferProgress
-import dev.bowline.ffi.TransferState
 import java.io.File
 import java.nio.ByteBuffer
 import kotlinx.coroutines.Dispatchers

@@ -1,6 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.ListChange
 import java.io.File
 
 /**

@@ -1,7 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.Intent
-import dev.bowline.ffi.Path
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.Dispatchers

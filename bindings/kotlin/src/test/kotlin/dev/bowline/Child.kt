@@ -1,6 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.PreviewData
 import java.io.File
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.TimeUnit
@@ -14,6 +13,14 @@ object Child {
 
     /** Runs a program to its end. */
     fun program(main: String, library: String, vararg arguments: String): Pair<Int, String> {
+        val process = start(main, library, *arguments)
+        val output = process.inputStream.bufferedReader().readText()
+        check(process.waitFor(60, TimeUnit.SECONDS)) { process.destroyForcibly(); "$main does not end: $output" }
+        return process.exitValue() to output
+    }
+
+    /** Starts a program; its errors are among its output. */
+    fun start(main: String, library: String, vararg arguments: String): Process {
         val builder = ProcessBuilder(
             File(System.getProperty("java.home"), "bin/java").path,
             "-Xmx64m", "-Djna.library.path=$library", "-cp", System.getProperty("java.class.path"),
@@ -21,10 +28,7 @@ object Child {
         ).redirectErrorStream(true)
         // Where a build tool has put its own folders, a library that is not in [library] would be found all the same.
         builder.environment().keys.removeAll(setOf("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH"))
-        val process = builder.start()
-        val output = process.inputStream.bufferedReader().readText()
-        check(process.waitFor(60, TimeUnit.SECONDS)) { process.destroyForcibly(); "$main does not end: $output" }
-        return process.exitValue() to output
+        return builder.start()
     }
 
     @JvmStatic

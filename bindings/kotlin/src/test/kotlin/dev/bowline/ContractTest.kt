@@ -1,24 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.Advice
-import dev.bowline.ffi.BowlineException
-import dev.bowline.ffi.DirectoryRow
-import dev.bowline.ffi.DirectoryUpdate
-import dev.bowline.ffi.EndReason
-import dev.bowline.ffi.HostsSnapshot
-import dev.bowline.ffi.ItemKind
-import dev.bowline.ffi.LogUpdate
-import dev.bowline.ffi.MoreRows
-import dev.bowline.ffi.Newer
-import dev.bowline.ffi.Older
-import dev.bowline.ffi.PlatformEvent
-import dev.bowline.ffi.PreviewData
-import dev.bowline.ffi.Reason
-import dev.bowline.ffi.TableRow
-import dev.bowline.ffi.TableState
-import dev.bowline.ffi.TableUpdate
-import dev.bowline.ffi.TimelineItem
-import dev.bowline.ffi.TimelineUpdate
 import java.time.Instant
 import java.util.concurrent.LinkedBlockingQueue
 import java.util.concurrent.TimeUnit
@@ -32,7 +13,6 @@ import org.junit.jupiter.api.Assertions.assertSame
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
-import dev.bowline.ffi.LogItem as CrossedItem
 
 /** What the hand-written part promises by itself. */
 class ContractTest {
@@ -187,7 +167,7 @@ class ContractTest {
     )
 
     private fun logUpdate(step: Step): LogUpdate {
-        val rows = step.rows.mapIndexed { at, text -> CrossedItem(at.toUInt(), """{"text":"$text"}""", "text", null, false) }
+        val rows = step.rows.mapIndexed { at, text -> JsonItem(at.toUInt(), """{"text":"$text"}""", "text", null, false) }
         return LogUpdate(step.base, step.rev, step.changes, rows, TableState.READY, null, MoreRows.None, false, 0u, 0u)
     }
 

@@ -1,10 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.EndReason
-import dev.bowline.ffi.HostsSnapshot
-import dev.bowline.ffi.LogLevel
-import dev.bowline.ffi.PreviewData
-import dev.bowline.ffi.Subscription
 import java.util.concurrent.ConcurrentHashMap
 import java.util.concurrent.CountDownLatch
 import java.util.concurrent.TimeUnit

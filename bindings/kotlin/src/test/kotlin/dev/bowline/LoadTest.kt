@@ -1,7 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.EndReason
-import dev.bowline.ffi.PreviewData
 import java.io.File
 import java.util.concurrent.atomic.AtomicInteger
 import kotlinx.coroutines.Dispatchers

@@ -1,15 +1,9 @@
 package dev.bowline
 
-import dev.bowline.ffi.ListChange
-import dev.bowline.ffi.LoadFailure
-import dev.bowline.ffi.LogUpdate
-import dev.bowline.ffi.MoreRows
-import dev.bowline.ffi.TableState
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertSame
 import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Test
-import dev.bowline.ffi.LogItem as Crossed
 
 /** A service's log in an app, with a real daemon that has one: `daemon/examples/voxel.rs`. */
 class LogTest {
@@ -57,7 +51,7 @@ class LogTest {
         assertEquals(LoadFailure.NotFound, refused.error)
     }
 
-    private fun update(base: UInt?, rev: UInt, changes: List<ListChange>, rows: List<Crossed> = emptyList()) =
+    private fun update(base: UInt?, rev: UInt, changes: List<ListChange>, rows: List<JsonItem> = emptyList()) =
         LogUpdate(base, rev, changes, rows, TableState.READY, null, MoreRows.None, false, 4u, 6u)
 
     @Test
@@ -66,8 +60,8 @@ class LogTest {
             var count = 0
             val reader = ItemReader({ json -> note(json).also { count++ } }, grow)
             val rows = listOf(
-                Crossed(4u, "null", "text", 300_000u, true),
-                Crossed(5u, """{"by":"ana","text":"a"}""", "text", null, false),
+                JsonItem(4u, "null", "text", 300_000u, true),
+                JsonItem(5u, """{"by":"ana","text":"a"}""", "text", null, false),
             )
             val first = Log.empty.with(update(null, 7u, listOf(ListChange.Insert(0u, 2u)), rows), reader)
             assertEquals(1, count)

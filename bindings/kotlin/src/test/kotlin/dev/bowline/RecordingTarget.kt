@@ -1,7 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.PlatformEvent
-
 /** A target that hands on what it is told. */
 class RecordingTarget(private val tell: (PlatformEvent) -> Unit) : PlatformTarget {
     override fun tell(event: PlatformEvent) = tell.invoke(event)

@@ -1,12 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.BowlineException
-import dev.bowline.ffi.Creation
-import dev.bowline.ffi.HostState
-import dev.bowline.ffi.Intent
-import dev.bowline.ffi.ItemKind
-import dev.bowline.ffi.Path
-import dev.bowline.ffi.ScreenTarget
 import java.util.concurrent.CopyOnWriteArrayList
 import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.Dispatchers

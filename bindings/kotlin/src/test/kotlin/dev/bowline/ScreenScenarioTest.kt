@@ -1,15 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.Advice
-import dev.bowline.ffi.BowlineException
-import dev.bowline.ffi.Connectivity
-import dev.bowline.ffi.HostState
-import dev.bowline.ffi.Intent
-import dev.bowline.ffi.IntentFailure
-import dev.bowline.ffi.ItemKind
-import dev.bowline.ffi.Path
-import dev.bowline.ffi.Reason
-import dev.bowline.ffi.ScreenTarget
 import java.util.concurrent.CopyOnWriteArrayList
 import java.util.concurrent.atomic.AtomicReference
 import kotlinx.coroutines.CoroutineStart

@@ -1,17 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.Advice
-import dev.bowline.ffi.BowlineException
-import dev.bowline.ffi.EndReason
-import dev.bowline.ffi.Intent
-import dev.bowline.ffi.KeyStore
-import dev.bowline.ffi.KeyStoreException
-import dev.bowline.ffi.OfferAddress
-import dev.bowline.ffi.OfferHost
-import dev.bowline.ffi.Path
-import dev.bowline.ffi.PlatformEvent
-import dev.bowline.ffi.Reach
-import dev.bowline.ffi.Subscription
 import java.io.File
 import java.nio.file.Files
 import java.nio.file.attribute.PosixFilePermissions

@@ -1,11 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.BowlineException
-import dev.bowline.ffi.Intent
-import dev.bowline.ffi.IntentFailure
-import dev.bowline.ffi.LoadFailure
-import dev.bowline.ffi.OutcomeKind
-import dev.bowline.ffi.TableState
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Assertions.assertThrows

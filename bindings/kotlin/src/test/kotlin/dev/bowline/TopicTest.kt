@@ -1,8 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.LoadFailure
-import dev.bowline.ffi.TopicState
-import dev.bowline.ffi.TopicUpdate
 import java.util.concurrent.CopyOnWriteArrayList
 import kotlinx.coroutines.CoroutineStart
 import kotlinx.coroutines.Dispatchers
@@ -13,12 +10,11 @@ import kotlinx.coroutines.withTimeout
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertNull
 import org.junit.jupiter.api.Test
-import dev.bowline.ffi.TopicEvent as Crossed
 
 /** Events of a service's topic (LD-10): the queue by itself, and a real daemon that has one: `daemon/examples/voxel.rs`. */
 class TopicTest {
     private fun batch(missed: Boolean, vararg bodies: Int): TopicBatch<Int> =
-        TopicUpdate(missed, bodies.map { Crossed("k", it.toString(), null) }, TopicState.FOLLOWING, null)
+        TopicUpdate(missed, bodies.map { JsonEvent("k", it.toString(), null) }, TopicState.FOLLOWING, null)
             .decoded(String::toInt)
 
     private fun TopicBatch<Int>.text(): String = (if (missed) "*" else "") + events.joinToString(" ") { it.body.toString() }

@@ -1,18 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.Advice
-import dev.bowline.ffi.BowlineException
-import dev.bowline.ffi.Connectivity
-import dev.bowline.ffi.ErrorInfo
-import dev.bowline.ffi.HostSnapshot
-import dev.bowline.ffi.HostState
-import dev.bowline.ffi.Intent
-import dev.bowline.ffi.OfferHost
-import dev.bowline.ffi.OutcomeKind
-import dev.bowline.ffi.PlatformEvent
-import dev.bowline.ffi.Reason
-import dev.bowline.ffi.Refusal
-import dev.bowline.ffi.Role
 import java.time.Instant
 import java.util.concurrent.atomic.AtomicReference
 import kotlinx.coroutines.CoroutineScope

@@ -1,11 +1,5 @@
 package dev.bowline
 
-import dev.bowline.ffi.HostState
-import dev.bowline.ffi.Intent
-import dev.bowline.ffi.ItemKind
-import dev.bowline.ffi.Path
-import dev.bowline.ffi.RuntimeConfig
-import dev.bowline.ffi.ScreenTarget
 import java.io.BufferedReader
 import java.io.File
 import java.nio.file.Files

@@ -1,7 +1,7 @@
 package dev.bowline.bench
 
+import dev.bowline.PreviewData
 import dev.bowline.Timeline
-import dev.bowline.ffi.PreviewData
 import dev.bowline.timeline
 import kotlinx.coroutines.CoroutineScope
 import kotlinx.coroutines.channels.ReceiveChannel

@@ -1,7 +1,7 @@
 package dev.bowline.bench
 
-import dev.bowline.ffi.HostsListener
-import dev.bowline.ffi.PreviewData
+import dev.bowline.HostsListener
+import dev.bowline.PreviewData
 import dev.bowline.hostsListener
 import java.util.concurrent.CountDownLatch
 

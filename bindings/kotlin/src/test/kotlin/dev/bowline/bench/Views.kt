@@ -2,11 +2,11 @@ package dev.bowline.bench
 
 import dev.bowline.Bowline
 import dev.bowline.Folder
+import dev.bowline.HostSnapshot
+import dev.bowline.Intent
 import dev.bowline.PlatformObserver
+import dev.bowline.PreviewData
 import dev.bowline.config
-import dev.bowline.ffi.HostSnapshot
-import dev.bowline.ffi.Intent
-import dev.bowline.ffi.PreviewData
 import dev.bowline.hosts
 import java.io.File
 import java.util.Base64

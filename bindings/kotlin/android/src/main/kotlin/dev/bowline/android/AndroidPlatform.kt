@@ -8,9 +8,9 @@ import androidx.lifecycle.DefaultLifecycleObserver
 import androidx.lifecycle.Lifecycle
 import androidx.lifecycle.LifecycleOwner
 import androidx.lifecycle.ProcessLifecycleOwner
+import dev.bowline.PlatformEvent
 import dev.bowline.PlatformObserver
 import dev.bowline.PlatformTarget
-import dev.bowline.ffi.PlatformEvent
 import java.lang.ref.WeakReference
 
 /**
