@@ -156,7 +156,8 @@ impl Runtime {
         let mut hosts = Hosts::default();
         for record in known {
             let server_id = record.server_id.clone();
-            let host = Host::start(&context, record.clone())?;
+            let opened = Host::open(&context, &record)?;
+            let host = Host::start(&context, record.clone(), opened);
             hosts.known.insert(server_id, Known { host, record });
         }
         let inner = Arc::new(Inner {

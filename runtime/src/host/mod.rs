@@ -115,6 +115,9 @@ impl Transfers {
     }
 }
 
+/// The files of a host: its outbox, and the intents that are kept there.
+pub(crate) type Opened = (Outbox, Vec<Record>);
+
 /// Handle of one host.
 #[derive(Clone)]
 pub(crate) struct Host {
@@ -128,13 +131,17 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Starts the driver of a known host. Opens files.
+    /// Opens the files of a known host.
     ///
     /// # Errors
     /// [`StorageError`] if its outbox cannot be opened; a damaged outbox is no error.
-    pub(crate) fn start(context: &HostContext, record: HostRecord) -> Result<Self, StorageError> {
+    pub(crate) fn open(context: &HostContext, record: &HostRecord) -> Result<Opened, StorageError> {
         let name = format!("outbox-{}", record.server_id);
-        let (outbox, kept) = Outbox::open(Arc::clone(&context.storage), &name)?;
+        Outbox::open(Arc::clone(&context.storage), &name)
+    }
+
+    /// Starts the driver of a known host, which the snapshots show from now on. Does no I/O.
+    pub(crate) fn start(context: &HostContext, record: HostRecord, (outbox, kept): Opened) -> Self {
         let outbox = Arc::new(outbox);
         let publisher = context.hub.register(HostSnapshot::of_record(
             &record,
@@ -172,14 +179,14 @@ impl Host {
             left.end_receipts();
             stopped_out.send_replace(true);
         });
-        Ok(Self {
+        Self {
             control,
             commands,
             outbox,
             transfers: Transfers::new(),
             stop: Arc::new(stop),
             stopped,
-        })
+        }
     }
 
     /// Changes commands of which only the latest counts. Never fails.

@@ -81,8 +81,10 @@ impl Inner {
 
     /// Starts the driver of a stored host.
     fn start(&self, record: HostRecord) -> Result<(), StorageError> {
-        let host = Host::start(&self.context, record.clone())?;
+        let opened = Host::open(&self.context, &record)?;
+        // Before the lock is released, a snapshot shows the host: whoever sees it there can use it.
         let mut hosts = self.hosts();
+        let host = Host::start(&self.context, record.clone(), opened);
         if *self.phase.borrow() == Phase::Closed {
             host.stop(false);
             hosts.note_ending(&host);
