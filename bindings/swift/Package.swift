@@ -11,10 +11,9 @@ import PackageDescription
 let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
 let libraries = ProcessInfo.processInfo.environment["BOWLINE_LIBRARY_DIR"] ?? "../../target/debug"
 
-/// A program that the tests have put there: of docs/swift.md, and the app of examples/voxel.
-func placed(_ name: String, _ path: String) -> [Target] {
-    FileManager.default.fileExists(atPath: folder.appendingPathComponent(path).path)
-        ? [.executableTarget(name: name, dependencies: ["BowlineKit"], path: path)] : []
+/// What the tests have put there: the program and the fragments of docs/swift.md, and the app of examples/voxel.
+func placed(_ path: String, _ target: Target) -> [Target] {
+    FileManager.default.fileExists(atPath: folder.appendingPathComponent(path).path) ? [target] : []
 }
 
 let package = Package(
@@ -32,6 +31,9 @@ let package = Package(
         // What the boundary costs: `cargo xtask bench bindings`.
         .executableTarget(name: "bowline-bench-app", dependencies: ["BowlineKit", "BowlineFFI"]),
         .testTarget(name: "BowlineKitTests", dependencies: ["BowlineKit", "BowlineFFI"]),
-    ] + placed("bowline-guide", "generated/Guide") + placed("bowline-voxel", "generated/Voxel"),
+    ]
+        + placed("generated/Guide", .executableTarget(name: "bowline-guide", dependencies: ["BowlineKit"], path: "generated/Guide"))
+        + placed("generated/Voxel", .executableTarget(name: "bowline-voxel", dependencies: ["BowlineKit"], path: "generated/Voxel"))
+        + placed("generated/Fragments", .target(name: "Fragments", dependencies: ["BowlineKit"], path: "generated/Fragments")),
     swiftLanguageModes: [.v6]
 )

@@ -37,7 +37,7 @@ pub use listeners::{
     TableListener, TimelineListener, TopicListener, TransferListener,
 };
 pub use logging::{LogBatch, LogLevel, LogRecord, log_to_system, subscribe_logs};
-pub use preview::PreviewData;
+pub use preview::{PreviewData, PreviewRow, PreviewScreen};
 pub use receipt::SentIntent;
 pub use records::*;
 pub use runtime::BowlineRuntime;

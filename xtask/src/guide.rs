@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::process::Workspace;
 
@@ -14,11 +14,43 @@ pub(crate) fn extract(sh: &Workspace, page: &str, language: &str, to: &Path) -> 
     let text = sh.read_file(page)?;
     let code =
         block(&text, language).with_context(|| format!("{page} has no block of {language}"))?;
-    // An unchanged file keeps its time, so that nothing is recompiled.
+    write(sh, to, &code)
+}
+
+/// Writes the code blocks that a page marks as a `fragment` of a language to one file, which begins
+/// with `head`; `wrap` makes a function of each, from its number and code.
+///
+/// # Errors
+/// The page is missing or has no fragment, or the file cannot be written.
+pub(crate) fn extract_fragments(
+    sh: &Workspace,
+    page: &str,
+    language: &str,
+    head: &str,
+    wrap: fn(usize, &str) -> String,
+    to: &Path,
+) -> Result<()> {
+    let text = sh.read_file(page)?;
+    let found = fragments(&text, language);
+    ensure!(!found.is_empty(), "{page} has no fragment of {language}");
+    let functions = found.iter().enumerate();
+    let functions: Vec<_> = functions.map(|(n, code)| wrap(n, code)).collect();
+    write(sh, to, &format!("{head}\n{}", functions.join("\n")))
+}
+
+/// An unchanged file keeps its time, so that nothing is recompiled.
+fn write(sh: &Workspace, to: &Path, code: &str) -> Result<()> {
     if sh.read_file(to).is_ok_and(|old| old == code) {
         return Ok(());
     }
     Ok(sh.write_file(to, code)?)
+}
+
+fn fragments(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language} fragment\n");
+    let after = text.split(fence.as_str()).skip(1);
+    let code = after.filter_map(|rest| rest.split_once("```"));
+    code.map(|(code, _)| code.to_owned()).collect()
 }
 
 fn block(text: &str, language: &str) -> Option<String> {
@@ -40,6 +72,14 @@ mod tests {
             "a\n```sh\nno\n```\n```kotlin\nval a = 1\n\nval b = 2\n```\n```kotlin\nlater\n```\n";
         assert_eq!(block(page, "kotlin").unwrap(), "val a = 1\n\nval b = 2\n");
         assert_eq!(block(page, "swift"), None);
+    }
+
+    #[test]
+    fn fragments_are_no_program_and_a_program_is_no_fragment() {
+        let page = "```swift fragment\na\n```\nb\n```swift\nc\n```\n```swift fragment\nd\ne\n```\n";
+        assert_eq!(fragments(page, "swift"), ["a\n", "d\ne\n"]);
+        assert_eq!(block(page, "swift").unwrap(), "c\n");
+        assert!(fragments(page, "kotlin").is_empty());
     }
 
     #[test]

@@ -60,7 +60,30 @@ fn extract_guide(sh: &Workspace) -> Result<()> {
         "docs/kotlin.md",
         "kotlin",
         &guide_folder().join("Guide.kt"),
+    )?;
+    guide::extract_fragments(
+        sh,
+        "docs/kotlin.md",
+        "kotlin",
+        FRAGMENTS,
+        |n, code| format!("suspend fun Around.fragment{n}() {{\n{code}}}\n"),
+        &fragments_folder().join("Fragments.kt"),
     )
+}
+
+/// The beginning of the file of the guide's fragments.
+const FRAGMENTS: &str = "package dev.bowline.guide
+
+import dev.bowline.*
+import dev.bowline.voxel.Edit
+import dev.bowline.voxel.Project
+import kotlinx.coroutines.flow.MutableStateFlow
+import kotlinx.serialization.json.Json
+";
+
+/// Folder of the guide's fragments, which only the tests compile.
+fn fragments_folder() -> PathBuf {
+    target_dir().join("kotlin-fragments")
 }
 
 /// Folder of the guide's program.
@@ -76,7 +99,8 @@ pub(crate) fn maven(sh: &Workspace, release: bool) -> Result<Cmd<'_>> {
     let library = bindings::library(release);
     let native = library.parent().context("the library is in no folder")?;
     let native = format!("-Dbowline.library={}", native.display());
-    Ok(project(sh, "bindings/kotlin/pom.xml").arg(native))
+    let fragments = format!("-Dbowline.fragments={}", fragments_folder().display());
+    Ok(project(sh, "bindings/kotlin/pom.xml").args([native, fragments]))
 }
 
 /// Maven for a project that contains the guide's program.

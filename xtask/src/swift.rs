@@ -46,6 +46,21 @@ pub(crate) fn test(sh: &Workspace) -> Result<()> {
     let program = package().join("generated/Guide/main.swift");
     guide::extract(sh, "docs/swift.md", "swift", &program)?;
     place_example(sh)?;
+    let fragments = sh.create_dir(package().join("generated/Fragments"))?;
+    sh.copy(
+        &package().join("Tests/Fragments/Around.swift"),
+        &fragments.join("Around.swift"),
+    )?;
+    guide::extract_fragments(
+        sh,
+        "docs/swift.md",
+        "swift",
+        "import BowlineKit\nimport Foundation\n",
+        |n, code| {
+            format!("extension Around {{\nfunc fragment{n}() async throws {{\n{code}}}\n}}\n")
+        },
+        &fragments.join("Fragments.swift"),
+    )?;
     // What a process occupies is measured without the other tests.
     for part in [["--skip", "MemoryTests"], ["--filter", "MemoryTests"]] {
         let manager = manager(sh, &toolchain, Build::Debug, "test", &package(), &scratch())?;

@@ -17,7 +17,7 @@ public final class AgentScreenStore {
     public private(set) var failure: (any Error)?
 
     @ObservationIgnored private var rev: UInt32 = 0
-    @ObservationIgnored private let bowline: Bowline
+    @ObservationIgnored private let connected: Bowline?
     @ObservationIgnored private let serverId: String
     @ObservationIgnored private let named: String?
     @ObservationIgnored private var loop: Loop?
@@ -32,8 +32,8 @@ public final class AgentScreenStore {
         self.init(bowline, serverId: serverId, target: target, screens: bowline.screen(on: serverId, of: target))
     }
 
-    init(_ bowline: Bowline, serverId: String, target: ScreenTarget, screens: Snapshots<AgentScreen>) {
-        (self.bowline, self.serverId) = (bowline, serverId)
+    init(_ bowline: Bowline?, serverId: String, target: ScreenTarget, screens: Snapshots<AgentScreen>) {
+        (connected, self.serverId) = (bowline, serverId)
         if case .agent(let agentId) = target { named = agentId } else { named = nil }
         frame = AgentScreen(serverId: serverId)
         loop = Loop(screens) { [weak self] in
@@ -82,45 +82,45 @@ public final class AgentScreenStore {
     /// Sends a prompt: shown at once, with a pending mark (UX-3). Returns the intent's id.
     @discardableResult
     public func send(_ text: String) throws -> String {
-        try bowline.send(.sendPrompt(agentId: target(), text: text), to: serverId)
+        try bowline().send(.sendPrompt(agentId: target(), text: text), to: serverId)
     }
 
     /// Ends the running turn. Returns the intent's id.
     @discardableResult
     public func cancelTurn() throws -> String {
-        try bowline.send(.cancel(agentId: target()), to: serverId)
+        try bowline().send(.cancel(agentId: target()), to: serverId)
     }
 
     /// Answers a permission request. Returns the intent's id.
     @discardableResult
     public func respond(to permissionId: String, with optionId: String) throws -> String {
         let intent = Intent.respond(agentId: try target(), permissionId: permissionId, optionId: optionId)
-        return try bowline.send(intent, to: serverId)
+        return try bowline().send(intent, to: serverId)
     }
 
     /// Loads the page before the oldest item.
     public func loadOlder() throws {
-        try bowline.loadOlder(on: serverId, of: target())
+        try bowline().loadOlder(on: serverId, of: target())
     }
 
     /// Loads the page after the last item, unless that is the newest.
     public func loadNewer() throws {
-        try bowline.loadNewer(on: serverId, of: target())
+        try bowline().loadNewer(on: serverId, of: target())
     }
 
     /// Moves the view to the newest items.
     public func jumpToNewest() throws {
-        try bowline.jumpToNewest(on: serverId, of: target())
+        try bowline().jumpToNewest(on: serverId, of: target())
     }
 
     /// Retries a failed load of the history at once.
     public func reload() throws {
-        try bowline.reload(on: serverId, of: target())
+        try bowline().reload(on: serverId, of: target())
     }
 
     /// Dismisses a failed message or creation, so that it is no longer shown.
     public func dismiss(_ intentId: String) throws {
-        try bowline.dismiss(intentId, on: serverId)
+        try bowline().dismiss(intentId, on: serverId)
     }
 
     private func show(_ next: AgentScreen) {
@@ -132,6 +132,11 @@ public final class AgentScreenStore {
         if rest != frame { frame = rest }
         if next.timeline != timeline { timeline = next.timeline }
         if failure != nil { failure = nil }
+    }
+
+    private func bowline() throws -> Bowline {
+        if let connected { return connected }
+        throw BowlineError.NotConnected(detail: "there is nobody behind a preview", advice: .nothing, reason: nil)
     }
 
     private func target() throws -> String {

@@ -100,8 +100,12 @@ public typealias Reason = BowlineFFI.Reason
 public typealias ReadOnly = BowlineFFI.ReadOnly
 /// Why a daemon refused a request.
 public typealias Refusal = BowlineFFI.Refusal
-/// Artificial hosts and an artificial timeline, for previews and tests.
+/// Artificial hosts, tables, logs and an artificial agent, for previews and tests.
 public typealias PreviewData = BowlineFFI.PreviewData
+/// A row of an artificial table.
+public typealias PreviewRow = BowlineFFI.PreviewRow
+/// What an artificial agent's screen is in the middle of.
+public typealias PreviewScreen = BowlineFFI.PreviewScreen
 /// Why an intent that concerned a row of a table failed.
 public typealias RowFailure = BowlineFFI.RowFailure
 /// Settings of a ``Bowline``: its storage folder and the app.

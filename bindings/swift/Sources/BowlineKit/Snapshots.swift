@@ -139,19 +139,3 @@ extension HostsSnapshot {
     // The value before the first update is older than all.
     if held == .empty || !update.isOlder(than: held) { held = update }
 }
-
-extension PreviewData {
-    /// The artificial hosts, for previews and tests.
-    public var hosts: Snapshots<HostsSnapshot> {
-        Snapshots(.empty, apply: replaceHosts) { receive in
-            try self.subscribeHosts(listener: HostsProxy(receive))
-        }
-    }
-
-    /// The artificial timeline, for previews and tests.
-    public var timeline: Snapshots<Timeline> {
-        Snapshots(Timeline(), apply: { try $0.apply($1) }) { receive in
-            try self.subscribeTimeline(listener: TimelineProxy(receive))
-        }
-    }
-}

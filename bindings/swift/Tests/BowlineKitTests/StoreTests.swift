@@ -160,4 +160,33 @@ private final class Script: Sendable {
             return try self.preview.subscribeHosts(listener: HostsProxy { _ in })
         }
     }
+
+    @Test("artificial tables, logs and screens change as real ones do, for previews")
+    @MainActor
+    func previews() async throws {
+        let data = PreviewData(hosts: 0, items: 2)
+        let (table, log) = (TableStore(data.table("t", as: Int.self)), LogStore(data.log("l", as: Int.self)))
+        try await eventually("it is loading") { table.isReady && table.state == .loading }
+        try data.showTable(name: "t", rows: [PreviewRow("b", 2, refused: "no room"), PreviewRow("a", 1, pending: true)])
+        try await eventually("the rows") { table.state == .ready }
+        #expect(table.rows.map(\.value) == [1, 2])
+        #expect(table.rows.map(\.isPending) == [true, false])
+        guard case .refused("no room", _) = table.rows.last?.failure?.reason else { throw OutOfStep() }
+        try data.showTable(name: "t", rows: [])
+        try await eventually("none") { table.state == .empty && table.rows.isEmpty }
+        try data.showLog("l", [7], state: .stale)
+        try await eventually("the item") { log.state == .stale && log.items.map(\.value) == [7] && log.kept == 0..<1 }
+        #expect(throws: BowlineError.self) { try data.showLog(name: "l", items: ["no JSON"]) }
+        try table.loadMore()
+
+        let screen = AgentScreenStore(data.screen())
+        try await eventually("the screen") { screen.timeline.items.count == 2 && screen.composerEnabled }
+        data.showScreen(moment: .loading)
+        try await eventually("the overlay") { screen.overlay }
+        data.showScreen(moment: .reconnecting)
+        try await eventually("the toast") { screen.toast == .reconnecting && !screen.overlay }
+        data.showScreen(moment: .archived)
+        try await eventually("no composer") { screen.readOnly == .archived }
+        #expect(throws: BowlineError.self) { try screen.send("hello") }
+    }
 }

@@ -68,6 +68,21 @@ impl LogView {
         }
     }
 
+    /// A view of these items alone, in any order, for previews: nothing follows a log for it.
+    pub fn of_items(rev: u64, items: impl IntoIterator<Item = LogRow>, state: TableState) -> Self {
+        let mut view = Self {
+            rev,
+            state,
+            ..Self::default()
+        };
+        for item in items {
+            view.next = view.next.max(item.index.saturating_add(1));
+            view.items.insert(Arc::new(item));
+        }
+        view.first = view.items.last().map_or(view.next, |oldest| oldest.index);
+        view
+    }
+
     /// The newest items that are loaded, oldest first. An index is missing for as long as its item
     /// is fetched because it is too large for an event; the state is then revalidating.
     pub fn items(&self) -> impl DoubleEndedIterator<Item = &Arc<LogRow>> {

@@ -117,11 +117,3 @@ public fun <T> Flow<T>.retried(failures: MutableStateFlow<Throwable?>): Flow<T> 
             }
             again
         }.catch { problem -> failures.value = problem }
-
-/** The artificial hosts, for previews and tests. */
-public fun PreviewData.hosts(): Flow<HostsSnapshot> =
-    folded(noHosts, ::newer) { receive -> subscribeHosts(hostsListener(receive)) }
-
-/** The artificial timeline, for previews and tests. */
-public fun PreviewData.timeline(): Flow<Timeline> =
-    folded(Timeline.empty, Timeline::with) { receive -> subscribeTimeline(timelineListener(receive)) }

@@ -1,11 +1,14 @@
 package dev.bowline
 
-import java.io.File
+import dev.bowline.voxel.drawn
+import dev.bowline.voxel.preview
+import dev.bowline.voxel.previewData
 import java.util.concurrent.TimeUnit
 import kotlin.concurrent.thread
 import kotlinx.coroutines.flow.MutableStateFlow
 import kotlinx.coroutines.runBlocking
 import org.junit.jupiter.api.Assertions.assertFalse
+import org.junit.jupiter.api.Assertions.assertThrows
 import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 
@@ -115,6 +118,45 @@ class VoxelTest {
                 }
             }
         }
+
+    @Test
+    fun `the app's preview shows artificial rows, one pending and one refused, with no network`(): Unit = runBlocking {
+        previewData().use { data ->
+            val screen = preview(data).until { it.edits.value.items.size == 1 }
+            val shown = drawn(screen)
+            val expected = listOf(
+                "  roof: stone, 0 voxels (pending)",
+                "  walls: grass, 320 voxels",
+                "  well: deep_water, 8 voxels (refused: there is no room for more)",
+                "  walls was added",
+            )
+            assertTrue(shown.containsAll(expected), "$shown")
+        }
+    }
+
+    @Test
+    fun `a preview's lists and screen change as real ones do, and what is no JSON is refused`(): Unit = runBlocking {
+        PreviewData(0u, 2u).use { data ->
+            val table = data.table("t") { it.toInt() }
+            assertTrue(table.until { true }.state == TableState.LOADING)
+            data.showTable("t", listOf(PreviewRow("b", "2"), PreviewRow("a", "1")))
+            assertTrue(table.until { it.state == TableState.READY }.rows.map { it.value } == listOf(1, 2))
+            data.showTable("t", emptyList())
+            assertTrue(table.until { it.rows.isEmpty() }.state == TableState.EMPTY)
+            data.showLog("l", listOf("7"), TableState.STALE)
+            val log = data.log("l") { it.toInt() }.until { it.state == TableState.STALE }
+            assertTrue(log.items.map { it.index to it.value } == listOf(0u to 7) && log.next == 1u, "$log")
+            assertThrows(BowlineException.InvalidQuery::class.java) { data.showLog("l", listOf("no JSON")) }
+
+            assertTrue(data.screen().until { it?.timeline?.items?.size == 2 }!!.composerEnabled)
+            data.showScreen(PreviewScreen.LOADING)
+            data.screen().until { it!!.overlay }
+            data.showScreen(PreviewScreen.RECONNECTING)
+            data.screen().until { it!!.toast == Toast.RECONNECTING && !it.overlay }
+            data.showScreen(PreviewScreen.ARCHIVED)
+            assertTrue(data.screen().until { it!!.readOnly == ReadOnly.ARCHIVED }!!.errorIndicator == null)
+        }
+    }
 
     @Test
     fun `a link that is none says so, and nothing is sent`(): Unit = Folder().use { folder ->

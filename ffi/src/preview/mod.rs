@@ -1,5 +1,8 @@
-//! Artificial hosts and an artificial timeline for previews of views and tests of bindings: no
-//! network and no storage; delivery to listeners is the real one.
+//! Artificial hosts, tables, logs and an artificial agent for previews of views and tests of
+//! bindings: no network and no storage; delivery to listeners is the real one.
+
+mod live;
+mod screen;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -7,8 +10,8 @@ use std::{
 };
 
 use bowline_runtime::{
-    DirectoryState, DirectoryView, HostSnapshot, HostState, IntentsView, ItemList, Snapshot,
-    TimelineView,
+    DirectoryState, DirectoryView, HostSnapshot, HostState, IntentsView, ItemList, LogView,
+    ScreenSnapshot, Snapshot, TableView, TimelineView,
     machines::Path,
     protocol::{Grant, ItemId, ItemKind, ServerId, TimelineItem},
 };
@@ -23,16 +26,28 @@ use crate::{
     subscription::Subscription,
 };
 
+pub use live::PreviewRow;
+pub use screen::PreviewScreen;
+
 /// Updates published between two checks of the pace.
 const STEP: u32 = 100;
 
-/// Hosts and a timeline that a preview or a test controls.
+/// Hosts, tables, logs and an agent that a preview or a test controls.
 #[derive(uniffi::Object)]
 pub struct PreviewData {
     hosts: watch::Sender<Arc<Snapshot>>,
     timeline: watch::Sender<Arc<TimelineView>>,
-    /// Serialises updates: held while the next value is computed from the current one.
-    making: Mutex<()>,
+    screen: watch::Sender<Arc<ScreenSnapshot>>,
+    /// Also serialises updates: held while the next value is computed from the current one.
+    lists: Mutex<Lists>,
+}
+
+/// What has a name or a state besides what is published.
+#[derive(Default)]
+struct Lists {
+    tables: live::Shown<TableView>,
+    logs: live::Shown<LogView>,
+    moment: PreviewScreen,
 }
 
 #[uniffi::export]
@@ -53,28 +68,32 @@ impl PreviewData {
             loaded: true,
             ..TimelineView::default()
         };
+        let view = Arc::new(view);
+        let screen = screen::made_up(PreviewScreen::Ready, Arc::clone(&view), 1);
         Arc::new(Self {
             hosts: watch::channel(Arc::new(snapshot)).0,
-            timeline: watch::channel(Arc::new(view)).0,
-            making: Mutex::new(()),
+            timeline: watch::channel(view).0,
+            screen: watch::channel(Arc::new(screen)).0,
+            lists: Mutex::default(),
         })
     }
 
     /// Renames the first host: one change.
     pub fn rename_host(&self, name: String) {
-        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Arc::clone(&self.hosts.borrow());
-        let rev = now.rev + 1;
-        let mut hosts = now.hosts.clone();
-        if let Some(first) = hosts.first_mut() {
-            let host = first.as_ref().clone();
-            *first = Arc::new(HostSnapshot { rev, name, ..host });
-        }
-        self.hosts.send_replace(Arc::new(Snapshot {
-            rev,
-            hosts,
-            pairings: Vec::new(),
-        }));
+        self.change(|_| {
+            let now = Arc::clone(&self.hosts.borrow());
+            let rev = now.rev + 1;
+            let mut hosts = now.hosts.clone();
+            if let Some(first) = hosts.first_mut() {
+                let host = first.as_ref().clone();
+                *first = Arc::new(HostSnapshot { rev, name, ..host });
+            }
+            self.hosts.send_replace(Arc::new(Snapshot {
+                rev,
+                hosts,
+                pairings: Vec::new(),
+            }));
+        });
     }
 
     /// Adds an item to the timeline.
@@ -143,12 +162,19 @@ impl PreviewData {
 }
 
 impl PreviewData {
+    /// Changes something while no other change is computed.
+    fn change<T>(&self, change: impl FnOnce(&mut Lists) -> T) -> T {
+        change(&mut self.lists.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn change_timeline(&self, change: impl FnOnce(&mut ItemList)) {
-        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut view = self.timeline.borrow().as_ref().clone();
-        view.rev += 1;
-        change(&mut view.items);
-        self.timeline.send_replace(Arc::new(view));
+        self.change(|lists| {
+            let mut view = self.timeline.borrow().as_ref().clone();
+            view.rev += 1;
+            change(&mut view.items);
+            self.timeline.send_replace(Arc::new(view));
+            self.publish_screen(lists.moment);
+        });
     }
 }
 
