@@ -11,6 +11,19 @@ import { World } from "./support/world.js";
 const page = readFileSync(join(workspace, "../../docs/typescript.md"), "utf8");
 const block = (language: string) => new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``).exec(page)![1]!;
 const program = block("ts");
+/** What the page's fragments are in the middle of, and each of them in a function of its own: compiled, and not run. */
+const fragments = `
+import { useIntent, useLog, useTable, useTopic } from "@bowline/react";
+import { type BowlineClient, type Intent, type TableRow, type TopicBatch, valuesOf } from "@bowline/runtime";
+interface Project { name: string }
+interface Note { text: string }
+interface Edit { voxels: number }
+type Layers = string[];
+declare const bowline: BowlineClient, serverId: string, rename: Intent, row: TableRow<Project>;
+declare const bytes: Uint8Array, path: string, controller: AbortController;
+declare function show(...shown: unknown[]): void;
+declare function reload(): Promise<void>;
+${[...page.matchAll(/```ts fragment\n([\s\S]*?)```/g)].map(([, code], n) => `export async function fragment${n}() {\n${code}}\n`).join("")}`;
 const run = promisify(execFile);
 const MINUTES = 240_000;
 /** A project with our packages, as npm installed them; without one, the test makes the same of links to the sources. */
@@ -80,6 +93,7 @@ describe("docs/typescript.md", { timeout: MINUTES }, () => {
     await compile({
       "app.ts": program,
       "agent.tsx": block("tsx"),
+      "fragments.ts": fragments,
       "common.cts": `import { openBowline } from "@bowline/runtime";\nconst b = openBowline({ storageFolder: process.argv[2]!, appName: "a", appVersion: "1" });\nvoid b.close().then(() => console.log("closed"));\n`,
       "typed.mts": typed(react, runtime),
       "typed.cts": typed(react, runtime),

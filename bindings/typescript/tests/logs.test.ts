@@ -1,6 +1,6 @@
 /** A service's log in an app, with a real daemon that has one: `daemon/examples/voxel.rs` (LD-2). */
 import { expect, it } from "vitest";
-import { MoreRowsTag, TableState, valuesOf } from "@bowline/runtime";
+import { TableState, valuesOf } from "@bowline/runtime";
 import { castle } from "./support/castle.js";
 import { shown } from "./support/waiting.js";
 import { DIRECT } from "./support/world.js";
@@ -21,14 +21,14 @@ it("LD-2: a log is a window over its history, its last items grow, it stays over
   const end = log.subscribe(() => {});
   const first = await shown("the newest page", log, ({ state }) => state === TableState.Ready);
   expect(first.items.map(({ index }) => index)).toEqual(Array.from({ length: 100 }, (_, n) => n + 20));
-  expect([first.first, first.next, first.older?.tag]).toEqual([0, 120, MoreRowsTag.More]);
+  expect([first.first, first.next, first.older.kind]).toEqual([0, 120, "more"]);
   await run("voxel.extend_note", { index: 119, text: " in the wall" });
   const grown = await shown("it grew", log, ({ items }) => items.at(-1)?.value.text === "A door in the wall");
   expect(grown.items.at(-1)?.value.by).toBe("ana");
   expect(grown.items.at(-2)).toBe(first.items.at(-2));
   await bowline.loadOlderItems(serverId, "voxel.notes", { project });
   const all = await shown("all of it", log, ({ items }) => items.length === 120);
-  expect([all.items.at(0)?.index, all.older?.tag]).toEqual([0, MoreRowsTag.None]);
+  expect([all.items.at(0)?.index, all.older.kind]).toEqual([0, "none"]);
 
   await world.cut(DIRECT);
   const away = await shown("it may be outdated", log, ({ state }) => state === TableState.Stale);
@@ -49,7 +49,7 @@ it("LD-2: a log is a window over its history, its last items grow, it stays over
 
   const nothing = bowline.log(serverId, "voxel.nothing");
   const refused = await shown("it is refused", nothing, ({ state }) => state === TableState.Refused);
-  expect(refused.error?.tag).toBe("NotFound");
+  expect(refused.error?.kind).toBe("notFound");
   const forgotten = (async () => {
     for await (const { ready } of valuesOf(log)) if (ready) await bowline.forgetHost(serverId);
   })();

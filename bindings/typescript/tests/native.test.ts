@@ -10,7 +10,6 @@ import {
   ADVICE_TEXTS,
   BowlineError,
   loadLibrary,
-  OfferHostTag,
   openBowline,
   Path,
   preview,
@@ -281,7 +280,7 @@ describe("storage and identity", () => {
     const keys = `k=${"A".repeat(43)}&t=${"A".repeat(22)}`;
     const link = `bowline://pair?v=1&s=${serverId}&${keys}&n=workshop&d=192.168.1.5:4717&r=wss://relay.example.org`;
     const offer = await bowline.inspectOffer(link);
-    expect(offer).toMatchObject({ serverId, name: "workshop", host: { tag: OfferHostTag.Unknown } });
+    expect(offer).toMatchObject({ serverId, name: "workshop", host: { kind: "unknown" } });
     expect(offer.addresses).toEqual([
       { path: Path.Direct, address: "192.168.1.5:4717", reach: Reach.Private },
       { path: Path.Relay, address: "wss://relay.example.org", reach: Reach.Public },

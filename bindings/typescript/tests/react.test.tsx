@@ -163,7 +163,7 @@ describe("hooks", () => {
       </BowlineProvider>,
     );
     const screen = (rev: number, text: string) => {
-      const update = screenUpdate(rev, rev, [{ tag: "Insert", inner: { at: rev - 1, count: 1 } }], [{ id: `i${rev}`, text }]);
+      const update = screenUpdate(rev, rev, [{ kind: "insert", at: rev - 1, count: 1 }], [{ id: `i${rev}`, text }]);
       return { ...update, agent: { title: "castle", updatedAt: new Date(1_000) } };
     };
     const table = (rev: number, change: object, ...rows: [string, string][]) => ({
@@ -175,7 +175,7 @@ describe("hooks", () => {
     act(() => {
       publish("hosts", hosts(1, "a", "b"));
       publish("screen s", screen(1, "one"));
-      publish("table s voxel.layers", table(1, { tag: "Insert", inner: { at: 0, count: 2 } }, ["door", "red"], ["roof", "blue"]));
+      publish("table s voxel.layers", table(1, { kind: "insert", at: 0, count: 2 }, ["door", "red"], ["roof", "blue"]));
     });
     const before = { ...renders };
     for (const text of ["2 hosts", "b", "castle of 1000", "blue"]) expect(dom.getByText(text)).toBeTruthy();
@@ -184,13 +184,13 @@ describe("hooks", () => {
       next.hosts[1]!.rev = 1;
       publish("hosts", next);
       publish("screen s", screen(2, "two"));
-      publish("table s voxel.layers", table(2, { tag: "Update", inner: { at: 0 } }, ["door", "green"]));
+      publish("table s voxel.layers", table(2, { kind: "update", at: 0 }, ["door", "green"]));
     });
     expect(renders).toEqual(before);
     act(() => {
       publish("hosts", hosts(3, "a", "b", "c"));
       publish("screen s", { ...screen(3, "three"), agent: { title: "castle", updatedAt: new Date(2_000) } });
-      publish("table s voxel.layers", table(3, { tag: "Update", inner: { at: 1 } }, ["roof", "black"]));
+      publish("table s voxel.layers", table(3, { kind: "update", at: 1 }, ["roof", "black"]));
     });
     for (const text of ["3 hosts", "castle of 2000", "black"]) expect(dom.getByText(text)).toBeTruthy();
     expect(renders.row).toBe(before.row + 1);
@@ -280,14 +280,14 @@ describe("hooks", () => {
     );
     expect(counts.opened).toBe(1);
     const item = { id: "1", text: "hello" };
-    act(() => publish("screen s", screenUpdate(1, 1, [{ tag: "Insert", inner: { at: 0, count: 1 } }], [item])));
+    act(() => publish("screen s", screenUpdate(1, 1, [{ kind: "insert", at: 0, count: 1 }], [item])));
     expect(dom.getByText("hello")).toBeTruthy();
     const before = renders;
     const same = { ...screenUpdate(2, 1, [], [], true), timeline: { baseRev: 1, rev: 1, changes: [], rows: [], loaded: true } };
     act(() => publish("screen s", same));
     expect(dom.getByText("true")).toBeTruthy();
     expect(renders).toBe(before);
-    act(() => publish("screen s", screenUpdate(3, 2, [{ tag: "Grow", inner: { at: 0, text: " there" } }], [])));
+    act(() => publish("screen s", screenUpdate(3, 2, [{ kind: "grow", at: 0, text: " there" }], [])));
     expect(dom.getByText("hello there")).toBeTruthy();
   });
 
@@ -415,12 +415,12 @@ describe("hooks", () => {
       </BowlineProvider>
     );
     const view = render(tree());
-    const insert = { tag: "Insert", inner: { at: 0, count: 1 } };
+    const insert = { kind: "insert", at: 0, count: 1 };
     const rows = [{ index: 7, json: '{"text":"a"}', growing: "text", omittedBytes: undefined, unreadable: false }];
     act(() => publish("log s voxel.notes", { rev: 1, changes: [insert], rows, first: 0, next: 8 }));
     expect(dom.getByText("a")).toBeTruthy();
     const before = log.loadOlder;
-    const grow = { tag: "Grow", inner: { at: 0, text: " door" } };
+    const grow = { kind: "grow", at: 0, text: " door" };
     act(() => publish("log s voxel.notes", { baseRev: 1, rev: 2, changes: [grow], rows: [], first: 0, next: 8 }));
     expect(dom.getByText("a door")).toBeTruthy();
     view.rerender(tree());

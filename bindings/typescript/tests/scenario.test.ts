@@ -135,7 +135,7 @@ describe("what a host has to say", () => {
     await online(bowline);
     const intentId = await bowline.send(serverId, { kind: "createAgent", provider: "no such provider", cwd: storageFolder, prompt: "hello" });
     const failed = await shown("it is refused", bowline.screen(serverId, { intentId }), (view) => view.creation === Creation.Failed);
-    expect(failed.creationFailed?.failure.tag).toBe("Refused");
+    expect(failed.creationFailed?.failure.kind).toBe("refused");
     expect(failed.agentId).toBeUndefined();
     await shown("the host says so", bowline.hosts, ({ hosts }) => hosts[0]!.failedAgents.length === 1);
     await bowline.dismiss(serverId, intentId);

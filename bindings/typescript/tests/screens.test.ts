@@ -111,7 +111,7 @@ it("UX-3: a message is shown at once, reconciled by its intent, and rolled back 
   const rolled = await shown("it is rolled back", screen, ({ timeline }) => timeline.failed.length === 1);
   expect(rolled.timeline.failed.map((message) => message.intentId)).toEqual([refused]);
   expect(rolled.timeline.pending.length).toBe(0);
-  expect(rolled.timeline.failed[0]!.failure.tag).toBe("Refused");
+  expect(rolled.timeline.failed[0]!.failure.kind).toBe("refused");
   await bowline.dismiss(serverId, refused);
   await shown("it is dismissed", screen, ({ timeline }) => timeline.failed.length === 0);
   end();

@@ -32,7 +32,7 @@ it("LD-2: a row is live, stays over a cut, and a refusal says why", async () => 
 
   const nothing = bowline.table(serverId, "voxel.nothing");
   const refused = await shown("it is refused", nothing, ({ state }) => state === TableState.Refused);
-  expect(refused.error?.tag).toBe("NotFound");
+  expect(refused.error?.kind).toBe("notFound");
 });
 
 it("LD-3: a change is shown at once, also while the host is away, and a refused one says why", async () => {
@@ -59,8 +59,8 @@ it("LD-3: a change is shown at once, also while the host is away, and a refused 
   const refused = await bowline.outcome(serverId, refusedId);
   expect(refused?.kind).toBe(OutcomeKind.Refused);
   const failed = await shown("it says why", table, ({ rows }) => rows.at(0)?.failure !== undefined);
-  expect(failed.rows.at(0)?.failure).toMatchObject({ intentId: refusedId, reason: { tag: "Refused" } });
-  expect(failed.rows.at(0)?.failure?.reason).toMatchObject({ inner: { detail: refused?.detail } });
+  expect(failed.rows.at(0)?.failure).toMatchObject({ intentId: refusedId, reason: { kind: "refused" } });
+  expect(failed.rows.at(0)?.failure?.reason).toMatchObject({ detail: refused?.detail });
   await bowline.dismiss(serverId, refusedId);
   await shown("it is as before", table, ({ rows }) => rows.at(0)?.failure === undefined && rows.length === 1);
   end();

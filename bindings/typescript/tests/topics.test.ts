@@ -1,7 +1,7 @@
 /** Events of a service's topic in an app (LD-10): the queue by itself, and a real daemon that has one: `daemon/examples/voxel.rs`. */
 import { describe, expect, it } from "vitest";
 import { Advice, BowlineError, type TopicBatch, TopicState } from "@bowline/runtime";
-import type { TopicUpdate } from "../packages/runtime/src/generated/bowline.js";
+import type { TopicUpdate } from "../packages/runtime/src/shapes.js";
 import { TopicEnds, topicOf } from "../packages/runtime/src/topic.js";
 import { castle } from "./support/castle.js";
 import { DIRECT } from "./support/world.js";
@@ -152,7 +152,7 @@ describe("with a daemon", () => {
 
     for await (const { state, error } of bowline.topic(serverId, "voxel.nothing")) {
       if (state !== TopicState.Refused) continue;
-      expect(error?.tag).toBe("NotFound");
+      expect(error?.kind).toBe("notFound");
       break;
     }
   });

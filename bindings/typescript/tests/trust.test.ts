@@ -9,7 +9,6 @@ import {
   HostState,
   type HostSnapshot,
   observeElectron,
-  OfferHostTag,
   OutcomeKind,
   Reason,
   Refusal,
@@ -192,7 +191,7 @@ it("TR-1: a link that names a known host under another key is refused, and nobod
   await bowline.pair(await world.offer(DIRECT));
   const { name } = await online(bowline);
   const forged = await world.link({ do: "forge" });
-  expect((await bowline.inspectOffer(forged)).host).toMatchObject({ tag: OfferHostTag.OtherKey, inner: { name } });
+  expect((await bowline.inspectOffer(forged)).host).toMatchObject({ kind: "otherKey", name });
   const refused = await bowline.pair(forged).catch((error: unknown) => error);
   expect(refused).toMatchObject({ kind: "PairingRefused", reason: Reason.ServerIdentityMismatch, advice: Advice.AskUser });
   expect(String(refused)).toContain(name);

@@ -1,6 +1,7 @@
 /** Updates become views: rows keep their identity, older revisions are dropped, what does not fit is asked for anew. */
 import { describe, expect, it } from "vitest";
-import type { DirectoryUpdate, HostsSnapshot, LogUpdate, TableUpdate, TimelineUpdate } from "../packages/runtime/src/generated/bowline.js";
+import type { DirectoryUpdate, HostsSnapshot, LogUpdate, TableUpdate, TimelineUpdate } from "../packages/runtime/src/shapes.js";
+import { shaped } from "../packages/runtime/src/shapes.js";
 import {
   isOlder,
   NO_DIRECTORY,
@@ -23,7 +24,7 @@ import { type ListCase, listCases, type Step } from "./support/cases.js";
 
 const host = (serverId: string, rev: number) => ({ serverId, rev, name: serverId }) as HostsSnapshot["hosts"][number];
 const row = (key: string, text = "") => ({ key, serverId: text }) as DirectoryUpdate["rows"][number];
-const change = (tag: string, inner: object) => ({ tag, inner }) as never;
+const change = (kind: string, rest: object) => ({ kind, ...rest }) as never;
 const item = (id: string) => ({ id, text: id }) as never;
 
 const directory = (update: Partial<DirectoryUpdate>): DirectoryUpdate => ({
@@ -40,10 +41,26 @@ const timeline = (update: Partial<TimelineUpdate>): TimelineUpdate =>
   ({ rev: 1, changes: [], rows: [], loaded: true, catchingUp: false, replaced: 0, ...update }) as TimelineUpdate;
 
 describe("views", () => {
+  it("a union of the library is { kind, … } however deep it is, and what has none is the same object", () => {
+    const failed = { tag: "Failed", inner: { error: { tag: "Rejected", inner: { refusal: 4 } } } };
+    const bytes = new Uint8Array([1]);
+    const item = Object.freeze({ at: new Date(7), text: "tag", bytes });
+    const given = Object.freeze({ more: failed, rows: Object.freeze([item, { error: { tag: "NotFound" } }]), rev: 1 });
+    const got = shaped(given) as unknown as { rows: unknown[] };
+    expect(got).toEqual({
+      more: { kind: "failed", error: { kind: "rejected", refusal: 4 } },
+      rows: [item, { error: { kind: "notFound" } }],
+      rev: 1,
+    });
+    expect(got.rows[0]).toBe(item);
+    expect(shaped(item)).toBe(item);
+    expect([shaped(undefined), shaped(null), shaped("tag"), shaped(bytes)]).toEqual([undefined, null, "tag", bytes]);
+  });
+
   it("a row is found by its key, in the order of keys that the library has", () => {
     const keys = ["", "a", "a/b", "a/b/c", "ab", "b", "\u{ffee}", "\u{1f3f0}", "\u{1f3f0}x"];
     const rows = keys.map((key) => ({ key, json: JSON.stringify(key), omittedBytes: undefined, unreadable: false, pending: false, failure: undefined }));
-    const update = { rev: 1, changes: [change("Insert", { at: 0, count: rows.length })], rows, truncated: false };
+    const update = { rev: 1, changes: [change("insert", { at: 0, count: rows.length })], rows, truncated: false };
     const table = nextTable<string>(NO_TABLE, update as unknown as TableUpdate)!;
     for (const key of keys) expect(rowOf(table, key)?.value).toBe(key);
     for (const key of ["A", "a/", "aa", "\u{1f3f0}y"]) expect(rowOf(table, key)).toBeUndefined();
@@ -65,13 +82,13 @@ describe("views", () => {
   });
 
   it("a directory takes changes in their order, and its rows stay the same objects", () => {
-    const insert = change("Insert", { at: 0, count: 3 });
+    const insert = change("insert", { at: 0, count: 3 });
     const first = nextDirectory(NO_DIRECTORY, directory({ changes: [insert], rows: [row("a"), row("b"), row("c")] }))!;
     const changes = [
-      change("Remove", { at: 1, count: 1 }),
-      change("Insert", { at: 0, count: 1 }),
-      change("Update", { at: 1 }),
-      change("Insert", { at: 3, count: 1 }),
+      change("remove", { at: 1, count: 1 }),
+      change("insert", { at: 0, count: 1 }),
+      change("update", { at: 1 }),
+      change("insert", { at: 3, count: 1 }),
     ];
     const rows = [row("d"), row("A"), row("e")];
     const second = nextDirectory(first, directory({ baseRev: 1, rev: 2, changes, rows }))!;
@@ -87,9 +104,9 @@ describe("views", () => {
   it("LD-4: a table parses the rows that changed and no others, and takes a reset", () => {
     const row = (key: string, json: string) => ({ key, json, omittedBytes: undefined, unreadable: false, pending: false, failure: undefined });
     const table = (update: Partial<TableUpdate>) => ({ rev: 1, changes: [], rows: [], ...update }) as TableUpdate;
-    const insert = change("Insert", { at: 0, count: 2 });
+    const insert = change("insert", { at: 0, count: 2 });
     const first = nextTable<number>(NO_TABLE, table({ changes: [insert], rows: [row("a", "1"), row("b", "2")] }))!;
-    const changes = [change("Update", { at: 1 }), change("Insert", { at: 2, count: 1 })];
+    const changes = [change("update", { at: 1 }), change("insert", { at: 2, count: 1 })];
     const second = nextTable(first, table({ baseRev: 1, rev: 2, changes, rows: [row("b", "3"), row("c", "4")] }))!;
     expect(second.rows.map(({ key, value }) => `${key}=${value}`)).toEqual(["a=1", "b=3", "c=4"]);
     expect(second.rows.at(0)).toBe(first.rows.at(0));
@@ -103,10 +120,10 @@ describe("views", () => {
     const row = (index: number, json: string, growing?: string) => ({ index, json, growing, omittedBytes: undefined, unreadable: false });
     const log = (update: Partial<LogUpdate>) => ({ rev: 1, changes: [], rows: [], ...update }) as LogUpdate;
     type Note = { n: number; text?: string; tags?: string[] };
-    const insert = change("Insert", { at: 0, count: 2 });
+    const insert = change("insert", { at: 0, count: 2 });
     const rows = [row(4, '{"n":1,"text":"a"}', "text"), row(5, '{"n":2,"tags":["x"]}', "text")];
     const first = nextLog<Note>(NO_LOG, log({ changes: [insert], rows }))!;
-    const grow = [change("Grow", { at: 1, text: "\n\"b" }), change("Grow", { at: 1, text: "c" })];
+    const grow = [change("grow", { at: 1, text: "\n\"b" }), change("grow", { at: 1, text: "c" })];
     const second = nextLog(first, log({ baseRev: 1, rev: 2, changes: grow }))!;
     expect(second.items.map(({ index, value }) => [index, value])).toEqual([
       [4, { n: 1, text: "a" }],
@@ -116,14 +133,14 @@ describe("views", () => {
     expect(second.items.at(1)?.value.tags).toBe(first.items.at(1)?.value.tags);
     expect(second.items.toArray().every(Object.isFrozen)).toBe(true);
     const none = nextLog<unknown>(NO_LOG, log({ changes: [insert], rows: [row(0, "[7]", "text"), row(1, '{"text":7}', "text")] }))!;
-    const kept = nextLog(none, log({ baseRev: 1, rev: 2, changes: [change("Grow", { at: 0, text: "x" }), change("Grow", { at: 1, text: "x" })] }))!;
+    const kept = nextLog(none, log({ baseRev: 1, rev: 2, changes: [change("grow", { at: 0, text: "x" }), change("grow", { at: 1, text: "x" })] }))!;
     expect(kept.items.map(({ value }) => value)).toEqual([[7], { text: 7 }]);
     expect(nextLog(second, log({ baseRev: 1, rev: 3 }))).toBeUndefined();
     expect(nextLog(second, log({ rev: 9 }))!.items.length).toBe(0);
   });
 
   it("a timeline takes changes in their order, and a reset", () => {
-    const changes = [change("Insert", { at: 0, count: 3 })];
+    const changes = [change("insert", { at: 0, count: 3 })];
     const first = nextTimeline(NO_TIMELINE, timeline({ changes, rows: [item("a"), item("b"), item("c")] }))!;
     const second = nextTimeline(
       first,
@@ -131,10 +148,10 @@ describe("views", () => {
         baseRev: 1,
         rev: 2,
         changes: [
-          change("Remove", { at: 0, count: 1 }),
-          change("Grow", { at: 1, text: "+" }),
-          change("Update", { at: 0 }),
-          change("Insert", { at: 2, count: 1 }),
+          change("remove", { at: 0, count: 1 }),
+          change("grow", { at: 1, text: "+" }),
+          change("update", { at: 0 }),
+          change("insert", { at: 2, count: 1 }),
         ],
         rows: [item("B"), item("d")],
         replaced: 7,

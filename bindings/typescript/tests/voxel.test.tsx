@@ -1,9 +1,10 @@
 // @vitest-environment happy-dom
 /** The app of `examples/voxel/typescript`, as a user has it, with the real daemon of `examples/voxel` (LD-2, LD-3). */
 import { MessageChannel } from "node:worker_threads";
-import { act, fireEvent, screen as dom, waitFor, within } from "@testing-library/react";
+import { act, fireEvent, render, screen as dom, waitFor, within } from "@testing-library/react";
 import { afterEach, expect, it } from "vitest";
-import { type Bowline, serveBridge } from "@bowline/runtime";
+import { type Bowline, preview, PreviewData, PreviewScreen, serveBridge, TableState, waitFor as valueOf } from "@bowline/runtime";
+import { LayersPreview, previewData } from "../../../examples/voxel/typescript/preview.tsx";
 import { start } from "../../../examples/voxel/typescript/renderer.tsx";
 import { online, open } from "./support/app.js";
 import { folder } from "./support/folder.js";
@@ -11,11 +12,12 @@ import { DIRECT, World } from "./support/world.js";
 
 const PATIENCE = { timeout: 30_000 };
 const ended: (() => unknown)[] = [];
-let world: World;
+let world: World | undefined;
 
 afterEach(async () => {
   for (const end of ended.splice(0).reverse()) await end();
-  await world.end();
+  await world?.end();
+  world = undefined;
 });
 
 /** The page, over a bridge as in Electron, which has paired with the daemon. */
@@ -30,7 +32,7 @@ async function page(): Promise<Bowline> {
   let end!: () => void;
   act(() => void (end = start(port2, element)));
   ended.push(() => act(end));
-  enter("Pairing link", await world.offer(DIRECT));
+  enter("Pairing link", await world!.offer(DIRECT));
   fireEvent.click(await dom.findByRole("button", { name: "pair" }, PATIENCE));
   await dom.findByText(/^connected over/, {}, PATIENCE);
   return bowline;
@@ -63,7 +65,7 @@ it("LD-2, LD-3: a layer that is added while the computer is away is shown at onc
   await layer("walls");
   await isGone("pending");
 
-  await world.cut(DIRECT);
+  await world!.cut(DIRECT);
   await is("connecting");
   await waitFor(() => expect(dom.getAllByText(/May be outdated/).length).toBe(2), PATIENCE);
   enter("New layer", "roof");
@@ -71,7 +73,7 @@ it("LD-2, LD-3: a layer that is added while the computer is away is shown at onc
   expect(within(await layer("walls")).queryByText("pending")).toBeNull();
   expect(dom.getByText("connecting")).toBeTruthy();
 
-  await world.heal(DIRECT);
+  await world!.heal(DIRECT);
   await isGone("pending");
   await dom.findByText(/^connected over/, {}, PATIENCE);
   expect(dom.queryByText(/May be outdated/)).toBeNull();
@@ -100,4 +102,35 @@ it("LD-3: a layer is renamed and removed, and a change that the daemon refuses s
   const { serverId } = await online(bowline);
   const listed = () => bowline.query(serverId, "voxel.list_projects");
   await expect.poll(listed, PATIENCE).toEqual({ projects: [{ name: "castle", layers: 0 }] });
+});
+
+it("the layers are shown with artificial rows, one pending and one refused, with no network", async () => {
+  const { unmount } = render(<LayersPreview data={previewData()} />);
+  ended.push(unmount);
+  expect(within(await layer("roof")).getByText("pending")).toBeTruthy();
+  expect((await layer("walls")).textContent).toContain("grass, 320 voxels");
+  expect(within(await layer("well")).getByText(/Refused: there is no room for more/)).toBeTruthy();
+});
+
+it("a preview's tables, logs and screen change as real ones do, and what is no JSON is refused", async () => {
+  const data = new PreviewData(0, 2);
+  const client = preview(data);
+  const table = client.table<number>("srv", "t");
+  expect((await valueOf(table, ({ ready }) => ready)).state).toBe(TableState.Loading);
+  data.show("t", [{ key: "b", value: 2 }, { key: "a", value: 1 }]);
+  expect((await valueOf(table, ({ state }) => state === TableState.Ready)).rows.map(({ value }) => value)).toEqual([1, 2]);
+  data.show("t", []);
+  expect((await valueOf(table, ({ state }) => state === TableState.Empty)).rows.length).toBe(0);
+  data.showItems("l", [7], TableState.Stale);
+  const log = await valueOf(client.log<number>("srv", "l"), ({ state }) => state === TableState.Stale);
+  expect([log.items.at(0)?.value, log.first, log.next, log.older.kind]).toEqual([7, 0, 1, "none"]);
+  expect(() => data.showLog("l", ["no JSON"], undefined)).toThrow();
+
+  const screen = client.screen("srv", { agentId: "agt" });
+  expect((await valueOf(screen, ({ ready }) => ready)).timeline.items.length).toBe(2);
+  data.showScreen(PreviewScreen.Loading);
+  await valueOf(screen, ({ overlay }) => overlay);
+  data.showScreen(PreviewScreen.RefreshFailed);
+  const failed = await valueOf(screen, ({ errorIndicator }) => errorIndicator !== undefined);
+  expect(failed.errorIndicator).toMatchObject({ kind: "refreshFailed", error: { kind: "lost" } });
 });

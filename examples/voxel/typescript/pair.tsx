@@ -1,7 +1,7 @@
 /** Pairing with a computer, once: the user looks at whose link it is before it is used. */
 import { useState } from "react";
 import { useBowline, useHosts } from "@bowline/react";
-import { asBowlineError, OfferHostTag, type OfferInfo } from "@bowline/runtime/bridge";
+import { asBowlineError, type OfferInfo } from "@bowline/runtime/bridge";
 import { NameForm } from "./parts.tsx";
 
 export function Pair() {
@@ -15,7 +15,7 @@ export function Pair() {
   };
   const inspect = (link: string) => attempt(async () => setOffer({ link, info: await client.inspectOffer(link) }));
   // A link that names a known computer under another key is forged, or that computer has lost its keys: nobody is contacted.
-  const isForged = offer?.info.host.tag === OfferHostTag.OtherKey;
+  const isForged = offer?.info.host.kind === "otherKey";
   return (
     <section aria-label="Pairing">
       <NameForm label="Pairing link" onName={inspect} />

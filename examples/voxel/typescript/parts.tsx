@@ -1,7 +1,7 @@
 /** What lists and forms of any service need: states of a table, marks of a row, a field for a name. */
 import type { FormEvent, ReactNode } from "react";
 import { type IntentState, useBowline } from "@bowline/react";
-import { IntentFailureTag, MoreRowsTag, type RowFailure, type TableRow, TableState, type TableView } from "@bowline/runtime/bridge";
+import { type RowFailure, type TableRow, TableState, type TableView } from "@bowline/runtime/bridge";
 
 interface RowsProps {
   table: TableView<unknown> & { loadMore: () => Promise<void> };
@@ -14,7 +14,7 @@ interface RowsProps {
 export function Rows({ table, none, children }: RowsProps) {
   const { rows, state, error, failure, more, loadMore } = table;
   if (failure) return <p role="alert">{failure.message}</p>;
-  if (state === TableState.Refused) return <p role="alert">The computer refuses this list: {error?.tag}</p>;
+  if (state === TableState.Refused) return <p role="alert">The computer refuses this list: {error?.kind}</p>;
   const empty = rows.length === 0;
   const stale = state === TableState.Stale && <p role="status">May be outdated until the computer is back.</p>;
   if (empty && (state === TableState.Empty || stale)) return <p>{none} {stale && "It may be outdated until the computer is back."}</p>;
@@ -23,8 +23,8 @@ export function Rows({ table, none, children }: RowsProps) {
     <>
       {stale}
       <ul>{children}</ul>
-      {more?.tag === MoreRowsTag.More && <button onClick={() => void loadMore()}>more</button>}
-      {more?.tag === MoreRowsTag.Failed && <button onClick={() => void loadMore()}>more (try again)</button>}
+      {more.kind === "more" && <button onClick={() => void loadMore()}>more</button>}
+      {more.kind === "failed" && <button onClick={() => void loadMore()}>more (try again)</button>}
     </>
   );
 }
@@ -55,7 +55,7 @@ export function Mark({ serverId, row }: { serverId: string; row: TableRow<unknow
 }
 
 function why({ reason }: RowFailure): string {
-  if (reason.tag === IntentFailureTag.Refused) return `Refused: ${reason.inner.detail}`;
+  if (reason.kind === "refused") return `Refused: ${reason.detail}`;
   return "The computer was away for too long: look whether it was done.";
 }
 

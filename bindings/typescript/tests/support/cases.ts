@@ -23,9 +23,8 @@ const words = (text: string) => text.split(" ").filter((word) => word !== "");
 
 function changeOf(text: string): never {
   const [what, at, more] = words(text);
-  const place = { at: Number(at) };
-  const inner = what === "grow" ? { ...place, text: more } : what === "update" ? place : { ...place, count: Number(more) };
-  return { tag: what![0]!.toUpperCase() + what!.slice(1), inner } as never;
+  const place = { kind: what, at: Number(at) };
+  return (what === "grow" ? { ...place, text: more } : what === "update" ? place : { ...place, count: Number(more) }) as never;
 }
 
 function stepOf(line: string): Step {

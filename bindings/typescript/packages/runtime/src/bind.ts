@@ -4,6 +4,7 @@ import type { BlobOf, BlobUpdate, BlobWork } from "./blobs.ts";
 import type { Backend, Intent, PlatformSignal, Target } from "./client.ts";
 import { asBowlineError, BowlineError, type ErrorKind } from "./errors.ts";
 import type { Patch } from "./patches.ts";
+import { type Shaped, shaped } from "./shapes.ts";
 import type { Source } from "./store.ts";
 
 /** The generated module. */
@@ -70,16 +71,16 @@ function endOf(native: Native, reason: Generated.EndReason): BowlineError {
   return new BowlineError(kind, native.endText(reason), native.endAdvice(reason));
 }
 
-/** A source of one kind of update. `onUpdate` is not called any more once the source was ended. The process stays for it. */
+/** A source of one kind of update, in the shape for apps. `onUpdate` is not called any more once the source was ended. The process stays for it. */
 export function sourceOf<U>(
   native: Native,
   subscribe: (onUpdate: (update: U) => void) => Generated.SubscriptionLike,
-): Source<U> {
+): Source<Shaped<U>> {
   return (onUpdate, onEnd) => {
     let live = true;
     let there = true;
     const subscription = translated(native, () => subscribe((update) => {
-      if (live) onUpdate(update);
+      if (live) onUpdate(shaped(update));
     }));
     const release = hold();
     const ended = (failure: BowlineError) => {
@@ -218,27 +219,27 @@ function eventOf(native: Native, signal: PlatformSignal): Generated.PlatformEven
 
 /** A runtime of the library as a backend; the function gives it, or throws when it is no more. */
 export function nativeBackend(native: Native, runtime: () => Generated.BowlineRuntimeLike): Backend {
-  const now = async <T>(call: (runtime: Generated.BowlineRuntimeLike) => T): Promise<T> =>
-    translated(native, () => call(runtime()));
-  const later = <T>(call: (runtime: Generated.BowlineRuntimeLike) => Promise<T>): Promise<T> =>
-    translatedAsync(native, async () => call(runtime()));
+  const now = async <T>(call: (runtime: Generated.BowlineRuntimeLike) => T): Promise<Shaped<T>> =>
+    shaped(translated(native, () => call(runtime())));
+  const later = async <T>(call: (runtime: Generated.BowlineRuntimeLike) => Promise<T>): Promise<Shaped<T>> =>
+    shaped(await translatedAsync(native, async () => call(runtime())));
   return {
-    hosts: sourceOf(native, (onUpdate) => runtime().subscribeHosts({ onHosts: onUpdate })),
-    directory: sourceOf(native, (onUpdate) => runtime().subscribeDirectory({ onDirectory: onUpdate })),
+    hosts: sourceOf<Generated.HostsSnapshot>(native, (onUpdate) => runtime().subscribeHosts({ onHosts: onUpdate })),
+    directory: sourceOf<Generated.DirectoryUpdate>(native, (onUpdate) => runtime().subscribeDirectory({ onDirectory: onUpdate })),
     screen: (serverId, target) =>
-      sourceOf(native, (onUpdate) =>
+      sourceOf<Generated.ScreenUpdate>(native, (onUpdate) =>
         runtime().subscribeScreen(serverId, targetOf(native, target), { onScreen: onUpdate }),
       ),
     table: (serverId, name, params) =>
-      sourceOf(native, (onUpdate) =>
+      sourceOf<Generated.TableUpdate>(native, (onUpdate) =>
         runtime().subscribeTable(serverId, name, JSON.stringify(params), { onTable: onUpdate }),
       ),
     log: (serverId, name, params) =>
-      sourceOf(native, (onUpdate) =>
+      sourceOf<Generated.LogUpdate>(native, (onUpdate) =>
         runtime().subscribeLog(serverId, name, JSON.stringify(params), { onItems: onUpdate }),
       ),
     topic: (serverId, name, params) =>
-      sourceOf(native, (onUpdate) =>
+      sourceOf<Generated.TopicUpdate>(native, (onUpdate) =>
         runtime().subscribeTopic(serverId, name, JSON.stringify(params), { onTopic: onUpdate }),
       ),
     blob: (serverId, work) =>

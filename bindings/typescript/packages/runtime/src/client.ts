@@ -2,19 +2,16 @@
  * The app's client, for a library in the same process or behind a bridge. It contains no native
  * code.
  */
+import type { HostInfo, IntentOutcome, Probe, ProviderInfo } from "./generated/bowline.ts";
 import type {
   DirectoryUpdate,
-  HostInfo,
   HostsSnapshot,
-  IntentOutcome,
   LogUpdate,
   OfferInfo,
-  Probe,
-  ProviderInfo,
   ScreenUpdate,
   TableUpdate,
   TopicUpdate,
-} from "./generated/bowline.ts";
+} from "./shapes.ts";
 import {
   type BlobFile,
   type BlobUpdate,

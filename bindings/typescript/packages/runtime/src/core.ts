@@ -11,6 +11,7 @@ export * from "./list.ts";
 export * from "./observers.ts";
 export * from "./patches.ts";
 export * from "./ports.ts";
+export * from "./shapes.ts";
 export * from "./preview.ts";
 export * from "./store.ts";
 export * from "./views.ts";

@@ -10,7 +10,7 @@
  */
 import * as generated from "./generated/bowline.ts";
 import { EXPECTED_ABI_ID } from "./generated/abi.ts";
-import { Advice } from "./generated/enums.ts";
+import { Advice, type TableState } from "./generated/enums.ts";
 import { backendOf, type BowlineClient } from "./client.ts";
 import { BowlineError } from "./errors.ts";
 import { Bowline, checkAbi, type LogLevelName, type OpenOptions, subscribeLogs as subscribe } from "./open.ts";
@@ -50,12 +50,35 @@ export function subscribeLogs(level: LogLevelName, onLog: (batch: generated.LogB
   return subscribe(generated, level, onLog);
 }
 
-/** Artificial hosts and an artificial timeline that a preview or a test controls. */
+/** A row of an artificial table. */
+export interface PreviewRow {
+  readonly key: string;
+  readonly value: unknown;
+  /** Whether the value is what an intent of this app is expected to make of it (LD-3). */
+  readonly pending?: boolean;
+  /** Why the daemon refused the newest intent that concerned it, if it did. */
+  readonly refused?: string;
+}
+
+/** Artificial hosts, tables, logs and an artificial agent that a preview or a test controls. */
 export class PreviewData extends generated.PreviewData {
   /** So many hosts, all online, and a timeline of so many items. */
   constructor(hosts: number, items: number) {
     loadLibrary();
     super(hosts, items);
+  }
+
+  /** Shows these rows of a table, whatever its parameters, in place of those before. */
+  show(table: string, rows: readonly PreviewRow[], state?: TableState): void {
+    const crossed = rows.map(({ key, value, pending = false, refused }) => {
+      return { key, json: JSON.stringify(value), pending, refused };
+    });
+    this.showTable(table, crossed, state);
+  }
+
+  /** Shows these items of a log, oldest first, in place of those before. */
+  showItems(log: string, values: readonly unknown[], state?: TableState): void {
+    this.showLog(log, values.map((value) => JSON.stringify(value)), state);
   }
 }
 

@@ -1,5 +1,5 @@
 /** Events of a service's topic: every one once and in order, as a callback or an async iteration (LD-10). */
-import type { LoadFailure, TopicUpdate } from "./generated/bowline.ts";
+import type { LoadFailure, TopicUpdate } from "./shapes.ts";
 import type { TopicState } from "./generated/enums.ts";
 import { asBowlineError, type BowlineError, disposed as disposedError } from "./errors.ts";
 import { AGAIN_MS, passes, type Source } from "./store.ts";

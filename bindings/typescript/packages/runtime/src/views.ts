@@ -2,6 +2,7 @@
  * What stores hold, and how updates of the library become it. Rows that did not change keep their identity, so that a
  * view that compares by identity renders what changed and nothing else.
  */
+import type { Pairing, PendingMessage, TimelineItem } from "./generated/bowline.ts";
 import type {
   DirectoryRow,
   DirectoryUpdate,
@@ -13,16 +14,13 @@ import type {
   LogUpdate,
   Newer,
   Older,
-  Pairing,
   LoadFailure,
   MoreRows,
-  PendingMessage,
   RowFailure,
   ScreenUpdate,
   TableUpdate,
-  TimelineItem,
   TimelineUpdate,
-} from "./generated/bowline.ts";
+} from "./shapes.ts";
 import { Connectivity, Creation, TableState } from "./generated/enums.ts";
 import type { Target } from "./client.ts";
 import { ItemList } from "./list.ts";
@@ -66,11 +64,11 @@ export interface TimelineView extends Readonly<Standing> {
   /** Messages that were not taken, with the error, until dismissed. */
   readonly failed: readonly FailedMessage[];
   /** Content before the first item. */
-  readonly older: Older | undefined;
+  readonly older: Older;
   /**
    * Content after the last item: a view that grew too long at its beginning drops rows at its end.
    */
-  readonly newer: Newer | undefined;
+  readonly newer: Newer;
 }
 
 /** The content of an agent's screen, which the library decides (UX-1 … UX-4). */
@@ -129,7 +127,7 @@ export interface TableView<Value> extends Kept {
   /** Why the rows are not current. */
   readonly error?: LoadFailure | undefined;
   /** Rows after the last one; `loadMoreRows` loads them. */
-  readonly more: MoreRows | undefined;
+  readonly more: MoreRows;
   /** Whether the table has more rows than fit; those after the last one are left out. */
   readonly truncated: boolean;
 }
@@ -175,7 +173,7 @@ export interface LogView<Value> extends Kept {
   /** Why the items are not current. */
   readonly error?: LoadFailure | undefined;
   /** Items before the first one; `loadOlderItems` loads them. */
-  readonly older: MoreRows | undefined;
+  readonly older: MoreRows;
   /** Whether the daemon has older items than fit; they are left out. */
   readonly truncated: boolean;
   /** Index of the oldest item that the daemon keeps, as far as known. */
@@ -184,6 +182,9 @@ export interface LogView<Value> extends Kept {
   readonly next: number;
 }
 
+/** Beyond the ends of a list of which nothing is known. */
+const NOTHING = Object.freeze({ kind: "none" });
+
 export const NO_LOG: LogView<never> = Object.freeze({
   rev: 0,
   ready: false,
@@ -191,7 +192,7 @@ export const NO_LOG: LogView<never> = Object.freeze({
   items: ItemList.EMPTY as ItemList<LogItem<never>>,
   state: TableState.Loading,
   error: undefined,
-  older: undefined,
+  older: NOTHING,
   truncated: false,
   first: 0,
   next: 0,
@@ -204,7 +205,7 @@ export const NO_TABLE: TableView<never> = Object.freeze({
   rows: ItemList.EMPTY as ItemList<TableRow<never>>,
   state: TableState.Loading,
   error: undefined,
-  more: undefined,
+  more: NOTHING,
   truncated: false,
 });
 
@@ -232,8 +233,8 @@ export const NO_TIMELINE: TimelineView = Object.freeze({
   failed: Object.freeze([]),
   loaded: false,
   catchingUp: false,
-  older: undefined,
-  newer: undefined,
+  older: NOTHING,
+  newer: NOTHING,
   replaced: 0,
   error: undefined,
 });
@@ -295,23 +296,22 @@ function changed<T>(
   let used = 0;
   const take = (count: number) => rows.slice(used, (used += count)).map((row) => Object.freeze(row));
   for (const change of changes) {
-    // By name: the classes of the generated code are not there on the far side of a bridge.
-    const { tag, inner } = change as { tag: string; inner: { at: number; count?: number; text?: string } };
-    const { at, count = 1, text = "" } = inner;
-    if (at + (tag === "Insert" ? 0 : count) > list.length) return undefined;
-    switch (tag) {
-      case "Remove":
-        list = list.splice(at, count, []);
+    const { at } = change;
+    const replaced = change.kind === "remove" ? change.count : change.kind === "insert" ? 0 : 1;
+    if (at + replaced > list.length) return undefined;
+    switch (change.kind) {
+      case "remove":
+        list = list.splice(at, change.count, []);
         break;
-      case "Insert":
-        list = list.splice(at, 0, take(count));
+      case "insert":
+        list = list.splice(at, 0, take(change.count));
         break;
-      case "Update":
+      case "update":
         list = list.splice(at, 1, take(1));
         break;
-      case "Grow":
+      case "grow":
         if (!grow) return undefined;
-        list = list.with(at, Object.freeze(grow(list.at(at) as T, text)));
+        list = list.with(at, Object.freeze(grow(list.at(at) as T, change.text)));
         break;
     }
     if (used > rows.length) return undefined;
