@@ -120,7 +120,8 @@ pub(crate) fn first_key(
     })
 }
 
-/// Blobs that nothing refers to and that were not touched since `before`, at most `limit`.
+/// Blobs that nothing refers to and that were not touched since `before`, at most `limit`. Looks at
+/// all that were not touched since, referred to or not.
 pub(crate) fn unreferred(conn: &Connection, before: i64, limit: u32) -> Result<Vec<BlobHash>> {
     let sql = "SELECT hash FROM blobs WHERE touched <= ?1
          AND NOT EXISTS (SELECT 1 FROM blob_refs WHERE blob_refs.hash = blobs.hash) LIMIT ?2";

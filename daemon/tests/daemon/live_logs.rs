@@ -291,6 +291,39 @@ async fn ld_2_an_item_of_any_age_is_replaced_and_told_once_as_the_transaction_le
 }
 
 #[tokio::test]
+async fn ld_2_a_transaction_that_replaces_very_many_items_is_one_event_that_any_may_have_changed() {
+    let diaries = Diaries::new();
+    let (_, mut link) = diaries.link().await;
+    diaries.add(0..200).await;
+    let opened = diaries.open(&link, NAME, json!({"limit": 1_000})).await;
+    told(&mut link);
+    let many = |count: u64, bytes: usize| {
+        diaries.write(move |tx| {
+            for n in 0..count {
+                // Again and again: it is told once.
+                ENTRIES.replace(tx, "a", n, &entry(n, "before"))?;
+                ENTRIES.replace(tx, "a", n, &entry(n, &"x".repeat(bytes)))?;
+            }
+            ENTRIES.append(tx, "a", &entry(0, "after"))
+        })
+    };
+    many(64, 10).await.unwrap();
+    let events = told(&mut link);
+    assert_eq!(events.len(), 65, "one by one, and the new one");
+    for (count, bytes) in [(65, 10), (20, 40_000)] {
+        many(count, bytes).await.unwrap();
+        let said: Vec<_> = told(&mut link)
+            .into_iter()
+            .map(|(_, event)| event)
+            .collect();
+        let any = json!({"type": "log.replaced", "name": NAME, "key": "a", "stale": true});
+        assert_eq!(said[0], any, "{count}");
+        assert_eq!((said.len(), &said[1]["type"]), (2, &json!("log.appended")));
+    }
+    assert_eq!(indexes(&opened).len(), 200);
+}
+
+#[tokio::test]
 async fn ld_2_a_replacement_is_replayed_after_a_cut_and_what_was_unreadable_can_be_read_again() {
     let diaries = Diaries::new();
     let (app, mut link) = diaries.link().await;

@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 /// Times that the client cuts its own connection.
-const CUTS: &str = "8";
+const CUTS: u64 = 8;
 
 #[tokio::test]
 async fn ld_2_bx_1_bx_3_a_client_in_node_follows_a_table_from_the_page_of_the_protocol_alone() {
@@ -22,16 +22,18 @@ async fn ld_2_bx_1_bx_3_a_client_in_node_follows_a_table_from_the_page_of_the_pr
     };
     let daemon = TestDaemon::of(Services::none().with(Board), |_| {}).await;
     let offer = daemon.offer().await.to_string();
+    let cuts = CUTS.to_string();
     let script = folder().join("node/session.mjs");
     let args = [
         script.as_os_str(),
         OsStr::new(&offer),
         modules.as_os_str(),
-        OsStr::new(CUTS),
+        OsStr::new(&cuts),
     ];
     let ledger = daemon.daemon.ledger();
     let writing = async {
-        for n in 0..400_u64 {
+        // Until the client has cut itself off and come back often enough, however slow it is.
+        for n in 0_u64.. {
             let key = |under: &str| format!("{under}/{}", n * 7 % 23);
             let value = match n % 5 {
                 0 => Value::Null,
@@ -40,7 +42,14 @@ async fn ld_2_bx_1_bx_3_a_client_in_node_follows_a_table_from_the_page_of_the_pr
                 _ => json!({"n": n}),
             };
             let rows = [(key("a"), value), (key("b"), json!(n))];
-            ledger.write(move |tx| put_rows(tx, rows)).await.unwrap();
+            let write = ledger.write(move |tx| {
+                put_rows(tx, rows)?;
+                ROWS.get(tx, "a/attached")
+            });
+            let attached = write.await.unwrap().and_then(|attached| attached.as_u64());
+            if attached > Some(CUTS) && n > 100 {
+                break;
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let end = [("a/end".to_owned(), json!(true))];

@@ -121,7 +121,7 @@ pub struct LogGrown {
     pub intent_id: Option<IntentId>,
 }
 
-/// The event `log.replaced`: an item has another value.
+/// The event `log.replaced`: an item has another value, or many have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -130,8 +130,9 @@ pub struct LogReplaced {
     pub name: String,
     /// Its key.
     pub key: String,
-    /// The item.
-    pub index: u64,
+    /// The item. Without it, which is stale, any item that there was may have another value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
     /// Its whole value as it is now, which may be `null`.
     #[serde(
         default,
@@ -139,7 +140,7 @@ pub struct LogReplaced {
         skip_serializing_if = "Option::is_none"
     )]
     pub value: Option<Json>,
-    /// The value is too large for an event, and absent: the client fetches the item.
+    /// The value is too large to be told, and absent: the client fetches the item, or all it shows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stale: bool,
     /// The intent that made the change.

@@ -208,7 +208,7 @@ fn log_replaced() -> impl Strategy<Value = LogReplaced> {
     let value = option::of(text()).prop_map(|value| {
         value.map(|value| samples::json(&serde_json::to_string(&value).unwrap()))
     });
-    let of = (any::<u64>(), option::of(intent_id()));
+    let of = (option::of(any::<u64>()), option::of(intent_id()));
     (text(), value, of).prop_map(|(name, value, (index, intent_id))| LogReplaced {
         key: name.clone(),
         name,

@@ -224,7 +224,7 @@ pub(crate) fn log_replaced() -> LogReplaced {
     LogReplaced {
         name: "voxel.edits".into(),
         key: "castle".into(),
-        index: 7,
+        index: Some(7),
         value: Some(serde_json::from_str(r#"{"status":"done","took":1.50}"#).unwrap()),
         stale: false,
         intent_id: Some(intent()),

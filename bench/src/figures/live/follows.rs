@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Follows of one session.
-const EACH: usize = 200;
+const EACH: usize = 80;
 
 pub(in crate::figures) async fn measure(bench: &Bench) -> Outcome<Measured> {
     let sessions = bench.pick(64, 16);

@@ -22,9 +22,15 @@ use crate::{
     store::{fault, logs},
 };
 
-/// Most bytes of appended text that the jobs of one batch keep until they are told, and of replaced
-/// items that are told at once. Items that grow or are replaced beyond are told as stale.
+/// Most bytes of appended text that the jobs of one batch keep until they are told. Items that grow
+/// beyond are told as stale.
 const KEPT_BYTES: usize = 4 << 20;
+/// Most replaced items of one log that are told one by one, and …
+const MOST_REPLACED: usize = 64;
+/// … most bytes of the replaced items that are told at once, so that a job fits into the queue of a
+/// connection and the replay log of a session. Of a log with more, one event says that any item may
+/// have changed.
+const REPLACED_BYTES: usize = 512 << 10;
 
 /// The changes of jobs since the last one that was told, and those told, as in
 /// [`Changes`](super::Changes).
@@ -77,6 +83,9 @@ struct Folded {
     is_dropped: bool,
 }
 
+/// What is left of [`REPLACED_BYTES`].
+struct Room(usize);
+
 /// What has become of an item that the followers may have.
 enum Older {
     /// It grew: the member, and its new text unless that is too much.
@@ -119,6 +128,18 @@ impl LogChanges {
         });
         if !is_noted {
             self.push(log, key, What::Appended(index));
+        }
+    }
+
+    /// Notes an item that has another value: once for those that a job replaces again in a row.
+    fn replace(&mut self, log: &'static str, key: &str, index: u64) {
+        let untold = self.list.get(self.at.told..).unwrap_or_default();
+        let is_noted = untold.last().is_some_and(|change| {
+            let (name, of) = &change.of;
+            matches!(change.what, What::Replaced(of) if of == index) && *name == log && **of == *key
+        });
+        if !is_noted {
+            self.push(log, key, What::Replaced(index));
         }
     }
 
@@ -187,8 +208,7 @@ impl Tx<'_> {
     /// Notes that an item of a log has another value.
     pub(in crate::ledger) fn note_replaced(&mut self, log: &'static str, key: &str, index: u64) {
         if self.is_log_followed(log, key) {
-            let logs = &mut self.staged.changes.logs;
-            logs.push(log, key, What::Replaced(index));
+            self.staged.changes.logs.replace(log, key, index);
         }
     }
 
@@ -220,14 +240,14 @@ impl Tx<'_> {
         {
             logs.entry((log, key)).or_default().add(what);
         }
-        let mut events = Vec::new();
+        let (mut events, mut room) = (Vec::new(), Room(REPLACED_BYTES));
         for ((log, key), folded) in logs {
             let of: Followed = (LiveKind::Log, log);
             let Some(scope) = self.live.followed.smallest(of, key) else {
                 continue;
             };
             let followers = self.live.followed.followers(of, scope);
-            for json in self.log_events(log, key, folded)? {
+            for json in self.log_events((log, key), folded, &mut room)? {
                 events.push((followers.clone(), json));
             }
         }
@@ -240,26 +260,74 @@ impl Tx<'_> {
     }
 
     /// The events of one log.
-    fn log_events(&self, log: &str, key: &str, folded: Folded) -> Result<Vec<String>, RpcError> {
+    fn log_events(
+        &self,
+        (log, key): (&str, &str),
+        folded: Folded,
+        room: &mut Room,
+    ) -> Result<Vec<String>, RpcError> {
         let most = self.content_bytes().min(limits::LIVE_EVENT_BYTES);
-        let (mut events, mut replaced) = (Vec::new(), 0_usize);
-        for (index, older) in folded.older {
-            match older {
+        let mut older = BTreeMap::new();
+        let mut replaced = Vec::new();
+        for (index, what) in folded.older {
+            match what {
                 Older::Grown(field, text) => {
-                    events.push(self.log_grown((log, key, index), field, text, most)?);
+                    older.insert(index, self.log_grown((log, key, index), field, text, most)?);
                 }
-                Older::Replaced => {
-                    let most = most.min(KEPT_BYTES.saturating_sub(replaced));
-                    let json = self.log_replaced((log, key, index), most)?;
-                    replaced = replaced.saturating_add(json.as_ref().map_or(0, String::len));
-                    events.extend(json);
-                }
+                Older::Replaced => replaced.push(index),
             }
         }
+        let any = match self.all_replaced((log, key), &replaced, room, most)? {
+            Some(events) => {
+                older.extend(events);
+                None
+            }
+            None => Some(self.any_replaced(log, key)?),
+        };
+        let mut events: Vec<String> = older.into_values().chain(any).collect();
         if folded.appended.is_some() || folded.is_dropped {
             events.push(self.log_appended(log, key, folded.appended, most)?);
         }
         Ok(events)
+    }
+
+    /// The events of the items of a log that were replaced, by index; `None` if they are too much.
+    fn all_replaced(
+        &self,
+        (log, key): (&str, &str),
+        indexes: &[u64],
+        room: &mut Room,
+        most: usize,
+    ) -> Result<Option<BTreeMap<u64, String>>, RpcError> {
+        let mut events = BTreeMap::new();
+        let mut left = room.0;
+        if indexes.len() > MOST_REPLACED {
+            return Ok(None);
+        }
+        for index in indexes {
+            let Some(json) = self.log_replaced((log, key, *index), most)? else {
+                continue;
+            };
+            let Some(rest) = left.checked_sub(json.len()) else {
+                return Ok(None);
+            };
+            left = rest;
+            events.insert(*index, json);
+        }
+        room.0 = left;
+        Ok(Some(events))
+    }
+
+    /// The event that any item of a log may have another value.
+    fn any_replaced(&self, log: &str, key: &str) -> Result<String, RpcError> {
+        written(SessionEvent::LogReplaced(Box::new(LogReplaced {
+            name: log.to_owned(),
+            key: key.to_owned(),
+            index: None,
+            value: None,
+            stale: true,
+            intent_id: self.caller.intent,
+        })))
     }
 
     /// The event of an item that grew.
@@ -302,7 +370,7 @@ impl Tx<'_> {
         let mut event = LogReplaced {
             name: log.to_owned(),
             key: key.to_owned(),
-            index,
+            index: Some(index),
             value: None,
             stale: value.len() > most,
             intent_id: self.caller.intent,

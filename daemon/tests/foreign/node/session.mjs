@@ -279,6 +279,9 @@ for (let cut = 0; !table.rows.has("a/end"); cut += 1) {
     await table.open(connection, from);
     early.splice(0).forEach(apply);
     early = undefined;
+    // Tells the test how often it has attached.
+    const count = { intentId: crypto.randomUUID(), rows: { "a/attached": cut + 1 } };
+    await connection.result("board.put", count);
     const put = { intentId, rows: { "a/mine": { by: "foreign" } } };
     const answer = await connection.call("board.put", put);
     assert(answer.result, JSON.stringify(answer));

@@ -162,11 +162,15 @@ impl OpenLog {
 
     /// An item after the end of the window stays left out, as any row there.
     fn replaced(&self, seq: u64, event: LogReplaced) -> Input<LogRow> {
+        let Some(index) = event.index else {
+            // Any item may have another value.
+            return Input::Stale { seq, keys: None };
+        };
         let Some(value) = event.value.filter(|_| !event.stale) else {
-            return self.outdated(seq, event.index);
+            return self.outdated(seq, index);
         };
         let item = LogItem {
-            index: event.index,
+            index,
             value,
             omitted_bytes: None,
             unreadable: false,

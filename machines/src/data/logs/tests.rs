@@ -91,7 +91,7 @@ fn replaced(key: &str, index: u64, text: Option<&str>) -> LogEvent {
     LogEvent::Replaced(LogReplaced {
         name: "voxel.edits".to_owned(),
         key: key.to_owned(),
-        index,
+        index: Some(index),
         value: text.map(|text| json(&format!("{{\"text\":\"{text}\"}}"))),
         stale: text.is_none(),
         intent_id: None,
