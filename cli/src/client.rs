@@ -51,6 +51,8 @@ impl<'a> Client<'a> {
         let mut config = RuntimeSettings::new("bowline", env!("CARGO_PKG_VERSION"));
         config.device_name.clone_from(&settings.device_name);
         config.only = settings.only.map(Into::into);
+        // A command shows what the daemon has now, or nothing.
+        config.cache_bytes = 0;
         let roots = settings.relay_root.iter().map(|path| root(path));
         config.extra_roots = roots.collect::<Result<_, _>>()?;
         let proxy = settings.proxy.as_ref();

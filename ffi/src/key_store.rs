@@ -122,6 +122,10 @@ impl Storage for SplitStorage {
         self.files.journal(name)
     }
 
+    fn cache_folder(&self) -> Option<PathBuf> {
+        self.files.cache_folder()
+    }
+
     fn location(&self, name: &str) -> PathBuf {
         if name == SECRET {
             PathBuf::from(format!("the app's key store: {name}"))

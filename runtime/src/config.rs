@@ -4,12 +4,12 @@ use std::{path::PathBuf, sync::Arc};
 
 use crate::{
     error::OpenError,
-    settings::RuntimeSettings,
+    settings::{CACHE_BYTES, RuntimeSettings},
     storage::{FileStorage, KeyStorage, KeyStore, Storage},
 };
 
 /// Configuration of a runtime. Requires `storage_folder` or `key_store`.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct RuntimeConfig {
     /// Folder owned by the app; created if absent. Without a key store it contains all state.
     pub storage_folder: Option<PathBuf>,
@@ -21,6 +21,21 @@ pub struct RuntimeConfig {
     pub app_version: String,
     /// The device's name in the daemon's device list.
     pub device_name: Option<String>,
+    /// As [`RuntimeSettings::cache_bytes`]; without a folder nothing is kept.
+    pub cache_bytes: u64,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        Self {
+            storage_folder: None,
+            key_store: None,
+            app_name: String::new(),
+            app_version: String::new(),
+            device_name: None,
+            cache_bytes: CACHE_BYTES,
+        }
+    }
 }
 
 impl RuntimeConfig {
@@ -32,16 +47,16 @@ impl RuntimeConfig {
     ) -> Self {
         Self {
             storage_folder: Some(folder.into()),
-            key_store: None,
             app_name: app_name.into(),
             app_version: app_version.into(),
-            device_name: None,
+            ..Self::default()
         }
     }
 
     pub(crate) fn settings(&self) -> RuntimeSettings {
         let mut settings = RuntimeSettings::new(self.app_name.as_str(), self.app_version.as_str());
         settings.device_name.clone_from(&self.device_name);
+        settings.cache_bytes = self.cache_bytes;
         settings
     }
 

@@ -8,6 +8,7 @@
 //! their effects.
 
 mod blocking;
+mod cache;
 pub mod client;
 mod clock;
 mod config;

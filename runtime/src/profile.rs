@@ -3,7 +3,7 @@
 
 use bowline_protocol::{
     ClientSessionKey, DeviceKey, ServerId,
-    identity::{InstallSecret, random_bytes},
+    identity::{CacheKey, InstallSecret, random_bytes},
 };
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +47,11 @@ impl Profile {
     /// Authenticates this device at a daemon.
     pub fn device_key(&self, server: &ServerId) -> DeviceKey {
         self.0.device_key(server)
+    }
+
+    /// Encrypts what is kept on disk of a daemon's data (LD-5).
+    pub(crate) fn cache_key(&self, server: &ServerId) -> CacheKey {
+        self.0.cache_key(server)
     }
 
     /// Loads the profile, or creates and stores one if none ever existed. Processes that start

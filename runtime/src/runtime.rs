@@ -28,6 +28,7 @@ use tokio::sync::watch;
 
 use self::hosts::{Hosts, Known};
 use crate::{
+    cache::Cache,
     client::{Cursor, Dialer, to_raw},
     clock::unix_millis,
     config::RuntimeConfig,
@@ -144,7 +145,9 @@ impl Runtime {
             version: settings.app_version.clone(),
             platform: std::env::consts::OS.to_owned(),
         };
+        let cache = Cache::open(Arc::clone(&storage), settings.cache_bytes);
         let context = HostContext {
+            cache: Arc::new(cache),
             storage,
             connector,
             profile: Arc::new(profile),

@@ -54,6 +54,14 @@ pub(crate) const MAX_FRAME: usize = bowline_protocol::limits::MAX_NOISE_MESSAGE;
 pub(crate) const READ_BUFFER: usize = 16 * 1024;
 /// Write buffer of a socket in bytes.
 pub(crate) const WRITE_BUFFER: usize = 16 * 1024;
+/// Bytes that are kept on disk of tables and logs, of all hosts; above it the lists that were not
+/// viewed for longest are dropped.
+pub(crate) const CACHE_BYTES: u64 = 32 << 20;
+/// Longest time that a host's driver waits for the file of a table or log that is opened, while it
+/// handles nothing else; after it the list begins empty.
+pub(crate) const CACHE_READ: Duration = Duration::from_millis(250);
+/// Longest time that a pause waits for the tables and logs of all hosts to be written.
+pub(crate) const CACHE_FLUSH: Duration = Duration::from_millis(500);
 /// Unwritten bytes of a socket; at the limit requests wait.
 pub(crate) const MAX_WRITE_BUFFER: usize = 4 << 20;
 
@@ -80,6 +88,11 @@ pub struct RuntimeSettings {
     /// variables `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`. An empty text disables
     /// proxies.
     pub proxy: Option<String>,
+    /// Most bytes on disk, of all hosts, for the rows of tables and items of logs that were open: a
+    /// cold start shows them before there is a network (LD-5). They are in the storage folder,
+    /// encrypted, and deleted with their host. 32 MiB unless set; 0 keeps nothing and deletes what
+    /// was kept.
+    pub cache_bytes: u64,
 }
 
 /// Without the proxy's URL, which may contain a password.
@@ -106,6 +119,7 @@ impl RuntimeSettings {
             client: bowline_machines::client::connection::ClientConfig::new(Path::Direct, 0),
             extra_roots: Vec::new(),
             proxy: None,
+            cache_bytes: CACHE_BYTES,
         }
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Figures to measure: ping, rate, attach, start, memory, intents, events, views, live-opening,
-    /// live-changes, live-follows, live-rows, blobs, library, swift, kotlin, typescript,
+    /// cached, live-changes, live-follows, live-rows, blobs, library, swift, kotlin, typescript,
     /// local-ping, local-rate, local-memory, relay-ping, relay-stream, relay-connect,
     /// relay-memory, relay-stall, relayed, frozen-path. Default: all, except languages whose tools
     /// are missing.

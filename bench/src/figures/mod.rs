@@ -64,6 +64,7 @@ pub(super) const FIGURES: &[Figure] = figures! {
     "events" "one event to many connections" |bench| events::measure(&bench).await;
     "views" "what a UI waits for: first snapshot, an intent's call, a timeline's next item" |bench| views::measure(&bench).await;
     "live-opening" "opening a table of 10,000 rows" |bench| live::opening::measure(&bench).await;
+    "cached" "opening a table of 10,000 rows at a cold start without network" |bench| live::cached::measure(&bench).await;
     "live-changes" "changed rows through one session, and to many followers" |bench| live::changes::measure(&bench).await;
     "live-follows" "a follow while nothing changes" |bench| live::follows::measure(&bench).await;
     "live-rows" "a changed row in a view, in a short and in a long table" |bench| live::rows::measure(&bench);

@@ -34,6 +34,12 @@ pub struct RuntimeConfig {
     /// `NO_PROXY` of the process apply; phones have none.
     #[uniffi(default = None)]
     pub proxy: Option<String>,
+    /// Most bytes in the storage folder for the rows of tables and the items of logs that were
+    /// open, of all hosts: a cold start shows them before there is a network, in the state
+    /// `Revalidating` (LD-5). Encrypted under the identity of this install; deleted with the host.
+    /// By default 32 MiB; 0 keeps nothing, and deletes what was kept.
+    #[uniffi(default = None)]
+    pub cache_bytes: Option<u32>,
 }
 
 /// Without the proxy's URL, which may contain a password.
@@ -44,6 +50,7 @@ impl std::fmt::Debug for RuntimeConfig {
             .field("app_name", &self.app_name)
             .field("only", &self.only)
             .field("has_proxy", &self.proxy.is_some())
+            .field("cache_bytes", &self.cache_bytes)
             .finish_non_exhaustive()
     }
 }
@@ -55,6 +62,9 @@ impl From<&RuntimeConfig> for RuntimeSettings {
         settings.only = config.only.map(Path::core);
         settings.extra_roots = config.extra_roots.clone();
         settings.proxy = config.proxy.clone();
+        if let Some(bytes) = config.cache_bytes {
+            settings.cache_bytes = bytes.into();
+        }
         settings
     }
 }
@@ -84,6 +94,7 @@ mod tests {
             only: None,
             extra_roots: Vec::new(),
             proxy: Some("http://ann:s3cret@proxy:1".to_owned()),
+            cache_bytes: None,
         };
         let settings = RuntimeSettings::from(&config);
         for text in [format!("{config:?}"), format!("{settings:?}")] {

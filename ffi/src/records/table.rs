@@ -19,7 +19,9 @@ mirror! {
         Ready,
         /// The rows are current, and there are none.
         Empty,
-        /// The rows stay while they are loaded again or confirmed.
+        /// The rows stay while they are loaded again or confirmed. Also those of an earlier run of
+        /// the app, at a cold start: they are never `Ready` before the daemon has confirmed or
+        /// replaced them (LD-5).
         Revalidating,
         /// The rows stay, and may be outdated: the host is not connected, or loading them again
         /// failed (`error`, UX-4).

@@ -119,6 +119,7 @@ pub(crate) fn config(folder: &Path) -> RuntimeConfig {
         only: None,
         extra_roots: Vec::new(),
         proxy: None,
+        cache_bytes: None,
     }
 }
 

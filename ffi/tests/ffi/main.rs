@@ -2,6 +2,7 @@
 //! threads, errors.
 #![allow(clippy::unwrap_used)]
 
+mod cached;
 #[path = "../common/mod.rs"]
 mod common;
 mod ends;

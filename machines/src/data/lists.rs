@@ -3,9 +3,13 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use bowline_protocol::{IntentId, Reason, SessionState, live::Scope};
+use bowline_protocol::{
+    IntentId, Reason, Resume, SessionState,
+    live::{LiveKind, Scope},
+};
 
 use super::{
+    cache::{Kept, Manifest, SavedList, SavedRows},
     collection::{self, Collection, CollectionConfig, Entry, Request},
     follows::{Close, Follow},
     load::LoadError,
@@ -67,6 +71,9 @@ pub struct ListsConfig {
     pub bytes: usize,
 }
 
+/// An open one, and what is shown of it, if anything is yet.
+pub type Opened<V> = (OpenId, Option<Arc<V>>);
+
 /// What is shown of one.
 pub trait View: Clone + Debug + Default {
     /// Whether both have the same content, regardless of revisions, without comparing rows.
@@ -92,6 +99,18 @@ pub trait Kind: Clone + Debug + Default {
 
     /// The usual bounds.
     const CONFIG: ListsConfig;
+
+    /// What it is on the wire.
+    const KIND: LiveKind;
+
+    /// What is kept of it for a later run of the app: its rows, without what lies over them.
+    fn saved(list: &OpenList<Self>) -> SavedRows;
+
+    /// The rows of a page that an earlier run kept, and what else the list begins with.
+    ///
+    /// # Errors
+    /// [`LoadError::Malformed`].
+    fn restored(page: Self::Page) -> Result<(collection::Page<Self::Row>, Self), LoadError>;
 
     /// The numbering of events began anew.
     fn renumber(&mut self) {}
@@ -119,6 +138,18 @@ pub struct OpenList<K: Kind> {
     is_read: bool,
     pub(super) view: Arc<K::View>,
     pub(super) own: K,
+    /// What its file has.
+    written: Option<Written>,
+}
+
+/// The rows that a list's file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Written {
+    rev: u64,
+    follow: Option<u64>,
+    seq: u64,
+    /// Failed writes before it.
+    failures: u64,
 }
 
 /// What an answer to a load said of the scope.
@@ -141,7 +172,36 @@ impl<K: Kind> OpenList<K> {
             is_read: true,
             view: Arc::default(),
             own: K::default(),
+            written: None,
         }
+    }
+
+    /// Begins with what an earlier run kept; with nothing if that is malformed.
+    fn restored(target: LiveTarget, config: CollectionConfig, kept: Kept<K::Page>) -> Self {
+        let mut it = Self::new(target, config);
+        let (scope, follow) = K::follow_of(&kept.page);
+        let scope = scope.clone();
+        let Ok((page, own)) = K::restored(kept.page) else {
+            return it;
+        };
+        it.rows = Collection::restored(config, page, kept.is_unbroken);
+        it.scope = Some(scope);
+        it.own = own;
+        it.written = kept.is_unbroken.then_some(Written {
+            rev: it.rows.rev(),
+            follow,
+            seq: kept.stored_seq,
+            failures: 0,
+        });
+        it
+    }
+
+    /// Whether its file has its rows.
+    fn is_written(&self, failures: u64) -> bool {
+        self.written.is_some_and(|written| {
+            let now = (self.rows.rev(), self.rows.follow(), failures);
+            (written.rev, written.follow, written.failures) == now
+        })
     }
 
     /// Learns from the page of a load which keys it covers. After [`Learned::Moved`] the page is
@@ -201,6 +261,7 @@ impl<K: Kind> Open for OpenList<K> {
             Signal::Attached(session) => {
                 if session != SessionState::Resumed {
                     self.own.renumber();
+                    self.written = None;
                 }
                 collection::Input::Attached { session }
             }
@@ -267,16 +328,35 @@ impl<K: Kind> Lists<K> {
         now: MonotonicTime,
         target: LiveTarget,
     ) -> Result<(OpenId, Arc<K::View>), TooMany> {
+        let (id, view) = self.open_kept(now, target, None)?;
+        Ok((id, view.unwrap_or_default()))
+    }
+
+    /// As [`Lists::open`]. One that is not open yet begins with what an earlier run kept; it has no
+    /// view before the next publication.
+    ///
+    /// # Errors
+    /// As [`Lists::open`].
+    pub fn open_kept(
+        &mut self,
+        now: MonotonicTime,
+        target: LiveTarget,
+        kept: Option<Kept<K::Page>>,
+    ) -> Result<Opened<K::View>, TooMany> {
         let config = CollectionConfig {
             page: self.config.page,
             max_rows: self.config.max_rows,
             max_bytes: self.config.bytes,
         };
-        let make = |target| OpenList::new(target, config);
+        let make = |target| match kept {
+            Some(kept) => OpenList::restored(target, config, kept),
+            None => OpenList::new(target, config),
+        };
         let id = self.open.open(now, target, make)?;
         self.share();
-        let view = self.open.get(id).map(|one| Arc::clone(&one.view));
-        Ok((id, view.unwrap_or_default()))
+        let has_view = |one: &&OpenList<K>| *one.rows.state() != collection::State::Restored;
+        let shown = self.open.get(id).filter(has_view);
+        Ok((id, shown.map(|one| Arc::clone(&one.view))))
     }
 
     /// The open one with this target.
@@ -393,6 +473,56 @@ impl<K: Kind> Lists<K> {
                 self.views.push((id, Arc::clone(&one.view)));
             }
         }
+    }
+
+    /// Whether any has rows as of this event, and, with `failures`, rows that its file has not.
+    pub(super) fn has_savable(&self, seq: u64, failures: Option<u64>) -> bool {
+        self.open.iter().any(|one| {
+            let is_new = failures.is_none_or(|failures| !one.is_written(failures));
+            is_new && one.scope.is_some() && one.rows.is_as_of(seq)
+        })
+    }
+
+    /// Collects what is to be written of those that are as of a position, and names them in its
+    /// manifest. Returns the approximate bytes.
+    pub(super) fn save(
+        &mut self,
+        position: &Resume,
+        failures: u64,
+        lists: &mut Vec<SavedList>,
+        manifest: &mut Manifest,
+    ) -> usize {
+        let seq = position.last_seq;
+        let mut bytes = 0_usize;
+        for (_, one) in self.open.iter_mut() {
+            let Some(scope) = one.scope.clone().filter(|_| one.rows.is_as_of(seq)) else {
+                continue;
+            };
+            if !one.is_written(failures) {
+                let follow = one.rows.follow();
+                lists.push(SavedList {
+                    kind: K::KIND,
+                    target: Arc::clone(&one.target),
+                    epoch: position.epoch.clone(),
+                    seq,
+                    scope,
+                    follow,
+                    more: one.rows.has_more(),
+                    rows: K::saved(one),
+                });
+                bytes = bytes.saturating_add(one.rows.bytes());
+                one.written = Some(Written {
+                    rev: one.rows.rev(),
+                    follow,
+                    seq,
+                    failures,
+                });
+            }
+            if let Some(written) = one.written {
+                manifest.add(K::KIND, &one.target, written.seq);
+            }
+        }
+        bytes
     }
 
     /// The next view for the readers of one.

@@ -1,6 +1,7 @@
 //! The decisions about the data that a client displays: lists that follow a daemon's data, pending
 //! messages and agents, and the screens over both.
 
+pub mod cache;
 pub mod collection;
 pub mod directory;
 pub mod follows;

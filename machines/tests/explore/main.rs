@@ -2,6 +2,7 @@
 
 #![allow(clippy::print_stdout, reason = "shown when a test fails")]
 
+mod cached;
 mod client;
 mod collection;
 mod connection;

@@ -1,10 +1,11 @@
 //! The secret of one app install, and the keys derived from it for each daemon (TR-13).
 
-use super::{ClientSessionKey, DeviceKey, ServerId, byte_identity, psk::mac};
+use super::{CacheKey, ClientSessionKey, DeviceKey, ServerId, byte_identity, psk::mac};
 
 /// Labels of the derived keys, so that none is valid in place of another.
 const DEVICE: &[u8] = b"bowline/1 device of\n";
 const SESSION: &[u8] = b"bowline/1 session of\n";
+const CACHE: &[u8] = b"bowline/1 cache of\n";
 
 byte_identity!(
     /// The secret of one app install or profile: 32 random bytes. Every daemon gets keys of its
@@ -22,6 +23,11 @@ impl InstallSecret {
     /// Authenticates this install at a daemon (BX-3).
     pub fn device_key(&self, server: &ServerId) -> DeviceKey {
         DeviceKey::from_private(self.derive(DEVICE, server))
+    }
+
+    /// Encrypts what this install keeps on its disk of a daemon's data (LD-5).
+    pub fn cache_key(&self, server: &ServerId) -> CacheKey {
+        CacheKey::from_bytes(self.derive(CACHE, server))
     }
 
     fn derive(&self, label: &[u8], server: &ServerId) -> [u8; 32] {

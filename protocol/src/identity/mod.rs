@@ -4,12 +4,14 @@
 //! new one). `Debug` of secret identities shows a short hash only; `Display` and serde give the
 //! whole value.
 
+mod cache_key;
 mod forms;
 mod install;
 mod keys;
 mod names;
 mod psk;
 
+pub use cache_key::CacheKey;
 pub use install::InstallSecret;
 pub use keys::{DaemonIdentity, DeviceKey, PublicKey, Signature, TransportKey, random_bytes};
 pub use names::{

@@ -6,7 +6,7 @@ use super::{HostCommand, driver::Driver};
 use crate::transport::Address;
 
 impl Driver {
-    pub(super) fn on_command(&mut self, now: MonotonicTime, command: HostCommand) {
+    pub(super) async fn on_command(&mut self, now: MonotonicTime, command: HostCommand) {
         match command {
             HostCommand::Query(query) => self.add_query(now, query),
             HostCommand::OpenTimeline { agent_id, reply } => {
@@ -21,8 +21,12 @@ impl Driver {
                 self.replica
                     .handle(now, replica::Input::Timeline { agent_id, input });
             }
-            HostCommand::OpenTable(target, publisher) => self.open_table(now, target, publisher),
-            HostCommand::OpenLog(target, publisher) => self.open_log(now, target, publisher),
+            HostCommand::OpenTable(target, publisher) => {
+                self.open_table(target, publisher).await;
+            }
+            HostCommand::OpenLog(target, publisher) => {
+                self.open_log(target, publisher).await;
+            }
             HostCommand::OpenTopic(target, publisher) => self.open_topic(now, target, publisher),
             HostCommand::ReadLive(kind, target, read) => self.read_live(now, kind, &target, read),
             HostCommand::Dismiss(intent_id) => self.dismiss(now, intent_id),

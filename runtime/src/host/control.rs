@@ -5,7 +5,7 @@ use bowline_machines::{
     MonotonicTime, client::commands::PlatformEvents, client::paths, data::replica,
 };
 
-use super::driver::Driver;
+use super::{driver::Driver, kept::Flush};
 use crate::{registry::HostRecord, transport::Address};
 
 /// The latest command of each kind, in order of execution.
@@ -18,6 +18,8 @@ pub(crate) struct HostControl {
     pub(crate) platform: PlatformEvents,
     /// Reload the directory.
     pub(crate) refresh: bool,
+    /// Write the open tables and logs for the next run of the app.
+    pub(super) flush: Option<Flush>,
 }
 
 impl Driver {
@@ -27,6 +29,7 @@ impl Driver {
             select,
             platform,
             refresh,
+            flush,
         } = control;
         if let Some(record) = paired {
             self.record = record;
@@ -40,10 +43,18 @@ impl Driver {
             self.select_path(now, address.as_ref());
         }
         for input in platform.inputs() {
+            if input == paths::Input::Background {
+                // The system may end the app without another word.
+                self.replica.hurry();
+            }
             self.machine.handle(now, input);
         }
         if refresh {
             self.replica.handle(now, replica::Input::Refresh);
+        }
+        if let Some(flush) = flush {
+            self.replica.hurry();
+            self.write_lists(now, Some(flush));
         }
     }
 

@@ -21,10 +21,12 @@ use tokio::{
 
 use super::{
     HostCommand, HostContext, Inputs, clients::Clients, control::HostControl, events::HostEvent,
-    live::LiveReaders, queries::PendingQueries, screens::ScreenPublishers, streams::Streams,
+    kept::Flush, live::LiveReaders, queries::PendingQueries, screens::ScreenPublishers,
+    streams::Streams,
 };
 use crate::{
     blocking::blocking,
+    cache::HostCache,
     client::{ClientEvent, ClientHandle, Cursor},
     clock::{Alarm, Clock, unix_millis},
     control_slot::ControlSlot,
@@ -69,6 +71,7 @@ pub(super) struct Driver {
     /// Tasks that await answers to intents.
     pub(super) in_flight: HashMap<IntentId, AbortHandle>,
     pub(super) outbox: Arc<Outbox>,
+    pub(super) cache: Arc<HostCache>,
     pub(super) queries: PendingQueries,
     pub(super) last_failure: Option<Failure>,
     /// What this device may do, as of the last welcome.
@@ -94,7 +97,7 @@ impl Driver {
         context: HostContext,
         record: HostRecord,
         publisher: Publisher,
-        outbox: Arc<Outbox>,
+        (outbox, cache): (Arc<Outbox>, Arc<HostCache>),
         kept: Vec<Record>,
         Inputs {
             control,
@@ -128,6 +131,7 @@ impl Driver {
             }),
             in_flight: HashMap::new(),
             outbox,
+            cache,
             queries: PendingQueries::default(),
             last_failure: None,
             grant: None,
@@ -145,6 +149,7 @@ impl Driver {
             stop,
         };
         driver.recover_intents(clock.now(), kept);
+        driver.recover_lists();
         driver
     }
 
@@ -161,11 +166,11 @@ impl Driver {
             match input {
                 Input::Event(event) => self.on_event(now, event),
                 Input::Control(changes) => self.on_control(now, changes),
-                Input::Command(command) => self.on_command(now, command),
+                Input::Command(command) => self.on_command(now, command).await,
                 Input::Submitted | Input::Timer => {}
                 Input::Stop => break,
             }
-            self.take_waiting(now);
+            self.take_waiting(now).await;
             self.settle(now);
         }
         self.end().await;
@@ -173,7 +178,7 @@ impl Driver {
 
     /// Handles all pending inputs in this turn, for one snapshot. A flood of one kind must not
     /// delay the others, whatever the order of [`Driver::select`].
-    fn take_waiting(&mut self, now: MonotonicTime) {
+    async fn take_waiting(&mut self, now: MonotonicTime) {
         for _ in 0..HOST_QUEUE {
             let Ok(event) = self.inbox.try_recv() else {
                 break;
@@ -186,7 +191,7 @@ impl Driver {
             let Ok(command) = self.commands.try_recv() else {
                 break;
             };
-            self.on_command(now, command);
+            self.on_command(now, command).await;
         }
         self.on_submitted(now);
         self.on_timer(now);
@@ -249,6 +254,7 @@ impl Driver {
                     self.close_screens();
                     self.end_streams();
                     self.end_live();
+                    self.write_lists(now, None);
                     let connectivity = Connectivity::from(self.machine.state().kind());
                     self.replica.sweep(now, connectivity);
                 }
@@ -290,6 +296,7 @@ impl Driver {
         self.link_intents(now);
         self.settle_queries(now);
         self.publish();
+        self.write_lists(now, None);
     }
 
     /// The active client, if it is connected.
@@ -302,6 +309,9 @@ impl Driver {
     /// Ends every client within a bounded time. Answers arriving meanwhile count.
     async fn end(mut self) {
         let now = self.clock.now();
+        let (flush, flushed) = Flush::new();
+        self.replica.hurry();
+        self.write_lists(now, Some(flush));
         self.machine.handle(now, paths::Input::Stop);
         self.execute(now);
         self.link_intents(now);
@@ -336,6 +346,11 @@ impl Driver {
             }
         };
         let _ = tokio::time::timeout(STOP_DEADLINE, clients_end).await;
+        // The lists are the next run's first rows.
+        let deadline = std::time::Instant::now() + STOP_DEADLINE;
+        if let Some(flushed) = blocking(move || flushed.wait(deadline)) {
+            let _ = flushed.await;
+        }
         // A remaining handle of the host must not keep its journal locked.
         let outbox = Arc::clone(&self.outbox);
         if let Some(released) = blocking(move || outbox.release()) {

@@ -77,34 +77,43 @@ fn input_of<P>(read: Read) -> lists::Input<P> {
 }
 
 impl Driver {
-    /// Opens a table for a subscriber, who receives the current view at once.
-    pub(super) fn open_table(
+    /// Opens a table for a subscriber, who receives the current view at once, or with this turn's
+    /// publication.
+    pub(super) async fn open_table(
         &mut self,
-        now: MonotonicTime,
         target: LiveTarget,
         publisher: ViewPublisher<TableView>,
     ) {
+        let kept = match self.replica.table(&target) {
+            Some(_) => None,
+            None => self.kept(&target).await,
+        };
+        let now = self.clock.now();
         self.end_live();
-        match self.replica.open_table(now, target) {
+        match self.replica.open_kept_table(now, target, kept) {
             Ok((id, view)) => {
-                publisher.publish(view);
+                if let Some(view) = view {
+                    publisher.publish(view);
+                }
                 self.live.tables.add(id, publisher);
             }
             Err(error) => publisher.end(too_many(error)),
         }
     }
 
-    /// Opens a log for a subscriber, who receives the current view at once.
-    pub(super) fn open_log(
-        &mut self,
-        now: MonotonicTime,
-        target: LiveTarget,
-        publisher: ViewPublisher<LogView>,
-    ) {
+    /// Opens a log for a subscriber, as a table.
+    pub(super) async fn open_log(&mut self, target: LiveTarget, publisher: ViewPublisher<LogView>) {
+        let kept = match self.replica.log(&target) {
+            Some(_) => None,
+            None => self.kept(&target).await,
+        };
+        let now = self.clock.now();
         self.end_live();
-        match self.replica.open_log(now, target) {
+        match self.replica.open_kept_log(now, target, kept) {
             Ok((id, view)) => {
-                publisher.publish(view);
+                if let Some(view) = view {
+                    publisher.publish(view);
+                }
                 self.live.logs.add(id, publisher);
             }
             Err(error) => publisher.end(too_many(error)),

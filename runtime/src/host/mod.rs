@@ -8,6 +8,7 @@ mod driver;
 mod effects;
 mod events;
 mod intents;
+mod kept;
 mod live;
 mod loads;
 mod probe;
@@ -31,8 +32,11 @@ use tokio::{
 };
 
 pub(crate) use control::HostControl;
+use kept::Flush;
+pub(crate) use kept::Flushed;
 
 use crate::{
+    cache::{Cache, HostCache},
     client::{Answer, Call, shared},
     control_slot::ControlSlot,
     error::{CallError, IntentError, TimelineError},
@@ -52,6 +56,7 @@ use crate::{
 /// State shared by all hosts of a runtime.
 #[derive(Clone)]
 pub(crate) struct HostContext {
+    pub(crate) cache: Arc<Cache>,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) connector: Arc<dyn Connector>,
     pub(crate) profile: Arc<Profile>,
@@ -124,6 +129,7 @@ pub(crate) struct Host {
     control: Arc<ControlSlot<HostControl>>,
     commands: mpsc::Sender<HostCommand>,
     outbox: Arc<Outbox>,
+    cache: Arc<HostCache>,
     transfers: Transfers,
     /// `Some(forget)` ends the driver.
     stop: Arc<watch::Sender<Option<bool>>>,
@@ -143,6 +149,9 @@ impl Host {
     /// Starts the driver of a known host, which the snapshots show from now on. Does no I/O.
     pub(crate) fn start(context: &HostContext, record: HostRecord, (outbox, kept): Opened) -> Self {
         let outbox = Arc::new(outbox);
+        let key = context.profile.cache_key(&record.server_id);
+        let cache = HostCache::open(Arc::clone(&context.cache), &record.server_id, key);
+        let cache = Arc::new(cache);
         let publisher = context.hub.register(HostSnapshot::of_record(
             &record,
             kept.iter().filter(|one| one.outcome.is_none()).count(),
@@ -156,7 +165,7 @@ impl Host {
             context.clone(),
             record,
             publisher,
-            Arc::clone(&outbox),
+            (Arc::clone(&outbox), Arc::clone(&cache)),
             kept,
             Inputs {
                 control: Arc::clone(&control),
@@ -183,6 +192,7 @@ impl Host {
             control,
             commands,
             outbox,
+            cache,
             transfers: Transfers::new(),
             stop: Arc::new(stop),
             stopped,
@@ -274,6 +284,13 @@ impl Host {
         Ok(subscription)
     }
 
+    /// Writes the tables and logs that are open for the next run of the app (LD-5).
+    pub(crate) fn flush(&self) -> Flushed {
+        let (flush, flushed) = Flush::new();
+        self.set(|control| control.flush = Some(flush));
+        flushed
+    }
+
     /// Releases files and locks. Waits for pending writes.
     pub(crate) fn pause(&self) {
         self.set(|control| control.platform.background());
@@ -296,6 +313,9 @@ impl Host {
     /// Ends the driver; with `forget` also drops its intents, which writes to files.
     pub(crate) fn stop(&self, forget: bool) {
         self.outbox.close(forget);
+        if forget {
+            self.cache.forget();
+        }
         self.stop.send_replace(Some(forget));
     }
 

@@ -185,6 +185,8 @@ impl Runtime {
             // has ended.
             let _ = stopped.wait_for(|stopped| *stopped).await;
         }
+        // The next runtime on the folder takes it over.
+        self.inner.context.cache.pause();
         self.inner.context.hub.close();
     }
 

@@ -1,6 +1,6 @@
 //! The hosts with a driver, and the changes that start, update and stop them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use bowline_machines::client::paths::HostState;
 use bowline_protocol::ServerId;
@@ -9,8 +9,9 @@ use tokio::sync::watch;
 use super::{Inner, Phase};
 use crate::{
     error::PairError,
-    host::Host,
+    host::{Flushed, Host},
     registry::{self, HostRecord},
+    settings::CACHE_FLUSH,
     storage::StorageError,
 };
 
@@ -117,13 +118,21 @@ impl Inner {
             // A later call replaced this one.
             return;
         }
-        for host in self.all() {
+        let hosts = self.all();
+        let flushes: Vec<Flushed> = hosts.iter().map(Host::flush).collect();
+        let deadline = Instant::now() + CACHE_FLUSH;
+        for flushed in flushes {
+            flushed.wait(deadline);
+        }
+        self.context.cache.pause();
+        for host in hosts {
             host.pause();
         }
     }
 
     pub(super) fn resume(&self) -> Result<(), StorageError> {
         self.check_running()?;
+        self.context.cache.resume();
         // Connections do not wait for files.
         for host in self.all() {
             host.set(|control| control.platform.foreground());

@@ -54,7 +54,7 @@ impl FileStorage {
     }
 
     /// A file's content, if it exists.
-    pub(super) fn read_bounded(
+    pub(crate) fn read_bounded(
         &self,
         name: &str,
         most: u64,
@@ -86,6 +86,51 @@ impl FileStorage {
 
     /// Writes a file's new content to a temporary file and syncs it.
     pub(super) fn draft(&self, name: &str, value: &[u8]) -> Result<Draft, StorageError> {
+        self.draft_as(name, value, true)
+    }
+
+    /// Replaces a file's content atomically, but not against power cuts: after one, the file may
+    /// have any content.
+    ///
+    /// # Errors
+    /// As [`Storage::write`].
+    pub(crate) fn write_unsynced(&self, name: &str, value: &[u8]) -> Result<(), StorageError> {
+        self.draft_as(name, value, false)?.put()
+    }
+
+    /// Deletes a file, if there is one.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub(crate) fn delete(&self, name: &str) -> Result<(), StorageError> {
+        let path = self.location(name);
+        match fs::remove_file(&path) {
+            Err(problem) if problem.kind() != io::ErrorKind::NotFound => {
+                Err(error("delete", &path)(problem))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// The files of the folder, with their sizes.
+    ///
+    /// # Errors
+    /// [`StorageError::Io`].
+    pub(crate) fn list(&self) -> Result<Vec<(String, u64)>, StorageError> {
+        let failed = |source| error("read", &self.folder)(source);
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if let (Ok(name), Ok(found)) = (entry.file_name().into_string(), entry.metadata())
+                && found.is_file()
+            {
+                files.push((name, found.len()));
+            }
+        }
+        Ok(files)
+    }
+
+    fn draft_as(&self, name: &str, value: &[u8], is_synced: bool) -> Result<Draft, StorageError> {
         // Concurrent writers use different temporary files.
         let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
         let draft = format!(".{name}.{}.{number}.draft", std::process::id());
@@ -106,7 +151,10 @@ impl FileStorage {
             .open(&draft.path)
             .and_then(|mut file| {
                 file.write_all(value)?;
-                file.sync_all()
+                if is_synced {
+                    file.sync_all()?;
+                }
+                Ok(())
             })
             .map_err(error("write", &draft.target))?;
         Ok(draft)
@@ -191,7 +239,7 @@ pub(super) fn private(options: &mut OpenOptions) -> &mut OpenOptions {
 }
 
 /// Takes the lock, or returns `None` while a running process holds it.
-pub(super) fn try_lock(path: &Path) -> Result<Option<File>, StorageError> {
+pub(crate) fn try_lock(path: &Path) -> Result<Option<File>, StorageError> {
     check_private_file(path).map_err(refused("open"))?;
     let file = private(OpenOptions::new().write(true).create(true).truncate(false))
         .open(path)
@@ -249,6 +297,10 @@ impl Storage for FileStorage {
 
     fn location(&self, name: &str) -> PathBuf {
         self.folder.join(name)
+    }
+
+    fn cache_folder(&self) -> Option<PathBuf> {
+        Some(self.folder.join("cache"))
     }
 
     fn any_journal(&self, filled: bool) -> Result<Option<PathBuf>, StorageError> {

@@ -105,6 +105,10 @@ impl Storage for KeyStorage {
         PathBuf::from(format!("the key store's entry {name}"))
     }
 
+    fn cache_folder(&self) -> Option<PathBuf> {
+        self.journals.as_ref().and_then(Storage::cache_folder)
+    }
+
     fn any_journal(&self, filled: bool) -> Result<Option<PathBuf>, StorageError> {
         match &self.journals {
             Some(files) => files.any_journal(filled),

@@ -5,6 +5,7 @@ mod journal;
 mod keys;
 
 pub use files::FileStorage;
+pub(crate) use files::try_lock;
 pub use keys::{KeyStorage, KeyStore, KeyStoreError};
 
 use std::{io, path::PathBuf};
@@ -109,6 +110,12 @@ pub trait Storage: Send + Sync + 'static {
     /// A cheap token that changes whenever any process changes the value. `None`, as here, for a
     /// storage that no other process uses.
     fn stamp(&self, _name: &str) -> Option<u128> {
+        None
+    }
+
+    /// A folder for what may be lost at any time: the rows of the last run (LD-5). Created when it
+    /// is needed, for this user alone. `None`, as here: nothing of the kind is kept.
+    fn cache_folder(&self) -> Option<PathBuf> {
         None
     }
 

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod cached;
 mod claims;
 mod client;
 mod daemon;

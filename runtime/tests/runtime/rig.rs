@@ -125,6 +125,21 @@ impl Rig {
         self.runtime = open(&self.folder, &self.net);
     }
 
+    /// Ends the app's runtime, whose folder can then be changed.
+    pub(crate) async fn close(&self) {
+        self.runtime.close().await;
+    }
+
+    /// Starts the app again, with this size of its cache.
+    pub(crate) fn start(&mut self, cache_bytes: u64) {
+        let storage = Arc::new(FileStorage::open(self.folder.path()).unwrap());
+        let settings = RuntimeSettings {
+            cache_bytes,
+            ..settings()
+        };
+        self.runtime = Runtime::with(storage, Arc::new(self.net.clone()), settings).unwrap();
+    }
+
     /// Another process of the same app on the same folder.
     pub(crate) fn another_process(&self) -> Runtime {
         open(&self.folder, &self.net)

@@ -17,7 +17,7 @@ const ORDERS: &[(&str, &str)] = &[
         "runtime/src/",
         "blocking clock control_slot local observe settings storage error intent receipt transport \
          profile registry offer client snapshot pairing subscription screen live topic directory outbox \
-         host timeline transfer \
+         cache host timeline transfer \
          config runtime",
     ),
     (

@@ -1,6 +1,7 @@
 //! Live data of a service (`daemon/examples/sheet.rs`): opening a table, changes, followers, blobs.
 
 pub(super) mod blobs;
+pub(super) mod cached;
 pub(super) mod changes;
 pub(super) mod follows;
 pub(super) mod opening;
@@ -27,9 +28,11 @@ async fn fill(local: &Local, rows: u32) -> Outcome<()> {
     Ok(())
 }
 
-/// An app, paired and online.
+/// An app, paired and online, that has nothing from an earlier run.
 async fn app(daemon: &DaemonProcess, bench: &Bench, folder: &str) -> Outcome<Client> {
-    let mut client = Client::open(bench.dir.join(folder), quick_settings(1))?;
+    let mut settings = quick_settings(1);
+    settings.cache_bytes = 0;
+    let mut client = Client::open(bench.dir.join(folder), settings)?;
     client.pair(daemon, &[daemon.address()]).await?;
     client.online().await?;
     Ok(client)

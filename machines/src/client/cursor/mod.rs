@@ -157,6 +157,15 @@ impl SessionCursor {
         }
     }
 
+    /// Begins where an earlier run of the app kept what it displayed (LD-5): the hello resumes
+    /// there.
+    pub fn restore(&mut self, position: Resume) {
+        self.last_seq = position.last_seq;
+        self.acked = position.last_seq;
+        self.stamp = position.stamp;
+        self.epoch = Some(position.epoch);
+    }
+
     /// Handles the active client's welcome. Returns its effect on the displayed data.
     pub fn attached(&mut self, now: MonotonicTime, welcome: &SessionWelcome) -> SessionState {
         self.attach = self.attach.next();

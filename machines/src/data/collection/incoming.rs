@@ -241,6 +241,11 @@ impl<R: Entry> Floors<R> {
         floor.is_some_and(|seq| change.seq <= seq)
     }
 
+    /// Whether no part includes an event after this one.
+    pub(super) fn are_up_to(&self, seq: u64) -> bool {
+        self.parts.iter().all(|floor| floor.seq <= seq) && self.rows.values().all(|at| *at <= seq)
+    }
+
     /// Forgets what says nothing any more: every event that it includes has arrived.
     pub(super) fn forget(&mut self, applied: u64) {
         self.parts.retain(|floor| floor.seq > applied);

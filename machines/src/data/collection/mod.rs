@@ -30,6 +30,10 @@
 //! last loaded row, and rows after that are left out until [`Input::LoadMore`] moves the end by a
 //! page. A page of more rows is applied when it arrives; the state stays `Ready` ([`More`]).
 //!
+//! **Restored rows.** A collection may begin with rows that an earlier run of the app had
+//! ([`Collection::restored`], LD-5). It displays them at once, and the next attach continues or
+//! replaces them. [`Collection::is_as_of`] says when its own rows may be kept for a later run.
+//!
 //! Rows survive every error and every disconnect. A disconnect fails the running load at once
 //! (INV-13), and because the machine then is not `Ready`, the next attach loads, whatever its kind.
 //! In the diagram, [`State::Loading`] and [`State::Failed`] have a name for the first load and one
@@ -40,6 +44,7 @@
 
 mod incoming;
 mod loads;
+mod restore;
 mod rows;
 mod state;
 mod transitions;
@@ -307,6 +312,7 @@ impl<R: Entry> Collection<R> {
             State::Failed { retry_at, .. } => *retry_at,
             // No timer: the next attach, refresh or wish for more is an input.
             State::Idle
+            | State::Restored
             | State::Ready {
                 more: More::Idle | More::Failed(_),
             } => None,
@@ -411,7 +417,9 @@ impl<R: Entry> Collection<R> {
                 More::Failed(error) => Beyond::Failed(*error),
             },
             State::Loading { .. } if self.wanted > self.rows.len() => Beyond::Loading,
-            State::Idle | State::Loading { .. } | State::Failed { .. } => Beyond::More,
+            State::Idle | State::Restored | State::Loading { .. } | State::Failed { .. } => {
+                Beyond::More
+            }
         }
     }
 

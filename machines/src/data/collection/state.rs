@@ -15,7 +15,8 @@ pub enum CollectionState {
     InitialLoading,
     /// The rows are current.
     Ready,
-    /// The rows stay while they are fetched again.
+    /// The rows stay while they are fetched again, or are those of an earlier run of the app, which
+    /// no daemon has confirmed yet (LD-5).
     Revalidating,
     /// There are no rows, because the first load failed.
     ErrorBeforeFirstSuccess,
@@ -66,6 +67,8 @@ pub enum State {
     /// Never attached, and the host is connecting.
     #[default]
     Idle,
+    /// There are rows that an earlier run of the app had, and the host is connecting (LD-5).
+    Restored,
     /// A load is running.
     Loading {
         /// Whether an earlier load succeeded.
@@ -113,7 +116,7 @@ impl State {
             Self::Idle => CollectionState::Idle,
             Self::Loading { again: false, .. } => CollectionState::InitialLoading,
             Self::Ready { .. } => CollectionState::Ready,
-            Self::Loading { again: true, .. } => CollectionState::Revalidating,
+            Self::Restored | Self::Loading { again: true, .. } => CollectionState::Revalidating,
             Self::Failed { again: false, .. } => CollectionState::ErrorBeforeFirstSuccess,
             Self::Failed { again: true, .. } => CollectionState::ErrorAfterReady,
         }
@@ -152,7 +155,7 @@ impl Table for State {
             (
                 Idle | InitialLoading | ErrorBeforeFirstSuccess,
                 InitialLoading
-            ) | (Idle, ErrorBeforeFirstSuccess)
+            ) | (Idle, ErrorBeforeFirstSuccess | Revalidating)
                 | (InitialLoading, Ready | ErrorBeforeFirstSuccess)
                 | (Ready | Revalidating | ErrorAfterReady, Revalidating)
                 | (Revalidating, Ready | ErrorAfterReady)

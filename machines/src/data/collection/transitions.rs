@@ -17,7 +17,7 @@ impl<R: Entry> Collection<R> {
             self.renumber();
         }
         match (*self.state(), input) {
-            (State::Idle | State::Failed { .. }, Input::Attached { .. })
+            (State::Idle | State::Restored | State::Failed { .. }, Input::Attached { .. })
             | (
                 State::Loading { .. } | State::Ready { .. },
                 Input::Attached {
@@ -71,6 +71,13 @@ impl<R: Entry> Collection<R> {
             // No load can succeed, so no skeleton is displayed.
             (State::Idle, Input::Disconnected { reason }) => self.no_rows(reason, "disconnected"),
             (State::Idle, Input::Unreachable { reason }) => self.no_rows(reason, "unreachable"),
+            // The rows stay, and no longer count as about to be confirmed.
+            (State::Restored, Input::Disconnected { reason }) => {
+                self.fail(now, LoadError::Lost(reason), "disconnected");
+            }
+            (State::Restored, Input::Unreachable { reason }) => {
+                self.fail(now, LoadError::Lost(reason), "unreachable");
+            }
             // The reason was already handled.
             (
                 State::Loading { .. } | State::Ready { .. } | State::Failed { .. },
@@ -82,6 +89,8 @@ impl<R: Entry> Collection<R> {
                     self.end_extension(More::Failed(LoadError::Lost(reason)));
                 }
             }
+            // The load that the attach begins serves it.
+            (State::Restored, Input::Refresh | Input::Reload) => self.is_unbroken = false,
             (State::Idle | State::Ready { .. } | State::Failed { .. }, Input::Refresh) => {
                 self.is_unbroken = false;
                 self.load(now, "refresh");
@@ -101,8 +110,11 @@ impl<R: Entry> Collection<R> {
                     self.extend(now);
                 }
             }
-            // The running load fetches them, or is followed by a load that does.
-            (State::Loading { again: true, .. }, Input::LoadMore) => self.want_more(),
+            // The running load fetches them, or is followed by a load that does; so is that of the
+            // attach.
+            (State::Restored | State::Loading { again: true, .. }, Input::LoadMore) => {
+                self.want_more();
+            }
             (State::Failed { again: true, .. }, Input::LoadMore) => {
                 self.want_more();
                 self.load(now, "load_more");
@@ -131,13 +143,19 @@ impl<R: Entry> Collection<R> {
                 Err(error) => self.end_extension(More::Failed(error)),
             },
             // Dropped as stale: no load is running.
-            (State::Idle | State::Failed { .. }, Input::Page { .. }) => {}
+            (State::Idle | State::Restored | State::Failed { .. }, Input::Page { .. }) => {}
             (
-                State::Loading { .. } | State::Ready { .. } | State::Failed { again: true, .. },
+                State::Restored
+                | State::Loading { .. }
+                | State::Ready { .. }
+                | State::Failed { again: true, .. },
                 Input::Changed { seq, changes },
             ) => self.change(now, seq, changes),
             (
-                State::Loading { .. } | State::Ready { .. } | State::Failed { again: true, .. },
+                State::Restored
+                | State::Loading { .. }
+                | State::Ready { .. }
+                | State::Failed { again: true, .. },
                 Input::Stale { seq, keys },
             ) => self.outdate(now, seq, keys),
             // There are no rows to apply it to, and the next ones are requested later, so they
@@ -178,7 +196,7 @@ impl<R: Entry> Collection<R> {
             State::Failed { .. } => self.load(now, "retry"),
             State::Ready { .. } => self.end_extension(More::Failed(LoadError::TimedOut)),
             // No deadline.
-            State::Idle => {}
+            State::Idle | State::Restored => {}
         }
     }
 

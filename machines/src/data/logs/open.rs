@@ -2,7 +2,9 @@
 
 use std::{cmp::Reverse, collections::VecDeque};
 
-use bowline_protocol::live::{LogAppended, LogGrown, LogItem, LogPage, LogReplaced, Scope};
+use bowline_protocol::live::{
+    LiveKind, LogAppended, LogGrown, LogItem, LogPage, LogReplaced, Scope,
+};
 
 use super::{
     LogEvent,
@@ -12,7 +14,8 @@ use super::{
 use crate::{
     Generation, MonotonicTime,
     data::{
-        collection::{Input, RowChange},
+        cache::SavedRows,
+        collection::{Input, Page, RowChange},
         lists::{Kind, Learned, ListsConfig, OpenList},
         load::LoadError,
     },
@@ -50,6 +53,25 @@ impl Kind for Window {
         most_open: 64,
         bytes: 64 << 20,
     };
+
+    const KIND: LiveKind = LiveKind::Log;
+
+    fn saved(log: &OpenLog) -> SavedRows {
+        let (first, next) = log.own.bounds;
+        SavedRows::Log {
+            items: log.rows.rows().clone(),
+            first,
+            next,
+        }
+    }
+
+    fn restored(page: LogPage) -> Result<(Page<LogRow>, Self), LoadError> {
+        let own = Self {
+            bounds: (page.first, page.next),
+            ..Self::default()
+        };
+        Ok((row::page(page)?, own))
+    }
 
     /// The daemon may be one restored from a backup, whose indexes are lower.
     fn renumber(&mut self) {

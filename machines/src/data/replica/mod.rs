@@ -19,12 +19,15 @@ mod tests;
 use std::sync::Arc;
 
 use bowline_protocol::{
-    AgentId, AgentSummary, IntentId, Reason, SessionEvent, SessionState, live::TablePage,
+    AgentId, AgentSummary, IntentId, Reason, Resume, SessionEvent, SessionState,
+    live::{LogPage, TablePage},
     methods::AgentsPage,
 };
 
 use super::{
+    cache::{Checkpoint, Kept, Manifest, Saver},
     directory::{self, Directory},
+    lists::Opened,
     load::LoadError,
     logs::{self, LogEvent, LogView, Logs},
     open::{OpenId, TooMany},
@@ -109,6 +112,13 @@ pub enum Input {
     Intent(optimistic::Input),
     /// The same, of an intent that is expected to change rows of tables.
     Patch(patches::Input),
+    /// A [`Checkpoint`] was written, or could not be.
+    Saved {
+        /// Its number.
+        number: u64,
+        /// Whether it was written.
+        is_written: bool,
+    },
 }
 
 /// Effects for the driver, in order.
@@ -142,6 +152,9 @@ pub struct Replica {
     logs: Logs,
     topics: Topics,
     optimistic: Optimistic,
+    saver: Saver,
+    /// The event of the last checkpoint in this numbering.
+    saved_at: Option<u64>,
 }
 
 impl Replica {
@@ -158,6 +171,9 @@ impl Replica {
     pub fn handle(&mut self, now: MonotonicTime, input: Input) {
         match input {
             Input::Attached { session } => {
+                if session != SessionState::Resumed {
+                    self.saved_at = None;
+                }
                 let attached = directory::Input::Attached { session };
                 self.directory.handle(now, attached);
                 self.timelines.attached(now, session, &self.optimistic);
@@ -198,6 +214,7 @@ impl Replica {
             Input::Topic { id, load, result } => self.topics.opened(now, id, load, result),
             Input::Intent(input) => self.optimistic.handle(input),
             Input::Patch(input) => self.tables.patch(now, input),
+            Input::Saved { number, is_written } => self.saver.ended(now, number, is_written),
         }
         self.settle_creations();
     }
@@ -221,6 +238,7 @@ impl Replica {
             .chain(self.tables.poll_timeout())
             .chain(self.logs.poll_timeout())
             .chain(self.topics.poll_timeout())
+            .chain(self.saver.poll_timeout())
             .min()
     }
 
@@ -307,6 +325,20 @@ impl Replica {
         self.tables.open(now, target)
     }
 
+    /// As [`Replica::open_table`]. A table that is not open yet begins with rows of an earlier run
+    /// (LD-5), and has no view before the next publication.
+    ///
+    /// # Errors
+    /// As [`Replica::open_table`].
+    pub fn open_kept_table(
+        &mut self,
+        now: MonotonicTime,
+        target: LiveTarget,
+        kept: Option<Kept<TablePage>>,
+    ) -> Result<Opened<TableView>, TooMany> {
+        self.tables.open_kept(now, target, kept)
+    }
+
     /// The open table with this target.
     pub fn table(&self, target: &LiveTarget) -> Option<OpenId> {
         self.tables.find(target)
@@ -314,6 +346,7 @@ impl Replica {
 
     /// The last reader of a table left.
     pub fn table_left(&mut self, id: OpenId) {
+        self.saver.hurry();
         self.tables.left(id);
     }
 
@@ -334,6 +367,20 @@ impl Replica {
         self.logs.open(now, target)
     }
 
+    /// As [`Replica::open_log`]. A log that is not open yet begins with items of an earlier run
+    /// (LD-5), and has no view before the next publication.
+    ///
+    /// # Errors
+    /// As [`Replica::open_log`].
+    pub fn open_kept_log(
+        &mut self,
+        now: MonotonicTime,
+        target: LiveTarget,
+        kept: Option<Kept<LogPage>>,
+    ) -> Result<Opened<LogView>, TooMany> {
+        self.logs.open_kept(now, target, kept)
+    }
+
     /// The open log with this target.
     pub fn log(&self, target: &LiveTarget) -> Option<OpenId> {
         self.logs.find(target)
@@ -341,7 +388,57 @@ impl Replica {
 
     /// The last reader of a log left.
     pub fn log_left(&mut self, id: OpenId) {
+        self.saver.hurry();
         self.logs.left(id);
+    }
+
+    /// Whether tables and logs are kept for a later run of the app (LD-5). They are not until this
+    /// is called.
+    pub const fn keep_lists(&mut self, are_kept: bool) {
+        self.saver.set_on(are_kept);
+    }
+
+    /// The app may be about to end: [`Replica::poll_checkpoint`] returns what is there without a
+    /// pause.
+    pub const fn hurry(&mut self) {
+        self.saver.hurry();
+    }
+
+    /// What to write now, if anything, and report with [`Input::Saved`] (LD-5). Call it after every
+    /// input, and before [`Replica::sweep`], which closes what nobody reads. `seq`: the last event
+    /// that was fed, or 0; `position`: the same with its epoch.
+    pub fn poll_checkpoint(
+        &mut self,
+        now: MonotonicTime,
+        seq: u64,
+        position: impl FnOnce() -> Option<Resume>,
+    ) -> Option<Checkpoint> {
+        let (tables, logs) = (&self.tables, &self.logs);
+        let failures = self.saver.failures();
+        let saved_at = self.saved_at;
+        let is_dirty = || {
+            // Without new rows, only the position is new.
+            let new = (saved_at == Some(seq)).then_some(failures);
+            tables.has_savable(seq, new) || logs.has_savable(seq, new)
+        };
+        if !self.saver.is_due(now, is_dirty) {
+            return None;
+        }
+        let position = position()?;
+        // A write whose deadline has passed has failed.
+        let failures = self.saver.failures();
+        let (mut lists, mut manifest) = (Vec::new(), Manifest::new(position.clone()));
+        let tables = &mut self.tables;
+        let bytes = tables.save(&position, failures, &mut lists, &mut manifest);
+        let logs = &mut self.logs;
+        let bytes = bytes + logs.save(&position, failures, &mut lists, &mut manifest);
+        self.saved_at = Some(seq);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        Some(Checkpoint {
+            number: self.saver.begun(now, bytes),
+            lists,
+            manifest,
+        })
     }
 
     /// Opens a topic for a reader, or returns the open one, and how it is doing.

@@ -23,16 +23,17 @@ mod tests;
 use std::sync::Arc;
 
 use bowline_protocol::{
-    IntentId, Reason, SessionState,
-    live::{Scope, TableChanged, TablePage},
+    IntentId, Reason, Resume, SessionState,
+    live::{LiveKind, Scope, TableChanged, TablePage},
 };
 
 pub use row::TableRow;
 pub use view::{TableState, TableView};
 
 use super::{
+    cache::{Kept, Manifest, SavedList, SavedRows},
     collection::{self, RowChange},
-    lists::{self, Kind, Learned, Lists, ListsConfig, OpenList},
+    lists::{self, Kind, Learned, Lists, ListsConfig, OpenList, Opened},
     load::LoadError,
     open::{OpenId, TooMany},
     patches::{self, Concern, PatchId, Patches, Told},
@@ -63,6 +64,16 @@ impl Kind for Overlay {
         most_open: 64,
         bytes: 64 << 20,
     };
+
+    const KIND: LiveKind = LiveKind::Table;
+
+    fn saved(table: &OpenTable) -> SavedRows {
+        SavedRows::Table(table.rows.rows().clone())
+    }
+
+    fn restored(page: TablePage) -> Result<(collection::Page<TableRow>, Self), LoadError> {
+        Ok((row::page(page)?, Self::default()))
+    }
 
     fn follow_of(page: &TablePage) -> (&Scope, Option<u64>) {
         (&page.scope, page.follow)
@@ -134,6 +145,36 @@ impl Tables {
         target: LiveTarget,
     ) -> Result<(OpenId, Arc<TableView>), TooMany> {
         self.lists.open(now, target)
+    }
+
+    /// As [`Tables::open`]. A table that is not open yet begins with what an earlier run kept; it
+    /// has no view before the next publication.
+    ///
+    /// # Errors
+    /// As [`Tables::open`].
+    pub fn open_kept(
+        &mut self,
+        now: MonotonicTime,
+        target: LiveTarget,
+        kept: Option<Kept<TablePage>>,
+    ) -> Result<Opened<TableView>, TooMany> {
+        self.lists.open_kept(now, target, kept)
+    }
+
+    /// As for logs: whether any has rows as of this event.
+    pub(super) fn has_savable(&self, seq: u64, failures: Option<u64>) -> bool {
+        self.lists.has_savable(seq, failures)
+    }
+
+    /// Collects what is to be written, as for logs. What lies over the rows is in the outbox.
+    pub(super) fn save(
+        &mut self,
+        position: &Resume,
+        failures: u64,
+        lists: &mut Vec<SavedList>,
+        manifest: &mut Manifest,
+    ) -> usize {
+        self.lists.save(position, failures, lists, manifest)
     }
 
     /// The open table with this target.

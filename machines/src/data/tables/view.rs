@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::row::TableRow;
 use crate::data::{
-    collection::{Collection, CollectionState, Entry},
+    collection::{Collection, CollectionState, Entry, State},
     lists::View,
     load::LoadError,
     screen::Connectivity,
@@ -22,7 +22,9 @@ pub enum TableState {
     Ready,
     /// The rows are current, and there are none.
     Empty,
-    /// The rows stay while they are fetched again or confirmed.
+    /// The rows stay while they are fetched again or confirmed. Also those of an earlier run of the
+    /// app, which are never shown as current before the daemon has confirmed or replaced them
+    /// (LD-5).
     Revalidating,
     /// The rows stay, and may be outdated: the host is not connected, or fetching them again failed
     /// ([`TableView::error`], UX-4).
@@ -71,6 +73,8 @@ impl TableState {
             CollectionState::Idle | CollectionState::InitialLoading => Self::Loading,
             CollectionState::ErrorBeforeFirstSuccess => Self::Failed,
             CollectionState::ErrorAfterReady => Self::Stale,
+            // Of an earlier run of the app, while the host connects for the first time (LD-5).
+            CollectionState::Revalidating if *rows.state() == State::Restored => Self::Revalidating,
             CollectionState::Ready | CollectionState::Revalidating if !is_online => Self::Stale,
             CollectionState::Revalidating => Self::Revalidating,
             CollectionState::Ready if is_empty && !rows.has_more() => Self::Empty,

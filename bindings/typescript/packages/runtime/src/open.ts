@@ -31,6 +31,11 @@ export interface OpenOptions {
   extraRoots?: Uint8Array[];
   /** The proxy to go through, `http://…`, `https://…` or `socks5://…`. Without it HTTPS_PROXY, ALL_PROXY and NO_PROXY of the process say. */
   proxy?: string;
+  /**
+   * Most bytes in the folder for the rows and items that were open, of all hosts: a cold start shows them before there is a network, as
+   * `Revalidating`. Encrypted under this install's identity. By default 32 MiB; 0 keeps nothing, and deletes what was kept.
+   */
+  cacheBytes?: number;
 }
 
 /** How much of its log the library hands out. */
@@ -52,8 +57,8 @@ export class Bowline extends BowlineClient {
 
   /** @internal See `openBowline`. */
   constructor(native: Native, options: OpenOptions) {
-    const { storageFolder, appName, appVersion, deviceName, only, extraRoots = [], proxy, keyStore } = options;
-    const config = { storageFolder, appName, appVersion, deviceName, only, extraRoots, proxy };
+    const { storageFolder, appName, appVersion, deviceName, only, extraRoots = [], proxy, cacheBytes, keyStore } = options;
+    const config = { storageFolder, appName, appVersion, deviceName, only, extraRoots, proxy, cacheBytes };
     const held: { runtime: Generated.BowlineRuntimeLike | undefined } = {
       runtime: translated(native, () =>
         keyStore
