@@ -9,8 +9,8 @@ use std::{cmp::Ordering, fmt::Debug, slice, sync::Arc};
 
 use super::{ListDiff, change::Splicer};
 
-/// Most rows of a chunk, and most chunks of a group. A list of 100,000 rows has about as many groups
-/// as half a chunk has rows.
+/// Most rows of a chunk, and most chunks of a group. A list of 100,000 rows has about half as many
+/// groups as a chunk has rows.
 const MOST: usize = 64;
 
 /// A row of a list that is sorted by a place of its own.
@@ -136,8 +136,8 @@ impl<R> Group<R> {
     }
 }
 
-/// Where to split `len` entries of which the one at `added` is new; `None` if they are not too many.
-/// What arrives in order fills chunks and groups.
+/// Where to split `len` entries of which the one at `added` is new; `None` if they are not too
+/// many. What arrives in order fills chunks and groups.
 const fn split_at(len: usize, added: usize) -> Option<usize> {
     match len > MOST {
         false => None,
@@ -147,8 +147,8 @@ const fn split_at(len: usize, added: usize) -> Option<usize> {
 }
 
 impl<R: Placed> Group<R> {
-    /// Inserts a row, or replaces the row at its place; returns whether it is new, and where a chunk
-    /// was added, if one was.
+    /// Inserts a row, or replaces the row at its place; returns whether it is new, and where a
+    /// chunk was added, if one was.
     fn insert(&mut self, row: Arc<R>, place: &R::Place) -> (bool, Option<usize>) {
         // A row after all others belongs to the last chunk.
         let last = self.chunks.len().saturating_sub(1);
