@@ -14,6 +14,7 @@
 //! Numbers that a screen reads often are 32 bits wide, because TypeScript allocates an object for
 //! every larger one. Revisions are therefore the low 32 bits of the runtime's.
 
+mod claim;
 mod dispatcher;
 mod engine;
 mod error;
@@ -29,6 +30,7 @@ mod slot;
 mod subscription;
 mod transfer;
 
+pub use claim::{claim_listeners, release_listeners};
 pub use engine::abi_id;
 pub use error::{Advice, BowlineError, Reason, Refusal, advice_text};
 pub use key_store::{KeyStore, KeyStoreError};

@@ -131,6 +131,13 @@ pub(crate) static NEEDS: &[Need] = &[
         get: Get::Packages("nodejs npm", "https://nodejs.org"),
     },
     Need {
+        what: "make, for the addon of Node",
+        steps: &["typescript", "npm", "asan node"],
+        without: Without::Skips,
+        found: || cfg!(windows) || exists("make"),
+        get: Get::Packages("make", "xcode-select --install"),
+    },
+    Need {
         what: "Rust's standard library for Windows",
         steps: &["windows"],
         without: Without::Skips,

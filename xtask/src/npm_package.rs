@@ -80,6 +80,10 @@ fn packed(sh: &Workspace, library: &Path) -> Result<PathBuf> {
         if name.starts_with("runtime-") {
             sh.copy(library, &stage.join(bindings::library_name()))?;
             sh.copy(&from.join(bindings::ADDON), &stage.join(bindings::ADDON))?;
+            sh.copy(
+                &bindings::addon_licence(sh)?,
+                &stage.join(bindings::ADDON_LICENCE),
+            )?;
             let [package, version, source] = bindings::ADDON_SOURCE;
             let readme = format!(
                 "# @bowline/{name}\n\nThe native library of `@bowline/runtime` for one platform, and the addon with which Node \

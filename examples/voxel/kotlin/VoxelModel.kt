@@ -91,8 +91,9 @@ class VoxelModel(private val bowline: Bowline, private val scope: CoroutineScope
 
     /** Pairs with the computer of the confirmed link. Its owner is asked meanwhile. */
     fun pair() {
-        val link = offer.value?.link ?: return
-        scope.launch { attempt { bowline.pair(link); offer.value = null } }
+        val confirmed = offer.value ?: return
+        // Another link may have been read meanwhile.
+        scope.launch { attempt { bowline.pair(confirmed.link); offer.compareAndSet(confirmed, null) } }
     }
 
     fun choose(project: String) {
@@ -113,17 +114,19 @@ class VoxelModel(private val bowline: Bowline, private val scope: CoroutineScope
     fun dismiss(row: Row<*>) = attempt { row.failure?.let { bowline.dismiss(server(), it.intentId) } }
 
     /** Loads the layers after the last one; the screen has the progress. */
-    fun loadMoreLayers() = inProject { bowline.loadMoreRows(server(), LAYERS, of(it)) }
+    fun loadMoreLayers() = inProject { attempt { bowline.loadMoreRows(server(), LAYERS, of(it)) } }
 
     /** Loads the edits before the oldest one; the screen has the progress. */
-    fun loadOlderEdits() = inProject { bowline.loadOlderItems(server(), EDITS, of(it)) }
+    fun loadOlderEdits() = inProject { attempt { bowline.loadOlderItems(server(), EDITS, of(it)) } }
 
     /** The rows have it at once, pending; the library does the rest, also after a restart of the app. */
     private fun send(change: Change) = attempt { bowline.send(server(), change.intent, change.shows) }
 
     private fun server(): String = screen.value.host?.serverId.orEmpty()
 
-    private inline fun inProject(work: (String) -> Unit) = attempt { chosen.value?.let(work) }
+    private inline fun inProject(work: (String) -> Unit) {
+        chosen.value?.let(work)
+    }
 
     private inline fun attempt(work: () -> Unit) {
         problem.value = try {

@@ -46,6 +46,7 @@ final class VoxelModel {
         hosts = snapshot
         if host?.serverId == before { return }
         projects = host.map { TableStore(bowline, serverId: $0.serverId, name: projectsTable) }
+        (layers, edits) = (nil, nil)
         if let chosen { choose(chosen) }
     }
 
@@ -59,7 +60,9 @@ final class VoxelModel {
         guard let offer else { return }
         do {
             try await bowline.pair(offer.link)
-            self.offer = nil
+            // Another link may have been read meanwhile.
+            if self.offer?.link == offer.link { self.offer = nil }
+            problem = nil
         } catch {
             problem = error
         }

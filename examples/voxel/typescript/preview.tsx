@@ -1,6 +1,7 @@
 /** The layers with artificial rows: for a story of Storybook, or a test of the component. It needs the native library, so it runs in Node. */
 import { BowlineProvider } from "@bowline/react";
 import { preview, PreviewData } from "@bowline/runtime";
+import { useMemo } from "react";
 import type { Layer } from "../app-types/voxel.ts";
 import { LAYERS } from "./intents.ts";
 import { Layers } from "./layers.tsx";
@@ -18,8 +19,9 @@ export function previewData(): PreviewData {
 }
 
 export function LayersPreview({ data }: { data: PreviewData }) {
+  const client = useMemo(() => preview(data), [data]);
   return (
-    <BowlineProvider client={preview(data)}>
+    <BowlineProvider client={client}>
       <Layers serverId="srv" project="castle" />
     </BowlineProvider>
   );

@@ -28,7 +28,7 @@ use xshell::{Cmd, cmd};
 use crate::process::{Workspace, target_dir};
 
 pub(crate) use abi::fnv;
-pub(crate) use ubrn::{SOURCE as ADDON_SOURCE, cache_dir};
+pub(crate) use ubrn::{SOURCE as ADDON_SOURCE, addon_licence, cache_dir};
 
 /// The summary of the exported API, for review.
 const API: &str = "ffi/api.txt";
@@ -37,6 +37,8 @@ const CONFIG: &str = "uniffi.toml";
 /// The npm packages.
 /// File name of the addon with which Node calls the library, in the package of a platform.
 pub(crate) const ADDON: &str = "addon.node";
+/// Its licence, beside it.
+pub(crate) const ADDON_LICENCE: &str = "LICENSE-MPL-2.0";
 const NODE_PACKAGES: &str = "bindings/typescript/packages";
 /// Name of the npm program.
 pub(crate) const NPM: &str = if cfg!(windows) { "npm.cmd" } else { "npm" };
@@ -302,7 +304,7 @@ fn platform_manifest(platform: &str) -> String {
         // The addon is of its generator.
         "license": "(Apache-2.0 OR MIT) AND MPL-2.0",
         "main": library,
-        "files": [library, ADDON],
+        "files": [library, ADDON, ADDON_LICENCE],
         "os": [os],
         "cpu": [cpu],
     });

@@ -173,6 +173,16 @@ pub(super) fn addon(sh: &Workspace) -> Result<PathBuf> {
     })
 }
 
+/// The licence of the addon.
+///
+/// # Errors
+/// It cannot be fetched.
+pub(crate) fn addon_licence(sh: &Workspace) -> Result<PathBuf> {
+    cached(sh, super::ADDON_LICENCE, |_, target| {
+        Ok(target.with_file_name("package").join("LICENSE"))
+    })
+}
+
 /// A file of the cache; `build` makes it unless it exists, in the folder of the sources, and
 /// returns where.
 fn cached(

@@ -1,6 +1,6 @@
-/** Opens a client in two worker threads, one after the other, and then in the main thread of the same process. */
+/** Opens a client in a worker thread, then in the main thread of the same process, and while that is open in a worker again. */
 import { fileURLToPath } from "node:url";
-import { Worker, isMainThread, workerData } from "node:worker_threads";
+import { Worker, isMainThread, parentPort, workerData } from "node:worker_threads";
 import { openBowline, waitFor } from "../../packages/runtime/dist/index.js";
 
 async function shown(where, storageFolder) {
@@ -10,16 +10,22 @@ async function shown(where, storageFolder) {
   return `${where}: ${hosts.length} hosts`;
 }
 
+const run = async (name) => {
+  const worker = new Worker(fileURLToPath(import.meta.url), { workerData: `${process.argv[2]}/${name}` });
+  worker.on("message", (line) => console.log(line));
+  const code = await new Promise((resolve, reject) => worker.once("exit", resolve).once("error", reject));
+  if (code !== 0) throw new Error(`the worker ended with ${code}`);
+};
+
 if (isMainThread) {
-  const folder = process.argv[2];
-  for (const name of ["a", "b"]) {
-    const worker = new Worker(fileURLToPath(import.meta.url), { workerData: `${folder}/${name}` });
-    worker.on("message", (line) => console.log(line));
-    const code = await new Promise((resolve, reject) => worker.once("exit", resolve).once("error", reject));
-    if (code !== 0) throw new Error(`the worker ended with ${code}`);
-  }
-  console.log(await shown("main", `${folder}/c`));
+  await run("a");
+  await run("b");
+  const bowline = openBowline({ storageFolder: `${process.argv[2]}/c`, appName: "tests", appVersion: "1" });
+  await run("d");
+  // What the library tells still arrives here.
+  await waitFor(bowline.hosts, ({ ready }) => ready);
+  await bowline.close();
+  console.log("main: told");
 } else {
-  const { parentPort } = await import("node:worker_threads");
-  parentPort.postMessage(await shown("worker", workerData));
+  parentPort.postMessage(await shown("worker", workerData).catch(({ kind }) => `worker: ${kind}`));
 }

@@ -265,11 +265,11 @@ export function nativeBackend(native: Native, runtime: () => Generated.BowlineRu
       now((runtime) => runtime.loadOlderItems(serverId, name, JSON.stringify(params))),
     refreshLog: (serverId, name, params) => now((runtime) => runtime.refreshLog(serverId, name, JSON.stringify(params))),
     loadOlder: (serverId, agentId) => now((runtime) => runtime.loadOlder(serverId, agentId)),
-    intentResult: (serverId, intentId) =>
-      now((runtime) => {
-        const json = runtime.intentResult(serverId, intentId);
-        return json === undefined ? undefined : JSON.parse(json);
-      }),
+    intentResult: async (serverId, intentId) => {
+      // Parsed after it was shaped: what a service answers stays as it is.
+      const json = await now((runtime) => runtime.intentResult(serverId, intentId));
+      return json === undefined ? undefined : JSON.parse(json);
+    },
     loadNewer: (serverId, agentId) => now((runtime) => runtime.loadNewer(serverId, agentId)),
     jumpToNewest: (serverId, agentId) => now((runtime) => runtime.jumpToNewest(serverId, agentId)),
     reload: (serverId, agentId) => now((runtime) => runtime.reload(serverId, agentId)),

@@ -1,10 +1,11 @@
 /** The error of all calls: a stable kind, and the recommended action of the app. */
 import { Advice, type Reason, type Refusal } from "./generated/enums.ts";
 
-/** Kinds of {@link BowlineError}. The first four are this package's own. */
+/** Kinds of {@link BowlineError}. The first five are this package's own. */
 export type ErrorKind =
   | "LibraryMissing"
   | "LibraryMismatch"
+  | "OtherThread"
   | "BridgeClosed"
   | "Disposed"
   | "InvalidIdentity"

@@ -8,6 +8,7 @@
  *
  * @packageDocumentation
  */
+import { threadId } from "node:worker_threads";
 import * as generated from "./generated/bowline.ts";
 import { EXPECTED_ABI_ID } from "./generated/abi.ts";
 import { Advice, type TableState } from "./generated/enums.ts";
@@ -28,6 +29,11 @@ let loaded = false;
 export function loadLibrary(): void {
   if (loaded) return;
   try {
+    // Each thread registers functions of its own with the library, which replace those of the thread before.
+    if (!generated.claimListeners(threadId)) {
+      throw new BowlineError("OtherThread", "another thread of this process uses Bowline: open it there, or in a process of its own", Advice.Report);
+    }
+    process.once("exit", () => generated.releaseListeners(threadId));
     generated.default.initialize();
   } catch (cause) {
     if (cause instanceof BowlineError) throw cause;

@@ -45,7 +45,7 @@ export function resolveLibPath(_options: object): string {
 
 export const UniffiNativeModule = {
   open(path: string) {
-    const name = `@bowline/runtime-${platform()}/addon.node`;
+    const name = process.env["BOWLINE_ADDON"] ?? `@bowline/runtime-${platform()}/addon.node`;
     const addon = found(name, () => load(name) as Addon);
     return found(path, () => addon.UniffiNativeModule.open(path));
   },
