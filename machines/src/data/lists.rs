@@ -181,9 +181,13 @@ impl<K: Kind> OpenList<K> {
         let mut it = Self::new(target, config);
         let (scope, follow) = K::follow_of(&kept.page);
         let scope = scope.clone();
-        let Ok((page, own)) = K::restored(kept.page) else {
+        let Ok((page, mut own)) = K::restored(kept.page) else {
             return it;
         };
+        if !kept.is_unbroken {
+            // Its numbers may be those of another history.
+            own.renumber();
+        }
         it.rows = Collection::restored(config, page, kept.is_unbroken);
         it.scope = Some(scope);
         it.own = own;

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use bowline_protocol::{
-    SessionEvent,
+    RpcReason, SessionEvent,
     live::{LogGrown, LogItem, LogPage, Row, TablePage},
 };
 
 use super::*;
 use crate::{
-    MonotonicTime,
+    Generation, MonotonicTime,
     data::{
         collection::Request,
         lists,
+        load::LoadError,
         logs::{self, LogView},
         replica::{Effect, Input, Replica},
         screen::Connectivity,
@@ -301,6 +302,76 @@ fn ld_2_ld_5_a_restored_log_is_continued_and_grows_once() {
     let view = shows(&mut it);
     assert_eq!(view.state, TableState::Ready);
     assert_eq!(texts(&view), [r#"{"text":"x"}"#, r#"{"text":"y!"}"#]);
+}
+
+/// The load that was asked for.
+fn asked(it: &mut Replica) -> Generation {
+    let load = std::iter::from_fn(|| it.poll_effect()).find_map(|effect| match effect {
+        Effect::Log(lists::Effect::Load { load, .. }) => Some(load),
+        _ => None,
+    });
+    load.unwrap()
+}
+
+#[test]
+fn ld_2_ld_5_a_restored_log_of_a_daemon_with_lower_indexes_shows_its_items_and_its_events() {
+    let first = checkpoint(&mut shown(), 3).unwrap();
+    let high = |mut kept: Kept<LogPage>| {
+        kept.page.items = vec![item(500, "x"), item(501, "y")];
+        (kept.page.first, kept.page.next) = (500, 502);
+        kept
+    };
+    let stored = || stored::<LogPage>(&first, "items");
+    let shows = |it: &mut Replica| {
+        it.publish(Connectivity::Online, &mut 100);
+        let view = std::iter::from_fn(|| it.poll_log_view()).last().unwrap().1;
+        let indexes: Vec<u64> = view.items().map(|item| item.index).collect();
+        (indexes, view.first, view.next)
+    };
+    // Opened after the session had begun anew.
+    let mut it = Replica::default();
+    let session = bowline_protocol::SessionState::Reset;
+    it.handle(at(0), Input::Attached { session });
+    let kept = high(stored().kept(Some(&first.manifest), None));
+    assert!(!kept.is_unbroken);
+    let (log, _) = it
+        .open_kept_log(at(0), target("items"), Some(kept))
+        .unwrap();
+    let load = asked(&mut it);
+    let result = Ok(log_page(vec![item(0, "a"), item(1, "b")], 3));
+    let input = logs::Input::Page { load, result };
+    it.handle(at(1), Input::Log { id: log, input });
+    assert_eq!(shows(&mut it), (vec![0, 1], 0, 2));
+
+    // Continued, at a daemon that has lost what it was as of.
+    let mut it = Replica::default();
+    let kept = high(stored().kept(Some(&first.manifest), Some(&position(3))));
+    assert!(kept.is_unbroken);
+    let (log, _) = it
+        .open_kept_log(at(0), target("items"), Some(kept))
+        .unwrap();
+    let session = bowline_protocol::SessionState::Resumed;
+    it.handle(at(1), Input::Attached { session });
+    let load = asked(&mut it);
+    let result = Err(LoadError::Rejected(RpcReason::NotFound));
+    let input = logs::Input::Page { load, result };
+    it.handle(at(1), Input::Log { id: log, input });
+    let load = asked(&mut it);
+    let result = Ok(log_page(vec![item(0, "a")], 1));
+    let input = logs::Input::Page { load, result };
+    it.handle(at(1), Input::Log { id: log, input });
+    assert_eq!(shows(&mut it), (vec![0], 0, 1));
+    let event = SessionEvent::LogAppended(Box::new(bowline_protocol::live::LogAppended {
+        name: "items".to_owned(),
+        key: "a".to_owned(),
+        items: vec![item(1, "b")],
+        first: 0,
+        next: 2,
+        stale: false,
+        intent_id: None,
+    }));
+    it.handle(at(2), Input::Event { seq: 2, event });
+    assert_eq!(shows(&mut it), (vec![0, 1], 0, 2), "the event counts");
 }
 
 #[test]

@@ -147,7 +147,8 @@ impl<R: Entry> Collection<R> {
             Some(Request::First { held: Some(_), .. })
         );
         if continues && matches!(error, LoadError::Rejected(reason) if reason.is_final()) {
-            self.is_unbroken = false;
+            // Its events may have the numbers of those that the rows are as of.
+            self.renumber();
             self.load(now, "not_resumed");
         } else {
             self.fail(now, error, "load_failed");

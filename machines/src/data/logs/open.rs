@@ -110,7 +110,12 @@ impl Kind for Window {
             log.own.note_bounds(page.first, page.next);
         }
         let result = result.and_then(row::page);
+        let is_refused = matches!(result, Err(LoadError::Rejected(_)));
         log.rows.handle(now, Input::Page { load, result });
+        if is_refused && log.rows.is_opening() {
+            // Not continued, but loaded anew: perhaps of a daemon whose indexes are lower.
+            log.own.bounds = (0, 0);
+        }
         if log.own.is_incomplete && log.rows.is_current() {
             log.own.is_incomplete = false;
             log.rows.handle(now, Input::Refresh);
