@@ -45,7 +45,7 @@ pub use bowline_machines::{
     client::paths::HostState,
     data::{
         directory::DirectoryState,
-        logs::{Grown, GrownText, LogGrowth, LogRow, LogView},
+        logs::{Expected, Grown, GrownText, LogGrowth, LogRow, LogView},
         optimistic::IntentFailure,
         patches::{Patch, PatchChange, PatchError, RowFailure},
         screens::ScreenTarget,

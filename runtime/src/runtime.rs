@@ -238,8 +238,9 @@ impl Runtime {
     }
 
     /// As [`Runtime::send`], and says what the intent is expected to change: the rows of followed
-    /// tables show it at once, marked, also after a restart of the app, until the daemon's change
-    /// or refusal replaces it (LD-3). At most [`MAX_PATCHES`] with [`MAX_PATCH_BYTES`].
+    /// tables, and followed logs at their end, show it at once, marked, also after a restart of the
+    /// app, until the daemon's change or refusal replaces it (LD-3). At most [`MAX_PATCHES`] with
+    /// [`MAX_PATCH_BYTES`].
     ///
     /// # Errors
     /// As [`Runtime::send`], and [`IntentError::Patches`].

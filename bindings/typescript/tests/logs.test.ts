@@ -1,6 +1,6 @@
 /** A service's log in an app, with a real daemon that has one: `daemon/examples/voxel.rs` (LD-2). */
 import { expect, it } from "vitest";
-import { TableState, valuesOf } from "@bowline/runtime";
+import { OutcomeKind, TableState, valuesOf } from "@bowline/runtime";
 import { castle } from "./support/castle.js";
 import { shown } from "./support/waiting.js";
 import { DIRECT } from "./support/world.js";
@@ -54,4 +54,33 @@ it("LD-2: a log is a window over its history, its last items grow, it stays over
     for await (const { ready } of valuesOf(log)) if (ready) await bowline.forgetHost(serverId);
   })();
   await expect(forgotten).rejects.toMatchObject({ kind: "UnknownHost" });
+});
+
+it("LD-3: what an intent is expected to append is shown at once, also while the host is away, and a refused one says why", async () => {
+  const { world, bowline, serverId, project, run } = await castle();
+  await run("voxel.add_note", { by: "ana", text: "A door" });
+  const log = bowline.log<Note>(serverId, "voxel.notes", { project });
+  const end = log.subscribe(() => {});
+  await shown("its note", log, ({ items }) => items.length === 1);
+
+  await world.cut(DIRECT);
+  await shown("it may be outdated", log, ({ state }) => state === TableState.Stale);
+  const note = { by: "ana", text: "A roof" };
+  const add = { kind: "custom" as const, method: "voxel.add_note", params: { project, ...note } };
+  const intentId = await bowline.send(serverId, add, (show) => show.append("voxel.notes", { project }, note));
+  const away = await shown("the note", log, ({ items }) => items.length === 2);
+  expect(away.items.at(1)).toMatchObject({ id: `${intentId}/0`, index: undefined, value: note, pending: true });
+  await world.heal(DIRECT);
+  const there = await shown("it is the daemon's", log, ({ items }) => items.at(1)?.pending === false);
+  expect(there.items.length).toBe(2);
+  expect(there.items.at(1)).toMatchObject({ id: "1", index: 1, value: note, failure: undefined });
+
+  const nothing = { kind: "custom" as const, method: "voxel.extend_note", params: { project, index: 99, text: "!" } };
+  const refusedId = await bowline.send(serverId, nothing, (show) => show.append("voxel.notes", { project }, note));
+  expect((await bowline.outcome(serverId, refusedId))?.kind).toBe(OutcomeKind.Refused);
+  const failed = await shown("it says why", log, ({ items }) => items.at(2)?.failure !== undefined);
+  expect(failed.items.at(2)?.failure).toMatchObject({ intentId: refusedId, reason: { kind: "refused" } });
+  await bowline.dismiss(serverId, refusedId);
+  await shown("it is as before", log, ({ items }) => items.length === 2);
+  end();
 });

@@ -124,12 +124,17 @@ describe("hooks", () => {
     const { client, said } = rig();
     const sender = intents(client);
     await sender.send({ kind: "custom", method: "voxel.add_layer", params: {} }, (show) =>
-      show.upsert("voxel.layers", { p: 1 }, "walls", { name: "walls" }).merge("voxel.projects", {}, "p1", { n: 2 }).remove("voxel.layers", {}, "roof"),
+      show
+        .upsert("voxel.layers", { p: 1 }, "walls", { name: "walls" })
+        .merge("voxel.projects", {}, "p1", { n: 2 })
+        .remove("voxel.layers", {}, "roof")
+        .append("voxel.notes", { p: 1 }, { text: "A door" }),
     );
     expect(said).toEqual([
       { table: "voxel.layers", params: { p: 1 }, key: "walls", change: "upsert", value: { name: "walls" } },
       { table: "voxel.projects", params: {}, key: "p1", change: "merge", value: { n: 2 } },
       { table: "voxel.layers", params: {}, key: "roof", change: "remove" },
+      { table: "voxel.notes", params: { p: 1 }, key: "", change: "append", value: { text: "A door" } },
     ]);
     expect(sender.state().status).toBe("pending");
   });

@@ -117,7 +117,10 @@ describe("views", () => {
   });
 
   it("LD-4: a log parses each item once, and text is appended without parsing again", () => {
-    const row = (index: number, json: string, growing?: string) => ({ index, json, growing, omittedBytes: undefined, unreadable: false });
+    const row = (index: number, json: string, growing?: string) => {
+      const rest = { omittedBytes: undefined, unreadable: false, pending: false, failure: undefined };
+      return { id: `${index}`, index, json, growing, ...rest };
+    };
     const log = (update: Partial<LogUpdate>) => ({ rev: 1, changes: [], rows: [], ...update }) as LogUpdate;
     type Note = { n: number; text?: string; tags?: string[] };
     const insert = change("insert", { at: 0, count: 2 });

@@ -55,6 +55,7 @@ mod local_requests;
 mod local_socket;
 mod log_bounds;
 mod log_followers;
+mod log_patches;
 mod metrics;
 mod pairing;
 mod pairing_approval;

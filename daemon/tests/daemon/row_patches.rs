@@ -52,7 +52,7 @@ impl App {
         self.runtime.subscribe_table(&self.host, ROWS, &of).unwrap()
     }
 
-    async fn away(&self) {
+    pub(crate) async fn away(&self) {
         self.proxies[0].refuse(true);
         self.proxies[0].cut();
         let mut snapshots = self.runtime.subscribe();

@@ -159,6 +159,7 @@ fn made_up_entry(index: u64, json: &str) -> Result<LogRow, BowlineError> {
         grown: None,
         omitted_bytes: None,
         unreadable: false,
+        expected: None,
     })
 }
 

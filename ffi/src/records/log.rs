@@ -5,7 +5,9 @@ use bowline_runtime::{self as runtime, LogView};
 use super::{
     agent::LoadFailure,
     list::{Crossing, ListChange},
-    mirror, small,
+    mirror,
+    patch::RowFailure,
+    small,
     table::{MoreRows, TableState},
 };
 
@@ -13,8 +15,8 @@ mirror! {
     /// An item of a log.
     #[derive(Eq)]
     JsonItem of item: &runtime::LogRow {
-        /// Its place in the log.
-        index: u32 = small(item.index),
+        /// Its place in the log; none for an item that an intent of this client is expected to add.
+        index: Option<u32> = item.expected.is_none().then(|| small(item.index)),
         /// Its value as JSON; `null` with `omitted_bytes`.
         json: String = item.json().get().to_owned(),
         /// The member of its value that `Grow` appends to, which is a text; a missing one is empty.
@@ -24,6 +26,12 @@ mirror! {
         omitted_bytes: Option<u32> = item.omitted_bytes.map(small),
         /// Whether its service cannot read what is stored of it any more.
         unreadable: bool = item.unreadable,
+        /// What identifies it in its log for as long as it is shown.
+        id: String = item.id(),
+        /// Whether it is what an intent of this client is expected to add (LD-3).
+        pending: bool = item.expected.as_ref().is_some_and(|one| one.failure.is_none()),
+        /// Why the intent failed that was expected to add it, until it is dismissed.
+        failure: Option<RowFailure> = item.failure().map(Into::into),
     }
 }
 

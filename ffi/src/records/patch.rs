@@ -5,22 +5,22 @@ use bowline_runtime as runtime;
 use super::{intent::IntentFailure, mirror};
 use crate::error::{BowlineError, error};
 
-/// What an intent is expected to do to one row of a table. The row shows it at once, `pending`,
-/// also after a restart of the app, until the daemon's change or refusal replaces it (LD-3). An
-/// intent has at most 64, with 64 KiB in total.
+/// What an intent is expected to do to one row of a table, or to add to a log. The row or item
+/// shows it at once, `pending`, also after a restart of the app, until the daemon's change or
+/// refusal replaces it (LD-3). An intent has at most 64, with 64 KiB in total.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Record)]
 pub struct Patch {
-    /// The table's name.
+    /// The table's name; of `Append`, the log's.
     pub table: String,
     /// The parameters with which it is followed, as JSON.
     pub params_json: String,
-    /// The row's key.
+    /// The row's key; empty with `Append`.
     pub key: String,
     /// The change.
     pub change: PatchChange,
 }
 
-/// The expected change of a row.
+/// The expected change of a row, or of a log.
 #[derive(Clone, Debug, PartialEq, Eq, uniffi::Enum)]
 pub enum PatchChange {
     /// The row has this value, whether or not it was there.
@@ -35,6 +35,12 @@ pub enum PatchChange {
     },
     /// The row is gone.
     Remove,
+    /// An item with this value is added at the end of the log that is followed with the same
+    /// parameters.
+    Append {
+        /// The value as JSON.
+        json: String,
+    },
 }
 
 mirror! {
@@ -62,6 +68,9 @@ impl TryFrom<Patch> for runtime::Patch {
                     runtime::PatchChange::Merge(json("members", &fields)?)
                 }
                 PatchChange::Remove => runtime::PatchChange::Remove,
+                PatchChange::Append { json: value } => {
+                    runtime::PatchChange::Append(json("value", &value)?)
+                }
             },
             table: patch.table,
             key: patch.key,
@@ -104,6 +113,7 @@ mod tests {
             patch("{", PatchChange::Remove),
             patch("{}", upsert("")),
             patch("{}", merge),
+            patch("{}", PatchChange::Append { json: "}".into() }),
         ] {
             let error = runtime::Patch::try_from(bad).unwrap_err();
             assert!(

@@ -136,7 +136,11 @@ fn ld_5_an_app_paints_rows_and_items_of_its_last_run_without_network() {
         .unwrap();
     let update: LogUpdate = updates.recv_timeout(LONG).unwrap();
     let indexes: Vec<_> = update.rows.iter().map(|item| item.index).collect();
-    assert_eq!(indexes, [4, 5, 6], "in the first update, oldest first");
+    assert_eq!(
+        indexes,
+        [4, 5, 6].map(Some),
+        "in the first update, oldest first"
+    );
     assert!(is_marked(update.state), "{:?}", update.state);
     awaited("the end", runtime.shutdown()).0.unwrap();
 }

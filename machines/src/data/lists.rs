@@ -1,5 +1,8 @@
 //! What tables and logs that are open have in common: rows in a collection, of which their readers
-//! are shown views. They share bytes: with more open ones each holds less.
+//! are shown views, with this client's patches (LD-3). They share bytes: with more open ones each
+//! holds less.
+
+mod patched;
 
 use std::{fmt::Debug, sync::Arc};
 
@@ -14,6 +17,7 @@ use super::{
     follows::{Close, Follow},
     load::LoadError,
     open::{Open, OpenId, OpenSet, Signal, TooMany},
+    patches::{Concern, Left, Patches},
     target::LiveTarget,
 };
 use crate::{Generation, MonotonicTime, Transition, effects::EffectQueue};
@@ -115,6 +119,16 @@ pub trait Kind: Clone + Debug + Default {
     /// The numbering of events began anew.
     fn renumber(&mut self) {}
 
+    /// Whether an effect of which an event said only that there is one is to be fetched. `key`: of
+    /// the row.
+    fn is_stale(rows: &Collection<Self::Row>, key: &str) -> bool;
+
+    /// The effects of intents that were told since the last call, each by the event with this
+    /// number.
+    fn take_told(&mut self) -> Vec<(IntentId, u64, Concern)> {
+        Vec::new()
+    }
+
     /// The scope and the follow of a page.
     fn follow_of(page: &Self::Page) -> (&Scope, Option<u64>);
 
@@ -136,6 +150,8 @@ pub struct OpenList<K: Kind> {
     /// The keys that it covers, once the daemon has said so.
     pub(super) scope: Option<Scope>,
     is_read: bool,
+    /// The patches that have left it.
+    pub(super) left: Left,
     pub(super) view: Arc<K::View>,
     pub(super) own: K,
     /// What its file has.
@@ -170,6 +186,7 @@ impl<K: Kind> OpenList<K> {
             rows: Collection::new(config),
             scope: None,
             is_read: true,
+            left: Left::default(),
             view: Arc::default(),
             own: K::default(),
             written: None,
@@ -304,6 +321,12 @@ pub struct Lists<K: Kind> {
     pub(super) config: ListsConfig,
     pub(super) open: OpenSet<OpenList<K>>,
     views: EffectQueue<(OpenId, Arc<K::View>)>,
+    /// What this client's intents are expected to change.
+    pub(super) patches: Patches,
+    /// Intents whose failure nothing says any more.
+    pub(super) unsaid: EffectQueue<IntentId>,
+    /// The last event of the numbering in force.
+    cursor: u64,
 }
 
 impl<K: Kind> Default for Lists<K> {
@@ -319,6 +342,9 @@ impl<K: Kind> Lists<K> {
             config,
             open: OpenSet::new(config.most_open),
             views: EffectQueue::default(),
+            patches: Patches::default(),
+            unsaid: EffectQueue::default(),
+            cursor: 0,
         }
     }
 
@@ -377,6 +403,7 @@ impl<K: Kind> Lists<K> {
     pub fn sweep(&mut self) {
         self.open.sweep();
         self.share();
+        self.forget_patches();
     }
 
     /// Assigns each its share of the bytes.
@@ -389,6 +416,10 @@ impl<K: Kind> Lists<K> {
 
     /// The host's active client attached to the session.
     pub fn attached(&mut self, now: MonotonicTime, session: SessionState) {
+        if session != SessionState::Resumed {
+            self.cursor = 0;
+            self.patches.renumber();
+        }
         self.open.signal(now, Signal::Attached(session));
     }
 
@@ -425,6 +456,7 @@ impl<K: Kind> Lists<K> {
                 }
             }
         }
+        self.settle_patches();
     }
 
     /// Call when [`Lists::poll_timeout`] has passed; an earlier call does nothing.
@@ -439,6 +471,9 @@ impl<K: Kind> Lists<K> {
 
     /// The next effect to execute.
     pub fn poll_effect(&mut self) -> Option<Effect<<K::Row as Entry>::Key>> {
+        if let Some(intent_id) = self.unsaid.pop() {
+            return Some(Effect::Forget(intent_id));
+        }
         if let Some(close) = self.open.poll_close() {
             return Some(Effect::Close(close));
         }
@@ -463,10 +498,10 @@ impl<K: Kind> Lists<K> {
     pub(super) fn publish_each(
         &mut self,
         rev: &mut u64,
-        mut build: impl FnMut(&mut OpenList<K>) -> K::View,
+        mut build: impl FnMut(&mut OpenList<K>, &Patches) -> K::View,
     ) {
         for (id, one) in self.open.iter_mut() {
-            let mut view = build(one);
+            let mut view = build(one, &self.patches);
             if view.says_the_same(&one.view) {
                 continue;
             }

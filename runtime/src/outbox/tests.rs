@@ -91,9 +91,9 @@ fn ld_3_patches_are_a_member_of_a_line_and_a_line_without_or_with_unknown_ones_r
     let line = |patches: &str| {
         format!(r#"{{"kept":{{"id":{id},"method":"voxel.paint","params":{{}},{patches}"at":1}}}}"#)
     };
-    let known = r#""patches":[{"table":"voxel.layers","params":{"n":1.0},"key":"a","change":{"upsert":[1e3]}},{"table":"voxel.layers","key":"b","change":"remove"}],"#;
-    let unknown = r#""patches":[{"log":"voxel.edits","change":{"append":1}}],"#;
-    for (patches, count) in [("", 0), (known, 2), (unknown, 0)] {
+    let known = r#""patches":[{"table":"voxel.layers","params":{"n":1.0},"key":"a","change":{"upsert":[1e3]}},{"table":"voxel.layers","key":"b","change":"remove"},{"table":"voxel.notes","change":{"append":1e0}}],"#;
+    let unknown = r#""patches":[{"table":"voxel.notes","change":{"prepend":1}}],"#;
+    for (patches, count) in [("", 0), (known, 3), (unknown, 0)] {
         let line = line(patches);
         let Line::Kept(record) = serde_json::from_str(&line).unwrap() else {
             panic!("{line}");

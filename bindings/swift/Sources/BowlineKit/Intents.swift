@@ -1,7 +1,7 @@
 import BowlineFFI
 
-/// What an intent is expected to change in one row of a followed table (LD-3). The parameters are those with which the table is
-/// followed.
+/// What an intent is expected to change in one row of a followed table, or to add to a followed log (LD-3). The parameters are
+/// those with which the table or log is followed.
 public struct Patch: Sendable {
     let make: @Sendable () throws -> BowlineFFI.Patch
 
@@ -28,6 +28,13 @@ public struct Patch: Sendable {
         _ members: some Encodable & Sendable
     ) -> Patch {
         Patch(table, params, key) { try .merge(json: encoded(members)) }
+    }
+
+    /// An item with this value is added at the end of the log.
+    public static func append(
+        _ log: String, _ params: some Encodable & Sendable = [String: String](), _ value: some Encodable & Sendable
+    ) -> Patch {
+        Patch(log, params, "") { try .append(json: encoded(value)) }
     }
 
     /// The row is gone.
@@ -65,7 +72,7 @@ public struct Receipt: Sendable {
 }
 
 extension Bowline {
-    /// As ``send(_:to:)``, and tells what the intent is expected to change: rows of followed tables show it at once, pending, also
+    /// As ``send(_:to:)``, and tells what the intent is expected to change: rows and logs show it at once, pending, also
     /// after a restart of the app, until the daemon's change replaces it; a refused one leaves a failure at the row until
     /// ``dismiss(_:on:)`` (LD-3). At most 64 changes with 64 KiB.
     @discardableResult

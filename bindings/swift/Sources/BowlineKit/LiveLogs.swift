@@ -4,14 +4,20 @@ import Observation
 
 /// An item of a service's log.
 public struct LiveItem<Value: Sendable>: Sendable {
-    /// Its place in the log, which no other item ever has.
-    public let index: UInt32
+    /// What identifies it in its log for as long as it is shown.
+    public let id: String
+    /// Its place in the log, which no other item ever has; none for one that an intent is expected to add.
+    public let index: UInt32?
     /// Its value; none when it is too large to be sent, or ``isUnreadable``.
     public internal(set) var value: Value?
     /// The size of such a value in bytes.
     public let omittedBytes: UInt32?
     /// Whether its service cannot read what is stored of it any more.
     public let isUnreadable: Bool
+    /// Whether it is what an intent of this app is expected to add (LD-3).
+    public let isPending: Bool
+    /// Why the intent failed that was expected to add it, until it is dismissed.
+    public let failure: RowFailure?
     /// The JSON of a value that may grow, with the member that does.
     var source: (json: String, growing: String)?
 }
@@ -19,15 +25,13 @@ public struct LiveItem<Value: Sendable>: Sendable {
 extension LiveItem: Equatable where Value: Equatable {
     /// The same item with the same value.
     public static func == (left: Self, right: Self) -> Bool {
-        left.index == right.index && left.omittedBytes == right.omittedBytes
-            && left.isUnreadable == right.isUnreadable && left.value == right.value
+        left.id == right.id && left.omittedBytes == right.omittedBytes
+            && left.isUnreadable == right.isUnreadable && left.isPending == right.isPending
+            && left.failure == right.failure && left.value == right.value
     }
 }
 
-extension LiveItem: Identifiable {
-    /// Permanent key of the item.
-    public var id: UInt32 { index }
-}
+extension LiveItem: Identifiable {}
 
 /// How values of a log are made: decoded once for each revision, and extended by text.
 struct ItemReader<Value: Sendable>: Sendable {
@@ -40,7 +44,8 @@ struct ItemReader<Value: Sendable>: Sendable {
         // Nothing is kept for what needs no decoding any more.
         let source = growing == nil ? row.growing.map { (row.json, $0) } : nil
         return LiveItem(
-            index: row.index, value: value, omittedBytes: row.omittedBytes, isUnreadable: row.unreadable, source: source)
+            id: row.id, index: row.index, value: value, omittedBytes: row.omittedBytes, isUnreadable: row.unreadable,
+            isPending: row.pending, failure: row.failure, source: source)
     }
 
     func grown(_ item: LiveItem<Value>, by text: String) throws -> LiveItem<Value> {
@@ -67,7 +72,8 @@ public struct LiveLog<Value: Sendable>: Sendable {
     var list = LiveList<LiveItem<Value>>()
     /// Grows with each change.
     public var rev: UInt32 { list.rev }
-    /// The newest items, oldest first. One that is fetched, because it was too large for an event, is missing meanwhile.
+    /// The newest items, oldest first, and after them those that intents of this app are expected to add. One that is fetched,
+    /// because it was too large for an event, is missing meanwhile.
     public var items: ChunkedList<LiveItem<Value>> { list.rows }
     /// What to show besides them.
     public var state: TableState { list.state }

@@ -24,7 +24,7 @@ struct ContractTests {
                 let rows = try step.rows.enumerated().map { at, text in
                     JsonItem(
                         index: UInt32(at), json: try encoded(Text(text: text)), growing: "text", omittedBytes: nil,
-                        unreadable: false)
+                        unreadable: false, id: String(at), pending: false, failure: nil)
                 }
                 let update = LogUpdate(
                     baseRev: step.base, rev: step.rev, changes: step.changes, rows: rows, state: .ready, error: nil,

@@ -31,7 +31,7 @@ struct LogTests {
             $0.text += $1
         }
         try await eventually("the newest page") { store.state == .ready }
-        #expect(store.items.map(\.index) == Array(20..<120))
+        #expect(store.items.compactMap(\.index) == Array(20..<120))
         #expect(store.kept == 0..<120)
         #expect(store.isReady)
         #expect(store.older == .more)
@@ -69,6 +69,36 @@ struct LogTests {
         try await bowline.shutdown()
     }
 
+    @Test("LD-3: what is expected to be appended is shown at once, also while the host is away, or says why", .timeLimit(.minutes(3)))
+    func expected() async throws {
+        let castle = try await Castle()
+        let (bowline, server, params) = (castle.bowline, castle.server, castle.params)
+        try await castle.run("add_note", Note(by: "ana", text: "A door"))
+        let store = LogStore(bowline, serverId: server, name: "voxel.notes", params: params, as: Note.self)
+        try await eventually("its note") { store.state == .ready && store.items.count == 1 }
+
+        try castle.world.cut(0)
+        try await eventually("it may be outdated") { store.state == .stale }
+        let note = Note(by: "ana", text: "A roof")
+        let shows = [BowlineKit.Patch.append("voxel.notes", params, note)]
+        let sent = try bowline.send(castle.change("add_note", note), to: server, shows: shows)
+        try await eventually("the note") { store.items.count == 2 }
+        #expect(store.items.last?.isPending == true)
+        #expect(store.items.last?.id == "\(sent.id)/0")
+        #expect(store.items.last?.index == nil)
+        #expect(store.items.last?.value == note)
+        try castle.world.heal(0)
+        try await eventually("it is the daemon's") { store.items.last?.isPending == false }
+        #expect(store.items.compactMap(\.index) == [0, 1])
+
+        let nothing = try castle.change("extend_note", More(index: 99, text: "!"))
+        let refused = try bowline.send(nothing, to: server, shows: shows)
+        try await eventually("it says why") { store.items.last?.failure?.intentId == refused.id }
+        try bowline.dismiss(refused.id, on: server)
+        try await eventually("it is as before") { store.items.count == 2 }
+        try await bowline.shutdown()
+    }
+
     private func update(
         _ base: UInt32?, _ rev: UInt32, _ changes: [ListChange], _ rows: [JsonItem] = []
     ) -> LogUpdate {
@@ -79,7 +109,9 @@ struct LogTests {
 
     private func item(_ index: UInt32, _ text: String, _ growing: String? = "text", omitted: UInt32? = nil) -> JsonItem {
         let json = omitted == nil ? #"{"by":"ana","text":"\#(text)"}"# : "null"
-        return JsonItem(index: index, json: json, growing: growing, omittedBytes: omitted, unreadable: omitted != nil)
+        return JsonItem(
+            index: index, json: json, growing: growing, omittedBytes: omitted, unreadable: omitted != nil,
+            id: String(index), pending: false, failure: nil)
     }
 
     @Test("LD-4: an item is decoded once, and one that grows is extended where its text is known", arguments: [true, false])

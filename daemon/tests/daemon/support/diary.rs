@@ -43,7 +43,8 @@ impl Grown {
     }
 }
 
-/// `diary.add {log, n, text}` adds an entry, `diary.say {log, index, text}` lets one grow.
+/// `diary.add {log, n, text}` adds an entry, `diary.say {log, index, text}` lets one grow, and
+/// `diary.replace` replaces it.
 pub(crate) struct Diary;
 
 #[derive(Deserialize, JsonSchema)]
@@ -75,6 +76,7 @@ impl Service for Diary {
         methods.log_for(&OWN, Self::own).role(Role::Operator);
         methods.intent("diary.add", Self::add);
         methods.intent("diary.say", Self::say);
+        methods.intent("diary.replace", Self::replace);
     }
 }
 
@@ -95,6 +97,12 @@ impl Diary {
 
     fn say(&self, tx: &mut Tx<'_>, say: Say) -> Result<Empty, RpcError> {
         ENTRIES.grow(tx, &say.log, say.index, &say.text)?;
+        Ok(Empty {})
+    }
+
+    fn replace(&self, tx: &mut Tx<'_>, say: Say) -> Result<Empty, RpcError> {
+        let (n, text) = (0, say.text);
+        ENTRIES.replace(tx, &say.log, say.index, &Entry { n, text })?;
         Ok(Empty {})
     }
 }

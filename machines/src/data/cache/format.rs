@@ -10,11 +10,7 @@ use bowline_protocol::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{MAX_BYTES, MAX_ROWS, SavedList, SavedRows};
-use crate::data::{
-    collection::Entry,
-    target::LiveTarget,
-    view::{Placed, RowList},
-};
+use crate::data::{collection::Entry, target::LiveTarget, view::RowList};
 
 const VERSION: u32 = 1;
 
@@ -263,7 +259,7 @@ impl SavedList {
             SavedRows::Log { items, first, next } => {
                 let (items, are_all) = kept(items);
                 let items = items.into_iter().rev().map(|row| LogItem {
-                    index: row.place().0,
+                    index: row.index,
                     value: Json::clone(&row.json()),
                     omitted_bytes: row.omitted_bytes,
                     unreadable: row.unreadable,

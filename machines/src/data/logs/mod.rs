@@ -11,9 +11,13 @@
 //! **Which log.** The first page says which key the parameters stand for. Events of the name that
 //! come before it are kept until then, within a bound; beyond it the items are fetched again.
 //!
+//! **Patches.** After the items lie those that this client's intents are expected to add and that
+//! have not left the log ([`crate::data::patches`]).
+//!
 //! **Bounds** are in [`ListsConfig`](super::lists::ListsConfig). The bytes are shared by all open
 //! logs.
 
+mod laid;
 mod open;
 mod row;
 mod text;
@@ -24,9 +28,12 @@ mod tests;
 
 use std::cmp::Reverse;
 
-use bowline_protocol::live::{LogAppended, LogGrown, LogPage, LogReplaced};
+use bowline_protocol::{
+    IntentId,
+    live::{LogAppended, LogGrown, LogPage, LogReplaced},
+};
 
-pub use row::{Grown, LogGrowth, LogRow};
+pub use row::{Expected, Grown, LogGrowth, LogPlace, LogRow};
 pub use text::GrownText;
 pub use view::LogView;
 
@@ -97,13 +104,22 @@ impl Logs {
         for one in self.open.named(event.name()) {
             one.event(now, seq, event);
         }
+        self.passed(seq);
     }
 
     /// Builds the newest views, for [`Logs::poll_view`]; each that differs from its predecessor
     /// gets the next revision. `host`: its status.
     pub fn publish(&mut self, host: Connectivity, rev: &mut u64) {
-        self.publish_each(rev, |one| {
-            LogView::of(&one.rows, one.own.bounds, host, one.view.rev)
+        self.publish_each(rev, |one, patches| {
+            let over = (patches, &mut one.left);
+            let shown = one.own.laid.lay(over, &one.rows, &one.target);
+            let (shown, bounds) = (shown.clone(), one.own.bounds);
+            LogView::of(&one.rows, shown, bounds, host, one.view.rev)
         });
+    }
+
+    /// Whether a failure of an intent would be shown by an item.
+    pub fn is_patched_by(&self, intent_id: IntentId) -> bool {
+        self.patches.saying(intent_id).next().is_some()
     }
 }

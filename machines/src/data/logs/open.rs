@@ -2,12 +2,14 @@
 
 use std::{cmp::Reverse, collections::VecDeque};
 
-use bowline_protocol::live::{
-    LiveKind, LogAppended, LogGrown, LogItem, LogPage, LogReplaced, Scope,
+use bowline_protocol::{
+    IntentId,
+    live::{LiveKind, LogAppended, LogGrown, LogItem, LogPage, LogReplaced, Scope},
 };
 
 use super::{
     LogEvent,
+    laid::Laid,
     row::{self, LogGrowth, LogRow},
     view::LogView,
 };
@@ -15,9 +17,10 @@ use crate::{
     Generation, MonotonicTime,
     data::{
         cache::SavedRows,
-        collection::{Input, Page, RowChange},
+        collection::{Collection, Input, Page, RowChange},
         lists::{Kind, Learned, ListsConfig, OpenList},
         load::LoadError,
+        patches::Concern,
     },
 };
 
@@ -39,6 +42,10 @@ pub struct Window {
     early_bytes: usize,
     /// Whether events may have been missed, so that the items are to be fetched again.
     is_incomplete: bool,
+    /// Intents that added items, by events of this log, since the patches were last settled.
+    told: Vec<(IntentId, u64, Concern)>,
+    /// The items with those after them that are only expected.
+    pub(super) laid: Laid,
 }
 
 impl Kind for Window {
@@ -77,6 +84,15 @@ impl Kind for Window {
     fn renumber(&mut self) {
         self.bounds = (0, 0);
         self.take_early();
+    }
+
+    /// Without a key, all that is fetched is waited for.
+    fn is_stale(rows: &Collection<LogRow>, _: &str) -> bool {
+        !rows.is_current()
+    }
+
+    fn take_told(&mut self) -> Vec<(IntentId, u64, Concern)> {
+        std::mem::take(&mut self.told)
     }
 
     fn follow_of(page: &LogPage) -> (&Scope, Option<u64>) {
@@ -162,6 +178,16 @@ impl OpenLog {
     fn appended(&mut self, seq: u64, event: LogAppended) -> Input<LogRow> {
         let newest = self.rows.rows().first().map(|row| row.index);
         self.own.note_bounds(event.first, event.next);
+        // Without items, the event only tells that others were dropped.
+        let adds = event.stale || !event.items.is_empty();
+        if let Some(intent_id) = event.intent_id.filter(|_| adds) {
+            let concern = if event.stale {
+                Concern::Stale
+            } else {
+                Concern::Value
+            };
+            self.own.told.push((intent_id, seq, concern));
+        }
         if !event.stale {
             let rows = event.items.into_iter().map(LogRow::from);
             let changes = rows.map(RowChange::Put).collect();

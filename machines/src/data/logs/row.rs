@@ -5,12 +5,16 @@ use std::{
     sync::Arc,
 };
 
-use bowline_protocol::live::{Json, LogItem, LogPage};
+use bowline_protocol::{
+    IntentId,
+    live::{Json, LogItem, LogPage},
+};
 
 use super::text::GrownText;
 use crate::data::{
     collection::{Entry, Page},
     load::LoadError,
+    patches::{PatchId, RowFailure},
     view::Placed,
 };
 
@@ -20,7 +24,7 @@ const ITEM_BYTES: usize = 160;
 /// An item of a log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogRow {
-    /// Its place in the log.
+    /// Its place in the log. An expected item has none yet, and this is `u64::MAX`.
     pub index: u64,
     /// Its value as it was fetched; `null` with `omitted_bytes`.
     pub value: Arc<Json>,
@@ -30,6 +34,52 @@ pub struct LogRow {
     pub omitted_bytes: Option<u64>,
     /// Whether the value is left out because the service can no longer read what it stored.
     pub unreadable: bool,
+    /// For an item that an intent of this client is expected to add, and that is not in the log yet
+    /// (LD-3).
+    pub expected: Option<Arc<Expected>>,
+}
+
+/// What is known of an item that an intent is expected to add. It lies after all others, several in
+/// the order in which their intents were submitted, and leaves in the step that brings the item of
+/// the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// The intent.
+    pub intent_id: IntentId,
+    /// Which of the items that the intent is expected to add.
+    pub number: usize,
+    /// Why the intent failed, until that is dismissed.
+    pub failure: Option<Arc<RowFailure>>,
+    /// When the intent was submitted.
+    at: i64,
+}
+
+impl Expected {
+    pub(super) fn new(
+        ((at, intent_id), number): PatchId,
+        failure: Option<&Arc<RowFailure>>,
+    ) -> Self {
+        Self {
+            intent_id,
+            number,
+            failure: failure.cloned(),
+            at,
+        }
+    }
+
+    pub(super) const fn place(&self) -> Reverse<LogPlace> {
+        Reverse(LogPlace {
+            index: u64::MAX,
+            expected: Some(((self.at, self.intent_id), self.number)),
+        })
+    }
+}
+
+/// The place of an item: by index, and after all of these the expected ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogPlace {
+    index: u64,
+    expected: Option<PatchId>,
 }
 
 /// The text that an item has got. Copies share it, and more of it costs about what is added.
@@ -51,6 +101,32 @@ pub struct LogGrowth {
 }
 
 impl LogRow {
+    /// An item that is expected to have this value.
+    pub(super) fn expected(expected: Expected, value: &Json) -> Self {
+        Self {
+            index: u64::MAX,
+            value: Arc::new(value.clone()),
+            grown: None,
+            omitted_bytes: None,
+            unreadable: false,
+            expected: Some(Arc::new(expected)),
+        }
+    }
+
+    /// What identifies it in its log for as long as it is shown: its index, or of an expected item
+    /// a text that begins with its intent.
+    pub fn id(&self) -> String {
+        match &self.expected {
+            Some(expected) => format!("{}/{}", expected.intent_id, expected.number),
+            None => self.index.to_string(),
+        }
+    }
+
+    /// Why the intent failed that was expected to add it.
+    pub fn failure(&self) -> Option<&RowFailure> {
+        self.expected.as_ref()?.failure.as_deref()
+    }
+
     /// Its whole value: as it was fetched, or with the appended text. Costs the length of the value
     /// in the second case. A value that has no such text stays as it was.
     pub fn json(&self) -> Arc<Json> {
@@ -77,19 +153,22 @@ impl From<LogItem> for LogRow {
             grown: None,
             omitted_bytes: item.omitted_bytes,
             unreadable: item.unreadable,
+            expected: None,
         }
     }
 }
 
 /// The newest item comes first, as a window begins with what is always held.
 impl Placed for LogRow {
-    type Place = Reverse<u64>;
+    type Place = Reverse<LogPlace>;
 
-    fn place(&self) -> Reverse<u64> {
-        Reverse(self.index)
+    fn place(&self) -> Reverse<LogPlace> {
+        let (index, expected) = (self.index, None);
+        let own = self.expected.as_ref().map(|expected| expected.place());
+        own.unwrap_or(Reverse(LogPlace { index, expected }))
     }
 
-    fn compare(&self, place: &Reverse<u64>) -> Ordering {
+    fn compare(&self, place: &Reverse<LogPlace>) -> Ordering {
         self.place().cmp(place)
     }
 
@@ -116,7 +195,7 @@ impl Entry for LogRow {
     type Growth = LogGrowth;
 
     fn key(&self) -> Reverse<u64> {
-        self.place()
+        Reverse(self.index)
     }
 
     fn bytes(&self) -> usize {
@@ -179,6 +258,7 @@ mod tests {
             grown: None,
             omitted_bytes: None,
             unreadable: false,
+            expected: None,
         }
     }
 

@@ -1,6 +1,8 @@
 //! Tests of a host's logs: which events are whose, pages in both directions, retention, and what a
 //! reader is told. The explorer has every short history of rows that grow; longer ones are here.
 
+mod expected;
+
 use std::sync::Arc;
 
 use bowline_protocol::{

@@ -17,7 +17,7 @@ use crate::data::{
 pub struct LogView {
     /// Incremented with every change.
     pub rev: u64,
-    /// The newest items, the newest first.
+    /// The newest items, the newest first; before them those that are only expected.
     items: RowList<LogRow>,
     /// What to show besides them.
     pub state: TableState,
@@ -52,14 +52,15 @@ impl View for LogView {
 impl LogView {
     pub(super) fn of(
         rows: &Collection<LogRow>,
+        shown: RowList<LogRow>,
         (first, next): (u64, u64),
         host: Connectivity,
         rev: u64,
     ) -> Self {
         Self {
             rev,
-            items: rows.rows().clone(),
-            state: TableState::of(rows, rows.rows().is_empty(), host),
+            state: TableState::of(rows, shown.is_empty(), host),
+            items: shown,
             older: rows.beyond(),
             truncated: rows.has_more() && rows.is_full(),
             first,
@@ -83,18 +84,20 @@ impl LogView {
         view
     }
 
-    /// The newest items that are loaded, oldest first. An index is missing for as long as its item
-    /// is fetched because it is too large for an event; the state is then revalidating.
+    /// The newest items that are loaded, oldest first, and after them those that this client's
+    /// intents are expected to add (LD-3), also before the first items are there. An index is
+    /// missing for as long as its item is fetched because it is too large for an event; the state
+    /// is then revalidating.
     pub fn items(&self) -> impl DoubleEndedIterator<Item = &Arc<LogRow>> {
         self.items.iter().rev()
     }
 
-    /// Number of the loaded items.
+    /// Number of the items.
     pub const fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether no items are loaded.
+    /// Whether there are no items.
     pub const fn is_empty(&self) -> bool {
         self.items.is_empty()
     }

@@ -57,6 +57,8 @@ pub(in crate::data) fn lay<'a>(
                 (row, ghost) = (None, None);
                 is_pending = false;
             }
+            // Of a log.
+            PatchChange::Append(_) => {}
         }
     }
     let mut shown = row.or(ghost)?;

@@ -1,4 +1,5 @@
-//! Optimistic patches of a host's intents: what rows are shown as before the daemon says so (LD-3).
+//! Optimistic patches of a host's intents: what rows and logs are shown as before the daemon says
+//! so (LD-3).
 //!
 //! ```text
 //!  queued ──► laid ──event with its intent and key──────────► told ──┐
@@ -6,6 +7,8 @@
 //!              ├─────refused, expired──► failed ──dismissed, too many, no row says so──► gone
 //!              └─────dropped──► gone
 //! ```
+//!
+//! "Table" stands for logs as well here, and "row" for the item that is expected at the end of one.
 //!
 //! A patch leaves each table by itself, once and for good: in the very step in which the table has
 //! the change that carries the intent, or, if no such change comes, once the table is current and
@@ -19,14 +22,16 @@
 //! A failed `merge` or `remove` is said by its row. Once a table that covers the key is current
 //! without it, the patch is dropped: nothing shows it, and a later row of the key is another one.
 //!
-//! This module knows the patches of all intents; [`super::tables`] knows which of them have left
-//! which table, and lays the others over the rows.
+//! This module knows the patches of all intents; a list knows which of them have left it
+//! ([`Left`]), and lays the others over its rows ([`super::tables`]) or after its items
+//! ([`super::logs`]).
 //!
 //! **Bounds.** Those of one intent are in [`check`], the number of open intents is bounded by the
 //! queue, of failures by its driver. Of intents that are done, at most [`MAX_AWAITED`] wait for
 //! tables: one more, and the oldest patch leaves although the table has not caught up.
 
 mod lay;
+mod left;
 mod values;
 
 #[cfg(test)]
@@ -40,6 +45,7 @@ use std::{
 use bowline_protocol::{IntentId, live::TableChanged};
 
 pub(super) use lay::{Layer, lay};
+pub(super) use left::Left;
 pub use values::{
     Conclusion, Input, MAX_PATCH_BYTES, MAX_PATCHES, Patch, PatchChange, PatchError, RowFailure,
     check,
@@ -87,7 +93,10 @@ pub(super) struct Told {
 impl Told {
     /// Whether a failure of its intent can be said by a row that it would have made.
     pub(super) fn makes_row(&self) -> bool {
-        matches!(self.patch.change, PatchChange::Upsert(_))
+        matches!(
+            self.patch.change,
+            PatchChange::Upsert(_) | PatchChange::Append(_)
+        )
     }
 
     fn is_over(&self) -> bool {
@@ -112,9 +121,9 @@ pub(super) enum State {
     Failed(Arc<RowFailure>),
 }
 
-/// How an event concerns a row.
+/// How an event concerns the row of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Concern {
+pub enum Concern {
     /// It has the row as it is now.
     Value,
     /// It says that the row has changed.
@@ -248,13 +257,14 @@ impl Patches {
         self.entries.is_empty()
     }
 
-    /// Notes the patches that an event confirms, and returns them.
+    /// Notes the patches of an intent that its event confirms, and returns them.
     pub(super) fn told(
         &mut self,
         seq: u64,
-        event: &TableChanged,
+        intent_id: Option<IntentId>,
+        concern: impl Fn(&Patch) -> Option<Concern>,
     ) -> Vec<(PatchId, Arc<Patch>, Concern)> {
-        let position = event.intent_id.and_then(|id| self.positions.get(&id));
+        let position = intent_id.and_then(|id| self.positions.get(&id));
         let Some((position, entry)) =
             position.and_then(|position| Some((*position, self.entries.get_mut(position)?)))
         else {
@@ -262,9 +272,7 @@ impl Patches {
         };
         let mut confirmed = Vec::new();
         for (number, patch) in entry.patches.iter_mut().enumerate() {
-            if patch.patch.table == event.name
-                && let Some(concern) = concern(event, &patch.patch.key)
-            {
+            if let Some(concern) = concern(&patch.patch) {
                 patch.told = Some((seq, concern));
                 confirmed.push(((position, number), Arc::clone(&patch.patch), concern));
             }
@@ -416,8 +424,12 @@ impl Patches {
     }
 }
 
-/// How an event concerns the row with this key, if it does.
-fn concern(event: &TableChanged, key: &str) -> Option<Concern> {
+/// How an event concerns the row of a patch, if it does.
+pub(super) fn concern(event: &TableChanged, patch: &Patch) -> Option<Concern> {
+    if patch.table != event.name {
+        return None;
+    }
+    let key = patch.key.as_str();
     if event.stale {
         let is_it = match &event.keys {
             Some(keys) => keys.iter().any(|one| one == key),

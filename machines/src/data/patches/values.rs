@@ -1,4 +1,4 @@
-//! What an intent is expected to do to rows, its bounds, and what a row says of it.
+//! What an intent is expected to do to rows and logs, its bounds, and what a row says of it.
 
 use std::fmt;
 
@@ -18,25 +18,26 @@ pub const MAX_PATCHES: usize = 64;
 /// Most bytes of all patches of an intent: names, parameters, keys and values.
 pub const MAX_PATCH_BYTES: usize = 64 << 10;
 
-/// What an intent is expected to do to one row of a table (LD-3). Data, so that it is kept with the
-/// intent on disk.
+/// What an intent is expected to do to one row of a table, or to add to a log (LD-3). Data, so that
+/// it is kept with the intent on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Patch {
-    /// The table's name.
+    /// The table's name; of [`PatchChange::Append`], the log's.
     pub table: String,
     /// The parameters with which the table is followed. They say where the row is shown until the
     /// daemon has said which keys they stand for; then it is shown in every followed table of that
-    /// name that covers the key.
+    /// name that covers the key. An item is shown in the log that is followed with the same ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub params: Option<Json>,
-    /// The row's key.
+    /// The row's key; empty with [`PatchChange::Append`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
     /// The expected change.
     pub change: PatchChange,
 }
 
-/// The expected change of a row.
+/// The expected change of a row, or of a log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PatchChange {
@@ -47,6 +48,8 @@ pub enum PatchChange {
     Merge(Json),
     /// The row is gone.
     Remove,
+    /// An item with this value is added at the end of the log.
+    Append(Json),
 }
 
 /// Patches that an intent cannot have.
@@ -56,10 +59,12 @@ pub enum PatchError {
     TooMany,
     /// More than [`MAX_PATCH_BYTES`]: this many.
     TooLarge(usize),
-    /// No name of a table.
+    /// No name of a table or log.
     Table(String),
     /// A key that is empty, or longer than [`limits::MAX_KEY`].
     Key(String),
+    /// What is added to this log has a key.
+    Keyed(String),
     /// Parameters of more than [`limits::LIVE_PARAMS_BYTES`].
     Params(String),
     /// The members to merge are not a JSON object.
@@ -74,7 +79,8 @@ impl fmt::Display for PatchError {
                 f,
                 "the patches of an intent have at most {MAX_PATCH_BYTES} bytes, these have {bytes}"
             ),
-            Self::Table(name) => write!(f, "{name:?} names no table"),
+            Self::Table(name) => write!(f, "{name:?} names no table or log"),
+            Self::Keyed(name) => write!(f, "what is added to the log {name} has no key"),
             Self::Key(key) => write!(
                 f,
                 "a key has 1 to {} bytes, {:?} has {}",
@@ -100,14 +106,22 @@ impl Patch {
     pub(in crate::data) fn concerns(&self, target: &LiveTarget, scope: Option<&Scope>) -> bool {
         self.table == target.name
             && match scope {
-                Some(scope) => scope.covers(&self.key),
-                None => self.params == target.params,
+                Some(scope) if !self.is_append() => scope.covers(&self.key),
+                // No key says which log it is.
+                Some(_) | None => self.params == target.params,
             }
+    }
+
+    /// Whether it is of a log.
+    const fn is_append(&self) -> bool {
+        matches!(self.change, PatchChange::Append(_))
     }
 
     fn bytes(&self) -> usize {
         let value = match &self.change {
-            PatchChange::Upsert(json) | PatchChange::Merge(json) => json.get().len(),
+            PatchChange::Upsert(json) | PatchChange::Merge(json) | PatchChange::Append(json) => {
+                json.get().len()
+            }
             PatchChange::Remove => 0,
         };
         let params = self.params.as_ref().map_or(0, |json| json.get().len());
@@ -128,7 +142,11 @@ pub fn check(patches: &[Patch]) -> Result<(), PatchError> {
         if !is_name(&patch.table) {
             return Err(PatchError::Table(patch.table.clone()));
         }
-        if patch.key.is_empty() || patch.key.len() > limits::MAX_KEY {
+        if patch.is_append() {
+            if !patch.key.is_empty() {
+                return Err(PatchError::Keyed(patch.table.clone()));
+            }
+        } else if patch.key.is_empty() || patch.key.len() > limits::MAX_KEY {
             return Err(PatchError::Key(patch.key.clone()));
         }
         let params = patch.params.as_ref().map_or(0, |json| json.get().len());
@@ -209,4 +227,26 @@ pub enum Input {
         /// The intent.
         intent_id: IntentId,
     },
+}
+
+impl Input {
+    /// What of it concerns tables, and what logs.
+    pub(in crate::data) fn split(self) -> (Self, Self) {
+        match self {
+            Self::Queued {
+                intent_id,
+                at,
+                patches,
+            } => {
+                let (appends, rows) = patches.into_iter().partition(Patch::is_append);
+                let queued = |patches| Self::Queued {
+                    intent_id,
+                    at,
+                    patches,
+                };
+                (queued(rows), queued(appends))
+            }
+            Self::Concluded { .. } | Self::Dismissed { .. } => (self.clone(), self),
+        }
+    }
 }

@@ -110,7 +110,7 @@ pub enum Input {
     },
     /// An intent was queued, ended, or was dismissed by the user.
     Intent(optimistic::Input),
-    /// The same, of an intent that is expected to change rows of tables.
+    /// The same, of an intent that is expected to change rows of tables or to add to logs.
     Patch(patches::Input),
     /// A [`Checkpoint`] was written, or could not be.
     Saved {
@@ -200,6 +200,7 @@ impl Replica {
             Input::Event { seq, event } => {
                 self.event(now, seq, event);
                 self.tables.passed(seq);
+                self.logs.passed(seq);
             }
             Input::Refresh => self.directory.handle(now, directory::Input::Refresh),
             Input::DirectoryPage { load, result } => {
@@ -213,7 +214,11 @@ impl Replica {
             Input::Log { id, input } => self.logs.handle(now, id, input),
             Input::Topic { id, load, result } => self.topics.opened(now, id, load, result),
             Input::Intent(input) => self.optimistic.handle(input),
-            Input::Patch(input) => self.tables.patch(now, input),
+            Input::Patch(input) => {
+                let (rows, items) = input.split();
+                self.tables.patch(now, rows);
+                self.logs.patch(now, items);
+            }
             Input::Saved { number, is_written } => self.saver.ended(now, number, is_written),
         }
         self.settle_creations();
@@ -350,9 +355,12 @@ impl Replica {
         self.tables.left(id);
     }
 
-    /// Whether a failure of this intent would be displayed: by a message, an agent or a row.
+    /// Whether a failure of this intent would be displayed: by a message, an agent, a row or
+    /// an item.
     pub fn is_shown(&self, intent_id: IntentId) -> bool {
-        self.optimistic.is_pending(intent_id) || self.tables.is_patched_by(intent_id)
+        self.optimistic.is_pending(intent_id)
+            || self.tables.is_patched_by(intent_id)
+            || self.logs.is_patched_by(intent_id)
     }
 
     /// Opens a log for a reader, or returns the open one, and its current view.

@@ -32,15 +32,15 @@ pub use view::{TableState, TableView};
 
 use super::{
     cache::{Kept, Manifest, SavedList, SavedRows},
-    collection::{self, RowChange},
+    collection::{self, Collection, RowChange},
     lists::{self, Kind, Learned, Lists, ListsConfig, OpenList, Opened},
     load::LoadError,
     open::{OpenId, TooMany},
-    patches::{self, Concern, PatchId, Patches, Told},
+    patches::{self, PatchId, Told},
     screen::Connectivity,
 };
 use crate::data::target::LiveTarget;
-use crate::{Generation, MonotonicTime, Transition, effects::EffectQueue};
+use crate::{Generation, MonotonicTime, Transition};
 use overlay::Overlay;
 
 /// Inputs of one table.
@@ -64,6 +64,10 @@ impl Kind for Overlay {
         most_open: 64,
         bytes: 64 << 20,
     };
+
+    fn is_stale(rows: &Collection<TableRow>, key: &str) -> bool {
+        rows.is_stale(&Arc::from(key))
+    }
 
     const KIND: LiveKind = LiveKind::Table;
 
@@ -109,12 +113,6 @@ impl Kind for Overlay {
 #[derive(Clone, Debug)]
 pub struct Tables {
     lists: Lists<Overlay>,
-    /// Intents whose failure no row says any more.
-    unsaid: EffectQueue<IntentId>,
-    /// What this client's intents are expected to change.
-    patches: Patches,
-    /// The last event of the numbering in force.
-    cursor: u64,
 }
 
 impl Default for Tables {
@@ -128,9 +126,6 @@ impl Tables {
     pub fn new(config: ListsConfig) -> Self {
         Self {
             lists: Lists::new(config),
-            unsaid: EffectQueue::default(),
-            patches: Patches::default(),
-            cursor: 0,
         }
     }
 
@@ -190,15 +185,10 @@ impl Tables {
     /// Closes tables without readers. Call every few seconds.
     pub fn sweep(&mut self) {
         self.lists.sweep();
-        self.forget_patches();
     }
 
     /// The host's active client attached to the session.
     pub fn attached(&mut self, now: MonotonicTime, session: SessionState) {
-        if session != SessionState::Resumed {
-            self.cursor = 0;
-            self.patches.renumber();
-        }
         self.lists.attached(now, session);
     }
 
@@ -215,51 +205,18 @@ impl Tables {
     /// Feeds an input for one table; one for a table that was closed has no effect.
     pub fn handle(&mut self, now: MonotonicTime, id: OpenId, input: Input) {
         self.lists.handle(now, id, input);
-        self.settle_patches();
+        self.drop_unsaid();
     }
 
     /// An intent with patches was queued, ended, or its failure was dismissed (LD-3).
     pub fn patch(&mut self, now: MonotonicTime, input: patches::Input) {
-        // Its effect has a number in the session's new numbering that nobody knows, and may be told
-        // later than the rows on their way were read. Those requested from now on have it.
-        let is_unnumbered = matches!(
-            input,
-            patches::Input::Concluded {
-                conclusion: patches::Conclusion::Done { seq: 0 },
-                ..
-            }
-        );
-        let patches = self.patches.handle(input);
-        for one in self.lay_anew(&patches) {
-            if is_unnumbered {
-                one.rows.handle(now, collection::Input::Reload);
-            }
-        }
-        self.settle_patches();
-    }
-
-    /// Notes that patches are laid otherwise from now on. Returns the tables that are concerned,
-    /// each once.
-    fn lay_anew(&mut self, patches: &[Arc<patches::Patch>]) -> Vec<&mut OpenTable> {
-        let mut concerned = Vec::new();
-        for (_, one) in self.lists.open.iter_mut() {
-            let mut is_concerned = false;
-            for patch in patches {
-                if patch.concerns(&one.target, one.scope.as_ref()) {
-                    one.own.note(&patch.key);
-                    is_concerned = true;
-                }
-            }
-            if is_concerned {
-                concerned.push(one);
-            }
-        }
-        concerned
+        self.lists.patch(now, input);
+        self.drop_unsaid();
     }
 
     /// Whether a failure of an intent would be shown by a row.
     pub fn is_patched_by(&self, intent_id: IntentId) -> bool {
-        let mut saying = self.patches.saying(intent_id);
+        let mut saying = self.lists.patches.saying(intent_id);
         saying.any(|(id, one)| one.makes_row() || !self.is_rowless(id, one))
     }
 
@@ -271,13 +228,13 @@ impl Tables {
             .filter(|open| patch.concerns(&open.target, open.scope.as_ref()))
             .peekable();
         let made = |open: &OpenTable| {
-            let others = self.patches.of_key(&key);
+            let others = self.lists.patches.of_key(&key);
             let mut others = others.filter(|(other, ..)| *other != id);
             others.any(|(other, entry, one)| {
                 one.makes_row()
                     && entry.layer(one).is_some()
                     && one.patch.concerns(&open.target, open.scope.as_ref())
-                    && !open.own.has_left(other)
+                    && !open.left.has_left(other)
             })
         };
         covering.peek().is_some()
@@ -295,57 +252,34 @@ impl Tables {
                 one.rows.handle(now, input);
             }
         }
-        for (id, patch, concern) in self.patches.told(seq, event) {
-            if concern == Concern::Value {
-                // In this very step; what is not loaded yet has the row once it is.
-                let named = self.lists.open.named(&event.name);
-                named
-                    .filter(|one| one.rows.has_succeeded())
-                    .for_each(|one| one.own.leave(id, &patch.key));
-            }
-        }
-        let done = event.intent_id.and_then(|intent_id| {
-            let patches = self.patches.drop_told(intent_id)?;
-            Some((intent_id, patches))
-        });
-        if let Some((intent_id, patches)) = done {
-            self.lay_anew(&patches);
-            self.unsaid.push(intent_id);
-        }
+        let confirmed = self
+            .lists
+            .patches
+            .told(seq, event.intent_id, |patch| patches::concern(event, patch));
+        self.lists.leave(&confirmed);
+        event
+            .intent_id
+            .into_iter()
+            .for_each(|intent_id| self.lists.drop_told(intent_id));
         self.passed(seq);
     }
 
     /// Every event up to this one was fed, whether or not it concerned a table.
     pub fn passed(&mut self, seq: u64) {
-        self.cursor = seq;
-        self.settle_patches();
+        self.lists.passed(seq);
+        self.drop_unsaid();
     }
 
-    /// Lets patches leave the tables that include their effects.
-    fn settle_patches(&mut self) {
-        if self.patches.has_awaited() {
-            for (_, one) in self.lists.open.iter_mut() {
-                one.own.settle(&self.patches, &one.rows, self.cursor);
-            }
-            self.forget_patches();
-        }
-        let unsaid = self.patches.unsaid();
+    /// Drops the patches whose failure no row says.
+    fn drop_unsaid(&mut self) {
+        let unsaid = self.lists.patches.unsaid();
         let unsaid = unsaid.filter(|(id, one)| self.is_rowless(*id, one));
         let unsaid: Vec<PatchId> = unsaid.map(|(id, _)| id).collect();
         for id in unsaid {
-            let over = self.patches.drop_unsaid(id);
+            let over = self.lists.patches.drop_unsaid(id);
             over.into_iter()
-                .for_each(|intent_id| self.unsaid.push(intent_id));
+                .for_each(|intent_id| self.lists.unsaid.push(intent_id));
         }
-    }
-
-    /// Forgets patches that no open table waits for.
-    fn forget_patches(&mut self) {
-        let open = &self.lists.open;
-        self.patches.forget(|id, patch| {
-            let lays = |one: &OpenTable| patch.concerns(&one.target, one.scope.as_ref());
-            !open.iter().any(|one| lays(one) && !one.own.has_left(id))
-        });
     }
 
     /// Call when [`Tables::poll_timeout`] has passed; an earlier call does nothing.
@@ -360,8 +294,7 @@ impl Tables {
 
     /// The next effect to execute.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        let unsaid = self.unsaid.pop().map(Effect::Forget);
-        unsaid.or_else(|| self.lists.poll_effect())
+        self.lists.poll_effect()
     }
 
     /// The next transition record for the log.
@@ -372,10 +305,10 @@ impl Tables {
     /// Builds the newest views, for [`Tables::poll_view`]; each that differs from its predecessor
     /// gets the next revision. `host`: its status.
     pub fn publish(&mut self, host: Connectivity, rev: &mut u64) {
-        let patches = &self.patches;
-        self.lists.publish_each(rev, |one| {
+        self.lists.publish_each(rev, |one, patches| {
             let (rows, scope) = (&one.rows, one.scope.as_ref());
-            let shown = one.own.lay(patches, rows, &one.target, scope);
+            let over = (patches, &mut one.left);
+            let shown = one.own.lay(over, rows, &one.target, scope);
             TableView::of(rows, shown.clone(), host, one.view.rev)
         });
     }

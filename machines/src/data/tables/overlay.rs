@@ -1,6 +1,6 @@
-//! Patches over the rows of one table: which have left it, and the list with the others (LD-3).
+//! The rows of one table with the patches over them that have not left it (LD-3).
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use bowline_protocol::live::Scope;
 
@@ -8,21 +8,16 @@ use super::TableRow;
 use crate::data::target::LiveTarget;
 use crate::data::{
     collection::Collection,
-    load::LoadError,
-    patches::{Awaited, Concern, PatchId, Patches, lay},
+    patches::{Left, Patches, lay},
     view::RowList,
 };
 
 /// The patches over one table.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Overlay {
-    /// Patches whose effects the rows include, while their intents are known.
-    left: BTreeSet<PatchId>,
     shown: RowList<TableRow>,
     /// What the shown rows were made of; `None`: of no patches.
     made: Option<Made>,
-    /// Keys whose patches have changed since.
-    changed: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -33,49 +28,6 @@ struct Made {
 }
 
 impl Overlay {
-    /// Whether a patch has left.
-    pub(super) fn has_left(&self, id: PatchId) -> bool {
-        self.left.contains(&id)
-    }
-
-    /// The rows include the effect of a patch of this key.
-    pub(super) fn leave(&mut self, id: PatchId, key: &str) {
-        if self.left.insert(id) {
-            self.note(key);
-        }
-    }
-
-    /// A patch of this key is laid otherwise from now on.
-    pub(super) fn note(&mut self, key: &str) {
-        self.changed.insert(key.to_owned());
-    }
-
-    /// Lets the patches leave whose effects the rows include. `cursor`: the last event of the
-    /// numbering in force.
-    pub(super) fn settle(&mut self, patches: &Patches, rows: &Collection<TableRow>, cursor: u64) {
-        self.left.retain(|(position, _)| patches.contains(position));
-        let is_final = |error| matches!(error, LoadError::Rejected(reason) if reason.is_final());
-        let is_refused = rows.error().is_some_and(is_final);
-        let reached = rows.is_current().then(|| rows.applied().max(cursor));
-        for (position, entry) in patches.waiting() {
-            for (number, one) in entry.patches.iter().enumerate() {
-                let key = one.patch.key.as_str();
-                let has_it = match entry.awaited(one) {
-                    None => false,
-                    Some(_) if is_refused => true,
-                    Some(Awaited::Current(seq)) => Some(seq) <= reached,
-                    Some(Awaited::Told(seq, Concern::Value)) => rows.has_applied(seq),
-                    Some(Awaited::Told(seq, Concern::Stale)) => {
-                        rows.has_applied(seq) && !rows.is_stale(&Arc::from(key))
-                    }
-                };
-                if has_it {
-                    self.leave((*position, number), key);
-                }
-            }
-        }
-    }
-
     /// The same, to be laid anew.
     #[cfg(test)]
     pub(super) fn forgotten(self) -> Self {
@@ -86,13 +38,13 @@ impl Overlay {
     /// change of patches costs what it changes, one of the rows costs all patches.
     pub(super) fn lay(
         &mut self,
-        patches: &Patches,
+        (patches, left): (&Patches, &mut Left),
         rows: &Collection<TableRow>,
         target: &LiveTarget,
         scope: Option<&Scope>,
     ) -> &RowList<TableRow> {
         let base = rows.rows();
-        let changed = std::mem::take(&mut self.changed);
+        let changed = left.take_changed();
         if patches.is_empty() {
             self.made = None;
             if !self.shown.is_same(base) {
@@ -108,7 +60,7 @@ impl Overlay {
         let before = self.shown.clone();
         let over = Over {
             patches,
-            left: &self.left,
+            left,
             rows,
             target,
             scope,
@@ -136,7 +88,7 @@ impl Overlay {
 /// What is laid over what.
 struct Over<'a> {
     patches: &'a Patches,
-    left: &'a BTreeSet<PatchId>,
+    left: &'a Left,
     rows: &'a Collection<TableRow>,
     target: &'a LiveTarget,
     scope: Option<&'a Scope>,
@@ -151,7 +103,7 @@ impl Over<'_> {
         let key: Arc<str> = Arc::from(key);
         let base = self.rows.rows().get(&key);
         let layers = self.patches.of_key(&key).filter_map(|(id, entry, one)| {
-            let is_laid = one.patch.concerns(self.target, self.scope) && !self.left.contains(&id);
+            let is_laid = one.patch.concerns(self.target, self.scope) && !self.left.has_left(id);
             entry.layer(one).filter(|_| is_laid)
         });
         let row = lay(&key, base.map(AsRef::as_ref), layers);

@@ -481,7 +481,7 @@ fn ld_3_every_table_that_covers_the_key_shows_a_patch_and_lets_it_go_by_itself()
     // Nothing of it is left for a table that is opened later.
     let later = host.open("castle2");
     assert_eq!(pending(&mut host, later), [""; 0]);
-    assert!(host.tables.patches.is_empty());
+    assert!(host.tables.lists.patches.is_empty());
 }
 
 #[test]
@@ -514,7 +514,7 @@ fn ld_3_a_patch_waits_for_the_event_of_the_answer_and_no_longer() {
     host.tables.left(castle);
     host.tables.sweep();
     host.tables.patch(NOW, done(4, 900));
-    assert!(host.tables.patches.is_empty());
+    assert!(host.tables.lists.patches.is_empty());
 }
 
 /// A patch that changes a row or removes it, if there is one.
@@ -563,7 +563,7 @@ fn ld_3_a_failure_that_no_row_says_is_dropped_and_concerns_no_later_row() {
         row.unwrap().failure.as_ref().map(|why| why.intent_id)
     };
     assert_eq!(failure(&mut host, "castle/a"), None);
-    assert!(host.tables.patches.is_empty());
+    assert!(host.tables.lists.patches.is_empty());
 
     // A row says it, until it is gone.
     host.tables.patch(NOW, changing(3, "castle/a", Remove));
@@ -601,7 +601,7 @@ fn ld_3_a_failure_goes_when_the_effect_is_told_after_all() {
     assert_eq!(host.effects(), [Effect::Forget(intent(1))]);
     assert!(!failure(&mut host));
     assert_eq!(host.rows(castle).len(), 1);
-    assert!(host.tables.patches.is_empty());
+    assert!(host.tables.lists.patches.is_empty());
 }
 
 #[test]
@@ -783,7 +783,8 @@ fn ld_3_what_is_shown_is_what_laying_all_patches_anew_would_show() {
         let one = host.tables.lists.open.get(castle).unwrap();
         let mut anew = one.own.clone().forgotten();
         let scope = one.scope.as_ref();
-        let anew = anew.lay(&host.tables.patches, &one.rows, &one.target, scope);
+        let over = (&host.tables.lists.patches, &mut one.left.clone());
+        let anew = anew.lay(over, &one.rows, &one.target, scope);
         assert!(shown.iter().eq(anew.iter()), "step {step}");
     }
 }

@@ -1,11 +1,13 @@
-//! What holds in every history of a log (LD-2, LD-9).
+//! What holds in every history of a log (LD-2, LD-3, LD-9).
 
 use bowline_machines::data::{tables::TableState, view::Beyond};
 
-use super::{Asked, Node, Step, take};
+use super::{Asked, Node, Step, intent_id, intents::Doing, take};
 
 pub(super) fn check(node: &mut Node) -> Result<(), &'static str> {
-    let indexes: Vec<u64> = node.view.items().map(|row| row.index).collect();
+    check_expected(node)?;
+    let real = node.view.items().filter(|row| row.expected.is_none());
+    let indexes: Vec<u64> = real.map(|row| row.index).collect();
     if !indexes.is_sorted_by(|one, other| one < other) {
         return Err("no_item_is_repeated (LD-2)");
     }
@@ -30,6 +32,38 @@ pub(super) fn check(node: &mut Node) -> Result<(), &'static str> {
     Ok(())
 }
 
+fn check_expected(node: &Node) -> Result<(), &'static str> {
+    let rows = node.view.items();
+    let expected: Vec<_> = rows
+        .skip_while(|row| row.expected.is_none())
+        .map(|row| row.expected.as_deref())
+        .collect();
+    if expected.contains(&None) {
+        return Err("what_is_expected_is_after_all_items (LD-3)");
+    }
+    let ids: Vec<_> = expected.iter().flatten().map(|one| one.intent_id).collect();
+    if !ids.is_sorted_by(|one, other| one < other) {
+        return Err("what_is_expected_is_in_the_order_of_sending (LD-3)");
+    }
+    for (number, one) in node.intents.iter().enumerate() {
+        let shown = expected.iter().flatten();
+        let shown = shown.clone().find(|row| row.intent_id == intent_id(number));
+        let is_open = one.is_sent && !one.is_answered && !one.is_told && one.done.is_none();
+        if is_open && shown.is_none_or(|row| row.failure.is_some()) {
+            return Err("what_is_open_is_shown (LD-3)");
+        }
+        let has_failed = one.is_refused && one.is_answered && !one.is_dismissed;
+        if has_failed && shown.is_none_or(|row| row.failure.is_none()) {
+            return Err("a_failure_is_said_until_it_is_dismissed (LD-3)");
+        }
+        let is_loaded = !matches!(node.view.state, TableState::Loading | TableState::Failed);
+        if one.is_told && is_loaded && shown.is_some() {
+            return Err("it_leaves_with_the_item (LD-3)");
+        }
+    }
+    Ok(())
+}
+
 /// Delivers everything, in one of two orders; then the items are the daemon's.
 pub(super) fn converge(mut node: Node, events_first: bool) -> Result<(), &'static str> {
     if !node.is_attached {
@@ -37,8 +71,14 @@ pub(super) fn converge(mut node: Node, events_first: bool) -> Result<(), &'stati
     }
     for _ in 0..60 {
         let is_ready = |asked: &Asked| asked.page.is_some() || asked.is_lost;
+        let unanswered = (0..node.intents.len()).find(|n| {
+            let one = &node.intents[*n];
+            one.is_sent && !one.is_answered && !node.is_waiting(*n)
+        });
         let step = if events_first && !node.events.is_empty() {
             Step::Deliver
+        } else if !node.answers.is_empty() {
+            Step::Receive
         } else if let Some(at) = node.asked.iter().position(is_ready) {
             // Answers overtake each other, but none is left behind.
             node.asked.swap(0, at);
@@ -47,6 +87,11 @@ pub(super) fn converge(mut node: Node, events_first: bool) -> Result<(), &'stati
             Step::Process
         } else if !node.events.is_empty() {
             Step::Deliver
+        } else if let Some(intent) = unanswered {
+            match node.intents[intent].done {
+                Some(_) => Step::Repeat(intent),
+                None => Step::Do(intent, Doing::Expected),
+            }
         } else if matches!(node.view.state, TableState::Failed | TableState::Stale) {
             Step::Timer
         } else if matches!(node.view.older, Beyond::Failed(_)) {
@@ -59,6 +104,10 @@ pub(super) fn converge(mut node: Node, events_first: bool) -> Result<(), &'stati
     }
     if !matches!(node.view.state, TableState::Ready | TableState::Empty) {
         return Err("every_history_ends_ready");
+    }
+    let mut expected = node.view.items().filter_map(|row| row.expected.as_deref());
+    if expected.any(|row| row.failure.is_none()) {
+        return Err("no_patch_is_stuck (LD-3)");
     }
     let shown = node.view_items();
     let from = shown.keys().next().copied();

@@ -1,7 +1,7 @@
 //! The steps of a history of a log, and the histories that are walked (LD-2).
 
 use super::{
-    Node, Step, Which,
+    Doing, Node, Step, Which,
     checks::{check, converge},
     take,
 };
@@ -10,6 +10,7 @@ use crate::explorer::{Model, explore};
 struct Histories {
     items: u64,
     max_rows: usize,
+    intents: usize,
 }
 
 impl Model for Histories {
@@ -18,7 +19,7 @@ impl Model for Histories {
     type Key = String;
 
     fn start(&self) -> Vec<Node> {
-        let fresh = Node::new(self.items, self.max_rows);
+        let fresh = Node::new(self.items, self.max_rows, self.intents);
         let mut ready = fresh.clone();
         for step in [Step::Reset, Step::Process, Step::Answer] {
             self.apply(&mut ready, &step).unwrap();
@@ -40,11 +41,21 @@ impl Model for Histories {
         for step in [Step::LoadMore, Step::Process] {
             self.apply(&mut extending, &step).unwrap();
         }
-        vec![fresh, ready, refreshing, fetching, extending]
+        let mut starts = vec![fresh, ready, refreshing, fetching, extending];
+        if self.intents > 0 {
+            let mut sent = starts[1].clone();
+            for intent in 0..self.intents {
+                self.apply(&mut sent, &Step::Send(intent)).unwrap();
+            }
+            starts = vec![starts[0].clone(), sent];
+        }
+        starts
     }
 
     fn steps(&self, node: &Node) -> Vec<Step> {
-        let mut steps = vec![
+        let mut steps = steps_of_intents(node);
+        // Beside intents, fewer changes by others are of interest.
+        let others = [
             Step::Append,
             Step::AppendLarge,
             Step::Grow(Which::Newest),
@@ -56,11 +67,12 @@ impl Model for Histories {
             Step::Grow(Which::Oldest),
             Step::Together,
             Step::Drop,
-            Step::Resume,
-            Step::Reset,
-            Step::Refresh,
             Step::LoadMore,
         ];
+        let others = others.into_iter().enumerate();
+        let others = others.filter(|(at, _)| self.intents == 0 || *at < 2);
+        steps.extend(others.map(|(_, step)| step));
+        steps.extend([Step::Resume, Step::Reset, Step::Refresh]);
         if node.is_attached {
             steps.extend([Step::Cut, Step::Switch]);
             if !node.events.is_empty() {
@@ -100,11 +112,40 @@ impl Model for Histories {
     }
 }
 
+fn steps_of_intents(node: &Node) -> Vec<Step> {
+    let mut steps = Vec::new();
+    if !node.intents.is_empty() {
+        steps.extend([Step::Reopen, Step::Restart]);
+    }
+    let unsent = node.intents.iter().position(|one| !one.is_sent);
+    steps.extend(unsent.map(Step::Send));
+    for (number, one) in node.intents.iter().enumerate() {
+        let is_undecided = one.is_sent && one.done.is_none() && !one.is_refused;
+        if is_undecided && node.is_attached {
+            let all = [Doing::Expected, Doing::Large, Doing::Other];
+            steps.extend(all.map(|doing| Step::Do(number, doing)));
+            steps.push(Step::Reject(number));
+        }
+        let is_done = one.done.is_some() && !one.is_answered;
+        if is_done && node.is_attached && !node.is_waiting(number) {
+            steps.push(Step::Repeat(number));
+        }
+        if one.is_answered && one.is_refused && !one.is_dismissed {
+            steps.push(Step::Dismiss(number));
+        }
+    }
+    if node.is_attached && !node.answers.is_empty() {
+        steps.push(Step::Receive);
+    }
+    steps
+}
+
 #[test]
 fn ld_2_every_short_history_of_a_followed_log() {
     let model = Histories {
         items: 3,
         max_rows: 20,
+        intents: 0,
     };
     let report = explore(&model, 3);
     assert!(report.nodes > 5_000, "{report:?}");
@@ -115,13 +156,25 @@ fn ld_2_every_short_history_of_a_log_that_does_not_fit() {
     let model = Histories {
         items: 3,
         max_rows: 2,
+        intents: 0,
     };
     let report = explore(&model, 3);
     assert!(report.nodes > 5_000, "{report:?}");
 }
 
 #[test]
-fn ld_2_long_histories_of_items_that_are_replaced_and_grow() {
+fn ld_3_every_short_history_of_items_that_intents_are_expected_to_add() {
+    let model = Histories {
+        items: 3,
+        max_rows: 20,
+        intents: 2,
+    };
+    let report = explore(&model, 3);
+    assert!(report.nodes > 1_500, "{report:?}");
+}
+
+#[test]
+fn ld_2_and_ld_3_long_histories_of_items_that_are_replaced_and_grow() {
     let mut random = 11_u64;
     let mut below = |bound: usize| {
         random = random
@@ -133,6 +186,7 @@ fn ld_2_long_histories_of_items_that_are_replaced_and_grow() {
         let model = Histories {
             items: 3,
             max_rows: if round % 2 == 0 { 20 } else { 2 },
+            intents: round % 3,
         };
         let starts = model.start();
         let mut node = starts[below(starts.len())].clone();

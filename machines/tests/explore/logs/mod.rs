@@ -4,11 +4,15 @@
 //!
 //! After each step, everything on its way is delivered to a copy, and its items must be the
 //! daemon's. No replacement or text is missed, taken twice, or taken by an item of another event.
+//!
+//! Intents are expected to add items (LD-3): these are shown at once and after all others, until
+//! the step that brings the daemon's, or with the reason of a refusal, also after the app restarts.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // The lints exempt unit tests only.
 
 mod checks;
 mod histories;
+mod intents;
 
 use std::{
     cmp::Reverse,
@@ -34,12 +38,17 @@ use bowline_protocol::{
     live::{Json, LogAppended, LogGrown, LogItem, LogPage, LogReplaced, Scope},
 };
 
+use intents::{Answer, Doing, Intent, intent_id};
+
 const NOW: MonotonicTime = MonotonicTime::from_millis(1_000_000);
 const NAME: &str = "voxel.edits";
 const KEY: &str = "castle";
 const LOST: LoadError = LoadError::Lost(Reason::ConnectionLost);
 /// Items of a page.
 const PAGE: usize = 2;
+
+/// Versions of expected items are above those of the daemon.
+const EXPECTED: u32 = 1_000;
 
 /// An item: the version in which it got its value, and those of the texts since.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +80,7 @@ impl Item {
 /// A request on its way, or its answer.
 #[derive(Clone, Debug)]
 struct Asked {
+    id: OpenId,
     load: Generation,
     request: Request<Reverse<u64>>,
     page: Option<LogPage>,
@@ -86,7 +96,8 @@ struct Node {
     view: Arc<LogView>,
     is_attached: bool,
     asked: VecDeque<Asked>,
-    events: VecDeque<(u64, LogEvent)>,
+    /// What the session is told; none: something else.
+    events: VecDeque<(u64, Option<LogEvent>)>,
     items: BTreeMap<u64, Item>,
     next: u64,
     version: u32,
@@ -101,6 +112,10 @@ struct Node {
     has_lapsed: bool,
     /// The newest change shown of each item.
     shown: BTreeMap<u64, u32>,
+    intents: Vec<Intent>,
+    answers: VecDeque<Answer>,
+    epoch: u32,
+    max_rows: usize,
 }
 
 /// An item that a step is about.
@@ -133,26 +148,41 @@ enum Step {
     LoadMore,
     Refresh,
     Timer,
+    Send(usize),
+    Do(usize, Doing),
+    Reject(usize),
+    /// The intent is sent again after its answer was lost.
+    Repeat(usize),
+    Receive,
+    Dismiss(usize),
+    Reopen,
+    Restart,
 }
 
 fn scope() -> Scope {
     Scope::row(KEY).unwrap()
 }
 
+fn target() -> LiveTarget {
+    LiveTarget {
+        name: NAME.to_owned(),
+        params: None,
+    }
+}
+
+fn config(max_rows: usize) -> ListsConfig {
+    ListsConfig {
+        page: PAGE,
+        max_rows,
+        ..Window::CONFIG
+    }
+}
+
 impl Node {
     /// An app that has opened a log of as many items, and is not connected.
-    fn new(items: u64, max_rows: usize) -> Self {
-        let config = ListsConfig {
-            page: PAGE,
-            max_rows,
-            ..Window::CONFIG
-        };
-        let mut logs = Logs::new(config);
-        let target = LiveTarget {
-            name: NAME.to_owned(),
-            params: None,
-        };
-        let (id, view) = logs.open(NOW, target).unwrap();
+    fn new(items: u64, max_rows: usize, intents: usize) -> Self {
+        let mut logs = Logs::new(config(max_rows));
+        let (id, view) = logs.open(NOW, target()).unwrap();
         Self {
             logs,
             id,
@@ -170,6 +200,10 @@ impl Node {
             is_opened: false,
             has_lapsed: false,
             shown: BTreeMap::new(),
+            intents: vec![Intent::default(); intents],
+            answers: VecDeque::new(),
+            epoch: 1,
+            max_rows,
         }
     }
 
@@ -195,11 +229,11 @@ impl Node {
     fn tell(&mut self, event: LogEvent) {
         if self.followed.is_some() {
             self.seq += 1;
-            self.events.push_back((self.seq, event));
+            self.events.push_back((self.seq, Some(event)));
         }
     }
 
-    fn append(&mut self, is_large: bool) {
+    fn append(&mut self, is_large: bool, intent: Option<usize>) {
         let item = Item::new(self.bump());
         let (index, value) = (self.next, item.json());
         self.items.insert(index, item);
@@ -210,10 +244,11 @@ impl Node {
             omitted_bytes: None,
             unreadable: false,
         };
-        self.appended((!is_large).then_some(item).into_iter().collect(), is_large);
+        let items = (!is_large).then_some(item).into_iter().collect();
+        self.appended(items, is_large, intent);
     }
 
-    fn appended(&mut self, items: Vec<LogItem>, stale: bool) {
+    fn appended(&mut self, items: Vec<LogItem>, stale: bool, intent: Option<usize>) {
         let event = LogAppended {
             name: NAME.to_owned(),
             key: KEY.to_owned(),
@@ -221,7 +256,7 @@ impl Node {
             first: self.first(),
             next: self.next,
             stale,
-            intent_id: None,
+            intent_id: intent.map(intent_id),
         };
         self.tell(LogEvent::Appended(event));
     }
@@ -271,6 +306,11 @@ impl Node {
     /// What is on its way no longer arrives.
     fn lose(&mut self) {
         self.asked.iter_mut().for_each(|asked| asked.is_lost = true);
+        for answer in self.answers.drain(..) {
+            if answer.seq.is_none() {
+                self.intents[answer.intent].is_refused = false;
+            }
+        }
     }
 
     /// The daemon answers the oldest request.
@@ -331,6 +371,7 @@ impl Node {
     /// The items shown, by index.
     fn view_items(&self) -> BTreeMap<u64, Item> {
         let items = self.view.items();
+        let items = items.filter(|row| row.expected.is_none());
         let items = items.map(|row| {
             let json: serde_json::Value = serde_json::from_str(row.json().get()).unwrap();
             let version = u32::try_from(json["v"].as_u64().unwrap()).unwrap();
@@ -343,8 +384,8 @@ impl Node {
 
 fn take(node: &mut Node, step: &Step) {
     match *step {
-        Step::Append => node.append(false),
-        Step::AppendLarge => node.append(true),
+        Step::Append => node.append(false, None),
+        Step::AppendLarge => node.append(true, None),
         Step::Grow(which) => {
             if let Some(index) = node.index(which) {
                 node.grow(index, false);
@@ -369,15 +410,19 @@ fn take(node: &mut Node, step: &Step) {
             if let Some(index) = node.index(Which::Newest) {
                 node.replace(index, true, false);
             }
-            node.append(false);
+            node.append(false, None);
         }
         Step::Drop => {
             node.items.pop_first();
-            node.appended(Vec::new(), false);
+            node.appended(Vec::new(), false, None);
         }
         Step::Deliver => {
             if let Some((seq, event)) = node.events.pop_front() {
-                node.logs.changed(NOW, seq, &event);
+                match &event {
+                    Some(event) => node.logs.changed(NOW, seq, event),
+                    None => node.logs.passed(seq),
+                }
+                node.note_told(event.as_ref());
             }
         }
         Step::Process => node.process(),
@@ -386,13 +431,14 @@ fn take(node: &mut Node, step: &Step) {
                 let result = asked.page.filter(|_| !asked.is_lost).ok_or(LOST);
                 node.has_lapsed &= !result.as_ref().is_ok_and(|page| page.follow.is_some());
                 let load = asked.load;
-                node.logs.handle(NOW, node.id, Input::Page { load, result });
+                node.logs
+                    .handle(NOW, asked.id, Input::Page { load, result });
             }
         }
         Step::Refuse => {
-            if let Some(Asked { load, .. }) = node.asked.pop_front() {
+            if let Some(Asked { id, load, .. }) = node.asked.pop_front() {
                 let result = Err(LoadError::Rejected(RpcReason::Overloaded));
-                node.logs.handle(NOW, node.id, Input::Page { load, result });
+                node.logs.handle(NOW, id, Input::Page { load, result });
             }
         }
         Step::Cut => {
@@ -407,11 +453,8 @@ fn take(node: &mut Node, step: &Step) {
             node.attach(SessionState::Resumed);
         }
         Step::Reset => {
-            node.is_opened = false;
-            node.followed = None;
-            node.events.clear();
-            node.seq = 0;
-            node.lose();
+            node.begin_epoch();
+            node.asked.iter_mut().for_each(|asked| asked.is_lost = true);
             node.attach(SessionState::Reset);
         }
         Step::Lapse => {
@@ -424,20 +467,42 @@ fn take(node: &mut Node, step: &Step) {
             let due = node.logs.poll_timeout().unwrap_or(NOW);
             node.logs.handle_timeout(due);
         }
+        Step::Send(_)
+        | Step::Do(..)
+        | Step::Reject(_)
+        | Step::Repeat(_)
+        | Step::Receive
+        | Step::Dismiss(_)
+        | Step::Reopen
+        | Step::Restart => intents::take(node, step),
     }
     while let Some(effect) = node.logs.poll_effect() {
-        if let Effect::Load { load, request, .. } = effect {
-            node.asked.push_back(Asked {
+        match effect {
+            Effect::Load {
+                id, load, request, ..
+            } => node.asked.push_back(Asked {
+                id,
                 load,
                 request,
                 page: None,
                 is_lost: !node.is_attached,
-            });
+            }),
+            Effect::Forget(forgotten) => {
+                let mut intents = node.intents.iter_mut().enumerate();
+                let of = intents.find(|(number, _)| intent_id(*number) == forgotten);
+                of.unwrap().1.is_dismissed = true;
+            }
+            Effect::Close(_) => {}
         }
     }
     while node.logs.poll_transition().is_some() {}
     node.logs.publish(Connectivity::Online, &mut node.rev);
-    while let Some((_, view)) = node.logs.poll_view() {
-        node.view = view;
+    while let Some((id, view)) = node.logs.poll_view() {
+        if id == node.id {
+            node.view = view;
+        }
+    }
+    if matches!(step, Step::Reopen | Step::Restart) {
+        node.view = node.logs.open(NOW, target()).unwrap().1;
     }
 }

@@ -248,7 +248,7 @@ interface Sent {
 /**
  * Sends intents to a host and follows the last one. The function that sends is the same one in every render; it gives
  * the intent's name, or nothing if it was not accepted, which the state says. `say` tells which rows show at once what is
- * expected: `send(intent, (show) => show.upsert("voxel.layers", { project }, layer, { name: layer }))`.
+ * expected: `send(intent, (show) => show.upsert("voxel.layers", { project }, layer, { name: layer }))`. `show.append` is for logs.
  */
 export function useIntent(
   serverId: string,

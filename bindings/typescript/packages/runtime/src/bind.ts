@@ -192,6 +192,7 @@ function patchOf(native: Native, patch: Patch): Generated.Patch {
     if (patch.change === "remove") return PatchChange.Remove.new();
     // What is no JSON is refused by the library.
     const json = JSON.stringify(patch.value) ?? "";
+    if (patch.change === "append") return PatchChange.Append.new({ json });
     return patch.change === "upsert" ? PatchChange.Upsert.new({ json }) : PatchChange.Merge.new({ json });
   };
   const { table, params, key } = patch;

@@ -149,8 +149,10 @@ function compare(one: string, other: string): number {
 
 /** An item of a log. */
 export interface LogItem<Value> {
-  /** Its place in the log, which no other item ever has. */
-  readonly index: number;
+  /** What identifies it in its log for as long as it is shown: a key for a list. */
+  readonly id: string;
+  /** Its place in the log, which no other item ever has; nothing for one that an intent is expected to add. */
+  readonly index: number | undefined;
   /** `null` when the item is too large to be sent, or is `unreadable`; `omittedBytes` is its size then. */
   readonly value: Value;
   readonly omittedBytes: number | undefined;
@@ -158,6 +160,10 @@ export interface LogItem<Value> {
   readonly unreadable: boolean;
   /** The member of the value whose text grows; nothing until it has grown. */
   readonly growing: string | undefined;
+  /** Whether it is what an intent of this app is expected to add (LD-3). */
+  readonly pending: boolean;
+  /** Why the intent failed that was expected to add it, until it is dismissed. */
+  readonly failure: RowFailure | undefined;
 }
 
 /** The newest items of a service's log, oldest first. An item that did not change is the same object. */
@@ -166,7 +172,7 @@ export interface LogView<Value> extends Kept {
   readonly rev: number;
   /** Whether the first update has arrived. */
   readonly ready: boolean;
-  /** The newest items. One that is fetched, because it was too large for an event, is missing meanwhile. */
+  /** The newest items, and after them those that intents of this app are expected to add. One that is fetched, because it was too large for an event, is missing meanwhile. */
   readonly items: ItemList<LogItem<Value>>;
   /** What to show besides them. */
   readonly state: TableState;
@@ -351,8 +357,8 @@ export function nextLog<Value>(before: LogView<Value>, update: LogUpdate): LogVi
   const { baseRev, changes, rows, ...shown } = update;
   if (baseRev !== undefined && (!before.ready || baseRev !== before.rev)) return undefined;
   const begun: ItemList<LogItem<Value>> = baseRev === undefined ? ItemList.EMPTY : before.items;
-  const parsed = rows.map(({ index, json, growing, omittedBytes, unreadable }) => {
-    return { index, value: JSON.parse(json) as Value, omittedBytes, unreadable, growing };
+  const parsed = rows.map(({ id, index, json, growing, omittedBytes, unreadable, pending, failure }) => {
+    return { id, index, value: JSON.parse(json) as Value, omittedBytes, unreadable, growing, pending, failure };
   });
   const items = changed(begun, { changes, rows: parsed }, grown);
   return items && Object.freeze({ ...shown, ready: true, failure: undefined, items });

@@ -61,7 +61,7 @@ internal class ItemReader<T>(
         val value = if (row.omittedBytes == null) decode(row.json) else null
         // Nothing is kept for what needs no decoding any more.
         val json = if (grow == null && row.growing != null) row.json else null
-        return LogItem(row.index, value, row.omittedBytes, row.unreadable, json, row.growing)
+        return LogItem(row.index, value, row.omittedBytes, row.unreadable, row.id, row.pending, row.failure, json, row.growing)
     }
 
     fun grown(item: LogItem<T>, text: String): LogItem<T> {

@@ -11,7 +11,7 @@ public class Receipt internal constructor(
     public suspend fun outcome(): IntentOutcome = native.outcome()
 }
 
-/** What an intent is expected to change (LD-3); `params` are those with which the table is collected. */
+/** What an intent is expected to change (LD-3); `params` are those with which the table or log is collected. */
 public object Show {
     /** The row has this value, as JSON, whether or not it was there. */
     public fun upsert(table: String, key: String, json: String, params: String = "{}"): Patch =
@@ -20,6 +20,9 @@ public object Show {
     /** The members of this JSON object are replaced in the row's value or added. Without a row nothing is shown. */
     public fun merge(table: String, key: String, json: String, params: String = "{}"): Patch =
         Patch(table, params, key, PatchChange.Merge(json))
+
+    /** An item with this value, as JSON, is added at the end of the log. */
+    public fun append(log: String, json: String, params: String = "{}"): Patch = Patch(log, params, "", PatchChange.Append(json))
 
     /** The row is gone. */
     public fun remove(table: String, key: String, params: String = "{}"): Patch = Patch(table, params, key, PatchChange.Remove)

@@ -73,16 +73,22 @@ public data class Table<out T>(
 /**
  * An item of a log.
  *
- * @property index Its place in the log, which no other item ever has.
+ * @property index Its place in the log, which no other item ever has; null for one that an intent is expected to add.
  * @property value Its value; null when it is too large to be sent, or is [unreadable].
  * @property omittedBytes The size of such a value in bytes.
  * @property unreadable Whether its service cannot read what is stored of it any more.
+ * @property id What identifies it in its log for as long as it is shown.
+ * @property pending Whether it is what an intent of this app is expected to add (LD-3).
+ * @property failure Why the intent failed that was expected to add it, until it is dismissed.
  */
 public data class LogItem<out T>(
-    public val index: UInt,
+    public val index: UInt?,
     public val value: T?,
     public val omittedBytes: UInt? = null,
     public val unreadable: Boolean = false,
+    public val id: String = "$index",
+    public val pending: Boolean = false,
+    public val failure: RowFailure? = null,
     /** The JSON of a value that may grow, and the member that does. */
     internal val json: String? = null,
     internal val growing: String? = null,

@@ -167,7 +167,7 @@ class ContractTest {
     )
 
     private fun logUpdate(step: Step): LogUpdate {
-        val rows = step.rows.mapIndexed { at, text -> JsonItem(at.toUInt(), """{"text":"$text"}""", "text", null, false) }
+        val rows = step.rows.mapIndexed { at, text -> JsonItem(at.toUInt(), """{"text":"$text"}""", "text", null, false, "$at", false, null) }
         return LogUpdate(step.base, step.rev, step.changes, rows, TableState.READY, null, MoreRows.None, false, 0u, 0u)
     }
 

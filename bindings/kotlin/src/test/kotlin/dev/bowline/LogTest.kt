@@ -51,6 +51,33 @@ class LogTest {
         assertEquals(LoadFailure.NotFound, refused.error)
     }
 
+    @Test
+    fun `LD-3 what an intent is expected to append is shown at once, also while the host is away, and a refused one says why`() = withCastle { castle ->
+        val (bowline, server, _, params) = castle
+        castle.run("add_note", """"by":"ana","text":"A door"""")
+        val shown = collected(Log.empty, bowline.log(server, "voxel.notes", params, ::grown, ::note))
+        shown.until { it.items.size == 1 && it.state == TableState.READY }
+
+        castle.world.cut(0)
+        shown.until { it.state == TableState.STALE }
+        val note = """{"by":"ana","text":"A roof"}"""
+        val add = castle.change("add_note", """"by":"ana","text":"A roof"""")
+        val sent = bowline.send(server, add, listOf(Show.append("voxel.notes", note, params)))
+        val away = shown.until { it.items.size == 2 }.items.last()
+        assertEquals(listOf(null, "${sent.id}/0", true), listOf(away.index, away.id, away.pending))
+        assertEquals(Note("ana", "A roof"), away.value)
+        castle.world.heal(0)
+        val there = shown.until { !it.items.last().pending }
+        assertEquals(listOf(0u, 1u), there.items.map { it.index })
+
+        val nothing = castle.change("extend_note", """"index":99,"text":"!"""")
+        val refused = bowline.send(server, nothing, listOf(Show.append("voxel.notes", note, params)))
+        val failed = shown.until { it.items.last().failure != null }
+        assertEquals(refused.id, failed.items.last().failure?.intentId)
+        bowline.dismiss(server, refused.id)
+        shown.until { it.items.size == 2 }
+    }
+
     private fun update(base: UInt?, rev: UInt, changes: List<ListChange>, rows: List<JsonItem> = emptyList()) =
         LogUpdate(base, rev, changes, rows, TableState.READY, null, MoreRows.None, false, 4u, 6u)
 
@@ -60,8 +87,8 @@ class LogTest {
             var count = 0
             val reader = ItemReader({ json -> note(json).also { count++ } }, grow)
             val rows = listOf(
-                JsonItem(4u, "null", "text", 300_000u, true),
-                JsonItem(5u, """{"by":"ana","text":"a"}""", "text", null, false),
+                JsonItem(4u, "null", "text", 300_000u, true, "4", false, null),
+                JsonItem(5u, """{"by":"ana","text":"a"}""", "text", null, false, "5", false, null),
             )
             val first = Log.empty.with(update(null, 7u, listOf(ListChange.Insert(0u, 2u)), rows), reader)
             assertEquals(1, count)
