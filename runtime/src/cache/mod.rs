@@ -210,9 +210,14 @@ impl HostCache {
         let list = self.read_file(&name, |bytes| read_list(bytes, target))?;
         self.cache.with(|folder| {
             folder.view(&name);
-            folder.write_views()
+            Ok(())
         });
         Some(list)
+    }
+
+    /// Writes which lists were viewed last.
+    pub(crate) fn write_views(&self) {
+        self.cache.with(Folder::write_views);
     }
 
     /// Adds a checkpoint to those that [`HostCache::write_next`] writes.

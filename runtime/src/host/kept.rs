@@ -75,6 +75,9 @@ impl Driver {
         let (cache, target) = (self.cache.clone(), target.clone());
         let reading = blocking(move || cache.read::<P>(&target))?;
         let stored = timeout(CACHE_READ, reading).await.ok()?.ok()??;
+        let cache = self.cache.clone();
+        // The rows do not wait for it.
+        let _ = blocking(move || cache.write_views());
         let manifest = self.cache.manifest();
         Some(stored.kept(manifest.as_ref(), self.session.position().as_ref()))
     }

@@ -1,13 +1,13 @@
 //! Rows that outlive a run of the app (LD-5): when they may be kept, and how a later run begins
 //! with them.
 
-use super::{Collection, CollectionConfig, Entry, Incoming, Page, State};
+use super::{Collection, CollectionConfig, Entry, Page, State, incoming::End};
 
 impl<R: Entry> Collection<R> {
     /// A collection that begins with rows of an earlier run, as that run kept them: as of the
     /// page's `seq`. `is_unbroken`: every later event of the epoch is yet to come, so the daemon
     /// may continue them; otherwise the next load replaces them. A page without rows that is not
-    /// the last one gives an empty collection.
+    /// the last one, or whose rows are in no order, gives an empty collection.
     #[must_use]
     pub fn restored(config: CollectionConfig, page: Page<R>, is_unbroken: bool) -> Self {
         let mut it = Self::new(config);
@@ -15,9 +15,13 @@ impl<R: Entry> Collection<R> {
             return it;
         }
         let (seq, follow) = (page.seq, page.follow);
-        let mut incoming = Incoming::default();
-        incoming.take(page, 0, &it.config);
-        it.rows.replace(incoming.rows, incoming.end, &it.config);
+        let end = page.next.map(|next| End {
+            place: page.rows.last().map(R::place),
+            next: Some(next),
+        });
+        if !it.rows.begin(seq, page.rows, end, &it.config) {
+            return it;
+        }
         it.wanted = it.wanted.max(it.rows.len());
         if is_unbroken {
             it.applied = seq;

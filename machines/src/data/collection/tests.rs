@@ -398,3 +398,25 @@ fn ld_2_rows_of_another_scope_are_discarded_before_they_are_shown() {
     answer(&mut it, page(5, &[10], None));
     assert_eq!(keys(&it), [10, 15]);
 }
+
+#[test]
+fn ld_5_restored_rows_are_bounded_continue_after_the_last_one_and_must_be_in_order() {
+    let it = Table::restored(CONFIG, page(3, &[1, 2, 4], Some("4")), true);
+    assert_eq!(*it.state(), State::Restored);
+    assert_eq!(
+        (keys(&it), it.bytes(), it.end()),
+        (vec![1, 2, 4], 3, Some(&4))
+    );
+    assert!(it.has_applied(3) && !it.is_current() && !it.is_as_of(3));
+    let long = Table::restored(CONFIG, page(3, &[1, 2, 3, 4, 5, 6, 7], None), true);
+    assert_eq!(keys(&long), [1, 2, 3, 4, 5]);
+    assert!(long.has_more());
+    for malformed in [
+        page(3, &[2, 1], None),
+        page(3, &[1, 1], None),
+        page(3, &[], Some("1")),
+    ] {
+        let it = Table::restored(CONFIG, malformed, true);
+        assert_eq!((it.state(), keys(&it).len()), (&State::Idle, 0));
+    }
+}

@@ -209,6 +209,29 @@ fn first_to<T, R: Placed>(
 }
 
 impl<R: Placed> RowList<R> {
+    /// A list of rows that are in order of place, at the cost of moving them; `None` if they are
+    /// not, or two have the same place.
+    pub(in crate::data) fn of_sorted(rows: Vec<Arc<R>>) -> Option<Self> {
+        if !rows.is_sorted_by(|one, next| one.compare_rows(next).is_lt()) {
+            return None;
+        }
+        let len = rows.len();
+        let mut rows = rows.into_iter();
+        let mut chunks = std::iter::from_fn(|| {
+            let chunk: Chunk<R> = rows.by_ref().take(MOST).collect();
+            (!chunk.is_empty()).then(|| Arc::new(chunk))
+        });
+        let groups = std::iter::from_fn(|| {
+            let chunks: Vec<_> = chunks.by_ref().take(MOST).collect();
+            let len = chunks.iter().map(|chunk| chunk.len()).sum();
+            (!chunks.is_empty()).then(|| Arc::new(Group { chunks, len }))
+        });
+        Some(Self {
+            groups: Arc::new(groups.collect()),
+            len,
+        })
+    }
+
     /// The row at a place.
     pub fn get(&self, place: &R::Place) -> Option<&Arc<R>> {
         let number = first_to(&self.groups, Group::last, place);
