@@ -345,7 +345,8 @@ mod tests {
                 "15d55b0d08abf60a",
                 "6bb3c3ac9ad31471",
                 "8ab8db5e0bd39f3b",
-                "01b084306ff22d2a"
+                "01b084306ff22d2a",
+                "e379a2744401e756",
             ]
         );
     }
