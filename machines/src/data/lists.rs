@@ -156,6 +156,8 @@ pub struct OpenList<K: Kind> {
     pub(super) own: K,
     /// What its file has.
     written: Option<Written>,
+    /// The failed writes at which its file was to be deleted; `None`: it may stay.
+    dropped: Option<u64>,
 }
 
 /// The rows that a list's file has.
@@ -190,6 +192,7 @@ impl<K: Kind> OpenList<K> {
             view: Arc::default(),
             own: K::default(),
             written: None,
+            dropped: None,
         }
     }
 
@@ -223,6 +226,13 @@ impl<K: Kind> OpenList<K> {
             let now = (self.rows.rev(), self.rows.follow(), failures);
             (written.rev, written.follow, written.failures) == now
         })
+    }
+
+    /// Whether its file is to be deleted: the daemon refuses the rows, so that a later start must
+    /// not show them again. A file that was not there is deleted as well.
+    fn is_to_drop(&self, failures: u64) -> bool {
+        let is_refused = self.rows.error().is_some_and(LoadError::is_refusal);
+        is_refused && self.dropped != Some(failures)
     }
 
     /// Learns from the page of a load which keys it covers. After [`Learned::Moved`] the page is
@@ -514,6 +524,25 @@ impl<K: Kind> Lists<K> {
         }
     }
 
+    /// Whether the file of any is to be deleted, after so many failed writes.
+    pub(super) fn has_refused(&self, failures: u64) -> bool {
+        self.open.iter().any(|one| one.is_to_drop(failures))
+    }
+
+    /// Collects those whose files are to be deleted.
+    pub(super) fn drop_refused(
+        &mut self,
+        failures: u64,
+        refused: &mut Vec<(LiveKind, Arc<LiveTarget>)>,
+    ) {
+        for (_, one) in self.open.iter_mut() {
+            if one.is_to_drop(failures) {
+                (one.written, one.dropped) = (None, Some(failures));
+                refused.push((K::KIND, Arc::clone(&one.target)));
+            }
+        }
+    }
+
     /// Whether any has rows as of this event, and, with `failures`, rows that its file has not.
     pub(super) fn has_savable(&self, seq: u64, failures: Option<u64>) -> bool {
         self.open.iter().any(|one| {
@@ -550,6 +579,7 @@ impl<K: Kind> Lists<K> {
                     rows: K::saved(one),
                 });
                 bytes = bytes.saturating_add(one.rows.bytes());
+                one.dropped = None;
                 one.written = Some(Written {
                     rev: one.rows.rev(),
                     follow,

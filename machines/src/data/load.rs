@@ -64,6 +64,11 @@ impl LoadError {
         }
     }
 
+    /// Whether the daemon refused it for good: only a refresh or an attach asks again.
+    pub const fn is_refusal(self) -> bool {
+        matches!(self, Self::Rejected(reason) if reason.is_final())
+    }
+
     /// The reason for the transition log, if it is one of the connection's.
     pub const fn reason(self) -> Option<Reason> {
         match self {

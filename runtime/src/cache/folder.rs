@@ -124,6 +124,11 @@ impl Folder {
         }
         self.files.write_unsynced(name, content)?;
         self.sizes.insert(name.to_owned(), bytes);
+        // Only the first write of a list counts as a view: one that changes often is viewed no
+        // later than one that does not.
+        if name.ends_with(LIST) && !self.views.lists.contains_key(name) {
+            self.view(name);
+        }
         self.shrink()
     }
 

@@ -236,9 +236,11 @@ impl HostCache {
             if *is_forgotten {
                 return Ok(true);
             }
+            for (kind, target) in &checkpoint.refused {
+                folder.delete(&self.list(*kind, target))?;
+            }
             for list in &checkpoint.lists {
                 let name = self.list(list.kind, &list.target);
-                folder.view(&name);
                 let Some(sealed) = self.seal(&name, list.to_bytes()) else {
                     return Ok(false);
                 };

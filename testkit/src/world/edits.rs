@@ -130,9 +130,16 @@ impl Screen {
                 }
             }
         }
-        for _ in 0..OLDER_PAGES {
-            self.log.load_older().map_err(unexpected)?;
-            tokio::time::sleep(REPORT / 4).await;
+        let mut pages = 0;
+        while pages < OLDER_PAGES {
+            let view = timeout(FINISH, self.log.next()).await.map_err(unexpected)?;
+            if matches!(
+                view.map_err(unexpected)?.older,
+                Beyond::More | Beyond::Failed(_)
+            ) {
+                self.log.load_older().map_err(unexpected)?;
+                pages += 1;
+            }
         }
         Ok(())
     }

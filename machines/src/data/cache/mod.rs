@@ -99,6 +99,8 @@ pub struct Checkpoint {
     pub number: u64,
     /// Lists that have changed since they were written.
     pub lists: Vec<SavedList>,
+    /// Lists whose rows the daemon refuses: their files are deleted.
+    pub refused: Vec<(LiveKind, Arc<LiveTarget>)>,
     /// The position, and every list that is as of it.
     pub manifest: Manifest,
 }

@@ -215,6 +215,40 @@ fn ld_5_only_rows_as_of_the_sessions_last_event_are_kept() {
     assert!(checkpoint(&mut it, 10).is_none(), "not while it is loaded");
 }
 
+#[test]
+fn ld_5_the_file_of_a_list_that_is_refused_is_deleted() {
+    let mut it = shown();
+    let first = checkpoint(&mut it, 3).unwrap();
+    assert!(first.refused.is_empty());
+    let number = first.number;
+    let is_written = true;
+    it.handle(at(100), Input::Saved { number, is_written });
+    let (table, _) = it.open_table(at(100), target("rows")).unwrap();
+    let input = tables::Input::Refresh;
+    it.handle(at(100), Input::Table { id: table, input });
+    // The first refusal may be of what was to be continued.
+    while let Some(effect) = it.poll_effect() {
+        if let Effect::Table(lists::Effect::Load { load, .. }) = effect {
+            let result = Err(LoadError::Rejected(RpcReason::NotGranted));
+            let input = tables::Input::Page { load, result };
+            it.handle(at(100), Input::Table { id: table, input });
+        }
+    }
+    let refused = checkpoint(&mut it, 3).unwrap();
+    assert_eq!(refused.refused.len(), 1);
+    assert_eq!(refused.refused[0].1.name, "rows");
+    // A deletion that failed is asked for again, and one that did not is not.
+    let number = refused.number;
+    it.handle(
+        at(100),
+        Input::Saved {
+            number,
+            is_written: false,
+        },
+    );
+    assert_eq!(checkpoint(&mut it, 3).unwrap().refused.len(), 1);
+}
+
 /// What a file of the checkpoint says of a list.
 fn stored<P: StoredPage>(checkpoint: &Checkpoint, name: &str) -> Stored<P> {
     let mut lists = checkpoint.lists.iter();

@@ -146,7 +146,7 @@ impl<R: Entry> Collection<R> {
             self.incoming.request,
             Some(Request::First { held: Some(_), .. })
         );
-        if continues && matches!(error, LoadError::Rejected(reason) if reason.is_final()) {
+        if continues && error.is_refusal() {
             // Its events may have the numbers of those that the rows are as of.
             self.renumber();
             self.load(now, "not_resumed");

@@ -50,8 +50,7 @@ impl Left {
         is_stale: impl Fn(&str) -> bool,
     ) {
         self.ids.retain(|(position, _)| patches.contains(position));
-        let is_final = |error| matches!(error, LoadError::Rejected(reason) if reason.is_final());
-        let is_refused = rows.error().is_some_and(is_final);
+        let is_refused = rows.error().is_some_and(LoadError::is_refusal);
         let reached = rows.is_current().then(|| rows.applied().max(cursor));
         for (position, entry) in patches.waiting() {
             for (number, one) in entry.patches.iter().enumerate() {

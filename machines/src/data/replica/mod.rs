@@ -427,7 +427,8 @@ impl Replica {
         let is_dirty = || {
             // Without new rows, only the position is new.
             let new = (saved_at == Some(seq)).then_some(failures);
-            tables.has_savable(seq, new) || logs.has_savable(seq, new)
+            let is_refused = tables.has_refused(failures) || logs.has_refused(failures);
+            is_refused || tables.has_savable(seq, new) || logs.has_savable(seq, new)
         };
         if !self.saver.is_due(now, is_dirty) {
             return None;
@@ -436,6 +437,9 @@ impl Replica {
         // A write whose deadline has passed has failed.
         let failures = self.saver.failures();
         let (mut lists, mut manifest) = (Vec::new(), Manifest::new(position.clone()));
+        let mut refused = Vec::new();
+        self.tables.drop_refused(failures, &mut refused);
+        self.logs.drop_refused(failures, &mut refused);
         let tables = &mut self.tables;
         let bytes = tables.save(&position, failures, &mut lists, &mut manifest);
         let logs = &mut self.logs;
@@ -445,6 +449,7 @@ impl Replica {
         Some(Checkpoint {
             number: self.saver.begun(now, bytes),
             lists,
+            refused,
             manifest,
         })
     }

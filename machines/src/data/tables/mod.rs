@@ -161,6 +161,20 @@ impl Tables {
         self.lists.has_savable(seq, failures)
     }
 
+    /// As for logs: whether the file of any is to be deleted.
+    pub(super) fn has_refused(&self, failures: u64) -> bool {
+        self.lists.has_refused(failures)
+    }
+
+    /// Collects those whose files are to be deleted, as for logs.
+    pub(super) fn drop_refused(
+        &mut self,
+        failures: u64,
+        refused: &mut Vec<(LiveKind, Arc<LiveTarget>)>,
+    ) {
+        self.lists.drop_refused(failures, refused);
+    }
+
     /// Collects what is to be written, as for logs. What lies over the rows is in the outbox.
     pub(super) fn save(
         &mut self,

@@ -66,10 +66,9 @@ impl TableState {
         is_empty: bool,
         host: Connectivity,
     ) -> Self {
-        let is_refused = |error| matches!(error, LoadError::Rejected(reason) if reason.is_final());
         let is_online = host == Connectivity::Online;
         match rows.state().kind() {
-            _ if rows.error().is_some_and(is_refused) => Self::Refused,
+            _ if rows.error().is_some_and(LoadError::is_refusal) => Self::Refused,
             CollectionState::Idle | CollectionState::InitialLoading => Self::Loading,
             CollectionState::ErrorBeforeFirstSuccess => Self::Failed,
             CollectionState::ErrorAfterReady => Self::Stale,

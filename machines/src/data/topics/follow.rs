@@ -342,7 +342,7 @@ impl OpenTopic {
     /// A final error may concern only the follow that is to be continued, which a daemon restored
     /// from a backup does not know: it is opened anew.
     fn not_opened(&mut self, now: MonotonicTime, error: LoadError) {
-        let is_final = matches!(error, LoadError::Rejected(reason) if reason.is_final());
+        let is_final = error.is_refusal();
         let was_continued = self.held.is_some();
         if is_final {
             self.give_up();
