@@ -3,7 +3,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use bowline_protocol::methods::name;
@@ -17,6 +16,7 @@ use tokio::time::timeout;
 use crate::{
     rig::{LONG, Rig, is_ready, server_id},
     table::{NAME, changed},
+    tables::until,
 };
 
 /// The usual size of a cache.
@@ -34,25 +34,6 @@ fn rows(view: &TableView) -> Vec<String> {
         format!("{}={}{pending}", row.key, row.value.get())
     })
     .collect()
-}
-
-async fn until(
-    table: &mut TableSubscription,
-    what: &str,
-    is: impl Fn(&TableView) -> bool,
-) -> Arc<TableView> {
-    let found = async {
-        loop {
-            let view = table.next().await.expect("the table goes on");
-            if is(&view) {
-                return view;
-            }
-        }
-    };
-    match timeout(LONG, found).await {
-        Ok(view) => view,
-        Err(_) => panic!("{what}: {:#?}", table.current()),
-    }
 }
 
 /// Waits until these rows are current.

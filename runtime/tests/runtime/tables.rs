@@ -23,7 +23,7 @@ fn follow(rig: &Rig) -> TableSubscription {
 }
 
 /// Waits for a view that matches.
-async fn until(
+pub(crate) async fn until(
     table: &mut TableSubscription,
     what: &str,
     is: impl Fn(&TableView) -> bool,

@@ -117,7 +117,7 @@ impl TopicStatus {
             State::Idle | State::Opening { .. } => Self::of(TopicState::Opening),
             State::Failed { error, .. } => {
                 let state = match error {
-                    LoadError::Rejected(reason) if reason.is_final() => TopicState::Refused,
+                    error if error.is_refusal() => TopicState::Refused,
                     _ if again => TopicState::Interrupted,
                     _ => TopicState::Failed,
                 };
