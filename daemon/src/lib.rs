@@ -1,8 +1,8 @@
 //! The Bowline daemon as a library: listeners, connections, sessions, services, agents, store.
 //!
-//! `bowline-daemon` is a thin binary around it. An app's author adds methods by implementing one
-//! trait, [`service::Service`], in a binary whose `main` is [`run`]; `daemon/examples/voxel.rs` is
-//! one.
+//! The program `bowline-daemon` is a thin one around it (`daemon/program`). An app's author adds
+//! methods by implementing one trait, [`service::Service`], in a program whose `main` is [`run`];
+//! `daemon/examples/voxel.rs` is one.
 //!
 //! Modules, each using only those above it in this table (`cargo xtask tidy` checks the whole
 //! order):
@@ -49,11 +49,6 @@ pub use program::Program;
 /// The `main` of a daemon: parses the command line, runs the command, reports errors.
 pub fn run(program: Program) -> std::process::ExitCode {
     commands::main(program, std::env::args_os().collect())
-}
-
-/// The `main` of `bowline-daemon`.
-pub fn run_bowline() -> std::process::ExitCode {
-    run(Program::bowline())
 }
 
 /// Version of the daemon, as sent in the welcome.

@@ -21,8 +21,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// `bowline-daemon` itself.
-    pub(crate) fn bowline() -> Self {
+    /// `bowline-daemon` itself, with the folders it shares with `bowline`.
+    pub fn bowline() -> Self {
         Self {
             about: "Bowline's daemon: keeps the sessions of your apps with this machine",
             home: Home::BOWLINE,

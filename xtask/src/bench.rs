@@ -65,7 +65,8 @@ pub(crate) fn run(sh: &Workspace, options: Options) -> Result<()> {
     }
     cmd!(
         sh,
-        "cargo build --release --locked -p bowline-daemon -p bowline-relay -p bowline-bench --bins --example sheet"
+        "cargo build --release --locked -p bowline-daemon -p bowline-daemon-program -p bowline-relay -p bowline-bench
+            --bins --example sheet"
     )
     .run()?;
     let quick = options.quick.then_some("--quick");

@@ -28,7 +28,7 @@ pub(crate) fn run(sh: &Workspace, options: Options) -> Result<()> {
     // One build for all, so that shared crates compile once with one set of features.
     cmd!(
         sh,
-        "cargo build --locked -p bowline-daemon -p bowline-relay -p bowline-cli -p bowline-testkit
+        "cargo build --locked -p bowline-daemon-program -p bowline-relay -p bowline-cli -p bowline-testkit
             --bin bowline-daemon --bin bowline-relay --bin bowline --bin bowline-demo"
     )
     .run()?;

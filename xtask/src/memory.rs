@@ -77,7 +77,14 @@ pub(crate) fn asan(sh: &Workspace) -> Result<()> {
     let test = |which: &[&str]| {
         // The packages of both runs, so that the dependencies have the same features. With
         // `--target`, build scripts and macros are not instrumented.
-        let packages = ["-p", "bowline-local", "-p", "bowline-daemon"];
+        let packages = [
+            "-p",
+            "bowline-local",
+            "-p",
+            "bowline-daemon",
+            "-p",
+            "bowline-daemon-program",
+        ];
         instrumented(cmd!(
             sh,
             "cargo test --locked --target {host} {QUICK_C...} {packages...}"
@@ -93,7 +100,9 @@ pub(crate) fn asan(sh: &Workspace) -> Result<()> {
         .run()
     };
     test(&["--lib", "--test", "client"])?;
-    Ok(test(&["--test", "daemon", "--", "local", "ls_20"])?)
+    Ok(test(&[
+        "--test", "daemon", "--test", "program", "--", "local", "ls_20",
+    ])?)
 }
 
 /// Adds the address sanitizer to a cargo command, in a target folder of its own.
@@ -119,7 +128,7 @@ pub(crate) fn valgrind(sh: &Workspace) -> Result<()> {
     faults::must_be_found(sh, Kind::Program, &[], check, |fault| fault.valgrind)?;
     cmd!(
         sh,
-        "cargo test --locked -p bowline-daemon --test daemon -- {UNDER_VALGRIND} --nocapture"
+        "cargo test --locked -p bowline-daemon-program --test program -- {UNDER_VALGRIND} --nocapture"
     )
     .env("BOWLINE_TEST_WRAPPER", VALGRIND)
     .run()?;

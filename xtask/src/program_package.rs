@@ -35,7 +35,7 @@ pub(crate) fn programs(sh: &Workspace, target: Option<String>) -> Result<()> {
     cmd!(
         sh,
         "cargo build --release --locked --target {target}
-            -p bowline-cli -p bowline-daemon -p bowline-relay {bins...}"
+            -p bowline-cli -p bowline-daemon-program -p bowline-relay {bins...}"
     )
     .run()?;
     let built = target_dir().join(&target).join("release");

@@ -91,7 +91,7 @@ pub(crate) fn run(sh: &Workspace) -> Result<()> {
 fn of_the_programs<'a>(sh: &'a Workspace, command: &str) -> Cmd<'a> {
     cmd!(
         sh,
-        "cargo {command} --locked --target {TARGET} -p bowline-daemon -p bowline-relay
+        "cargo {command} --locked --target {TARGET} -p bowline-daemon-program -p bowline-relay
             -p bowline-cli -p bowline-testkit -p bowline-local {QUICK_C...}"
     )
     .env("CARGO_PROFILE_DEV_DEBUG", "false")

@@ -23,10 +23,9 @@ pub enum Launcher {
 }
 
 impl Launcher {
-    /// The program of this process, whose `main` must be [`crate::run`] (or
-    /// [`crate::run_bowline`]), since only those handle the launcher's command. `files` and
-    /// `umask` are the limit of open files and the mask at its start, which agents' programs get.
-    /// On Windows this is [`Launcher::None`].
+    /// The program of this process, whose `main` must be [`crate::run`], since only that handles
+    /// the launcher's command. `files` and `umask` are the limit of open files and the mask at its
+    /// start, which agents' programs get. On Windows this is [`Launcher::None`].
     pub fn this_program(files: FileLimit, umask: Umask) -> Self {
         if !cfg!(unix) {
             return Self::None;

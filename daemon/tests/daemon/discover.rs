@@ -9,7 +9,6 @@ use crate::support::{
     grants::{paired_with, reason},
     live::Board,
     local::Local,
-    program::{Running, output},
 };
 
 /// Notifications, which are no methods to be called.
@@ -127,46 +126,8 @@ async fn ld_7_a_document_over_the_size_of_a_message_is_refused_and_nothing_ends(
     assert!(local.is_served().await);
 }
 
-#[tokio::test]
-async fn ld_7_what_is_described_without_a_daemon_is_what_a_running_one_answers() {
-    let dir = tempfile::tempdir().unwrap();
-    let described = output(dir.path(), &["describe", "--json"]);
-    assert!(described.status.success());
-    let described: Value = serde_json::from_slice(&described.stdout).unwrap();
-    assert!(
-        !dir.path().join("bowline.db").exists(),
-        "it makes no state of its own"
-    );
-    let running = Running::start(dir.path());
-    let socket = running.lines[1]["address"].as_str().unwrap();
-    let mut local = Local::connect_to(socket.as_ref()).await;
-    let answered = local.call("rpc.discover", json!({})).await;
-    assert_eq!(answered["result"], described);
-    assert_eq!(described["info"]["title"], "bowline-daemon");
-}
-
 #[test]
-fn ld_7_people_get_lines_and_generators_one_schema() {
-    let dir = tempfile::tempdir().unwrap();
-    let said = output(dir.path(), &["describe"]);
-    let said = String::from_utf8(said.stdout).unwrap();
-    let line = said.lines().find(|line| line.starts_with("agents.send "));
-    let words: Vec<_> = line.unwrap().split_whitespace().collect();
-    let expected = [
-        "agents.send",
-        "intent",
-        "operator",
-        "agentId",
-        "intentId",
-        "text",
-        "PromptSent",
-    ];
-    assert_eq!(words, expected);
-    // The program has no services, and so no types of their own.
-    let said = output(dir.path(), &["describe", "--schema"]);
-    let schema: Value = serde_json::from_slice(&said.stdout).unwrap();
-    assert_eq!(schema["definitions"], json!({}));
-
+fn ld_7_generators_get_one_schema() {
     let mut router = Router::new();
     router.add(Board).unwrap();
     let schema = router.schema();

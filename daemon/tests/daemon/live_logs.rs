@@ -10,11 +10,9 @@ use bowline_protocol::{RpcReason, SessionState, error::RpcError, methods::Empty}
 use serde_json::{Value, json};
 
 use crate::{
+    diaries::{Diaries, NAME, entry, indexes, of, told},
     rig::{Rig, intent_id},
-    support::{
-        diaries::{Diaries, NAME, entry, indexes, of, told},
-        diary::{ENTRIES, Pages, SHORT},
-    },
+    support::diary::{ENTRIES, Pages, SHORT},
 };
 
 #[tokio::test]

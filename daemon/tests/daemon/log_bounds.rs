@@ -5,11 +5,9 @@ use bowline_protocol::{RpcReason, limits};
 use serde_json::{Value, json};
 
 use crate::{
+    diaries::{Diaries, NAME, entry, indexes, told},
     rig::Rig,
-    support::{
-        diaries::{Diaries, NAME, entry, indexes, told},
-        diary::{ENTRIES, Pages, SHORT},
-    },
+    support::diary::{ENTRIES, Pages, SHORT},
 };
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! The daemon on loopback, driven by clients that share none of its code but the protocol crate.
 //!
 //! One module a capability. `support` starts daemons and speaks the wire, rightly or wrongly, one
-//! step at a time;
-//! `rig` does without sockets and drives the ledger itself, `agents_rig` the agents on it.
+//! step at a time; `rig` does without sockets and drives the ledger itself, `agents_rig` the agents
+//! on it, `diaries` a service with logs. The program `bowline-daemon` has its tests in
+//! `daemon/program/tests`.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +17,7 @@
 
 #[cfg(unix)]
 mod agents_rig;
+mod diaries;
 mod rig;
 mod support;
 
@@ -47,10 +49,7 @@ mod live_wire;
 mod local_bounds;
 mod local_foreign;
 mod local_malformed;
-mod local_owner;
 mod local_pool;
-#[cfg(unix)]
-mod local_process;
 mod local_requests;
 mod local_socket;
 mod log_bounds;
@@ -59,7 +58,6 @@ mod log_patches;
 mod metrics;
 mod pairing;
 mod pairing_approval;
-mod program;
 #[cfg(unix)]
 mod quotas;
 mod relay;

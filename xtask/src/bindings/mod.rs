@@ -174,6 +174,8 @@ pub(crate) fn programs(sh: &Workspace) -> Result<()> {
         "-p",
         "bowline-daemon",
         "-p",
+        "bowline-daemon-program",
+        "-p",
         "bowline-relay",
         "-p",
         "bowline-testkit",

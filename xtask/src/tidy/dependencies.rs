@@ -22,6 +22,7 @@ const RULES: &[(&str, Option<&str>)] = &[
     ("net", Some("protocol")),
     ("runtime", Some("local machines net protocol")),
     ("daemon", Some("heap local machines net program protocol")),
+    ("daemon/program", Some("daemon")),
     ("relay", Some("machines program protocol")),
     ("ffi", Some("runtime")),
     ("ffi/bindgen", Some("")),

@@ -100,7 +100,7 @@ fn binary() -> &'static Path {
         }
         assert!(
             binary.exists(),
-            "no daemon at {}; build it: cargo build -p bowline-daemon --bin bowline-daemon",
+            "no daemon at {}; build it: cargo build -p bowline-daemon-program",
             binary.display()
         );
         binary
@@ -110,14 +110,7 @@ fn binary() -> &'static Path {
 fn build(folder: &Path) {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
-        .args([
-            "build",
-            "--locked",
-            "-p",
-            "bowline-daemon",
-            "--bin",
-            "bowline-daemon",
-        ])
+        .args(["build", "--locked", "-p", "bowline-daemon-program"])
         .arg("--target-dir")
         .arg(folder.parent().unwrap());
     if folder.ends_with("release") {

@@ -2,7 +2,6 @@
 
 pub(crate) mod app;
 pub(crate) mod client;
-pub(crate) mod diaries;
 pub(crate) mod diary;
 pub(crate) mod fake_relay;
 pub(crate) mod foreign;
@@ -11,7 +10,6 @@ pub(crate) mod grants;
 pub(crate) mod live;
 pub(crate) mod local;
 pub(crate) mod methods;
-pub(crate) mod program;
 pub(crate) mod relay;
 
 use std::{

@@ -5,7 +5,7 @@
 
 use serde_json::json;
 
-use crate::support::{local::Local, program::Running};
+use crate::{running::Running, support::local::Local};
 
 /// Requests of mixed methods, one after the other and many at once; every answer must come.
 async fn thousand(local: &mut Local) {
@@ -106,7 +106,7 @@ async fn ls_20_memory_is_flat_after_a_hundred_thousand_requests() {
     }
     let after = resident();
     println!("resident memory: {before} bytes, after 100,000 requests {after}");
-    let most = if crate::support::program::is_instrumented() {
+    let most = if crate::running::is_instrumented() {
         LEFT_BEHIND_INSTRUMENTED
     } else {
         LEFT_BEHIND

@@ -9,8 +9,10 @@ use bowline_daemon::{
 use bowline_protocol::error::RpcError;
 use serde_json::{Value, json, value::to_raw_value};
 
-use super::diary::{Diary, ENTRIES, Entry};
-use crate::rig::{App, Link, Rig};
+use crate::{
+    rig::{App, Link, Rig},
+    support::diary::{Diary, ENTRIES, Entry},
+};
 
 /// A ledger with the diary's service.
 pub(crate) struct Diaries {

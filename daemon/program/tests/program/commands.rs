@@ -4,9 +4,9 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{
-    client::raw_http,
-    program::{Running, output, program, stderr},
+use crate::{
+    running::{Running, output, program, stderr},
+    support::client::raw_http,
 };
 
 #[tokio::test]
