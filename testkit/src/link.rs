@@ -21,6 +21,24 @@ const CHUNK: usize = 16 * 1024;
 /// Chunks in transit in one direction; at the limit reading stops, as on a path with full buffers.
 const CHUNKS: usize = 64;
 
+/// A direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    ToTarget,
+    ToClient,
+}
+
+impl LinkConditions {
+    /// Whether nothing passes that way, after so many bytes of all connections.
+    fn is_stopped(&self, way: Way, so_far: u64) -> bool {
+        let stop_at = self.stop_at.map(|[to_target, to_client]| match way {
+            Way::ToTarget => to_target,
+            Way::ToClient => to_client,
+        });
+        self.frozen || stop_at.is_some_and(|stop_at| so_far >= stop_at)
+    }
+}
+
 /// Data in transit: a chunk, or the orderly end of the stream.
 struct Parcel {
     due: Instant,
@@ -40,7 +58,7 @@ pub(crate) async fn carry(
     writer: WriteHalf<'_>,
     conditions: &watch::Receiver<LinkConditions>,
     (born, seed): (u64, u64),
-    delivered: &AtomicU64,
+    delivered: (Way, &AtomicU64),
 ) -> io::Result<()> {
     let (sender, receiver) = mpsc::channel(CHUNKS);
     let read = read(reader, sender, conditions.clone(), Random::new(seed));
@@ -80,11 +98,15 @@ async fn write(
     mut receiver: mpsc::Receiver<Parcel>,
     mut conditions: watch::Receiver<LinkConditions>,
     born: u64,
-    delivered: &AtomicU64,
+    (way, delivered): (Way, &AtomicU64),
 ) -> io::Result<()> {
     while let Some(parcel) = receiver.recv().await {
         tokio::time::sleep_until(parcel.due).await;
-        let lost = match conditions.wait_for(|w| !w.frozen || w.holes > born).await {
+        let passes = |now: &LinkConditions| !now.is_stopped(way, delivered.load(Ordering::Relaxed));
+        let lost = match conditions
+            .wait_for(|now| passes(now) || now.holes > born)
+            .await
+        {
             Ok(conditions) => conditions.holes > born,
             Err(_) => return Ok(()),
         };

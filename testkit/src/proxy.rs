@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Proxy::cut`] | every connection is reset at once |
 //! | [`Proxy::freeze`] | sockets stay open, nothing arrives; [`Proxy::thaw`] delivers what was held |
+//! | [`Proxy::pass_only`] | a number of bytes still passes each way, then it is as frozen until [`Proxy::thaw`] |
 //! | [`Proxy::blackhole`] | sockets stay open but never deliver again; new ones work |
 //! | [`Proxy::refuse`] | new connections are reset at once |
 //! | [`Proxy::delay`] | everything arrives later by this much, each way |
@@ -39,6 +40,8 @@ pub(crate) struct LinkConditions {
     pub(crate) target: SocketAddr,
     /// Nothing passes.
     pub(crate) frozen: bool,
+    /// Totals of bytes to the target and to clients at which nothing passes any more.
+    pub(crate) stop_at: Option<[u64; 2]>,
     /// New connections are reset.
     pub(crate) refusing: bool,
     /// Added delay in each direction.
@@ -114,6 +117,7 @@ impl Proxy {
         let (conditions, seen) = watch::channel(LinkConditions {
             target,
             frozen: false,
+            stop_at: None,
             refusing: false,
             delay: Duration::ZERO,
             lost_percent: 0,
@@ -166,9 +170,22 @@ impl Proxy {
         self.change(|conditions| conditions.frozen = true);
     }
 
-    /// Ends a freeze and delivers the buffered data.
+    /// Lets only so many more bytes pass in each direction, over all connections, to within one
+    /// read (16 KiB) of each of them; then it is as after [`Proxy::freeze`]. Whatever is slow
+    /// meanwhile, a transfer does not get further than that. Another call sets the number anew.
+    pub fn pass_only(&self, bytes: u64) {
+        let Counters {
+            to_target,
+            to_client,
+            ..
+        } = self.counters();
+        let stop_at = [to_target, to_client].map(|so_far| so_far.saturating_add(bytes));
+        self.change(|conditions| conditions.stop_at = Some(stop_at));
+    }
+
+    /// Ends a freeze, or what [`Proxy::pass_only`] has stopped, and delivers the buffered data.
     pub fn thaw(&self) {
-        self.change(|conditions| conditions.frozen = false);
+        self.change(|conditions| (conditions.frozen, conditions.stop_at) = (false, None));
     }
 
     /// Silently loses the path of every open connection, like a changed network address. They stay
@@ -272,14 +289,14 @@ async fn connection(
             to_target,
             &thawing,
             (born.holes, 2 * number),
-            &totals.to_target,
+            (link::Way::ToTarget, &totals.to_target),
         );
         let down = link::carry(
             from_target,
             to_client,
             &thawing,
             (born.holes, 2 * number + 1),
-            &totals.to_client,
+            (link::Way::ToClient, &totals.to_client),
         );
         tokio::select! {
             ended = async { tokio::try_join!(up, down) } => ended.is_err(),

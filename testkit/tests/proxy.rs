@@ -104,6 +104,30 @@ async fn a_cut_resets_what_is_open_and_nothing_later() {
 }
 
 #[tokio::test]
+async fn a_number_of_bytes_passes_each_way_over_all_connections_and_then_none() {
+    let proxy = Proxy::start(echo_server().await).await.unwrap();
+    let mut one = TcpStream::connect(proxy.addr()).await.unwrap();
+    let mut two = TcpStream::connect(proxy.addr()).await.unwrap();
+    say(&mut one, "before").await.unwrap();
+    proxy.pass_only(6);
+    assert_eq!(say(&mut one, "abc").await.unwrap(), "abc");
+    assert_eq!(say(&mut two, "def").await.unwrap(), "def");
+    let mut buffer = [0; 1];
+    for stream in [&mut one, &mut two] {
+        stream.write_all(b"g").await.unwrap();
+        assert!(timeout(SILENCE, stream.read(&mut buffer)).await.is_err());
+    }
+    proxy.pass_only(1);
+    eventually("one more byte, there and back", async || {
+        proxy.counters().to_client > 12
+    })
+    .await;
+    proxy.thaw();
+    assert_eq!(hear(&mut one, 1).await.unwrap(), "g");
+    assert_eq!(hear(&mut two, 1).await.unwrap(), "g");
+}
+
+#[tokio::test]
 async fn a_freeze_holds_bytes_and_a_thaw_delivers_them() {
     let proxy = Proxy::start(echo_server().await).await.unwrap();
     let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();

@@ -8,6 +8,7 @@ use bowline_runtime::{
     Blob, BlobSink, BlobSource, Transfer, TransferError, TransferProgress, TransferState,
 };
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::support::{
     TestDaemon,
@@ -43,27 +44,40 @@ async fn moved(transfer: &Transfer, bytes: u64) -> TransferProgress {
     *found.unwrap()
 }
 
+/// Lets so many bytes pass on each path, and waits until `bytes` of a transfer are there. However
+/// slow this task is, the transfer stops soon after. What connections that are lost held back
+/// counts too, so that more is let through when nothing comes.
+async fn moved_within(app: &App, pass: u64, transfer: &Transfer, bytes: u64) -> TransferProgress {
+    let moving = async {
+        loop {
+            app.proxies.iter().for_each(|proxy| proxy.pass_only(pass));
+            if let Ok(moved) = timeout(Duration::from_secs(2), moved(transfer, bytes)).await {
+                return moved;
+            }
+        }
+    };
+    within("the bytes", moving).await
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ld_8_a_blob_goes_there_and_back_over_cuts_and_switches_of_path() {
     let daemon = gallery().await;
     let app = App::paired(&daemon, 2).await;
-    // Slow enough to be on its way when the path goes.
-    app.proxies
-        .iter()
-        .for_each(|proxy| proxy.delay(Duration::from_millis(2)));
-    let (bytes, _) = blob(24 << 20, 1);
+    let steps = async |transfer: &Transfer| {
+        for n in 1..=12 {
+            let done = transfer.progress().borrow().done;
+            moved_within(&app, 1 << 20, transfer, done + (1 << 19)).await;
+            app.disturb(n);
+            let state = transfer.progress().borrow().state;
+            assert_ne!(state, TransferState::Done, "it was on its way in step {n}");
+        }
+        app.heal();
+    };
+    let (bytes, _) = blob(32 << 20, 1);
     let up = put(&app, &bytes);
-    let mut interrupted = 0;
-    for n in 1..=12_u32 {
-        moved(&up, u64::from(n - 1) << 20).await;
-        app.disturb(u64::from(n));
-        interrupted += u32::from(up.progress().borrow().state != TransferState::Done);
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
-    app.heal();
-    assert!(interrupted > 6, "it was on its way");
+    steps(&up).await;
     let put = outcome(&up).await.unwrap();
-    assert_eq!((put.size, put.hash), (24 << 20, BlobHash::of(&bytes)));
+    assert_eq!((put.size, put.hash), (32 << 20, BlobHash::of(&bytes)));
     let last = *up.progress().borrow();
     assert_eq!(
         (last.state, last.done, last.total),
@@ -72,14 +86,11 @@ async fn ld_8_a_blob_goes_there_and_back_over_cuts_and_switches_of_path() {
 
     let file = app.folder.path().join("got");
     let down = get(&app, put.hash, BlobSink::File(file.clone()));
-    for n in 1..=12_u32 {
-        moved(&down, u64::from(n - 1) << 20).await;
-        app.disturb(u64::from(n));
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
-    app.heal();
+    steps(&down).await;
     outcome(&down).await.unwrap();
     assert!(std::fs::read(&file).unwrap() == bytes);
+    // In each direction at least the cut of both paths, and one before it: half a MiB went over
+    // each new connection.
     let counters = app.runtime.counters(&app.host).unwrap();
     assert!(counters.resumed > 2, "{counters:?}");
 }
@@ -88,49 +99,62 @@ async fn ld_8_a_blob_goes_there_and_back_over_cuts_and_switches_of_path() {
 async fn ld_8_a_transfer_goes_on_after_a_restart_of_the_daemon_and_of_the_app() {
     let mut daemon = gallery().await;
     let mut app = App::paired(&daemon, 1).await;
-    let proxy = |app: &App, daemon: &TestDaemon| {
-        app.proxies[0].set_target(daemon.address());
-        app.proxies[0].refuse(false);
-    };
-    app.proxies[0].delay(Duration::from_millis(3));
     let (bytes, _) = blob(16 << 20, 2);
     let source = app.folder.path().join("source");
     std::fs::write(&source, &bytes).unwrap();
-    let up = app
-        .runtime
-        .put_blob(&app.host, BlobSource::File(source.clone()))
-        .unwrap();
-    moved(&up, 1 << 20).await;
+    let up = |app: &App| {
+        let source = BlobSource::File(source.clone());
+        app.runtime.put_blob(&app.host, source).unwrap()
+    };
+    // The network stops after some bytes, so that each end comes in the middle of the blob.
+    app.proxies[0].pass_only(0);
+    let first = up(&app);
+    moved_within(&app, 3 << 20, &first, 1 << 20).await;
     app.proxies[0].refuse(true);
+    app.proxies[0].cut();
     daemon = daemon.again(services()).await;
-    proxy(&app, &daemon);
-    let before = moved(&up, 3 << 20).await;
+    app.proxies[0].set_target(daemon.address());
+    app.proxies[0].refuse(false);
+    let before = moved_within(&app, 4 << 20, &first, 3 << 20).await;
     assert_eq!(before.total, Some(16 << 20));
-    // The app is killed: the next one asks what is there.
-    up.cancel();
-    assert!(matches!(outcome(&up).await, Err(TransferError::Cancelled)));
+    // The app is killed: the next one asks what is there, which is all that was answered for.
+    first.cancel();
+    assert!(matches!(
+        outcome(&first).await,
+        Err(TransferError::Cancelled)
+    ));
+    app.proxies[0].cut();
     app.restart().await;
-    let up = app
-        .runtime
-        .put_blob(&app.host, BlobSource::File(source))
-        .unwrap();
-    let mut progress = up.progress();
-    let first = progress.wait_for(|now| now.state == TransferState::Moving);
-    let first = *within("it moves", first).await.unwrap();
-    assert!(first.done >= 3 << 20, "{first:?}");
-    let put = outcome(&up).await.unwrap();
+    app.proxies[0].pass_only(2 << 20);
+    let second = up(&app);
+    let mut progress = second.progress();
+    let moves = progress.wait_for(|now| now.state == TransferState::Moving);
+    let goes_on = *within("it moves", moves).await.unwrap();
+    assert!(goes_on.done >= before.done, "{before:?}, then {goes_on:?}");
+    app.proxies[0].thaw();
+    let put = outcome(&second).await.unwrap();
 
     let file = app.folder.path().join("got");
+    app.proxies[0].pass_only(0);
     let down = get(&app, put.hash, BlobSink::File(file.clone()));
-    moved(&down, 2 << 20).await;
+    let before = moved_within(&app, 4 << 20, &down, 2 << 20).await;
     drop(down);
-    app.restart().await;
     app.proxies[0].refuse(true);
+    app.proxies[0].cut();
+    app.restart().await;
     daemon = daemon.again(services()).await;
-    proxy(&app, &daemon);
+    app.proxies[0].set_target(daemon.address());
     let down = get(&app, put.hash, BlobSink::File(file.clone()));
-    let first = moved(&down, 1).await;
-    assert!(first.done >= 2 << 20, "{first:?}");
+    // Every byte that was told of is in the file beside it, and is told of before the network is
+    // back.
+    let mut progress = down.progress();
+    let waits = progress.wait_for(|now| now.state == TransferState::Waiting);
+    let waits = *within("it waits", waits).await.unwrap();
+    assert!(waits.done >= before.done, "{before:?}, then {waits:?}");
+    app.proxies[0].refuse(false);
+    app.proxies[0].thaw();
+    let goes_on = moved(&down, 1).await;
+    assert!(goes_on.done >= before.done, "{before:?}, then {goes_on:?}");
     outcome(&down).await.unwrap();
     assert!(std::fs::read(&file).unwrap() == bytes);
     let left = std::fs::read_dir(app.folder.path()).unwrap();
@@ -247,11 +271,12 @@ async fn ld_8_pings_and_events_pass_between_the_pieces_of_a_large_blob() {
 async fn ld_8_a_put_continued_on_bytes_that_a_power_loss_spoiled_starts_over() {
     let daemon = gallery().await;
     let app = App::paired(&daemon, 1).await;
-    app.proxies[0].delay(Duration::from_millis(3));
     let (bytes, _) = blob(8 << 20, 5);
+    app.proxies[0].pass_only(0);
     let up = put(&app, &bytes);
-    moved(&up, 1 << 20).await;
+    moved_within(&app, 3 << 20, &up, 1 << 20).await;
     app.proxies[0].refuse(true);
+    app.proxies[0].cut();
     let begun = daemon.state_dir().join("blobs/begun");
     let daemon = daemon.again_after(services(), move || {
         let file = std::fs::read_dir(&begun).unwrap().next().unwrap().unwrap();
@@ -263,6 +288,7 @@ async fn ld_8_a_put_continued_on_bytes_that_a_power_loss_spoiled_starts_over() {
     let daemon = daemon.await;
     app.proxies[0].set_target(daemon.address());
     app.proxies[0].refuse(false);
+    app.proxies[0].thaw();
     let put = outcome(&up).await.unwrap();
     let got = outcome(&get(&app, put.hash, BlobSink::Bytes)).await;
     assert!(got.unwrap().bytes.unwrap() == bytes);

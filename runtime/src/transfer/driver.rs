@@ -112,20 +112,21 @@ impl Driver {
     }
 
     async fn transfer(&self, work: Work) -> Result<Blob, TransferError> {
-        let (hash, bytes) = match work {
+        let (hash, bytes, here) = match work {
             Work::Put(source) => {
                 let (origin, hash, size) = self.open_source(source).await?;
                 self.progress.send_modify(|progress| {
                     (progress.hash, progress.total) = (Some(hash), Some(size));
                 });
-                (hash, Moved::Put(origin, size))
+                (hash, Moved::Put(origin, size), 0)
             }
             Work::Get { hash, of, sink } => {
                 let target = self.open_sink(sink, hash).await?;
-                (hash, Moved::Get(Some(Box::new(target)), of))
+                let here = target.have();
+                (hash, Moved::Get(Some(Box::new(target)), of), here)
             }
         };
-        self.tell(TransferState::Waiting, (0, None));
+        self.tell(TransferState::Waiting, (here, None));
         self.move_bytes(hash, bytes).await
     }
 

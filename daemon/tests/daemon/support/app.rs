@@ -95,6 +95,7 @@ impl App {
     pub(crate) fn heal(&self) {
         for proxy in &self.proxies {
             proxy.refuse(false);
+            proxy.thaw();
         }
     }
 
