@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     TestDaemon,
-    client::paired,
+    client::{Attempt, paired},
     gallery::{blob, get, have, piece, put, services},
     grants::{intent, reason},
 };
@@ -249,4 +249,54 @@ async fn ld_8_tr_12_the_daemons_own_blobs_are_bounded_before_they_are_copied() {
     daemon.daemon.blobs().put(vec![1; 200_000]).await.unwrap();
     let left = std::fs::read_dir(daemon.state_dir().join("blobs/begun")).unwrap();
     assert_eq!(left.count(), 1, "only the device's");
+}
+
+#[tokio::test]
+async fn ld_8_a_blob_that_a_full_database_cannot_note_is_not_lost_and_is_done_later() {
+    let daemon = TestDaemon::of(services(), |settings| {
+        settings.limits.storage_limit = 1 << 20;
+    })
+    .await;
+    let (install, mut client) = paired(&daemon).await;
+    let long = "k".repeat(450);
+    let mut refused = Value::Null;
+    for n in 0..5_000 {
+        let row = json!({"key": format!("hall/{long}{n}"), "blobs": []});
+        refused = intent(&mut client, "gallery.put", row).await;
+        if refused["error"].is_object() {
+            break;
+        }
+    }
+    assert_eq!(reason(&refused), "storage_unavailable", "{refused}");
+    // The last pages may have room for some rows as small as those of blobs.
+    let mut noted = 0;
+    let (bytes, hash) = loop {
+        let (bytes, hash) = blob(3_000, noted + 1);
+        let answer = put(&mut client, &bytes, &hash).await;
+        if answer["error"].is_object() {
+            assert_eq!(reason(&answer), "storage_unavailable", "{answer}");
+            break (bytes, hash);
+        }
+        noted += 1;
+        assert!(noted < 500, "the database never filled");
+    };
+    for _ in 0..3 {
+        let again = have(&mut client, &hash, 3_000).await;
+        assert_eq!(reason(&again), "storage_unavailable", "{again}");
+        assert_eq!(
+            files(daemon.state_dir()),
+            noted as usize,
+            "none without a row"
+        );
+    }
+    let gone = get(&mut client, &hash, Value::Null).await.unwrap_err();
+    assert_eq!(reason(&gone), "not_found");
+    drop(client);
+    // With space again, all bytes are there.
+    let daemon = daemon.again(services()).await;
+    let mut client = Attempt::new(&daemon, &install).connect().await;
+    let done = have(&mut client, &hash, 3_000).await;
+    assert_eq!(done["result"], json!({"have": 3_000, "done": true}));
+    assert_eq!(get(&mut client, &hash, Value::Null).await.unwrap(), bytes);
+    assert_eq!(files(daemon.state_dir()), noted as usize + 1);
 }

@@ -25,6 +25,7 @@ mod agents_commands;
 #[cfg(unix)]
 mod agents_defects;
 mod agents_methods;
+mod blob_relays;
 mod blob_transfers;
 mod blobs;
 mod blobs_kept;

@@ -26,15 +26,30 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) async fn paired(daemon: &TestDaemon, paths: usize) -> Self {
-        let folder = tempfile::tempdir().unwrap();
         let mut proxies = Vec::new();
         for _ in 0..paths {
             proxies.push(Proxy::start(daemon.address()).await.unwrap());
         }
+        Self::paired_over(daemon, proxies, None).await
+    }
+
+    /// An app that has paired through these proxies, and through a relay behind another one, which
+    /// is the last of its proxies.
+    pub(crate) async fn paired_over(
+        daemon: &TestDaemon,
+        mut proxies: Vec<Proxy>,
+        relay: Option<Proxy>,
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let runtime = Runtime::open(folder.path(), quick_settings(1)).unwrap();
         let mut offer = daemon.offer().await;
         let addresses = proxies.iter().map(Proxy::addr);
         offer.direct = addresses.map(|address| address.to_string()).collect();
+        offer.relays = relay
+            .iter()
+            .map(|relay| format!("ws://{}", relay.addr()))
+            .collect();
+        proxies.extend(relay);
         let record = within("paired", runtime.pair(&offer)).await.unwrap();
         let app = Self {
             runtime,

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::rig::{DEADLINE, Rig, finish, has};
 
 /// A request on a given socket.
-fn ask(socket: &Path, method: &str, mut params: Value) -> Value {
+pub(super) fn ask(socket: &Path, method: &str, mut params: Value) -> Value {
     if params["intentId"] == "new" {
         params["intentId"] = json!(uuid::Uuid::now_v7().to_string());
     }
@@ -27,19 +27,15 @@ fn ask(socket: &Path, method: &str, mut params: Value) -> Value {
     serde_json::from_str(&line).unwrap()
 }
 
-/// C8: on a full disk devices got `rate_limited` and could not even read; the metric stayed at
-/// zero.
-#[test]
-fn case_c8_on_a_full_disk_reading_goes_on_and_the_reason_names_it() {
+/// Starts the daemon with its state on a disk of 3 MiB. Gives the folder as this process sees it;
+/// `None` where that cannot be done, which is printed.
+pub(super) fn on_a_small_disk(rig: &mut Rig, socket: &Path) -> Option<PathBuf> {
     if !rustix::process::geteuid().is_root() || !has("unshare", "util-linux") {
         eprintln!("skipped: a small disk of its own needs root");
-        return;
+        return None;
     }
-    let mut rig = Rig::new();
-    let socket = rig.work().join("daemon.sock");
-    let at = socket.to_str().unwrap().to_owned();
     fs::create_dir(rig.state()).unwrap();
-    let daemon = rig.daemon_command(&["--socket", &at]);
+    let daemon = rig.daemon_command(&["--socket", socket.to_str().unwrap()]);
     let mut command = Command::new("unshare");
     command
         .args([
@@ -60,6 +56,21 @@ fn case_c8_on_a_full_disk_reading_goes_on_and_the_reason_names_it() {
     }
     command.stderr(fs::File::create(rig.work().join("log")).unwrap());
     rig.start(command);
+    // The daemon's disk, in this mount namespace.
+    let disk = format!("/proc/{}/root{}", rig.pid(), rig.state().display());
+    Some(disk.into())
+}
+
+/// C8: on a full disk devices got `rate_limited` and could not even read; the metric stayed at
+/// zero.
+#[test]
+fn case_c8_on_a_full_disk_reading_goes_on_and_the_reason_names_it() {
+    let mut rig = Rig::new();
+    let socket = rig.work().join("daemon.sock");
+    let Some(disk) = on_a_small_disk(&mut rig, &socket) else {
+        return;
+    };
+    let at = socket.to_str().unwrap().to_owned();
     let offer = rig.bd(&["--socket", &at, "pair", "--json"]);
     let offer: Value = serde_json::from_str(&offer.stdout).unwrap();
     assert_eq!(
@@ -74,8 +85,6 @@ fn case_c8_on_a_full_disk_reading_goes_on_and_the_reason_names_it() {
     let agent = create();
     let agent = agent["result"]["agent"]["id"].as_str().unwrap();
 
-    // The daemon's disk, in this mount namespace.
-    let disk = PathBuf::from(format!("/proc/{}/root{}", rig.pid(), rig.state().display()));
     let ballast = disk.join("ballast");
     let mut file = fs::File::create(&ballast).unwrap();
     while file.write_all(&[0; 4_096]).is_ok() {}

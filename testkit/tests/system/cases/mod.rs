@@ -2,6 +2,7 @@
 //! (`case_c14_…`). One module per kind of fault; [`rig`] starts the programs.
 #![cfg(unix)]
 
+mod blobs;
 mod bounds;
 mod clocks;
 mod diagnostics;
