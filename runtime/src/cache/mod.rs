@@ -19,7 +19,10 @@ mod tests;
 use std::{
     collections::VecDeque,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bowline_machines::data::{
@@ -45,6 +48,9 @@ pub(crate) struct Cache {
     limit: u64,
     storage: Arc<dyn Storage>,
     place: Mutex<Place>,
+    /// Whether no file is to be touched from now on, which those who would are told before the
+    /// folder is released.
+    is_paused: AtomicBool,
 }
 
 /// State of the folder.
@@ -71,6 +77,7 @@ impl Cache {
             limit,
             storage,
             place: Mutex::new(Place::Free),
+            is_paused: AtomicBool::default(),
         }
     }
 
@@ -79,8 +86,10 @@ impl Cache {
         self.folder.is_some()
     }
 
-    /// Waits for what is being written, and releases every file.
+    /// Waits for the file that is being read or written, and releases every file. Of a checkpoint
+    /// that is on its way, what follows is not written.
     pub(crate) fn pause(&self) {
+        self.is_paused.store(true, Ordering::Release);
         *self.lock() = Place::Paused;
     }
 
@@ -90,14 +99,19 @@ impl Cache {
         if matches!(*place, Place::Paused) {
             *place = Place::Free;
         }
+        self.is_paused.store(false, Ordering::Release);
     }
 
     fn lock(&self) -> MutexGuard<'_, Place> {
         self.place.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something with the folder, if it is to be had. A failure is logged.
+    /// Does something with the folder, if it is to be had. A failure is logged. Everybody else
+    /// waits meanwhile, so it is about one file.
     fn with<T>(&self, work: impl FnOnce(&mut Folder) -> Result<T, StorageError>) -> Option<T> {
+        if self.is_paused.load(Ordering::Acquire) {
+            return None;
+        }
         let mut place = self.lock();
         if matches!(*place, Place::Free) {
             *place = self.take();
@@ -227,39 +241,46 @@ impl HostCache {
 
     /// Writes the oldest checkpoint that waits; false if it could not be written.
     pub(crate) fn write_next(&self) -> bool {
+        // One at a time and in order, and none once the host is forgotten.
         let is_forgotten = lock(&self.is_forgotten);
-        let written = self.cache.with(|folder| {
-            // Taken with the folder, so that they are written in order.
-            let Some(checkpoint) = lock(&self.waiting).pop_front() else {
-                return Ok(true);
-            };
-            if *is_forgotten {
-                return Ok(true);
-            }
-            for (kind, target) in &checkpoint.refused {
-                folder.delete(&self.list(*kind, target))?;
-            }
-            for list in &checkpoint.lists {
-                let name = self.list(list.kind, &list.target);
-                let Some(sealed) = self.seal(&name, list.to_bytes()) else {
-                    return Ok(false);
-                };
-                folder.write(&name, &sealed)?;
-            }
-            let name = manifest_name(&self.host);
-            let Some(sealed) = self.seal(&name, checkpoint.manifest.to_bytes()) else {
-                return Ok(false);
-            };
-            folder.write(&name, &sealed)?;
-            folder.write_views()?;
-            *lock(&self.manifest) = Some(checkpoint.manifest);
-            Ok(true)
-        });
+        let Some(checkpoint) = lock(&self.waiting).pop_front() else {
+            return true;
+        };
+        if *is_forgotten {
+            return true;
+        }
+        let written = self.write(checkpoint);
         if written.is_none() {
             // They would be out of date.
             lock(&self.waiting).clear();
         }
         written.unwrap_or(false)
+    }
+
+    /// Writes a checkpoint, one file after the other; `None` if the folder is not to be had, or
+    /// fails. The folder is free in between, for a list that is opened and for a pause.
+    fn write(&self, checkpoint: Checkpoint) -> Option<bool> {
+        for (kind, target) in &checkpoint.refused {
+            let name = self.list(*kind, target);
+            self.cache.with(|folder| folder.delete(&name))?;
+        }
+        for list in &checkpoint.lists {
+            let name = self.list(list.kind, &list.target);
+            let Some(sealed) = self.seal(&name, list.to_bytes()) else {
+                return Some(false);
+            };
+            self.cache.with(|folder| folder.write(&name, &sealed))?;
+        }
+        let name = manifest_name(&self.host);
+        let Some(sealed) = self.seal(&name, checkpoint.manifest.to_bytes()) else {
+            return Some(false);
+        };
+        self.cache.with(|folder| {
+            folder.write(&name, &sealed)?;
+            *lock(&self.manifest) = Some(checkpoint.manifest);
+            folder.write_views()
+        })?;
+        Some(true)
     }
 
     /// Deletes everything, for good.

@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use bowline_machines::data::cache::{SavedList, SavedRows};
+use bowline_protocol::{Epoch, live::Scope};
+
 use super::*;
 use crate::storage::FileStorage;
 
@@ -75,4 +78,69 @@ fn ld_5_a_folder_that_cannot_be_used_is_no_error() {
     let cache = cache(folder.path(), 100);
     assert!(cache.with(|_| Ok(())).is_none());
     assert!(cache.with(|_| Ok(())).is_none());
+}
+
+#[test]
+fn ld_5_a_pause_and_a_list_that_is_opened_wait_for_one_file_of_a_checkpoint_and_not_for_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = cache(folder.path(), 1 << 20);
+    cache.with(|_| Ok(())).unwrap();
+    let server_id = ServerId::of_public_key(&[1; 32]);
+    let host = HostCache::open(
+        Arc::clone(&cache),
+        &server_id,
+        CacheKey::from_bytes([1; 32]),
+    );
+    let epoch = Epoch::from_uuid(uuid::Uuid::from_bytes([1; 16]));
+    let list = |n: u32| SavedList {
+        kind: LiveKind::Table,
+        target: Arc::new(LiveTarget {
+            name: format!("table.{n}"),
+            params: None,
+        }),
+        epoch: epoch.clone(),
+        seq: 1,
+        scope: Scope::all(),
+        follow: None,
+        more: false,
+        rows: SavedRows::Table(std::iter::empty().collect()),
+    };
+    let checkpoint = || Checkpoint {
+        number: 1,
+        lists: (0..20).map(list).collect(),
+        refused: Vec::new(),
+        manifest: Manifest::new(Resume {
+            epoch: epoch.clone(),
+            last_seq: 1,
+            stamp: None,
+        }),
+    };
+    let files = |end: &str| {
+        let files = fs::read_dir(folder.path().join("cache")).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(end)).count()
+    };
+    host.push(checkpoint());
+    std::thread::scope(|scope| {
+        // The write has begun and waits for the folder when the pause is asked for.
+        let held = cache.lock();
+        let writing = scope.spawn(|| host.write_next());
+        while !lock(&host.waiting).is_empty() {
+            std::thread::yield_now();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let pausing = scope.spawn(|| cache.pause());
+        while !cache.is_paused.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        drop(held);
+        pausing.join().unwrap();
+        assert!(!writing.join().unwrap(), "it is written again later");
+    });
+    assert!(files(".list") <= 1, "{}", files(".list"));
+    assert_eq!(files(".manifest"), 0);
+    cache.resume();
+    host.push(checkpoint());
+    assert!(host.write_next());
+    assert_eq!((files(".list"), files(".manifest")), (20, 1));
 }

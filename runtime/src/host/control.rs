@@ -47,6 +47,9 @@ impl Driver {
                 // The system may end the app without another word.
                 self.replica.hurry();
             }
+            if input == paths::Input::Foreground {
+                self.replica.retry_saving();
+            }
             self.machine.handle(now, input);
         }
         if refresh {

@@ -120,8 +120,8 @@ impl Transfers {
     }
 }
 
-/// The files of a host: its outbox, and the intents that are kept there.
-pub(crate) type Opened = (Outbox, Vec<Record>);
+/// The files of a host: its outbox, the intents that are kept there, and its cache.
+pub(crate) type Opened = (Outbox, Vec<Record>, HostCache);
 
 /// Handle of one host.
 #[derive(Clone)]
@@ -143,14 +143,19 @@ impl Host {
     /// [`StorageError`] if its outbox cannot be opened; a damaged outbox is no error.
     pub(crate) fn open(context: &HostContext, record: &HostRecord) -> Result<Opened, StorageError> {
         let name = format!("outbox-{}", record.server_id);
-        Outbox::open(Arc::clone(&context.storage), &name)
+        let (outbox, kept) = Outbox::open(Arc::clone(&context.storage), &name)?;
+        let key = context.profile.cache_key(&record.server_id);
+        let cache = HostCache::open(Arc::clone(&context.cache), &record.server_id, key);
+        Ok((outbox, kept, cache))
     }
 
     /// Starts the driver of a known host, which the snapshots show from now on. Does no I/O.
-    pub(crate) fn start(context: &HostContext, record: HostRecord, (outbox, kept): Opened) -> Self {
+    pub(crate) fn start(
+        context: &HostContext,
+        record: HostRecord,
+        (outbox, kept, cache): Opened,
+    ) -> Self {
         let outbox = Arc::new(outbox);
-        let key = context.profile.cache_key(&record.server_id);
-        let cache = HostCache::open(Arc::clone(&context.cache), &record.server_id, key);
         let cache = Arc::new(cache);
         let publisher = context.hub.register(HostSnapshot::of_record(
             &record,

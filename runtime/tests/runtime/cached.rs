@@ -399,3 +399,21 @@ async fn ld_5_a_pause_writes_what_is_shown_before_it_releases_the_files() {
     assert_eq!(rig.counters().resumed, 1);
     drop(paused);
 }
+
+#[tokio::test(start_paused = true)]
+async fn ld_5_what_changed_during_a_pause_is_written_soon_after_it() {
+    let rig = Rig::online(&["a:1"]).await;
+    let mut table = follow(&rig, &json!({}));
+    rig.daemon.happens(changed(&[("a", 1)], &[]));
+    shows(&mut table, &["a=1"]).await;
+    rig.runtime.pause().await;
+    let before = fs::read(list(&rig)).unwrap();
+    rig.daemon.happens(changed(&[("a", 2)], &[]));
+    shows(&mut table, &["a=2"]).await;
+    let a_while = std::time::Duration::from_secs(10);
+    tokio::time::sleep(a_while).await;
+    assert_eq!(fs::read(list(&rig)).unwrap(), before, "no file is touched");
+    rig.runtime.resume().await.unwrap();
+    tokio::time::sleep(a_while).await;
+    assert_ne!(fs::read(list(&rig)).unwrap(), before);
+}

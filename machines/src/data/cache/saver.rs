@@ -46,6 +46,8 @@ pub struct Saver {
     bytes: u64,
     number: u64,
     failures: u64,
+    /// Whether the last write failed.
+    has_failed: bool,
     /// Whether what is there is to be written without a pause.
     is_urgent: bool,
 }
@@ -73,6 +75,14 @@ impl Saver {
     /// another write runs.
     pub const fn hurry(&mut self) {
         self.is_urgent = true;
+    }
+
+    /// What made writes fail may be over, as the pause of an app is: the next one does not wait for
+    /// [`SaverConfig::retry`].
+    pub fn retry(&mut self) {
+        if std::mem::take(&mut self.has_failed) {
+            (self.not_before, self.due) = (MonotonicTime::default(), None);
+        }
     }
 
     /// Whether to write now. `is_dirty`: whether there is anything new to write.
@@ -120,7 +130,7 @@ impl Saver {
             self.fail(now);
         } else if is_newest {
             let seconds = self.bytes / self.config.bytes_per_second.max(1);
-            self.running = None;
+            (self.running, self.has_failed) = (None, false);
             self.not_before = now + self.config.pause.max(Duration::from_secs(seconds));
         }
     }
@@ -131,7 +141,7 @@ impl Saver {
     }
 
     fn fail(&mut self, now: MonotonicTime) {
-        self.running = None;
+        (self.running, self.has_failed) = (None, true);
         self.failures += 1;
         self.not_before = now + self.config.retry;
     }

@@ -91,6 +91,24 @@ fn inv_12_a_write_that_fails_or_hangs_is_followed_by_another_after_a_while() {
     assert!(!off);
 }
 
+#[test]
+fn ld_5_after_a_pause_the_next_write_does_not_wait_as_after_another_failure() {
+    let mut saver = saver();
+    let number = saver.begun(at(1), 10);
+    saver.ended(at(2), number, false);
+    assert!(!saver.is_due(at(3), || true));
+    assert_eq!(saver.poll_timeout(), Some(at(32)));
+    saver.retry();
+    assert!(!saver.is_due(at(4), || true));
+    assert_eq!(saver.poll_timeout(), Some(at(5)), "as after any change");
+    // Without a failure the pause between two writes stays.
+    let number = saver.begun(at(5), 10);
+    saver.ended(at(5), number, true);
+    saver.retry();
+    assert!(!saver.is_due(at(6), || true));
+    assert_eq!(saver.poll_timeout(), Some(at(10)));
+}
+
 fn position(seq: u64) -> Resume {
     Resume {
         epoch: Epoch::from_uuid(uuid::Uuid::from_bytes([1; 16])),

@@ -412,6 +412,12 @@ impl Replica {
         self.saver.hurry();
     }
 
+    /// Files may be used again after a pause of the app: what could not be written meanwhile is
+    /// written soon.
+    pub fn retry_saving(&mut self) {
+        self.saver.retry();
+    }
+
     /// What to write now, if anything, and report with [`Input::Saved`] (LD-5). Call it after every
     /// input, and before [`Replica::sweep`], which closes what nobody reads. `seq`: the last event
     /// that was fed, or 0; `position`: the same with its epoch.
