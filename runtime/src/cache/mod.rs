@@ -181,6 +181,8 @@ pub(crate) struct HostCache {
     /// The manifest on the disk; `None` besides while the host is forgotten.
     manifest: Mutex<Option<Manifest>>,
     is_forgotten: Mutex<bool>,
+    /// Whether what is on the disk is of an earlier pairing, and so to be deleted.
+    is_old: AtomicBool,
 }
 
 impl HostCache {
@@ -193,6 +195,7 @@ impl HostCache {
             waiting: Mutex::default(),
             manifest: Mutex::default(),
             is_forgotten: Mutex::default(),
+            is_old: AtomicBool::default(),
         };
         if it.cache.is_on() {
             let name = manifest_name(&it.host);
@@ -220,6 +223,9 @@ impl HostCache {
 
     /// What is kept of a table or log that is about to be viewed.
     pub(crate) fn read<P: StoredPage>(&self, target: &LiveTarget) -> Option<Stored<P>> {
+        if !self.drop_old() {
+            return None;
+        }
         let name = self.list(P::KIND, target);
         let list = self.read_file(&name, |bytes| read_list(bytes, target))?;
         self.cache.with(|folder| {
@@ -249,7 +255,7 @@ impl HostCache {
         if *is_forgotten {
             return true;
         }
-        let written = self.write(checkpoint);
+        let written = self.drop_old().then(|| self.write(checkpoint)).flatten();
         if written.is_none() {
             // They would be out of date.
             lock(&self.waiting).clear();
@@ -281,6 +287,29 @@ impl HostCache {
             folder.write_views()
         })?;
         Some(true)
+    }
+
+    /// The host was paired again, perhaps by another process that has forgotten it before and could
+    /// not delete these files: nothing of the earlier pairing is shown any more.
+    pub(crate) fn begin_anew(&self) {
+        self.is_old.store(true, Ordering::Release);
+        *lock(&self.manifest) = None;
+    }
+
+    /// Deletes what is of an earlier pairing. False if that cannot be done now.
+    pub(crate) fn drop_old(&self) -> bool {
+        if !self.is_old.load(Ordering::Acquire) {
+            return true;
+        }
+        // Under the lock of the folder, so that whatever is written next stays.
+        let dropped = self.cache.with(|folder| {
+            if self.is_old.load(Ordering::Acquire) {
+                folder.retain(|host| host != self.host)?;
+                self.is_old.store(false, Ordering::Release);
+            }
+            Ok(())
+        });
+        dropped.is_some()
     }
 
     /// Deletes everything, for good.

@@ -32,6 +32,9 @@ impl Driver {
             flush,
         } = control;
         if let Some(record) = paired {
+            if self.record.psk != record.psk {
+                self.begin_lists_anew(now);
+            }
             self.record = record;
             let connections = self.connections();
             self.machine

@@ -82,6 +82,22 @@ impl Driver {
         Some(stored.kept(manifest.as_ref(), self.session.position().as_ref()))
     }
 
+    /// The host was paired again: what an earlier pairing kept is deleted, and what is open now is
+    /// written again.
+    pub(super) fn begin_lists_anew(&mut self, now: MonotonicTime) {
+        if !self.cache.is_on() {
+            return;
+        }
+        self.cache.begin_anew();
+        // No write has this number: whatever was written counts as lost.
+        let (number, is_written) = (0, false);
+        let lost = replica::Input::Saved { number, is_written };
+        self.replica.handle(now, lost);
+        self.replica.retry_saving();
+        let cache = self.cache.clone();
+        let _ = blocking(move || cache.drop_old());
+    }
+
     /// Writes what the machine wants written, without waiting for it.
     pub(super) fn write_lists(&mut self, now: MonotonicTime, flush: Option<Flush>) {
         let (replica, session) = (&mut self.replica, &self.session);

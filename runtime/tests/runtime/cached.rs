@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use crate::{
-    rig::{LONG, Rig, is_ready, server_id},
+    rig::{LONG, Rig, is_ready, offer, server_id, transport_key},
     table::{NAME, changed},
     tables::until,
 };
@@ -294,6 +294,28 @@ async fn ld_5_forgetting_a_host_deletes_what_was_kept_of_it() {
     assert!(cached(&rig, ".manifest").is_empty());
     rig.close().await;
     assert!(cached(&rig, ".list").is_empty(), "nor is it written again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn ld_5_of_a_host_that_another_process_forgot_and_paired_again_nothing_old_is_kept() {
+    let mut rig = shown().await;
+    rig.start(SIZE);
+    rig.until("online", is_ready).await;
+    let mut table = follow(&rig, &json!({"n": 1}));
+    until(&mut table, "rows", |view| view.state == TableState::Ready).await;
+    assert!(!cached(&rig, ".list").is_empty());
+    let old = list(&rig);
+    // It cannot delete files of a folder that this process owns.
+    let other = rig.another_process();
+    other.forget(&server_id()).await.unwrap();
+    let offer = offer(&["a:1"], &transport_key());
+    other.pair(&offer).await.unwrap();
+    other.close().await;
+    let a_while = std::time::Duration::from_secs(20);
+    tokio::time::sleep(a_while).await;
+    assert!(!old.exists(), "the list of the pairing before");
+    rig.close().await;
+    assert!(!old.exists());
 }
 
 #[tokio::test(start_paused = true)]
