@@ -79,10 +79,14 @@ pub(crate) fn run(sh: &Workspace, options: Options) -> Result<()> {
         .transpose()?;
     let dir = dir.iter().flat_map(|dir| [Path::new("--dir"), dir]);
     let runs = options.runs.to_string();
+    // Not by `cargo run`, which would build the libraries anew with the features of this package
+    // alone.
+    let program = target_dir()
+        .join("release")
+        .join(format!("bowline-bench{}", std::env::consts::EXE_SUFFIX));
     cmd!(
         sh,
-        "cargo run --quiet --release --locked -p bowline-bench --bin bowline-bench --
-            {quick...} {json...} {dir...} --runs={runs} --bindings {lines} {names...}"
+        "{program} {quick...} {json...} {dir...} --runs={runs} --bindings {lines} {names...}"
     )
     .run()?;
     Ok(())

@@ -37,10 +37,11 @@ pub(crate) fn measure(bench: &Bench, language: &str) -> Outcome<Measured> {
         samples.ok_or_else(|| format!("the program of {language} did not measure `{figure}`"))
     };
     let (short, long) = (of("append_100")?, of("append_10000")?);
+    let (few, many) = (of("row_100")?, of("row_100000")?);
     let (alone, slow) = (of("burst_alone")?, of("burst_slow")?);
     Measured::by(
         "by a separate program in that language with the release library. An item is appended to the list of a view and awaited there: \
-         a sample is the mean of 200 in a row, alternating between the two lengths. An intent's call is the synchronous call alone; the \
+         a sample is the mean of 200 in a row, alternating between the two lengths. So is a row that is changed in a table, from its JSON to the decoded value. An intent's call is the synchronous call alone; the \
          first snapshot is timed from before the creation of the runtime, with 20 hosts on disk. 100,000 changes of a host are published at \
          full rate, alternately without a listener and with one that takes 10 ms; then 100,000 within a second, and the time from the \
          last publication with an idle listener to its delivery"
@@ -51,6 +52,9 @@ pub(crate) fn measure(bench: &Bench, language: &str) -> Outcome<Measured> {
     .row("an item after 100", Unit::Micros, short)?
     .row("an item after 10,000", Unit::Micros, long)?
     .beside("an item after 10,000", "an item after 100", (long, short), Some(Target::AtMost(1.2)))?
+    .row("a row of 100", Unit::Micros, few)?
+    .row("a row of 100,000", Unit::Micros, many)?
+    .beside("a row of 100,000", "a row of 100", (many, few), Some(Target::AtMost(1.2)))?
     .row("100,000 changes, nobody listening", Unit::Micros, alone)?
     .row("with a listener that takes 10 ms", Unit::Micros, slow)?
     .beside("100,000 changes, a listener that takes 10 ms", "nobody listening", (slow, alone), Some(Target::AtMost(1.2)))?

@@ -55,46 +55,76 @@ function changes(store) {
   return { end, next: () => new Promise((resolve) => (wake = resolve)) };
 }
 
-/** One item after the other, each awaited in the timeline that a view would render. */
-async function appends(count, { data, screen, changed }) {
+/** One change after the other, each awaited in the list that a view would render. */
+async function awaited(count, { changed, change }) {
   const began = performance.now();
   for (let n = 0; n < count; n++) {
-    const wanted = screen.getSnapshot().timeline.items.length + 1;
     const shown = changed.next();
-    data.append("a line of output, as long as they are");
+    const isShown = change();
     await shown;
-    const { items } = screen.getSnapshot().timeline;
-    if (items.length !== wanted) throw new Error(`${items.length} items, not ${wanted}`);
+    if (!isShown()) throw new Error("another change was delivered");
   }
   return ((performance.now() - began) * 1_000) / count;
 }
 
-async function timelines() {
-  const samples = new Map([100, 10_000].map((history) => [history, []]));
+/** What changes cost in lists of two lengths; `open` makes one of a length for a sample. */
+async function lists(figure, lengths, open) {
+  const samples = new Map(lengths.map((length) => [length, []]));
   const rounds = pick(60, 6);
   const [count, step] = [200, 20];
   for (let round = 0; round <= rounds; round++) {
-    const open = [];
-    for (const history of samples.keys()) {
-      const data = new PreviewData(1, history);
-      const client = preview(data);
-      const screen = client.screen("made-up", { agentId: "made-up" });
-      const changed = changes(screen);
-      await waitFor(screen, (view) => view.timeline.items.length === history);
-      open.push({ history, data, screen, changed, micros: 0 });
-    }
+    const pair = [];
+    for (const length of lengths) pair.push({ length, list: await open(length), micros: 0 });
     // In turn, and in small parts: what disturbs the machine disturbs both.
     for (let done = 0; done < count; done += step) {
-      for (const one of open) one.micros += (await appends(step, one)) * (step / count);
-      open.reverse();
+      for (const one of pair) one.micros += (await awaited(step, one.list)) * (step / count);
+      pair.reverse();
     }
-    for (const { history, changed, micros } of open) {
-      changed.end();
+    for (const { length, list, micros } of pair) {
+      list.changed.end();
       // The first round warms up.
-      if (round > 0) samples.get(history).push(micros);
+      if (round > 0) samples.get(length).push(micros);
     }
   }
-  for (const [history, micros] of samples) print(`append_${history}`, micros);
+  for (const [length, micros] of samples) print(`${figure}_${length}`, micros);
+}
+
+/** A history to which items are appended. Each sample has one of its own, which so stays as long as its name says. */
+async function history(length) {
+  const data = new PreviewData(1, length);
+  const screen = preview(data).screen("made-up", { agentId: "made-up" });
+  const changed = changes(screen);
+  const items = () => screen.getSnapshot().timeline.items.length;
+  await waitFor(screen, (view) => view.timeline.items.length === length);
+  const change = () => {
+    const wanted = items() + 1;
+    data.append("a line of output, as long as they are");
+    return () => items() === wanted;
+  };
+  return { changed, change };
+}
+
+/** A table whose rows are changed, each time another, spread over it. Each length has one. */
+const tables = new Map();
+async function table(length) {
+  const key = (n) => `c${String(n).padStart(6, "0")}`;
+  const row = (n, times) => ({ key: key(n), value: { text: `text ${n}`, times } });
+  let opened = tables.get(length);
+  if (!opened) {
+    const data = new PreviewData(0, 0);
+    data.show("cells", Array.from({ length }, (_, n) => row(n, 0)));
+    opened = { data, store: preview(data).table("made-up", "cells"), times: 0 };
+    tables.set(length, opened);
+  }
+  const { data, store } = opened;
+  const changed = changes(store);
+  await waitFor(store, ({ rows }) => rows.length === length);
+  const change = () => {
+    const [times, at] = [++opened.times, (opened.times * Math.max(1, length / 200)) % length];
+    data.change("cells", row(at, times));
+    return () => store.getSnapshot().rows.at(at)?.value.times === times;
+  };
+  return { changed, change };
 }
 
 /** A folder with an identity and hosts that it knows; nobody listens at their addresses. */
@@ -176,6 +206,7 @@ async function bursts() {
   }
 }
 
-await timelines();
+await lists("append", [100, 10_000], history);
+await lists("row", [100, 100_000], table);
 await views();
 await bursts();

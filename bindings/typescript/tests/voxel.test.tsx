@@ -119,6 +119,8 @@ it("a preview's tables, logs and screen change as real ones do, and what is no J
   expect((await valueOf(table, ({ ready }) => ready)).state).toBe(TableState.Loading);
   data.show("t", [{ key: "b", value: 2 }, { key: "a", value: 1 }]);
   expect((await valueOf(table, ({ state }) => state === TableState.Ready)).rows.map(({ value }) => value)).toEqual([1, 2]);
+  data.change("t", { key: "b", value: 3 });
+  expect((await valueOf(table, ({ rows }) => rows.at(1)?.value === 3)).rows.map(({ key }) => key)).toEqual(["a", "b"]);
   data.show("t", []);
   expect((await valueOf(table, ({ state }) => state === TableState.Empty)).rows.length).toBe(0);
   data.showItems("l", [7], TableState.Stale);

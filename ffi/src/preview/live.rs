@@ -45,6 +45,23 @@ fn newest<'a, V: Default>(shown: &'a mut Shown<V>, name: &str) -> &'a watch::Sen
 
 #[uniffi::export]
 impl PreviewData {
+    /// Changes the row of that key in a table, or adds it; all others stay. A table that had none
+    /// is then `Ready`. Fails with `InvalidQuery` if the value is no JSON.
+    pub fn change_row(&self, name: String, row: PreviewRow) -> Result<(), BowlineError> {
+        let row = Arc::new(made_up_row(row)?);
+        self.change(|lists| {
+            newest(&mut lists.tables, &name).send_modify(|table| {
+                let table = Arc::make_mut(table);
+                table.rev += 1;
+                if table.rows.is_empty() {
+                    table.state = core::TableState::Ready;
+                }
+                table.rows.insert(row);
+            });
+        });
+        Ok(())
+    }
+
     /// Shows these rows of a table in place of those before, in order of key. Without a `state`, it
     /// is `Ready`, or `Empty` if there are none. Fails with `InvalidQuery` if a value is no JSON.
     #[uniffi::method(default(state = None))]

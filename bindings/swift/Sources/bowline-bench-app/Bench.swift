@@ -8,6 +8,7 @@ struct Bench {
     static func main() async throws {
         let isQuick = CommandLine.arguments.contains("--quick")
         try await measureAppends(samples: isQuick ? 10 : 50).forEach { try $0.print() }
+        try await measureRows(samples: isQuick ? 10 : 50).forEach { try $0.print() }
         try await measureCalls(intents: isQuick ? 200 : 1_000).print()
         try await measureFirstSnapshot(samples: isQuick ? 10 : 50).print()
         try await measureBursts(samples: isQuick ? 3 : 10).forEach { try $0.print() }

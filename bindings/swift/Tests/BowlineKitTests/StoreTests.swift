@@ -172,6 +172,8 @@ private final class Script: Sendable {
         #expect(table.rows.map(\.value) == [1, 2])
         #expect(table.rows.map(\.isPending) == [true, false])
         guard case .refused("no room", _) = table.rows.last?.failure?.reason else { throw OutOfStep() }
+        try data.changeRow(name: "t", row: PreviewRow("b", 3))
+        try await eventually("the changed row") { table.rows.map(\.value) == [1, 3] }
         try data.showTable(name: "t", rows: [])
         try await eventually("none") { table.state == .empty && table.rows.isEmpty }
         try data.showLog("l", [7], state: .stale)

@@ -76,16 +76,22 @@ export class PreviewData extends generated.PreviewData {
 
   /** Shows these rows of a table, whatever its parameters, in place of those before. */
   show(table: string, rows: readonly PreviewRow[], state?: TableState): void {
-    const crossed = rows.map(({ key, value, pending = false, refused }) => {
-      return { key, json: JSON.stringify(value), pending, refused };
-    });
-    this.showTable(table, crossed, state);
+    this.showTable(table, rows.map(crossed), state);
+  }
+
+  /** Changes the row of that key in a table, or adds it; all others stay. */
+  change(table: string, row: PreviewRow): void {
+    this.changeRow(table, crossed(row));
   }
 
   /** Shows these items of a log, oldest first, in place of those before. */
   showItems(log: string, values: readonly unknown[], state?: TableState): void {
     this.showLog(log, values.map((value) => JSON.stringify(value)), state);
   }
+}
+
+function crossed({ key, value, pending = false, refused }: PreviewRow): generated.PreviewRow {
+  return { key, json: JSON.stringify(value), pending, refused };
 }
 
 /** A client that shows what a preview does. */

@@ -141,6 +141,8 @@ class VoxelTest {
             assertTrue(table.until { true }.state == TableState.LOADING)
             data.showTable("t", listOf(PreviewRow("b", "2"), PreviewRow("a", "1")))
             assertTrue(table.until { it.state == TableState.READY }.rows.map { it.value } == listOf(1, 2))
+            data.changeRow("t", PreviewRow("b", "3"))
+            assertTrue(table.until { it.rows.last().value == 3 }.rows.map { it.key } == listOf("a", "b"))
             data.showTable("t", emptyList())
             assertTrue(table.until { it.rows.isEmpty() }.state == TableState.EMPTY)
             data.showLog("l", listOf("7"), TableState.STALE)
