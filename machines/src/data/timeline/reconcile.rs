@@ -20,11 +20,21 @@ impl Timeline {
             return;
         }
         self.seen = seq;
-        // Complete items are not fetched again, so no page of a later load would say it.
-        if let Happened::Updated(item) = &happened
-            && (self.window.oldest()..self.first_unsure()).contains(&item.index)
-        {
-            return self.replace(item.clone(), seq);
+        // Complete items are not fetched again, so no page of a later load would say it. A page for a
+        // detached consumer may be on its way with the text.
+        if let Happened::Updated(item) = &happened {
+            let index = item.index;
+            let is_complete = (self.window.oldest()..self.first_unsure()).contains(&index);
+            // A held one may be complete by the time a load that waits for its page has failed.
+            if is_complete || self.window.item(index).is_some() {
+                self.replace(item.clone(), seq);
+            }
+            if is_complete {
+                if self.is_asked_for(&happened) {
+                    self.keep(now, Kept { seq, happened });
+                }
+                return;
+            }
         }
         if self.is_contained(&happened) {
             return;

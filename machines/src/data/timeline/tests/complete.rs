@@ -155,16 +155,20 @@ fn a_timeline_that_was_replaced_by_another_one_is_fetched_from_its_start() {
     assert_eq!(updates(&mut it), ["+0 one"]);
 }
 
-/// TR-12: the daemon drops old texts; the item stays in its place and says so.
-#[test]
-fn tr_12_a_dropped_text_is_replaced_where_it_is_shown_whatever_the_state() {
-    let updated = |seq, index| Input::Event {
+/// The event of an item whose text the daemon dropped.
+fn updated(seq: u64, index: u64) -> Input {
+    Input::Event {
         seq,
         happened: Happened::Updated(TimelineItem {
             dropped_bytes: 9,
             ..item(index, ItemKind::Message, "")
         }),
-    };
+    }
+}
+
+/// TR-12: the daemon drops old texts; the item stays in its place and says so.
+#[test]
+fn tr_12_a_dropped_text_is_replaced_where_it_is_shown_whatever_the_state() {
     let mut it = live();
     it.handle(at(0), updated(6, 2));
     assert_eq!(updates(&mut it), ["!2 -9"]);
@@ -185,4 +189,18 @@ fn tr_12_a_dropped_text_is_replaced_where_it_is_shown_whatever_the_state() {
     it.handle(at(0), loaded(&it, page));
     assert_eq!(updates(&mut it), ["!3 -10"]);
     assert_eq!(it.anomalies(), 0);
+}
+
+/// TR-12: the page was read before the text was dropped, and arrives after the event of it.
+#[test]
+fn tr_12_a_page_on_its_way_does_not_bring_a_dropped_text_back() {
+    let mut it = detached();
+    // All items before it are complete.
+    let happened = Happened::Appended(item(10, ItemKind::TurnEnd, ""));
+    it.handle(at(0), Input::Event { seq: 13, happened });
+    it.handle(at(0), Input::LoadMore(End::Newer));
+    assert_eq!(requests(&mut it), [Request::From(3)]);
+    it.handle(at(0), updated(14, 4));
+    it.handle(at(0), loaded(&it, page(13, 3, &["x", "x", "x"], true)));
+    assert_eq!(updates(&mut it), ["+3 x", "+4 ", "+5 x"]);
 }
