@@ -11,6 +11,18 @@ function numbers(seed: number): (below: number) => number {
   };
 }
 
+interface Group {
+  chunks: unknown[];
+}
+
+function groupsOf(list: ItemList<unknown>): Group[] {
+  return (list as unknown as { groups: Group[] }).groups;
+}
+
+function chunksOf(list: ItemList<unknown>): unknown[] {
+  return groupsOf(list).flatMap((group) => group.chunks);
+}
+
 describe("ItemList", () => {
   it("does what an array does, whatever is done to it", () => {
     const next = numbers(7);
@@ -42,12 +54,39 @@ describe("ItemList", () => {
     }
   });
 
+  it("finds an item of a list in order, and none that is not there", () => {
+    for (const length of [0, 1, 127, 128, 129, 5_000]) {
+      const list = ItemList.of(Array.from({ length }, (_, n) => 2 * n));
+      for (let wanted = -1; wanted <= 2 * length; wanted++) {
+        const there = wanted >= 0 && wanted < 2 * length && wanted % 2 === 0;
+        expect(list.search((item) => item - wanted)).toBe(there ? wanted : undefined);
+      }
+    }
+  });
+
   it("BX-6: an append shares all chunks but the last", () => {
     const list = ItemList.of(Array.from({ length: 10_000 }, (_, n) => ({ n })));
     const longer = list.splice(10_000, 0, [{ n: 10_000 }]);
-    const chunks = (of: ItemList<{ n: number }>) => (of as unknown as { chunks: unknown[] }).chunks;
-    const shared = chunks(longer).filter((chunk, place) => chunk === chunks(list)[place]);
-    expect(shared.length).toBeGreaterThanOrEqual(chunks(list).length - 1);
+    const shared = chunksOf(longer).filter((chunk, place) => chunk === chunksOf(list)[place]);
+    expect(shared.length).toBeGreaterThanOrEqual(chunksOf(list).length - 1);
     expect(longer.at(5_000)).toBe(list.at(5_000));
+  });
+
+  it("BX-6: a change in the middle copies one chunk and one group of chunks", () => {
+    const list = ItemList.of(Array.from({ length: 100_000 }, (_, n) => n));
+    const other = list.with(50_000, -1);
+    expect(chunksOf(other).filter((chunk) => !chunksOf(list).includes(chunk))).toHaveLength(1);
+    expect(groupsOf(other).filter((group) => !groupsOf(list).includes(group))).toHaveLength(1);
+    expect(Math.max(...groupsOf(list).map((group) => group.chunks.length))).toBeLessThanOrEqual(64);
+    expect(groupsOf(list).length).toBeLessThanOrEqual(32);
+  });
+
+  it("BX-6: stays flat however it grows and shrinks", () => {
+    const next = numbers(11);
+    let list: ItemList<number> = ItemList.of<number>([]);
+    for (let step = 0; step < 12_000; step++) list = list.splice(next(list.length + 1), 0, [step]);
+    while (list.length > 6_000) list = list.splice(next(list.length), 1, []);
+    expect(chunksOf(list).length).toBeLessThanOrEqual(6_000 / 32);
+    expect(groupsOf(list).length).toBeLessThanOrEqual(6_000 / 32 / 8);
   });
 });
