@@ -150,6 +150,8 @@ pub struct OpenList<K: Kind> {
     /// The keys that it covers, once the daemon has said so.
     pub(super) scope: Option<Scope>,
     is_read: bool,
+    /// Whether it began with rows of an earlier run that no view has yet.
+    is_unshown: bool,
     /// The patches that have left it.
     pub(super) left: Left,
     pub(super) view: Arc<K::View>,
@@ -188,6 +190,7 @@ impl<K: Kind> OpenList<K> {
             rows: Collection::new(config),
             scope: None,
             is_read: true,
+            is_unshown: false,
             left: Left::default(),
             view: Arc::default(),
             own: K::default(),
@@ -209,6 +212,7 @@ impl<K: Kind> OpenList<K> {
             own.renumber();
         }
         it.rows = Collection::restored(config, page, kept.is_unbroken);
+        it.is_unshown = true;
         it.scope = Some(scope);
         it.own = own;
         it.written = kept.is_unbroken.then_some(Written {
@@ -394,8 +398,7 @@ impl<K: Kind> Lists<K> {
         };
         let id = self.open.open(now, target, make)?;
         self.share();
-        let has_view = |one: &&OpenList<K>| *one.rows.state() != collection::State::Restored;
-        let shown = self.open.get(id).filter(has_view);
+        let shown = self.open.get(id).filter(|one| !one.is_unshown);
         Ok((id, shown.map(|one| Arc::clone(&one.view))))
     }
 
@@ -512,7 +515,8 @@ impl<K: Kind> Lists<K> {
     ) {
         for (id, one) in self.open.iter_mut() {
             let mut view = build(one, &self.patches);
-            if view.says_the_same(&one.view) {
+            let is_first = std::mem::take(&mut one.is_unshown);
+            if !is_first && view.says_the_same(&one.view) {
                 continue;
             }
             *rev += 1;

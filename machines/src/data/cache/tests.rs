@@ -275,6 +275,29 @@ fn stored<P: StoredPage>(checkpoint: &Checkpoint, name: &str) -> Stored<P> {
 }
 
 #[test]
+fn ld_5_the_first_view_of_a_list_opened_while_attached_has_the_rows_of_the_file() {
+    let mut it = shown();
+    let first = checkpoint(&mut it, 3).unwrap();
+    let session = bowline_protocol::SessionState::Resumed;
+    let mut next = Replica::default();
+    next.handle(at(1), Input::Attached { session });
+    let at_3 = position(3);
+    let kept = stored::<TablePage>(&first, "rows").kept(Some(&first.manifest), Some(&at_3));
+    let expected = kept.page.rows.len();
+    assert!(expected > 0);
+    let (id, view) = next
+        .open_kept_table(at(1), target("rows"), Some(kept))
+        .unwrap();
+    assert!(view.is_none(), "none without them");
+    next.publish(Connectivity::Online, &mut 0);
+    let (shown, view) = next.poll_table_view().unwrap();
+    assert_eq!((shown, view.rows.len()), (id, expected));
+    // Another reader gets that view at once.
+    let (_, view) = next.open_kept_table(at(1), target("rows"), None).unwrap();
+    assert_eq!(view.unwrap().rows.len(), expected);
+}
+
+#[test]
 fn ld_5_a_list_is_continued_only_from_the_position_on() {
     let mut it = shown();
     let first = checkpoint(&mut it, 3).unwrap();
