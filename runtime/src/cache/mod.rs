@@ -31,7 +31,7 @@ use bowline_machines::data::{
 };
 use bowline_protocol::{
     Resume, ServerId,
-    identity::{CacheKey, random_bytes},
+    identity::{CacheKey, KeyId, PresharedKey, random_bytes},
     live::LiveKind,
 };
 
@@ -176,6 +176,8 @@ pub(crate) struct HostCache {
     cache: Arc<Cache>,
     host: String,
     key: CacheKey,
+    /// The pairing that the files are of: those of another one do not decrypt.
+    pairing: Mutex<KeyId>,
     /// Checkpoints to be written, in order.
     waiting: Mutex<VecDeque<Checkpoint>>,
     /// The manifest on the disk; `None` besides while the host is forgotten.
@@ -187,11 +189,16 @@ pub(crate) struct HostCache {
 
 impl HostCache {
     /// The cache of a host. Reads its manifest.
-    pub(crate) fn open(cache: Arc<Cache>, server_id: &ServerId, key: CacheKey) -> Self {
+    pub(crate) fn open(
+        cache: Arc<Cache>,
+        server_id: &ServerId,
+        (key, psk): (CacheKey, Option<&PresharedKey>),
+    ) -> Self {
         let it = Self {
             cache,
             host: server_id.as_str().to_owned(),
             key,
+            pairing: Mutex::new(pairing_of(psk)),
             waiting: Mutex::default(),
             manifest: Mutex::default(),
             is_forgotten: Mutex::default(),
@@ -291,7 +298,8 @@ impl HostCache {
 
     /// The host was paired again, perhaps by another process that has forgotten it before and could
     /// not delete these files: nothing of the earlier pairing is shown any more.
-    pub(crate) fn begin_anew(&self) {
+    pub(crate) fn begin_anew(&self, psk: Option<&PresharedKey>) {
+        *lock(&self.pairing) = pairing_of(psk);
         self.is_old.store(true, Ordering::Release);
         *lock(&self.manifest) = None;
     }
@@ -328,7 +336,13 @@ impl HostCache {
 
     fn seal(&self, name: &str, content: Result<Vec<u8>, Damaged>) -> Option<Vec<u8>> {
         let nonce = random_bytes().ok()?;
-        self.key.seal(nonce, name, content.ok()?).ok()
+        let bound = self.bound(name);
+        self.key.seal(nonce, &bound, content.ok()?).ok()
+    }
+
+    /// What a file is bound to: its name and the pairing.
+    fn bound(&self, name: &str) -> String {
+        format!("{name} {}", lock(&self.pairing))
     }
 
     /// Reads a file; one that is not what it should be is deleted.
@@ -338,7 +352,7 @@ impl HostCache {
         read: impl FnOnce(&[u8]) -> Result<T, Damaged>,
     ) -> Option<T> {
         let mut file = self.cache.with(|folder| folder.read(name)).flatten()?;
-        let opened = self.key.open(name, &mut file);
+        let opened = self.key.open(&self.bound(name), &mut file);
         let opened = opened.map_err(|error| Damaged(error.to_string()));
         match opened.and_then(read) {
             Ok(content) => Some(content),
@@ -349,6 +363,10 @@ impl HostCache {
             }
         }
     }
+}
+
+fn pairing_of(psk: Option<&PresharedKey>) -> KeyId {
+    psk.unwrap_or(&PresharedKey::NONE).id()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

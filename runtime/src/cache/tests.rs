@@ -3,7 +3,10 @@
 use std::fs;
 
 use bowline_machines::data::cache::{SavedList, SavedRows};
-use bowline_protocol::{Epoch, live::Scope};
+use bowline_protocol::{
+    Epoch,
+    live::{Scope, TablePage},
+};
 
 use super::*;
 use crate::storage::FileStorage;
@@ -11,6 +14,42 @@ use crate::storage::FileStorage;
 fn cache(folder: &std::path::Path, limit: u64) -> Arc<Cache> {
     let storage = Arc::new(FileStorage::open(folder).unwrap());
     Arc::new(Cache::open(storage, limit))
+}
+
+fn target(n: u32) -> LiveTarget {
+    LiveTarget {
+        name: format!("table.{n}"),
+        params: None,
+    }
+}
+
+/// So many tables without rows.
+fn checkpoint(lists: u32) -> Checkpoint {
+    let epoch = Epoch::from_uuid(uuid::Uuid::from_bytes([1; 16]));
+    let list = |n| SavedList {
+        kind: LiveKind::Table,
+        target: Arc::new(target(n)),
+        epoch: epoch.clone(),
+        seq: 1,
+        scope: Scope::all(),
+        follow: None,
+        more: false,
+        rows: SavedRows::Table(std::iter::empty().collect()),
+    };
+    let mut manifest = Manifest::new(Resume {
+        epoch: epoch.clone(),
+        last_seq: 1,
+        stamp: None,
+    });
+    for n in 0..lists {
+        manifest.add(LiveKind::Table, &target(n), 1);
+    }
+    Checkpoint {
+        number: 1,
+        lists: (0..lists).map(list).collect(),
+        refused: Vec::new(),
+        manifest,
+    }
 }
 
 #[test]
@@ -89,32 +128,9 @@ fn ld_5_a_pause_and_a_list_that_is_opened_wait_for_one_file_of_a_checkpoint_and_
     let host = HostCache::open(
         Arc::clone(&cache),
         &server_id,
-        CacheKey::from_bytes([1; 32]),
+        (CacheKey::from_bytes([1; 32]), None),
     );
-    let epoch = Epoch::from_uuid(uuid::Uuid::from_bytes([1; 16]));
-    let list = |n: u32| SavedList {
-        kind: LiveKind::Table,
-        target: Arc::new(LiveTarget {
-            name: format!("table.{n}"),
-            params: None,
-        }),
-        epoch: epoch.clone(),
-        seq: 1,
-        scope: Scope::all(),
-        follow: None,
-        more: false,
-        rows: SavedRows::Table(std::iter::empty().collect()),
-    };
-    let checkpoint = || Checkpoint {
-        number: 1,
-        lists: (0..20).map(list).collect(),
-        refused: Vec::new(),
-        manifest: Manifest::new(Resume {
-            epoch: epoch.clone(),
-            last_seq: 1,
-            stamp: None,
-        }),
-    };
+    let checkpoint = || checkpoint(20);
     let files = |end: &str| {
         let files = fs::read_dir(folder.path().join("cache")).unwrap();
         let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
@@ -143,4 +159,39 @@ fn ld_5_a_pause_and_a_list_that_is_opened_wait_for_one_file_of_a_checkpoint_and_
     host.push(checkpoint());
     assert!(host.write_next());
     assert_eq!((files(".list"), files(".manifest")), (20, 1));
+}
+
+#[test]
+fn ld_5_what_an_earlier_pairing_kept_is_not_shown_whoever_has_forgotten_the_host() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = cache(folder.path(), 1 << 20);
+    let server_id = ServerId::of_public_key(&[1; 32]);
+    let host = |psk: [u8; 32]| {
+        let key = CacheKey::from_bytes([1; 32]);
+        let psk = PresharedKey::from_bytes(psk);
+        HostCache::open(Arc::clone(&cache), &server_id, (key, Some(&psk)))
+    };
+    let is_kept = |host: &HostCache| host.read::<TablePage>(&target(0)).is_some();
+    let before = host([1; 32]);
+    before.push(checkpoint(1));
+    assert!(before.write_next());
+    assert!(is_kept(&before) && host([1; 32]).position().is_some());
+    // Another process forgot the host and did not own the folder; then it was paired again.
+    let again = host([2; 32]);
+    assert!(again.position().is_none());
+    assert!(!is_kept(&again));
+    let names = fs::read_dir(folder.path().join("cache")).unwrap();
+    let names = names.map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert!(
+        names.into_iter().all(|name| !name.starts_with("srv_")),
+        "deleted"
+    );
+    // What it keeps is its own, also after it was paired once more.
+    again.push(checkpoint(1));
+    assert!(again.write_next() && is_kept(&again));
+    again.begin_anew(Some(&PresharedKey::from_bytes([3; 32])));
+    assert!(!is_kept(&again));
+    again.push(checkpoint(1));
+    assert!(again.write_next() && is_kept(&again));
+    assert!(is_kept(&host([3; 32])));
 }

@@ -33,7 +33,7 @@ impl Driver {
         } = control;
         if let Some(record) = paired {
             if self.record.psk != record.psk {
-                self.begin_lists_anew(now);
+                self.begin_lists_anew(now, record.psk.as_ref());
             }
             self.record = record;
             let connections = self.connections();

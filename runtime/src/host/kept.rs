@@ -17,6 +17,7 @@ use bowline_machines::{
         target::LiveTarget,
     },
 };
+use bowline_protocol::identity::PresharedKey;
 use tokio::time::timeout;
 
 use super::{driver::Driver, events::HostEvent};
@@ -84,11 +85,11 @@ impl Driver {
 
     /// The host was paired again: what an earlier pairing kept is deleted, and what is open now is
     /// written again.
-    pub(super) fn begin_lists_anew(&mut self, now: MonotonicTime) {
+    pub(super) fn begin_lists_anew(&mut self, now: MonotonicTime, psk: Option<&PresharedKey>) {
         if !self.cache.is_on() {
             return;
         }
-        self.cache.begin_anew();
+        self.cache.begin_anew(psk);
         // No write has this number: whatever was written counts as lost.
         let (number, is_written) = (0, false);
         let lost = replica::Input::Saved { number, is_written };

@@ -145,7 +145,11 @@ impl Host {
         let name = format!("outbox-{}", record.server_id);
         let (outbox, kept) = Outbox::open(Arc::clone(&context.storage), &name)?;
         let key = context.profile.cache_key(&record.server_id);
-        let cache = HostCache::open(Arc::clone(&context.cache), &record.server_id, key);
+        let cache = HostCache::open(
+            Arc::clone(&context.cache),
+            &record.server_id,
+            (key, record.psk.as_ref()),
+        );
         Ok((outbox, kept, cache))
     }
 
