@@ -9,7 +9,7 @@ use bowline_daemon::{
     ledger::{ByteTable, Log, Reader, Stored, Table, Topic, Tx},
     service::{Methods, Request, Scope, Service},
 };
-use bowline_protocol::{Role, RpcReason, error::RpcError, methods::Empty};
+use bowline_protocol::{BlobHash, Role, RpcReason, error::RpcError, methods::Empty};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -45,6 +45,8 @@ struct Layer {
 struct Note {
     by: String,
     text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    picture: Option<BlobHash>, // put by the device that adds the note
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -157,7 +159,9 @@ impl Voxel {
 
     fn add_note(&self, tx: &mut Tx<'_>, new: NewNote) -> Result<Value, RpcError> {
         PROJECTS.need(tx, &new.project)?;
-        Ok(json!({ "index": NOTES.append(tx, &new.project, &new.note)? }))
+        let index = NOTES.append(tx, &new.project, &new.note)?;
+        NOTES.keep_blobs(tx, &new.project, index, new.note.picture.as_slice())?;
+        Ok(json!({ "index": index }))
     }
 
     fn extend_note(&self, tx: &mut Tx<'_>, more: MoreNote) -> Result<Empty, RpcError> {

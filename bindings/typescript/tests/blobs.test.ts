@@ -6,6 +6,7 @@ import { afterEach, expect, it } from "vitest";
 import { type BlobProgress, Path, Refusal, serveBridge, TransferState } from "@bowline/runtime";
 import { connectBridge } from "@bowline/runtime/bridge";
 import { online, open } from "./support/app.js";
+import { castle } from "./support/castle.js";
 import { folder } from "./support/folder.js";
 import { DIRECT, World } from "./support/world.js";
 
@@ -59,6 +60,25 @@ it("LD-8: a blob goes there over a cut and comes back equal, with progress, and 
   const of = { table: "voxel.projects", params: {} };
   await expect(other.getBlob(serverId, hash, { of })).rejects.toMatchObject({ kind: "Rejected" });
   await expect(other.getBlob(serverId, "no hash")).rejects.toMatchObject({ kind: "InvalidQuery" });
+});
+
+it("LD-8: a device that may see an item gets the blob that it refers to through it, and through nothing else", async () => {
+  const { world, bowline, serverId, project, run } = await castle();
+  const picture = made(MIB);
+  const hash = await bowline.putBlob(serverId, picture);
+  await using other = open(folder());
+  await other.pair(await world.offer(DIRECT));
+  const of = { log: "voxel.notes", params: { project } };
+  const refused = { kind: "Rejected", refusal: Refusal.NotFound };
+  await expect(other.getBlob(serverId, hash, { of })).rejects.toMatchObject(refused);
+  await run("voxel.add_note", { by: "ana", text: "The gate", picture: hash });
+  expect(Buffer.compare(await other.getBlob(serverId, hash, { of }), picture)).toBe(0);
+  const target = join(folder(), "gate");
+  await other.getBlobFile(serverId, hash, target, { of });
+  expect(Buffer.compare(readFileSync(target), picture)).toBe(0);
+  await expect(other.getBlob(serverId, hash)).rejects.toMatchObject(refused);
+  const elsewhere = { table: "voxel.projects", params: { project } };
+  await expect(other.getBlob(serverId, hash, { of: elsewhere })).rejects.toMatchObject(refused);
 });
 
 it("LD-8: an aborted transfer rejects with the reason, and another call goes on where it stopped", async () => {

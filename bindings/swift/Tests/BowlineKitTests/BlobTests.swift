@@ -69,6 +69,36 @@ struct BlobTests {
     }
 
     @Test(
+        "LD-8: a device that may see an item gets the blob that it refers to through it, and through nothing else",
+        .timeLimit(.minutes(3)))
+    func throughAnItem() async throws {
+        let castle = try await Castle()
+        let (bowline, server) = (castle.bowline, castle.server)
+        let picture = made(Self.mib)
+        let hash = try await bowline.putBlob(picture, on: server)
+        let folder = try Folder()
+        let (other, _) = try await paired(castle.world, folder)
+        let params = String(decoding: try JSONEncoder().encode(castle.params), as: UTF8.self)
+        let notes = BlobOf.log(name: "voxel.notes", paramsJson: params)
+        let projects = BlobOf.table(name: "voxel.projects", paramsJson: params)
+        func isRefused(_ of: BlobOf?) async -> Bool {
+            let refused = await failure { _ = try await other.getBlob(hash, of: of, on: server) }
+            guard case .Rejected(_, _, _, .notFound) = refused else { return false }
+            return true
+        }
+        #expect(await isRefused(notes))
+        try await castle.run("add_note", ["by": "ana", "text": "The gate", "picture": hash])
+        #expect(try await other.getBlob(hash, of: notes, on: server) == picture)
+        let target = URL(fileURLWithPath: "\(folder.path)/gate")
+        try await other.getBlob(hash, of: notes, on: server, to: target)
+        #expect(try Data(contentsOf: target) == picture)
+        #expect(await isRefused(nil))
+        #expect(await isRefused(projects))
+        try await other.shutdown()
+        try await bowline.shutdown()
+    }
+
+    @Test(
         "LD-8: cancelling the task cancels the transfer, and another call goes on where it stopped",
         .timeLimit(.minutes(3)))
     func cancelled() async throws {

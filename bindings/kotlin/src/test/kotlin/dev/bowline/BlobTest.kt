@@ -79,6 +79,29 @@ class BlobTest {
         }
 
     @Test
+    fun `LD-8 a device that may see an item gets the blob that it refers to through it, and through nothing else`() =
+        withCastle { castle ->
+            val (bowline, server, _, params) = castle
+            val picture = made(1)
+            val hash = bowline.putBlob(server, picture)
+            Folder().use { folder ->
+                Bowline(config(folder.path), platform = PlatformObserver.none).use { other ->
+                    other.pair(castle.world.offer(0))
+                    val notes = BlobOf.Log("voxel.notes", params)
+                    suspend fun refusal(of: BlobOf?) = failing<BowlineException.Rejected> { other.getBlob(server, hash, of) }.refusal
+                    assertEquals(Refusal.NOT_FOUND, refusal(notes))
+                    castle.run("add_note", """"by":"ana","text":"The gate","picture":"$hash"""")
+                    assertArrayEquals(picture, other.getBlob(server, hash, notes))
+                    val target = File(folder.file, "gate")
+                    other.getBlob(server, hash, target, notes)
+                    assertArrayEquals(picture, target.readBytes())
+                    assertEquals(Refusal.NOT_FOUND, refusal(null))
+                    assertEquals(Refusal.NOT_FOUND, refusal(BlobOf.Table("voxel.projects", params)))
+                }
+            }
+        }
+
+    @Test
     fun `LD-8 cancelling the coroutine cancels the transfer, and another call goes on where it stopped`() =
         inWorld { _, bowline, server ->
             val bytes = made(16)
