@@ -84,6 +84,39 @@ pub(crate) fn explore<M: Model>(model: &M, depth: usize) -> Report {
     report
 }
 
+/// Random histories of a model, the same ones for the same seed.
+pub(crate) struct Walks {
+    random: u64,
+}
+
+impl Walks {
+    pub(crate) const fn of_seed(seed: u64) -> Self {
+        Self { random: seed }
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        usize::try_from(self.random >> 33).unwrap_or_default() % bound
+    }
+
+    /// One history of so many steps. Fails with its trail to a broken invariant.
+    pub(crate) fn walk<M: Model>(&mut self, model: &M, steps: usize) {
+        let mut starts = model.start();
+        let mut node = starts.swap_remove(self.below(starts.len()));
+        let mut trail = Vec::new();
+        for _ in 0..steps {
+            let mut possible = model.steps(&node);
+            let step = possible.swap_remove(self.below(possible.len()));
+            let outcome = model.apply(&mut node, &step);
+            trail.push(step);
+            assert!(outcome.is_ok(), "{trail:#?}\n{outcome:?}");
+        }
+    }
+}
+
 fn trail<S: Debug>(parents: &[Option<(usize, S)>], mut index: usize, last: &S) -> String {
     let mut lines = vec![format!("  {last:?}")];
     while let Some(Some((parent, step))) = parents.get(index) {
@@ -95,7 +128,7 @@ fn trail<S: Debug>(parents: &[Option<(usize, S)>], mut index: usize, last: &S) -
 }
 
 mod tests {
-    use super::{Model, explore};
+    use super::{Model, Walks, explore};
 
     /// Counts up to nine; `broken_at` names a number that breaks its invariant.
     struct Counter {
@@ -137,5 +170,11 @@ mod tests {
     #[should_panic(expected = "broken at 7\nafter 4 steps:\n  1\n  2\n  2\n  2")]
     fn reports_a_shortest_trail() {
         explore(&Counter { broken_at: Some(7) }, 20);
+    }
+
+    #[test]
+    #[should_panic(expected = "broken at 9")]
+    fn a_walk_fails_with_what_broke() {
+        Walks::of_seed(1).walk(&Counter { broken_at: Some(9) }, 20);
     }
 }

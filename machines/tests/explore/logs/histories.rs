@@ -5,7 +5,7 @@ use super::{
     checks::{check, converge},
     take,
 };
-use crate::explorer::{Model, explore};
+use crate::explorer::{Model, Walks, explore};
 
 struct Histories {
     items: u64,
@@ -175,28 +175,13 @@ fn ld_3_every_short_history_of_items_that_intents_are_expected_to_add() {
 
 #[test]
 fn ld_2_and_ld_3_long_histories_of_items_that_are_replaced_and_grow() {
-    let mut random = 11_u64;
-    let mut below = |bound: usize| {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        usize::try_from(random >> 33).unwrap() % bound
-    };
+    let mut walks = Walks::of_seed(11);
     for round in 0..300 {
         let model = Histories {
             items: 3,
             max_rows: if round % 2 == 0 { 20 } else { 2 },
             intents: round % 3,
         };
-        let starts = model.start();
-        let mut node = starts[below(starts.len())].clone();
-        let mut trail = Vec::new();
-        for _ in 0..40 {
-            let steps = model.steps(&node);
-            let step = steps[below(steps.len())].clone();
-            let outcome = model.apply(&mut node, &step);
-            trail.push(step);
-            assert!(outcome.is_ok(), "round {round}: {trail:#?}\n{outcome:?}");
-        }
+        walks.walk(&model, 40);
     }
 }

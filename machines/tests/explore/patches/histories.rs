@@ -5,7 +5,7 @@ use super::{
     checks::{check, converge},
     take,
 };
-use crate::explorer::{Model, explore};
+use crate::explorer::{Model, Walks, explore};
 
 struct Histories {
     intents: &'static [(&'static str, Change)],
@@ -123,25 +123,10 @@ fn ld_3_every_short_history_of_a_row_that_is_changed_beside_another() {
 
 #[test]
 fn ld_3_long_histories_of_patches_that_overlap() {
-    let mut random = 7_u64;
-    let mut below = |bound: usize| {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        usize::try_from(random >> 33).unwrap() % bound
-    };
-    for round in 0..300 {
+    let mut walks = Walks::of_seed(7);
+    for _ in 0..300 {
         for model in [&NEW, &CHANGED, &GONE] {
-            let starts = model.start();
-            let mut node = starts[below(starts.len())].clone();
-            let mut trail = Vec::new();
-            for _ in 0..40 {
-                let steps = model.steps(&node);
-                let step = steps[below(steps.len())].clone();
-                let outcome = model.apply(&mut node, &step);
-                trail.push(step);
-                assert!(outcome.is_ok(), "round {round}: {trail:#?}\n{outcome:?}");
-            }
+            walks.walk(model, 40);
         }
     }
 }
