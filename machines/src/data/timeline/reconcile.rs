@@ -20,8 +20,8 @@ impl Timeline {
             return;
         }
         self.seen = seq;
-        // Complete items are not fetched again, so no page of a later load would say it. A page for a
-        // detached consumer may be on its way with the text.
+        // Complete items are not fetched again, so no page of a later load would say it. A page for
+        // a detached consumer may be on its way with the text.
         if let Happened::Updated(item) = &happened {
             let index = item.index;
             let is_complete = (self.window.oldest()..self.first_unsure()).contains(&index);
