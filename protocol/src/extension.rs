@@ -39,6 +39,9 @@ pub const RESERVED_GROUPS: &[&str] = &[
     "topics",
 ];
 
+/// The tables and logs of the protocol's own that clients may follow (`live.open`).
+pub const OWN_LIVE: &[&str] = &["agents", "agents.timeline"];
+
 /// Whether a text is a name: words of `a-z`, `0-9` and `_`, at least two, joined by dots.
 pub fn is_name(text: &str) -> bool {
     let word = |word: &str| {

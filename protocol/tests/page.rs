@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bowline_protocol::{
     Reason, RpcReason, SessionEvent,
-    extension::RESERVED_GROUPS,
+    extension::{OWN_LIVE, RESERVED_GROUPS},
     limits,
     methods::name::{self, ALL as METHODS},
     relay::limits as relay,
@@ -334,9 +334,10 @@ fn cells(line: &str) -> Vec<String> {
     inner.split('|').map(clean).collect()
 }
 
-/// Names in the prose that look like methods or events but are neither.
+/// Names in the prose that look like methods, events or live data but are none.
 fn unknown_names(page: &str) -> Vec<Difference> {
-    let known: BTreeSet<_> = METHODS.iter().chain(SessionEvent::TYPES).copied().collect();
+    let names = METHODS.iter().chain(SessionEvent::TYPES).chain(OWN_LIVE);
+    let known: BTreeSet<_> = names.copied().collect();
     let domains: BTreeSet<_> = known
         .iter()
         .filter_map(|name| name.split('.').next())
@@ -353,7 +354,7 @@ fn unknown_names(page: &str) -> Vec<Difference> {
                 && rest.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
             // `session.state` is a member of the welcome.
             if like_ours && !known.contains(name) && name != "session.state" {
-                let what = format!("`{name}` is no method or event of the code");
+                let what = format!("`{name}` is no method, event or live data of the code");
                 found.push(Difference::new(n + 1, what));
             }
         }

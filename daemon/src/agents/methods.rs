@@ -1,6 +1,6 @@
 //! The methods of the agents service that read or change agents, inside their transactions.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use bowline_protocol::{
     AgentId, AgentStatus, AgentSummary, IntentId, ItemKind, RpcReason, SessionEvent,
@@ -13,11 +13,17 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Agents, fit, grants, provider::TurnEnd, supervisor, timeline};
+use super::{
+    Agents, aging,
+    directory::{self, AgentRow, number},
+    fit, grants,
+    provider::TurnEnd,
+    queue, supervisor,
+    timeline::{self, TIMELINE},
+};
 use crate::{
-    ledger::{Audience, Reader, Tx, Usage},
+    ledger::{Audience, Owner, Reader, Tx},
     rpc::{Bounded, bad_cursor, page_rows},
-    store::{self, agents::AgentRow, fault, turns::NewTurn},
 };
 
 /// Largest prompt in bytes. It fits into one argument of a process and one page of history.
@@ -28,6 +34,8 @@ const MAX_TITLE: usize = 120;
 const MAX_CWD: usize = 4_096;
 /// Prompts queued per agent, including the running one; over it the answer is `overloaded`.
 const MAX_QUEUED: u64 = 64;
+/// Time after which a prompt is sent again that is refused while old output is dropped.
+const DROPPING: Duration = Duration::from_secs(10);
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -50,29 +58,23 @@ impl Agents {
         let from = params.cursor.as_deref().map(cursor).transpose()?;
         let limit = page_rows(params.limit);
         // One row more than the page shows whether there is a next page.
-        let wanted = u32::try_from(limit.saturating_add(1)).unwrap_or(u32::MAX);
-        let conn = reader.conn();
-        let rows = if params.newest_first {
-            store::agents::page_before(conn, from.unwrap_or(i64::MAX), wanted)
-        } else {
-            store::agents::page(conn, from.unwrap_or_default(), wanted)
-        };
-        let rows = rows.map_err(fault)?;
+        let wanted = limit.saturating_add(1);
+        let rows = directory::page(reader, from.as_deref(), params.newest_first, wanted)?;
         let most = reader.content_bytes();
         let mut page = Bounded::new(limit, reader.page_bytes());
         let mut last = None;
         let mut more = false;
-        for row in &rows {
-            if !page.add(&*fit::agent(&row.summary, most)) {
+        for (key, summary) in &rows {
+            if !page.add(&*fit::agent(summary, most)) {
                 more = true;
                 break;
             }
-            last = Some(row.n);
+            last = i64::from_str_radix(key, 16).ok();
         }
         Ok(AgentsPage {
             agents: page.finish()?,
             next_cursor: last.filter(|_| more).map(|n| n.to_string()),
-            total: store::agents::count(conn).map_err(fault)?,
+            total: directory::count(reader)?,
             seq: reader.seq(),
         })
     }
@@ -90,7 +92,7 @@ impl Agents {
                 self.supervisor.no_provider(&params.provider),
             ));
         }
-        if store::agents::count(tx.conn()).map_err(fault)? >= self.max_agents {
+        if directory::count(tx)? >= self.max_agents {
             return Err(RpcError::new(
                 RpcReason::Overloaded,
                 format!("the daemon keeps at most {} agents", self.max_agents),
@@ -111,31 +113,57 @@ impl Agents {
             attention: None,
             intent_id: Some(params.intent_id),
         };
-        tx.charge_caller(Usage::agent())?;
-        let n = store::agents::insert(tx.conn(), &summary, tx.owner().0).map_err(fault)?;
+        self.check_agents(tx)?;
         let event = SessionEvent::AgentUpdated {
             agent: fit::agent(&summary, tx.content_bytes()).into_owned(),
         };
-        tx.emit(Audience::Everyone(&summary.id), &event)?;
-        let mut row = AgentRow {
-            n,
-            summary,
-            next_index: 0,
-            owner: tx.owner().0,
-            bytes: 0,
-        };
+        let row = directory::insert(tx, summary)?;
+        TIMELINE.begin(tx, row.summary.id.as_str())?;
+        tx.emit(Audience::Everyone(&row.summary.id), &event)?;
         if let Some(prompt) = params.prompt {
-            self.queue(tx, &mut row, params.intent_id, prompt)?;
+            self.queue(tx, &row, params.intent_id, prompt)?;
         }
         Ok(AgentCreated {
             agent: fit::agent(&row.summary, tx.content_bytes()).into_owned(),
         })
     }
 
+    /// Refuses another agent of a device that has as many as it may.
+    fn check_agents(&self, tx: &Tx<'_>) -> Result<(), RpcError> {
+        let (owner, limit) = (tx.owner(), self.agents_per_device);
+        if limit == 0 || directory::held(tx, owner).rows < limit {
+            return Ok(());
+        }
+        let what = "has as many agents as it may, archived ones included: the daemon's owner can raise the limit";
+        let quota = ("agents_per_device", limit);
+        let refused = tx.over_quota(RpcReason::QuotaExceeded, (owner, ""), quota, what);
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Refuses a prompt while the timelines of the caller's agents, or those of the device that
+    /// created the agent, are far over their quota: they are shortened meanwhile. Whoever has no
+    /// turn there is not refused for what the turns of others hold.
+    fn check_timelines(&self, tx: &Tx<'_>, owner: Owner) -> Result<(), RpcError> {
+        let limit = self.supervisor.keeper().bounds().timeline_bytes_per_device;
+        let what =
+            "has agents whose timelines take more than they may; old output is being dropped";
+        for owner in [tx.owner(), owner] {
+            if !holds_too_much(tx, owner, limit)? {
+                continue;
+            }
+            let whose = (owner, "the device that created the agent");
+            let quota = ("timeline_bytes_per_device", limit);
+            if let Some(refused) = tx.over_quota(RpcReason::RateLimited, whose, quota, what) {
+                return Err(refused.after(DROPPING));
+            }
+        }
+        Ok(())
+    }
+
     /// `agents.send`
     pub(super) fn send(&self, tx: &mut Tx<'_>, params: SendPrompt) -> Result<PromptSent, RpcError> {
         check_prompt("text", &params.text)?;
-        let mut row = timeline::find(tx.conn(), &params.agent_id)?;
+        let mut row = directory::find(tx, &params.agent_id)?;
         grants::check(tx.grant(), &row.summary)?;
         if row.summary.status == AgentStatus::Archived {
             return Err(RpcError::new(
@@ -143,7 +171,7 @@ impl Agents {
                 "the agent is archived and takes no more prompts",
             ));
         }
-        if store::turns::count(tx.conn(), row.n).map_err(fault)? >= MAX_QUEUED {
+        if queue::count(tx, row.book.n)? >= MAX_QUEUED {
             return Err(RpcError::new(
                 RpcReason::Overloaded,
                 format!("the agent has {MAX_QUEUED} queued prompts; send it again later"),
@@ -152,7 +180,7 @@ impl Agents {
         if matches!(row.summary.status, AgentStatus::Idle | AgentStatus::Failed) {
             timeline::set_standing(tx, &mut row, AgentStatus::Starting, None)?;
         }
-        let item_id = self.queue(tx, &mut row, params.intent_id, params.text)?;
+        let item_id = self.queue(tx, &row, params.intent_id, params.text)?;
         Ok(PromptSent { item_id })
     }
 
@@ -160,47 +188,43 @@ impl Agents {
     fn queue(
         &self,
         tx: &mut Tx<'_>,
-        row: &mut AgentRow,
+        row: &AgentRow,
         intent: IntentId,
         prompt: String,
     ) -> Result<bowline_protocol::ItemId, RpcError> {
         if let Some(provider) = self.supervisor.provider(&row.summary.provider) {
             provider.check(&prompt)?;
         }
-        tx.check_timelines(row.owner)?;
+        self.check_timelines(tx, row.owner)?;
         let name = Uuid::now_v7().simple().to_string();
-        let device = tx.device();
-        let turn = NewTurn {
-            name: &name,
-            agent: row.n,
-            prompt: &prompt,
-            intent,
-            device: device.as_ref(),
-        };
-        store::turns::insert(tx.conn(), &turn).map_err(fault)?;
-        let item = timeline::append(tx, row, ItemKind::User, |item| {
+        queue::insert(tx, row, name, &prompt, intent)?;
+        let item = timeline::append(tx, &row.summary.id, ItemKind::User, |item| {
             item.text = prompt;
             item.intent_id = Some(intent);
         })?;
-        let (supervisor, agent) = (Arc::clone(&self.supervisor), row.n);
-        tx.after_commit(move || supervisor.kick(agent));
+        let (supervisor, n) = (Arc::clone(&self.supervisor), row.book.n);
+        let agent = row.summary.id.clone();
+        tx.after_commit(move || {
+            supervisor.kick(n);
+            supervisor.keeper().grew(&agent);
+        });
         Ok(item.id)
     }
 
     /// `agents.cancel`: ends the running turn; without one, removes the next queued turn, if any.
     pub(super) fn cancel(&self, tx: &mut Tx<'_>, params: AgentIntent) -> Result<Empty, RpcError> {
-        let mut row = timeline::find(tx.conn(), &params.agent_id)?;
+        let mut row = directory::find(tx, &params.agent_id)?;
         grants::check(tx.grant(), &row.summary)?;
-        match store::turns::first(tx.conn(), row.n).map_err(fault)? {
+        match queue::first(tx, row.book.n)? {
             Some(turn) if turn.started => {
-                let (supervisor, agent) = (Arc::clone(&self.supervisor), row.n);
+                let (supervisor, agent) = (Arc::clone(&self.supervisor), row.book.n);
                 tx.after_commit(move || supervisor.cancel(agent, turn.id));
             }
             Some(turn) => {
                 timeline::end_turn(tx, &mut row, turn.id, &TurnEnd::cancelled())?;
                 supervisor::settle(tx, &mut row, TurnStatus::Cancelled, false)?;
                 // The next one may be another device's, which has room.
-                let (supervisor, agent) = (Arc::clone(&self.supervisor), row.n);
+                let (supervisor, agent) = (Arc::clone(&self.supervisor), row.book.n);
                 tx.after_commit(move || supervisor.kick(agent));
             }
             None => {}
@@ -211,11 +235,11 @@ impl Agents {
     /// `agents.archive`: ends the running turn, drops the queued turns, and refuses further
     /// prompts.
     pub(super) fn archive(&self, tx: &mut Tx<'_>, params: AgentIntent) -> Result<Empty, RpcError> {
-        let mut row = timeline::find(tx.conn(), &params.agent_id)?;
+        let mut row = directory::find(tx, &params.agent_id)?;
         grants::check(tx.grant(), &row.summary)?;
-        for turn in store::turns::of_agent(tx.conn(), row.n).map_err(fault)? {
+        for turn in queue::of_agent(tx, row.book.n)? {
             if turn.started {
-                let (supervisor, agent) = (Arc::clone(&self.supervisor), row.n);
+                let (supervisor, agent) = (Arc::clone(&self.supervisor), row.book.n);
                 tx.after_commit(move || supervisor.cancel(agent, turn.id));
             } else {
                 timeline::end_turn(tx, &mut row, turn.id, &TurnEnd::cancelled())?;
@@ -226,9 +250,22 @@ impl Agents {
     }
 }
 
-/// Parses the cursor of `agents.list`.
-fn cursor(text: &str) -> Result<i64, RpcError> {
-    text.parse().map_err(|_| bad_cursor())
+/// The key of the number that a cursor of `agents.list` is.
+fn cursor(text: &str) -> Result<String, RpcError> {
+    text.parse().map(number).map_err(|_| bad_cursor())
+}
+
+/// Whether the timelines of an account's agents are far over its quota, and not only for the turns
+/// of others than the caller.
+fn holds_too_much(tx: &Tx<'_>, owner: Owner, quota: u64) -> Result<bool, RpcError> {
+    let most = quota.saturating_add(quota / 8);
+    // First without a look into the store, which is enough for whoever is within the quota.
+    let is_over = quota > 0 && owner.has_quota() && TIMELINE.held(tx, owner).bytes > most;
+    if !is_over || aging::bytes_of(tx, owner)? <= most {
+        return Ok(false);
+    }
+    let turns = queue::unended(tx, owner, tx.device().as_ref())?;
+    Ok(turns.own || !turns.any)
 }
 
 /// Checks that an agent can work in the folder, if `allowed` agrees. Accesses the file system: not

@@ -3,9 +3,11 @@
 //! A mutating method runs as an intent, in one transaction with its outcome. Starting and ending
 //! programs follows the commit. Everything a turn prints is durable before a client sees it.
 
+mod aging;
 pub(crate) mod caller;
 mod command;
 mod direct;
+mod directory;
 mod environment;
 mod fit;
 mod grants;
@@ -19,6 +21,8 @@ mod process;
 mod program;
 mod prompt;
 mod provider;
+mod queue;
+mod retention;
 pub(crate) mod roots;
 mod settings;
 mod supervisor;
@@ -28,20 +32,31 @@ mod timeline;
 use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
 
 use bowline_protocol::{
-    ProviderInfo, PublicKey, Role, RpcReason,
+    AgentId, DeviceId, ProviderInfo, PublicKey, Role, RpcReason,
     error::RpcError,
+    live::Scope,
     methods::{AgentCreated, AgentRef, CreateAgent, Empty, History, Providers, Respond, name},
 };
+
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 #[cfg(unix)]
 pub(crate) use self::launcher::{ARGUMENT as LAUNCHER_ARGUMENT, main as launcher_main};
 use self::{
-    command::CommandProvider, process::Starter, prompt::Template, roots::Roots,
-    supervisor::Supervisor, timeline::Page,
+    command::CommandProvider,
+    directory::AGENTS,
+    process::Starter,
+    prompt::Template,
+    retention::Keeper,
+    roots::Roots,
+    supervisor::Supervisor,
+    timeline::{Page, TIMELINE},
 };
 pub use self::{
     program::{Launcher, LauncherProgram},
     provider::{Provider, Run, Stop, Turn, TurnEnd},
+    retention::Retention,
     settings::{PromptVia, ProviderKind, ProviderSettings},
 };
 use crate::{
@@ -54,6 +69,8 @@ use crate::{
 /// Concurrent folder checks, including blocked ones; while all are blocked, new agents' folders are
 /// not checked.
 const FOLDERS: usize = 16;
+/// Agents kept for one device unless set otherwise.
+pub(crate) const MAX_AGENTS_PER_DEVICE: u64 = 10_000;
 /// Time for a folder to respond.
 const FOLDER_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -68,6 +85,11 @@ pub struct AgentsOptions {
     pub max_runs: usize,
     /// Agents kept; over it a new agent is answered with `overloaded`.
     pub max_agents: u64,
+    /// Agents kept for one device, archived ones included; over it a new one is answered with
+    /// `quota_exceeded`. Zero = unbounded. The local socket counts as one device.
+    pub agents_per_device: u64,
+    /// How much of timelines is kept, and how long (TR-12).
+    pub retention: Retention,
     /// How programs are started.
     pub launcher: Launcher,
 }
@@ -80,6 +102,8 @@ impl AgentsOptions {
             max_output_bytes: 4 << 20,
             max_runs: 32,
             max_agents: 100_000,
+            agents_per_device: MAX_AGENTS_PER_DEVICE,
+            retention: Retention::default(),
             launcher: Launcher::None,
         }
     }
@@ -91,8 +115,17 @@ pub struct Agents {
     supervisor: Arc<Supervisor>,
     providers: Arc<[ProviderInfo]>,
     max_agents: u64,
+    agents_per_device: u64,
     /// Checks folders that clients chose.
     folders: Blocking,
+}
+
+/// Which rows of the directory a client follows: of one agent, or all.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct OfAgents {
+    #[serde(default)]
+    agent_id: Option<AgentId>,
 }
 
 /// Why the service cannot start.
@@ -212,8 +245,10 @@ impl Agents {
             infos.push(info);
         }
         let folders = Blocking::new("folder", FOLDERS, FOLDER_DEADLINE);
+        let keeper = Keeper::start(ledger.clone(), options.retention);
         let supervisor = Supervisor::new(
             ledger,
+            keeper,
             providers,
             options.max_runs,
             options.max_output_bytes,
@@ -224,6 +259,7 @@ impl Agents {
             supervisor,
             providers: infos.into(),
             max_agents: options.max_agents,
+            agents_per_device: options.agents_per_device,
             folders,
         })
     }
@@ -234,6 +270,15 @@ impl Agents {
     /// As [`Ledger::write`].
     pub async fn end_turns_of(&self, device: PublicKey) -> Result<u64, RpcError> {
         self.supervisor.end_turns_of(device).await
+    }
+
+    /// Lets the turns that a device asked for go on without it, before it is revoked; returns how
+    /// many.
+    ///
+    /// # Errors
+    /// As [`Ledger::write`].
+    pub async fn keep_turns_of(&self, device: DeviceId) -> Result<u64, RpcError> {
+        self.supervisor.keep_turns_of(device).await
     }
 
     /// Ends every running turn with its processes, and returns once they are gone and recorded, or
@@ -316,18 +361,35 @@ impl Agents {
     }
 
     fn respond(&self, tx: &mut Tx<'_>, params: Respond) -> Result<Empty, RpcError> {
-        let row = timeline::find(tx.conn(), &params.agent_id)?;
-        grants::check(tx.grant(), &row.summary)?;
+        let summary = directory::summary(tx, &params.agent_id)?;
+        grants::check(tx.grant(), &summary)?;
         let provider = self
             .supervisor
-            .provider(&row.summary.provider)
+            .provider(&summary.provider)
             .ok_or_else(|| RpcError::new(RpcReason::NotFound, "the agent's provider is gone"))?;
         provider.respond(&params.agent_id, &params.permission_id, &params.option_id)?;
         Ok(Empty {})
     }
 
+    /// What the parameters of a client that follows the table `agents` stand for.
+    fn scope(&self, _: &Reader<'_>, of: OfAgents) -> Result<Scope, RpcError> {
+        match of.agent_id {
+            Some(id) => Scope::row(id.as_str()),
+            None => Ok(Scope::all()),
+        }
+    }
+
+    /// The log that a client follows.
+    ///
+    /// # Errors
+    /// `not_found`.
+    fn timeline(&self, reader: &Reader<'_>, of: AgentRef) -> Result<Scope, RpcError> {
+        directory::summary(reader, &of.agent_id)?;
+        Scope::row(of.agent_id.as_str())
+    }
+
     fn subscribe(&self, tx: &mut Tx<'_>, params: AgentRef) -> Result<Empty, RpcError> {
-        timeline::find(tx.conn(), &params.agent_id)?;
+        directory::summary(tx, &params.agent_id)?;
         tx.follow(&params.agent_id)?;
         Ok(Empty {})
     }
@@ -340,6 +402,8 @@ impl Agents {
 
 impl Service for Agents {
     fn methods(methods: &mut Methods<Self>) {
+        methods.table_for(&AGENTS, Self::scope);
+        methods.log_for(&TIMELINE, Self::timeline);
         methods.now(name::PROVIDERS_LIST, Self::providers);
         methods.read(name::AGENTS_LIST, Self::list);
         methods.method(name::AGENTS_CREATE, Self::create);

@@ -4,6 +4,7 @@ use std::{
     future::Future,
     path::{Path, PathBuf},
     pin::{Pin, pin},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,16 +16,16 @@ use bowline_protocol::{
 use tokio::{sync::watch, time::sleep};
 
 use super::{
+    retention::Keeper,
     supervisor::RunPermit,
     timeline::{self, Tail},
 };
-use crate::{
-    ledger::{Ledger, Tx},
-    store::retention::ITEM_COST,
-};
+use crate::ledger::{Ledger, Tx};
 
 /// First pause between two attempts to write to the store.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
+/// Bytes that an item takes of its turn's bound besides its text, if it is shorter than that.
+const ITEM_COST: usize = 128;
 /// Longest pause.
 const LAST_PAUSE: Duration = Duration::from_millis(1_280);
 
@@ -145,7 +146,8 @@ pub enum Stop {
 /// The provider's interface to one running turn.
 pub struct Run {
     pub(super) ledger: Ledger,
-    pub(super) agent: i64,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) agent: AgentId,
     pub(super) turn: i64,
     pub(super) tail: Option<Tail>,
     /// Bytes of output that may still be stored.
@@ -217,13 +219,14 @@ impl Run {
         stream: Option<OutputStream>,
         text: &str,
     ) -> Result<(), Stop> {
-        let (ledger, agent, tail) = (self.ledger.clone(), self.agent, self.tail.clone());
+        let (ledger, agent, tail) = (self.ledger.clone(), self.agent.clone(), self.tail.clone());
         let before = tail.as_ref().map(|tail| (tail.index(), tail.bytes()));
         let job = || {
-            let (tail, text) = (tail.clone(), text.to_owned());
-            move |tx: &mut Tx<'_>| timeline::append_text(tx, agent, tail, kind, stream, &text)
+            let (agent, tail, text) = (agent.clone(), tail.clone(), text.to_owned());
+            move |tx: &mut Tx<'_>| timeline::append_text(tx, &agent, tail, kind, stream, &text)
         };
         self.tail = insist(&ledger, "output", job, self.stopped()).await?;
+        self.keeper.grew(&agent);
         // What alternates between two streams begins many small items, which take space themselves.
         if let (Some((index, bytes)), Some(tail)) = (before, &self.tail)
             && tail.index() != index

@@ -1,67 +1,58 @@
 //! Timelines inside transactions: appending items and text, and pages of history.
 
 use bowline_protocol::{
-    AgentId, AgentStatus, ItemId, ItemKind, RpcReason, SessionEvent, TimelineItem, error::RpcError,
+    AgentId, AgentStatus, ItemId, ItemKind, SessionEvent, TimelineItem, error::RpcError,
     methods::History, model::OutputStream,
 };
-use rusqlite::Connection;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{fit, provider::TurnEnd};
-use crate::{
-    ledger::{Audience, Reader, Tx},
-    rpc::{Bounded, page_rows},
-    store::{self, agents::AgentRow, fault},
+use super::{
+    aging,
+    directory::{self, AgentRow},
+    fit,
+    provider::TurnEnd,
+    queue,
 };
+use crate::{
+    ledger::{Audience, Log, Reader, Stored, Tx},
+    rpc::{Bounded, page_rows},
+};
+
+/// The timelines, by the ids of agents; clients may follow them. What is old in them is dropped by
+/// [`super::retention`], and no item goes.
+pub(super) const TIMELINE: Log<TimelineItem> = Log::new("agents.timeline").keeping_all().apart();
 
 /// Largest text of one growing item, as JSON; further text starts a new item.
 const ITEM_BYTES: usize = 16 * 1024;
 /// Largest text of one delta, as JSON.
 const PIECE_BYTES: usize = 8 * 1024;
 
-/// The agent with that id.
-pub(super) fn find(conn: &Connection, id: &AgentId) -> Result<AgentRow, RpcError> {
-    store::agents::by_id(conn, id)
-        .map_err(fault)?
-        .ok_or_else(|| RpcError::new(RpcReason::NotFound, format!("no agent `{id}`")))
-}
-
-/// The agent with that number; a turn's agent always exists.
-pub(super) fn numbered(conn: &Connection, n: i64) -> Result<AgentRow, RpcError> {
-    store::agents::by_number(conn, n)
-        .map_err(fault)?
-        .ok_or_else(|| RpcError::internal(format!("agent number {n} is missing")))
+/// Index of the next item of a timeline.
+fn next_index(from: &impl Stored, id: &AgentId) -> Result<u64, RpcError> {
+    TIMELINE.bounds(from, id.as_str()).map(|bounds| bounds.end)
 }
 
 /// Appends an item, filled in by `fill`, and emits it to the subscribers.
 pub(super) fn append(
     tx: &mut Tx<'_>,
-    row: &mut AgentRow,
+    agent: &AgentId,
     kind: ItemKind,
     fill: impl FnOnce(&mut TimelineItem),
 ) -> Result<TimelineItem, RpcError> {
     let id = ItemId::from_uuid(Uuid::now_v7());
-    let mut item = TimelineItem::new(id, row.next_index, kind, tx.now());
+    let index = next_index(tx, agent)?;
+    let mut item = TimelineItem::new(id, index, kind, tx.now());
     fill(&mut item);
-    let bytes = Tx::item_cost(&item.text);
-    store::agents::append_item(tx.conn(), row.n, &item, tx.lived(), bytes).map_err(fault)?;
-    row.next_index = row.next_index.saturating_add(1);
-    grown(tx, row, bytes);
+    TIMELINE.append(tx, agent.as_str(), &item)?;
     let event = SessionEvent::TimelineAppended {
-        agent_id: row.summary.id.clone(),
+        agent_id: agent.clone(),
         item: fit::item(&item, tx.content_bytes()).into_owned(),
     };
-    tx.emit(Audience::Subscribers(&row.summary.id), &event)?;
+    tx.emit(Audience::Subscribers(agent), &event)?;
     Ok(item)
-}
-
-/// Counts the growth of a timeline.
-fn grown(tx: &mut Tx<'_>, row: &mut AgentRow, bytes: i64) {
-    row.bytes = row.bytes.saturating_add(bytes);
-    tx.grow_timeline(row.owner, row.n, bytes, row.bytes);
 }
 
 /// Ends a turn in the store and in the timeline. The item names the intent of the turn: prompts
@@ -72,14 +63,14 @@ pub(super) fn end_turn(
     turn: i64,
     end: &TurnEnd,
 ) -> Result<(), RpcError> {
-    let intent = store::turns::end(tx.conn(), turn).map_err(fault)?;
-    append(tx, row, ItemKind::TurnEnd, |item| {
+    let intent = queue::end(tx, row.book.n, turn)?;
+    let item = append(tx, &row.summary.id, ItemKind::TurnEnd, |item| {
         item.status = Some(end.status);
         item.exit_code = end.exit_code;
         item.text = end.missing.clone().unwrap_or_default();
         item.intent_id = intent;
-    })
-    .map(|_| ())
+    })?;
+    aging::ended(tx, row, item.index)
 }
 
 /// Stores an agent's new status and emits it to every session.
@@ -95,7 +86,7 @@ pub(super) fn set_standing(
     row.summary.status = status;
     row.summary.attention = attention.map(str::to_owned);
     row.summary.updated_at = tx.now();
-    store::agents::update(tx.conn(), row).map_err(fault)?;
+    directory::update(tx, &row.summary)?;
     let event = SessionEvent::AgentUpdated {
         agent: fit::agent(&row.summary, tx.content_bytes()).into_owned(),
     };
@@ -124,17 +115,17 @@ impl Tail {
 /// not full; else to a new item. Returns the new tail.
 pub(super) fn append_text(
     tx: &mut Tx<'_>,
-    agent: i64,
+    agent: &AgentId,
     tail: Option<Tail>,
     kind: ItemKind,
     stream: Option<OutputStream>,
     text: &str,
 ) -> Result<Option<Tail>, RpcError> {
-    let mut row = numbered(tx.conn(), agent)?;
+    let next = next_index(tx, agent)?;
     let mut tail = tail.filter(|tail| {
         tail.item.kind == kind
             && tail.item.stream == stream
-            && tail.item.index.saturating_add(1) == row.next_index
+            && tail.item.index.saturating_add(1) == next
     });
     // Half of a message is reserved for text, whatever the limit.
     let most = tx.content_bytes() / 2;
@@ -145,20 +136,17 @@ pub(super) fn append_text(
         match &mut tail {
             Some(tail) if !full(tail) => {
                 tail.item.text.push_str(piece);
-                let (index, text) = (tail.item.index, &tail.item.text);
-                let more = i64::try_from(piece.len()).unwrap_or(i64::MAX);
-                store::agents::set_text(tx.conn(), agent, index, text, more).map_err(fault)?;
-                grown(tx, &mut row, more);
+                TIMELINE.grow(tx, agent.as_str(), tail.item.index, piece)?;
                 let event = SessionEvent::TimelineDelta {
-                    agent_id: row.summary.id.clone(),
+                    agent_id: agent.clone(),
                     item_id: tail.item.id.clone(),
                     index: tail.item.index,
                     text: piece.to_owned(),
                 };
-                tx.emit(Audience::Subscribers(&row.summary.id), &event)?;
+                tx.emit(Audience::Subscribers(agent), &event)?;
             }
             Some(_) | None => {
-                let item = append(tx, &mut row, kind, |item| {
+                let item = append(tx, agent, kind, |item| {
                     item.stream = stream;
                     item.text = piece.to_owned();
                 })?;
@@ -195,22 +183,27 @@ pub(super) struct Page {
 
 /// A page of an agent's timeline, bounded in items and bytes (LS-1).
 pub(super) fn history(reader: &Reader<'_>, range: &History) -> Result<Page, RpcError> {
-    let conn = reader.conn();
-    let row = find(conn, &range.agent_id)?;
+    let id = range.agent_id.as_str();
+    directory::summary(reader, &range.agent_id)?;
     let from = range.after.map_or(0, |after| after.saturating_add(1));
-    let to = range.before.unwrap_or(u64::MAX).min(row.next_index);
+    let to = range.before.unwrap_or(u64::MAX);
+    let to = to.min(TIMELINE.bounds(reader, id)?.end);
     let descending = range.after.is_none();
-    let mut page = Bounded::new(page_rows(range.limit), reader.page_bytes());
+    let limit = page_rows(range.limit);
+    let found = if descending {
+        TIMELINE.range_back(reader, id, from..to, limit)?
+    } else {
+        TIMELINE.range(reader, id, from..to, limit)?
+    };
+    let mut page = Bounded::new(limit, reader.page_bytes());
     let most = reader.content_bytes();
     let mut last = None;
-    store::agents::items(conn, row.n, from, to, descending, |item| {
-        let taken = page.add(&*fit::item(&item, most));
-        if taken {
-            last = Some(item.index);
+    for (index, item) in &found {
+        if !page.add(&*fit::item(item, most)) {
+            break;
         }
-        taken
-    })
-    .map_err(fault)?;
+        last = Some(*index);
+    }
     let has_more = match last {
         Some(index) if descending => index > from,
         Some(index) => index.saturating_add(1) < to,

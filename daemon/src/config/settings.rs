@@ -23,12 +23,13 @@ use super::{
     Timeout, home::default_socket,
 };
 use crate::{
-    agents::Launcher,
+    agents::{Launcher, MAX_AGENTS_PER_DEVICE, Retention},
     blobs::BlobLimits,
-    ledger::{Quotas, Retention},
+    ledger::Quotas,
 };
 
 const QUOTAS: Quotas = Quotas::DEFAULT;
+const RETENTION: Retention = Retention::DEFAULT;
 const BLOBS: BlobLimits = BlobLimits::DEFAULT;
 
 settings! {
@@ -130,7 +131,7 @@ settings! {
     /// Most sessions of one device; over it the one detached longest is removed.
     sessions_per_device: Option<usize> => usize = QUOTAS.sessions;
     /// Most agents created by one device; a further one is answered with `quota_exceeded`.
-    agents_per_device: Option<u64> => u64 = QUOTAS.agents;
+    agents_per_device: Option<u64> => u64 = MAX_AGENTS_PER_DEVICE;
     /// Most entries of services written by one device; a further one is answered with
     /// `quota_exceeded`.
     data_rows_per_device: Option<u64> => u64 = QUOTAS.data_rows;
@@ -150,7 +151,7 @@ settings! {
     follows_per_session: Option<usize> => usize = limits::FOLLOWS_PER_SESSION;
     /// Most bytes of the timelines of all agents created by one device; over it their oldest
     /// outputs are dropped.
-    timeline_bytes_per_device: Option<u64> => u64 = QUOTAS.timeline_bytes;
+    timeline_bytes_per_device: Option<u64> => u64 = RETENTION.timeline_bytes_per_device;
     /// Most bytes of one agent's timeline; over it its oldest outputs are dropped, then its oldest
     /// prompts and messages. Zero: no limit.
     timeline_bytes: Option<u64> => u64 = 64 << 20;
@@ -178,10 +179,8 @@ impl Limits {
             intent_bytes: self.intent_bytes_per_device,
             waiting: self.waiting_per_device,
             sessions: self.sessions_per_device,
-            agents: self.agents_per_device,
             data_rows: self.data_rows_per_device,
             data_bytes: self.data_bytes_per_device,
-            timeline_bytes: self.timeline_bytes_per_device,
         }
     }
 
@@ -199,6 +198,7 @@ impl Limits {
     pub(crate) fn retention(&self) -> Retention {
         Retention {
             timeline_bytes: self.timeline_bytes,
+            timeline_bytes_per_device: self.timeline_bytes_per_device,
             output_age: self.output_age.unwrap_or_default(),
         }
     }

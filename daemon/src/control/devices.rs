@@ -127,6 +127,13 @@ impl ControlService {
         let ledger = request.ledger().clone();
         // To its end, even if nobody waits for the answer any more.
         let revoking = tokio::spawn(async move {
+            // Before it is revoked: its waiting turns are dropped from then on. Whatever comes of
+            // it, the device is revoked.
+            let kept = if keep_turns {
+                self.agents.keep_turns_of(device_id.clone()).await.err()
+            } else {
+                None
+            };
             let revoked = ledger.revoke(device_id.clone(), keep_turns).await?;
             // Probes and pairings belong to no session.
             self.registry
@@ -136,7 +143,7 @@ impl ControlService {
             } else {
                 self.agents.end_turns_of(revoked.device).await?
             };
-            match revoked.not_stored {
+            match revoked.not_stored.or(kept) {
                 None => Ok(turns_ended),
                 Some(error) => Err(RpcError::new(
                     RpcReason::StorageUnavailable,

@@ -38,7 +38,6 @@ pub(super) fn ledger(settings: &Settings, identity: &Identity, clock: Clock) -> 
         replay_bytes: settings.limits.replay_bytes,
         replay_events: settings.limits.replay_events,
         quotas: settings.limits.quotas(),
-        retention: settings.limits.retention(),
         follows_per_session: settings.limits.follows_per_session,
         max_pages: max_pages(settings.limits.storage_limit),
         max_message_bytes: settings.limits.max_message_bytes,
@@ -55,6 +54,8 @@ fn max_pages(bytes: u64) -> Option<u32> {
 pub(super) fn agents(settings: &Settings) -> AgentsOptions {
     AgentsOptions {
         launcher: settings.launcher.clone(),
+        agents_per_device: settings.limits.agents_per_device,
+        retention: settings.limits.retention(),
         ..AgentsOptions::new(settings.providers.clone())
     }
 }

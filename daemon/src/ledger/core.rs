@@ -20,9 +20,9 @@ use super::{
     pairing::Pairings,
     queue::{Job, Queue},
     replay::frame,
-    retention::Upkeep,
     starts::Starts,
     storage::StorageLimit,
+    ticks::Ticks,
     tx::{Caller, Publication, Reader, Staged, Tx},
     types::{LedgerOptions, SessionRef},
 };
@@ -57,7 +57,8 @@ pub(super) struct Core {
     pub(super) lazy_at: Option<MonotonicTime>,
     /// When the next sweep of old intents is due.
     pub(super) sweep_at: MonotonicTime,
-    pub(super) retention: Upkeep,
+    /// Services look after what they keep, see [`super::Ledger::ticks`].
+    pub(super) ticks: Ticks,
     /// Callers that wait for the shutdown.
     pub(super) stopping: Vec<oneshot::Sender<()>>,
 }
@@ -288,7 +289,7 @@ impl Core {
             self.put_off();
             if self.options.max_pages.is_some() {
                 // Old output may be all that is in the way.
-                self.retention.at = now;
+                self.ticks.tell(now);
             }
         }
     }
@@ -344,6 +345,7 @@ impl Core {
             conn: &self.conn,
             live: &self.live,
             session,
+            lived: self.lived.now(),
         }
     }
 

@@ -6,7 +6,12 @@ use bowline_protocol::{BlobHash, RpcReason, error::RpcError, limits};
 use rusqlite::Connection;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Reader, Tx, follow::Rows, owner::Owner, usage::Usage};
+use super::{
+    Reader, Tx,
+    follow::Rows,
+    owner::Owner,
+    usage::{Accounts, Fund, Holding, Usage},
+};
 use crate::{
     rpc::answer,
     store::{self, data, fault},
@@ -29,6 +34,7 @@ pub trait Stored {
 pub struct Source<'a> {
     pub(super) conn: &'a Connection,
     pub(super) page_bytes: usize,
+    pub(super) accounts: &'a Accounts,
 }
 
 impl Stored for Reader<'_> {
@@ -36,6 +42,7 @@ impl Stored for Reader<'_> {
         Source {
             conn: self.conn,
             page_bytes: self.page_bytes(),
+            accounts: &self.live.accounts,
         }
     }
 }
@@ -45,6 +52,7 @@ impl Stored for Tx<'_> {
         Source {
             conn: self.conn,
             page_bytes: self.page_bytes(),
+            accounts: &self.live.accounts,
         }
     }
 }
@@ -52,12 +60,38 @@ impl Stored for Tx<'_> {
 /// A durable map of bytes by key. The name is permanent; it should begin with the name of the
 /// service.
 #[derive(Clone, Copy, Debug)]
-pub struct ByteTable(&'static str);
+pub struct ByteTable {
+    name: &'static str,
+    fund: Fund,
+    /// Whether a row stays charged to whoever stored it first.
+    is_creators: bool,
+}
 
 impl ByteTable {
     /// The map with that name.
     pub const fn new(name: &'static str) -> Self {
-        Self(name)
+        Self {
+            name,
+            fund: Fund::Shared,
+            is_creators: false,
+        }
+    }
+
+    /// The same, whose rows do not count towards the quotas of services' data: the service bounds
+    /// them by itself, for each device by [`ByteTable::held`]. Rows that were stored before it was
+    /// said so count there once they are stored again.
+    #[must_use]
+    pub const fn apart(mut self) -> Self {
+        self.fund = Fund::Apart(self.name);
+        self
+    }
+
+    /// The same, whose rows stay charged to whoever stored them first, whoever writes them
+    /// afterwards: another device, or a job of the daemon itself.
+    #[must_use]
+    pub const fn charged_to_creator(mut self) -> Self {
+        self.is_creators = true;
+        self
     }
 
     /// The value under a key.
@@ -65,7 +99,7 @@ impl ByteTable {
     /// # Errors
     /// When the store fails.
     pub fn get(&self, from: &impl Stored, key: &str) -> Result<Option<Vec<u8>>, RpcError> {
-        data::get(from.connection().conn, self.0, key).map_err(fault)
+        data::get(from.connection().conn, self.name, key).map_err(fault)
     }
 
     /// Stores a value, replacing an earlier one.
@@ -85,19 +119,42 @@ impl ByteTable {
         if value.len() > MAX_VALUE {
             return over("value", value.len(), MAX_VALUE);
         }
-        self.credit(tx, key)?;
-        tx.charge_caller(Usage::row(key.len() + value.len()))?;
-        let owner = tx.owner();
-        data::put(tx.conn(), self.0, key, value, owner.0).map_err(fault)
+        let was = self.credit(tx, key)?;
+        let owner = was.filter(|_| self.is_creators).unwrap_or(tx.owner());
+        let row = Usage::row(key.len() + value.len());
+        if self.fund == Fund::Shared {
+            tx.charge_creator((owner, "the device that stored the row"), row)?;
+        } else {
+            tx.charge(owner, self.fund, row);
+        }
+        let apart = self.fund.is_apart();
+        data::put(tx.conn(), self.name, key, value, (owner.0, apart)).map_err(fault)
     }
 
-    /// Gives the bytes of a value that goes back to the account of its writer.
-    fn credit(&self, tx: &mut Tx<'_>, key: &str) -> Result<(), RpcError> {
-        if let Some((owner, bytes)) = data::cost(tx.conn(), self.0, key).map_err(fault)? {
-            let bytes = usize::try_from(bytes).unwrap_or(0);
-            tx.charge(Owner(owner), -Usage::row(bytes));
-        }
-        Ok(())
+    /// Gives the bytes of a value that goes back to its account; returns that.
+    fn credit(&self, tx: &mut Tx<'_>, key: &str) -> Result<Option<Owner>, RpcError> {
+        let Some(cost) = data::cost(tx.conn(), self.name, key).map_err(fault)? else {
+            return Ok(None);
+        };
+        let bytes = usize::try_from(cost.bytes).unwrap_or(0);
+        let fund = Fund::of(self.name, cost.apart);
+        tx.charge(Owner(cost.owner), fund, -Usage::row(bytes));
+        Ok(Some(Owner(cost.owner)))
+    }
+
+    /// Whom the row of a key is charged to.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn owner(&self, from: &impl Stored, key: &str) -> Result<Option<Owner>, RpcError> {
+        let cost = data::cost(from.connection().conn, self.name, key).map_err(fault)?;
+        Ok(cost.map(|cost| Owner(cost.owner)))
+    }
+
+    /// What an account has in a table that is [`apart`](Self::apart); of others nothing. Costs no
+    /// look into the database.
+    pub fn held(&self, from: &impl Stored, owner: Owner) -> Holding {
+        from.connection().accounts.held(owner, self.fund)
     }
 
     /// Removes a value; returns whether it existed.
@@ -106,7 +163,7 @@ impl ByteTable {
     /// When the store fails.
     pub fn remove(&self, tx: &mut Tx<'_>, key: &str) -> Result<bool, RpcError> {
         self.credit(tx, key)?;
-        data::remove(tx.conn(), self.0, key).map_err(fault)
+        data::remove(tx.conn(), self.name, key).map_err(fault)
     }
 
     /// Number of entries. Scans all keys.
@@ -114,7 +171,7 @@ impl ByteTable {
     /// # Errors
     /// When the store fails.
     pub fn count(&self, from: &impl Stored) -> Result<u64, RpcError> {
-        data::count(from.connection().conn, self.0).map_err(fault)
+        data::count(from.connection().conn, self.name).map_err(fault)
     }
 
     /// The entries with keys above `after`, in key order: at most `limit` entries and at most
@@ -128,21 +185,62 @@ impl ByteTable {
         after: &str,
         limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, RpcError> {
-        let (mut page, mut bytes) = (Vec::new(), 0);
-        if limit == 0 {
-            return Ok(page);
+        let mut page = BytePage::new(from, limit);
+        if limit > 0 {
+            let conn = from.connection().conn;
+            let add = |key, value: &[u8]| page.add(key, value);
+            data::scan(conn, self.name, after, add).map_err(fault)?;
         }
-        let source = from.connection();
-        data::scan(source.conn, self.0, after, |key, value| {
-            bytes += key.len() + value.len();
-            if bytes > source.page_bytes && !page.is_empty() {
-                return false;
-            }
-            page.push((key, value.to_vec()));
-            page.len() < limit
-        })
-        .map_err(fault)?;
-        Ok(page)
+        Ok(page.rows)
+    }
+
+    /// The entries with keys below `before`, or all, in the opposite order: the last one first.
+    /// Bounded as [`ByteTable::page`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn page_back(
+        &self,
+        from: &impl Stored,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>, RpcError> {
+        let mut page = BytePage::new(from, limit);
+        if limit > 0 {
+            let conn = from.connection().conn;
+            let add = |key, value: &[u8]| page.add(key, value);
+            data::scan_back(conn, self.name, before, add).map_err(fault)?;
+        }
+        Ok(page.rows)
+    }
+}
+
+/// Entries for a service, bounded in number and bytes.
+struct BytePage {
+    rows: Vec<(String, Vec<u8>)>,
+    limit: usize,
+    bytes: usize,
+    most: usize,
+}
+
+impl BytePage {
+    fn new(from: &impl Stored, limit: usize) -> Self {
+        Self {
+            rows: Vec::new(),
+            limit,
+            bytes: 0,
+            most: from.connection().page_bytes,
+        }
+    }
+
+    /// Adds an entry; returns whether there may be room for another.
+    fn add(&mut self, key: String, value: &[u8]) -> bool {
+        self.bytes += key.len() + value.len();
+        if self.bytes > self.most && !self.rows.is_empty() {
+            return false;
+        }
+        self.rows.push((key, value.to_vec()));
+        self.rows.len() < self.limit
     }
 }
 
@@ -163,6 +261,34 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
         }
     }
 
+    /// The same, apart from the quotas of services' data, as [`ByteTable::apart`].
+    #[must_use]
+    pub const fn apart(mut self) -> Self {
+        self.bytes = self.bytes.apart();
+        self
+    }
+
+    /// The same, whose rows stay charged to whoever stored them first, as
+    /// [`ByteTable::charged_to_creator`].
+    #[must_use]
+    pub const fn charged_to_creator(mut self) -> Self {
+        self.bytes = self.bytes.charged_to_creator();
+        self
+    }
+
+    /// Whom the row of a key is charged to.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn owner(&self, from: &impl Stored, key: &str) -> Result<Option<Owner>, RpcError> {
+        self.bytes.owner(from, key)
+    }
+
+    /// What an account has in it, as [`ByteTable::held`].
+    pub fn held(&self, from: &impl Stored, owner: Owner) -> Holding {
+        self.bytes.held(from, owner)
+    }
+
     /// The value under a key.
     ///
     /// # Errors
@@ -181,7 +307,7 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
             let shown: String = key.chars().take(64).collect();
             RpcError::new(
                 RpcReason::NotFound,
-                format!("no entry `{shown}` in {}", self.bytes.0),
+                format!("no entry `{shown}` in {}", self.bytes.name),
             )
         })
     }
@@ -195,7 +321,7 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     pub fn put(&self, tx: &mut Tx<'_>, key: &str, value: &V) -> Result<(), RpcError> {
         let json = answer(value)?;
         self.bytes.put(tx, key, json.get().as_bytes())?;
-        tx.note_change(self.bytes.0, key, Some(&json));
+        tx.note_change(self.bytes.name, key, Some(&json));
         Ok(())
     }
 
@@ -215,7 +341,7 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
         blobs: &[BlobHash],
     ) -> Result<(), RpcError> {
         self.check_row(tx, key)?;
-        tx.keep_blobs((self.bytes.0, key, store::blobs::ROW), blobs, true)
+        tx.keep_blobs((self.bytes.name, key, store::blobs::ROW), blobs, true)
     }
 
     /// As [`Table::keep_blobs`], also for blobs that the requesting device has not put: the service
@@ -230,11 +356,11 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
         blobs: &[BlobHash],
     ) -> Result<(), RpcError> {
         self.check_row(tx, key)?;
-        tx.keep_blobs((self.bytes.0, key, store::blobs::ROW), blobs, false)
+        tx.keep_blobs((self.bytes.name, key, store::blobs::ROW), blobs, false)
     }
 
     fn check_row(&self, tx: &Tx<'_>, key: &str) -> Result<(), RpcError> {
-        match data::cost(tx.conn(), self.bytes.0, key).map_err(fault)? {
+        match data::cost(tx.conn(), self.bytes.name, key).map_err(fault)? {
             Some(_) => Ok(()),
             None => Err(RpcError::new(
                 RpcReason::NotFound,
@@ -250,8 +376,8 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     pub fn remove(&self, tx: &mut Tx<'_>, key: &str) -> Result<bool, RpcError> {
         let was = self.bytes.remove(tx, key)?;
         if was {
-            tx.release_blobs_of_row(self.bytes.0, key)?;
-            tx.note_change(self.bytes.0, key, None);
+            tx.release_blobs_of_row(self.bytes.name, key)?;
+            tx.note_change(self.bytes.name, key, None);
         }
         Ok(was)
     }
@@ -259,7 +385,7 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
     /// How clients see its rows.
     pub(crate) const fn rows(&self) -> Rows {
         Rows {
-            table: self.bytes.0,
+            table: self.bytes.name,
             json: |table, bytes| Ok(answer(&parsed::<V>(table, bytes)?)?.into()),
         }
     }
@@ -282,14 +408,30 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
         after: &str,
         limit: usize,
     ) -> Result<Vec<(String, V)>, RpcError> {
-        let page = self.bytes.page(from, after, limit)?;
+        self.read_all(self.bytes.page(from, after, limit)?)
+    }
+
+    /// A page of entries in the opposite order, as [`ByteTable::page_back`].
+    ///
+    /// # Errors
+    /// As [`Table::get`].
+    pub fn page_back(
+        &self,
+        from: &impl Stored,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<(String, V)>, RpcError> {
+        self.read_all(self.bytes.page_back(from, before, limit)?)
+    }
+
+    fn read_all(&self, page: Vec<(String, Vec<u8>)>) -> Result<Vec<(String, V)>, RpcError> {
         page.into_iter()
             .map(|(key, bytes)| Ok((key, self.read(&bytes)?)))
             .collect()
     }
 
     fn read(&self, bytes: &[u8]) -> Result<V, RpcError> {
-        parsed(self.bytes.0, bytes)
+        parsed(self.bytes.name, bytes)
     }
 }
 

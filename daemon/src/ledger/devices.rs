@@ -66,9 +66,6 @@ impl Core {
             for session in &theirs {
                 store::sessions::delete(conn, *session)?;
             }
-            if keep_turns {
-                store::turns::disown(conn, &device)?;
-            }
             let detail = json!({"name": name, "keptTurns": keep_turns});
             core.audit("device_revoked", Some(id), &detail)
         };

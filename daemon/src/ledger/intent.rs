@@ -4,7 +4,13 @@ use bowline_protocol::{IntentId, RpcReason, error::RpcError};
 use ring::digest::{Context, SHA256};
 use serde_json::{Value, value::RawValue};
 
-use super::{counters::count, live::LiveSession, tx::Tx, types::SessionRef, usage::Usage};
+use super::{
+    counters::count,
+    live::LiveSession,
+    tx::Tx,
+    types::SessionRef,
+    usage::{Fund, Usage},
+};
 use crate::{
     rpc::{Answer, Done, Reply},
     store::{self, fault, intents::IntentRow},
@@ -108,7 +114,7 @@ impl Tx<'_> {
         let (owner, bytes) = (self.owner(), key.bytes + row.outcome.len());
         let cost = (owner.0, i64::try_from(bytes).unwrap_or(i64::MAX));
         store::intents::insert(self.conn, &key.name, &row, cost, self.lived).map_err(fault)?;
-        self.charge(owner, Usage::intent(bytes));
+        self.charge(owner, Fund::Shared, Usage::intent(bytes));
         count(&self.counters.intents_run);
         Ok(outcome.map(|result| self.done(result)))
     }

@@ -9,10 +9,10 @@ use serde_json::value::RawValue;
 
 use super::{
     MAX_KEY, Tx,
-    data::{Stored, parsed},
+    data::{Source, Stored, parsed},
     follow::Items,
     owner::Owner,
-    usage::Usage,
+    usage::{Fund, Holding, Usage},
 };
 use crate::{
     rpc::answer,
@@ -27,6 +27,8 @@ pub const MAX_ITEM: usize = limits::LOG_ITEM_BYTES;
 /// Items that one change drops at most, so that a transaction stays short when the bounds of a log
 /// have become smaller.
 const MOST_DROPPED: u32 = 256;
+/// Whom a refusal names to others than the device that a log is charged to.
+const CREATOR: &str = "the device that began the log";
 
 /// Durable logs of items, each log under a key: items are added at the end, under indexes without
 /// gaps, and change by [`Log::grow`] and [`Log::replace`] alone. The name is permanent; it should
@@ -41,7 +43,19 @@ pub struct Log<T> {
     field: &'static str,
     items: u64,
     bytes: u64,
+    fund: Fund,
     values: PhantomData<fn() -> T>,
+}
+
+/// What is stored of one log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogState {
+    /// The indexes of the kept items; it ends at the index of the next item.
+    pub bounds: Range<u64>,
+    /// Bytes of the kept items, as JSON.
+    pub bytes: u64,
+    /// Whom it is charged to.
+    pub owner: Owner,
 }
 
 impl<T> Log<T> {
@@ -57,6 +71,7 @@ impl<T> Log<T> {
             field: "text",
             items: Self::ITEMS,
             bytes: Self::BYTES,
+            fund: Fund::Shared,
             values: PhantomData,
         }
     }
@@ -74,6 +89,28 @@ impl<T> Log<T> {
         self.items = if items == 0 { 1 } else { items };
         self.bytes = bytes;
         self
+    }
+
+    /// The same, without bounds: nothing is dropped, and the service sees to it that a log does not
+    /// grow for ever, for instance by [`Log::replace`] of old items.
+    #[must_use]
+    pub const fn keeping_all(self) -> Self {
+        self.keeping(u64::MAX, u64::MAX)
+    }
+
+    /// The same, whose items do not count towards the quotas of services' data: the service bounds
+    /// them by itself, for each device by [`Log::held`]. A log that was begun before it was said so
+    /// stays where it counts.
+    #[must_use]
+    pub const fn apart(mut self) -> Self {
+        self.fund = Fund::Apart(self.name);
+        self
+    }
+
+    /// What an account has in the logs of this name that are [`apart`](Self::apart): each log and
+    /// each item is a row, and the keys are in the bytes. Costs no look into the database.
+    pub fn held(&self, from: &impl Stored, owner: Owner) -> Holding {
+        from.connection().accounts.held(owner, self.fund)
     }
 
     /// How clients see its items.
@@ -104,13 +141,9 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         check_size(value.len())?;
         let mut head = match logs::head(tx.conn(), self.name, key).map_err(fault)? {
             Some(head) => head,
-            None => {
-                let owner = tx.owner();
-                tx.charge_creator(owner, Usage::row(key.len()))?;
-                logs::insert(tx.conn(), self.name, key, owner.0).map_err(fault)?
-            }
+            None => self.insert(tx, key)?,
         };
-        tx.charge_creator(Owner(head.owner), Usage::row(value.len()))?;
+        self.charge(tx, &head, Usage::row(value.len()))?;
         let index = head.next;
         logs::put(tx.conn(), head.n, index, value).map_err(fault)?;
         head.next = head.next.saturating_add(1);
@@ -119,6 +152,43 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         logs::update(tx.conn(), &head).map_err(fault)?;
         tx.note_appended(self.name, key, index);
         Ok(index)
+    }
+
+    /// Begins the log of a key without an item, unless there is one: it is charged to whoever the
+    /// job runs for, and not to whoever appends first. Returns whether it is new.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub fn begin(&self, tx: &mut Tx<'_>, key: &str) -> Result<bool, RpcError> {
+        check_key(key)?;
+        if logs::head(tx.conn(), self.name, key)
+            .map_err(fault)?
+            .is_some()
+        {
+            return Ok(false);
+        }
+        self.insert(tx, key).map(|_| true)
+    }
+
+    fn insert(&self, tx: &mut Tx<'_>, key: &str) -> Result<Head, RpcError> {
+        let (owner, apart) = (tx.owner(), self.fund.is_apart());
+        let usage = Usage::row(key.len());
+        if apart {
+            tx.charge(owner, self.fund, usage);
+        } else {
+            tx.charge_creator((owner, CREATOR), usage)?;
+        }
+        logs::insert(tx.conn(), self.name, key, (owner.0, apart)).map_err(fault)
+    }
+
+    /// Charges whoever began the log.
+    fn charge(&self, tx: &mut Tx<'_>, head: &Head, change: Usage) -> Result<(), RpcError> {
+        let owner = Owner(head.owner);
+        if head.apart {
+            tx.charge(owner, Fund::of(self.name, true), change);
+            return Ok(());
+        }
+        tx.charge_creator((owner, CREATOR), change)
     }
 
     /// Has an item refer to these blobs and to no others, as
@@ -213,7 +283,7 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         check_size(value.len())?;
         let signed = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
         let more = signed(value.len()).saturating_sub(signed(old));
-        tx.charge_creator(Owner(head.owner), Usage::bytes(more))?;
+        self.charge(tx, &head, Usage::bytes(more))?;
         logs::put(tx.conn(), head.n, index, value).map_err(fault)?;
         head.bytes = head.bytes.saturating_add_signed(more);
         let first = head.first;
@@ -258,7 +328,7 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         .map_err(fault)?;
         logs::drop_before(tx.conn(), head.n, head.first).map_err(fault)?;
         tx.release_blobs_of_items(self.name, key, head.first)?;
-        tx.charge(Owner(head.owner), -dropped);
+        tx.charge(Owner(head.owner), Fund::of(self.name, head.apart), -dropped);
         Ok(())
     }
 
@@ -292,20 +362,46 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         let (Some(head), 1..) = (head, limit) else {
             return Ok(Vec::new());
         };
-        let (mut items, mut bytes, mut failed) = (Vec::new(), 0, None);
-        logs::scan(source.conn, head.n, &range, |index, value| {
-            bytes += value.len();
-            if bytes > source.page_bytes && !items.is_empty() {
-                return false;
-            }
-            match parsed(self.name, value) {
-                Ok(item) => items.push((index, item)),
-                Err(error) => failed = Some(error),
-            }
-            failed.is_none() && items.len() < limit
-        })
-        .map_err(fault)?;
-        failed.map_or(Ok(items), Err)
+        let mut page = ItemPage::new(self.name, &source, limit);
+        let add = |index, value: &[u8]| page.add(index, value);
+        logs::scan(source.conn, head.n, &range, add).map_err(fault)?;
+        page.finish()
+    }
+
+    /// The kept items of a range in the opposite order: the newest first. Bounded as
+    /// [`Log::range`].
+    ///
+    /// # Errors
+    /// As [`Log::get`].
+    pub fn range_back(
+        &self,
+        from: &impl Stored,
+        key: &str,
+        range: Range<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, T)>, RpcError> {
+        let source = from.connection();
+        let head = logs::head(source.conn, self.name, key).map_err(fault)?;
+        let (Some(head), 1..) = (head, limit) else {
+            return Ok(Vec::new());
+        };
+        let mut page = ItemPage::new(self.name, &source, limit);
+        let add = |index, value: &[u8]| page.add(index, value);
+        logs::scan_back(source.conn, head.n, &range, add).map_err(fault)?;
+        page.finish()
+    }
+
+    /// What is stored of the log of a key, if it was begun.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn state(&self, from: &impl Stored, key: &str) -> Result<Option<LogState>, RpcError> {
+        let head = logs::head(from.connection().conn, self.name, key).map_err(fault)?;
+        Ok(head.map(|head| LogState {
+            bounds: head.first..head.next,
+            bytes: head.bytes,
+            owner: Owner(head.owner),
+        }))
     }
 
     /// The indexes of the items that are kept of the log of a key. It ends at the index of the next
@@ -330,10 +426,51 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         tx.release_blobs_of_items(self.name, key, head.next)?;
         tx.charge(
             Owner(head.owner),
+            Fund::of(self.name, head.apart),
             -Usage::log(head.items(), head.bytes, key),
         );
         tx.note_dropped(self.name, key);
         Ok(true)
+    }
+}
+
+/// Items for a service, bounded in number and bytes.
+struct ItemPage<T> {
+    log: &'static str,
+    items: Vec<(u64, T)>,
+    limit: usize,
+    bytes: usize,
+    most: usize,
+    failed: Option<RpcError>,
+}
+
+impl<T: DeserializeOwned> ItemPage<T> {
+    const fn new(log: &'static str, source: &Source<'_>, limit: usize) -> Self {
+        Self {
+            log,
+            items: Vec::new(),
+            limit,
+            bytes: 0,
+            most: source.page_bytes,
+            failed: None,
+        }
+    }
+
+    /// Adds an item; returns whether there may be room for another.
+    fn add(&mut self, index: u64, value: &[u8]) -> bool {
+        self.bytes += value.len();
+        if self.bytes > self.most && !self.items.is_empty() {
+            return false;
+        }
+        match parsed(self.log, value) {
+            Ok(item) => self.items.push((index, item)),
+            Err(error) => self.failed = Some(error),
+        }
+        self.failed.is_none() && self.items.len() < self.limit
+    }
+
+    fn finish(self) -> Result<Vec<(u64, T)>, RpcError> {
+        self.failed.map_or(Ok(self.items), Err)
     }
 }
 

@@ -25,12 +25,12 @@ mod pairing;
 mod queue;
 mod replay;
 mod restore;
-mod retention;
 mod starts;
 mod storage;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod ticks;
 mod tx;
 mod types;
 mod upkeep;
@@ -50,16 +50,16 @@ pub use self::{
     devices::Revoked,
     emit::MAX_EVENT,
     follow::Topic,
-    log::{Log, MAX_ITEM},
+    log::{Log, LogState, MAX_ITEM},
+    owner::Owner,
     pairing::{OfferedGrant, OpenOffer, PairingRequest},
-    retention::Retention,
     subject::Subject,
     tx::{Reader, Tx},
     types::{
         Admission, Audience, LedgerOptions, NewPairing, SealedRefusal, SessionCounts, SessionInfo,
         SessionRef,
     },
-    usage::Quotas,
+    usage::{Holding, Quotas},
 };
 use self::{
     audit::RefusedAttempts,
@@ -68,13 +68,12 @@ use self::{
     health::{FailingSince, Health},
     pairing::Pairings,
     queue::Queue,
+    ticks::Ticks,
 };
 pub(crate) use self::{
     blobs::{Via, blob_charge, over_all},
     core::{guarded, panicked},
     follow::{Answered, Asked, FindScope, Held, Part, Source as LiveSource, Wanted},
-    owner::Owner,
-    usage::Usage,
 };
 use crate::{clock::Clock, store};
 pub use crate::{
@@ -101,6 +100,8 @@ struct Handle {
     locked: Arc<watch::Sender<Option<UnixMillis>>>,
     /// Changes with the paired devices.
     devices: Arc<watch::Sender<()>>,
+    /// Services look after what they keep.
+    ticks: Arc<watch::Sender<()>>,
 }
 
 impl Drop for Handle {
@@ -129,6 +130,7 @@ impl Ledger {
             devices::locked_at(&conn).map_err(|error| store::classify(&options.path, &error))?;
         let locked = Arc::new(watch::Sender::new(locked_at));
         let devices = Arc::new(watch::Sender::new(()));
+        let ticks = Ticks::new(options.clock.now());
         let handle = Handle {
             queue: Arc::clone(&queue),
             counters: Arc::clone(&counters),
@@ -139,6 +141,7 @@ impl Ledger {
             pairings: Arc::clone(&pairings),
             locked: Arc::clone(&locked),
             devices: Arc::clone(&devices),
+            ticks: ticks.sender(),
         };
         let mut live = restored.live;
         live.locked_at = locked_at;
@@ -156,7 +159,7 @@ impl Ledger {
             locked,
             devices,
             sweep_at: options.clock.now(),
-            retention: retention::Upkeep::due(options.clock.now()),
+            ticks,
             options,
             counters,
             queue,

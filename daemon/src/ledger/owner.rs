@@ -1,14 +1,33 @@
 //! Whom stored data and waiting jobs are charged to (TR-12).
 
+use std::{fmt, num::ParseIntError, str::FromStr};
+
 use bowline_protocol::{
     DeviceId, PublicKey, RpcReason,
     error::{Quota, RpcError},
 };
 
-/// Names an account in the store: a device by the beginning of its key, or one of the few below.
-/// Two devices with one beginning would share an account, which no one can bring about.
+/// Whom what is stored is charged to: a device, or one of the few below. Its text
+/// ([`fmt::Display`]) is 16 hexadecimal digits, for keys of tables.
+///
+/// A device is named by the beginning of its key. Two devices with one beginning would share an
+/// account, which no one can bring about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Owner(pub(crate) i64);
+pub struct Owner(pub(crate) i64);
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for Owner {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        u64::from_str_radix(text, 16).map(|number| Self(number.cast_signed()))
+    }
+}
 
 impl Owner {
     /// The daemon's own work, and what was stored before accounts were kept. Has no quota.
@@ -25,7 +44,7 @@ impl Owner {
     }
 
     /// Whether it is bounded by quotas.
-    pub(crate) const fn has_quota(self) -> bool {
+    pub const fn has_quota(self) -> bool {
         !matches!(self, Self::DAEMON | Self::HELLOS)
     }
 }

@@ -66,15 +66,7 @@ fn sessions(
         accounts,
         options.quotas,
     );
-    let most = options.retention.timeline_bytes;
-    live.timeline_bytes = most;
     live.follows_per_session = options.follows_per_session;
-    if most > 0 {
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        live.overfull.agents = store::retention::larger(conn, most)?.into_iter().collect();
-    }
-    let most = i64::try_from(options.quotas.timeline_bytes).unwrap_or(i64::MAX);
-    live.overfull.owners = live.accounts.over_timeline_bytes(most).collect();
     live.next_session = store::sessions::next_id(conn)?;
     let mut logs = logs(conn, content_bytes(max_message))?;
     let mut subscriptions: HashMap<i64, Vec<String>> = HashMap::new();

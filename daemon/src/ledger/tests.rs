@@ -21,7 +21,6 @@ use crate::{
 };
 
 mod keys;
-mod retention;
 
 fn open() -> (tempfile::TempDir, Ledger) {
     let dir = tempfile::tempdir().unwrap();

@@ -1,6 +1,9 @@
 //! The interfaces jobs use: [`Reader`] for a snapshot, [`Tx`] for one atomic change.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bowline_protocol::{Grant, IntentId, PublicKey, RpcReason, error::RpcError, model::UnixMillis};
 use rusqlite::Connection;
@@ -16,7 +19,7 @@ use super::{
 };
 use crate::{
     rpc::{content_bytes, no_session, page_bytes},
-    store::{self, devices::Standing, fault, sql::run},
+    store::{self, fault, sql::run},
 };
 
 /// Agents one session may follow; one more is answered with `overloaded`.
@@ -27,12 +30,19 @@ pub struct Reader<'a> {
     pub(super) conn: &'a Connection,
     pub(super) live: &'a Live,
     pub(super) session: Option<&'a SessionRef>,
+    /// The store's own time in milliseconds (see `lived.rs`).
+    pub(super) lived: i64,
 }
 
 impl Reader<'_> {
     /// The session of the request; `None` for the daemon's own work and for probes.
     pub const fn session(&self) -> Option<&SessionRef> {
         self.session
+    }
+
+    /// As [`Tx::lived`].
+    pub const fn lived(&self) -> i64 {
+        self.lived
     }
 
     /// What the caller may do, as [`Tx::grant`].
@@ -55,7 +65,7 @@ impl Reader<'_> {
     }
 
     /// Most bytes of a single row or item.
-    pub(crate) const fn content_bytes(&self) -> usize {
+    pub const fn content_bytes(&self) -> usize {
         content_bytes(self.live.max_message)
     }
 
@@ -117,8 +127,9 @@ impl Tx<'_> {
         self.now
     }
 
-    /// The store's own time in milliseconds.
-    pub(crate) const fn lived(&self) -> i64 {
+    /// The store's own time in milliseconds: it runs while the machine does, and no user sets it.
+    /// For what ages.
+    pub const fn lived(&self) -> i64 {
         self.lived
     }
 
@@ -132,19 +143,36 @@ impl Tx<'_> {
 
     /// The device of the request; `None` for the owner on the local socket and for the daemon's own
     /// work.
-    pub(crate) fn device(&self) -> Option<PublicKey> {
+    pub fn device(&self) -> Option<PublicKey> {
         let session = self.caller.session.as_ref()?;
         let (_, durable) = self.live.stored(session.id)?;
         Some(durable.device)
     }
 
-    /// Whether a device was revoked, be it stored or not.
-    pub(crate) fn is_revoked(&self, device: &PublicKey, standing: &Standing) -> bool {
-        standing.is_revoked || self.live.revoked.contains(device)
+    /// What a device may do now, for work that it asked for earlier; `None` if it never paired, was
+    /// revoked, or its pairing has ended.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn grant_of(&self, device: &PublicKey) -> Result<Option<Grant>, RpcError> {
+        let standing = store::devices::standing(self.conn, device).map_err(fault)?;
+        let stands = standing.filter(|standing| {
+            !standing.is_revoked
+                && !self.live.revoked.contains(device)
+                && !standing.is_expired(self.now, self.lived)
+        });
+        Ok(stands.map(|standing| standing.grant))
+    }
+
+    /// Counts bytes of old content that a service dropped to stay within its bounds
+    /// (`bowline_timeline_dropped_bytes_total`).
+    pub fn note_dropped_bytes(&self, bytes: u64) {
+        let dropped = &self.counters.dropped_bytes;
+        dropped.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Whether the daemon is locked, so that no agent runs (TR-15).
-    pub(crate) const fn is_locked(&self) -> bool {
+    pub const fn is_locked(&self) -> bool {
         self.live.locked_at.is_some()
     }
 
@@ -160,7 +188,7 @@ impl Tx<'_> {
     }
 
     /// Most bytes of the content of one event, so that it fits into a message.
-    pub(crate) const fn content_bytes(&self) -> usize {
+    pub const fn content_bytes(&self) -> usize {
         content_bytes(self.live.max_message)
     }
 

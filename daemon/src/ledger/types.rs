@@ -15,7 +15,7 @@ use bowline_protocol::{
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{owner::Account, retention::Retention, usage::Quotas};
+use super::{owner::Account, usage::Quotas};
 use crate::clock::Clock;
 
 /// Settings of the ledger, each with its default.
@@ -45,8 +45,6 @@ pub struct LedgerOptions {
     pub max_intents: u64,
     /// Most that is kept for one device (TR-12).
     pub quotas: Quotas,
-    /// How long timelines are kept (TR-12).
-    pub retention: Retention,
     /// Scopes that one session may follow (LD-2); over it a further one is answered with
     /// `quota_exceeded`. Zero = unbounded.
     pub follows_per_session: usize,
@@ -75,7 +73,6 @@ impl LedgerOptions {
             queue: 8_192,
             max_intents: 2_000_000,
             quotas: Quotas::default(),
-            retention: Retention::default(),
             follows_per_session: limits::FOLLOWS_PER_SESSION,
             intent_memory: limits::INTENT_MEMORY,
             max_message_bytes: limits::MAX_MESSAGE_BYTES,

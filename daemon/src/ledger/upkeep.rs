@@ -38,7 +38,7 @@ impl Core {
             self.live.deadline,
             self.lazy_at,
             sweep_at,
-            Some(self.retention_due()),
+            Some(self.ticks.due()),
             self.pairings.due(),
             self.refused.due(),
             self.expiry_due(),
@@ -62,8 +62,8 @@ impl Core {
         if self.sweep_at <= now {
             self.sweep_intents();
         }
-        if self.retention_due() <= now {
-            self.retain();
+        if self.ticks.due() <= now {
+            self.ticks.tell(now);
         }
         if self.pairings.due().is_some_and(|at| at <= now) {
             self.end_expired_pairings(now);

@@ -27,15 +27,10 @@ pub struct Quotas {
     /// Sessions; over it the one detached longest is removed, or the new one refused with
     /// `session_capacity`.
     pub sessions: usize,
-    /// Agents, archived ones included; over it a new one is answered with `quota_exceeded`.
-    pub agents: u64,
     /// Rows of services' data; over it a new one is answered with `quota_exceeded`.
     pub data_rows: u64,
     /// Bytes of services' data, keys included, in the same way.
     pub data_bytes: u64,
-    /// Bytes of the timelines of its agents; over it the oldest outputs are dropped, and prompts
-    /// are answered with `rate_limited` while that has not caught up.
-    pub timeline_bytes: u64,
 }
 
 impl Quotas {
@@ -45,10 +40,8 @@ impl Quotas {
         intent_bytes: 256 << 20,
         waiting: 1_024,
         sessions: 32,
-        agents: 10_000,
         data_rows: 100_000,
         data_bytes: 256 << 20,
-        timeline_bytes: 2 << 30,
     };
 }
 
@@ -63,10 +56,41 @@ impl Default for Quotas {
 pub(crate) struct Usage {
     pub(crate) intents: i64,
     pub(crate) intent_bytes: i64,
-    pub(crate) agents: i64,
     pub(crate) data_rows: i64,
     pub(crate) data_bytes: i64,
-    pub(crate) timeline_bytes: i64,
+}
+
+/// What a change of an account counts towards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fund {
+    /// The quotas of intents and of services' data.
+    Shared,
+    /// A table, or the logs of a name, that its service bounds by itself.
+    Apart(&'static str),
+}
+
+impl Fund {
+    /// Of a table or log that is stored as apart, or is not.
+    pub(super) const fn of(name: &'static str, apart: bool) -> Self {
+        if apart {
+            Self::Apart(name)
+        } else {
+            Self::Shared
+        }
+    }
+
+    pub(super) const fn is_apart(self) -> bool {
+        matches!(self, Self::Apart(_))
+    }
+}
+
+/// What an account has in a table, or in the logs of a name, that is apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holding {
+    /// Rows; of logs, the logs and their items.
+    pub rows: u64,
+    /// Bytes of their keys and values.
+    pub bytes: u64,
 }
 
 impl Usage {
@@ -75,22 +99,6 @@ impl Usage {
         Self {
             intents: 1,
             intent_bytes: signed(bytes),
-            ..Self::default()
-        }
-    }
-
-    /// One agent.
-    pub(crate) fn agent() -> Self {
-        Self {
-            agents: 1,
-            ..Self::default()
-        }
-    }
-
-    /// That many bytes of a timeline more.
-    pub(crate) fn timeline(bytes: i64) -> Self {
-        Self {
-            timeline_bytes: bytes,
             ..Self::default()
         }
     }
@@ -131,10 +139,8 @@ impl AddAssign for Usage {
     fn add_assign(&mut self, other: Self) {
         self.intents += other.intents;
         self.intent_bytes += other.intent_bytes;
-        self.agents += other.agents;
         self.data_rows += other.data_rows;
         self.data_bytes += other.data_bytes;
-        self.timeline_bytes += other.timeline_bytes;
     }
 }
 
@@ -145,10 +151,8 @@ impl Neg for Usage {
         Self {
             intents: -self.intents,
             intent_bytes: -self.intent_bytes,
-            agents: -self.agents,
             data_rows: -self.data_rows,
             data_bytes: -self.data_bytes,
-            timeline_bytes: -self.timeline_bytes,
         }
     }
 }
@@ -157,6 +161,8 @@ impl Neg for Usage {
 #[derive(Debug, Default)]
 pub(super) struct Accounts {
     by_owner: HashMap<Owner, Usage>,
+    /// What is apart, by the names of tables and logs.
+    apart: HashMap<String, HashMap<Owner, Usage>>,
     /// Of all accounts together.
     intents: i64,
 }
@@ -173,53 +179,58 @@ impl Accounts {
             };
             accounts.add(Owner(owner), of_intents);
         }
-        for (owner, agents, timeline_bytes) in store::agents::by_owner(conn)? {
-            let of_agents = Usage {
-                agents,
-                timeline_bytes,
-                ..Usage::default()
-            };
-            accounts.add(Owner(owner), of_agents);
-        }
         let of_logs = store::logs::by_owner(conn)?;
-        for (owner, data_rows, data_bytes) in
-            store::data::by_owner(conn)?.into_iter().chain(of_logs)
-        {
+        for sum in store::data::by_owner(conn)?.into_iter().chain(of_logs) {
             let of_data = Usage {
-                data_rows,
-                data_bytes,
+                data_rows: sum.rows,
+                data_bytes: sum.bytes,
                 ..Usage::default()
             };
-            accounts.add(Owner(owner), of_data);
+            match sum.apart {
+                Some(name) => accounts.add_apart(Owner(sum.owner), &name, of_data),
+                None => accounts.add(Owner(sum.owner), of_data),
+            }
         }
         Ok(accounts)
     }
 
     pub(super) fn add(&mut self, owner: Owner, change: Usage) {
-        let usage = self.by_owner.entry(owner).or_default();
-        *usage += change;
-        if *usage == Usage::default() {
-            self.by_owner.remove(&owner);
-        }
+        add(&mut self.by_owner, owner, change);
         self.intents += change.intents;
+    }
+
+    fn add_apart(&mut self, owner: Owner, name: &str, change: Usage) {
+        if let Some(of_name) = self.apart.get_mut(name) {
+            add(of_name, owner, change);
+        } else {
+            let of_name = HashMap::from([(owner, change)]);
+            self.apart.insert(name.to_owned(), of_name);
+        }
+    }
+
+    /// Adds to what counts towards a fund.
+    pub(super) fn add_to(&mut self, owner: Owner, fund: Fund, change: Usage) {
+        match fund {
+            Fund::Shared => self.add(owner, change),
+            Fund::Apart(name) => self.add_apart(owner, name, change),
+        }
     }
 
     fn of(&self, owner: Owner) -> Usage {
         self.by_owner.get(&owner).copied().unwrap_or_default()
     }
 
-    /// Bytes of the timelines of an owner's agents.
-    pub(super) fn timeline_bytes(&self, owner: Owner) -> i64 {
-        self.of(owner).timeline_bytes
-    }
-
-    /// The owners whose timelines take more than that.
-    pub(super) fn over_timeline_bytes(&self, limit: i64) -> impl Iterator<Item = Owner> {
-        let over = self.by_owner.iter();
-        let over = over.filter(move |(owner, usage)| {
-            owner.has_quota() && limit > 0 && usage.timeline_bytes > limit
-        });
-        over.map(|(owner, _)| *owner)
+    /// What an account has of what is apart.
+    pub(super) fn held(&self, owner: Owner, fund: Fund) -> Holding {
+        let Fund::Apart(name) = fund else {
+            return Holding::default();
+        };
+        let of_name = self.apart.get(name);
+        let usage = of_name.and_then(|of_name| of_name.get(&owner));
+        usage.map_or(Holding::default(), |usage| Holding {
+            rows: u64::try_from(usage.data_rows).unwrap_or(0),
+            bytes: u64::try_from(usage.data_bytes).unwrap_or(0),
+        })
     }
 
     /// Stored intents of everyone.
@@ -228,9 +239,17 @@ impl Accounts {
     }
 }
 
+fn add(accounts: &mut HashMap<Owner, Usage>, owner: Owner, change: Usage) {
+    let usage = accounts.entry(owner).or_default();
+    *usage += change;
+    if *usage == Usage::default() {
+        accounts.remove(&owner);
+    }
+}
+
 impl Tx<'_> {
     /// The account that this job's changes are charged to.
-    pub(crate) fn owner(&self) -> Owner {
+    pub fn owner(&self) -> Owner {
         let session = self.caller.session.as_ref();
         session.map_or(Owner::DAEMON, |session| session.name.account.owner)
     }
@@ -240,47 +259,50 @@ impl Tx<'_> {
         account.owner.has_quota().then_some(account)
     }
 
-    /// Charges an account, or gives back to it; undone with the job.
-    pub(crate) fn charge(&mut self, owner: Owner, change: Usage) {
-        self.live.charge(owner, change);
+    /// Charges an account, or gives back to it, without a look at its quotas; undone with the job.
+    pub(super) fn charge(&mut self, owner: Owner, fund: Fund, change: Usage) {
+        self.live.charge(owner, fund, change);
     }
 
-    /// Charges the caller's account, if its quotas allow that.
-    ///
-    /// # Errors
-    /// `quota_exceeded`, which names the account and the quota.
-    pub(crate) fn charge_caller(&mut self, change: Usage) -> Result<(), RpcError> {
-        if let Some(account) = self.account() {
-            let (has, quotas) = (self.live.accounts.of(account.owner), &self.live.quotas);
-            let refuse = |setting, limit, what: &str| {
-                Err(account.over(RpcReason::QuotaExceeded, setting, limit, what))
-            };
-            if is_over(has.agents, change.agents, quotas.agents) {
-                let what = "has as many agents as it may, archived ones included: the daemon's owner can raise the limit";
-                return refuse("agents_per_device", quotas.agents, what);
-            }
-            self.check_data(account, change)?;
+    /// The refusal of a request over a quota that the service keeps for an account: it names the
+    /// account if that is the caller's own, else `whose`, for devices do not see each other's use
+    /// by name. `what` says what it has and what helps. `None` if neither the job's caller nor the
+    /// account has quotas: the daemon's own work is not refused.
+    pub fn over_quota(
+        &self,
+        reason: RpcReason,
+        (owner, whose): (Owner, &str),
+        (setting, limit): (&'static str, u64),
+        what: &str,
+    ) -> Option<RpcError> {
+        let caller = self.account()?;
+        if caller.owner == owner {
+            return Some(caller.over(reason, setting, limit, what));
         }
-        self.live.charge(self.owner(), change);
-        Ok(())
+        let account = owner.has_quota().then(|| Account::unnamed(owner, whose))?;
+        Some(account.over(reason, setting, limit, what))
     }
 
     /// Charges the account of whoever began what others add to. The daemon's own work is charged
     /// too, but never refused.
     ///
     /// # Errors
-    /// As [`Tx::charge_caller`].
-    pub(crate) fn charge_creator(&mut self, owner: Owner, change: Usage) -> Result<(), RpcError> {
+    /// `quota_exceeded`, which names the account and the quota.
+    pub(super) fn charge_creator(
+        &mut self,
+        (owner, whose): (Owner, &str),
+        change: Usage,
+    ) -> Result<(), RpcError> {
         match self.account() {
             Some(caller) if caller.owner == owner => self.check_data(caller, change)?,
             // Devices do not see each other's use by name.
             Some(_) if owner.has_quota() => {
-                let account = Account::unnamed(owner, "the device that began the log");
+                let account = Account::unnamed(owner, whose);
                 self.check_data(&account, change)?;
             }
             Some(_) | None => {}
         }
-        self.live.charge(owner, change);
+        self.live.charge(owner, Fund::Shared, change);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use bowline_protocol::{
     error::RpcError,
-    extension::{is_extension, is_name},
+    extension::{OWN_LIVE, is_extension, is_name},
 };
 use serde_json::value::RawValue;
 
@@ -97,7 +97,7 @@ impl Router {
         }
         for (n, one) in live.iter().enumerate() {
             let name = one.name();
-            if !is_extension(name) {
+            if !is_extension(name) && !OWN_LIVE.contains(&name) {
                 return Err(MethodError::Live(name));
             }
             let mut earlier = live.iter().take(n);

@@ -1,6 +1,6 @@
 //! Data of services: values by space and key.
 
-use rusqlite::{Connection, Result, Row};
+use rusqlite::{Connection, Params, Result, Row};
 
 use super::sql;
 
@@ -10,12 +10,27 @@ pub(crate) fn get(conn: &Connection, space: &str, key: &str) -> Result<Option<Ve
     sql::first(conn, sql, (space, key), |row| row.get(0))
 }
 
-/// Whom the value under a key is charged to, and for how many bytes.
-pub(crate) fn cost(conn: &Connection, space: &str, key: &str) -> Result<Option<(i64, i64)>> {
-    let sql = "SELECT owner, length(CAST(key AS BLOB)) + length(value) FROM service_data
+/// What a value is charged as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cost {
+    /// Whom to.
+    pub(crate) owner: i64,
+    /// Bytes of key and value.
+    pub(crate) bytes: i64,
+    /// Whether it counts apart from other data of services.
+    pub(crate) apart: bool,
+}
+
+/// What the value under a key is charged as.
+pub(crate) fn cost(conn: &Connection, space: &str, key: &str) -> Result<Option<Cost>> {
+    let sql = "SELECT owner, length(CAST(key AS BLOB)) + length(value), apart FROM service_data
          WHERE space = ?1 AND key = ?2";
     sql::first(conn, sql, (space, key), |row| {
-        Ok((row.get(0)?, row.get(1)?))
+        Ok(Cost {
+            owner: row.get(0)?,
+            bytes: row.get(1)?,
+            apart: row.get(2)?,
+        })
     })
 }
 
@@ -25,11 +40,13 @@ pub(crate) fn put(
     space: &str,
     key: &str,
     value: &[u8],
-    owner: i64,
+    (owner, apart): (i64, bool),
 ) -> Result<()> {
-    let sql = "INSERT INTO service_data (space, key, value, owner) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (space, key) DO UPDATE SET value = excluded.value, owner = excluded.owner";
-    sql::run(conn, sql, (space, key, value, owner))
+    let sql = "INSERT INTO service_data (space, key, value, owner, apart)
+         VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (space, key) DO UPDATE SET
+             value = excluded.value, owner = excluded.owner, apart = excluded.apart";
+    sql::run(conn, sql, (space, key, value, owner, apart))
 }
 
 /// Removes a value; returns whether it existed.
@@ -38,13 +55,33 @@ pub(crate) fn remove(conn: &Connection, space: &str, key: &str) -> Result<bool> 
     Ok(sql::change(conn, sql, (space, key))? > 0)
 }
 
-/// Number and bytes of the entries of each owner.
-pub(crate) fn by_owner(conn: &Connection) -> Result<Vec<(i64, i64, i64)>> {
-    let sql = "SELECT owner, count(*), sum(length(CAST(key AS BLOB)) + length(value))
-         FROM service_data GROUP BY owner";
-    sql::all(conn, sql, (), |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-    })
+/// What an owner has of data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sum {
+    pub(crate) owner: i64,
+    /// The space that it is in, if it counts apart.
+    pub(crate) apart: Option<String>,
+    pub(crate) rows: i64,
+    pub(crate) bytes: i64,
+}
+
+impl Sum {
+    pub(super) fn of(row: &Row<'_>) -> Result<Self> {
+        Ok(Self {
+            owner: row.get(0)?,
+            apart: row.get(1)?,
+            rows: row.get(2)?,
+            bytes: row.get(3)?,
+        })
+    }
+}
+
+/// Number and bytes of the entries of each owner, those that count apart by space.
+pub(crate) fn by_owner(conn: &Connection) -> Result<Vec<Sum>> {
+    let sql = "SELECT owner, CASE WHEN apart THEN space END AS whole, count(*),
+             sum(length(CAST(key AS BLOB)) + length(value))
+         FROM service_data GROUP BY owner, whole";
+    sql::all(conn, sql, (), Sum::of)
 }
 
 /// Number of entries.
@@ -117,12 +154,37 @@ pub(crate) fn scan(
     conn: &Connection,
     space: &str,
     after: &str,
+    each: impl FnMut(String, &[u8]) -> bool,
+) -> Result<()> {
+    let sql = "SELECT key, value FROM service_data WHERE space = ?1 AND key > ?2 ORDER BY key";
+    walk(conn, sql, (space, after), each)
+}
+
+/// Passes the entries below the key `before`, or all, to `each`, the last one first, until it
+/// returns `false`.
+pub(crate) fn scan_back(
+    conn: &Connection,
+    space: &str,
+    before: Option<&str>,
+    each: impl FnMut(String, &[u8]) -> bool,
+) -> Result<()> {
+    let Some(before) = before else {
+        let sql = "SELECT key, value FROM service_data WHERE space = ?1 ORDER BY key DESC";
+        return walk(conn, sql, (space,), each);
+    };
+    let sql = "SELECT key, value FROM service_data
+         WHERE space = ?1 AND key < ?2 ORDER BY key DESC";
+    walk(conn, sql, (space, before), each)
+}
+
+fn walk(
+    conn: &Connection,
+    sql: &str,
+    params: impl Params,
     mut each: impl FnMut(String, &[u8]) -> bool,
 ) -> Result<()> {
-    let mut statement = conn.prepare_cached(
-        "SELECT key, value FROM service_data WHERE space = ?1 AND key > ?2 ORDER BY key",
-    )?;
-    let mut rows = statement.query((space, after))?;
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params)?;
     while let Some(row) = rows.next()? {
         if !each(row.get(0)?, row.get_ref(1)?.as_blob()?) {
             break;

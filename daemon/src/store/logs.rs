@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use rusqlite::{Connection, Result};
 
-use super::sql;
+use super::{data::Sum, sql};
 
 /// A stored log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(crate) struct Head {
     pub(crate) bytes: u64,
     /// Whom it is charged to.
     pub(crate) owner: i64,
+    /// Whether it counts apart from other data of services.
+    pub(crate) apart: bool,
 }
 
 impl Head {
@@ -34,7 +36,7 @@ fn signed(number: u64) -> i64 {
 
 /// The log of a key.
 pub(crate) fn head(conn: &Connection, space: &str, key: &str) -> Result<Option<Head>> {
-    let sql = "SELECT n, first, next, bytes, owner FROM logs WHERE space = ?1 AND key = ?2";
+    let sql = "SELECT n, first, next, bytes, owner, apart FROM logs WHERE space = ?1 AND key = ?2";
     sql::first(conn, sql, (space, key), |row| {
         Ok(Head {
             n: row.get(0)?,
@@ -42,6 +44,7 @@ pub(crate) fn head(conn: &Connection, space: &str, key: &str) -> Result<Option<H
             next: row.get::<_, i64>(2)?.cast_unsigned(),
             bytes: row.get::<_, i64>(3)?.cast_unsigned(),
             owner: row.get(4)?,
+            apart: row.get(5)?,
         })
     })
 }
@@ -61,17 +64,23 @@ fn floor(conn: &Connection, space: &str) -> Result<u64> {
 }
 
 /// Adds an empty log, whose indexes no removed one of the name had.
-pub(crate) fn insert(conn: &Connection, space: &str, key: &str, owner: i64) -> Result<Head> {
+pub(crate) fn insert(
+    conn: &Connection,
+    space: &str,
+    key: &str,
+    (owner, apart): (i64, bool),
+) -> Result<Head> {
     let first = floor(conn, space)?;
-    let sql = "INSERT INTO logs (space, key, first, next, bytes, owner)
-         VALUES (?1, ?2, ?3, ?3, 0, ?4)";
-    sql::run(conn, sql, (space, key, signed(first), owner))?;
+    let sql = "INSERT INTO logs (space, key, first, next, bytes, owner, apart)
+         VALUES (?1, ?2, ?3, ?3, 0, ?4, ?5)";
+    sql::run(conn, sql, (space, key, signed(first), owner, apart))?;
     Ok(Head {
         n: conn.last_insert_rowid(),
         first,
         next: first,
         bytes: 0,
         owner,
+        apart,
     })
 }
 
@@ -173,11 +182,11 @@ pub(crate) fn drop_before(conn: &Connection, log: i64, index: u64) -> Result<()>
     sql::run(conn, sql, (log, signed(index)))
 }
 
-/// Number of logs and items of each owner, and their bytes with the keys.
-pub(crate) fn by_owner(conn: &Connection) -> Result<Vec<(i64, i64, i64)>> {
-    let sql = "SELECT owner, count(*) + sum(next - first),
-             sum(bytes + length(CAST(key AS BLOB))) FROM logs GROUP BY owner";
-    sql::all(conn, sql, (), |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-    })
+/// Number of logs and items of each owner, and their bytes with the keys; those that count apart by
+/// space.
+pub(crate) fn by_owner(conn: &Connection) -> Result<Vec<Sum>> {
+    let sql = "SELECT owner, CASE WHEN apart THEN space END AS whole,
+             count(*) + sum(next - first), sum(bytes + length(CAST(key AS BLOB)))
+         FROM logs GROUP BY owner, whole";
+    sql::all(conn, sql, (), Sum::of)
 }

@@ -1,6 +1,5 @@
 //! The SQLite store: opening, migrations, queries. Only the ledger's thread uses it.
 
-pub(crate) mod agents;
 pub(crate) mod audit;
 pub(crate) mod blobs;
 pub(crate) mod data;
@@ -9,13 +8,12 @@ pub(crate) mod events;
 pub(crate) mod facts;
 pub(crate) mod intents;
 pub(crate) mod logs;
+mod moves;
 pub(crate) mod offers;
 mod open;
-pub(crate) mod retention;
 pub(crate) mod sessions;
 pub(crate) mod sql;
 pub(crate) mod starts;
-pub(crate) mod turns;
 
 use std::path::PathBuf;
 

@@ -5,13 +5,13 @@ use std::{path::Path, time::Duration};
 use bowline_protocol::ServerId;
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
-use super::{StoreError, facts};
+use super::{StoreError, facts, moves};
 
 /// "BwLn": the application id of the file.
 const APPLICATION_ID: i64 = 0x4277_4c6e;
 
 /// One script per version; a new version adds one and changes none.
-const MIGRATIONS: &[&str] = &[
+pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/001.sql"),
     include_str!("migrations/002.sql"),
     include_str!("migrations/003.sql"),
@@ -23,7 +23,12 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/009.sql"),
     include_str!("migrations/010.sql"),
     include_str!("migrations/011.sql"),
+    include_str!("migrations/012.sql"),
+    include_str!("migrations/013.sql"),
 ];
+
+/// The version whose content is moved, in steps, before the next script drops the old tables.
+const MOVED_AGENTS: usize = 12;
 
 /// Size up to which the whole file is checked at every start.
 const CHECKED_BYTES: u64 = 64 << 20;
@@ -173,6 +178,9 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
         .map_err(|_| corrupt(path, format!("its version number {found} is invalid")))?;
     for (n, script) in MIGRATIONS.iter().enumerate().skip(done) {
         let version = n + 1;
+        if n == MOVED_AGENTS {
+            moves::agents(conn).map_err(said)?;
+        }
         let tx = conn.transaction().map_err(said)?;
         tx.execute_batch(script).map_err(said)?;
         tx.execute_batch(&format!(
@@ -318,7 +326,7 @@ mod tests {
             .query_row("SELECT agent FROM subscriptions", [], |row| row.get(0))
             .unwrap();
         assert_eq!(kept, "agt_1");
-        conn.execute_batch("INSERT INTO service_data VALUES ('s', 'k', x'00', 0)")
+        conn.execute_batch("INSERT INTO service_data VALUES ('s', 'k', x'00', 0, 0)")
             .unwrap();
     }
 
@@ -347,6 +355,8 @@ mod tests {
                 "8ab8db5e0bd39f3b",
                 "01b084306ff22d2a",
                 "e379a2744401e756",
+                "47755f70c374b0fa",
+                "1f7e761610d1054e",
             ]
         );
     }

@@ -44,26 +44,6 @@ pub(super) fn count(conn: &Connection, sql: &str, params: impl Params) -> Result
     conn.prepare_cached(sql)?.query_row(params, count)
 }
 
-/// An enum without data, stored by its name on the wire.
-pub(super) struct Word<T>(pub(super) T);
-
-impl<T: Serialize> ToSql for Word<T> {
-    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
-        // Such enums serialise to a JSON string.
-        match serde_json::to_value(&self.0) {
-            Ok(serde_json::Value::String(name)) => Ok(name.into()),
-            _ => Ok(String::new().into()),
-        }
-    }
-}
-
-impl<T: DeserializeOwned> FromSql for Word<T> {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let name = serde_json::Value::from(value.as_str()?);
-        serde_json::from_value(name).map(Self).map_err(invalid)
-    }
-}
-
 /// A value stored as its JSON.
 pub(super) struct Json<T>(pub(super) T);
 
@@ -94,21 +74,4 @@ impl<T: FromStr<Err: Error + Send + Sync + 'static>> FromSql for Parsed<T> {
 
 fn invalid(error: impl Error + Send + Sync + 'static) -> FromSqlError {
     FromSqlError::other(error)
-}
-
-#[cfg(test)]
-mod tests {
-    use bowline_protocol::ItemKind;
-
-    use super::*;
-
-    #[test]
-    fn words_are_the_wire_names() {
-        let stored = Word(ItemKind::TurnEnd);
-        let name = ToSqlOutput::from("turn_end".to_owned());
-        assert_eq!(stored.to_sql().unwrap(), name);
-        let read = |name: &str| Word::<ItemKind>::column_result(ValueRef::from(name));
-        assert_eq!(read("turn_end").unwrap().0, ItemKind::TurnEnd);
-        assert!(read("nonsense").is_err());
-    }
 }

@@ -24,7 +24,9 @@ mod support;
 mod agents_commands;
 #[cfg(unix)]
 mod agents_defects;
+mod agents_live;
 mod agents_methods;
+mod agents_moved;
 mod blob_relays;
 mod blob_transfers;
 mod blobs;

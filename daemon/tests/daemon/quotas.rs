@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bowline_daemon::{
+    agents::AgentsOptions,
     ledger::{Ledger, Quotas, SessionRef, Table},
     service::{Answer, Done, answer},
 };
@@ -188,9 +189,11 @@ async fn tr_12_what_services_store_for_a_device_is_bounded_until_it_removes_some
 
 #[tokio::test]
 async fn tr_12_the_agents_of_a_device_are_bounded() {
-    let rig = rig(|quotas| quotas.agents = 2);
-    let app = rig.paired().await;
-    let bench = Bench::on(rig, app, options()).await;
+    let two = || AgentsOptions {
+        agents_per_device: 2,
+        ..options()
+    };
+    let bench = Bench::with(two()).await;
     let params =
         || json!({"intentId": intent_id(), "provider": "cat", "cwd": bench.rig.dir.path()});
     for _ in 0..2 {
@@ -199,7 +202,7 @@ async fn tr_12_the_agents_of_a_device_are_bounded() {
     let refused = bench.call("agents.create", params()).await.unwrap_err();
     let reason = RpcReason::QuotaExceeded;
     is_told(&refused, reason, &bench.app, "agents_per_device", 2);
-    let again = bench.kill().await;
+    let again = Bench::on(bench.rig.kill(), bench.app.clone(), two()).await;
     let refused = again.call("agents.create", params()).await.unwrap_err();
     is_told(&refused, reason, &bench.app, "agents_per_device", 2);
 }
@@ -207,9 +210,9 @@ async fn tr_12_the_agents_of_a_device_are_bounded() {
 #[tokio::test]
 async fn tr_12_who_fills_anothers_timeline_is_refused_and_the_other_is_not() {
     let limit = 40_000;
-    let rig = rig(|quotas| quotas.timeline_bytes = limit);
-    let owner = rig.paired().await;
-    let mut bench = Bench::on(rig, owner, options()).await;
+    let mut options = options();
+    options.retention.timeline_bytes_per_device = limit;
+    let mut bench = Bench::with(options).await;
     let agent = bench.create("shell", None).await;
     let spare = bench.create("absent", None).await;
     // A guest lets the agent print more than its creator's share, in a turn that does not end.

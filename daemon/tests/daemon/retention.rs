@@ -4,8 +4,11 @@
 
 use std::time::Duration;
 
-use bowline_daemon::ledger::LedgerOptions;
-use bowline_protocol::{ItemKind, TimelineItem};
+use bowline_daemon::{
+    agents::{AgentsOptions, Retention},
+    ledger::{LedgerOptions, Log},
+};
+use bowline_protocol::{ItemKind, TimelineItem, methods::name::AGENTS_HISTORY};
 use bowline_testkit::eventually;
 
 use crate::{
@@ -16,10 +19,14 @@ use crate::{
 /// Bytes that one turn of these tests prints.
 const OUTPUT: usize = 40_000;
 
-async fn bench(adjust: impl FnOnce(&mut LedgerOptions)) -> Bench {
-    let rig = Rig::with(adjust);
-    let app = rig.paired().await;
-    Bench::on(rig, app, options()).await
+fn keeping(adjust: impl FnOnce(&mut Retention)) -> AgentsOptions {
+    let mut options = options();
+    adjust(&mut options.retention);
+    options
+}
+
+async fn bench(adjust: impl FnOnce(&mut Retention)) -> Bench {
+    Bench::with(keeping(adjust)).await
 }
 
 /// Lets the agent print [`OUTPUT`] bytes, and waits for the end of the turn.
@@ -60,7 +67,7 @@ fn only_old_output_is_gone(items: &[TimelineItem]) {
 #[tokio::test]
 async fn tr_12_a_timeline_over_its_size_loses_its_oldest_output_and_is_marked() {
     let limit = 3 * OUTPUT;
-    let mut bench = bench(|options| options.retention.timeline_bytes = limit as u64).await;
+    let mut bench = bench(|kept| kept.timeline_bytes = limit as u64).await;
     let agent = bench.create("shell", None).await;
     bench.subscribe(&agent).await;
     for _ in 0..6 {
@@ -90,7 +97,8 @@ async fn tr_12_a_timeline_over_its_size_loses_its_oldest_output_and_is_marked() 
     assert_eq!(told.iter().collect::<Vec<_>>(), gone);
 
     // The next daemon sees the same, and continues.
-    let bench = bench.kill().await;
+    let options = keeping(|kept| kept.timeline_bytes = limit as u64);
+    let bench = Bench::on(bench.rig.kill(), bench.app.clone(), options).await;
     assert_eq!(bench.timeline(&agent).await, items);
     for _ in 0..2 {
         print(&bench, &agent).await;
@@ -105,7 +113,7 @@ async fn tr_12_a_timeline_over_its_size_loses_its_oldest_output_and_is_marked() 
 #[tokio::test]
 async fn tr_12_old_output_is_dropped_and_prompts_stay() {
     let age = Duration::from_secs(3_600);
-    let bench = bench(|options| options.retention.output_age = age).await;
+    let bench = bench(|kept| kept.output_age = age).await;
     let agents = [
         bench.create("shell", None).await,
         bench.create("shell", None).await,
@@ -132,7 +140,7 @@ async fn tr_12_old_output_is_dropped_and_prompts_stay() {
 #[tokio::test]
 async fn tr_12_a_device_over_its_share_loses_its_own_oldest_output_only() {
     let limit = 3 * OUTPUT;
-    let mut bench = bench(|options| options.quotas.timeline_bytes = limit as u64).await;
+    let mut bench = bench(|kept| kept.timeline_bytes_per_device = limit as u64).await;
     // Another device's output is older than all of this one's.
     let quiet = bench.rig.paired().await;
     let noisy = std::mem::replace(&mut bench.link, bench.rig.attach(&quiet).await.unwrap());
@@ -167,7 +175,7 @@ async fn tr_12_a_device_over_its_share_loses_its_own_oldest_output_only() {
 #[tokio::test]
 async fn tr_12_a_timeline_of_prompts_alone_is_bounded_too() {
     let limit = 200_000;
-    let bench = bench(|options| options.retention.timeline_bytes = limit as u64).await;
+    let bench = bench(|kept| kept.timeline_bytes = limit as u64).await;
     let agent = bench.create("absent", None).await;
     for n in 0..10 {
         let text = format!("{n} {}", "p".repeat(50_000));
@@ -187,7 +195,7 @@ async fn tr_12_a_timeline_of_prompts_alone_is_bounded_too() {
 #[tokio::test]
 async fn tr_12_an_agent_at_work_does_not_keep_the_texts_of_its_devices_others() {
     let limit = 200_000;
-    let bench = bench(|options| options.quotas.timeline_bytes = limit as u64).await;
+    let bench = bench(|kept| kept.timeline_bytes_per_device = limit as u64).await;
     // Nothing of it can be dropped, and it is the first that is looked at.
     let busy = bench.create("shell", Some("echo up; sleep 1000")).await;
     bench.until(&busy, |items| items.len() == 2).await;
@@ -209,7 +217,9 @@ async fn tr_12_an_agent_at_work_does_not_keep_the_texts_of_its_devices_others() 
 
 #[tokio::test]
 async fn tr_12_a_store_near_its_limit_makes_room_by_dropping_old_output() {
-    let bench = bench(|options| options.max_pages = Some(400)).await;
+    let rig = Rig::with(|options: &mut LedgerOptions| options.max_pages = Some(400));
+    let app = rig.paired().await;
+    let bench = Bench::on(rig, app, options()).await;
     let agent = bench.create("shell", None).await;
     // Several times what fits.
     for _ in 0..80 {
@@ -220,4 +230,60 @@ async fn tr_12_a_store_near_its_limit_makes_room_by_dropping_old_output() {
     let items = bench.timeline(&agent).await;
     assert!(dropped(&items) > 20 * OUTPUT as u64, "{}", dropped(&items));
     only_old_output_is_gone(&items);
+}
+
+/// Bytes with which the timeline counts: its items as JSON, without those that are dropped.
+fn counted(items: &[TimelineItem]) -> usize {
+    let last = items.iter().rposition(|item| item.dropped_bytes > 0);
+    let from = last.map_or(0, |last| last + 1);
+    let sizes = items.iter().skip(from);
+    sizes
+        .map(|item| serde_json::to_string(item).unwrap().len())
+        .sum()
+}
+
+#[tokio::test]
+async fn tr_12_any_number_of_items_fits_a_bound_once_their_texts_are_dropped() {
+    let limit = 20_000;
+    let bench = bench(|kept| kept.timeline_bytes = limit as u64).await;
+    let agent = bench.create("absent", None).await;
+    // The items alone take several times the bound.
+    for n in 0..150 {
+        bench.send(&agent, "a few words").await.unwrap();
+        bench.turns(&agent, n + 1).await;
+    }
+    eventually("it is shortened", async || {
+        counted(&bench.timeline(&agent).await) <= limit
+    })
+    .await;
+    let items = bench.timeline(&agent).await;
+    assert_eq!(items.len(), 450, "no item is missing");
+    assert!(counted(&items) > limit / 2, "{}", counted(&items));
+}
+
+#[tokio::test]
+async fn tr_12_a_damaged_timeline_is_set_aside_and_the_others_are_shortened() {
+    const RAW: Log<serde_json::Value> = Log::new("agents.timeline").keeping_all().apart();
+    let limit = 3 * OUTPUT;
+    let bench = bench(|kept| kept.timeline_bytes_per_device = limit as u64).await;
+    let damaged = bench.create("shell", None).await;
+    print(&bench, &damaged).await;
+    let key = damaged.clone();
+    let damage = bench.rig.ledger.write(move |tx| {
+        let output = RAW.get(tx, &key, 1)?.unwrap();
+        let damaged = serde_json::json!({"kind": "unheard of", "text": output["text"]});
+        RAW.replace(tx, &key, 1, &damaged)
+    });
+    damage.await.unwrap();
+    let healthy = bench.create("shell", None).await;
+    for _ in 0..6 {
+        print(&bench, &healthy).await;
+    }
+    eventually("the other one is shortened", async || {
+        kept(&bench.timeline(&healthy).await) <= 2 * OUTPUT
+    })
+    .await;
+    only_old_output_is_gone(&bench.timeline(&healthy).await);
+    let history = serde_json::json!({"agentId": damaged});
+    assert!(bench.call(AGENTS_HISTORY, history).await.is_err());
 }

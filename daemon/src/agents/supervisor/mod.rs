@@ -15,7 +15,7 @@ use std::{
 };
 
 use bowline_program::watch::kept;
-use bowline_protocol::{PublicKey, error::RpcError, model::UnixMillis};
+use bowline_protocol::{DeviceId, PublicKey, error::RpcError, model::UnixMillis};
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use self::places::{Change, Places};
@@ -23,12 +23,10 @@ pub(super) use self::{places::RunPermit, turns::settle};
 use super::{
     leftovers::{self, Daemons},
     provider::Provider,
+    queue,
+    retention::Keeper,
 };
-use crate::{
-    blocking::Blocking,
-    ledger::Ledger,
-    store::{self, fault},
-};
+use crate::{blocking::Blocking, ledger::Ledger};
 
 /// Time a shutdown waits for the ends of runs to be recorded.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -44,6 +42,7 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 /// Starts and ends turns.
 pub(super) struct Supervisor {
     ledger: Ledger,
+    keeper: Arc<Keeper>,
     providers: HashMap<String, Arc<dyn Provider>>,
     max_output_bytes: usize,
     folders: Blocking,
@@ -58,6 +57,7 @@ pub(super) struct Supervisor {
 impl Supervisor {
     pub(super) fn new(
         ledger: Ledger,
+        keeper: Arc<Keeper>,
         providers: HashMap<String, Arc<dyn Provider>>,
         max_runs: usize,
         max_output_bytes: usize,
@@ -66,6 +66,7 @@ impl Supervisor {
         let lock = ledger.lock_changes();
         let supervisor = Arc::new_cyclic(|this: &Weak<Self>| Self {
             ledger,
+            keeper,
             providers,
             max_output_bytes,
             folders,
@@ -78,6 +79,11 @@ impl Supervisor {
         let follow = Self::follow_lock(Arc::downgrade(&supervisor), lock);
         supervisor.runtime.spawn(follow);
         supervisor
+    }
+
+    /// What looks after the timelines.
+    pub(super) const fn keeper(&self) -> &Arc<Keeper> {
+        &self.keeper
     }
 
     /// The provider with that name, if it is configured.
@@ -113,10 +119,7 @@ impl Supervisor {
 
     /// Cleans up after a killed daemon, then starts queued turns.
     pub(super) async fn recover(&self) -> Result<(), RpcError> {
-        let turns = self
-            .ledger
-            .read(|reader| store::turns::all(reader.conn()).map_err(fault))
-            .await?;
+        let turns = self.ledger.read(|reader| queue::all(reader)).await?;
         let interrupted: Vec<String> = turns
             .iter()
             .filter(|turn| turn.started)
@@ -128,14 +131,7 @@ impl Supervisor {
             tracing::info!(?outcome, "ended what interrupted turns left running");
             self.ledger.write(turns::mark_interrupted).await?;
         }
-        let mut agents: Vec<i64> = turns
-            .into_iter()
-            .filter(|turn| !turn.started)
-            .map(|turn| turn.agent)
-            .collect();
-        agents.sort_unstable();
-        agents.dedup();
-        for agent in agents {
+        for agent in queue::waiting(&turns) {
             self.kick(agent);
         }
         Ok(())
@@ -207,7 +203,7 @@ impl Supervisor {
     pub(super) async fn end_turns_of(&self, device: PublicKey) -> Result<u64, RpcError> {
         let turns = self
             .ledger
-            .read(move |reader| store::turns::of_device(reader.conn(), &device).map_err(fault))
+            .read(move |reader| queue::of_device(reader, &device))
             .await?;
         for turn in turns.iter().filter(|turn| turn.started) {
             self.cancel(turn.agent, turn.id);
@@ -229,6 +225,13 @@ impl Supervisor {
         Ok(u64::try_from(turns.len()).unwrap_or(u64::MAX))
     }
 
+    /// Lets the turns of a device go on without it; returns how many.
+    pub(super) async fn keep_turns_of(&self, device: DeviceId) -> Result<u64, RpcError> {
+        self.ledger
+            .write_freeing(move |tx| queue::disown(tx, &device))
+            .await
+    }
+
     /// Ends running turns when the owner locks the daemon, and starts waiting ones when it is
     /// unlocked (TR-15).
     async fn follow_lock(this: Weak<Self>, mut lock: watch::Receiver<Option<UnixMillis>>) {
@@ -238,10 +241,7 @@ impl Supervisor {
             };
             let is_locked = lock.borrow_and_update().is_some();
             let turns = loop {
-                let turns = this
-                    .ledger
-                    .read(|reader| store::turns::all(reader.conn()).map_err(fault));
-                match turns.await {
+                match this.ledger.read(|reader| queue::all(reader)).await {
                     Ok(turns) => break turns,
                     Err(error) => {
                         tracing::warn!(%error, "the turns could not be read after a change of the lock");

@@ -12,12 +12,13 @@ use super::{
 };
 use crate::{
     agents::{
+        directory::AgentRow,
         grants,
         leftovers::{self, Daemons},
         provider::{Run, Turn, TurnEnd, insist},
+        queue,
     },
     ledger::Tx,
-    store::{agents::AgentRow, turns::TurnRow},
 };
 
 impl Supervisor {
@@ -25,7 +26,12 @@ impl Supervisor {
     pub(super) async fn serve(self: Arc<Self>, agent: i64, cancel: watch::Receiver<i64>) {
         loop {
             let waits_for = loop {
-                let Claimed { turn, row, roots } = match self.claim(agent).await {
+                let Claimed {
+                    turn,
+                    prompt,
+                    row,
+                    roots,
+                } = match self.claim(agent).await {
                     Next::Turn(claimed) => *claimed,
                     Next::Waits(asker) => break Some(asker),
                     Next::Nothing => break None,
@@ -35,7 +41,7 @@ impl Supervisor {
                     // The task panicked after it started this turn, and was restarted.
                     broken_by_defect(name).await
                 } else {
-                    match caught(self.run(turn, row, roots, cancel.clone())).await {
+                    match caught(self.run((turn, prompt), row, roots, cancel.clone())).await {
                         Ok(end) => end,
                         Err(panic) => {
                             tracing::error!(
@@ -85,7 +91,7 @@ impl Supervisor {
 
     async fn run(
         &self,
-        turn: TurnRow,
+        (turn, prompt): (queue::Turn, String),
         row: AgentRow,
         roots: Option<Vec<String>>,
         cancel: watch::Receiver<i64>,
@@ -99,13 +105,14 @@ impl Supervisor {
             let text = self.no_provider(&row.summary.provider);
             return TurnEnd::broken(format!("The provider is no longer configured: {text}."));
         };
-        let permit = RunPermit::new(self.this.clone(), row.n);
+        let permit = RunPermit::new(self.this.clone(), row.book.n);
         // The previous turn may have been set aside.
         permit.resume();
         let run = Run {
             permit,
             ledger: self.ledger.clone(),
-            agent: row.n,
+            keeper: Arc::clone(&self.keeper),
+            agent: row.summary.id.clone(),
             turn: turn.id,
             tail: None,
             budget: self.max_output_bytes,
@@ -116,7 +123,7 @@ impl Supervisor {
         let turn = Turn {
             agent: row.summary.id,
             name: turn.name,
-            prompt: turn.prompt,
+            prompt,
             cwd: PathBuf::from(row.summary.cwd),
         };
         provider.run(turn, run).await
@@ -142,7 +149,8 @@ impl Supervisor {
             move |tx: &mut Tx<'_>| turns::record(tx, agent, turn, &end)
         };
         let never = std::future::pending::<Infallible>();
-        let Ok(()) = insist(&self.ledger, "the end of a turn", job, never).await;
+        let Ok(id) = insist(&self.ledger, "the end of a turn", job, never).await;
+        self.keeper.grew(&id);
     }
 }
 

@@ -1,11 +1,18 @@
 //! The stored side of turns: which one is next, how it is marked as started, and its end.
 
-use bowline_protocol::{AgentStatus, ItemKind, PublicKey, error::RpcError, model::TurnStatus};
+use bowline_protocol::{
+    AgentId, AgentStatus, ItemKind, PublicKey, error::RpcError, model::TurnStatus,
+};
 
 use crate::{
-    agents::{grants, provider::TurnEnd, timeline},
+    agents::{
+        directory::{self, AgentRow},
+        grants,
+        provider::TurnEnd,
+        queue::{self, Turn},
+        timeline,
+    },
     ledger::{Ledger, Tx},
-    store::{self, agents::AgentRow, fault, turns::TurnRow},
 };
 
 /// Who asked for a turn: a device, or the owner on the local socket.
@@ -13,7 +20,8 @@ pub(super) type Asker = Option<PublicKey>;
 
 /// A turn to run.
 pub(super) struct Claimed {
-    pub(super) turn: TurnRow,
+    pub(super) turn: Turn,
+    pub(super) prompt: String,
     pub(super) row: AgentRow,
     /// The only folders that its device may use.
     pub(super) roots: Option<Vec<String>>,
@@ -36,65 +44,69 @@ pub(super) fn claim(
     if tx.is_locked() {
         return Ok(Next::Nothing);
     }
-    let provider = timeline::numbered(tx.conn(), agent)?.summary.provider;
+    let provider = directory::numbered(tx, agent)?.summary.provider;
     let turn = loop {
-        let Some(turn) = store::turns::first(tx.conn(), agent).map_err(fault)? else {
+        let Some(turn) = queue::first(tx, agent)? else {
             return Ok(Next::Nothing);
         };
-        let standing = match &turn.device {
-            Some(device) => store::devices::standing(tx.conn(), device).map_err(fault)?,
+        let grant = match &turn.device {
+            Some(device) => tx.grant_of(device)?,
             None => None,
         };
-        let is_void = turn.device.is_some_and(|device| {
-            standing.as_ref().is_none_or(|standing| {
-                tx.is_revoked(&device, standing)
-                    || standing.is_expired(tx.now(), tx.lived())
-                    || !grants::may_prompt(&standing.grant, &provider)
-            })
-        });
+        let is_void = turn.device.is_some()
+            && grant
+                .as_ref()
+                .is_none_or(|grant| !grants::may_prompt(grant, &provider));
         if turn.started || !is_void {
-            break (turn, standing.and_then(|it| it.grant.roots));
+            break (turn, grant.and_then(|grant| grant.roots));
         }
         drop_turn(tx, &turn)?;
     };
     let (turn, roots) = turn;
-    let mut row = timeline::numbered(tx.conn(), agent)?;
+    let mut row = directory::numbered(tx, agent)?;
     if !turn.started {
         if !has_place(&turn.device) {
             return Ok(Next::Waits(turn.device));
         }
-        store::turns::start(tx.conn(), turn.id).map_err(fault)?;
+        queue::start(tx, &turn)?;
         timeline::set_standing(tx, &mut row, AgentStatus::Running, None)?;
     }
-    Ok(Next::Turn(Box::new(Claimed { turn, row, roots })))
+    let prompt = queue::prompt(tx, &turn)?;
+    Ok(Next::Turn(Box::new(Claimed {
+        turn,
+        prompt,
+        row,
+        roots,
+    })))
 }
 
 /// Ends a turn that has not begun. One that has begun or ended meanwhile is left as it is.
-pub(super) fn drop_turn(tx: &mut Tx<'_>, turn: &TurnRow) -> Result<(), RpcError> {
-    let of_agent = store::turns::of_agent(tx.conn(), turn.agent).map_err(fault)?;
+pub(super) fn drop_turn(tx: &mut Tx<'_>, turn: &Turn) -> Result<(), RpcError> {
+    let of_agent = queue::of_agent(tx, turn.agent)?;
     if !of_agent.iter().any(|now| now.id == turn.id && !now.started) {
         return Ok(());
     }
-    let mut row = timeline::numbered(tx.conn(), turn.agent)?;
+    let mut row = directory::numbered(tx, turn.agent)?;
     timeline::end_turn(tx, &mut row, turn.id, &TurnEnd::cancelled())?;
     settle(tx, &mut row, TurnStatus::Cancelled, false)
 }
 
-/// Records the end of a turn in the timeline and in the agent's row.
+/// Records the end of a turn in the timeline and in the agent's row; returns the agent.
 pub(super) fn record(
     tx: &mut Tx<'_>,
     agent: i64,
     turn: i64,
     end: &TurnEnd,
-) -> Result<(), RpcError> {
-    let mut row = timeline::numbered(tx.conn(), agent)?;
+) -> Result<AgentId, RpcError> {
+    let mut row = directory::numbered(tx, agent)?;
     if let Some(error) = &end.error {
-        timeline::append(tx, &mut row, ItemKind::Error, |item| {
+        timeline::append(tx, &row.summary.id, ItemKind::Error, |item| {
             item.text.clone_from(error);
         })?;
     }
     timeline::end_turn(tx, &mut row, turn, end)?;
-    settle(tx, &mut row, end.status, end.broken)
+    settle(tx, &mut row, end.status, end.broken)?;
+    Ok(row.summary.id)
 }
 
 /// The agent's status after a turn has ended.
@@ -107,7 +119,7 @@ pub(crate) fn settle(
     if row.summary.status == AgentStatus::Archived {
         return Ok(());
     }
-    if store::turns::count(tx.conn(), row.n).map_err(fault)? > 0 {
+    if queue::count(tx, row.book.n)? > 0 {
         return timeline::set_standing(tx, row, AgentStatus::Starting, None);
     }
     let attention = match last {
@@ -126,7 +138,7 @@ pub(crate) fn settle(
 /// Ends the turns that ran when the daemon was killed.
 pub(super) fn mark_interrupted(tx: &mut Tx<'_>) -> Result<(), RpcError> {
     let end = TurnEnd::interrupted("The daemon ended unexpectedly while this turn ran.");
-    for turn in store::turns::all(tx.conn()).map_err(fault)? {
+    for turn in queue::all(tx)? {
         if turn.started {
             record(tx, turn.agent, turn.id, &end)?;
         }
@@ -137,7 +149,7 @@ pub(super) fn mark_interrupted(tx: &mut Tx<'_>) -> Result<(), RpcError> {
 /// Records in the agent's row that its turn waits for the limit of running turns.
 pub(super) async fn tell_queued(ledger: Ledger, agent: i64) {
     let told = ledger.write(move |tx| {
-        let mut row = timeline::numbered(tx.conn(), agent)?;
+        let mut row = directory::numbered(tx, agent)?;
         // Otherwise the turn has started by now.
         if row.summary.status == AgentStatus::Starting {
             timeline::set_standing(tx, &mut row, AgentStatus::Starting, Some("queued"))?;

@@ -25,7 +25,6 @@ pub(super) use self::{
 use super::{
     follow::Index,
     owner::Account,
-    retention::Overfull,
     subject::Subject,
     types::{Audience, Name, SessionRef},
     usage::{Accounts, Quotas},
@@ -57,9 +56,6 @@ pub(super) struct Live {
     /// What each account has stored, including the changes of the open transaction.
     pub(super) accounts: Accounts,
     pub(super) quotas: Quotas,
-    /// Most bytes of one agent's timeline; zero = unbounded.
-    pub(super) timeline_bytes: u64,
-    pub(super) overfull: Overfull,
     /// Stored bodies that no log refers to any more.
     pub(super) dead_events: Vec<i64>,
     /// Keys whose first use could not be stored.
@@ -101,8 +97,6 @@ impl Live {
             next_event,
             accounts,
             quotas,
-            timeline_bytes: 0,
-            overfull: Overfull::default(),
             dead_events: Vec::new(),
             used_keys: HashMap::new(),
             revoked: HashSet::new(),

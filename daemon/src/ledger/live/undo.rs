@@ -3,14 +3,18 @@
 use rusqlite::Connection;
 
 use super::{Live, Pending};
-use crate::ledger::{owner::Owner, subject::Subject, usage::Usage};
+use crate::ledger::{
+    owner::Owner,
+    subject::Subject,
+    usage::{Fund, Usage},
+};
 
 /// One entry of the undo journal.
 pub(super) enum Undo {
     NextSeq(i64, u64),
     Subscribe(i64, Subject),
     Unsubscribe(i64, Subject),
-    Charge(Owner, Usage),
+    Charge(Owner, Fund, Usage),
     Pending(i64, Pending),
 }
 
@@ -67,9 +71,9 @@ impl Live {
     }
 
     /// Charges an account for what a job stores.
-    pub(in crate::ledger) fn charge(&mut self, owner: Owner, change: Usage) {
-        self.accounts.add(owner, change);
-        self.undo.push(Undo::Charge(owner, change));
+    pub(in crate::ledger) fn charge(&mut self, owner: Owner, fund: Fund, change: Usage) {
+        self.accounts.add_to(owner, fund, change);
+        self.undo.push(Undo::Charge(owner, fund, change));
     }
 
     pub(in crate::ledger) fn mark(&self) -> UndoMark {
@@ -91,7 +95,9 @@ impl Live {
                 Some(Undo::Unsubscribe(id, topic)) => {
                     self.link(id, &topic);
                 }
-                Some(Undo::Charge(owner, change)) => self.accounts.add(owner, -change),
+                Some(Undo::Charge(owner, fund, change)) => {
+                    self.accounts.add_to(owner, fund, -change);
+                }
                 Some(Undo::Pending(id, pending)) => {
                     if let Some(durable) = self.durable_mut(id) {
                         durable.pending = Some(pending);

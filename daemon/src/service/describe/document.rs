@@ -73,7 +73,7 @@ pub(super) fn types_of_services(
         used.push(schemas.read(method.types.params));
         used.push(schemas.written(method.types.result));
     }
-    for one in live {
+    for one in live.iter().filter(|one| is_extension(one.name)) {
         used.push(schemas.read(one.params));
         used.push(schemas.written(one.value));
     }

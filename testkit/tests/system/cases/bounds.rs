@@ -12,14 +12,25 @@ use super::rig::{Rig, output};
 fn fill(state: &Path, agents: i64, cwd: &str) {
     let mut store = Connection::open(state.join("bowline.db")).unwrap();
     let all = store.transaction().unwrap();
-    for n in 1..=agents {
+    let put = |table: &str, key: &str, value: Value| {
         all.execute(
-            "INSERT INTO agents (id, title, provider, cwd, status, created_at, updated_at, next_index)
-             VALUES (?1, ?2, 'shell', ?3, 'idle', ?4, ?4, 0)",
-            params![id(n), format!("agent {n}"), cwd, 1_700_000_000_000_i64 + n],
+            "INSERT INTO service_data (space, key, value, owner, apart) VALUES (?1, ?2, ?3, 0, 1)",
+            params![table, key, value.to_string().into_bytes()],
         )
         .unwrap();
+    };
+    for n in 1..=agents {
+        let (id, number, at) = (id(n), format!("{n:016x}"), 1_700_000_000_000_i64 + n);
+        let summary = json!({
+            "id": id, "title": format!("agent {n}"), "provider": "shell", "cwd": cwd,
+            "status": "idle", "createdAt": at, "updatedAt": at,
+        });
+        put("agents", &id, summary);
+        put("agents.books", &id, json!({"n": n}));
+        put("agents.numbers", &number, json!(id));
     }
+    let counters = json!({"agents": agents, "lastAgent": agents});
+    put("agents.counters", "all", counters);
     all.commit().unwrap();
 }
 

@@ -1,0 +1,298 @@
+//! What is old in timelines, and dropping it (TR-12): what goes loses its text, outputs before
+//! prompts and messages. The items stay and say how much there was. Nothing of a turn that has not
+//! ended is dropped, so no dropped item grows.
+//!
+//! `agents.ended` has a row for each ended turn of which something may be left, under
+//! `account/stage/lived/agent/index`: its outputs in stage 0, its texts in stage 1, the store's own
+//! time of its end, and the index of the item that ended it. So the first row of an account is what
+//! it loses next. A row may be of a turn whose content is gone already.
+//!
+//! An item counts with its JSON until its text is dropped: afterwards it takes nothing of a bound,
+//! so that any bound can be met. What no longer counts is added up for each agent in its book, and
+//! for each account in `agents.released`.
+
+use bowline_protocol::{AgentId, ItemKind, SessionEvent, TimelineItem, error::RpcError};
+
+use super::{
+    directory::{self, AgentRow, Book, number},
+    timeline::TIMELINE,
+};
+use crate::ledger::{Audience, Owner, Stored, Table, Tx};
+
+const ENDED: Table<AgentId> = Table::new("agents.ended").apart();
+const RELEASED: Table<u64> = Table::new("agents.released").apart();
+
+/// Items that one transaction looks at.
+const STEP: usize = 64;
+
+/// Content of a timeline that is dropped at different times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Content {
+    /// What programs print and think: dropped first.
+    Outputs,
+    /// Prompts, messages and the rest: dropped once no output is left.
+    Texts,
+}
+
+impl Content {
+    /// Whether a kind belongs to it; ends of turns are never dropped.
+    const fn has(self, kind: ItemKind) -> bool {
+        match kind {
+            ItemKind::Output | ItemKind::Thought | ItemKind::Tool => matches!(self, Self::Outputs),
+            ItemKind::User
+            | ItemKind::Message
+            | ItemKind::Plan
+            | ItemKind::Permission
+            | ItemKind::Error => matches!(self, Self::Texts),
+            ItemKind::TurnEnd => false,
+        }
+    }
+
+    /// Whether an item of that kind no longer counts once this content is dropped up to it. The end
+    /// of a turn stays, but does not count longer than the texts before it.
+    const fn releases(self, kind: ItemKind) -> bool {
+        self.has(kind) || matches!((self, kind), (Self::Texts, ItemKind::TurnEnd))
+    }
+
+    const fn from(self, book: &Book) -> u64 {
+        match self {
+            Self::Outputs => book.outputs_from,
+            Self::Texts => book.texts_from,
+        }
+    }
+
+    const fn stage(self) -> char {
+        match self {
+            Self::Outputs => '0',
+            Self::Texts => '1',
+        }
+    }
+}
+
+/// Content of an ended turn that an account loses next.
+#[derive(Clone, Debug)]
+pub(super) struct Oldest {
+    key: String,
+    pub(super) agent: AgentId,
+    pub(super) content: Content,
+    /// The store's own time at which the turn ended.
+    pub(super) lived: i64,
+    /// Index of the item that ended it.
+    end: u64,
+}
+
+impl Oldest {
+    fn read(key: String, agent: AgentId) -> Option<Self> {
+        let mut parts = key.split('/').skip(1);
+        let content = match parts.next()? {
+            "0" => Content::Outputs,
+            "1" => Content::Texts,
+            _ => return None,
+        };
+        let mut hex = || u64::from_str_radix(parts.next()?, 16).ok();
+        let lived = hex()?.cast_signed();
+        let (_agent, end) = (hex()?, hex()?);
+        Some(Self {
+            agent,
+            content,
+            lived,
+            end,
+            key,
+        })
+    }
+}
+
+fn key(owner: Owner, content: Content, lived: i64, agent: i64, end: u64) -> String {
+    let (stage, end) = (content.stage(), number(end.cast_signed()));
+    format!("{owner}/{stage}/{}/{}/{end}", number(lived), number(agent))
+}
+
+/// Notes that a turn of an agent has ended with this item.
+pub(super) fn ended(tx: &mut Tx<'_>, row: &mut AgentRow, end: u64) -> Result<(), RpcError> {
+    row.book.end = end;
+    directory::write(tx, &row.summary.id, &row.book)?;
+    let key = key(row.owner, Content::Outputs, tx.lived(), row.book.n, end);
+    ENDED.put(tx, &key, &row.summary.id)
+}
+
+/// What an account loses next, without agents that `except` names; `None` if nothing is left.
+pub(super) fn oldest_of(
+    from: &impl Stored,
+    owner: Owner,
+    except: impl Fn(&AgentId) -> bool,
+) -> Result<Option<Oldest>, RpcError> {
+    let prefix = format!("{owner}/");
+    let mut after = prefix.clone();
+    loop {
+        let page = ENDED.page(from, &after, STEP)?;
+        let Some((last, _)) = page.last() else {
+            return Ok(None);
+        };
+        after.clone_from(last);
+        for (key, agent) in page {
+            if !key.starts_with(&prefix) {
+                return Ok(None);
+            }
+            if !except(&agent)
+                && let Some(oldest) = Oldest::read(key, agent)
+            {
+                return Ok(Some(oldest));
+            }
+        }
+    }
+}
+
+/// The account after this one, or the first, that has ended turns.
+pub(super) fn owner_after(
+    from: &impl Stored,
+    owner: Option<Owner>,
+) -> Result<Option<Owner>, RpcError> {
+    // The character after the slash: above all keys of the account, and below those of the next.
+    let after = owner.map_or(String::new(), |owner| format!("{owner}0"));
+    let next = ENDED.page(from, &after, 1)?.into_iter().next();
+    Ok(next.and_then(|(key, _)| key.split('/').next()?.parse().ok()))
+}
+
+/// Bytes of the timelines of an account's agents, as they count.
+pub(super) fn bytes_of(from: &impl Stored, owner: Owner) -> Result<u64, RpcError> {
+    let released = RELEASED.get(from, &owner.to_string())?.unwrap_or(0);
+    Ok(TIMELINE.held(from, owner).bytes.saturating_sub(released))
+}
+
+/// Bytes of an agent's timeline, as they count, and what is known of the agent.
+pub(super) fn bytes(from: &impl Stored, id: &AgentId) -> Result<(u64, Book, Owner), RpcError> {
+    let (book, owner) = directory::known(from, id)?;
+    let state = TIMELINE.state(from, id.as_str())?;
+    let bytes = state.map_or(0, |state| state.bytes);
+    Ok((bytes.saturating_sub(book.released), book, owner))
+}
+
+/// The outcome of one transaction.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Step {
+    /// Bytes that no longer count.
+    pub(super) freed: u64,
+    /// Whether nothing of this content is left up to where it was to be dropped.
+    pub(super) is_through: bool,
+}
+
+/// Drops content of an agent before an index, of at most [`STEP`] items, and not more than it takes
+/// to free `wanted` bytes.
+pub(super) fn drop_content(
+    tx: &mut Tx<'_>,
+    id: &AgentId,
+    (content, end): (Content, u64),
+    wanted: u64,
+) -> Result<Step, RpcError> {
+    let (mut book, owner) = directory::known(tx, id)?;
+    // A turn that has not ended is not touched, whatever is asked for.
+    let (from, end) = (content.from(&book), end.min(book.end));
+    let mut step = Step {
+        is_through: from >= end,
+        ..Step::default()
+    };
+    if step.is_through {
+        return Ok(step);
+    }
+    let items = TIMELINE.range(tx, id.as_str(), from..end, STEP)?;
+    // Without an item there is nothing left to drop.
+    let mut to = if items.is_empty() { end } else { from };
+    let (mut released, mut dropped) = (0_u64, 0_u64);
+    for (index, mut item) in items {
+        if step.freed >= wanted {
+            break;
+        }
+        to = index.saturating_add(1);
+        if !content.releases(item.kind) {
+            continue;
+        }
+        step.freed = step.freed.saturating_add(size(&item)?);
+        if content.has(item.kind) && !item.text.is_empty() {
+            item.dropped_bytes = item.text.len() as u64;
+            dropped = dropped.saturating_add(item.dropped_bytes);
+            item.text = String::new();
+            drop_item(tx, id, &item)?;
+        }
+        released = released.saturating_add(size(&item)?);
+    }
+    step.is_through = to >= end;
+    match content {
+        Content::Outputs => book.outputs_from = to,
+        Content::Texts => book.texts_from = to,
+    }
+    book.released = book.released.saturating_add(released);
+    directory::write(tx, id, &book)?;
+    let account = owner.to_string();
+    let before = RELEASED.get(tx, &account)?.unwrap_or(0);
+    RELEASED.put(tx, &account, &before.saturating_add(released))?;
+    tx.note_dropped_bytes(dropped);
+    Ok(step)
+}
+
+/// Drops content of the turn that is the oldest: as [`drop_content`].
+pub(super) fn drop_oldest(tx: &mut Tx<'_>, oldest: &Oldest, wanted: u64) -> Result<Step, RpcError> {
+    let Oldest {
+        key: old,
+        agent,
+        content,
+        lived,
+        end,
+    } = oldest;
+    let step = drop_content(tx, agent, (*content, *end), wanted)?;
+    if step.is_through {
+        ENDED.remove(tx, old)?;
+        if *content == Content::Outputs {
+            let (book, owner) = directory::known(tx, agent)?;
+            let next = key(owner, Content::Texts, *lived, book.n, *end);
+            ENDED.put(tx, &next, agent)?;
+        }
+    }
+    Ok(step)
+}
+
+fn drop_item(tx: &mut Tx<'_>, id: &AgentId, item: &TimelineItem) -> Result<(), RpcError> {
+    TIMELINE.replace(tx, id.as_str(), item.index, item)?;
+    let event = SessionEvent::TimelineUpdated {
+        agent_id: id.clone(),
+        item: item.clone(),
+    };
+    tx.emit(Audience::Subscribers(id), &event)
+}
+
+/// Bytes of an item in its log.
+fn size(item: &TimelineItem) -> Result<u64, RpcError> {
+    let json = serde_json::to_string(item);
+    let json = json.map_err(|error| RpcError::internal(error.to_string()))?;
+    Ok(json.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use bowline_protocol::PublicKey;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn tr_12_an_account_loses_outputs_first_and_the_oldest_first() {
+        let owner = Owner::of(&PublicKey::from_bytes([0xfe; 32]));
+        let agent = AgentId::from_uuid(Uuid::nil());
+        let keys = [
+            key(owner, Content::Outputs, 5, 9, 70),
+            key(owner, Content::Outputs, 300, 1, 2),
+            key(owner, Content::Texts, 1, 1, 2),
+        ];
+        assert!(keys.is_sorted());
+        let read = Oldest::read(keys[0].clone(), agent).unwrap();
+        assert_eq!(
+            (read.content, read.lived, read.end),
+            (Content::Outputs, 5, 70)
+        );
+        let before: Owner = keys[0].split('/').next().unwrap().parse().unwrap();
+        assert_eq!(before, owner);
+        assert!(
+            format!("{owner}0") > keys[2],
+            "the next account is after it"
+        );
+    }
+}
