@@ -52,6 +52,11 @@ pub fn is_name(text: &str) -> bool {
     text.len() <= MAX_NAME && text.contains('.') && text.split('.').all(word)
 }
 
+/// Whether a text can name a table, log or topic: one of a service, or of the protocol's own.
+pub fn is_live_name(text: &str) -> bool {
+    is_name(text) || OWN_LIVE.contains(&text)
+}
+
 /// Whether a name is available to a service: well-formed, and not in a reserved group.
 pub fn is_extension(name: &str) -> bool {
     let group = name.split('.').next().unwrap_or_default();

@@ -2,7 +2,7 @@
 //! that fails.
 
 use bowline_machines::data::target::LiveTarget;
-use bowline_protocol::{extension::is_name, limits, live::Json};
+use bowline_protocol::{extension::is_live_name, limits, live::Json};
 use serde::Serialize;
 
 use crate::{
@@ -29,7 +29,7 @@ pub(crate) fn target<P: Serialize + ?Sized>(
     name: &str,
     params: &P,
 ) -> Result<LiveTarget, LiveError> {
-    if !is_name(name) {
+    if !is_live_name(name) {
         let detail = format!("{name:?} names no table, log or topic");
         return Err(LiveError::Invalid(detail));
     }
@@ -58,4 +58,22 @@ pub(crate) enum Read {
     More,
     /// Fetch everything again.
     Refresh,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ld_2_apps_name_what_services_and_the_daemon_itself_let_them_follow() {
+        for name in ["agents", "agents.timeline", "voxel.layers"] {
+            assert_eq!(target(name, &()).unwrap().name, name);
+        }
+        for name in ["agent", "Voxel.layers", "voxel", ""] {
+            assert!(
+                matches!(target(name, &()), Err(LiveError::Invalid(_))),
+                "{name}"
+            );
+        }
+    }
 }

@@ -7,9 +7,8 @@
 //! time of its end, and the index of the item that ended it. So the first row of an account is what
 //! it loses next. A row may be of a turn whose content is gone already.
 //!
-//! An item counts with its JSON until its text is dropped: afterwards it takes nothing of a bound,
-//! so that any bound can be met. What no longer counts is added up for each agent in its book, and
-//! for each account in `agents.released`.
+//! An item counts while it has a text, with that and a few bytes for itself: once its text is
+//! dropped it takes nothing of a bound, so that any bound can be met. Ends of turns count nothing.
 
 use bowline_protocol::{AgentId, ItemKind, SessionEvent, TimelineItem, error::RpcError};
 
@@ -20,8 +19,9 @@ use super::{
 use crate::ledger::{Audience, Owner, Stored, Table, Tx};
 
 const ENDED: Table<AgentId> = Table::new("agents.ended").apart();
-const RELEASED: Table<u64> = Table::new("agents.released").apart();
 
+/// Bytes that an item counts besides its text.
+const ITEM_COST: u64 = 128;
 /// Items that one transaction looks at.
 const STEP: usize = 64;
 
@@ -46,12 +46,6 @@ impl Content {
             | ItemKind::Error => matches!(self, Self::Texts),
             ItemKind::TurnEnd => false,
         }
-    }
-
-    /// Whether an item of that kind no longer counts once this content is dropped up to it. The end
-    /// of a turn stays, but does not count longer than the texts before it.
-    const fn releases(self, kind: ItemKind) -> bool {
-        self.has(kind) || matches!((self, kind), (Self::Texts, ItemKind::TurnEnd))
     }
 
     const fn from(self, book: &Book) -> u64 {
@@ -79,10 +73,12 @@ pub(super) struct Oldest {
     pub(super) lived: i64,
     /// Index of the item that ended it.
     end: u64,
+    /// The row before: what was passed over need not be looked at again.
+    pub(super) before: String,
 }
 
 impl Oldest {
-    fn read(key: String, agent: AgentId) -> Option<Self> {
+    fn read(key: String, before: String, agent: AgentId) -> Option<Self> {
         let mut parts = key.split('/').skip(1);
         let content = match parts.next()? {
             "0" => Content::Outputs,
@@ -97,6 +93,7 @@ impl Oldest {
             content,
             lived,
             end,
+            before,
             key,
         })
     }
@@ -115,29 +112,37 @@ pub(super) fn ended(tx: &mut Tx<'_>, row: &mut AgentRow, end: u64) -> Result<(),
     ENDED.put(tx, &key, &row.summary.id)
 }
 
-/// What an account loses next, without agents that `except` names; `None` if nothing is left.
+/// What an account loses next after the row `after`, without agents that `except` names; `None` if
+/// nothing is left.
 pub(super) fn oldest_of(
     from: &impl Stored,
     owner: Owner,
+    after: Option<&str>,
     except: impl Fn(&AgentId) -> bool,
 ) -> Result<Option<Oldest>, RpcError> {
     let prefix = format!("{owner}/");
-    let mut after = prefix.clone();
+    let mut after = after.unwrap_or(&prefix).to_owned();
     loop {
-        let page = ENDED.page(from, &after, STEP)?;
-        let Some((last, _)) = page.last() else {
+        let page = ENDED.entries(from, &after, STEP)?;
+        if page.is_empty() {
             return Ok(None);
-        };
-        after.clone_from(last);
+        }
         for (key, agent) in page {
             if !key.starts_with(&prefix) {
                 return Ok(None);
             }
-            if !except(&agent)
-                && let Some(oldest) = Oldest::read(key, agent)
-            {
-                return Ok(Some(oldest));
+            let found = match agent {
+                Ok(agent) if except(&agent) => None,
+                Ok(agent) => Oldest::read(key.clone(), after.clone(), agent),
+                Err(error) => {
+                    tracing::warn!(key, %error, "an ended turn is damaged and passed over");
+                    None
+                }
+            };
+            if found.is_some() {
+                return Ok(found);
             }
+            after = key;
         }
     }
 }
@@ -149,22 +154,28 @@ pub(super) fn owner_after(
 ) -> Result<Option<Owner>, RpcError> {
     // The character after the slash: above all keys of the account, and below those of the next.
     let after = owner.map_or(String::new(), |owner| format!("{owner}0"));
-    let next = ENDED.page(from, &after, 1)?.into_iter().next();
+    let next = ENDED.entries(from, &after, 1)?.into_iter().next();
     Ok(next.and_then(|(key, _)| key.split('/').next()?.parse().ok()))
 }
 
-/// Bytes of the timelines of an account's agents, as they count.
-pub(super) fn bytes_of(from: &impl Stored, owner: Owner) -> Result<u64, RpcError> {
-    let released = RELEASED.get(from, &owner.to_string())?.unwrap_or(0);
-    Ok(TIMELINE.held(from, owner).bytes.saturating_sub(released))
+/// What an item counts as.
+pub(super) fn counts(item: &TimelineItem) -> u64 {
+    if item.text.is_empty() || item.kind == ItemKind::TurnEnd {
+        return 0;
+    }
+    ITEM_COST.saturating_add(item.text.len() as u64)
 }
 
-/// Bytes of an agent's timeline, as they count, and what is known of the agent.
+/// What the timelines of an account's agents count as.
+pub(super) fn bytes_of(from: &impl Stored, owner: Owner) -> u64 {
+    TIMELINE.held(from, owner).bytes
+}
+
+/// What an agent's timeline counts as, and what is known of the agent.
 pub(super) fn bytes(from: &impl Stored, id: &AgentId) -> Result<(u64, Book, Owner), RpcError> {
     let (book, owner) = directory::known(from, id)?;
     let state = TIMELINE.state(from, id.as_str())?;
-    let bytes = state.map_or(0, |state| state.bytes);
-    Ok((bytes.saturating_sub(book.released), book, owner))
+    Ok((state.map_or(0, |state| state.counted), book, owner))
 }
 
 /// The outcome of one transaction.
@@ -184,7 +195,7 @@ pub(super) fn drop_content(
     (content, end): (Content, u64),
     wanted: u64,
 ) -> Result<Step, RpcError> {
-    let (mut book, owner) = directory::known(tx, id)?;
+    let (mut book, _) = directory::known(tx, id)?;
     // A turn that has not ended is not touched, whatever is asked for.
     let (from, end) = (content.from(&book), end.min(book.end));
     let mut step = Step {
@@ -194,37 +205,33 @@ pub(super) fn drop_content(
     if step.is_through {
         return Ok(step);
     }
-    let items = TIMELINE.range(tx, id.as_str(), from..end, STEP)?;
-    // Without an item there is nothing left to drop.
-    let mut to = if items.is_empty() { end } else { from };
-    let (mut released, mut dropped) = (0_u64, 0_u64);
-    for (index, mut item) in items {
-        if step.freed >= wanted {
-            break;
+    let (mut to, mut left, mut dropped) = (from, STEP, 0_u64);
+    // A page of items is bounded in bytes by what fits into a message, which may be little.
+    while left > 0 && to < end && step.freed < wanted {
+        let items = TIMELINE.range(tx, id.as_str(), to..end, left)?;
+        if items.is_empty() {
+            to = end;
         }
-        to = index.saturating_add(1);
-        if !content.releases(item.kind) {
-            continue;
+        for (index, mut item) in items {
+            if step.freed >= wanted {
+                break;
+            }
+            (to, left) = (index.saturating_add(1), left.saturating_sub(1));
+            if content.has(item.kind) && !item.text.is_empty() {
+                step.freed = step.freed.saturating_add(counts(&item));
+                item.dropped_bytes = item.text.len() as u64;
+                dropped = dropped.saturating_add(item.dropped_bytes);
+                item.text = String::new();
+                drop_item(tx, id, &item)?;
+            }
         }
-        step.freed = step.freed.saturating_add(size(&item)?);
-        if content.has(item.kind) && !item.text.is_empty() {
-            item.dropped_bytes = item.text.len() as u64;
-            dropped = dropped.saturating_add(item.dropped_bytes);
-            item.text = String::new();
-            drop_item(tx, id, &item)?;
-        }
-        released = released.saturating_add(size(&item)?);
     }
     step.is_through = to >= end;
     match content {
         Content::Outputs => book.outputs_from = to,
         Content::Texts => book.texts_from = to,
     }
-    book.released = book.released.saturating_add(released);
     directory::write(tx, id, &book)?;
-    let account = owner.to_string();
-    let before = RELEASED.get(tx, &account)?.unwrap_or(0);
-    RELEASED.put(tx, &account, &before.saturating_add(released))?;
     tx.note_dropped_bytes(dropped);
     Ok(step)
 }
@@ -237,6 +244,7 @@ pub(super) fn drop_oldest(tx: &mut Tx<'_>, oldest: &Oldest, wanted: u64) -> Resu
         content,
         lived,
         end,
+        before: _,
     } = oldest;
     let step = drop_content(tx, agent, (*content, *end), wanted)?;
     if step.is_through {
@@ -259,13 +267,6 @@ fn drop_item(tx: &mut Tx<'_>, id: &AgentId, item: &TimelineItem) -> Result<(), R
     tx.emit(Audience::Subscribers(id), &event)
 }
 
-/// Bytes of an item in its log.
-fn size(item: &TimelineItem) -> Result<u64, RpcError> {
-    let json = serde_json::to_string(item);
-    let json = json.map_err(|error| RpcError::internal(error.to_string()))?;
-    Ok(json.len() as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use bowline_protocol::PublicKey;
@@ -283,7 +284,7 @@ mod tests {
             key(owner, Content::Texts, 1, 1, 2),
         ];
         assert!(keys.is_sorted());
-        let read = Oldest::read(keys[0].clone(), agent).unwrap();
+        let read = Oldest::read(keys[0].clone(), String::new(), agent).unwrap();
         assert_eq!(
             (read.content, read.lived, read.end),
             (Content::Outputs, 5, 70)

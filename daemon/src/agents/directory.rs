@@ -34,8 +34,6 @@ pub(super) struct Book {
     pub(super) outputs_from: u64,
     /// Texts before this index are dropped.
     pub(super) texts_from: u64,
-    /// Bytes of its log that no longer count, for what they were of is dropped.
-    pub(super) released: u64,
 }
 
 /// One agent.
@@ -172,12 +170,15 @@ pub(super) fn page(
         .collect()
 }
 
-/// The ids of at most `limit` agents after this one, in the order of ids.
-pub(super) fn ids(from: &impl Stored, after: &str, limit: usize) -> Result<Vec<AgentId>, RpcError> {
-    let page = BOOKS.page(from, after, limit)?;
-    let ids = page.into_iter().map(|(key, _)| {
-        key.parse()
-            .map_err(|_| RpcError::internal(format!("`{key}` in the directory is no agent's id")))
-    });
-    ids.collect()
+/// The ids of at most `limit` agents after this one, in the order of ids; those that are none are
+/// left out. With the last key, to go on after.
+pub(super) fn ids(
+    from: &impl Stored,
+    after: &str,
+    limit: usize,
+) -> Result<(Vec<AgentId>, Option<String>), RpcError> {
+    let page = BOOKS.entries(from, after, limit)?;
+    let last = page.last().map(|(key, _)| key.clone());
+    let ids = page.into_iter().filter_map(|(key, _)| key.parse().ok());
+    Ok((ids.collect(), last))
 }

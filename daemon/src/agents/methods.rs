@@ -203,11 +203,8 @@ impl Agents {
             item.intent_id = Some(intent);
         })?;
         let (supervisor, n) = (Arc::clone(&self.supervisor), row.book.n);
-        let agent = row.summary.id.clone();
-        tx.after_commit(move || {
-            supervisor.kick(n);
-            supervisor.keeper().grew(&agent);
-        });
+        supervisor.keeper().grows(tx, &row.summary.id);
+        tx.after_commit(move || supervisor.kick(n));
         Ok(item.id)
     }
 
@@ -221,7 +218,13 @@ impl Agents {
                 tx.after_commit(move || supervisor.cancel(agent, turn.id));
             }
             Some(turn) => {
-                timeline::end_turn(tx, &mut row, turn.id, &TurnEnd::cancelled())?;
+                timeline::end_turn(
+                    tx,
+                    self.supervisor.keeper(),
+                    &mut row,
+                    turn.id,
+                    &TurnEnd::cancelled(),
+                )?;
                 supervisor::settle(tx, &mut row, TurnStatus::Cancelled, false)?;
                 // The next one may be another device's, which has room.
                 let (supervisor, agent) = (Arc::clone(&self.supervisor), row.book.n);
@@ -242,7 +245,13 @@ impl Agents {
                 let (supervisor, agent) = (Arc::clone(&self.supervisor), row.book.n);
                 tx.after_commit(move || supervisor.cancel(agent, turn.id));
             } else {
-                timeline::end_turn(tx, &mut row, turn.id, &TurnEnd::cancelled())?;
+                timeline::end_turn(
+                    tx,
+                    self.supervisor.keeper(),
+                    &mut row,
+                    turn.id,
+                    &TurnEnd::cancelled(),
+                )?;
             }
         }
         timeline::set_standing(tx, &mut row, AgentStatus::Archived, None)?;
@@ -259,9 +268,7 @@ fn cursor(text: &str) -> Result<String, RpcError> {
 /// of others than the caller.
 fn holds_too_much(tx: &Tx<'_>, owner: Owner, quota: u64) -> Result<bool, RpcError> {
     let most = quota.saturating_add(quota / 8);
-    // First without a look into the store, which is enough for whoever is within the quota.
-    let is_over = quota > 0 && owner.has_quota() && TIMELINE.held(tx, owner).bytes > most;
-    if !is_over || aging::bytes_of(tx, owner)? <= most {
+    if quota == 0 || !owner.has_quota() || aging::bytes_of(tx, owner) <= most {
         return Ok(false);
     }
     let turns = queue::unended(tx, owner, tx.device().as_ref())?;

@@ -12,8 +12,8 @@ use crate::ledger::{ByteTable, Owner, Stored, Table, Tx};
 
 const TURNS: Table<Turn> = Table::new("agents.turns").apart();
 const PROMPTS: ByteTable = ByteTable::new("agents.prompts").apart();
-/// Rows read at once; a page of them is bounded in bytes too.
-const PAGE: usize = 256;
+/// Rows read at once, where more than one may be wanted: more than an agent can have.
+const PAGE: usize = 65;
 
 /// One turn.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,18 +75,28 @@ pub(super) fn insert(
 fn walk(
     from: &impl Stored,
     prefix: &str,
+    limit: usize,
     mut each: impl FnMut(Turn) -> bool,
 ) -> Result<(), RpcError> {
     let mut after = prefix.to_owned();
     loop {
-        let page = TURNS.page(from, &after, PAGE)?;
+        let page = TURNS.entries(from, &after, limit)?;
         let Some((last, _)) = page.last() else {
             return Ok(());
         };
         after.clone_from(last);
         for (key, turn) in page {
-            if !key.starts_with(prefix) || !each(turn) {
+            if !key.starts_with(prefix) {
                 return Ok(());
+            }
+            match turn {
+                Ok(turn) => {
+                    if !each(turn) {
+                        return Ok(());
+                    }
+                }
+                // It must not keep the others from their end.
+                Err(error) => tracing::error!(key, %error, "a turn is damaged and left as it is"),
             }
         }
     }
@@ -98,7 +108,7 @@ fn all_of(
     is_wanted: impl Fn(&Turn) -> bool,
 ) -> Result<Vec<Turn>, RpcError> {
     let mut turns = Vec::new();
-    walk(from, prefix, |turn| {
+    walk(from, prefix, PAGE, |turn| {
         if is_wanted(&turn) {
             turns.push(turn);
         }
@@ -126,7 +136,7 @@ pub(super) fn of_agent(from: &impl Stored, agent: i64) -> Result<Vec<Turn>, RpcE
 /// The agent's oldest turn.
 pub(super) fn first(from: &impl Stored, agent: i64) -> Result<Option<Turn>, RpcError> {
     let mut first = None;
-    walk(from, &prefix(agent), |turn| {
+    walk(from, &prefix(agent), 1, |turn| {
         first = Some(turn);
         false
     })?;
@@ -136,7 +146,7 @@ pub(super) fn first(from: &impl Stored, agent: i64) -> Result<Option<Turn>, RpcE
 /// Number of the agent's turns that have not ended.
 pub(super) fn count(from: &impl Stored, agent: i64) -> Result<u64, RpcError> {
     let mut count = 0;
-    walk(from, &prefix(agent), |_| {
+    walk(from, &prefix(agent), PAGE, |_| {
         count += 1;
         true
     })?;
@@ -203,7 +213,7 @@ pub(super) fn unended(
     device: Option<&PublicKey>,
 ) -> Result<Unended, RpcError> {
     let (owner, mut unended) = (owner.to_string(), Unended::default());
-    walk(from, "", |turn| {
+    walk(from, "", PAGE, |turn| {
         if turn.owner == owner {
             unended.any = true;
             unended.own |= turn.device.as_ref() == device;

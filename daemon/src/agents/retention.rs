@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bowline_program::watch::kept;
 use bowline_protocol::{AgentId, RpcReason, error::RpcError};
 use tokio::{sync::watch, time::sleep};
 
@@ -24,7 +25,7 @@ const LOOK: usize = 64;
 /// How much of timelines is kept, and how long; zero = for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Bytes of one agent's timeline, as JSON.
+    /// Bytes of one agent's timeline: its texts, and 128 for each item that has one.
     pub timeline_bytes: u64,
     /// Bytes of the timelines of one device's agents; over it the oldest outputs are dropped, and
     /// prompts are answered with `rate_limited` while that has not caught up. The local socket
@@ -82,7 +83,6 @@ const fn excess(has: u64, limit: u64) -> Option<u64> {
 impl Keeper {
     /// Begins to look after the timelines, until the ledger or all handles to this are gone.
     pub(super) fn start(ledger: Ledger, bounds: Retention) -> Arc<Self> {
-        let ticks = ledger.ticks();
         let keeper = Arc::new(Self {
             ledger,
             bounds,
@@ -93,8 +93,8 @@ impl Keeper {
                 looked_at: Some(String::new()),
             }),
         });
-        let told = keeper.told.subscribe();
-        tokio::spawn(Self::run(Arc::downgrade(&keeper), told, ticks));
+        let this = Arc::downgrade(&keeper);
+        tokio::spawn(kept("retention", move || Self::run(this.clone())));
         keeper
     }
 
@@ -116,7 +116,18 @@ impl Keeper {
         }
     }
 
-    async fn run(this: Weak<Self>, mut told: watch::Receiver<()>, mut ticks: watch::Receiver<()>) {
+    /// A job lets a timeline grow: looked at once it is committed.
+    pub(super) fn grows(self: &Arc<Self>, tx: &mut Tx<'_>, agent: &AgentId) {
+        let (keeper, agent) = (Arc::clone(self), agent.clone());
+        tx.after_commit(move || keeper.grew(&agent));
+    }
+
+    async fn run(this: Weak<Self>) {
+        let Some(keeper) = this.upgrade() else {
+            return;
+        };
+        let (mut told, mut ticks) = (keeper.told.subscribe(), keeper.ledger.ticks());
+        drop(keeper);
         // The first look is at all of them.
         let mut is_tick = true;
         loop {
@@ -142,25 +153,53 @@ impl Keeper {
         }
     }
 
-    /// Does all that is to be done.
+    /// Does all that is to be done. What fails keeps nothing else from it, unless the disk or the
+    /// ledger can take nothing now.
     async fn keep(&self, is_tick: bool) -> Result<(), RpcError> {
         if is_tick {
-            self.with_state(|state| state.failed.clear());
+            // Those that were set aside are tried again.
+            let failed = self.with_state(|state| std::mem::take(&mut state.failed));
+            self.add_grown(failed);
         }
-        let grown = self.take_grown();
-        let done = self.shorten_all(&grown).await;
-        if done.is_err() {
-            // They are looked at again.
-            let mut again = self.grown.lock().unwrap_or_else(PoisonError::into_inner);
-            again.extend(grown);
-        }
-        done?;
+        self.shorten_grown().await?;
         if is_tick {
-            self.look_at_all().await?;
             self.relieve().await?;
+            self.look_at_all().await?;
+            self.shorten_owners().await?;
             self.drop_aged().await?;
         }
         Ok(())
+    }
+
+    /// Makes room in a database that is near its limit, as far as that can be done.
+    pub(super) async fn make_room(&self) {
+        if let Err(error) = self.relieve().await {
+            tracing::warn!(%error, "old output cannot be dropped now");
+        }
+    }
+
+    /// What must not wait for long work.
+    async fn urgent(&self) -> Result<(), RpcError> {
+        self.shorten_grown().await?;
+        self.relieve().await
+    }
+
+    async fn shorten_grown(&self) -> Result<(), RpcError> {
+        let grown = self.take_grown();
+        if grown.is_empty() {
+            return Ok(());
+        }
+        let done = self.shorten_all(&grown).await;
+        if done.is_err() {
+            // They are looked at again.
+            self.add_grown(grown);
+        }
+        done
+    }
+
+    fn add_grown(&self, agents: BTreeSet<AgentId>) {
+        let mut grown = self.grown.lock().unwrap_or_else(PoisonError::into_inner);
+        grown.extend(agents);
     }
 
     fn take_grown(&self) -> BTreeSet<AgentId> {
@@ -181,11 +220,11 @@ impl Keeper {
         while let Some(after) = self.with_state(|state| state.looked_at.clone()) {
             let page = self
                 .ledger
-                .read(move |reader| directory::ids(reader, &after, LOOK))
-                .await?;
-            let last = page.last().map(|id| id.as_str().to_owned());
-            self.shorten_all(&page.into_iter().collect()).await?;
+                .read(move |reader| directory::ids(reader, &after, LOOK));
+            let (ids, last) = page.await?;
+            self.shorten_each(&ids).await?;
             self.with_state(|state| state.looked_at = last);
+            self.urgent().await?;
         }
         Ok(())
     }
@@ -193,32 +232,66 @@ impl Keeper {
     /// Shortens these timelines, and all of their accounts, as far as they are over their bounds.
     async fn shorten_all(&self, agents: &BTreeSet<AgentId>) -> Result<(), RpcError> {
         let agents: Vec<AgentId> = agents.iter().cloned().collect();
-        let bounds = self.bounds;
         let mut owners = BTreeSet::new();
         for some in agents.chunks(LOOK) {
-            let some = some.to_vec();
-            let looked = self.ledger.read(move |reader| {
-                let mut over = Vec::new();
-                let mut owners = BTreeSet::new();
-                for id in some {
-                    let (bytes, book, owner) = aging::bytes(reader, &id)?;
-                    owners.insert(owner);
-                    if let Some(wanted) = excess(bytes, bounds.timeline_bytes) {
-                        over.push((id, book.end, wanted));
-                    }
-                }
-                Ok((over, owners))
-            });
-            let (over, of) = looked.await?;
-            owners.extend(of);
-            for (id, end, wanted) in over {
-                self.shorten(&id, end, wanted).await?;
-            }
+            owners.extend(self.shorten_each(some).await?);
         }
         for owner in owners {
             self.shorten_owner(owner).await?;
         }
         Ok(())
+    }
+
+    /// Shortens at most [`LOOK`] timelines that are over their bound; returns their accounts.
+    async fn shorten_each(&self, agents: &[AgentId]) -> Result<BTreeSet<Owner>, RpcError> {
+        let (some, bounds) = (agents.to_vec(), self.bounds);
+        let looked = self.ledger.read(move |reader| {
+            let look = |id: AgentId| {
+                let looked = aging::bytes(reader, &id);
+                (id, looked)
+            };
+            Ok(some.into_iter().map(look).collect::<Vec<_>>())
+        });
+        let mut owners = BTreeSet::new();
+        for (id, looked) in looked.await? {
+            match looked {
+                Ok((bytes, book, owner)) => {
+                    owners.insert(owner);
+                    if let Some(wanted) = excess(bytes, bounds.timeline_bytes) {
+                        self.shorten(&id, book.end, wanted).await?;
+                    }
+                }
+                Err(error) => self.set_aside(&id, &error)?,
+            }
+        }
+        Ok(owners)
+    }
+
+    /// Sets an agent aside until the next tick, unless its error is one of the disk or the ledger.
+    fn set_aside(&self, id: &AgentId, error: &RpcError) -> Result<(), RpcError> {
+        if is_passing(error) {
+            return Err(error.clone());
+        }
+        tracing::warn!(agent = %id, %error, "an agent's old output cannot be dropped now");
+        self.with_state(|state| state.failed.insert(id.clone()));
+        Ok(())
+    }
+
+    /// Shortens the timelines of all accounts that are over their bound.
+    async fn shorten_owners(&self) -> Result<(), RpcError> {
+        let mut owner = None;
+        while let Some(next) = self.owner_after(owner).await? {
+            self.shorten_owner(next).await?;
+            owner = Some(next);
+        }
+        Ok(())
+    }
+
+    async fn owner_after(&self, owner: Option<Owner>) -> Result<Option<Owner>, RpcError> {
+        let next = self
+            .ledger
+            .read(move |reader| aging::owner_after(reader, owner));
+        next.await
     }
 
     /// Frees bytes of one timeline: of its outputs, then of its texts.
@@ -252,20 +325,21 @@ impl Keeper {
         }
         match self.ledger.write_freeing(job).await {
             Ok(step) => Ok(Some(step)),
-            Err(error) if is_passing(&error) => Err(error),
-            Err(error) => {
-                tracing::warn!(agent = %id, %error, "an agent's old output cannot be dropped now");
-                self.with_state(|state| state.failed.insert(id.clone()));
-                Ok(None)
-            }
+            Err(error) => self.set_aside(id, &error).map(|()| None),
         }
     }
 
-    /// What an account loses next.
-    async fn oldest_of(&self, owner: Owner) -> Result<Option<Oldest>, RpcError> {
+    /// What an account loses next after this row of the queue.
+    async fn oldest_of(
+        &self,
+        owner: Owner,
+        after: Option<String>,
+    ) -> Result<Option<Oldest>, RpcError> {
         let failed = self.with_state(|state| state.failed.clone());
         self.ledger
-            .read(move |reader| aging::oldest_of(reader, owner, |id| failed.contains(id)))
+            .read(move |reader| {
+                aging::oldest_of(reader, owner, after.as_deref(), |id| failed.contains(id))
+            })
             .await
     }
 
@@ -285,36 +359,32 @@ impl Keeper {
         }
         let look = self
             .ledger
-            .read(move |reader| aging::bytes_of(reader, owner));
+            .read(move |reader| Ok(aging::bytes_of(reader, owner)));
         let Some(mut wanted) = excess(look.await?, limit) else {
             return Ok(());
         };
+        let mut after = None;
         while wanted > 0 {
             // Every step moves on, or sets an agent aside, so this ends.
-            let Some(oldest) = self.oldest_of(owner).await? else {
+            let Some(oldest) = self.oldest_of(owner, after).await? else {
                 break;
             };
+            after = Some(oldest.before.clone());
             let freed = self.drop_oldest(oldest, wanted).await?;
             wanted = wanted.saturating_sub(freed);
         }
         Ok(())
     }
 
-    /// The accounts that have ended turns, each with what it loses next if that is output.
+    /// What each account with ended turns loses next, if that is output.
     async fn oldest_outputs(&self) -> Result<Vec<Oldest>, RpcError> {
         let (mut found, mut owner) = (Vec::new(), None);
-        loop {
-            let after = owner;
-            let next = self
-                .ledger
-                .read(move |reader| aging::owner_after(reader, after));
-            let Some(next) = next.await? else {
-                return Ok(found);
-            };
-            let oldest = self.oldest_of(next).await?;
+        while let Some(next) = self.owner_after(owner).await? {
+            let oldest = self.oldest_of(next, None).await?;
             found.extend(oldest.filter(|oldest| oldest.content == Content::Outputs));
             owner = Some(next);
         }
+        Ok(found)
     }
 
     /// Drops the oldest outputs of all while the database is near its limit.
@@ -338,17 +408,20 @@ impl Keeper {
         let age = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
         let now = self.ledger.read(|reader| Ok(reader.lived())).await?;
         let before = now.saturating_sub(age);
-        loop {
-            let outputs = self.oldest_outputs().await?;
-            let mut aged = outputs.into_iter().filter(|oldest| oldest.lived < before);
-            let Some(oldest) = aged.next() else {
-                return Ok(());
-            };
-            self.drop_oldest(oldest, u64::MAX).await?;
-            for oldest in aged {
+        let mut owner = None;
+        while let Some(next) = self.owner_after(owner).await? {
+            let mut after = None;
+            while let Some(oldest) = self.oldest_of(next, after).await? {
+                if oldest.content != Content::Outputs || oldest.lived >= before {
+                    break;
+                }
+                after = Some(oldest.before.clone());
                 self.drop_oldest(oldest, u64::MAX).await?;
+                self.urgent().await?;
             }
+            owner = Some(next);
         }
+        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Timelines inside transactions: appending items and text, and pages of history.
 
+use std::sync::Arc;
+
 use bowline_protocol::{
     AgentId, AgentStatus, ItemId, ItemKind, SessionEvent, TimelineItem, error::RpcError,
     methods::History, model::OutputStream,
@@ -15,6 +17,7 @@ use super::{
     fit,
     provider::TurnEnd,
     queue,
+    retention::Keeper,
 };
 use crate::{
     ledger::{Audience, Log, Reader, Stored, Tx},
@@ -23,7 +26,14 @@ use crate::{
 
 /// The timelines, by the ids of agents; clients may follow them. What is old in them is dropped by
 /// [`super::retention`], and no item goes.
-pub(super) const TIMELINE: Log<TimelineItem> = Log::new("agents.timeline").keeping_all().apart();
+pub(super) const TIMELINE: Log<TimelineItem> = Log::new("agents.timeline")
+    .keeping_all()
+    .with_items_of(LARGEST)
+    .counting(aging::counts);
+/// Largest item in bytes: a prompt of 64 KiB, of which each byte may take six as JSON.
+const LARGEST: usize = 512 << 10;
+/// Most bytes of JSON of what a provider says at the end of a turn; the rest is left out.
+const SAID_BYTES: usize = 16 * 1024;
 
 /// Largest text of one growing item, as JSON; further text starts a new item.
 const ITEM_BYTES: usize = 16 * 1024;
@@ -59,6 +69,7 @@ pub(super) fn append(
 /// queue, so the next end after a prompt need not be its own.
 pub(super) fn end_turn(
     tx: &mut Tx<'_>,
+    keeper: &Arc<Keeper>,
     row: &mut AgentRow,
     turn: i64,
     end: &TurnEnd,
@@ -67,10 +78,16 @@ pub(super) fn end_turn(
     let item = append(tx, &row.summary.id, ItemKind::TurnEnd, |item| {
         item.status = Some(end.status);
         item.exit_code = end.exit_code;
-        item.text = end.missing.clone().unwrap_or_default();
+        item.text = end.missing.as_deref().map(said).unwrap_or_default();
         item.intent_id = intent;
     })?;
+    keeper.grows(tx, &row.summary.id);
     aging::ended(tx, row, item.index)
+}
+
+/// What a provider says at the end of a turn, as much of it as is kept.
+pub(super) fn said(text: &str) -> String {
+    fit::prefix(text, SAID_BYTES).to_owned()
 }
 
 /// Stores an agent's new status and emits it to every session.

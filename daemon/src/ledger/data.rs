@@ -411,6 +411,21 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
         self.read_all(self.bytes.page(from, after, limit)?)
     }
 
+    /// As [`Table::page`], each value by itself: one that does not parse does not keep the caller
+    /// from the others.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn entries(
+        &self,
+        from: &impl Stored,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<(String, Result<V, RpcError>)>, RpcError> {
+        let page = self.bytes.page(from, after, limit)?.into_iter();
+        Ok(page.map(|(key, bytes)| (key, self.read(&bytes))).collect())
+    }
+
     /// A page of entries in the opposite order, as [`ByteTable::page_back`].
     ///
     /// # Errors

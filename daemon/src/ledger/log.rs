@@ -43,7 +43,9 @@ pub struct Log<T> {
     field: &'static str,
     items: u64,
     bytes: u64,
+    largest: usize,
     fund: Fund,
+    counts: Option<fn(&T) -> u64>,
     values: PhantomData<fn() -> T>,
 }
 
@@ -54,6 +56,8 @@ pub struct LogState {
     pub bounds: Range<u64>,
     /// Bytes of the kept items, as JSON.
     pub bytes: u64,
+    /// What they count as, of a log that is [`Log::apart`].
+    pub counted: u64,
     /// Whom it is charged to.
     pub owner: Owner,
 }
@@ -71,7 +75,9 @@ impl<T> Log<T> {
             field: "text",
             items: Self::ITEMS,
             bytes: Self::BYTES,
+            largest: MAX_ITEM,
             fund: Fund::Shared,
+            counts: None,
             values: PhantomData,
         }
     }
@@ -107,8 +113,24 @@ impl<T> Log<T> {
         self
     }
 
+    /// The same, apart, where an item counts as this says and not with the bytes of its JSON. Text by
+    /// which an item grows counts with its bytes.
+    #[must_use]
+    pub const fn counting(mut self, counts: fn(&T) -> u64) -> Self {
+        self.counts = Some(counts);
+        self.apart()
+    }
+
+    /// The same, with items of at most that many bytes as JSON in place of [`MAX_ITEM`]. Clients get
+    /// what is over [`MAX_ITEM`] without its value.
+    #[must_use]
+    pub const fn with_items_of(mut self, bytes: usize) -> Self {
+        self.largest = bytes;
+        self
+    }
+
     /// What an account has in the logs of this name that are [`apart`](Self::apart): each log and
-    /// each item is a row, and the keys are in the bytes. Costs no look into the database.
+    /// each item is a row, the bytes are what the items count as. Costs no look into the database.
     pub fn held(&self, from: &impl Stored, owner: Owner) -> Holding {
         from.connection().accounts.held(owner, self.fund)
     }
@@ -138,16 +160,18 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         check_key(key)?;
         let json = answer(item)?;
         let value = json.get().as_bytes();
-        check_size(value.len())?;
+        self.check_size(value.len())?;
+        let counted = self.count(item, value.len());
         let mut head = match logs::head(tx.conn(), self.name, key).map_err(fault)? {
             Some(head) => head,
             None => self.insert(tx, key)?,
         };
-        self.charge(tx, &head, Usage::row(value.len()))?;
+        self.charge(tx, &head, value.len(), signed(counted))?;
         let index = head.next;
         logs::put(tx.conn(), head.n, index, value).map_err(fault)?;
         head.next = head.next.saturating_add(1);
         head.bytes = head.bytes.saturating_add(value.len() as u64);
+        head.counted = head.counted.saturating_add(counted);
         self.trim(tx, key, &mut head)?;
         logs::update(tx.conn(), &head).map_err(fault)?;
         tx.note_appended(self.name, key, index);
@@ -172,23 +196,59 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
 
     fn insert(&self, tx: &mut Tx<'_>, key: &str) -> Result<Head, RpcError> {
         let (owner, apart) = (tx.owner(), self.fund.is_apart());
-        let usage = Usage::row(key.len());
         if apart {
-            tx.charge(owner, self.fund, usage);
+            tx.charge(owner, self.fund, Usage::row(0));
         } else {
-            tx.charge_creator((owner, CREATOR), usage)?;
+            tx.charge_creator((owner, CREATOR), Usage::row(key.len()))?;
         }
         logs::insert(tx.conn(), self.name, key, (owner.0, apart)).map_err(fault)
     }
 
-    /// Charges whoever began the log.
-    fn charge(&self, tx: &mut Tx<'_>, head: &Head, change: Usage) -> Result<(), RpcError> {
-        let owner = Owner(head.owner);
+    /// Charges whoever began the log for another item.
+    fn charge(
+        &self,
+        tx: &mut Tx<'_>,
+        head: &Head,
+        bytes: usize,
+        counted: i64,
+    ) -> Result<(), RpcError> {
         if head.apart {
-            tx.charge(owner, Fund::of(self.name, true), change);
+            let mut usage = Usage::row(0);
+            usage += Usage::bytes(counted);
+            tx.charge(Owner(head.owner), Fund::of(self.name, true), usage);
             return Ok(());
         }
-        tx.charge_creator((owner, CREATOR), change)
+        tx.charge_creator((Owner(head.owner), CREATOR), Usage::row(bytes))
+    }
+
+    /// Charges whoever began the log for an item that has changed.
+    fn charge_more(
+        &self,
+        tx: &mut Tx<'_>,
+        head: &Head,
+        more: i64,
+        counted: i64,
+    ) -> Result<(), RpcError> {
+        if head.apart {
+            let fund = Fund::of(self.name, true);
+            tx.charge(Owner(head.owner), fund, Usage::bytes(counted));
+            return Ok(());
+        }
+        tx.charge_creator((Owner(head.owner), CREATOR), Usage::bytes(more))
+    }
+
+    /// What an item of that many bytes as JSON counts as, in a log that is apart.
+    fn count(&self, item: &T, bytes: usize) -> u64 {
+        self.counts.map_or(bytes as u64, |counts| counts(item))
+    }
+
+    fn check_size(&self, bytes: usize) -> Result<(), RpcError> {
+        if bytes > self.largest {
+            let most = self.largest;
+            let text = format!("an item of {bytes} bytes cannot be stored; at most {most}");
+            return Err(RpcError::new(RpcReason::Unsupported, text));
+        }
+        Ok(())
     }
 
     /// Has an item refer to these blobs and to no others, as
@@ -230,7 +290,12 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
             return Ok(());
         }
         let value = self.grown(&old, text)?;
-        self.rewrite(tx, key, head, (index, old.len(), &value))?;
+        let more = match self.counts {
+            Some(_) => text.len(),
+            None => value.len().saturating_sub(old.len()),
+        };
+        let more = signed(more as u64);
+        self.rewrite(tx, key, head, (index, old.len(), &value), more)?;
         tx.note_grown(self.name, key, index, self.field, text);
         Ok(())
     }
@@ -251,7 +316,10 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
     ) -> Result<(), RpcError> {
         let (head, old) = self.kept(tx, key, index)?;
         let json = answer(item)?;
-        self.rewrite(tx, key, head, (index, old.len(), json.get().as_bytes()))?;
+        let value = json.get().as_bytes();
+        let was = self.count_stored(&old);
+        let more = signed(self.count(item, value.len())).saturating_sub(signed(was));
+        self.rewrite(tx, key, head, (index, old.len(), value), more)?;
         tx.note_replaced(self.name, key, index);
         Ok(())
     }
@@ -279,11 +347,12 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         key: &str,
         mut head: Head,
         (index, old, value): (u64, usize, &[u8]),
+        counted: i64,
     ) -> Result<(), RpcError> {
-        check_size(value.len())?;
-        let signed = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-        let more = signed(value.len()).saturating_sub(signed(old));
-        self.charge(tx, &head, Usage::bytes(more))?;
+        self.check_size(value.len())?;
+        let more = signed(value.len() as u64).saturating_sub(signed(old as u64));
+        self.charge_more(tx, &head, more, counted)?;
+        head.counted = head.counted.saturating_add_signed(counted);
         logs::put(tx.conn(), head.n, index, value).map_err(fault)?;
         head.bytes = head.bytes.saturating_add_signed(more);
         let first = head.first;
@@ -317,6 +386,7 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         if !is_over(head) {
             return Ok(());
         }
+        let was = head.first;
         let mut dropped = Usage::default();
         // An append to a full log drops one item, and reads no more than that.
         logs::oldest(tx.conn(), head.n, MOST_DROPPED, |index, bytes| {
@@ -326,10 +396,35 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
             is_over(head)
         })
         .map_err(fault)?;
+        if head.apart {
+            dropped.data_bytes = signed(self.count_range(tx, head, was..head.first)?);
+            head.counted = head.counted.saturating_add_signed(-dropped.data_bytes);
+        }
         logs::drop_before(tx.conn(), head.n, head.first).map_err(fault)?;
         tx.release_blobs_of_items(self.name, key, head.first)?;
         tx.charge(Owner(head.owner), Fund::of(self.name, head.apart), -dropped);
         Ok(())
+    }
+
+    /// What a stored item counts as. One that does not parse counts with its bytes, so that it can
+    /// be replaced.
+    fn count_stored(&self, value: &[u8]) -> u64 {
+        let bytes = value.len() as u64;
+        match self.counts {
+            Some(counts) => parsed(self.name, value).map_or(bytes, |item| counts(&item)),
+            None => bytes,
+        }
+    }
+
+    /// What the items of a range count as.
+    fn count_range(&self, tx: &Tx<'_>, head: &Head, range: Range<u64>) -> Result<u64, RpcError> {
+        let mut sum = 0_u64;
+        logs::scan(tx.conn(), head.n, &range, |_, value| {
+            sum = sum.saturating_add(self.count_stored(value));
+            true
+        })
+        .map_err(fault)?;
+        Ok(sum)
     }
 
     /// An item of the log of a key.
@@ -400,6 +495,7 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         Ok(head.map(|head| LogState {
             bounds: head.first..head.next,
             bytes: head.bytes,
+            counted: head.counted,
             owner: Owner(head.owner),
         }))
     }
@@ -424,11 +520,13 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         };
         logs::remove(tx.conn(), self.name, &head).map_err(fault)?;
         tx.release_blobs_of_items(self.name, key, head.next)?;
-        tx.charge(
-            Owner(head.owner),
-            Fund::of(self.name, head.apart),
-            -Usage::log(head.items(), head.bytes, key),
-        );
+        let usage = if head.apart {
+            Usage::log(head.items(), head.counted, "")
+        } else {
+            Usage::log(head.items(), head.bytes, key)
+        };
+        let fund = Fund::of(self.name, head.apart);
+        tx.charge(Owner(head.owner), fund, -usage);
         tx.note_dropped(self.name, key);
         Ok(true)
     }
@@ -482,10 +580,6 @@ fn check_key(key: &str) -> Result<(), RpcError> {
     Ok(())
 }
 
-fn check_size(bytes: usize) -> Result<(), RpcError> {
-    if bytes > MAX_ITEM {
-        let text = format!("an item of {bytes} bytes cannot be stored; at most {MAX_ITEM}");
-        return Err(RpcError::new(RpcReason::Unsupported, text));
-    }
-    Ok(())
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -15,6 +15,8 @@ const INTERVAL: Duration = Duration::from_secs(60);
 /// Part of the database's limit that services keep free by dropping what is old: an eighth, begun
 /// when less than a sixteenth is free.
 const FREE: u32 = 8;
+/// Pages by which a job that frees space may grow a database at its limit, for what it notes.
+const GROWTH: u32 = 16;
 
 /// When services are told next.
 #[derive(Debug)]
@@ -44,6 +46,18 @@ impl Ticks {
         self.at = now + INTERVAL;
         self.sender.send_replace(());
     }
+}
+
+/// Pages in use.
+fn used(tx: &Tx<'_>) -> Result<u32, RpcError> {
+    let pages = store::pages(tx.conn()).map_err(fault)?;
+    let free = store::free_pages(tx.conn()).map_err(fault)?;
+    Ok(pages.saturating_sub(free))
+}
+
+/// The error of SQLite at the limit.
+fn full() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None)
 }
 
 impl Core {
@@ -82,14 +96,24 @@ impl Ledger {
     /// at its limit, within a reserve. It must be short.
     ///
     /// # Errors
-    /// As [`Ledger::write`].
+    /// As [`Ledger::write`]; `storage_unavailable` if the database is at its limit and the job needs
+    /// more than 16 pages of 4 KiB.
     pub async fn write_freeing<R: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Tx<'_>) -> Result<R, RpcError> + Send + 'static,
     ) -> Result<R, RpcError> {
-        self.ask(Job::Solo, |core| {
-            core.with_reserve(|core| core.write_now(job))
-        })
-        .await
+        let freeing = |core: &mut Core| {
+            let limit = core.options.max_pages;
+            core.write_now(move |tx| {
+                let before = used(tx)?;
+                let result = job(tx)?;
+                let after = used(tx)?;
+                if limit.is_some_and(|limit| after > limit.max(before.saturating_add(GROWTH))) {
+                    return Err(fault(full()));
+                }
+                Ok(result)
+            })
+        };
+        self.ask(Job::Solo, |core| core.with_reserve(freeing)).await
     }
 }

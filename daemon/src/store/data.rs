@@ -1,5 +1,7 @@
 //! Data of services: values by space and key.
 
+use std::collections::HashMap;
+
 use rusqlite::{Connection, Params, Result, Row};
 
 use super::sql;
@@ -76,12 +78,43 @@ impl Sum {
     }
 }
 
-/// Number and bytes of the entries of each owner, those that count apart by space.
+/// Number and bytes of the entries of each owner, those that count apart by space. Added up here:
+/// the database would sort all values.
 pub(crate) fn by_owner(conn: &Connection) -> Result<Vec<Sum>> {
-    let sql = "SELECT owner, CASE WHEN apart THEN space END AS whole, count(*),
-             sum(length(CAST(key AS BLOB)) + length(value))
-         FROM service_data GROUP BY owner, whole";
-    sql::all(conn, sql, (), Sum::of)
+    let sql = "SELECT owner, apart, space, length(CAST(key AS BLOB)) + length(value)
+         FROM service_data";
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(())?;
+    let mut sums: HashMap<i64, HashMap<Option<String>, (i64, i64)>> = HashMap::new();
+    // Rows come in the order of their spaces.
+    let mut apart = None::<String>;
+    while let Some(row) = rows.next()? {
+        if !row.get::<_, bool>(1)? {
+            apart = None;
+        } else {
+            let space = row.get_ref(2)?.as_str()?;
+            if apart.as_deref() != Some(space) {
+                apart = Some(space.to_owned());
+            }
+        }
+        let of_owner = sums.entry(row.get(0)?).or_default();
+        let bytes: i64 = row.get(3)?;
+        match of_owner.get_mut(&apart) {
+            Some(sum) => *sum = (sum.0 + 1, sum.1 + bytes),
+            None => {
+                of_owner.insert(apart.clone(), (1, bytes));
+            }
+        }
+    }
+    let all = sums.into_iter().flat_map(|(owner, of_owner)| {
+        of_owner.into_iter().map(move |(apart, (rows, bytes))| Sum {
+            owner,
+            apart,
+            rows,
+            bytes,
+        })
+    });
+    Ok(all.collect())
 }
 
 /// Number of entries.

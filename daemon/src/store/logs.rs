@@ -19,8 +19,10 @@ pub(crate) struct Head {
     pub(crate) bytes: u64,
     /// Whom it is charged to.
     pub(crate) owner: i64,
-    /// Whether it counts apart from other data of services.
+    /// Whether it counts apart from other data of services …
     pub(crate) apart: bool,
+    /// … and what its items count as then.
+    pub(crate) counted: u64,
 }
 
 impl Head {
@@ -36,7 +38,7 @@ fn signed(number: u64) -> i64 {
 
 /// The log of a key.
 pub(crate) fn head(conn: &Connection, space: &str, key: &str) -> Result<Option<Head>> {
-    let sql = "SELECT n, first, next, bytes, owner, apart FROM logs WHERE space = ?1 AND key = ?2";
+    let sql = "SELECT n, first, next, bytes, owner, apart, counted FROM logs WHERE space = ?1 AND key = ?2";
     sql::first(conn, sql, (space, key), |row| {
         Ok(Head {
             n: row.get(0)?,
@@ -45,6 +47,7 @@ pub(crate) fn head(conn: &Connection, space: &str, key: &str) -> Result<Option<H
             bytes: row.get::<_, i64>(3)?.cast_unsigned(),
             owner: row.get(4)?,
             apart: row.get(5)?,
+            counted: row.get::<_, i64>(6)?.cast_unsigned(),
         })
     })
 }
@@ -81,14 +84,16 @@ pub(crate) fn insert(
         bytes: 0,
         owner,
         apart,
+        counted: 0,
     })
 }
 
 /// Stores the bounds and the size of a log.
 pub(crate) fn update(conn: &Connection, head: &Head) -> Result<()> {
-    let sql = "UPDATE logs SET first = ?2, next = ?3, bytes = ?4 WHERE n = ?1";
+    let sql = "UPDATE logs SET first = ?2, next = ?3, bytes = ?4, counted = ?5 WHERE n = ?1";
     let (first, next) = (signed(head.first), signed(head.next));
-    sql::run(conn, sql, (head.n, first, next, signed(head.bytes)))
+    let (bytes, counted) = (signed(head.bytes), signed(head.counted));
+    sql::run(conn, sql, (head.n, first, next, bytes, counted))
 }
 
 /// Removes a log with its items. No later log of the name uses its indexes again.
@@ -182,11 +187,12 @@ pub(crate) fn drop_before(conn: &Connection, log: i64, index: u64) -> Result<()>
     sql::run(conn, sql, (log, signed(index)))
 }
 
-/// Number of logs and items of each owner, and their bytes with the keys; those that count apart by
-/// space.
+/// Number of logs and items of each owner, and what they count as: the bytes with the keys, or of
+/// those apart what their items count as, by space.
 pub(crate) fn by_owner(conn: &Connection) -> Result<Vec<Sum>> {
     let sql = "SELECT owner, CASE WHEN apart THEN space END AS whole,
-             count(*) + sum(next - first), sum(bytes + length(CAST(key AS BLOB)))
+             count(*) + sum(next - first),
+             sum(CASE WHEN apart THEN counted ELSE bytes + length(CAST(key AS BLOB)) END)
          FROM logs GROUP BY owner, whole";
     sql::all(conn, sql, (), Sum::of)
 }

@@ -183,9 +183,9 @@ impl Agent {
         put(conn, "agents", &self.id, &text(&self.summary)?, self.owner)?;
         let n = number(self.n);
         put(conn, "agents.numbers", &n, &text(&self.id)?, self.owner)?;
-        self.put_book(conn, 0, 0)?;
-        let sql = "INSERT INTO logs (space, key, first, next, bytes, owner, apart)
-             VALUES ('agents.timeline', ?1, 0, 0, 0, ?2, 1)";
+        self.put_book(conn, 0)?;
+        let sql = "INSERT INTO logs (space, key, first, next, bytes, owner, apart, counted)
+             VALUES ('agents.timeline', ?1, 0, 0, 0, ?2, 1, 0)";
         sql::run(conn, sql, (&self.id, self.owner))?;
         let mut counters: Map<String, Value> = read(conn, "agents.counters", "all")?;
         let agents = counters.get("agents").and_then(Value::as_i64).unwrap_or(0);
@@ -194,23 +194,14 @@ impl Agent {
         put(conn, "agents.counters", "all", &text(&counters)?, 0)
     }
 
-    fn put_book(&self, conn: &Connection, end: i64, released: i64) -> Result<()> {
+    fn put_book(&self, conn: &Connection, end: i64) -> Result<()> {
         let book = json!({
             "n": self.n,
             "end": end,
             "outputsFrom": self.outputs_from,
             "textsFrom": self.texts_from,
-            "released": released,
         });
         put(conn, "agents.books", &self.id, &text(&book)?, self.owner)
-    }
-
-    /// Whether what an item was of is dropped.
-    fn is_released(&self, kind: &str, index: i64) -> bool {
-        match kind {
-            "output" | "thought" | "tool" => index < self.outputs_from,
-            _ => index < self.texts_from,
-        }
     }
 }
 
@@ -220,6 +211,8 @@ struct Item {
     index: i64,
     kind: String,
     lived: i64,
+    /// What it counts as: its text and 128 bytes, but for an end of a turn and while it has none.
+    counted: i64,
     value: Vec<u8>,
 }
 
@@ -228,6 +221,12 @@ fn item(row: &Row<'_>) -> Result<Item> {
     let index = position & i64::from(u32::MAX);
     let text_of = value(row, 4)?;
     let dropped: i64 = row.get(9)?;
+    let kind: String = row.get(2)?;
+    let counted = match text_of.as_str().map_or(0, str::len) {
+        0 => 0,
+        _ if kind == "turn_end" => 0,
+        bytes => i64::try_from(bytes.saturating_add(128)).unwrap_or(i64::MAX),
+    };
     let members = object([
         ("id", value(row, 1)?),
         ("index", index.into()),
@@ -250,8 +249,9 @@ fn item(row: &Row<'_>) -> Result<Item> {
     Ok(Item {
         position,
         index,
-        kind: row.get(2)?,
+        kind,
         lived: row.get(10)?,
+        counted,
         value: text(&members)?,
     })
 }
@@ -261,14 +261,13 @@ fn move_items(conn: &Connection, agent: &Agent, room: &mut Room) -> Result<bool>
     let range = (agent.n << 32, agent.n.saturating_add(1) << 32);
     let book: Map<String, Value> = read(conn, "agents.books", &agent.id)?;
     let member = |name: &str| book.get(name).and_then(Value::as_i64).unwrap_or(0);
-    let (mut end, mut released) = (member("end"), member("released"));
-    let before = released;
+    let mut end = member("end");
     let log = last(
         conn,
         "SELECT n FROM logs WHERE space = 'agents.timeline' AND key = ?1",
         (&agent.id,),
     )?;
-    let (mut moved, mut bytes, mut to) = (0_i64, 0_i64, None);
+    let (mut moved, mut bytes, mut counted, mut to) = (0_i64, 0_i64, 0_i64, None);
     {
         let mut statement = conn.prepare_cached(
             "SELECT position, id, kind, at, text, stream, status, exit_code, intent, dropped, lived
@@ -285,28 +284,21 @@ fn move_items(conn: &Connection, agent: &Agent, room: &mut Room) -> Result<bool>
             room.bytes = room.bytes.saturating_sub(item.value.len());
             let sql = "INSERT INTO log_items (log, position, value) VALUES (?1, ?2, ?3)";
             sql::run(conn, sql, (log, item.index, &item.value))?;
-            if agent.is_released(&item.kind, item.index) {
-                released += size;
-            }
             if item.kind == "turn_end" {
                 end = item.index;
                 note_end(conn, agent, &item)?;
             }
             (moved, bytes, to) = (item.index + 1, bytes + size, Some(item.position));
+            counted += item.counted;
         }
     }
     if let Some(to) = to {
         let sql = "DELETE FROM items WHERE position >= ?1 AND position <= ?2";
         sql::run(conn, sql, (range.0, to))?;
-        let sql = "UPDATE logs SET next = ?2, bytes = bytes + ?3 WHERE n = ?1";
-        sql::run(conn, sql, (log, moved, bytes))?;
-        agent.put_book(conn, end, released)?;
-        if released > before {
-            let key = number(agent.owner);
-            let sum: i64 = read(conn, "agents.released", &key)?;
-            let sum = sum + (released - before);
-            put(conn, "agents.released", &key, &text(&sum)?, 0)?;
-        }
+        let sql = "UPDATE logs SET next = ?2, bytes = bytes + ?3, counted = counted + ?4
+             WHERE n = ?1";
+        sql::run(conn, sql, (log, moved, bytes, counted))?;
+        agent.put_book(conn, end)?;
     }
     Ok(room.items > 0 && room.bytes > 0)
 }
@@ -423,5 +415,29 @@ mod tests {
         assert_eq!(Value::Object(counters), expected);
         agents(&mut conn).unwrap();
         assert_eq!(count(&conn, moved), 5_000);
+    }
+
+    #[test]
+    fn what_was_moved_takes_hardly_more_space_than_before() {
+        for bytes in [300, 900, 1_100, 3_000, 6_000] {
+            let mut conn = old();
+            conn.execute_batch(&format!(
+                "UPDATE items SET text = hex(zeroblob({})), kind = 'output', id = 'itm_' || hex(randomblob(16))",
+                bytes / 2
+            ))
+            .unwrap();
+            conn.execute_batch("VACUUM").unwrap();
+            let used = |conn: &Connection| {
+                let pages = |name: &str| count(conn, &format!("SELECT * FROM pragma_{name}"));
+                pages("page_count") - pages("freelist_count")
+            };
+            let before = used(&conn);
+            agents(&mut conn).unwrap();
+            let after = used(&conn);
+            assert!(
+                after * 100 < before * 150,
+                "{bytes}: {before} pages, then {after}"
+            );
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::agents_rig::{Bench, ends, options};
 #[cfg(target_os = "linux")]
 use crate::agents_rig::{ended, printed};
 
-/// Does what the prompt says: `panic`, `lock` (locks the store for others, then panics), or `child`
+/// Does what the prompt says: `verbose` (says too much at its end), `panic`, `lock` (locks the store for others, then panics), or `child`
 /// (leaves a process behind, then panics); completes anything else.
 struct Clumsy {
     store: PathBuf,
@@ -49,6 +49,10 @@ impl Provider for Clumsy {
                     *lock.lock().unwrap() = Some(connection);
                     panic!("while the store cannot write");
                 }
+                "verbose" => TurnEnd {
+                    missing: Some("\u{1b}".repeat(1 << 20)),
+                    ..TurnEnd::broken("\u{1b}".repeat(1 << 20))
+                },
                 _ => TurnEnd {
                     status: TurnStatus::Completed,
                     ..TurnEnd::cancelled()
@@ -77,6 +81,22 @@ async fn bench() -> (Bench, Arc<Mutex<Option<Connection>>>) {
     })
     .await;
     (bench, lock)
+}
+
+#[tokio::test]
+async fn case_x1_what_a_provider_says_at_the_end_is_cut_and_the_turn_ends() {
+    let (bench, _) = bench().await;
+    let agent = bench.create("clumsy", Some("verbose")).await;
+    let items = bench.turns(&agent, 1).await;
+    for item in &items[1..] {
+        let bytes = item.text.len();
+        assert!((1_000..=16 * 1024).contains(&bytes), "{bytes}");
+    }
+    // Of a prompt each byte may take six.
+    bench.send(&agent, &"\u{1}".repeat(65_536)).await.unwrap();
+    let items = bench.turns(&agent, 2).await;
+    assert_eq!(items.last().unwrap().text, "");
+    assert!(items.iter().any(|item| item.text.len() == 65_536));
 }
 
 #[tokio::test]

@@ -129,7 +129,12 @@ impl Supervisor {
             // Scans all of /proc, only after a crash.
             let outcome = leftovers::end(interrupted, Daemons::Spare).await;
             tracing::info!(?outcome, "ended what interrupted turns left running");
-            self.ledger.write(turns::mark_interrupted).await?;
+            // A store at its limit needs room for that.
+            self.keeper.make_room().await;
+            let keeper = Arc::clone(&self.keeper);
+            self.ledger
+                .write(move |tx| turns::mark_interrupted(tx, &keeper))
+                .await?;
         }
         for agent in queue::waiting(&turns) {
             self.kick(agent);
@@ -209,12 +214,12 @@ impl Supervisor {
             self.cancel(turn.agent, turn.id);
         }
         for some in turns.chunks(ENDED_AT_ONCE) {
-            let some = some.to_vec();
+            let (some, keeper) = (some.to_vec(), Arc::clone(&self.keeper));
             self.ledger
                 .write(move |tx| {
                     some.iter()
                         .filter(|turn| !turn.started)
-                        .try_for_each(|turn| turns::drop_turn(tx, turn))
+                        .try_for_each(|turn| turns::drop_turn(tx, &keeper, turn))
                 })
                 .await?;
         }

@@ -82,7 +82,8 @@ impl Supervisor {
                 let this = this.upgrade();
                 this.is_some_and(|this| this.change(|places| places.take(agent, asker)))
             };
-            move |tx: &mut Tx<'_>| turns::claim(tx, agent, has_place)
+            let keeper = Arc::clone(&self.keeper);
+            move |tx: &mut Tx<'_>| turns::claim(tx, &keeper, agent, has_place)
         };
         let stopped = shutdown.wait_for(|stopping| *stopping);
         let claimed = insist(&self.ledger, "a turn", job, stopped).await;
@@ -145,12 +146,11 @@ impl Supervisor {
     /// before.
     async fn record(&self, agent: i64, turn: i64, end: TurnEnd) {
         let job = || {
-            let end = end.clone();
-            move |tx: &mut Tx<'_>| turns::record(tx, agent, turn, &end)
+            let (end, keeper) = (end.clone(), Arc::clone(&self.keeper));
+            move |tx: &mut Tx<'_>| turns::record(tx, &keeper, agent, turn, &end)
         };
         let never = std::future::pending::<Infallible>();
-        let Ok(id) = insist(&self.ledger, "the end of a turn", job, never).await;
-        self.keeper.grew(&id);
+        let Ok(()) = insist(&self.ledger, "the end of a turn", job, never).await;
     }
 }
 

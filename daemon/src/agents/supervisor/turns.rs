@@ -1,8 +1,8 @@
 //! The stored side of turns: which one is next, how it is marked as started, and its end.
 
-use bowline_protocol::{
-    AgentId, AgentStatus, ItemKind, PublicKey, error::RpcError, model::TurnStatus,
-};
+use std::sync::Arc;
+
+use bowline_protocol::{AgentStatus, ItemKind, PublicKey, error::RpcError, model::TurnStatus};
 
 use crate::{
     agents::{
@@ -10,6 +10,7 @@ use crate::{
         grants,
         provider::TurnEnd,
         queue::{self, Turn},
+        retention::Keeper,
         timeline,
     },
     ledger::{Ledger, Tx},
@@ -38,6 +39,7 @@ pub(super) enum Next {
 /// Marks the agent's next turn as started if its device may still run it and has a place.
 pub(super) fn claim(
     tx: &mut Tx<'_>,
+    keeper: &Arc<Keeper>,
     agent: i64,
     has_place: impl FnOnce(&Asker) -> bool,
 ) -> Result<Next, RpcError> {
@@ -60,7 +62,7 @@ pub(super) fn claim(
         if turn.started || !is_void {
             break (turn, grant.and_then(|grant| grant.roots));
         }
-        drop_turn(tx, &turn)?;
+        drop_turn(tx, keeper, &turn)?;
     };
     let (turn, roots) = turn;
     let mut row = directory::numbered(tx, agent)?;
@@ -81,32 +83,36 @@ pub(super) fn claim(
 }
 
 /// Ends a turn that has not begun. One that has begun or ended meanwhile is left as it is.
-pub(super) fn drop_turn(tx: &mut Tx<'_>, turn: &Turn) -> Result<(), RpcError> {
+pub(super) fn drop_turn(
+    tx: &mut Tx<'_>,
+    keeper: &Arc<Keeper>,
+    turn: &Turn,
+) -> Result<(), RpcError> {
     let of_agent = queue::of_agent(tx, turn.agent)?;
     if !of_agent.iter().any(|now| now.id == turn.id && !now.started) {
         return Ok(());
     }
     let mut row = directory::numbered(tx, turn.agent)?;
-    timeline::end_turn(tx, &mut row, turn.id, &TurnEnd::cancelled())?;
+    timeline::end_turn(tx, keeper, &mut row, turn.id, &TurnEnd::cancelled())?;
     settle(tx, &mut row, TurnStatus::Cancelled, false)
 }
 
-/// Records the end of a turn in the timeline and in the agent's row; returns the agent.
+/// Records the end of a turn in the timeline and in the agent's row.
 pub(super) fn record(
     tx: &mut Tx<'_>,
+    keeper: &Arc<Keeper>,
     agent: i64,
     turn: i64,
     end: &TurnEnd,
-) -> Result<AgentId, RpcError> {
+) -> Result<(), RpcError> {
     let mut row = directory::numbered(tx, agent)?;
     if let Some(error) = &end.error {
         timeline::append(tx, &row.summary.id, ItemKind::Error, |item| {
-            item.text.clone_from(error);
+            item.text = timeline::said(error);
         })?;
     }
-    timeline::end_turn(tx, &mut row, turn, end)?;
-    settle(tx, &mut row, end.status, end.broken)?;
-    Ok(row.summary.id)
+    timeline::end_turn(tx, keeper, &mut row, turn, end)?;
+    settle(tx, &mut row, end.status, end.broken)
 }
 
 /// The agent's status after a turn has ended.
@@ -136,11 +142,11 @@ pub(crate) fn settle(
 }
 
 /// Ends the turns that ran when the daemon was killed.
-pub(super) fn mark_interrupted(tx: &mut Tx<'_>) -> Result<(), RpcError> {
+pub(super) fn mark_interrupted(tx: &mut Tx<'_>, keeper: &Arc<Keeper>) -> Result<(), RpcError> {
     let end = TurnEnd::interrupted("The daemon ended unexpectedly while this turn ran.");
     for turn in queue::all(tx)? {
         if turn.started {
-            record(tx, turn.agent, turn.id, &end)?;
+            record(tx, keeper, turn.agent, turn.id, &end)?;
         }
     }
     Ok(())

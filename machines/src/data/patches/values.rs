@@ -4,7 +4,7 @@ use std::fmt;
 
 use bowline_protocol::{
     IntentId,
-    extension::is_name,
+    extension::is_live_name,
     limits,
     live::{Json, Scope},
 };
@@ -139,7 +139,7 @@ pub fn check(patches: &[Patch]) -> Result<(), PatchError> {
         return Err(PatchError::TooMany);
     }
     for patch in patches {
-        if !is_name(&patch.table) {
+        if !is_live_name(&patch.table) {
             return Err(PatchError::Table(patch.table.clone()));
         }
         if patch.is_append() {
