@@ -353,7 +353,7 @@ impl<T: Serialize + DeserializeOwned> Log<T> {
         let more = signed(value.len() as u64).saturating_sub(signed(old as u64));
         self.charge_more(tx, &head, more, counted)?;
         head.counted = head.counted.saturating_add_signed(counted);
-        logs::put(tx.conn(), head.n, index, value).map_err(fault)?;
+        logs::set(tx.conn(), head.n, index, value).map_err(fault)?;
         head.bytes = head.bytes.saturating_add_signed(more);
         let first = head.first;
         self.trim(tx, key, &mut head)?;

@@ -112,6 +112,12 @@ pub(crate) fn put(conn: &Connection, log: i64, index: u64, value: &[u8]) -> Resu
     sql::run(conn, sql, (log, signed(index), value))
 }
 
+/// Gives a stored item another value.
+pub(crate) fn set(conn: &Connection, log: i64, index: u64, value: &[u8]) -> Result<()> {
+    let sql = "UPDATE log_items SET value = ?3 WHERE log = ?1 AND position = ?2";
+    sql::run(conn, sql, (log, signed(index), value))
+}
+
 /// An item.
 pub(crate) fn get(conn: &Connection, log: i64, index: u64) -> Result<Option<Vec<u8>>> {
     let sql = "SELECT value FROM log_items WHERE log = ?1 AND position = ?2";

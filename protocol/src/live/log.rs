@@ -88,11 +88,16 @@ impl Json {
     /// If this is no object, or the member no text.
     pub fn with_text(&self, field: &str, text: &str) -> Result<Self, serde_json::Error> {
         let mut members: BTreeMap<String, Box<RawValue>> = serde_json::from_str(self.get())?;
-        let old = members.get(field);
-        let old = old.map(|old| serde_json::from_str::<String>(old.get()));
-        let mut whole = old.transpose()?.unwrap_or_default();
-        whole.push_str(text);
-        members.insert(field.to_owned(), to_raw_value(&whole)?);
+        let more = serde_json::to_string(text)?;
+        let whole = match members.get(field).map(|old| old.get()) {
+            // The old text stays as it is written: it may be long.
+            Some(old) => match (old.strip_suffix('"'), more.strip_prefix('"')) {
+                (Some(old), Some(more)) if old.starts_with('"') => format!("{old}{more}"),
+                _ => return Err(serde::de::Error::custom("the member is no text")),
+            },
+            None => more,
+        };
+        members.insert(field.to_owned(), RawValue::from_string(whole)?);
         to_raw_value(&members).map(Self::from)
     }
 }
@@ -151,4 +156,33 @@ pub struct LogReplaced {
 /// Tells a value that is `null` from one that is absent.
 fn present<'de, D: Deserializer<'de>>(json: D) -> Result<Option<Json>, D::Error> {
     Json::deserialize(json).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(text: &str) -> Json {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn ld_2_text_is_added_whatever_is_in_it_and_only_to_a_text() {
+        let item = json(r#"{"a":1.50,"text":"é\u001b\"\\"}"#);
+        let grown = item.with_text("text", "\\\"\0 ü").unwrap();
+        let grown: serde_json::Value = serde_json::from_str(grown.get()).unwrap();
+        assert_eq!(grown["text"], "é\u{1b}\"\\\\\"\0 ü");
+        let begun = json("{}").with_text("text", "x").unwrap();
+        assert_eq!(begun.get(), r#"{"text":"x"}"#);
+        let empty = json(r#"{"text":""}"#).with_text("text", "").unwrap();
+        assert_eq!(empty.get(), r#"{"text":""}"#);
+        for wrong in [
+            r#"{"text":1}"#,
+            r#"{"text":null}"#,
+            r#"{"text":["x"]}"#,
+            "[]",
+        ] {
+            assert!(json(wrong).with_text("text", "x").is_err(), "{wrong}");
+        }
+    }
 }
