@@ -421,7 +421,7 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
         from: &impl Stored,
         after: &str,
         limit: usize,
-    ) -> Result<Vec<(String, Result<V, RpcError>)>, RpcError> {
+    ) -> Result<Vec<Entry<V>>, RpcError> {
         let page = self.bytes.page(from, after, limit)?.into_iter();
         Ok(page.map(|(key, bytes)| (key, self.read(&bytes))).collect())
     }
@@ -449,6 +449,9 @@ impl<V: Serialize + DeserializeOwned> Table<V> {
         parsed(self.bytes.name, bytes)
     }
 }
+
+/// A key, and its value or why that does not parse.
+pub type Entry<V> = (String, Result<V, RpcError>);
 
 /// Reads a stored value.
 pub(super) fn parsed<V: DeserializeOwned>(table: &str, bytes: &[u8]) -> Result<V, RpcError> {

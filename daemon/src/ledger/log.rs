@@ -113,16 +113,16 @@ impl<T> Log<T> {
         self
     }
 
-    /// The same, apart, where an item counts as this says and not with the bytes of its JSON. Text by
-    /// which an item grows counts with its bytes.
+    /// The same, apart, where an item counts as this says and not with the bytes of its JSON. Text
+    /// by which an item grows counts with its bytes.
     #[must_use]
     pub const fn counting(mut self, counts: fn(&T) -> u64) -> Self {
         self.counts = Some(counts);
         self.apart()
     }
 
-    /// The same, with items of at most that many bytes as JSON in place of [`MAX_ITEM`]. Clients get
-    /// what is over [`MAX_ITEM`] without its value.
+    /// The same, with items of at most that many bytes as JSON in place of [`MAX_ITEM`]. Clients
+    /// get what is over [`MAX_ITEM`] without its value.
     #[must_use]
     pub const fn with_items_of(mut self, bytes: usize) -> Self {
         self.largest = bytes;

@@ -46,7 +46,7 @@ pub use self::{
     attachment::{Attached, Attachment},
     blobs::MAX_BLOBS,
     counters::LedgerCounters,
-    data::{ByteTable, MAX_KEY, MAX_VALUE, Source, Stored, Table},
+    data::{ByteTable, Entry, MAX_KEY, MAX_VALUE, Source, Stored, Table},
     devices::Revoked,
     emit::MAX_EVENT,
     follow::Topic,

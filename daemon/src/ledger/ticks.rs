@@ -96,8 +96,8 @@ impl Ledger {
     /// at its limit, within a reserve. It must be short.
     ///
     /// # Errors
-    /// As [`Ledger::write`]; `storage_unavailable` if the database is at its limit and the job needs
-    /// more than 16 pages of 4 KiB.
+    /// As [`Ledger::write`]; `storage_unavailable` if the database is at its limit and the job
+    /// needs more than 16 pages of 4 KiB.
     pub async fn write_freeing<R: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Tx<'_>) -> Result<R, RpcError> + Send + 'static,
