@@ -418,6 +418,30 @@ mod tests {
     }
 
     #[test]
+    fn a_start_goes_on_where_a_killed_one_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("bowline.db");
+        let begun = old();
+        step(&begun).unwrap();
+        let version = "PRAGMA application_id = 1115114606; PRAGMA user_version = 12";
+        begun.execute_batch(version).unwrap();
+        let into = path.display().to_string();
+        begun.execute("VACUUM INTO ?1", (into,)).unwrap();
+        drop(begun);
+
+        let whose = bowline_protocol::ServerId::of_public_key(b"test");
+        for _ in 0..2 {
+            let conn = super::super::open::open(&path, &whose, None).unwrap();
+            assert_eq!(count(&conn, "SELECT count(*) FROM log_items"), 5_000);
+            assert_eq!(count(&conn, "SELECT min(next) FROM logs"), 0);
+            assert_eq!(count(&conn, "SELECT max(next) FROM logs"), 5_000);
+            let old =
+                "SELECT count(*) FROM sqlite_schema WHERE name IN ('agents', 'items', 'turns')";
+            assert_eq!(count(&conn, old), 0);
+        }
+    }
+
+    #[test]
     fn what_was_moved_takes_hardly_more_space_than_before() {
         for bytes in [300, 900, 1_100, 3_000, 6_000] {
             let mut conn = old();

@@ -18,9 +18,9 @@ use crate::agents_rig::{Bench, ends, options};
 #[cfg(target_os = "linux")]
 use crate::agents_rig::{ended, printed};
 
-/// Does what the prompt says: `verbose` (says too much at its end), `panic`, `lock` (locks the store
-/// for others, then panics), or `child` (leaves a process behind, then panics); completes anything
-/// else.
+/// Does what the prompt says: `verbose` (says too much at its end), `panic`, `lock` (locks the
+/// store for others, then panics), or `child` (leaves a process behind, then panics); completes
+/// anything else.
 struct Clumsy {
     store: PathBuf,
     lock: Arc<Mutex<Option<Connection>>>,

@@ -43,6 +43,17 @@ fn old_store(path: &Path) -> Connection {
 
 /// Adds an agent with finished turns of a prompt and an output each.
 fn add(store: &Connection, cwd: &str, turns: i64, dropped: i64) -> (i64, AgentId, Value) {
+    add_of(store, (LOCAL, cwd), turns, dropped, |_| 0)
+}
+
+/// The same, of an account, with texts that are so many bytes longer.
+fn add_of(
+    store: &Connection,
+    (owner, cwd): (i64, &str),
+    turns: i64,
+    dropped: i64,
+    longer: impl Fn(i64) -> usize,
+) -> (i64, AgentId, Value) {
     let (id, intent) = (AgentId::from_uuid(Uuid::now_v7()), intent_id());
     let at = 1_700_000_000_000_i64;
     let sql =
@@ -50,8 +61,8 @@ fn add(store: &Connection, cwd: &str, turns: i64, dropped: i64) -> (i64, AgentId
              next_index, intent, owner, outputs_from)
          VALUES (?1, 'old', 'shell', ?2, 'idle', 'finished', ?3, ?3, ?4, ?5, ?6, ?7)";
     let intent = intent.to_string();
-    let row = params![id.as_str(), cwd, at, 3 * turns, intent, LOCAL, dropped];
-    store.execute(sql, row).unwrap();
+    let row = params![id.as_str(), cwd, at, 3 * turns, intent, owner, dropped];
+    store.prepare_cached(sql).unwrap().execute(row).unwrap();
     let n = store.last_insert_rowid();
     for turn in 0..turns {
         for (k, kind) in ["user", "output", "turn_end"].into_iter().enumerate() {
@@ -60,7 +71,7 @@ fn add(store: &Connection, cwd: &str, turns: i64, dropped: i64) -> (i64, AgentId
             let text = match kind {
                 "turn_end" => String::new(),
                 _ if is_dropped => String::new(),
-                _ => format!("{kind} {index} \0\u{1b}é"),
+                _ => format!("{kind} {index} \0\u{1b}é{}", "x".repeat(longer(index))),
             };
             let sql = "INSERT INTO items (position, id, kind, at, text, stream, status, exit_code,
                      intent, dropped, lived)
@@ -79,7 +90,7 @@ fn add(store: &Connection, cwd: &str, turns: i64, dropped: i64) -> (i64, AgentId
                 if is_dropped { 77 } else { 0 },
                 index,
             ];
-            store.execute(sql, row).unwrap();
+            store.prepare_cached(sql).unwrap().execute(row).unwrap();
         }
     }
     (n, id, json!(intent))
@@ -186,4 +197,88 @@ async fn agents_of_an_old_store_are_all_there_with_their_timelines_and_turns() {
     };
     bowline_testkit::eventually("old texts are dropped", async || left().await < 600).await;
     assert!(left().await > 0);
+}
+
+/// Bytes of the store's files.
+fn on_disk(store: &Path) -> u64 {
+    let of = |end: &str| std::fs::metadata(format!("{}{end}", store.display()));
+    ["", "-wal"]
+        .iter()
+        .filter_map(|end| Some(of(end).ok()?.len()))
+        .sum()
+}
+
+/// The most memory that this process has had, in KiB.
+fn peak() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[tokio::test]
+#[ignore = "takes a minute; `-- --ignored --nocapture --exact` tells time, memory and disk"]
+async fn measured_a_store_of_20_000_agents_is_moved_and_usable() {
+    const AGENTS: i64 = 20_000;
+    const TURNS: i64 = 7;
+    // One account of the local socket, and two of devices.
+    let owner = |n: i64| [LOCAL, -3, i64::MAX][usize::try_from(n % 3).unwrap()];
+    let mut made = None;
+    let rig = Rig::with(|options| {
+        let store = old_store(&options.path);
+        let cwd = options.path.parent().unwrap().display().to_string();
+        store.execute_batch("BEGIN").unwrap();
+        let last = (0..AGENTS)
+            .map(|n| {
+                let longer = |index: i64| usize::try_from((7 * n + 613 * index) % 2_400).unwrap();
+                add_of(&store, (owner(n), &cwd), TURNS, 0, longer)
+            })
+            .last();
+        queue(&store, AGENTS, false, "echo moved");
+        store.execute_batch("COMMIT").unwrap();
+        drop(store);
+        let (before, began) = (on_disk(&options.path), std::time::Instant::now());
+        made = Some((last.unwrap(), before, peak(), began));
+    });
+    let ((_, last, _), before, peak_before, began) = made.unwrap();
+    println!(
+        "{AGENTS} agents, {} items: opened after {:?}; {} MiB on disk before, {} after with the log; \
+         peak memory {peak_before:?} KiB before, {:?} after",
+        3 * TURNS * AGENTS,
+        began.elapsed(),
+        before >> 20,
+        on_disk(&rig.options.path) >> 20,
+        peak(),
+    );
+
+    let app = rig.paired().await;
+    let began = std::time::Instant::now();
+    let bench = Bench::on(rig, app, options()).await;
+    println!("agents started after {:?}", began.elapsed());
+    let (mut listed, mut params) = (0, json!({"limit": 1_000}));
+    let began = std::time::Instant::now();
+    loop {
+        let page = bench.call("agents.list", params).await.unwrap();
+        assert_eq!(page["total"], AGENTS);
+        listed += page["agents"].as_array().unwrap().len();
+        match &page["nextCursor"] {
+            Value::Null => break,
+            cursor => params = json!({"limit": 1_000, "cursor": cursor}),
+        }
+    }
+    assert_eq!(listed, 20_000);
+    println!("all agents listed after {:?}", began.elapsed());
+    // The waiting turn of the last one runs, and is one of many.
+    let items = bench.turns(last.as_str(), 8).await;
+    assert!(printed(&items, "stdout").ends_with("moved\n"));
+    assert_eq!(items.len(), 21 + 2);
+    let page = json!({"agentId": last, "limit": 5, "before": 10});
+    let page = bench.call("agents.history", page).await.unwrap();
+    let indexes: Vec<u64> = (5..10).collect();
+    let found = page["items"].as_array().unwrap().iter();
+    assert!(
+        found
+            .map(|item| item["index"].as_u64().unwrap())
+            .eq(indexes)
+    );
+    println!("peak memory {:?} KiB at the end", peak());
 }

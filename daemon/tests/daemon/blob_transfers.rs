@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use crate::support::{
-    TestDaemon,
+    PATIENCE, TestDaemon,
     app::App,
     gallery::{blob, services},
     within,
@@ -261,8 +261,10 @@ async fn ld_8_pings_and_events_pass_between_the_pieces_of_a_large_blob() {
     }
     assert!(asked > 1);
     let hash = outcome(&up).await.unwrap().hash;
-    let got = outcome(&get(&app, hash, BlobSink::Bytes)).await.unwrap();
-    assert!(got.bytes.unwrap() == bytes);
+    // So many bytes take a busy machine a while.
+    let down = get(&app, hash, BlobSink::Bytes);
+    let got = timeout(6 * PATIENCE, down.outcome()).await.unwrap();
+    assert!(got.unwrap().bytes.unwrap() == bytes);
     let counters = app.runtime.counters(&app.host).unwrap();
     assert_eq!(counters.resumed, 0, "no heartbeat failed: {counters:?}");
 }
