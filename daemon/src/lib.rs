@@ -9,17 +9,20 @@
 //!
 //! | modules | own |
 //! |---|---|
-//! | [`rpc`], [`outbound`], [`clock`], [`files`], [`identity`] | shared basics: answers, queues, time, files, keys |
+//! | [`rpc`], [`outbound`], [`clock`], [`files`], [`identity`], [`process`] | shared basics: answers, queues, time, files, keys, processes |
 //! | [`store`], [`ledger`] | all durable state, and the one thread that writes it |
-//! | [`service`], [`blobs`], [`agents`], [`system`] | methods |
+//! | [`service`], [`blobs`], [`system`] | methods |
 //! | [`config`] | settings |
 //! | [`connection`], `listener`, [`relay`], [`control`] | sockets, from accept to close |
-//! | [`metrics`], [`setup`], [`daemon`] | start, supervision and shutdown; `commands` is the program |
+//! | [`metrics`], [`setup`], [`Program`] | what a program and its services are made of |
+//! | [`agents`] | a service like any other |
+//! | [`daemon`] | start, supervision and shutdown; `commands` is the program |
 
 pub mod agents;
 pub mod belonging;
 pub mod blobs;
 pub mod blocking;
+mod caller;
 pub mod clock;
 mod commands;
 pub mod config;
@@ -34,6 +37,7 @@ pub mod metrics;
 pub mod observe;
 mod obstacle;
 pub mod outbound;
+pub mod process;
 mod program;
 pub mod relay;
 pub mod rpc;

@@ -1,10 +1,12 @@
 //! A daemon as a program: `bowline-daemon`, and app authors' daemons with their own services
 //! (`docs/services.md`).
 
-use std::{error::Error, future::Future};
+use std::{error::Error, future::Future, process::ExitCode};
+
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    config::Home,
+    config::{Home, Section, Sections},
     service::{About, Service},
     setup::{Services, Setup},
 };
@@ -18,7 +20,12 @@ pub struct Program {
     pub(crate) about: &'static str,
     pub(crate) home: Home,
     pub(crate) services: Services,
+    pub(crate) sections: Sections,
+    hidden: Vec<Hidden>,
 }
+
+/// A hidden command: its name and its `main`.
+type Hidden = (&'static str, fn(&'static str) -> ExitCode);
 
 impl Program {
     /// `bowline-daemon` itself, with the folders it shares with `bowline`.
@@ -40,6 +47,8 @@ impl Program {
             about: "A daemon that keeps the sessions of an app with this machine",
             home: Home::of(name),
             services: Services::none(),
+            sections: Sections::default(),
+            hidden: Vec::new(),
         }
     }
 
@@ -76,5 +85,34 @@ impl Program {
     {
         self.services = self.services.starting(make);
         self
+    }
+
+    /// Gives a service a section of the settings file, which it reads with
+    /// [`Settings::section`](crate::config::Settings::section). A section that is not given is an
+    /// unknown key. A key that is the daemon's own or given twice is an error of every command that
+    /// reads the settings.
+    #[must_use]
+    pub fn section<T>(mut self, section: Section<T>) -> Self
+    where
+        T: Default + Serialize + DeserializeOwned + 'static,
+    {
+        self.sections = self.sections.with(section);
+        self
+    }
+
+    /// Adds a command for the program itself, to execute itself with, and not for people: if it is
+    /// the first argument, `main` is called with the program's name before anything else of the
+    /// command line or of the environment is read. A name that a visible command has stays that
+    /// command's.
+    #[must_use]
+    pub fn hidden(mut self, name: &'static str, main: fn(&'static str) -> ExitCode) -> Self {
+        self.hidden.push((name, main));
+        self
+    }
+
+    /// The `main` of a hidden command.
+    pub(crate) fn hidden_main(&self, name: &str) -> Option<fn(&'static str) -> ExitCode> {
+        let found = self.hidden.iter().find(|(hidden, _)| *hidden == name);
+        found.map(|(_, main)| *main)
     }
 }

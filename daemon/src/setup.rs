@@ -5,13 +5,14 @@ use std::{error::Error, future::Future, pin::Pin, sync::Arc};
 use bowline_protocol::{
     ServerId,
     extension::{is_extension, is_name},
+    methods::name,
 };
 
 use crate::{
     blobs::BlobStore,
     config::Settings,
     ledger::Ledger,
-    service::{About, Cancellation, MethodError, Methods, Offered, Router, Service},
+    service::{About, Cancellation, Hooks, MethodError, Methods, Offered, Router, Service},
 };
 
 /// The resources of a service at its start.
@@ -39,6 +40,20 @@ pub enum ServiceError {
     #[error("a service failed to start: {0}")]
     Failed(Box<dyn Error + Send + Sync>),
 }
+
+/// The protocol's methods of agents, which a service has.
+const AGENTS: [&str; 10] = [
+    name::PROVIDERS_LIST,
+    name::AGENTS_LIST,
+    name::AGENTS_CREATE,
+    name::AGENTS_SEND,
+    name::AGENTS_CANCEL,
+    name::AGENTS_ARCHIVE,
+    name::AGENTS_RESPOND,
+    name::AGENTS_HISTORY,
+    name::AGENTS_SUBSCRIBE,
+    name::AGENTS_UNSUBSCRIBE,
+];
 
 type Started = Result<Offered, ServiceError>;
 type Maker = Box<dyn FnOnce(Setup) -> Pin<Box<dyn Future<Output = Started> + Send>> + Send>;
@@ -101,13 +116,28 @@ impl Services {
         self
     }
 
+    /// Adds other services, after these.
+    pub(crate) fn followed_by(mut self, others: Self) -> Self {
+        self.about = others.about;
+        self.makers.extend(others.makers);
+        self.described.extend(others.described);
+        self
+    }
+
     /// Starts the services and adds their methods.
-    pub(crate) async fn link(self, setup: &Setup, router: &mut Router) -> Result<(), ServiceError> {
+    pub(crate) async fn link(
+        self,
+        setup: &Setup,
+        router: &mut Router,
+    ) -> Result<Hooks, ServiceError> {
         router.title(self.about);
+        let mut hooks = Vec::with_capacity(self.makers.len());
         for make in self.makers {
-            add(router, make(setup.clone()).await?)?;
+            let mut offered = make(setup.clone()).await?;
+            hooks.extend(offered.hook.take());
+            add(router, offered)?;
         }
-        Ok(())
+        Ok(Hooks::new(hooks))
     }
 
     /// Adds what the services would offer, without starting them: it can be described, not called.
@@ -118,9 +148,10 @@ impl Services {
     }
 }
 
-/// Adds the methods of a service. Only group names that no later version of the protocol can use.
+/// Adds the methods of a service. Only group names that no later version of the protocol can use,
+/// or the protocol's own of agents: whoever links them is the agents' service.
 fn add(router: &mut Router, offered: Offered) -> Result<(), MethodError> {
-    let is_reserved = |name| is_name(name) && !is_extension(name);
+    let is_reserved = |name| is_name(name) && !is_extension(name) && !AGENTS.contains(&name);
     let mut methods = offered.methods.iter();
     match methods.find(|method| is_reserved(method.name())) {
         Some(method) => Err(MethodError::Reserved(method.name())),

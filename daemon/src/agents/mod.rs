@@ -4,7 +4,6 @@
 //! programs follows the commit. Everything a turn prints is durable before a client sees it.
 
 mod aging;
-pub(crate) mod caller;
 mod command;
 mod direct;
 mod directory;
@@ -41,8 +40,6 @@ use bowline_protocol::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-#[cfg(unix)]
-pub(crate) use self::launcher::{ARGUMENT as LAUNCHER_ARGUMENT, main as launcher_main};
 use self::{
     command::CommandProvider,
     directory::AGENTS,
@@ -57,22 +54,43 @@ pub use self::{
     program::{Launcher, LauncherProgram},
     provider::{Provider, Run, Stop, Turn, TurnEnd},
     retention::Retention,
-    settings::{PromptVia, ProviderKind, ProviderSettings},
+    settings::{PROVIDERS, PromptVia, ProviderKind, ProviderSettings},
 };
 use crate::{
     blocking::{Blocking, BlockingError},
+    config::{self, ConfigError, Settings},
     ledger::{Ledger, Reader, Tx},
+    process::Process,
+    program::Program,
     rpc::answer,
-    service::{Made, Methods, Request, Service},
+    service::{Made, Methods, Request, RevokedDevice, Service},
+    setup::Services,
 };
 
 /// Concurrent folder checks, including blocked ones; while all are blocked, new agents' folders are
 /// not checked.
 const FOLDERS: usize = 16;
-/// Agents kept for one device unless set otherwise.
-pub(crate) const MAX_AGENTS_PER_DEVICE: u64 = 10_000;
 /// Time for a folder to respond.
 const FOLDER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Links the agents to a program: their settings and the launcher's command. The service itself is
+/// in [`linked`].
+pub(crate) fn linked_to(program: Program) -> Program {
+    let program = program.section(PROVIDERS);
+    #[cfg(unix)]
+    let program = program.hidden(launcher::ARGUMENT, launcher::main);
+    program
+}
+
+/// Links the agents to a daemon.
+pub(crate) fn linked(services: Services) -> Services {
+    services.starting(async |setup| {
+        let options = AgentsOptions::of(&setup.settings)?;
+        Ok::<_, Box<dyn std::error::Error + Send + Sync>>(
+            Agents::start(setup.ledger, options).await?,
+        )
+    })
+}
 
 /// Settings of the agents service.
 #[derive(Clone, Debug)]
@@ -95,6 +113,20 @@ pub struct AgentsOptions {
 }
 
 impl AgentsOptions {
+    /// What a daemon's settings say: its providers, and whether this program has the launcher's
+    /// command.
+    fn of(settings: &Settings) -> Result<Self, ConfigError> {
+        let inherited = settings.inherited;
+        Ok(Self {
+            launcher: inherited.map_or(Launcher::None, |inherited| {
+                Launcher::this_program(inherited.files, inherited.umask)
+            }),
+            agents_per_device: settings.limits.agents_per_device,
+            retention: Retention::of(&settings.limits),
+            ..Self::new(settings.section(&PROVIDERS)?)
+        })
+    }
+
     /// The settings with these providers and the default limits.
     pub fn new(providers: Vec<ProviderSettings>) -> Self {
         Self {
@@ -102,7 +134,7 @@ impl AgentsOptions {
             max_output_bytes: 4 << 20,
             max_runs: 32,
             max_agents: 100_000,
-            agents_per_device: MAX_AGENTS_PER_DEVICE,
+            agents_per_device: config::AGENTS_PER_DEVICE,
             retention: Retention::default(),
             launcher: Launcher::None,
         }
@@ -424,6 +456,35 @@ impl Service for Agents {
         methods
             .write(name::AGENTS_UNSUBSCRIBE, Self::unsubscribe)
             .role(Role::Viewer);
+    }
+
+    async fn keep_work_of(self: Arc<Self>, device: DeviceId) -> Result<(), RpcError> {
+        self.keep_turns_of(device).await.map(|_| ())
+    }
+
+    async fn end_work_of(self: Arc<Self>, device: RevokedDevice) -> Result<u64, RpcError> {
+        self.end_turns_of(device.key).await
+    }
+
+    async fn lock_changed(self: Arc<Self>, is_locked: bool) {
+        self.supervisor.lock_changed(is_locked).await;
+    }
+
+    async fn shutdown(self: Arc<Self>) {
+        self.supervisor.stop().await;
+    }
+
+    /// A launcher, of that turn or of any; a process with the mark of a turn, other than the one
+    /// that has started this daemon.
+    fn has_started(&self, process: &Process<'_>) -> Option<&'static str> {
+        #[cfg(unix)]
+        if process.runs(launcher::ARGUMENT) {
+            return Some("an agent");
+        }
+        let own = std::env::var_os(environment::TURN_VARIABLE);
+        let turn = process.variable(environment::TURN_VARIABLE)?;
+        let is_own = own.is_some_and(|own| own.as_encoded_bytes() == turn);
+        (!is_own).then_some("an agent")
     }
 }
 

@@ -15,7 +15,10 @@ use super::{
     aging::{self, Content, Oldest, Step},
     directory,
 };
-use crate::ledger::{Ledger, Owner, Tx};
+use crate::{
+    config::{self, Limits},
+    ledger::{Ledger, Owner, Tx},
+};
 
 /// Time in which growth is collected before it is looked at.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -38,10 +41,19 @@ pub struct Retention {
 impl Retention {
     /// The defaults.
     pub const DEFAULT: Self = Self {
-        timeline_bytes: 64 << 20,
-        timeline_bytes_per_device: 2 << 30,
-        output_age: Duration::from_secs(90 * 24 * 3_600),
+        timeline_bytes: config::TIMELINE_BYTES,
+        timeline_bytes_per_device: config::TIMELINE_BYTES_PER_DEVICE,
+        output_age: config::OUTPUT_AGE,
     };
+
+    /// What a daemon's settings say.
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self {
+            timeline_bytes: limits.timeline_bytes,
+            timeline_bytes_per_device: limits.timeline_bytes_per_device,
+            output_age: limits.output_age.unwrap_or_default(),
+        }
+    }
 }
 
 impl Default for Retention {

@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use super::{audit, devices, pair::How};
 use crate::{
-    config::{self, Home, LogFormat, Settings, Written},
+    config::{self, Home, LogFormat, Sections, Settings, Written},
     program::Program,
 };
 
@@ -204,7 +204,12 @@ impl Cli {
 
 impl Shared {
     /// The settings of a command with these flags.
-    pub(super) fn settings(self, home: Home, run: Written) -> Result<Settings, Failure> {
+    pub(super) fn settings(
+        self,
+        home: Home,
+        run: Written,
+        sections: &Sections,
+    ) -> Result<Settings, Failure> {
         let written = Written {
             state_dir: self.state_dir,
             socket: self.socket,
@@ -212,7 +217,7 @@ impl Shared {
             log_format: self.log_format,
             ..run
         };
-        Ok(config::load(home, self.config, written)?)
+        Ok(config::load(home, self.config, written, sections)?)
     }
 }
 

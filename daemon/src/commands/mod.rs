@@ -22,9 +22,8 @@ use self::{
     args::{Cli, Command, ConfigCommand, DevicesCommand, Form, OffersCommand, Shared, definition},
     socket::Asked,
 };
-#[cfg(unix)]
-use crate::agents::{LAUNCHER_ARGUMENT, launcher_main};
 use crate::{
+    agents,
     config::{Settings, Written},
     program::Program,
     relay::RelayPlan,
@@ -59,14 +58,10 @@ fn with_run(mut args: Vec<OsString>) -> Vec<OsString> {
 /// The whole program: parses the command line, runs the command and prints errors.
 pub(crate) fn main(program: Program, args: Vec<OsString>) -> ExitCode {
     let name = program.name;
-    // Checked before parsing: the environment is that of an agent, and the arguments are not this
-    // program's.
-    #[cfg(unix)]
-    if args
-        .get(1)
-        .is_some_and(|command| command == LAUNCHER_ARGUMENT)
-    {
-        return launcher_main(name);
+    let program = agents::linked_to(program);
+    // Checked before parsing: the environment may be that of somebody else, such as an agent.
+    if let Some(main) = hidden(&program, &args) {
+        return main(name);
     }
     let cli = match parse(&program, args) {
         Ok(cli) => cli,
@@ -75,21 +70,32 @@ pub(crate) fn main(program: Program, args: Vec<OsString>) -> ExitCode {
     end(name, dispatch(program, cli))
 }
 
+/// The hidden command that the arguments name.
+fn hidden(program: &Program, args: &[OsString]) -> Option<fn(&'static str) -> ExitCode> {
+    let wanted = args.get(1)?.to_str()?;
+    let main = program.hidden_main(wanted)?;
+    let visible = definition(program);
+    let is_visible = visible
+        .get_subcommands()
+        .any(|one| one.get_name() == wanted);
+    (!is_visible).then_some(main)
+}
+
 fn dispatch(program: Program, cli: Cli) -> Result<(), Failure> {
     let Cli { shared, command } = cli;
-    let (home, name) = (program.home, program.name);
+    let (home, name, sections) = (program.home, program.name, program.sections.clone());
     let services = program.into_services();
     let asked = |shared: Shared| -> Result<Asked, Failure> {
         Ok(Asked {
-            socket: shared.settings(home, Written::default())?.socket,
+            socket: shared.settings(home, Written::default(), &sections)?.socket,
             program: name,
         })
     };
     match command.unwrap_or_else(|| Command::Run(Written::default())) {
-        Command::Run(flags) => run::run(shared.settings(home, flags)?, services),
+        Command::Run(flags) => run::run(shared.settings(home, flags, &sections)?, services),
         Command::Config {
             command: ConfigCommand::Check(flags),
-        } => check(&shared.settings(home, flags)?),
+        } => check(&shared.settings(home, flags, &sections)?),
         Command::Pair(how) => pair::pair(&asked(shared)?, &how),
         Command::Offers { command, form } => match command {
             None => offers::list(&asked(shared)?, form.json),
@@ -139,7 +145,7 @@ fn check(settings: &Settings) -> Result<(), Failure> {
     run::log_filter(&settings.log)?;
     Endpoint::new(&settings.socket).map_err(Failure::usage)?;
     RelayPlan::new(settings).map_err(Failure::usage)?;
-    let text = toml::to_string(&settings.to_written()).map_err(Failure::failed)?;
+    let text = settings.to_toml().map_err(Failure::failed)?;
     print::out(format_args!("{text}"));
     Ok(())
 }
@@ -151,6 +157,26 @@ mod tests {
     fn parsed(line: &str) -> Cli {
         let args = line.split(' ').map(Into::into).collect();
         parse(&Program::bowline(), args).unwrap()
+    }
+
+    #[test]
+    fn ld_6_a_hidden_command_runs_before_anything_is_read_and_hides_no_visible_one() {
+        let program = || {
+            Program::new("voxel", "1.2.3")
+                .hidden("voxel-helper", |_| ExitCode::from(7))
+                .hidden("status", |_| ExitCode::from(8))
+        };
+        let run = |words: &[&str]| {
+            let args = words.iter().map(Into::into).collect();
+            format!("{:?}", main(program(), args))
+        };
+        let code = |code| format!("{:?}", ExitCode::from(code));
+        assert_eq!(run(&["voxel", "voxel-helper", "--no", "\n"]), code(7));
+        // Not a usage error of `status` only if it had been hidden.
+        assert_eq!(run(&["voxel", "status", "--no-such-flag"]), code(2));
+        assert_eq!(run(&["voxel", "voxel-helpers"]), code(2));
+        let help = definition(&program()).render_help().to_string();
+        assert!(!help.contains("voxel-helper"), "{help}");
     }
 
     #[test]

@@ -9,8 +9,7 @@ use bowline_protocol::Reason;
 use tracing_subscriber::EnvFilter;
 
 use crate::{
-    agents::Launcher,
-    config::{DEFAULT_PORT, Settings},
+    config::{DEFAULT_PORT, Inherited, Settings},
     daemon::{Daemon, StartError},
     obstacle::obstacle,
     setup::Services,
@@ -24,7 +23,10 @@ const END: Duration = Duration::from_secs(15);
 pub(super) fn run(mut settings: Settings, services: Services) -> Result<(), Failure> {
     let umask = create_private_files();
     log::start(log_filter(&settings.log)?, settings.log_format).map_err(Failure::failed)?;
-    settings.launcher = Launcher::this_program(raise_file_limit(), umask);
+    settings.inherited = Some(Inherited {
+        files: raise_file_limit(),
+        umask,
+    });
     // One thread runs everything except the ledger, for the least memory and latency.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

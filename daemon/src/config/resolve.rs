@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use bowline_program::config::{self, Sets};
 use bowline_protocol::{limits::MAX_CHUNK, text::is_harmful};
 
-use super::{ConfigError, Home, Limits, ProviderSettings, RelayUrl, Settings, Written};
-use crate::{agents, rpc::content_bytes};
+use super::{ConfigError, Home, Limits, RelayUrl, Sections, Settings, Written, sections::InFile};
 
 /// Longest daemon name in bytes: every welcome and every QR code contains it.
 const MAX_NAME_BYTES: usize = 128;
@@ -21,12 +20,25 @@ const MIN_TIMELINE: u64 = 128 << 10;
 const MAX_RELAYS: usize = 16;
 
 /// The resolved settings: `written` of the command line over those of the file, which is `file` or
-/// the default one of `home`.
+/// the default one of `home`. It may have the `sections` of services.
 ///
 /// # Errors
 /// [`ConfigError`].
-pub fn load(home: Home, file: Option<PathBuf>, written: Written) -> Result<Settings, ConfigError> {
-    resolve(home, config::load(written, file, home.config_file())?)
+pub fn load(
+    home: Home,
+    file: Option<PathBuf>,
+    written: Written,
+    sections: &Sections,
+) -> Result<Settings, ConfigError> {
+    sections.check()?;
+    let file = file.or_else(|| home.config_file());
+    let mut parts = InFile::new();
+    let written = config::load_apart(written, file.as_deref(), &sections.keys(), |key, part| {
+        sections.read(key, part, &mut parts)
+    })?;
+    let mut settings = resolve(home, written)?;
+    sections.resolve(parts, file.as_deref(), &mut settings)?;
+    Ok(settings)
 }
 
 /// Applies the defaults to written settings.
@@ -48,31 +60,7 @@ pub fn resolve(home: Home, mut written: Written) -> Result<Settings, ConfigError
     settings.socket = absolute(settings.socket);
     settings.relay_token_file = settings.relay_token_file.map(absolute);
     settings.relay = relays(settings.relay)?;
-    let providers = providers(settings.providers)?;
-    settings.providers = listed(providers, settings.limits.max_message_bytes)?;
     Ok(settings)
-}
-
-/// The providers, if their list fits into one message: `providers.list` has no pages.
-fn listed(
-    providers: Vec<ProviderSettings>,
-    max_message_bytes: u32,
-) -> Result<Vec<ProviderSettings>, ConfigError> {
-    let bytes = |provider: &ProviderSettings| {
-        // A byte of text takes at most six in JSON, and the fixed parts of one entry less than 64.
-        let title = provider.title.as_ref().unwrap_or(&provider.name);
-        64 + provider.name.len() + 6 * title.len()
-    };
-    let all: usize = providers.iter().map(bytes).sum();
-    let most = content_bytes(max_message_bytes as usize);
-    if all > most {
-        return Err(ConfigError::Conflict(format!(
-            "the list of {} providers may take {all} bytes, and clients can be sent {most}: configure fewer, give them shorter \
-             titles, or raise `limits.max_message_bytes`",
-            providers.len()
-        )));
-    }
-    Ok(providers)
 }
 
 /// The path as an absolute one, valid in any working directory. A path that cannot be made absolute
@@ -131,39 +119,6 @@ fn check(limits: &Limits) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The configured providers; the built-in shell only without any, so that nothing is offered that
-/// was not asked for (TR-6).
-fn providers(configured: Vec<ProviderSettings>) -> Result<Vec<ProviderSettings>, ConfigError> {
-    let mut all: Vec<ProviderSettings> = Vec::with_capacity(configured.len().max(1));
-    for provider in configured {
-        let valid = !provider.name.is_empty()
-            && provider.name.len() <= 64
-            && provider
-                .name
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-        if !valid {
-            return Err(ConfigError::Conflict(format!(
-                "`provider.name`: `{}` must be 1 to 64 letters, digits, `-`, `_` or `.`",
-                provider.name
-            )));
-        }
-        if all.iter().any(|other| other.name == provider.name) {
-            return Err(ConfigError::Conflict(format!(
-                "provider `{}` is configured twice",
-                provider.name
-            )));
-        }
-        all.push(provider);
-    }
-    if all.is_empty() {
-        all.push(ProviderSettings::shell());
-    }
-    // Checked here as well as in `run`, so that `config check` reports it.
-    agents::check(&all).map_err(|error| ConfigError::Conflict(error.to_string()))?;
-    Ok(all)
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -209,29 +164,11 @@ mod tests {
     }
 
     #[test]
-    fn without_a_word_it_listens_on_loopback_and_offers_the_shell() {
+    fn without_a_word_it_listens_on_loopback() {
         let settings = of("").unwrap();
         assert_eq!(settings.listen, ["127.0.0.1:4717".parse().unwrap()]);
-        assert_eq!(settings.providers.len(), 1);
-        assert_eq!(settings.providers[0].name, "shell");
         #[cfg(unix)]
         assert_eq!(settings.socket, Path::new("/state/daemon.sock"));
-    }
-
-    #[test]
-    fn tr_6_the_shell_is_offered_only_while_no_provider_is_configured() {
-        let provider = |name: &str| {
-            format!("[[provider]]\nname = \"{name}\"\nkind = \"command\"\ncommand = [\"x\"]\n")
-        };
-        let names = |text: &str| {
-            let providers = of(text).unwrap().providers.into_iter();
-            providers.map(|provider| provider.name).collect::<Vec<_>>()
-        };
-        assert_eq!(names(""), ["shell"]);
-        assert_eq!(names(&provider("a")), ["a"]);
-        let both = provider("a") + &provider("shell");
-        assert_eq!(names(&both), ["a", "shell"], "one that is asked for");
-        assert_eq!(of(&both).unwrap().providers[1].command, ["x"]);
     }
 
     #[test]
@@ -240,45 +177,13 @@ mod tests {
         assert!(error("name = \"\"").contains("`name`"));
         assert!(error("[limits]\nmax_message_bytes = 1").contains("max_message_bytes"));
         assert!(error("[limits]\nmax_in_flight = 0").contains("max_in_flight"));
-        let provider = "[[provider]]\nname = \"a\"\nkind = \"command\"\ncommand = [\"x\"]\n";
-        assert!(error(&format!("{provider}{provider}")).contains("configured twice"));
-        assert!(
-            error("[[provider]]\nname = \"a\"\nkind = \"command\"\ncommand = []")
-                .contains("give it a program")
-        );
-        let acp = error("[[provider]]\nname = \"a\"\nkind = \"acp\"\ncommand = [\"x\"]");
-        for (roots, says) in [("[]", "empty list"), ("[\"src\"]", "`src`")] {
-            let error = error(&format!("{provider}roots = {roots}"));
-            assert!(
-                error.contains("provider `a`") && error.contains(says),
-                "{error}"
-            );
-        }
-        assert!(acp.contains("`acp`") && acp.contains("cannot run"), "{acp}");
-    }
-
-    #[test]
-    fn case_c49_more_providers_than_a_message_takes_are_refused_at_the_start() {
-        let provider = |n: u32| {
-            let title = "t".repeat(100);
-            format!(
-                "[[provider]]\nname = \"p{n}\"\nkind = \"command\"\ncommand = [\"x\"]\ntitle = \"{title}\"\n"
-            )
-        };
-        let some = |count: u32| {
-            let all: String = (0..count).map(provider).collect();
-            of(&format!("[limits]\nmax_message_bytes = 65536\n{all}"))
-        };
-        assert_eq!(some(50).unwrap().providers.len(), 50);
-        let error = some(500).unwrap_err().to_string();
-        assert!(error.contains("limits.max_message_bytes"), "{error}");
     }
 
     #[test]
     fn settings_in_force_read_back_as_a_file() {
         let text = "name = \"x\"\nrelay = [\"wss://r.example\"]\nrelay_token_file = \"/t\"\nproxy = \"http://p:1\"";
         let settings = of(text).unwrap();
-        let text = toml::to_string(&settings.to_written()).unwrap();
+        let text = settings.to_toml().unwrap();
         let again = resolve(Home::BOWLINE, file(&text)).unwrap();
         assert_eq!(again.to_written(), settings.to_written());
     }

@@ -19,26 +19,32 @@ use clap::{Args, builder::TypedValueParser, error::ErrorKind};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AdvertisedAddress, DEFAULT_PORT, Deadline, LogFormat, ProviderSettings, ProxyUrl, RelayUrl,
-    Timeout, home::default_socket,
+    AdvertisedAddress, DEFAULT_PORT, Deadline, Inherited, LogFormat, ProxyUrl, RelayUrl,
+    SectionValues, Timeout, home::default_socket,
 };
-use crate::{
-    agents::{Launcher, MAX_AGENTS_PER_DEVICE, Retention},
-    blobs::BlobLimits,
-    ledger::Quotas,
-};
+use crate::{blobs::BlobLimits, ledger::Quotas};
 
 const QUOTAS: Quotas = Quotas::DEFAULT;
-const RETENTION: Retention = Retention::DEFAULT;
+/// Agents kept for one device unless set otherwise.
+pub(crate) const AGENTS_PER_DEVICE: u64 = 10_000;
+/// Bytes of one agent's timeline unless set otherwise.
+pub(crate) const TIMELINE_BYTES: u64 = 64 << 20;
+/// Bytes of the timelines of one device's agents unless set otherwise.
+pub(crate) const TIMELINE_BYTES_PER_DEVICE: u64 = 2 << 30;
+/// Age of outputs in timelines unless set otherwise.
+pub(crate) const OUTPUT_AGE: Duration = Duration::from_secs(90 * 24 * 3_600);
 const BLOBS: BlobLimits = BlobLimits::DEFAULT;
 
 settings! {
     /// All settings of the daemon.
     #[derive(Clone, Debug)]
     pub struct Settings(state_dir: &Path) {
-        /// How agents' programs are started. Not configurable: the program sets it
-        /// ([`Launcher::this_program`]), as `run` does.
-        launcher: Launcher = Launcher::None;
+        /// The sections of services ([`Settings::section`]).
+        sections: SectionValues = SectionValues::default();
+        /// What the program had at its start. Not configurable: [`crate::run`] sets it, which also
+        /// runs the program's hidden commands ([`crate::Program::hidden`]); without it there are
+        /// none.
+        inherited: Option<Inherited> = None;
     }
 
     /// Written settings: an absent one is `None`. An unknown key is an error with its name and
@@ -84,9 +90,6 @@ settings! {
     log_format: Option<LogFormat> => LogFormat = LogFormat::Text, arg(skip);
     /// The limits in force: `[limits]`; no flags.
     limits: WrittenLimits => Limits = Limits::default(), arg(skip), serde(default);
-    /// The providers of agents, in the order of the configuration: each `[[provider]]`; no flags.
-    providers: Vec<ProviderSettings> => Vec<ProviderSettings> = vec![ProviderSettings::shell()],
-        arg(skip), serde(default, rename = "provider");
 }
 
 settings! {
@@ -131,7 +134,7 @@ settings! {
     /// Most sessions of one device; over it the one detached longest is removed.
     sessions_per_device: Option<usize> => usize = QUOTAS.sessions;
     /// Most agents created by one device; a further one is answered with `quota_exceeded`.
-    agents_per_device: Option<u64> => u64 = MAX_AGENTS_PER_DEVICE;
+    agents_per_device: Option<u64> => u64 = AGENTS_PER_DEVICE;
     /// Most entries of services written by one device; a further one is answered with
     /// `quota_exceeded`.
     data_rows_per_device: Option<u64> => u64 = QUOTAS.data_rows;
@@ -151,12 +154,12 @@ settings! {
     follows_per_session: Option<usize> => usize = limits::FOLLOWS_PER_SESSION;
     /// Most bytes of the timelines of all agents created by one device; over it their oldest
     /// outputs are dropped.
-    timeline_bytes_per_device: Option<u64> => u64 = RETENTION.timeline_bytes_per_device;
+    timeline_bytes_per_device: Option<u64> => u64 = TIMELINE_BYTES_PER_DEVICE;
     /// Most bytes of one agent's timeline; over it its oldest outputs are dropped, then its oldest
     /// prompts and messages. Zero: no limit.
-    timeline_bytes: Option<u64> => u64 = 64 << 20;
+    timeline_bytes: Option<u64> => u64 = TIMELINE_BYTES;
     /// Age at which outputs in timelines are dropped.
-    output_age: Option<Timeout> => Option<Duration> = Some(Duration::from_secs(90 * 24 * 3_600));
+    output_age: Option<Timeout> => Option<Duration> = Some(OUTPUT_AGE);
     /// Largest size of the database in bytes; over it requests that write are answered with
     /// `storage_unavailable`. Zero: no limit.
     storage_limit: Option<u64> => u64 = 8 << 30;
@@ -193,15 +196,6 @@ impl Limits {
             grace: self.blob_grace,
         }
     }
-
-    /// How long timelines are kept.
-    pub(crate) fn retention(&self) -> Retention {
-        Retention {
-            timeline_bytes: self.timeline_bytes,
-            timeline_bytes_per_device: self.timeline_bytes_per_device,
-            output_age: self.output_age.unwrap_or_default(),
-        }
-    }
 }
 
 impl Settings {
@@ -214,9 +208,20 @@ impl Settings {
         }
     }
 
-    /// These settings as a file that produces them, for `config check`.
+    /// These settings as a file that produces them, without those of services.
     pub fn to_written(&self) -> Written {
         Written::of(self)
+    }
+
+    /// These settings as the text of a file that produces them, for `config check`.
+    ///
+    /// # Errors
+    /// None that is known of.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        let (before, after) = self.sections.to_texts();
+        let own = toml::to_string(&self.to_written())?;
+        let gap = if after.is_empty() { "" } else { "\n" };
+        Ok(format!("{before}{own}{gap}{after}"))
     }
 }
 
@@ -303,11 +308,6 @@ mod tests {
                 "{text}"
             );
         }
-        let text = error("[[provider]]\nname = \"x\"\nkind = \"magic\"\ncommand = [\"x\"]\n");
-        assert!(
-            text.starts_with("bowline.toml:3: ") && text.contains("magic"),
-            "{text}"
-        );
         // C33: a misplaced value may contain a token.
         for wrong in [
             "relay = \"wss://S3CRET@relay.example.org\"\n",
@@ -371,15 +371,9 @@ mod tests {
             session_grace = "24h"
             replay_bytes = 4194304
             replay_events = 4096
-            [[provider]]
-            name = "tests"
-            kind = "command"
-            command = ["make", "test"]
-            title = "Tests"
         "#;
         let file: Written = parse(text, Path::new("x")).unwrap();
         assert_eq!(file.limits.idle_timeout.unwrap().to_string(), "5m");
-        assert_eq!(file.providers[0].command, ["make", "test"]);
         assert_eq!(file.listen.unwrap().len(), 2);
     }
 }

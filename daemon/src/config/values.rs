@@ -2,12 +2,22 @@
 
 use std::{fmt, str::FromStr};
 
-use bowline_program::as_text;
+use bowline_program::{FileLimit, Umask, as_text};
 use bowline_protocol::{offer::is_direct, relay::RelayUrl};
 use serde::{
     Deserializer,
     de::{self, SeqAccess, Visitor},
 };
+
+/// What a program had at its start and has changed for itself since; programs that a service starts
+/// for a user should have it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Inherited {
+    /// The soft limit of open files.
+    pub files: FileLimit,
+    /// The permissions that new files do not get.
+    pub umask: Umask,
+}
 
 /// `host:port` as offers list it; IPv6 hosts are in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -33,7 +33,7 @@ use super::{
     registry::Kind,
 };
 use crate::{
-    agents::caller::Caller,
+    caller::Caller,
     ledger::{Admission, Attached, SealedRefusal},
     observe,
     service::Origin,

@@ -28,7 +28,7 @@ use super::{
     answers::{Answers, Batch, bounded, encode},
 };
 use crate::{
-    agents::caller::Caller,
+    caller::Caller,
     rpc::{Outcome, Reply, ReplyFuture},
     service::{self, Access, Call, Context, Method, Origin, Router},
 };
@@ -304,7 +304,8 @@ impl Requests {
         answered(answer)
     }
 
-    /// Starts a method; one for the owner once it is known that no agent makes the request (TR-7).
+    /// Starts a method; one for the owner once it is known that nothing that a service has started
+    /// makes the request (TR-7).
     fn run(
         &self,
         method: &Arc<Method>,

@@ -17,7 +17,7 @@ use super::service::{ControlService, max};
 use crate::{
     ledger::DeviceInfo,
     rpc::{Bounded, ListParams, Listed, page_bytes, page_rows},
-    service::{Methods, Request},
+    service::{Methods, Request, RevokedDevice},
 };
 
 #[derive(Deserialize, JsonSchema)]
@@ -130,7 +130,7 @@ impl ControlService {
             // Before it is revoked: its waiting turns are dropped from then on. Whatever comes of
             // it, the device is revoked.
             let kept = if keep_turns {
-                self.agents.keep_turns_of(device_id.clone()).await.err()
+                self.hooks.keep_work_of(&device_id).await.err()
             } else {
                 None
             };
@@ -138,10 +138,14 @@ impl ControlService {
             // Probes and pairings belong to no session.
             self.registry
                 .close_device(&device_id, Reason::DeviceRevoked);
+            let device = RevokedDevice {
+                device_id,
+                key: revoked.device,
+            };
             let turns_ended = if keep_turns {
                 0
             } else {
-                self.agents.end_turns_of(revoked.device).await?
+                self.hooks.end_work_of(&device).await?
             };
             match revoked.not_stored.or(kept) {
                 None => Ok(turns_ended),

@@ -33,7 +33,7 @@ use tracing::{debug, warn};
 
 use self::lines::Lines;
 use crate::{
-    agents::caller::{Caller, Callers},
+    caller::{Caller, Callers},
     connection::{Acceptor, serve_local},
 };
 
@@ -49,7 +49,6 @@ const TURNING_AWAY: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct ControlSocket {
     listener: Listener,
-    callers: Callers,
 }
 
 impl ControlSocket {
@@ -59,8 +58,7 @@ impl ControlSocket {
     /// [`ControlError`]. Needs a tokio runtime.
     pub fn bind(path: &FilePath) -> Result<Self, ControlError> {
         let listener = Endpoint::new(path)?.listen()?;
-        let callers = Callers::new();
-        Ok(Self { listener, callers })
+        Ok(Self { listener })
     }
 
     /// Its endpoint.
@@ -69,8 +67,13 @@ impl ControlSocket {
     }
 
     /// Accepts until dropped. Every connection holds one permit of `places`; there are
-    /// `limits.max_local_connections`.
-    pub async fn serve(mut self, acceptor: Arc<Acceptor>, places: Arc<Semaphore>) {
+    /// `limits.max_local_connections`. `callers` tells the owner from programs of services.
+    pub(crate) async fn serve(
+        mut self,
+        acceptor: Arc<Acceptor>,
+        places: Arc<Semaphore>,
+        callers: Callers,
+    ) {
         let most = acceptor.limits.max_local_connections;
         let mut keeper = Keeper::default();
         let mut look = Box::pin(later(self.listener.look()));
@@ -97,7 +100,7 @@ impl ControlSocket {
             };
             match Arc::clone(&places).try_acquire_owned() {
                 Ok(permit) => {
-                    let caller = self.callers.of(&stream);
+                    let caller = callers.of(&stream);
                     spawn(Arc::clone(&acceptor), stream, permit, caller);
                 }
                 Err(_) => {

@@ -14,13 +14,12 @@ use serde::Serialize;
 
 use super::offer::OfferMaker;
 use crate::{
-    agents::Agents,
     clock::Clock,
     connection::{ConnectionInfo, ConnectionRegistry},
     ledger::{LedgerCounters, SessionInfo},
     relay::{RelayInfo, RelayStatus},
     rpc::{ListParams, Listed, RequestStats},
-    service::{Methods, Request, Service},
+    service::{Hooks, Methods, Request, Service},
 };
 
 /// Constants of a running daemon.
@@ -47,7 +46,6 @@ pub struct About {
 }
 
 /// The service of the local socket.
-#[derive(Debug)]
 pub struct ControlService {
     pub(crate) about: About,
     pub(crate) offers: OfferMaker,
@@ -55,7 +53,7 @@ pub struct ControlService {
     pub(crate) relays: RelayStatus,
     pub(crate) stats: RequestStats,
     pub(crate) clock: Clock,
-    pub(crate) agents: Agents,
+    pub(crate) hooks: Hooks,
     /// When the daemon started.
     pub(crate) started: MonotonicTime,
 }

@@ -18,9 +18,10 @@ use tracing::{info, warn};
 
 pub(crate) use self::offered::offered;
 use crate::{
-    agents::{Agents, AgentsError},
+    agents,
     belonging::Belonging,
     blobs::{BlobService, BlobStore},
+    caller::Callers,
     clock::Clock,
     config::Settings,
     connection::{Acceptor, ConnectionRegistry},
@@ -31,7 +32,7 @@ use crate::{
     listener,
     metrics::{Sources, page},
     relay::{RelayPlan, RelaySettingsError, RelayStatus, Relays},
-    service::{CancelOnDrop, Cancellation, MethodError, Router},
+    service::{CancelOnDrop, Cancellation, Hooks, MethodError, Router},
     setup::{ServiceError, Services, Setup},
     state_dir::StateDir,
     system::System,
@@ -55,8 +56,6 @@ pub enum StartError {
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error(transparent)]
-    Agents(#[from] AgentsError),
-    #[error(transparent)]
     Methods(#[from] MethodError),
     #[error(transparent)]
     Service(#[from] ServiceError),
@@ -79,7 +78,7 @@ impl StartError {
 pub struct Daemon {
     relay_status: RelayStatus,
     acceptor: Arc<Acceptor>,
-    agents: Agents,
+    hooks: Hooks,
     blobs: BlobStore,
     sessions: Vec<SocketAddr>,
     metrics: Option<SocketAddr>,
@@ -150,7 +149,6 @@ impl Daemon {
             &vital,
         )
         .await?;
-        let agents = Agents::start(ledger.clone(), options::agents(&settings)).await?;
 
         let registry = Arc::new(ConnectionRegistry::default());
         let relay_status = RelayStatus::new(&settings.relay);
@@ -162,20 +160,9 @@ impl Daemon {
             clock: clock.clone(),
             started,
         })?;
-        router.add(agents.clone())?;
         router.add(BlobService {
             store: blobs.clone(),
             live: router.live().clone(),
-        })?;
-        router.add(ControlService {
-            about: options::about(&settings, &identity, &sessions, metrics_address),
-            offers: options::offers(&settings, &identity, &sessions),
-            registry: Arc::clone(&registry),
-            relays: relay_status.clone(),
-            stats: router.stats().clone(),
-            clock: clock.clone(),
-            agents: agents.clone(),
-            started,
         })?;
         let (running, shutdown) = Cancellation::new();
         let setup = Setup {
@@ -185,7 +172,18 @@ impl Daemon {
             server_id: identity.server_id().clone(),
             shutdown,
         };
-        services.link(&setup, &mut router).await?;
+        let services = agents::linked(Services::none()).followed_by(services);
+        let hooks = services.link(&setup, &mut router).await?;
+        router.add(ControlService {
+            about: options::about(&settings, &identity, &sessions, metrics_address),
+            offers: options::offers(&settings, &identity, &sessions),
+            registry: Arc::clone(&registry),
+            relays: relay_status.clone(),
+            stats: router.stats().clone(),
+            clock: clock.clone(),
+            hooks: hooks.clone(),
+            started,
+        })?;
 
         let places = Arc::new(Semaphore::new(settings.limits.max_connections as usize));
         let strangers = Strangers::new(listener::STRANGERS);
@@ -209,6 +207,11 @@ impl Daemon {
                 async move { page(&sources).await.map_err(|error| error.message) }
             })
         });
+        let lock = ledger.lock_changes();
+        let callers = Callers::new({
+            let hooks = hooks.clone();
+            Arc::new(move |process: &_| hooks.starter(process))
+        });
         let acceptor = Arc::new(Acceptor::new(
             identity,
             settings.name,
@@ -220,8 +223,12 @@ impl Daemon {
         let mut tasks = vec![
             tokio::spawn(vital.clone().task(
                 "local socket",
-                control.serve(Arc::clone(&acceptor), Arc::clone(&local_places)),
+                control.serve(Arc::clone(&acceptor), Arc::clone(&local_places), callers),
             )),
+            tokio::spawn({
+                let hooks = hooks.clone();
+                kept("lock", move || hooks.clone().follow_lock(lock.clone()))
+            }),
             tokio::spawn({
                 let (acceptor, relays) = (Arc::clone(&acceptor), relay_status.clone());
                 kept("sweep", move || {
@@ -245,7 +252,7 @@ impl Daemon {
         Ok(Self {
             relay_status,
             acceptor,
-            agents,
+            hooks,
             blobs,
             sessions,
             metrics: metrics_address,
@@ -350,7 +357,7 @@ impl Daemon {
         };
         let deadline = Instant::now() + SHUTDOWN;
         let ended = timeout_at(deadline - CHECKPOINT, async {
-            tokio::join!(connections, self.relays.ended(), self.agents.shutdown());
+            tokio::join!(connections, self.relays.ended(), self.hooks.shutdown());
         });
         if ended.await.is_err() {
             warn!("some tasks did not end in time");

@@ -1,7 +1,7 @@
 //! What a daemon would offer, without one.
 
 use crate::{
-    agents::Agents,
+    agents,
     blobs::BlobService,
     control::ControlService,
     service::{MethodError, Methods, Router},
@@ -17,9 +17,9 @@ use crate::{
 pub(crate) fn offered(services: Services) -> Result<Router, MethodError> {
     let mut router = Router::new();
     router.add_all(Methods::<System>::described())?;
-    router.add_all(Methods::<Agents>::described())?;
     router.add_all(Methods::<BlobService>::described())?;
     router.add_all(Methods::<ControlService>::described())?;
+    let services = agents::linked(Services::none()).followed_by(services);
     services.describe(&mut router)?;
     Ok(router)
 }

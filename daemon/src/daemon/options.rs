@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use bowline_program::WebAccess;
 
 use crate::{
-    agents::AgentsOptions,
     clock::Clock,
     config::Settings,
     control::{About, OfferMaker},
@@ -48,16 +47,6 @@ pub(super) fn ledger(settings: &Settings, identity: &Identity, clock: Clock) -> 
 /// The limit of the database in pages of 4 KiB.
 fn max_pages(bytes: u64) -> Option<u32> {
     (bytes > 0).then(|| u32::try_from(bytes / 4_096).unwrap_or(u32::MAX - 1))
-}
-
-/// The options of the agents.
-pub(super) fn agents(settings: &Settings) -> AgentsOptions {
-    AgentsOptions {
-        launcher: settings.launcher.clone(),
-        agents_per_device: settings.limits.agents_per_device,
-        retention: settings.limits.retention(),
-        ..AgentsOptions::new(settings.providers.clone())
-    }
 }
 
 /// What the daemon says of itself.

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::{
     Cancellation, Context, Request, Service,
     describe::{Kind, MethodEntry, Types},
+    hooks::Hook,
     live::{self, Followable},
     params,
     request::Told,
@@ -48,7 +49,7 @@ pub enum Access {
     Sessions,
     /// The local socket: programs of the daemon's user.
     Local,
-    /// The local socket, but no program that an agent has started (TR-7).
+    /// The local socket, but no program that a service has started, such as an agent's (TR-7).
     Owner,
 }
 
@@ -97,8 +98,9 @@ impl Method {
         self.access = Access::Local;
     }
 
-    /// Restricts it to the daemon's owner: remote clients, and programs that an agent has started,
-    /// get `forbidden`. The latter are recognised as far as the system allows (`docs/commands.md`).
+    /// Restricts it to the daemon's owner: remote clients, and programs that a service has started
+    /// ([`Service::has_started`]; those of agents), get `forbidden`. The latter are recognised as
+    /// far as the system allows (`docs/commands.md`).
     pub const fn owner_only(&mut self) {
         self.access = Access::Owner;
     }
@@ -164,6 +166,8 @@ pub struct Methods<S> {
 pub(crate) struct Offered {
     pub(crate) methods: Vec<Method>,
     pub(crate) live: Vec<Followable>,
+    /// None while it is only described.
+    pub(crate) hook: Option<Arc<dyn Hook>>,
 }
 
 impl<S: Service> Methods<S> {
@@ -187,6 +191,7 @@ impl<S: Service> Methods<S> {
         Offered {
             methods: methods.list,
             live: methods.live,
+            hook: methods.service.map(|service| service as Arc<dyn Hook>),
         }
     }
 

@@ -10,6 +10,7 @@
 mod asked;
 mod cancel;
 mod describe;
+mod hooks;
 mod live;
 mod methods;
 pub(crate) mod params;
@@ -18,6 +19,7 @@ mod router;
 
 pub use self::{
     cancel::{CancelOnDrop, Cancellation},
+    hooks::RevokedDevice,
     live::Followable,
     methods::{Access, Method, Methods},
     request::{Context, Origin, Request},
@@ -25,13 +27,21 @@ pub use self::{
 };
 pub(crate) use self::{
     describe::{About, Kind, Types},
+    hooks::Hooks,
     live::LiveData,
     methods::{Call, Offered, Started},
 };
+pub use crate::process::Process;
 pub use crate::rpc::{Answer, Done, Made, PAGE_BYTES, Reply, ReplyFuture, answer};
 pub use bowline_protocol::live::Scope;
 
-/// A group of methods and their shared state.
+use std::{future::Future, sync::Arc};
+
+use bowline_protocol::{DeviceId, error::RpcError};
+
+/// A group of methods and their shared state, which may also take part in what happens to the
+/// daemon: all other functions have a default that does nothing. A panic in one of them is logged
+/// and stops neither the daemon nor other services.
 ///
 /// ```
 /// use bowline_daemon::{ledger::{Reader, Table, Tx}, service::{Methods, Service}};
@@ -69,4 +79,53 @@ pub use bowline_protocol::live::Scope;
 pub trait Service: Send + Sync + Sized + 'static {
     /// Lists its methods. Called once, when the service is linked into a daemon.
     fn methods(methods: &mut Methods<Self>);
+
+    /// Keeps what a device has asked for and has not ended, as work of nobody, before the owner
+    /// revokes the device and lets that work go on (`devices revoke --keep-turns`; TR-5). After
+    /// 30 s, or with an error, the device is revoked all the same.
+    ///
+    /// # Errors
+    /// Any; the owner is told.
+    fn keep_work_of(
+        self: Arc<Self>,
+        _device: DeviceId,
+    ) -> impl Future<Output = Result<(), RpcError>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Ends what a device has asked for that the owner has revoked (TR-5); returns how much that
+    /// was, which the owner is told. The device is out already, and its sessions are closed. After
+    /// 30 s the owner is answered without it.
+    ///
+    /// # Errors
+    /// Any; the owner is told.
+    fn end_work_of(
+        self: Arc<Self>,
+        _device: RevokedDevice,
+    ) -> impl Future<Output = Result<u64, RpcError>> + Send {
+        async { Ok(0) }
+    }
+
+    /// Stops what works for devices when the owner locks the daemon, and lets it go on when the
+    /// owner unlocks it (TR-15). Not called at the start of a daemon that is locked: see
+    /// [`Ledger::locked_at`](crate::ledger::Ledger::locked_at). If the lock changes again before
+    /// this has returned, it is dropped and called anew.
+    fn lock_changed(self: Arc<Self>, _is_locked: bool) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
+    /// Ends what the service has begun, and records it: the ledger still works. Connections end at
+    /// the same time. Dropped after 4 s.
+    fn shutdown(self: Arc<Self>) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
+    /// Whether this service has started that process, for somebody else than the owner. Programs
+    /// below it may not call methods that are for the owner ([`Method::owner_only`], TR-7). Returns
+    /// what the owner calls whoever it was started for, such as `an agent`. Called on a thread of
+    /// its own, for the callers of such methods and for their ancestors; the answer is awaited for
+    /// 5 s.
+    fn has_started(&self, _process: &Process<'_>) -> Option<&'static str> {
+        None
+    }
 }

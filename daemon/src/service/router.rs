@@ -84,7 +84,7 @@ impl Router {
     }
 
     pub(crate) fn add_all(&mut self, offered: Offered) -> Result<(), MethodError> {
-        let Offered { methods, live } = offered;
+        let Offered { methods, live, .. } = offered;
         for (n, method) in methods.iter().enumerate() {
             let name = method.name();
             if !is_name(name) {

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use bowline_daemon::{agents::AgentsOptions, config::PromptVia};
+use bowline_daemon::agents::{AgentsOptions, PromptVia};
 use bowline_protocol::ItemKind;
 use serde_json::json;
 

@@ -1,8 +1,7 @@
 //! The agents service as a client sees it: parameters, pages, events, errors.
 #![cfg(unix)]
 
-use bowline_daemon::agents::{Agents, AgentsError, AgentsOptions};
-use bowline_daemon::config::{PromptVia, ProviderKind};
+use bowline_daemon::agents::{Agents, AgentsError, AgentsOptions, PromptVia, ProviderKind};
 use bowline_protocol::{RpcReason, error::code};
 use serde_json::json;
 

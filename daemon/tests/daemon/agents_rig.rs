@@ -6,8 +6,7 @@ use std::{
 };
 
 use bowline_daemon::{
-    agents::{Agents, AgentsOptions, Provider},
-    config::{PromptVia, ProviderKind, ProviderSettings},
+    agents::{Agents, AgentsOptions, PromptVia, Provider, ProviderKind, ProviderSettings},
     ledger::SessionRef,
     service::{Context, Origin, Router},
 };

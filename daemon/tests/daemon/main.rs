@@ -72,6 +72,7 @@ mod retention;
 mod revoking;
 mod row_patches;
 mod services;
+mod services_told;
 mod session_foreign;
 mod table_followers;
 mod topic_followers;

@@ -3,6 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue, Deserializer, ValueDeserializer},
+};
 
 /// Largest file that is read; a larger one is an error.
 const MAX_BYTES: u64 = 1 << 20;
@@ -30,11 +34,36 @@ pub enum FileError {
     },
 }
 
-/// Reads a file.
+/// What a settings file has under one top-level key, to be read apart from the rest.
+#[derive(Debug)]
+pub struct Part<'a> {
+    value: Spanned<DeValue<'a>>,
+    text: &'a str,
+    path: &'a Path,
+}
+
+impl Part<'_> {
+    /// Checks that it is a `T`, and gives it as it is written.
+    ///
+    /// # Errors
+    /// [`FileError::Malformed`] with line and key.
+    pub fn read_as<T: DeserializeOwned, W: DeserializeOwned>(self) -> Result<W, FileError> {
+        let read = || ValueDeserializer::from(self.value.clone());
+        T::deserialize(read())
+            .and_then(|_| W::deserialize(read()))
+            .map_err(|error| malformed(&error, self.text, self.path))
+    }
+}
+
+/// Reads a file, and gives what it has under each of `keys` to `take`.
 ///
 /// # Errors
-/// [`FileError`].
-pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
+/// [`FileError`]; those of `take`.
+pub fn read_apart<T: DeserializeOwned>(
+    path: &Path,
+    keys: &[&str],
+    take: impl FnMut(&str, Part<'_>) -> Result<(), FileError>,
+) -> Result<T, FileError> {
     let unreadable = |error| FileError::Unreadable {
         path: path.to_owned(),
         error,
@@ -43,7 +72,7 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
         return Err(unreadable(std::io::Error::other("it is over 1 MiB")));
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    parse(&text, path)
+    parse_apart(&text, path, keys, take)
 }
 
 /// Parses the text of a file. `path` appears in errors only.
@@ -51,20 +80,42 @@ pub fn read<T: DeserializeOwned>(path: &Path) -> Result<T, FileError> {
 /// # Errors
 /// [`FileError::Malformed`].
 pub fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, FileError> {
-    toml::from_str(text).map_err(|error| {
-        let start = error.span().map_or(0, |span| span.start);
-        let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
-        let message = error.message();
-        // The message itself names an unknown or missing key; a wrong value is located by its line.
-        let content = text.lines().nth(line - 1).unwrap_or_default();
-        let key = content.split_once('=').map(|(key, _)| key.trim());
-        let key = key.filter(|key| !key.is_empty() && !message.contains(&format!("`{key}`")));
-        FileError::Malformed {
-            path: path.to_owned(),
-            line,
-            problem: key.map_or_else(|| message.to_owned(), |key| format!("`{key}`: {message}")),
+    parse_apart(text, path, &[], |_, _| Ok(()))
+}
+
+/// As [`parse`], and gives what the text has under each of `keys` to `take`.
+///
+/// # Errors
+/// [`FileError::Malformed`]; those of `take`.
+pub fn parse_apart<T: DeserializeOwned>(
+    text: &str,
+    path: &Path,
+    keys: &[&str],
+    mut take: impl FnMut(&str, Part<'_>) -> Result<(), FileError>,
+) -> Result<T, FileError> {
+    let failed = |error| malformed(&error, text, path);
+    let mut table = DeTable::parse(text).map_err(failed)?;
+    for key in keys {
+        if let Some(value) = table.get_mut().remove(*key) {
+            take(key, Part { value, text, path })?;
         }
-    })
+    }
+    T::deserialize(Deserializer::from(table)).map_err(failed)
+}
+
+fn malformed(error: &toml::de::Error, text: &str, path: &Path) -> FileError {
+    let start = error.span().map_or(0, |span| span.start);
+    let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
+    let message = error.message();
+    // The message itself names an unknown or missing key; a wrong value is located by its line.
+    let content = text.lines().nth(line - 1).unwrap_or_default();
+    let key = content.split_once('=').map(|(key, _)| key.trim());
+    let key = key.filter(|key| !key.is_empty() && !message.contains(&format!("`{key}`")));
+    FileError::Malformed {
+        path: path.to_owned(),
+        line,
+        problem: key.map_or_else(|| message.to_owned(), |key| format!("`{key}`: {message}")),
+    }
 }
 
 #[cfg(test)]
@@ -99,10 +150,38 @@ mod tests {
     }
 
     #[test]
+    fn what_is_read_apart_has_its_lines_and_is_no_key_of_the_rest() {
+        let read = |text: &str| {
+            let mut parts = Vec::new();
+            let path = Path::new("settings.toml");
+            let rest = parse_apart::<Settings>(text, path, &["wait", "more"], |key, part| {
+                let value: toml::Value = part.read_as::<Timeout, _>()?;
+                parts.push((key.to_owned(), value.to_string()));
+                Ok(())
+            });
+            rest.map(|_| parts).map_err(|error| error.to_string())
+        };
+        let parts = read("wait = \"2s\"\ntimeout = \"1s\"\n").unwrap();
+        assert_eq!(parts, [("wait".to_owned(), "\"2s\"".to_owned())]);
+        let error = read("timeout = \"1s\"\nmore = \"soon\"\n").unwrap_err();
+        assert!(
+            error.starts_with("settings.toml:2: `more`: `soon`"),
+            "{error}"
+        );
+        let error = read("wait = \"2s\"\nwiat = \"2s\"\n").unwrap_err();
+        assert!(
+            error.starts_with("settings.toml:2: unknown field `wiat`"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn a_file_that_is_not_there_or_too_long_is_named() {
         let folder = std::env::temp_dir();
         let missing = folder.join("bowline-no-such-settings.toml");
-        let error = read::<Settings>(&missing).unwrap_err().to_string();
+        let error = read_apart::<Settings>(&missing, &[], |_, _| Ok(()))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("bowline-no-such-settings.toml"), "{error}");
     }
 }

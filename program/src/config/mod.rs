@@ -27,14 +27,17 @@ mod folders;
 mod line;
 mod secrets;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::de::DeserializeOwned;
 
 use crate::{Deadline, Timeout};
 
 pub use self::{
-    file::{FileError, parse, read},
+    file::{FileError, Part, parse, parse_apart, read_apart},
     folders::{config_file, state_dir},
     line::parse_line,
     secrets::{ProxyUrl, Secret, SecretError, read_secret},
@@ -325,8 +328,21 @@ pub fn load<W: Source>(
     named: Option<PathBuf>,
     default: Option<PathBuf>,
 ) -> Result<W, FileError> {
-    Ok(match named.or(default) {
-        Some(path) => flags.merged(read(&path)?),
+    load_apart(flags, named.or(default).as_deref(), &[], |_, _| Ok(()))
+}
+
+/// Merges flags and variables over a file, and gives what it has under each of `keys` to `take`.
+///
+/// # Errors
+/// [`FileError`] with the file, line and key; those of `take`.
+pub fn load_apart<W: Source>(
+    flags: W,
+    file: Option<&Path>,
+    keys: &[&str],
+    take: impl FnMut(&str, Part<'_>) -> Result<(), FileError>,
+) -> Result<W, FileError> {
+    Ok(match file {
+        Some(path) => flags.merged(read_apart(path, keys, take)?),
         None => flags,
     })
 }

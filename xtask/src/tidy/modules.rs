@@ -22,9 +22,9 @@ const ORDERS: &[(&str, &str)] = &[
     ),
     (
         "daemon/src/",
-        "blocking clock files identity observe outbound rpc store ledger service blobs agents \
-         system config connection listener relay control metrics setup belonging state_dir \
-         obstacle vigil daemon program commands",
+        "blocking clock files process identity observe outbound rpc caller store ledger service \
+         blobs system config connection listener relay control metrics setup program agents \
+         belonging state_dir obstacle vigil daemon commands",
     ),
     (
         "relay/src/",

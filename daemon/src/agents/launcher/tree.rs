@@ -9,22 +9,14 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// The argument that identifies a launcher.
 use super::ARGUMENT;
-use crate::files::identity;
-
-/// One process. Its id may be reused; id and start time together are unique.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Process {
-    pub(crate) pid: i32,
-    pub(crate) parent: i32,
-    /// In clock ticks since the system's start.
-    pub(crate) started: u64,
-    /// Whether it has ended, at least its main thread.
-    ended: bool,
-}
+use crate::{
+    files::identity,
+    process::{Process, Stat, stat},
+};
 
 /// A snapshot of the processes of this machine (or container), without zombies.
 #[derive(Debug, Default)]
-pub(crate) struct Processes(HashMap<i32, Process>);
+pub(crate) struct Processes(HashMap<i32, Stat>);
 
 impl Processes {
     /// Reads all of `/proc`, and of each process only files that never block.
@@ -104,33 +96,13 @@ impl Processes {
 }
 
 /// One process, unless it has ended.
-fn look(pid: i32) -> Option<Process> {
-    process(pid).filter(|process| !process.ended)
-}
-
-/// One process, also while only its main thread has ended: the others may have children.
-pub(crate) fn process(pid: i32) -> Option<Process> {
-    parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-/// Parses `/proc/PID/stat`. The program's name, in brackets, may contain anything.
-fn parse(pid: i32, stat: &str) -> Option<Process> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    let mut fields = fields.split_ascii_whitespace();
-    let state = fields.next()?;
-    Some(Process {
-        pid,
-        ended: matches!(state, "Z" | "X"),
-        parent: fields.next()?.parse().ok()?,
-        // The 22nd field of the line.
-        started: fields.nth(17)?.parse().ok()?,
-    })
+fn look(pid: i32) -> Option<Stat> {
+    stat(pid).filter(|process| !process.ended)
 }
 
 /// Whether a process is a launcher: of that turn, or of any.
 pub(crate) fn is_launcher(pid: i32) -> bool {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0).nth(1) == Some(ARGUMENT.as_bytes())
+    Process::of(pid).runs(ARGUMENT)
 }
 
 /// Whether a process runs this program's file, other than as a launcher.
@@ -145,25 +117,13 @@ mod tests {
     use super::*;
 
     fn processes(all: &[(i32, i32)]) -> Processes {
-        let process = |&(pid, parent)| Process {
+        let process = |&(pid, parent)| Stat {
             pid,
             parent,
             started: 1,
             ended: false,
         };
         Processes(all.iter().map(process).map(|p| (p.pid, p)).collect())
-    }
-
-    #[test]
-    fn a_line_of_stat_is_read_whatever_the_program_is_called() {
-        let tail = "1 1 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 100 200";
-        let seen = parse(7, &format!("7 (a) R 9 (x) S 3 {tail}")).unwrap();
-        assert_eq!((seen.parent, seen.started), (3, 4711));
-        assert!(!seen.ended && parse(7, &format!("7 (a) Z 3 {tail}")).unwrap().ended);
-        assert_eq!(parse(7, "7 (a"), None);
-        let this = i32::try_from(std::process::id()).unwrap();
-        let parent = rustix::process::getppid().unwrap().as_raw_nonzero().get();
-        assert_eq!(look(this).unwrap().parent, parent);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bowline_program::watch::kept;
-use bowline_protocol::{DeviceId, PublicKey, error::RpcError, model::UnixMillis};
+use bowline_protocol::{DeviceId, PublicKey, error::RpcError};
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use self::places::{Change, Places};
@@ -63,8 +63,7 @@ impl Supervisor {
         max_output_bytes: usize,
         folders: Blocking,
     ) -> Arc<Self> {
-        let lock = ledger.lock_changes();
-        let supervisor = Arc::new_cyclic(|this: &Weak<Self>| Self {
+        Arc::new_cyclic(|this: &Weak<Self>| Self {
             ledger,
             keeper,
             providers,
@@ -75,10 +74,7 @@ impl Supervisor {
             ended: watch::Sender::new(()),
             places: Mutex::new(Places::new(max_runs)),
             this: this.clone(),
-        });
-        let follow = Self::follow_lock(Arc::downgrade(&supervisor), lock);
-        supervisor.runtime.spawn(follow);
-        supervisor
+        })
     }
 
     /// What looks after the timelines.
@@ -238,31 +234,22 @@ impl Supervisor {
     }
 
     /// Ends running turns when the owner locks the daemon, and starts waiting ones when it is
-    /// unlocked (TR-15).
-    async fn follow_lock(this: Weak<Self>, mut lock: watch::Receiver<Option<UnixMillis>>) {
-        while lock.changed().await.is_ok() {
-            let Some(this) = this.upgrade() else {
-                return;
-            };
-            let is_locked = lock.borrow_and_update().is_some();
-            let turns = loop {
-                match this.ledger.read(|reader| queue::all(reader)).await {
-                    Ok(turns) => break turns,
-                    Err(error) => {
-                        tracing::warn!(%error, "the turns could not be read after a change of the lock");
-                        tokio::time::sleep(READ_AGAIN).await;
-                    }
+    /// unlocked (TR-15). Dropped once the lock changes again.
+    pub(super) async fn lock_changed(&self, is_locked: bool) {
+        let turns = loop {
+            match self.ledger.read(|reader| queue::all(reader)).await {
+                Ok(turns) => break turns,
+                Err(error) => {
+                    tracing::warn!(%error, "the turns could not be read after a change of the lock");
+                    tokio::time::sleep(READ_AGAIN).await;
                 }
-                if lock.has_changed().unwrap_or(true) {
-                    break Vec::new();
-                }
-            };
-            for turn in turns {
-                match (is_locked, turn.started) {
-                    (true, true) => this.cancel(turn.agent, turn.id),
-                    (false, false) => this.kick(turn.agent),
-                    (true, false) | (false, true) => {}
-                }
+            }
+        };
+        for turn in turns {
+            match (is_locked, turn.started) {
+                (true, true) => self.cancel(turn.agent, turn.id),
+                (false, false) => self.kick(turn.agent),
+                (true, false) | (false, true) => {}
             }
         }
     }

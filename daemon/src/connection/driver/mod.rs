@@ -30,7 +30,7 @@ use super::{
     requests::{Requests, Serving},
 };
 use crate::{
-    agents::caller::Caller,
+    caller::Caller,
     ledger::Attachment,
     observe,
     outbound::Frame,

@@ -1,14 +1,15 @@
-//! Tells a process that an agent has started from the daemon's owner, on the local socket (TR-7).
+//! Tells the programs that a service has started, such as those of an agent, from the daemon's
+//! owner on the local socket (TR-7).
 //!
-//! Best effort: agents run as the owner's user, so one that sets out to deceive can still have the
-//! owner's other programs act for it. It stops what an agent does of itself, and what it is talked
-//! into by what it reads.
+//! Best effort: such programs run as the owner's user, so one that sets out to deceive can still
+//! have the owner's other programs act for it. It stops what an agent does of itself, and what it
+//! is talked into by what it reads.
 //!
-//! The process that opened the connection is followed up to its ancestors. On Linux orphans stay
-//! below their turn's launcher, so neither a double fork nor a new session nor an empty environment
-//! leads out; the mark in the environment is looked for besides, for turns without a launcher. On
-//! other Unix systems `ps` tells ancestors and the session leader, and a process that left both is
-//! not recognised. Elsewhere nothing is checked.
+//! The process that opened the connection is followed up to its ancestors, and services say which
+//! of them they have started ([`crate::service::Service::has_started`]). On Linux orphans stay
+//! below the launcher of an agent's turn, so neither a double fork nor a new session nor an empty
+//! environment leads out. On other Unix systems `ps` tells ancestors and the session leader, and a
+//! process that left both is not recognised. Elsewhere nothing is checked.
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -17,7 +18,7 @@ mod system;
 #[cfg(all(unix, any(test, not(target_os = "linux"))))]
 mod ps;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bowline_local::Stream;
 use bowline_protocol::{RpcReason, error::RpcError};
@@ -25,7 +26,7 @@ use tracing::warn;
 
 #[cfg(all(unix, not(target_os = "linux")))]
 use self::ps as system;
-use crate::blocking::Blocking;
+use crate::{blocking::Blocking, process::Process};
 
 /// Checks that may run at once. Further ones wait, and are refused in the end.
 const CHECKS: usize = 8;
@@ -39,10 +40,10 @@ const MAX_DEPTH: usize = 1_024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is checked there"))]
 enum Descent {
-    /// No agent has started it.
+    /// No service has started it.
     Owner,
-    /// It is a process of an agent's turn.
-    Turn,
+    /// A service has started it, or one of its ancestors: which is said.
+    Started(&'static str),
     /// It has ended, or its ancestors could not be followed.
     Unclear,
     /// The system does not tell.
@@ -50,17 +51,43 @@ enum Descent {
     Unsupported,
 }
 
+/// Which service has started a process, as [`crate::service::Service::has_started`] says; an error
+/// if one of them cannot tell.
+pub(crate) type Starter = Result<&'static str, CannotTell>;
+
+/// A service that was asked for a process panicked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CannotTell;
+
+/// Asks all services.
+pub(crate) type Starters = dyn Fn(&Process<'_>) -> Option<Starter> + Send + Sync;
+
+impl Descent {
+    #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is checked there"))]
+    const fn below(starter: Option<Starter>) -> Self {
+        match starter {
+            None => Self::Owner,
+            Some(Ok(who)) => Self::Started(who),
+            Some(Err(CannotTell)) => Self::Unclear,
+        }
+    }
+}
+
 /// Notes the callers of the local socket. Clones share the limit of checks.
-#[derive(Clone, Debug)]
-pub(crate) struct Callers(Blocking);
+#[derive(Clone)]
+pub(crate) struct Callers {
+    checks: Blocking,
+    starters: Arc<Starters>,
+}
 
 /// The process that opened one connection.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Caller {
     /// `None` where the system does not name it, or it is of another container.
     #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is checked there"))]
     peer: Option<Peer>,
     checks: Blocking,
+    starters: Arc<Starters>,
 }
 
 /// A process, as noted when its connection was accepted.
@@ -74,21 +101,25 @@ struct Peer {
 }
 
 impl Callers {
-    pub(crate) fn new() -> Self {
-        Self(Blocking::new("caller", CHECKS, DEADLINE))
+    pub(crate) fn new(starters: Arc<Starters>) -> Self {
+        Self {
+            checks: Blocking::new("caller", CHECKS, DEADLINE),
+            starters,
+        }
     }
 
     /// Notes the process at the other end of an accepted connection. Never blocks.
     pub(crate) fn of(&self, stream: &Stream) -> Caller {
         Caller {
             peer: peer(stream),
-            checks: self.0.clone(),
+            checks: self.checks.clone(),
+            starters: Arc::clone(&self.starters),
         }
     }
 }
 
 impl Caller {
-    /// Checks that no agent makes this request.
+    /// Checks that no program that a service has started makes this request.
     ///
     /// # Errors
     /// `forbidden` with what to do.
@@ -96,14 +127,20 @@ impl Caller {
         let Some(peer) = self.peer else {
             return Ok(());
         };
-        let descent = self.checks.run(move || descent(peer)).await;
-        let why = match descent.unwrap_or(Descent::Unclear) {
+        let starters = Arc::clone(&self.starters);
+        let descent = self.checks.run(move || descent(peer, &*starters)).await;
+        let (who, why) = match descent.unwrap_or(Descent::Unclear) {
             Descent::Owner | Descent::Unsupported => return Ok(()),
-            Descent::Turn => "this request comes from a program that an agent has started",
-            Descent::Unclear => {
+            Descent::Started(who) => (
+                who,
+                format!("this request comes from a program that {who} has started"),
+            ),
+            Descent::Unclear => (
+                "an agent",
                 "it cannot be told whether this request comes from an agent: the process that opened the connection \
                  has ended, or does not answer"
-            }
+                    .to_owned(),
+            ),
         };
         warn!(
             method,
@@ -114,7 +151,7 @@ impl Caller {
         Err(RpcError::new(
             RpcReason::Forbidden,
             format!(
-                "`{method}` is for the daemon's owner, and {why}; run it in a terminal of your own, which no agent has \
+                "`{method}` is for the daemon's owner, and {why}; run it in a terminal of your own, outside of what {who} has \
                  started"
             ),
         ))
@@ -137,25 +174,25 @@ const fn peer(_stream: &Stream) -> Option<Peer> {
 }
 
 #[cfg(unix)]
-fn descent(peer: Peer) -> Descent {
-    system::descent(peer)
+fn descent(peer: Peer, starters: &Starters) -> Descent {
+    system::descent(peer, starters)
 }
 
 #[cfg(not(unix))]
-const fn descent(_peer: Peer) -> Descent {
+const fn descent(_peer: Peer, _starters: &Starters) -> Descent {
     Descent::Unsupported
 }
 
-/// Whether a process descends from a turn: whether `is_of_a_turn` holds for it or one of its
-/// ancestors. Ancestors that it shares with this daemon do not count: an agent that starts a daemon
-/// is that daemon's owner. `None` if an ancestor cannot be followed.
+/// What `starter` says of a process, or of the first of its ancestors of which it says something.
+/// Ancestors that it shares with this daemon are not asked for: an agent that starts a daemon is
+/// that daemon's owner. `None` if an ancestor cannot be followed.
 #[cfg(unix)]
-fn descends(
+fn descends<T>(
     pid: i32,
     this: i32,
     parent: impl Fn(i32) -> Option<i32>,
-    is_of_a_turn: impl Fn(i32) -> bool,
-) -> Option<bool> {
+    starter: impl Fn(i32) -> Option<T>,
+) -> Option<Option<T>> {
     let line = |mut pid: i32| {
         let mut line = Vec::new();
         // Zero is above the first process, of the machine or of the container.
@@ -169,10 +206,10 @@ fn descends(
         Some(line)
     };
     let shared = line(this)?;
-    let own = line(pid)?
+    let mut own = line(pid)?
         .into_iter()
         .take_while(|pid| !shared.contains(pid));
-    Some(own.into_iter().any(is_of_a_turn))
+    Some(own.find_map(starter))
 }
 
 #[cfg(all(test, unix))]
@@ -201,15 +238,15 @@ mod tests {
                 .find(|(of, _)| *of == pid)
                 .map(|(_, parent)| *parent)
         };
-        let verdict = |pid| descends(pid, 4, parent, |pid| pid == 2 || pid == 5);
+        let verdict = |pid| descends(pid, 4, parent, |pid| (pid == 2 || pid == 5).then_some(pid));
         for of_a_turn in [5, 6, 7] {
-            assert_eq!(verdict(of_a_turn), Some(true), "{of_a_turn}");
+            assert_eq!(verdict(of_a_turn), Some(Some(5)), "{of_a_turn}");
         }
         for owner in [1, 3, 4, 8, 9, 10] {
-            assert_eq!(verdict(owner), Some(false), "{owner}");
+            assert_eq!(verdict(owner), Some(None), "{owner}");
         }
         assert_eq!(verdict(11), None, "it has ended");
-        let endless = descends(1, 4, |pid| Some(pid + 1), |_| false);
+        let endless = descends(1, 4, |pid| Some(pid + 1), |_| None::<()>);
         assert_eq!(endless, None, "bounded");
     }
 }

@@ -1,15 +1,16 @@
 //! The descent of a process from `ps`, on Unix systems other than Linux.
 //!
-//! A process is followed to its ancestors and to the leader of its session, which a turn's launcher
-//! is. One whose ancestors have ended, and that has a session of its own, is not recognised.
+//! A process is followed to its ancestors and to the leader of its session, which the launcher of
+//! an agent's turn is. One whose ancestors have ended, and that has a session of its own, is not
+//! recognised.
 
 use std::{
     collections::HashMap,
     process::{Command, Stdio},
 };
 
-use super::{Descent, Peer, descends};
-use crate::agents::launcher::ARGUMENT;
+use super::{Descent, Peer, Starters, descends};
+use crate::process::Process;
 
 /// Parent and command line of every process.
 type Table = HashMap<i32, (i32, String)>;
@@ -22,13 +23,13 @@ pub(super) const fn started(_pid: i32) -> Option<u64> {
     None
 }
 
-pub(super) fn descent(peer: Peer) -> Descent {
+pub(super) fn descent(peer: Peer, starters: &Starters) -> Descent {
     let Some(table) = table() else {
         return Descent::Unsupported;
     };
     let session = session_of(peer.pid);
     let this = rustix::process::getpid().as_raw_nonzero().get();
-    judge(&table, peer.pid, session, this)
+    judge(&table, peer.pid, session, this, starters)
 }
 
 /// The leader of a process's session. `None` if the process has ended, or its session is that of
@@ -39,21 +40,18 @@ fn session_of(pid: i32) -> Option<i32> {
     Some(session.as_raw()).filter(|session| *session > 0)
 }
 
-fn judge(table: &Table, pid: i32, session: Option<i32>, this: i32) -> Descent {
+fn judge(table: &Table, pid: i32, session: Option<i32>, this: i32, starters: &Starters) -> Descent {
     let parent = |pid: i32| table.get(&pid).map(|(parent, _)| *parent);
-    let is_launcher = |pid: i32| {
-        let line = table.get(&pid).map(|(_, line)| line.trim_end());
-        line.and_then(|line| line.strip_suffix(ARGUMENT))
-            .is_some_and(|program| program.ends_with(' '))
+    let starter = |pid: i32| {
+        let (_, line) = table.get(&pid)?;
+        starters(&Process::listed(pid, line))
     };
-    let up = |pid| descends(pid, this, parent, is_launcher);
+    let up = |pid| descends(pid, this, parent, starter);
     // The session's leader may have ended, and has then no ancestors to follow.
-    let of_the_session = session.and_then(up);
+    let of_the_session = session.and_then(up).flatten();
     match up(pid) {
         None => Descent::Unclear,
-        Some(true) => Descent::Turn,
-        Some(false) if of_the_session == Some(true) => Descent::Turn,
-        Some(false) => Descent::Owner,
+        Some(found) => Descent::below(found.or(of_the_session)),
     }
 }
 
@@ -82,7 +80,15 @@ fn row(line: &str) -> Option<(i32, (i32, String))> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Starter, *};
+
+    /// The hidden command of a launcher.
+    const ARGUMENT: &str = "launch-turn";
+    const TURN: Descent = Descent::Started("an agent");
+
+    fn launchers(process: &Process<'_>) -> Option<Starter> {
+        process.runs(ARGUMENT).then_some(Ok("an agent"))
+    }
 
     fn listed(text: &str) -> Table {
         text.lines().filter_map(row).collect()
@@ -96,14 +102,10 @@ mod tests {
                300     1 login\n  301   300 bowline-daemon pair\n  302   300 echo launch-turner\n 303 300 launch-turn\n",
         );
         assert_eq!(table[&21].0, 20);
-        let judge = |pid, session| judge(&table, pid, session, 20);
-        assert_eq!(judge(22, Some(21)), Descent::Turn);
-        assert_eq!(judge(22, None), Descent::Turn);
-        assert_eq!(
-            judge(23, Some(21)),
-            Descent::Turn,
-            "an orphan in its session"
-        );
+        let judge = |pid, session| judge(&table, pid, session, 20, &launchers);
+        assert_eq!(judge(22, Some(21)), TURN);
+        assert_eq!(judge(22, None), TURN);
+        assert_eq!(judge(23, Some(21)), TURN, "an orphan in its session");
         assert_eq!(judge(23, Some(23)), Descent::Owner, "not recognised");
         for pid in [301, 302, 303] {
             assert_eq!(judge(pid, Some(300)), Descent::Owner);
@@ -150,11 +152,11 @@ mod tests {
         let below: i32 = line.trim().parse().unwrap();
         let peer = |pid| Peer { pid, started: None };
         let this = rustix::process::getpid().as_raw_nonzero().get();
-        let verdicts = [below, this].map(|pid| descent(peer(pid)));
+        let verdicts = [below, this].map(|pid| descent(peer(pid), &launchers));
         let pid = rustix::process::Pid::from_raw(below).unwrap();
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(verdicts, [Descent::Turn, Descent::Owner]);
+        assert_eq!(verdicts, [TURN, Descent::Owner]);
     }
 }
