@@ -29,6 +29,7 @@ pub mod config;
 pub mod connection;
 pub mod control;
 pub mod daemon;
+pub mod executable;
 pub mod files;
 pub mod identity;
 pub mod ledger;

@@ -42,14 +42,12 @@ impl<'a> Process<'a> {
     }
 
     /// Whether it runs a program's hidden command of that name
-    /// ([`crate::Program::hidden`]): whether that is its first argument.
+    /// ([`crate::Program::hidden`]): whether that is its first argument. Where `ps` has to tell, on
+    /// systems other than Linux, whether it is one of the arguments.
     pub fn runs(&self, command: &str) -> bool {
         match self.line {
-            // The program's path may contain spaces, and a hidden command has no arguments.
-            Some(line) => {
-                let program = line.trim_end().strip_suffix(command);
-                program.is_some_and(|program| program.ends_with(' '))
-            }
+            // The program's path may contain spaces, so which argument is the first is not known.
+            Some(line) => line.split(' ').skip(1).any(|word| word == command),
             None => first_argument_is(self.id, command),
         }
     }
@@ -156,7 +154,13 @@ mod tests {
         child.wait().unwrap();
         assert_eq!(told, (true, Some(b"here".to_vec())));
         assert_eq!(others, (false, None));
-        let listed = Process::listed(1, "/opt/a b/voxel voxel-helper ");
-        assert!(listed.runs("voxel-helper") && !listed.runs("helper"));
+        for line in ["/opt/a b/voxel voxel-helper ", "voxel voxel-helper --all"] {
+            let listed = Process::listed(1, line);
+            assert!(
+                listed.runs("voxel-helper") && !listed.runs("helper"),
+                "{line}"
+            );
+        }
+        assert!(!Process::listed(1, "voxel-helper run").runs("voxel-helper"));
     }
 }

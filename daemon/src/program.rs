@@ -3,10 +3,8 @@
 
 use std::{error::Error, future::Future, process::ExitCode};
 
-use serde::{Serialize, de::DeserializeOwned};
-
 use crate::{
-    config::{Home, Section, Sections},
+    config::{Home, Section, SectionType, Sections},
     service::{About, Service},
     setup::{Services, Setup},
 };
@@ -21,11 +19,11 @@ pub struct Program {
     pub(crate) home: Home,
     pub(crate) services: Services,
     pub(crate) sections: Sections,
-    hidden: Vec<Hidden>,
+    hidden: Vec<(&'static str, HiddenMain)>,
 }
 
-/// A hidden command: its name and its `main`.
-type Hidden = (&'static str, fn(&'static str) -> ExitCode);
+/// The `main` of a hidden command, called with the program's name.
+pub(crate) type HiddenMain = fn(&'static str) -> ExitCode;
 
 impl Program {
     /// `bowline-daemon` itself, with the folders it shares with `bowline`.
@@ -92,18 +90,15 @@ impl Program {
     /// unknown key. A key that is the daemon's own or given twice is an error of every command that
     /// reads the settings.
     #[must_use]
-    pub fn section<T>(mut self, section: Section<T>) -> Self
-    where
-        T: Default + Serialize + DeserializeOwned + 'static,
-    {
+    pub fn section<T: SectionType>(mut self, section: Section<T>) -> Self {
         self.sections = self.sections.with(section);
         self
     }
 
     /// Adds a command for the program itself, to execute itself with, and not for people: if it is
     /// the first argument, `main` is called with the program's name before anything else of the
-    /// command line or of the environment is read. A name that a visible command has stays that
-    /// command's.
+    /// command line or of the environment is read. A name that another command has, begins with `-`
+    /// or contains a space is an error of every command.
     #[must_use]
     pub fn hidden(mut self, name: &'static str, main: fn(&'static str) -> ExitCode) -> Self {
         self.hidden.push((name, main));
@@ -111,8 +106,13 @@ impl Program {
     }
 
     /// The `main` of a hidden command.
-    pub(crate) fn hidden_main(&self, name: &str) -> Option<fn(&'static str) -> ExitCode> {
+    pub(crate) fn hidden_main(&self, name: &str) -> Option<HiddenMain> {
         let found = self.hidden.iter().find(|(hidden, _)| *hidden == name);
         found.map(|(_, main)| *main)
+    }
+
+    /// The names of hidden commands.
+    pub(crate) fn hidden_names(&self) -> impl Iterator<Item = &'static str> {
+        self.hidden.iter().map(|(name, _)| *name)
     }
 }

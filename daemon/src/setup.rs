@@ -124,7 +124,7 @@ impl Services {
         self
     }
 
-    /// Starts the services and adds their methods.
+    /// Starts the services and adds their methods. If one cannot be, those before it end again.
     pub(crate) async fn link(
         self,
         setup: &Setup,
@@ -133,9 +133,17 @@ impl Services {
         router.title(self.about);
         let mut hooks = Vec::with_capacity(self.makers.len());
         for make in self.makers {
-            let mut offered = make(setup.clone()).await?;
-            hooks.extend(offered.hook.take());
-            add(router, offered)?;
+            let linked = match make(setup.clone()).await {
+                Ok(mut offered) => {
+                    hooks.extend(offered.hook.take());
+                    add(router, offered).map_err(ServiceError::from)
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = linked {
+                Hooks::new(hooks).give_up().await;
+                return Err(error);
+            }
         }
         Ok(Hooks::new(hooks))
     }

@@ -116,14 +116,12 @@ impl AgentsOptions {
     /// What a daemon's settings say: its providers, and whether this program has the launcher's
     /// command.
     fn of(settings: &Settings) -> Result<Self, ConfigError> {
-        let inherited = settings.inherited;
+        let inherited = settings.inherited.clone();
         Ok(Self {
-            launcher: inherited.map_or(Launcher::None, |inherited| {
-                Launcher::this_program(inherited.files, inherited.umask)
-            }),
+            launcher: inherited.map_or(Launcher::None, Launcher::this_program),
             agents_per_device: settings.limits.agents_per_device,
             retention: Retention::of(&settings.limits),
-            ..Self::new(settings.section(&PROVIDERS)?)
+            ..Self::new(settings.section(&PROVIDERS)?.to_vec())
         })
     }
 
@@ -251,6 +249,8 @@ pub(crate) fn check(providers: &[ProviderSettings]) -> Result<(), AgentsError> {
 
 impl Agents {
     /// Ends processes left by a killed daemon, marks interrupted turns, and starts queued turns.
+    /// Whoever starts it without a daemon also tells it of the lock ([`Service::lock_changed`]) and
+    /// of the end.
     /// Needs a tokio runtime with I/O and time.
     ///
     /// # Errors
@@ -302,15 +302,6 @@ impl Agents {
     /// As [`Ledger::write`].
     pub async fn end_turns_of(&self, device: PublicKey) -> Result<u64, RpcError> {
         self.supervisor.end_turns_of(device).await
-    }
-
-    /// Lets the turns that a device asked for go on without it, before it is revoked; returns how
-    /// many.
-    ///
-    /// # Errors
-    /// As [`Ledger::write`].
-    pub async fn keep_turns_of(&self, device: DeviceId) -> Result<u64, RpcError> {
-        self.supervisor.keep_turns_of(device).await
     }
 
     /// Ends every running turn with its processes, and returns once they are gone and recorded, or
@@ -458,8 +449,8 @@ impl Service for Agents {
             .role(Role::Viewer);
     }
 
-    async fn keep_work_of(self: Arc<Self>, device: DeviceId) -> Result<(), RpcError> {
-        self.keep_turns_of(device).await.map(|_| ())
+    fn keep_work_of(&self, tx: &mut Tx<'_>, device: &DeviceId) -> Result<(), RpcError> {
+        queue::disown(tx, device).map(|_| ())
     }
 
     async fn end_work_of(self: Arc<Self>, device: RevokedDevice) -> Result<u64, RpcError> {

@@ -1,13 +1,10 @@
 //! Selects the program that starts turns: this one by its hidden command, or none.
 
-use std::{
-    ffi::OsStr,
-    path::{Path, PathBuf},
-};
+use std::{ffi::OsStr, path::Path};
 
 use bowline_program::{FileLimit, Umask};
 
-use crate::files::identity;
+use crate::{config::Inherited, executable::Executable};
 
 /// How the programs of turns start.
 #[derive(Clone, Debug, Default)]
@@ -24,23 +21,16 @@ pub enum Launcher {
 
 impl Launcher {
     /// The program of this process, whose `main` must be [`crate::run`], since only that handles
-    /// the launcher's command. `files` and `umask` are the limit of open files and the mask at its
-    /// start, which agents' programs get. On Windows this is [`Launcher::None`].
-    pub fn this_program(files: FileLimit, umask: Umask) -> Self {
-        if !cfg!(unix) {
-            return Self::None;
-        }
-        match std::env::current_exe() {
-            Ok(path) => Self::Program(LauncherProgram {
-                stamp: identity(&path).ok(),
-                path,
-                files,
-                umask,
+    /// the launcher's command and knows what was inherited, which agents' programs get. On Windows
+    /// this is [`Launcher::None`].
+    pub fn this_program(inherited: Inherited) -> Self {
+        match inherited.program {
+            Some(program) if cfg!(unix) => Self::Program(LauncherProgram {
+                program,
+                files: inherited.files,
+                umask: inherited.umask,
             }),
-            Err(error) => {
-                tracing::warn!(%error, "cannot find this program's own file: turns start without a launcher");
-                Self::None
-            }
+            Some(_) | None => Self::None,
         }
     }
 }
@@ -48,29 +38,21 @@ impl Launcher {
 /// A program with the launcher's hidden command.
 #[derive(Clone, Debug)]
 pub struct LauncherProgram {
-    path: PathBuf,
-    /// Identity of its file when the daemon started.
-    stamp: Option<(u64, u64)>,
+    program: Executable,
     files: FileLimit,
     umask: Umask,
 }
 
 #[cfg_attr(not(unix), allow(dead_code))]
 impl LauncherProgram {
-    /// The file to execute: the program's path or, once an update replaced the file, Linux's handle
-    /// to the running one.
+    /// The file to execute.
     pub(super) fn path(&self) -> &Path {
-        let replaced = self.stamp != identity(&self.path).ok();
-        if replaced && cfg!(any(target_os = "linux", target_os = "android")) {
-            Path::new("/proc/self/exe")
-        } else {
-            &self.path
-        }
+        self.program.path()
     }
 
     /// The process's name in process lists.
     pub(super) fn name(&self) -> &OsStr {
-        self.path.file_name().unwrap_or(self.path.as_os_str())
+        self.program.name()
     }
 
     pub(super) const fn files(&self) -> Option<u64> {

@@ -1,6 +1,6 @@
 //! The descent of a process from `/proc`.
 
-use super::{Descent, Peer, Starters, descends};
+use super::{Ask, Descent, Peer, descends};
 use crate::process::{Process, stat};
 
 /// Attempts to follow the ancestors of a process while some of them end.
@@ -10,9 +10,9 @@ pub(super) fn started(pid: i32) -> Option<u64> {
     stat(pid).map(|process| process.started)
 }
 
-pub(super) fn descent(peer: Peer, starters: &Starters) -> Descent {
+pub(super) fn descent(peer: Peer, ask: &Ask<'_>) -> Descent {
     let this = rustix::process::getpid().as_raw_nonzero().get();
-    let starter = |pid| starters(&Process::of(pid));
+    let starter = |pid| ask(&Process::of(pid));
     for _ in 0..ATTEMPTS {
         // Also `None` if it ended before the connection was accepted.
         if peer.started.is_none() || started(peer.pid) != peer.started {

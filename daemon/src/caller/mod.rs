@@ -18,7 +18,10 @@ mod system;
 #[cfg(all(unix, any(test, not(target_os = "linux"))))]
 mod ps;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bowline_local::Stream;
 use bowline_protocol::{RpcReason, error::RpcError};
@@ -26,7 +29,10 @@ use tracing::warn;
 
 #[cfg(all(unix, not(target_os = "linux")))]
 use self::ps as system;
-use crate::{blocking::Blocking, process::Process};
+use crate::{
+    blocking::{Blocking, BlockingError},
+    process::Process,
+};
 
 /// Checks that may run at once. Further ones wait, and are refused in the end.
 const CHECKS: usize = 8;
@@ -46,6 +52,8 @@ enum Descent {
     Started(&'static str),
     /// It has ended, or its ancestors could not be followed.
     Unclear,
+    /// A service could not tell whether it has started it.
+    CannotTell,
     /// The system does not tell.
     #[cfg_attr(target_os = "linux", allow(dead_code, reason = "Linux always tells"))]
     Unsupported,
@@ -59,8 +67,24 @@ pub(crate) type Starter = Result<&'static str, CannotTell>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CannotTell;
 
+/// The service that is asked at the moment, for the log.
+#[derive(Debug, Default)]
+pub(crate) struct Asked(Mutex<Option<&'static str>>);
+
+impl Asked {
+    pub(crate) fn note(&self, service: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(service);
+    }
+
+    fn last(&self) -> Option<&'static str> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Asks all services.
-pub(crate) type Starters = dyn Fn(&Process<'_>) -> Option<Starter> + Send + Sync;
+pub(crate) type Starters = dyn Fn(&Process<'_>, &Asked) -> Option<Starter> + Send + Sync;
+/// The same for one request.
+type Ask<'a> = dyn Fn(&Process<'_>) -> Option<Starter> + 'a;
 
 impl Descent {
     #[cfg_attr(not(unix), allow(dead_code, reason = "nothing is checked there"))]
@@ -68,7 +92,7 @@ impl Descent {
         match starter {
             None => Self::Owner,
             Some(Ok(who)) => Self::Started(who),
-            Some(Err(CannotTell)) => Self::Unclear,
+            Some(Err(CannotTell)) => Self::CannotTell,
         }
     }
 }
@@ -127,25 +151,41 @@ impl Caller {
         let Some(peer) = self.peer else {
             return Ok(());
         };
-        let starters = Arc::clone(&self.starters);
-        let descent = self.checks.run(move || descent(peer, &*starters)).await;
-        let (who, why) = match descent.unwrap_or(Descent::Unclear) {
-            Descent::Owner | Descent::Unsupported => return Ok(()),
-            Descent::Started(who) => (
-                who,
+        let (starters, asked) = (Arc::clone(&self.starters), Arc::new(Asked::default()));
+        let asking = Arc::clone(&asked);
+        let check = move || descent(peer, &|process| starters(process, &asking));
+        let descent = self.checks.run(check).await;
+        let not_told = "it cannot be told whether this request comes from an agent";
+        let (who, why) = match &descent {
+            Ok(Descent::Owner | Descent::Unsupported) => return Ok(()),
+            Ok(Descent::Started(who)) => (
+                *who,
                 format!("this request comes from a program that {who} has started"),
             ),
-            Descent::Unclear => (
+            Ok(Descent::Unclear) => (
                 "an agent",
-                "it cannot be told whether this request comes from an agent: the process that opened the connection \
-                 has ended, or does not answer"
+                format!("{not_told}: the process that opened the connection has ended"),
+            ),
+            Ok(Descent::CannotTell) => (
+                "a service of it",
+                "a service of it failed to tell whether this request comes from a program that it has started; its log \
+                 says more"
                     .to_owned(),
+            ),
+            Err(BlockingError::Deadline(_)) if asked.last().is_some() => (
+                "a service of it",
+                "that process or a service of the daemon does not answer; its log says more".to_owned(),
+            ),
+            Err(_) => (
+                "an agent",
+                format!("{not_told}: the process that opened the connection does not answer"),
             ),
         };
         warn!(
             method,
             pid = peer.pid,
             ?descent,
+            asked = asked.last(),
             "a request that only the owner may make was refused"
         );
         Err(RpcError::new(
@@ -174,12 +214,12 @@ const fn peer(_stream: &Stream) -> Option<Peer> {
 }
 
 #[cfg(unix)]
-fn descent(peer: Peer, starters: &Starters) -> Descent {
-    system::descent(peer, starters)
+fn descent(peer: Peer, ask: &Ask<'_>) -> Descent {
+    system::descent(peer, ask)
 }
 
 #[cfg(not(unix))]
-const fn descent(_peer: Peer, _starters: &Starters) -> Descent {
+const fn descent(_peer: Peer, _ask: &Ask<'_>) -> Descent {
     Descent::Unsupported
 }
 

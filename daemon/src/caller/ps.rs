@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{Descent, Peer, Starters, descends};
+use super::{Ask, Descent, Peer, descends};
 use crate::process::Process;
 
 /// Parent and command line of every process.
@@ -23,13 +23,13 @@ pub(super) const fn started(_pid: i32) -> Option<u64> {
     None
 }
 
-pub(super) fn descent(peer: Peer, starters: &Starters) -> Descent {
+pub(super) fn descent(peer: Peer, ask: &Ask<'_>) -> Descent {
     let Some(table) = table() else {
         return Descent::Unsupported;
     };
     let session = session_of(peer.pid);
     let this = rustix::process::getpid().as_raw_nonzero().get();
-    judge(&table, peer.pid, session, this, starters)
+    judge(&table, peer.pid, session, this, ask)
 }
 
 /// The leader of a process's session. `None` if the process has ended, or its session is that of
@@ -40,11 +40,11 @@ fn session_of(pid: i32) -> Option<i32> {
     Some(session.as_raw()).filter(|session| *session > 0)
 }
 
-fn judge(table: &Table, pid: i32, session: Option<i32>, this: i32, starters: &Starters) -> Descent {
+fn judge(table: &Table, pid: i32, session: Option<i32>, this: i32, ask: &Ask<'_>) -> Descent {
     let parent = |pid: i32| table.get(&pid).map(|(parent, _)| *parent);
     let starter = |pid: i32| {
         let (_, line) = table.get(&pid)?;
-        starters(&Process::listed(pid, line))
+        ask(&Process::listed(pid, line))
     };
     let up = |pid| descends(pid, this, parent, starter);
     // The session's leader may have ended, and has then no ancestors to follow.

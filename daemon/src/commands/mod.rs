@@ -25,7 +25,7 @@ use self::{
 use crate::{
     agents,
     config::{Settings, Written},
-    program::Program,
+    program::{HiddenMain, Program},
     relay::RelayPlan,
 };
 
@@ -60,8 +60,10 @@ pub(crate) fn main(program: Program, args: Vec<OsString>) -> ExitCode {
     let name = program.name;
     let program = agents::linked_to(program);
     // Checked before parsing: the environment may be that of somebody else, such as an agent.
-    if let Some(main) = hidden(&program, &args) {
-        return main(name);
+    match hidden(&program, &args) {
+        Ok(Some(main)) => return main(name),
+        Ok(None) => {}
+        Err(error) => return end(name, Err(error)),
     }
     let cli = match parse(&program, args) {
         Ok(cli) => cli,
@@ -70,15 +72,30 @@ pub(crate) fn main(program: Program, args: Vec<OsString>) -> ExitCode {
     end(name, dispatch(program, cli))
 }
 
-/// The hidden command that the arguments name.
-fn hidden(program: &Program, args: &[OsString]) -> Option<fn(&'static str) -> ExitCode> {
-    let wanted = args.get(1)?.to_str()?;
-    let main = program.hidden_main(wanted)?;
+/// The `main` of the hidden command that the arguments name.
+///
+/// # Errors
+/// A hidden command of the program has an unsuitable name.
+fn hidden(program: &Program, args: &[OsString]) -> Result<Option<HiddenMain>, Failure> {
     let visible = definition(program);
-    let is_visible = visible
-        .get_subcommands()
-        .any(|one| one.get_name() == wanted);
-    (!is_visible).then_some(main)
+    let is_visible = |name| {
+        let mut commands = visible.get_subcommands();
+        name == "help" || commands.any(|command| command.get_name() == name)
+    };
+    for (n, name) in program.hidden_names().enumerate() {
+        let is_word = !name.is_empty() && !name.starts_with('-') && !name.contains(' ');
+        let is_taken = program
+            .hidden_names()
+            .take(n)
+            .any(|earlier| earlier == name);
+        if !is_word || is_taken || is_visible(name) {
+            return Err(Failure::usage(format!(
+                "this program has a hidden command `{name}`, which is no single word or the name of another command: rename it"
+            )));
+        }
+    }
+    let wanted = args.get(1).and_then(|first| first.to_str());
+    Ok(wanted.and_then(|wanted| program.hidden_main(wanted)))
 }
 
 fn dispatch(program: Program, cli: Cli) -> Result<(), Failure> {
@@ -160,23 +177,33 @@ mod tests {
     }
 
     #[test]
-    fn ld_6_a_hidden_command_runs_before_anything_is_read_and_hides_no_visible_one() {
-        let program = || {
-            Program::new("voxel", "1.2.3")
-                .hidden("voxel-helper", |_| ExitCode::from(7))
-                .hidden("status", |_| ExitCode::from(8))
-        };
-        let run = |words: &[&str]| {
+    fn ld_6_a_hidden_command_runs_before_anything_is_read_and_has_a_name_of_its_own() {
+        let program =
+            || Program::new("voxel", "1.2.3").hidden("voxel-helper", |_| ExitCode::from(7));
+        let run = |program, words: &[&str]| {
             let args = words.iter().map(Into::into).collect();
-            format!("{:?}", main(program(), args))
+            format!("{:?}", main(program, args))
         };
         let code = |code| format!("{:?}", ExitCode::from(code));
-        assert_eq!(run(&["voxel", "voxel-helper", "--no", "\n"]), code(7));
-        // Not a usage error of `status` only if it had been hidden.
-        assert_eq!(run(&["voxel", "status", "--no-such-flag"]), code(2));
-        assert_eq!(run(&["voxel", "voxel-helpers"]), code(2));
+        assert_eq!(
+            run(program(), &["voxel", "voxel-helper", "--no", "\n"]),
+            code(7)
+        );
+        assert_eq!(run(program(), &["voxel", "voxel-helpers"]), code(2));
         let help = definition(&program()).render_help().to_string();
         assert!(!help.contains("voxel-helper"), "{help}");
+        for taken in [
+            "status",
+            "help",
+            "launch-turn",
+            "voxel-helper",
+            "--x",
+            "a b",
+            "",
+        ] {
+            let clumsy = program().hidden(taken, |_| ExitCode::SUCCESS);
+            assert_eq!(run(clumsy, &["voxel", "voxel-helper"]), code(2), "{taken}");
+        }
     }
 
     #[test]

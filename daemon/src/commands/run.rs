@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     config::{DEFAULT_PORT, Inherited, Settings},
     daemon::{Daemon, StartError},
+    executable::Executable,
     obstacle::obstacle,
     setup::Services,
 };
@@ -23,7 +24,11 @@ const END: Duration = Duration::from_secs(15);
 pub(super) fn run(mut settings: Settings, services: Services) -> Result<(), Failure> {
     let umask = create_private_files();
     log::start(log_filter(&settings.log)?, settings.log_format).map_err(Failure::failed)?;
+    let program = Executable::this().inspect_err(
+        |error| tracing::warn!(%error, "cannot find this program's own file: turns start without a launcher"),
+    );
     settings.inherited = Some(Inherited {
+        program: program.ok(),
         files: raise_file_limit(),
         umask,
     });

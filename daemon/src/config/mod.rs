@@ -15,7 +15,7 @@ pub use bowline_program::{ConfigError, Deadline, LogFormat, Timeout, config::Pro
 pub use bowline_protocol::relay::RelayUrl;
 pub use home::Home;
 pub use resolve::{load, resolve};
-pub use sections::{Section, SectionValues, Sections};
+pub use sections::{Section, SectionType, SectionValues, Sections};
 pub(crate) use settings::{
     AGENTS_PER_DEVICE, OUTPUT_AGE, TIMELINE_BYTES, TIMELINE_BYTES_PER_DEVICE,
 };

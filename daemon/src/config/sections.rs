@@ -1,7 +1,7 @@
 //! Settings of services in the daemon's file: each service has top-level keys of its own, with
 //! types of its own.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{any::Any, collections::BTreeMap, path::Path, sync::Arc};
 
 use bowline_program::config::{FileError, Part};
 use serde::{
@@ -36,6 +36,10 @@ use super::{ConfigError, Settings, Written};
 /// ```
 ///
 /// Without `deny_unknown_fields` a misspelt key below it is ignored.
+///
+/// A daemon started by code has no file, unless it reads one with [`load`](super::load), which
+/// takes the sections of all services that are linked; those of Bowline's agents are
+/// `bowline_daemon::agents::PROVIDERS`.
 pub struct Section<T> {
     key: &'static str,
     resolve: fn(T, &Settings) -> Result<T, String>,
@@ -71,18 +75,39 @@ impl<T> std::fmt::Debug for Section<T> {
     }
 }
 
-/// What the sections of services are, resolved: by key, as text of a file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SectionValues(BTreeMap<&'static str, String>);
+/// What a section may be. `config check` prints what it serialises to, so a type with a secret
+/// serialises to something else there, as [`ProxyUrl`](super::ProxyUrl) does; the service gets the
+/// value itself.
+pub trait SectionType: Default + Serialize + DeserializeOwned + Send + Sync + 'static {}
+
+impl<T: Default + Serialize + DeserializeOwned + Send + Sync + 'static> SectionType for T {}
+
+/// A section in force.
+#[derive(Clone)]
+struct Value {
+    value: Arc<dyn Any + Send + Sync>,
+    /// As in a file.
+    text: String,
+}
+
+/// What the sections of services are, by key.
+#[derive(Clone, Default)]
+pub struct SectionValues(BTreeMap<&'static str, Value>);
 
 impl SectionValues {
     /// The sections as text of a file: the single values, which are written before any heading, and
     /// the others.
     pub(super) fn to_texts(&self) -> (String, String) {
-        let has_heading = |text: &&String| text.starts_with('[');
-        let (after, before): (Vec<_>, Vec<_>) = self.0.values().partition(has_heading);
-        let all = |texts: Vec<&String>| texts.into_iter().map(String::as_str).collect();
-        (all(before), all(after))
+        let texts = self.0.values().map(|value| value.text.as_str());
+        let (after, before): (Vec<_>, Vec<_>) = texts.partition(|text| text.starts_with('['));
+        (before.concat(), after.concat())
+    }
+}
+
+// They may contain secrets.
+impl std::fmt::Debug for SectionValues {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
     }
 }
 
@@ -90,29 +115,33 @@ impl Settings {
     /// A service's section: as in the file, or its default.
     ///
     /// # Errors
-    /// [`ConfigError::Conflict`] if the service refuses its own default.
-    pub fn section<T>(&self, section: &Section<T>) -> Result<T, ConfigError>
-    where
-        T: Default + Serialize + DeserializeOwned,
-    {
+    /// [`ConfigError::Conflict`] if the service refuses its own default, or if the section of that
+    /// key has another type.
+    pub fn section<T: SectionType>(&self, section: &Section<T>) -> Result<Arc<T>, ConfigError> {
         let value = match self.sections.0.get(section.key) {
-            Some(text) => read_back(section.key, text),
-            None => (section.resolve)(T::default(), self),
+            Some(found) => Arc::clone(&found.value).downcast(),
+            None => {
+                let value = (section.resolve)(T::default(), self);
+                Ok(Arc::new(
+                    value.map_err(|problem| refused(section.key, &problem))?,
+                ))
+            }
         };
-        value.map_err(|problem| refused(section.key, &problem))
+        value.map_err(|_| refused(section.key, "it is the section of another service"))
     }
 
     /// Sets a service's section, for daemons that are started without a file.
     ///
     /// # Errors
     /// [`ConfigError::Conflict`] if the service refuses it, or if it cannot be written in a file.
-    pub fn set_section<T>(&mut self, section: &Section<T>, value: T) -> Result<(), ConfigError>
-    where
-        T: Default + Serialize + DeserializeOwned,
-    {
-        let text = stored(section, value, self);
-        let text = text.map_err(|problem| refused(section.key, &problem))?;
-        self.sections.0.insert(section.key, text);
+    pub fn set_section<T: SectionType>(
+        &mut self,
+        section: &Section<T>,
+        value: T,
+    ) -> Result<(), ConfigError> {
+        let value = section.in_force(value, self);
+        let value = value.map_err(|problem| refused(section.key, &problem))?;
+        self.sections.0.insert(section.key, value);
         Ok(())
     }
 }
@@ -121,64 +150,55 @@ fn refused(key: &str, problem: &str) -> ConfigError {
     ConfigError::Conflict(format!("`{key}`: {problem}"))
 }
 
-/// The text of a section: with its key, and its members in the order of their type.
-fn stored<T: Serialize>(
-    section: &Section<T>,
-    value: T,
-    settings: &Settings,
-) -> Result<String, String> {
-    let value = (section.resolve)(value, settings)?;
-    let file = BTreeMap::from([(section.key, value)]);
-    toml::to_string(&file).map_err(|error| error.to_string())
-}
-
-fn read_back<T: DeserializeOwned>(key: &str, text: &str) -> Result<T, String> {
-    let file: Result<BTreeMap<String, T>, _> = toml::from_str(text);
-    let value = file.map_err(|error| error.to_string())?.remove(key);
-    value.ok_or_else(|| "it is not what was written".to_owned())
+impl<T: SectionType> Section<T> {
+    fn in_force(&self, value: T, settings: &Settings) -> Result<Value, String> {
+        let value = (self.resolve)(value, settings)?;
+        // With its key, and its members in the order of their type.
+        let file = BTreeMap::from([(self.key, &value)]);
+        let text = toml::to_string(&file).map_err(|error| error.to_string())?;
+        let value = Arc::new(value);
+        Ok(Value { value, text })
+    }
 }
 
 /// What the file has under the keys of services, of the right types.
-pub(super) type InFile = BTreeMap<&'static str, toml::Value>;
+pub(super) type InFile = BTreeMap<&'static str, Box<dyn Any>>;
 
 /// A section of any type.
-trait Any: Send + Sync {
+trait AnySection: Send + Sync {
     fn key(&self) -> &'static str;
     /// What the file has under the key, if its type is right.
-    fn read(&self, part: Part<'_>) -> Result<toml::Value, FileError>;
-    /// The text of what is in force.
-    fn resolve(&self, written: Option<toml::Value>, settings: &Settings) -> Result<String, String>;
+    fn read(&self, part: Part<'_>) -> Result<Box<dyn Any>, FileError>;
+    /// What is in force.
+    fn resolve(&self, written: Option<Box<dyn Any>>, settings: &Settings) -> Result<Value, String>;
 }
 
-impl<T: Default + Serialize + DeserializeOwned + 'static> Any for Section<T> {
+impl<T: SectionType> AnySection for Section<T> {
     fn key(&self) -> &'static str {
         self.key
     }
 
-    fn read(&self, part: Part<'_>) -> Result<toml::Value, FileError> {
-        part.read_as::<T, toml::Value>()
+    fn read(&self, part: Part<'_>) -> Result<Box<dyn Any>, FileError> {
+        Ok(Box::new(part.read::<T>()?))
     }
 
-    fn resolve(&self, written: Option<toml::Value>, settings: &Settings) -> Result<String, String> {
-        let value = match written {
-            Some(written) => written.try_into().map_err(|error| error.to_string())?,
-            None => T::default(),
-        };
-        stored(self, value, settings)
+    fn resolve(&self, written: Option<Box<dyn Any>>, settings: &Settings) -> Result<Value, String> {
+        let written = written.and_then(|written| written.downcast::<T>().ok());
+        self.in_force(
+            written.map_or_else(T::default, |written| *written),
+            settings,
+        )
     }
 }
 
 /// The sections of a program's services.
 #[derive(Clone, Default)]
-pub struct Sections(Vec<Arc<dyn Any>>);
+pub struct Sections(Vec<Arc<dyn AnySection>>);
 
 impl Sections {
     /// Adds the section of a service.
     #[must_use]
-    pub fn with<T>(mut self, section: Section<T>) -> Self
-    where
-        T: Default + Serialize + DeserializeOwned + 'static,
-    {
+    pub fn with<T: SectionType>(mut self, section: Section<T>) -> Self {
         self.0.push(Arc::new(section));
         self
     }

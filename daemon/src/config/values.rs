@@ -9,10 +9,15 @@ use serde::{
     de::{self, SeqAccess, Visitor},
 };
 
+use crate::executable::Executable;
+
 /// What a program had at its start and has changed for itself since; programs that a service starts
 /// for a user should have it.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Inherited {
+    /// The program's own file, to be started again with a hidden command; `None` if the system does
+    /// not tell.
+    pub program: Option<Executable>,
     /// The soft limit of open files.
     pub files: FileLimit,
     /// The permissions that new files do not get.

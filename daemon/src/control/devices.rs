@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bowline_protocol::{
-    DeviceId, Grant, Reason, RpcReason,
+    DeviceId, Grant, Reason,
     error::RpcError,
     methods::{Empty, name},
     model::UnixMillis,
@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use super::service::{ControlService, max};
 use crate::{
-    ledger::DeviceInfo,
+    ledger::{self, DeviceInfo, Tx},
     rpc::{Bounded, ListParams, Listed, page_bytes, page_rows},
     service::{Methods, Request, RevokedDevice},
 };
@@ -100,6 +100,36 @@ pub(super) fn checked(grant: &Grant) -> Result<(), RpcError> {
     }
 }
 
+/// What the owner is told of a revocation. Whatever went wrong, the device is out.
+fn told(revoked: &ledger::Revoked, ended: Result<u64, RpcError>) -> Result<u64, RpcError> {
+    let mut wrong = Vec::new();
+    if let Some(error) = &revoked.not_stored {
+        let what = "that could not be stored and holds until the daemon ends, so revoke the device again once there is space";
+        wrong.push((what, error));
+    }
+    if let Some(error) = &revoked.not_kept {
+        wrong.push(("what it asked for could not be kept", error));
+    }
+    if let Err(error) = &ended {
+        wrong.push(("not all that it asked for has ended", error));
+    }
+    let Some((_, first)) = wrong.first() else {
+        return ended;
+    };
+    let mut text = "the device is revoked, but".to_owned();
+    for (n, (what, error)) in wrong.iter().enumerate() {
+        let and = if n == 0 { "" } else { "; and" };
+        text.push_str(&format!("{and} {what} ({})", error.message));
+    }
+    if let Ok(ended @ 1..) = ended {
+        text.push_str(&format!("; its {ended} turns are ended"));
+    }
+    Err(RpcError {
+        message: text,
+        ..RpcError::clone(first)
+    })
+}
+
 impl ControlService {
     async fn devices(
         self: Arc<Self>,
@@ -127,14 +157,13 @@ impl ControlService {
         let ledger = request.ledger().clone();
         // To its end, even if nobody waits for the answer any more.
         let revoking = tokio::spawn(async move {
-            // Before it is revoked: its waiting turns are dropped from then on. Whatever comes of
-            // it, the device is revoked.
-            let kept = if keep_turns {
-                self.hooks.keep_work_of(&device_id).await.err()
+            let revoked = if keep_turns {
+                let (hooks, of) = (self.hooks.clone(), device_id.clone());
+                let keep = move |tx: &mut Tx<'_>| hooks.keep_work_of(tx, &of);
+                ledger.revoke_keeping(device_id.clone(), keep).await?
             } else {
-                None
+                ledger.revoke(device_id.clone()).await?
             };
-            let revoked = ledger.revoke(device_id.clone(), keep_turns).await?;
             // Probes and pairings belong to no session.
             self.registry
                 .close_device(&device_id, Reason::DeviceRevoked);
@@ -142,22 +171,11 @@ impl ControlService {
                 device_id,
                 key: revoked.device,
             };
-            let turns_ended = if keep_turns {
-                0
-            } else {
-                self.hooks.end_work_of(&device).await?
+            let ended = match keep_turns {
+                true => Ok(0),
+                false => self.hooks.end_work_of(&device).await,
             };
-            match revoked.not_stored.or(kept) {
-                None => Ok(turns_ended),
-                Some(error) => Err(RpcError::new(
-                    RpcReason::StorageUnavailable,
-                    format!(
-                        "revoked until the daemon ends, and its {turns_ended} turns are ended; that could not be \
-                         stored, so revoke the device again once there is space: {}",
-                        error.message
-                    ),
-                )),
-            }
+            told(&revoked, ended)
         });
         let turns_ended = revoking
             .await

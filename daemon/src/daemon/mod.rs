@@ -172,6 +172,8 @@ impl Daemon {
             server_id: identity.server_id().clone(),
             shutdown,
         };
+        // Before any service starts, so that none misses a change of the lock.
+        let lock = ledger.lock_changes();
         let services = agents::linked(Services::none()).followed_by(services);
         let hooks = services.link(&setup, &mut router).await?;
         router.add(ControlService {
@@ -207,10 +209,9 @@ impl Daemon {
                 async move { page(&sources).await.map_err(|error| error.message) }
             })
         });
-        let lock = ledger.lock_changes();
         let callers = Callers::new({
             let hooks = hooks.clone();
-            Arc::new(move |process: &_| hooks.starter(process))
+            Arc::new(move |process: &_, asked: &_| hooks.starter(process, asked))
         });
         let acceptor = Arc::new(Acceptor::new(
             identity,

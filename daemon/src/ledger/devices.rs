@@ -7,13 +7,19 @@ use bowline_machines::{MonotonicTime, daemon::session::Input};
 use bowline_protocol::{
     DeviceId, Grant, PublicKey, Reason, RpcReason, error::RpcError, model::UnixMillis,
 };
+use rusqlite::Connection;
 use serde_json::json;
 
 use super::{
     core::Core,
     live::{Live, LiveSession},
+    tx::Tx,
 };
-use crate::store::{self, facts, fault};
+use crate::store::{
+    self,
+    audit::{Class, NewEntry},
+    facts, fault,
+};
 
 /// Name of the fact that the daemon is locked, with the time.
 const LOCKED: &str = "lockedAt";
@@ -29,6 +35,35 @@ pub struct Revoked {
     pub device: PublicKey,
     /// Why the revocation could not be stored. It holds until the daemon ends.
     pub not_stored: Option<RpcError>,
+    /// Why what the device has asked for is not kept, although it was to be.
+    pub not_kept: Option<RpcError>,
+}
+
+/// Keeps what a device has asked for, in the transaction that revokes it.
+pub(crate) type Keep = Box<dyn FnOnce(&mut Tx<'_>) -> Result<(), RpcError> + Send>;
+
+/// What is stored of a revocation.
+struct Revocation {
+    id: DeviceId,
+    sessions: Vec<i64>,
+    detail: String,
+    at: UnixMillis,
+}
+
+impl Revocation {
+    fn store(&self, conn: &Connection) -> rusqlite::Result<()> {
+        store::devices::revoke(conn, &self.id)?;
+        for session in &self.sessions {
+            store::sessions::delete(conn, *session)?;
+        }
+        let entry = NewEntry {
+            event: "device_revoked",
+            class: Class::Security,
+            device: Some(&self.id),
+            detail: &self.detail,
+        };
+        store::audit::add(conn, &entry, self.at)
+    }
 }
 
 fn unknown(device: &DeviceId) -> RpcError {
@@ -55,22 +90,38 @@ impl Core {
     }
 
     /// Revokes a device: its sessions end, its connections are closed, and the offer that it asks
-    /// with is void (LS-18).
-    pub(super) fn revoke(&mut self, id: &DeviceId, keep_turns: bool) -> Result<Revoked, RpcError> {
+    /// with is void (LS-18). With `keep`, what it has asked for is kept in the same transaction; if
+    /// that fails, the device is revoked without it.
+    pub(super) fn revoke(
+        &mut self,
+        id: &DeviceId,
+        keep: Option<Keep>,
+    ) -> Result<Revoked, RpcError> {
         let found = store::devices::find(&self.conn, id).map_err(fault)?;
         let (device, name) = found.ok_or_else(|| unknown(id))?;
         let theirs = self.sessions_of(&device);
-        let store = |core: &Self| {
-            let conn = &core.conn;
-            store::devices::revoke(conn, id)?;
-            for session in &theirs {
-                store::sessions::delete(conn, *session)?;
-            }
-            let detail = json!({"name": name, "keptTurns": keep_turns});
-            core.audit("device_revoked", Some(id), &detail)
+        let revocation = |kept: bool| Revocation {
+            id: id.clone(),
+            sessions: theirs.clone(),
+            detail: json!({"name": name, "keptTurns": kept}).to_string(),
+            at: self.options.clock.unix_millis(),
         };
-        // A full disk keeps no device connected.
-        let stored = self.with_reserve(|core| core.transact(store));
+        let (keeping, alone) = (revocation(true), revocation(false));
+        let kept = keep.map(|keep| {
+            let job = move |tx: &mut Tx<'_>| {
+                keep(tx)?;
+                keeping.store(tx.conn()).map_err(fault)
+            };
+            self.with_reserve(|core| core.write_now(job))
+        });
+        let (stored, not_kept) = match kept {
+            Some(Ok(())) => (Ok(()), None),
+            // Neither a full disk nor a service that fails keeps a device connected.
+            other => (
+                self.with_reserve(|core| core.transact(|core| alone.store(&core.conn))),
+                other.and_then(Result::err),
+            ),
+        };
         if stored.is_ok() {
             self.live.revoked.remove(&device);
         } else {
@@ -89,6 +140,7 @@ impl Core {
         Ok(Revoked {
             device,
             not_stored: stored.err(),
+            not_kept,
         })
     }
 

@@ -350,7 +350,7 @@ async fn tr_5_tr_15_a_full_disk_stops_neither_revocation_nor_lock() {
     set_full(&ledger, true).await;
 
     let devices = ledger.devices().await.unwrap();
-    let revoked = ledger.revoke(devices[0].device_id.clone(), false).await;
+    let revoked = ledger.revoke(devices[0].device_id.clone()).await;
     assert!(revoked.unwrap().not_stored.is_some(), "and says so");
     assert_eq!(heard.close_reason(), Some(Reason::DeviceRevoked));
     let refused = attach(&ledger, 1, &hello(1, None, None)).await;
@@ -364,7 +364,7 @@ async fn tr_5_tr_15_a_full_disk_stops_neither_revocation_nor_lock() {
     assert_eq!(other.close_reason(), Some(Reason::DaemonLocked));
     set_full(&ledger, false).await;
     assert!(ledger.unlock().await.unwrap());
-    let again = ledger.revoke(devices[0].device_id.clone(), false).await;
+    let again = ledger.revoke(devices[0].device_id.clone()).await;
     assert!(again.unwrap().not_stored.is_none());
     assert!(ledger.devices().await.unwrap()[0].revoked);
 }

@@ -39,6 +39,8 @@ use std::{future::Future, sync::Arc};
 
 use bowline_protocol::{DeviceId, error::RpcError};
 
+use crate::ledger::Tx;
+
 /// A group of methods and their shared state, which may also take part in what happens to the
 /// daemon: all other functions have a default that does nothing. A panic in one of them is logged
 /// and stops neither the daemon nor other services.
@@ -80,22 +82,20 @@ pub trait Service: Send + Sync + Sized + 'static {
     /// Lists its methods. Called once, when the service is linked into a daemon.
     fn methods(methods: &mut Methods<Self>);
 
-    /// Keeps what a device has asked for and has not ended, as work of nobody, before the owner
-    /// revokes the device and lets that work go on (`devices revoke --keep-turns`; TR-5). After
-    /// 30 s, or with an error, the device is revoked all the same.
+    /// Keeps what a device has asked for and has not ended, as work of nobody, if the owner revokes
+    /// the device and lets that work go on (`devices revoke --keep-turns`; TR-5). It is part of the
+    /// transaction that revokes the device, so nothing comes in between; it must be short: see
+    /// [`Methods::write`]. If it fails, the device is revoked without it.
     ///
     /// # Errors
     /// Any; the owner is told.
-    fn keep_work_of(
-        self: Arc<Self>,
-        _device: DeviceId,
-    ) -> impl Future<Output = Result<(), RpcError>> + Send {
-        async { Ok(()) }
+    fn keep_work_of(&self, _tx: &mut Tx<'_>, _device: &DeviceId) -> Result<(), RpcError> {
+        Ok(())
     }
 
     /// Ends what a device has asked for that the owner has revoked (TR-5); returns how much that
     /// was, which the owner is told. The device is out already, and its sessions are closed. After
-    /// 30 s the owner is answered without it.
+    /// 8 s the owner is told that it goes on; it is not dropped.
     ///
     /// # Errors
     /// Any; the owner is told.

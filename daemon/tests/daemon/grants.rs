@@ -131,7 +131,7 @@ async fn tr_4_a_changed_grant_holds_from_the_next_request_on() {
     assert_eq!(reason(&refused), "not_granted");
 
     let ledger = daemon.daemon.ledger();
-    ledger.revoke(install.device_id(), false).await.unwrap();
+    ledger.revoke(install.device_id()).await.unwrap();
     let gone = local.call("devices.set", set).await;
     assert_eq!(reason(&gone), "not_found");
     assert!(

@@ -285,7 +285,7 @@ async fn ls_18_revoking_a_device_cuts_its_connections_and_ends_its_sessions() {
     let others = rig.attach(&other).await.unwrap();
     let promised = rig.ledger.admit(mine.device, &mine.hello()).await.unwrap();
     let id = DeviceId::of_public_key(&mine.device);
-    rig.ledger.revoke(id.clone(), false).await.unwrap();
+    rig.ledger.revoke(id.clone()).await.unwrap();
     assert_eq!(link.outbound.close_reason(), Some(Reason::DeviceRevoked));
     assert_eq!(others.outbound.close_reason(), None);
     assert_eq!(rig.ledger.sessions().await.unwrap().len(), 1);
@@ -321,7 +321,7 @@ async fn ls_18_revoking_a_device_cuts_its_connections_and_ends_its_sessions() {
 async fn revoking_an_unknown_device_is_not_found() {
     let rig = Rig::new();
     let id = DeviceId::of_public_key(&App::new().device);
-    let error = rig.ledger.revoke(id, false).await.unwrap_err();
+    let error = rig.ledger.revoke(id).await.unwrap_err();
     assert_eq!(error.reason(), Some(RpcReason::NotFound));
 }
 

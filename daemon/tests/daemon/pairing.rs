@@ -77,7 +77,7 @@ async fn ls_18_revocation_cuts_live_connections_and_lasts() {
     let (_, mut other) = paired(&daemon).await;
 
     let ledger = daemon.daemon.ledger();
-    ledger.revoke(lost.device_id(), false).await.unwrap();
+    ledger.revoke(lost.device_id()).await.unwrap();
     // C37b: sealed, since a close code can be anybody's.
     let revoked = (Some("device_revoked".to_owned()), Some(1000));
     assert_eq!(client.dismissed().await, revoked);

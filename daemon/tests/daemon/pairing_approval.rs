@@ -226,7 +226,7 @@ async fn tr_5_a_revoked_device_does_not_come_back_with_the_offer_that_it_used() 
     daemon
         .daemon
         .ledger()
-        .revoke(install.device_id(), false)
+        .revoke(install.device_id())
         .await
         .unwrap();
     assert_eq!(attempt.refused().await.0, "pairing_token_invalid");
@@ -240,7 +240,7 @@ async fn tr_2_a_close_code_in_clear_tells_nothing_of_a_refusal() {
     daemon
         .daemon
         .ledger()
-        .revoke(lost.device_id(), false)
+        .revoke(lost.device_id())
         .await
         .unwrap();
     assert_eq!(
@@ -276,7 +276,7 @@ async fn tr_3_a_device_that_missed_the_answer_to_a_second_pairing_goes_on_with_i
 
     // Revoked, it has neither.
     let ledger = daemon.daemon.ledger();
-    ledger.revoke(install.device_id(), false).await.unwrap();
+    ledger.revoke(install.device_id()).await.unwrap();
     let third = Attempt::of_offer(&daemon.offer().await, &install);
     third.pair().await;
     assert_eq!(before.refused().await.0, "device_unknown");

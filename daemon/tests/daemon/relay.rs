@@ -120,7 +120,7 @@ async fn bx_3_a_revoked_device_is_cut_on_every_path() {
     let daemon = daemon_at(&[address]).await;
     let (install, mut through) = paired_through(&daemon, address).await;
     let ledger = daemon.daemon.ledger();
-    ledger.revoke(install.device_id(), false).await.unwrap();
+    ledger.revoke(install.device_id()).await.unwrap();
     assert_eq!(through.ended().await, Some(1000));
     let refused = Attempt::new(&daemon, &install)
         .through(address)

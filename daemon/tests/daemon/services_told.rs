@@ -8,9 +8,9 @@ use std::{
 };
 
 use bowline_daemon::{
-    config::{Home, Section, Sections, Settings, Written, load},
+    config::{Home, ProxyUrl, Section, Sections, Settings, Written, load},
     daemon::Daemon,
-    ledger::{Ledger, Table},
+    ledger::{Ledger, Table, Tx},
     service::{Methods, Process, RevokedDevice, Service},
     setup::Services,
 };
@@ -19,6 +19,7 @@ use bowline_testkit::eventually;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::support::{TestDaemon, client::paired, local::Local};
 
@@ -77,13 +78,9 @@ impl Service for Jobs {
         });
     }
 
-    async fn keep_work_of(self: Arc<Self>, device: DeviceId) -> Result<(), RpcError> {
-        let devices = self.ledger.devices().await?;
-        let is_paired = devices
-            .iter()
-            .any(|one| one.device_id == device && !one.revoked);
-        self.told.note(format!("kept while paired: {is_paired}"));
-        Ok(())
+    fn keep_work_of(&self, tx: &mut Tx<'_>, device: &DeviceId) -> Result<(), RpcError> {
+        self.told.note("kept");
+        ENDED.put(tx, device.as_str(), &false)
     }
 
     async fn end_work_of(self: Arc<Self>, device: RevokedDevice) -> Result<u64, RpcError> {
@@ -124,6 +121,10 @@ struct Clumsy;
 impl Service for Clumsy {
     fn methods(_: &mut Methods<Self>) {}
 
+    fn keep_work_of(&self, _: &mut Tx<'_>, _: &DeviceId) -> Result<(), RpcError> {
+        panic!("keep");
+    }
+
     // Without `async`: it panics before there is a future.
     fn end_work_of(
         self: Arc<Self>,
@@ -152,7 +153,7 @@ fn jobs(services: Services, told: &Told) -> Services {
     let told = told.clone();
     services.starting(async |setup| {
         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Jobs {
-            settings: setup.settings.section(&JOBS)?,
+            settings: JobSettings::clone(&*setup.settings.section(&JOBS)?),
             ledger: setup.ledger,
             told,
         })
@@ -172,10 +173,98 @@ async fn ld_6_a_service_ends_the_work_of_a_revoked_device_and_says_how_much() {
     let daemon = TestDaemon::of(jobs(Services::none(), &told), |_| {}).await;
     assert_eq!(revoke(&daemon, false).await["result"]["turnsEnded"], 3);
     assert_eq!(revoke(&daemon, true).await["result"]["turnsEnded"], 0);
-    assert_eq!(
-        told.all(),
-        ["ended once revoked: true", "kept while paired: true"]
+    assert_eq!(told.all(), ["ended once revoked: true", "kept"]);
+}
+
+#[tokio::test]
+async fn ld_6_what_is_kept_is_kept_in_the_transaction_that_revokes_or_not_at_all() {
+    let told = Told::default();
+    let daemon = TestDaemon::of(jobs(Services::none(), &told), |_| {}).await;
+    let (install, _client) = paired(&daemon).await;
+    let id = install.device_id();
+    let device = json!({"deviceId": id, "keepTurns": true});
+    let mut local = Local::connect(&daemon).await;
+    local.call("devices.revoke", device.clone()).await;
+    assert_eq!(kept(&daemon, &id).await, Some(false));
+
+    let daemon = daemon
+        .again(jobs(Services::none(), &told).with(Clumsy))
+        .await;
+    let (install, mut client) = paired(&daemon).await;
+    let id = install.device_id();
+    let device = json!({"deviceId": id, "keepTurns": true});
+    let mut local = Local::connect(&daemon).await;
+    let answer = local.call("devices.revoke", device).await;
+    let said = answer["error"]["message"].as_str().unwrap();
+    assert!(
+        said.starts_with("the device is revoked, but what it asked for could not be kept"),
+        "{said}"
     );
+    assert_eq!(kept(&daemon, &id).await, None, "undone with the other");
+    let dismissed = client.dismissed().await;
+    assert_eq!(dismissed.0.as_deref(), Some("device_revoked"));
+    let devices = daemon.devices().await;
+    assert!(devices.contains(&(id, true)), "{devices:?}");
+    let audit = local.call("audit.list", json!({})).await;
+    let entries = audit["result"]["entries"].as_array().unwrap().iter();
+    let revoked = entries.filter(|entry| entry["event"] == "device_revoked");
+    let kept: Vec<_> = revoked.map(|entry| &entry["detail"]["keptTurns"]).collect();
+    assert_eq!(kept, [true, false]);
+}
+
+/// What the service has stored of a device.
+async fn kept(daemon: &TestDaemon, id: &DeviceId) -> Option<bool> {
+    let key = id.as_str().to_owned();
+    let ledger = daemon.daemon.ledger();
+    let read = ledger.read(move |reader| ENDED.get(reader, &key)).await;
+    read.unwrap()
+}
+
+/// Ends its work when it is let.
+struct Slow {
+    told: Told,
+    go: Arc<Notify>,
+}
+
+impl Service for Slow {
+    fn methods(_: &mut Methods<Self>) {}
+
+    async fn end_work_of(self: Arc<Self>, _: RevokedDevice) -> Result<u64, RpcError> {
+        self.go.notified().await;
+        self.told.note("ended");
+        Ok(1)
+    }
+}
+
+#[tokio::test]
+async fn ld_6_a_service_that_ends_slowly_is_not_dropped_and_the_owner_is_told() {
+    let (told, go) = (Told::default(), Arc::new(Notify::new()));
+    let slow = Slow {
+        told: told.clone(),
+        go: Arc::clone(&go),
+    };
+    let daemon = TestDaemon::of(Services::none().with(slow), |_| {}).await;
+    let answer = revoke(&daemon, false).await;
+    assert_eq!(answer["error"]["data"]["reason"], "timeout", "{answer}");
+    let said = answer["error"]["message"].as_str().unwrap();
+    assert!(
+        said.contains("revoked") && said.contains("goes on"),
+        "{said}"
+    );
+    assert_eq!(told.all(), [""; 0]);
+    go.notify_one();
+    eventually("it ends", async || told.all() == ["ended"]).await;
+}
+
+#[tokio::test]
+async fn ld_6_services_that_have_started_end_if_another_one_does_not_start() {
+    let told = Told::default();
+    let dir = tempfile::tempdir().unwrap();
+    let services = jobs(Services::none(), &told).with(Clumsy);
+    let services = services.starting(|_| async { Err::<Slow, _>("no licence") });
+    let started = Daemon::start(Settings::for_state_dir(dir.path()), services).await;
+    assert!(started.is_err());
+    assert_eq!(told.all(), ["shut down true"]);
 }
 
 #[tokio::test]
@@ -245,6 +334,45 @@ fn of_file(folder: &Path, text: &str, sections: &Sections) -> Result<Settings, S
     loaded.map_err(|error| error.to_string())
 }
 
+/// `[upstream]`, with a secret that is not shown.
+#[derive(Default, Serialize, Deserialize)]
+struct Upstream {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proxy: Option<ProxyUrl>,
+    #[serde(default, skip_serializing)]
+    token: String,
+}
+
+#[test]
+fn ld_6_a_service_gets_secrets_that_the_check_of_the_file_does_not_show() {
+    const UPSTREAM: Section<Upstream> = Section::new("upstream");
+    const MOST: Section<Option<u32>> = Section::new("most");
+
+    let folder = tempfile::tempdir().unwrap();
+    let text =
+        "most = 7\n[upstream]\nproxy = \"http://user:S3CRET@proxy:3128\"\ntoken = \"S3CRET\"\n";
+    let sections = Sections::default().with(UPSTREAM).with(MOST);
+    let settings = of_file(folder.path(), text, &sections).unwrap();
+    let upstream = settings.section(&UPSTREAM).unwrap();
+    let proxy = upstream.proxy.as_ref().unwrap();
+    assert_eq!(proxy.reveal(), "http://user:S3CRET@proxy:3128");
+    assert_eq!(upstream.token, "S3CRET");
+    let shown = settings.to_toml().unwrap();
+    assert!(
+        shown.starts_with("most = 7\n") && shown.contains("[upstream]\nproxy"),
+        "{shown}"
+    );
+    for shown in [shown, format!("{settings:?}")] {
+        assert!(!shown.contains("S3CRET"), "{shown}");
+    }
+    assert_eq!(*settings.section(&MOST).unwrap(), Some(7));
+    let without = of_file(folder.path(), "", &sections).unwrap();
+    assert_eq!(*without.section(&MOST).unwrap(), None);
+    // One key, two types: a defect of the program, and no panic.
+    const OTHER: Section<u32> = Section::new("most");
+    assert!(settings.section(&OTHER).is_err());
+}
+
 #[tokio::test]
 async fn ld_6_a_service_has_settings_in_the_daemons_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -261,7 +389,7 @@ async fn ld_6_a_service_has_settings_in_the_daemons_file() {
         (7, &["job".to_owned()][..])
     );
     let missing = read("").unwrap().section(&JOBS).unwrap();
-    assert_eq!(missing, JobSettings::default());
+    assert_eq!(*missing, JobSettings::default());
 
     for (text, says) in [
         (

@@ -43,15 +43,15 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// Checks that it is a `T`, and gives it as it is written.
+    /// Its value.
     ///
     /// # Errors
     /// [`FileError::Malformed`] with line and key.
-    pub fn read_as<T: DeserializeOwned, W: DeserializeOwned>(self) -> Result<W, FileError> {
-        let read = || ValueDeserializer::from(self.value.clone());
-        T::deserialize(read())
-            .and_then(|_| W::deserialize(read()))
-            .map_err(|error| malformed(&error, self.text, self.path))
+    pub fn read<T: DeserializeOwned>(self) -> Result<T, FileError> {
+        // An error of the value as a whole does not say where it is.
+        let start = self.value.span().start;
+        let read = T::deserialize(ValueDeserializer::from(self.value));
+        read.map_err(|error| malformed(&error, start, self.text, self.path))
     }
 }
 
@@ -93,18 +93,31 @@ pub fn parse_apart<T: DeserializeOwned>(
     keys: &[&str],
     mut take: impl FnMut(&str, Part<'_>) -> Result<(), FileError>,
 ) -> Result<T, FileError> {
-    let failed = |error| malformed(&error, text, path);
+    let failed = |error| malformed(&error, 0, text, path);
     let mut table = DeTable::parse(text).map_err(failed)?;
     for key in keys {
         if let Some(value) = table.get_mut().remove(*key) {
             take(key, Part { value, text, path })?;
         }
     }
-    T::deserialize(Deserializer::from(table)).map_err(failed)
+    let own: Vec<_> = table.get_ref().keys().map(Spanned::span).collect();
+    T::deserialize(Deserializer::from(table)).map_err(|error| {
+        let mut failed = failed(error.clone());
+        let is_of_a_key = error.span().is_some_and(|span| own.contains(&span));
+        if let FileError::Malformed { problem, .. } = &mut failed
+            && is_of_a_key
+            && error.message().contains("expected")
+        {
+            // An unknown key: the message lists those of `T`.
+            keys.iter()
+                .for_each(|key| problem.push_str(&format!(", `{key}`")));
+        }
+        failed
+    })
 }
 
-fn malformed(error: &toml::de::Error, text: &str, path: &Path) -> FileError {
-    let start = error.span().map_or(0, |span| span.start);
+fn malformed(error: &toml::de::Error, start: usize, text: &str, path: &Path) -> FileError {
+    let start = error.span().map_or(start, |span| span.start);
     let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
     let message = error.message();
     // The message itself names an unknown or missing key; a wrong value is located by its line.
@@ -155,14 +168,13 @@ mod tests {
             let mut parts = Vec::new();
             let path = Path::new("settings.toml");
             let rest = parse_apart::<Settings>(text, path, &["wait", "more"], |key, part| {
-                let value: toml::Value = part.read_as::<Timeout, _>()?;
-                parts.push((key.to_owned(), value.to_string()));
+                parts.push((key.to_owned(), part.read::<Timeout>()?.to_string()));
                 Ok(())
             });
             rest.map(|_| parts).map_err(|error| error.to_string())
         };
         let parts = read("wait = \"2s\"\ntimeout = \"1s\"\n").unwrap();
-        assert_eq!(parts, [("wait".to_owned(), "\"2s\"".to_owned())]);
+        assert_eq!(parts, [("wait".to_owned(), "2s".to_owned())]);
         let error = read("timeout = \"1s\"\nmore = \"soon\"\n").unwrap_err();
         assert!(
             error.starts_with("settings.toml:2: `more`: `soon`"),
@@ -170,9 +182,12 @@ mod tests {
         );
         let error = read("wait = \"2s\"\nwiat = \"2s\"\n").unwrap_err();
         assert!(
-            error.starts_with("settings.toml:2: unknown field `wiat`"),
+            error.starts_with("settings.toml:2: unknown field `wiat`")
+                && error.ends_with("`timeout`, `wait`, `more`"),
             "{error}"
         );
+        let nested = read("timeout = { a = 1 }\n").unwrap_err();
+        assert!(!nested.contains("`more`"), "{nested}");
     }
 
     #[test]

@@ -93,7 +93,7 @@ async fn ld_6_a_service_says_which_callers_are_programs_that_it_has_started() {
     for (job, code, says) in [
         (None, 0, ""),
         (Some("1"), 4, "a program that a job of voxel has started"),
-        (Some("clumsy"), 4, "it cannot be told"),
+        (Some("clumsy"), 4, "failed to tell"),
     ] {
         let devices = devices.clone();
         let output = tokio::task::spawn_blocking(move || devices(job));

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bowline_program::watch::kept;
-use bowline_protocol::{DeviceId, PublicKey, error::RpcError};
+use bowline_protocol::{PublicKey, error::RpcError};
 use tokio::{runtime::Handle, sync::watch, time::timeout};
 
 use self::places::{Change, Places};
@@ -224,13 +224,6 @@ impl Supervisor {
             self.kick(turn.agent);
         }
         Ok(u64::try_from(turns.len()).unwrap_or(u64::MAX))
-    }
-
-    /// Lets the turns of a device go on without it; returns how many.
-    pub(super) async fn keep_turns_of(&self, device: DeviceId) -> Result<u64, RpcError> {
-        self.ledger
-            .write_freeing(move |tx| queue::disown(tx, &device))
-            .await
     }
 
     /// Ends running turns when the owner locks the daemon, and starts waiting ones when it is

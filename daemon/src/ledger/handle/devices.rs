@@ -5,7 +5,7 @@ use bowline_protocol::{DeviceId, Grant, PublicKey, error::RpcError, model::UnixM
 use tokio::sync::watch;
 
 use crate::{
-    ledger::{Ledger, Revoked, queue::Job},
+    ledger::{Ledger, Revoked, Tx, queue::Job},
     store::{self, audit::AuditEntry, devices::DeviceInfo, fault},
 };
 
@@ -34,12 +34,27 @@ impl Ledger {
     }
 
     /// Revokes a device, ends its sessions and closes its connections with `device_revoked`. Its
-    /// turns that have not begun do not begin, unless they are kept (TR-5).
+    /// turns that have not begun do not begin (TR-5).
     ///
     /// # Errors
     /// `not_found`; as [`Ledger::write`].
-    pub async fn revoke(&self, device: DeviceId, keep_turns: bool) -> Result<Revoked, RpcError> {
-        self.ask(Job::Solo, move |core| core.revoke(&device, keep_turns))
+    pub async fn revoke(&self, device: DeviceId) -> Result<Revoked, RpcError> {
+        self.ask(Job::Solo, move |core| core.revoke(&device, None))
+            .await
+    }
+
+    /// As [`Ledger::revoke`]; `keep` runs in the same transaction and keeps what the device has
+    /// asked for. If it fails, the device is revoked without it.
+    ///
+    /// # Errors
+    /// As [`Ledger::revoke`].
+    pub async fn revoke_keeping(
+        &self,
+        device: DeviceId,
+        keep: impl FnOnce(&mut Tx<'_>) -> Result<(), RpcError> + Send + 'static,
+    ) -> Result<Revoked, RpcError> {
+        let keep = Box::new(keep);
+        self.ask(Job::Solo, move |core| core.revoke(&device, Some(keep)))
             .await
     }
 
