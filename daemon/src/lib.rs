@@ -1,4 +1,4 @@
-//! The Bowline daemon as a library: listeners, connections, sessions, services, agents, store.
+//! The Bowline daemon as a library: listeners, connections, sessions, services, store.
 //!
 //! The program `bowline-daemon` is a thin one around it (`daemon/program`). An app's author adds
 //! methods by implementing one trait, [`service::Service`], in a program whose `main` is [`run`];
@@ -15,10 +15,8 @@
 //! | [`config`] | settings |
 //! | [`connection`], `listener`, [`relay`], [`control`] | sockets, from accept to close |
 //! | [`metrics`], [`setup`], [`Program`] | what a program and its services are made of |
-//! | [`agents`] | a service like any other |
 //! | [`daemon`] | start, supervision and shutdown; `commands` is the program |
 
-pub mod agents;
 pub mod belonging;
 pub mod blobs;
 pub mod blocking;

@@ -3,7 +3,10 @@
 #[cfg(target_os = "linux")]
 use std::fs;
 
-/// A process of this machine, of which a service is asked whether it has started it
+#[cfg(target_os = "linux")]
+use crate::files::identity;
+
+/// A process of this machine, such as one of which a service is asked whether it has started it
 /// ([`crate::service::Service::has_started`]). It may end at any time: what is asked then is not
 /// known.
 #[derive(Clone, Copy, Debug)]
@@ -15,12 +18,9 @@ pub struct Process<'a> {
 
 #[cfg_attr(not(unix), allow(dead_code, reason = "nobody is asked there"))]
 impl<'a> Process<'a> {
-    /// One that the system is asked about.
-    #[cfg_attr(
-        not(target_os = "linux"),
-        allow(dead_code, reason = "`ps` tells of all processes at once there")
-    )]
-    pub(crate) const fn of(id: i32) -> Self {
+    /// The process with that id, of which only Linux tells one by one: on other systems it seems to
+    /// run nothing.
+    pub const fn of(id: i32) -> Self {
         Self { id, line: None }
     }
 
@@ -52,6 +52,12 @@ impl<'a> Process<'a> {
         }
     }
 
+    /// Whether it runs the file of this program, whatever its arguments. Always `false` where the
+    /// system does not tell: on all but Linux.
+    pub fn runs_this_program(&self) -> bool {
+        runs_this_program(self.id)
+    }
+
     /// A variable of its environment, as it was when its program started. Always `None` where the
     /// system does not tell: on all but Linux.
     pub fn variable(&self, name: &str) -> Option<Vec<u8>> {
@@ -71,6 +77,18 @@ const fn first_argument_is(_id: i32, _argument: &str) -> bool {
 }
 
 #[cfg(target_os = "linux")]
+fn runs_this_program(id: i32) -> bool {
+    let file = |of: &str| identity(format!("/proc/{of}/exe").as_ref()).ok();
+    let ours = file("self");
+    ours.is_some() && file(&id.to_string()) == ours
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn runs_this_program(_id: i32) -> bool {
+    false
+}
+
+#[cfg(target_os = "linux")]
 fn variable(id: i32, name: &str) -> Option<Vec<u8>> {
     let environment = fs::read(format!("/proc/{id}/environ")).unwrap_or_default();
     let mut variables = environment.split(|byte| *byte == 0);
@@ -85,21 +103,25 @@ const fn variable(_id: i32, _name: &str) -> Option<Vec<u8>> {
     None
 }
 
-/// One process as `/proc` tells it. Its id may be reused; id and start time together are unique.
+/// One process as `/proc` tells it, on Linux only. Its id may be reused; id and start time together
+/// are unique until the machine restarts.
 #[cfg(target_os = "linux")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stat {
-    pub(crate) pid: i32,
-    pub(crate) parent: i32,
-    /// In clock ticks since the system's start.
-    pub(crate) started: u64,
+pub struct Stat {
+    /// Its id.
+    pub pid: i32,
+    /// The id of its parent; that of another process once the parent has ended.
+    pub parent: i32,
+    /// When it started, in clock ticks since the system's start.
+    pub started: u64,
     /// Whether it has ended, at least its main thread.
-    pub(crate) ended: bool,
+    pub ended: bool,
 }
 
-/// One process, also while only its main thread has ended: the others may have children.
+/// One process, also while only its main thread has ended: the others may have children. `None` if
+/// there is none with that id.
 #[cfg(target_os = "linux")]
-pub(crate) fn stat(pid: i32) -> Option<Stat> {
+pub fn stat(pid: i32) -> Option<Stat> {
     parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
@@ -148,6 +170,9 @@ mod tests {
         let mut stdout = child.stdout.take().unwrap();
         std::io::Read::read_exact(&mut stdout, &mut ready).unwrap();
         let process = Process::of(i32::try_from(child.id()).unwrap());
+        assert!(!process.runs_this_program());
+        let this = i32::try_from(std::process::id()).unwrap();
+        assert!(Process::of(this).runs_this_program());
         let told = (process.runs("-c"), process.variable("BOWLINE_TEST_MARK"));
         let others = (process.runs("x"), process.variable("BOWLINE_TEST"));
         child.kill().unwrap();

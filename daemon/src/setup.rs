@@ -4,8 +4,7 @@ use std::{error::Error, future::Future, pin::Pin, sync::Arc};
 
 use bowline_protocol::{
     ServerId,
-    extension::{is_extension, is_name},
-    methods::name,
+    extension::{OWN_METHODS, is_extension, is_name},
 };
 
 use crate::{
@@ -40,20 +39,6 @@ pub enum ServiceError {
     #[error("a service failed to start: {0}")]
     Failed(Box<dyn Error + Send + Sync>),
 }
-
-/// The protocol's methods of agents, which a service has.
-const AGENTS: [&str; 10] = [
-    name::PROVIDERS_LIST,
-    name::AGENTS_LIST,
-    name::AGENTS_CREATE,
-    name::AGENTS_SEND,
-    name::AGENTS_CANCEL,
-    name::AGENTS_ARCHIVE,
-    name::AGENTS_RESPOND,
-    name::AGENTS_HISTORY,
-    name::AGENTS_SUBSCRIBE,
-    name::AGENTS_UNSUBSCRIBE,
-];
 
 type Started = Result<Offered, ServiceError>;
 type Maker = Box<dyn FnOnce(Setup) -> Pin<Box<dyn Future<Output = Started> + Send>> + Send>;
@@ -116,14 +101,6 @@ impl Services {
         self
     }
 
-    /// Adds other services, after these.
-    pub(crate) fn followed_by(mut self, others: Self) -> Self {
-        self.about = others.about;
-        self.makers.extend(others.makers);
-        self.described.extend(others.described);
-        self
-    }
-
     /// Starts the services and adds their methods. If one cannot be, those before it end again.
     pub(crate) async fn link(
         self,
@@ -157,9 +134,9 @@ impl Services {
 }
 
 /// Adds the methods of a service. Only group names that no later version of the protocol can use,
-/// or the protocol's own of agents: whoever links them is the agents' service.
+/// or those of the protocol that any service may answer.
 fn add(router: &mut Router, offered: Offered) -> Result<(), MethodError> {
-    let is_reserved = |name| is_name(name) && !is_extension(name) && !AGENTS.contains(&name);
+    let is_reserved = |name| is_name(name) && !is_extension(name) && !OWN_METHODS.contains(&name);
     let mut methods = offered.methods.iter();
     match methods.find(|method| is_reserved(method.name())) {
         Some(method) => Err(MethodError::Reserved(method.name())),

@@ -1,6 +1,8 @@
 //! Names for the methods and events of services linked into a daemon, kept apart from the
 //! protocol's own.
 
+use crate::methods::name;
+
 /// Longest name of a method or event in bytes.
 pub const MAX_NAME: usize = 64;
 
@@ -41,6 +43,21 @@ pub const RESERVED_GROUPS: &[&str] = &[
 
 /// The tables and logs of the protocol's own that clients may follow (`live.open`).
 pub const OWN_LIVE: &[&str] = &["agents", "agents.timeline"];
+
+/// The methods of the protocol's own that a service answers which is linked into the daemon, and not
+/// the daemon itself.
+pub const OWN_METHODS: &[&str] = &[
+    name::PROVIDERS_LIST,
+    name::AGENTS_LIST,
+    name::AGENTS_CREATE,
+    name::AGENTS_SEND,
+    name::AGENTS_CANCEL,
+    name::AGENTS_ARCHIVE,
+    name::AGENTS_RESPOND,
+    name::AGENTS_HISTORY,
+    name::AGENTS_SUBSCRIBE,
+    name::AGENTS_UNSUBSCRIBE,
+];
 
 /// Whether a text is a name: words of `a-z`, `0-9` and `_`, at least two, joined by dots.
 pub fn is_name(text: &str) -> bool {

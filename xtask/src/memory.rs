@@ -83,6 +83,8 @@ pub(crate) fn asan(sh: &Workspace) -> Result<()> {
             "-p",
             "bowline-daemon",
             "-p",
+            "bowline-agents",
+            "-p",
             "bowline-daemon-program",
         ];
         instrumented(cmd!(

@@ -23,7 +23,6 @@ use self::{
     socket::Asked,
 };
 use crate::{
-    agents,
     config::{Settings, Written},
     program::{HiddenMain, Program},
     relay::RelayPlan,
@@ -58,7 +57,6 @@ fn with_run(mut args: Vec<OsString>) -> Vec<OsString> {
 /// The whole program: parses the command line, runs the command and prints errors.
 pub(crate) fn main(program: Program, args: Vec<OsString>) -> ExitCode {
     let name = program.name;
-    let program = agents::linked_to(program);
     // Checked before parsing: the environment may be that of somebody else, such as an agent.
     match hidden(&program, &args) {
         Ok(Some(main)) => return main(name),
@@ -192,15 +190,7 @@ mod tests {
         assert_eq!(run(program(), &["voxel", "voxel-helpers"]), code(2));
         let help = definition(&program()).render_help().to_string();
         assert!(!help.contains("voxel-helper"), "{help}");
-        for taken in [
-            "status",
-            "help",
-            "launch-turn",
-            "voxel-helper",
-            "--x",
-            "a b",
-            "",
-        ] {
+        for taken in ["status", "help", "voxel-helper", "--x", "a b", ""] {
             let clumsy = program().hidden(taken, |_| ExitCode::SUCCESS);
             assert_eq!(run(clumsy, &["voxel", "voxel-helper"]), code(2), "{taken}");
         }

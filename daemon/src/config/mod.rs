@@ -16,9 +16,6 @@ pub use bowline_protocol::relay::RelayUrl;
 pub use home::Home;
 pub use resolve::{load, resolve};
 pub use sections::{Section, SectionType, SectionValues, Sections};
-pub(crate) use settings::{
-    AGENTS_PER_DEVICE, OUTPUT_AGE, TIMELINE_BYTES, TIMELINE_BYTES_PER_DEVICE,
-};
 pub use settings::{Limits, Settings, Written, WrittenLimits};
 pub use values::{AdvertisedAddress, Inherited};
 

@@ -13,9 +13,6 @@ const MAX_NAME_BYTES: usize = 128;
 /// Smallest limit of the database: a new one with the largest messages fits.
 const MIN_STORAGE: u64 = 4 << 20;
 
-/// Smallest limit of a timeline: a prompt of the largest size and something to read beside it.
-const MIN_TIMELINE: u64 = 128 << 10;
-
 /// Most relays; the limit of the offer format.
 const MAX_RELAYS: usize = 16;
 
@@ -104,11 +101,6 @@ fn check(limits: &Limits) -> Result<(), ConfigError> {
     if limits.replay_bytes < MAX_CHUNK || limits.replay_events == 0 {
         return conflict(format!(
             "`limits.replay_bytes` must be at least {MAX_CHUNK} and `limits.replay_events` at least 1"
-        ));
-    }
-    if limits.timeline_bytes > 0 && limits.timeline_bytes < MIN_TIMELINE {
-        return conflict(format!(
-            "`limits.timeline_bytes` must be at least {MIN_TIMELINE}, or 0 for no limit"
         ));
     }
     if limits.storage_limit > 0 && limits.storage_limit < MIN_STORAGE {

@@ -38,8 +38,7 @@ use super::{ConfigError, Settings, Written};
 /// Without `deny_unknown_fields` a misspelt key below it is ignored.
 ///
 /// A daemon started by code has no file, unless it reads one with [`load`](super::load), which
-/// takes the sections of all services that are linked; those of Bowline's agents are
-/// `bowline_daemon::agents::PROVIDERS`.
+/// takes the sections of all services that are linked.
 pub struct Section<T> {
     key: &'static str,
     resolve: fn(T, &Settings) -> Result<T, String>,

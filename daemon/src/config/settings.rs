@@ -25,14 +25,6 @@ use super::{
 use crate::{blobs::BlobLimits, ledger::Quotas};
 
 const QUOTAS: Quotas = Quotas::DEFAULT;
-/// Agents kept for one device unless set otherwise.
-pub(crate) const AGENTS_PER_DEVICE: u64 = 10_000;
-/// Bytes of one agent's timeline unless set otherwise.
-pub(crate) const TIMELINE_BYTES: u64 = 64 << 20;
-/// Bytes of the timelines of one device's agents unless set otherwise.
-pub(crate) const TIMELINE_BYTES_PER_DEVICE: u64 = 2 << 30;
-/// Age of outputs in timelines unless set otherwise.
-pub(crate) const OUTPUT_AGE: Duration = Duration::from_secs(90 * 24 * 3_600);
 const BLOBS: BlobLimits = BlobLimits::DEFAULT;
 
 settings! {
@@ -133,8 +125,6 @@ settings! {
     waiting_per_device: Option<usize> => usize = QUOTAS.waiting;
     /// Most sessions of one device; over it the one detached longest is removed.
     sessions_per_device: Option<usize> => usize = QUOTAS.sessions;
-    /// Most agents created by one device; a further one is answered with `quota_exceeded`.
-    agents_per_device: Option<u64> => u64 = AGENTS_PER_DEVICE;
     /// Most entries of services written by one device; a further one is answered with
     /// `quota_exceeded`.
     data_rows_per_device: Option<u64> => u64 = QUOTAS.data_rows;
@@ -152,14 +142,6 @@ settings! {
     /// Most scopes of live tables that one session follows; a further one is answered with
     /// `quota_exceeded`.
     follows_per_session: Option<usize> => usize = limits::FOLLOWS_PER_SESSION;
-    /// Most bytes of the timelines of all agents created by one device; over it their oldest
-    /// outputs are dropped.
-    timeline_bytes_per_device: Option<u64> => u64 = TIMELINE_BYTES_PER_DEVICE;
-    /// Most bytes of one agent's timeline; over it its oldest outputs are dropped, then its oldest
-    /// prompts and messages. Zero: no limit.
-    timeline_bytes: Option<u64> => u64 = TIMELINE_BYTES;
-    /// Age at which outputs in timelines are dropped.
-    output_age: Option<Timeout> => Option<Duration> = Some(OUTPUT_AGE);
     /// Largest size of the database in bytes; over it requests that write are answered with
     /// `storage_unavailable`. Zero: no limit.
     storage_limit: Option<u64> => u64 = 8 << 30;

@@ -18,7 +18,6 @@ use tracing::{info, warn};
 
 pub(crate) use self::offered::offered;
 use crate::{
-    agents,
     belonging::Belonging,
     blobs::{BlobService, BlobStore},
     caller::Callers,
@@ -174,7 +173,6 @@ impl Daemon {
         };
         // Before any service starts, so that none misses a change of the lock.
         let lock = ledger.lock_changes();
-        let services = agents::linked(Services::none()).followed_by(services);
         let hooks = services.link(&setup, &mut router).await?;
         router.add(ControlService {
             about: options::about(&settings, &identity, &sessions, metrics_address),

@@ -1,7 +1,6 @@
 //! What a daemon would offer, without one.
 
 use crate::{
-    agents,
     blobs::BlobService,
     control::ControlService,
     service::{MethodError, Methods, Router},
@@ -19,7 +18,6 @@ pub(crate) fn offered(services: Services) -> Result<Router, MethodError> {
     router.add_all(Methods::<System>::described())?;
     router.add_all(Methods::<BlobService>::described())?;
     router.add_all(Methods::<ControlService>::described())?;
-    let services = agents::linked(Services::none()).followed_by(services);
     services.describe(&mut router)?;
     Ok(router)
 }

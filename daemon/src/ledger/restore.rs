@@ -106,7 +106,10 @@ fn session(
     lived: i64,
     dead: &mut Vec<i64>,
 ) -> LiveSession {
-    let subscriptions = topics.iter().map(|topic| Subject::stored(topic)).collect();
+    let subscriptions = topics
+        .iter()
+        .map(|topic| Subject::from(topic.as_str()))
+        .collect();
     let mut log = log.unwrap_or_else(ReplayLog::new);
     let untrimmed = log.trim_to(options.replay_bytes, options.replay_events, dead);
     let detached_for = row.detached_at.map_or(Duration::ZERO, |at| {

@@ -1,28 +1,22 @@
-//! What a session subscribes to: an agent.
+//! What a session subscribes to: a subject that a service has named.
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
-use bowline_protocol::AgentId;
-
-/// The subject of events. Cheap to clone.
+/// The subject of events, such as the id of what they are about. Services share these names, so each
+/// uses ids that are unique among all. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Subject(Arc<str>);
 
 impl Subject {
-    /// A subject read from the store.
-    pub(super) fn stored(text: &str) -> Self {
-        Self(text.into())
-    }
-
     /// The full text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl From<&AgentId> for Subject {
-    fn from(agent: &AgentId) -> Self {
-        Self(agent.as_str().into())
+impl From<&str> for Subject {
+    fn from(text: &str) -> Self {
+        Self(text.into())
     }
 }
 

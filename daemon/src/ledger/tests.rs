@@ -34,7 +34,7 @@ fn tell(tx: &mut Tx<'_>, agent: &AgentId) -> Result<(), RpcError> {
     let event = SessionEvent::AgentRemoved {
         agent_id: agent.clone(),
     };
-    tx.emit(Audience::Everyone(agent), &event)
+    tx.emit(Audience::Everyone(agent.as_str()), &event)
 }
 
 #[tokio::test]
@@ -69,7 +69,7 @@ async fn a_failed_commit_says_nothing_undoes_everything_and_the_ledger_goes_on()
     let spoil = {
         let (whose, agent, acted) = (session.clone(), agent.clone(), Arc::clone(&acted));
         ledger.intent(&session, id, "test.spoil", "{}", move |tx| {
-            tx.subscribe(&whose, &agent)?;
+            tx.subscribe(&whose, agent.as_str())?;
             tell(tx, &agent)?;
             tx.after_commit(move || acted.store(true, std::sync::atomic::Ordering::SeqCst));
             tx.conn()
@@ -88,7 +88,7 @@ async fn a_failed_commit_says_nothing_undoes_everything_and_the_ledger_goes_on()
         let (session, agent) = (session.clone(), agent.clone());
         ledger.write(move |tx| {
             tell(tx, &agent)?;
-            tx.subscribe(&session, &agent)?;
+            tx.subscribe(&session, agent.as_str())?;
             tell(tx, &agent)
         })
     };
@@ -247,7 +247,7 @@ async fn case_c8_attaching_reading_and_following_go_on_when_the_disk_is_full() {
     let session = new.attachment.as_ref().unwrap().session().clone();
     let follow = {
         let agent = agent.clone();
-        ledger.write_as(Some(session), move |tx| tx.follow(&agent))
+        ledger.write_as(Some(session), move |tx| tx.follow(agent.as_str()))
     };
     follow.await.unwrap();
     // Requests that have to write are refused with the reason.
@@ -263,7 +263,7 @@ async fn case_c8_attaching_reading_and_following_go_on_when_the_disk_is_full() {
             let event = SessionEvent::AgentRemoved {
                 agent_id: agent.clone(),
             };
-            tx.emit(Audience::Subscribers(&agent), &event)
+            tx.emit(Audience::Subscribers(agent.as_str()), &event)
         })
     };
     write.await.unwrap();
@@ -292,7 +292,7 @@ async fn case_c8_attaching_reading_and_following_go_on_when_the_disk_is_full() {
         let event = SessionEvent::AgentRemoved {
             agent_id: agent.clone(),
         };
-        tx.emit(Audience::Subscribers(&agent), &event)
+        tx.emit(Audience::Subscribers(agent.as_str()), &event)
     });
     again.await.unwrap();
     let mut frames = Vec::new();

@@ -22,7 +22,7 @@ use crate::{
     store::{self, fault, sql::run},
 };
 
-/// Agents one session may follow; one more is answered with `overloaded`.
+/// Subjects one session may subscribe to; one more is answered with `overloaded`.
 const MAX_SUBSCRIPTIONS: usize = 1_024;
 
 /// A reading job's view: the committed state.
@@ -201,8 +201,9 @@ impl Tx<'_> {
         self.conn
     }
 
-    /// Subscribes a session to an agent; repeating it changes nothing. The
-    /// subscription lasts as long as the session.
+    /// Subscribes a session to a subject, whose events it gets as
+    /// [`Audience::Subscribers`](super::Audience) from then on; repeating it changes nothing. The
+    /// subscription lasts as long as the session, and survives a restart.
     ///
     /// # Errors
     /// `not_found` if the session has ended; `overloaded` over the limit of subscriptions.
@@ -221,7 +222,7 @@ impl Tx<'_> {
         if live.subscriptions.len() >= MAX_SUBSCRIPTIONS {
             return Err(RpcError::new(
                 RpcReason::Overloaded,
-                format!("a session can follow at most {MAX_SUBSCRIPTIONS} agents"),
+                format!("a session can subscribe to at most {MAX_SUBSCRIPTIONS} subjects"),
             ));
         }
         self.live.subscribe(session.id, &topic);
@@ -235,7 +236,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Subscribes the requesting session to an agent: [`Tx::subscribe`].
+    /// Subscribes the requesting session to a subject: [`Tx::subscribe`].
     ///
     /// # Errors
     /// As [`Tx::session`] and [`Tx::subscribe`].

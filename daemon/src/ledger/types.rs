@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 use bowline_machines::daemon::session::{AttachPlan, ReplayWindow};
 use bowline_program::Vital;
 use bowline_protocol::{
-    AgentId, DeviceId, Epoch, ExternalSessionKey, Grant, Hello, PublicKey, Refusal, ServerId,
+    DeviceId, Epoch, ExternalSessionKey, Grant, Hello, PublicKey, Refusal, ServerId,
     handshake::SessionWelcome,
     identity::{OfferId, PresharedKey},
     limits,
@@ -235,10 +235,11 @@ impl Admission {
 /// The recipients of an event.
 #[derive(Clone, Copy, Debug)]
 pub enum Audience<'a> {
-    /// Every session; on the local socket only those subscribed to this agent.
-    Everyone(&'a AgentId),
-    /// The sessions subscribed to this agent.
-    Subscribers(&'a AgentId),
+    /// Every session; on the local socket only those subscribed to this subject
+    /// ([`Tx::follow`](super::Tx::follow)).
+    Everyone(&'a str),
+    /// The sessions subscribed to this subject.
+    Subscribers(&'a str),
     /// Every session of a device, and none of the local socket.
     Devices,
     /// This session, while it exists.

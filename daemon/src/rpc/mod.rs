@@ -19,12 +19,10 @@ use serde_json::value::RawValue;
 
 pub use self::{
     made::Made,
-    page::PAGE_BYTES,
+    page::{Bounded, PAGE_BYTES, bad_cursor, content_bytes, page_rows},
     stats::{MethodStats, Outcome, RequestStats},
 };
-pub(crate) use page::{
-    Bounded, ListParams, Listed, bad_cursor, content_bytes, page_bytes, page_rows,
-};
+pub(crate) use page::{ListParams, Listed, page_bytes};
 
 /// The JSON of a result, or an error.
 pub type Answer = Result<Box<RawValue>, RpcError>;

@@ -19,8 +19,9 @@ const DEFAULT_ROWS: u32 = 100;
 /// Most rows of a page.
 const MAX_ROWS: u32 = 1_000;
 
-/// Most bytes of the content of one message, with messages of at most `max_message_bytes`.
-pub(crate) const fn content_bytes(max_message_bytes: usize) -> usize {
+/// Most bytes of the content of one message, with messages of at most `max_message_bytes` (the
+/// setting `limits.max_message_bytes`): what a result without pages may take.
+pub const fn content_bytes(max_message_bytes: usize) -> usize {
     max_message_bytes.saturating_sub(ENVELOPE)
 }
 
@@ -29,14 +30,17 @@ pub(crate) fn page_bytes(max_message_bytes: usize) -> usize {
     content_bytes(max_message_bytes).min(PAGE_BYTES)
 }
 
-/// Most rows of a page.
-pub(crate) fn page_rows(asked: Option<u32>) -> usize {
+/// Most rows of a page of a listing: as many as asked for, within 1 and 1,000; 100 unless asked.
+pub fn page_rows(asked: Option<u32>) -> usize {
     let limit = asked.unwrap_or(DEFAULT_ROWS).clamp(1, MAX_ROWS);
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// The rows of a page as JSON, limited in number and bytes; the first row always fits.
-pub(crate) struct Bounded {
+/// The rows of a page as JSON, limited in number and bytes; the first row always fits. For a service
+/// that lists rows which it makes one by one; its bytes are those of
+/// [`Reader::page_bytes`](crate::ledger::Reader::page_bytes).
+#[derive(Debug)]
+pub struct Bounded {
     rows: Vec<Box<RawValue>>,
     limit: usize,
     bytes: usize,
@@ -46,7 +50,7 @@ pub(crate) struct Bounded {
 
 impl Bounded {
     /// An empty page for at most `limit` rows and `most` bytes.
-    pub(crate) const fn new(limit: usize, most: usize) -> Self {
+    pub const fn new(limit: usize, most: usize) -> Self {
         Self {
             rows: Vec::new(),
             limit,
@@ -57,7 +61,7 @@ impl Bounded {
     }
 
     /// Adds a row if there is room; returns whether it was added.
-    pub(crate) fn add(&mut self, row: &impl Serialize) -> bool {
+    pub fn add(&mut self, row: &impl Serialize) -> bool {
         if self.rows.len() >= self.limit || self.failed.is_some() {
             return false;
         }
@@ -83,7 +87,7 @@ impl Bounded {
     ///
     /// # Errors
     /// When a row could not be serialised.
-    pub(crate) fn finish(self) -> Result<Vec<Box<RawValue>>, RpcError> {
+    pub fn finish(self) -> Result<Vec<Box<RawValue>>, RpcError> {
         match self.failed {
             Some(error) => Err(error),
             None => Ok(self.rows),
@@ -165,8 +169,8 @@ fn read_cursor(text: &str) -> Result<(u64, &str), RpcError> {
     read.ok_or_else(bad_cursor)
 }
 
-/// The error for a cursor that no page returned.
-pub(crate) fn bad_cursor() -> RpcError {
+/// The error for a cursor that no page returned: −32602.
+pub fn bad_cursor() -> RpcError {
     RpcError::invalid_params("`cursor` was not returned by this daemon")
 }
 

@@ -89,16 +89,16 @@ pub(crate) fn delete_key(conn: &Connection, key: &str) -> Result<()> {
     id.map_or(Ok(()), |id| delete(conn, id))
 }
 
-/// Every subscription: session and agent.
+/// Every subscription: session and subject. The column has the name of the first kind of subjects.
 pub(crate) fn subscriptions(conn: &Connection) -> Result<Vec<(i64, String)>> {
     let sql = "SELECT session, agent FROM subscriptions";
     sql::all(conn, sql, (), |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// Subscribes a session to an agent.
-pub(crate) fn subscribe(conn: &Connection, session: i64, agent: &str) -> Result<()> {
+/// Subscribes a session to a subject.
+pub(crate) fn subscribe(conn: &Connection, session: i64, subject: &str) -> Result<()> {
     let sql = "INSERT OR IGNORE INTO subscriptions (session, agent) VALUES (?1, ?2)";
-    sql::run(conn, sql, (session, agent))
+    sql::run(conn, sql, (session, subject))
 }
 
 /// Ends every subscription of a session.
@@ -111,7 +111,7 @@ pub(crate) fn unsubscribe_all(conn: &Connection, session: i64) -> Result<()> {
 }
 
 /// Ends a subscription.
-pub(crate) fn unsubscribe(conn: &Connection, session: i64, agent: &str) -> Result<()> {
+pub(crate) fn unsubscribe(conn: &Connection, session: i64, subject: &str) -> Result<()> {
     let sql = "DELETE FROM subscriptions WHERE session = ?1 AND agent = ?2";
-    sql::run(conn, sql, (session, agent))
+    sql::run(conn, sql, (session, subject))
 }

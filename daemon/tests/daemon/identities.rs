@@ -118,7 +118,7 @@ async fn inv_8_a_probe_attaches_to_nothing_and_may_ping_only() {
     assert!(probe.is_served().await);
     for method in [
         "system.info",
-        "agents.list",
+        "test.list",
         "daemon.status",
         "test.echo",
         "no.such",

@@ -58,8 +58,9 @@ async fn ld_2_what_changed_nothing_has_no_event_in_its_answer() {
         assert!(refused["error"].is_object(), "{refused}");
         assert_eq!(refused.get("seq"), None, "{refused}");
     }
-    let listed = client.call("agents.list", json!({})).await;
-    assert!(listed["result"]["seq"].is_u64() && listed.get("seq").is_none());
+    let rows = json!({"kind": "table", "name": "board.rows", "params": {}});
+    let opened = client.call("live.open", rows).await;
+    assert!(opened["result"]["seq"].is_u64() && opened.get("seq").is_none());
     let mut local = Local::connect(&daemon).await;
     let id = "018f3a1e-7c55-7d3a-9f10-5b7c2f9e4a11";
     let put = json!({"intentId": id, "rows": {"a": 1}});

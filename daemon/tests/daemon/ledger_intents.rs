@@ -33,7 +33,7 @@ async fn bump(
             let event = SessionEvent::AgentRemoved {
                 agent_id: agent_id.clone(),
             };
-            tx.emit(Audience::Everyone(&agent_id), &event)?;
+            tx.emit(Audience::Everyone(agent_id.as_str()), &event)?;
             outcome
         })
         .await
@@ -287,7 +287,7 @@ async fn a_panic_in_a_service_is_that_requests_failure() {
             let event = SessionEvent::AgentRemoved {
                 agent_id: agent_id.clone(),
             };
-            tx.emit(Audience::Everyone(&agent_id), &event)?;
+            tx.emit(Audience::Everyone(agent_id.as_str()), &event)?;
             panic!("as an app's code may")
         })
         .await

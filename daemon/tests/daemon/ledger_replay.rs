@@ -78,7 +78,7 @@ async fn bx_4_subscriptions_survive_a_kill_and_a_reset() {
     let link = rig.attach(&app).await.unwrap();
     let session = link.session().clone();
     rig.ledger
-        .write(move |tx| tx.subscribe(&session, &agent("agt_5")))
+        .write(move |tx| tx.subscribe(&session, "agt_5"))
         .await
         .unwrap();
     let rig = rig.kill();
@@ -90,8 +90,8 @@ async fn bx_4_subscriptions_survive_a_kill_and_a_reset() {
             let event = SessionEvent::AgentRemoved {
                 agent_id: agent_id.clone(),
             };
-            tx.emit(Audience::Subscribers(&agent_id), &event)?;
-            tx.emit(Audience::Subscribers(&agent("agt_6")), &event)
+            tx.emit(Audience::Subscribers(agent_id.as_str()), &event)?;
+            tx.emit(Audience::Subscribers("agt_6"), &event)
         })
         .await
         .unwrap();

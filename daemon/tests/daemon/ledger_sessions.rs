@@ -353,7 +353,7 @@ async fn sessions_are_bounded_and_the_one_detached_longest_is_forgotten() {
 }
 
 #[tokio::test]
-async fn the_local_socket_hears_only_of_agents_it_subscribed_to() {
+async fn the_local_socket_hears_only_of_what_it_subscribed_to() {
     use bowline_daemon::{ledger::Audience, outbound::ConnectionHandle};
     use bowline_machines::Path;
     use bowline_protocol::SessionEvent;
@@ -375,11 +375,11 @@ async fn the_local_socket_hears_only_of_agents_it_subscribed_to() {
     rig.ledger
         .write(move |tx| {
             let mine = crate::rig::agent("agt_mine");
-            tx.subscribe(&session, &mine)?;
+            tx.subscribe(&session, mine.as_str())?;
             let event = SessionEvent::AgentRemoved {
                 agent_id: mine.clone(),
             };
-            tx.emit(Audience::Everyone(&mine), &event)
+            tx.emit(Audience::Everyone(mine.as_str()), &event)
         })
         .await
         .unwrap();

@@ -146,18 +146,9 @@ async fn ls_19_a_client_that_follows_and_never_reads_gets_slow_consumer() {
     let daemon = TestDaemon::start().await;
     let mut other = Local::connect(&daemon).await;
     let mut slow = Local::connect(&daemon).await;
-    // Local connections get events of the agents they subscribe to, so it needs one.
-    let created = other
-        .call(
-            "agents.create",
-            json!({"intentId": uuid::Uuid::now_v7().to_string(), "provider": "shell", "cwd": std::env::temp_dir()}),
-        )
-        .await;
-    let agent = created["result"]["agent"]["id"].clone();
-    assert!(agent.is_string(), "{created}");
-    let subscribed = slow
-        .call("agents.subscribe", json!({"agentId": agent}))
-        .await;
+    // Local connections get events of what they subscribe to.
+    let agent = "agt_1";
+    let subscribed = slow.call("test.subscribe", json!({"agentId": agent})).await;
     assert_eq!(subscribed["result"], json!({}));
     let closing = || {
         daemon

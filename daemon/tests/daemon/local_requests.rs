@@ -19,11 +19,11 @@ fn request(n: u64) -> (&'static str, Value, fn(u64, &Value) -> bool) {
         2 => ("system.info", json!({}), |_, answer| {
             answer["result"]["serverId"].is_string()
         }),
-        3 => ("providers.list", json!({}), |_, answer| {
-            answer["result"]["providers"].is_array()
+        3 => ("devices.list", json!({}), |_, answer| {
+            answer["result"]["devices"].is_array()
         }),
-        4 => ("agents.list", json!({"limit": 1}), |_, answer| {
-            answer["result"]["agents"].is_array()
+        4 => ("sessions.list", json!({"limit": 1}), |_, answer| {
+            answer["result"]["sessions"].is_array()
         }),
         5 => ("daemon.status", json!({}), |_, answer| {
             answer["result"]["uptimeMs"].is_u64()

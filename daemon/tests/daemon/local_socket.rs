@@ -111,13 +111,10 @@ async fn sv_4_a_connection_that_only_listens_to_events_is_not_idle() {
     let daemon =
         TestDaemon::with(|settings| settings.limits.idle_timeout = Some(idle_timeout)).await;
     let mut other = Local::connect(&daemon).await;
-    let intent = uuid::Uuid::now_v7().to_string();
-    let params = json!({"intentId": intent, "provider": "shell", "cwd": std::env::temp_dir()});
-    let created = other.call("agents.create", params).await;
-    let agent = created["result"]["agent"]["id"].clone();
+    let agent = "agt_1";
     let mut listener = Local::connect(&daemon).await;
     let subscribed = listener
-        .call("agents.subscribe", json!({"agentId": agent}))
+        .call("test.subscribe", json!({"agentId": agent}))
         .await;
     assert_eq!(subscribed["result"], json!({}), "{subscribed}");
 

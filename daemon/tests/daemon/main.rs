@@ -1,8 +1,8 @@
 //! The daemon on loopback, driven by clients that share none of its code but the protocol crate.
 //!
 //! One module a capability. `support` starts daemons and speaks the wire, rightly or wrongly, one
-//! step at a time; `rig` does without sockets and drives the ledger itself, `agents_rig` the agents
-//! on it, `diaries` a service with logs. The program `bowline-daemon` has its tests in
+//! step at a time; `rig` does without sockets and drives the ledger itself, `diaries` a service with
+//! logs. Agents have their tests in `agents/tests`. The program `bowline-daemon` has its tests in
 //! `daemon/program/tests`.
 
 #![allow(
@@ -15,18 +15,10 @@
     reason = "a test fails by panicking and prints what it measured"
 )]
 
-#[cfg(unix)]
-mod agents_rig;
 mod diaries;
 mod rig;
 mod support;
 
-mod agents_commands;
-#[cfg(unix)]
-mod agents_defects;
-mod agents_live;
-mod agents_methods;
-mod agents_moved;
 mod blob_relays;
 mod blob_transfers;
 mod blobs;
@@ -61,14 +53,12 @@ mod log_patches;
 mod metrics;
 mod pairing;
 mod pairing_approval;
-#[cfg(unix)]
 mod quotas;
 mod relay;
 mod relay_faults;
 mod relay_hostile;
 mod relay_tls;
 mod requests;
-mod retention;
 mod revoking;
 mod row_patches;
 mod services;

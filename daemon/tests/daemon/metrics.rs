@@ -94,7 +94,10 @@ async fn sv_5_requests_are_counted_by_method_and_outcome() {
     client.call("test.big", json!({"bytes": 20_000})).await;
     client.call("test.big", json!({"bytes": "many"})).await;
     client
-        .call("agents.history", json!({"agentId": "agt_none"}))
+        .call(
+            "test.refuse",
+            json!({"intentId": Uuid::now_v7().to_string()}),
+        )
         .await;
     client.call("daemon.status", json!({})).await;
     for method in ["test.nothing", "test.\u{1}", "x"] {
@@ -127,7 +130,7 @@ async fn sv_5_requests_are_counted_by_method_and_outcome() {
         ("test.echo", "ok", 6.0),
         ("test.big", "response_too_large", 1.0),
         ("test.big", "invalid_params", 1.0),
-        ("agents.history", "not_found", 1.0),
+        ("test.refuse", "not_found", 1.0),
         ("daemon.status", "forbidden", 1.0),
         ("system.ping", "ok", 2.0),
         ("test.never", "timeout", 2.0),
@@ -217,14 +220,13 @@ async fn sv_5_the_ledger_is_shown() {
         client.call("test.emit", json!({"bytes": 10})).await;
         assert_eq!(client.event().await["seq"], n + 1);
     }
-    let cwd = std::env::temp_dir();
     let id = Uuid::now_v7().to_string();
-    let mut create = json!({"intentId": id, "provider": "shell", "cwd": cwd});
+    let mut keep = json!({"intentId": id, "text": "one"});
     for _ in 0..3 {
-        client.call("agents.create", create.clone()).await;
+        client.call("test.keep", keep.clone()).await;
     }
-    create["title"] = json!("other");
-    client.call("agents.create", create).await;
+    keep["text"] = json!("other");
+    client.call("test.keep", keep).await;
     let page = Page::get(&daemon).await;
     let intents =
         |outcome: &str| page.of(&format!("bowline_intents_total{{outcome=\"{outcome}\"}}"));

@@ -125,7 +125,7 @@ async fn rl_1_a_truncated_or_changed_message_is_not_taken() {
 #[tokio::test]
 async fn rl_1_an_injected_message_is_not_taken() {
     let mut hands = Hands::new().await;
-    let plain = br#"{"jsonrpc":"2.0","id":1,"method":"agents.list","params":{}}"#;
+    let plain = br#"{"jsonrpc":"2.0","id":1,"method":"system.info","params":{}}"#;
     hands.carry(plain.to_vec()).await;
     hands.only_the_lane_ends(CRYPTO).await;
 }

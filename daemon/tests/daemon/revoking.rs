@@ -1,79 +1,57 @@
 //! What the owner does about devices: revoking them (TR-5), the lock and the audit log (TR-15), and
 //! who is told of a pairing.
 
-#[cfg(unix)]
-use bowline_testkit::eventually;
 use serde_json::json;
 
-#[cfg(unix)]
-use crate::support::grants::Prompted;
 use crate::support::{
     Install, TestDaemon,
     client::{Attempt, paired},
-    grants::{agent, intent, paired_with, until},
+    grants::{intent, paired_with, until},
     local::Local,
 };
 
-#[cfg(unix)]
 #[tokio::test]
-async fn tr_5_revocation_ends_the_turn_that_runs_and_the_one_that_waits() {
+async fn tr_5_a_revoked_device_is_out_on_every_connection() {
     let daemon = TestDaemon::start().await;
-    let mut it = Prompted::start(&daemon, [Prompted::ENDLESS, "touch second"]).await;
-    let mut probe = Attempt::new(&daemon, &it.install).probe().connect().await;
-    assert!(probe.is_served().await);
+    let mut local = Local::connect(&daemon).await;
+    let (install, mut client) = paired(&daemon).await;
+    let attempt = Attempt::new(&daemon, &install);
+    let mut probe = attempt.clone().probe().connect().await;
+    assert!(probe.is_served().await && client.is_served().await);
 
-    let device = json!({"deviceId": it.install.device_id()});
-    let revoked = it.local.call("devices.revoke", device).await;
-    assert_eq!(revoked["result"], json!({"turnsEnded": 2}), "{revoked}");
+    let device = json!({"deviceId": install.device_id()});
+    let revoked = local.call("devices.revoke", device).await;
+    assert_eq!(revoked["result"], json!({"turnsEnded": 0}), "{revoked}");
     let told = (Some("device_revoked".to_owned()), Some(1000));
-    assert_eq!(it.client.dismissed().await, told);
+    assert_eq!(client.dismissed().await, told);
     assert_eq!(probe.dismissed().await, told, "probes too");
-    assert_eq!(it.ends(2).await, ["cancelled", "cancelled"]);
-    assert!(!it.did("second"));
+    assert_eq!(attempt.refused().await.0, "device_revoked");
 }
 
-#[cfg(unix)]
 #[tokio::test]
-async fn tr_5_turns_that_are_kept_outlive_their_device() {
+async fn tr_15_a_locked_daemon_refuses_devices_until_it_is_unlocked() {
     let daemon = TestDaemon::start().await;
-    let mut it = Prompted::start(&daemon, [Prompted::UNTIL_GO, "touch second"]).await;
-    let params = json!({"deviceId": it.install.device_id(), "keepTurns": true});
-    let revoked = it.local.call("devices.revoke", params).await;
-    assert_eq!(revoked["result"], json!({"turnsEnded": 0}));
-    it.go();
-    eventually("the second turn ran", async || it.did("second")).await;
-}
-
-#[cfg(unix)]
-#[tokio::test]
-async fn tr_15_a_locked_daemon_refuses_devices_and_stops_agents_until_it_is_unlocked() {
-    let daemon = TestDaemon::start().await;
-    // The second turn fails if it begins before the unlock.
-    let mut it = Prompted::start(&daemon, [Prompted::ENDLESS, "test -e unlocked"]).await;
+    let mut local = Local::connect(&daemon).await;
+    let (install, mut client) = paired(&daemon).await;
+    assert!(client.is_served().await);
     let offer = daemon.offer().await;
 
-    let locked = it.local.call("daemon.lock", json!({})).await["result"].clone();
+    let locked = local.call("daemon.lock", json!({})).await["result"].clone();
     assert_eq!(locked["changed"], true);
     assert!(locked["lockedAt"].as_i64().is_some());
     let told = (Some("daemon_locked".to_owned()), Some(1000));
-    assert_eq!(it.client.dismissed().await, told);
+    assert_eq!(client.dismissed().await, told);
     let refused = ("daemon_locked".to_owned(), Some(1000));
-    let attempt = Attempt::new(&daemon, &it.install);
+    let attempt = Attempt::new(&daemon, &install);
     assert_eq!(attempt.refused().await, refused);
     let stranger = Attempt::of_offer(&offer, &Install::new());
     assert_eq!(stranger.refused().await, refused, "nobody pairs");
-    let status = it.local.call("daemon.status", json!({})).await;
+    let status = local.call("daemon.status", json!({})).await;
     assert_eq!(status["result"]["lockedAt"], locked["lockedAt"]);
-    assert_eq!(it.ends(1).await, ["cancelled"]);
-    let again = it.local.call("daemon.lock", json!({})).await;
+    let again = local.call("daemon.lock", json!({})).await;
     assert_eq!(again["result"]["changed"], false);
-    let listed = it.local.call("agents.list", json!({})).await;
-    let status = &listed["result"]["agents"][0]["status"];
-    assert_eq!(status, "starting", "the other one waits: {listed}");
-    std::fs::write(it.work.path().join("unlocked"), "").unwrap();
-    let unlocked = it.local.call("daemon.unlock", json!({})).await;
+    let unlocked = local.call("daemon.unlock", json!({})).await;
     assert_eq!(unlocked["result"], json!({"changed": true}));
-    assert_eq!(it.ends(2).await, ["cancelled", "completed"]);
     assert!(attempt.connect().await.is_served().await);
 }
 
@@ -83,13 +61,10 @@ async fn tr_15_the_audit_log_has_what_was_done_to_devices_and_by_them() {
     let mut local = Local::connect(&daemon).await;
     let params = json!({"grant": {"role": "owner"}});
     let (install, _, mut client) = paired_with(&mut local, params).await;
-    let dir = tempfile::tempdir().unwrap();
-    let agent = agent(&mut client, dir.path()).await;
+    intent(&mut client, "test.act", json!({})).await;
     let text = format!("echo {}", "x".repeat(2_000));
-    let params = json!({"agentId": agent, "text": text});
-    intent(&mut client, "agents.send", params).await;
-    let missing = json!({"agentId": "agt_00000000-0000-0000-0000-000000000000", "text": "x"});
-    intent(&mut client, "agents.send", missing).await;
+    intent(&mut client, "test.keep", json!({"text": text})).await;
+    intent(&mut client, "test.refuse", json!({})).await;
     let revoke = json!({"deviceId": install.device_id()});
     local.call("devices.revoke", revoke).await;
     let attempt = Attempt::new(&daemon, &install);
@@ -124,7 +99,7 @@ async fn tr_15_the_audit_log_has_what_was_done_to_devices_and_by_them() {
         .count();
     assert_eq!(of_device, 6, "five of its own, and its refusal: {rows:?}");
     let ran = &rows[3]["detail"];
-    assert_eq!(ran["method"], "agents.send");
+    assert_eq!(ran["method"], "test.keep");
     let params = ran["params"].as_str().unwrap();
     assert!(
         params.contains("echo xxx") && params.len() <= 512,

@@ -15,8 +15,9 @@ use bowline_daemon::{
 };
 use bowline_machines::Path;
 use bowline_protocol::{
-    AgentId, ClientSessionKey, DeviceKey, Hello, IntentId, PROTOCOL_VERSION, PublicKey, Purpose,
-    Refusal, Resume, ServerId, SessionEvent, SessionState,
+    AgentId, ClientSessionKey, DeviceId, DeviceKey, Hello, IntentId, PROTOCOL_VERSION, PublicKey,
+    Purpose, Refusal, Resume, RpcReason, ServerId, SessionEvent, SessionState,
+    error::RpcError,
     handshake::{ClientInfo, PairingHello},
     identity::{KeyId, OfferId, PairingSecret, PresharedKey, random_bytes},
     offer::PairingToken,
@@ -187,7 +188,7 @@ impl Rig {
                 let event = SessionEvent::AgentRemoved {
                     agent_id: agent_id.clone(),
                 };
-                tx.emit(Audience::Everyone(&agent_id), &event)
+                tx.emit(Audience::Everyone(agent_id.as_str()), &event)
             })
             .await
             .unwrap();
@@ -207,6 +208,19 @@ pub(crate) fn agent(text: &str) -> AgentId {
 
 pub(crate) fn intent_id() -> IntentId {
     IntentId::from_uuid(Uuid::now_v7())
+}
+
+/// Checks that an error names a quota of this device.
+#[track_caller]
+pub(crate) fn is_told(error: &RpcError, reason: RpcReason, app: &App, setting: &str, limit: u64) {
+    assert_eq!(error.reason(), Some(reason), "{error}");
+    let quota = error.quota().unwrap();
+    assert_eq!((quota.name.as_str(), quota.limit), (setting, limit));
+    assert_eq!(quota.whose, "rig");
+    assert_eq!(quota.device_id, Some(DeviceId::of_public_key(&app.device)));
+    for part in ["rig ", setting] {
+        assert!(error.message.contains(part), "{error}");
+    }
 }
 
 /// One app install.

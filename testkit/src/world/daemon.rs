@@ -15,6 +15,9 @@ use super::{
 };
 use crate::try_eventually;
 
+/// Bowline's own daemon, the only program here that has agents.
+pub const PROGRAM: &str = "bowline-daemon";
+
 /// Options of a daemon.
 #[derive(Clone, Debug)]
 pub struct DaemonOptions {
@@ -44,7 +47,7 @@ impl DaemonOptions {
     /// A daemon on one free loopback port.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
         Self {
-            program: "bowline-daemon",
+            program: PROGRAM,
             state_dir: state_dir.into(),
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
             advertise: Vec::new(),

@@ -34,7 +34,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use super::{
     DaemonOptions, DaemonProcess, Heard, Impostor, RelayOptions, RelayProcess, WorldError,
-    owner::Owner, program,
+    daemon::PROGRAM, owner::Owner, program,
 };
 use crate::Proxy;
 
@@ -114,7 +114,11 @@ impl World {
     pub async fn start(daemon: &'static str) -> Result<Self, WorldError> {
         let folder = tempfile::tempdir().map_err(WorldError::io("a temporary folder"))?;
         let config = folder.path().join("daemon.toml");
-        let providers = providers(&program("bowline-testkit-actor")?);
+        // Programs of others have no agents.
+        let providers = match daemon {
+            PROGRAM => providers(&program("bowline-testkit-actor")?),
+            _ => String::new(),
+        };
         std::fs::write(&config, providers).map_err(WorldError::io("the daemon's configuration"))?;
         let relay = RelayProcess::start(RelayOptions::default()).await?;
         let daemon = DaemonProcess::start(DaemonOptions {

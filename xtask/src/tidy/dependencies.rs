@@ -22,7 +22,8 @@ const RULES: &[(&str, Option<&str>)] = &[
     ("net", Some("protocol")),
     ("runtime", Some("local machines net protocol")),
     ("daemon", Some("heap local machines net program protocol")),
-    ("daemon/program", Some("daemon")),
+    ("agents", Some("daemon program protocol")),
+    ("daemon/program", Some("agents daemon")),
     ("relay", Some("machines program protocol")),
     ("ffi", Some("runtime")),
     ("ffi/bindgen", Some("")),
@@ -123,6 +124,9 @@ mod tests {
             found("daemon", &format!("[dependencies]\n{upward}")).len(),
             1
         );
+        let agents = "[dependencies]\nbowline-agents.workspace = true";
+        assert_eq!(found("daemon", agents).len(), 1, "nothing below knows them");
+        assert!(found("daemon/program", agents).is_empty());
         let target = format!("[target.'cfg(unix)'.dependencies]\n{upward}");
         assert_eq!(found("daemon", &target).len(), 1);
         let renamed =

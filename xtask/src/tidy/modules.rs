@@ -23,7 +23,7 @@ const ORDERS: &[(&str, &str)] = &[
     (
         "daemon/src/",
         "blocking clock files executable process identity observe outbound rpc caller store ledger service \
-         blobs system config connection listener relay control metrics setup program agents \
+         blobs system config connection listener relay control metrics setup program \
          belonging state_dir obstacle vigil daemon commands",
     ),
     (

@@ -4,8 +4,8 @@
 
 use std::process::{Command, Output};
 
+use bowline_agents::{PROVIDERS, PromptVia, ProviderKind, ProviderSettings};
 use bowline_daemon::{
-    agents::{PROVIDERS, PromptVia, ProviderKind, ProviderSettings},
     service::{Methods, Process, Service},
     setup::Services,
 };
@@ -16,7 +16,7 @@ use crate::support::{TestDaemon, local::Local};
 
 #[tokio::test]
 async fn tr_7_the_mark_of_a_turn_tells_where_there_is_no_launcher() {
-    let daemon = TestDaemon::with(|settings| {
+    let daemon = TestDaemon::of(bowline_agents::linked(Services::none()), |settings| {
         let shell = ProviderSettings {
             name: "sh".to_owned(),
             kind: ProviderKind::Command,

@@ -219,9 +219,9 @@ impl Live {
             ids
         };
         match audience {
-            Audience::Subscribers(agent) => followers(agent.as_str()),
-            Audience::Everyone(agent) => {
-                stored(&|session| session.subscriptions.contains(agent.as_str()))
+            Audience::Subscribers(subject) => followers(subject),
+            Audience::Everyone(subject) => {
+                stored(&|session| session.subscriptions.contains(subject))
             }
             Audience::Devices => stored(&|_| false),
             Audience::Session(session) => {

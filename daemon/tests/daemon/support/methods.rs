@@ -9,7 +9,8 @@ use bowline_daemon::{
     setup::Services,
 };
 use bowline_protocol::{
-    AgentId, AgentStatus, AgentSummary, SessionEvent, error::RpcError, methods::Empty,
+    AgentId, AgentStatus, AgentSummary, Role, RpcReason, SessionEvent, error::RpcError,
+    methods::Empty,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -23,7 +24,11 @@ pub(crate) const PRETTY: &str = "{\r\n  \"text\": \"one\\ntwo\",\n  \"list\": [\
 /// `test.big {bytes}` with so many bytes; `test.never` not at all; `test.gate` once `test.open` was
 /// called;
 /// `test.emit {bytes, agentId?}` tells every session, and those of the local socket that are
-/// subscribed to the agent, an event of about that size.
+/// subscribed to the agent (`test.subscribe {agentId}`), an event of about that size.
+///
+/// `test.list` is what every device may read; `test.act {text}` is an intent of operators, which
+/// tells nobody anything, `test.keep {text}` one of owners, after which all sessions get an event,
+/// and `test.refuse` one of operators that is answered with `not_found`.
 #[derive(Default)]
 struct Test {
     gate: Notify,
@@ -34,6 +39,18 @@ struct Test {
 struct Size {
     bytes: usize,
     agent_id: Option<AgentId>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Subscribe {
+    agent_id: AgentId,
+}
+
+#[derive(Deserialize, JsonSchema)]
+struct Text {
+    #[serde(default)]
+    text: String,
 }
 
 pub(crate) fn services() -> Services {
@@ -55,6 +72,19 @@ impl Service for Test {
         methods.method("test.gate", Self::gate);
         methods.now("test.open", Self::open);
         methods.write("test.emit", Self::emit);
+        methods.read("test.list", |_, _, _: Empty| Ok([0; 0]));
+        methods
+            .write("test.subscribe", Self::subscribe)
+            .role(Role::Viewer);
+        methods
+            .intent("test.act", |_, _, _: Text| Ok(Empty {}))
+            .role(Role::Operator);
+        methods.intent("test.keep", Self::keep);
+        methods
+            .intent("test.refuse", |_, _, _: Empty| {
+                Err::<Empty, _>(RpcError::new(RpcReason::NotFound, "there is none"))
+            })
+            .role(Role::Operator);
     }
 }
 
@@ -73,7 +103,22 @@ impl Test {
         let agent = agent(size.agent_id, "x".repeat(size.bytes));
         let id = agent.id.clone();
         tx.emit(
-            Audience::Everyone(&id),
+            Audience::Everyone(id.as_str()),
+            &SessionEvent::AgentUpdated { agent },
+        )?;
+        Ok(Empty {})
+    }
+
+    fn subscribe(&self, tx: &mut Tx<'_>, params: Subscribe) -> Result<Empty, RpcError> {
+        tx.follow(params.agent_id.as_str())?;
+        Ok(Empty {})
+    }
+
+    fn keep(&self, tx: &mut Tx<'_>, params: Text) -> Result<Empty, RpcError> {
+        let agent = agent(None, params.text);
+        let id = agent.id.clone();
+        tx.emit(
+            Audience::Everyone(id.as_str()),
             &SessionEvent::AgentUpdated { agent },
         )?;
         Ok(Empty {})

@@ -221,7 +221,7 @@ fn marks(items: &[TimelineItem]) -> Vec<u64> {
 #[tokio::test]
 async fn tr_12_old_output_is_dropped_and_every_client_shows_the_mark() -> Outcome {
     let limit = 3 * PRINTED;
-    let mut world = World::with(plan(&format!("timeline_bytes = {limit}"))).await?;
+    let mut world = World::with(plan(&format!("[agents]\ntimeline_bytes = {limit}"))).await?;
     let agent = world.client.agent("print", &world.work(), None).await?;
     let mut open = world.client.timeline(&agent).await?;
     for _ in 0..6 {
@@ -266,7 +266,7 @@ async fn tr_12_old_output_is_dropped_and_every_client_shows_the_mark() -> Outcom
 
 #[tokio::test]
 async fn tr_12_a_full_store_keeps_what_it_has_and_takes_the_rest_when_there_is_room() -> Outcome {
-    let limits = "storage_limit = 4194304\ntimeline_bytes = 0";
+    let limits = "storage_limit = 4194304\n[agents]\ntimeline_bytes = 0";
     let mut world = World::with(plan(limits)).await?;
     let agent = world.appender().await?;
     // Prompts are not dropped to make room, so at some time one does not fit.

@@ -1,0 +1,41 @@
+//! Agents on a daemon: what clients can do with them, and what becomes of their programs.
+//!
+//! One module a capability. `bench` drives them on a ledger without sockets, `prompted` on a daemon
+//! whose clients speak the wire; both use what the daemon's own tests are made of.
+
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking and prints what it measured"
+)]
+
+#[path = "../../../daemon/tests/daemon/rig.rs"]
+#[allow(dead_code, reason = "these tests use less of it than the daemon's own")]
+mod rig;
+#[path = "../../../daemon/tests/daemon/support/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "these tests use less of it than the daemon's own"
+)]
+mod support;
+
+mod bench;
+mod prompted;
+
+mod commands;
+mod defects;
+mod describe;
+mod grants;
+mod limits;
+mod live;
+mod methods;
+mod moved;
+mod quotas;
+mod retention;
+mod revoking;
