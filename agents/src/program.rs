@@ -19,9 +19,9 @@ pub enum Launcher {
 }
 
 impl Launcher {
-    /// The program of this process, whose `main` must be [`bowline_daemon::run`], since only that handles
-    /// the launcher's command and knows what was inherited, which agents' programs get. On Windows
-    /// this is [`Launcher::None`].
+    /// The program of this process, whose `main` must be [`bowline_daemon::run`], since only that
+    /// handles the launcher's command and knows what was inherited, which agents' programs get. On
+    /// Windows this is [`Launcher::None`].
     pub fn this_program(inherited: Inherited) -> Self {
         match inherited.program {
             Some(program) if cfg!(unix) => Self::Program(LauncherProgram {

@@ -44,8 +44,8 @@ pub const RESERVED_GROUPS: &[&str] = &[
 /// The tables and logs of the protocol's own that clients may follow (`live.open`).
 pub const OWN_LIVE: &[&str] = &["agents", "agents.timeline"];
 
-/// The methods of the protocol's own that a service answers which is linked into the daemon, and not
-/// the daemon itself.
+/// The methods of the protocol's own that a service answers which is linked into the daemon, and
+/// not the daemon itself.
 pub const OWN_METHODS: &[&str] = &[
     name::PROVIDERS_LIST,
     name::AGENTS_LIST,

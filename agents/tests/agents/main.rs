@@ -31,6 +31,7 @@ mod prompted;
 mod commands;
 mod defects;
 mod describe;
+mod foreign;
 mod grants;
 mod limits;
 mod live;

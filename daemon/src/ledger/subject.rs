@@ -2,8 +2,8 @@
 
 use std::{borrow::Borrow, fmt, sync::Arc};
 
-/// The subject of events, such as the id of what they are about. Services share these names, so each
-/// uses ids that are unique among all. Cheap to clone.
+/// The subject of events, such as the id of what they are about. Services share these names, so
+/// each uses ids that are unique among all. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Subject(Arc<str>);
 

@@ -36,8 +36,8 @@ pub fn page_rows(asked: Option<u32>) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// The rows of a page as JSON, limited in number and bytes; the first row always fits. For a service
-/// that lists rows which it makes one by one; its bytes are those of
+/// The rows of a page as JSON, limited in number and bytes; the first row always fits. For a
+/// service that lists rows which it makes one by one; its bytes are those of
 /// [`Reader::page_bytes`](crate::ledger::Reader::page_bytes).
 #[derive(Debug)]
 pub struct Bounded {

@@ -1,8 +1,8 @@
 //! The daemon on loopback, driven by clients that share none of its code but the protocol crate.
 //!
 //! One module a capability. `support` starts daemons and speaks the wire, rightly or wrongly, one
-//! step at a time; `rig` does without sockets and drives the ledger itself, `diaries` a service with
-//! logs. Agents have their tests in `agents/tests`. The program `bowline-daemon` has its tests in
+//! step at a time; `rig` does without sockets and drives the ledger itself, `diaries` a service
+//! with logs. Agents have their tests in `agents/tests`. The program `bowline-daemon` has its tests in
 //! `daemon/program/tests`.
 
 #![allow(
@@ -42,7 +42,6 @@ mod live_tables;
 mod live_topics;
 mod live_wire;
 mod local_bounds;
-mod local_foreign;
 mod local_malformed;
 mod local_pool;
 mod local_requests;

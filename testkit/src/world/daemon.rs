@@ -16,7 +16,7 @@ use super::{
 use crate::try_eventually;
 
 /// Bowline's own daemon, the only program here that has agents.
-pub const PROGRAM: &str = "bowline-daemon";
+pub(super) const PROGRAM: &str = "bowline-daemon";
 
 /// Options of a daemon.
 #[derive(Clone, Debug)]

@@ -94,8 +94,8 @@ impl Ledger {
     }
 
     /// Creates a session for a connection of the local socket. It ends with the connection and is
-    /// not stored. It gets only the events of subjects it subscribed to. All such sessions share one
-    /// durable scope of intents, named `local`.
+    /// not stored. It gets only the events of subjects it subscribed to. All such sessions share
+    /// one durable scope of intents, named `local`.
     ///
     /// # Errors
     /// When the ledger is overloaded or has stopped.

@@ -18,7 +18,8 @@ pub(crate) const NODE: &str = "install them with `apt-get install nodejs npm`";
 
 /// The folder of the clients.
 pub(crate) fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign")
+    // From the folder of either crate that has such tests.
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../daemon/tests/foreign")
 }
 
 /// Says what is missing, where that may be.

@@ -1,17 +1,17 @@
-//! Clients nobody here wrote, of other languages, on the local socket (`daemon/tests/foreign`).
+//! Clients nobody here wrote, of other languages, which work with agents on the local socket
+//! (`daemon/tests/foreign`).
 //!
 //! They prove that the socket speaks JSON-RPC 2.0, not only what our own client takes for it. Where
 //! an interpreter is missing the test says how to install it; with `CI` set that is a failure.
 
-use crate::support::{
-    TestDaemon,
-    foreign::{NODE, folder, modules, printed, run, skip},
+use crate::{
+    prompted::daemon,
+    support::foreign::{NODE, folder, modules, printed, run, skip},
 };
 
-#[cfg(unix)]
 #[tokio::test]
 async fn sv_4_python_without_any_library() {
-    let daemon = TestDaemon::start().await;
+    let daemon = daemon().await;
     let script = folder().join("python/client.py");
     let args = [script.as_os_str(), daemon.daemon.socket().as_os_str()];
     let Some(output) = run("python3", &args, &folder()).await else {
@@ -30,7 +30,7 @@ async fn sv_4_stock_clients_of_npm() {
     let Some(modules) = modules().await else {
         return skip("node, or the registry of npm,", NODE);
     };
-    let daemon = TestDaemon::start().await;
+    let daemon = daemon().await;
     let script = folder().join("node/client.mjs");
     let args = [
         script.as_os_str(),
