@@ -2,8 +2,8 @@
 //!
 //! One module a capability. `support` starts daemons and speaks the wire, rightly or wrongly, one
 //! step at a time; `rig` does without sockets and drives the ledger itself, `diaries` a service
-//! with logs. Agents have their tests in `agents/tests`. The program `bowline-daemon` has its tests in
-//! `daemon/program/tests`.
+//! with logs. Agents have their tests in `agents/tests`, and the program `bowline-daemon` has its
+//! in `daemon/program/tests`.
 
 #![allow(
     clippy::unwrap_used,
