@@ -5,8 +5,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::retention::Retention;
 
-/// The limits of agents, with a default for each.
-pub const LIMITS: Section<AgentLimits> = Section::new("agents").resolved(resolve);
+/// The limits of agents, with a default for each. Files of earlier versions have them under
+/// `[limits]`.
+pub const LIMITS: Section<AgentLimits> = Section::new("agents")
+    .formerly(
+        "limits",
+        &[
+            "agents_per_device",
+            "timeline_bytes_per_device",
+            "timeline_bytes",
+            "output_age",
+        ],
+    )
+    .resolved(resolve);
 
 /// Smallest limit of a timeline: a prompt of the largest size and something to read beside it.
 const MIN_TIMELINE: u64 = 128 << 10;

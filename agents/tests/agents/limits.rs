@@ -1,7 +1,9 @@
 //! The section `[agents]` of a daemon's settings (TR-12).
 
+use std::time::Duration;
+
 use bowline_agents::{AgentLimits, LIMITS};
-use bowline_daemon::config::{Home, Sections, Settings, Written, load};
+use bowline_daemon::config::{Home, Sections, Settings, Timeout, Written, load};
 use bowline_protocol::RpcReason;
 use serde_json::json;
 
@@ -34,11 +36,30 @@ fn ld_6_the_limits_of_agents_are_a_section_of_their_own() {
     for (wrong, says) in [
         ("[agents]\ntimeline_bytes = 5\n", "at least 131072"),
         ("[agents]\ntimeline_byte = 5\n", "`timeline_byte`"),
-        ("[limits]\noutput_age = \"1h\"\n", "`output_age`"),
+        ("[limits]\noutput_agee = \"1h\"\n", "`output_agee`"),
+        (
+            "[limits]\noutput_age = \"1h\"\n[agents]\noutput_age = \"1h\"\n",
+            "`[agents]` as well",
+        ),
     ] {
         let error = of(wrong).unwrap_err();
         assert!(error.contains(says), "{error}");
     }
+}
+
+#[test]
+fn tr_12_a_file_of_an_earlier_version_keeps_its_limits_of_agents() {
+    let former = "[limits]\nagents_per_device = 3\ntimeline_bytes_per_device = 400000\ntimeline_bytes = 200000\noutput_age = \"1h\"\n\
+                  storage_limit = 8388608\n";
+    let settings = of(former).unwrap();
+    let expected = AgentLimits {
+        agents_per_device: 3,
+        timeline_bytes_per_device: 400_000,
+        timeline_bytes: 200_000,
+        output_age: Timeout::of(Duration::from_secs(3_600)),
+    };
+    assert_eq!(*settings.section(&LIMITS).unwrap(), expected);
+    assert_eq!(settings.limits.storage_limit, 8_388_608);
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ pub fn load(
     sections.check()?;
     let file = file.or_else(|| home.config_file());
     let mut parts = InFile::new();
-    let written = config::load_apart(written, file.as_deref(), &sections.keys(), |key, part| {
+    let written = config::load_apart(written, file.as_deref(), &sections.apart(), |key, part| {
         sections.read(key, part, &mut parts)
     })?;
     let mut settings = resolve(home, written)?;

@@ -3,7 +3,7 @@
 
 use std::{any::Any, collections::BTreeMap, path::Path, sync::Arc};
 
-use bowline_program::config::{FileError, Part};
+use bowline_program::config::{Apart, FileError, Part};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{DeserializeOwned, Error as _, Visitor, value::Error as ValueError},
@@ -41,6 +41,7 @@ use super::{ConfigError, Settings, Written};
 /// takes the sections of all services that are linked.
 pub struct Section<T> {
     key: &'static str,
+    formerly: Option<(&'static str, &'static [&'static str])>,
     resolve: fn(T, &Settings) -> Result<T, String>,
 }
 
@@ -49,8 +50,17 @@ impl<T> Section<T> {
     pub const fn new(key: &'static str) -> Self {
         Self {
             key,
+            formerly: None,
             resolve: |value, _| Ok(value),
         }
+    }
+
+    /// Keys of this section that were in another table of the file in earlier versions. A file may
+    /// still have them there; one that has a key in both is refused.
+    #[must_use]
+    pub const fn formerly(mut self, table: &'static str, keys: &'static [&'static str]) -> Self {
+        self.formerly = Some((table, keys));
+        self
     }
 
     /// Completes what is written, or refuses it with a text that says what would be right; `config
@@ -166,6 +176,8 @@ pub(super) type InFile = BTreeMap<&'static str, Box<dyn Any>>;
 /// A section of any type.
 trait AnySection: Send + Sync {
     fn key(&self) -> &'static str;
+    /// Where it is in a file.
+    fn apart(&self) -> Apart;
     /// What the file has under the key, if its type is right.
     fn read(&self, part: Part<'_>) -> Result<Box<dyn Any>, FileError>;
     /// What is in force.
@@ -175,6 +187,13 @@ trait AnySection: Send + Sync {
 impl<T: SectionType> AnySection for Section<T> {
     fn key(&self) -> &'static str {
         self.key
+    }
+
+    fn apart(&self) -> Apart {
+        Apart {
+            key: self.key,
+            formerly: self.formerly,
+        }
     }
 
     fn read(&self, part: Part<'_>) -> Result<Box<dyn Any>, FileError> {
@@ -202,7 +221,11 @@ impl Sections {
         self
     }
 
-    pub(super) fn keys(&self) -> Vec<&'static str> {
+    pub(super) fn apart(&self) -> Vec<Apart> {
+        self.0.iter().map(|section| section.apart()).collect()
+    }
+
+    fn keys(&self) -> Vec<&'static str> {
         self.0.iter().map(|section| section.key()).collect()
     }
 

@@ -8,6 +8,15 @@ use toml::{
     de::{DeTable, DeValue, Deserializer, ValueDeserializer},
 };
 
+/// A top-level key that is read apart from the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Apart {
+    /// The key.
+    pub key: &'static str,
+    /// Keys below it that files may still have in another table, and the name of that table.
+    pub formerly: Option<(&'static str, &'static [&'static str])>,
+}
+
 /// Largest file that is read; a larger one is an error.
 const MAX_BYTES: u64 = 1 << 20;
 
@@ -55,13 +64,13 @@ impl Part<'_> {
     }
 }
 
-/// Reads a file, and gives what it has under each of `keys` to `take`.
+/// Reads a file, and gives what it has under the key of each `apart` to `take`.
 ///
 /// # Errors
 /// [`FileError`]; those of `take`.
 pub fn read_apart<T: DeserializeOwned>(
     path: &Path,
-    keys: &[&str],
+    apart: &[Apart],
     take: impl FnMut(&str, Part<'_>) -> Result<(), FileError>,
 ) -> Result<T, FileError> {
     let unreadable = |error| FileError::Unreadable {
@@ -72,7 +81,7 @@ pub fn read_apart<T: DeserializeOwned>(
         return Err(unreadable(std::io::Error::other("it is over 1 MiB")));
     }
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
-    parse_apart(&text, path, keys, take)
+    parse_apart(&text, path, apart, take)
 }
 
 /// Parses the text of a file. `path` appears in errors only.
@@ -83,19 +92,23 @@ pub fn parse<T: DeserializeOwned>(text: &str, path: &Path) -> Result<T, FileErro
     parse_apart(text, path, &[], |_, _| Ok(()))
 }
 
-/// As [`parse`], and gives what the text has under each of `keys` to `take`.
+/// As [`parse`], and gives what the text has under the key of each `apart` to `take`.
 ///
 /// # Errors
 /// [`FileError::Malformed`]; those of `take`.
 pub fn parse_apart<T: DeserializeOwned>(
     text: &str,
     path: &Path,
-    keys: &[&str],
+    apart: &[Apart],
     mut take: impl FnMut(&str, Part<'_>) -> Result<(), FileError>,
 ) -> Result<T, FileError> {
     let failed = |error| malformed(&error, 0, text, path);
     let mut table = DeTable::parse(text).map_err(failed)?;
-    for key in keys {
+    for Apart { key, formerly } in apart {
+        if let Some((former, keys)) = formerly {
+            move_keys(table.get_mut(), former, keys, key)
+                .map_err(|moved| moved.twice(text, path))?;
+        }
         if let Some(value) = table.get_mut().remove(*key) {
             take(key, Part { value, text, path })?;
         }
@@ -109,16 +122,85 @@ pub fn parse_apart<T: DeserializeOwned>(
             && error.message().contains("expected")
         {
             // An unknown key: the message lists those of `T`.
-            keys.iter()
-                .for_each(|key| problem.push_str(&format!(", `{key}`")));
+            apart
+                .iter()
+                .for_each(|Apart { key, .. }| problem.push_str(&format!(", `{key}`")));
         }
         failed
     })
 }
 
+/// A key that a file has in its table and in the former one.
+struct Twice {
+    key: &'static str,
+    former: &'static str,
+    table: &'static str,
+    start: usize,
+}
+
+impl Twice {
+    fn twice(&self, text: &str, path: &Path) -> FileError {
+        let Self {
+            key, former, table, ..
+        } = self;
+        FileError::Malformed {
+            path: path.to_owned(),
+            line: line_of(text, self.start),
+            problem: format!(
+                "`{key}` is under `[{table}]` as well: remove it from `[{former}]`, where it was earlier"
+            ),
+        }
+    }
+}
+
+/// Moves the `keys` of the `former` table into that of `key`.
+fn move_keys(
+    file: &mut DeTable<'_>,
+    former: &'static str,
+    keys: &'static [&'static str],
+    table: &'static str,
+) -> Result<(), Twice> {
+    let Some(DeValue::Table(old)) = file.get_mut(former).map(Spanned::get_mut) else {
+        return Ok(());
+    };
+    let found: Vec<_> = keys
+        .iter()
+        .filter_map(|key| old.remove_entry(*key))
+        .collect();
+    let Some((first, _)) = found.first() else {
+        return Ok(());
+    };
+    let (span, name) = (first.span(), Spanned::new(first.span(), table.into()));
+    let empty = || Spanned::new(span, DeValue::Table(DeTable::new()));
+    let DeValue::Table(to) = file.entry(name).or_insert_with(empty).get_mut() else {
+        // What is read apart says that it is no table.
+        return Ok(());
+    };
+    for (key, value) in found {
+        if let Some(name) = keys
+            .iter()
+            .find(|it| to.contains_key(**it) && key.get_ref() == **it)
+        {
+            return Err(Twice {
+                key: name,
+                former,
+                table,
+                start: key.span().start,
+            });
+        }
+        to.insert(key, value);
+    }
+    Ok(())
+}
+
+/// The line of that byte, from 1.
+fn line_of(text: &str, start: usize) -> usize {
+    text.get(..start).unwrap_or(text).matches('\n').count() + 1
+}
+
 fn malformed(error: &toml::de::Error, start: usize, text: &str, path: &Path) -> FileError {
     let start = error.span().map_or(start, |span| span.start);
-    let line = text.get(..start).unwrap_or(text).matches('\n').count() + 1;
+    let line = line_of(text, start);
     let message = error.message();
     // The message itself names an unknown or missing key; a wrong value is located by its line.
     let content = text.lines().nth(line - 1).unwrap_or_default();
@@ -133,6 +215,8 @@ fn malformed(error: &toml::de::Error, start: usize, text: &str, path: &Path) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::Timeout;
 
@@ -167,7 +251,11 @@ mod tests {
         let read = |text: &str| {
             let mut parts = Vec::new();
             let path = Path::new("settings.toml");
-            let rest = parse_apart::<Settings>(text, path, &["wait", "more"], |key, part| {
+            let apart = ["wait", "more"].map(|key| Apart {
+                key,
+                formerly: None,
+            });
+            let rest = parse_apart::<Settings>(text, path, &apart, |key, part| {
                 parts.push((key.to_owned(), part.read::<Timeout>()?.to_string()));
                 Ok(())
             });
@@ -188,6 +276,46 @@ mod tests {
         );
         let nested = read("timeout = { a = 1 }\n").unwrap_err();
         assert!(!nested.contains("`more`"), "{nested}");
+    }
+
+    #[test]
+    fn what_is_in_its_former_table_is_read_as_if_it_were_in_its_own() {
+        let read = |text: &str| {
+            let mut parts = Vec::new();
+            let apart = Apart {
+                key: "waits",
+                formerly: Some(("timeouts", &["first", "last"])),
+            };
+            let rest = parse_apart::<BTreeMap<String, BTreeMap<String, Timeout>>>(
+                text,
+                Path::new("settings.toml"),
+                &[apart],
+                |_, part| {
+                    let waits = part.read::<BTreeMap<String, Timeout>>()?;
+                    parts.extend(waits.into_iter().map(|(key, it)| format!("{key} {it}")));
+                    Ok(())
+                },
+            );
+            rest.map(|rest| (parts, rest.into_values().map(|it| it.len()).sum::<usize>()))
+                .map_err(|error| error.to_string())
+        };
+        let all =
+            |parts: &[&str], rest| Ok((parts.iter().map(|it| (*it).to_owned()).collect(), rest));
+        let former = "[timeouts]\nfirst = \"1s\"\nother = \"3s\"\n";
+        assert_eq!(read(former), all(&["first 1s"], 1));
+        let both = "[waits]\nlast = \"2s\"\n[timeouts]\nfirst = \"1s\"\n";
+        assert_eq!(read(both), all(&["first 1s", "last 2s"], 0));
+        assert_eq!(read("[waits]\nlast = \"2s\"\n"), all(&["last 2s"], 0));
+        let twice = read("[waits]\nfirst = \"2s\"\n[timeouts]\nfirst = \"1s\"\n").unwrap_err();
+        assert!(
+            twice.starts_with("settings.toml:4: `first` is under `[waits]` as well"),
+            "{twice}"
+        );
+        let wrong = read("[timeouts]\nother = \"3s\"\nfirst = \"soon\"\n").unwrap_err();
+        assert!(
+            wrong.starts_with("settings.toml:3: `first`: `soon`"),
+            "{wrong}"
+        );
     }
 
     #[test]

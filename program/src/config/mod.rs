@@ -37,7 +37,7 @@ use serde::de::DeserializeOwned;
 use crate::{Deadline, Timeout};
 
 pub use self::{
-    file::{FileError, Part, parse, parse_apart, read_apart},
+    file::{Apart, FileError, Part, parse, parse_apart, read_apart},
     folders::{config_file, state_dir},
     line::parse_line,
     secrets::{ProxyUrl, Secret, SecretError, read_secret},
@@ -331,18 +331,19 @@ pub fn load<W: Source>(
     load_apart(flags, named.or(default).as_deref(), &[], |_, _| Ok(()))
 }
 
-/// Merges flags and variables over a file, and gives what it has under each of `keys` to `take`.
+/// Merges flags and variables over a file, and gives what it has under the key of each `apart` to
+/// `take`.
 ///
 /// # Errors
 /// [`FileError`] with the file, line and key; those of `take`.
 pub fn load_apart<W: Source>(
     flags: W,
     file: Option<&Path>,
-    keys: &[&str],
+    apart: &[Apart],
     take: impl FnMut(&str, Part<'_>) -> Result<(), FileError>,
 ) -> Result<W, FileError> {
     Ok(match file {
-        Some(path) => flags.merged(read_apart(path, keys, take)?),
+        Some(path) => flags.merged(read_apart(path, apart, take)?),
         None => flags,
     })
 }
