@@ -103,9 +103,8 @@ const fn variable(_id: i32, _name: &str) -> Option<Vec<u8>> {
     None
 }
 
-/// One process as `/proc` tells it, on Linux only. Its id may be reused; id and start time together
-/// are unique until the machine restarts.
-#[cfg(target_os = "linux")]
+/// One process as `/proc` tells it. Its id may be reused; id and start time together are unique until
+/// the machine restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// Its id.
@@ -119,10 +118,16 @@ pub struct Stat {
 }
 
 /// One process, also while only its main thread has ended: the others may have children. `None` if
-/// there is none with that id.
+/// there is none with that id, and always where the system does not tell: on all but Linux.
 #[cfg(target_os = "linux")]
 pub fn stat(pid: i32) -> Option<Stat> {
     parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// As on Linux, where the system tells.
+#[cfg(not(target_os = "linux"))]
+pub const fn stat(_pid: i32) -> Option<Stat> {
+    None
 }
 
 /// Parses `/proc/PID/stat`. The program's name, in brackets, may contain anything.

@@ -96,8 +96,8 @@ impl Program {
     }
 
     /// Adds a command for the program itself, to execute itself with, and not for people: if it is
-    /// the first argument, `main` is called with the program's name before anything else of the
-    /// command line or of the environment is read. A name that another command has, begins with `-`
+    /// the first argument, `main` is called with the program's name before the command line
+    /// is parsed. A name that another command has, begins with `-`
     /// or contains a space is an error of every command.
     #[must_use]
     pub fn hidden(mut self, name: &'static str, main: fn(&'static str) -> ExitCode) -> Self {

@@ -103,7 +103,8 @@ pub(crate) fn asan(sh: &Workspace) -> Result<()> {
     };
     test(&["--lib", "--test", "client"])?;
     Ok(test(&[
-        "--test", "daemon", "--test", "program", "--", "local", "ls_20",
+        "--test", "daemon", "--test", "agents", "--test", "program", "--", "local", "foreign",
+        "ls_20",
     ])?)
 }
 

@@ -1,5 +1,5 @@
 //! The launcher: a process between the daemon and the program of a turn, in the same executable
-//! under a hidden command ([ADR 0020](../../../../docs/adr/0020-launcher.md)).
+//! under a hidden command ([ADR 0020](../../../docs/adr/0020-launcher.md)).
 //!
 //! It does what could block or harm the daemon (entering a folder, finding a program), gives the
 //! program a clean environment (no foreign terminal, default signals, the user's limits), and stays

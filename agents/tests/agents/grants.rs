@@ -3,8 +3,10 @@
 use bowline_protocol::Role;
 use serde_json::json;
 
+#[cfg(unix)]
+use crate::prompted::Prompted;
 use crate::{
-    prompted::{Prompted, agent, daemon},
+    prompted::{agent, daemon},
     support::{
         client::paired,
         grants::{intent, paired_with, reason},
@@ -57,6 +59,7 @@ async fn tr_4_each_role_may_do_what_it_is_for_and_nothing_above() {
     }
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn tr_4_a_grant_limits_providers_and_folders_wherever_links_lead() {
     let daemon = daemon().await;
@@ -102,6 +105,7 @@ async fn tr_4_a_grant_limits_providers_and_folders_wherever_links_lead() {
     assert_eq!(reason(&refused), "not_granted");
 }
 
+#[cfg(unix)]
 #[tokio::test]
 async fn tr_4_a_waiting_turn_of_a_device_that_may_no_longer_prompt_does_not_begin() {
     let daemon = daemon().await;

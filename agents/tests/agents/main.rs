@@ -3,7 +3,6 @@
 //! One module a capability. `bench` drives them on a ledger without sockets, `prompted` on a daemon
 //! whose clients speak the wire; both use what the daemon's own tests are made of.
 
-#![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -25,18 +24,31 @@ mod rig;
 )]
 mod support;
 
+#[cfg(unix)]
 mod bench;
+#[cfg_attr(
+    not(unix),
+    allow(dead_code, unused_imports, reason = "turns run a Unix shell")
+)]
 mod prompted;
 
+#[cfg(unix)]
 mod commands;
+#[cfg(unix)]
 mod defects;
 mod describe;
 mod foreign;
 mod grants;
 mod limits;
+#[cfg(unix)]
 mod live;
+#[cfg(unix)]
 mod methods;
+#[cfg(unix)]
 mod moved;
+#[cfg(unix)]
 mod quotas;
+#[cfg(unix)]
 mod retention;
+#[cfg(unix)]
 mod revoking;

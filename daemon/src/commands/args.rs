@@ -12,9 +12,8 @@ use crate::{
 };
 
 const RUN_HELP: &str = "\
-What is bounded, and what happens at each bound (prompts of 64 KiB, 4 MiB of output kept of a turn, 32 turns at once, and
-more): \"Limits that users meet\" in Bowline's docs/commands.md. Those that are settings stand under [limits] in the
-configuration file; `config check` prints them.";
+What is bounded, and what happens at each bound: \"Limits that users meet\" in Bowline's docs/commands.md. Those that are
+settings stand under [limits] in the configuration file, those of a service under its own key; `config check` prints them.";
 
 /// The command line of every daemon program; name, version and description are the program's.
 #[derive(Debug, Parser)]
@@ -37,7 +36,7 @@ pub(super) struct Shared {
     /// Local control socket [default: daemon.sock in the state directory]
     #[arg(long, global = true, value_name = "PATH", env = "BOWLINE_SOCKET")]
     socket: Option<PathBuf>,
-    /// Log filter, for example `info` or `bowline_daemon=debug` [default: info]
+    /// Log filter, for example `info`, or `info,bowline_daemon=debug`; agents are `bowline_agents` [default: info]
     #[arg(long, global = true, value_name = "FILTER", env = "BOWLINE_LOG")]
     log: Option<String>,
     /// Format of log lines on standard error [default: text]

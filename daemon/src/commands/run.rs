@@ -25,7 +25,7 @@ pub(super) fn run(mut settings: Settings, services: Services) -> Result<(), Fail
     let umask = create_private_files();
     log::start(log_filter(&settings.log)?, settings.log_format).map_err(Failure::failed)?;
     let program = Executable::this().inspect_err(
-        |error| tracing::warn!(%error, "cannot find this program's own file: turns start without a launcher"),
+        |error| tracing::warn!(%error, "cannot find this program's own file: services cannot run its hidden commands"),
     );
     settings.inherited = Some(Inherited {
         program: program.ok(),

@@ -1,7 +1,12 @@
 //! Settings of services in the daemon's file: each service has top-level keys of its own, with
 //! types of its own.
 
-use std::{any::Any, collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use bowline_program::config::{Apart, FileError, Part};
 use serde::{
@@ -229,7 +234,7 @@ impl Sections {
         self.0.iter().map(|section| section.key()).collect()
     }
 
-    /// Checks that each key belongs to one service alone.
+    /// Checks that each key belongs to one service alone, also where earlier versions had it.
     ///
     /// # Errors
     /// [`ConfigError::Conflict`] with the key.
@@ -241,6 +246,16 @@ impl Sections {
                 return Err(ConfigError::Conflict(format!(
                     "a service of this program has settings under `{key}`, which is the daemon's own or another service's: rename \
                      its section"
+                )));
+            }
+        }
+        let mut former = BTreeSet::new();
+        let all = self.apart().into_iter().filter_map(|apart| apart.formerly);
+        for (table, key) in all.flat_map(|(table, keys)| keys.iter().map(move |key| (table, *key)))
+        {
+            if !former.insert((table, key)) {
+                return Err(ConfigError::Conflict(format!(
+                    "two services of this program have had settings under `{table}.{key}`: let one of them do without"
                 )));
             }
         }
@@ -338,5 +353,10 @@ mod tests {
             let error = free.clone().with(names(taken)).check().unwrap_err();
             assert!(error.to_string().contains(&format!("`{taken}`")), "{error}");
         }
+        let moved = |key, most| names(key).formerly("limits", most);
+        let apart = free.clone().with(moved("more", &["a", "b"]));
+        assert!(apart.check().is_ok());
+        let error = apart.with(moved("most", &["b"])).check().unwrap_err();
+        assert!(error.to_string().contains("`limits.b`"), "{error}");
     }
 }

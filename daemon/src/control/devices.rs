@@ -171,7 +171,9 @@ impl ControlService {
                 device_id,
                 key: revoked.device,
             };
-            let ended = match keep_turns {
+            // What could not be kept ends, so that nothing goes on that no device stands for.
+            let is_kept = keep_turns && revoked.not_kept.is_none();
+            let ended = match is_kept {
                 true => Ok(0),
                 false => self.hooks.end_work_of(&device).await,
             };

@@ -110,6 +110,8 @@ impl Core {
         let kept = keep.map(|keep| {
             let job = move |tx: &mut Tx<'_>| {
                 keep(tx)?;
+                // While the device's sessions are there: what they follow may have changed.
+                tx.tell_changes()?;
                 keeping.store(tx.conn()).map_err(fault)
             };
             self.with_reserve(|core| core.write_now(job))

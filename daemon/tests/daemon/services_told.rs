@@ -201,6 +201,8 @@ async fn ld_6_what_is_kept_is_kept_in_the_transaction_that_revokes_or_not_at_all
         "{said}"
     );
     assert_eq!(kept(&daemon, &id).await, None, "undone with the other");
+    let ended = told.all().last().cloned();
+    assert_eq!(ended.as_deref(), Some("ended once revoked: true"));
     let dismissed = client.dismissed().await;
     assert_eq!(dismissed.0.as_deref(), Some("device_revoked"));
     let devices = daemon.devices().await;
