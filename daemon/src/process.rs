@@ -103,8 +103,8 @@ const fn variable(_id: i32, _name: &str) -> Option<Vec<u8>> {
     None
 }
 
-/// One process as `/proc` tells it. Its id may be reused; id and start time together are unique until
-/// the machine restarts.
+/// One process as `/proc` tells it. Its id may be reused; id and start time together are unique
+/// until the machine restarts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// Its id.

@@ -36,7 +36,8 @@ pub(super) struct Shared {
     /// Local control socket [default: daemon.sock in the state directory]
     #[arg(long, global = true, value_name = "PATH", env = "BOWLINE_SOCKET")]
     socket: Option<PathBuf>,
-    /// Log filter, for example `info`, or `info,bowline_daemon=debug`; agents are `bowline_agents` [default: info]
+    /// Log filter, for example `info`, or `info,bowline_daemon=debug`; agents are `bowline_agents`
+    /// [default: info]
     #[arg(long, global = true, value_name = "FILTER", env = "BOWLINE_LOG")]
     log: Option<String>,
     /// Format of log lines on standard error [default: text]
