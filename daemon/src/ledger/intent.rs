@@ -9,7 +9,7 @@ use super::{
     live::LiveSession,
     tx::Tx,
     types::SessionRef,
-    usage::{Fund, Usage},
+    usage::{Fund, Usage, ends_work},
 };
 use crate::{
     rpc::{Answer, Done, Reply},
@@ -93,6 +93,7 @@ impl Tx<'_> {
                 "the daemon has reached its limit of stored intents; the oldest expire after a day",
             ));
         }
+        let room = self.room()?;
         let outcome = self.nested(effect);
         // The events of changed rows are numbered before the number is taken.
         self.tell_changes()?;
@@ -115,6 +116,9 @@ impl Tx<'_> {
         let cost = (owner.0, i64::try_from(bytes).unwrap_or(i64::MAX));
         store::intents::insert(self.conn, &key.name, &row, cost, self.lived).map_err(fault)?;
         self.charge(owner, Fund::Shared, Usage::intent(bytes));
+        if !ends_work(&request.method) {
+            self.check_room(room)?;
+        }
         count(&self.counters.intents_run);
         Ok(outcome.map(|result| self.done(result)))
     }

@@ -1,8 +1,9 @@
 //! The limit of the database's size, and what happens at it (TR-12).
 //!
 //! SQLite enforces it: a write that needs a page over the limit fails as on a full disk, and only
-//! that write. Such failures are told apart here by the size of the file. What removes rows may go
-//! over the limit by a reserve, since removing can need pages too.
+//! that write. Such failures are told apart here by the size of the file. Intents leave some room
+//! below the limit, for what was accepted before them. What removes rows may go over the limit by a
+//! reserve, since removing can need pages too.
 
 use bowline_protocol::{
     RpcReason,
@@ -10,8 +11,8 @@ use bowline_protocol::{
 };
 use rusqlite::Connection;
 
-use super::core::Core;
-use crate::store;
+use super::{core::Core, tx::Tx};
+use crate::store::{self, fault};
 
 /// Bytes of one page.
 pub(super) const PAGE: u64 = 4_096;
@@ -20,6 +21,10 @@ pub(super) const PAGE: u64 = 4_096;
 const ONE_BATCH: u32 = 65_536;
 /// Most pages by which upkeep may go over the limit.
 const RESERVE: u32 = 1_024;
+
+/// Part of the limit, and most pages, that no intent takes: the end of a turn and other results of
+/// what was accepted are stored there.
+const ROOM: (u32, u32) = (16, 1_024);
 
 /// The setting.
 const SETTING: &str = "storage_limit";
@@ -54,6 +59,48 @@ impl StorageLimit {
         );
         RpcError::of_quota(RpcReason::StorageUnavailable, quota, text)
     }
+}
+
+impl Tx<'_> {
+    /// Most pages that may be in use once the intent that now begins has run: as many as leave
+    /// room, or as there are by now; `None` without a limit. [`Tx::check_room`] takes it.
+    pub(super) fn room(&self) -> Result<Option<u32>, RpcError> {
+        let Some(limit) = self.storage_limit.0 else {
+            return Ok(None);
+        };
+        let (part, most) = ROOM;
+        let bound = limit.saturating_sub(most.min(limit / part));
+        // A file that is not larger has no more pages in use.
+        let is_near = store::pages(self.conn).map_err(fault)? > bound;
+        Ok(Some(if is_near {
+            bound.max(used(self)?)
+        } else {
+            bound
+        }))
+    }
+
+    /// Refuses an intent that took the room; one that takes no page may always run.
+    pub(super) fn check_room(&self, bound: Option<u32>) -> Result<(), RpcError> {
+        let Some(bound) = bound else {
+            return Ok(());
+        };
+        if store::pages(self.conn).map_err(fault)? > bound && used(self)? > bound {
+            return Err(self.storage_limit.explain(self.conn, fault(full())));
+        }
+        Ok(())
+    }
+}
+
+/// Pages in use.
+pub(super) fn used(tx: &Tx<'_>) -> Result<u32, RpcError> {
+    let pages = store::pages(tx.conn()).map_err(fault)?;
+    let free = store::free_pages(tx.conn()).map_err(fault)?;
+    Ok(pages.saturating_sub(free))
+}
+
+/// The error of SQLite at the limit.
+pub(super) fn full() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None)
 }
 
 impl Core {

@@ -7,7 +7,12 @@ use bowline_machines::MonotonicTime;
 use bowline_protocol::error::RpcError;
 use tokio::sync::watch;
 
-use super::{Ledger, Tx, core::Core, queue::Job, storage::PAGE};
+use super::{
+    Ledger, Tx,
+    core::Core,
+    queue::Job,
+    storage::{PAGE, full, used},
+};
 use crate::store::{self, fault};
 
 /// Time between two ticks.
@@ -46,18 +51,6 @@ impl Ticks {
         self.at = now + INTERVAL;
         self.sender.send_replace(());
     }
-}
-
-/// Pages in use.
-fn used(tx: &Tx<'_>) -> Result<u32, RpcError> {
-    let pages = store::pages(tx.conn()).map_err(fault)?;
-    let free = store::free_pages(tx.conn()).map_err(fault)?;
-    Ok(pages.saturating_sub(free))
-}
-
-/// The error of SQLite at the limit.
-fn full() -> rusqlite::Error {
-    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL), None)
 }
 
 impl Core {

@@ -247,6 +247,12 @@ fn add(accounts: &mut HashMap<Owner, Usage>, owner: Owner, change: Usage) {
     }
 }
 
+/// Whether requests of that method end what the device has asked for, and are taken where others
+/// are held back.
+pub(super) fn ends_work(method: &str) -> bool {
+    method == name::AGENTS_CANCEL
+}
+
 impl Tx<'_> {
     /// The account that this job's changes are charged to.
     pub fn owner(&self) -> Owner {
@@ -329,9 +335,9 @@ impl Tx<'_> {
         };
         let quotas = &self.live.quotas;
         // Whoever has used up its share can still end what it began.
-        let spare = |limit: u64| match method {
-            name::AGENTS_CANCEL => limit.saturating_add(limit / 16).saturating_add(1),
-            _ => limit,
+        let spare = |limit: u64| match ends_work(method) {
+            true => limit.saturating_add(limit / 16).saturating_add(1),
+            false => limit,
         };
         let has = self.live.accounts.of(account.owner);
         let (setting, limit, what) = if is_over(has.intents, 1, spare(quotas.intents)) {

@@ -220,6 +220,34 @@ async fn tr_12_a_store_at_its_limit_refuses_by_name_and_forgetting_makes_room() 
     assert_eq!(rig.ledger.failing_since(), None);
 }
 
+/// Otherwise the turns of accepted prompts could not end, and nothing would make room.
+#[tokio::test]
+async fn tr_12_intents_leave_room_in_a_full_store_for_what_was_accepted_before() {
+    let rig = Rig::with(|options| options.max_pages = Some(256));
+    let (_, link) = device(&rig).await;
+    note(&rig, None, "old", 60_000).await.unwrap();
+    let refused = loop {
+        if let Err(error) = big(&rig, link.session()).await {
+            break error;
+        }
+    };
+    assert_eq!(refused.quota().unwrap().name, "storage_limit");
+
+    for n in 0..8 {
+        note(&rig, None, &format!("end {n}"), 4_000).await.unwrap();
+    }
+    assert!(big(&rig, link.session()).await.is_err());
+    send(&rig.ledger, link.session(), AGENTS_CANCEL, 10)
+        .await
+        .expect("what ends work is taken");
+    let (id, session) = (intent_id(), link.session());
+    let forget = rig.ledger.intent(session, id, "test.forget", "{}", |tx| {
+        answer(&NOTES.remove(tx, "old")?)
+    });
+    forget.await.expect("what frees more than it takes too");
+    big(&rig, session).await.unwrap();
+}
+
 /// An intent with a large outcome.
 async fn big(rig: &Rig, session: &SessionRef) -> Answer {
     let outcome = "x".repeat(8_000);
