@@ -290,8 +290,8 @@ async fn tr_12_a_full_store_keeps_what_it_has_and_takes_the_rest_when_there_is_r
     let file = world.daemon.state_dir().join("bowline.db");
     assert!(std::fs::metadata(&file)?.len() <= 4_194_304 + 524_288);
 
-    // A turn that runs when the daemon is killed is interrupted, so none should run. The app goes on
-    // trying, and one more prompt may be accepted between this look and the kill.
+    // A turn that runs when the daemon is killed is interrupted, so none should run. The app goes
+    // on trying, and one more prompt may be accepted between this look and the kill.
     eventually("what was accepted is done", async || {
         let items = history(&world.client, &agent).await.unwrap();
         let accepted = items.iter().filter(|item| item.kind == ItemKind::User);
@@ -324,7 +324,6 @@ async fn tr_12_a_full_store_keeps_what_it_has_and_takes_the_rest_when_there_is_r
         }
     })
     .await;
-    println!("{cut} turns were interrupted");
     assert!(cut <= 1, "{cut} turns were interrupted");
     world.until_effects(60 - cut).await?;
     log::take();
