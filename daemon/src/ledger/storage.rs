@@ -23,8 +23,9 @@ const ONE_BATCH: u32 = 65_536;
 const RESERVE: u32 = 1_024;
 
 /// Part of the limit, and most pages, that no intent takes: the end of a turn and other results of
-/// what was accepted are stored there.
-const ROOM: (u32, u32) = (16, 1_024);
+/// what was accepted are stored there. Less than the part at which services begin to make room
+/// (`ticks.rs`), which comes first where there is something to drop.
+const ROOM: (u32, u32) = (64, 1_024);
 
 /// The setting.
 const SETTING: &str = "storage_limit";

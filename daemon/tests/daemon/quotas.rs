@@ -223,7 +223,7 @@ async fn tr_12_a_store_at_its_limit_refuses_by_name_and_forgetting_makes_room() 
 /// Otherwise the turns of accepted prompts could not end, and nothing would make room.
 #[tokio::test]
 async fn tr_12_intents_leave_room_in_a_full_store_for_what_was_accepted_before() {
-    let rig = Rig::with(|options| options.max_pages = Some(256));
+    let rig = Rig::with(|options| options.max_pages = Some(1_024));
     let (_, link) = device(&rig).await;
     note(&rig, None, "old", 60_000).await.unwrap();
     let refused = loop {
