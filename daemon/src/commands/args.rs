@@ -12,8 +12,9 @@ use crate::{
 };
 
 const RUN_HELP: &str = "\
-What is bounded, and what happens at each bound: \"Limits that users meet\" in Bowline's docs/commands.md. Those that are
-settings stand under [limits] in the configuration file, those of a service under its own key; `config check` prints them.";
+What is bounded, and what happens at each bound (prompts of 64 KiB, 4 MiB of output kept of a turn, 32 turns at once, and
+more): \"Limits that users meet\" in Bowline's docs/commands.md. Those that are settings stand under [limits] in the
+configuration file, those of a service under its own key, as [agents]; `config check` prints them.";
 
 /// The command line of every daemon program; name, version and description are the program's.
 #[derive(Debug, Parser)]
